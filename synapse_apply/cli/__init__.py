@@ -1,1 +1,1 @@
-"""The command line: reads what the user typed, calls one use case, prints what it gives back."""
+"""The command line: parses options, calls the library or an operation, prints the result."""

@@ -1,7 +1,4 @@
-"""What a shell offers for arguments and options: names from the project's files, without network.
-
-Nothing here is imported or run unless a shell asks.
-"""
+"""What a shell completes for arguments and options, from the project's files, without network."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ def complete_targets(
 def complete_addresses(
     ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
-    """What the manifests declare."""
+    """The declared addresses."""
     from synapse_apply.operations import complete
 
     return _filter_completions(
@@ -47,7 +44,7 @@ def complete_addresses(
 def complete_recorded_addresses(
     ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
-    """What a state on this disk has."""
+    """The addresses of a local state."""
     from synapse_apply.operations import complete
 
     return _filter_completions(
@@ -58,7 +55,7 @@ def complete_recorded_addresses(
 def complete_addresses_or_files(
     ctx: click.Context, param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
-    """What is declared or recorded, and files where none of it begins so."""
+    """Declared and recorded addresses, or files where none starts with the prefix."""
     from synapse_apply.operations import complete
 
     invocation = _build_partial_invocation(ctx)
@@ -74,7 +71,7 @@ def complete_addresses_or_files(
 def complete_files(
     _ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
-    """Whatever the shell itself would offer."""
+    """The shell's own completion of files."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(prefix, type="file")]
@@ -83,7 +80,7 @@ def complete_files(
 def complete_plugins(
     ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
-    """The plugins that are declared."""
+    """The declared plugins."""
     from synapse_apply.operations import complete
 
     return _filter_completions(complete.list_plugin_names(_build_partial_invocation(ctx)), prefix)
@@ -92,7 +89,7 @@ def complete_plugins(
 def complete_selections(
     ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
-    """What a selection takes: kinds, addresses, labels."""
+    """What --only takes: kinds, addresses, labels."""
     from synapse_apply.kinds.catalogue import CATALOGUE
     from synapse_apply.operations import complete
 
@@ -119,7 +116,7 @@ def complete_guards(
 def complete_reports(
     ctx: click.Context, param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
-    """The kinds of report, then a file."""
+    """The kinds of report, and files after `=`."""
     if "=" in prefix:
         return complete_files(ctx, param, prefix.partition("=")[2])
     return _filter_completions([f"{kind}=" for kind in option_parsing.REPORT_KINDS], prefix)
@@ -136,7 +133,7 @@ def _filter_completions(names: Iterable[str], prefix: str) -> list[CompletionIte
 
 
 def _build_partial_invocation(ctx: click.Context) -> Invocation:
-    """The place that was named so far, as far as it can be understood."""
+    """The Invocation of the options typed so far."""
     from synapse_apply.workspace.invocation import Invocation
 
     option_values = ctx.params

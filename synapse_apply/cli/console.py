@@ -1,4 +1,4 @@
-"""What a command talks to: two streams, in colour or not, for people or for programs."""
+"""Which stream a command writes to, in colour or not, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _FINDINGS_KEY = f"{__name__}.findings"
 
 
 class OutputFailedError(OSError):
-    """What was asked for cannot be written to stdout: a full disk, for one."""
+    """Output of the command cannot be written to stdout, as on a full disk."""
 
 
 @frozen
 class Console:
     """Data goes to stdout, everything else to stderr; `color` is auto, always or never.
 
-    `as_lines`: JSON is one object a line, each a document of its own.
-    `as_events`: JSON is one event a line, and the document is the last.
-    `is_stdout_taken`: a report goes to stdout, and what people read to stderr.
-    `typed_target` is the target that was typed: commands in messages name it, too.
+    `as_lines`: JSON is one object per line, each its own document.
+    `as_events`: JSON is one event per line, and the document is the last one.
+    `is_stdout_taken`: a report goes to stdout, so that text goes to stderr.
+    `typed_target` is the typed target: commands in messages name it as well.
     """
 
     as_json: bool = False
@@ -45,7 +45,7 @@ class Console:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """The face that a command's options ask for."""
+        """The console that a command's parsed options ask for."""
         as_lines, as_events = bool(options.get("as_lines")), bool(options.get("as_events"))
         as_json = as_lines or as_events or bool(options.get("as_json"))
         as_json = as_json or options.get("output_format") == "json"
@@ -56,7 +56,7 @@ class Console:
 
     @property
     def is_interactive(self) -> bool:
-        """Whether somebody is there to be asked."""
+        """Whether somebody can be asked: stdin and stdout are terminals, and input is allowed."""
         is_input_allowed = self.environ.get("SYNAPSE_APPLY_INPUT", "").lower() not in {
             "0",
             "false",
@@ -71,17 +71,17 @@ class Console:
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody sees stderr while it is written."""
+        """Whether stderr is a terminal."""
         return _is_terminal(sys.stderr)
 
     @property
     def can_redraw_stderr(self) -> bool:
-        """Whether a line of stderr can be written over."""
+        """Whether a line on stderr can be overwritten."""
         return _is_terminal(sys.stderr) and self.environ.get("TERM") != "dumb"
 
     @property
     def terminal_width(self) -> int | None:
-        """The terminal's width in cells; None off a terminal."""
+        """The width of the terminal in cells; None where stdout is no terminal."""
         if not _is_terminal(sys.stdout):
             return None
         from shutil import get_terminal_size
@@ -89,7 +89,7 @@ class Console:
         return get_terminal_size().columns
 
     def should_color(self, stream: TextIO) -> bool:
-        """Flag before NO_COLOR before FORCE_COLOR before the terminal."""
+        """In order of precedence: the option, NO_COLOR, FORCE_COLOR, the terminal."""
         if self.color != "auto":
             return self.color == "always"
         if self.environ.get("NO_COLOR"):
@@ -109,14 +109,14 @@ class Console:
         return self.should_color(sys.stderr)
 
     def write_output(self, text: str) -> None:
-        """What the command was asked for; OutputFailed when it cannot be written."""
+        """Write the requested output; OutputFailedError when it cannot be written."""
         if self.is_stdout_taken:
             self.write_stderr(text)
         else:
             self.write_stdout(text)
 
     def write_stdout(self, text: str) -> None:
-        """To stdout, whatever else goes there; OutputFailed when it cannot be written."""
+        """Write to stdout, also where a report goes there; OutputFailedError when that fails."""
         try:
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -126,17 +126,17 @@ class Console:
             raise OutputFailedError(problem.errno, problem.strerror) from None
 
     def write_stderr(self, text: str) -> None:
-        """Everything a program that reads stdout must not meet."""
+        """Write what a program that reads stdout must not get; a failure is ignored."""
         with suppress(OSError):  # nowhere is left to say it, and the exit code still tells
             sys.stderr.write(text)
             sys.stderr.flush()
 
     def write_message_line(self, text: str) -> None:
-        """A line for people: to stdout, unless a JSON document goes there."""
+        """Write a line for people: to stdout, or to stderr where stdout gets JSON."""
         (self.write_stderr if self.as_json else self.write_output)(f"{text}\n")
 
     def write_document(self, document: Mapping[str, Any]) -> None:
-        """One JSON document on stdout; as the last event where events were asked for."""
+        """Write one JSON document to stdout; with --json-lines, as the last event."""
         from synapse_apply.views.json.documents import format_json_document, format_json_line
 
         if self.as_events:
@@ -151,7 +151,7 @@ class Console:
             click_context.meta[_DOCUMENT_WRITTEN_KEY] = True
 
     def write_events(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Events on stdout, a line each, behind the line that says the version."""
+        """Write events to stdout, one per line; before the first, the line with the version."""
         from synapse_apply import __version__
         from synapse_apply.views.json.documents import format_json_line
         from synapse_apply.views.json.events import build_finding_key, build_version_event
@@ -169,7 +169,7 @@ class Console:
 
     @property
     def _reported_finding_keys(self) -> set[str] | None:
-        """The findings that events have said; None before the first event."""
+        """Keys of the findings that were written as events; None before the first event."""
         click_context = click.get_current_context(silent=True)
         finding_keys: set[str] | None = (
             click_context.meta.get(_FINDINGS_KEY) if click_context is not None else None
@@ -178,7 +178,7 @@ class Console:
 
     @property
     def has_written_document(self) -> bool:
-        """Whether this command's document is out: a second one would spoil both."""
+        """Whether this command's document is written already: a second one would break the JSON."""
         click_context = click.get_current_context(silent=True)
         return (
             not self.as_lines
@@ -187,7 +187,7 @@ class Console:
         )
 
     def write_findings(self, findings: Iterable[Diagnostic]) -> None:
-        """Findings that do not end the command."""
+        """Write findings that do not end the command to stderr."""
         if not (findings := tuple(findings)):
             return
         from synapse_apply.model.command import name_target

@@ -1,4 +1,4 @@
-"""How a command ends when it does not end well: a message, never a traceback, and an exit code."""
+"""Which message and exit code a failed command ends with; never a traceback."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LOCK_TIMEOUT_HINT = f"{_LOCK_TIMEOUT_OPTION} SECONDS waits by itself."
 
 
 def print_failure(problem: BaseException, console: Console, command: str = "") -> int:
-    """Word a failure for people, or as the document of a command, and give the exit code."""
+    """Print a failure, as text or as the command's JSON document; returns the exit code."""
     plain_findings, code = describe_failure(problem)
     if isinstance(problem, LockHeld) and _has_lock_timeout_option():
         plain_findings = [
@@ -59,7 +59,7 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
 
 
 def _has_lock_timeout_option() -> bool:
-    """Whether the command that ends has the option to wait for the lock."""
+    """Whether the running command has --lock-timeout."""
     click_context = click.get_current_context(silent=True)
     options = (
         [param.opts for param in click_context.command.params] if click_context is not None else []
@@ -68,7 +68,7 @@ def _has_lock_timeout_option() -> bool:
 
 
 def describe_failure(problem: BaseException) -> tuple[Sequence[Diagnostic], int]:
-    """The findings that tell a failure, and its exit code."""
+    """The findings of a failure, and its exit code."""
     if (signal_stop := _SIGNAL_STOPS.get(type(problem))) is not None:
         return [
             error_finding("Stopped before its end", signal_stop.detail, _RUN_AGAIN_HINT)
@@ -81,7 +81,7 @@ def describe_failure(problem: BaseException) -> tuple[Sequence[Diagnostic], int]
 
 
 def find_stopped_plan(problem: BaseException) -> Plan | None:
-    """The plan that a failure stopped, where one was made."""
+    """The plan that a failure stopped, None where there was none yet."""
     return problem.plan if isinstance(problem, SynapseApplyError) else None
 
 
@@ -105,7 +105,7 @@ _RESOURCE_ERRNOS = frozenset(
 
 
 def _build_system_finding(problem: BaseException) -> Diagnostic | None:
-    """What is said where the machine, not the tool, could not go on; None for anything else."""
+    """The finding where the machine lacks something, such as memory or disk; else None."""
     if isinstance(problem, MemoryError):
         return error_finding(
             "There is not enough memory",
@@ -133,7 +133,7 @@ def _build_system_finding(problem: BaseException) -> Diagnostic | None:
 
 
 def _explain_unusable_folder() -> str:
-    """Why the working folder is none any more, "" while it is one."""
+    """Why the working folder cannot be used, "" where it can."""
     try:
         working_folder = os.getcwd()  # noqa: PTH109 - it is asked for, not used
     except OSError as problem:
@@ -150,7 +150,7 @@ def _write_traceback(problem: BaseException, console: Console) -> None:
 
 
 def _build_internal_finding(problem: BaseException) -> Diagnostic:
-    """The type and the place, but no message and no locals: those may hold a secret."""
+    """The exception's type and place, without its text and locals: these may hold a secret."""
     frames = traceback.extract_tb(problem.__traceback__)
     location = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"  # noqa: PTH119 - a text
     return error_finding(

@@ -1,4 +1,4 @@
-"""Commands whose `--help` reads like a page of a manual, and groups that import nothing early."""
+"""How `--help` pages are laid out, and how groups import a command only when it runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width":
 
 @frozen
 class CommandEntry:
-    """A command as its group lists it: where it is, what it is for, under which heading."""
+    """A command in its group's list: its module, its summary, its heading."""
 
     module: str
     summary: str
@@ -49,10 +49,7 @@ class CommandEntry:
 
 @frozen
 class RenamedCommand:
-    """What a name of before runs: the command `name` of `module`, with `first_arguments` in front.
-
-    `name` is what takes its place, as it is typed now.
-    """
+    """What an earlier name runs: the command `name` of `module`, after `first_arguments`."""
 
     module: str
     name: str
@@ -64,11 +61,11 @@ class RenamedCommand:
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP: unwinds as Ctrl-C does, so that locks and servers are given back."""
+    """SIGTERM or SIGHUP: unwinds as Ctrl-C does, so that locks and servers are released."""
 
 
 class ManualCommand(click.Command):
-    """A command with examples, exit codes and environment below its options."""
+    """A command whose help has examples, exit codes and environment below its options."""
 
     def __init__(
         self,
@@ -78,7 +75,7 @@ class ManualCommand(click.Command):
         environment: TextPairs = (),
         **settings: Any,
     ) -> None:
-        """`examples` pair a command line with what it is for."""
+        """`examples` are pairs of a command line and its purpose."""
         settings["context_settings"] = _CONTEXT_SETTINGS
         super().__init__(*args, **settings)
         # How it is printed comes last in help, whatever the order of the decorators.
@@ -89,7 +86,7 @@ class ManualCommand(click.Command):
         self._sections = {"Exit codes": exits, "Environment": environment}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Options by headings where they are many; those that most commands have by name alone."""
+        """List many options under headings, and the options of most commands by name alone."""
         rows: dict[str, list[tuple[str, str]]] = {}
         common_names: list[str] = []
         params = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
@@ -112,7 +109,7 @@ class ManualCommand(click.Command):
         formatter.write(f"  {', '.join(common_names)}\n")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """What a manual page has after its options."""
+        """Write examples, exit codes and environment."""
         with formatter.section("Examples"):
             for line, meaning in self.examples:
                 formatter.write(f"{'':{formatter.current_indent}}$ {line}\n")
@@ -126,7 +123,7 @@ class ManualCommand(click.Command):
         super().format_epilog(ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what goes wrong inside becomes its message and its exit code."""
+        """Run the command; a failure becomes its message and exit code."""
         from synapse_apply.cli.console import Console, OutputFailedError
 
         console = Console.from_options(ctx.params)
@@ -149,7 +146,7 @@ class ManualCommand(click.Command):
 
 
 def format_command_name(ctx: click.Context) -> str:
-    """The command behind the program's name: `state list`."""
+    """The command's words after the program's name: `state list`."""
     return ctx.command_path.partition(" ")[2]
 
 
@@ -161,14 +158,14 @@ def _find_option_group(param: click.Parameter) -> str:
 def manual_command(
     name: str, *, examples: TextPairs, exits: TextPairs = (), environment: TextPairs = ()
 ) -> Callable[[Callable[..., int]], ManualCommand]:
-    """Make a function that returns an exit code a command; its docstring is the manual's text."""
+    """A decorator for a function that returns an exit code; its docstring is the help text."""
     return click.command(
         name, cls=ManualCommand, examples=examples, exits=exits, environment=environment
     )
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they run: help and start-up need none of them."""
+    """A group that imports a command only when it runs; help and start-up import none."""
 
     def __init__(
         self,
@@ -178,10 +175,7 @@ class LazyGroup(click.Group):
         renamed: Mapping[str, RenamedCommand] | None = None,
         **settings: Any,
     ) -> None:
-        """`sections` are further headings of the help page.
-
-        `renamed` are names of before, of one or two words; they work and are not listed.
-        """
+        """`sections` are further headings of the help page."""
         settings["context_settings"] = _CONTEXT_SETTINGS
         super().__init__(*args, **settings)
         self.entries = entries
@@ -189,11 +183,11 @@ class LazyGroup(click.Group):
         self._sections = sections or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click has it
-        """Names in the table's order: the order in which one needs them."""
+        """The names in the table's order, which is the order of first use."""
         return list(self.entries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import the command that was asked for."""
+        """Import a command; None for an unknown name."""
         entry = self.entries.get(cmd_name)
         if entry is None:
             return None
@@ -201,7 +195,7 @@ class LazyGroup(click.Group):
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-        """Commands by the table, and options, without importing what is not meant."""
+        """Complete commands from the table, and options, importing only the matching command."""
         from click.shell_completion import CompletionItem
 
         matching_commands = [
@@ -214,10 +208,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with a near name where there is one.
-
-        A name of before runs what takes its place, and warns on stderr.
-        """
+        """As click, but suggest a similar name for an unknown command."""
         for word_count in (1, 2):
             old_name = " ".join(args[:word_count])
             if (renamed := self._renamed.get(old_name)) is not None:
@@ -238,7 +229,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def _reject_renamed_group(self, ctx: click.Context, name: str) -> None:
-        """A usage error for a group of before that says what its commands are called now."""
+        """A usage error for a group of an earlier version that names the commands of today."""
         successors = [
             f"`{old_name}` is now `{renamed.new_words}`"
             for old_name, renamed in self._renamed.items()
@@ -252,7 +243,7 @@ class LazyGroup(click.Group):
         ctx: click.Context,  # noqa: ARG002
         formatter: click.HelpFormatter,
     ) -> None:
-        """The table, by section, without importing what it lists."""
+        """List the commands by section from the table, without importing them."""
         for section in dict.fromkeys(entry.section for entry in self.entries.values()):
             with formatter.section(section):
                 formatter.write_dl(
@@ -264,7 +255,7 @@ class LazyGroup(click.Group):
                 )
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """What a manual page has after its commands."""
+        """Write the further sections."""
         for title, pairs in self._sections.items():
             with formatter.section(title):
                 formatter.write_dl(list(pairs))

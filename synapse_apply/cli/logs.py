@@ -1,4 +1,4 @@
-"""Logs, asked for by SYNAPSE_APPLY_LOG: to stderr or a file, as lines or as JSON."""
+"""Where SYNAPSE_APPLY_LOG writes logs: to stderr or a file, as lines or as JSON."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LEVELS = {
 
 
 class UnusableLog(Exception):
-    """A level nobody knows, or a file that cannot be written."""
+    """An unknown level, or a file that cannot be written."""
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The message without exception texts: they may hold what a server echoed."""
@@ -52,10 +52,7 @@ class TextLines(logging.Formatter):
 
 
 def configure_logging(environ: Mapping[str, str]) -> None:
-    """Set the logger of this package up; other packages' logs may hold values and stay silent.
-
-    UnusableLog when the level is unknown or the file cannot be opened.
-    """
+    """Set up this package's logger; other packages stay silent, as their logs may hold values."""
     logging.addLevelName(TRACE, "TRACE")
     level = environ.get("SYNAPSE_APPLY_LOG", "").lower()
     if level not in LEVELS:

@@ -1,4 +1,4 @@
-"""The entry point: one command line in, one exit code out."""
+"""How a command line becomes an exit code: streams, signals, errors outside of commands."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def root() -> None:
 
 
 def main() -> NoReturn:
-    """Run what was typed; the process ends with its exit code."""
+    """Run the process's command line and exit with its code."""
     from synapse_apply.model.runtime.paused_collection import tune_collector_for_command
 
     _prepare_output_streams()
@@ -74,7 +74,7 @@ def main() -> NoReturn:
 
 
 def _flush_stderr() -> None:
-    """Where it cannot be written, the interpreter would end with an exit code of its own."""
+    """Flush stderr: where that fails at exit, the interpreter would end with its own exit code."""
     try:
         sys.stderr.flush()
     except (OSError, ValueError):
@@ -82,7 +82,7 @@ def _flush_stderr() -> None:
 
 
 def _print_thread_failure(thread_failure: threading.ExceptHookArgs) -> None:
-    """The place, where Python's own words would be a traceback with the text of the exception."""
+    """Print only the place: Python's traceback would contain the exception's text."""
     if thread_failure.exc_value is not None and not isinstance(
         thread_failure.exc_value, SystemExit
     ):
@@ -90,7 +90,7 @@ def _print_thread_failure(thread_failure: threading.ExceptHookArgs) -> None:
 
 
 def _prepare_output_streams() -> None:
-    """Any text can be written, and a stream that was closed at the start takes all of it."""
+    """Make streams accept any text, and replace a stream that is closed by one that drops it."""
     # Typed as never None, but a process may be started without them.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
@@ -112,7 +112,7 @@ def _make_tolerant_stream(stream: TextIO) -> TextIO:
 
 
 def run(command_line: Sequence[str]) -> int:
-    """Run a command line and give the exit code; messages are on stderr by then."""
+    """Run a command line; returns the exit code after printing any error."""
     try:
         code = _invoke_command(command_line)
         sys.stdout.flush()
@@ -140,7 +140,7 @@ def run(command_line: Sequence[str]) -> int:
 
 
 def _print_failure(problem: BaseException) -> int:
-    """Word what went wrong outside of any command; a broken installation is among it."""
+    """Print a failure outside of any command, such as a broken installation."""
     with suppress(OSError):
         if isinstance(problem, ImportError):
             sys.stderr.write(
@@ -159,9 +159,9 @@ def _print_failure(problem: BaseException) -> int:
 
 def _invoke_command(command_line: Sequence[str]) -> int:
     if instruction := os.environ.get("_SYNAPSE_APPLY_COMPLETE"):
-        from synapse_apply.cli.shell_completion import answer_completion_request
+        from synapse_apply.cli.shell_completion import complete_or_print_script
 
-        return answer_completion_request(root, instruction)
+        return complete_or_print_script(root, instruction)
     try:
         _reject_argument_variables(command_line)
         if os.environ.get("SYNAPSE_APPLY_LOG"):
@@ -178,7 +178,7 @@ def _invoke_command(command_line: Sequence[str]) -> int:
 
 
 def _reject_argument_variables(command_line: Sequence[str]) -> None:
-    """A usage error for a variable that gave options: a pipeline must not run without them."""
+    """A usage error for SYNAPSE_APPLY_ARGS*: a pipeline that sets it must not run without it."""
     is_command = bool(command_line) and not command_line[0].startswith("-")
     for name, value in os.environ.items() if is_command else ():
         if _ARGUMENT_VARIABLE.fullmatch(name) and value.strip():
@@ -189,12 +189,12 @@ def _reject_argument_variables(command_line: Sequence[str]) -> None:
 
 
 def _ignore_closed_stream() -> AbstractContextManager[None]:
-    """Nowhere is left to say it on a full or closed stderr, and the exit code still tells."""
+    """Ignore errors of a full or closed stderr: the exit code still tells."""
     return suppress(OSError)
 
 
 def _redirect_to_devnull(stream: TextIO) -> None:
-    """The interpreter must not try to flush again at exit."""
+    """Keep the interpreter from flushing the stream again at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

@@ -1,4 +1,4 @@
-"""Every command there is, in one static table: help is written without importing any of them."""
+"""Which commands there are: a static table, so that help imports none of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing a report: whole or not at all, and appending to the files a CI runner reads."""
+"""How report files are replaced, completely or not at all, and how CI files are appended to."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Replace the file, or make it and the folders above it; OSError leaves what was there.
+    """Write a file and the folders above it; an OSError leaves the old file as it was.
 
-    A device or a pipe (/dev/stderr, for one) is written to as it is.
+    A device or a pipe, such as /dev/stderr, is written to directly.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
@@ -34,13 +34,13 @@ def replace_file(path: Path, text: str) -> None:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Add to a file that a CI runner reads when the step has ended."""
+    """Append to a file that a CI runner reads after the step."""
     with path.open("a", encoding="utf-8", newline="\n") as file:
         file.write(text)
 
 
 def file_size(path: Path) -> int:
-    """How many bytes there are already, 0 where there is no file."""
+    """The file's size in bytes, 0 where there is no file."""
     try:
         return path.stat().st_size
     except OSError:

@@ -1,4 +1,4 @@
-"""`--report KIND=FILE`: the same outcome once more, for a comment, a CI runner or a program."""
+"""Which reports `--report KIND=FILE` writes, and what becomes of one that cannot be written."""
 
 from __future__ import annotations
 
@@ -48,10 +48,9 @@ from synapse_apply.workspace.invocation import Invocation
 
 @frozen
 class ReportSource:
-    """One outcome in the shapes that the kinds of report need, each made when it is asked for.
+    """One outcome in the shapes that reports need, each built when it is used.
 
-    `touched_annotations` are the remarks that are shown at lines of a change, where these are not
-    all.
+    `touched_annotations` are those at changed lines, where a report shows only these.
     """
 
     document: Callable[[], dict[str, Any]]
@@ -65,9 +64,9 @@ class ReportSource:
 
 @frozen
 class Reports:
-    """The reports that were asked for: pairs of a kind and a file, "" or "-" among the files.
+    """The requested reports: (kind, file) pairs, where a file may be "" or "-".
 
-    `out` is the file that the command itself makes, where it makes one; `against` is what it
+    `out` is the file that the command itself writes, None without one; `against` is what it
     compares with, as KIND:NAME.
     """
 
@@ -78,11 +77,11 @@ class Reports:
     out: Path | None = None
     against: str = ""
 
-    def split_misplaced(self) -> tuple[Reports, list[Diagnostic]]:
-        """Those that can be written, and a finding for each that would replace what is kept.
+    def split_off_misplaced_requests(self) -> tuple[Reports, list[Diagnostic]]:
+        """The writable reports, and a finding for each that would overwrite a protected file.
 
-        That is a file of the project's own, or one that this command writes. They are told apart
-        before a command does anything; `require_well_placed` ends it then.
+        Protected are the project's own files and those that this command writes. Called before the
+        command does anything; `raise_misplaced_findings` ends it then.
         """
         reserved_files = (
             {self._resolve_path(self.out): "is where the plan goes"} if self.out else {}
@@ -105,7 +104,7 @@ class Reports:
         return replace(self, requests=writable_requests), misplaced_findings
 
     def with_target(self, name: str) -> Reports:
-        """The same for the target of this name, which was not typed."""
+        """The same reports for a target that was not typed."""
         return replace(self, invocation=replace(self.invocation, target=name))
 
     def _resolve_path(self, file: Path | str) -> Path:
@@ -114,15 +113,17 @@ class Reports:
     def write_plan(
         self, plan: Plan, code: int, extra_fields: Mapping[str, Any] = MappingProxyType({})
     ) -> int:
-        """Write what the plan is; gives the code to end with, an error's where that failed.
+        """Write reports of a plan; returns `code`, or an error's code where one failed.
 
-        `extra_fields` is what its JSON document has besides.
+        `extra_fields` are added to the JSON document.
         """
-        return self._write_or_fail(self._build_plan_source(plan, code, extra_fields), code)
+        return self._write_reports_or_error_code(
+            self._build_plan_source(plan, code, extra_fields), code
+        )
 
     def write_stopped_plan(self, plan: Plan, code: int) -> None:
-        """Write a plan that apply cannot carry out; its JSON document is the report of that."""
-        self._write_or_warn(
+        """Write reports of a plan that cannot be applied; the JSON is that of the failure."""
+        self._write_reports_or_warn(
             replace(
                 self._build_plan_source(plan, code, {}),
                 document=lambda: self._build_failure_document((), code, plan),
@@ -130,16 +131,16 @@ class Reports:
         )
 
     def write_drift(self, drift: Drift, code: int) -> int:
-        """Write what drifted; gives the code to end with, as for a plan."""
-        return self._write_or_fail(self._build_drift_source(drift, code), code)
+        """Write reports of a drift; returns the exit code as `write_plan`."""
+        return self._write_reports_or_error_code(self._build_drift_source(drift, code), code)
 
     # A report never changes the exit code of an apply.
     def write_apply_report(self, report: Report) -> None:
-        """Write what was done. What cannot be written is told, and hides nothing of it."""
-        self._write_or_warn(self._build_apply_source(report))
+        """Write reports of an apply. One that cannot be written is only a warning."""
+        self._write_reports_or_warn(self._build_apply_source(report))
 
     def write_failure(self, failure: BaseException) -> None:
-        """Write why there is nothing else to tell; the failure itself is told elsewhere."""
+        """Write reports of a failure, which the caller prints."""
         findings, code = describe_failure(failure)
         source = self._build_findings_source(findings, code)
         if (plan := find_stopped_plan(failure)) is not None:
@@ -147,18 +148,18 @@ class Reports:
             source = replace(
                 source, document=lambda: self._build_failure_document(targeted_findings, code, plan)
             )
-        self._write_or_warn(source)
+        self._write_reports_or_warn(source)
 
     def write_findings(self, findings: Sequence[Diagnostic], code: int) -> int:
-        """Write what was found; gives the code to end with, as for a plan."""
-        return self._write_or_fail(self._build_findings_source(findings, code), code)
+        """Write reports of findings; returns the exit code as `write_plan`."""
+        return self._write_reports_or_error_code(self._build_findings_source(findings, code), code)
 
-    def _write_or_fail(self, source: ReportSource, code: int) -> int:
+    def _write_reports_or_error_code(self, source: ReportSource, code: int) -> int:
         problems = list(self._write_all_reports(source))
         self.console.write_findings(problems)
         return Exit.ERROR if problems else code
 
-    def _write_or_warn(self, source: ReportSource) -> None:
+    def _write_reports_or_warn(self, source: ReportSource) -> None:
         self.console.write_findings(
             warning_finding(problem.summary, problem.detail, problem.hint)
             for problem in self._write_all_reports(source)
@@ -206,7 +207,7 @@ class Reports:
 
     def _build_findings_source(self, findings: Sequence[Diagnostic], code: int) -> ReportSource:
         targeted_findings = list(name_target(findings, self.console.typed_target))
-        url, target = find_run_url(self.invocation.environ), self._find_target_name()
+        url, target = find_run_url(self.invocation.environ), self._resolve_target_name_or_empty()
         return ReportSource(
             lambda: self._build_failure_document(targeted_findings, code),
             lambda budget: markdown.render_findings_markdown(
@@ -230,8 +231,8 @@ class Reports:
     ) -> dict[str, Any]:
         return failure_document(self.command, findings, code, tool_version=__version__, plan=plan)
 
-    def _find_target_name(self) -> str:
-        """The target that is meant, also where something else went wrong; "" for all of them."""
+    def _resolve_target_name_or_empty(self) -> str:
+        """The chosen target, also after a failure; "" for all targets and where there is none."""
         if self.invocation.target or self.command == "validate":
             return self.invocation.target or ""
         # Here, not above: what went well knows its target.
@@ -243,7 +244,7 @@ class Reports:
             return ""
 
     def _write_all_reports(self, source: ReportSource) -> Iterator[Diagnostic]:
-        """Write every report; a finding for each that could not be."""
+        """Write every report; yields an error for each that cannot be written."""
         for kind, file in self.requests:
             try:
                 if text := _RENDERERS[kind](self, source) if file else "":
@@ -260,7 +261,7 @@ class Reports:
             replace_file(self.invocation.directory / file, text)
 
     def _write_runner_files(self, source: ReportSource) -> Iterator[Diagnostic]:
-        """Annotations to stderr, and the files that a runner of GitHub Actions names."""
+        """Write annotations to stderr, and the summary and output files of GitHub Actions."""
         placed_annotations = (source.touched_annotations or source.annotations)()
         self.console.write_stderr(
             github.format_annotation_commands(self._with_repository_paths(placed_annotations))
@@ -278,7 +279,7 @@ class Reports:
             append_text(Path(outputs_file), github.format_outputs_file(source.outputs, delimiter))
 
     def list_repository_annotations(self, source: ReportSource) -> list[Annotation]:
-        """What is said of files, by the names they have in the repository."""
+        """The annotations, with file names relative to the repository."""
         return self._with_repository_paths(source.annotations())
 
     def _with_repository_paths(self, plain_annotations: list[Annotation]) -> list[Annotation]:
@@ -294,7 +295,7 @@ class Reports:
         )
 
     def _build_forge_links(self, commit: str = "") -> ForgeLinks:
-        """Where a page leads: to the forge that the pipeline runs for, if any."""
+        """How an HTML page links to files: to the forge that the pipeline runs on, if any."""
         repository, separator = find_repository_url_and_blob_prefix(self.invocation.environ)
         root = find_workspace(self.invocation.environ)
         return ForgeLinks(
@@ -305,14 +306,14 @@ class Reports:
         )
 
 
-def require_well_placed(misplaced: Sequence[Diagnostic]) -> None:
-    """InputError where there are such findings."""
+def raise_misplaced_findings(misplaced: Sequence[Diagnostic]) -> None:
+    """InputError with these findings, if there are any."""
     if misplaced:
         raise InputError(*misplaced)
 
 
 def _relative_path_inside(file: str, root: str) -> str | None:
-    """A file's name from a folder, None where it lies elsewhere."""
+    """A file's path relative to `root`, None where it lies elsewhere."""
     try:
         return Path(os.path.realpath(file)).relative_to(os.path.realpath(root)).as_posix()
     except (ValueError, OSError):

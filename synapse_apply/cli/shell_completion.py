@@ -1,4 +1,4 @@
-"""What a shell runs while somebody types: click's script, and answers that disturb no prompt."""
+"""How a shell's request for completions is answered, without disturbing the prompt."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ NAME = "synapse-apply"
 SHELLS = ("bash", "zsh", "fish")
 
 
-def answer_completion_request(root: click.Command, instruction: str) -> int:
-    """Answer a shell, or print its script; whatever goes wrong, nothing is said."""
+def complete_or_print_script(root: click.Command, instruction: str) -> int:
+    """Answer a shell's completion request, or print its script; a failure prints nothing."""
     try:
         with redirect_stderr(io.StringIO()):
             return shell_complete(root, {}, NAME, COMPLETION_VARIABLE, instruction)
@@ -23,7 +23,7 @@ def answer_completion_request(root: click.Command, instruction: str) -> int:
 
 
 def build_completion_script(root: click.Command, shell: str) -> str:
-    """What the shell must read to complete our commands; LookupError for an unknown shell."""
+    """The script that a shell sources; LookupError for an unknown shell."""
     completion_class = get_completion_class(shell)
     if completion_class is None:
         raise LookupError(shell)

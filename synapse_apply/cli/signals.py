@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM during an apply: the first one lets what has begun end, the second stops.
+"""What Ctrl-C and SIGTERM do during an apply: the first lets calls end, the second stops.
 
-Where nobody is there for a second one, as in CI, what has begun gets some seconds to end: a
-runner kills what outlives its signals by a little, and then there would be no report.
+Where nobody can send a second one, as in CI, calls in progress get a few seconds: a runner
+soon kills a process that outlives its signal, and then there would be no report.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _ECHO_SECONDS = 0.1
 
 
 class SecondSignal(BaseException):
-    """Nobody wants to wait any more: raised in the main thread by a second signal."""
+    """Raised in the main thread by a second signal: stop waiting."""
 
 
 class StopSignal:
-    """Notes the signal that asks an apply to end; a context manager.
+    """A context manager that remembers the signal which asks an apply to end.
 
-    It is also the apply's progress: it passes all on to a display and remembers what is under
-    way, so that a second signal can name what nobody knows the outcome of.
+    It is also the apply's Progress: it passes everything on to a display and remembers the calls in
+    progress, so that a second signal can name those with unknown outcome.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class StopSignal:
         seconds: float = 0.0,
         hang_up: Callable[[str], None] = lambda _why: None,
     ) -> None:
-        """Signals are taken over in `with`, and given back after it.
+        """Signal handlers are installed on entering the context and restored on leaving it.
 
-        `hang_up` is called so many `seconds` after the first one, unless all has ended by then;
+        `hang_up` is called `seconds` after the first signal, unless everything has ended by then;
         never with 0.
         """
         self._display = display
@@ -59,11 +59,11 @@ class StopSignal:
         self.was_cut = False
 
     def read_stop_signal(self) -> int:
-        """The number of the signal that asked to end, 0 while there is none."""
+        """The number of the signal that asks to end, 0 while there is none."""
         return self.signal_number
 
     def run_until_cut(self, work: Callable[[], None]) -> None:
-        """Do work; a second signal ends it where it is, and there is still time for a report."""
+        """Run `work`; a second signal ends it at once, early enough for a report."""
         try:
             self._can_cut = True
             work()
@@ -75,10 +75,10 @@ class StopSignal:
     def __enter__(self) -> Self:
         for number in _STOP_SIGNALS:
             with suppress(ValueError, OSError):  # not the main thread: nobody sends it signals
-                self._old_handlers[number] = signal.signal(number, self._on_stop_signal)
+                self._old_handlers[number] = signal.signal(number, self._handle_stop_signal)
         with suppress(ValueError, OSError):
             self._old_handlers[signal.SIGALRM] = signal.signal(
-                signal.SIGALRM, self._on_drain_timeout
+                signal.SIGALRM, self._handle_drain_timeout
             )
         self._display.__enter__()
         return self
@@ -102,11 +102,11 @@ class StopSignal:
         self._display.report_start(address, verb)
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
-        """Bytes of an upload."""
+        """Bytes of an upload were sent."""
         self._display.report_upload(address, sent_bytes, total_bytes)
 
     def report_job(self, address: Address, job: Job) -> None:
-        """A look at a job: which one it is is recorded, so nothing of it is in doubt."""
+        """A job was read. Its id is recorded then, so its run is no longer of unknown outcome."""
         self._ongoing_verbs.pop(address, None)
         self._display.report_job(address, job)
 
@@ -117,11 +117,11 @@ class StopSignal:
         self._ongoing_verbs.pop(address, None)
         self._display.report_end(address, verb, result, seconds, remote_id)
 
-    def _on_stop_signal(self, number: int, _frame: FrameType | None) -> None:
+    def _handle_stop_signal(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.signal_number:
             if now - self._signal_at > _ECHO_SECONDS:
-                self._on_second_signal(number)
+                self._handle_second_signal(number)
             return
         self.signal_number, self._signal_at = number, now
         deadline_text = f" within {self._seconds:g} s" if self._seconds else " first"
@@ -130,12 +130,12 @@ class StopSignal:
         )
         signal.setitimer(signal.ITIMER_REAL, self._seconds)
 
-    def _on_drain_timeout(self, _number: int, _frame: FrameType | None) -> None:
-        """Answers that are still to come are given up; the report says which."""
+    def _handle_drain_timeout(self, _number: int, _frame: FrameType | None) -> None:
+        """Close all connections: calls in progress end as unknown, and the report says which."""
         self._hang_up("the run was stopped")
 
-    def _on_second_signal(self, number: int) -> None:
-        """No more waiting; intents are on disk already, and the next run looks them up."""
+    def _handle_second_signal(self, number: int) -> None:
+        """Stop waiting; intents are on disk already, and the next run looks them up."""
         if self._is_over:  # nothing is waited for, and the report is on its way
             return
         if self._can_cut:
@@ -151,7 +151,7 @@ class StopSignal:
 
 
 def exit_immediately(code: int) -> NoReturn:
-    """End the process now, whatever its threads still wait for."""
+    """End the process now, even while its threads still wait."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
@@ -159,6 +159,6 @@ def exit_immediately(code: int) -> NoReturn:
 
 
 def _write_to_stderr(text: str) -> None:
-    """Past every buffer: a signal may come in the midst of a write."""
+    """Write without buffering, because a signal may arrive during a write."""
     with suppress(OSError):
         os.write(2, text.encode())

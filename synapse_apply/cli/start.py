@@ -1,4 +1,4 @@
-"""Where the program begins: whatever cuts its first imports short ends in words, too."""
+"""How the program starts: an interrupt during the first imports also ends in a message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run what was typed. Most of the time of a short command is its imports."""
+    """Run the command line. Most of a short command's time is its imports."""
     try:
         from synapse_apply.cli.main import main as run_command
     except KeyboardInterrupt:

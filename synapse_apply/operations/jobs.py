@@ -253,18 +253,18 @@ def _may_match_filter(job: Job, job_filter: JobFilter) -> bool:
     return not (
         job_filter.created_after
         and created_at
-        and created_at < _to_utc_or_assume_utc(job_filter.created_after)
+        and created_at < _convert_to_utc(job_filter.created_after)
     )
 
 
 def _parse_moment(text: str) -> datetime | None:
     try:
-        return _to_utc_or_assume_utc(datetime.fromisoformat(text))
+        return _convert_to_utc(datetime.fromisoformat(text))
     except ValueError:
         return None
 
 
-def _to_utc_or_assume_utc(moment: datetime) -> datetime:
+def _convert_to_utc(moment: datetime) -> datetime:
     """The moment in UTC; a time without zone is taken as UTC, as servers mean it."""
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 

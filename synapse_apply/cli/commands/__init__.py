@@ -1,1 +1,1 @@
-"""One module a command of `synapse-apply`; each has a click command called `command`."""
+"""One module per command of `synapse-apply`; each has a click command called `command`."""

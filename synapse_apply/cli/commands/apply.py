@@ -1,4 +1,4 @@
-"""`synapse-apply apply`."""
+"""The command `apply`: which options go together, and how a live or saved plan is applied."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     from synapse_apply.cli.flows.apply_run import ConsoleObserver
     from synapse_apply.cli.flows.approval import require_approval
     from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
-    from synapse_apply.cli.params.saved_plan_options import check_saved_plan_options
+    from synapse_apply.cli.params.saved_plan_options import reject_options_beside_saved_plan
 
-    check_saved_plan_options(plan, reviewed, {**plan_arguments, "adopt": adopt})
+    reject_options_beside_saved_plan(plan, reviewed, {**plan_arguments, "adopt": adopt})
     with open_command_target(invocation) as target:
         plans = _read_plans(target, plan, reviewed)
         if plans is not None and reports is not None:
@@ -144,7 +144,7 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
 def _read_plans(
     target: OpenTarget, plan: Path | None, reviewed: tuple[Path, ...]
 ) -> ApprovedPlans | None:
-    """The plans that were given, if any were; Stale where reviewed ones cannot be one apply."""
+    """The saved or reviewed plans that were given, None without any."""
     if plan is not None:
         return target.read_saved_plan(plan)
     return target.read_reviewed_plans(reviewed) if reviewed else None

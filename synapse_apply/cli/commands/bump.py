@@ -1,4 +1,4 @@
-"""`synapse-apply bump`."""
+"""The command `bump`: which part of a version to raise, and where to print the edits."""
 
 from __future__ import annotations
 

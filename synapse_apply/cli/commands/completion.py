@@ -1,4 +1,4 @@
-"""`synapse-apply completion`."""
+"""The command `completion`: which shell scripts it prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`synapse-apply doctor`."""
+"""The command `doctor`: how the checks are printed, and the exit code."""
 
 from __future__ import annotations
 

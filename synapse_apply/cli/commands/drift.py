@@ -1,4 +1,4 @@
-"""`synapse-apply drift`."""
+"""The command `drift`: which resources to look at, and the exit code with --detailed-exitcode."""
 
 from __future__ import annotations
 
@@ -89,8 +89,10 @@ def command(
                 "--accept edits files, of the addresses it names: it goes with no --only, "
                 "--exclude, --unmanaged, --detailed-exitcode or --report."
             )
-        return drift_run.accept_live_values(console, invocation, accepted, write=not dry_run)
+        return drift_run.accept_drift_and_print_edits(
+            console, invocation, accepted, write=not dry_run
+        )
     drift_options = drift_run.DriftOptions(only, exclude, unmanaged=unmanaged)
-    return drift_run.show_drift(
+    return drift_run.print_drift_and_write_reports(
         console, invocation, reports, drift_options, is_detailed=detailed_exitcode
     )

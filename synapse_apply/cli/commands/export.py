@@ -1,4 +1,4 @@
-"""`synapse-apply export`."""
+"""The command `export`: which objects to export, and where the files go."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def command(
     which by --codes, --ids or --from-jobs. The same objects give the same files, so that an export
     can be compared with an earlier one.
     """
-    from synapse_apply.cli.texts.export import format_next_steps, show_export_result
+    from synapse_apply.cli.texts.export import format_next_steps, print_export_result
     from synapse_apply.live.discovery import GatherQuery
     from synapse_apply.live.live_backend import open_live_backend
     from synapse_apply.operations.export import export_live_objects, write_export_files
@@ -135,7 +135,7 @@ def command(
         if console.as_json:
             console.write_document(_build_export_document(export_report, inventory_path))
         else:
-            show_export_result(console, export_report, export_result)
+            print_export_result(console, export_report, export_result)
             if export_report.objects and "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
                 console.write_output(
                     format_next_steps(live_backend, export_report, folder, inventory_path)
@@ -151,7 +151,7 @@ def command(
 def _choose_inventory_path(
     invocation: Invocation, folder: Path, requested_path: Path | None
 ) -> Path:
-    """Where the inventory goes; InputError for a file that is the project's own."""
+    """The path of the inventory; InputError for one of the project's own files."""
     from synapse_apply.operations.protected_files import explain_protected_file
 
     inventory_path = (
@@ -190,7 +190,7 @@ def _build_export_document(export_report: ExportReport, inventory: Path) -> dict
 
 
 def _read_codes_file(path: Path) -> tuple[str, ...]:
-    """A code a line; empty lines and those that begin with # are passed over."""
+    """One code per line; blank lines and lines that start with # are skipped."""
     try:
         lines = read_command_line_file(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -199,7 +199,7 @@ def _read_codes_file(path: Path) -> tuple[str, ...]:
 
 
 def _parse_id_options(texts: tuple[str, ...]) -> dict[str, list[NamedObject]]:
-    """Ids by kind; a usage error for what is none."""
+    """Ids by kind; a usage error for a malformed option."""
     from synapse_apply.live.discovery import NamedObject
 
     objects_by_kind: dict[str, list[NamedObject]] = {}

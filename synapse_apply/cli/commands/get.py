@@ -1,4 +1,4 @@
-"""`synapse-apply get`."""
+"""The command `get`: which live objects to print, as a list or one by name."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def command(
     """
     kind, name = _parse_kind_and_name(kind, name)
     _require_fitting_options(kind, name, plugin, expand)
-    from synapse_apply.cli.texts.objects import list_live_objects, show_live_object
+    from synapse_apply.cli.texts.objects import print_live_object, print_live_objects_table
     from synapse_apply.live.live_backend import open_live_backend
     from synapse_apply.operations.get_objects import find_object, list_objects, read_owner
 
@@ -79,23 +79,23 @@ def command(
         return list_releases_of_plugin(console, invocation, plugin)
     with open_live_backend(invocation) as live_backend:
         if name is None:
-            return list_live_objects(console, kind, list_objects(live_backend, kind))
+            return print_live_objects_table(console, kind, list_objects(live_backend, kind))
         live_object = find_object(live_backend, kind, name)
         owner = read_owner(live_backend, kind, live_object) if expand else None
-    return show_live_object(
+    return print_live_object(
         console, kind, live_object, expanded_objects={"plugin": owner} if owner else {}
     )
 
 
 def list_releases_of_plugin(console: Console, invocation: Invocation, plugin: str) -> int:
     """Print the releases of a plugin: its code, a recorded name, or id=123."""
-    from synapse_apply.cli.texts.objects import list_live_objects
+    from synapse_apply.cli.texts.objects import print_live_objects_table
     from synapse_apply.live.live_backend import open_live_backend
     from synapse_apply.operations.get_objects import list_releases
 
     with open_live_backend(invocation) as live_backend:
         live_releases = list_releases(live_backend, plugin)
-        return list_live_objects(
+        return print_live_objects_table(
             console,
             "release",
             live_releases,
@@ -104,7 +104,7 @@ def list_releases_of_plugin(console: Console, invocation: Invocation, plugin: st
 
 
 def _parse_kind_and_name(kind: str, name: str | None) -> tuple[str, str | None]:
-    """The kind's prefix and the name; `KIND/NAME` may stand in one word."""
+    """The kind's prefix and the name; `KIND/NAME` may be one word."""
     word, slash, name_in_word = kind.partition("/")
     if word.lower() not in _KIND_BY_WORD:
         raise click.UsageError(f"{word!r} is no kind: there are {', '.join(_KINDS)}.")

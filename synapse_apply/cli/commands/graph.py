@@ -1,4 +1,4 @@
-"""`synapse-apply graph`."""
+"""The command `graph`: the Mermaid chart of declared or planned resources."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _require_mermaid(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
-    """A usage error for a format that there is not, or not any more."""
+    """A usage error for a format that does not exist, or no longer."""
     if value not in {None, "mermaid"}:
         raise click.UsageError(
             f"graph has no format {value!r}: it writes Mermaid, which forges and editors draw, and "
@@ -63,7 +63,7 @@ def command(*, console: Console, invocation: Invocation, planned: bool) -> int:
 
 
 def _build_declared_nodes(invocation: Invocation) -> list[GraphNode]:
-    """What the manifests say; InputError with every finding."""
+    """The declared resources; InputError with every finding."""
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.graph import GraphNode
 
@@ -75,7 +75,7 @@ def _build_declared_nodes(invocation: Invocation) -> list[GraphNode]:
 
 
 def _build_planned_nodes(invocation: Invocation) -> tuple[list[GraphNode], Sequence[Diagnostic]]:
-    """What apply would do, as far as it could be planned, and what was found on the way."""
+    """The resources of a plan as far as it could be made, and its findings."""
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.graph import build_plan_nodes
 

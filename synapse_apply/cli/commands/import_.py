@@ -1,4 +1,4 @@
-"""`synapse-apply import`."""
+"""The command `import`: which objects to import, from arguments or an inventory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`synapse-apply new`."""
+"""The command `new`: which manifest to write."""
 
 from __future__ import annotations
 

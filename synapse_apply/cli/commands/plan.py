@@ -1,4 +1,4 @@
-"""`synapse-apply plan`."""
+"""The command `plan`: which options go together, and how a plan is printed and saved."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _make_online_plan(
     server_dry_run: bool,
     **plan_arguments: Any,
 ) -> Plan:
-    """A plan of what is live, shown and saved as it was asked for."""
+    """Make the plan of a live target, print it, and save it where that was requested."""
     from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
 
     with open_command_target(invocation) as target:
@@ -173,17 +173,17 @@ def _make_online_plan(
 def _make_offline_plan(
     invocation: Invocation, against: str | None, plan_arguments: dict[str, Any]
 ) -> Plan:
-    """A plan beside what `against` names; a usage error for what cannot be meant."""
+    """Make the plan against `against`; a usage error for options that conflict."""
     from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
-    from synapse_apply.cli.params.offline_options import take_offline_options
+    from synapse_apply.cli.params.offline_options import reject_and_drop_online_options
 
-    offline_options = take_offline_options(plan_arguments)
+    offline_options = reject_and_drop_online_options(plan_arguments)
     with open_command_target(invocation) as target:
         return target.plan_offline(against or "", **build_plan_keywords(offline_options))
 
 
 def _open_dry_run_display(console: Console) -> Display:
-    """What tells of dry runs while they go on: packages may take long."""
+    """The display of the dry runs' progress, since uploads of packages may take long."""
     from synapse_apply.views.text.progress import choose_progress_display
 
     return choose_progress_display(

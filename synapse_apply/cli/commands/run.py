@@ -1,4 +1,4 @@
-"""`synapse-apply run`."""
+"""The command `run`: how a run is started, followed and printed."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def command(*, console: Console, invocation: Invocation, plugin: str, follow: bo
         if started_run.job is None or not follow:
             if console.as_json:
                 console.write_document(_build_run_document(started_run))
-            return _code_of(started_run) if follow else 0
+            return _choose_run_exit_code(started_run) if follow else 0
         return _follow_started_job(console, live_backend, started_run.job.id, interval, timeout)
 
 
@@ -132,8 +132,8 @@ def _show_started_run(
         console.write_message_line(f"{name} ran, and answered{bad or ' at once'}: {answer}")
 
 
-def _code_of(started: StartedRun) -> int:
-    """As for a job that is followed: only one that ended well is fine."""
+def _choose_run_exit_code(started: StartedRun) -> int:
+    """As for a followed job: 0 only where the run completed."""
     from synapse_apply.model.errors import Exit
     from synapse_apply.model.job import JobStatus
 

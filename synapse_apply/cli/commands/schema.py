@@ -1,4 +1,4 @@
-"""`synapse-apply schema`."""
+"""The command `schema`: which JSON Schema to print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`synapse-apply show`."""
+"""The command `show`: whether its argument is a saved plan or a resource."""
 
 from __future__ import annotations
 
@@ -59,23 +59,25 @@ def command(
     that only one kind has. Secrets show as `(sensitive)`, with whether they are as declared.
     """
     file = invocation.directory / what
-    if file.is_file() and _means_saved_plan(file, what):
-        from synapse_apply.cli.texts.saved_plan import show_saved_plan
+    if file.is_file() and _names_saved_plan_file(file, what):
+        from synapse_apply.cli.texts.saved_plan import print_saved_plan_and_write_reports
 
-        return show_saved_plan(console, invocation, file, reports, show_unchanged=show_unchanged)
+        return print_saved_plan_and_write_reports(
+            console, invocation, file, reports, show_unchanged=show_unchanged
+        )
     if reports is not None or show_unchanged:
         option = "--show-unchanged" if reports is None else "--report"
         raise click.UsageError(f"{option} is for a saved plan; {what!r} is no file that holds one.")
     return _show_resource(console, invocation, what)
 
 
-def _means_saved_plan(file: Path, argument: str) -> bool:
+def _names_saved_plan_file(file: Path, argument: str) -> bool:
     from synapse_apply.operations.saved_plan_file import is_plan_file
 
     return is_plan_file(file) or not is_address(argument)
 
 
-def _with_no_file_note(finding: Diagnostic, name: str) -> Diagnostic:
+def _with_no_such_file_note(finding: Diagnostic, name: str) -> Diagnostic:
     return finding.with_changes(detail=f"{finding.detail}, and {name} is no file here")
 
 
@@ -92,7 +94,7 @@ def _show_resource(console: Console, invocation: Invocation, name: str) -> int:
             address = choose_address(session, name)
         except InputError as problem:
             raise InputError(
-                *(_with_no_file_note(diagnostic, name) for diagnostic in problem.diagnostics)
+                *(_with_no_such_file_note(diagnostic, name) for diagnostic in problem.diagnostics)
             ) from None
         plan_result = plan(
             session, PlanOptions().with_target_rules(session.target), addresses_to_read=(address,)

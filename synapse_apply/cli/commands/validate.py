@@ -1,4 +1,4 @@
-"""`synapse-apply validate`."""
+"""The command `validate`: how findings are printed, and the exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`synapse-apply verify`."""
+"""The command `verify`: which releases to run, or whose published bytes to read."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def command(
 
     with open_command_target(invocation) as target:
         if only_bytes:
-            from synapse_apply.cli.texts.published_bytes import show_compared_bytes
+            from synapse_apply.cli.texts.published_bytes import print_compared_bytes
 
-            return show_compared_bytes(console, target.compare_published_bytes(releases))
+            return print_compared_bytes(console, target.compare_published_bytes(releases))
         observer = ConsoleObserver(console)
         return observer.run(lambda: target.verify(releases, timeout=timeout, observer=observer))

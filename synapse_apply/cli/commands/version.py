@@ -1,4 +1,4 @@
-"""`synapse-apply version`."""
+"""The command `version`: which versions it prints."""
 
 from __future__ import annotations
 

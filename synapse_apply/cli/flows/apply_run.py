@@ -1,4 +1,4 @@
-"""One apply as a person meets it: the plan, the question, progress, the report."""
+"""What a person sees of an apply: the plan, the question, progress, the report."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ DRAIN_SECONDS = 6.0
 
 
 class ConsoleObserver(ApplyObserver):
-    """Shows an apply on a console, asks for approval there, and stops it at a signal."""
+    """Prints an apply on a console, asks for approval there, and stops it on a signal."""
 
     def __init__(
         self, console: Console, reports: Reports | None = None, *, show_unchanged: bool = False
     ) -> None:
-        """`reports` are written beside what is shown."""
+        """`reports` are written in addition to what is printed."""
         self._console = console
         self._reports = reports
         self._show_unchanged = show_unchanged
         self._stop: StopSignal | None = None
 
     def run(self, apply: Callable[[], Report]) -> int:
-        """The exit code of an apply that tells this observer; raises what stops it, unless shown.
+        """Call `apply`, which uses this observer; returns the exit code.
 
-        A plan with errors has told them, and a person who said no knows.
+        Raises what stopped it, except for the errors of a printed plan and a declined approval:
+        the user has seen these.
         """
         try:
             return apply().exit_code
@@ -59,7 +60,7 @@ class ConsoleObserver(ApplyObserver):
             return Exit.ERROR
 
     def confirm(self, plan: Plan) -> bool:
-        """Whether the person at the terminal says yes."""
+        """Ask the person at the terminal; True for `yes`."""
         target_text = f"target {plan.base.target}"
         return ask_approval(
             self._console,
@@ -68,7 +69,7 @@ class ConsoleObserver(ApplyObserver):
         )
 
     def show_plan(self, plan: Plan) -> None:
-        """The plan, for people; as events where those were asked for."""
+        """Print the plan as text, or as events with --json-lines."""
         if self._console.as_events:
             from synapse_apply.views.json.events import build_finding_event, iter_plan_events
 
@@ -84,23 +85,23 @@ class ConsoleObserver(ApplyObserver):
             )
 
     def show_changed_plan(self, plan: Plan) -> None:
-        """The plan that takes the place of what was approved."""
+        """Print the plan that replaces the approved one."""
         self._console.write_output(
             "\nThe backend or the state changed meanwhile; this is the plan now:\n\n"
         )
         self.show_plan(plan)
 
     def show_warnings(self, warnings: Sequence[Diagnostic]) -> None:
-        """Warnings on stderr."""
+        """Print warnings on stderr."""
         self._console.write_findings(warnings)
 
     def wait(self, seconds: float, open_calls: Sequence[Intent]) -> None:
-        """Count the seconds down."""
+        """Wait with a countdown."""
         build_wait_callback(self._console, time.sleep)(seconds, open_calls)
 
     @contextmanager
     def watch_calls(self, hang_up: Callable[[str], None]) -> Iterator[StopSignal]:
-        """Progress on stderr, and signals that end the apply early."""
+        """Show progress on stderr, and let signals end the apply early."""
         seconds = 0.0 if self._console.is_interactive else DRAIN_SECONDS
         with StopSignal(self._open_display(), seconds, hang_up) as self._stop:
             yield self._stop
@@ -117,9 +118,9 @@ class ConsoleObserver(ApplyObserver):
         return EventWriter(sys.stdout)
 
     def show_report(self, report: Report) -> None:
-        """The report, for people or programs, and the reports that were asked for beside it.
+        """Print the report, and write the requested report files.
 
-        The process ends here where a second signal cut the apply short.
+        Ends the process where a second signal cut the apply short.
         """
         try:
             self._write_report(report)

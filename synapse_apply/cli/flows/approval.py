@@ -1,4 +1,4 @@
-"""The question before an apply."""
+"""When approval is required, and how the question is asked and answered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synapse_apply.model.errors import InputError
 def require_approval(
     console: Console, *, is_approved: bool, verb: str = "apply", flag: str = "--auto-approve"
 ) -> None:
-    """InputError where nobody could be asked and the flag was not given; before anything else."""
+    """InputError where nobody can be asked and the flag is missing; called before anything else."""
     if is_approved or console.is_interactive:
         return
     review = Text("If meant, add")
@@ -34,21 +34,21 @@ def require_approval(
 
 
 def ask_approval(console: Console, question: str, detail: str) -> bool:
-    """Whether `yes` was the answer; the end of input is a no."""
+    """Ask; True if the answer is `yes`. The end of input counts as no."""
     console.write_output(
         f"\n{question}\n  {detail}\n  Only 'yes' will be accepted to approve.\n\n  Enter a value: "
     )
-    answer = read_typed_line()
+    answer = read_line_or_signal()
     console.write_output("\n" if answer.endswith("\n") else "\n\n")
     return answer.strip() == "yes"
 
 
-def read_typed_line() -> str:
-    """The next line of stdin, empty at its end; a signal's handler may end the wait.
+def read_line_or_signal() -> str:
+    """The next line of stdin, "" at its end; a signal's handler may end the wait by raising.
 
-    `input` would miss a Ctrl-C in the moment between the question and the read: the signal is
-    noted, and its handler runs when the read is over, which is then after a line that nobody
-    types. Through the wakeup descriptor a signal is something to read.
+    `input` would miss a Ctrl-C between the question and the read: the signal is only noted, and
+    its handler runs after the read, that is after a line that nobody types. With the wakeup
+    descriptor a signal makes `select` return.
     """
     stdin = sys.stdin.fileno()
     wakeup_reader, wakeup_writer = os.pipe()

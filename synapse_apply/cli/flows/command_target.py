@@ -1,4 +1,4 @@
-"""The target that a command works on, and its options in the words of the library."""
+"""How a command opens its target through the library, and names its options there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_command_target(invocation: Invocation) -> Iterator[OpenTarget]:
-    """The target of a command; options that do not go together are a usage error."""
+    """Open a command's target; OptionConflict becomes a usage error."""
     try:
         with closing(OpenTarget(invocation)) as target:
             yield target
@@ -26,7 +26,7 @@ def open_command_target(invocation: Invocation) -> Iterator[OpenTarget]:
 
 
 def build_plan_keywords(plan_arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What `OpenTarget.plan` and `apply` are given for `options.add_plan_options`."""
+    """The parsed options of `add_plan_options` as keywords of `OpenTarget.plan` and `apply`."""
     keywords = dict(plan_arguments)
     keywords["verify"] = not keywords.pop("no_verify")
     keywords["override_guards"] = keywords.pop("overridden")

@@ -1,4 +1,4 @@
-"""Waiting that people can see: a line that counts down on a terminal, one line elsewhere."""
+"""How waiting is shown: a countdown on a terminal, one line elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLEAR_LINE = "\r\033[K"
 def build_wait_callback(
     console: Console, pause: Callable[[float], None]
 ) -> Callable[[float, Sequence[Intent]], None]:
-    """Lets time pass with `pause`, and says on stderr for how long and for what."""
+    """A function that waits by `pause`, and says on stderr how long and for which calls."""
 
     def wait_and_show(seconds: float, open_calls: Sequence[Intent]) -> None:
         if not console.can_redraw_stderr:

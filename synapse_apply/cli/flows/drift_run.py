@@ -1,4 +1,4 @@
-"""`drift`: looking at what was changed outside, and taking it over."""
+"""What `drift` prints, and how it accepts live values into the manifests."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from synapse_apply.views.text.drift import drift_document, render_accepted_edits
 
 @frozen
 class DriftOptions:
-    """What is looked at."""
+    """Which resources to look at, and whether to list unmanaged objects."""
 
     only: Sequence[str] = ()
     exclude: Sequence[str] = ()
     unmanaged: bool = False
 
 
-def show_drift(
+def print_drift_and_write_reports(
     console: Console,
     invocation: Invocation,
     reports: Reports | None,
@@ -34,7 +34,7 @@ def show_drift(
     *,
     is_detailed: bool,
 ) -> int:
-    """Show the drift; gives the exit code."""
+    """Print the drift and write the reports; returns the exit code."""
     with open_command_target(invocation) as target:
         drift_report = target.drift(
             only=drift_options.only,
@@ -66,10 +66,10 @@ def _choose_exit_code(drift_report: Drift, *, is_detailed: bool) -> int:
     return Exit.CHANGES if is_detailed and drift_report.objects else Exit.OK
 
 
-def accept_live_values(
+def accept_drift_and_print_edits(
     console: Console, invocation: Invocation, names: Sequence[str], *, write: bool
 ) -> int:
-    """Take live values over into the files, and say what was edited."""
+    """Write live values of the named resources into the files, and print the edits."""
     with open_command_target(invocation) as target:
         drift_report = target.accept_drift(names, write=write)
     if console.as_json:

@@ -1,4 +1,4 @@
-"""A job that is followed at a terminal or in a pipeline: its lines, its progress, its end."""
+"""What is printed while a job is followed: log lines, progress, its end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from synapse_apply.applying.logs.tailing import LogListener
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.texts.jobs import describe_job_failure, format_job_status
+from synapse_apply.cli.texts.jobs import format_job_status, get_job_failure_text
 from synapse_apply.model.command import Command, name_target
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.job import Job, JobStatus
@@ -27,9 +27,9 @@ _PROGRESS_STEP = 10.0  # percent, between two words about progress
 
 @dataclass
 class JobFollower:
-    """Tells of one job.
+    """Prints what happens to one job.
 
-    `log_only`: of its log alone, as a command does that is asked for the log.
+    `log_only` prints only the log, for the command that shows logs.
     """
 
     console: Console
@@ -41,7 +41,7 @@ class JobFollower:
         return LogListener(self.write_log_line, self.show_progress, self.show_note)
 
     def write_log_line(self, line: LogLine) -> None:
-        """A line of the log is what was asked for, so it goes to stdout where that is free."""
+        """A log line is the requested output, so it goes to stdout unless a document goes there."""
         if self.console.as_lines:
             self.console.write_output(format_log_json(line))
             return
@@ -49,7 +49,7 @@ class JobFollower:
         (self.console.write_stderr if self.console.as_json else self.console.write_output)(text)
 
     def show_progress(self, job: Job) -> None:
-        """Progress is for who watches: never in a log of a pipeline."""
+        """Print progress on a terminal only, never into a pipeline's log."""
         progress = job.progress or 0.0
         has_moved = (
             job.status is not self._shown_status
@@ -67,7 +67,7 @@ class JobFollower:
         self.console.write_stderr(f"{sanitize(name_target(text, self.console.typed_target))}\n")
 
     def show_job_end(self, job: Job, timeout: float | None) -> int:
-        """How the job ended, in words, and the exit code that says so."""
+        """Print how the job ended; returns the exit code."""
         name = f"Job {sanitize(job.id)}"
         if not job.status.has_ended:
             self.console.write_stderr(
@@ -76,7 +76,7 @@ class JobFollower:
                 f"{_format_follow_hint(job.id, self.console)}.\n"
             )
             return Exit.ERROR
-        failure_reason = describe_job_failure(job)
+        failure_reason = get_job_failure_text(job)
         message = (
             f"{name} {job.status.value}{f': {sanitize(failure_reason)}' if failure_reason else ''}."
         ).replace("..", ".")
@@ -98,17 +98,17 @@ def follow_job_log(
     follower: JobFollower,
     tail_count: int | None = None,
 ) -> Job:
-    """Follow a job; whoever stops watching is told that the job goes on."""
+    """Follow a job until its end; on an interrupt, say that the job itself continues."""
     from synapse_apply.operations.jobs import follow_job_log_until_end
 
-    with _note_job_goes_on(follower.console, job_id):
+    with _print_hint_if_interrupted(follower.console, job_id):
         return follow_job_log_until_end(
             live_backend, job_id, follow_settings, follower.build_log_listener(), tail_count
         )
 
 
 @contextmanager
-def _note_job_goes_on(console: Console, job_id: str) -> Iterator[None]:
+def _print_hint_if_interrupted(console: Console, job_id: str) -> Iterator[None]:
     from synapse_apply.cli.help_pages import Terminated
 
     try:

@@ -1,4 +1,4 @@
-"""A plan kept with `plan --out`, and what is said of it."""
+"""When `plan --out` may save a plan, and what it prints about the file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LARGE = 1024**3
 
 @frozen
 class PlanDestination:
-    """Where a plan is to be saved, and whether the packages it uploads go with it."""
+    """The file to save a plan to, and whether to include its packages."""
 
     out: Path
     with_packages: bool
@@ -32,7 +32,7 @@ class PlanDestination:
     def from_options(
         cls, target: OpenTarget, out: Path | None, *, with_packages: bool
     ) -> Self | None:
-        """What the options say, None without --out; raises for what cannot be done."""
+        """The destination that the options name, None without --out; raises for an unusable one."""
         if out is None:
             if with_packages:
                 raise click.UsageError("--with-packages goes with --out FILE, which carries them.")
@@ -49,7 +49,7 @@ class PlanDestination:
         target: OpenTarget,
         plan: Plan,
     ) -> str:
-        """Save a plan; gives what is to be said about it once the plan has been shown."""
+        """Save a plan; returns the text to print after the plan has been shown."""
         if plan.has_errors:
             return f"\nThe plan was not saved to {self.out}: it has errors.\n"
         save_result = target.save_plan(plan, self.out, with_packages=self.with_packages)
@@ -81,7 +81,7 @@ class PlanDestination:
 
 
 def _iter_repeat_options(invocation: Invocation) -> Iterator[str]:
-    """The options without which apply would look at another target or other manifests."""
+    """The options that `apply` needs in order to use the same target and manifests."""
     yield from list_location_options(invocation)
     option_values = {
         "-t": invocation.target,

@@ -1,4 +1,4 @@
-"""Addresses as arguments of commands."""
+"""Parameter types of addresses and names, and what a shell completes for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class AddressType(click.ParamType[Any]):
-    """`plugin/yolo` as an Address; `offer` gives those that a shell completes."""
+    """A parameter such as `plugin/yolo`, converted to Address; `completer` offers completions."""
 
     name = "address"
 
@@ -43,7 +43,7 @@ ADDRESS = AddressType(completion.complete_addresses)
 
 
 class NameType(click.ParamType[Any]):
-    """A text that means a resource; what it means is found out with a state or manifests."""
+    """A text that names a resource; the command resolves it with a state or manifests."""
 
     name = "name"
 

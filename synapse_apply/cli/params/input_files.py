@@ -1,4 +1,4 @@
-"""Reads files that are given to a command: parameters of a run."""
+"""How a file of parameters that is given to a command is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from synapse_apply.model.errors import InputError
 
 
 def read_mapping_file(path: Path) -> dict[str, Any]:
-    """The map in a YAML or JSON file; InputError with the place of what is wrong."""
+    """The mapping in a YAML or JSON file; InputError with the position of an error in it."""
     try:
         mapping, _ = read_mapping(read_command_line_file(path), str(path))
     except OSError as problem:

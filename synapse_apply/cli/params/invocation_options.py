@@ -1,4 +1,4 @@
-"""Where a command was run, as options: those that it prints are to meet the same place."""
+"""Which location options printed commands need so that they work in the same place."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from synapse_apply.workspace.invocation import Invocation
 
 
-def name_invocation(text: str, invocation: Invocation) -> str:
-    """A text whose commands are for the place and the target of this one."""
+def with_invocation_options(text: str, invocation: Invocation) -> str:
+    """The text, with the location and target options of this invocation in its commands."""
     return name_target(text, invocation.target or "", list_location_options(invocation))
 
 
 def list_location_options(invocation: Invocation) -> list[str]:
-    """-C and --project as far as they were given, with their values, a word each."""
+    """-C and --project with their values, as separate words, where they differ from the default."""
     return [*_iter_location_options(invocation)]
 
 

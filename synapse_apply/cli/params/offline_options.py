@@ -1,4 +1,4 @@
-"""`plan --offline`: which options it does not take; what would be ignored is a usage error."""
+"""Which options of `plan` conflict with --offline."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _CONFLICTING_OPTIONS: Mapping[str, str] = {
 }
 
 
-def take_offline_options(plan_arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `plan` that an offline plan takes; a usage error where another is given."""
+def reject_and_drop_online_options(plan_arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The options for an offline plan; a usage error where a conflicting one is given."""
     for name, reason in _CONFLICTING_OPTIONS.items():
         if plan_arguments[name]:
             option = "--" + name.replace("_", "-")

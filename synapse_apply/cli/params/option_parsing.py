@@ -1,4 +1,4 @@
-"""What options make of what was typed; usage errors for what cannot be meant."""
+"""How option values are parsed, and which are usage errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LINEAGE_PATTERN = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 class NumberType(click.FloatRange):
-    """A number in a range; `nan` is in none, though it is neither below nor above."""
+    """A number in a range; `nan` is refused, though it compares as neither below nor above."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -32,7 +32,7 @@ class NumberType(click.FloatRange):
 def parse_state_url_option(
     _ctx: click.Context, _param: click.Parameter, value: str
 ) -> str | SecretRef:
-    """A url, or where it comes from, as the project file says it; a usage error for all else."""
+    """A url, or `{env: NAME}` as in the project file; a usage error for anything else."""
     if not value.lstrip().startswith("{"):
         return value
     env_match = _ENV_REFERENCE.fullmatch(value.strip())
@@ -46,7 +46,7 @@ def parse_state_url_option(
 
 
 def parse_lineage_option(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    """A UUID as a state has it, so that a project file can pin it; a usage error for all else."""
+    """A UUID in a state's form; a usage error for anything else."""
     if value and _LINEAGE_PATTERN.fullmatch(value) is None:
         raise click.BadParameter(f"{value!r} is not a UUID in lower-case letters and digits.")
     return value
@@ -55,7 +55,7 @@ def parse_lineage_option(_ctx: click.Context, _param: click.Parameter, value: st
 def parse_report_options(
     _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:
-    """Pairs of a kind and a file; a usage error for what cannot be meant."""
+    """(kind, file) pairs of `KIND=FILE`; a usage error for an unknown kind or a repeated file."""
     requests: list[tuple[str, str]] = []
     for text in texts:
         kind, separator, file = text.partition("=")
@@ -72,6 +72,7 @@ def parse_report_options(
 def parse_name_value_options(
     _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
 ) -> dict[str, str]:
+    """Values by name, of `NAME=VALUE`; a usage error for any other form."""
     values: dict[str, str] = {}
     for text in texts:
         name, separator, value = text.partition("=")
@@ -81,12 +82,12 @@ def parse_name_value_options(
     return values
 
 
-def check_guard_names(
+def require_known_guard_names(
     _ctx: click.Context, _param: click.Parameter, guard_names: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """A guard's name that is mistyped must not look as if it had been overridden.
+    """A usage error for an unknown guard: a typo must not look like an override.
 
-    Which rules the policy has is known later: `Asked` looks at their names.
+    Names of policy rules are checked later, in `PlanArguments`, where the policy is known.
     """
     if guard_names:
         from synapse_apply.model.policy import RULE_ID_PREFIX
@@ -103,7 +104,7 @@ def check_guard_names(
 def require_follow_option(
     ctx: click.Context, _param: click.Parameter, value: float | None
 ) -> float | None:
-    """What bounds the following means nothing without it."""
+    """A usage error for --timeout without --follow."""
     if value is not None and not ctx.params.get("follow"):
         raise click.UsageError("--timeout needs --follow.", ctx)
     return value

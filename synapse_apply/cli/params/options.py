@@ -1,4 +1,4 @@
-"""Options that several commands share, and the Where that they come to."""
+"""The options that several commands share, and how they become an Invocation and a Console."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ add_output_format_option = click.option(
 
 
 def add_event_options(body: CommandBody) -> CommandBody:
-    """The same with --json-lines, for commands that make calls one after the other."""
+    """The same and --json-lines, for commands that make several calls."""
 
     @click.option(
         "--json-lines",
@@ -77,7 +77,7 @@ def add_event_options(body: CommandBody) -> CommandBody:
 
 
 def add_json_line_options(body: CommandBody) -> CommandBody:
-    """The same where --json gives one object a line."""
+    """--json with one object per line, --color and --no-color."""
 
     @click.option("--json", "as_lines", is_flag=True, help="Print one JSON object a line.")
     @add_color_options
@@ -101,7 +101,7 @@ def add_color_options(body: CommandBody) -> CommandBody:
 
 
 def add_report_option(body: CommandBody) -> CommandBody:
-    """--report; the body is called with `reports`, and what ends it early is reported, too."""
+    """--report; the body is called with `reports`. A failure of the body is reported as well."""
 
     @click.option(
         "--report",
@@ -127,7 +127,7 @@ def add_report_option(body: CommandBody) -> CommandBody:
     ) -> int:
         if not report_requests:
             return body(console=console, invocation=invocation, reports=None, **parameters)
-        from synapse_apply.cli.reports import Reports, require_well_placed
+        from synapse_apply.cli.reports import Reports, raise_misplaced_findings
 
         if any(file == "-" for _, file in report_requests):
             if console.as_json:
@@ -138,9 +138,9 @@ def add_report_option(body: CommandBody) -> CommandBody:
         out_and_against = (parameters.get("out"), parameters.get("against") or "")
         writable_reports, misplaced_findings = Reports(
             report_requests, console, invocation, command, *out_and_against
-        ).split_misplaced()
+        ).split_off_misplaced_requests()
         try:
-            require_well_placed(misplaced_findings)
+            raise_misplaced_findings(misplaced_findings)
             return body(
                 console=console, invocation=invocation, reports=writable_reports, **parameters
             )
@@ -209,7 +209,7 @@ _INVOCATION_OPTIONS = (
 
 
 def _combine_options(*options: Callable[[Any], Any]) -> Callable[[CommandBody], CommandBody]:
-    """A decorator that adds options in the order in which help shall list them."""
+    """A decorator that adds these options, in the order in which --help lists them."""
 
     def add_combined_options(body: CommandBody) -> CommandBody:
         return functools.reduce(
@@ -341,7 +341,7 @@ add_plan_options = _combine_options(
         "--override-guard",
         "overridden",
         multiple=True,
-        callback=option_parsing.check_guard_names,
+        callback=option_parsing.require_known_guard_names,
         shell_complete=completion.complete_guards,
         metavar="NAME",
         help="Override this guard, or policy:RULE for a freeze or a limit of the policy; may be "
@@ -358,7 +358,7 @@ def _build_invocation(
     console: Console,
     invocation_options: dict[str, Any],
 ) -> Invocation:
-    """What was said, with every path seen from the folder to work in."""
+    """The Invocation for these options; paths are resolved from the folder of -C."""
     from synapse_apply.workspace.invocation import Invocation
 
     directory = Path.cwd() / chdir if chdir else Path.cwd()
@@ -371,13 +371,13 @@ def _build_invocation(
         target=target,
         environ=dict(os.environ),
         on_terminal=console.is_interactive,
-        command=_read_current_command_words(),
+        command=_get_current_command_words(),
         **invocation_options,
     )
 
 
-def _read_current_command_words() -> str:
-    """The words of the command that runs, without the program's: `state accept`."""
+def _get_current_command_words() -> str:
+    """The words of the running command, without the program's name: `state accept`."""
     words: list[str] = []
     click_context = click.get_current_context(silent=True)
     while click_context is not None and click_context.parent is not None:

@@ -1,4 +1,4 @@
-"""Values as people type them on a command line: times, spans, JSON, words for a job's status."""
+"""Parameter types of moments, time spans, JSON and job statuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SECONDS_BY_UNIT = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 def parse_moment(text: str, now: datetime) -> datetime:
     """A date, a time, or a span before `now`, as a time in UTC; ValueError for anything else.
 
-    A date or time without a zone is one of this machine.
+    A date or time without a zone is in this machine's zone.
     """
     parts = _TIME_SPAN.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text:
@@ -89,7 +89,7 @@ MOMENT, JSON, STATUS = MomentType(), JsonType(), StatusType()
 
 
 def parse_json_or_text(text: str) -> Any:
-    """A JSON value where the text is one, else the text itself."""
+    """The JSON value of the text, or the text itself where it is not JSON."""
     try:
         return _parse_json(text)
     except (ValueError, RecursionError):
@@ -99,7 +99,7 @@ def parse_json_or_text(text: str) -> Any:
 def parse_key_value_options(
     _ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
 ) -> dict[str, Any]:
-    """`KEY=VALUE` options as a map; a key that is given twice is a usage error."""
+    """`KEY=VALUE` options as a mapping; a usage error for a repeated key."""
     parsed_values: dict[str, Any] = {}
     for text in texts:
         name, separator, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""Options of before: each is a usage error that names what takes its place."""
+"""Options of earlier versions: each is a usage error that names its replacement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 
 def add_removed_option(name: str, advice: str) -> Callable[[Any], Any]:
-    """A hidden flag that ends the command with exit code 64; `advice` is the whole message."""
+    """A hidden flag that ends the command with exit code 64; `advice` is the message."""
 
     def reject(ctx: click.Context, _param: click.Parameter, is_given: bool) -> None:
         if is_given:

@@ -1,4 +1,4 @@
-"""Options that name Git refs: whose settings, whose manifests."""
+"""Options that name Git refs: of the project file's settings, and of the manifests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 
 def parse_git_ref_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
-    """The REF of `git:REF`; "" where nothing was said."""
+    """The REF of `git:REF`; "" without the option, a usage error for another form."""
     if value is None:
         return ""
     kind, _, ref = value.partition(":")
@@ -16,7 +16,10 @@ def parse_git_ref_option(_ctx: click.Context, _param: click.Parameter, value: st
 
 
 def parse_plain_ref_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
-    """A variable of CI that is not set must not read as no ref, and plan the checkout instead."""
+    """The ref, "" without the option; a usage error for a blank one.
+
+    An unset CI variable expands to blank, and must not select the checkout instead.
+    """
     if value is not None and not value.strip():
         raise click.BadParameter("expected a tag, a branch or a commit.")
     return value or ""

@@ -1,4 +1,4 @@
-"""Which options of `apply` do not go with a saved plan: what would be ignored is a usage error."""
+"""Which options of `apply` conflict with a saved plan."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _OPTIONS_OF_ROWS = {
 }
 
 
-def check_saved_plan_options(
+def reject_options_beside_saved_plan(
     plan: Path | None, reviewed: Sequence[Path], options: Mapping[str, Any]
 ) -> None:
-    """A usage error for what does not go with a saved plan, where one is given to `apply`."""
+    """A usage error for options that `apply` would ignore with a saved or reviewed plan."""
     if plan and reviewed:
         raise click.UsageError("Give a saved plan, or one with --reviewed, not both.")
     for name, option in _OPTIONS_OF_ROWS.items() if plan or reviewed else ():

@@ -1,4 +1,4 @@
-"""What `bump` edited, as a person and as a program reads it."""
+"""What `bump` prints of its edits, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import Any
 
-from synapse_apply.cli.params.invocation_options import name_invocation
+from synapse_apply.cli.params.invocation_options import with_invocation_options
 from synapse_apply.manifests.edit.rewriting import Rewrite
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import format_json_pointer
@@ -47,7 +47,7 @@ def format_bump_result(
     color: bool,
     shows_hints: bool,
 ) -> str:
-    """The lines that changed, by file, and what comes next, for the place of `invocation`."""
+    """The changed lines by file, and the next steps with the location options of `invocation`."""
     style = Style(color)
     lines = [f"{sanitize(bump_result.old_address)} -> {sanitize(bump_result.new_address)}"]
     for file in bump_result.rewrites:
@@ -74,7 +74,7 @@ def _iter_changed_lines(file: Rewrite, style: Style) -> Iterator[str]:
 
 
 def _shorten_changed_lines(old: list[str], new: list[str]) -> tuple[list[str], list[str]]:
-    """The lines, of long ones the part that changed."""
+    """The old and new lines; of a single long line the part around its change."""
     if len(old) != 1 or len(new) != 1 or max(map(len, (*old, *new))) <= _MAX_LINE_LENGTH:
         return [_shorten_line(line) for line in old], [_shorten_line(line) for line in new]
     old_line, new_line = old[0], new[0]
@@ -111,4 +111,6 @@ def _iter_next_steps(bump_result: BumpResult, invocation: Invocation) -> Iterato
             )
         elif source.kind != FOLDER:
             yield f"The source is {sanitize(source)}: see that it holds the code of {new_version}."
-    yield name_invocation(Text("Next: ", Command("plan"), " shows the new release."), invocation)
+    yield with_invocation_options(
+        Text("Next: ", Command("plan"), " shows the new release."), invocation
+    )

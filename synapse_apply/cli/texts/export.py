@@ -1,4 +1,4 @@
-"""What an export says when it is done: its files, what it lacks, and what comes next."""
+"""What `export` prints when it is done: its files, what it left out, and the next steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.params.invocation_options import name_invocation
+from synapse_apply.cli.params.invocation_options import with_invocation_options
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.manifests.export.export_files import ExportResult
 from synapse_apply.manifests.files.manifest_files import (
@@ -21,10 +21,10 @@ from synapse_apply.views.text.export import render_secret_variables, render_unex
 from synapse_apply.workspace.configuration import format_path
 
 
-def show_export_result(
+def print_export_result(
     console: Console, export_report: ExportReport, export_result: ExportResult
 ) -> None:
-    """The files that were written, and what is in none."""
+    """Print the files that were written, the secrets to set, and what was not exported."""
     for path in export_result.files:
         console.write_output(f"Wrote {format_path(path)}\n")
     left_out_fields = [
@@ -56,9 +56,9 @@ def show_export_result(
 def format_next_steps(
     live_backend: LiveBackend, export_report: ExportReport, folder: Path, inventory: Path
 ) -> str:
-    """What to do next, a line each; every command can be run as it stands."""
+    """The next steps, one per line; every command can be run as printed."""
     return "\nNext:\n" + "".join(
-        f"  {name_invocation(line, live_backend.invocation)}\n"
+        f"  {with_invocation_options(line, live_backend.invocation)}\n"
         for line in (
             *_iter_manifest_steps(live_backend, folder),
             *_iter_state_steps(live_backend, export_report),
@@ -73,7 +73,7 @@ def _iter_import_steps(inventory: Path) -> Iterator[str]:
 
 
 def _iter_manifest_steps(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
-    """What is recorded and not read looks as if it were declared no more."""
+    """How to have the folder read: a plan would forget recorded objects that it does not read."""
     project, target = live_backend.project, live_backend.target
     if is_folder_read_by_default(project, target, folder):
         return

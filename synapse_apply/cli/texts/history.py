@@ -1,4 +1,4 @@
-"""What was done, as a person reads it: a table of runs, or the calls of one."""
+"""What `state history` prints: a table of runs, or the calls of one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _DIGEST_LENGTH = 24
 _RUN_FIELDS = frozenset({"plan_id", "run", "command", "dirty"})
 
 
-def show_runs(console: Console, runs: Sequence[PastRun]) -> int:
-    """A row a run, the newest first."""
+def print_runs_table(console: Console, runs: Sequence[PastRun]) -> int:
+    """Print one row per run, the newest first; returns the exit code."""
     if console.as_json:
         console.write_document({"runs": [_build_run_document(run) for run in runs]})
     elif runs:
@@ -41,8 +41,8 @@ def show_runs(console: Console, runs: Sequence[PastRun]) -> int:
     return Exit.OK
 
 
-def show_run(console: Console, run: PastRun) -> int:
-    """The facts of a run and a row for each of its calls, in their order."""
+def print_run_with_calls(console: Console, run: PastRun) -> int:
+    """Print the facts of a run and one row per call, in order; returns the exit code."""
     if console.as_json:
         console.write_document(_build_run_document(run))
         return Exit.OK

@@ -1,4 +1,4 @@
-"""Jobs as a person reads them, and as documents."""
+"""What is printed of jobs, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _HIDDEN_FIELDS = frozenset({"id", "job_id", "status", "progress", "logs"})
 _FIELD_TWINS = {"params": "parameters", "meta": "metadata"}
 
 
-def show_jobs(console: Console, jobs: Iterable[Job]) -> int:
-    """A row a job as they come; as JSON one document of them all."""
+def print_jobs_table(console: Console, jobs: Iterable[Job]) -> int:
+    """Print each job's row as it arrives, or all as one JSON document; returns the exit code."""
     if console.as_json:
         console.write_document({"jobs": [build_job_document(job) for job in jobs]})
         return 0
@@ -40,13 +40,13 @@ def show_jobs(console: Console, jobs: Iterable[Job]) -> int:
     return 0
 
 
-def show_job(console: Console, job: Job) -> int:
-    """All that the server says of a job, and its log where that was asked for."""
+def print_job(console: Console, job: Job) -> int:
+    """Print all fields of a job, and its log if it was requested; returns the exit code."""
     if console.as_json:
         console.write_document(build_job_document(job))
         return 0
     heading = f"job {job.id}: {format_job_status(job)}"
-    fields = flatten(_select_shown_fields(job.raw))
+    fields = flatten(_select_fields_worth_showing(job.raw))
     object_label = ("job", job.id, job.id)
     console.write_output(
         render_fields_block(
@@ -64,7 +64,7 @@ def show_job(console: Console, job: Job) -> int:
 
 
 def build_job_document(job: Job) -> dict[str, Any]:
-    """A job in one vocabulary, and under `raw` as its server has it."""
+    """A job in the API page's vocabulary, and under `raw` as its server sent it."""
     return {
         "id": job.id,
         "status": job.status.value,
@@ -79,15 +79,15 @@ def build_job_document(job: Job) -> dict[str, Any]:
 
 
 def format_job_status(job: Job) -> str:
-    """`running (40%)`; a word that nobody knows is the server's own."""
+    """The status with the progress, `running (40%)`; an unknown one with the server's word."""
     word = job.status.value
     if word == "unknown":
         word = f"unknown ({job.raw.get('status')})"
     return word if job.progress is None or job.status.has_ended else f"{word} ({job.progress:g}%)"
 
 
-def describe_job_failure(job: Job) -> str:
-    """Why a job failed, in the server's words; "" where it says nothing."""
+def get_job_failure_text(job: Job) -> str:
+    """Why a job failed, in the server's words; "" where it gives no reason."""
     job_error = job.raw.get("error")
     if isinstance(job_error, Mapping):
         parts = (job_error.get("error_type"), job_error.get("message"))
@@ -107,8 +107,8 @@ def _build_job_row(job: Job) -> tuple[object, ...]:
     return (job.id, job.status.value, percent, plugin, job.version, *times)
 
 
-def _select_shown_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """What is worth a line: no empty value, nothing twice."""
+def _select_fields_worth_showing(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields without empty values and without those printed elsewhere."""
     return {
         name: value
         for name, value in raw.items()

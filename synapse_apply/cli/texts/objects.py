@@ -1,4 +1,4 @@
-"""Live objects that were asked for by hand, as a person reads them and as documents."""
+"""What `get` prints of live objects, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _COLUMNS = {
 }
 
 
-def show_live_object(
+def print_live_object(
     console: Console,
     kind: str,
     live_object: LiveObject,
     expanded_objects: Mapping[str, LiveObject] | None = None,
 ) -> int:
-    """One object with its fields, a secret as `(sensitive)`.
+    """Print one object with its fields, secrets as `(sensitive)`; returns the exit code.
 
-    And `expanded_objects` ones by their kind.
+    Then the `expanded_objects`, which are keyed by kind.
     """
     other_objects = expanded_objects or {}
     if console.as_json:
@@ -60,10 +60,10 @@ def show_live_object(
     return 0
 
 
-def list_live_objects(
+def print_live_objects_table(
     console: Console, kind: str, live_objects: Sequence[LiveObject], absent_text: str = ""
 ) -> int:
-    """A row an object, with some of its fields; `absent_text` on stderr where there is none."""
+    """Print one row per object; `absent_text` goes to stderr without any. Returns the exit code."""
     fields = _COLUMNS[kind]
     if not live_objects:
         console.write_stderr(f"{absent_text or f'There is no {kind}.'}\n")

@@ -1,4 +1,4 @@
-"""Packages as a person and as a program reads them."""
+"""What the `package` commands print, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VERB_SYMBOLS = {"added": "+", "removed": "-", "changed": "~"}
 def build_package_document(
     package_query: PackageQuery, package: Package, sizes: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Digest, sum and every file with its SHA-256."""
+    """Digest, total size, and every file with its SHA-256."""
     return {
         **_build_source_document(package_query),
         "digest": package.digest,
@@ -44,13 +44,13 @@ def build_package_document(
 def build_zip_document(
     package_query: PackageQuery, package: Package, sizes: Mapping[str, int], path: Path
 ) -> dict[str, Any]:
-    """The same, and the zip that was written."""
+    """The package's document, and path and size of the zip that was written."""
     zip_document = {"path": format_path(path), "size": path.stat().st_size}
     return {**build_package_document(package_query, package, sizes), "zip": zip_document}
 
 
 def format_zip_summary(package: Package, path: Path) -> str:
-    """What was written, and its digest."""
+    """The path and size of the zip, its number of files, and its digest."""
     size = format_byte_size(path.stat().st_size)
     return escape_ci_commands(
         f"Wrote {sanitize(format_path(path))} ({size}): {pluralize(len(package.files), 'file')}, "
@@ -61,7 +61,7 @@ def format_zip_summary(package: Package, path: Path) -> str:
 def build_contents_document(
     package_query: PackageQuery, listing: PackageListing, *, by_size: bool
 ) -> dict[str, Any]:
-    """What is in the zip and what is left out, by which rule."""
+    """The files in the zip, and the files left out, with the rule for each."""
     return {
         **_build_source_document(package_query),
         "size": sum(listing.included.values()),
@@ -75,7 +75,7 @@ def build_contents_document(
 def format_contents(
     package_query: PackageQuery, listing: PackageListing, *, by_size: bool, color: bool
 ) -> str:
-    """Two tables, and the sums of the first."""
+    """A table of the files in the zip, and one of those left out."""
     style = Style(color)
     total = format_byte_size(sum(listing.included.values()))
     text = f"{sanitize(package_query.label)}: {pluralize(len(listing.included), 'file')}, {total}\n"
@@ -91,7 +91,7 @@ def format_contents(
 
 
 def build_difference_document(difference: PackageDifference) -> dict[str, Any]:
-    """Both digests, and each file that differs."""
+    """Both digests, and every file that differs."""
     return {
         "address": str(difference.release.address),
         "against": str(difference.compared_address),
@@ -114,7 +114,7 @@ def build_difference_document(difference: PackageDifference) -> dict[str, Any]:
 def format_difference(
     difference: PackageDifference, *, color: bool, hints: bool, typed_target: str = ""
 ) -> str:
-    """A line a file, and what may be done; `typed_target` is the target that was typed."""
+    """One line per differing file, and the next step; `typed_target` is named in its command."""
     style = Style(color)
     address = sanitize(difference.release.address)
     is_same_release = difference.release.address == difference.compared_address
@@ -134,7 +134,7 @@ def format_difference(
     for change in difference.changes:
         text += (
             f"  {style.format_symbol(_VERB_SYMBOLS[change.verb])}{sanitize(change.path)}"
-            f"{_format_change_note(change)}\n"
+            f"{_format_executable_change(change)}\n"
         )
     if is_same_release and hints:
         series = sanitize(difference.release.address.name.rpartition("@")[0])
@@ -143,8 +143,8 @@ def format_difference(
     return escape_ci_commands(text)
 
 
-def _format_change_note(change: FileChange) -> str:
-    """What of a file changed, where that is not its bytes."""
+def _format_executable_change(change: FileChange) -> str:
+    """A note where the executable bit of a file changed, else ""."""
     if change.executable is None:
         return ""
     mode_text = "executable" if change.executable else "no longer executable"

@@ -1,4 +1,4 @@
-"""What `verify --bytes` found, as text and as a document."""
+"""What `verify --bytes` prints, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _RESULT_TEXTS = {
 }
 
 
-def show_compared_bytes(console: Console, comparisons: Sequence[ComparedBytes]) -> int:
-    """Each release and what became of it; exit 3 unless all went well."""
+def print_compared_bytes(console: Console, comparisons: Sequence[ComparedBytes]) -> int:
+    """Print the result for each release; returns exit code 3 unless all are consistent."""
     from synapse_apply.views.sanitize import sanitize
 
     findings = [entry for comparison in comparisons for entry in comparison.diagnostics]

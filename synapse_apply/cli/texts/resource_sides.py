@@ -1,4 +1,4 @@
-"""One resource from three sides: its manifest, its record, the live object."""
+"""What `show ADDRESS` prints: a resource as declared, as recorded, and as live."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ NOT_SHOWN, ANOTHER_KEY, NOT_CHECKED = "not shown", "under another key", "not che
 
 @frozen
 class ComparedSecret:
-    """Whether a secret is recorded and live as declared; where none is declared, as recorded.
+    """Whether a secret is the same as declared, in the record and live; else, live as recorded.
 
-    A word of SAME, DIFFERENT, NOT_SHOWN (by the server), ANOTHER_KEY and NOT_CHECKED, or None
-    where there is nothing on that side, or nothing to compare it with.
+    Each is SAME, DIFFERENT, NOT_SHOWN (by the server), ANOTHER_KEY or NOT_CHECKED; None where that
+    side has no value, or there is nothing to compare it with.
     """
 
     recorded: str | None
@@ -55,7 +55,7 @@ class ComparedSecret:
 
     @classmethod
     def compare_sides(cls, declared: Any, recorded: Any, live: Any) -> Self:
-        """From what the three sides hold of one field."""
+        """Compare one field's values of the three sides."""
         is_declared = isinstance(declared, DesiredSecret)
         declared_mac = declared.mac if is_declared else None
         base = declared_mac if is_declared else recorded
@@ -77,11 +77,10 @@ def _compare_secret_digests(base_secret: Any, other_secret: Any) -> str | None:
 
 @frozen
 class ResourceSides:
-    """What is known of one address.
+    """The three sides of one address.
 
-    `is_live_unread`: nobody can tell what is live, a finding says why.
-
-    `accepted_changes` are the fields that differ by `state accept`.
+    `is_live_unread`: the live side could not be read, and a finding says why. `accepted_changes`
+    are the fields that differ by `state accept`.
     """
 
     resource: ResourceState
@@ -93,13 +92,13 @@ class ResourceSides:
     def from_plan_result(
         cls, plan_result: PlanResult, address: Address, typed_target: str = ""
     ) -> Self:
-        """The sides of an address; InputError that names near ones when there is none.
+        """The sides of an address; InputError that suggests similar ones for an unknown address.
 
-        `typed_target` is the target's name where the commands that are printed must say it.
+        `typed_target` is the target's name where printed commands must name it.
         """
         resource = plan_result.resources.get(address)
         if resource is not None:
-            resource = _redact_recorded_secrets(resource)
+            resource = _with_recorded_secrets_withheld(resource)
         else:
             hint = suggest_name(
                 str(address),
@@ -114,7 +113,7 @@ class ResourceSides:
             finding for finding in plan_result.plan.diagnostics if finding.address == text
         ]
         read_problems = name_target(
-            tuple(_iter_read_problems(resource, plan_result.resources)), typed_target
+            tuple(_iter_failed_read_findings(resource, plan_result.resources)), typed_target
         )
         accepted_changes = (
             change.accepted for change in plan_result.plan.changes if change.address == address
@@ -123,7 +122,7 @@ class ResourceSides:
         return cls(resource, findings, bool(read_problems), next(accepted_changes, ()))
 
     def render_text(self, console: Console) -> str:
-        """A heading and a table, a row a field."""
+        """A heading, and a table with one row per field."""
         declared, recorded, live = (
             self._declared_fields(),
             self._recorded_fields(),
@@ -150,10 +149,10 @@ class ResourceSides:
         table = render_table(
             ("field", "declared", "recorded", "live"), rows, color=console.is_output_colored
         )
-        return f"# {self.resource.address} ({', '.join(self._list_facts())})\n{table}"
+        return f"# {self.resource.address} ({', '.join(self._list_heading_parts())})\n{table}"
 
     def build_document(self) -> dict[str, Any]:
-        """The three sides, each null where it is not there, or where a finding says why."""
+        """The three sides as JSON, null for a side that does not exist or could not be read."""
         resource, observed = self.resource, self.resource.lookup_result.observed
         declared = self._declared_fields()
         secret_paths = [path for path, value in declared.items() if isinstance(value, SECRET_TYPES)]
@@ -182,7 +181,7 @@ class ResourceSides:
         }
 
     def _format_secret_cells(self) -> dict[Path, dict[str, str]]:
-        """The cells of each secret: nothing of it, but whether the sides hold the same."""
+        """The cells of each secret: no value, only whether the sides have the same one."""
         return {
             path: {
                 name: f"(sensitive, {word})"
@@ -193,7 +192,7 @@ class ResourceSides:
         }
 
     def _compare_secrets(self) -> dict[Path, ComparedSecret]:
-        """Each secret's digests, all under one salt: with the declared one, else the recorded."""
+        """Compare the digests of each secret, which were all made with one salt."""
         sides = (self._declared_fields(), self._recorded_fields(), self.resource.live_fields)
         paths = {path for side in sides for path, value in side.items()
                  if isinstance(value, SECRET_TYPES)}  # fmt: skip
@@ -202,7 +201,7 @@ class ResourceSides:
             for path in sorted(paths, key=lambda path: [str(part) for part in path])
         }
 
-    def _list_facts(self) -> list[str]:
+    def _list_heading_parts(self) -> list[str]:
         record, observed = self.resource.record, self.resource.lookup_result.observed
         verified_text = format_last_run(record.verification) if record else ""
         accepted_text = ", ".join(
@@ -229,8 +228,8 @@ class ResourceSides:
         return flatten(observed.spec) if observed else {}
 
 
-def _redact_recorded_secrets(resource: ResourceState) -> ResourceState:
-    """The item without what its record has in plain of a field that is a secret by now."""
+def _with_recorded_secrets_withheld(resource: ResourceState) -> ResourceState:
+    """The resource without recorded plain values of fields that have become secret since."""
     if resource.record is None:
         return resource
     field_maps = (resource.declared_fields, resource.live_fields)
@@ -261,12 +260,12 @@ def _redact_recorded_secrets(resource: ResourceState) -> ResourceState:
     return replace(resource, record=redacted_record)
 
 
-def _iter_read_problems(
+def _iter_failed_read_findings(
     resource: ResourceState, resources: Mapping[Address, ResourceState]
 ) -> Iterator[Diagnostic]:
-    """Why nobody knows whether an object is live: the failed read of it, or of its parents.
+    """Why it is unknown whether an object is live: its own failed read, or that of a parent.
 
-    One that has no record is searched for among what belongs to a parent.
+    An object without a record is searched for among its parent's members.
     """
     if resource.lookup_result.problem is not None:
         yield resource.lookup_result.problem
@@ -278,7 +277,7 @@ def _iter_read_problems(
 
 
 def _format_cell(value: Any, cell_width: int) -> str:
-    """A value short enough for a column; JSON has the whole of it."""
+    """A value cut to the width of a column; JSON has all of it."""
     if value is ABSENT:
         return "-"
     text = format_value_inline(value)

@@ -1,4 +1,4 @@
-"""A saved plan as `show FILE` tells it, also a stale one: its rows, its packages, what moved."""
+"""What `show FILE` prints of a saved plan: its rows, its packages, and what changed since."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def show_saved_plan(
+def print_saved_plan_and_write_reports(
     console: Console,
     invocation: Invocation,
     path: Path,
@@ -32,11 +32,11 @@ def show_saved_plan(
     *,
     show_unchanged: bool,
 ) -> int:
-    """Show a saved plan as `plan` did; warnings say what is known to have changed since."""
+    """Print a saved plan as `plan` did, with warnings of known changes; returns the exit code."""
     saved_plan = read_saved_plan(path)
     findings = [
-        *_list_foreign_file_warnings(saved_plan),
-        *_find_later_changes(invocation, saved_plan),
+        *_list_unexpected_entry_warnings(saved_plan),
+        *_find_changes_since_plan(invocation, saved_plan),
     ]
     if console.as_json:
         console.write_document(
@@ -72,7 +72,7 @@ def show_saved_plan(
 
 
 def _build_packages_document(saved_plan: SavedPlan) -> dict[str, Any]:
-    """What a document has for the packages that a plan carries (plan.schema.json)."""
+    """The `packages` entry of the plan's document (plan.schema.json)."""
     if saved_plan.carrier is None:
         return {}
     packages = saved_plan_packages.list_carried_packages(saved_plan.carrier, saved_plan.plan)
@@ -89,7 +89,7 @@ def _build_packages_document(saved_plan: SavedPlan) -> dict[str, Any]:
 
 
 def _format_carried_packages(packages: Sequence[CarriedPackage]) -> str:
-    """The packages that a plan carries, for people."""
+    """A table of the packages that a plan carries."""
     if not packages:
         return "It carries no packages: it uploads none.\n"
     size = format_byte_size(sum(package.size or 0 for package in packages))
@@ -106,7 +106,7 @@ def _format_carried_packages(packages: Sequence[CarriedPackage]) -> str:
     return f"It carries {pluralize(len(packages), 'package')} ({size}):\n{table}"
 
 
-def _list_foreign_file_warnings(saved_plan: SavedPlan) -> list[Diagnostic]:
+def _list_unexpected_entry_warnings(saved_plan: SavedPlan) -> list[Diagnostic]:
     findings = (
         saved_plan_packages.build_unexpected_entry_findings(saved_plan.carrier, saved_plan.plan)
         if saved_plan.carrier
@@ -115,8 +115,8 @@ def _list_foreign_file_warnings(saved_plan: SavedPlan) -> list[Diagnostic]:
     return [warning_finding(finding.summary, finding.detail, finding.hint) for finding in findings]
 
 
-def _find_later_changes(invocation: Invocation, saved_plan: SavedPlan) -> list[Diagnostic]:
-    """What the state and the manifests at hand tell about a plan; nothing where they are not."""
+def _find_changes_since_plan(invocation: Invocation, saved_plan: SavedPlan) -> list[Diagnostic]:
+    """Warnings from the local state and manifests; none where these cannot be read."""
     plan_invocation = replace(invocation, target=invocation.target or saved_plan.plan.base.target)
     findings: list[Diagnostic] = []
     try:

@@ -1,4 +1,4 @@
-"""What became of open calls, as a person reads it."""
+"""What `state settle` prints of open calls and of the ways to settle them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from synapse_apply.workspace.recovery_journal import JournalFile
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def wait_for_resolution(
+def wait_settle_and_warn(
     console: Console, session: TargetSession, resolved_intents: Sequence[ResolvedIntent]
 ) -> list[ResolvedIntent]:
-    """The calls as they stand when nothing is too young any more; what others did is said."""
+    """Wait for calls that are too recent and settle them; warns of calls that others settled."""
     settled_intents, settled_by_others = wait_and_settle(
         session, resolved_intents, build_wait_callback(console, session.pause)
     )
@@ -31,23 +31,24 @@ def wait_for_resolution(
     return settled_intents
 
 
-def show_resolved_intents(
+def print_resolved_intents(
     console: Console,
     resolved_intents: Sequence[ResolvedIntent],
     journal_files: Mapping[str, JournalFile],
     journal_findings: Sequence[Diagnostic] = (),
 ) -> int:
-    """A line for each call, with the ways out of what is still open; the exit code.
+    """Print one line per call, and what to do about those still open; returns the exit code.
 
-    `journal_files` are open calls, by their ids, that a file knows to be done; `journal_findings`
-    warns of such files.
+    `journal_files` are recovery journals that say an open call was done, by the call's id;
+    `journal_findings` are warnings about such files.
     """
     console.write_findings(journal_findings)
     open_intents = [resolved for resolved in resolved_intents if resolved.is_open]
     if console.as_json:
         calls = [
             _build_call_document(
-                resolved, _list_ways_out(resolved, journal_files, console.typed_target)
+                resolved,
+                _list_ways_to_settle(resolved, journal_files, console.typed_target),
             )
             for resolved in resolved_intents
         ]
@@ -59,7 +60,8 @@ def show_resolved_intents(
         console.write_output(
             "".join(
                 _format_resolved_intent(
-                    resolved, _list_ways_out(resolved, journal_files, console.typed_target)
+                    resolved,
+                    _list_ways_to_settle(resolved, journal_files, console.typed_target),
                 )
                 for resolved in resolved_intents
             )
@@ -83,10 +85,10 @@ def _format_resolved_intent(resolved: ResolvedIntent, ways_out: Sequence[str]) -
     return f"  {intent.address}: {intent.verb} was not done; the next apply may do it\n"
 
 
-def _list_ways_out(
+def _list_ways_to_settle(
     resolved: ResolvedIntent, journal_files: Mapping[str, JournalFile], typed_target: str
 ) -> tuple[str, ...]:
-    """Of an open call; what a file knows nobody has to find out by looking."""
+    """How an open call can be settled; () for a settled one."""
     if not resolved.is_open:
         return ()
     recovery_hint = (

@@ -69,7 +69,7 @@ def answering(
             first()
         return f"{left.pop(0)}\n"
 
-    monkeypatch.setattr("synapse_apply.cli.flows.approval.read_typed_line", answer)
+    monkeypatch.setattr("synapse_apply.cli.flows.approval.read_line_or_signal", answer)
     return left
 
 

@@ -12,7 +12,7 @@ from unit.views.plan_samples import ERROR, PLANS, WARNING
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.texts.history import show_run, show_runs
+from synapse_apply.cli.texts.history import print_run_with_calls, print_runs_table
 from synapse_apply.model.state import AuditEntry
 from synapse_apply.operations.history import PastRun
 from synapse_apply.views.ci import github, gitlab
@@ -67,8 +67,8 @@ def test_history() -> None:
     run = PastRun("plan-1", (call, upload))
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        show_runs(Console(color="never", environ={}), [run])
-        show_run(Console(color="never", environ={}), run)
+        print_runs_table(Console(color="never", environ={}), [run])
+        print_run_with_calls(Console(color="never", environ={}), run)
     check_golden("history.txt", out.getvalue())
 
 

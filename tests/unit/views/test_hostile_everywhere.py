@@ -19,7 +19,7 @@ from unit.views.hostile import CANARY, COMMAND, LONG, PIECES, STEERING, TEXT, st
 from unit.views.leaf import Leaf
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.texts.history import show_run, show_runs
+from synapse_apply.cli.texts.history import print_run_with_calls, print_runs_table
 from synapse_apply.model.address import Address
 from synapse_apply.model.checkup import CheckResult, Checkup
 from synapse_apply.model.diagnostic import Position, error_finding
@@ -173,8 +173,8 @@ TEXTS: Mapping[str, Callable[[str], str]] = {
     "live": lambda text: render_object_without_address("kind", text, OBSERVED(text), color=False),
     "export": lambda text: render_unexported([(text, text)], [(text, text)]),
     "table": lambda text: render_table([text, "b"], [[text, text], ["::x", text]]),
-    "history": lambda text: past(lambda face, run: show_runs(face, [run, run]), text),
-    "history show": lambda text: past(show_run, text),
+    "history": lambda text: past(lambda face, run: print_runs_table(face, [run, run]), text),
+    "history show": lambda text: past(print_run_with_calls, text),
     "log": lambda text: format_log_line(LogLine(text, text, text), color=False),
     "annotations": lambda text: github.format_annotation_commands(
         remarks.build_plan_annotations(a_plan(text))
@@ -197,7 +197,7 @@ JSON: Mapping[str, Callable[[str], str]] = {
         checkup_document(a_checkup(text), tool_version=text)
     ),
     "record": lambda text: format_json_document(record_document(a_record(text))),
-    "history": lambda text: past(show_run, text, as_json=True),
+    "history": lambda text: past(print_run_with_calls, text, as_json=True),
     "log": lambda text: format_log_json(LogLine(text, text, text)),
     "code quality": lambda text: format_json_document(
         gitlab.build_code_quality_issues(remarks.build_plan_annotations(a_plan(text)))

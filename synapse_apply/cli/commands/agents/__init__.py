@@ -1,1 +1,1 @@
-"""`synapse-apply agents`."""
+"""The commands of the group `agents`."""

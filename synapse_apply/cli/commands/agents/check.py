@@ -1,4 +1,4 @@
-"""`synapse-apply agents check`."""
+"""The command `agents check`: which agents to ask, and the exit code."""
 
 from __future__ import annotations
 

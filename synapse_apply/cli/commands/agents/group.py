@@ -1,4 +1,4 @@
-"""`synapse-apply agents`."""
+"""The group `agents`: its help, and the table of its commands."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""`synapse-apply emulator`."""
+"""The commands of the group `emulator`."""

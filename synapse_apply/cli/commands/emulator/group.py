@@ -1,4 +1,4 @@
-"""`synapse-apply emulator`."""
+"""The group `emulator`: its help, and the table of its commands."""
 
 from __future__ import annotations
 

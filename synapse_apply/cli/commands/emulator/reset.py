@@ -1,4 +1,4 @@
-"""`synapse-apply emulator reset`."""
+"""The command `emulator reset`: what it removes, and when it asks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
 
 
 def _reset_embedded_backend(project: Project, invocation: Invocation) -> bool:
-    """False when there was nothing. Cut short, it is told as a half and can be run again."""
+    """Remove data and state; False when there was neither. Can be repeated after an interrupt."""
     from synapse_apply.emulator.serve import reset_data_set
     from synapse_apply.files.opening import remove_own_file
     from synapse_apply.model.project import EMBEDDED
@@ -94,7 +94,7 @@ def _reset_embedded_backend(project: Project, invocation: Invocation) -> bool:
 
 
 def _read_lineage_or_empty(store: StateStore) -> str:
-    """That of the state; "" where it cannot be read."""
+    """The state's lineage; "" where it cannot be read."""
     try:
         return store.read_lineage()
     except StateError:

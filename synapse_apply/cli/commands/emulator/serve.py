@@ -1,4 +1,4 @@
-"""`synapse-apply emulator serve`."""
+"""The command `emulator serve`: on which address and data the embedded backend is served."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""`synapse-apply jobs`."""
+"""The commands of the group `jobs`."""

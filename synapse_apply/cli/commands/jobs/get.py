@@ -1,4 +1,4 @@
-"""`synapse-apply jobs get`."""
+"""The command `jobs get`: which fields to expand and print."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def command(
     *, console: Console, invocation: Invocation, job_id: str, expand: tuple[str, ...]
 ) -> int:
     """Show a job. `status` is in the words of the API page, `raw` in JSON is the server's own."""
-    from synapse_apply.cli.texts.jobs import show_job
+    from synapse_apply.cli.texts.jobs import print_job
     from synapse_apply.live.live_backend import open_live_backend
     from synapse_apply.operations.jobs import read_job
 
     with open_live_backend(invocation) as live_backend:
-        return show_job(console, read_job(live_backend, job_id, expand))
+        return print_job(console, read_job(live_backend, job_id, expand))

@@ -1,4 +1,4 @@
-"""`synapse-apply jobs`."""
+"""The group `jobs`: its help, and the table of its commands."""
 
 from __future__ import annotations
 

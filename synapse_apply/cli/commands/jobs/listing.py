@@ -1,4 +1,4 @@
-"""`synapse-apply jobs list`."""
+"""The command `jobs list`: by which filters jobs are listed."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def command(
     """List jobs in the backend's order, page after page, all of them unless --limit says less."""
     from itertools import islice
 
-    from synapse_apply.cli.texts.jobs import show_jobs
+    from synapse_apply.cli.texts.jobs import print_jobs_table
     from synapse_apply.live.live_backend import open_live_backend
     from synapse_apply.operations.jobs import JobFilter, iter_jobs
 
     with open_live_backend(invocation) as live_backend:
         jobs = iter_jobs(live_backend, JobFilter(status, plugin, created_after, user))
-        return show_jobs(console, islice(jobs, limit))
+        return print_jobs_table(console, islice(jobs, limit))

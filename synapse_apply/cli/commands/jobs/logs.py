@@ -1,4 +1,4 @@
-"""`synapse-apply jobs logs`."""
+"""The command `jobs logs`: how much of a log to print, and how long to follow it."""
 
 from __future__ import annotations
 

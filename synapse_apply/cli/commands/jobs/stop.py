@@ -1,4 +1,4 @@
-"""`synapse-apply jobs stop`."""
+"""The command `jobs stop`: when it asks, and what it prints."""
 
 from __future__ import annotations
 

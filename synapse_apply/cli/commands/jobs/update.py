@@ -1,4 +1,4 @@
-"""`synapse-apply jobs update`."""
+"""The command `jobs update`: which fields of a job to change."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def command(
 
     What is said goes out in the words that this backend uses.
     """
-    from synapse_apply.cli.texts.jobs import show_job
+    from synapse_apply.cli.texts.jobs import print_job
     from synapse_apply.live.live_backend import open_live_backend
     from synapse_apply.operations.jobs import JobReport, update_job
 
@@ -68,4 +68,4 @@ def command(
         job, audit_warning = update_job(live_backend, job_id, job_report)
         if audit_warning:
             console.write_findings([audit_warning])
-        return show_job(console, job)
+        return print_job(console, job)

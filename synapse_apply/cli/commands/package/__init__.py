@@ -1,1 +1,1 @@
-"""`synapse-apply package`."""
+"""The commands of the group `package`."""

@@ -1,4 +1,4 @@
-"""`synapse-apply package build`."""
+"""The command `package build`: which package to zip, and where to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`synapse-apply package check`."""
+"""The command `package check`: how findings are printed, and the exit code."""
 
 from __future__ import annotations
 

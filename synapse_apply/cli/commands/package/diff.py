@@ -1,4 +1,4 @@
-"""`synapse-apply package diff`."""
+"""The command `package diff`: which published package to compare with, and the exit code."""
 
 from __future__ import annotations
 

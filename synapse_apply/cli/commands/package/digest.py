@@ -1,4 +1,4 @@
-"""`synapse-apply package digest`."""
+"""The command `package digest`: which package to hash."""
 
 from __future__ import annotations
 

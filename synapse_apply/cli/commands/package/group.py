@@ -1,4 +1,4 @@
-"""`synapse-apply package`."""
+"""The group `package`: its help, and the table of its commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands that take SOURCE or RELEASE have in common."""
+"""The SOURCE|RELEASE argument and --ref, which the `package` commands share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`synapse-apply package show`."""
+"""The command `package show`: how the contents of a package are sorted and printed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Hidden commands of before whose arguments are not those of what takes their place."""
+"""Hidden commands of earlier versions whose arguments differ from their replacement's."""

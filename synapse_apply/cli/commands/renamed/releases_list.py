@@ -1,4 +1,4 @@
-"""The hidden `releases list`, which is `get releases --plugin` by now."""
+"""The hidden `releases list`: runs `get releases --plugin`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""`synapse-apply state`."""
+"""The commands of the group `state`."""

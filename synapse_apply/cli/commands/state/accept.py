@@ -1,4 +1,4 @@
-"""`synapse-apply state accept`."""
+"""The command `state accept`: what it shows, asks and undoes."""
 
 from __future__ import annotations
 

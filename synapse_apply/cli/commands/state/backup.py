@@ -1,4 +1,4 @@
-"""`synapse-apply state backup`."""
+"""The command `state backup`: where the copy goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`synapse-apply state`."""
+"""The group `state`: its help, and the table of its commands."""
 
 from __future__ import annotations
 

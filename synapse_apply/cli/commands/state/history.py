@@ -1,4 +1,4 @@
-"""`synapse-apply state history`."""
+"""The command `state history`: whether to list runs or print one."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def command(*, console: Console, invocation: Invocation, words: tuple[str, ...],
     What only the state was told is there as well: moves, imports, what was adopted or forgotten.
     """
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.texts.history import show_run, show_runs
+    from synapse_apply.cli.texts.history import print_run_with_calls, print_runs_table
 
     if words and (words[0] != "show" or len(words) != 2):
         raise click.UsageError("It is `state history`, or `state history show PLAN_ID`.")
     with open_command_target(invocation) as target:
         if words:
-            return show_run(console, target.find_run(words[1]))
-        return show_runs(console, target.history(limit))
+            return print_run_with_calls(console, target.find_run(words[1]))
+        return print_runs_table(console, target.history(limit))

@@ -1,4 +1,4 @@
-"""`synapse-apply state init`."""
+"""The command `state init`: what it warns of when it creates an empty state."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
     offer = read_backend_offer(invocation)
     if console.as_json:
         console.write_document(
-            {"target": name, "lineage": new_lineage, "backend": _offer_document(offer)}
+            {"target": name, "lineage": new_lineage, "backend": _build_offer_document(offer)}
         )
         return 0
     console.write_output(f"Made an empty state for target {name}, lineage {new_lineage}.\n")
@@ -78,7 +78,7 @@ def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
     return 0
 
 
-def _offer_document(offer: BackendOffer) -> dict[str, Any]:
+def _build_offer_document(offer: BackendOffer) -> dict[str, Any]:
     """What the backend offers, in the form of `doctor --json`."""
     from synapse_apply.views.text.checkup import build_section_rows
 

@@ -1,4 +1,4 @@
-"""`synapse-apply state inventory`."""
+"""The command `state inventory`: how records are printed for `import -f`."""
 
 from __future__ import annotations
 

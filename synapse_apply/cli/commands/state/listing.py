@@ -1,4 +1,4 @@
-"""`synapse-apply state list`."""
+"""The command `state list`: which columns of records and open calls it prints."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def command(*, console: Console, invocation: Invocation) -> int:
 def _format_settlement_hint(
     intent: Intent, journal_files: Mapping[str, JournalFile], typed_target: str
 ) -> str:
-    """What will say how an open call ended."""
+    """Which command says how an open call ended."""
     from synapse_apply.model.command import Command, Text, join_texts, name_target
     from synapse_apply.operations.state import can_look_up_outcome
     from synapse_apply.planning.open_call_refusals import build_outcome_unknown_refusal

@@ -1,4 +1,4 @@
-"""`synapse-apply state migrate`."""
+"""The command `state migrate`: which store the state is copied to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`synapse-apply state mv`."""
+"""The command `state mv`: which address a record is renamed to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`synapse-apply state rebind`."""
+"""The command `state rebind`: when it asks, and what it prints."""
 
 from __future__ import annotations
 

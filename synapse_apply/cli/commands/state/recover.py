@@ -1,4 +1,4 @@
-"""`synapse-apply state recover`."""
+"""The command `state recover`: what it shows of an unsigned journal, and when it asks."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def command(*, console: Console, invocation: Invocation, file: Path, allow_unsig
 
 
 def _show_unsigned_journal(console: Console, file: Path, journal: JournalContent) -> None:
-    """All that a file says which nobody vouches for."""
+    """Print all that an unsigned journal says, before the user is asked about it."""
     console.write_output(f"{file} cannot be verified: {journal.reason}.\nIt says:\n")
     for number, ended_call in enumerate(journal.calls, start=1):
         console.write_output(
@@ -100,7 +100,7 @@ def _format_ended_call(ended_call: EndedCall) -> str:
 
 
 def _render_ended_record(console: Console, ended_call: EndedCall) -> str:
-    """The record that it leads to."""
+    """The record that the state gets from the call, as text."""
     from synapse_apply.views.text.record import render_record
 
     if ended_call.record is None:

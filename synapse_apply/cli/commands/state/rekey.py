@@ -1,4 +1,4 @@
-"""`synapse-apply state rekey`."""
+"""The command `state rekey`: how it prints what was digested again, and the exit code."""
 
 from __future__ import annotations
 

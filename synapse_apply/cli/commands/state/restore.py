@@ -1,4 +1,4 @@
-"""`synapse-apply state restore`."""
+"""The command `state restore`: what it shows of both states, and when it asks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def command(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     remembered: plan afterwards, and look closely.
     """
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
-    from synapse_apply.cli.params.invocation_options import name_invocation
+    from synapse_apply.cli.params.invocation_options import with_invocation_options
     from synapse_apply.model.command import Command, Text
     from synapse_apply.operations.restore import (
         build_replaced_warnings,
@@ -71,6 +71,6 @@ def command(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
         )
     if kept_location:
         console.write_output(f"The state that was there is kept as {kept_location}.\n")
-    next_step = name_invocation(Text("Run ", Command("plan"), " next."), invocation)
+    next_step = with_invocation_options(Text("Run ", Command("plan"), " next."), invocation)
     console.write_output(f"Restored from {file}. {next_step}\n")
     return 0

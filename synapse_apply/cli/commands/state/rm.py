@@ -1,4 +1,4 @@
-"""`synapse-apply state rm`."""
+"""The command `state rm`: which records it removes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`synapse-apply state settle`."""
+"""The command `state settle`: whether to look open calls up, or to close one by hand."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def command(
 def _look_up_open_calls(
     console: Console, invocation: Invocation, names: tuple[str, ...], *, should_wait: bool
 ) -> int:
-    from synapse_apply.cli.texts.settle import show_resolved_intents, wait_for_resolution
+    from synapse_apply.cli.texts.settle import print_resolved_intents, wait_settle_and_warn
     from synapse_apply.operations.settle import choose_open_calls, settle_open_calls
     from synapse_apply.workspace.recovery_journal import (
         build_journal_warnings,
@@ -94,11 +94,11 @@ def _look_up_open_calls(
             session, choose_open_calls(session.store.read_state(), names)
         )
         if should_wait:
-            resolved_intents = wait_for_resolution(console, session, resolved_intents)
+            resolved_intents = wait_settle_and_warn(console, session, resolved_intents)
         state, project_and_target = session.store.read_state(), (session.project, session.target)
         keys = session.state_keys
         journal_findings = build_journal_warnings(*project_and_target, keys, state.lineage)
-        return show_resolved_intents(
+        return print_resolved_intents(
             console,
             resolved_intents,
             find_calls_recorded_as_done(*project_and_target, state, keys),

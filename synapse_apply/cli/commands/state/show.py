@@ -1,4 +1,4 @@
-"""`synapse-apply state show`."""
+"""The command `state show`: how one record is printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`synapse-apply state unlock`."""
+"""The command `state unlock`: which lock it removes."""
 
 from __future__ import annotations
 
