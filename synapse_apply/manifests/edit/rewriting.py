@@ -64,12 +64,22 @@ def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
 
 
 def write_new_file(path: FilePath, text: str) -> None:
-    """Write a file that must not exist yet, and its parent folders; raises InputError otherwise."""
+    """Create a file and its parent folders; InputError if it exists or cannot be written.
+
+    A file that could not be written completely is removed again.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Mode "x" fails if the file exists, without a gap between a check and the creation.
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        file = path.open("x", encoding="utf-8", newline="\n")
+        try:
+            with file:
+                file.write(text)
+        except BaseException:
+            # A half-written file would make the next try fail, since the file exists.
+            with suppress(OSError):
+                path.unlink()
+            raise
     except FileExistsError:
         raise InputError(build_existing_file_finding(path)) from None
     except OSError as problem:

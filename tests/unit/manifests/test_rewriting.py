@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import resource
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
+from synapse_apply.manifests.edit.rewriting import (
+    Rewrite,
+    rewrite_all_or_none,
+    write_new_file,
+)
 from synapse_apply.model.errors import InputError
 
 
@@ -60,3 +65,26 @@ def test_one_that_cannot_be_written_stops_all(
     assert caught.value.diagnostics[0].detail.startswith("b.yaml")
     assert (tmp_path / "a.yaml").read_bytes() == b"old"
     assert sorted(tmp_path.iterdir()) == there
+
+
+def test_a_new_file_that_cannot_be_written_completely_does_not_stay(tmp_path: Path) -> None:
+    """Otherwise the next try would be refused, since the file exists."""
+    path = tmp_path / "folder" / "new.yaml"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(InputError, match="A file cannot be written"):
+            write_new_file(path, "a" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(path.parent.iterdir()) == []
+    write_new_file(path, "a")
+    assert path.read_text() == "a"
+
+
+def test_a_file_that_exists_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text("old")
+    with pytest.raises(InputError, match="The file is there already"):
+        write_new_file(path, "new")
+    assert path.read_text() == "old"
