@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
@@ -140,6 +140,15 @@ def error_finding(summary: str, detail: str = "", hint: str = "", **fields: Any)
 def warning_finding(summary: str, detail: str = "", hint: str = "", **fields: Any) -> Diagnostic:
     """A warning finding."""
     return Diagnostic(Severity.WARNING, summary, detail, hint, **fields)
+
+
+def find_nearest_position(positions: Mapping[Path, Position], path: Path) -> Position | None:
+    """The position of a path, or of the nearest path above it that has one."""
+    while path:
+        if path in positions:
+            return positions[path]
+        path = path[:-1]
+    return positions.get(())
 
 
 def is_at_or_below(path: Path, roots: Iterable[Path]) -> bool:

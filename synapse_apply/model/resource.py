@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.diagnostic import Path, Position, find_nearest_position
 from synapse_apply.model.frozen import frozen
 
 
@@ -92,9 +92,4 @@ class Desired:
 
     def find_position(self, path: Path) -> Position | None:
         """The position of a spec field, or of the nearest field above it that has one."""
-        ancestor: Path = ("spec", *path)
-        while ancestor:
-            if ancestor in self.positions:
-                return self.positions[ancestor]
-            ancestor = ancestor[:-1]
-        return self.position
+        return find_nearest_position(self.positions, ("spec", *path)) or self.position

@@ -10,10 +10,15 @@ from synapse_apply.manifests.files.manifest_files import (
     build_outside_finding,
     is_allowed_project_path,
 )
-from synapse_apply.manifests.yaml.positions import find_nearest_position
 from synapse_apply.manifests.yaml.reader import Document
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, Severity
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    Path,
+    Position,
+    Severity,
+    find_nearest_position,
+)
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import PackageSource

@@ -15,14 +15,19 @@ import yaml
 from synapse_apply.manifests.decode.specifiers import is_version_specifier
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
-from synapse_apply.manifests.yaml.positions import find_nearest_position
 from synapse_apply.manifests.yaml.reader import (
     Document,
     describe_value_kind,
     iter_extra_document_findings,
     read_documents,
 )
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    Path,
+    Position,
+    error_finding,
+    find_nearest_position,
+)
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import PackageFlaw
 from synapse_apply.model.phrases import format_field_path

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.specifiers import is_version_matching, is_version_specifier
-from synapse_apply.manifests.yaml.positions import find_nearest_position
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.diagnostic import Path, Position, find_nearest_position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import PackageFlaw
 from synapse_apply.model.packages.versions import VersionSortKey, version_sort_key

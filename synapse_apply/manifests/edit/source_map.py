@@ -8,8 +8,13 @@ from typing import Any
 
 from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.edit.written_documents import WrittenDocument
-from synapse_apply.manifests.yaml.positions import find_nearest_position
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    Path,
+    Position,
+    error_finding,
+    find_nearest_position,
+)
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path

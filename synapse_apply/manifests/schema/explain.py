@@ -14,9 +14,14 @@ from typing import Any
 
 from synapse_apply.manifests.phrases import ONLY_FOR_SECRETS, VALUE_FROM
 from synapse_apply.manifests.schema import schemas
-from synapse_apply.manifests.yaml.positions import find_nearest_position
 from synapse_apply.manifests.yaml.reader import describe_value_kind
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    Path,
+    Position,
+    error_finding,
+    find_nearest_position,
+)
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path, suggest_known_word
 

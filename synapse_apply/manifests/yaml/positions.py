@@ -70,12 +70,3 @@ class LazyPositions(Mapping[Path, Position]):
 
 def _is_valid_index(part: str | int, children: Sequence[PositionTree]) -> bool:
     return isinstance(part, int) and 0 <= part < len(children)
-
-
-def find_nearest_position(positions: Mapping[Path, Position], path: Path) -> Position | None:
-    """The position of a path, or of the nearest path above it that has one."""
-    while path:
-        if path in positions:
-            return positions[path]
-        path = path[:-1]
-    return positions.get(())

@@ -7,9 +7,8 @@ import gc
 import pytest
 
 from synapse_apply.manifests.yaml import builder, plain_documents
-from synapse_apply.manifests.yaml.positions import find_nearest_position
 from synapse_apply.manifests.yaml.reader import read_documents, read_mapping
-from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.diagnostic import Path, Position, find_nearest_position
 from synapse_apply.model.errors import InputError
 
 TEXT = """\
