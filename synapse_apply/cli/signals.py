@@ -29,11 +29,11 @@ class SecondSignal(BaseException):
     """Raised in the main thread by a second signal: stop waiting."""
 
 
-class StopSignal:
-    """A context manager that remembers the signal which asks an apply to end.
+class StoppableProgress:
+    """The progress of an apply that a signal asks to end; takes over the signals in `with`.
 
-    It is also the apply's Progress: it passes everything on to a display and remembers the calls in
-    progress, so that a second signal can name those with unknown outcome.
+    Every report is passed on to the display. The resources whose calls are under way are
+    remembered: a second signal names them as those of which the outcome is unknown.
     """
 
     def __init__(

@@ -69,24 +69,24 @@ def read_complete_list(
 def read_list_once(
     list_query: ListQuery,
     max_pages: int,
-    is_useful: Callable[[Sequence[Any]], bool],
+    is_first_page_useful: Callable[[Sequence[Any]], bool],
     max_weight: int = MAX_LIST_WEIGHT,
 ) -> list[Any] | None:
     """The items of a single reading: each of them exists, but others may have been missed.
 
-    None if the list has more than `max_pages` pages, or if `is_useful` is false for the items of
-    the first page.
+    None if the list has more than `max_pages` pages, or if `is_first_page_useful` is false for the
+    items of the first page.
     """
     try:
         return _read_all_pages(
-            limit_total_weight(list_query, max_weight), max_pages, is_useful
+            limit_total_weight(list_query, max_weight), max_pages, is_first_page_useful
         ).items
     except _ListNotUsefulError:
         return None
 
 
 class _ListNotUsefulError(Exception):
-    """`is_useful` was false, or the list has too many pages."""
+    """`is_first_page_useful` was false, or the list has too many pages."""
 
 
 @dataclass(slots=True)
@@ -108,7 +108,9 @@ class _ListReading:
 
 
 def _read_all_pages(
-    list_query: ListQuery, max_pages: int, is_useful: Callable[[Sequence[Any]], bool] | None = None
+    list_query: ListQuery,
+    max_pages: int,
+    is_first_page_useful: Callable[[Sequence[Any]], bool] | None = None,
 ) -> _ListReading:
     """Read each page once. _ListNotUsefulError as `read_list_once` says."""
     exchanges: list[tuple[ClientCall, Answer]] = []
@@ -123,8 +125,8 @@ def _read_all_pages(
     reading = _ListReading(exchanges[-1])
     reading.add_page(first_page)
     page_numbers = _compute_later_page_numbers(list_query, first_page)
-    if is_useful is not None and (
-        len(page_numbers) >= max_pages or not is_useful(first_page.items)
+    if is_first_page_useful is not None and (
+        len(page_numbers) >= max_pages or not is_first_page_useful(first_page.items)
     ):
         raise _ListNotUsefulError
     try:
@@ -139,7 +141,7 @@ def _read_all_pages(
             page = first_page
             for page in pages:
                 reading.add_page(page)
-                if is_useful is not None and reading.page_count >= max_pages:
+                if is_first_page_useful is not None and reading.page_count >= max_pages:
                     raise _ListNotUsefulError
             reading.is_sound = page.total_count is None or len(reading.items) >= page.total_count
     except NotFound:

@@ -29,6 +29,7 @@ from synapse_apply.client.operations import (
     Pk,
     build_json_call,
 )
+from synapse_apply.model.ports import PartialList
 
 _IS_IN_CONFIGURATION = build_sensitive_check("configuration")
 # API page, "Storage data structure": an error may be about a field that was not sent.
@@ -109,12 +110,16 @@ class IntegrationClientMixin(ApiOperations):
         """All plugins, of all pages; a v1 server that does not list them answers 404 or 405."""
         return self._read_complete_object_list(build_path("plugins"), shape=PLUGIN)
 
-    def list_plugins_partially(self, max_pages: int, is_useful: PageCheck) -> list[Object] | None:
+    def list_plugins_partially(
+        self, max_pages: int, is_first_page_useful: PageCheck
+    ) -> PartialList | None:
         """Plugins of a single reading of the list, which may have missed some.
 
-        None for more than `max_pages` pages, or if `is_useful` is false for the first page's items.
+        None for more than `max_pages` pages, or if `is_first_page_useful` is false for the first.
         """
-        return self._read_list_once_if_useful(build_path("plugins"), PLUGIN, max_pages, is_useful)
+        return self._read_list_once_if_first_page_useful(
+            build_path("plugins"), PLUGIN, max_pages, is_first_page_useful
+        )
 
     def can_list_plugins(self) -> bool:
         """Ask the server whether it lists plugins: 2xx is yes, 404 or 405 no, else ClientError."""
@@ -256,9 +261,13 @@ class IntegrationClientMixin(ApiOperations):
         """All storages, of all pages."""
         return self._read_complete_object_list(build_path("storages"), shape=STORAGE)
 
-    def list_storages_partially(self, max_pages: int, is_useful: PageCheck) -> list[Object] | None:
+    def list_storages_partially(
+        self, max_pages: int, is_first_page_useful: PageCheck
+    ) -> PartialList | None:
         """Storages of a single reading of the list, as `list_plugins_partially`."""
-        return self._read_list_once_if_useful(build_path("storages"), STORAGE, max_pages, is_useful)
+        return self._read_list_once_if_first_page_useful(
+            build_path("storages"), STORAGE, max_pages, is_first_page_useful
+        )
 
     def get_storage(self, pk: Pk) -> Object:
         """The storage with its configuration, which may hold secrets in plain text."""

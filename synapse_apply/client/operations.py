@@ -17,6 +17,7 @@ from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.client.http.transport import Transport
 from synapse_apply.model.coding.server_json import NOT_JSON
+from synapse_apply.model.ports import PartialList
 
 Object = dict[str, Any]
 Data = Mapping[str, Any]
@@ -81,13 +82,15 @@ class ApiOperations:
         list_query = self._build_list_query(path, params, shape)
         return consistent_lists.read_complete_list(list_query, limits.max_pages, limits.max_weight)
 
-    def _read_list_once_if_useful(
-        self, path: str, shape: AnswerShape, max_pages: int, is_useful: PageCheck
-    ) -> list[Object] | None:
-        """A single reading of a list, None if it is not useful; see `read_list_once`."""
+    def _read_list_once_if_first_page_useful(
+        self, path: str, shape: AnswerShape, max_pages: int, is_first_page_useful: PageCheck
+    ) -> PartialList | None:
+        """A single reading of a list, or None; see `read_list_once`."""
         max_weight = self._transport.limits.max_weight
         list_query = self._build_list_query(path, shape=shape)
-        return consistent_lists.read_list_once(list_query, max_pages, is_useful, max_weight)
+        return consistent_lists.read_list_once(
+            list_query, max_pages, is_first_page_useful, max_weight
+        )
 
     def _get_object(
         self,

@@ -22,6 +22,7 @@ from synapse_apply.client.operations import (
     Pk,
     build_json_call,
 )
+from synapse_apply.model.ports import PartialList
 
 _RELEASES_PATH = "plugin-releases"
 # The form's field for the SHA-256 of its file.
@@ -46,10 +47,12 @@ class PlatformV2(ApiOperations):
         """All plugins of the tenant, of all pages; filters `category`, `is_active`."""
         return self._read_complete_object_list(self._build_path("plugins"), params, PLUGIN_V2)
 
-    def list_plugins_partially(self, max_pages: int, is_useful: PageCheck) -> list[Object] | None:
+    def list_plugins_partially(
+        self, max_pages: int, is_first_page_useful: PageCheck
+    ) -> PartialList | None:
         """Plugins of a single reading of the list, without their descriptions; as in v1."""
-        return self._read_list_once_if_useful(
-            self._build_path("plugins"), PLUGIN_V2, max_pages, is_useful
+        return self._read_list_once_if_first_page_useful(
+            self._build_path("plugins"), PLUGIN_V2, max_pages, is_first_page_useful
         )
 
     def iterate_plugins(self, params: Data | None = None) -> Iterator[Object]:
@@ -116,11 +119,11 @@ class PlatformV2(ApiOperations):
         return self._read_complete_object_list(self._build_path(_RELEASES_PATH), params, RELEASE_V2)
 
     def list_plugin_releases_partially(
-        self, max_pages: int, is_useful: PageCheck
-    ) -> list[Object] | None:
+        self, max_pages: int, is_first_page_useful: PageCheck
+    ) -> PartialList | None:
         """Releases of a single reading of the list, as `list_plugins_partially`."""
-        return self._read_list_once_if_useful(
-            self._build_path(_RELEASES_PATH), RELEASE_V2, max_pages, is_useful
+        return self._read_list_once_if_first_page_useful(
+            self._build_path(_RELEASES_PATH), RELEASE_V2, max_pages, is_first_page_useful
         )
 
     def get_plugin_release(self, pk: Pk) -> Object:

@@ -76,7 +76,7 @@ class ListCache:
             return
         listed_kind = self._listed_kinds.setdefault(kind, _ListedKind())
 
-        def is_useful(items: Sequence[Raw]) -> bool:
+        def is_first_page_useful(items: Sequence[Raw]) -> bool:
             listed_kind.first_page = items
             if not items:
                 return False
@@ -90,7 +90,9 @@ class ListCache:
         with suppress(RemoteError):
             self._store_items(
                 listed_kind,
-                binding.list_partially(self._api, recorded_count // _READS_PER_PAGE, is_useful)
+                binding.list_partially(
+                    self._api, recorded_count // _READS_PER_PAGE, is_first_page_useful
+                )
                 or (),
             )
 

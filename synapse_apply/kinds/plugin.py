@@ -89,8 +89,10 @@ def _filter_tenant_plugins(api: Api, plugins: Sequence[Raw]) -> Sequence[Raw]:
     return [raw for raw in plugins if _belongs_to_tenant(api, raw)]
 
 
-def _list_partially(api: Api, max_pages: int, is_useful: PagePredicate) -> Sequence[Raw] | None:
-    plugins = api.list_plugins_partially(max_pages, is_useful)
+def _list_partially(
+    api: Api, max_pages: int, is_first_page_useful: PagePredicate
+) -> Sequence[Raw] | None:
+    plugins = api.list_plugins_partially(max_pages, is_first_page_useful)
     return None if plugins is None else _filter_tenant_plugins(api, plugins)
 
 
@@ -215,8 +217,8 @@ V2 = ApiBinding(
     lookup={"code": Lookup.COMPLETE, "name": Lookup.COMPLETE},
     read_object=lambda api, object_id: api.v2.get_plugin(to_wire_id(object_id)),
     list_objects=lambda api: api.v2.list_plugins(),
-    list_partially=lambda api, max_pages, is_useful: api.v2.list_plugins_partially(
-        max_pages, is_useful
+    list_partially=lambda api, max_pages, is_first_page_useful: api.v2.list_plugins_partially(
+        max_pages, is_first_page_useful
     ),
     list_natural_keys=_list_natural_keys,
     create_object=lambda api, body, key: api.v2.create_plugin(body, idempotency_key=key),

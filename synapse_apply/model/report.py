@@ -73,8 +73,9 @@ class Report(WithCommands):
     def count_outcomes(self, result: Result) -> int:
         return sum(outcome.result is result for outcome in self.outcomes)
 
-    def count_done_changes(self, *actions: Action) -> int:
+    def count_done_changes(self, action: Action, *more_actions: Action) -> int:
         """How many changes with one of these actions were done."""
+        actions = {action, *more_actions}
         return sum(o.result is Result.DONE and o.action in actions for o in self.outcomes)
 
     @property

@@ -44,7 +44,7 @@ SECTIONS: tuple[tuple[str, tuple[DoctorCheck, ...]], ...] = (
     (
         "Backend",
         (
-            DoctorCheck("url", backend.check_url),
+            DoctorCheck("url", backend.check_url_is_set_and_encrypted),
             DoctorCheck("hosts", backend.check_allowed_hosts),
             DoctorCheck("token", backend.check_token),
             DoctorCheck("backend", backend.check_backend_answer),

@@ -70,7 +70,7 @@ class CreateCompanions:
             if member.address.kind != bootstraps.kind:
                 continue
             member_decision = self.decide_resource(member)
-            if self._can_create_with_owner(resource, member, member_decision):
+            if self._is_member_ready_for_owner_call(resource, member, member_decision):
                 self._owner_of_member[member.address] = resource.address
                 note = f"its first {bootstraps.kind} {member.address} is made by the same call"
                 # The one call needs what either object depends on.
@@ -92,12 +92,12 @@ class CreateCompanions:
     def _is_unselected(self, address: Address) -> bool:
         return self.selected is not None and address not in self.selected
 
-    def _can_create_with_owner(
-        self, owner: ResourceState, member: ResourceState, decision: Decision
+    def _is_member_ready_for_owner_call(
+        self, owner: ResourceState, member: ResourceState, member_decision: Decision
     ) -> bool:
         return (
-            decision.change.action in _CREATES
-            and not decision.is_blocked
+            member_decision.change.action in _CREATES
+            and not member_decision.is_blocked
             # All that the member needs has to be done before the owner's call.
             and set(list_dependencies(member)) <= {owner.address, *self.predecessors[owner.address]}
             and not self._is_unselected(member.address)

@@ -112,7 +112,7 @@ def load_keys(
             continue
         try:
             warnings += _restrict_permissions_with_warning(file)
-            keys.append(_read_key_file(file))
+            keys.append(_read_key_file_of_any_mode(file))
         except InputError as unusable:
             if file == path and not keys:
                 raise
@@ -156,7 +156,7 @@ def create_or_read_key(path: Path) -> StateKey:
             f"{path}: {problem.strerror}",
             f"Make the folder writable, or set {KEY_VARIABLE}.",
         ) from None
-    return _read_key_file(path)
+    return _read_key_file_of_any_mode(path)
 
 
 def _create_key_file_exclusively(temporary_path: Path, path: Path, text: str) -> None:
@@ -231,7 +231,7 @@ def _restrict_permissions_with_warning(path: Path) -> list[Diagnostic]:
     ]
 
 
-def _read_key_file(path: Path) -> StateKey:
+def _read_key_file_of_any_mode(path: Path) -> StateKey:
     try:
         text = read_own_file(path).decode("ascii", "replace")
     except OSError as problem:

@@ -73,7 +73,7 @@ class Resolver:
         if ref.source in {"literal", "login"} and ref.literal is not None:
             return ref.literal
         if ref.source == "env":
-            text, source_name = self._read_variable(ref.name), ref.name
+            text, source_name = self._read_utf8_variable_unchecked(ref.name), ref.name
         elif ref.source == "file":
             text, source_name = read_secret_file(self._root / ref.name, ref.name), ref.name
         elif ref.source == "live":
@@ -112,8 +112,8 @@ class Resolver:
                 f"Add {name} to allow_env of the target in the project file.",
             )
 
-    def _read_variable(self, name: str) -> str:
-        """The variable's text; SecretUnavailable if it is not set or not UTF-8."""
+    def _read_utf8_variable_unchecked(self, name: str) -> str:
+        """The text of any variable; SecretUnavailable if it is not set or not UTF-8."""
         text = self._environ.get(name)
         if text is None:
             _raise_unavailable(

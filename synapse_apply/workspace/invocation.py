@@ -1,4 +1,4 @@
-"""Which options of a command say where it works."""
+"""Which project and target a command works on, and how many seconds it waits for the lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a new embedded data set and its state are created: both or none."""
+"""When a data set of the embedded backend and its state are created before the first apply."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def create_embedded_data_set(project: Project, invocation: Invocation, profile: str = "") -> None:
-    """Create both before another client can write to the data set.
+def create_embedded_data_set_if_absent(
+    project: Project, invocation: Invocation, profile: str = ""
+) -> bool:
+    """Create the data set, then the state with its key, as an apply does; returns whether it did.
 
-    Does nothing where one of them exists: apply then reports what does not fit.
+    Nothing is created where one of them exists: the next apply reports what does not fit. Where
+    the state cannot be created the data set stays, and the next apply creates the state.
     """
     from synapse_apply.emulator.core.data_folder import DATABASE
 
@@ -19,10 +22,11 @@ def create_embedded_data_set(project: Project, invocation: Invocation, profile: 
         session.project, session.target = project, project.targets[EMBEDDED]
         database = embedded.data_folder_path(project.root) / DATABASE
         if session.store.exists() or database.exists():
-            return
+            return False
         with embedded.open_embedded_backend(project.root, profile=profile) as backend:
             identity = state_access.build_state_identity(backend.url, session.target, backend)
             is_new = state_access.create_embedded_or_require_state(
                 session.store, session.target, identity, backend
             )
             session.load_state_keys(create=is_new)
+    return True

@@ -227,8 +227,8 @@ def _collect_kinds(addresses: Iterable[Address]) -> set[str]:
     return {address.kind for address in addresses}
 
 
-def _has_label(resource: Desired, name: str) -> bool:
-    return any(f"{key}={value}" == name for key, value in resource.labels.items())
+def _has_label(resource: Desired, key_equals_value: str) -> bool:
+    return any(f"{key}={value}" == key_equals_value for key, value in resource.labels.items())
 
 
 def _find_kinds_by_name(name: str, catalogue: Catalogue) -> set[str]:

@@ -135,7 +135,11 @@ def command(
         plan = _make_online_plan(
             console, invocation, show_unchanged=show_unchanged, **plan_arguments
         )
-    code = _choose_exit_code(plan, is_detailed=detailed_exitcode)
+    code = _choose_exit_code(
+        has_errors=plan.has_errors,
+        has_changes_or_refusals=plan.has_changes or bool(plan.refused_changes),
+        is_detailed=detailed_exitcode,
+    )
     return reports.write_plan(plan, code) if reports else code
 
 
@@ -215,8 +219,7 @@ def _show_plan(console: Console, plan: Plan, *, show_unchanged: bool) -> None:
         )
 
 
-def _choose_exit_code(plan: Plan, *, is_detailed: bool) -> int:
-    if plan.has_errors:
+def _choose_exit_code(*, has_errors: bool, has_changes_or_refusals: bool, is_detailed: bool) -> int:
+    if has_errors:
         return Exit.ERROR
-    has_differences = plan.has_changes or bool(plan.refused_changes)
-    return Exit.CHANGES if is_detailed and has_differences else Exit.OK
+    return Exit.CHANGES if is_detailed and has_changes_or_refusals else Exit.OK

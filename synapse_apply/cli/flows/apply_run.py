@@ -12,7 +12,7 @@ from synapse_apply import ApplyObserver
 from synapse_apply.cli.console import Console, OutputFailedError
 from synapse_apply.cli.flows.approval import ask_approval
 from synapse_apply.cli.flows.countdown import build_wait_callback
-from synapse_apply.cli.signals import StopSignal, exit_immediately
+from synapse_apply.cli.signals import StoppableProgress, exit_immediately
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Exit, InputError, NotApproved
 from synapse_apply.model.plan import Plan
@@ -38,7 +38,7 @@ class ConsoleObserver(ApplyObserver):
         self._console = console
         self._reports = reports
         self._show_unchanged = show_unchanged
-        self._stop: StopSignal | None = None
+        self._stop: StoppableProgress | None = None
 
     def run(self, apply: Callable[[], Report]) -> int:
         """Call `apply`, which uses this observer; returns the exit code.
@@ -100,13 +100,15 @@ class ConsoleObserver(ApplyObserver):
         build_wait_callback(self._console, time.sleep)(seconds, open_calls)
 
     @contextmanager
-    def watch_calls(self, hang_up: Callable[[str], None]) -> Iterator[StopSignal]:
+    def watch_calls(self, hang_up: Callable[[str], None]) -> Iterator[StoppableProgress]:
         """Show progress on stderr, and let signals end the apply early."""
         seconds = 0.0 if self._console.is_interactive else DRAIN_SECONDS
-        with StopSignal(self._open_display(), seconds, hang_up) as self._stop:
+        if self._console.as_events:
+            self._console.write_events(())  # the version is the first line, also before any plan
+        with StoppableProgress(self._choose_display(), seconds, hang_up) as self._stop:
             yield self._stop
 
-    def _open_display(self) -> Display:
+    def _choose_display(self) -> Display:
         if not self._console.as_events:
             is_silent = self._console.as_json  # --json is one document and nothing else
             return choose_progress_display(
@@ -114,7 +116,6 @@ class ConsoleObserver(ApplyObserver):
             )
         from synapse_apply.views.json.events import EventWriter
 
-        self._console.write_events(())  # the version is the first line, also before any plan
         return EventWriter(sys.stdout)
 
     def show_report(self, report: Report) -> None:

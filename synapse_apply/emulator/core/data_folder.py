@@ -40,7 +40,7 @@ def make_data_folder(data: Path) -> None:
     """Create the folder of a data set with a `.gitignore`; raises OSError, DataSetPlaceError."""
     if data.parent.name == _PROJECT_FOLDER:
         data.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _require_no_links(data)
+        _require_project_folders_are_no_links(data)
         _write_gitignore(data.parent)
     # A folder that exists may be the user's: it gets no `.gitignore`.
     is_new = not data.exists()
@@ -52,7 +52,7 @@ def make_data_folder(data: Path) -> None:
 # The same rule as in files/opening.py, a second time: the emulator imports nothing of the rest.
 def require_own_files(data: Path) -> None:
     """Raises DataSetPlaceError for a file of a known name that is a link or not ours."""
-    _require_no_links(data)
+    _require_project_folders_are_no_links(data)
     with open_folder(data) as folder:
         for name in (*_DATABASE_FILES, LOCK, ENDPOINT, f"{ENDPOINT}.new"):
             _require_own_entry(folder, data, name)
@@ -63,7 +63,7 @@ def require_own_files(data: Path) -> None:
 @contextmanager
 def open_folder(data: Path) -> Iterator[int]:
     """The descriptor of the folder during the block; raises OSError, DataSetPlaceError."""
-    _require_no_links(data)
+    _require_project_folders_are_no_links(data)
     descriptor = os.open(data, _FOLDER_FLAGS)
     try:
         yield descriptor
@@ -172,7 +172,7 @@ def _require_own_entry(
         raise _build_foreign_error(data / name, f"belongs to another user (uid {status.st_uid})")
 
 
-def _require_no_links(data: Path) -> None:
+def _require_project_folders_are_no_links(data: Path) -> None:
     """DataSetPlaceError if, in a project, the data set's folder or the one above is a link."""
     if data.parent.name != _PROJECT_FOLDER:
         return  # a path that the user has chosen, links included

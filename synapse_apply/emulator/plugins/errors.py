@@ -10,7 +10,7 @@ def code_taken_error(code: str, *, is_field: bool = False) -> ApiError:
     return field_error("code", text) if is_field else conflict_error(text)
 
 
-def system_only_error() -> ApiError:
+def tenant_plugin_system_only_error() -> ApiError:
     return field_error("system_only", "Only a plugin of no tenant can be for the system alone.")
 
 

@@ -73,7 +73,7 @@ def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
 
 def _refuse_system_only(values: dict[str, Any]) -> None:
     if values.get("system_only"):
-        raise errors.system_only_error()
+        raise errors.tenant_plugin_system_only_error()
 
 
 def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:

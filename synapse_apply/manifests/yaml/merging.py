@@ -93,7 +93,7 @@ def iter_merge_cuts(
     allow_literals: bool,
     in_list: bool = False,
 ) -> Iterator[Cut]:
-    """Cuts that turn a value into another one; `allow_literals` as in `iter_scalar_cuts`."""
+    """Cuts that turn a value into another one; `allow_literals` as in `build_scalar_cut`."""
     node = slot.node
     if format_normalized_json(slot.value, in_list=in_list) == format_normalized_json(
         value, in_list=in_list

@@ -75,10 +75,10 @@ def _format_inline_value(value: Any) -> str:
     return format_flow_value(value) if is_collection(value) else format_inline_scalar(value)
 
 
-def iter_scalar_cuts(
+def build_scalar_cut(
     text: str, slot: ValueSlot, value: Any, line_break: str, *, allow_literals: bool
-) -> Iterator[Cut]:
-    """Cuts that replace a scalar, in the style of the old one where that can hold the new one.
+) -> Cut:
+    """The cut that replaces a scalar, in the style of the old one where that can hold the new one.
 
     With `allow_literals`, a text of several lines becomes a block scalar where one is possible.
     """
@@ -94,16 +94,12 @@ def iter_scalar_cuts(
     if allow_literals and not slot.flow and can_be_literal:
         literal = format_block_scalar(value, _find_block_scalar_indent(text, slot), line_break)
         if literal:
-            yield (
-                node.start,
-                end,
-                _format_value_prefix(text, slot) + literal[0] + comment + literal[1],
-            )
-            return
+            prefix = _format_value_prefix(text, slot)
+            return node.start, end, prefix + literal[0] + comment + literal[1]
     # The value is on one line now, where a block style is not possible.
     style = "" if is_block_scalar else node.style
     scalar_text = format_inline_scalar(value, style, flow=slot.flow)
-    yield node.start, end, _format_value_prefix(text, slot) + scalar_text + comment
+    return node.start, end, _format_value_prefix(text, slot) + scalar_text + comment
 
 
 def _format_value_prefix(text: str, slot: ValueSlot) -> str:
@@ -133,7 +129,7 @@ def iter_replacement_cuts(
     allow_block: bool,
     allow_literals: bool = True,
 ) -> Iterator[Cut]:
-    """Cuts that replace a value of which nothing stays.
+    """Cuts, to be applied together, that replace a value of which nothing stays.
 
     With `allow_block`, a list or map may be written on lines of its own where the old one is.
     """
@@ -155,7 +151,7 @@ def iter_replacement_cuts(
             _format_value_prefix(text, slot) + value_text + format_block_header_comment(text, node),
         )
     else:
-        yield from iter_scalar_cuts(text, slot, value, line_break, allow_literals=allow_literals)
+        yield build_scalar_cut(text, slot, value, line_break, allow_literals=allow_literals)
 
 
 def _iter_block_replacement_cuts(

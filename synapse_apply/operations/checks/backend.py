@@ -28,9 +28,9 @@ HOSTS_VARIABLE = "SYNAPSE_APPLY_HOSTS"
 HAS_LIST = "yes"
 
 
-def check_url(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """The backend's url, and which setting it comes from."""
-    backend_url, target = checkup.url.get_value(), checkup.target.require_value()
+def check_url_is_set_and_encrypted(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """The url and the setting it comes from; a warning for http:// to another machine."""
+    backend_url, target = checkup.url.get_or_raise(), checkup.target.require_value()
     if target.is_embedded:
         yield CheckResult.build_ok("url", f"{backend_url} (the embedded backend)")
         return
@@ -47,7 +47,7 @@ def check_url(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_allowed_hosts(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the token may be sent to this host."""
-    checkup.host_permission.get_value()
+    checkup.host_permission.get_or_raise()
     limit = checkup.session.invocation.environ.get(HOSTS_VARIABLE)
     if checkup.target.require_value().is_embedded or limit is None:
         reason = (
@@ -62,7 +62,7 @@ def check_allowed_hosts(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_token(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Where the token comes from, never what it is."""
-    access_token, target = checkup.token.get_value(), checkup.target.require_value()
+    access_token, target = checkup.token.get_or_raise(), checkup.target.require_value()
     if target.is_embedded:
         yield CheckResult.build_ok("token", "the embedded backend's own, new at each start")
     elif access_token is None:
@@ -76,7 +76,7 @@ def check_token(checkup: TargetCheckup) -> Iterator[CheckResult]:
 def check_backend_answer(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the backend answers and accepts the token, by one cheap read."""
     try:
-        seconds = checkup.answer_seconds.get_value()
+        seconds = checkup.answer_seconds.get_or_raise()
     except RemoteError as failure:
         yield CheckResult.from_finding("backend", build_refusal_finding(failure, checkup))
         return

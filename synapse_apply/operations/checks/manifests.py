@@ -23,7 +23,7 @@ def check_tool_version(_checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_project_file(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """The project file, with each of its errors."""
-    project_settings = checkup.project.get_value()
+    project_settings = checkup.project.get_or_raise()
     yield CheckResult.build_ok(
         "project",
         format_path(project_settings.file) if project_settings.file else "none here or above",
@@ -62,14 +62,14 @@ def check_repository(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_target(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Which target is chosen."""
-    yield CheckResult.build_ok("target", checkup.target.get_value().name)
+    yield CheckResult.build_ok("target", checkup.target.get_or_raise().name)
 
 
 def check_manifests(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the manifests are valid, in one line: `validate` shows each finding."""
     name = checkup.target.require_value().name
     try:
-        declared_target = checkup.declared_target.get_value()
+        declared_target = checkup.declared_target.get_or_raise()
     except SynapseApplyError as problem:
         yield from _iter_summary_results(name, problem.diagnostics)
         return

@@ -34,7 +34,7 @@ def read_backend_offer(where: Invocation) -> BackendOffer:
     with TargetSession(where, read_only=True, retries=CHECK_RETRIES) as session:
         checkup = TargetCheckup(session, reads_manifests=False)
         try:
-            checkup.answer_seconds.get_value()
+            checkup.answer_seconds.get_or_raise()
             rows = (*backend.check_api_versions(checkup), *backend.check_capabilities(checkup))
         except RemoteError as failure:
             return BackendOffer(

@@ -32,7 +32,7 @@ from synapse_apply.workspace.recovery_journal import build_journal_warnings
 def check_own_folder_trust(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the tool's folder beside the project is its own, and was not committed."""
     root = checkup.project.require_value().root
-    if not checkup.own_folder.get_value():
+    if not checkup.own_folder.get_or_raise():
         yield CheckResult.build_ok("folder", "none yet")
     elif is_own_folder_ignored(root):
         yield CheckResult.build_ok(
@@ -51,11 +51,11 @@ def check_own_folder_trust(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether a state exists that this version can read, and where it is stored."""
-    store = checkup.store.get_value()
+    store = checkup.store.get_or_raise()
     for risk in store.list_warnings():
         yield CheckResult.from_finding("state", risk)
     if store.exists():
-        state_snapshot = checkup.state.get_value()
+        state_snapshot = checkup.state.get_or_raise()
         records = (
             f"{len(state_snapshot.records)} record{'' if len(state_snapshot.records) == 1 else 's'}"
         )

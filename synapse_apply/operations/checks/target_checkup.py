@@ -44,7 +44,7 @@ class LazyValue(Generic[T]):
         self._values: list[T] = []
         self._failure: Exception | None = None
 
-    def get_value(self) -> T:
+    def get_or_raise(self) -> T:
         """The value, for the check that is about it; raises why it cannot be made."""
         if self._failure is not None:
             raise self._failure
@@ -61,7 +61,7 @@ class LazyValue(Generic[T]):
     def require_value(self) -> T:
         """The value, for a check of something else; UncheckedError without it."""
         try:
-            return self.get_value()
+            return self.get_or_raise()
         except (SynapseApplyError, RemoteError, OSError):
             raise UncheckedError(self._missing_reason) from None
 
@@ -119,15 +119,15 @@ class TargetCheckup:
         return self.session.embedded_backend
 
     def _find_url(self) -> str:
-        embedded = self.embedded_backend.get_value()
+        embedded = self.embedded_backend.get_or_raise()
         return embedded.url if embedded else require_target_url(self.session.target)
 
     def _check_host(self) -> None:
-        if self.embedded_backend.get_value() is None:
-            require_allowed_host(self.url.get_value(), self.session.invocation.environ)
+        if self.embedded_backend.get_or_raise() is None:
+            require_allowed_host(self.url.get_or_raise(), self.session.invocation.environ)
 
     def _resolve_token(self) -> str | None:
-        embedded = self.embedded_backend.get_value()
+        embedded = self.embedded_backend.get_or_raise()
         if embedded is not None:
             return str(embedded.token.reveal())
         return resolve_target_token(self.session.target, self.session.resolver.resolve_setting)
@@ -142,13 +142,13 @@ class TargetCheckup:
 
     def _measure_answer_seconds(self) -> float:
         """Seconds of the one cheap read that shows whether token and tenant are taken."""
-        api = self.backend.get_value().api
+        api = self.backend.get_or_raise().api
         started_at = time.monotonic()
         api.list_jobs({"page_size": 1})
         return time.monotonic() - started_at
 
     def _read_state(self) -> State:
-        store = self.store.get_value()
+        store = self.store.get_or_raise()
         if not store.exists():
             raise UncheckedError("there is no state")
         return store.read_state()

@@ -30,7 +30,7 @@ _FULL_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
 _SHORT_ID = re.compile(r"(?:.+-g)?([0-9a-f]{4,63})", re.IGNORECASE)
 # Where the name ends in `main~2`, `v1^{commit}` or `main@{1}`.
 _STEPS_START = re.compile(r"[~^]|@\{")
-_LOG_SELECTOR = re.compile(r"@\{[^}]*\}")
+_AT_SELECTOR = re.compile(r"@\{[^}]*\}")
 _UPSTREAM_SELECTOR = re.compile(r"@\{(?:u|upstream|push|-\d+)\}", re.IGNORECASE)
 
 
@@ -54,10 +54,10 @@ def resolve_unambiguous_ref(repository: Repository, ref: str) -> str:
         (ref[: steps_match.start()], ref[steps_match.start() :]) if steps_match else (ref, "")
     )
     # `NAME@{...}` is resolved with its name; all other steps start from the commit.
-    selector_match = _LOG_SELECTOR.match(steps)
+    selector_match = _AT_SELECTOR.match(steps)
     if selector_match is not None:
         steps = steps[selector_match.end() :]
-        commit = _resolve_log_selector(repository, ref, name, selector_match[0])
+        commit = _resolve_at_selector_or_empty(repository, ref, name, selector_match[0])
     else:
         commit = _require_single_commit(ref, _list_ref_meanings(repository, name))
     if commit and steps:
@@ -65,11 +65,16 @@ def resolve_unambiguous_ref(repository: Repository, ref: str) -> str:
     return commit
 
 
-def _resolve_log_selector(repository: Repository, ref: str, name: str, selector: str) -> str:
-    """The commit of `NAME@{...}` (upstream, previous branch, reflog entry), "" for none."""
-    if _UPSTREAM_SELECTOR.fullmatch(selector):
+def _resolve_at_selector_or_empty(
+    repository: Repository, ref: str, name: str, at_selector: str
+) -> str:
+    """The commit of `NAME@{...}` (upstream, previous branch, reflog entry), "" for none.
+
+    InputError for an ambiguous name.
+    """
+    if _UPSTREAM_SELECTOR.fullmatch(at_selector):
         full_name = _run_git_or_empty(
-            repository, "rev-parse", "--verify", "--symbolic-full-name", name + selector
+            repository, "rev-parse", "--verify", "--symbolic-full-name", name + at_selector
         )
         return (
             _require_single_commit(ref, _list_ref_meanings(repository, full_name))
@@ -77,12 +82,12 @@ def _resolve_log_selector(repository: Repository, ref: str, name: str, selector:
             else ""
         )
     if not name:
-        return _resolve_revision(repository, f"{selector}^{{commit}}")
+        return _resolve_revision(repository, f"{at_selector}^{{commit}}")
     meanings = _list_ref_meanings(repository, name)
     if len(meanings) > 1:
         _raise_ambiguous_ref(ref, meanings)
     return (
-        _resolve_revision(repository, f"{meanings[0].name}{selector}^{{commit}}")
+        _resolve_revision(repository, f"{meanings[0].name}{at_selector}^{{commit}}")
         if meanings
         else ""
     )

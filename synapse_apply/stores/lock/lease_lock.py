@@ -1,4 +1,4 @@
-"""When the lock of a state may be taken, taken over from a silent owner, or removed."""
+"""How long a state's lock is waited for, and when it may be taken, taken over or removed."""
 
 from __future__ import annotations
 

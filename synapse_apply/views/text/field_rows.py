@@ -1,4 +1,4 @@
-"""How field changes are laid out in a block: a tree of aligned rows, each with its symbol."""
+"""How field changes are laid out in aligned rows, and which text stands in place of a secret."""
 
 from __future__ import annotations
 

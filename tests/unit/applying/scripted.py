@@ -134,7 +134,9 @@ class ScriptedApi:
     def list_plugins(self) -> list[dict[str, Any]]:
         raise refused(405)
 
-    def list_plugins_partially(self, max_pages: int, is_useful: Any) -> list[dict[str, Any]] | None:
+    def list_plugins_partially(
+        self, max_pages: int, is_first_page_useful: Any
+    ) -> list[dict[str, Any]] | None:
         raise refused(405)
 
     def get_plugin_release(self, pk: Any, params: Any = None) -> dict[str, Any]:
@@ -158,7 +160,7 @@ class ScriptedApi:
         return self.all("storage")
 
     def list_storages_partially(
-        self, max_pages: int, is_useful: Any
+        self, max_pages: int, is_first_page_useful: Any
     ) -> list[dict[str, Any]] | None:
         return self.all("storage")
 

@@ -157,7 +157,7 @@ def test_what_cannot_be_made_is_tried_once() -> None:
     thing = LazyValue("there is no thing", make)
     for _ in range(2):
         with pytest.raises(InputError):
-            thing.get_value()
+            thing.get_or_raise()
         with pytest.raises(UncheckedError, match="there is no thing"):
             thing.require_value()
     assert tries == [1]

@@ -43,7 +43,7 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.workspace.configuration import load_project
-    from synapse_apply.workspace.new_data_set import create_embedded_data_set
+    from synapse_apply.workspace.new_data_set import create_embedded_data_set_if_absent
 
     require_approval(console, is_approved=yes, verb="emulator reset", flag="--yes")
     project = load_project(invocation)
@@ -63,8 +63,7 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
             "The embedded backend is in use", f"{problem}.", "Stop it, then reset it."
         ) from None
     console.write_output("Removed.\n" if was_removed else "There was nothing to remove.\n")
-    if profile is not None:
-        create_embedded_data_set(project, invocation, profile)
+    if profile is not None and create_embedded_data_set_if_absent(project, invocation, profile):
         console.write_output(f"The embedded backend has profile {profile} now.\n")
     return Exit.OK
 

@@ -69,7 +69,7 @@ def command(
     from synapse_apply.emulator.serve import ServeError, build_settings, serve
     from synapse_apply.workspace.configuration import load_project
     from synapse_apply.workspace.embedded import require_trusted_data_folder
-    from synapse_apply.workspace.new_data_set import create_embedded_data_set
+    from synapse_apply.workspace.new_data_set import create_embedded_data_set_if_absent
 
     if token and any_token:
         raise click.UsageError("Give either --token or --any-token.")
@@ -85,7 +85,7 @@ def command(
     if data is None:
         project = load_project(invocation)
         data = require_trusted_data_folder(project.root)
-        create_embedded_data_set(project, invocation, profile or "")
+        create_embedded_data_set_if_absent(project, invocation, profile or "")
     try:
         serve(data, host=host, port=port, settings=settings)
     except (ServeError, DataSetError, UnknownSwitchError) as problem:
