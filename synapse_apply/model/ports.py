@@ -38,15 +38,6 @@ class JobCalls(Protocol):
         """The log's entries one by one, so that a long log is never held in memory."""
         ...
 
-    def tail_job_console_logs(
-        self, pk: int | str, *, max_seconds: float | None = None
-    ) -> Iterator[dict[str, Any]]:
-        """Yield objects with a `type` (connected, log, complete, error, heartbeat) as they arrive.
-
-        Ends after `max_seconds`. A server without this operation answers 404 or 405.
-        """
-        ...
-
 
 class ApiV2(JobCalls, Protocol):
     """The calls of API v2. With `dry_run`, the server checks the request and changes nothing."""

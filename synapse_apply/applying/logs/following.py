@@ -16,11 +16,28 @@ _SLICE = 0.25  # seconds between two checks of `should_stop`
 
 
 @frozen
+class ListPace:
+    """Seconds between two readings of a log: `min_pause` at first, `max_pause` at most.
+
+    A reading costs as much as the log is long, so there is a second for each `lines_per_second`.
+    """
+
+    min_pause: float = 1.0
+    max_pause: float = 30.0
+    lines_per_second: int = 2_000
+
+    def compute_pause(self, line_count: int) -> float:
+        """Seconds to wait after a reading of so many lines."""
+        return min(max(self.min_pause, line_count / self.lines_per_second), self.max_pause)
+
+
+@frozen
 class FollowOptions:
     """How a job is followed: `interval` and `timeout` in seconds, None for no timeout.
 
     `sleep` waits so many seconds, `read_seconds` is a monotonic clock; `should_stop` says that
-    following shall end, while the job goes on.
+    following shall end, while the job goes on. `interval` is between two readings of the job,
+    `list_pace` between two of its log.
     """
 
     interval: float
@@ -28,6 +45,7 @@ class FollowOptions:
     sleep: Callable[[float], None]
     read_seconds: Callable[[], float]
     should_stop: Callable[[], bool] = lambda: False
+    list_pace: ListPace = ListPace()
 
 
 def follow_job(

@@ -1,20 +1,16 @@
-"""How a job's log is followed, so that each line is shown once although connections break.
+"""How a job's log is followed: its list is read again and again, and each line shown once.
 
-Where the server can stream a log (tail), it is streamed; else the whole log is read again and
-again. Servers cannot resume a tail, so after each connection the whole log is read as well, which
-fills the gap of the break (new_lines.py finds what is new). Memory does not grow with the length of
-the log.
+Every second at first, and more seldom as the log grows (`ListPace`), since each reading is of the
+whole list; new_lines.py finds what is new. Memory does not grow with the length of the log.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
-from typing import Any, cast
+from collections import Counter, deque
+from collections.abc import Callable
 
 from synapse_apply.applying.logs.following import FollowOptions, read_job, wait_unless_stopped
-from synapse_apply.applying.logs.new_lines import LogListing, LogTail, ShownLines
+from synapse_apply.applying.logs.new_lines import LogListing, ShownLines
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import (
     NotFound,
@@ -22,17 +18,15 @@ from synapse_apply.model.errors import (
     RemoteError,
     RemoteTimeout,
     ServerFault,
-    Unauthorized,
     Unreachable,
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
 from synapse_apply.model.ports import JobCalls
-from synapse_apply.model.remote.log_lines import LogLine, iter_log_lines, iter_tail_frame_lines
+from synapse_apply.model.remote.log_lines import LogLine, iter_log_lines
 
 TRANSIENT_ERRORS = (Unreachable, RemoteTimeout, RateLimited, ServerFault)
 MAX_FAILURES = 8  # in a row, each after the client's own retries
-MAX_BREAKS = 5  # connections of the tail in a row that brought no line
 _FIRST_WAIT = 0.25
 _NO_SUCH_ENDPOINT = 405
 
@@ -65,14 +59,9 @@ class LogTailer:
         self._show_line = listener.on_line
         self._last_count = last_count
         self._shown_lines = ShownLines()
-        self._deadline = (
-            None if options.timeout is None else options.read_seconds() + options.timeout
-        )
-        self._job_read_at = self._list_read_at = 0.0
-        self._failures = 0
-        self._lines_heard = 0
-        self._breaks = 0
-        self._uses_tail = True
+        self._started_at = self._job_read_at = options.read_seconds()
+        self._deadline = None if options.timeout is None else self._started_at + options.timeout
+        self._failures: Counter[Callable[[], object]] = Counter()
         self._has_list = True
         self._is_following = False
         self._has_gap = False
@@ -93,13 +82,20 @@ class LogTailer:
         """
         job = self._read_job_status()
         self._is_following = True
-        self._show_existing_lines_as_limited()
+        next_list_at = self._options.read_seconds()
+        if self._last_count is not None:
+            self._show_existing_lines_as_limited()
+            next_list_at = self._find_next_list_time()
         while not job.status.has_ended and not self._should_end():
-            if self._uses_tail:
-                self._follow_tail_over_one_connection()
-            elif self._try_with_backoff(self._show_new_lines_of_list):
-                self._wait_within_interval_and_timeout(self._options.interval)
-            if not self._job.status.has_ended:
+            if next_list_at <= self._options.read_seconds() and self._try_with_backoff(
+                self._show_new_lines_of_list
+            ):
+                next_list_at = self._find_next_list_time()
+            next_job_at = self._find_next_job_time()
+            self._wait_within_interval_and_timeout(
+                min(next_list_at, next_job_at) - self._options.read_seconds()
+            )
+            if next_job_at <= self._options.read_seconds():
                 self._try_with_backoff(self._read_job_status)
             job = self._job
         if job.status.has_ended:
@@ -129,91 +125,21 @@ class LogTailer:
         self._listener.on_job(self._job)
         return self._job
 
-    def _follow_tail_over_one_connection(self) -> None:
-        """Stream the log over one connection, until it ends or breaks."""
-        self._lines_heard, reason = 0, "it ends at once"
-        try:
-            if self._read_tail_until_done_or_broken():
-                return
-        except Unauthorized:
-            raise
-        except TRANSIENT_ERRORS as failure:
-            reason = f"{failure}"
-        except RemoteError as failure:
-            is_expected = isinstance(failure, NotFound) or failure.status_code == _NO_SUCH_ENDPOINT
-            self._stop_using_tail("" if is_expected else f"{failure}")
-            return
-        self._breaks = 0 if self._lines_heard else self._breaks + 1
-        if self._breaks >= MAX_BREAKS:
-            self._stop_using_tail(reason)
-        else:
-            self._wait_within_interval_and_timeout(_FIRST_WAIT * 2**self._breaks)
+    def _find_next_job_time(self) -> float:
+        """When the job is to be read again: sooner than `interval` in its first seconds.
 
-    def _stop_using_tail(self, reason: str) -> None:
-        """Read the list from now on; without a reason no message is shown."""
-        self._uses_tail = False
-        if reason:
-            self._listener.on_note(
-                f"The log cannot be listened to ({reason.removesuffix('.')}); it is read anew "
-                f"every "
-                f"{self._options.interval:g} s instead."
-            )
-
-    def _read_tail_until_done_or_broken(self) -> bool:
-        """Show lines of one connection; True where the log is complete or following shall end."""
-        tail: LogTail | None = None
-        frames = self._api.tail_job_console_logs(
-            self._job_id, max_seconds=self._remaining_seconds()
-        )
-        with closing(cast("Generator[Mapping[str, Any]]", frames)):
-            for frame in frames:
-                kind = str(frame.get("type"))
-                if tail is None:
-                    # All that was written before the first frame is in the list by now.
-                    self._show_new_lines_of_list()
-                    tail = LogTail(self._shown_lines, has_list=self._has_list)
-                if kind == "log":
-                    for line in iter_tail_frame_lines(frame):
-                        if tail.is_new_line(line):
-                            self._show_new_line(line)
-                            self._lines_heard += 1
-                elif kind == "complete":
-                    self._uses_tail = False
-                    return True
-                elif kind == "error":
-                    self._note_stream_error(frame)
-                    return False
-                if tail.is_in_doubt and (not tail.was_list_read or self._may_read_list()):
-                    self._show_new_lines_of_list()
-                    tail.resolve_doubt()
-                if self._should_end() or self._has_job_ended_long_enough(kind):
-                    return True
-        return False
-
-    def _may_read_list(self) -> bool:
-        """Whether enough time has passed since the list was last read.
-
-        A log with repeated lines is in doubt often, and must not be read again at each line.
+        So the end of a short job is noticed soon, for a handful of requests.
         """
-        return self._options.read_seconds() - self._list_read_at >= self._options.interval
+        pause = max(self._options.list_pace.min_pause, (self._job_read_at - self._started_at) / 2)
+        return self._job_read_at + min(pause, self._options.interval)
 
-    def _has_job_ended_long_enough(self, kind: str) -> bool:
-        """Whether the job ended so long ago that its tail must be over, even unannounced."""
-        since = self._options.read_seconds() - self._job_read_at
-        if self._job.status.has_ended:
-            return kind == "heartbeat" or since > self._options.interval
-        if since >= self._options.interval:
-            self._read_job_status()
-        return False
-
-    def _note_stream_error(self, frame: Mapping[str, Any]) -> None:
-        message = str(frame.get("message") or "no reason given")
-        self._note_unless_repeated(
-            f"The log stream ended with an error: {message}.".replace("..", ".")
-        )
+    def _find_next_list_time(self) -> float:
+        """When the list is to be read again, on the clock of `read_seconds`."""
+        pause = self._options.list_pace.compute_pause(self._shown_lines.count)
+        return self._options.read_seconds() + pause
 
     def _note_unless_repeated(self, text: str) -> None:
-        """Show a message unless it is the last one; each connection may end in the same way."""
+        """Show a message unless it is the last one; each reading may end in the same way."""
         if text != self._last_note:
             self._listener.on_note(text)
         self._last_note = text
@@ -236,8 +162,8 @@ class LogTailer:
             if failure.status_code != _NO_SUCH_ENDPOINT:
                 raise
             self._has_list = False
+            self._note_unless_repeated("This server does not show the logs of jobs.")
         self._has_gap = self._has_gap or listing.has_gap
-        self._list_read_at = self._options.read_seconds()
 
     def _show_new_line(self, line: LogLine) -> None:
         self._shown_lines.add_line(line)
@@ -248,15 +174,15 @@ class LogTailer:
         try:
             action()
         except TRANSIENT_ERRORS as failure:
-            self._failures += 1
-            if self._failures > MAX_FAILURES or self._should_end():
+            self._failures[action] += 1
+            if self._failures[action] > MAX_FAILURES or self._should_end():
                 raise
             retry_after = getattr(failure, "retry_after", None) or 0.0
             self._wait_within_interval_and_timeout(
-                max(retry_after, _FIRST_WAIT * 2**self._failures)
+                max(retry_after, _FIRST_WAIT * 2 ** self._failures[action])
             )
             return False
-        self._failures = 0
+        self._failures[action] = 0
         return True
 
     def _wait_within_interval_and_timeout(self, seconds: float) -> None:

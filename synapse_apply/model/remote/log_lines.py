@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from synapse_apply.model.coding.server_json import OddJsonError, parse_lenient_json
 from synapse_apply.model.frozen import frozen
 
 _EVENT_PREFIX = "data:"
-_TIME = re.compile(
-    r"\[?[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
-    r"(?:[.,][0-9]{1,9})?(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?\]?:?[ \t]"
-)
 
 
 @frozen
@@ -24,11 +18,6 @@ class LogLine:
     message: str
     timestamp: str = ""
     level: str = ""
-
-    @property
-    def message_without_time(self) -> str:
-        """The message without a leading date and time, which some servers write into it."""
-        return self.message[match.end() :] if (match := _TIME.match(self.message)) else self.message
 
 
 def iter_log_lines(entry: object) -> Iterator[LogLine]:
@@ -51,11 +40,6 @@ def iter_log_lines(entry: object) -> Iterator[LogLine]:
         yield from _split_lines(_to_text(entry))
 
 
-def iter_tail_frame_lines(frame: Mapping[str, Any]) -> Iterator[LogLine]:
-    """The lines of a `log` frame of a streamed log."""
-    return iter_log_lines(frame.get("data", frame))
-
-
 def _iter_nested_lines(text: str) -> Iterator[LogLine]:
     """The lines of server-sent frames in a text; the text's own lines where it has no frames."""
     frames = []
@@ -73,7 +57,7 @@ def _iter_nested_lines(text: str) -> Iterator[LogLine]:
         frames.append(inner)
     for frame in frames:
         if frame["type"] == "log":
-            yield from iter_tail_frame_lines(frame)
+            yield from iter_log_lines(frame.get("data", frame))
 
 
 def _split_lines(text: str, timestamp: str = "", level: str = "") -> Iterator[LogLine]:

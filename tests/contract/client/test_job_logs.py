@@ -10,7 +10,7 @@ import pytest
 
 from synapse_apply.client import BackendClient
 from synapse_apply.client.errors import ClientConnectionError, ClientError, NotFoundError
-from synapse_apply.model.remote.log_lines import iter_log_lines, iter_tail_frame_lines
+from synapse_apply.model.remote.log_lines import iter_log_lines
 
 TAIL = "/jobs/*/tail_console_logs/"
 DEFAULTS = {"tail": "start", "tail_data": "entry", "console_logs": "entries"}
@@ -44,7 +44,7 @@ def messages(client: BackendClient, job: int) -> list[str]:
         line.message
         for frame in frames
         if frame["type"] == "log"
-        for line in iter_tail_frame_lines(frame)
+        for line in iter_log_lines(frame["data"])
     ]
 
 

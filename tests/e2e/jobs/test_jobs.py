@@ -126,7 +126,7 @@ def test_a_log(place: Place) -> None:
 
 @pytest.mark.parametrize(
     "switches",
-    [{}, {"tail": "now"}, {"tail": "none"}, {"tail_data": "nested"}, {"console_logs": "lines"}],
+    [{}, {"tail": "none"}, {"console_logs": "lines"}, {"console_logs": "timed"}],
     ids=str,
 )
 def test_a_log_that_is_followed(serve: Callable[..., Place], switches: dict[str, str]) -> None:
@@ -137,7 +137,10 @@ def test_a_log_that_is_followed(serve: Callable[..., Place], switches: dict[str,
     with place.start("jobs", "logs", job, "-f", "--interval", "0.3", "--json") as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert [line["message"] for line in documents(out)] == [
+    messages = [line["message"] for line in documents(out)]
+    if switches.get("console_logs") == "timed":
+        messages = [message.partition("Z ")[2] for message in messages]
+    assert messages == [
         *(f"step {number} of 20" for number in range(1, 21)), "failed on request",
     ]  # fmt: skip
     assert err == "Job 1 failed: execution_error: failed on request.\n"
@@ -216,7 +219,7 @@ def test_an_update_whose_answer_was_lost(three: Place) -> None:
 
 def test_a_backend_that_is_away_for_a_while(serve: Callable[..., Place]) -> None:
     """A follower waits for it longer than one call would, and goes on where it was."""
-    cut = {"match": {"path": "/jobs/*/tail_console_logs/", "nth": 1}, "do": {"truncate": 1000}}
+    cut = {"match": {"path": "/jobs/*/console_logs/", "nth": 1}, "do": {"truncate": 1000}}
     away = {"match": {"path": "/jobs/*", "from": 4, "to": 8}, "do": {"reset": "before"}}
     place = serve({"rules": [cut, away]})
     place.plugin()
@@ -229,3 +232,24 @@ def test_a_backend_that_is_away_for_a_while(serve: Callable[..., Place]) -> None
         1,
         5,
     ]
+
+
+def test_a_followed_job_costs_few_requests(place: Place) -> None:
+    """The log is read about once a second, and the job at its own interval; nothing else is."""
+    job = place.job(seconds=3, log_lines=300)
+    place.server.call("DELETE", "_emulator/requests/")
+    done = place.run("jobs", "logs", job, "--follow", "--interval", "1")
+    assert len(done.stdout.splitlines()) == 300
+    counts = place.server.call("GET", "_emulator/requests/")["counts"]
+    assert counts.pop("GET /jobs/{id}/console_logs/") <= 6
+    assert counts.pop("GET /jobs/{id}/") <= 6
+    assert not any("/jobs/" in route for route in counts)
+
+
+def test_a_server_that_lists_no_logs(serve: Callable[..., Place]) -> None:
+    """A word on stderr; the job is followed to its end all the same."""
+    rule = {"match": {"path": "/jobs/*/console_logs/"}, "do": {"status": 405}}
+    place = serve({"rules": [rule]})
+    place.plugin()
+    done = place.run("jobs", "logs", place.job(seconds=0.3), "--follow", "--interval", "0.3")
+    assert (done.stdout, done.stderr) == ("", "This server does not show the logs of jobs.\n")

@@ -109,9 +109,11 @@ def test_who_stops_watching_is_told_that_the_job_goes_on(
     with place.start("run", "yolo", "-p", f"emulator={script}", "--follow") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "Job 1 started.\n"
-        # It is listening once its request is in the log.
-        while not any("tail" in route for route in place.embedded.backend.request_log.counts):
+        # It is following once it has asked for the log.
+        deadline = time.monotonic() + 60
+        while not any("console_logs" in at for at in place.embedded.backend.request_log.counts):
             assert process.poll() is None
+            assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)

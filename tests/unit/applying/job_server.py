@@ -1,4 +1,4 @@
-"""A server with one job, in memory: its log grows as it is read, its tail breaks by plan."""
+"""A server with one job, in memory: its log grows as it is read."""
 
 from __future__ import annotations
 
@@ -15,24 +15,15 @@ from synapse_apply.model.remote.log_lines import LogLine
 
 @dataclass
 class JobServer:
-    """`begins`: start, now, or how many lines before now; `cuts`: frames until a break, in turn.
-
-    `steps` are lines written between two requests, and between two frames.
-    """
+    """`step` lines are written between two requests."""
 
     lines: Sequence[Any]
-    begins: str | int = "start"
-    cuts: list[int] = field(default_factory=list)
     step: int = 1
-    tail_entry: Any = staticmethod(lambda entry: entry)
-    has_tail: bool = True
     has_list: bool = True
     list_fails: list[RemoteError] = field(default_factory=list)
     job_fails: list[RemoteError] = field(default_factory=list)
-    tail_fails: list[RemoteError] = field(default_factory=list)
     status: str = "completed"
     written: int = 0
-    says_complete: bool = True
     asked: list[str] = field(default_factory=list)
     passes: Any = staticmethod(lambda: None)  # called whenever something is written
 
@@ -53,36 +44,6 @@ class JobServer:
             if self.list_fails and number >= self.written // 2:
                 raise self.list_fails.pop(0)
             yield line
-
-    def tail_job_console_logs(
-        self, pk: Any, *, max_seconds: float | None = None
-    ) -> Iterator[dict[str, Any]]:
-        self.asked.append("tail")
-        if not self.has_tail:
-            raise RemoteError("no tail", status_code=405)
-        if self.tail_fails:
-            raise self.tail_fails.pop(0)
-        left = self.cuts.pop(0) if self.cuts else None
-        at = self._begin()
-        yield {"type": "connected", "job_id": pk}
-        while at < len(self.lines):
-            if at >= self.written:
-                self._write()
-                yield {"type": "heartbeat"}
-                continue
-            if left == 0:
-                raise Unreachable("cut")
-            left = None if left is None else left - 1
-            yield {"type": "log", "data": self.tail_entry(self.lines[at])}
-            at += 1
-        if self.says_complete:
-            yield {"type": "complete", "message": "over"}
-
-    def _begin(self) -> int:
-        if self.begins == "start":
-            return 0
-        back = 0 if self.begins == "now" else int(self.begins)
-        return max(self.written - back, 0)
 
     def _write(self) -> None:
         self.passes()
@@ -115,10 +76,16 @@ class Time:
 
 
 def tailer(
-    server: Any, told: Told, *, timeout: float | None = None, last: int | None = None
+    server: Any,
+    told: Told,
+    *,
+    timeout: float | None = None,
+    last: int | None = None,
+    **more: Any,
 ) -> tuple[LogTailer, Time]:
+    """`more` are further fields of FollowOptions."""
     time = Time()
-    pace = FollowOptions(5.0, timeout, time.pause, lambda: time.now)
+    pace = FollowOptions(5.0, timeout, time.pause, lambda: time.now, **more)
     watcher = LogListener(told.lines.append, told.looks.append, told.notes.append)
     return LogTailer(server, "7", pace, watcher, last), time
 

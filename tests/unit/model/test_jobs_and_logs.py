@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from synapse_apply.model.job import JobStatus, list_status_words, parse_job, parse_job_status
-from synapse_apply.model.remote.log_lines import LogLine, iter_log_lines, iter_tail_frame_lines
+from synapse_apply.model.remote.log_lines import LogLine, iter_log_lines
 
 
 def test_words_of_both_vocabularies() -> None:
@@ -65,10 +65,3 @@ def test_progress(raw: dict[str, Any], progress: float | None) -> None:
 def test_lines_of_an_entry(entry: Any, lines: list[LogLine]) -> None:
     """Objects, texts, several lines at once, and events inside texts; what only looks so is text."""
     assert list(iter_log_lines(entry)) == lines
-    assert list(iter_tail_frame_lines({"type": "log", "data": entry})) == lines
-
-
-def test_a_frame_with_its_message_beside_its_type() -> None:
-    """As the inner frames of the platform's v1 have it."""
-    frame = {"type": "log", "message": "m", "timestamp": "t"}
-    assert list(iter_tail_frame_lines(frame)) == [LogLine("m", "t")]

@@ -44,8 +44,8 @@ def command(
 ) -> int:
     """Show the log of a job, each line once and in order.
 
-    --follow streams from the backend where it can, and polls otherwise. A
-    connection that breaks is made anew; no line is lost or shown twice by that.
+    --follow reads the log every second at first, and more seldom as it grows.
+    A call that fails is made again; no line is lost or shown twice by that.
     """
     from synapse_apply.cli.flows.job_follower import JobFollower
     from synapse_apply.cli.flows.job_follower import follow_job_log as follow_job
