@@ -1,8 +1,4 @@
-"""What the command line does, for scripts: `open_target` gives one target as an object.
-
-Commands are made of it. It prints nothing, asks nobody, takes over no signal and ends no process;
-each method imports what it needs.
-"""
+"""What the command line does, as a Python API: `open_target` returns one target as an object."""
 
 from synapse_apply.library.opening import open_target
 from synapse_apply.library.target import OpenTarget

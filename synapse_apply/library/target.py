@@ -1,4 +1,4 @@
-"""One target as a Python object: what the commands do, as methods with typed options."""
+"""Which methods and options a script has for one target: what the commands do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @frozen
 class _PlanSource:
-    """What a plan was made from, and when on the session's monotonic clock."""
+    """What a plan was made from, and when, on the session's monotonic clock."""
 
     plan_result: PlanResult
     read_at: float
@@ -73,7 +73,7 @@ class OpenTarget:
 
     @property
     def state(self) -> TargetState:
-        """What is recorded of the target, as the commands of `state` show and change it."""
+        """The state of the target, with what the `state` commands show and change."""
         return TargetState(self._connection)
 
     def close(self) -> None:
@@ -209,7 +209,7 @@ class OpenTarget:
             return apply_run.plan_and_apply() if plan is None else self._apply(apply_run, plan)
 
     def _apply(self, apply_run: ApplyRun, plan: Plan) -> Report:
-        """Apply a plan of this object; what the last one was made from is at hand still."""
+        """Apply a plan of this object, with its inputs where it is the newest plan."""
         source = self._last_plan
         if source is None or source.plan_result.plan.id != plan.id:
             return apply_run.apply_plan(plan, None, 0.0)
@@ -403,7 +403,7 @@ class OpenTarget:
             return run_all_checks(self._invocation)
 
     def _find_plan_options(self, plan: Plan) -> PlanOptions:
-        """What a plan of this object was made with; InputError for any other."""
+        """The options that a plan of this object was made with; InputError for another plan."""
         if plan.id not in self._plan_options:
             raise InputError.from_summary(
                 "This plan was not made here",
@@ -420,7 +420,7 @@ def _build_silent_observer() -> ApplyObserver:
 
 
 def _require_decision(plan: Plan | None, arguments: PlanArguments, *, is_approved: bool) -> None:
-    """NotApproved where nobody decided; OptionConflict for options that a plan has already."""
+    """NotApproved where nothing approves the apply; OptionConflict for options beside a plan."""
     if plan is None and not is_approved:
         raise NotApproved(
             error_finding(
@@ -438,7 +438,7 @@ def _require_decision(plan: Plan | None, arguments: PlanArguments, *, is_approve
 def _wait_for_open_calls(
     session: TargetSession, observer: ApplyObserver, *, is_requested: bool
 ) -> None:
-    """Where it is requested, come back when it is certain what became of calls open now."""
+    """If requested, wait until the outcomes of calls open now can be determined."""
     if is_requested:
         from synapse_apply.operations.wait_for_outcomes import wait_for_open_calls
 

@@ -1,4 +1,4 @@
-"""What the methods of one target share: a session that the first of them opens, and its errors."""
+"""How the methods of one target share a session, and which errors they raise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TargetConnection:
     """The session of a target, opened at its first use and again after `close`."""
 
     def __init__(self, invocation: Invocation) -> None:
-        """Nothing is read or connected yet."""
+        """Reads and connects nothing yet."""
         self.invocation = invocation
         self._closing = ExitStack()
         self._session: TargetSession | None = None
@@ -33,10 +33,7 @@ class TargetConnection:
 
     @contextmanager
     def open_session(self, *, read_only: bool = False) -> Iterator[TargetSession]:
-        """A session that is ready to be planned. `read_only`: no state is made for it.
-
-        Raises as `open_context`, and as `guard`.
-        """
+        """A session that is ready for a plan. `read_only`: no state is created."""
         with self.guard():
             if self._session is not None and self._is_read_only and not read_only:
                 self.close()
@@ -58,7 +55,7 @@ class TargetConnection:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """In all blocks a Git ref means one commit; BackendError for a call that failed."""
+        """A context in which a Git ref stays one commit, and a failed call raises BackendError."""
         try:
             with pin_refs_while_running(self._commits):
                 yield

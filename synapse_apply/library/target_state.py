@@ -1,4 +1,4 @@
-"""The state of one target as a Python object: what is recorded, shown and changed without calls."""
+"""Which methods a script has for the state of one target; none calls the backend."""
 
 from __future__ import annotations
 
@@ -14,26 +14,21 @@ if TYPE_CHECKING:
 
 
 class TargetState:
-    """The state of a target, as `OpenTarget.state` gives it.
-
-    Nothing here reads manifests or asks the backend. Methods that write take the state's lock by
-    themselves, and do not wait for it: LockHeld where another run has it. StateError where there is
-    no state. A name is an address, or what `only` of `OpenTarget.plan` takes.
-    """
+    """The state of a target, as `OpenTarget.state` returns it."""
 
     def __init__(self, connection: TargetConnection) -> None:
         """`OpenTarget.state` is the way to get one."""
         self._connection = connection
 
     def read(self) -> State:
-        """All that is recorded: records by address, calls of unknown outcome, lineage, serial."""
+        """Everything that is recorded: records by address, open calls, lineage, serial."""
         from synapse_apply.operations.state import read_state
 
         with self._connection.open_state() as session:
             return read_state(session)
 
     def find_record(self, name: str) -> Record:
-        """The record of one resource; StateError where it has none, InputError for several."""
+        """The record of one resource; StateError without one, InputError where several match."""
         from synapse_apply.operations.state import require_record
         from synapse_apply.workspace.selection import build_state_selectable, choose_address
 
@@ -56,7 +51,7 @@ class TargetState:
             write_state_backup(session, self._connection.invocation.directory / file)
 
     def forget(self, names: Sequence[str]) -> list[Address]:
-        """Remove records; the live objects stay. Gives the addresses that were forgotten."""
+        """Remove records; the live objects stay. Returns the addresses that were removed."""
         from synapse_apply.operations.state import forget_addresses
         from synapse_apply.workspace.selection import build_state_selectable, choose_addresses
 
@@ -67,7 +62,7 @@ class TargetState:
         return addresses
 
     def rename(self, name: str, new_address: Address) -> Mapping[Address, Address]:
-        """Rename a record, and its releases with it; gives the new address of each."""
+        """Rename a record, and its releases' records with it; returns the new address of each."""
         from synapse_apply.operations.state import rename_address
         from synapse_apply.workspace.selection import build_state_selectable, choose_address
 

@@ -1,4 +1,1 @@
-"""What is live on one backend.
-
-Objects that are declared, recorded or unknown are read and compared; nothing here writes.
-"""
+"""What is live on one backend: read and compared, never written."""

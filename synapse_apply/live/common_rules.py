@@ -1,4 +1,4 @@
-"""Addresses of a policy that other targets declare, where a rule is common to several."""
+"""Which addresses that a shared policy rule names are declared by other targets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from synapse_apply.planning.policy.rule_addresses import list_named_addresses
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def find_declared_by_other_targets(
+def find_addresses_declared_by_other_targets(
     session: TargetSession, own_addresses: Collection[Address]
 ) -> frozenset[str]:
-    """What targets with a common rule declare, of the addresses that the rule spells out.
+    """Of the addresses that a policy rule names, those that other targets with this rule declare.
 
-    Their manifests are read only where a rule names what is not `own_addresses` on this target.
+    Other targets' manifests are read only where a rule names an address that is not among
+    `own_addresses`.
     """
     own_names = {str(address) for address in own_addresses}
     rules = {

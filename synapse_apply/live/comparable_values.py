@@ -1,4 +1,4 @@
-"""Makes declared, live and recorded comparable: references to ids, secrets to keyed digests."""
+"""How declared, recorded and live fields are made comparable: ids for references, digests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NO_STATE_KEY_REASON = "there is no state key"
 def build_declared_fields(
     desired: Desired, lookup_results: Mapping[Address, LookupResult], salt: str, secrets: Secrets
 ) -> dict[Path, Any]:
-    """Declared fields, flat, as the planner compares them."""
+    """Declared fields by path, with references as ids and secrets as keyed digests."""
     fields = flatten(desired.spec)
     for path, value in fields.items():
         if type(value) in PLAIN_TYPES:
@@ -57,10 +57,10 @@ def _build_desired_secret(ref: SecretRef, path: Path, salt: str, secrets: Secret
     return DesiredSecret(ref, mac, "" if mac else NO_STATE_KEY_REASON)
 
 
-def build_recorded_fields(
+def build_agreed_fields(
     declared_fields: Fields, ignored_paths: tuple[Path, ...]
 ) -> dict[Path, Any]:
-    """Declared fields as a record keeps them once they agree with what is live."""
+    """Declared fields as a record has them when live agrees, without ignored ones."""
     fields: dict[Path, Any] = {}
     for path, value in declared_fields.items():
         if is_at_or_below(path, ignored_paths):
@@ -74,7 +74,7 @@ def build_recorded_fields(
 
 
 @pause_gc()
-def build_resources(
+def build_resource_states(
     catalogue: Catalogue,
     live_reader: LiveReader,
     desired: Mapping[Address, Desired],
@@ -82,7 +82,7 @@ def build_resources(
     secrets: Secrets,
     new_salt: Any,
 ) -> dict[Address, ResourceState]:
-    """One Item for each address that is declared or recorded, of a kind this version knows."""
+    """A ResourceState for each declared or recorded address of a kind that this version knows."""
     resources: dict[Address, ResourceState] = {}
     for address in sorted({*desired, *records}):
         kind = catalogue.get(address.kind)

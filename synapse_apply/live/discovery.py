@@ -1,4 +1,4 @@
-"""Collects what is live, as far as an API lets it be found: by list, code, id or owner."""
+"""Which live objects an export finds, by list, code, id, job or owner, and which it misses."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ R = TypeVar("R")
 
 @frozen
 class NamedObject:
-    """An object named by its id.
+    """An object selected by its id.
 
-    `is_required`: by itself, not in a range, so that it must be there.
+    `is_required`: named itself and not by a range, so that its absence is reported.
     """
 
     id: str
@@ -40,9 +40,10 @@ class NamedObject:
 
 @frozen
 class GatherQuery:
-    """What to look for; where nothing is said of a kind, all that can be listed.
+    """What to gather; of a kind without a selection, all that can be listed.
 
-    `ids` by a kind's prefix; `members` is newest, all or none: which of each series.
+    `ids` are keyed by a kind's prefix; `members` is NEWEST_MEMBERS, ALL_MEMBERS or NO_MEMBERS of
+    each series.
     """
 
     codes: tuple[str, ...] = ()
@@ -53,9 +54,9 @@ class GatherQuery:
 
 @frozen
 class MissedObject:
-    """What could not be had: what it is, and why not. `prefix` is that of its kind.
+    """An object or kind that could not be read, and why. `prefix` is that of its kind.
 
-    Not `is_failure`: nobody asked for it.
+    Where `is_failure` is false, nobody asked for it.
     """
 
     prefix: str
@@ -64,28 +65,28 @@ class MissedObject:
     is_failure: bool = True
 
 
-def owner_kind_prefix(kind: ResourceType) -> str:
-    """The prefix of the kind whose objects have a series of this one."""
+def get_owner_kind_prefix(kind: ResourceType) -> str:
+    """The prefix of the kind that owns the series of this kind."""
     return kind.rules[kind.series_field].references
 
 
 def describe_object(observed: Observed) -> str:
-    """A live object as people know it."""
+    """A live object's code or name with its id, for messages."""
     name = observed.spec.get("code") or observed.spec.get("name")
     return (
         f"{name} (id {observed.remote_id})" if isinstance(name, str) else f"id {observed.remote_id}"
     )
 
 
-def id_sort_key(observed: Observed) -> tuple[int, str]:
-    """Ids in the order of numbers, where they are numbers."""
+def build_id_sort_key(observed: Observed) -> tuple[int, str]:
+    """Sorts ids by number; ids that are not numbers come first, by text."""
     return (int(observed.remote_id) if observed.remote_id.isdecimal() else 0, observed.remote_id)
 
 
 class ObjectGatherer:
-    """One look at a backend.
+    """Reads the selected objects of a backend, once.
 
-    `list_objects` has the objects of each kind, `missed_objects` what it lacks.
+    `list_objects` returns the objects of a kind; `missed_objects` are those that could not be read.
     """
 
     def __init__(self, live_backend: LiveBackend, query: GatherQuery, pool: Executor) -> None:
@@ -96,50 +97,50 @@ class ObjectGatherer:
         self.missed_objects: list[MissedObject] = []
 
     def list_objects(self, prefix: str) -> list[Observed]:
-        """The objects of a kind, by id."""
-        return sorted(self._objects[prefix].values(), key=id_sort_key)
+        """The gathered objects of a kind, sorted by id."""
+        return sorted(self._objects[prefix].values(), key=build_id_sort_key)
 
-    def objects_by_id(self, prefix: str) -> Mapping[str, Observed]:
-        """The same, each under its id."""
+    def get_objects_by_id(self, prefix: str) -> Mapping[str, Observed]:
+        """The gathered objects of a kind, by id."""
         return self._objects[prefix]
 
     def gather_objects(self) -> None:
-        """Look for all that is wanted. RemoteError where a list cannot be had."""
+        """Read all selected objects. RemoteError where a list cannot be read."""
         kinds = sorted(self._live_backend.catalogue.values(), key=lambda kind: kind.rank)
         ids_by_kind = {prefix: list(ids) for prefix, ids in self._query.ids.items()}
         for kind in (kind for kind in kinds if kind.series_field and kind.prefix in ids_by_kind):
-            self._read_by_ids(kind, ids_by_kind[kind.prefix])
+            self._read_and_store_by_ids(kind, ids_by_kind[kind.prefix])
             owners = {
                 str(observed.spec.get(kind.series_field, ""))
                 for observed in self.list_objects(kind.prefix)
             }
-            ids_by_kind.setdefault(owner_kind_prefix(kind), []).extend(
+            ids_by_kind.setdefault(get_owner_kind_prefix(kind), []).extend(
                 map(NamedObject, sorted(owners - {""}))
             )
         for kind in kinds:
             if not kind.series_field:
-                self._gather_owners(kind, ids_by_kind.get(kind.prefix))
-            elif self._query.members != NO_MEMBERS and not self._names_only_members(kind):
+                self._gather_objects_without_owner(kind, ids_by_kind.get(kind.prefix))
+            elif self._query.members != NO_MEMBERS and not self._selects_members_by_id_only(kind):
                 self._gather_members(kind)
 
-    def _names_only_members(self, kind: ResourceType) -> bool:
-        """Whether members were named themselves, and their owners only follow from them."""
+    def _selects_members_by_id_only(self, kind: ResourceType) -> bool:
+        """Whether members were named by id, so that owners are read only because of them."""
         query = self._query
-        selects_owners = query.codes or query.from_jobs or owner_kind_prefix(kind) in query.ids
+        selects_owners = query.codes or query.from_jobs or get_owner_kind_prefix(kind) in query.ids
         return kind.prefix in query.ids and not selects_owners
 
-    def _gather_owners(
+    def _gather_objects_without_owner(
         self, kind: ResourceType, named_objects: Sequence[NamedObject] | None
     ) -> None:
-        """Objects that belong to no other: those that were chosen, else all that are listed."""
+        """Read a kind's objects: those selected by id, job or code, else all that are listed."""
         binding = self._live_backend.select_binding(kind.prefix)
         selects_by_code = self._query.codes and _has_code_lookup(binding)
         selects_by_jobs = self._query.from_jobs and binding.iter_ids_named_by_jobs is not None
         if named_objects is not None:
-            self._read_by_ids(kind, named_objects)
+            self._read_and_store_by_ids(kind, named_objects)
         if selects_by_jobs and binding.iter_ids_named_by_jobs is not None:
             plugin_ids = sorted(set(binding.iter_ids_named_by_jobs(self._live_backend.api)))
-            self._read_by_ids(
+            self._read_and_store_by_ids(
                 kind, [NamedObject(plugin_id, is_required=False) for plugin_id in plugin_ids]
             )
         if selects_by_code:
@@ -148,7 +149,7 @@ class ObjectGatherer:
             return
         raw_objects = list_objects_if_supported(self._live_backend.api, binding)
         if raw_objects is not None:
-            self._store_listed_objects(kind, binding, raw_objects)
+            self._store_or_read_listed_objects(kind, binding, raw_objects)
         else:
             option_hint = f"--codes FILE, --ids {kind.prefix}=1-400 or --from-jobs"
             reason = f"this backend was asked and lists none of them; say which by {option_hint}"
@@ -170,8 +171,10 @@ class ObjectGatherer:
             )
 
         codes = list(dict.fromkeys(self._query.codes))
-        for code, raws in self._fetch_each(kind, find_raw_objects, codes, lambda code: f" {code}"):
-            self._store_listed_objects(kind, binding, raws)
+        for code, raws in self._fetch_all_or_record_missed(
+            kind, find_raw_objects, codes, lambda code: f" {code}"
+        ):
+            self._store_or_read_listed_objects(kind, binding, raws)
             if not raws:
                 reason = "there is none of this code"
                 alternative = ", or it has no release, and only --ids can find it"
@@ -183,7 +186,7 @@ class ObjectGatherer:
         binding = self._live_backend.select_binding(kind.prefix)
         owners = {
             owner_object.remote_id: owner_object
-            for owner_object in self.list_objects(owner_kind_prefix(kind))
+            for owner_object in self.list_objects(get_owner_kind_prefix(kind))
         }
         raw_objects = (
             list_objects_if_supported(self._live_backend.api, binding)
@@ -196,7 +199,9 @@ class ObjectGatherer:
                 owner = binding.decode(raw, self._live_backend.marks).spec.get(kind.series_field)
                 groups[str(owner)].append(raw)
             for owner in owners:
-                self._store_listed_objects(kind, binding, self._select_members(kind, groups[owner]))
+                self._store_or_read_listed_objects(
+                    kind, binding, self._select_members(kind, groups[owner])
+                )
             return
 
         def list_owner_members(owner: Observed) -> Sequence[Raw] | None:
@@ -207,17 +212,17 @@ class ObjectGatherer:
             )
 
         chosen_members: list[Raw] = []
-        for owner_object, raws in self._fetch_each(
-            kind, list_owner_members, list(owners.values()), _describe_series
+        for owner_object, raws in self._fetch_all_or_record_missed(
+            kind, list_owner_members, list(owners.values()), _format_members_label
         ):
             if raws is None:
                 reason = "its code is none that they can be listed by; --ids can name them"
-                self._record_missed(kind, _describe_series(owner_object), reason)
+                self._record_missed(kind, _format_members_label(owner_object), reason)
             chosen_members += self._select_members(kind, raws or ())
-        self._store_listed_objects(kind, binding, chosen_members)
+        self._store_or_read_listed_objects(kind, binding, chosen_members)
 
     def _select_members(self, kind: ResourceType, raws: Sequence[Raw]) -> Sequence[Raw]:
-        """All members of a series, or the newest; where no version has an order, the last made."""
+        """All members of a series, or the newest: by version, else by id."""
         if self._query.members == ALL_MEMBERS or not raws:
             return raws
 
@@ -235,7 +240,9 @@ class ObjectGatherer:
 
         return [max(raws, key=newness_key)]
 
-    def _read_by_ids(self, kind: ResourceType, named_objects: Iterable[NamedObject]) -> None:
+    def _read_and_store_by_ids(
+        self, kind: ResourceType, named_objects: Iterable[NamedObject]
+    ) -> None:
         binding = self._live_backend.select_binding(kind.prefix)
         required_ids = {
             named_object.id for named_object in named_objects if named_object.is_required
@@ -248,41 +255,41 @@ class ObjectGatherer:
             except NotFound:
                 return None
 
-        for object_id, raw in self._fetch_each(
+        for object_id, raw in self._fetch_all_or_record_missed(
             kind, read_or_none, ids, lambda object_id: f" id {object_id}"
         ):
             if raw is not None and not binding.belongs_to_tenant(self._live_backend.api, raw):
                 if object_id in required_ids:
                     self._record_missed(kind, f" id {object_id}", "it is not this tenant's")
             elif raw is not None:
-                self._store_object(kind, binding, raw)
+                self._decode_and_store_object(kind, binding, raw)
             elif object_id in required_ids:
                 self._record_missed(
                     kind, f" id {object_id}", "there is none, or it is hidden from this token"
                 )
 
-    def _store_listed_objects(
+    def _store_or_read_listed_objects(
         self, kind: ResourceType, binding: ApiBinding, raws: Iterable[Raw]
     ) -> None:
-        """Keep listed objects, read one by one where list items are short."""
+        """Store listed objects; where list items lack fields, read each object first."""
         if not binding.lists_whole_objects:
-            self._read_by_ids(kind, [NamedObject(extract_remote_id(raw)) for raw in raws])
+            self._read_and_store_by_ids(kind, [NamedObject(extract_remote_id(raw)) for raw in raws])
             return
         for raw in raws:
-            self._store_object(kind, binding, raw)
+            self._decode_and_store_object(kind, binding, raw)
 
-    def _store_object(self, kind: ResourceType, binding: ApiBinding, raw: Raw) -> None:
+    def _decode_and_store_object(self, kind: ResourceType, binding: ApiBinding, raw: Raw) -> None:
         observed = binding.decode(raw, self._live_backend.marks)
         self._objects[kind.prefix][observed.remote_id] = observed
 
-    def _fetch_each(
+    def _fetch_all_or_record_missed(
         self,
         kind: ResourceType,
         fetch: Callable[[T], R],
         items: Sequence[T],
         describe_item: Callable[[T], str],
     ) -> list[tuple[T, R]]:
-        """Several looks at once, in order; one that failed is missed, alone."""
+        """Fetch items in parallel; returns results in order, and records each failure as missed."""
 
         def fetch_or_failure(item: T) -> R | RemoteError:
             try:
@@ -312,5 +319,5 @@ def _has_code_lookup(binding: ApiBinding) -> bool:
     )
 
 
-def _describe_series(owner: Observed) -> str:
+def _format_members_label(owner: Observed) -> str:
     return f"s of {describe_object(owner)}"

@@ -1,7 +1,7 @@
-"""A second live object with the natural key of a recorded one, and the words for it.
+"""When a second live object counts as a duplicate of a recorded one, and the warning for it.
 
-Servers may take a second object of one name. Nothing of ours makes one, but a hand, another tool or
-an answer that was lost beyond recovery may have; then some of what runs uses the other one.
+Servers may accept two objects with one name. This tool creates none on purpose, but a person,
+another tool or a call with a lost answer may have; then some users of it see the other object.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from synapse_apply.model.values import ABSENT
 MAX_PLAN_PAGES = 2
 
 
-def list_raw_objects(api: Api, binding: ApiBinding, max_pages: int) -> Sequence[Raw]:
-    """The listed objects of a kind, of one reading; none where there is no list or it is longer."""
+def list_raw_objects_if_short(api: Api, binding: ApiBinding, max_pages: int) -> Sequence[Raw]:
+    """A kind's list, if it has at most `max_pages` pages; else, and without a list, nothing."""
     if binding.list_partially is None:
         return ()
     try:
@@ -37,8 +37,10 @@ def list_raw_objects(api: Api, binding: ApiBinding, max_pages: int) -> Sequence[
         return ()  # what the plan itself needs of this list says what is wrong
 
 
-def listed_of(api: Api, binding: ApiBinding, owners: Iterable[Observed]) -> list[Raw]:
-    """The listed objects of these owners, of a kind that is listed by owner only."""
+def list_raw_members_of_owners(
+    api: Api, binding: ApiBinding, owners: Iterable[Observed]
+) -> list[Raw]:
+    """The listed members of these owners, for a kind that can be listed by owner only."""
     listed: list[Raw] = []
     for owner in owners:
         with suppress(RemoteError):  # what the plan itself needs says what is wrong
@@ -46,28 +48,28 @@ def listed_of(api: Api, binding: ApiBinding, owners: Iterable[Observed]) -> list
     return listed
 
 
-def owners_recorded(
+def iter_live_owners_of_records(
     api: Api,
     kind: ResourceType,
     binding: ApiBinding,
     records: Mapping[Address, Record],
     marks: SecretMarks,
 ) -> Iterator[Observed]:
-    """The live owners of recorded members of series, each read once; `binding` is the owners'."""
+    """Read the owners of recorded members of series, each once; `binding` is the owners'."""
     owners = {record.seen.get((kind.series_field,)) for record in records.values()}
     for owner in sorted(each for each in owners if isinstance(each, str)):
         with suppress(NotFound):
             yield read_observed_object(api, binding, owner, marks)
 
 
-def iter_duplicates(
+def iter_addresses_with_duplicate_ids(
     kind: ResourceType,
     binding: ApiBinding,
     records: Mapping[Address, Record],
     raw_objects: Iterable[Raw],
     marks: SecretMarks,
 ) -> Iterator[tuple[Address, tuple[str, ...]]]:
-    """Recorded addresses of a kind, each with the ids of other live objects that have its key."""
+    """Recorded addresses with the ids of other live objects that have the same key."""
     raws_by_key: dict[str, list[Raw]] = defaultdict(list)
     raw_count = 0
     for raw in raw_objects:
@@ -88,7 +90,7 @@ def iter_duplicates(
 def build_duplicate_warning(
     address: Address, record: Record, other_ids: Sequence[str], position: Position | None = None
 ) -> Diagnostic:
-    """The warning that there is a second one, and what to do."""
+    """The warning about a second object, with what to do."""
     ids_text = ", ".join(other_ids)
     identity_text = (
         f"{record.natural_key.partition('=')[2]!r}" if record.natural_key else "the same identity"
@@ -129,12 +131,12 @@ def _iter_recorded_keys(kind: ResourceType, record: Record) -> Iterable[str]:
 
 
 def _has_identity_keys(kind: ResourceType) -> bool:
-    """Whether an object has a key beside its natural one, made of several fields."""
+    """Whether several fields together identify an object, beside its natural key."""
     return len(kind.identity_fields) > 1
 
 
 def _build_identity_keys(kind: ResourceType, values: Sequence[object]) -> Iterable[str]:
-    """The identity of an object that has no natural key in a list, such as plugin and version."""
+    """The key of an object that several fields identify, such as plugin and version; else ()."""
     if not _has_identity_keys(kind) or not all(isinstance(value, str) for value in values):
         return ()
     return (f"{kind.prefix}:{'@'.join(map(str, values))}",)

@@ -1,6 +1,6 @@
-"""A target whose live objects are named by hand: it needs no manifests, and no state.
+"""How commands read single live objects by hand, without manifests and without a state.
 
-State is looked into only to know a name, and written to only to say what was called.
+The state is read only to resolve names, and written only to note calls in its audit.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ _AUDIT_LOCK_SECONDS = 5.0
 
 
 class LiveBackend(TargetSession):
-    """A target whose live objects are read and named by hand."""
+    """A target for commands that name live objects."""
 
     @cached_property
     def marks(self) -> SecretMarks:
-        """Which fields are secret, as schemas, state and manifests say.
+        """Which fields are secret, according to schemas, state and manifests.
 
-        Where the state cannot be read, no free-form field is shown. Manifests may be broken.
+        Where the state cannot be read, every free-form field is secret. Manifests with errors
+        are ignored.
         """
         of_kinds = build_marks_with_project_providers(self.project.providers)
         try:
@@ -55,8 +56,8 @@ class LiveBackend(TargetSession):
             of_kinds, self.catalogue, self.target.api, desired, records, intents
         )
 
-    def mask_references(self) -> None:
-        """Mask what the project's files name for secrets, in all that the backend says."""
+    def mask_project_references(self) -> None:
+        """Mask the values of the project's secret references in the backend's answers."""
         environ = self.invocation.environ
         references = scan_secret_refs(self.project, self.target)
         at_hand = (ref for ref in references if ref.source != "env" or ref.name in environ)
@@ -68,7 +69,7 @@ class LiveBackend(TargetSession):
 
 @frozen
 class LiveObject:
-    """A live object as its kind reads it, secrets wrapped, and what else the server says."""
+    """A decoded live object with its secrets wrapped, and its creation time."""
 
     observed: Observed
     created: str = ""
@@ -76,14 +77,14 @@ class LiveObject:
 
 @contextmanager
 def open_live_backend(invocation: Invocation) -> Iterator[LiveBackend]:
-    """The backend of a target; nothing is sent yet. InputError without a url or a token."""
+    """Open the backend of a target; sends nothing yet. InputError without a url or a token."""
     with LiveBackend(invocation) as live_backend:
-        live_backend.mask_references()
+        live_backend.mask_project_references()
         yield live_backend
 
 
-def parse_given_id(prefix: str, text: str) -> str | None:
-    """The server's id in what a person typed: `123`, `id=123`; None for a name."""
+def parse_typed_id(prefix: str, text: str) -> str | None:
+    """The server's id in a typed `123` or `id=123`; None for a name."""
     text = text.removeprefix(f"{prefix}/")
     if text.startswith("id="):
         return text.removeprefix("id=") or None
@@ -93,8 +94,8 @@ def parse_given_id(prefix: str, text: str) -> str | None:
 def find_recorded_id(live_backend: LiveBackend, prefix: str, text: str) -> str | None:
     """The id that the state has for a name or an address; None where it has none.
 
-    An address that is not recorded is an InputError: it can mean nothing else. What another API
-    version made is looked up by its key: its id is none here.
+    InputError for an unrecorded address, which can mean nothing else. A record of another API
+    version is looked up by its natural key, because its id is not valid in this one.
     """
     name = text.removeprefix(f"{prefix}/")
     store = live_backend.recorded_store
@@ -114,19 +115,19 @@ def find_recorded_id(live_backend: LiveBackend, prefix: str, text: str) -> str |
     return None
 
 
-def resolve_run_plugin(live_backend: LiveBackend, plugin_id: str) -> str:
-    """The plugin with this id as the calls of runs and jobs know it, which are of v1."""
+def resolve_v1_plugin_id(live_backend: LiveBackend, plugin_id: str) -> str:
+    """The plugin's id in API v1, in which runs and jobs are called."""
     runs_as = live_backend.select_binding("release").resolve_run_owner
     return runs_as(live_backend.api, plugin_id) if runs_as is not None else plugin_id
 
 
-def find_live_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:
-    """The live object that a person means: by id, by a recorded name, by its natural key.
+def require_live_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:
+    """Read the object that a text names: by id, by a recorded name, or by its natural key.
 
     InputError when there is none or there are several; RemoteError when it cannot be read.
     """
     kind, binding = live_backend.catalogue[prefix], live_backend.select_binding(prefix)
-    object_id = parse_given_id(prefix, text) or find_recorded_id(live_backend, prefix, text)
+    object_id = parse_typed_id(prefix, text) or find_recorded_id(live_backend, prefix, text)
     if object_id is not None:
         return decode_live_object(
             live_backend, binding, read_raw_object(live_backend, prefix, object_id)
@@ -154,7 +155,7 @@ def find_live_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveO
 
 
 def read_raw_object(live_backend: LiveBackend, prefix: str, object_id: str) -> Raw:
-    """The object with this id; InputError, with the request id, where there is none."""
+    """Read the object with this id; InputError, with the request id, where there is none."""
     kind, binding = live_backend.catalogue[prefix], live_backend.select_binding(prefix)
     try:
         return binding.read_object(live_backend.api, object_id)
@@ -163,7 +164,7 @@ def read_raw_object(live_backend: LiveBackend, prefix: str, object_id: str) -> R
 
 
 def build_absent_error(kind_name: str, name: str, failure: NotFound, hint: str = "") -> InputError:
-    """A 404 in words."""
+    """The error for a 404."""
     return InputError.from_summary(
         f"There is no such {kind_name}",
         f"The backend has no {kind_name} {name}, or this token may not see it (404).",
@@ -173,7 +174,7 @@ def build_absent_error(kind_name: str, name: str, failure: NotFound, hint: str =
 
 
 def decode_live_object(live_backend: LiveBackend, binding: ApiBinding, raw: Raw) -> LiveObject:
-    """A server's object as its kind reads it; its secrets are wrapped here."""
+    """Decode a server's object, and wrap its secrets."""
     created = raw.get("created", raw.get("created_at"))
     return LiveObject(
         binding.decode(raw, live_backend.marks), created if isinstance(created, str) else ""
@@ -181,7 +182,7 @@ def decode_live_object(live_backend: LiveBackend, binding: ApiBinding, raw: Raw)
 
 
 def find_by_key(live_backend: LiveBackend, binding: ApiBinding, text: str) -> Sequence[Raw]:
-    """Objects whose code or name this is, as far as this API can tell."""
+    """Objects with this code or name, as far as this API can search."""
     keys = {f"code={text}", f"name={text}"}
     if binding.find_by_key is not None:
         try:
@@ -201,10 +202,9 @@ def find_by_key(live_backend: LiveBackend, binding: ApiBinding, text: str) -> Se
 def record_audit_entry(
     live_backend: LiveBackend, verb: str, address: str, remote_id: str, result: str
 ) -> Diagnostic | None:
-    """Tell the history of the target's state, where there is one, of a call that was made.
+    """Note a call in the audit of the target's state, where there is one.
 
-    These calls belong to no record, so nothing depends on the note: what keeps it from being
-    written is a warning.
+    No record depends on the note, so a failure to write it is only a warning.
     """
     actor = live_backend.actor
     entry = AuditEntry(

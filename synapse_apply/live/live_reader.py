@@ -1,8 +1,8 @@
-"""Learns what is live of every declared address: by pin, by record, by natural key, in this order.
+"""How the live object of every address is found: by pin, by record, by natural key, in this order.
 
-A read that failed is a problem of its address, never absence (design section 5). What concerns
-every address alike (a list that cannot be had, a token that is wrong, a backend that does not
-answer) is asked for once and is one finding.
+A read that failed is a problem of its address, never absence (design section 5). A failure that
+concerns every address (no list, a wrong token, an unreachable backend) is met once and reported
+once.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from synapse_apply.kinds.search import (
 from synapse_apply.live.duplicates import (
     MAX_PLAN_PAGES,
     build_duplicate_warning,
-    iter_duplicates,
-    list_raw_objects,
-    listed_of,
+    iter_addresses_with_duplicate_ids,
+    list_raw_members_of_owners,
+    list_raw_objects_if_short,
 )
-from synapse_apply.live.unseen_resources import build_ambiguous_key_finding
-from synapse_apply.live.unseen_resources import build_read_failure_finding as problem_of
+from synapse_apply.live.unseen_resources import (
+    build_ambiguous_key_finding,
+    build_read_failure_finding,
+)
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
 from synapse_apply.model.errors import (
@@ -51,7 +53,7 @@ _MAX_TIMEOUTS = 3
 
 
 class _ListUnavailableError(RemoteError):
-    """The list of a kind could not be had; `finding` says it of all its resources."""
+    """The list of a kind could not be read; `finding` is the problem of all its resources."""
 
     def __init__(self, finding: Diagnostic) -> None:
         super().__init__(finding.detail)
@@ -59,12 +61,12 @@ class _ListUnavailableError(RemoteError):
 
 
 def _list_compared_paths(desired: Desired, record: Record) -> set[Path]:
-    """The places of an object that its plan looks at."""
+    """The paths of an object that its plan compares."""
     return {*record.seen, *record.applied, *zip(desired.spec, strict=True)}
 
 
 class LiveReader:
-    """One run's view of a backend. Lists and capabilities are asked for once, when needed."""
+    """Reads a backend for one run. Lists and capabilities are read once, when needed."""
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class LiveReader:
     ) -> None:
         """`versions` maps a kind's prefix, or `*`, to the newest API version to use.
 
-        `marks` may be replaced once more is known, before anything is observed.
+        `marks` may be replaced before anything is observed.
         """
         self._api = api
         self._catalogue = catalogue
@@ -102,7 +104,7 @@ class LiveReader:
         return Capabilities(dict(self._known_capabilities))
 
     def probe_capabilities(self, kinds: Iterable[str]) -> Capabilities:
-        """Capabilities, those of these kinds certainly among them."""
+        """The capabilities known so far, with those of these kinds read now."""
         for prefix in {kind for kind in kinds if kind in self._catalogue}:
             binding = self.select_binding(self._catalogue[prefix])
             if binding.list_capability:
@@ -112,9 +114,9 @@ class LiveReader:
     def find_listed_by_key(
         self, prefix: str, binding: ApiBinding, key: str
     ) -> list[Observed] | None:
-        """The live objects of a kind with this natural key, from a list that is read once a run.
+        """The live objects of a kind with this natural key, from a list that is read once per run.
 
-        None where this backend has no such list, or it is one of another API version.
+        None where this backend has no such list, or the key is of another API version.
         """
         if binding is not self.select_binding(self._catalogue[prefix]):
             return None
@@ -139,12 +141,14 @@ class LiveReader:
             by_rank[self._catalogue[address.kind].rank].append(address)
         with open_interruptible_thread_pool(self._parallelism) as pool:
             for rank in sorted(by_rank):
-                self._prefetch_lists([desired[address] for address in by_rank[rank]], records)
+                self._prefetch_lists_of_recorded(
+                    [desired[address] for address in by_rank[rank]], records
+                )
                 # What a list tells needs no request, and so no thread.
                 unlisted_addresses = [
                     address
                     for address in by_rank[rank]
-                    if not self._observe_from_list(desired[address], records.get(address))
+                    if not self._try_observe_from_list(desired[address], records.get(address))
                 ]
                 results = pool.map(
                     lambda address: self._observe_resource(desired[address], records.get(address)),
@@ -152,8 +156,8 @@ class LiveReader:
                 )
                 self.lookup_results.update(zip(unlisted_addresses, results, strict=True))
 
-    def _observe_from_list(self, desired: Desired, record: Record | None) -> bool:
-        """Whether a list told all of a recorded object, which is then not asked for by its id."""
+    def _try_observe_from_list(self, desired: Desired, record: Record | None) -> bool:
+        """Look a recorded object up in a list; False where it must be read by its id."""
         if record is None or desired.remote_id is not None or self._outage_finding is not None:
             return False
         address = desired.address
@@ -168,7 +172,7 @@ class LiveReader:
             )
             if observed is None:
                 return False
-            parents, _ = self._find_parents(kind, desired)
+            parents, _ = self._find_live_parents(kind, desired)
         except RemoteError:
             return False  # told when it is asked for by its id
         self.natural_keys[address] = kind.derive_natural_key(desired.spec, parents)
@@ -177,10 +181,10 @@ class LiveReader:
         )
         return True
 
-    def _prefetch_lists(
+    def _prefetch_lists_of_recorded(
         self, resources: Iterable[Desired], records: Mapping[Address, Record]
     ) -> None:
-        """Look at the lists of kinds of which many are recorded."""
+        """Read the lists of kinds with many recorded objects: cheaper than one read for each."""
         by_kind: dict[str, list[Desired]] = defaultdict(list)
         for resource in resources:
             if resource.remote_id is None:
@@ -208,35 +212,37 @@ class LiveReader:
     def observe_undeclared(
         self, addresses: Iterable[Address], records: Mapping[Address, Record]
     ) -> None:
-        """Look at recorded addresses that are not declared: what a delete needs to know."""
+        """Fill `lookup_results` for recorded addresses that are not declared, for a delete."""
         for address in addresses:
-            self.lookup_results[address] = self._catch_failures(
-                address, partial(self._observe_by_own_record, address, records[address])
+            self.lookup_results[address] = self._observe_or_record_failure(
+                address, partial(self._observe_in_recorded_api, address, records[address])
             )
 
     def list_series_members(self, desired: Desired) -> list[Observed] | None:
-        """What is live of the series that a declared resource belongs to, of all versions.
+        """The live members of a declared resource's series, of all versions.
 
-        None where this backend does not tell. A read that failed is a problem of its sighting.
+        None where this backend cannot list them. A failed read is a problem of its lookup result.
         """
         kind = self._catalogue[desired.address.kind]
         binding = self.select_binding(kind)
         try:
-            owner = self._find_parents(kind, desired)[0].get(kind.series_field)
+            owner = self._find_live_parents(kind, desired)[0].get(kind.series_field)
             if owner is None:
                 return []
-            return self._list_members(kind, binding, owner) if owner.api == binding.api else None
+            return (
+                self._list_live_members(kind, binding, owner) if owner.api == binding.api else None
+            )
         except RemoteError as failure:
-            finding = self._record_failure(desired.address, failure)
+            finding = self._record_read_failure(desired.address, failure)
             self.lookup_results[desired.address] = LookupResult(desired.address, problem=finding)
             return []
 
     def iter_duplicate_warnings(
         self, desired: Mapping[Address, Desired], records: Mapping[Address, Record]
     ) -> Iterator[Diagnostic]:
-        """A warning for each recorded address whose natural key another live object has, too.
+        """A warning for each recorded address whose natural key a second live object has.
 
-        As far as lists tell that were read anyway, and short ones that are read for this.
+        Uses the lists that were read anyway, and reads short ones.
         """
         by_kind: dict[str, dict[Address, Record]] = defaultdict(dict)
         for address in desired:
@@ -245,41 +251,45 @@ class LiveReader:
         for prefix, kind_records in by_kind.items():
             kind = self._catalogue[prefix]
             binding = self.select_binding(kind)
-            raw_objects = self._list_raw_objects(
+            raw_objects = self._list_raw_objects_for_duplicates(
                 prefix, binding, [desired[address] for address in kind_records]
             )
-            for address, duplicates in iter_duplicates(
+            for address, duplicates in iter_addresses_with_duplicate_ids(
                 kind, binding, kind_records, raw_objects, self.marks
             ):
                 position = desired[address].position
                 yield build_duplicate_warning(address, records[address], duplicates, position)
 
-    def _list_raw_objects(
+    def _list_raw_objects_for_duplicates(
         self, prefix: str, binding: ApiBinding, recorded: Sequence[Desired]
     ) -> Iterable[Raw]:
         if objects_by_key := self._objects_by_key.get(prefix):
             return {id(raw): raw for raws in objects_by_key.values() for raw in raws}.values()
         if binding.list_objects is None and binding.list_members is not None:
-            owners = self._owners_of(self._catalogue[prefix], binding, recorded)
+            owners = self._list_seen_owners(self._catalogue[prefix], binding, recorded)
             # What is asked for one by one is bounded as the pages of a list are.
-            return listed_of(self._api, binding, owners) if len(owners) <= MAX_PLAN_PAGES else ()
-        return self._list_cache.known_listed_objects(prefix) or list_raw_objects(
+            return (
+                list_raw_members_of_owners(self._api, binding, owners)
+                if len(owners) <= MAX_PLAN_PAGES
+                else ()
+            )
+        return self._list_cache.known_listed_objects(prefix) or list_raw_objects_if_short(
             self._api, binding, MAX_PLAN_PAGES
         )
 
-    def _owners_of(
+    def _list_seen_owners(
         self, kind: ResourceType, binding: ApiBinding, members: Sequence[Desired]
     ) -> Sequence[Observed]:
-        """The live owners of these members of series, each once, as far as they were seen."""
+        """The live owners of these members, each once, as far as they were observed."""
         owners: dict[str, Observed] = {}
         for desired in members:
             with suppress(RemoteError):
-                owner = self._find_parents(kind, desired)[0].get(kind.series_field)
+                owner = self._find_live_parents(kind, desired)[0].get(kind.series_field)
                 if owner is not None and owner.api == binding.api:
                     owners[owner.remote_id] = owner
         return list(owners.values())
 
-    def _list_members(
+    def _list_live_members(
         self, kind: ResourceType, binding: ApiBinding, owner: Observed
     ) -> list[Observed] | None:
         objects_by_key = self._index_list_by_key(kind.prefix, binding)
@@ -294,18 +304,18 @@ class LiveReader:
                     groups[str(observed.spec.get(kind.series_field))].append(observed)
         return self._members_by_owner[kind.prefix].get(owner.remote_id, [])
 
-    def _observe_by_own_record(self, address: Address, record: Record) -> LookupResult:
+    def _observe_in_recorded_api(self, address: Address, record: Record) -> LookupResult:
         kind = self._catalogue[address.kind]
         return self._observe_by_record(
             address, kind.bindings.get(record.api, self.select_binding(kind)), record
         )
 
     def _observe_resource(self, desired: Desired, record: Record | None) -> LookupResult:
-        return self._catch_failures(
-            desired.address, lambda: self._identify_resource(desired, record)
+        return self._observe_or_record_failure(
+            desired.address, lambda: self._observe_by_pin_record_or_key(desired, record)
         )
 
-    def _catch_failures(
+    def _observe_or_record_failure(
         self, address: Address, observe: Callable[[], LookupResult]
     ) -> LookupResult:
         if self._outage_finding is not None:
@@ -315,21 +325,25 @@ class LiveReader:
         except _ListUnavailableError as failure:
             return LookupResult(address, problem=failure.finding)
         except RemoteError as failure:
-            return LookupResult(address, problem=self._record_failure(address, failure))
+            return LookupResult(address, problem=self._record_read_failure(address, failure))
 
-    def _record_failure(self, address: Address, failure: RemoteError) -> Diagnostic:
-        """The finding of one address, or of every one from now on where the backend is down."""
+    def _record_read_failure(self, address: Address, failure: RemoteError) -> Diagnostic:
+        """The finding of one address; once the backend is down, the same for all others."""
         with self._lock:
             self._timeouts += isinstance(failure, RemoteTimeout)
             if isinstance(failure, FINAL_READ_ERRORS) or self._timeouts >= _MAX_TIMEOUTS:
-                self._outage_finding = self._outage_finding or problem_of(None, failure)
-        return self._outage_finding or problem_of(address, failure)
+                self._outage_finding = self._outage_finding or build_read_failure_finding(
+                    None, failure
+                )
+        return self._outage_finding or build_read_failure_finding(address, failure)
 
-    def _identify_resource(self, desired: Desired, record: Record | None) -> LookupResult:
+    def _observe_by_pin_record_or_key(
+        self, desired: Desired, record: Record | None
+    ) -> LookupResult:
         address = desired.address
         kind = self._catalogue[address.kind]
         binding = self.select_binding(kind)
-        parents, has_missing_parent = self._find_parents(kind, desired)
+        parents, has_missing_parent = self._find_live_parents(kind, desired)
         key = kind.derive_natural_key(desired.spec, parents)
         self.natural_keys[address] = key
         if desired.remote_id is not None:
@@ -380,11 +394,14 @@ class LiveReader:
         if not matches:
             return LookupResult(address, lookup=lookup)
         return LookupResult(
-            address, self._decode_match(desired, binding, matches[0]), FoundBy.KEY, Lookup.COMPLETE
+            address,
+            self._decode_match_in_full(desired, binding, matches[0]),
+            FoundBy.KEY,
+            Lookup.COMPLETE,
         )
 
-    def _decode_match(self, desired: Desired, binding: ApiBinding, raw: Raw) -> Observed:
-        """What was found by its key, with all its fields."""
+    def _decode_match_in_full(self, desired: Desired, binding: ApiBinding, raw: Raw) -> Observed:
+        """The object that was found by its key, with all its fields."""
         paths, marks = flatten(desired.spec), self.marks.with_address(desired.address)
         observed = self._list_cache.decode_item_if_reliable(
             desired.address.kind, binding, raw, paths, marks
@@ -404,12 +421,12 @@ class LiveReader:
         return binding.find_by_key(self._api, key) if binding.find_by_key is not None else []
 
     def _index_list_by_key(self, kind: str, binding: ApiBinding) -> dict[str, list[Raw]] | None:
-        """Listed objects by natural key, asked for once a run; None where there is no list."""
+        """Listed objects by natural key, read once per run; None where there is no list."""
         with self._lock:
             if kind in self._list_failures:
                 raise self._list_failures[kind]
             if kind not in self._objects_by_key:
-                raws = self._list_kind(kind, binding)
+                raws = self._list_kind_or_remember_failure(kind, binding)
                 if binding.list_capability:
                     self._known_capabilities[binding.list_capability] = raws is not None
                 index: dict[str, list[Raw]] = defaultdict(list)
@@ -419,19 +436,23 @@ class LiveReader:
                 self._objects_by_key[kind] = None if raws is None else dict(index)
             return self._objects_by_key[kind]
 
-    def _list_kind(self, kind: str, binding: ApiBinding) -> Sequence[Raw] | None:
+    def _list_kind_or_remember_failure(
+        self, kind: str, binding: ApiBinding
+    ) -> Sequence[Raw] | None:
         try:
             return list_objects_if_supported(self._api, binding)
         except (*FINAL_READ_ERRORS, RemoteTimeout):
             raise
         except RemoteError as failure:
-            self._list_failures[kind] = _ListUnavailableError(problem_of(None, failure))
+            self._list_failures[kind] = _ListUnavailableError(
+                build_read_failure_finding(None, failure)
+            )
             raise self._list_failures[kind] from None
 
-    def _find_parents(
+    def _find_live_parents(
         self, kind: ResourceType, desired: Desired
     ) -> tuple[dict[str, Observed], bool]:
-        """Live objects of the reference fields; and whether one is certainly not there."""
+        """Live objects by reference field; and whether one of them certainly does not exist."""
         parents: dict[str, Observed] = {}
         has_missing_parent = False
         for name, rule in self._list_reference_rules(kind):
@@ -445,7 +466,7 @@ class LiveReader:
                     lookup_result is not None and not parent and not lookup_result.problem
                 )
             else:
-                parent = self._read_referenced(rule.references, str(value))
+                parent = self._read_referenced_once(rule.references, str(value))
             if parent is not None:
                 parents[name] = parent
         return parents, has_missing_parent
@@ -458,8 +479,8 @@ class LiveReader:
             self._reference_rules[kind.prefix] = rules
         return rules
 
-    def _read_referenced(self, prefix: str, remote_id: str) -> Observed:
-        """An object that a manifest names by its id, read once a run; NotFound without it."""
+    def _read_referenced_once(self, prefix: str, remote_id: str) -> Observed:
+        """Read an object that a manifest names by its id, once per run; NotFound without it."""
         with self._lock:
             object_key = (prefix, remote_id)
             if object_key not in self._objects_by_id:

@@ -1,4 +1,4 @@
-"""Drift as the edits that take it over, and what a plan would still change once they are made."""
+"""Which edits of a manifest accept drift, and what a plan would still change after them."""
 
 from __future__ import annotations
 
@@ -32,22 +32,24 @@ from synapse_apply.planning.plan_input import ResourceState
 def build_takeover_edits(
     resource: ResourceState, spec: Mapping[str, Any], drift_changes: Sequence[FieldChange]
 ) -> tuple[FieldChange, ...]:
-    """What has to be edited in a spec so that it says what is live, from declared to live.
+    """The edits that make a spec declare what is live, from the declared to the live value.
 
-    Drift is told leaf by leaf, and a leaf cannot say that live has something else than a map
-    above it. So an edit is of the highest place that must change: where live has a text, a list,
-    a number or a null on the way to a leaf, that takes the place of the declared map; where live
-    has nothing, a map in which nothing is left goes with its last leaf. What live has as a map
-    stays one. `sensitive`: a secret is on one of the sides, and so neither is given.
+    Drift is a set of leaves, and a leaf cannot say that live has something else than a map above
+    it. So each edit is of the highest path that must change: where live has a text, a list, a
+    number or a null above a leaf, that replaces the declared map; where live has nothing, a map
+    that becomes empty is removed with its last leaf. A map that live has stays. `sensitive`: one of
+    the sides holds a secret, so neither value is given.
     """
     live_tree = unflatten(resource.live_fields)
     remaining_tree = _copy_maps(spec)
     leaf_paths = {change.path for change in drift_changes}
     changes_by_path: dict[Path, FieldChange] = {}
     for change in drift_changes:
-        path = change.path if change.sensitive else _find_blocking_path(live_tree, change.path)
+        path = (
+            change.path if change.sensitive else _find_highest_changing_path(live_tree, change.path)
+        )
         if path == change.path and change.after is ABSENT and not change.sensitive:
-            path = _remove_leaf(remaining_tree, live_tree, path)
+            path = _remove_leaf_and_emptied_maps(remaining_tree, live_tree, path)
         changes_by_path.setdefault(path, change)
     field_edits = []
     for path, change in changes_by_path.items():
@@ -69,8 +71,8 @@ def build_takeover_edits(
     return tuple(field_edits)
 
 
-def _find_blocking_path(live_tree: Mapping[str, Any], path: Path) -> Path:
-    """The first place on the way to a leaf where live has a value that is no map; else the leaf."""
+def _find_highest_changing_path(live_tree: Mapping[str, Any], path: Path) -> Path:
+    """The first path above a leaf where live has a value that is no map; else the leaf's path."""
     for end in range(1, len(path)):
         value = get_at(live_tree, path[:end])
         if value is not ABSENT and not is_map(value):
@@ -78,10 +80,10 @@ def _find_blocking_path(live_tree: Mapping[str, Any], path: Path) -> Path:
     return path
 
 
-def _remove_leaf(
+def _remove_leaf_and_emptied_maps(
     remaining_tree: dict[str, Any], live_tree: Mapping[str, Any], leaf_path: Path
 ) -> Path:
-    """Take a leaf out, with the maps above it that live lacks and that nothing else is in."""
+    """Remove a leaf, and each map above it that is empty then and that live lacks."""
     removed_path = leaf_path
     delete_at(remaining_tree, removed_path)
     while (
@@ -95,7 +97,7 @@ def _remove_leaf(
 
 
 def _is_live_null(resource: ResourceState, path: Path) -> bool:
-    """Whether the server answered a null there, which a comparison takes for nothing."""
+    """Whether the server answered null there, which comparisons treat as absent."""
     observed = resource.lookup_result.observed
     parent: Any = get_at(observed.spec, path[:-1]) if observed else ABSENT
     return is_map(parent) and parent.get(path[-1], ABSENT) is None
@@ -108,25 +110,25 @@ def _declares_secret(value: Any) -> bool:
 
 
 def _copy_maps(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The maps of a tree anew; values are shared, since a secret is never copied."""
+    """A copy of the maps of a tree, with shared leaves: a secret is never copied."""
     return {key: _copy_maps(value) if is_map(value) else value for key, value in tree.items()}
 
 
 @frozen
 class ManifestComparison:
-    """What was planned, to hold other manifests against the same live objects and records."""
+    """The resources of a plan, to compare other manifests with the same live objects."""
 
     resources: Mapping[Address, ResourceState]
     secrets: Secrets
 
     def list_remaining_drift(self, desired: Desired) -> tuple[Path, ...]:
-        """The fields of drift that a plan would still change if this were declared.
+        """The drifted fields that a plan would still change if this were declared.
 
-        Also those that it would change for no other reason than that. What Git had to send before
-        is left out.
+        Also other fields that only the new declaration makes it change. Changes that were pending
+        before the edit are left out.
         """
         resource = self.resources[desired.address]
-        new_resource = self._with_declaration(desired, resource)
+        new_resource = self._with_other_declaration(desired, resource)
         old_diff, new_diff = (
             diff_resource(resource, resource.record),
             diff_resource(new_resource, new_resource.record),
@@ -136,7 +138,7 @@ class ManifestComparison:
         changed_paths = {change.path for change in new_diff.changes} - pending_paths
         return tuple(sorted(changed_paths | {change.path for change in new_diff.drifted}))
 
-    def _with_declaration(self, desired: Desired, resource: ResourceState) -> ResourceState:
+    def _with_other_declaration(self, desired: Desired, resource: ResourceState) -> ResourceState:
         lookup_results = {
             address: other_resource.lookup_result
             for address, other_resource in self.resources.items()

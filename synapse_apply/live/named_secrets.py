@@ -1,8 +1,8 @@
-"""Which fields of single objects are secret: what their manifests name, and what is recorded so.
+"""Which fields of single objects are secret: by `lifecycle.sensitive`, or by their record.
 
-A field is secret if its manifest names it in `lifecycle.sensitive` or its record has the digest of
-a secret there. So no edit of a manifest alone (the name dropped or moved, another address) shows
-what the backend has.
+A field is secret if its manifest names it, or if its record has the digest of a secret there.
+So no edit of a manifest alone (the name dropped or moved, another address) reveals what the
+backend has.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _SECRET_TYPES = frozenset({Mac, WithheldSecret})
 _NO_PATHS: frozenset[Path] = frozenset()
 
 
-def find_secret_paths(*sides: Fields) -> frozenset[Path]:
-    """The fields of a record, or of an open call, that hold secrets."""
+def list_secret_paths(*sides: Fields) -> frozenset[Path]:
+    """The fields of a record or an open call that hold secrets."""
     paths = [path for side in sides for path, value in side.items() if type(value) in _SECRET_TYPES]
     return frozenset(paths) if paths else _NO_PATHS
 
@@ -50,9 +50,9 @@ def add_named_secrets(
     records: Mapping[Address, Record],
     intents: Iterable[Intent] = (),
 ) -> SecretMarks:
-    """The marks with those of single objects; kinds whose schemas mark fields have no others.
+    """The marks with the secret fields of single objects; not for kinds whose schemas mark fields.
 
-    `versions` tells which API version the ids of manifests are of.
+    `versions` says which API version the ids in manifests are of.
     """
     by_address: dict[Address, frozenset[Path]] = defaultdict(frozenset)
     by_id: dict[tuple[str, str, str], frozenset[Path]] = defaultdict(frozenset)
@@ -69,12 +69,12 @@ def add_named_secrets(
     for record in records.values():
         if record.address.kind in marks.kinds:
             continue
-        if paths := find_secret_paths(record.applied, record.seen):
+        if paths := list_secret_paths(record.applied, record.seen):
             name(record.address, record.api, record.remote_id, record.natural_key, paths)
     for intent in intents:
         if intent.address.kind in marks.kinds:
             continue
-        if paths := find_secret_paths(intent.fields):
+        if paths := list_secret_paths(intent.fields):
             name(intent.address, intent.api, intent.remote_id, intent.natural_key, paths)
     for address, resource in desired.items():
         kind = catalogue.get(address.kind)
@@ -94,7 +94,7 @@ def add_named_secrets(
 
 
 def hide_free_form_fields(marks: SecretMarks, catalogue: Catalogue) -> SecretMarks:
-    """The marks where nothing is known of single objects: every free-form field is secret."""
+    """The marks where single objects are unknown: every free-form field is secret."""
     anywhere = {
         prefix: frozenset((name,) for name, rule in kind.rules.items() if rule.free_form)
         for prefix, kind in catalogue.items()
@@ -109,23 +109,23 @@ def wrap_recorded_secrets(
     marks: SecretMarks,
     intents: Iterable[Intent] = (),
 ) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
-    """What is declared, with plain values wrapped where a secret is recorded, and what to say."""
+    """The declared resources, plain values wrapped where a secret is recorded; and warnings."""
     recorded: dict[Address, frozenset[Path]] = defaultdict(frozenset)
     for address, record in records.items():
         if address.kind not in marks.kinds and (
-            paths := find_secret_paths(record.applied, record.seen)
+            paths := list_secret_paths(record.applied, record.seen)
         ):
             recorded[address] = paths
     for intent in intents:
         if intent.address.kind not in marks.kinds:
-            recorded[intent.address] |= find_secret_paths(intent.fields)
+            recorded[intent.address] |= list_secret_paths(intent.fields)
     changed: dict[Address, Desired] = {}
     findings = []
     for address, paths in recorded.items():
         resource = desired.get(address)
         if resource is None or not paths:
             continue
-        walk = _Wrapper(UNMARKED.with_named(paths))
+        walk = _SecretWrapper(UNMARKED.with_named(paths))
         spec = {key: walk.wrap(value, (key,)) for key, value in resource.spec.items()}
         if walk.literals:
             changed[address] = replace(resource, spec=spec)
@@ -133,8 +133,8 @@ def wrap_recorded_secrets(
     return ({**desired, **changed} if changed else desired), tuple(findings)
 
 
-class _Wrapper:
-    """One spec in which plain values at secret places become literal secrets."""
+class _SecretWrapper:
+    """Turns the plain values of one spec at secret paths into literal secrets."""
 
     def __init__(self, marks: SpecMarks) -> None:
         self._marks = marks

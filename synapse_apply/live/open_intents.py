@@ -1,4 +1,4 @@
-"""Open calls of earlier runs: looked up before anything is planned, closed under the lock."""
+"""How open calls of earlier runs are looked up before a plan, and closed under the lock."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 
 def build_live_reader(session: TargetSession, state: State) -> LiveReader:
-    """A view of the context's backend for one run, which began with this state."""
+    """A reader of the session's backend for one run that started from this state."""
     return LiveReader(
         session.api,
         session.catalogue,
         session.target.api,
-        build_marks(session, state.records, state.open_intents),
+        build_secret_marks(session, state.records, state.open_intents),
         session.parallelism,
     )
 
 
-def build_marks(
+def build_secret_marks(
     context: TargetSession, records: Mapping[Address, Record], intents: Iterable[Intent] = ()
 ) -> SecretMarks:
-    """Which fields are secret, those of single objects among them."""
+    """Which fields are secret, those of single objects included."""
     return add_named_secrets(
         context.declared_target.manifests.marks,
         context.catalogue,
@@ -48,7 +48,7 @@ def build_marks(
 def resolve_open_intents(
     session: TargetSession, state: State, live_reader: LiveReader
 ) -> list[ResolvedIntent]:
-    """What became of every open intent, as far as the backend can tell; nothing is written."""
+    """The outcome of every open call, as far as the backend shows it; writes nothing."""
     if not state.open_intents:
         return []
     # Here, not above: most runs meet no open call.
@@ -93,7 +93,7 @@ def _find_other_owner(
 def close_resolved_intents(
     session: TargetSession, resolved_intents: Iterable[ResolvedIntent], plan_id: str = ""
 ) -> None:
-    """Write what was looked up, so that the state says what is known; open ones stay open.
+    """Record the outcomes that are known; other calls stay open.
 
     The caller holds the lock. `plan_id` is that of the run that settles them.
     """
@@ -109,7 +109,7 @@ def close_resolved_intents(
 
 
 def build_no_open_call_error(address: Address, state: State) -> StateError:
-    """What to say of an address that has nothing to settle."""
+    """The error for an address that has no open call."""
     open_addresses = ", ".join(str(intent.address) for intent in state.open_intents) or "none"
     return StateError.from_summary(
         "No call of this address is open",
@@ -121,10 +121,10 @@ def build_no_open_call_error(address: Address, state: State) -> StateError:
 def require_not_recorded_as_done(
     session: TargetSession, state: State, open_intent: Intent, remote_id: str = ""
 ) -> None:
-    """StateError when a file tells that an open call was done which is to be closed by hand.
+    """StateError when a recovery journal says that a call, to be closed by hand, was done.
 
-    `remote_id` is what it is closed with, nothing when as not done: what the file tells is right.
-    Also a file that nobody signed counts: it may be true, and somebody should look first.
+    `remote_id` is the id to close it with, "" to close it as not done. An unsigned journal counts
+    too: it may be right, and somebody should look first.
     """
     journal_files = find_calls_recorded_as_done_or_unsigned(
         session.project, session.target, state, session.state_keys

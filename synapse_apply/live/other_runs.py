@@ -1,4 +1,4 @@
-"""Whether another run was at work on a state while it and the backend were read."""
+"""How a run is noticed that changes a state while it and the backend are read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _UNRECORDED_NOTE = (
 )
 
 
-def find_concurrent_run_warnings(store: StateStore, serial: int) -> tuple[Diagnostic, ...]:
-    """What to say of a run that was at work after the state was read at this serial.
+def build_concurrent_run_warnings(store: StateStore, serial: int) -> tuple[Diagnostic, ...]:
+    """A warning where another run wrote to the state after it was read at `serial`, or locks it.
 
-    Nothing where there was none, or where this process holds the lock and is that run.
+    Nothing where this process holds the lock and is that run itself.
     """
     if store.holds_lock() or store.is_lock_lost():
         return ()

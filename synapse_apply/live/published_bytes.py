@@ -1,4 +1,4 @@
-"""What bytes a release was published with, read from where its server says that they are."""
+"""How the published package of a release is fetched and hashed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from synapse_apply.packages.upload import find_folder_for_large_files
 
 @frozen
 class PublishedBytes:
-    """The content of a published package: its digest, and its files as a Record keeps them."""
+    """The digest of a published package, and its files in the form of a record."""
 
     digest: str
     files: Mapping[str, str]
@@ -27,10 +27,10 @@ class PublishedBytes:
 def read_published_bytes(
     api: Api, binding: ApiBinding, raw: Raw, name: str, max_bytes: int
 ) -> PublishedBytes | None:
-    """The package of a live object; None where the server shows no URL of it.
+    """Fetch and hash the package of a live object; None where the server shows no URL of it.
 
-    `name` is what to call it, `max_bytes` bounds its bytes, packed and unpacked. RemoteError when
-    it cannot be fetched, InputError when it is no package, with every finding.
+    `name` is for messages, `max_bytes` limits packed and unpacked size. RemoteError when it cannot
+    be fetched, InputError, with every finding, when it is no package.
     """
     url = binding.extract_file_url(raw) if binding.extract_file_url is not None else ""
     if not url:
@@ -38,10 +38,10 @@ def read_published_bytes(
     with tempfile.TemporaryFile(dir=find_folder_for_large_files()) as file:
         api.fetch_release_file(url, file, max_bytes)
         file.seek(0)
-        return _measure_package(file, name, max_bytes)
+        return _hash_package(file, name, max_bytes)
 
 
-def _measure_package(file: BinaryIO, name: str, max_bytes: int) -> PublishedBytes:
+def _hash_package(file: BinaryIO, name: str, max_bytes: int) -> PublishedBytes:
     package_label = f"the published package of {name}"
     with open_zip(file, package_label) as archive:
         measured = measure_or_raise_all_errors(

@@ -1,4 +1,4 @@
-"""Which versions are live of the series that a rule of the policy judges new members by."""
+"""Which live versions of a series a policy rule compares a new member with."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ VersionWarnings = tuple[Diagnostic, ...]
 # `version-grows` must know releases that nobody recorded. They are listed only for a new member
 # under such a rule, once per plugin; on v2 the list that had no release with its key has them all.
 # Where a backend has no such list, the plan says so.
-def find_published_versions(
+def read_published_versions(
     session: TargetSession,
     live_reader: LiveReader,
     records: Mapping[Address, Record],
     selected: frozenset[Address] | None,
 ) -> tuple[PublishedVersions, VersionWarnings]:
-    """Live versions by (prefix, series); and a warning where a backend does not tell them.
+    """Live versions by (prefix, series); and a warning where a backend cannot list them.
 
-    Asked is for what is to be made under such a rule alone, of each series once.
+    Only series with a new member under such a rule are read, each once.
     """
     rules = select_series_rules(session.target.policy.rules)
     if not rules:
@@ -40,7 +40,9 @@ def find_published_versions(
     resources_by_series: dict[tuple[str, str], list[Desired]] = {}
     for address, resource in session.desired.items():
         if address not in records and (selected is None or address in selected):
-            for series_key in _iter_ruled_series(session, live_reader, resource, rules):
+            for series_key in _iter_series_to_join_under_rules(
+                session, live_reader, resource, rules
+            ):
                 resources_by_series.setdefault(series_key, []).append(resource)
     with open_interruptible_thread_pool(session.parallelism) as pool:
         members_by_series = dict(
@@ -61,7 +63,7 @@ def find_published_versions(
     ]
     return (
         {
-            series_key: _list_versions(session, series_key, members)
+            series_key: _list_member_versions(session, series_key, members)
             for series_key, members in members_by_series.items()
             if members
         },
@@ -69,10 +71,10 @@ def find_published_versions(
     )
 
 
-def _iter_ruled_series(
+def _iter_series_to_join_under_rules(
     session: TargetSession, live_reader: LiveReader, resource: Desired, rules: Iterable[PolicyRule]
 ) -> Iterator[tuple[str, str]]:
-    """The series that a declared resource is to join, where a rule judges that."""
+    """The series that a new resource will join, where a rule applies to it; at most one."""
     kind, lookup_result = (
         session.catalogue[resource.address.kind],
         live_reader.lookup_results[resource.address],
@@ -86,7 +88,7 @@ def _first_resource(resources: list[Desired]) -> Desired:
     return resources[0]
 
 
-def _list_versions(
+def _list_member_versions(
     session: TargetSession, series_key: tuple[str, str], members: Iterable[Observed]
 ) -> list[str]:
     version_field = session.catalogue[series_key[0]].version_field

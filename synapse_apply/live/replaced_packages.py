@@ -1,4 +1,4 @@
-"""What the packages of new releases replace: files that differ from the newest recorded version."""
+"""Which files a new release's package changes, compared with the newest recorded version."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ _COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 IterOriginSources = Callable[[Record, PackageSource], Iterable[PackageSource]]
 
 
-def with_replacements(
+def with_replaced_files(
     plan: Plan,
     resources: Mapping[Address, ResourceState],
     iter_sources: IterOriginSources,
     root: Path,
     allow_files: tuple[str, ...] = (),
 ) -> Plan:
-    """The plan with what each new release of a package replaces, in the extras of its change.
+    """The plan with the files that each new release replaces, in the extras of its change.
 
-    A line of a file is shown only where both sides are at hand: the bytes of the older one are
-    those whose digest is recorded, or they are not used.
+    Lines are shown only where the bytes of both sides are available: those of the older side must
+    have the recorded digest.
     """
     records_by_series = _group_records_by_series(resources.values())
     changes = []
@@ -63,8 +63,8 @@ def with_replacements(
     return replace(plan, changes=tuple(changes))
 
 
-def build_commit_sources(session: TargetSession) -> IterOriginSources:
-    """The commit that a release was published from, as the audit has it, and the one at hand."""
+def build_commit_source_finder(session: TargetSession) -> IterOriginSources:
+    """Finds the sources of a release at the commit it was published from, or at the current one."""
     commit_by_release: dict[tuple[str, str], str] = {}
 
     def iter_commit_sources(record: Record, source: PackageSource) -> Iterable[PackageSource]:
@@ -140,12 +140,14 @@ def _compare_packages(
     text_paths = [
         change.path for change in changes[:_MAX_FILES] if change.verb == CHANGED and change.content
     ]
-    diffs = _diff_files(text_paths[:_MAX_DIFFS], record, package, iter_sources, root, allow_files)
+    diffs = _diff_available_files(
+        text_paths[:_MAX_DIFFS], record, package, iter_sources, root, allow_files
+    )
     files = tuple(diffs.get(change.path, change) for change in changed_files)
     return Replacement(record.version, counts, files)
 
 
-def _diff_files(
+def _diff_available_files(
     paths: list[str],
     record: Record,
     package: Package,
@@ -153,7 +155,7 @@ def _diff_files(
     root: Path,
     allow_files: tuple[str, ...],
 ) -> dict[str, ChangedFile]:
-    """The files whose bytes are at hand on both sides, with how they differ."""
+    """Text differences of the files whose bytes are available on both sides."""
     from synapse_apply.packages.text_diff import build_text_diff
 
     new_bytes = (
@@ -188,7 +190,7 @@ def _read_matching_files(
     root: Path,
     allow_files: tuple[str, ...],
 ) -> dict[str, bytes]:
-    """The files of a source that are what `digests` say; none where it cannot be read."""
+    """Bytes of the files with these digests; nothing where the source cannot be read."""
     from synapse_apply.packages.content import EXECUTABLE_SUFFIX, UnreadableError
     from synapse_apply.packages.source.open_source import open_source
     from synapse_apply.packages.text_diff import MAX_DIFF_SIZE

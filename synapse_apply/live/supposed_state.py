@@ -1,4 +1,7 @@
-"""What was declared, taken for what is recorded and live: nothing is asked, no secret resolved."""
+"""How the old manifests of an offline plan become records, as if they had been applied.
+
+Nothing is sent and no secret is resolved.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from collections.abc import Mapping
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.kinds.run_body import compute_body_digest
-from synapse_apply.live.comparable_values import build_declared_fields, build_recorded_fields
+from synapse_apply.live.comparable_values import build_agreed_fields, build_declared_fields
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
@@ -22,7 +25,7 @@ from synapse_apply.model.verification import LastRun, RunStatus
 
 
 class UnresolvedSecrets:
-    """The `Secrets` port where a secret is no more than where it comes from."""
+    """The `Secrets` port in which a secret's value is its reference."""
 
     key_id = "reference"
 
@@ -30,7 +33,7 @@ class UnresolvedSecrets:
         self._key = randomness.token_bytes(32)
 
     def resolve_secret(self, ref: SecretRef) -> Sensitive:
-        """The reference itself; of a literal what the manifest says."""
+        """The reference itself; for a literal, the manifest's value."""
         literal = ref.literal.reveal() if ref.literal is not None else None
         return Sensitive((ref.source, ref.name, ref.format, literal))
 
@@ -46,35 +49,35 @@ class UnresolvedSecrets:
         return self.compute_mac(salt, path, value) == mac
 
 
-def build_supposed_records(
+def build_records_as_if_applied(
     resources: Mapping[Address, Desired],
     target: Target,
     pins: Mapping[Address, str],
     secrets: UnresolvedSecrets,
 ) -> dict[Address, Record]:
-    """A record for all that was declared, as if it had been applied."""
+    """A record for each declared resource, as if it had been applied."""
     # An id that nobody knows is told apart by its address.
     id_by_address = {
         resource_address: resource.remote_id or pins.get(resource_address) or str(resource_address)
         for resource_address, resource in resources.items()
     }
-    lookup_results = build_lookup_results(id_by_address)
+    lookup_results = build_assumed_lookup_results(id_by_address)
     return {
-        address: build_supposed_record(resource, target, resources, lookup_results, secrets)
+        address: build_record_as_if_applied(resource, target, resources, lookup_results, secrets)
         for address, resource in resources.items()
     }
 
 
-def build_supposed_record(
+def build_record_as_if_applied(
     resource: Desired,
     target: Target,
     resources: Mapping[Address, Desired],
     lookup_results: Mapping[Address, LookupResult],
     secrets: UnresolvedSecrets,
 ) -> Record:
-    """The record of one resource, as if it had been applied to what was sighted."""
+    """The record of one resource, as if it had been applied to the object in `lookup_results`."""
     kind, observed = CATALOGUE[resource.address.kind], lookup_results[resource.address].observed
-    fields = build_recorded_fields(build_declared_fields(resource, lookup_results, "", secrets), ())
+    fields = build_agreed_fields(build_declared_fields(resource, lookup_results, "", secrets), ())
     referenced_addresses = {
         reference.address
         for reference in flatten(resource.spec).values()
@@ -91,15 +94,15 @@ def build_supposed_record(
         digest=(resource.package.digest or None) if resource.package else None,
         files=resource.package.files if resource.package else {},
         protected=resource.lifecycle.prevent_destroy,
-        verification=_build_passed_run(kind, resource),
+        verification=_build_assumed_passed_run(kind, resource),
         depends_on=tuple(sorted(referenced_addresses | set(resource.depends_on))),
         series=series,
         version=version,
     )
 
 
-def build_undeclared_record(address: Address, kind: ResourceType, target: Target) -> Record:
-    """A record of what an inventory lists and no manifest declares: its address is all it has."""
+def build_record_from_address(address: Address, kind: ResourceType, target: Target) -> Record:
+    """A record of an inventory's row that no manifest declares, with what its address says."""
     series, version = "", ""
     if kind.series_field:
         owner, _, version = address.name.rpartition("@")
@@ -110,8 +113,8 @@ def build_undeclared_record(address: Address, kind: ResourceType, target: Target
     return Record(address, "", kind.select_binding(target.api).api, series=series, version=version)
 
 
-def _build_passed_run(kind: ResourceType, resource: Desired) -> Mapping[str, str] | None:
-    """The run that a release declared before has behind it."""
+def _build_assumed_passed_run(kind: ResourceType, resource: Desired) -> Mapping[str, str] | None:
+    """A passed run, which a release that was declared before is assumed to have."""
     if kind.verification_spec is None or resource.verify is None:
         return None
     parameters = compute_body_digest(
@@ -130,7 +133,9 @@ def compute_natural_key(
     return kind.derive_natural_key(resource.spec, parents)
 
 
-def build_lookup_results(id_by_address: Mapping[Address, str]) -> dict[Address, LookupResult]:
+def build_assumed_lookup_results(
+    id_by_address: Mapping[Address, str],
+) -> dict[Address, LookupResult]:
     return {
         address: LookupResult(address, Observed(remote_id, "", {}), FoundBy.RECORD, Lookup.COMPLETE)
         for address, remote_id in id_by_address.items()

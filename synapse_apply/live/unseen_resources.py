@@ -1,4 +1,4 @@
-"""The words for what could not be seen: a read that failed, and two objects with one key."""
+"""How findings word a failed read, and two objects with one natural key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from synapse_apply.model.resource import Desired
 
 
 def build_read_failure_finding(address: Address | None, failure: RemoteError) -> Diagnostic:
-    """What to say of a read that failed: of one address, or of all that it would concern."""
+    """The error for a failed read, of one address or of everything."""
     status = failure.status_code
     default_hint = "Run again; nothing was changed."
     if 200 <= status < 300:

@@ -1,4 +1,4 @@
-"""Whether a live value can be written where the declared one of a field stands."""
+"""When a live value can be written in place of a field's declared one."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class WritableFields:
-    """Answers for one target; the files are read when it is first asked."""
+    """Answers for one target; reads the files at the first question."""
 
     def __init__(self, session: TargetSession) -> None:
         self._session = session
 
     def __call__(self, desired: Desired, path: Path) -> bool:
-        """Whether the value stands in a manifest, or an overlay, of this resource alone.
+        """Whether the value is written in a manifest or overlay of this resource.
 
-        False for what a variable or a package gives, and where manifests are those of a commit.
+        False for a value from a variable or a package, and for manifests of a commit.
         """
         from synapse_apply.manifests.edit.source_map import FieldOrigins
 

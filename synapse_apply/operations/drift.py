@@ -14,7 +14,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.drift import Drift, Unmanaged
 from synapse_apply.model.errors import RemoteError, advise_on_failure
 from synapse_apply.model.state import State
-from synapse_apply.planning.drift import build_drift_report as drift_of
+from synapse_apply.planning.drift import build_drift_report
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
@@ -39,7 +39,7 @@ def find_drift(
     that failed is an error among the diagnostics, never absence.
     """
     keeps_drift = session.target.on_drift == "hold"
-    report = drift_of(
+    report = build_drift_report(
         plan_result.plan,
         plan_result.resources,
         keeps_drift=keeps_drift,

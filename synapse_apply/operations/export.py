@@ -14,7 +14,7 @@ from synapse_apply.live.discovery import (
     MissedObject,
     ObjectGatherer,
     describe_object,
-    owner_kind_prefix,
+    get_owner_kind_prefix,
 )
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.manifests.export.export_files import (
@@ -201,7 +201,7 @@ class _ManifestMaker:
             spec[kind.series_field] = (
                 {"id": _parse_id(owner.removeprefix("id="))}
                 if is_owner_id
-                else Reference(Address(owner_kind_prefix(kind), owner))
+                else Reference(Address(get_owner_kind_prefix(kind), owner))
             )
         manifest = self._exporter.build_manifest(
             address, spec, PUBLISHED_SOURCE if kind.carries_package else {}
@@ -233,7 +233,7 @@ class _ManifestMaker:
             return recorded_address
         if kind.series_field:
             owner = self._choose_owner_name(
-                (owner_kind_prefix(kind), str(observed.spec[kind.series_field]))
+                (get_owner_kind_prefix(kind), str(observed.spec[kind.series_field]))
             )
             return Address(kind.prefix, f"{owner}@{observed.spec.get(kind.version_field, '')}")
         text = self._derive_key_or_id(kind, observed).partition("=")[2]
@@ -252,7 +252,7 @@ class _ManifestMaker:
     ) -> str:
         """Why an object gets no manifest, as the end of a sentence; "" where it gets one."""
         if kind.series_field:
-            owner = (owner_kind_prefix(kind), str(observed.spec.get(kind.series_field)))
+            owner = (get_owner_kind_prefix(kind), str(observed.spec.get(kind.series_field)))
             recorded_address = self._recorded_addresses.get((kind.prefix, observed.remote_id))
             is_owner_chosen = owner[0] in self._chosen_kinds
             if is_owner_chosen and owner not in self._addresses and recorded_address is None:
@@ -278,7 +278,7 @@ class _ManifestMaker:
         """The natural key, else a text that is unique to the object, such as `id=7`."""
         owner = None
         if kind.series_field:
-            owners = self._gatherer.objects_by_id(owner_kind_prefix(kind))
+            owners = self._gatherer.get_objects_by_id(get_owner_kind_prefix(kind))
             owner = owners.get(str(observed.spec.get(kind.series_field)))
         key = kind.derive_natural_key(
             observed.spec, {kind.series_field: owner} if owner is not None else {}
@@ -294,7 +294,7 @@ class _ManifestMaker:
         name = describe_object(observed)
         if kind.series_field:
             owner = self._addresses.get(
-                (owner_kind_prefix(kind), str(observed.spec.get(kind.series_field)))
+                (get_owner_kind_prefix(kind), str(observed.spec.get(kind.series_field)))
             )
             name_prefix = f"{owner.name}@" if owner else ""
             name = (

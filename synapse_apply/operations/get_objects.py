@@ -10,10 +10,10 @@ from synapse_apply.live.live_backend import (
     LiveBackend,
     LiveObject,
     decode_live_object,
-    find_live_object,
     find_recorded_id,
-    parse_given_id,
+    parse_typed_id,
     read_raw_object,
+    require_live_object,
 )
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, NotFound
@@ -22,7 +22,7 @@ from synapse_apply.model.packages.versions import version_sort_key
 
 def find_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:
     """The object of a kind that is meant: by id, by a recorded name, or by its natural key."""
-    return find_live_object(live_backend, prefix, text)
+    return require_live_object(live_backend, prefix, text)
 
 
 def read_owner(live_backend: LiveBackend, prefix: str, member: LiveObject) -> LiveObject | None:
@@ -76,11 +76,11 @@ def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
     """
     list_by_owner = live_backend.select_binding("release").list_belonging
     if list_by_owner is not None:
-        owner_id = find_live_object(live_backend, "plugin", plugin).observed.remote_id
+        owner_id = require_live_object(live_backend, "plugin", plugin).observed.remote_id
         return _sort_by_version(
             _decode_objects(live_backend, "release", list_by_owner(live_backend.api, owner_id))
         )
-    plugin_id = parse_given_id("plugin", plugin) or find_recorded_id(live_backend, "plugin", plugin)
+    plugin_id = parse_typed_id("plugin", plugin) or find_recorded_id(live_backend, "plugin", plugin)
     code = (
         plugin
         if plugin_id is None

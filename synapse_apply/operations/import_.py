@@ -12,7 +12,7 @@ from uuid import uuid4
 from synapse_apply.applying.records import flatten_live_fields
 from synapse_apply.applying.runs import with_unverified_run
 from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
-from synapse_apply.live.open_intents import build_marks, require_not_recorded_as_done
+from synapse_apply.live.open_intents import build_secret_marks, require_not_recorded_as_done
 from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -110,7 +110,7 @@ class _RowImporter:
         self._reads_bytes = reads_bytes
         self._warn = warn
         self._records = records
-        self._marks = build_marks(session, records)
+        self._marks = build_secret_marks(session, records)
         self._address_by_object = {
             (address.kind, record.api, record.remote_id): address
             for address, record in records.items()

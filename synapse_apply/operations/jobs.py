@@ -17,9 +17,9 @@ from synapse_apply.live.live_backend import (
     build_absent_error,
     find_by_key,
     find_recorded_id,
-    parse_given_id,
+    parse_typed_id,
     record_audit_entry,
-    resolve_run_plugin,
+    resolve_v1_plugin_id,
 )
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
@@ -79,7 +79,7 @@ def iter_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]
     plugin_id = _find_plugin_id(live_backend, job_filter.plugin) if job_filter.plugin else None
     if job_filter.plugin:
         query["plugin"] = (
-            resolve_run_plugin(live_backend, plugin_id) if plugin_id else job_filter.plugin
+            resolve_v1_plugin_id(live_backend, plugin_id) if plugin_id else job_filter.plugin
         )
         # Jobs are v1's: the id that they show is compared with an id of v1 alone.
         plugin_id = plugin_id if query["plugin"] == plugin_id else None
@@ -201,7 +201,7 @@ def _explain_job_errors(job_id: str) -> Iterator[None]:
 
 def _find_plugin_id(live_backend: LiveBackend, text: str) -> str | None:
     """The id of a plugin given by id, recorded name or code; None for a code without a lookup."""
-    plugin_id = parse_given_id("plugin", text) or find_recorded_id(live_backend, "plugin", text)
+    plugin_id = parse_typed_id("plugin", text) or find_recorded_id(live_backend, "plugin", text)
     if plugin_id is not None:
         return plugin_id
     matches = find_by_key(live_backend, live_backend.select_binding("plugin"), text)

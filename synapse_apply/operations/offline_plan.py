@@ -12,13 +12,13 @@ from synapse_apply import __version__
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.comparable_values import build_declared_fields
 from synapse_apply.live.named_secrets import wrap_recorded_secrets
-from synapse_apply.live.replaced_packages import with_replacements
+from synapse_apply.live.replaced_packages import with_replaced_files
 from synapse_apply.live.supposed_state import (
     UnresolvedSecrets,
-    build_lookup_results,
-    build_supposed_record,
-    build_supposed_records,
-    build_undeclared_record,
+    build_assumed_lookup_results,
+    build_record_as_if_applied,
+    build_record_from_address,
+    build_records_as_if_applied,
     compute_natural_key,
 )
 from synapse_apply.model.address import Address
@@ -33,7 +33,7 @@ from synapse_apply.model.values import (
     DesiredSecret,
     Fields,
 )
-from synapse_apply.planning import refusals as refused
+from synapse_apply.planning import refusals as refusal_rules
 from synapse_apply.planning.moving import build_moved_records, find_removed_addresses
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
@@ -122,7 +122,7 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
     desired, target = comparison.desired, comparison.target
     base = read_base_at_ref(invocation, comparison.project, target, ref)
     pinned_ids = {address: entry.remote_id for address, entry in desired.items() if entry.remote_id}
-    supposed_records = build_supposed_records(
+    supposed_records = build_records_as_if_applied(
         base.declared_resources, target, pinned_ids, comparison.secrets
     )
     comparison.set_base(base.label, supposed_records, base.diagnostics)
@@ -150,7 +150,9 @@ def load_offline_against_inventory(
     """Load the checkout, and as base the rows of an inventory, which has no fields to compare."""
     comparison = OfflineComparison(invocation)
     desired, target = comparison.desired, comparison.target
-    lookup_results = build_lookup_results({address: row.id for address, row in rows.items()})
+    lookup_results = build_assumed_lookup_results(
+        {address: row.id for address, row in rows.items()}
+    )
     base_records: dict[Address, Record] = {}
     for address, row in rows.items():
         kind = CATALOGUE.get(address.kind)
@@ -158,9 +160,9 @@ def load_offline_against_inventory(
             raise InputError.from_summary(
                 "There is no such kind", f"{address} in {label}.", f"Kinds: {', '.join(CATALOGUE)}."
             )
-        record = build_undeclared_record(address, kind, target)
+        record = build_record_from_address(address, kind, target)
         if address in desired:
-            record = build_supposed_record(
+            record = build_record_as_if_applied(
                 desired[address], target, desired, lookup_results, comparison.secrets
             )
         base_records[address] = replace(record, remote_id=row.id, digest=row.digest, files={})
@@ -215,7 +217,7 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
         if base_resource is not None and base_resource.package is not None:
             yield base_resource.package.source
 
-    final_plan = with_replacements(
+    final_plan = with_replaced_files(
         replace(draft_plan, changes=changes),
         resources,
         iter_base_sources,
@@ -232,7 +234,7 @@ def _build_offline_resources(comparison: OfflineComparison) -> dict[Address, Res
         address: compute_natural_key(comparison.catalogue[address.kind], declared_resource, desired)
         for address, declared_resource in desired.items()
     }
-    lookup_results = build_lookup_results(
+    lookup_results = build_assumed_lookup_results(
         {base_address: record.remote_id for base_address, record in base_records.items()}
     )
     live_fields: dict[Address, Fields] = {
@@ -298,7 +300,7 @@ def _with_offline_notes(
         only_references_differ = bool(fields) and all(
             entry.note == _OTHER_REFERENCE_NOTE for entry in fields
         )
-        if only_references_differ and {entry.rule for entry in refusals} == {refused.FIXED}:
+        if only_references_differ and {entry.rule for entry in refusals} == {refusal_rules.FIXED}:
             # Another reference may well give the same value.
             notes += [f"refused if its value differs: {entry.reason}" for entry in refusals]
             refusals = ()

@@ -21,7 +21,7 @@ from synapse_apply.model.packages.versions import version_sort_key
 from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.resource import Desired, Package, PackageSource
 from synapse_apply.model.state import Record
-from synapse_apply.packages.build import write_package_zip as build_zip
+from synapse_apply.packages.build import write_package_zip as write_zip_of_source
 from synapse_apply.packages.diff import FileChange, list_file_changes
 from synapse_apply.packages.inspection import (
     PackageListing,
@@ -211,7 +211,7 @@ def list_package_contents(query: PackageQuery) -> PackageListing:
 def write_package_zip(query: PackageQuery, path: Path) -> PackageInside:
     """Write the reproducible zip to a path; InputError where that cannot be."""
     findings: list[Diagnostic] = []
-    package = build_zip(
+    package = write_zip_of_source(
         query.source,
         query.root,
         path,

@@ -11,14 +11,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from synapse_apply.live.common_rules import find_declared_by_other_targets
-from synapse_apply.live.comparable_values import build_resources
+from synapse_apply.live.common_rules import find_addresses_declared_by_other_targets
+from synapse_apply.live.comparable_values import build_resource_states
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import wrap_recorded_secrets
-from synapse_apply.live.open_intents import build_live_reader, build_marks, resolve_open_intents
-from synapse_apply.live.other_runs import find_concurrent_run_warnings
-from synapse_apply.live.published_versions import find_published_versions
-from synapse_apply.live.replaced_packages import build_commit_sources, with_replacements
+from synapse_apply.live.open_intents import (
+    build_live_reader,
+    build_secret_marks,
+    resolve_open_intents,
+)
+from synapse_apply.live.other_runs import build_concurrent_run_warnings
+from synapse_apply.live.published_versions import read_published_versions
+from synapse_apply.live.replaced_packages import build_commit_source_finder, with_replaced_files
 from synapse_apply.live.writable_fields import WritableFields
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -58,10 +62,10 @@ def plan(
     the stores and the manifests raise them, LockLost where a lock that is held was lost meanwhile.
     """
     observed_state = _read_state_and_live_objects(session, options, addresses_to_read)
-    if concurrent_run := find_concurrent_run_warnings(session.store, observed_state.serial):
+    if concurrent_run := build_concurrent_run_warnings(session.store, observed_state.serial):
         # It may have ended by now; then this look tells of one moment.
         observed_state = _read_state_and_live_objects(session, options, addresses_to_read)
-        concurrent_run = find_concurrent_run_warnings(session.store, observed_state.serial)
+        concurrent_run = build_concurrent_run_warnings(session.store, observed_state.serial)
     plan_input = replace(
         observed_state.plan_input,
         has_concurrent_run=bool(concurrent_run),
@@ -83,7 +87,7 @@ def plan(
     # Without the lock nothing more was sent: what could not be read then says nothing.
     session.store.require_lock_not_lost()
     return replace(
-        plan_result, plan=_with_replaced_files_and_target(session, plan, plan_input.resources)
+        plan_result, plan=_with_package_changes_and_target(session, plan, plan_input.resources)
     )
 
 
@@ -115,15 +119,15 @@ def _read_state_and_live_objects(
     )
     records = moves.records
     if resolved_intents or moves.renames:  # else the records are those of the state
-        live_reader.marks = build_marks(session, records, state.open_intents)
+        live_reader.marks = build_secret_marks(session, records, state.open_intents)
     desired, unnamed = _wrap_recorded_secrets(session, live_reader, records, state)
     live_reader.observe_declared(desired, records)
     _read_undeclared_objects(session, live_reader, records, addresses_to_read, prune=options.prune)
     duplicate_warnings = _list_duplicate_warnings(live_reader, desired, records, options.selected)
-    live_versions, version_warnings = find_published_versions(
+    live_versions, version_warnings = read_published_versions(
         session, live_reader, records, options.selected
     )
-    resources = build_resources(
+    resources = build_resource_states(
         session.catalogue, live_reader, desired, records, session.secrets, session.new_salt
     )
     plan_input = PlanInput(
@@ -151,7 +155,7 @@ def _read_state_and_live_objects(
         removed_addresses=find_removed_addresses(session.project.removed, records, session.desired),
         published_versions=live_versions,
         can_write=WritableFields(session),
-        declared_in_other_targets=find_declared_by_other_targets(session, resources),
+        declared_in_other_targets=find_addresses_declared_by_other_targets(session, resources),
     )
     return _PlanInputAtSerial(state.serial, plan_input, tuple(resolved_intents))
 
@@ -171,13 +175,13 @@ def _list_duplicate_warnings(
     return tuple(live_reader.iter_duplicate_warnings(planned, records))
 
 
-def _with_replaced_files_and_target(
+def _with_package_changes_and_target(
     session: TargetSession, plan: Plan, resources: Mapping[Address, ResourceState]
 ) -> Plan:
     """The plan with the files that new packages replace, and with commands that name the target."""
     root, allow_files = session.project.root, session.target.allow_files
-    detailed_plan = with_replacements(
-        plan, resources, build_commit_sources(session), root, allow_files
+    detailed_plan = with_replaced_files(
+        plan, resources, build_commit_source_finder(session), root, allow_files
     )
     return detailed_plan.with_target(session.typed_target)
 

@@ -26,10 +26,10 @@ from synapse_apply.live.live_backend import (
     LiveBackend,
     build_absent_error,
     find_recorded_id,
-    parse_given_id,
+    parse_typed_id,
     read_raw_object,
     record_audit_entry,
-    resolve_run_plugin,
+    resolve_v1_plugin_id,
 )
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
@@ -109,13 +109,13 @@ def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
     OutcomeUnknown when nobody can tell whether it started. The caller prints the job's id, then
     calls `audit_started_run`.
     """
-    plugin_id = parse_given_id(_PLUGIN_PREFIX, request.plugin) or find_recorded_id(
+    plugin_id = parse_typed_id(_PLUGIN_PREFIX, request.plugin) or find_recorded_id(
         live_backend, _PLUGIN_PREFIX, request.plugin
     )
     request = _with_default_action(live_backend, request, plugin_id)
     search_start = datetime.now(UTC) - _CLOCK_TOLERANCE
     try:
-        plugin = resolve_run_plugin(live_backend, plugin_id) if plugin_id else request.plugin
+        plugin = resolve_v1_plugin_id(live_backend, plugin_id) if plugin_id else request.plugin
         body = request.build_body()
         answer = live_backend.api.run_plugin(plugin, body)
     except RemoteError as failure:

@@ -21,7 +21,7 @@ from synapse_apply.model.refactoring import add_series_member_renames
 from synapse_apply.model.state import Intent, IntentState, Record, State, StateIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
-from synapse_apply.stores.inventory import build_inventory as inventory_of
+from synapse_apply.stores.inventory import build_inventory
 from synapse_apply.stores.migrate import copy_and_verify_state
 from synapse_apply.stores.state_messages import build_open_call_error
 from synapse_apply.workspace.embedded import open_embedded_backend
@@ -200,7 +200,7 @@ def migrate_state(session: TargetSession, url: str | SecretRef) -> State:
 
 def build_inventory_rows(session: TargetSession) -> list[dict[str, object]]:
     """Address, id, version and digest of every record, as `import -f` reads them."""
-    return [dict(row) for row in inventory_of(session.store.read_state())]
+    return [dict(row) for row in build_inventory(session.store.read_state())]
 
 
 def settle_as_not_done(session: TargetSession, address: Address, *, moment: str) -> Intent:

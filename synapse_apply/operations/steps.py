@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from synapse_apply.applying.step import ApplyTools, Step
 from synapse_apply.applying.uploading import ProgressPackages
-from synapse_apply.live.comparable_values import build_recorded_fields
-from synapse_apply.live.open_intents import build_marks
+from synapse_apply.live.comparable_values import build_agreed_fields
+from synapse_apply.live.open_intents import build_secret_marks
 from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Change
@@ -34,7 +34,7 @@ def build_apply_tools(
         packages=ProgressPackages(session.packages, progress, session.clock),
         clock=session.clock,
         progress=progress,
-        marks=build_marks(session, records),
+        marks=build_secret_marks(session, records),
         actor=session.actor,
         plan_id=plan.id,
         last_request_id=session.backend.request_id,
@@ -104,7 +104,7 @@ def _build_step(plan_result: PlanResult, change: Change, unkept: frozenset[str])
         desired=resource.desired,
         record=resource.record,
         observed=resource.lookup_result.observed,
-        declared_fields=build_recorded_fields(resource.declared_fields, ignored_paths),
+        declared_fields=build_agreed_fields(resource.declared_fields, ignored_paths),
         salt=resource.salt,
         natural_key=resource.natural_key,
         unkept=unkept,

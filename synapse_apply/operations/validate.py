@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.manifests.decode.loading import load_targets as validate_manifests
+from synapse_apply.manifests.decode.loading import load_targets
 from synapse_apply.manifests.files.empty_folders import build_no_manifest_findings
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
@@ -33,7 +33,7 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     project = configuration.load_project(invocation)
     targets = select_targets_to_check(project, None if every_target else invocation.target)
     sources = PackageSources(project, should_lint=True)
-    target_manifests, findings = validate_manifests(
+    target_manifests, findings = load_targets(
         project,
         targets,
         variables=configuration.read_variables(invocation, project),

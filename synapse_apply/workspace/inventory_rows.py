@@ -12,8 +12,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages.digest import DIGEST_RULE as DIGEST_WORDS
-from synapse_apply.model.packages.digest import is_package_digest
+from synapse_apply.model.packages.digest import DIGEST_RULE, is_package_digest
 from synapse_apply.model.remote.remote_ids import parse_remote_id
 
 _ROW_FORM_HINT = Text(
@@ -84,7 +83,7 @@ def _parse_inventory_row(
     remote_id = parse_remote_id(raw["id"]) if _read_text_field(raw, "id") else ""
     digest = _read_text_field(raw, "digest", is_required=False)
     if digest and not is_package_digest(digest):
-        raise ValueError(f"the digest {digest!r} is none: one is {DIGEST_WORDS}")
+        raise ValueError(f"the digest {digest!r} is none: one is {DIGEST_RULE}")
     api = _read_text_field(raw, "api", is_required=False)
     return address, InventoryRow(remote_id, api, digest, number, position)
 

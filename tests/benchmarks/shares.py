@@ -26,7 +26,7 @@ PARTS = {
     "schemas, secret fields, decoding": ("manifests/decode/loading.py", "_decode_documents"),
     "reading the state": ("stores/sql.py", "read_state"),
     "live objects": ("live/live_reader.py", "observe_declared"),
-    "the three sides made comparable": ("live/comparable_values.py", "build_resources"),
+    "the three sides made comparable": ("live/comparable_values.py", "build_resource_states"),
     "the plan": ("planning/planner.py", "build_plan"),
     "the text of the plan": ("views/text/plan.py", "render_plan"),
     "HTTP: the calls of an apply": ("applying/steps/create.py", "_attempt_create"),

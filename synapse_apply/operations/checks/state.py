@@ -9,8 +9,12 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.kinds.search import list_objects_if_supported
-from synapse_apply.live.duplicates import build_duplicate_warning, listed_of, owners_recorded
-from synapse_apply.live.duplicates import iter_duplicates as find_twins
+from synapse_apply.live.duplicates import (
+    build_duplicate_warning,
+    iter_addresses_with_duplicate_ids,
+    iter_live_owners_of_records,
+    list_raw_members_of_owners,
+)
 from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.command import Command, Text
@@ -232,10 +236,12 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
         )
         if kind_records and binding.list_objects is None and binding.list_members is not None:
             parent = CATALOGUE[kind.rules[kind.series_field].references].select_binding(versions)
-            raw_objects = listed_of(
-                api, binding, owners_recorded(api, kind, parent, kind_records, marks)
+            raw_objects = list_raw_members_of_owners(
+                api, binding, iter_live_owners_of_records(api, kind, parent, kind_records, marks)
             )
-        for address, duplicates in find_twins(kind, binding, kind_records, raw_objects, marks):
+        for address, duplicates in iter_addresses_with_duplicate_ids(
+            kind, binding, kind_records, raw_objects, marks
+        ):
             count += 1
             yield CheckResult.from_finding(
                 "twins", build_duplicate_warning(address, records[address], duplicates)

@@ -47,8 +47,7 @@ def command(
     --follow reads the log every second at first, and more seldom as it grows.
     A call that fails is made again; no line is lost or shown twice by that.
     """
-    from synapse_apply.cli.flows.job_follower import JobFollower
-    from synapse_apply.cli.flows.job_follower import follow_job_log as follow_job
+    from synapse_apply.cli.flows.job_follower import JobFollower, follow_job_log
     from synapse_apply.live.live_backend import open_live_backend
     from synapse_apply.operations.jobs import FollowSettings, show_current_job_log
 
@@ -58,6 +57,6 @@ def command(
             show_current_job_log(live_backend, job_id, follower.build_log_listener(), tail)
             return 0
         return follower.show_job_end(
-            follow_job(live_backend, job_id, FollowSettings(interval, timeout), follower, tail),
+            follow_job_log(live_backend, job_id, FollowSettings(interval, timeout), follower, tail),
             timeout,
         )
