@@ -257,7 +257,7 @@ def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
         if failure.effect is Effect.NONE:
             return record_failed_call(step, tools, pending_call, failure, reason)
         # An unreadable object may still exist, so the delete stays open for the next run.
-        if not _is_certainly_gone(step, tools, record.remote_id):
+        if not _confirm_gone_by_lookup(step, tools, record.remote_id):
             return build_unknown_outcome(step, failure, reason)
     closed = replace(intent, state=IntentState.DONE)
     entry = build_audit_entry(tools, intent, "done", tools.last_request_id())
@@ -266,7 +266,7 @@ def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
     )
 
 
-def _is_certainly_gone(step: Step, tools: ApplyTools, remote_id: str) -> bool:
+def _confirm_gone_by_lookup(step: Step, tools: ApplyTools, remote_id: str) -> bool:
     try:
         return lookup.find_by_id(step, tools, remote_id) is None
     except RemoteError:

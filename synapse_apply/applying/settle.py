@@ -84,7 +84,7 @@ class IntentResolver:
     uptime: Uptime = Uptime()
     list_settled_jobs: Callable[[], Container[str]] = frozenset
     find_other_owner: Callable[[Observed, Address], Address | None] = (
-        lambda _resolve_found_object, _address: None
+        lambda _resolve_as_done_from_live_object, _address: None
     )
     find_listed: Callable[[str, ApiBinding, str], list[Observed] | None] = lambda *_what: None
 
@@ -98,12 +98,12 @@ class IntentResolver:
             if intent.verb == RUN_VERB:
                 return self._resolve_run(intent, kind, record)
             if intent.verb == "create":
-                return self._resolve_create(intent, kind, binding, record)
+                return self._resolve_create_by_lookup(intent, kind, binding, record)
             return self._resolve_by_id(intent, kind, binding, record)
         except RemoteError as failure:
             return ResolvedIntent(intent, record, f"looking it up failed: {failure}")
 
-    def _resolve_create(
+    def _resolve_create_by_lookup(
         self, intent: Intent, kind: ResourceType, binding: ApiBinding, record: Record | None
     ) -> ResolvedIntent:
         hits = self._list_objects_with_intent_key(intent, binding)
@@ -114,7 +114,7 @@ class IntentResolver:
             if owner := self.find_other_owner(hits[0], intent.address):
                 reason = f"what has its name (id {hits[0].remote_id}) is recorded as {owner}"
                 return ResolvedIntent(intent, record, reason)
-            return self._resolve_found_object(intent, kind, hits[0], record)
+            return self._resolve_as_done_from_live_object(intent, kind, hits[0], record)
         if hits:
             ids = ", ".join(hit.remote_id for hit in hits)
             return ResolvedIntent(intent, record, f"several objects have its name (ids {ids})")
@@ -170,9 +170,9 @@ class IntentResolver:
             return ResolvedIntent(replace(intent, state=IntentState.FAILED), record)
         if intent.verb == "delete":
             return ResolvedIntent(replace(intent, state=IntentState.FAILED), record)
-        return self._resolve_found_object(intent, kind, live, record)
+        return self._resolve_as_done_from_live_object(intent, kind, live, record)
 
-    def _resolve_found_object(
+    def _resolve_as_done_from_live_object(
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
     ) -> ResolvedIntent:
         """The intent as done, and a record in which only fields as they were sent are ours."""

@@ -110,9 +110,9 @@ class _VerificationRun:
                 return self._build_verification_result(
                     RunStatus.FAILED, words.build_refused_run_diagnostic(self.step, failure, {})
                 )
-        return self._start_run(owner)
+        return self._send_run_and_follow_to_result(owner)
 
-    def _start_run(self, owner: str) -> VerificationResult:
+    def _send_run_and_follow_to_result(self, owner: str) -> VerificationResult:
         """Announce and send the run; `owner` is the id that the run's call uses."""
         (intent,) = write_intents(self.tools, self._build_run_intent(owner))
         try:

@@ -82,7 +82,7 @@ def build_error_from_exception(
         )
     elif _has_connection_error(causes):
         error_class = (
-            IncompleteAnswerError if _is_incomplete_answer(failure) else ClientConnectionError
+            IncompleteAnswerError if _is_incomplete_answer_error(failure) else ClientConnectionError
         )
         client_error = error_class(
             _format_unanswered_call(call, reason, effect, sent), effect=effect
@@ -286,7 +286,7 @@ def _has_connection_error(causes: list[BaseException]) -> bool:
     return any(isinstance(cause, _CONNECTION_ERRORS) for cause in causes)
 
 
-def _is_incomplete_answer(failure: Exception) -> bool:
+def _is_incomplete_answer_error(failure: Exception) -> bool:
     return isinstance(failure, _INCOMPLETE_ERRORS)
 
 

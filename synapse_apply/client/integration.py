@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from synapse_apply.client import failures, pagination
 from synapse_apply.client.answer_shapes import JOB, PLUGIN, RELEASE, STORAGE
@@ -34,6 +34,13 @@ from synapse_apply.model.ports import PartialList
 _IS_IN_CONFIGURATION = build_sensitive_check("configuration")
 # API page, "Storage data structure": an error may be about a field that was not sent.
 _STORAGE_FIELDS = frozenset({"name", "provider", "category", "configuration"})
+
+
+class JobsPage(NamedTuple):
+    """One page of jobs, and the server's count of all jobs that match."""
+
+    jobs: list[Object]
+    total_count: int
 
 
 class IntegrationClientMixin(ApiOperations):
@@ -191,12 +198,13 @@ class IntegrationClientMixin(ApiOperations):
         """The job with this id; `{"expand": "logs,metrics,result"}` adds these fields."""
         return self._get_object(build_path("jobs", pk), params, shape=JOB, expected_id=pk)
 
-    def list_jobs(self, params: Data | None = None) -> tuple[list[Object], int]:
+    def list_jobs(self, params: Data | None = None) -> JobsPage:
         """One page of jobs, and the server's count of all jobs that match."""
         call = ClientCall("GET", build_path("jobs"), query=dict(params or {}), repeatable=True)
         answer = self._send(call)
         page = pagination.parse_page(self._dialect, call, answer, JOB)
-        return page.items, len(page.items) if page.total_count is None else page.total_count
+        total_count = len(page.items) if page.total_count is None else page.total_count
+        return JobsPage(page.items, total_count)
 
     def iterate_jobs(
         self, params: Data | None = None, *, is_last_page: PageCheck | None = None

@@ -199,7 +199,7 @@ def _query_value_or_none(data: Path, statement: str) -> object:
     return row[0] if row else None
 
 
-def read_data_set_id(data: Path | str) -> str:
+def read_data_set_id_or_empty(data: Path | str) -> str:
     """The UUID of the data set in a folder; "" if it cannot be read."""
     return str(
         _query_value_or_none(Path(data), "SELECT value FROM about WHERE name = 'data_set'") or ""

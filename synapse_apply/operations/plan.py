@@ -34,7 +34,7 @@ from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declar
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import Record, State
 from synapse_apply.model.verification import OtherTargetRuns
-from synapse_apply.planning.moving import build_moved_records, find_removed_addresses
+from synapse_apply.planning.moving import build_moved_records, find_undeclared_removed_addresses
 from synapse_apply.planning.open_call_refusals import WAIT_HINT
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
@@ -152,7 +152,9 @@ def _read_state_and_live_objects(
         ),
         other_targets=_read_runs_of_other_targets(session, resources),
         moved=moves.renames,
-        removed_addresses=find_removed_addresses(session.project.removed, records, session.desired),
+        removed_addresses=find_undeclared_removed_addresses(
+            session.project.removed, records, session.desired
+        ),
         published_versions=live_versions,
         can_write=WritableFields(session),
         declared_in_other_targets=find_addresses_declared_by_other_targets(session, resources),

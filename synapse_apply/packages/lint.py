@@ -19,9 +19,9 @@ from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.model.secrets.credentials import (
     NOT_SHOWN_TEXT,
-    classify_setting_value,
     contains_known_secret,
     find_credentials,
+    guess_secret_kind_or_empty,
     is_line_allowed_by_comment,
 )
 from synapse_apply.model.values import flatten
@@ -251,7 +251,9 @@ class PackageLint:
                 full_path = (*section, *path)
                 position = config.positions.get(full_path)
                 kind = (
-                    classify_setting_value(str(path[-1]), value) if isinstance(value, str) else ""
+                    guess_secret_kind_or_empty(str(path[-1]), value)
+                    if isinstance(value, str)
+                    else ""
                 )
                 if (
                     not kind

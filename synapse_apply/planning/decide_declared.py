@@ -69,7 +69,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
         return Decision(replace(build_change(resource, Action.NO_OP), reason="in error"), errors)
     # While it is unknown what an earlier call did, any other decision could be wrong.
     if index.open_intents and resource.address in index.open_intents:
-        return _decide_open_intent(resource, index)
+        return _refuse_for_open_intent(resource, index)
     if resource.lookup_result.observed is None:
         decision = (
             _decide_create(resource, index)
@@ -160,7 +160,7 @@ def _build_unsupported_field_errors(resource: ResourceState) -> tuple[Diagnostic
     )
 
 
-def _decide_open_intent(resource: ResourceState, index: PlanIndex) -> Decision:
+def _refuse_for_open_intent(resource: ResourceState, index: PlanIndex) -> Decision:
     intent = index.open_intents[resource.address]
     action = Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP
     return Decision(build_change(resource, action)).with_refusals(

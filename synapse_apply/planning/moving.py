@@ -80,12 +80,12 @@ def build_moved_records(
     )
 
 
-def find_removed_addresses(
+def find_undeclared_removed_addresses(
     removed: Iterable[RemovedAddress],
     records: Mapping[Address, Record],
     declared: Collection[Address],
 ) -> frozenset[Address]:
-    """The recorded addresses and series members that `removed:` names, if not declared again."""
+    """The addresses that `removed:` names, with recorded series members, unless declared again."""
     removed_addresses = {removed_entry.address for removed_entry in removed} - set(declared)
     return frozenset(
         removed_addresses | find_series_members(records.values(), removed_addresses)

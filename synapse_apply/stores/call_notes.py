@@ -46,7 +46,7 @@ class CallNote:
         _write_notes(run, [self])
 
     @property
-    def changed_address(self) -> str:
+    def changed_record_address(self) -> str:
         """The address whose record is written or dropped, "" for none."""
         return str(self.intent.address) if self.record_row or self.drops_record else ""
 
@@ -84,7 +84,7 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     deleted_addresses = [
         note.record_row[0] for note in changed_notes if note.record_row[0] in stored_texts
     ]
-    deleted_addresses += [note.changed_address for note in notes if note.drops_record]
+    deleted_addresses += [note.changed_record_address for note in notes if note.drops_record]
     closed_intent_ids = [note.intent.id for note in notes if not note.intent_text]
     opening_notes = [note for note in notes if note.intent_text]
     audit_rows = [note.audit_row for note in notes if note.audit_row]
@@ -129,7 +129,9 @@ def _require_consistent_intents_and_read_records(
     not. NotCombinable if two notes are about one intent or one record.
     """
     intent_keys = [(note.intent.id,) for note in notes]
-    changed_addresses = [note.changed_address for note in notes if note.changed_address]
+    changed_addresses = [
+        note.changed_record_address for note in notes if note.changed_record_address
+    ]
     if len(set(intent_keys)) < len(intent_keys) or len(set(changed_addresses)) < len(
         changed_addresses
     ):

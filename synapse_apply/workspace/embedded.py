@@ -60,11 +60,11 @@ def require_trusted_data_folder(root: Path) -> Path:
 
 def find_data_set_id(root: Path) -> str:
     """The UUID of a project's data set, "" without one; StateError where it is not trusted."""
-    from synapse_apply.emulator.data_set import read_data_set_id
+    from synapse_apply.emulator.data_set import read_data_set_id_or_empty
 
     data_path = require_trusted_data_folder(root)
     server = _find_running_server(data_path)
-    return server.data_set if server is not None else read_data_set_id(data_path)
+    return server.data_set if server is not None else read_data_set_id_or_empty(data_path)
 
 
 # A thread of the run, which ends with it; a data set that is served already is used instead. It is

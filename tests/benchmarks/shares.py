@@ -22,7 +22,7 @@ from benchmarks.worlds import SHAPES, World
 # Parts by the function that does it: (file, function). None stands in another.
 PARTS = {
     "start-up: modules": ("<frozen importlib._bootstrap>", "_find_and_load"),
-    "YAML to documents with places": ("manifests/yaml/reader.py", "read_all_documents"),
+    "YAML to documents with places": ("manifests/yaml/reader.py", "collect_documents_and_findings"),
     "schemas, secret fields, decoding": ("manifests/decode/loading.py", "_decode_documents"),
     "reading the state": ("stores/sql.py", "read_state"),
     "live objects": ("live/live_reader.py", "observe_declared"),

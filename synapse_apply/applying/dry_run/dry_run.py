@@ -125,7 +125,7 @@ def dry_run_steps(
         reason = _explain_if_untriable(call, tools, live)
         result.add_untried([call], reason) if reason else waiting.append(call)
     try:
-        is_known = _probe_server_for_dry_runs(waiting, tools)
+        is_known = _probe_dry_run_support_or_raise(waiting, tools)
     except Unconfirmed as failure:
         result.findings.append(_build_no_dry_run_warning(failure))
         result.add_untried(waiting, DRY_RUN_UNPROVEN)
@@ -163,7 +163,7 @@ def _dry_run_waiting_calls(
             result.add_step_result(dry_run_call(call))
 
 
-def _probe_server_for_dry_runs(waiting: Iterable[DryRunCall], tools: ApplyTools) -> bool:
+def _probe_dry_run_support_or_raise(waiting: Iterable[DryRunCall], tools: ApplyTools) -> bool:
     """Whether a harmless request shows that the server knows dry runs.
 
     Raises Unconfirmed where its answer shows that the server does not.

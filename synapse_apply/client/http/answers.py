@@ -54,15 +54,15 @@ class Answer:
     @cached_property
     def parsed(self) -> Any:
         """The JSON value, masked; None if the body is not JSON (or `null`, which no call gives)."""
-        return self._parse_result[0]
+        return self._masked_json_and_problem[0]
 
     @property
     def parse_fault(self) -> str:
         """Why the body is not usable JSON; "" if it is."""
-        return self._parse_result[1]
+        return self._masked_json_and_problem[1]
 
     @cached_property
-    def _parse_result(self) -> tuple[Any, str]:
+    def _masked_json_and_problem(self) -> tuple[Any, str]:
         try:
             text = decode_utf8(self.body)
             value = (parse_lenient_json if self.is_display_text else parse_strict_json)(text)

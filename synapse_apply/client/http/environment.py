@@ -40,7 +40,7 @@ def build_route(base_url: str, verify: bool | str | None = None) -> BackendRoute
     `verify` None means the bundle of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, else requests' own.
     InputError for a URL that cannot be a backend's, or a bundle that does not exist.
     """
-    base = _normalize_base_url(base_url)
+    base = _validate_and_normalize_base_url(base_url)
     is_local = is_loopback(urlsplit(base).hostname or "")
     # A proxy's loopback is another machine's, so that the call would fail or go astray.
     proxies: dict[str, Any] = {} if is_local else requests.utils.get_environ_proxies(base, None)
@@ -55,7 +55,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _normalize_base_url(base_url: str) -> str:
+def _validate_and_normalize_base_url(base_url: str) -> str:
     """The URL without blanks around it, with one '/' at its end; InputError if it is unusable."""
     text = str(base_url).strip()
     hint = "write it as https://HOST or https://HOST/PREFIX"

@@ -36,8 +36,8 @@ FACTS = (
 )
 
 
-def apply_list_filters(request: EmulatorRequest, query: ObjectQuery) -> ObjectQuery:
-    """The query with the filters that all lists of v1 have. Raises ApiError (400)."""
+def add_v1_filters_and_order(request: EmulatorRequest, query: ObjectQuery) -> ObjectQuery:
+    """The query with the filters and the order that all lists of v1 take. Raises ApiError (400)."""
     newest_first = query.newest_first
     if not request.has_switch_value("filters", "platform"):
         return query

@@ -20,7 +20,7 @@ from synapse_apply.emulator.core.fields import (
     collect_problems,
     with_default_values,
 )
-from synapse_apply.emulator.core.paging import apply_list_filters, build_page_answer
+from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_page_answer
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.jobs import errors, ids, models, tail, words
 from synapse_apply.emulator.plugins import models as plugins
@@ -192,7 +192,7 @@ def _build_job_filter(
 def _build_job_query(request: EmulatorRequest) -> ObjectQuery:
     parent = created_after = None
     if request.has_switch_value("filters", "platform"):
-        return apply_list_filters(request, ObjectQuery(request.tenant, newest_first=True))
+        return add_v1_filters_and_order(request, ObjectQuery(request.tenant, newest_first=True))
     if request.query.get("plugin"):
         plugin = plugins.find_plugin(request.backend, request.tenant, request.query["plugin"])
         # No object has the id 0, so that an unknown plugin gives an empty list.

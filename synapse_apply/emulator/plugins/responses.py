@@ -7,7 +7,7 @@ from typing import Any
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.errors import not_found_error
 from synapse_apply.emulator.core.fields import clean_body_values, with_default_values
-from synapse_apply.emulator.core.paging import apply_list_filters, build_page_answer
+from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_page_answer
 from synapse_apply.emulator.core.store import DuplicateKeyError, ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import errors, models
 from synapse_apply.emulator.releases import models as releases
@@ -35,7 +35,7 @@ def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
         newest_first=request.has_switch_value("list_order", "newest"),
         includes_public=models.shows_plugins_of_others(request.backend),
     )
-    query = apply_list_filters(request, query)
+    query = add_v1_filters_and_order(request, query)
     return build_page_answer(
         request,
         store.count("plugin", query),

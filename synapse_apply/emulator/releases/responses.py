@@ -13,7 +13,7 @@ from synapse_apply.emulator.core.fields import (
     collect_problems,
     with_default_values,
 )
-from synapse_apply.emulator.core.paging import apply_list_filters, build_page_answer
+from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_page_answer
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import models as plugins
 from synapse_apply.emulator.releases import errors, models
@@ -47,7 +47,7 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
     query = ObjectQuery(
         tenant, parent, newest_first=request.has_switch_value("list_order", "newest")
     )
-    store, query = request.backend.store, apply_list_filters(request, query)
+    store, query = request.backend.store, add_v1_filters_and_order(request, query)
     return build_page_answer(
         request,
         store.count("release", query),

@@ -8,7 +8,7 @@ from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.errors import field_error, not_found_error
 from synapse_apply.emulator.core.fields import Field, clean_body_values, with_default_values
-from synapse_apply.emulator.core.paging import apply_list_filters, build_page_answer
+from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_page_answer
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.storages import errors, models
 
@@ -48,7 +48,7 @@ def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
     query = ObjectQuery(
         request.tenant, newest_first=request.has_switch_value("list_order", "newest")
     )
-    query = apply_list_filters(request, query)
+    query = add_v1_filters_and_order(request, query)
     # Filtered in Python, since the category is no column.
     category = _parse_category_filter(request)
     if request.has_switch_value("storage_pages", "bare"):

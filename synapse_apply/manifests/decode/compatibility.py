@@ -39,9 +39,15 @@ class ApiCompatibility:
             if resources := by_kind.get(kind.prefix, []):
                 binding = kind.select_binding(self.target.api)
                 self.findings.extend(self._iter_mixed_api_version_errors(kind, binding, resources))
-                self.findings.extend(self._check_unsupported_fields(kind, binding, resources))
-                self.findings.extend(self._check_retain_supported(kind, binding, declared))
-                self.findings.extend(self._check_create_constraints(kind, binding, resources))
+                self.findings.extend(
+                    self._iter_unsupported_field_findings(kind, binding, resources)
+                )
+                self.findings.extend(
+                    self._iter_unsupported_retain_findings(kind, binding, declared)
+                )
+                self.findings.extend(
+                    self._iter_create_constraint_findings(kind, binding, resources)
+                )
                 fitted.update(
                     (resource.address, _drop_unsupported_fields(binding, resource))
                     for resource in _select_with_unsupported_fields(binding, resources)
@@ -76,7 +82,7 @@ class ApiCompatibility:
                     target=self.target.name,
                 )
 
-    def _check_unsupported_fields(
+    def _iter_unsupported_field_findings(
         self, kind: ResourceType, binding: ApiBinding, resources: Iterable[Desired]
     ) -> Iterator[Diagnostic]:
         """One finding for all resources of a kind, at the position of the first such field."""
@@ -122,7 +128,7 @@ class ApiCompatibility:
             target=self.target.name,
         )
 
-    def _check_retain_supported(
+    def _iter_unsupported_retain_findings(
         self, kind: ResourceType, binding: ApiBinding, declared: Mapping[Address, Desired]
     ) -> Iterator[Diagnostic]:
         """A finding where `retain` is declared and the API version cannot delete such objects."""
@@ -141,7 +147,7 @@ class ApiCompatibility:
 
     # Only a warning when validating: an object made elsewhere may have such values. Creating one
     # with them is refused in the plan.
-    def _check_create_constraints(
+    def _iter_create_constraint_findings(
         self, kind: ResourceType, binding: ApiBinding, resources: Sequence[Desired]
     ) -> Iterator[Diagnostic]:
         """Findings for fields that a create needs or refuses.

@@ -22,7 +22,7 @@ from synapse_apply.manifests.schema import schemas
 from synapse_apply.model.diagnostic import Path, format_json_pointer, parse_json_pointer
 from synapse_apply.model.phrases import find_closest_word, format_field_path, suggest_known_word
 from synapse_apply.model.secrets.credentials import (
-    classify_setting_value,
+    guess_secret_kind_or_empty,
     is_line_allowed_by_comment,
 )
 from synapse_apply.model.secrets.secret_marks import UNMARKED, SpecMarks
@@ -166,7 +166,7 @@ def describe_secret_lookalike(path: Path, value: Any) -> str:
     """What kind of secret a free-form value, or a part of a list, looks like; "" for none."""
     name = str(path[-1])
     if isinstance(value, str):
-        return classify_setting_value(name, value)
+        return guess_secret_kind_or_empty(name, value)
     if isinstance(value, list):
         return next(
             (kind for item in value if (kind := describe_secret_lookalike((name,), item))), ""

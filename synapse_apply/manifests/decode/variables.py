@@ -219,7 +219,7 @@ class VariableValues:
             )
         finally:
             self._resolving.pop()
-        if value is not MISSING and _is_too_large(value):
+        if value is not MISSING and _exceeds_size_or_depth_limits(value):
             findings.append(
                 (
                     "Variable too large",
@@ -261,7 +261,7 @@ class VariableValues:
             self.findings.append(finding)
 
 
-def _is_too_large(value: Any) -> bool:
+def _exceeds_size_or_depth_limits(value: Any) -> bool:
     characters = 0
     for nodes, (node, depth) in enumerate(_iter_nodes_with_depth(value), start=1):
         characters += len(node) if isinstance(node, str) else 0

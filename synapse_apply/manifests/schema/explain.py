@@ -82,7 +82,7 @@ def build_schema_findings(name: str, subject: Subject) -> tuple[Diagnostic, ...]
         )
     # The two validators may disagree on rare cases (such as huge numbers); no misfit may be lost.
     if not findings:
-        findings.update(dict.fromkeys(_iter_fallback_findings(name, subject)))
+        findings.update(dict.fromkeys(_iter_findings_naming_only_path(name, subject)))
     return tuple(sorted(findings, key=_position_sort_key))
 
 
@@ -110,12 +110,12 @@ def _iter_rule_ids_endlessly(problem: Any, root_schema: Mapping[str, Any]) -> It
         yield rule
 
 
-def _position_sort_key(finding: Diagnostic) -> tuple[Any, ...]:
+def _position_sort_key(finding: Diagnostic) -> tuple[str, int, int]:
     position = finding.position
     return (position.file, position.line, position.column) if position else ("", 0, 0)
 
 
-def _iter_fallback_findings(name: str, subject: Subject) -> Iterator[Diagnostic]:
+def _iter_findings_naming_only_path(name: str, subject: Subject) -> Iterator[Diagnostic]:
     """Findings that name only the path, for misfits that jsonschema-rs alone sees."""
     for problem in schemas.compile_validator(name).iter_errors(subject.value):
         path = tuple(problem.instance_path)

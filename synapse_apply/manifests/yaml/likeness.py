@@ -48,7 +48,7 @@ def pair_list_items(old_items: Sequence[Any], new_items: Sequence[Any]) -> Index
     next_start = (0, 0)
     for i, j in [*_pair_equal_items(old_texts, new_texts), (len(old_items), len(new_items))]:
         a, b = next_start
-        for n, m in _pair_similar_items(
+        for n, m in _pair_items_by_similarity_or_order(
             old_items[a:i], new_items[b:j], old_texts[a:i], new_texts[b:j]
         ):
             pairs.append((a + n, b + m))
@@ -122,7 +122,7 @@ def _find_longest_rising_pairs(pairs: IndexPairs) -> IndexPairs:
     return rising[::-1]
 
 
-def _pair_similar_items(
+def _pair_items_by_similarity_or_order(
     old_items: Sequence[Any],
     new_items: Sequence[Any],
     old_texts: Sequence[str],

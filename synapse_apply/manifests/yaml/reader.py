@@ -117,7 +117,7 @@ def read_documents(data: bytes | str, file: str) -> ReadResult:
         return ReadResult((), tuple(findings))
     reader = _YamlReader(SourceText(file, text, "${" in text, FILL_IN in text))
     with pause_gc():
-        reader.read_all_documents()
+        reader.collect_documents_and_findings()
     return ReadResult(tuple(reader.documents), (*findings, *reader.findings))
 
 
@@ -208,7 +208,7 @@ class _YamlReader:
         self.documents: list[Document] = []
         self.findings: list[Diagnostic] = []
 
-    def read_all_documents(self) -> None:
+    def collect_documents_and_findings(self) -> None:
         text = self.source.text
         start = 0
         # Each restart reads the rest anew, so a file of broken documents would take quadratic time.

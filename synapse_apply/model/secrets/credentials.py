@@ -139,7 +139,7 @@ def hide_secret(value: object) -> str:
     return "not shown, since it looks like a secret" if contains_known_secret(text) else text
 
 
-def classify_setting_value(name: str, value: str) -> str:
+def guess_secret_kind_or_empty(setting_name: str, value: str) -> str:
     """What kind of secret a setting's value looks like, by its form and name; "" for none."""
     if len(value) < _MIN_SECRET_LENGTH:
         return ""
@@ -148,9 +148,9 @@ def classify_setting_value(name: str, value: str) -> str:
             match = pattern.search(value)
             if match and (form.is_certain or not _is_placeholder(match["value"])):
                 return form.kind
-    if not _may_name_secret(name):
+    if not _may_name_secret(setting_name):
         return ""
-    for word, match in _iter_secret_assignments(f"{name}={value}"):
+    for word, match in _iter_secret_assignments(f"{setting_name}={value}"):
         # A match inside the value would be of another name.
         if match["value"] == value:
             return _classify_named_value(word, value)

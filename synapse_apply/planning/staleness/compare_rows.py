@@ -137,7 +137,7 @@ def _iter_differences(before: Change, now: Change) -> Iterator[str]:
     if before.remote_id != now.remote_id:
         yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
     if before.action is now.action or now.action is Action.UPDATE:
-        yield from _iter_field_differences(before, now)
+        yield from _iter_field_and_secret_difference_texts(before, now)
     if before.action is now.action and _comparable_content(before) != _comparable_content(now):
         is_other_companion = before.extras.get(CARRIES) != now.extras.get(CARRIES)
         yield (
@@ -166,7 +166,7 @@ def _describe_current_action(now: Change) -> str:
     return words.get(now.action, f"it would be {now.action.value}")
 
 
-def _iter_field_differences(before: Change, now: Change) -> Iterator[str]:
+def _iter_field_and_secret_difference_texts(before: Change, now: Change) -> Iterator[str]:
     planned = {field.path: field for field in before.fields}
     fresh = {field.path: field for field in now.fields}
     paths = sorted({*planned, *fresh}, key=lambda field_path: [str(part) for part in field_path])
@@ -175,7 +175,9 @@ def _iter_field_differences(before: Change, now: Change) -> Iterator[str]:
         for path in paths
     ]
     other_moves = (
-        [] if now.action is Action.CREATE else list(_iter_unplanned_moves(before, now, set(paths)))
+        []
+        if now.action is Action.CREATE
+        else list(_iter_unplanned_live_change_texts(before, now, set(paths)))
     )
     differences = [*filter(None, texts), *other_moves]
     yield from differences
@@ -218,14 +220,16 @@ def _describe_sensitive_field(field: FieldChange | None, prefix: str = "planned 
     return f"{prefix}{'left alone' if field is None else 'sent'}"
 
 
-def _iter_unplanned_moves(before: Change, now: Change, reported: set[Path]) -> Iterator[str]:
+def _iter_unplanned_live_change_texts(
+    before: Change, now: Change, reported_paths: set[Path]
+) -> Iterator[str]:
     """Descriptions of live fields that have changed although the plan does not change them."""
     old_fields, new_fields = flatten(before.before or {}), flatten(now.before or {})
     for path in sorted(
         {*old_fields, *new_fields}, key=lambda field_path: [str(part) for part in field_path]
     ):
         old, new = old_fields.get(path, ABSENT), new_fields.get(path, ABSENT)
-        if path not in reported and format_canonical_field_value(
+        if path not in reported_paths and format_canonical_field_value(
             old
         ) != format_canonical_field_value(new):
             yield (

@@ -140,7 +140,7 @@ class LeaseLock:
         ):
             owner_watch.record_if_changed(current_owner)
             raise self._build_lock_held_error(current_owner)
-        return self._replace_lock_row(operation, current_owner)
+        return self._take_lock_and_start_renewal(operation, current_owner)
 
     def _acquire_unless_state_appeared(
         self, operation: str, repair: bool, stack: ExitStack
@@ -162,7 +162,9 @@ class LeaseLock:
         has_ended = has_certainly_ended(current_owner.process, self._runner.process)
         return has_ended or owner_watch.was_unchanged_for_lease(current_owner, read_at)
 
-    def _replace_lock_row(self, operation: str, expected_owner: LockOwner | None) -> Lease:
+    def _take_lock_and_start_renewal(
+        self, operation: str, expected_owner: LockOwner | None
+    ) -> Lease:
         """Write a new lock row in place of the expected one; LockHeld if another is there now."""
         new_owner = self._build_new_owner(operation)
 

@@ -35,7 +35,7 @@ class Annotation:
 
 def build_plan_annotations(plan: Plan) -> list[Annotation]:
     """Annotations for a plan's findings, refused changes, and guards that would stop the apply."""
-    positions = _map_declared_positions(plan.changes)
+    positions = _map_positions_by_address_text(plan.changes)
     guards = [
         Annotation(
             "warning", "guard", f"Apply will stop: {guard.summary}", guard.detail, guard.name
@@ -84,7 +84,9 @@ def build_report_annotations(report: Report) -> list[Annotation]:
         *run_findings,
     ]
     return [
-        *_iter_finding_annotations(all_findings, _map_declared_positions(report.plan.changes)),
+        *_iter_finding_annotations(
+            all_findings, _map_positions_by_address_text(report.plan.changes)
+        ),
         *_iter_refusal_annotations(report.plan.refused_changes),
     ]
 
@@ -115,7 +117,7 @@ def build_finding_annotations(findings: Iterable[Diagnostic]) -> list[Annotation
     return list(_iter_finding_annotations(findings, {}))
 
 
-def _map_declared_positions(changes: Iterable[Change]) -> dict[str, Position]:
+def _map_positions_by_address_text(changes: Iterable[Change]) -> dict[str, Position]:
     """The position of each declared resource, by its address as text."""
     return {str(c.address): c.position for c in changes if c.position is not None}
 

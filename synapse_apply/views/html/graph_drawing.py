@@ -68,7 +68,9 @@ def render_graph_svg(
     return _render_svg(needs, planned_actions, row_ids)
 
 
-def _arrange_columns(needs: Mapping[Address, Sequence[Address]]) -> list[list[Address]]:
+def _arrange_columns_by_longest_path(
+    needs: Mapping[Address, Sequence[Address]],
+) -> list[list[Address]]:
     """Columns of addresses by their longest path from a resource that nothing depends on.
 
     A reference cycle stops growing at as many columns as there are nodes.
@@ -120,7 +122,7 @@ def _render_svg(
 ) -> str:
     positions: dict[Address, _NodePosition] = {}
     x: float = _MARGIN
-    columns = _arrange_columns(needs)
+    columns = _arrange_columns_by_longest_path(needs)
     tallest = max(map(len, columns))
     for column in columns:
         # SVG cannot measure text, so the width is estimated from the number of cells.

@@ -14,10 +14,10 @@ from synapse_apply.views.text.outcomes import is_complete
 
 def render_plan_steps(plan: Plan) -> tuple[str, ...]:
     """The next steps after a plan as HTML; none where there is nothing to do."""
-    return tuple(_iter_plan_steps(plan))
+    return tuple(_iter_next_steps_after_plan(plan))
 
 
-def _iter_plan_steps(plan: Plan) -> Iterator[str]:
+def _iter_next_steps_after_plan(plan: Plan) -> Iterator[str]:
     target = plan.base.target
     plan_command = render_command(Command("plan", target=target).format_line())
     if plan.has_errors:

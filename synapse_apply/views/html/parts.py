@@ -200,7 +200,7 @@ def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created
             )
         )
         # A diff inside the value says more than two long cells.
-        if any(line[:1] in _MARGIN_STYLES for line in lines) or _has_clipped_text(part):
+        if any(line[:1] in _MARGIN_STYLES for line in lines) or _has_too_long_side(part):
             return f"<td{span}>{_render_diff_lines(lines)}</td>"
     side_values = (part.before, part.after)
     return "".join(
@@ -209,7 +209,7 @@ def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created
     )
 
 
-def _has_clipped_text(part: FieldChange) -> bool:
+def _has_too_long_side(part: FieldChange) -> bool:
     """Whether a side is too long to be shown in full, so that only the differing part is."""
     return any(
         isinstance(side, str) and len(side) > MAX_VALUE_LENGTH for side in (part.before, part.after)

@@ -70,7 +70,7 @@ def build_section_rows(title: str, rows: Iterable[CheckResult]) -> list[dict[str
 def checkup_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
     """The document of `doctor --json` (doctor.schema.json)."""
     return {
-        **_build_document_header(checkup, tool_version),
+        **_build_json_header(checkup, tool_version),
         "counts": {
             status.value.replace(" ", "_"): checkup.count_results(status) for status in CheckStatus
         },
@@ -94,7 +94,7 @@ def render_agents_table(checkup: Checkup, *, color: bool) -> str:
 def agents_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
     """The document of `agents check --json` (agents.schema.json)."""
     return {
-        **_build_document_header(checkup, tool_version),
+        **_build_json_header(checkup, tool_version),
         "agents": [
             {
                 "name": result.subject,
@@ -106,7 +106,7 @@ def agents_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
     }
 
 
-def _build_document_header(checkup: Checkup, tool_version: str) -> dict[str, Any]:
+def _build_json_header(checkup: Checkup, tool_version: str) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "tool_version": tool_version,
