@@ -45,16 +45,16 @@ class _PlanSource:
 
 
 class OpenTarget:
-    """One target of a project, as `open_target` gives it.
+    """One target of a project, as `open_target` returns it.
 
     Manifests, variables and packages are read once, by the first method that needs them: open the
-    target again to see what changed in the files. State and backend are read anew by every method.
+    target again to see changes in the files. State and backend are read again by every method.
     For one thread at a time; each method that writes takes the state's lock by itself.
 
-    The options that several methods share say what is planned, in the words of the command line:
+    The options that several methods share say what is planned, as on the command line:
 
     - `only`, `exclude`: names of resources: addresses, kinds, labels as KEY=VALUE, `*` for several.
-    - `prune`: delete what is recorded and not declared any more; with `allow_locked` also releases
+    - `prune`: delete what is recorded and no longer declared; with `allow_locked` also releases
       that are locked.
     - `adopt`: take objects over that exist and are not recorded.
     - `recreate`: make missing objects again even where the backend cannot say they are gone.
@@ -89,7 +89,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.validate import validate
 
-        with self._connection.guard():
+        with self._connection.pin_refs_and_convert_errors():
             return validate(self._invocation, every_target=self._invocation.target is None)
 
     def read_manifests(self) -> Mapping[Address, Desired]:
@@ -99,7 +99,7 @@ class OpenTarget:
         """
         from synapse_apply.workspace.target_session import TargetSession
 
-        with self._connection.guard():
+        with self._connection.pin_refs_and_convert_errors():
             return TargetSession(self._invocation).desired
 
     def plan(
@@ -112,7 +112,7 @@ class OpenTarget:
         """What `apply` would do. Sends nothing that could change anything, and takes no lock.
 
         With `server_dry_run` the backend checks each call that it can check without acting on it;
-        `progress` is told of each. What could not be read is an error among `plan.diagnostics`
+        `progress` receives each. What could not be read is an error among `plan.diagnostics`
         (`plan.has_errors`). Raises InputError, OptionConflict, StateError.
         """
         from synapse_apply.operations.plan import plan
@@ -151,7 +151,7 @@ class OpenTarget:
             recreate=recreate, no_verify=not verify, revert_drift=revert_drift,
             overridden=override_guards,
         )  # fmt: skip
-        with self._connection.guard():
+        with self._connection.pin_refs_and_convert_errors():
             comparison = load_offline_comparison(self._invocation, against)
             return plan_offline(comparison, arguments.build_plan_options(comparison))
 
@@ -178,7 +178,7 @@ class OpenTarget:
         `all_or_nothing`: apply nothing while a row is refused. `wait`: first wait until it is
         certain what became of calls of earlier runs. `adopt`: True also takes over an object that
         appears as declared while it is made; None adopts where `confirm` is given. `observer` is
-        told of plans, progress and the report.
+        notified of plans, progress and the report.
 
         A call that fails is in the report, not raised. Raised before the first call: NotApproved,
         Stale, InputError for a plan with errors, Refused by a guard, LockHeld, SecretUnavailable,
@@ -277,7 +277,7 @@ class OpenTarget:
         # Such a plan needs a session of its own: packages may come from its file.
         self.close()
         with (
-            self._connection.guard(),
+            self._connection.pin_refs_and_convert_errors(),
             apply_saved.open_approved_session(invocation, plans) as session,
         ):
             observer = observer or ApplyObserver()
@@ -313,8 +313,8 @@ class OpenTarget:
     def accept_drift(self, names: Sequence[str], *, write: bool = True) -> Drift:
         """Write the live values of resources that drifted into the files that declare them.
 
-        A name with `*` is all that it fits and that drifted. Gives the drift with what was edited
-        (`accepted_edits`); `write=False` only says what would be. InputError, with every finding,
+        A name with `*` is all that it matches and that drifted. Returns the drift with the edits
+        (`accepted_edits`); `write=False` only returns them. InputError, with every finding,
         where a value cannot be written: no file is changed then. Open the target again to plan
         with the new files.
         """
@@ -357,7 +357,7 @@ class OpenTarget:
     def find_run(self, plan_id: str) -> PastRun:
         """The run of a plan with all its calls; `plan_id` may be the beginning of the id.
 
-        InputError where none or several fit, StateError where there is no state.
+        InputError where none or several match, StateError where there is no state.
         """
         from synapse_apply.operations.history import find_past_run
 
@@ -373,7 +373,7 @@ class OpenTarget:
     ) -> Report:
         """Run releases as their manifests say, now, also those that passed before.
 
-        Nothing else is sent. `timeout`, in seconds, goes before that of the manifests. Raises as
+        Nothing else is sent. `timeout`, in seconds, overrides that of the manifests. Raises as
         `apply`; InputError also for what cannot be run.
         """
         from synapse_apply.operations.apply_observer import ApplyObserver
@@ -385,7 +385,7 @@ class OpenTarget:
             )
 
     def compare_published_bytes(self, releases: Sequence[str]) -> list[ComparedBytes]:
-        """Read what is published of releases, compare it with the state, and record what was read.
+        """Read the published packages of releases, compare them with the state, record new digests.
 
         Runs nothing and sends nothing. Raises InputError, StateError, LockHeld.
         """
@@ -399,7 +399,7 @@ class OpenTarget:
         """Look at the target from all sides, as `doctor` does; writes nothing."""
         from synapse_apply.operations.doctor import run_all_checks
 
-        with self._connection.guard():
+        with self._connection.pin_refs_and_convert_errors():
             return run_all_checks(self._invocation)
 
     def _find_plan_options(self, plan: Plan) -> PlanOptions:

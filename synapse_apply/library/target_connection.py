@@ -34,7 +34,7 @@ class TargetConnection:
     @contextmanager
     def open_session(self, *, read_only: bool = False) -> Iterator[TargetSession]:
         """A session that is ready for a plan. `read_only`: no state is created."""
-        with self.guard():
+        with self.pin_refs_and_convert_errors():
             if self._session is not None and self._is_read_only and not read_only:
                 self.close()
             if self._session is None:
@@ -47,14 +47,14 @@ class TargetConnection:
 
     @contextmanager
     def open_state(self) -> Iterator[TargetSession]:
-        """A session for the state alone: no manifests, no backend. Raises as `guard`."""
+        """A session for the state alone: no manifests, no backend, no lock awaited."""
         from synapse_apply.workspace.target_session import open_state
 
-        with self.guard(), open_state(self.invocation) as session:
+        with self.pin_refs_and_convert_errors(), open_state(self.invocation) as session:
             yield session
 
     @contextmanager
-    def guard(self) -> Iterator[None]:
+    def pin_refs_and_convert_errors(self) -> Iterator[None]:
         """A context in which a Git ref stays one commit, and a failed call raises BackendError."""
         try:
             with pin_refs_while_running(self._commits):

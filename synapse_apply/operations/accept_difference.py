@@ -30,8 +30,8 @@ OTHER_KEY_NOTE = "recorded under another state key"
 class AcceptableResource:
     """A resource that can be accepted as it is live, and the fields in which it differs.
 
-    `differing_fields` lead from what is live to what is declared; `accepted_fields` are those that
-    were accepted before. `notes` tell what cannot be compared.
+    `differing_fields` lead from the live to the declared value; `accepted_fields` are those that
+    were accepted before. `notes` say what cannot be compared.
     """
 
     resource: ResourceState

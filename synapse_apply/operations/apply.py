@@ -82,7 +82,7 @@ class ApplyRun:
         with self._session.lock_state(self._operation):
             plan_result = self.make_plan_with_preflight()
             self._observer.show_plan(plan_result.plan)
-            return self.check_and_carry_out(plan_result)
+            return self.check_and_apply_plan(plan_result)
 
     def apply_plan(self, plan: Plan, plan_result: PlanResult | None, read_at: float) -> Report:
         """Apply a plan that was made before with the same options.
@@ -92,17 +92,17 @@ class ApplyRun:
         written since then, or after FRESH_SECONDS: the new plan must equal `plan`, or be approved.
         Stale where there is no `confirm` to ask.
         """
-        plan = self._preflight.add_findings(plan)
+        plan = self._preflight.with_preflight_findings(plan)
         if plan_result is not None:
             plan_result = replace(plan_result, plan=plan)
         check(plan, all_or_nothing=self._all_or_nothing)
         self._require_approval(plan)
         with self._session.lock_state(self._operation):
             current_result = plan_result
-            if current_result is None or self._is_outdated(plan, read_at):
+            if current_result is None or self._is_plan_outdated(plan, read_at):
                 current_result = self.make_plan_with_preflight()
             if are_plans_equal_except_base(plan, current_result.plan):
-                return self.carry_out(current_result)
+                return self.apply_checked_plan(current_result)
         if self._confirm is None:
             raise _build_outdated_error(plan)
         self._observer.show_changed_plan(current_result.plan)
@@ -116,15 +116,17 @@ class ApplyRun:
             read_at = self._session.clock.monotonic_seconds()
             self._require_approval(plan)
             with self._session.lock_state(self._operation):
-                if self._is_outdated(plan, read_at):
+                if self._is_plan_outdated(plan, read_at):
                     plan_result = self.make_plan_with_preflight()
                 if are_plans_equal_except_base(plan, plan_result.plan):
-                    return self.carry_out(plan_result)
+                    return self.apply_checked_plan(plan_result)
             self._observer.show_changed_plan(plan_result.plan)
 
     def make_plan_with_preflight(self) -> PlanResult:
         """A new plan, with findings about agents and clock among its diagnostics."""
-        return self._preflight.plan_with_checks(lambda: make_plan(self._session, self._options))
+        return self._preflight.plan_and_add_findings(
+            lambda: make_plan(self._session, self._options)
+        )
 
     def _require_approval(self, plan: Plan) -> None:
         """NotApproved where the plan has changes and `confirm` returns false for it."""
@@ -133,18 +135,20 @@ class ApplyRun:
             problem.plan = plan
             raise problem
 
-    def _is_outdated(self, plan: Plan, read_at: float) -> bool:
+    def _is_plan_outdated(self, plan: Plan, read_at: float) -> bool:
         """Whether the state was written since, or more than FRESH_SECONDS passed."""
         age_seconds = self._session.clock.monotonic_seconds() - read_at
         has_moved = self._session.store.read_serial() != plan.base.serial
         return has_moved or age_seconds > FRESH_SECONDS
 
-    def check_and_carry_out(self, plan_result: PlanResult, *, uses_up_plan: bool = False) -> Report:
-        """Raise as `check` what must stop the plan, else `carry_out`."""
+    def check_and_apply_plan(
+        self, plan_result: PlanResult, *, uses_up_plan: bool = False
+    ) -> Report:
+        """Raise as `check` what must stop the plan, else `apply_checked_plan`."""
         check(plan_result.plan, all_or_nothing=self._all_or_nothing)
-        return self.carry_out(plan_result, uses_up_plan=uses_up_plan)
+        return self.apply_checked_plan(plan_result, uses_up_plan=uses_up_plan)
 
-    def carry_out(self, plan_result: PlanResult, *, uses_up_plan: bool = False) -> Report:
+    def apply_checked_plan(self, plan_result: PlanResult, *, uses_up_plan: bool = False) -> Report:
         """Carry a checked plan out under the lock that the caller holds, and pass the report on.
 
         `uses_up_plan` marks the plan's id as applied, so that the state never accepts it again.

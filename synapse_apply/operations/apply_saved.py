@@ -135,4 +135,4 @@ def apply_approved_plans(
             plan_result = narrow_to_saved_plan(united_plan, plan_result, reviewed=reviewed)
         observer.show_plan(plan_result.plan)
         observer.show_warnings(warnings)
-        return apply_run.check_and_carry_out(plan_result, uses_up_plan=not reviewed)
+        return apply_run.check_and_apply_plan(plan_result, uses_up_plan=not reviewed)

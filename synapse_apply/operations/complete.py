@@ -38,8 +38,8 @@ def list_recorded_addresses(invocation: Invocation) -> list[str]:
     return sorted(
         {
             str(address)
-            for target in _list_matching_targets(invocation, session.project)
-            for address in _read_state_addresses(session.open_other_target(target))
+            for target in _choose_target_or_all(invocation, session.project)
+            for address in _read_addresses_of_local_state(session.open_other_target(target))
         }
     )
 
@@ -69,11 +69,11 @@ def list_labels(invocation: Invocation) -> list[str]:
 def _iter_declared_resources(invocation: Invocation) -> Iterator[Desired]:
     """What can be decoded; a manifest with an error hides no other."""
     project = configuration.load_project(invocation)
-    for target in _list_matching_targets(invocation, project):
+    for target in _choose_target_or_all(invocation, project):
         yield from configuration.load_target_manifests(invocation, project, target).desired.values()
 
 
-def _read_state_addresses(session: TargetSession) -> set[Address]:
+def _read_addresses_of_local_state(session: TargetSession) -> set[Address]:
     url = session.target.state.url
     if not isinstance(url, str) or is_postgres_url(url):
         return set()
@@ -84,7 +84,7 @@ def _read_state_addresses(session: TargetSession) -> set[Address]:
         return set()
 
 
-def _list_matching_targets(invocation: Invocation, project: Project) -> list[Target]:
+def _choose_target_or_all(invocation: Invocation, project: Project) -> list[Target]:
     try:
         return [
             choose_and_fill_target(

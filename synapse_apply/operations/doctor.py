@@ -83,7 +83,9 @@ def run_all_checks(invocation: Invocation) -> Checkup:
             (title, tuple(result for check in checks for result in _run_check(check, checkup)))
             for title, checks in SECTIONS
         )
-        return Checkup(_find_target_name(checkup), sections).with_target(invocation.target or "")
+        return Checkup(_get_target_name_or_empty(checkup), sections).with_target(
+            invocation.target or ""
+        )
 
 
 def _run_check(check: DoctorCheck, checkup: TargetCheckup) -> list[CheckResult]:
@@ -124,7 +126,7 @@ def _describe_defect(problem: Exception) -> str:
     )
 
 
-def _find_target_name(checkup: TargetCheckup) -> str:
+def _get_target_name_or_empty(checkup: TargetCheckup) -> str:
     try:
         return checkup.target.require_value().name
     except UncheckedError:

@@ -20,8 +20,8 @@ from synapse_apply.model.errors import InputError, NotFound
 from synapse_apply.model.packages.versions import version_sort_key
 
 
-def find_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:
-    """The object of a kind that is meant: by id, by a recorded name, or by its natural key."""
+def require_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:
+    """Read the object that a text names: by id, recorded name or natural key; else InputError."""
     return require_live_object(live_backend, prefix, text)
 
 

@@ -89,7 +89,7 @@ def find_past_run(session: TargetSession, plan_id: str) -> PastRun:
     _require_state(session)
     matches = [
         run
-        for run in _group_by_plan(_read_all_entries(session.store))
+        for run in _group_by_plan(_read_all_audit_entries(session.store))
         if run.plan_id.startswith(plan_id)
     ]
     exact_matches = [run for run in matches if run.plan_id == plan_id]
@@ -110,7 +110,7 @@ def _require_state(session: TargetSession) -> None:
         raise build_missing_state_error(session.target)
 
 
-def _read_all_entries(store: StateStore) -> list[AuditEntry]:
+def _read_all_audit_entries(store: StateStore) -> list[AuditEntry]:
     size = _PAGE_SIZE
     while len(entries := store.list_audit_entries(size)) == size:
         size *= 4

@@ -156,7 +156,7 @@ class _RowImporter:
         _require_matching_version(kind, address, observed)
         old_record = self._records.get(address)
         digest = _resolve_digest(kind, address, row, observed, old_record)
-        published_bytes = self._read_published_bytes(binding, address, raw, old_record)
+        published_bytes = self._read_published_bytes_or_warn(binding, address, raw, old_record)
         if published_bytes is not None and digest not in (None, published_bytes.digest):
             raise _build_other_bytes_error(
                 address, row.remote_id, str(digest), published_bytes.digest
@@ -167,7 +167,7 @@ class _RowImporter:
         )
         return record if published_bytes is None else _with_published_bytes(record, published_bytes)
 
-    def _read_published_bytes(
+    def _read_published_bytes_or_warn(
         self, binding: ApiBinding, address: Address, raw: Raw, old_record: Record | None
     ) -> PublishedBytes | None:
         """Read the published package; None where it was read before, or on failure."""

@@ -169,7 +169,7 @@ def update_job(
             "unknown" if is_outcome_unknown else "failed",
         )
         raise (
-            _build_lost_error(job_id, failure)
+            _build_outcome_unknown_error(job_id, failure)
             if is_outcome_unknown
             else _build_refusal_error(failure)
         ) from None
@@ -286,26 +286,29 @@ def _build_update_body(job: Job, report: JobReport) -> dict[str, Any]:
     if report.status is not None:
         body["status"] = PLATFORM_WORDS[report.status] if is_platform else report.status.value
     if report.progress is not None and is_platform:
-        progress_record = _object_field(job.raw, "progress_record")
-        current = {**_object_field(progress_record, "current_progress"), "overall": report.progress}
+        progress_record = _get_mapping_or_empty(job.raw, "progress_record")
+        current = {
+            **_get_mapping_or_empty(progress_record, "current_progress"),
+            "overall": report.progress,
+        }
         body["progress_record"] = {**progress_record, "current_progress": current}
     elif report.progress is not None:
         body["progress"] = report.progress
     if report.result is not None:
         body["result"] = report.result
     if report.metadata is not None and is_platform:
-        body["meta"] = {**_object_field(job.raw, "meta"), **report.metadata}
+        body["meta"] = {**_get_mapping_or_empty(job.raw, "meta"), **report.metadata}
     elif report.metadata is not None:
         body["metadata"] = dict(report.metadata)
     return body
 
 
-def _object_field(source: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _get_mapping_or_empty(source: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = source.get(name)
     return value if isinstance(value, Mapping) else {}
 
 
-def _build_lost_error(job_id: str, failure: RemoteError) -> OutcomeUnknown:
+def _build_outcome_unknown_error(job_id: str, failure: RemoteError) -> OutcomeUnknown:
     return OutcomeUnknown.from_summary(
         "It is not known whether the job was updated",
         describe_failure(failure),

@@ -67,7 +67,7 @@ class OfflineComparison(OfflineTarget):
     made_up_ids: frozenset[str] = frozenset()
     has_usable_base = True
 
-    def set_base(
+    def set_base_at_moved_addresses(
         self, label: str, base_records: Mapping[Address, Record], findings: Iterable[Diagnostic]
     ) -> None:
         """Set the records to compare with, under the addresses that `moved:` gives them."""
@@ -127,7 +127,7 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
     supposed_records = build_records_as_if_applied(
         base.declared_resources, target, pinned_ids, comparison.secrets
     )
-    comparison.set_base(base.label, supposed_records, base.diagnostics)
+    comparison.set_base_at_moved_addresses(base.label, supposed_records, base.diagnostics)
     comparison.made_up_ids = frozenset(
         str(address)
         for address, entry in supposed_records.items()
@@ -173,7 +173,7 @@ def load_offline_against_inventory(
         "An inventory has no fields: only ids, versions and the digests of packages are known.",
         "Compare with a Git ref to see them: --against git:REF.",
     )
-    comparison.set_base(label, base_records, (note,))
+    comparison.set_base_at_moved_addresses(label, base_records, (note,))
     return comparison
 
 

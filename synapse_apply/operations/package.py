@@ -90,7 +90,7 @@ def find_package(invocation: Invocation, name: str, ref: str = "") -> PackageQue
             PackageSource(kind, normalize_source_path(name)), invocation.directory, size, (name,)
         )
     session = TargetSession(invocation)
-    release = _find_release(_read_declared_resources(session), name, path)
+    release = _require_single_release(_read_declared_resources(session), name, path)
     return _build_release_query(session, release)
 
 
@@ -111,7 +111,7 @@ def _read_declared_resources(session: TargetSession) -> Mapping[Address, Desired
     return manifests.desired
 
 
-def _find_release(
+def _require_single_release(
     resources: Mapping[Address, Desired], name: str, path: Path | None = None
 ) -> Desired:
     """The one release of this name: an address, or a series with one declared member."""
@@ -253,9 +253,9 @@ def compare_with_published(
         has_state = session.store.exists()
         if not has_state and not session.target.is_embedded:  # which begins with an empty one
             raise build_missing_state_error(session.target)
-        release = _find_release(_read_declared_resources(session), name)
+        release = _require_single_release(_read_declared_resources(session), name)
         records = session.store.read_state().records if has_state else {}
-    record = _find_record_to_compare(records, release, compared_name)
+    record = _require_record_to_compare(records, release, compared_name)
     if record.digest is None:
         raise InputError(_build_unknown_bytes_finding(release, record))
     package = read_package(_build_release_query(session, release)).package
@@ -266,7 +266,7 @@ def compare_with_published(
     )
 
 
-def _find_record_to_compare(
+def _require_record_to_compare(
     records: Mapping[Address, Record], release: Desired, compared_name: str
 ) -> Record:
     address = release.address

@@ -53,9 +53,9 @@ def plan(
     dry_run_progress: Progress | None = None,
     addresses_to_read: Collection[Address] = (),
 ) -> PlanResult:
-    """A plan of the whole target as it stands now, held to the target's rules.
+    """A plan of the whole target in its current state, under the target's rules.
 
-    With `dry_run_progress`, which is told of each, every call that the backend can check without
+    With `dry_run_progress`, which receives each, every call that the backend can check without
     acting on it is sent so; what it refuses is refused in the plan. Recorded addresses that are not
     declared are read where a delete needs it, and where they are `addresses_to_read`. RemoteError
     never leaves here: a read that failed is a finding of its address. StateError and InputError as

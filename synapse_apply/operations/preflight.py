@@ -15,7 +15,7 @@ from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
 class ApplyPreflight:
-    """One apply's checks, each made once, however often it is planned anew.
+    """One apply's checks, each made once, however often it is planned again.
 
     The agents that the target names are asked for their health; the clock is judged by the
     answers that planning got anyway. A target without agents costs no request.
@@ -25,13 +25,13 @@ class ApplyPreflight:
         """Sends nothing yet."""
         self._session = session
 
-    def plan_with_checks(self, make_plan: Callable[[], PlanResult]) -> PlanResult:
+    def plan_and_add_findings(self, make_plan: Callable[[], PlanResult]) -> PlanResult:
         """Call `make_plan`, and add the findings to its diagnostics: an error stops the apply."""
         _ = self._agent_findings  # asked first: what they answer tells of the server's clock, too
         plan_result = make_plan()
-        return replace(plan_result, plan=self.add_findings(plan_result.plan))
+        return replace(plan_result, plan=self.with_preflight_findings(plan_result.plan))
 
-    def add_findings(self, plan: Plan) -> Plan:
+    def with_preflight_findings(self, plan: Plan) -> Plan:
         """The same for a plan that was made before."""
         check_findings = name_target(
             (*self._agent_findings, *self._clock_findings), self._session.typed_target

@@ -27,7 +27,9 @@ def read_recovery_journal(session: TargetSession, path: Path) -> JournalContent:
     return read_journal_file(path, session.target.name, session.state_keys)
 
 
-def recover_calls(session: TargetSession, path: Path, content: JournalContent) -> RecoveredCalls:
+def settle_calls_and_remove_journal(
+    session: TargetSession, path: Path, content: JournalContent
+) -> RecoveredCalls:
     """Close each call of the journal that the state does not know yet, then remove the file.
 
     Takes the state's lock. InputError when the file is of another state, StateError when it
@@ -69,7 +71,9 @@ def _is_call_already_recorded(path: Path, ended_call: EndedCall, state: State) -
     if intent.state is not IntentState.DONE or ended_call.record is None:
         return True
     if intent.verb == RUN_VERB:
-        return record is None or _last_run_time(record) >= _last_run_time(ended_call.record)
+        return record is None or _get_last_run_time_or_empty(record) >= _get_last_run_time_or_empty(
+            ended_call.record
+        )
     if intent.verb != "create":
         return True  # the next plan sees what an update left
     if record is None:
@@ -81,7 +85,7 @@ def _is_call_already_recorded(path: Path, ended_call: EndedCall, state: State) -
     return True
 
 
-def _last_run_time(record: Record) -> str:
+def _get_last_run_time_or_empty(record: Record) -> str:
     last_run = LastRun.from_json(record.verification)
     return last_run.at if last_run is not None else ""
 

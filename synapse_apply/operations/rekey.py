@@ -110,7 +110,9 @@ def _rekey_record(
     def rekey_value(path: FieldPath, value: Any) -> Any:
         if not isinstance(value, Mac) or value.key_id == secrets.key_id:
             return value
-        new_mac = _rekey_mac(session, secrets, record, path, value, refs.get(path), reasons.append)
+        new_mac = _rekey_mac_or_report_kept(
+            session, secrets, record, path, value, refs.get(path), reasons.append
+        )
         (kept_paths if new_mac is value else rekeyed_paths).add(path)
         return new_mac
 
@@ -123,7 +125,7 @@ def _rekey_record(
     )
 
 
-def _rekey_mac(
+def _rekey_mac_or_report_kept(
     session: TargetSession,
     secrets: SecretStore,
     record: Record,

@@ -121,7 +121,9 @@ def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
     except RemoteError as failure:
         if failure.effect is Effect.UNKNOWN:
             _audit_run_call(live_backend, request, "", "unknown")
-            raise _build_lost_error(live_backend, request, failure, search_start) from None
+            raise _build_outcome_unknown_error(
+                live_backend, request, failure, search_start
+            ) from None
         _audit_run_call(live_backend, request, "", "failed")
         raise _build_refusal_error(request, failure) from None
     try:
@@ -212,7 +214,7 @@ def _audit_run_call(
     )
 
 
-def _build_lost_error(
+def _build_outcome_unknown_error(
     live_backend: LiveBackend, request: RunRequest, failure: RemoteError, since: datetime
 ) -> OutcomeUnknown:
     return OutcomeUnknown.from_summary(

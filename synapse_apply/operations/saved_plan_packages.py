@@ -55,7 +55,7 @@ def list_carried_packages(carrier: PackageCarrier, plan: Plan) -> list[CarriedPa
 
 
 def build_unexpected_entry_findings(carrier: PackageCarrier, plan: Plan) -> list[Diagnostic]:
-    """An error for each entry that no row of the plan uploads: somebody else added it."""
+    """An error for each entry that no row of the plan uploads: it was added later."""
     names = {_package_file_name(digest) for digest in group_uploads_by_digest(plan)}
     return [
         _build_unexpected_entry_finding(carrier, name)

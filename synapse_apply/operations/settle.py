@@ -18,7 +18,7 @@ from synapse_apply.workspace.selection import build_state_selectable, choose_add
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def settle_open_calls(
+def look_up_and_settle_open_calls(
     session: TargetSession, addresses: Collection[Address] = ()
 ) -> list[ResolvedIntent]:
     """Look up the open calls (of these addresses, all by default) and record known outcomes."""
@@ -29,7 +29,7 @@ def settle_open_calls(
     return resolved_intents
 
 
-def choose_open_calls(state: State, names: Sequence[str]) -> list[Address]:
+def choose_addresses_with_open_call(state: State, names: Sequence[str]) -> list[Address]:
     """The addresses with an open call that names match; an error where a name has none open."""
     open_addresses = {intent.address for intent in state.open_intents}
     return choose_addresses(

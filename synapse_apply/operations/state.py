@@ -210,7 +210,7 @@ def settle_as_not_done(session: TargetSession, address: Address, *, moment: str)
     """
     with session.lock_state("state settle"):
         state = session.store.read_state()
-        intent = _require_open_intent(state, address)
+        intent = _require_open_intent_of_address(state, address)
         require_not_recorded_as_done(session, state, intent)
         closed_intent = replace(intent, state=IntentState.ABSENT)
         entry = session.actor.build_audit_entry(intent, "settled by hand: absent", moment=moment)
@@ -228,7 +228,7 @@ def settle_with_job(
     """
     with session.lock_state("state settle"):
         state = session.store.read_state()
-        intent = _require_open_intent(state, address)
+        intent = _require_open_intent_of_address(state, address)
         if intent.verb != RUN_VERB:
             raise StateError.from_summary(
                 "The open call is no run",
@@ -278,7 +278,7 @@ def _require_unused_job(state: State, address: Address, job_id: str) -> None:
         )
 
 
-def _require_open_intent(state: State, address: Address) -> Intent:
+def _require_open_intent_of_address(state: State, address: Address) -> Intent:
     intent = next((i for i in state.open_intents if i.address == address), None)
     if intent is None:
         raise build_no_open_call_error(address, state)

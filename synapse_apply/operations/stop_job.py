@@ -65,7 +65,7 @@ def stop_job(live_backend: LiveBackend, job: Job) -> tuple[Job, Diagnostic | Non
             live_backend, "stop", address, job.id, "unknown" if is_outcome_unknown else "failed"
         )
         raise (
-            _build_lost_error(job, failure)
+            _build_outcome_unknown_error(job, failure)
             if is_outcome_unknown
             else _build_refusal_error(job, failure)
         ) from None
@@ -76,7 +76,7 @@ def stop_job(live_backend: LiveBackend, job: Job) -> tuple[Job, Diagnostic | Non
         return job, audit_warning
 
 
-def _build_lost_error(job: Job, failure: RemoteError) -> OutcomeUnknown:
+def _build_outcome_unknown_error(job: Job, failure: RemoteError) -> OutcomeUnknown:
     detail = describe_failure(failure)
     if failure.status_code in _AGENT_FAILURE_STATUSES:
         detail = f"The backend had trouble with the agent that runs it: {detail}"

@@ -36,7 +36,7 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     target_manifests, findings = load_targets(
         project,
         targets,
-        variables=configuration.read_variables(invocation, project),
+        variables=configuration.read_command_line_variables(invocation, project),
         strict=invocation.strict,
         package_config_reader=sources.build_config_reader,
         paths=[str(path) for path in invocation.paths],

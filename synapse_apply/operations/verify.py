@@ -43,7 +43,7 @@ def verify_releases_by_run(
     with session.lock_state("verify"):
         plan_result = narrow_to_runs(make_plan(session, options), timeout)
         observer.show_warnings(plan_result.plan.diagnostics)
-        return apply_run.carry_out(plan_result)
+        return apply_run.apply_checked_plan(plan_result)
 
 
 def build_verify_options(session: TargetSession, selected: frozenset[Address]) -> PlanOptions:

@@ -28,12 +28,15 @@ def wait_for_open_calls(session: TargetSession, wait: WaitCallback) -> None:
     pending_ids = {intent.id for intent in session.store.read_state().open_intents}
     while pending_ids:
         state = _read_state_with_intents(session, pending_ids)
-        young_intents = _filter_too_young(
+        young_intents = _list_calls_too_recent_to_settle(
             resolve_open_intents(session, state, build_live_reader(session, state))
         )
         if not young_intents:
             return
-        wait(_max_wait_seconds(young_intents), [resolved.intent for resolved in young_intents])
+        wait(
+            _get_longest_wait_seconds(young_intents),
+            [resolved.intent for resolved in young_intents],
+        )
 
 
 # Waiting holds no lock and asks nobody: the intents tell how long a call may still arrive; then one
@@ -48,8 +51,11 @@ def wait_and_settle(
     """
     resolved_by_id = {resolved.intent.id: resolved for resolved in first_resolved}
     other_addresses: list[Address] = []
-    while young_intents := _filter_too_young(resolved_by_id.values()):
-        wait(_max_wait_seconds(young_intents), [resolved.intent for resolved in young_intents])
+    while young_intents := _list_calls_too_recent_to_settle(resolved_by_id.values()):
+        wait(
+            _get_longest_wait_seconds(young_intents),
+            [resolved.intent for resolved in young_intents],
+        )
         pending_ids = {resolved.intent.id for resolved in young_intents}
         with session.lock_state("settle"):
             state = _read_state_with_intents(session, pending_ids)
@@ -69,7 +75,9 @@ def _read_state_with_intents(session: TargetSession, ids: Collection[str]) -> St
     return replace(state, open_intents=open_intents)
 
 
-def _filter_too_young(resolved_intents: Iterable[ResolvedIntent]) -> list[ResolvedIntent]:
+def _list_calls_too_recent_to_settle(
+    resolved_intents: Iterable[ResolvedIntent],
+) -> list[ResolvedIntent]:
     return [
         resolved
         for resolved in resolved_intents
@@ -77,5 +85,5 @@ def _filter_too_young(resolved_intents: Iterable[ResolvedIntent]) -> list[Resolv
     ]
 
 
-def _max_wait_seconds(young_intents: Iterable[ResolvedIntent]) -> float:
+def _get_longest_wait_seconds(young_intents: Iterable[ResolvedIntent]) -> float:
     return max(resolved.seconds_until_resolvable or 0.0 for resolved in young_intents)

@@ -101,7 +101,7 @@ def _read_declared_at(
         invocation,
         as_of=commit.ref,
         strict=False,
-        paths=_list_paths_in_commit(invocation, project, commit),
+        paths=_list_named_paths_in_commit(invocation, project, commit),
     )
     if invocation.paths and not base_invocation.paths:
         return {}, ()
@@ -134,7 +134,7 @@ def _build_all_new_warning(reason: str) -> Diagnostic:
     )
 
 
-def _list_paths_in_commit(
+def _list_named_paths_in_commit(
     invocation: Invocation, project: Project, commit: GitCommit
 ) -> tuple[Path, ...]:
     """Of the manifests named with `-f`, those that the commit has: the others are new."""

@@ -131,7 +131,7 @@ def read_project_at(commit: GitCommit, file: Path) -> Project | None:
     return project
 
 
-def read_variables(invocation: Invocation, project: Project) -> dict[str, Any]:
+def read_command_line_variables(invocation: Invocation, project: Project) -> dict[str, Any]:
     """The variables of the command line; InputError with every finding."""
     files = []
     for path in invocation.variable_files:
@@ -206,7 +206,9 @@ def load_target_manifests(
     return load_manifests(
         project,
         target,
-        variables=read_variables(invocation, project) if variables is None else variables,
+        variables=read_command_line_variables(invocation, project)
+        if variables is None
+        else variables,
         strict=invocation.strict,
         read_package_config=package_config or PackageSources(project).build_config_reader(target),
         paths=paths,

@@ -109,11 +109,11 @@ class RecoveryJournal:
             for folder in self._folders:
                 with suppress(OSError, UntrustedFileError):
                     path = folder / self._name
-                    signed_line = {**line, **self._sign_next_line(path, line)}
+                    signed_line = {**line, **self._build_next_line_signature(path, line)}
                     return str(_append_line(path, format_canonical_json(signed_line)))
         return ""
 
-    def _sign_next_line(self, path: Path, line: Json) -> Json:
+    def _build_next_line_signature(self, path: Path, line: Json) -> Json:
         """The signature entry for the next line of a file; {} where the file is unsigned.
 
         A reviewed plan can be applied again under its id, so a file may grow: it stays signed, or

@@ -73,14 +73,14 @@ def command(
     _require_fitting_options(kind, name, plugin, expand)
     from synapse_apply.cli.texts.objects import print_live_object, print_live_objects_table
     from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.get_objects import find_object, list_objects, read_owner
+    from synapse_apply.operations.get_objects import list_objects, read_owner, require_object
 
     if plugin is not None:
         return list_releases_of_plugin(console, invocation, plugin)
     with open_live_backend(invocation) as live_backend:
         if name is None:
             return print_live_objects_table(console, kind, list_objects(live_backend, kind))
-        live_object = find_object(live_backend, kind, name)
+        live_object = require_object(live_backend, kind, name)
         owner = read_owner(live_backend, kind, live_object) if expand else None
     return print_live_object(
         console, kind, live_object, expanded_objects={"plugin": owner} if owner else {}

@@ -157,7 +157,7 @@ def _follow_started_job(
 
     follower = JobFollower(console)
     job = follow_job_log(live_backend, job_id, FollowSettings(interval, timeout), follower)
-    code = follower.show_job_end(job, timeout)
+    code = follower.print_job_end(job, timeout)
     if console.as_json:
         console.write_document({"job_id": job.id, "job": build_job_document(job)})
     return code

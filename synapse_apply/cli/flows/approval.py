@@ -47,7 +47,7 @@ def read_line_or_signal() -> str:
     """The next line of stdin, "" at its end; a signal's handler may end the wait by raising.
 
     `input` would miss a Ctrl-C between the question and the read: the signal is only noted, and
-    its handler runs after the read, that is after a line that nobody types. With the wakeup
+    its handler runs after the read, that is after a line that may never come. With the wakeup
     descriptor a signal makes `select` return.
     """
     stdin = sys.stdin.fileno()

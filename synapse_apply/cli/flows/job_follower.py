@@ -66,7 +66,7 @@ class JobFollower:
     def show_note(self, text: str) -> None:
         self.console.write_stderr(f"{sanitize(name_target(text, self.console.typed_target))}\n")
 
-    def show_job_end(self, job: Job, timeout: float | None) -> int:
+    def print_job_end(self, job: Job, timeout: float | None) -> int:
         """Print how the job ended; returns the exit code."""
         name = f"Job {sanitize(job.id)}"
         if not job.status.has_ended:

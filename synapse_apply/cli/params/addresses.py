@@ -25,7 +25,7 @@ class AddressType(click.ParamType[Any]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Address:
-        """A usage error for what is not of that form."""
+        """A usage error for a text of another form."""
         from synapse_apply.model.address import Address
 
         try:

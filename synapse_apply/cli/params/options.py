@@ -76,7 +76,7 @@ def add_event_options(body: CommandBody) -> CommandBody:
     return call_with_events
 
 
-def add_json_line_options(body: CommandBody) -> CommandBody:
+def add_json_per_line_options(body: CommandBody) -> CommandBody:
     """--json with one object per line, --color and --no-color."""
 
     @click.option("--json", "as_lines", is_flag=True, help="Print one JSON object a line.")

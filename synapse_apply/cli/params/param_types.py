@@ -38,7 +38,7 @@ class MomentType(click.ParamType[Any]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
-        """A usage error for what is neither."""
+        """A usage error for any other text."""
         try:
             return value if isinstance(value, datetime) else parse_moment(value, datetime.now(UTC))
         except (ValueError, OverflowError, OSError):
@@ -71,7 +71,7 @@ class StatusType(click.ParamType[Any]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> JobStatus:
-        """A usage error that names the words for one that nobody knows."""
+        """A usage error that lists the known words for an unknown one."""
         from synapse_apply.model.job import JobStatus, parse_job_status
 
         job_status = parse_job_status(value)

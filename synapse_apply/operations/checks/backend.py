@@ -34,7 +34,9 @@ def check_url_is_set_and_encrypted(checkup: TargetCheckup) -> Iterator[CheckResu
     if target.is_embedded:
         yield CheckResult.build_ok("url", f"{backend_url} (the embedded backend)")
         return
-    yield CheckResult.build_ok("url", f"{backend_url} ({_describe_setting_source(target, 'url')})")
+    yield CheckResult.build_ok(
+        "url", f"{backend_url} ({_describe_source_and_overridden(target, 'url')})"
+    )
     parts = urlsplit(backend_url)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         finding = warning_finding(
@@ -70,7 +72,7 @@ def check_token(checkup: TargetCheckup) -> Iterator[CheckResult]:
         yield CheckResult.build_ok("token", f"none, and this is a loopback address: {sources_text}")
     else:
         yield CheckResult.build_ok("token", f"from {_describe_token_source(target)}")
-        yield from _check_login_exposure(checkup, target)
+        yield from _iter_exposed_login_warnings(checkup, target)
 
 
 def check_backend_answer(checkup: TargetCheckup) -> Iterator[CheckResult]:
@@ -93,7 +95,7 @@ def check_tenant(checkup: TargetCheckup) -> Iterator[CheckResult]:
         yield CheckResult.build_ok("tenant", "the embedded backend's own")
     elif target.tenant:
         yield CheckResult.build_ok(
-            "tenant", f"{target.tenant} ({_describe_setting_source(target, 'tenant')})"
+            "tenant", f"{target.tenant} ({_describe_source_and_overridden(target, 'tenant')})"
         )
     else:
         yield CheckResult.build_ok("tenant", "none named: that of the token")
@@ -142,7 +144,7 @@ def check_clock(checkup: TargetCheckup) -> Iterator[CheckResult]:
     yield build_clock_result(checkup.backend.require_value().server_clock.skew, target)
 
 
-def _describe_setting_source(target: Target, setting: str) -> str:
+def _describe_source_and_overridden(target: Target, setting: str) -> str:
     """Where the value of a setting comes from, and which other value it overrides."""
     offers = target.looked_at.get(setting, ())
     winning_source = next((offer.source for offer in offers if not offer.reason), "")
@@ -151,13 +153,13 @@ def _describe_setting_source(target: Target, setting: str) -> str:
 
 
 def _describe_token_source(target: Target) -> str:
-    source_text = _describe_setting_source(target, "token").removeprefix("from ")
+    source_text = _describe_source_and_overridden(target, "token").removeprefix("from ")
     if target.token is None or target.token.source == "login":
         return f"{source_text} (a login with the vendor's tools)"
     return f"{target.token.name} ({source_text})" if "of the target" in source_text else source_text
 
 
-def _check_login_exposure(checkup: TargetCheckup, target: Target) -> Iterator[CheckResult]:
+def _iter_exposed_login_warnings(checkup: TargetCheckup, target: Target) -> Iterator[CheckResult]:
     login = read_login_file(checkup.session.invocation.environ)
     if target.token is None or target.token.source != "login" or not (login and login.is_exposed):
         return

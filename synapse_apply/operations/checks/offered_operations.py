@@ -38,7 +38,7 @@ def read_backend_offer(where: Invocation) -> BackendOffer:
             rows = (*backend.check_api_versions(checkup), *backend.check_capabilities(checkup))
         except RemoteError as failure:
             return BackendOffer(
-                unasked=_sentence(
+                unasked=_join_summaries(
                     CheckResult.from_finding(
                         "backend", backend.build_refusal_finding(failure, checkup)
                     )
@@ -46,7 +46,7 @@ def read_backend_offer(where: Invocation) -> BackendOffer:
             )
         except SynapseApplyError as problem:
             return BackendOffer(
-                unasked=_sentence(
+                unasked=_join_summaries(
                     *(CheckResult.from_finding("", finding) for finding in problem.diagnostics[:1])
                 )
             )
@@ -54,7 +54,7 @@ def read_backend_offer(where: Invocation) -> BackendOffer:
             return BackendOffer(unasked=f"{missing}")
         broken = [row for row in rows if row.status is not CheckStatus.OK]
         if broken:
-            return BackendOffer(unasked=_sentence(*broken[:1]))
+            return BackendOffer(unasked=_join_summaries(*broken[:1]))
         lists = {row.subject for row in rows if row.summary == backend.HAS_LIST}
         listed: list[str] = []
         unlisted: list[str] = []
@@ -65,7 +65,7 @@ def read_backend_offer(where: Invocation) -> BackendOffer:
         return BackendOffer(rows, listed=tuple(listed), unlisted=tuple(unlisted))
 
 
-def _sentence(*rows: CheckResult) -> str:
+def _join_summaries(*rows: CheckResult) -> str:
     """The rows' summaries in one line, without the server's own words."""
     return " ".join(
         row.summary + (f" (request id {row.first_request_id})" if row.first_request_id else "")

@@ -120,7 +120,7 @@ def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
     yield from (CheckResult.from_finding("key", entry) for entry in keys.warnings)
     used_key_ids = set(_iter_used_key_ids(checkup))
     if keys.current_key is None:
-        if _has_no_state(checkup):
+        if _certainly_has_no_state(checkup):
             yield CheckResult.build_ok("key", "none here: one is made together with the state")
         elif used_key_ids or _has_declared_secrets(checkup):
             yield CheckResult.from_finding(
@@ -166,7 +166,7 @@ def check_accepted_differences(checkup: TargetCheckup) -> Iterator[CheckResult]:
     field_names = [
         f"{address}: {format_field_path(path)}"
         for address, record in sorted(checkup.state.require_value().records.items())
-        for path in _iter_accepted_paths(record)
+        for path in _iter_still_accepted_paths(record)
     ]
     undo_hint = Text(Command("state accept ADDRESS --undo"), " shows them in plans again")
     yield CheckResult.build_ok(
@@ -177,7 +177,7 @@ def check_accepted_differences(checkup: TargetCheckup) -> Iterator[CheckResult]:
     )
 
 
-def _iter_accepted_paths(record: Record) -> Iterator[Path]:
+def _iter_still_accepted_paths(record: Record) -> Iterator[Path]:
     """Accepted fields that still differ, as far as the record shows."""
     kind = CATALOGUE.get(record.address.kind)
     if record.accepted is None or kind is None:
@@ -199,7 +199,9 @@ def check_open_calls(checkup: TargetCheckup) -> Iterator[CheckResult]:
         keys = checkup.session.state_keys
     except InputError:  # told by the check of the key
         keys = StateKeys()
-    unrecorded_findings = build_journal_warnings(project, target, keys, _lineage_or_empty(checkup))
+    unrecorded_findings = build_journal_warnings(
+        project, target, keys, _read_lineage_or_empty(checkup)
+    )
     yield from (CheckResult.from_finding("calls", entry) for entry in unrecorded_findings)
     intents = checkup.state.require_value().open_intents
     if not intents:
@@ -252,7 +254,7 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
         )
 
 
-def _lineage_or_empty(checkup: TargetCheckup) -> str:
+def _read_lineage_or_empty(checkup: TargetCheckup) -> str:
     """The state's lineage; "" where it cannot be read."""
     try:
         return checkup.state.require_value().lineage
@@ -260,7 +262,7 @@ def _lineage_or_empty(checkup: TargetCheckup) -> str:
         return ""
 
 
-def _has_no_state(checkup: TargetCheckup) -> bool:
+def _certainly_has_no_state(checkup: TargetCheckup) -> bool:
     """Whether there is certainly no state; one that cannot be opened may exist."""
     try:
         return not checkup.store.require_value().exists()

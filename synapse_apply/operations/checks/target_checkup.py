@@ -91,7 +91,7 @@ class TargetCheckup:
         self.embedded_backend = LazyValue(
             "the embedded backend cannot start", self._start_embedded_backend, self.target
         )
-        self.url = LazyValue("there is no url", self._find_url)
+        self.url = LazyValue("there is no url", self._get_backend_url)
         self.host_permission = LazyValue(
             "the token may not go to this host", self._check_host, self.embedded_backend, self.url
         )
@@ -118,7 +118,7 @@ class TargetCheckup:
             self.own_folder.require_value()
         return self.session.embedded_backend
 
-    def _find_url(self) -> str:
+    def _get_backend_url(self) -> str:
         embedded = self.embedded_backend.get_or_raise()
         return embedded.url if embedded else require_target_url(self.session.target)
 

@@ -58,12 +58,12 @@ def test_a_pipeline_has_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
 )  # fmt: skip
 def test_how_it_ended(ended: Any, text: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     """In one line and in the exit code; a reason or a result where there is one."""
-    assert JobFollower(Console()).show_job_end(ended, None) == code
+    assert JobFollower(Console()).print_job_end(ended, None) == code
     assert capsys.readouterr().out == text
 
 
 def test_a_status_that_nobody_knows(capsys: pytest.CaptureFixture[str]) -> None:
     """It is no end; the server's own word is shown."""
-    assert JobFollower(Console()).show_job_end(job("hibernating", 5), 3.0) == 1
+    assert JobFollower(Console()).print_job_end(job("hibernating", 5), 3.0) == 1
     err = capsys.readouterr().err
     assert err.startswith("Job 7 has not ended after 3 s: unknown (hibernating) (5%). It goes on;")

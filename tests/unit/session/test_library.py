@@ -240,7 +240,7 @@ def test_a_closed_target_opens_again(target: OpenTarget) -> None:
 def test_a_failed_call_is_an_error_of_this_tool(folder: Path) -> None:
     """Where the method has no finding of a resource to put it in; it has the answer as its cause."""
     connection = TargetConnection(Invocation(folder, environ={}))
-    with pytest.raises(BackendError) as caught, connection.guard():
+    with pytest.raises(BackendError) as caught, connection.pin_refs_and_convert_errors():
         raise Unauthorized("Who are you?", status_code=401, request_id="r-1")
     (finding,) = caught.value.diagnostics
     assert (finding.detail, finding.request_id) == ("The backend answered 401.", "r-1")

@@ -8,14 +8,14 @@ import pytest
 from unit.applying.bench import Bench
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.operations.recover import read_recovery_journal, recover_calls
+from synapse_apply.operations.recover import read_recovery_journal, settle_calls_and_remove_journal
 
 PLAN = "5f1c0000-0000-4000-8000-000000000000"
 
 
 def recovered(bench: Bench, file: Path) -> tuple[int, int]:
     context = bench.context()
-    done = recover_calls(context, file, read_recovery_journal(context, file))
+    done = settle_calls_and_remove_journal(context, file, read_recovery_journal(context, file))
     return len(done.recorded_intents), len(done.known_intents)
 
 

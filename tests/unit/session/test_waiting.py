@@ -9,7 +9,7 @@ from unit.applying.bench import Bench, widget
 from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent, IntentState
-from synapse_apply.operations.settle import settle_open_calls
+from synapse_apply.operations.settle import look_up_and_settle_open_calls
 from synapse_apply.operations.wait_for_outcomes import wait_and_settle, wait_for_open_calls
 
 LATER = "2026-01-01T00:02:00.000000Z"
@@ -67,7 +67,7 @@ def test_settling_waits_for_what_is_too_young(bench: Bench) -> None:
     begin(bench, "a", "b")
     bench.api.make("widget", {"name": "b"})
     context = bench.context()
-    first = settle_open_calls(context)
+    first = look_up_and_settle_open_calls(context)
     assert bench.record("widget/b").remote_id == "1"
     known, elsewhere = wait_and_settle(context, first, Waits(bench))
     assert {str(one.intent.address): one.intent.state for one in known} == {
@@ -82,8 +82,8 @@ def test_what_another_run_settles_meanwhile_is_said(bench: Bench) -> None:
     """It is neither waited for again nor called open."""
     begin(bench, "a")
     context = bench.context()
-    first = settle_open_calls(context)
-    waits = Waits(bench, then=lambda: settle_open_calls(context))
+    first = look_up_and_settle_open_calls(context)
+    waits = Waits(bench, then=lambda: look_up_and_settle_open_calls(context))
     known, elsewhere = wait_and_settle(context, first, waits)
     assert (known, elsewhere) == ([], (Address("widget", "a"),))
     assert len(waits.lengths) == 1

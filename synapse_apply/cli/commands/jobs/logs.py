@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         ("1", "no such job; with --follow: it failed, was stopped, or has not ended in time"),
     ],
 )
-@options.add_json_line_options
+@options.add_json_per_line_options
 @options.add_target_options
 @click.argument("job_id", metavar="ID")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N",
@@ -56,7 +56,7 @@ def command(
         if not follow:
             show_current_job_log(live_backend, job_id, follower.build_log_listener(), tail)
             return 0
-        return follower.show_job_end(
+        return follower.print_job_end(
             follow_job_log(live_backend, job_id, FollowSettings(interval, timeout), follower, tail),
             timeout,
         )

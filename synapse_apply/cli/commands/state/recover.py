@@ -51,7 +51,10 @@ def command(*, console: Console, invocation: Invocation, file: Path, allow_unsig
     line by line, and recorded only after you agree.
     """
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
-    from synapse_apply.operations.recover import read_recovery_journal, recover_calls
+    from synapse_apply.operations.recover import (
+        read_recovery_journal,
+        settle_calls_and_remove_journal,
+    )
     from synapse_apply.workspace.target_session import open_state
 
     path = invocation.directory / file
@@ -67,7 +70,7 @@ def command(*, console: Console, invocation: Invocation, file: Path, allow_unsig
             if not allow_unsigned and not ask_approval(console, question, detail):
                 console.write_stderr("Nothing was changed.\n")
                 return 1
-        recovered_calls = recover_calls(session, path, journal)
+        recovered_calls = settle_calls_and_remove_journal(session, path, journal)
     for intent in recovered_calls.recorded_intents:
         console.write_output(
             f"Recorded {intent.verb} of {intent.address} (id {intent.remote_id or 'none'}).\n"

@@ -82,7 +82,10 @@ def _look_up_open_calls(
     console: Console, invocation: Invocation, names: tuple[str, ...], *, should_wait: bool
 ) -> int:
     from synapse_apply.cli.texts.settle import print_resolved_intents, wait_settle_and_warn
-    from synapse_apply.operations.settle import choose_open_calls, settle_open_calls
+    from synapse_apply.operations.settle import (
+        choose_addresses_with_open_call,
+        look_up_and_settle_open_calls,
+    )
     from synapse_apply.workspace.recovery_journal import (
         build_journal_warnings,
         find_calls_recorded_as_done,
@@ -90,8 +93,8 @@ def _look_up_open_calls(
     from synapse_apply.workspace.target_session import open_context
 
     with open_context(invocation) as session:
-        resolved_intents = settle_open_calls(
-            session, choose_open_calls(session.store.read_state(), names)
+        resolved_intents = look_up_and_settle_open_calls(
+            session, choose_addresses_with_open_call(session.store.read_state(), names)
         )
         if should_wait:
             resolved_intents = wait_settle_and_warn(console, session, resolved_intents)
