@@ -87,7 +87,7 @@ class MemoryStore:
         self, binding: StateIdentity, lineage: str, floor: StateProgress = NO_PROGRESS
     ) -> None:
         self.create_from_snapshot(
-            StateSnapshot(State(lineage, floor.with_next_serial().serial, binding))
+            StateSnapshot(State(lineage, floor.with_next_serial_if_known().serial, binding))
         )
 
     def read_identity(self) -> StateIdentity:

@@ -95,14 +95,16 @@ def _run_and_report(
         )
         outcomes = (build_outcome(step, Result.FAILED, (diagnostic,)),)
     except StepNotStarted:
-        _report_finished(step, tools, {}, tools.clock.monotonic_seconds() - started_at)
+        _report_end_of_created_steps(step, tools, {}, tools.clock.monotonic_seconds() - started_at)
         raise
     seconds = tools.clock.monotonic_seconds() - started_at
-    _report_finished(step, tools, {outcome.address: outcome for outcome in outcomes}, seconds)
+    _report_end_of_created_steps(
+        step, tools, {outcome.address: outcome for outcome in outcomes}, seconds
+    )
     return tuple(replace(outcome, seconds=seconds) for outcome in outcomes)
 
 
-def _report_finished(
+def _report_end_of_created_steps(
     step: Step, tools: ApplyTools, outcomes: Mapping[Address, Outcome], seconds: float
 ) -> None:
     for created_step in list_created_steps(step):

@@ -93,7 +93,7 @@ class Scheduler:
         ready = deque(address for address in self._tasks if not self._predecessors[address])
         while ready:
             self._run_ready(ready, executor)
-            ready.extend(self._recheck_unknown_creates())
+            ready.extend(self._recheck_unknown_creates_until_steps_can_start())
 
     def close_unfinished(self) -> None:
         """Give every unfinished step an outcome: UNKNOWN for one in progress, else SKIPPED.
@@ -138,7 +138,7 @@ class Scheduler:
             running -= 1
             ready.extend(self._record_result_and_release(*finished))
 
-    def _recheck_unknown_creates(self) -> list[Address]:
+    def _recheck_unknown_creates_until_steps_can_start(self) -> list[Address]:
         """Look creates of unknown outcome up with pauses; returns steps that may start now."""
         started_at = self._tools.clock.monotonic_seconds()
         startable: list[Address] = []

@@ -170,7 +170,7 @@ class _VerificationRun:
     ) -> VerificationResult:
         """Record a run whose answer has no job, but its result or a ticket for it."""
         with suppress(RemoteError):  # the envelope with the ticket is then judged
-            answer = self._poll_deferred_result(owner, answer)
+            answer = self._poll_result_if_deferred(owner, answer)
         status = derive_status_from_run_result(answer)
         has_failed = status is not JobStatus.COMPLETED
         verdict = RunStatus.FAILED if has_failed else RunStatus.PASSED
@@ -187,7 +187,7 @@ class _VerificationRun:
             verdict, *diagnostics, request_id=request_id, tolerated=tolerated
         )
 
-    def _poll_deferred_result(self, owner: str, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _poll_result_if_deferred(self, owner: str, answer: Mapping[str, Any]) -> Mapping[str, Any]:
         """Poll for the result of a ticket; any other answer is returned as it is."""
         api, body = self.tools.api, self.verification.body
         return follow_ticket(

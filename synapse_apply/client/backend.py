@@ -143,8 +143,8 @@ def _build_credentials(
 ) -> Credentials:
     return Credentials(
         token,
-        _normalize_credential("tenant", tenant),
-        _normalize_credential("agent_token", agent_token),
+        _validate_and_normalize_credential("tenant", tenant),
+        _validate_and_normalize_credential("agent_token", agent_token),
     )
 
 
@@ -155,7 +155,7 @@ def _build_auth_headers(credentials: Credentials) -> dict[str, dict[str, str]]:
     }
 
 
-def _normalize_credential(name: str, value: str | None) -> str | None:
+def _validate_and_normalize_credential(name: str, value: str | None) -> str | None:
     """The credential without blanks around it and without a `Token ` prefix; None if empty.
 
     InputError for characters that a header cannot carry.
@@ -174,8 +174,8 @@ def _normalize_credential(name: str, value: str | None) -> str | None:
 def _require_single_token(api_token: str | None, access_token: str | None) -> str | None:
     """The one token that is given under either name; InputError for two different ones."""
     api_token, access_token = (
-        _normalize_credential("api_token", api_token),
-        _normalize_credential("access_token", access_token),
+        _validate_and_normalize_credential("api_token", api_token),
+        _validate_and_normalize_credential("access_token", access_token),
     )
     if api_token and access_token and api_token != access_token:
         raise InputError.from_summary(

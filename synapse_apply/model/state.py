@@ -53,7 +53,7 @@ class StateProgress:
         """The maximum of each number."""
         return StateProgress(max(self.serial, other.serial), max(self.fence, other.fence))
 
-    def with_next_serial(self) -> StateProgress:
+    def with_next_serial_if_known(self) -> StateProgress:
         """The progress with the next serial; NO_PROGRESS stays as it is."""
         # A lineage that was never seen sets no lower limit.
         return self if self == NO_PROGRESS else StateProgress(self.serial + 1, self.fence)

@@ -128,7 +128,11 @@ def hash_and_measure_files(
             watcher if write is None and watcher is not None and watcher.wants_file(entry) else None
         )
         # `write` consumes the blocks, so that nothing is left for `watcher`.
-        block_writer = write if file_watcher is None else _collect_blocks_for_watcher(file_watcher)
+        block_writer = (
+            write
+            if file_watcher is None
+            else _make_callback_joining_blocks_for_watcher(file_watcher)
+        )
         try:
             content = read_and_hash_file(entry, block_writer)
         except UnreadableError as problem:
@@ -151,7 +155,7 @@ def hash_and_measure_files(
     return measured
 
 
-def _collect_blocks_for_watcher(
+def _make_callback_joining_blocks_for_watcher(
     watcher: ContentWatcher,
 ) -> Callable[[PackageFile, Iterator[bytes]], None]:
     return lambda entry, blocks: watcher.inspect_file(entry, b"".join(blocks))

@@ -60,7 +60,7 @@ def find_identity_claims(resources: Resources) -> IdentityClaims:
         conflicts,
         renames,
         _find_records_held_by_renames(resources, renames),
-        _find_member_renames(resources, renames),
+        _map_renamed_members_to_renamed_owners(resources, renames),
     )
 
 
@@ -287,10 +287,13 @@ def find_possible_creates(
     return matches
 
 
-def _find_member_renames(
+def _map_renamed_members_to_renamed_owners(
     resources: Resources, renames: Mapping[Address, Address]
 ) -> dict[Address, Address]:
-    """Renamed members of series whose owner is renamed in the same way."""
+    """The new addresses of renamed series members, each with the new address of its owner.
+
+    Only members that are renamed in the same way as their owner.
+    """
     records = [
         resource.record
         for resource in resources.values()

@@ -30,7 +30,11 @@ from synapse_apply.planning.policy.resource_rules import (
 )
 from synapse_apply.planning.policy.rule_addresses import check_policy_addresses
 from synapse_apply.planning.refusals import changed_secrets_hint
-from synapse_apply.planning.series import check_lowered_versions, group_by_series, is_superseded
+from synapse_apply.planning.series import (
+    build_lowered_version_warnings,
+    group_by_series,
+    is_superseded,
+)
 from synapse_apply.planning.verification import require_verified
 
 Decisions = dict[Address, Decision]
@@ -87,7 +91,7 @@ def build_plan(plan_input: PlanInput) -> Plan:
                 *build_tolerated_warnings(decisions, rules),
                 *check_policy_addresses(plan_input),
                 *_filter_selected_findings(
-                    decisions, check_lowered_versions(index.series, resources)
+                    decisions, build_lowered_version_warnings(index.series, resources)
                 ),
             )
         ),

@@ -107,7 +107,7 @@ def list_declared_members(resource: ResourceState, series: SeriesMap) -> tuple[A
     return tuple(members.declared) if members is not None else ()
 
 
-def check_lowered_versions(
+def build_lowered_version_warnings(
     series: SeriesMap, resources: Mapping[Address, ResourceState]
 ) -> list[Diagnostic]:
     """A warning for each series whose declared versions are lower than a recorded one."""

@@ -78,7 +78,7 @@ class SqlStore(LockedStore):
 
         Serial and fence begin above those of `floor`: a state of this lineage may have existed.
         """
-        first_progress = floor.with_next_serial()
+        first_progress = floor.with_next_serial_if_known()
         self.create_from_snapshot(
             StateSnapshot(
                 State(lineage, first_progress.serial, binding), fence=first_progress.fence
@@ -277,7 +277,7 @@ class SqlStore(LockedStore):
             saved_path = self._database.replace_from_backup(
                 source, check_and_build_adjustments, kept_path
             )
-            lease.record_stored_and_renew(lock_owners[-1], written_at)
+            lease.record_stored_and_start_renewal(lock_owners[-1], written_at)
         return saved_path
 
     def read_snapshot(self) -> StateSnapshot:
@@ -320,7 +320,7 @@ class SqlStore(LockedStore):
             ]
             written_at = self._runner.timing.boottime()
             self._database.create_database(statements)
-            lease.record_stored_and_renew(lock_row.owner, written_at)
+            lease.record_stored_and_start_renewal(lock_row.owner, written_at)
 
     def _read_state_rows(self, run: SqlRunner) -> StateRows:
         return StateRows(

@@ -28,7 +28,7 @@ from synapse_apply.applying.calls import (
 )
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.applying.steps.conflict import may_be_conflict, resolve_create_conflict
-from synapse_apply.applying.steps.plain_forms import list_refused_preferred_fields
+from synapse_apply.applying.steps.plain_forms import list_refused_fields_if_all_preferred
 from synapse_apply.applying.steps.request_body import (
     PendingObject,
     build_declared_fields,
@@ -113,7 +113,7 @@ def _send_create_until_forms_accepted(
         answer = _call_create_or_return_failure(parts, tools, body)
         refused_names = frozenset[str]()
         if isinstance(answer, RemoteError):
-            refused_names = list_refused_preferred_fields(answer, preferred)
+            refused_names = list_refused_fields_if_all_preferred(answer, preferred)
         if not isinstance(answer, RemoteError) or not refused_names:
             break
         parts = [_close_attempt_and_prepare_next(part, tools, answer) for part in parts]

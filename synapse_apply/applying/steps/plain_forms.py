@@ -49,7 +49,7 @@ def list_refused_fields(failure: RemoteError) -> frozenset[str]:
     return frozenset(str(path[0]) if path else "" for path in paths)
 
 
-def list_refused_preferred_fields(
+def list_refused_fields_if_all_preferred(
     failure: RemoteError, preferred: Mapping[str, Any]
 ) -> frozenset[str]:
     """The refused fields if all are in their preferred form; empty if anything else was refused."""

@@ -179,13 +179,13 @@ def build_put_body(
         if change.path in managed_fields or change.sensitive:
             continue
         if change.after is ABSENT:
-            _remove_dropped_field(body, change.path, managed_fields)
+            _remove_dropped_field_and_emptied_maps(body, change.path, managed_fields)
         else:
             set_at(body, change.path, change.after)
     return body, managed_fields
 
 
-def _remove_dropped_field(
+def _remove_dropped_field_and_emptied_maps(
     body: dict[str, Any], path: Path, managed_fields: Mapping[Path, Any]
 ) -> None:
     """Remove a dropped field, and maps that become empty, unless a map is declared as empty."""

@@ -143,7 +143,7 @@ def list_log_lines(
     """
     reported = row.body.get("console_logs", ())
     if not reported:
-        return _list_clock_lines(
+        return _list_scripted_log_lines(
             row, first, min(count_clock_lines(row, job_moment), first + max_lines)
         )
     lines: list[dict[str, str]] = []
@@ -151,9 +151,9 @@ def list_log_lines(
     for entry in reported:
         line = dict(entry)
         next_position = min(int(line.pop(LINES_BEFORE_KEY, end)), end)
-        lines += [*_list_clock_lines(row, position, next_position), line]
+        lines += [*_list_scripted_log_lines(row, position, next_position), line]
         position = max(position, next_position)
-    lines += _list_clock_lines(row, position, end)
+    lines += _list_scripted_log_lines(row, position, end)
     return lines[first : first + max_lines]
 
 
@@ -195,7 +195,7 @@ def count_clock_lines(row: StoredObject, job_moment: JobMoment) -> int:
     return int(job_moment.share * job_script.log_lines) + failed
 
 
-def _list_clock_lines(row: StoredObject, first: int, end: int) -> list[dict[str, str]]:
+def _list_scripted_log_lines(row: StoredObject, first: int, end: int) -> list[dict[str, str]]:
     job_script = read_stored_script(row)
     lines = [
         _build_log_line(

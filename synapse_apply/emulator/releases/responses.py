@@ -61,7 +61,7 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
 def create_release(request: EmulatorRequest) -> EmulatorAnswer:
     """Create a release, or replace a debug release. Raises ApiError (400, 403, 409)."""
     store = request.backend.store
-    plugin, values = _parse_create_request(request)
+    plugin, values = _validate_create_request(request)
     version = values["version"]
     key = models.build_release_key(plugin.id, version)
     earlier = store.find_by_key("release", key)
@@ -98,7 +98,7 @@ def _require_replaceable(
         raise errors.version_locked_error(version)
 
 
-def _parse_create_request(request: EmulatorRequest) -> tuple[StoredObject, dict[str, Any]]:
+def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, dict[str, Any]]:
     """(plugin, values to store). Raises ApiError (400, 403) with all problems."""
     problems: dict[str, Any] = {}
     plugin: StoredObject | None = None

@@ -52,7 +52,7 @@ def iter_undeclared_reference_errors(
         for name, value in resource.spec.items() if resource.depends_on else ():
             if isinstance(value, Reference) and value.address not in known_addresses:
                 kind = value.address.kind
-                hint = _suggest_similar_address(value.address, known_addresses, hints)
+                hint = _build_similar_address_hint(value.address, known_addresses, hints)
                 yield error_finding(
                     f"Missing {kind}",
                     f"no manifest declares {value.address}",
@@ -63,7 +63,7 @@ def iter_undeclared_reference_errors(
                 )
 
 
-def _suggest_similar_address(
+def _build_similar_address_hint(
     missing: Address, known_addresses: Collection[Address], hint_cache: dict[Address, str]
 ) -> str:
     """A hint naming the most similar address of the kind.

@@ -139,7 +139,7 @@ class Exporter:
                     fields[name] = self._replace_secrets_with_variables(
                         address, fields[name], (name,), secrets
                     )
-        tree: dict[str, Any] = _to_manifest_value(fields, (), left_out)
+        tree: dict[str, Any] = _to_manifest_value_noting_left_out(fields, (), left_out)
         self._add_live_secret_references(address.kind, tree)
         tree |= extra_fields
         # Removing one misfit may reveal the next, so the text is written and read back until it
@@ -281,7 +281,7 @@ def _build_live_reference() -> dict[str, Any]:
     return {VALUE_FROM: {"live": True}}
 
 
-def _to_manifest_value(value: Any, path: Path, left_out: list[LeftOutField]) -> Any:
+def _to_manifest_value_noting_left_out(value: Any, path: Path, left_out: list[LeftOutField]) -> Any:
     """A value as a manifest writes it; what it cannot hold is appended to `left_out`."""
     if isinstance(value, Sensitive | WithheldSecret | SecretRef):
         return _build_live_reference()
@@ -301,7 +301,7 @@ def _to_manifest_value(value: Any, path: Path, left_out: list[LeftOutField]) -> 
         if reason:
             left_out.append(LeftOutField(child_path, reason))
         else:
-            result[key] = _to_manifest_value(child, child_path, left_out)
+            result[key] = _to_manifest_value_noting_left_out(child, child_path, left_out)
     return result
 
 

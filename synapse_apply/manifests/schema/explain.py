@@ -243,13 +243,13 @@ def _suggest_correction(problem: Any, value: Any, names: list[str], value_text: 
     return "write " + (rule or " or ".join(examples))
 
 
-def _would_fit_unquoted(text: str, names: list[str]) -> bool:
+def _would_fit_unquoted(text: str, type_names: list[str]) -> bool:
     try:
         value = json.loads(text)
     except ValueError:
         return False
     python_types = {"integer": int, "number": (int, float), "boolean": bool}
-    return any(isinstance(value, python_types[name]) for name in names if name in python_types)  # type: ignore[arg-type]
+    return any(isinstance(value, python_types[name]) for name in type_names if name in python_types)  # type: ignore[arg-type]
 
 
 def _explain_value_not_allowed(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:

@@ -253,15 +253,19 @@ class Builder:
 
     def _open_map(self, event: Any) -> None:
         self._stack.append(
-            _OpenCollection({}, {}, True, self._check_and_pack_start(event), event.anchor)
+            _OpenCollection(
+                {}, {}, True, self._pack_start_and_report_bad_tag_or_depth(event), event.anchor
+            )
         )
 
     def _open_list(self, event: Any) -> None:
         self._stack.append(
-            _OpenCollection([], [], False, self._check_and_pack_start(event), event.anchor)
+            _OpenCollection(
+                [], [], False, self._pack_start_and_report_bad_tag_or_depth(event), event.anchor
+            )
         )
 
-    def _check_and_pack_start(self, event: Any) -> Mark:
+    def _pack_start_and_report_bad_tag_or_depth(self, event: Any) -> Mark:
         start = event.start_mark
         start_mark: Mark = start.line + self._first_line << COLUMN_BITS | start.column
         if event.tag is not None and event.tag != "!":

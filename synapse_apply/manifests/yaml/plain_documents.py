@@ -46,7 +46,9 @@ def compose_plain_documents(text: str, first_line: int) -> list[tuple[Any, Posit
     try:
         composer = composer_class(text)
         while composer.check_node():
-            documents.append(_convert_node(composer.get_node(), first_line, _MAX_DEPTH))
+            documents.append(
+                _convert_plain_node_or_raise(composer.get_node(), first_line, _MAX_DEPTH)
+            )
     except (_NotPlain, ValueError, yaml.YAMLError):
         return None
     return documents
@@ -87,7 +89,9 @@ def _find_composer_class() -> Any:
     return Composer
 
 
-def _convert_node(node: Any, first_line: int, levels_left: int) -> tuple[Any, PositionTree]:
+def _convert_plain_node_or_raise(
+    node: Any, first_line: int, levels_left: int
+) -> tuple[Any, PositionTree]:
     """The value of a node and its position tree, as the builder makes them."""
     start = node.start_mark
     start_mark = start.line + first_line << COLUMN_BITS | start.column
@@ -97,7 +101,9 @@ def _convert_node(node: Any, first_line: int, levels_left: int) -> tuple[Any, Po
     if not levels_left:
         raise _NotPlain
     if node_type is SequenceNode:
-        items = [_convert_node(item, first_line, levels_left - 1) for item in node.value]
+        items = [
+            _convert_plain_node_or_raise(item, first_line, levels_left - 1) for item in node.value
+        ]
         return [item[0] for item in items], (start_mark, [item[1] for item in items])
     if node_type is not MappingNode:
         raise _NotPlain
@@ -120,7 +126,9 @@ def _convert_node(node: Any, first_line: int, levels_left: int) -> tuple[Any, Po
             )
             position_trees[key] = key_mark
         else:
-            values[key], tree = _convert_node(value_node, first_line, levels_left - 1)
+            values[key], tree = _convert_plain_node_or_raise(
+                value_node, first_line, levels_left - 1
+            )
             position_trees[key] = (key_mark, tree[1])
     return values, (start_mark, position_trees)
 

@@ -54,7 +54,7 @@ def gather_zip(archive: zipfile.ZipFile, name: str = "", size: int | None = None
     gathered.findings += (
         _iter_zip_bomb_errors(infos) if size is None else _iter_total_size_errors(infos, size)
     )
-    gathered.findings += _iter_overlap_errors(archive, infos)
+    gathered.findings += _iter_first_overlap_error(archive, infos)
     for info in infos:
         findings = list(_iter_entry_errors(info))
         gathered.findings += findings
@@ -144,7 +144,7 @@ def _iter_zip_bomb_errors(infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
         )
 
 
-def _iter_overlap_errors(
+def _iter_first_overlap_error(
     archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]
 ) -> Iterator[Diagnostic]:
     """An error for an entry that shares bytes with the next one.

@@ -236,7 +236,7 @@ def _format_short_value(value: Any) -> str:
     return text if text and len(text) <= _MAX_SHOWN else "another"
 
 
-def select_series_rules(rules: Iterable[PolicyRule]) -> tuple[PolicyRule, ...]:
+def select_rules_needing_series(rules: Iterable[PolicyRule]) -> tuple[PolicyRule, ...]:
     """The rules that compare a new resource with all live members of its series."""
     return tuple(rule for rule in rules if rule.check in CHECKS and CHECKS[rule.check].needs_series)
 

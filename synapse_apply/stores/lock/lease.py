@@ -56,7 +56,7 @@ class Lease:
     """A lock that this process holds; `is_stored` is False while no state has a row for it."""
 
     def __init__(self, database: Database, timing: LeaseTiming, lock_owner: LockOwner) -> None:
-        """A lease that is not renewed before `record_stored_and_renew` is called."""
+        """A lease that is not renewed before `record_stored_and_start_renewal` is called."""
         self.lock_owner = lock_owner
         self.is_stored = False
         self._database = database
@@ -108,7 +108,7 @@ class Lease:
         ]
         return NewLockRow(new_owner, statements)
 
-    def record_stored_and_renew(self, lock_owner: LockOwner, written_at: float) -> None:
+    def record_stored_and_start_renewal(self, lock_owner: LockOwner, written_at: float) -> None:
         """Take note that the lock row names this lease, and start the thread that renews it.
 
         `written_at` is the boot time just before the row was written.

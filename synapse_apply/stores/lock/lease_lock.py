@@ -185,7 +185,7 @@ class LeaseLock:
 
         lease = Lease(self._database, self._runner.timing, new_owner)
         written_at = self._runner.timing.boottime()
-        lease.record_stored_and_renew(
+        lease.record_stored_and_start_renewal(
             self._database.write_in_transaction(replace_lock_row), written_at
         )
         return lease

@@ -132,7 +132,7 @@ class PostgresDatabase:
         self._write_with_commit_mark(create_tables, has_clients_table=False)
 
     def read_in_snapshot(self, work: Callable[[SqlRunner], T]) -> T:
-        return self._retry_while_unreachable(
+        return self._retry_if_connection_was_lost(
             lambda: self._run_transaction(_BEGIN_READ, work, "Reading")
         )
 
@@ -228,7 +228,7 @@ class PostgresDatabase:
             run(self._format_sql("CREATE SCHEMA {schema}"), ())
         run(_CREATE_CLIENTS_TABLE, ())
 
-    def _retry_while_unreachable(self, attempt: Callable[[], T]) -> T:
+    def _retry_if_connection_was_lost(self, attempt: Callable[[], T]) -> T:
         """Run the attempt again while the server is unreachable, for `patience` seconds.
 
         Not before a first success: a wrong host is reported at once. An attempt raises
@@ -272,7 +272,7 @@ class PostgresDatabase:
             return self._run_transaction(_BEGIN_WRITE, work_and_mark, "Writing", self._last_mark)
 
         with self._connection_lock:
-            return self._retry_while_unreachable(attempt_write)
+            return self._retry_if_connection_was_lost(attempt_write)
 
     def _format_sql(self, template: str) -> str:
         mark, first = sql.Literal(self._last_mark), sql.Literal(self._last_mark == 1)
@@ -333,7 +333,7 @@ class PostgresDatabase:
             return mark_rows == [(mark,)]
 
         try:
-            return self._retry_while_unreachable(
+            return self._retry_if_connection_was_lost(
                 lambda: self._run_transaction(_BEGIN_WRITE, is_mark_stored, "Reading")
             )
         except StateError:

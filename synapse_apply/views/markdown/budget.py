@@ -112,10 +112,10 @@ def _divide_room_fairly(wanted_sizes: Sequence[int], room: int) -> list[int]:
     return shares
 
 
-def _count_fitting_entries(sizes: Sequence[int], share: int) -> int:
+def _count_fitting_entries(sizes: Sequence[int], max_total_size: int) -> int:
     for count, size in enumerate(sizes):
-        share -= size
-        if share < 0:
+        max_total_size -= size
+        if max_total_size < 0:
             return count
     return len(sizes)
 
