@@ -120,6 +120,7 @@ class Console:
         try:
             sys.stdout.write(text)
             sys.stdout.flush()
+        # The reader closed the pipe on purpose (`| head`): that is no failure to report.
         except BrokenPipeError:
             raise
         except OSError as problem:

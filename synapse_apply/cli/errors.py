@@ -41,6 +41,7 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
             for finding in plain_findings
         ]
     findings = name_target(plain_findings, console.typed_target)
+    # Expected failures have no traceback, also where logs are on.
     if not isinstance(problem, (SynapseApplyError, RemoteError, *_SIGNAL_STOPS)):
         _write_traceback(problem, console)
     if console.as_json and not console.has_written_document:

@@ -13,6 +13,7 @@ def replace_file(path: Path, text: str) -> None:
 
     A device or a pipe, such as /dev/stderr, is written to directly.
     """
+    # A link stays a link: the file that it leads to is replaced.
     path = Path(os.path.realpath(path))
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         with path.open("w", encoding="utf-8", newline="\n") as device:

@@ -128,6 +128,7 @@ class StoppableProgress:
         _write_to_stderr(
             f"\nStopping: what has begun ends{deadline_text}. A second signal stops at once.\n"
         )
+        # With 0 seconds this sets no timer.
         signal.setitimer(signal.ITIMER_REAL, self._seconds)
 
     def _handle_drain_timeout(self, _number: int, _frame: FrameType | None) -> None:

@@ -336,10 +336,10 @@ class OpenTarget:
         bytes of releases are read unless `read_bytes` is False; `warn` gets what kept them from
         being read. InputError with every finding, StateError, LockHeld.
         """
-        from synapse_apply.operations.import_ import choose_rows, import_objects
+        from synapse_apply.operations.import_ import import_objects, resolve_rows_by_address
 
         with self._connection.open_session() as session:
-            rows = choose_rows(session, ids)
+            rows = resolve_rows_by_address(session, ids)
             return import_objects(
                 session, rows, warn or (lambda _warning: None), reads_bytes=read_bytes
             )

@@ -35,6 +35,7 @@ class TargetConnection:
     def open_session(self, *, read_only: bool = False) -> Iterator[TargetSession]:
         """A session that is ready for a plan. `read_only`: no state is created."""
         with self.pin_refs_and_convert_errors():
+            # A read-only session created no state; a method that writes needs one.
             if self._session is not None and self._is_read_only and not read_only:
                 self.close()
             if self._session is None:

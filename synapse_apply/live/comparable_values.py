@@ -93,6 +93,7 @@ def build_resource_states(
         binding = live_reader.select_binding(kind)
         if declared_resource is None and record is not None:
             binding = kind.bindings.get(record.api, binding)
+        # One salt per record: digests of equal secrets of two resources differ.
         salt = (record.salt if record else "") or new_salt()
         declared_fields = (
             build_declared_fields(declared_resource, live_reader.lookup_results, salt, secrets)
@@ -103,6 +104,7 @@ def build_resource_states(
         observed_fields: Fields = {}
         if lookup_result.observed is not None:
             managed_fields = declared_fields
+            # A field that is no longer declared is still compared until its removal was applied.
             if record is not None and not record.applied.keys() <= declared_fields.keys():
                 managed_fields = {**record.applied, **declared_fields}
             observed_fields = flatten_live_fields(

@@ -258,6 +258,7 @@ class ObjectGatherer:
         for object_id, raw in self._fetch_all_or_record_missed(
             kind, read_or_none, ids, lambda object_id: f" id {object_id}"
         ):
+            # A server may answer by id for objects of other tenants.
             if raw is not None and not binding.belongs_to_tenant(self._live_backend.api, raw):
                 if object_id in required_ids:
                     self._record_missed(kind, f" id {object_id}", "it is not this tenant's")

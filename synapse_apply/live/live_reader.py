@@ -352,6 +352,7 @@ class LiveReader:
             lookup_result = self._observe_by_record(address, binding, record)
             if lookup_result.observed is not None:
                 return lookup_result
+        # Without its owner the object cannot exist, so no search is needed.
         if has_missing_parent:
             return LookupResult(address, lookup=Lookup.COMPLETE)
         return self._observe_by_key(desired, binding, key)

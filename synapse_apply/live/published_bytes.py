@@ -35,6 +35,7 @@ def read_published_bytes(
     url = binding.extract_file_url(raw) if binding.extract_file_url is not None else ""
     if not url:
         return None
+    # On disk and not in memory: a package may have gigabytes.
     with tempfile.TemporaryFile(dir=find_folder_for_large_files()) as file:
         api.fetch_release_file(url, file, max_bytes)
         file.seek(0)

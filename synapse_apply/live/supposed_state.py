@@ -30,6 +30,7 @@ class UnresolvedSecrets:
     key_id = "reference"
 
     def __init__(self) -> None:
+        # Random for each run, so that a digest in a printed plan reveals no literal.
         self._key = randomness.token_bytes(32)
 
     def resolve_secret(self, ref: SecretRef) -> Sensitive:

@@ -63,6 +63,7 @@ def build_acceptable_resource(plan_result: PlanResult, address: Address) -> Acce
             Text(Command("import", address, "ID"), " records a live object."),
         )
     diff = diff_resource(resource, resource.record)
+    # A secret under another key cannot be compared, so it is shown as differing.
     foreign_changes = (FieldChange(path, ABSENT, ABSENT, Cause.NONE, True, OTHER_KEY_NOTE)
                for path in diff.foreign_secrets)  # fmt: skip
     return AcceptableResource(
@@ -105,6 +106,7 @@ def accept_differences(
         natural_key=resource.natural_key,
     )
     with session.lock_state("state accept"):
+        # The user was asked without a lock, so the record may have changed since it was shown.
         if session.store.find_record(resource.address) != acceptable.record:
             raise _build_state_changed_error(resource.address)
         record = build_agreed_record(

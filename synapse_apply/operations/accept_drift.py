@@ -63,6 +63,7 @@ class _EditedFiles:
         """Add an edit that sets `spot` to `value` (ABSENT: removes it), with any missing maps."""
         document = spot.document
         document_key = (document.file, document.index)
+        # A copy: later edits are based on it, and the parsed document must stay as it is.
         original_value = json.loads(json.dumps(document.document.value))
         parent = self.edited_documents.setdefault(document_key, original_value)
         for depth, part in enumerate(spot.path):

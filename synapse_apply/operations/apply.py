@@ -97,6 +97,7 @@ class ApplyRun:
             plan_result = replace(plan_result, plan=plan)
         check(plan, all_or_nothing=self._all_or_nothing)
         self._require_approval(plan)
+        # Compared under the lock: otherwise another run could write after the comparison.
         with self._session.lock_state(self._operation):
             current_result = plan_result
             if current_result is None or self._is_plan_outdated(plan, read_at):
@@ -239,9 +240,11 @@ def apply(
     """
     plan = plan_result.plan
     steps = build_steps(plan_result)
+    # All secrets first: an apply must not stop half-way because the last one is missing.
     _require_secrets(session, steps)
     if is_single_use and (steps or plan.moved):
         session.store.mark_plan_applied(plan.id)
+    # Before any new intent: an address has at most one open call.
     close_resolved_intents(session, plan_result.resolved_intents, plan.id)
     if plan.moved:
         _apply_moves(session, plan)
@@ -266,6 +269,7 @@ def apply(
             scheduler.run_all(executor)
 
     run_until_cut(run_steps)
+    # After a cut, a worker may still be in a call: its outcome is reported as unknown.
     scheduler.close_unfinished()
     is_lock_lost = not store.holds_lock()
     report = Report(

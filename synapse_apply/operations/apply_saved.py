@@ -130,6 +130,7 @@ def apply_approved_plans(
             saved_plan_packages.require_exact_packages(
                 united_plan.carrier, united_plan.plan, session.project.max_package_size
             )
+        # A saved plan says what was approved; only a new plan knows what is live now.
         plan_result = apply_run.make_plan_with_preflight()
         if not plan_result.plan.has_errors:
             plan_result = narrow_to_saved_plan(united_plan, plan_result, reviewed=reviewed)

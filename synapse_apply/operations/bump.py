@@ -108,6 +108,7 @@ def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = 
     ]
     document, resources = _require_release_document(bump_project, request.plugin)
     release = resources[0]
+    # An edit would replace the variable by a literal in every target that reads the document.
     raise_version.require_version_without_variable(document, release)
     new_address = raise_version.compute_raised_address(release, request.part, request.exact_version)
     raise_version.require_address_undeclared(new_address, bump_project.target_manifests)

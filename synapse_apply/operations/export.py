@@ -96,6 +96,7 @@ def export_live_objects(
         gatherer.gather_objects()
     chosen_kinds = set(only or live_backend.catalogue)
     maker = _ManifestMaker(live_backend, gatherer, recorded_addresses, chosen_kinds)
+    # Owners before members: a release is named after the address that its plugin got.
     for kind in sorted(live_backend.catalogue.values(), key=lambda kind: kind.rank):
         maker.export_kind(kind)
     excluded_addresses = set(recorded_addresses.values()) if unmanaged else set()
@@ -161,6 +162,7 @@ class _ManifestMaker:
             has_any_secret(live_specs),
         )
         self._used_names: dict[str, set[str]] = defaultdict(set)
+        # Names of the state are taken, also of objects that are not exported now.
         for address in recorded_addresses.values():
             self._used_names[address.kind].add(address.name)
         self._addresses: dict[tuple[str, str], Address] = dict(recorded_addresses)

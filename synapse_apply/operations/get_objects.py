@@ -88,6 +88,7 @@ def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
     )
     try:
         raw_releases: Sequence[Raw] = live_backend.api.list_plugin_releases(code)
+    # A 404 does not tell a plugin without releases from a code that no plugin has.
     except NotFound:
         raw_releases = ()
     return _sort_by_version(_decode_objects(live_backend, "release", raw_releases))

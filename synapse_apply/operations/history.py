@@ -92,6 +92,7 @@ def find_past_run(session: TargetSession, plan_id: str) -> PastRun:
         for run in _group_by_plan(_read_all_audit_entries(session.store))
         if run.plan_id.startswith(plan_id)
     ]
+    # A full id wins over longer ids that begin with it.
     exact_matches = [run for run in matches if run.plan_id == plan_id]
     if len(exact_matches or matches) == 1:
         return (exact_matches or matches)[0]

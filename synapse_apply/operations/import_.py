@@ -31,7 +31,9 @@ from synapse_apply.workspace.selection import choose_address
 from synapse_apply.workspace.target_session import TargetSession
 
 
-def choose_rows(session: TargetSession, ids: Mapping[str, str] | Inventory) -> Inventory:
+def resolve_rows_by_address(
+    session: TargetSession, ids: Mapping[str, str] | Inventory
+) -> Inventory:
     """Rows by address, from names and ids, or from rows that already have addresses.
 
     InputError where a name matches no address, or several.
@@ -67,7 +69,7 @@ def import_objects(
                 require_not_recorded_as_done(session, state, intent, remote_id)
         lookup = _RowImporter(session, state.records, warn, reads_bytes=reads_bytes)
         with open_interruptible_thread_pool(session.parallelism) as pool:
-            results = list(pool.map(lookup.import_row_or_findings, inventory.items()))
+            results = list(pool.map(lookup.build_record_or_findings, inventory.items()))
         findings = [
             finding for result in results if isinstance(result, tuple) for finding in result
         ]
@@ -76,7 +78,7 @@ def import_objects(
         records = [result for result in results if isinstance(result, Record)]
         session.store.write_records(*records)
         _record_import_audit(session, records)
-        _close_imported_intents(session, {record.address: record for record in records})
+        _close_open_creates_as_imported(session, {record.address: record for record in records})
     return records
 
 
@@ -117,13 +119,13 @@ class _RowImporter:
         }
         self._owner_cache: dict[tuple[str, str], Observed | None] = {}
 
-    def import_row_or_findings(
+    def build_record_or_findings(
         self, inventory_entry: tuple[Address, InventoryRow]
     ) -> Record | tuple[Diagnostic, ...]:
-        """The record of one object, or the findings that say why there is none."""
+        """The record of a row's object, not written yet; or the findings that prevent it."""
         address, row = inventory_entry
         try:
-            return self._import_row(address, row)
+            return self._build_record_of_row(address, row)
         except InputError as problem:
             row_position = row.position
             return tuple(
@@ -131,7 +133,7 @@ class _RowImporter:
                 for finding in problem.diagnostics
             )
 
-    def _import_row(self, address: Address, row: InventoryRow) -> Record:
+    def _build_record_of_row(self, address: Address, row: InventoryRow) -> Record:
         session = self._session
         kind = session.catalogue.get(address.kind)
         if kind is None:
@@ -149,6 +151,7 @@ class _RowImporter:
                 Text(Command("export"), " and Synapse show the ids."),
                 address=str(address),
             )
+        # Before the object is read: what is recorded elsewhere needs no request to be refused.
         self._require_not_taken(address, row.remote_id, binding)
         raw, observed = _read_object(
             session, binding, address, row.remote_id, self._marks.with_address(address)
@@ -440,7 +443,9 @@ def _resolve_series(
     )
 
 
-def _close_imported_intents(session: TargetSession, records: Mapping[Address, Record]) -> None:
+def _close_open_creates_as_imported(
+    session: TargetSession, records: Mapping[Address, Record]
+) -> None:
     """Close open creates of imported addresses: the imported object is what they created."""
     for intent in session.store.read_state().open_intents:
         record = records.get(intent.address)

@@ -291,6 +291,7 @@ def _iter_configuration_lines(name: str, schema: Mapping[str, Any]) -> Iterator[
     other_keys = set(schema.get("x-vocabularies", {}).get("platform", ()))
     required_keys = list_missing_keys(schema)
     secret_keys = [key for key in keys if keys[key].get("x-secret") and key not in other_keys]
+    # Where the schema requires none of the secret keys by itself, all are shown as required.
     required_keys |= set() if required_keys & set(secret_keys) else set(secret_keys)
     ordered_keys = [k for k in keys if k in required_keys] + [
         k for k in keys if k not in required_keys

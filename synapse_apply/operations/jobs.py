@@ -224,6 +224,7 @@ def _iter_jobs_by_status(
     if job_filter.status is None:
         yield from iter_jobs_at_least_since(live_backend.api, query, since)
         return
+    # A server that knows only the other vocabulary answers 400, or lists nothing.
     has_jobs, refusal = False, None
     for word in list_status_words(job_filter.status):
         try:
@@ -281,6 +282,7 @@ def _build_update_body(job: Job, report: JobReport) -> dict[str, Any]:
 
     The platform replaces whole objects and stores facts of its own in them, so they are merged.
     """
+    # The platform writes statuses in upper case, the API page in lower case.
     is_platform = str(job.raw.get("status", "")).isupper()
     body: dict[str, Any] = {}
     if report.status is not None:

@@ -242,7 +242,7 @@ def _build_offline_resources(comparison: OfflineComparison) -> dict[Address, Res
     live_fields: dict[Address, Fields] = {
         base_address: record.applied for base_address, record in base_records.items()
     }
-    for address, record in _find_renamed_records(comparison, keys):
+    for address, record in _iter_records_under_new_addresses(comparison, keys):
         observed = Observed(record.remote_id, record.api, {})
         lookup_results[address] = LookupResult(address, observed, FoundBy.KEY, Lookup.COMPLETE)
         live_fields[address] = record.applied
@@ -271,7 +271,7 @@ def _build_offline_resources(comparison: OfflineComparison) -> dict[Address, Res
     return resources
 
 
-def _find_renamed_records(
+def _iter_records_under_new_addresses(
     comparison: OfflineComparison, keys: Mapping[Address, str]
 ) -> Iterator[tuple[Address, Record]]:
     """New addresses with the record whose natural key they have and whose address is gone."""

@@ -138,7 +138,7 @@ def _read_state_and_live_objects(
         catalogue=session.catalogue,
         resources=resources,
         open_intents=open_intents,
-        seconds_until_resolvable=_list_seconds_until_resolvable(resolved_intents),
+        seconds_until_resolvable=_map_seconds_until_resolvable(resolved_intents),
         recovery_hints=_build_recovery_hints(session, state),
         open_call_by_new_address=moves.open_call_by_new_address,
         options=replace(options.with_target_rules(session.target), partial=session.partial),
@@ -252,7 +252,7 @@ def _plan_with_dry_run(
     )
 
 
-def _list_seconds_until_resolvable(
+def _map_seconds_until_resolvable(
     resolved_intents: Iterable[ResolvedIntent],
 ) -> dict[Address, float]:
     """Seconds until an open call can be known to be lost, by address, where it ever can."""

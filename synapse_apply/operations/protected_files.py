@@ -34,6 +34,7 @@ def explain_protected_file(path: Path, invocation: Invocation, *, inventory: boo
         return f"lies in {OWN_FOLDER}, where the project keeps its state and its keys"
     if file is not None and _is_same_file(path, file):
         return "is the project file"
+    # A plan that was reviewed must not be lost to a report of the same name.
     if is_plan_file(path):
         return "is a saved plan"
     if any(_is_same_file(path, variable_file) for variable_file in invocation.variable_files):

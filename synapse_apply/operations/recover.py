@@ -50,6 +50,7 @@ def settle_calls_and_remove_journal(
                 )  # a backup from before the call was restored
             session.store.close_intent(ended_call.intent, ended_call.record, ended_call.audit_entry)
             recorded_intents.append(ended_call.intent)
+    # Last: after a crash the file is read again, and its calls are known then.
     path.unlink(missing_ok=True)
     return RecoveredCalls(tuple(recorded_intents), tuple(known_intents))
 

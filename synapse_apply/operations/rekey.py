@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.files.opening import rename_over_own_file, stat_own_file
 from synapse_apply.model.command import Command, Text
@@ -38,6 +38,12 @@ class RekeyResult:
     warnings: tuple[Diagnostic, ...] = ()
 
 
+class _RekeyedRecord(NamedTuple):
+    record: Record
+    rekeyed_secret_count: int
+    kept_reasons: list[str]
+
+
 def rekey_secrets(session: TargetSession) -> RekeyResult:
     """Digest every recorded secret under the new key; what does not resolve keeps its old key id.
 
@@ -47,6 +53,7 @@ def rekey_secrets(session: TargetSession) -> RekeyResult:
     repeated.
     """
     with session.lock_state("state rekey"):
+        # Before the key file is renewed: the old key must still check what it digested.
         old_keys = session.load_state_keys()
         if not has_key_variable(session.invocation.environ, session.target.name):
             _renew_key_file(state_access.state_key_path(session.project, session.target))
@@ -98,9 +105,7 @@ def _renew_key_file(path: Path) -> None:
     create_or_read_key(path)
 
 
-def _rekey_record(
-    session: TargetSession, secrets: SecretStore, record: Record
-) -> tuple[Record, int, list[str]]:
+def _rekey_record(session: TargetSession, secrets: SecretStore, record: Record) -> _RekeyedRecord:
     desired = session.desired.get(record.address)
     refs = flatten(desired.spec) if desired else {}
     reasons: list[str] = []
@@ -118,7 +123,8 @@ def _rekey_record(
 
     applied_fields = {path: rekey_value(path, value) for path, value in record.applied.items()}
     observed_fields = {path: rekey_value(path, value) for path, value in record.seen.items()}
-    return (
+    # A secret counts once, though it is both in what was applied and in what was seen.
+    return _RekeyedRecord(
         replace(record, applied=applied_fields, seen=observed_fields),
         len(rekeyed_paths - kept_paths),
         reasons,

@@ -113,6 +113,7 @@ def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
         live_backend, _PLUGIN_PREFIX, request.plugin
     )
     request = _with_default_action(live_backend, request, plugin_id)
+    # Before the call: a lost answer is looked for among jobs from this moment on.
     search_start = datetime.now(UTC) - _CLOCK_TOLERANCE
     try:
         plugin = resolve_v1_plugin_id(live_backend, plugin_id) if plugin_id else request.plugin

@@ -102,6 +102,7 @@ def save_plan(
     sources. InputError when the file exists, cannot be written, a package changed since the plan,
     or the plan has errors.
     """
+    # A file is an approval, and a plan with errors cannot be applied.
     if plan.has_errors:
         raise InputError(*(finding for finding in plan.diagnostics if finding.is_error))
     body: Json = {"plan": codec.plan_to_json(plan), "choices": _options_to_json(options)}

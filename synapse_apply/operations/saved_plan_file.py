@@ -83,6 +83,7 @@ def write_plan_file(
             _create_private_file(temporary_path) as file,
             zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
         ):
+            # A fixed time, so that one plan gives one file, byte for byte.
             archive.writestr(zipfile.ZipInfo(PLAN_ENTRY, _FIXED_TIME), text, zipfile.ZIP_DEFLATED)
             for digest, package_opener in packages:
                 with package_opener as package:

@@ -80,6 +80,7 @@ def _compare_release(
         published_bytes = read_published_bytes(
             session.api, binding, raw, str(address), session.project.max_package_size
         )
+    # A wrong token would fail every further release in the same way.
     except Unauthorized:
         raise
     except NotFound:

@@ -57,6 +57,7 @@ def wait_and_settle(
             [resolved.intent for resolved in young_intents],
         )
         pending_ids = {resolved.intent.id for resolved in young_intents}
+        # The lock is taken only after the wait, which may last minutes.
         with session.lock_state("settle"):
             state = _read_state_with_intents(session, pending_ids)
             new_resolved = resolve_open_intents(session, state, build_live_reader(session, state))

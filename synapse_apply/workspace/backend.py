@@ -101,6 +101,7 @@ def connect_backend(
         refusal=find_refusal,
         redactor=redactor,
     ) as client:
+        # Before the first request: from then on every answer may repeat one of them.
         register_setting_secrets(redactor, target, resolve)
         yield ConnectedBackend(
             api=client,

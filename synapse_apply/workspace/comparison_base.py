@@ -100,6 +100,7 @@ def _read_declared_at(
     base_invocation = replace(
         invocation,
         as_of=commit.ref,
+        # --strict is about the checkout: warnings in the base are nobody's to fix now.
         strict=False,
         paths=_list_named_paths_in_commit(invocation, project, commit),
     )

@@ -201,6 +201,7 @@ def load_target_manifests(
     of the command line.
     """
     paths = [str(path) for path in invocation.paths]
+    # In a commit, paths are relative to the project's folder with its links resolved.
     if committed_folder is not None:
         paths = [os.path.relpath(path, project.root.resolve()) for path in paths]
     return load_manifests(

@@ -84,6 +84,7 @@ def open_embedded_backend(
     from synapse_apply.emulator.data_set import was_never_written
 
     data_path = require_trusted_data_folder(root)
+    # A data set has one writer: a second server on it would be refused anyway.
     server = _find_running_server(data_path)
     if server is not None:
         token = Sensitive(server.token)

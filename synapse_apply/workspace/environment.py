@@ -164,6 +164,7 @@ def normalize_base_url(url: str) -> str:
 def read_head_commit(root: Path) -> str:
     """The checked-out commit, "" where Git has no answer: a label, nothing depends on it."""
     real_root = root.resolve()
+    # Outside Git no process is started: this runs in most commands.
     if not any((folder / ".git").exists() for folder in (real_root, *real_root.parents)):
         return ""
     # Here, not above: outside Git there is nothing to ask.

@@ -74,6 +74,7 @@ def register_setting_secrets(redactor: Redactor, target: Target, resolve: Resolv
     if isinstance(url, SecretRef):
         with suppress(SecretUnavailable):
             redactor.add_secret(resolve(url).reveal())
+    # Only a url with user information can hold a password.
     elif "@" in url:
         redactor.add_secret(url)
 

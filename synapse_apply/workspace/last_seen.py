@@ -209,6 +209,7 @@ def _write_seen_file(folder: Path, lineage: str, progress: StateProgress) -> Non
                 "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             }
         )
+        # A random name: two runs may write at the same time where the folder cannot be locked.
         temporary_path = path.with_name(f".{path.name}.{token_hex(8)}")
         descriptor = open_own_file(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:

@@ -47,6 +47,7 @@ def _read_runs_of_target(other_session: TargetSession) -> OtherTargetRuns:
                     "it is older than the last one seen here",
                 )
             return _collect_target_runs(state, target, other_session.state_keys)
+    # One target that cannot be read must not stop a plan that may not need it.
     except SynapseApplyError as failure:
         return OtherTargetRuns(problem="; ".join(_list_failure_texts(failure)) or str(failure))
 

@@ -144,7 +144,7 @@ def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
     tracked_paths = [
         tracked_path
         for tracked_path in _find_tracked_paths(own_path, paths)
-        if not _is_ignore_file(own_path, tracked_path)
+        if not _is_own_gitignore(own_path, tracked_path)
     ]
     if not tracked_paths:
         return
@@ -163,7 +163,7 @@ def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
     )
 
 
-def _is_ignore_file(folder: Path, tracked_path: str) -> bool:
+def _is_own_gitignore(folder: Path, tracked_path: str) -> bool:
     """Whether it is our own `.gitignore` in the folder, with the content that we write."""
     name = f"{OWN_FOLDER}/{IGNORE_FILE}"
     is_ignore_path = tracked_path == name or tracked_path.endswith(f"/{name}")
@@ -179,6 +179,7 @@ def _find_tracked_paths(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, .
     names = tuple(
         (real_folder / path.name).relative_to(repository.top).as_posix() for path in paths
     )
+    # `git ls-files` costs a process: several checks of one command share its answer.
     cache_key = (repository, names, _fingerprint_index(repository))
     if cache_key not in _tracked_by_index:
         _tracked_by_index[cache_key] = _list_tracked_paths(repository, names)

@@ -129,6 +129,7 @@ class PackageSources:
         return self._configs[key]
 
     def _source_key(self, source: PackageSource, target: Target) -> _SourceKey:
+        # The place in a manifest does not change what is read.
         plain_source = replace(source, position=None)
         if self._ref:
             from synapse_apply.packages.source.open_source import at_git_ref

@@ -166,9 +166,11 @@ def _append_line(path: Path, line: str) -> Path:
         try:
             file.write(f"{line}\n".encode())
             file.flush()
+            # The process may be killed next, and this file is then the only trace of the call.
             os.fsync(file.fileno())
         except OSError:
             with suppress(OSError):
+                # A full disk may have taken half of the line, which no reader would accept.
                 file.truncate(end_offset)
             raise
     return path

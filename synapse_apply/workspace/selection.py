@@ -152,6 +152,7 @@ def find_matching_addresses(
     known_addresses = (
         _build_known_addresses(selectable) if known_addresses is None else known_addresses
     )
+    # An exact address comes first: its name may contain a `=`, as labels do.
     if _is_known_address(name, known_addresses):
         return [Address.parse(name)]
     matches = _find_series_members(name, known_addresses, selectable)

@@ -272,6 +272,7 @@ class TargetSession(OfflineTarget):
         is_new = state_access.create_embedded_or_require_state(
             store, target, backend.state_identity, backend.embedded
         )
+        # Before a plan is made: from an old copy it would create objects a second time.
         self.last_seen_states.require_not_older_and_remember(
             store, target, read_only=self._read_only
         )
@@ -312,6 +313,7 @@ class TargetSession(OfflineTarget):
 def open_state(invocation: Invocation) -> Iterator[TargetSession]:
     """A session for a target's state, without manifests and backend; never waits for a lock."""
     with TargetSession(invocation) as session:
+        # A `state` command fails at once when another run holds the lock.
         session.patience = 0.0
         # What is remembered beside the project is looked for before anything may be made there.
         _ = session.store, session.last_seen_states

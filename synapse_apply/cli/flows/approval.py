@@ -53,6 +53,7 @@ def read_line_or_signal() -> str:
     stdin = sys.stdin.fileno()
     wakeup_reader, wakeup_writer = os.pipe()
     try:
+        # `signal.set_wakeup_fd` requires a non-blocking descriptor.
         os.set_blocking(wakeup_writer, False)
         old_wakeup_fd = signal.set_wakeup_fd(wakeup_writer)
         try:

@@ -39,6 +39,7 @@ class PlanDestination:
             return None
         if str(out) == "-":
             raise click.UsageError("--out needs a file: a plan is a zip. --json is for stdout.")
+        # Before planning: a plan of minutes must not fail on its file name.
         target.require_unused_file(out)
         return cls(out, with_packages)
 

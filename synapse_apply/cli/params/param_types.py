@@ -119,6 +119,7 @@ def require_json_object(value: Any, option: str) -> Mapping[str, Any] | None:
 
 
 def _parse_json(text: str) -> Any:
+    # Python accepts NaN and Infinity, which are not JSON (RFC 8259) and servers refuse.
     return json.loads(text, parse_constant=_reject_json_constant, parse_float=_parse_finite_number)
 
 
