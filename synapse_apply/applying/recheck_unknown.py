@@ -14,7 +14,7 @@ from dataclasses import replace
 from synapse_apply.applying import lookup
 from synapse_apply.applying.settle import IntentResolver
 from synapse_apply.applying.step import CREATES, ApplyTools, LiveObjects, Step
-from synapse_apply.applying.steps.request_body import build_declared_fields
+from synapse_apply.applying.steps.request_body import build_declared_fields_without_final_call
 from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.observed import Lookup
@@ -48,7 +48,9 @@ def _settle_if_created(
     observed = lookup.find_by_key(step, tools, intent.natural_key) if intent else None
     if intent is None or observed is None:
         return previous
-    if not lookup.matches_create(step, build_declared_fields(step, live), observed, tools.secrets):
+    if not lookup.matches_create(
+        step, build_declared_fields_without_final_call(step, live), observed, tools.secrets
+    ):
         return previous
     resolver = IntentResolver(
         tools.api,

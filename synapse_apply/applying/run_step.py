@@ -32,7 +32,10 @@ from synapse_apply.applying.step import (
     list_created_steps,
 )
 from synapse_apply.applying.steps.create import create_objects
-from synapse_apply.applying.steps.request_body import build_declared_fields, build_update_body
+from synapse_apply.applying.steps.request_body import (
+    build_declared_fields_without_final_call,
+    build_update_body,
+)
 from synapse_apply.applying.write_intents import write_intents
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, SynapseApplyError
@@ -221,7 +224,10 @@ def _execute_seal(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
         raise ValueError(f"{step.address} cannot be sealed, yet its plan says so")
     # The record as the earlier call of this step left it, not as it was planned.
     step = replace(step, record=record)
-    managed_fields = {**build_declared_fields(step, live), (final_call.name,): True}
+    managed_fields = {
+        **build_declared_fields_without_final_call(step, live),
+        (final_call.name,): True,
+    }
     (intent,) = write_intents(
         tools, build_intent(step, tools, final_call.verb, managed_fields, live)
     )

@@ -25,7 +25,7 @@ from synapse_apply.applying.runs import (
     with_last_run,
 )
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
-from synapse_apply.applying.steps.request_body import build_declared_fields
+from synapse_apply.applying.steps.request_body import build_declared_fields_without_final_call
 from synapse_apply.applying.write_intents import write_intents
 from synapse_apply.kinds.descriptor import VerificationSpec
 from synapse_apply.kinds.run_body import add_run_mark, extract_context, extract_version
@@ -94,7 +94,7 @@ class _VerificationRun:
         record = tools.store.find_record(step.address)
         if verification is None or proof is None or record is None:
             raise ValueError(f"{step.address} cannot be verified, yet its plan says so")
-        owner = str(build_declared_fields(step, live)[proof.owner_field,])
+        owner = str(build_declared_fields_without_final_call(step, live)[proof.owner_field,])
         return cls(step, tools, should_stop, verification, proof, owner, record)
 
     def run_to_verdict(self) -> VerificationResult:

@@ -124,7 +124,7 @@ def _read_all_pages(
     first_page = next(pages)
     reading = _ListReading(exchanges[-1])
     reading.add_page(first_page)
-    page_numbers = _compute_later_page_numbers(list_query, first_page)
+    page_numbers = _compute_later_page_numbers_or_empty(list_query, first_page)
     if is_first_page_useful is not None and (
         len(page_numbers) >= max_pages or not is_first_page_useful(first_page.items)
     ):
@@ -151,7 +151,7 @@ def _read_all_pages(
     return reading
 
 
-def _compute_later_page_numbers(list_query: ListQuery, first_page: ListPage) -> range:
+def _compute_later_page_numbers_or_empty(list_query: ListQuery, first_page: ListPage) -> range:
     """The numbers of the pages after the first; empty if they cannot be read by number."""
     page_param = list_query.dialect.page_number_param
     if (

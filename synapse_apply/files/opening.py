@@ -77,7 +77,7 @@ def build_untrusted_error(path: Path, reason: str, hint: str = "") -> UntrustedF
     )
 
 
-def resolve_base_links(path: Path) -> Path:
+def resolve_links_above_own_folder(path: Path) -> Path:
     """The absolute path, with links resolved only above our own folder (or above the last name).
 
     Links from our folder on are kept, to be refused when the file is opened.

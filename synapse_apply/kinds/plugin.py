@@ -19,7 +19,7 @@ from synapse_apply.kinds.descriptor import (
     ResourceType,
     UpdateMode,
 )
-from synapse_apply.kinds.dry_run_probe import send_unchanging_update
+from synapse_apply.kinds.dry_run_probe import send_unchanging_update_to_first_plugin
 from synapse_apply.kinds.job_lists import JobOwners
 from synapse_apply.kinds.release import V2_READ_ONLY, list_releases_by_code
 from synapse_apply.kinds.wire import (
@@ -240,7 +240,7 @@ V2 = ApiBinding(
     bootstrap=Bootstrap(
         "release", build_body=_add_release_to_body, extract_member=_extract_release
     ),
-    send_dry_run_probe=send_unchanging_update,
+    send_dry_run_probe=send_unchanging_update_to_first_plugin,
     read_only_advice=V2_READ_ONLY,
 )
 

@@ -18,7 +18,7 @@ from synapse_apply.kinds.descriptor import (
     ResourceType,
     VerificationSpec,
 )
-from synapse_apply.kinds.dry_run_probe import send_unchanging_update
+from synapse_apply.kinds.dry_run_probe import send_unchanging_update_to_first_plugin
 from synapse_apply.kinds.job_lists import iter_jobs_at_least_since
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import (
@@ -256,7 +256,7 @@ V2 = ApiBinding(
     resolve_run_owner=_read_runnable_plugin_code,
     select_job_calls=_select_job_calls_by_id,
     list_belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": to_wire_id(plugin)}),
-    send_dry_run_probe=send_unchanging_update,
+    send_dry_run_probe=send_unchanging_update_to_first_plugin,
     extract_file_url=_extract_file_url,
     read_only_advice=V2_READ_ONLY,
 )

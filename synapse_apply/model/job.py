@@ -102,7 +102,7 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
         plugin=_to_text_or_object_id(owner),
         plugin_code=_get_plugin_code(owner),
         release=_to_text_or_object_id(raw.get("plugin_release")),
-        version=_find_release_version(raw),
+        version=_find_release_version_or_empty(raw),
         created=_to_text_or_object_id(raw.get("created", raw.get("created_at"))),
         completed=_to_text_or_object_id(raw.get("completed", raw.get("completed_at"))),
         context=context if isinstance(context, Mapping) else {},
@@ -171,7 +171,7 @@ def _parse_progress_percent(raw: Mapping[str, Any]) -> float | None:
     return None
 
 
-def _find_release_version(raw: Mapping[str, Any]) -> str:
+def _find_release_version_or_empty(raw: Mapping[str, Any]) -> str:
     """The version in the job, else in its expanded release; "" for none."""
     release = raw.get("plugin_release")
     release_version = release.get("version") if isinstance(release, Mapping) else None

@@ -153,7 +153,7 @@ class PackageLint:
         text = data.decode("utf-8", "replace")
         self._flaws += self._iter_secret_flaws(entry.path, text)
         if entry.path == requirements.REQUIREMENTS_FILE:
-            self._flaws += self._iter_requirement_flaws(text)
+            self._flaws += self._remember_libraries_and_iter_unpinned_flaws(text)
         # Beyond the limit only imports go unchecked; secrets are still searched for.
         if entry.path.endswith(".py") and self._code_size + len(text) <= _MAX_CODE_SIZE:
             self._code_size += len(text)
@@ -267,7 +267,7 @@ class PackageLint:
                     kind, f"`{format_field_path(full_path)}`", position, is_certain, full_path
                 )
 
-    def _iter_requirement_flaws(self, text: str) -> Iterator[PackageFlaw]:
+    def _remember_libraries_and_iter_unpinned_flaws(self, text: str) -> Iterator[PackageFlaw]:
         """Requirements without a pinned version; also remembers the names of the libraries."""
         parsed = list(requirements.iter_requirements(text))
         self._libraries = frozenset(

@@ -35,7 +35,7 @@ from synapse_apply.planning.series import (
     group_by_series,
     is_superseded,
 )
-from synapse_apply.planning.verification import require_verified
+from synapse_apply.planning.verification import add_due_run_or_refuse_unverified
 
 Decisions = dict[Address, Decision]
 
@@ -135,7 +135,7 @@ def _decide_all_declared(
         return _apply_dry_run_refusal(
             apply_policy(
                 resource,
-                require_verified(resource, decide_declared(resource, index), index),
+                add_due_run_or_refuse_unverified(resource, decide_declared(resource, index), index),
                 policy_rules,
             ),
             index,

@@ -33,7 +33,9 @@ ASKED_FOR = "asked for"
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
-def require_verified(resource: ResourceState, decision: Decision, index: PlanIndex) -> Decision:
+def add_due_run_or_refuse_unverified(
+    resource: ResourceState, decision: Decision, index: PlanIndex
+) -> Decision:
     """The decision with its due run, or refused if other targets must verify the release first."""
     if resource.type.verification_spec is None or decision.is_blocked:
         return decision
@@ -130,12 +132,14 @@ def _find_due_run_of_recorded(
             job=last_run.job,
         )
     reason = (
-        ASKED_FOR if is_requested else _find_run_reason(verification, last_run, resource, record)
+        ASKED_FOR
+        if is_requested
+        else _find_run_reason_or_empty(verification, last_run, resource, record)
     )
     return replace(verification, reason=reason) if reason else None
 
 
-def _find_run_reason(
+def _find_run_reason_or_empty(
     verification: Verification, last_run: LastRun | None, resource: ResourceState, record: Record
 ) -> str:
     if last_run is None:

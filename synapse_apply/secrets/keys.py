@@ -88,7 +88,7 @@ def has_key_variable(environ: Mapping[str, str], target: str) -> bool:
     return any(environ.get(name) for name in (key_variable_name(target), KEY_VARIABLE))
 
 
-def load_keys(
+def load_keys_and_restrict_files(
     environ: Mapping[str, str],
     path: Path,
     *,

@@ -23,7 +23,7 @@ from synapse_apply.model.project import Target
 from synapse_apply.model.secrets.login import Login
 from synapse_apply.model.state import Uptime
 from synapse_apply.planning.plan_input import ResourceState
-from synapse_apply.secrets.keys import StateKeys, load_keys
+from synapse_apply.secrets.keys import StateKeys, load_keys_and_restrict_files
 from synapse_apply.secrets.macs import generate_salt
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.signatures import RunSigner
@@ -165,7 +165,7 @@ class TargetSession(OfflineTarget):
         """
         path = state_access.state_key_path(self.project, self.target)
         has_trusted_own_folder(self.project.root)
-        return load_keys(
+        return load_keys_and_restrict_files(
             self.invocation.environ,
             path,
             target=self.target.name,

@@ -31,7 +31,7 @@ from synapse_apply.applying.steps.conflict import may_be_conflict, resolve_creat
 from synapse_apply.applying.steps.plain_forms import list_refused_fields_if_all_preferred
 from synapse_apply.applying.steps.request_body import (
     PendingObject,
-    build_declared_fields,
+    build_declared_fields_without_final_call,
     build_pending_objects,
     build_recorded_fields,
     find_uploaded_package_address,
@@ -234,7 +234,7 @@ def _build_call_with_owner_id(
     part: _CreatePart, tools: ApplyTools, live: LiveObjects
 ) -> PendingCall:
     """The member's call with its owner's id among the fields, now that there is one."""
-    managed_fields = build_declared_fields(part.step, live)
+    managed_fields = build_declared_fields_without_final_call(part.step, live)
     fields = build_recorded_fields(managed_fields, part.step.salt, tools.secrets)
     return replace(
         part.call, managed_fields=managed_fields, intent=replace(part.call.intent, fields=fields)

@@ -31,7 +31,7 @@ ResolveSecret = Callable[[SecretRef], Sensitive]
 LIVE_SOURCE = "live"
 
 
-def build_declared_fields(step: Step, live: LiveObjects) -> dict[Path, Any]:
+def build_declared_fields_without_final_call(step: Step, live: LiveObjects) -> dict[Path, Any]:
     """The declared fields by path, with references as remote ids and secrets still as SecretRef.
 
     A create sends all of them. Undeclared fields are left to the server, and the field that a final
@@ -73,7 +73,10 @@ def build_pending_objects(
         raise ValueError(f"{step.address} makes another with it, and the plan says which")
     pending_objects = [
         _build_pending_object(
-            step, build_declared_fields(step, live), resolve, resolve_natural_key(step, live)
+            step,
+            build_declared_fields_without_final_call(step, live),
+            resolve,
+            resolve_natural_key(step, live),
         )
     ]
     if bootstraps is not None and member is not None:
@@ -118,7 +121,7 @@ def _build_fields_without_owner(owner: Address, member: Step, live: LiveObjects)
     # The server fills the reference in, since both objects come from one call.
     remaining_spec = {name: value for name, value in spec.items() if value != Reference(owner)}
     desired = replace(member.desired, spec=remaining_spec) if member.desired else None
-    return build_declared_fields(replace(member, desired=desired), live)
+    return build_declared_fields_without_final_call(replace(member, desired=desired), live)
 
 
 def build_update_body(
@@ -166,7 +169,7 @@ def build_put_body(
         if path[0] in names and not isinstance(value, Sensitive | WithheldSecret):
             set_at(body, path, value)
     managed_fields: dict[Path, Any] = {}
-    for path, value in build_declared_fields(step, live).items():
+    for path, value in build_declared_fields_without_final_call(step, live).items():
         if is_at_or_below(path, untouched_paths) or (
             isinstance(value, SecretRef) and value.source == LIVE_SOURCE
         ):

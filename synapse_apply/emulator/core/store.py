@@ -285,7 +285,7 @@ class ObjectStore:
         self, kind: Kind, query: ObjectQuery, *, limit: int = -1, offset: int = 0
     ) -> list[StoredObject]:
         """The objects of a query, ordered by id: at most `limit`, after the first `offset`."""
-        last_ids = self._refresh_list_cache().last_ids.setdefault((kind, query), {})
+        last_ids = self._get_list_cache_emptied_if_outdated().last_ids.setdefault((kind, query), {})
         # OFFSET reads all skipped rows. From the last id of an earlier page it skips few.
         nearest_offset = max(
             (
@@ -322,7 +322,7 @@ class ObjectStore:
         return (_decode_row(values) for values in cursor)
 
     def count(self, kind: Kind, query: ObjectQuery) -> int:
-        counts = self._refresh_list_cache().counts
+        counts = self._get_list_cache_emptied_if_outdated().counts
         if (kind, query) not in counts:
             conditions, values = query.build_where_clause()
             counts[kind, query] = self._connection.execute(
@@ -330,7 +330,7 @@ class ObjectStore:
             ).fetchone()[0]
         return counts[kind, query]
 
-    def _refresh_list_cache(self) -> _ListCache:
+    def _get_list_cache_emptied_if_outdated(self) -> _ListCache:
         """The cache, emptied if anything was written since, or within a transaction."""
         # `total_changes` counts writes of this connection, `data_version` changes with another's.
         (other_changes,) = self._connection.execute("PRAGMA data_version").fetchone()

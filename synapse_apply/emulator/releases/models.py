@@ -78,7 +78,7 @@ def is_visible(backend: DataSetBackend, tenant: str, row: StoredObject) -> bool:
     return plugin is not None and plugins.keep_if_visible(backend, tenant, plugin) is not None
 
 
-def store_package(backend: DataSetBackend, upload: Upload) -> str:
+def store_package_by_sha256(backend: DataSetBackend, upload: Upload) -> str:
     """Move an uploaded package to the file named by its SHA-256, which is returned.
 
     Equal packages are stored once.

@@ -69,7 +69,7 @@ def create_release(request: EmulatorRequest) -> EmulatorAnswer:
         _require_replaceable(request, plugin, earlier, values)
     upload = request.uploads.get("file")
     if upload is not None:
-        sha256 = models.store_package(request.backend, upload)
+        sha256 = models.store_package_by_sha256(request.backend, upload)
         values["package"] = {"name": upload.name, "size": upload.size, "sha256": sha256}
     if earlier is not None:
         return EmulatorAnswer(

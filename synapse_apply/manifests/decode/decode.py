@@ -73,7 +73,7 @@ def build_draft_with_variables(
         return None
     draft.schema = schema
     if document.source.has_variables:
-        draft.value = _substitute_outside_address(context, draft, values)
+        draft.value = _substitute_variables_outside_address_fields(context, draft, values)
     return draft
 
 
@@ -122,7 +122,7 @@ def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str 
     return None
 
 
-def _substitute_outside_address(
+def _substitute_variables_outside_address_fields(
     context: DecodeContext, draft: Draft, values: VariableValues
 ) -> Any:
     """The draft's value with variables replaced, except in the fields that make up its address.

@@ -41,7 +41,7 @@ def list_free_form_fields(schema: str) -> tuple[str, ...]:
     return tuple(name for name, rule in CATALOGUE[schema].rules.items() if rule.free_form)
 
 
-def list_sensitive_paths(draft: Draft) -> frozenset[Path]:
+def list_sensitive_paths_in_free_form_fields(draft: Draft) -> frozenset[Path]:
     """The paths in `lifecycle.sensitive` of a document that need not fit its schema."""
     block = draft.value.get("lifecycle") if isinstance(draft.value, dict) else None
     texts = block.get(SENSITIVE) if isinstance(block, dict) else None
@@ -57,7 +57,11 @@ def select_secret_marks(context: DecodeContext, draft: Draft) -> SpecMarks:
     of_kind = context.marks.kinds.get(draft.schema)
     if of_kind is not None:
         return of_kind.select_spec_marks(draft.spec)
-    named = list_sensitive_paths(draft) if "lifecycle" in draft.value else frozenset()
+    named = (
+        list_sensitive_paths_in_free_form_fields(draft)
+        if "lifecycle" in draft.value
+        else frozenset()
+    )
     return UNMARKED.with_named(named) if named else UNMARKED
 
 

@@ -122,7 +122,7 @@ class Builder:
                 value = self._read_tagged_scalar(event, value_mark)
             # Most plain scalars begin with a letter that no number or keyword begins with.
             elif not event.style and (not text or text[0] in first_chars):
-                value = self._read_plain_scalar(text, value_mark)
+                value = self._read_plain_scalar_or_report(text, value_mark)
             else:
                 value = text
             if event.anchor is not None:
@@ -154,7 +154,7 @@ class Builder:
         text: str = event.value
         return text
 
-    def _read_plain_scalar(self, text: str, value_mark: Mark) -> Any:
+    def _read_plain_scalar_or_report(self, text: str, value_mark: Mark) -> Any:
         try:
             return read_scalars.parse_plain_scalar(text)
         except read_scalars.TooManyDigits:
@@ -292,7 +292,7 @@ class Builder:
 
     def _add_alias(self, event: Any) -> None:
         alias_mark = self._pack_event_mark(event)
-        value, tree, size = self._find_anchored_or_report(event.anchor, alias_mark)
+        value, tree, size = self._resolve_alias_or_report(event.anchor, alias_mark)
         # Counted by expanded size: a value that an alias names may hold aliases of its own.
         self._aliased_count += size
         if self._aliased_count > MAX_ALIASED_NODES:
@@ -312,7 +312,7 @@ class Builder:
                 return
         self._add_value(value, tree if type(tree) is tuple else alias_mark, alias_mark)
 
-    def _find_anchored_or_report(
+    def _resolve_alias_or_report(
         self, name: str, alias_mark: Mark
     ) -> tuple[Any, PositionTree, int]:
         anchored = self._anchors.get(name)

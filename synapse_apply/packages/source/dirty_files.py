@@ -15,7 +15,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.entry_names import format_printable
 from synapse_apply.packages.source.repository import find_trusted_repository, run_git
-from synapse_apply.packages.source.unmodified import find_unmodified_files, read_filter_names
+from synapse_apply.packages.source.unmodified import find_unmodified_files, read_git_filter_names
 
 MAX_FILES = 1000
 _MODIFIED_STATUS = b"M"
@@ -36,7 +36,7 @@ def list_files_changed_since(
     if repository is None:
         return ()
     arguments = ("diff-index", "-z", "--no-ext-diff", "--no-renames", "--ignore-submodules=all")
-    filters = read_filter_names(repository.top)
+    filters = read_git_filter_names(repository.top)
     # Such a filter cannot be switched off with `-c`, and must not run.
     if any("=" in name for name in filters):
         return ()

@@ -54,7 +54,7 @@ def find_unmodified_files(
     ref_attributes = (
         _read_attributes(top, paths_by_name.values(), "--source", commit) or current_attributes
     )  # Git before 2.40
-    filters = read_filter_names(top)
+    filters = read_git_filter_names(top)
     filtered = frozenset(
         name
         for name, path in paths_by_name.items()
@@ -108,7 +108,7 @@ def _read_blob_ids_by_name(
     return blob_ids
 
 
-def read_filter_names(top: Path) -> set[str]:
+def read_git_filter_names(top: Path) -> set[str]:
     """The names of all filters in the Git configuration."""
     arguments = ("config", "--null", "--name-only", "--get-regexp", "^filter\\.")
     names = os.fsdecode(run_plumbing(top, *arguments)[1]).split("\0")

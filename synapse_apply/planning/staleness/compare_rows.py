@@ -38,7 +38,7 @@ def is_same_change(before: Change, now: Change) -> bool:
         and before.fingerprint == now.fingerprint
         and [_comparable_field_effect(field) for field in before.fields]
         == [_comparable_field_effect(field) for field in now.fields]
-        and _comparable_content(before) == _comparable_content(now)
+        and _extract_digests_and_companion(before) == _extract_digests_and_companion(now)
         and is_same_run(before, now)
     )
 
@@ -115,7 +115,7 @@ def _comparable_field_effect(field: FieldChange) -> tuple[Path, bool, str, str]:
     )
 
 
-def _comparable_content(change: Change) -> tuple[str, Any, Any]:
+def _extract_digests_and_companion(change: Change) -> tuple[str, Any, Any]:
     extras = change.extras
     return read_uploaded_digest(change), extras.get("published_digest"), extras.get(CARRIES)
 
@@ -138,7 +138,9 @@ def _iter_differences(before: Change, now: Change) -> Iterator[str]:
         yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
     if before.action is now.action or now.action is Action.UPDATE:
         yield from _iter_field_and_secret_difference_texts(before, now)
-    if before.action is now.action and _comparable_content(before) != _comparable_content(now):
+    if before.action is now.action and _extract_digests_and_companion(
+        before
+    ) != _extract_digests_and_companion(now):
         is_other_companion = before.extras.get(CARRIES) != now.extras.get(CARRIES)
         yield (
             "another is made along with it"

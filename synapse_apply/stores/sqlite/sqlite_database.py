@@ -60,7 +60,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path, mounts_file: str = MOUNTS_FILE) -> None:
         """Links above our own folder are resolved now; below it no link is followed."""
-        self._path = opening.resolve_base_links(path)
+        self._path = opening.resolve_links_above_own_folder(path)
         self._mounts_file = mounts_file
         self._connection_lock = RLock()
         self._connection: sqlite3.Connection | None = None
@@ -105,7 +105,7 @@ class SqliteDatabase:
             yield
 
     def write_backup(self, path: str) -> None:
-        target_path = opening.resolve_base_links(Path(path))
+        target_path = opening.resolve_links_above_own_folder(Path(path))
         if os.path.lexists(target_path):
             raise state_messages.build_backup_exists_error(path)
         with self._connection_lock, sqlite_messages.translate_errors(self.location, "Copying"):

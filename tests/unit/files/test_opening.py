@@ -76,7 +76,10 @@ def test_links_above_our_folder_are_followed(tmp_path: Path) -> None:
     (tmp_path / "way").symlink_to("real")
     path = tmp_path / "way" / ".synapse-apply" / "k"
     assert opening.read_own_file(path) == b"key"
-    assert opening.resolve_base_links(path) == tmp_path.resolve() / "real" / ".synapse-apply" / "k"
+    assert (
+        opening.resolve_links_above_own_folder(path)
+        == tmp_path.resolve() / "real" / ".synapse-apply" / "k"
+    )
 
 
 def test_elsewhere_the_file_itself_is_no_link(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from synapse_apply.secrets.keys import (
     StateKey,
     StateKeys,
     create_or_read_key,
-    load_keys,
+    load_keys_and_restrict_files,
 )
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
@@ -68,16 +68,16 @@ def test_salts_differ() -> None:
 def test_a_created_key_is_private_and_stays(tmp_path: Path) -> None:
     """0600, and the same key the next time."""
     path = tmp_path / ".synapse-apply" / "state" / "prod.key"
-    made = load_keys({}, path, create=True).current_key
+    made = load_keys_and_restrict_files({}, path, create=True).current_key
     assert made is not None
     assert path.stat().st_mode & 0o777 == 0o600
-    assert load_keys({}, path, create=True).all_keys == (made,)
+    assert load_keys_and_restrict_files({}, path, create=True).all_keys == (made,)
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_nothing_is_created_unless_asked(tmp_path: Path) -> None:
     """A plan leaves no file behind."""
-    assert load_keys({}, tmp_path / "k").current_key is None
+    assert load_keys_and_restrict_files({}, tmp_path / "k").current_key is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -93,7 +93,9 @@ def test_the_variable_wins_and_the_file_still_checks(tmp_path: Path) -> None:
     """Digests of before stay readable."""
     path = tmp_path / "k"
     in_file = create_or_read_key(path)
-    keys = load_keys({KEY_VARIABLE: base64.b64encode(KEY.reveal()).decode()}, path)
+    keys = load_keys_and_restrict_files(
+        {KEY_VARIABLE: base64.b64encode(KEY.reveal()).decode()}, path
+    )
     assert keys.all_keys == (KEY, in_file)
 
 
@@ -102,7 +104,7 @@ def test_wide_permissions_are_narrowed_with_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "k"
     key = create_or_read_key(path)
     path.chmod(0o644)
-    keys = load_keys({}, path)
+    keys = load_keys_and_restrict_files({}, path)
     assert keys.current_key == key
     assert path.stat().st_mode & 0o777 == 0o600
     assert [finding.summary for finding in keys.warnings] == ["State key was readable by others"]
@@ -122,7 +124,7 @@ def test_unusable_keys_are_explained(tmp_path: Path, text: str, summary: str) ->
     (tmp_path / "k").chmod(0o600)
     for environ, path in (({KEY_VARIABLE: text}, tmp_path / "none"), ({}, tmp_path / "k")):
         with pytest.raises(InputError) as caught:
-            load_keys(environ, path)
+            load_keys_and_restrict_files(environ, path)
         found = caught.value.diagnostics[0]
         assert found.summary == summary
         assert "openssl rand" in found.hint
@@ -135,12 +137,12 @@ def test_a_file_that_is_not_needed_stops_nothing(tmp_path: Path) -> None:
     for one in (file, previous):
         one.touch(0o600)
     environ = {KEY_VARIABLE: base64.b64encode(KEY.reveal()).decode()}
-    keys = load_keys(environ, file, create=True, previous=previous)
+    keys = load_keys_and_restrict_files(environ, file, create=True, previous=previous)
     assert keys.all_keys == (KEY,)
     for one, finding in zip((file, previous), keys.warnings, strict=True):
         assert f"State key is too short: The key in {one} has 0 bytes" in finding.detail
     file.unlink()
-    keys = load_keys({}, file, create=True, previous=previous)
+    keys = load_keys_and_restrict_files({}, file, create=True, previous=previous)
     assert keys.current_key is not None
     assert len(keys.warnings) == 1
 
@@ -164,7 +166,7 @@ def test_keys_may_be_spelled_as_tools_spell_them(tmp_path: Path, spelling: str) 
         "unpadded": plain.rstrip("="),
         "wrapped": plain[:20] + "\n" + plain[20:] + "\n",
     }[spelling]
-    key = load_keys({KEY_VARIABLE: text}, tmp_path / "none").current_key
+    key = load_keys_and_restrict_files({KEY_VARIABLE: text}, tmp_path / "none").current_key
     assert key is not None
     assert key.reveal() == data
 

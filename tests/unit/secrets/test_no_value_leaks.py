@@ -11,7 +11,12 @@ import pytest
 
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.values import SecretRef, Sensitive
-from synapse_apply.secrets.keys import KEY_VARIABLE, StateKey, StateKeys, load_keys
+from synapse_apply.secrets.keys import (
+    KEY_VARIABLE,
+    StateKey,
+    StateKeys,
+    load_keys_and_restrict_files,
+)
 from synapse_apply.secrets.macs import compute_mac
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
@@ -82,7 +87,7 @@ def test_errors_of_variables_hold_no_content(tmp_path: Path, name: str) -> None:
 def test_errors_of_keys_hold_no_key(tmp_path: Path, text: str) -> None:
     """Neither when it is not base64 nor when it is too short."""
     with pytest.raises(InputError) as caught:
-        load_keys({KEY_VARIABLE: text}, tmp_path / "none")
+        load_keys_and_restrict_files({KEY_VARIABLE: text}, tmp_path / "none")
     assert text not in texts_of(caught.value)
 
 
