@@ -11,7 +11,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.policy import RULE_ID_PREFIX, Policy
 from synapse_apply.model.project import Target
 from synapse_apply.planning.plan_input import PlanOptions
-from synapse_apply.planning.policy.plan_rules import list_overridable_rules
+from synapse_apply.planning.policy.plan_rules import list_overridable_rule_names
 from synapse_apply.workspace.selection import Selectable, select_addresses
 
 
@@ -78,7 +78,7 @@ class PlanArguments:
 
 def _require_overridable_rules(overridden: Collection[str], policy: Policy) -> None:
     """InputError for a policy rule that does not exist, or that cannot be overridden."""
-    overridable_names = list_overridable_rules(policy.rules)
+    overridable_names = list_overridable_rule_names(policy.rules)
     rules = {rule.id: rule for rule in policy.rules}
     findings = []
     for name in overridden:

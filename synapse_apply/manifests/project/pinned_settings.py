@@ -78,7 +78,7 @@ def _iter_differing_settings(
         if _is_declared_target(own_target) != _is_declared_target(ruling_target):
             yield f"targets.{name}", position
         elif own_target is not None and ruling_target is not None:
-            for setting in _iter_differing_target_settings(own_target, ruling_target):
+            for setting in _iter_differing_target_setting_names(own_target, ruling_target):
                 yield f"targets.{name}.{setting}", position
 
 
@@ -86,7 +86,9 @@ def _is_declared_target(target: Target | None) -> bool:
     return target is not None and target.position is not None
 
 
-def _iter_differing_target_settings(own_target: Target, ruling_target: Target) -> Iterator[str]:
+def _iter_differing_target_setting_names(
+    own_target: Target, ruling_target: Target
+) -> Iterator[str]:
     # All fields but these, so that a setting that is added later is compared as well.
     for setting in fields(Target):
         name = setting.name

@@ -132,7 +132,7 @@ class Builder:
                 self._add_value(value, value_mark, value_mark)
             elif frame.key is None:
                 if type(value) is not str:
-                    value = self._refuse_non_string_key(value, value_mark, text)
+                    value = self._report_non_string_key_and_return_text(value, value_mark, text)
                 elif text == "<<" and not event.style:
                     value = self._refuse_merge_key(value_mark)
                 frame.key, frame.key_mark = value, value_mark
@@ -196,7 +196,7 @@ class Builder:
                 value_mark,
             )
 
-    def _refuse_non_string_key(self, value: Any, key_mark: Mark, text: str) -> str:
+    def _report_non_string_key_and_return_text(self, value: Any, key_mark: Mark, text: str) -> str:
         self._report(
             "Key is not a string",
             f"the key {text or 'null'} is read as {_describe_key_type(value)}",

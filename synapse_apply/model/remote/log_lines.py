@@ -35,12 +35,12 @@ def iter_log_lines(entry: object) -> Iterator[LogLine]:
         timestamp = _to_text(entry.get("timestamp", entry.get("datetime")))
         yield from _split_lines(text, timestamp, _to_text(entry.get("level")).lower())
     elif isinstance(entry, str) and entry.lstrip().startswith(_EVENT_PREFIX):
-        yield from _iter_nested_lines(entry)
+        yield from _iter_lines_of_sse_frames_or_text(entry)
     else:
         yield from _split_lines(_to_text(entry))
 
 
-def _iter_nested_lines(text: str) -> Iterator[LogLine]:
+def _iter_lines_of_sse_frames_or_text(text: str) -> Iterator[LogLine]:
     """The lines of server-sent frames in a text; the text's own lines where it has no frames."""
     frames = []
     for part in text.splitlines():
