@@ -14,69 +14,69 @@ _LIVE_SECTION = "On the backend itself"
 _CLI_PACKAGE = "synapse_apply.cli"
 
 
-def _build_entry(module: str, summary: str, section: str = "Commands") -> CommandEntry:
+def _build_command_entry(module: str, summary: str, section: str = "Commands") -> CommandEntry:
     return CommandEntry(f"{_CLI_PACKAGE}.{module}", summary, section)
 
 
 COMMANDS = {
-    "init": _build_entry(
+    "init": _build_command_entry(
         "commands.init", "Write a project file and first manifests.", _START_SECTION
     ),
-    "new": _build_entry("commands.new", "Write a manifest to fill in.", _START_SECTION),
-    "validate": _build_entry(
+    "new": _build_command_entry("commands.new", "Write a manifest to fill in.", _START_SECTION),
+    "validate": _build_command_entry(
         "commands.validate", "Check manifests; needs no backend, no secret.", _MAIN_SECTION
     ),
-    "plan": _build_entry("commands.plan", "Show what apply would do.", _MAIN_SECTION),
-    "apply": _build_entry(
+    "plan": _build_command_entry("commands.plan", "Show what apply would do.", _MAIN_SECTION),
+    "apply": _build_command_entry(
         "commands.apply", "Change the backend to match the manifests.", _MAIN_SECTION
     ),
-    "drift": _build_entry(
+    "drift": _build_command_entry(
         "commands.drift", "Show what was changed outside, or accept it.", _MAIN_SECTION
     ),
-    "bump": _build_entry(
+    "bump": _build_command_entry(
         "commands.bump", "Raise the version of a release, in its files.", _MAIN_SECTION
     ),
-    "verify": _build_entry(
+    "verify": _build_command_entry(
         "commands.verify", "Run a release now to see that it works.", _MAIN_SECTION
     ),
-    "show": _build_entry(
+    "show": _build_command_entry(
         "commands.show", "Show a resource from all sides, or a saved plan.", _DETAIL_SECTION
     ),
-    "doctor": _build_entry(
+    "doctor": _build_command_entry(
         "commands.doctor", "Check a target and list every problem.", _DETAIL_SECTION
     ),
-    "graph": _build_entry("commands.graph", "Print the dependency graph.", _DETAIL_SECTION),
-    "import": _build_entry(
+    "graph": _build_command_entry("commands.graph", "Print the dependency graph.", _DETAIL_SECTION),
+    "import": _build_command_entry(
         "commands.import_", "Record existing objects in the state.", _DETAIL_SECTION
     ),
-    "export": _build_entry(
+    "export": _build_command_entry(
         "commands.export", "Write manifests and ids of live objects.", _DETAIL_SECTION
     ),
-    "package": _build_entry(
+    "package": _build_command_entry(
         "commands.package.group", "Inspect packages: check, build, digest, diff.", _DETAIL_SECTION
     ),
-    "state": _build_entry(
+    "state": _build_command_entry(
         "commands.state.group",
         "Manage a target's state: history, open calls, backup.",
         _DETAIL_SECTION,
     ),
-    "agents": _build_entry(
+    "agents": _build_command_entry(
         "commands.agents.group", "Check the health of a target's agents.", _DETAIL_SECTION
     ),
-    "get": _build_entry(
+    "get": _build_command_entry(
         "commands.get", "Show or list plugins, releases, storages as live.", _LIVE_SECTION
     ),
-    "run": _build_entry("commands.run", "Run a plugin, and follow its job.", _LIVE_SECTION),
-    "jobs": _build_entry(
+    "run": _build_command_entry("commands.run", "Run a plugin, and follow its job.", _LIVE_SECTION),
+    "jobs": _build_command_entry(
         "commands.jobs.group", "List, show, follow, stop and update jobs.", _LIVE_SECTION
     ),
-    "emulator": _build_entry(
+    "emulator": _build_command_entry(
         "commands.emulator.group", "Serve or reset the embedded backend.", _FURTHER_SECTION
     ),
-    "completion": _build_entry(
+    "completion": _build_command_entry(
         "commands.completion", "Print the completion script of a shell.", _FURTHER_SECTION
     ),
-    "schema": _build_entry(
+    "schema": _build_command_entry(
         "commands.schema", "Print a JSON schema, for editors.", _FURTHER_SECTION
     ),
     # What people need of it is the option --version.
@@ -85,81 +85,91 @@ COMMANDS = {
     ),
 }
 STATE = {
-    "init": _build_entry("commands.state.init", "Create an empty state for a target."),
-    "list": _build_entry("commands.state.listing", "List what is recorded."),
-    "show": _build_entry("commands.state.show", "Show one record."),
-    "rm": _build_entry("commands.state.rm", "Forget records; the live objects stay."),
-    "mv": _build_entry("commands.state.mv", "Rename an address."),
-    "accept": _build_entry("commands.state.accept", "Accept the live object as it is."),
-    "settle": _build_entry(
+    "init": _build_command_entry("commands.state.init", "Create an empty state for a target."),
+    "list": _build_command_entry("commands.state.listing", "List what is recorded."),
+    "show": _build_command_entry("commands.state.show", "Show one record."),
+    "rm": _build_command_entry("commands.state.rm", "Forget records; the live objects stay."),
+    "mv": _build_command_entry("commands.state.mv", "Rename an address."),
+    "accept": _build_command_entry("commands.state.accept", "Accept the live object as it is."),
+    "settle": _build_command_entry(
         "commands.state.settle", "Find out, or say, how calls ended that nobody saw end."
     ),
-    "rebind": _build_entry(
+    "rebind": _build_command_entry(
         "commands.state.rebind", "Bind the state to the target's url and tenant as they are."
     ),
-    "rekey": _build_entry(
+    "rekey": _build_command_entry(
         "commands.state.rekey", "Recompute the digests of secrets with the current key."
     ),
-    "backup": _build_entry("commands.state.backup", "Copy the whole state to a file."),
-    "restore": _build_entry("commands.state.restore", "Replace the state by a backup."),
-    "recover": _build_entry(
+    "backup": _build_command_entry("commands.state.backup", "Copy the whole state to a file."),
+    "restore": _build_command_entry("commands.state.restore", "Replace the state by a backup."),
+    "recover": _build_command_entry(
         "commands.state.recover", "Record what a run did and could not record."
     ),
-    "migrate": _build_entry("commands.state.migrate", "Copy the state to another store."),
-    "inventory": _build_entry(
+    "migrate": _build_command_entry("commands.state.migrate", "Copy the state to another store."),
+    "inventory": _build_command_entry(
         "commands.state.inventory", "Print addresses and ids, for `import -f`."
     ),
-    "history": _build_entry("commands.state.history", "List what was done, by whom and when."),
-    "unlock": _build_entry("commands.state.unlock", "Remove the lock of a run that is gone."),
+    "history": _build_command_entry(
+        "commands.state.history", "List what was done, by whom and when."
+    ),
+    "unlock": _build_command_entry(
+        "commands.state.unlock", "Remove the lock of a run that is gone."
+    ),
 }
 JOBS = {
-    "list": _build_entry("commands.jobs.listing", "List jobs by status, plugin, date or user."),
-    "get": _build_entry("commands.jobs.get", "Show a job."),
-    "logs": _build_entry("commands.jobs.logs", "Show or follow the log of a job."),
-    "stop": _build_entry("commands.jobs.stop", "Stop a job (API v2)."),
-    "update": _build_entry("commands.jobs.update", "Report on a job: status, progress, result."),
+    "list": _build_command_entry(
+        "commands.jobs.listing", "List jobs by status, plugin, date or user."
+    ),
+    "get": _build_command_entry("commands.jobs.get", "Show a job."),
+    "logs": _build_command_entry("commands.jobs.logs", "Show or follow the log of a job."),
+    "stop": _build_command_entry("commands.jobs.stop", "Stop a job (API v2)."),
+    "update": _build_command_entry(
+        "commands.jobs.update", "Report on a job: status, progress, result."
+    ),
 }
 PACKAGE = {
-    "check": _build_entry(
+    "check": _build_command_entry(
         "commands.package.check", "Check it for what the platform would refuse or ignore."
     ),
-    "show": _build_entry(
+    "show": _build_command_entry(
         "commands.package.show", "Show what is in it, what is left out, and by which rule."
     ),
-    "digest": _build_entry("commands.package.digest", "Print its digest."),
-    "build": _build_entry("commands.package.build", "Write its zip to a file."),
-    "diff": _build_entry(
+    "digest": _build_command_entry("commands.package.digest", "Print its digest."),
+    "build": _build_command_entry("commands.package.build", "Write its zip to a file."),
+    "diff": _build_command_entry(
         "commands.package.diff", "Show which files differ from what was published."
     ),
 }
 EMULATOR = {
-    "serve": _build_entry("commands.emulator.serve", "Serve the embedded backend until stopped."),
-    "reset": _build_entry(
+    "serve": _build_command_entry(
+        "commands.emulator.serve", "Serve the embedded backend until stopped."
+    ),
+    "reset": _build_command_entry(
         "commands.emulator.reset", "Remove its objects and the state of target embedded."
     ),
 }
 AGENTS = {
-    "check": _build_entry("commands.agents.check", "Check the health of agents."),
+    "check": _build_command_entry("commands.agents.check", "Check the health of agents."),
 }
 GROUPS = frozenset({"package", "state", "agents", "jobs", "emulator"})
 
 
-def _build_renamed(name: str, *first_arguments: str, module: str) -> RenamedCommand:
+def _build_renamed_command(name: str, *first_arguments: str, module: str) -> RenamedCommand:
     return RenamedCommand(f"{_CLI_PACKAGE}.{module}", name, first_arguments)
 
 
 # Names of before, which work for one more version: no help lists them, and each warns.
 RENAMED_COMMANDS = {
-    "plugins get": _build_renamed("get", "plugin", module="commands.get"),
-    "releases get": _build_renamed("get", "release", module="commands.get"),
-    "releases list": _build_renamed(
+    "plugins get": _build_renamed_command("get", "plugin", module="commands.get"),
+    "releases get": _build_renamed_command("get", "release", module="commands.get"),
+    "releases list": _build_renamed_command(
         "get releases --plugin", module="commands.renamed.releases_list"
     ),
-    "storages get": _build_renamed("get", "storage", module="commands.get"),
-    "storages list": _build_renamed("get", "storages", module="commands.get"),
-    "settle": _build_renamed("state settle", module="commands.state.settle"),
-    "history": _build_renamed("state history", module="commands.state.history"),
-    "unlock": _build_renamed("state unlock", module="commands.state.unlock"),
+    "storages get": _build_renamed_command("get", "storage", module="commands.get"),
+    "storages list": _build_renamed_command("get", "storages", module="commands.get"),
+    "settle": _build_renamed_command("state settle", module="commands.state.settle"),
+    "history": _build_renamed_command("state history", module="commands.state.history"),
+    "unlock": _build_renamed_command("state unlock", module="commands.state.unlock"),
 }
 
 OPTIONS = (

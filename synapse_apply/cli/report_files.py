@@ -40,7 +40,7 @@ def append_text(path: Path, text: str) -> None:
         file.write(text)
 
 
-def file_size(path: Path) -> int:
+def get_file_size_or_zero(path: Path) -> int:
     """The file's size in bytes, 0 where there is no file."""
     try:
         return path.stat().st_size

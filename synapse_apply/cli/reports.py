@@ -13,7 +13,7 @@ from typing import Any
 from synapse_apply import __version__
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.errors import describe_failure, find_stopped_plan
-from synapse_apply.cli.report_files import append_text, file_size, replace_file
+from synapse_apply.cli.report_files import append_text, get_file_size_or_zero, replace_file
 from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.drift import Drift
@@ -268,7 +268,7 @@ class Reports:
         )
         environ = self.invocation.environ
         if summary_file := environ.get("GITHUB_STEP_SUMMARY"):
-            remaining_size = STEP_SUMMARY_BUDGET.limit - file_size(Path(summary_file))
+            remaining_size = STEP_SUMMARY_BUDGET.limit - get_file_size_or_zero(Path(summary_file))
             if remaining_size < MIN_BUDGET:
                 yield _build_full_summary_finding(summary_file)
             else:

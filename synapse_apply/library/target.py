@@ -212,8 +212,8 @@ class OpenTarget:
         """Apply a plan of this object, with its inputs where it is the newest plan."""
         source = self._last_plan
         if source is None or source.plan_result.plan.id != plan.id:
-            return apply_run.apply_plan(plan, None, 0.0)
-        return apply_run.apply_plan(plan, source.plan_result, source.read_at)
+            return apply_run.apply_earlier_plan(plan, None, 0.0)
+        return apply_run.apply_earlier_plan(plan, source.plan_result, source.read_at)
 
     def save_plan(self, plan: Plan, file: Path | str, *, with_packages: bool = False) -> SaveResult:
         """Write a plan of this object to a new file, for `apply_saved` here or elsewhere.
@@ -389,11 +389,11 @@ class OpenTarget:
 
         Runs nothing and sends nothing. Raises InputError, StateError, LockHeld.
         """
-        from synapse_apply.operations.verify import select_releases
+        from synapse_apply.operations.verify import select_verifiable_releases
         from synapse_apply.operations.verify_bytes import compare_published_bytes
 
         with self._connection.open_session() as session:
-            return compare_published_bytes(session, select_releases(session, releases))
+            return compare_published_bytes(session, select_verifiable_releases(session, releases))
 
     def diagnose(self) -> Checkup:
         """Look at the target from all sides, as `doctor` does; writes nothing."""

@@ -59,7 +59,9 @@ def add_named_secrets(
     by_key: dict[tuple[str, str], frozenset[Path]] = defaultdict(frozenset)
     anywhere: dict[str, frozenset[Path]] = defaultdict(frozenset)
 
-    def name(address: Address, api: str, remote_id: str, key: str, paths: frozenset[Path]) -> None:
+    def add_paths_of_object(
+        address: Address, api: str, remote_id: str, key: str, paths: frozenset[Path]
+    ) -> None:
         by_address[address] |= paths
         if remote_id:
             by_id[address.kind, api, remote_id] |= paths
@@ -70,22 +72,28 @@ def add_named_secrets(
         if record.address.kind in marks.kinds:
             continue
         if paths := list_secret_paths(record.applied, record.seen):
-            name(record.address, record.api, record.remote_id, record.natural_key, paths)
+            add_paths_of_object(
+                record.address, record.api, record.remote_id, record.natural_key, paths
+            )
     for intent in intents:
         if intent.address.kind in marks.kinds:
             continue
         if paths := list_secret_paths(intent.fields):
-            name(intent.address, intent.api, intent.remote_id, intent.natural_key, paths)
+            add_paths_of_object(
+                intent.address, intent.api, intent.remote_id, intent.natural_key, paths
+            )
     for address, resource in desired.items():
         kind = catalogue.get(address.kind)
         named = frozenset(resource.lifecycle.sensitive)
         if kind is None or not named:
             continue
         key = kind.derive_natural_key(resource.spec, {})
-        name(address, kind.select_binding(versions).api, resource.remote_id or "", key, named)
+        add_paths_of_object(
+            address, kind.select_binding(versions).api, resource.remote_id or "", key, named
+        )
         if address in records:
             record = records[address]
-            name(address, record.api, record.remote_id, record.natural_key, named)
+            add_paths_of_object(address, record.api, record.remote_id, record.natural_key, named)
         if not key:
             anywhere[address.kind] |= named
     if not by_address:
@@ -126,10 +134,10 @@ def wrap_recorded_secrets(
         if resource is None or not paths:
             continue
         walk = _SecretWrapper(UNMARKED.with_named(paths))
-        spec = {key: walk.wrap(value, (key,)) for key, value in resource.spec.items()}
+        spec = {key: walk.wrap_secret_values(value, (key,)) for key, value in resource.spec.items()}
         if walk.literals:
             changed[address] = replace(resource, spec=spec)
-            findings.append(_build_finding(resource, walk.literals))
+            findings.append(_build_unnamed_secret_warning(resource, walk.literals))
     return ({**desired, **changed} if changed else desired), tuple(findings)
 
 
@@ -140,11 +148,13 @@ class _SecretWrapper:
         self._marks = marks
         self.literals: list[Path] = []
 
-    def wrap(self, value: Any, path: Path) -> Any:
+    def wrap_secret_values(self, value: Any, path: Path) -> Any:
         if value is None or isinstance(value, SecretRef | Reference):
             return value
         if is_map(value) and value:
-            return {key: self.wrap(below, (*path, key)) for key, below in value.items()}
+            return {
+                key: self.wrap_secret_values(below, (*path, key)) for key, below in value.items()
+            }
         is_map_above = is_map(value) and not self._marks.is_secret(path)
         if is_map_above or not (self._marks.is_secret(path) or self._marks.has_named_below(path)):
             return value
@@ -152,7 +162,7 @@ class _SecretWrapper:
         return SecretRef("literal", literal=Sensitive(value))
 
 
-def _build_finding(resource: Desired, paths: list[Path]) -> Diagnostic:
+def _build_unnamed_secret_warning(resource: Desired, paths: list[Path]) -> Diagnostic:
     names = format_short_list(map(format_json_pointer, paths))
     return warning_finding(
         "A recorded secret is no longer named as one",

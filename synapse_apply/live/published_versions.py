@@ -50,7 +50,7 @@ def read_published_versions(
                 resources_by_series,
                 pool.map(
                     live_reader.list_series_members,
-                    map(_first_resource, resources_by_series.values()),
+                    (resources[0] for resources in resources_by_series.values()),
                 ),
                 strict=True,
             )
@@ -82,10 +82,6 @@ def _iter_series_to_join_under_rules(
     is_new = lookup_result.observed is None and lookup_result.problem is None
     if kind.series_field and is_new and any(rule.applies_to(resource.address) for rule in rules):
         yield kind.prefix, kind.locate_in_series(resource.spec)[0]
-
-
-def _first_resource(resources: list[Desired]) -> Desired:
-    return resources[0]
 
 
 def _list_member_versions(

@@ -79,7 +79,7 @@ def build_acceptable_resource(plan_result: PlanResult, address: Address) -> Acce
     )
 
 
-def accept_differences(
+def record_differences_as_accepted(
     session: TargetSession, plan_result: PlanResult, acceptable: AcceptableResource
 ) -> Record:
     """Record that what is declared counts as applied and what is live as seen; nothing is sent.

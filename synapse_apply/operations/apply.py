@@ -84,7 +84,9 @@ class ApplyRun:
             self._observer.show_plan(plan_result.plan)
             return self.check_and_apply_plan(plan_result)
 
-    def apply_plan(self, plan: Plan, plan_result: PlanResult | None, read_at: float) -> Report:
+    def apply_earlier_plan(
+        self, plan: Plan, plan_result: PlanResult | None, read_at: float
+    ) -> Report:
         """Apply a plan that was made before with the same options.
 
         `plan_result` is what it was made from, None where that is no longer available; `read_at` is

@@ -201,7 +201,7 @@ class _ManifestMaker:
             owner = address.name.rpartition("@")[0]
             is_owner_id = owner.startswith("id=")
             spec[kind.series_field] = (
-                {"id": _parse_id(owner.removeprefix("id="))}
+                {"id": _parse_int_or_text(owner.removeprefix("id="))}
                 if is_owner_id
                 else Reference(Address(get_owner_kind_prefix(kind), owner))
             )
@@ -306,7 +306,7 @@ class _ManifestMaker:
         self.missed_objects.append(MissedObject(kind.prefix, f"{kind.prefix} {name}", reason))
 
 
-def _parse_id(text: str) -> int | str:
+def _parse_int_or_text(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 

@@ -73,7 +73,7 @@ def _format_verb_and_result(call: AuditEntry) -> str:
 
 def list_past_runs(session: TargetSession, limit: int) -> list[PastRun]:
     """The newest runs with mutating calls, at most `limit`, the newest first."""
-    _require_state(session)
+    _require_state_exists(session)
     size = _PAGE_SIZE
     while True:
         entries = session.store.list_audit_entries(size)
@@ -86,7 +86,7 @@ def list_past_runs(session: TargetSession, limit: int) -> list[PastRun]:
 
 def find_past_run(session: TargetSession, plan_id: str) -> PastRun:
     """The run whose plan id starts with `plan_id`; InputError where none or several do."""
-    _require_state(session)
+    _require_state_exists(session)
     matches = [
         run
         for run in _group_by_plan(_read_all_audit_entries(session.store))
@@ -106,7 +106,7 @@ def find_past_run(session: TargetSession, plan_id: str) -> PastRun:
     )
 
 
-def _require_state(session: TargetSession) -> None:
+def _require_state_exists(session: TargetSession) -> None:
     if not session.store.exists():
         raise build_missing_state_error(session.target)
 

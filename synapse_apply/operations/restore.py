@@ -66,10 +66,12 @@ def restore_backup(session: TargetSession, path: Path, state_identity: StateIden
     check_backup = partial(_require_restorable, path, session.target, state_identity)
     kept_path = state_folder_path(session.project) / f"{session.target.name}.{KEPT_FILE_SUFFIX}"
 
-    def find_floor(lineage: str) -> StateProgress:
+    def find_progress_seen_here(lineage: str) -> StateProgress:
         return session.last_seen_states.find_farthest(lineage).progress
 
-    return session.store.restore_backup(str(path), check_backup, str(kept_path), find_floor)
+    return session.store.restore_backup(
+        str(path), check_backup, str(kept_path), find_progress_seen_here
+    )
 
 
 def build_replaced_warnings(

@@ -19,7 +19,7 @@ from synapse_apply.workspace.selection import select_addresses
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
-def select_releases(session: TargetSession, names: Sequence[str]) -> frozenset[Address]:
+def select_verifiable_releases(session: TargetSession, names: Sequence[str]) -> frozenset[Address]:
     """The releases that names match; InputError with every name that matches none."""
     kinds = {
         prefix for prefix, kind in session.catalogue.items() if kind.verification_spec is not None
@@ -38,7 +38,7 @@ def verify_releases_by_run(
 
     Raises as `narrow_to_runs`, and LockHeld or SecretUnavailable.
     """
-    options = build_verify_options(session, select_releases(session, names))
+    options = build_verify_options(session, select_verifiable_releases(session, names))
     apply_run = ApplyRun(session, options, observer, operation="verify")
     with session.lock_state("verify"):
         plan_result = narrow_to_runs(make_plan(session, options), timeout)

@@ -452,12 +452,12 @@ def _verify_line_signatures(
                 path, number, "is signed with another key than the lines before it"
             )
         signature_status, previous_signature = line_status, signature
-    return signature_status or SignatureStatus.GENUINE, _explain_status(
+    return signature_status or SignatureStatus.GENUINE, _explain_signature_status(
         signature_status, previous_signature
     )
 
 
-def _explain_status(status: SignatureStatus | None, signature: str) -> str:
+def _explain_signature_status(status: SignatureStatus | None, signature: str) -> str:
     if status is SignatureStatus.UNSIGNED:
         return "it is not signed: an earlier version wrote it, or a run without the state key"
     if status in {SignatureStatus.STRANGE, SignatureStatus.EARLIER}:

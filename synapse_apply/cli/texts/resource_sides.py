@@ -124,9 +124,9 @@ class ResourceSides:
     def render_text(self, console: Console) -> str:
         """A heading, and a table with one row per field."""
         declared, recorded, live = (
-            self._declared_fields(),
-            self._recorded_fields(),
-            self._live_fields(),
+            self._get_declared_fields(),
+            self._get_recorded_fields(),
+            self._get_live_fields(),
         )
         paths = sorted({*declared, *recorded, *live}, key=lambda path: [str(p) for p in path])
         cell_width = max(_MIN_CELL_WIDTH, ((console.terminal_width or 0) - 30) // 3)
@@ -136,7 +136,7 @@ class ResourceSides:
                 format_quoted_path(path),
                 *(
                     secret_cells.get(path, {}).get(name)
-                    or _format_cell(side.get(path, ABSENT), cell_width)
+                    or _format_value_for_column(side.get(path, ABSENT), cell_width)
                     for name, side in (
                         ("declared", declared),
                         ("recorded", recorded),
@@ -154,7 +154,7 @@ class ResourceSides:
     def build_document(self) -> dict[str, Any]:
         """The three sides as JSON, null for a side that does not exist or could not be read."""
         resource, observed = self.resource, self.resource.lookup_result.observed
-        declared = self._declared_fields()
+        declared = self._get_declared_fields()
         secret_paths = [path for path, value in declared.items() if isinstance(value, SECRET_TYPES)]
         return {
             "address": str(resource.address),
@@ -193,7 +193,11 @@ class ResourceSides:
 
     def _compare_secrets(self) -> dict[Path, ComparedSecret]:
         """Compare the digests of each secret, which were all made with one salt."""
-        sides = (self._declared_fields(), self._recorded_fields(), self.resource.live_fields)
+        sides = (
+            self._get_declared_fields(),
+            self._get_recorded_fields(),
+            self.resource.live_fields,
+        )
         paths = {path for side in sides for path, value in side.items()
                  if isinstance(value, SECRET_TYPES)}  # fmt: skip
         return {
@@ -216,14 +220,14 @@ class ResourceSides:
             *([f"accepted as they differ: {accepted_text}"] if accepted_text else []),
         ]
 
-    def _declared_fields(self) -> Mapping[Path, Any]:
+    def _get_declared_fields(self) -> Mapping[Path, Any]:
         return dict(self.resource.declared_fields)
 
-    def _recorded_fields(self) -> Fields:
+    def _get_recorded_fields(self) -> Fields:
         record = self.resource.record
         return (record.applied or record.seen) if record else {}
 
-    def _live_fields(self) -> Mapping[Path, Any]:
+    def _get_live_fields(self) -> Mapping[Path, Any]:
         observed = self.resource.lookup_result.observed
         return flatten(observed.spec) if observed else {}
 
@@ -276,7 +280,7 @@ def _iter_failed_read_findings(
                 yield parent.lookup_result.problem
 
 
-def _format_cell(value: Any, cell_width: int) -> str:
+def _format_value_for_column(value: Any, cell_width: int) -> str:
     """A value cut to the width of a column; JSON has all of it."""
     if value is ABSENT:
         return "-"

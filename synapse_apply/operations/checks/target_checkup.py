@@ -93,7 +93,10 @@ class TargetCheckup:
         )
         self.url = LazyValue("there is no url", self._get_backend_url)
         self.host_permission = LazyValue(
-            "the token may not go to this host", self._check_host, self.embedded_backend, self.url
+            "the token may not go to this host",
+            self._require_host_is_allowed,
+            self.embedded_backend,
+            self.url,
         )
         self.token = LazyValue(
             "there is no token that can be sent", self._resolve_token, self.embedded_backend
@@ -122,7 +125,7 @@ class TargetCheckup:
         embedded = self.embedded_backend.get_or_raise()
         return embedded.url if embedded else require_target_url(self.session.target)
 
-    def _check_host(self) -> None:
+    def _require_host_is_allowed(self) -> None:
         if self.embedded_backend.get_or_raise() is None:
             require_allowed_host(self.url.get_or_raise(), self.session.invocation.environ)
 

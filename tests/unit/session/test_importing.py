@@ -9,7 +9,10 @@ from unit.applying.scripted import lost
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.values import SecretRef
-from synapse_apply.operations.accept_difference import accept_differences, build_acceptable_resource
+from synapse_apply.operations.accept_difference import (
+    build_acceptable_resource,
+    record_differences_as_accepted,
+)
 from synapse_apply.operations.import_ import import_objects
 from synapse_apply.workspace.inventory_rows import InventoryRow, parse_inventory
 
@@ -160,7 +163,9 @@ def test_the_digest_of_an_inventory_is_recorded_where_nothing_else_tells_one(ben
 def accept_all(bench, desired):
     """Accept what differs, whatever it is."""
     planned = bench.plan(desired)
-    accept_differences(bench.context(desired), planned, build_acceptable_resource(planned, W))
+    record_differences_as_accepted(
+        bench.context(desired), planned, build_acceptable_resource(planned, W)
+    )
 
 
 def test_accepting_settles_what_cannot_be_sent(bench):

@@ -56,8 +56,8 @@ def command(
         return _undo_acceptance(console, invocation, name)
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
     from synapse_apply.operations.accept_difference import (
-        accept_differences,
         build_acceptable_resource,
+        record_differences_as_accepted,
     )
     from synapse_apply.operations.plan import plan
     from synapse_apply.planning.plan_input import PlanOptions
@@ -91,7 +91,7 @@ def command(
             if not auto_approve and not ask_approval(console, question, detail):
                 console.write_stderr("Nothing was changed.\n")
                 return 1
-        accept_differences(session, plan_result, acceptable_resource)
+        record_differences_as_accepted(session, plan_result, acceptable_resource)
     console.write_output(
         f"Accepted {address} as it is live: "
         f"{count if acceptable_resource.differing_fields else 'no difference'}"
