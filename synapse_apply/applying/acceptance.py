@@ -11,7 +11,7 @@ from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import Fields
 
 
-def find_still_accepted(
+def narrow_acceptance_to_unchanged_fields(
     before: Record | None, applied: Fields, last_seen: Fields
 ) -> Acceptance | None:
     """A record's acceptance, without fields whose applied or seen value has changed since."""

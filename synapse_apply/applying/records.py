@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from synapse_apply.applying.acceptance import find_still_accepted
+from synapse_apply.applying.acceptance import narrow_acceptance_to_unchanged_fields
 from synapse_apply.applying.runs import with_unverified_run
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, ResourceType
@@ -170,7 +170,7 @@ def build_record(
         version=intent.version,
         created_at=previous.created_at if previous and previous.created_at else now,
         updated_at=now,
-        accepted=find_still_accepted(same_object, applied, last_seen),
+        accepted=narrow_acceptance_to_unchanged_fields(same_object, applied, last_seen),
         unkept=list_unkept_fields(step.type, {*sent, *applied}, observed),
     )
 
@@ -279,7 +279,7 @@ def build_rebased_record(step: Step, record: Record, tools: ApplyTools) -> Recor
         _restore_recorded_value(applied, record.applied, path)
         _restore_recorded_value(last_seen, record.seen, path)
     _restore_held_drift(step, record, applied, last_seen)
-    accepted = find_still_accepted(record, applied, last_seen)
+    accepted = narrow_acceptance_to_unchanged_fields(record, applied, last_seen)
     return replace(agreed_record, applied=applied, seen=last_seen, accepted=accepted)
 
 

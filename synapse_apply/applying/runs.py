@@ -82,7 +82,9 @@ def find_run_candidates(
             full_job, intent
         )
 
-    for raw in proof.list_jobs(api, intent.remote_id, _parse_time(intent.sent_at) - _ZONES):
+    for raw in proof.list_jobs(
+        api, intent.remote_id, datetime.fromisoformat(intent.sent_at) - _ZONES
+    ):
         job = _parse_listed_job(raw)
         if "context" not in raw and is_candidate(job):
             # The context has the run's mark, so it is worth a request of its own.
@@ -110,7 +112,7 @@ def _can_be_run_job(job: Job, intent: Intent) -> bool:
     if intent.version and job.version and job.version != intent.version:
         return False
     created = _parse_zoned_time(job.created)
-    if created is not None and created < _parse_time(intent.sent_at) - _SKEW:
+    if created is not None and created < datetime.fromisoformat(intent.sent_at) - _SKEW:
         return False
     return RUN_MARK_KEY not in job.context and all(
         path in intent.fields and is_same_value(intent.fields[path], value)
@@ -118,13 +120,9 @@ def _can_be_run_job(job: Job, intent: Intent) -> bool:
     )
 
 
-def _parse_time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
 def _parse_zoned_time(text: str) -> datetime | None:
     try:
-        parsed_time = _parse_time(text)
+        parsed_time = datetime.fromisoformat(text)
     except ValueError:
         return None
     # A time without a zone may be off by a day, so it rules no job out.

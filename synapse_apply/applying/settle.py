@@ -232,7 +232,9 @@ class IntentResolver:
         if self.uptime.boot and self.uptime.boot == intent.sent_up.boot:
             age = self.uptime.seconds - intent.sent_up.seconds
         else:
-            age = (_parse_time(self.now) - _parse_time(intent.sent_at)).total_seconds()
+            age = (
+                datetime.fromisoformat(self.now) - datetime.fromisoformat(intent.sent_at)
+            ).total_seconds()
         remaining = intent.deadline + self.settle_after - max(age, 0.0)
         if remaining <= 0:
             return None
@@ -276,10 +278,6 @@ def _build_initial_record(intent: Intent, live: Observed, now: str) -> Record:
         version=intent.version,
         created_at=now,
     )
-
-
-def _parse_time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 def apply_resolved_intents(

@@ -69,7 +69,7 @@ def build_error_from_exception(
     """
     if isinstance(failure, UnreadableBodyError):
         return NotSentError(f"{call}: not sent: {failure}")
-    causes = list(_iter_causes(failure))
+    causes = list(_iter_failure_and_causes(failure))
     is_effect_unknown = sent and call.mutates and not is_upload_cut_short(call)
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
     reason = _explain_causes(causes)
@@ -239,7 +239,7 @@ def _format_unanswered_call(call: ClientCall, reason: str, effect: Effect, sent:
     return text if sent else f"{text} {NOT_ACTED_TEXT}"
 
 
-def _iter_causes(failure: BaseException) -> Iterator[BaseException]:
+def _iter_failure_and_causes(failure: BaseException) -> Iterator[BaseException]:
     """The exception and all it wraps: libraries put a cause in `args`, `reason` or `__cause__`."""
     pending: list[Any] = [failure]
     seen_ids: set[int] = set()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command
@@ -233,6 +233,13 @@ class VerificationSpec:
     build_repair_command: Callable[[Address], Command] | None = None
 
 
+class SeriesMember(NamedTuple):
+    """Which series an object belongs to, and its version in it."""
+
+    series: str
+    version: str
+
+
 @frozen
 class ResourceType:
     """A kind of resource.
@@ -283,13 +290,13 @@ class ResourceType:
             or (name in self.rules and self.rules[str(name)].immutable)
         )
 
-    def locate_in_series(self, spec: Mapping[str, Any]) -> tuple[str, str]:
-        """(series, version) of a declared spec as records have them; ("", "") without a series."""
+    def locate_in_series(self, spec: Mapping[str, Any]) -> SeriesMember:
+        """Series and version of a declared spec as records have them; both "" without a series."""
         if not self.series_field:
-            return "", ""
+            return SeriesMember("", "")
         group = spec.get(self.series_field)
         name = str(group.address) if isinstance(group, Reference) else f"id={group}"
-        return name, str(spec.get(self.version_field, ""))
+        return SeriesMember(name, str(spec.get(self.version_field, "")))
 
     def select_binding(self, api: Mapping[str, str]) -> ApiBinding:
         """The newest binding up to the version that `api` has for this kind, else for `*`."""

@@ -58,7 +58,7 @@ class Database(Protocol):
         """Write a consistent copy as an SQLite file; StateError if the path exists."""
         ...
 
-    def replace_from_backup(
+    def replace_from_backup_saving_old_state(
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],

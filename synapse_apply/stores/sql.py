@@ -274,7 +274,7 @@ class SqlStore(LockedStore):
             lease.require_valid()
             serial = self._read_serial_or_zero()
             written_at = self._runner.timing.boottime()
-            saved_path = self._database.replace_from_backup(
+            saved_path = self._database.replace_from_backup_saving_old_state(
                 source, check_and_build_adjustments, kept_path
             )
             lease.record_stored_and_start_renewal(lock_owners[-1], written_at)

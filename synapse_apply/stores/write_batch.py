@@ -79,7 +79,7 @@ class WriteBatch:
             self._withdraw_write(pending_write)
             raise
         if pending_write.failure is not None:
-            raise _copy_state_error(pending_write.failure)
+            raise _copy_if_state_error(pending_write.failure)
 
     def _wait_until_done_or_leader(self, pending_write: PendingWrite) -> None:
         """Wait until the write is done, this thread is to lead, or there is no leader.
@@ -185,7 +185,7 @@ class _BatchAttempt:
                 raise
 
 
-def _copy_state_error(failure: BaseException) -> BaseException:
+def _copy_if_state_error(failure: BaseException) -> BaseException:
     """A copy of a StateError for each thread that raises it: a raised exception keeps a traceback.
 
     Other exceptions are returned as they are.

@@ -101,7 +101,7 @@ def _send_create_until_forms_accepted(
     """
     start = package.tell() if package is not None else 0
     owner_part, plain_names = parts[0], frozenset[str]()
-    preferred = tools.accepted_plain_forms.select_preferred_fields(
+    preferred = tools.accepted_plain_forms.select_fields_still_sent_in_preferred_form(
         owner_part.step.type.prefix, owner_part.step.binding, owner_part.preferred_forms
     )
     while True:

@@ -30,7 +30,7 @@ class AcceptedPlainForms:
         with self._lock:
             self._names.update((prefix, api, name) for name in names)
 
-    def select_preferred_fields(
+    def select_fields_still_sent_in_preferred_form(
         self, prefix: str, binding: ApiBinding, preferred: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The given fields without those that are sent in their plain form."""

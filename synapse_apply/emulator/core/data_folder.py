@@ -108,7 +108,7 @@ def remove_endpoint(data: Path) -> None:
 def make_empty_incoming_folder(data: Path) -> None:
     """Create the folder for incoming uploads, and delete what a killed server left in it."""
     _make_subfolder(data, INCOMING)
-    _remove_files(data, INCOMING, _PART_NAME)
+    _remove_matching_files(data, INCOMING, _PART_NAME)
 
 
 def make_packages_folder(data: Path) -> None:
@@ -127,7 +127,7 @@ def remove_objects(data: Path) -> None:
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
     with suppress(FileNotFoundError):
-        _remove_files(data, PACKAGES, _PACKAGE_NAME)
+        _remove_matching_files(data, PACKAGES, _PACKAGE_NAME)
     remove_endpoint(data)
 
 
@@ -138,11 +138,11 @@ def _make_subfolder(data: Path, name: str) -> None:
         _require_own_entry(folder, data, name, stat.S_IFDIR)
 
 
-def _remove_files(data: Path, name: str, pattern: re.Pattern[str]) -> None:
+def _remove_matching_files(data: Path, subfolder_name: str, pattern: re.Pattern[str]) -> None:
     """Delete the regular files in a subfolder whose names match; nothing else."""
     with open_folder(data) as folder:
-        _require_own_entry(folder, data, name, stat.S_IFDIR)
-        subfolder = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
+        _require_own_entry(folder, data, subfolder_name, stat.S_IFDIR)
+        subfolder = os.open(subfolder_name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
         try:
             for file_name in os.listdir(subfolder):  # noqa: PTH208 - by its descriptor
                 if not pattern.fullmatch(file_name):

@@ -108,7 +108,7 @@ def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, di
         values = with_default_values(fields, clean_body_values(fields, request.body))
     with collect_problems(problems):
         _require_usable_file(request)
-        values |= _read_package_values(request, values)
+        values |= _read_version_and_config_from_package(request, values)
     with collect_problems(problems):
         plugin = _require_plugin(request)
     if problems or plugin is None:
@@ -131,7 +131,9 @@ def _require_usable_file(request: EmulatorRequest) -> None:
         raise errors.not_a_file_error()
 
 
-def _read_package_values(request: EmulatorRequest, values: dict[str, Any]) -> dict[str, Any]:
+def _read_version_and_config_from_package(
+    request: EmulatorRequest, values: dict[str, Any]
+) -> dict[str, Any]:
     """Version and config from config.yaml in the package; {} with `release_source=form`.
 
     Raises ApiError (400), but not for a debug release, which is not validated.

@@ -323,7 +323,7 @@ def substitute_variables(
             return value
         return text
     if isinstance(value, dict):
-        return _substitute_in_map(value, values, report, path, unreplaced_paths)
+        return _substitute_in_map_or_missing(value, values, report, path, unreplaced_paths)
     if isinstance(value, list):
         items = [
             substitute_variables(item_value, values, report, (*path, index), unreplaced_paths)
@@ -333,7 +333,7 @@ def substitute_variables(
     return value
 
 
-def _substitute_in_map(
+def _substitute_in_map_or_missing(
     value: dict[str, Any],
     values: VariableValues,
     report: ReportFinding,

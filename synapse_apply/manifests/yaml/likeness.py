@@ -66,14 +66,16 @@ def _pair_equal_items(old_texts: Sequence[str], new_texts: Sequence[str]) -> Ind
         (n for n in range(max_length - head) if old_texts[-1 - n] != new_texts[-1 - n]),
         max_length - head,
     )
-    middle_pairs = _pair_equal_in_long_lists(
+    middle_pairs = _pair_equal_items_of_long_lists_only(
         old_texts[head : len(old_texts) - tail], new_texts[head : len(new_texts) - tail]
     )
     ends = [(len(old_texts) - n, len(new_texts) - n) for n in range(tail, 0, -1)]
     return [*((n, n) for n in range(head)), *((head + n, head + m) for n, m in middle_pairs), *ends]
 
 
-def _pair_equal_in_long_lists(old_texts: Sequence[str], new_texts: Sequence[str]) -> IndexPairs:
+def _pair_equal_items_of_long_lists_only(
+    old_texts: Sequence[str], new_texts: Sequence[str]
+) -> IndexPairs:
     """Index pairs of equal items of long lists, rising in both, in O(n log n).
 
     Those that kept their index, or if it gives more, the longest rising sequence of those that are

@@ -136,7 +136,7 @@ def find_rule_for_path(tree: SourceTree, path: str) -> str | None:
 def _add_file_or_finding(tree: SourceTree, node: TreeEntry, gathered: GatheredFiles) -> None:
     gathered.findings += iter_name_errors(normalize_path(node.path))
     try:
-        file_or_finding = resolve_file(tree, node)
+        file_or_finding = resolve_to_regular_file(tree, node)
     except UnreadableError as problem:
         file_or_finding = problem.finding
     if isinstance(file_or_finding, Diagnostic):
@@ -150,7 +150,7 @@ def _add_file_or_finding(tree: SourceTree, node: TreeEntry, gathered: GatheredFi
     )
 
 
-def resolve_file(tree: SourceTree, node: TreeEntry) -> TreeEntry | Diagnostic:
+def resolve_to_regular_file(tree: SourceTree, node: TreeEntry) -> TreeEntry | Diagnostic:
     """The regular file that an entry is, or that its link leads to; else the error."""
     name = format_printable(node.path)
     if node.kind is EntryKind.LINK:
@@ -231,7 +231,7 @@ def read_small_text_file(tree: SourceTree, path: str) -> str | None:
     node = tree.find_entry(path)
     if node is None or node.kind is EntryKind.FOLDER:
         return None
-    file_or_finding = resolve_file(tree, node)
+    file_or_finding = resolve_to_regular_file(tree, node)
     if isinstance(file_or_finding, Diagnostic):
         raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
     return decode_small_utf8_text(path, file_or_finding.size, tree.iter_blocks(file_or_finding))
@@ -242,7 +242,7 @@ def read_file_bytes(tree: SourceTree, path: str) -> bytes:
     node = tree.find_entry(path)
     if node is None:
         raise UnreadableError("File not found", f"There is no {format_printable(path)}.")
-    file_or_finding = resolve_file(tree, node)
+    file_or_finding = resolve_to_regular_file(tree, node)
     if isinstance(file_or_finding, Diagnostic):
         raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
     return b"".join(tree.iter_blocks(file_or_finding))

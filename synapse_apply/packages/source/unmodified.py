@@ -20,7 +20,7 @@ from synapse_apply.packages.source.git import (
     resolve_commit,
     run_plumbing,
 )
-from synapse_apply.packages.source.tree import resolve_file
+from synapse_apply.packages.source.tree import resolve_to_regular_file
 
 _CONVERTING_ATTRIBUTES = ("text", "crlf", "eol", "ident", "working-tree-encoding")
 _FILTER = "filter"
@@ -100,7 +100,7 @@ def _read_blob_ids_by_name(
         for name in names:
             node = tree.find_entry(name)
             try:
-                file = None if node is None else resolve_file(tree, node)
+                file = None if node is None else resolve_to_regular_file(tree, node)
             except UnreadableError:
                 continue
             if file is not None and not isinstance(file, Diagnostic):

@@ -160,7 +160,7 @@ class PostgresDatabase:
             raise state_messages.build_backup_exists_error(path)
         write_new_state_file(self.read_in_snapshot(read_rows_as_insert_statements), Path(path))
 
-    def replace_from_backup(
+    def replace_from_backup_saving_old_state(
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],

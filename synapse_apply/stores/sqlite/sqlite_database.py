@@ -118,7 +118,7 @@ class SqliteDatabase:
                 # Whoever holds the lock now does not hold that of the copy.
                 copy_connection.execute(schema.DROP_LOCK)
 
-    def replace_from_backup(
+    def replace_from_backup_saving_old_state(
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
