@@ -54,7 +54,7 @@ HOMES = {
 # What several operations share; operations themselves do not import one another. `plan` and `drift`
 # are what others begin with, `apply` how all that is approved is carried out.
 SHARED_BY_OPERATIONS = {
-    *("dry_run", "saved_plan", "saved_plan_file", "saved_plan_packages", "steps"),
+    *("dry_run", "saved_plan", "saved_plan_file", "steps"),
     *("plan", "plan_arguments", "preflight", "drift", "apply", "apply_observer"),
 }
 # Commands that are made of the library alone: what they are, and the flows that they share.
@@ -253,7 +253,6 @@ def test_a_target_is_wired_in_one_place() -> None:
         "Resolver": {session, "workspace/state_access.py"},
         "SecretStore": {session, "operations/rekey.py"},
         "build_actor": {session},
-        "CarriedPackages": {session, "operations/saved_plan_packages.py"},
         "SourcePackages": {session},
         "choose_and_fill_target": {
             session,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from synapse_apply import __version__
@@ -110,22 +109,15 @@ class Reports:
     def _resolve_path(self, file: Path | str) -> Path:
         return Path(os.path.realpath(self.invocation.directory / file))
 
-    def write_plan(
-        self, plan: Plan, code: int, extra_fields: Mapping[str, Any] = MappingProxyType({})
-    ) -> int:
-        """Write reports of a plan; returns `code`, or an error's code where one failed.
-
-        `extra_fields` are added to the JSON document.
-        """
-        return self._write_reports_or_error_code(
-            self._build_plan_source(plan, code, extra_fields), code
-        )
+    def write_plan(self, plan: Plan, code: int) -> int:
+        """Write reports of a plan; returns `code`, or an error's code where one failed."""
+        return self._write_reports_or_error_code(self._build_plan_source(plan, code), code)
 
     def write_stopped_plan(self, plan: Plan, code: int) -> None:
         """Write reports of a plan that cannot be applied; the JSON is that of the failure."""
         self._write_reports_or_warn(
             replace(
-                self._build_plan_source(plan, code, {}),
+                self._build_plan_source(plan, code),
                 document=lambda: self._build_failure_document((), code, plan),
             )
         )
@@ -165,12 +157,10 @@ class Reports:
             for problem in self._write_all_reports(source)
         )
 
-    def _build_plan_source(
-        self, plan: Plan, code: int, extra_fields: Mapping[str, Any]
-    ) -> ReportSource:
+    def _build_plan_source(self, plan: Plan, code: int) -> ReportSource:
         url = find_run_url(self.invocation.environ)
         return ReportSource(
-            lambda: {**plan_document(plan), **extra_fields},
+            lambda: plan_document(plan),
             lambda budget: markdown.render_plan_markdown(
                 plan, budget=budget, run_url=url, command=self.command
             ),

@@ -215,18 +215,17 @@ class OpenTarget:
             return apply_run.apply_earlier_plan(plan, None, 0.0)
         return apply_run.apply_earlier_plan(plan, source.plan_result, source.read_at)
 
-    def save_plan(self, plan: Plan, file: Path | str, *, with_packages: bool = False) -> SaveResult:
+    def save_plan(self, plan: Plan, file: Path | str) -> SaveResult:
         """Write a plan of this object to a new file, for `apply_saved` here or elsewhere.
 
-        It holds no secret, and is signed where there is a state key. `with_packages` puts the
-        packages that it uploads in. InputError where the file is there already or cannot be
-        written, or the plan has errors.
+        It holds no secret, and is signed where there is a state key. InputError where the file is
+        there already or cannot be written, or the plan has errors.
         """
         from synapse_apply.operations.saved_plan import save_plan
 
         options, path = self._find_plan_options(plan), self._invocation.directory / file
         with self._connection.open_session() as session:
-            return save_plan(session, plan, options, path, with_packages=with_packages)
+            return save_plan(session, plan, options, path)
 
     def require_unused_file(self, file: Path | str) -> None:
         """InputError where `save_plan` could not make this file: to know it before planning."""

@@ -12,7 +12,6 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import ManifestError, Stale, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.report import Report
-from synapse_apply.operations import saved_plan_packages
 from synapse_apply.operations.apply import ApplyRun
 from synapse_apply.operations.apply_observer import ApplyObserver
 from synapse_apply.operations.saved_plan import (
@@ -66,7 +65,6 @@ def open_approved_session(
 ) -> Iterator[TargetSession]:
     """A session to apply the plans in. Stale where a saved plan's manifests are unusable now.
 
-    A reviewed plan is not bound to the manifests, so the packages in its file are not used.
     Commands in error messages name the plan's target, even where the user did not type it.
     """
     with ExitStack() as stack, _name_target_in_errors(invocation.target or ""):
@@ -74,9 +72,7 @@ def open_approved_session(
             yield stack.enter_context(open_context(invocation))
             return
         try:
-            session = stack.enter_context(
-                open_context(invocation, approved_plans.united_plan.carrier)
-            )
+            session = stack.enter_context(open_context(invocation))
         except ManifestError as problem:
             raise Stale(
                 _build_missing_sources_finding(approved_plans.united_plan), *problem.diagnostics
@@ -98,8 +94,6 @@ def _build_missing_sources_finding(united_plan: SavedPlan) -> Diagnostic:
         "Bring it back, or give the same --var, --var-file, --file and --ref as for the plan; "
         "otherwise plan again."
     )
-    if united_plan.carrier is None:
-        hint += " A plan made with --with-packages needs no package sources."
     return error_finding(
         "The planned manifests or packages are no longer here",
         f"{united_plan.file} was made from manifests and packages without an error. Nothing was "
@@ -126,10 +120,6 @@ def apply_approved_plans(
         warnings = require_usable_plans(
             session, approved_plans.files, reviewed=reviewed, allow_unsigned=allow_unsigned
         )
-        if united_plan.carrier is not None and not reviewed:
-            saved_plan_packages.require_exact_packages(
-                united_plan.carrier, united_plan.plan, session.project.max_package_size
-            )
         # A saved plan says what was approved; only a new plan knows what is live now.
         plan_result = apply_run.make_plan_with_preflight()
         if not plan_result.plan.has_errors:

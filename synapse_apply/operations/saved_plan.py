@@ -21,19 +21,14 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.operations import saved_plan_file
-from synapse_apply.operations.saved_plan_packages import iter_upload_openers
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.planning.staleness.narrow import narrow_plan
 from synapse_apply.planning.staleness.unite_plans import unite_plans
-from synapse_apply.workspace.package_sources import (
-    PackageCarrier,
-    source_content_from_json,
-    source_content_to_json,
-)
 from synapse_apply.workspace.state_access import describe_state_identity
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
-FORMAT, FORMAT_WITH_PACKAGES = 1, 2
+FORMAT = 1
+_FORMAT_WITH_PACKAGES = 2  # of `plan --with-packages`, which went before the first version
 # What changes the rows of a plan, as it is typed: plans of one apply agree on each.
 _OPTIONS_OF_ROWS: dict[str, Callable[[PlanOptions], str]] = {
     "--prune": lambda choices: _format_on_off(choices.prune),
@@ -46,7 +41,7 @@ _OPTIONS_OF_ROWS: dict[str, Callable[[PlanOptions], str]] = {
     "--override-guard": lambda choices: ", ".join(sorted(choices.overridden)) or "none",
 }
 _SIGNATURE_PATH = ("plan",)
-_SIGNED_KEYS = ("plan", "choices", "sources")
+_SIGNED_KEYS = ("plan", "choices")
 
 
 @frozen
@@ -54,8 +49,7 @@ class SavedPlan:
     """A plan as read from its file.
 
     `options` are those it was made with, without the project file's rules. `mac` is the signature
-    of `signed_text` under a state key, None without one. `carrier` is the file itself where it
-    carries packages.
+    of `signed_text` under a state key, None without one.
     """
 
     file: Path
@@ -63,7 +57,6 @@ class SavedPlan:
     options: PlanOptions
     signed_text: str
     mac: Mac | None
-    carrier: PackageCarrier | None = None
 
     def build_replan_options(self, current_options: PlanOptions) -> PlanOptions:
         """The options to plan again with: the saved plan's, under the project file's current rules.
@@ -82,77 +75,52 @@ class SavedPlan:
 
 @frozen
 class SaveResult:
-    """Whether the plan was signed, and the size in bytes of each package by its digest."""
+    """Whether the plan was signed."""
 
     is_signed: bool
-    package_sizes: Mapping[str, int]
 
 
-def save_plan(
-    session: TargetSession,
-    plan: Plan,
-    options: PlanOptions,
-    path: Path,
-    *,
-    with_packages: bool = False,
-) -> SaveResult:
+def save_plan(session: TargetSession, plan: Plan, options: PlanOptions, path: Path) -> SaveResult:
     """Write a plan to a new file (0600), completely or not at all.
 
-    `with_packages` adds the packages that the plan uploads, and what apply needs to know of their
-    sources. InputError when the file exists, cannot be written, a package changed since the plan,
-    or the plan has errors.
+    InputError when the file exists, cannot be written, or the plan has errors.
     """
     # A file is an approval, and a plan with errors cannot be applied.
     if plan.has_errors:
         raise InputError(*(finding for finding in plan.diagnostics if finding.is_error))
     body: Json = {"plan": codec.plan_to_json(plan), "choices": _options_to_json(options)}
-    if with_packages:
-        body["sources"] = [
-            source_content_to_json(content) for content in session.declared_target.source_contents
-        ]
     mac = _compute_signature(session, format_canonical_json(body))
     signature = {"key_id": mac.key_id, "mac": mac.digest} if mac else None
-    format_number = FORMAT_WITH_PACKAGES if with_packages else FORMAT
-    text = json.dumps({"format": format_number, **body, "signature": signature}, sort_keys=True)
-    package_sizes = saved_plan_file.write_plan_file(
-        path, text, iter_upload_openers(session, plan) if with_packages else ()
-    )
-    return SaveResult(mac is not None, package_sizes)
+    text = json.dumps({"format": FORMAT, **body, "signature": signature}, sort_keys=True)
+    saved_plan_file.write_plan_file(path, text)
+    return SaveResult(mac is not None)
 
 
 def read_saved_plan(path: Path) -> SavedPlan:
     """The plan in a file; InputError when it is none, is damaged or of a newer version."""
-    contents = saved_plan_file.read_plan_file(path)
+    document = saved_plan_file.read_plan_file(path)
     try:
-        return _decode_saved_plan(path, contents)
+        return _decode_saved_plan(path, document)
     except saved_plan_file.DAMAGED_FILE_ERRORS:
         raise saved_plan_file.build_damaged_error(path) from None
 
 
-def _decode_saved_plan(path: Path, contents: saved_plan_file.PlanFileContent) -> SavedPlan:
-    document = contents.document
+def _decode_saved_plan(path: Path, document: Any) -> SavedPlan:
     format_number = document["format"]
-    if format_number not in (FORMAT, FORMAT_WITH_PACKAGES):
+    if format_number == _FORMAT_WITH_PACKAGES:
+        raise saved_plan_file.build_packages_error(path)
+    if format_number != FORMAT:
         reason = "another version wrote it"
         raise saved_plan_file.build_unusable_error(
             path, reason, "Make the plan again with this version."
         )
-    if format_number == FORMAT and contents.package_sizes:
-        reason = "it carries packages, and its plan was made without them"
-        raise saved_plan_file.build_unusable_error(
-            path, reason, Text(Command("plan --out FILE"), " makes one.")
-        )
-    carrier, signature = None, document["signature"]
-    if format_number == FORMAT_WITH_PACKAGES:
-        source_contents = tuple(map(source_content_from_json, document["sources"]))
-        carrier = PackageCarrier(path, source_contents, contents.package_sizes)
+    signature = document["signature"]
     return SavedPlan(
         path,
         codec.plan_from_json(document["plan"]),
         _options_from_json(document["choices"]),
         format_canonical_json({name: document[name] for name in _SIGNED_KEYS if name in document}),
         Mac(str(signature["key_id"]), str(signature["mac"])) if signature else None,
-        carrier,
     )
 
 
@@ -181,7 +149,6 @@ def unite_reviewed_plans(plans: Sequence[SavedPlan]) -> SavedPlan:
         options=replace(
             newest.options, selected=None if everything else frozenset().union(*chosen)
         ),
-        carrier=None,
     )
 
 

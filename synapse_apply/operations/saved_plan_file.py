@@ -1,4 +1,4 @@
-"""The file format of a saved plan: a zip of plan.json and of the packages it carries.
+"""The file format of a saved plan: a zip of plan.json alone.
 
 The file is written completely or not at all, readable by its owner alone, and never replaces
 another. Only what this writer writes is read: a foreign entry, bytes outside of all entries, or
@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
-from synapse_apply.packages import carried_packages
 from synapse_apply.packages.entry_names import format_printable
 from synapse_apply.packages.write_aside import remove_leftovers_and_choose_temporary_path
 
 PLAN_ENTRY = "plan.json"
 _PLAN_AGAIN_HINT = Text(Command("plan --out FILE"), " makes one.")
+_PACKAGE_NAME = re.compile(r"packages/[0-9a-f]{64}\.zip")  # an entry of `plan --with-packages`
 # Text packs to a twentieth or so; what packs to less than a two-hundredth is built to burst.
 _MAX_PLAN_BYTES, _BOMB_RATIO, _BOMB_MIN_BYTES = 1024**3, 200, 16 * 1024**2
 # A header before an entry's bytes, with the lengths of its name and of what follows that.
@@ -52,31 +51,14 @@ DAMAGED_FILE_ERRORS = (
 )
 
 
-@frozen
-class PlanFileContent:
-    """The parsed plan.json, and the size in bytes of every other entry by its name."""
-
-    document: Any
-    package_sizes: Mapping[str, int]
-
-
 def require_unused_path(path: Path) -> None:
     """InputError when something exists at this path: a plan never replaces a file."""
     if path.exists() or path.is_symlink():
         raise _build_exists_error(path)
 
 
-def write_plan_file(
-    path: Path,
-    text: str,
-    packages: Iterable[tuple[str, AbstractContextManager[BinaryIO]]] = (),
-) -> dict[str, int]:
-    """Write a new file (0600); returns the size in bytes of each package by its digest.
-
-    `packages` are digests and a context that opens each. InputError when the file exists or cannot
-    be written; raises what opening a package raises.
-    """
-    sizes = {}
+def write_plan_file(path: Path, text: str) -> None:
+    """Write a new file (0600); InputError when the file exists or cannot be written."""
     temporary_path = remove_leftovers_and_choose_temporary_path(path)
     try:
         with (
@@ -85,9 +67,6 @@ def write_plan_file(
         ):
             # A fixed time, so that one plan gives one file, byte for byte.
             archive.writestr(zipfile.ZipInfo(PLAN_ENTRY, _FIXED_TIME), text, zipfile.ZIP_DEFLATED)
-            for digest, package_opener in packages:
-                with package_opener as package:
-                    sizes[digest] = carried_packages.write_carried_package(archive, digest, package)
         _link_into_place(temporary_path, path)
     except FileExistsError:
         raise _build_exists_error(path) from None
@@ -96,31 +75,30 @@ def write_plan_file(
         raise build_unusable_error(path, reason, "Choose another place for --out.") from None
     finally:
         _remove_if_possible(temporary_path)
-    return sizes
 
 
 # Exactly what `plan --out` writes: a zip that two readers could read in two ways is refused as a
 # whole, before its signature is checked.
-def read_plan_file(path: Path) -> PlanFileContent:
-    """Read a file; InputError when it is no plan or damaged. Packages are not read."""
+def read_plan_file(path: Path) -> Any:
+    """The parsed plan.json of a file; InputError when it is no plan or damaged."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise build_unusable_error(path, "it is not a regular file", "Check the path.")
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
+            if any(_PACKAGE_NAME.fullmatch(info.orig_filename) for info in infos):
+                raise build_packages_error(path)
             if reason := _explain_invalid_entries(archive, infos) or _explain_stray_bytes(
                 file, archive, infos
             ):
                 raise build_unusable_error(path, reason, _PLAN_AGAIN_HINT)
-            document = _parse_plan_document(path, archive.read(PLAN_ENTRY))
+            return _parse_plan_document(path, archive.read(PLAN_ENTRY))
     except OSError as problem:
         raise build_unusable_error(
             path, problem.strerror or "it cannot be read", "Check the path."
         ) from None
     except DAMAGED_FILE_ERRORS:
         raise build_damaged_error(path) from None
-    sizes = {info.filename: info.file_size for info in infos if info.filename != PLAN_ENTRY}
-    return PlanFileContent(document, sizes)
 
 
 def _explain_invalid_entries(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> str:
@@ -130,7 +108,7 @@ def _explain_invalid_entries(archive: zipfile.ZipFile, infos: Sequence[zipfile.Z
     if len(set(names)) != len(names):
         return "two things in it have one name"
     for name in names:
-        if name != PLAN_ENTRY and not carried_packages.is_carried_name(name):
+        if name != PLAN_ENTRY:
             return f"{format_printable(name)} is in it, which no plan has"
     if PLAN_ENTRY not in names:
         return f"there is no {PLAN_ENTRY} in it"
@@ -204,6 +182,19 @@ def is_plan_file(path: Path) -> bool:
 def build_damaged_error(path: Path) -> InputError:
     """The error for a file that cannot be read as a plan."""
     return build_unusable_error(path, "it is not a plan, or it is damaged", _PLAN_AGAIN_HINT)
+
+
+def build_packages_error(path: Path) -> InputError:
+    """The error for a file that `plan --with-packages` of an older version made."""
+    return build_unusable_error(
+        path,
+        "it carries packages, which no plan does any more",
+        Text(
+            "Plan again with ",
+            Command("plan --out FILE"),
+            ", and keep the package folder beside the file, as an artifact of the pipeline.",
+        ),
+    )
 
 
 def build_unusable_error(path: Path, reason: str, hint: str) -> InputError:

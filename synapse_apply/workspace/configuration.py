@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, Package
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.package_sources import PackageSources, SourceContent
+from synapse_apply.workspace.package_sources import PackageSources
 
 if TYPE_CHECKING:
     from synapse_apply.packages.source.git import GitCommit
@@ -38,15 +38,14 @@ if TYPE_CHECKING:
 class DeclaredTarget:
     """What one target declares; with an error among the diagnostics it must not be used.
 
-    `source_contents` are the contents of its package sources, `zip_stamps` the zips among them;
-    `commit` is the commit that the manifests were read from, None for the checkout.
+    `zip_stamps` are the zips among its package sources; `commit` is the commit that the manifests
+    were read from, None for the checkout.
     """
 
     manifests: LoadedManifests
     desired: Mapping[Address, Desired]
     packages: Mapping[Address, Package]
     diagnostics: tuple[Diagnostic, ...]
-    source_contents: tuple[SourceContent, ...] = ()
     commit: GitCommit | None = None
     zip_stamps: ZipStamps | None = None
 
@@ -155,18 +154,16 @@ def read_declared_target(
     invocation: Invocation,
     project: Project,
     target: Target,
-    known_contents: Iterable[SourceContent] = (),
     *,
     variables: Mapping[str, Any] | None = None,
 ) -> DeclaredTarget:
     """Manifests and packages of one target, with every finding.
 
-    `known_contents` are contents of package sources from a saved plan; these are not read. With
-    `invocation.as_of` everything is read from that Git ref. `variables` replace those of the
+    With `invocation.as_of` everything is read from that Git ref. `variables` replace those of the
     command line.
     """
     commit = _resolve_commit(project, invocation.as_of) if invocation.as_of else None
-    sources = PackageSources(project, known_contents, commit.id if commit else "")
+    sources = PackageSources(project, commit.id if commit else "")
     reader = sources.build_config_reader(target)
     with _open_committed_folder(commit) if commit else nullcontext() as committed_folder:
         manifests = load_target_manifests(
@@ -241,10 +238,7 @@ def inspect_packages(
             source = replace(package.source, position=resource.source.position)
             packages[address] = replace(package, source=source)
             desired[address] = replace(resource, package=packages[address])
-    source_contents = sources.list_source_contents(target)
-    return DeclaredTarget(
-        manifests, desired, packages, tuple(dict.fromkeys(findings)), source_contents
-    )
+    return DeclaredTarget(manifests, desired, packages, tuple(dict.fromkeys(findings)))
 
 
 def format_path(path: Path) -> str:

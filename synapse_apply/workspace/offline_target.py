@@ -19,7 +19,6 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.environment import CheckoutState, read_checkout
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.package_sources import PackageCarrier
 
 # What pre-commit gives a hook is all that stands in `args`.
 _HOOK_HINT = (
@@ -35,10 +34,8 @@ class OfflineTarget:
     manifests named on the command line; with `partial`, only these count.
     """
 
-    def __init__(self, invocation: Invocation, carrier: PackageCarrier | None = None) -> None:
-        """With a `carrier`, packages come from it, and the sources it describes are not read."""
+    def __init__(self, invocation: Invocation) -> None:
         self.invocation = invocation
-        self.carrier = carrier
         self.catalogue: Catalogue = CATALOGUE
         self.typed_target = invocation.target or ""
         self.paths = tuple(map(str, invocation.paths))
@@ -66,10 +63,7 @@ class OfflineTarget:
     @cached_property
     def declared_target(self) -> configuration.DeclaredTarget:
         """Manifests and packages with every finding; must not be used where one is an error."""
-        contents = self.carrier.source_contents if self.carrier else ()
-        return configuration.read_declared_target(
-            self.invocation, self.project, self.target, contents
-        )
+        return configuration.read_declared_target(self.invocation, self.project, self.target)
 
     @cached_property
     def uninspected_manifests(self) -> LoadedManifests:

@@ -1,11 +1,10 @@
-"""When a package source is read: once per command, and never where a saved plan has its content."""
+"""When a package source is read: once per command."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.yaml.reader import read_mapping
@@ -31,26 +30,8 @@ class ConfigText:
     name: str
 
 
-@frozen
-class SourceContent:
-    """The content of a source; `package` is None where only its config was needed."""
-
-    source: PackageSource
-    config: ConfigText | None = None
-    package: Package | None = None
-
-
-@frozen
-class PackageCarrier:
-    """A file that carries packages: contents of sources, and the size in bytes of each entry."""
-
-    file: Path
-    source_contents: tuple[SourceContent, ...]
-    package_sizes: Mapping[str, int] = field(default_factory=dict)
-
-
 class PackageSources:
-    """Reads and caches the package sources of a project; `known_contents` are not read.
+    """Reads and caches the package sources of a project.
 
     With `ref`, folders and zips are read from that Git ref. With `should_lint`, packages are
     checked while they are read. `zip_stamps` are the zips that were read.
@@ -59,7 +40,6 @@ class PackageSources:
     def __init__(
         self,
         project: Project,
-        known_contents: Iterable[SourceContent] = (),
         ref: str = "",
         *,
         should_lint: bool = False,
@@ -69,7 +49,6 @@ class PackageSources:
         self._flaws: dict[_SourceKey, list[PackageFlaw]] = {}
         self._ref = ref
         self.zip_stamps = ZipStamps()
-        self._known_contents = {content.source: content for content in known_contents}
         self._configs: dict[_SourceKey, ConfigText | None] = {}
         self._packages: dict[_SourceKey, tuple[Package | None, list[Diagnostic]]] = {}
 
@@ -90,11 +69,7 @@ class PackageSources:
         """Read and hash a source, once; None with the findings where it cannot be used."""
         key = self._source_key(source, target)
         if key not in self._packages:
-            content = self._known_contents.get(key[0])
-            known_package = content.package if content else None
-            self._packages[key] = (
-                (known_package, []) if known_package else self._inspect_source(key)
-            )
+            self._packages[key] = self._inspect_source(key)
         return self._packages[key]
 
     def list_flaws(self, source: PackageSource, target: Target) -> list[PackageFlaw]:
@@ -108,24 +83,12 @@ class PackageSources:
             source for source, allowed_files in self._configs if allowed_files == target.allow_files
         )
 
-    def list_source_contents(self, target: Target) -> tuple[SourceContent, ...]:
-        """All that was read for this target, for a saved plan that needs no source again."""
-        keys = dict.fromkeys((*self._configs, *self._packages))
-        return tuple(
-            SourceContent(key[0], self._configs.get(key), self._packages.get(key, (None, []))[0])
-            for key in sorted(keys, key=str)
-            if key[1] == target.allow_files
-        )
-
     def _get_or_read_config(
         self, source: PackageSource, allow_files: tuple[str, ...]
     ) -> ConfigText | None:
         key = (source, allow_files)
         if key not in self._configs:
-            content = self._known_contents.get(source)
-            self._configs[key] = (
-                content.config if content else self._read_config_text(source, allow_files)
-            )
+            self._configs[key] = self._read_config_text(source, allow_files)
         return self._configs[key]
 
     def _source_key(self, source: PackageSource, target: Target) -> _SourceKey:
@@ -195,19 +158,3 @@ def _build_uncommitted_warning(source: PackageSource) -> Diagnostic:
         f"{source.path} is not in {source.short_ref}, so its content is not known.",
         "What is published already is compared by its fields alone; nothing can be published.",
     )
-
-
-def source_content_to_json(content: SourceContent) -> dict[str, Any]:
-    """The form in a saved plan."""
-    from synapse_apply.model.coding.json_shapes import build_coder
-
-    encoded: dict[str, Any] = build_coder(SourceContent).encode(content)
-    return encoded
-
-
-def source_content_from_json(data: Any) -> SourceContent:
-    """The inverse of `source_content_to_json`; ValueError for any other shape."""
-    from synapse_apply.model.coding.json_shapes import build_coder
-
-    decoded: SourceContent = build_coder(SourceContent).decode(data)
-    return decoded

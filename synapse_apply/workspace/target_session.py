@@ -41,7 +41,6 @@ from synapse_apply.workspace.known_secrets import register_declared_secrets
 from synapse_apply.workspace.last_seen import LastSeenStates, build_last_seen_states
 from synapse_apply.workspace.offline_target import OfflineTarget
 from synapse_apply.workspace.own_folder import has_trusted_own_folder
-from synapse_apply.workspace.package_sources import PackageCarrier
 from synapse_apply.workspace.recovery_journal import build_signed_journal_warnings
 
 if TYPE_CHECKING:
@@ -76,17 +75,15 @@ class TargetSession(OfflineTarget):
     def __init__(
         self,
         invocation: Invocation,
-        carrier: PackageCarrier | None = None,
         *,
         read_only: bool = False,
         retries: int = 3,
     ) -> None:
-        """With a `carrier`, packages come from it, and the sources it describes are not read.
+        """`read_only`: no data is created for an embedded backend without data.
 
-        `read_only`: no data is created for an embedded backend without data. `retries` is how
-        often a failed call is repeated.
+        `retries` is how often a failed call is repeated.
         """
-        super().__init__(invocation, carrier)
+        super().__init__(invocation)
         self.parallelism = invocation.parallelism
         self.patience = invocation.lock_wait_seconds
         self.clock: Clock = SystemClock()
@@ -185,18 +182,14 @@ class TargetSession(OfflineTarget):
 
     @cached_property
     def packages(self) -> Packages:
-        """Opens the packages of declared releases: from the carrier, or else their sources."""
+        """Opens the packages of declared releases."""
         # Here, not above: most commands open no package.
-        from synapse_apply.packages.carried_packages import CarriedPackages
         from synapse_apply.packages.upload import SourcePackages
 
-        packages, max_size = self.declared_target.packages, self.project.max_package_size
-        if self.carrier is not None:
-            return CarriedPackages(self.carrier.file, packages, max_size=max_size)
         return SourcePackages(
-            packages,
+            self.declared_target.packages,
             self.project.root,
-            max_size=max_size,
+            max_size=self.project.max_package_size,
             allow_files=self.target.allow_files,
             zip_stamps=self.declared_target.zip_stamps,
         )
@@ -321,15 +314,12 @@ def open_state(invocation: Invocation) -> Iterator[TargetSession]:
 
 
 @contextmanager
-def open_context(
-    invocation: Invocation, carrier: PackageCarrier | None = None, *, read_only: bool = False
-) -> Iterator[TargetSession]:
+def open_context(invocation: Invocation, *, read_only: bool = False) -> Iterator[TargetSession]:
     """A session that is ready for a plan; InputError with every finding before it connects.
 
-    StateError when the state is missing or of another backend. Sends nothing. With a `carrier`,
-    packages come from it, and the sources it describes are not read. `read_only`: no state is
-    created.
+    StateError when the state is missing or of another backend. Sends nothing. `read_only`: no
+    state is created.
     """
-    with TargetSession(invocation, carrier, read_only=read_only) as session:
+    with TargetSession(invocation, read_only=read_only) as session:
         session.require_ready()
         yield session

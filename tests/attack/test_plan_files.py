@@ -24,11 +24,11 @@ FOREIGN = f"packages/{'0' * 64}.zip"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A project with a plan with packages, and one without, of its embedded backend."""
+    """A project with two plans of its embedded backend."""
     place = copied(ROOT / "examples/quickstart", tmp_path_factory.mktemp("made"))
     with contextlib.chdir(place), contextlib.redirect_stdout(io.StringIO()):
         assert run(["plan", "-t", "embedded", "--out", "plain"]) == 0
-        assert run(["plan", "-t", "embedded", "--with-packages", "--out", "carrying"]) == 0
+        assert run(["plan", "-t", "embedded", "--out", "second"]) == 0
     return place
 
 
@@ -121,7 +121,7 @@ def lying(file, entries):
 
 
 def without_plan(file, entries):
-    zipped(file, [(FOREIGN, b"")])
+    zipped(file, [])
 
 
 STRUCTURES = {
@@ -147,11 +147,10 @@ STRUCTURES = {
 }
 
 
-@pytest.mark.parametrize("which", ["plain", "carrying"])
 @pytest.mark.parametrize("case", STRUCTURES)
-def test_a_zip_that_plan_does_not_write_is_refused(place, which, case):
+def test_a_zip_that_plan_does_not_write_is_refused(place, case):
     change, said = STRUCTURES[case]
-    file = place / which
+    file = place / "plain"
     change(file, entries_of(file))
     with pytest.raises(InputError) as caught:
         saved_plan.read_saved_plan(file)
@@ -160,13 +159,13 @@ def test_a_zip_that_plan_does_not_write_is_refused(place, which, case):
     assert said in found.detail
 
 
-def test_packages_in_a_plan_that_was_made_without_them(place):
-    """Nobody's signature covers them."""
+def test_packages_in_a_plan(place):
+    """No plan has them, and nobody's signature covers them."""
     file = place / "plain"
     zipped(file, [*entries_of(file).items(), (FOREIGN, b"PK")])
     with pytest.raises(InputError) as caught:
         saved_plan.read_saved_plan(file)
-    assert "its plan was made without them" in caught.value.diagnostics[0].detail
+    assert "it carries packages" in caught.value.diagnostics[0].detail
 
 
 def again(text):
@@ -238,14 +237,9 @@ def unsigned(document):
     document["signature"] = None
 
 
-def without_sources(document):
-    document["sources"] = []
-
-
 SIGNATURES = {
-    "by another key": ("carrying", other_key, "cannot be checked"),
-    "of another plan": ("carrying", other_plan, "is wrong"),
-    "of a plan of fewer sources": ("carrying", without_sources, "is wrong"),
+    "by another key": ("second", other_key, "cannot be checked"),
+    "of another plan": ("second", other_plan, "is wrong"),
     "none": ("plain", unsigned, "is not signed"),
 }
 
@@ -267,7 +261,7 @@ def test_a_true_plan_beside_it_lends_it_nothing(place, monkeypatch, case, first)
     """Of several reviewed plans each must be genuine, and in one way; nothing of any is done."""
     monkeypatch.setenv("RAW_DATA_KEY_ID", "AKIA")
     which, edit, said = SIGNATURES[case]
-    other = "plain" if which == "carrying" else "carrying"
+    other = "plain" if which == "second" else "second"
     edited(place / which, edit)
     order = (which, other) if first else (other, which)
     typed = [word for name in order for word in ("--reviewed", name)]
@@ -286,7 +280,7 @@ def test_a_plan_that_is_given_twice(place, monkeypatch):
     assert "A reviewed plan is given more than once" in text
     assert "plain, " in text
     assert list_recorded() == []
-    code, text = outcome("apply", "-t", "embedded", "--reviewed", "plain", "--reviewed", "carrying")
+    code, text = outcome("apply", "-t", "embedded", "--reviewed", "plain", "--reviewed", "second")
     assert code == 0, text
     assert list_recorded() != []
 
@@ -294,7 +288,7 @@ def test_a_plan_that_is_given_twice(place, monkeypatch):
 def test_the_true_files_are_applied(place, monkeypatch):
     """What the refusals above are measured against."""
     monkeypatch.setenv("RAW_DATA_KEY_ID", "AKIA")
-    code, text = outcome("apply", "-t", "embedded", "carrying", "--auto-approve")
+    code, text = outcome("apply", "-t", "embedded", "second", "--auto-approve")
     assert code == 0, text
 
 

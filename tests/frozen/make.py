@@ -36,7 +36,6 @@ from synapse_apply.stores.lock.lock_owner import LockProcess
 from synapse_apply.stores.postgres.postgres_database import open_postgres
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
-from synapse_apply.workspace.package_sources import source_content_to_json
 from synapse_apply.workspace.recovery_journal import RecoveryJournal
 
 HERE = Path(__file__).resolve().parent
@@ -156,7 +155,6 @@ def write_values(target: Path) -> None:
     values = {
         "state.json": codec.state_to_json(samples.build_contents().state),
         "plan.json": codec.plan_to_json(samples.build_plan()),
-        "held.json": source_content_to_json(samples.build_held()),
         "digests.json": samples.build_digests(),
     }
     for name, value in values.items():
@@ -182,7 +180,6 @@ def write_project(target: Path) -> None:
     late = root / "manifests" / "late.yaml"
     late.write_text(LATE)
     _run(root, "plan -t embedded --out next.plan")
-    _run(root, "plan -t embedded --out packed.plan --with-packages")
     for name, command in {
         "plan.json": "plan -t embedded --json",
         "show.json": "show storage/raw -t embedded --json",
@@ -198,8 +195,7 @@ def write_project(target: Path) -> None:
         release = store.find_record(Address.parse("release/echo@1.0.0"))
     _write_run_intent(root, target, release)
     path = write_unrecorded(target, lineage, "embedded")
-    for name in ("next.plan", "packed.plan"):
-        (root / name).replace(target / name)
+    (root / "next.plan").replace(target / "next.plan")
     for pattern in ("*.lock", "endpoint.json", "lock", ".gitignore"):
         for leftover in root.rglob(pattern):
             leftover.unlink()

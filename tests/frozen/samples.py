@@ -28,7 +28,6 @@ from synapse_apply.model.plan import (
 )
 from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.remote.dry_run_counts import DryRunCounts
-from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.model.state import (
     Acceptance,
     AuditEntry,
@@ -52,7 +51,6 @@ from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.macs import compute_mac
 from synapse_apply.secrets.signatures import sign_document
 from synapse_apply.stores.snapshot import StateSnapshot
-from synapse_apply.workspace.package_sources import ConfigText, SourceContent
 
 # Made up, as everything here. Whoever finds it in a log has found a test.
 KEY_TEXT = base64.b64encode(b"a made-up state key for fixtures").decode()
@@ -336,15 +334,6 @@ def build_plan() -> Plan:
         capabilities=Capabilities({"plugin.list": True, "storage.list": False}),
         moved=(MovedAddress(PLUGIN, Address("plugin", "new"), POSITION),),
         trial=DryRunCounts(tried=3, refused=1, untried=2),
-    )
-
-
-def build_held() -> SourceContent:
-    """What a saved plan with packages tells of a source."""
-    source = PackageSource("git", "plugins/a", "v1.0.0", Position("manifests/a.yaml", 9, 3))
-    files = {"config.yaml": FILE_DIGEST, "bin/run.sh": f"{FILE_DIGEST} x"}
-    return SourceContent(
-        source, ConfigText("code: a\n", "plugins/a/config.yaml"), Package(DIGEST, files, 12, source)
     )
 
 

@@ -26,7 +26,6 @@ from synapse_apply.stores.schema import TABLE_COLUMNS
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 from synapse_apply.workspace import recovery_journal
-from synapse_apply.workspace.package_sources import source_content_from_json, source_content_to_json
 from synapse_apply.workspace.recovery_journal import RecoveryJournal
 
 FILES = Path(__file__).resolve().parent / "2026-11"
@@ -106,12 +105,10 @@ def test_the_holder_of_a_lock_is_told(tmp_path: Path) -> None:
 
 
 def test_a_plan_is_read_and_written() -> None:
-    """Every shape of it, exactly; and what a plan with packages tells of a source."""
+    """Every shape of it, exactly."""
     assert codec.plan_from_json(read_document("plan.json")) == samples.build_plan()
-    assert source_content_from_json(read_document("held.json")) == samples.build_held()
     for name, value in (
         ("plan.json", codec.plan_to_json(samples.build_plan())),
-        ("held.json", source_content_to_json(samples.build_held())),
         ("state.json", codec.state_to_json(samples.build_contents().state)),
     ):
         assert f"{format_canonical_json(value)}\n" == (FILES / name).read_text()
@@ -123,10 +120,9 @@ def test_digests_and_signatures_stay() -> None:
     assert (FILES / "key.txt").read_text().strip() == samples.KEY_TEXT
 
 
-@pytest.mark.parametrize(("name", "number"), [("next.plan", 1), ("packed.plan", 2)])
-def test_saved_plans_are_read(name: str, number: int) -> None:
-    """Of both formats: the plan, its options, its signature, the packages in it."""
-    contents = saved_plan.read_saved_plan(FILES / name)
+def test_saved_plans_are_read() -> None:
+    """The plan, its options, its signature."""
+    contents = saved_plan.read_saved_plan(FILES / "next.plan")
     actions = {str(change.address): change.action.value for change in contents.plan.changes}
     assert actions == {
         "plugin/echo": "update",
@@ -139,12 +135,6 @@ def test_saved_plans_are_read(name: str, number: int) -> None:
     assert contents.mac.key_id == samples.KEY.key_id
     assert not contents.options.prune
     assert contents.options.verify
-    assert (contents.carrier is not None) == (number == 2)
-    if contents.carrier is not None:
-        assert {source.source.path for source in contents.carrier.source_contents} == {
-            "plugins/echo"
-        }
-        assert len(contents.carrier.package_sizes) == 1
 
 
 def test_unrecorded_calls_are_read(tmp_path: Path) -> None:

@@ -77,12 +77,13 @@ def test_a_saved_plan_is_applied(typed: Typed, command: str, again: int) -> None
     typed(command, again)
 
 
-def test_a_plan_with_packages_is_applied_without_their_sources(typed: Typed, root: Path) -> None:
-    """Format 2: the packages come from the file."""
-    folder = shutil.move(root / "plugins", root.parent / "plugins")
-    typed("apply packed.plan")
-    shutil.move(folder, root / "plugins")
-    assert_applied(typed)
+@pytest.mark.parametrize("command", ["apply", "apply --reviewed", "show"])
+def test_a_plan_with_packages_is_refused(typed: Typed, command: str) -> None:
+    """Format 2, of `plan --with-packages`: what to do is said, and nothing is done."""
+    (finding,) = json.loads(typed(f"{command} packed.plan --json", 1))["diagnostics"]
+    assert "packed.plan: it carries packages, which no plan does any more." in finding["detail"]
+    assert "keep the package folder beside the file" in finding["hint"]
+    assert "storage/late" not in typed("state list --json")
 
 
 def test_unrecorded_calls_are_recovered(typed: Typed, root: Path) -> None:

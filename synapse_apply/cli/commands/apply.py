@@ -96,9 +96,8 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     calls of a killed run are looked up first: too early to tell is exit 7, or --wait waits.
 
     With a saved PLAN (`plan --out`) only what it says is done, once, and nobody is asked; it knows
-    its target. Objects that changed since are refused alone. Where the plan carries packages (`plan
-    --out FILE --with-packages`), those are checked and uploaded, and package sources are not looked
-    at.
+    its target. Objects that changed since are refused alone. Packages are read where the manifests
+    say, and must be what was planned.
 
     With --reviewed the manifests may have moved on: all is planned anew from this checkout, its
     packages too; rows that equal a reviewed row go, all others are refused. Several reviewed plans,

@@ -32,10 +32,6 @@ if TYPE_CHECKING:
         ("synapse-apply plan --json > plan.json", "The plan for a program, complete on any exit."),
         ("synapse-apply plan --out next.plan", "Save it: `apply next.plan` does just that."),
         (
-            "synapse-apply plan --out next.plan --with-packages",
-            "The same for a job that has the manifests and not the packages.",
-        ),
-        (
             "synapse-apply plan -t prod --server-dry-run",
             "What the backend would refuse, before anything is done.",
         ),
@@ -75,15 +71,14 @@ if TYPE_CHECKING:
     help="Save the plan in a new file, for `apply FILE` or `apply --reviewed FILE`.",
 )
 @click.option(
-    "--with-packages",
-    is_flag=True,
-    help="With --out: put the packages that it uploads in the file, so that `apply FILE` needs "
-    "no package sources.",
-)
-@click.option(
     "--server-dry-run",
     is_flag=True,
     help="Also send each call to the backend to be checked and not acted on, where its API can.",
+)
+@add_removed_option(
+    "--with-packages",
+    "plan has no --with-packages: keep the package folder as an artifact of the pipeline, beside "
+    "the plan's file, and let `apply FILE` read it.",
 )
 @add_removed_option(
     "--preflight",
@@ -116,10 +111,6 @@ def command(
     A saved plan holds no secret value. It is signed with the state key, where there is one, and
     used once. A plan with errors is not saved.
 
-    With --with-packages it also carries the package of each release that it makes, as it would be
-    sent: then `apply FILE` uploads those, also in another checkout, where the folder, the zip or
-    the Git ref is gone or has changed. Whoever can read the file can read the packages.
-
     With --server-dry-run every call that the API can check is sent as a dry run, packages included:
     what the backend refuses is refused in the plan, in its own words. Calls of API v1 cannot be
     tried; how many they are is told. Nothing is sent that the backend could act on before it has
@@ -149,7 +140,6 @@ def _make_online_plan(
     *,
     show_unchanged: bool,
     out: Path | None,
-    with_packages: bool,
     server_dry_run: bool,
     **plan_arguments: Any,
 ) -> Plan:
@@ -157,7 +147,7 @@ def _make_online_plan(
     from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
 
     with open_command_target(invocation) as target:
-        destination = _build_plan_destination(target, out, with_packages=with_packages)
+        destination = _build_plan_destination(target, out)
         with _open_dry_run_display(console) if server_dry_run else nullcontext() as progress:
             plan = target.plan(
                 server_dry_run=server_dry_run,
@@ -195,14 +185,12 @@ def _open_dry_run_display(console: Console) -> Display:
     )
 
 
-def _build_plan_destination(
-    target: OpenTarget, out: Path | None, *, with_packages: bool
-) -> PlanDestination | None:
-    if out is None and not with_packages:
+def _build_plan_destination(target: OpenTarget, out: Path | None) -> PlanDestination | None:
+    if out is None:
         return None
     from synapse_apply.cli.flows.plan_destination import PlanDestination
 
-    return PlanDestination.from_options(target, out, with_packages=with_packages)
+    return PlanDestination.from_option(target, out)
 
 
 def _show_plan(console: Console, plan: Plan, *, show_unchanged: bool) -> None:

@@ -7,11 +7,9 @@ from typing import Any
 
 import click
 
-_NOT_APPLIED = "such a plan cannot be applied"
 # By option, with the reason.
 _CONFLICTING_OPTIONS: Mapping[str, str] = {
-    "out": _NOT_APPLIED,
-    "with_packages": _NOT_APPLIED,
+    "out": "such a plan cannot be applied",
     "server_dry_run": "nothing is asked of the backend",
     "resend_secrets": "no secret is read",
 }

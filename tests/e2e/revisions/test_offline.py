@@ -186,7 +186,6 @@ def test_what_does_not_go_with_it(fork: Repository) -> None:
         ["--out", "next"],
         ["--ref", "main"],
         ["--resend-secrets"],
-        ["--with-packages"],
     ):
         assert "does not go with" in fork.place.plan(*AGAINST_MAIN, *more, code=64).err
     for alone in (["--offline"], ["--against", "git:main"], ["--offline", "--against", "main"]):

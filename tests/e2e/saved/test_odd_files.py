@@ -48,7 +48,7 @@ def changed(document: Any, at: tuple[Any, ...], value: Any, *, drop: bool) -> An
 
 @pytest.fixture
 def rich(two: Workplace, server: Server) -> Workplace:
-    """A plan of every kind of row, with a package, in the file `rich`; unsigned."""
+    """A plan of every kind of row in the file `rich`; unsigned."""
     two.environ.update(RAW_ID="an-id-of-tests", RAW_KEY="a-key-of-tests")
     two.write("manifests/secret.yaml", SECRETS)
     two.apply()
@@ -61,7 +61,7 @@ def rich(two: Workplace, server: Server) -> Workplace:
     (two.root / "manifests/sam.yaml").unlink()
     server.call("PATCH", "_emulator/objects/plugin/1/", {"name": "By hand"})
     (two.root / ".synapse-apply/state/prod.key").unlink()
-    two.plan("--out", "rich", "--with-packages", code=0)
+    two.plan("--out", "rich", code=0)
     two.edit("manifests/plugin.yaml", "Finds more", "Finds all")
     return two
 

@@ -39,7 +39,6 @@ def test_what_cannot_be_used_any_more(saved, server, edit, why):
     ran = saved.run("apply", "next", code=4)
     assert "Error: The planned manifests or packages are no longer here" in ran.err
     assert why in ran.err
-    assert "A plan made with --with-packages needs no package sources." in ran.err
     document = saved.run("apply", "next", "--json", code=4).document
     assert document["exit_code"] == 4
     assert server.writes == []
