@@ -200,6 +200,7 @@ class Site:
         state_url: str = "",
         api: str = "v1",
         profile: str = PROFILE,
+        settle_after: float = SETTLE_AFTER,
     ) -> Site:
         """Write the project and make an empty state, at a url or in a file of the project.
 
@@ -213,7 +214,7 @@ class Site:
             "tenant": TENANT,
             "token": {"env": "FAULT_TOKEN"},
             "allow_env": ["RAW_*"],
-            "settle_after": SETTLE_AFTER,
+            "settle_after": settle_after,
             "api": api,
             **({"state": {"url": {"env": "FAULT_STATE_URL"}}} if state_url else {}),
         }
