@@ -41,7 +41,7 @@ def iter_mismatched_fields(
         wants, has = sent.get((name,), ABSENT), get_at(observed.spec, (name,))
         if wants is ABSENT or isinstance(wants, SecretRef) or not is_shown_value(has):
             continue
-        if not _is_same_identity_value(wants, unmask_value(has)):
+        if not _is_same_value_up_to_rewriting(wants, unmask_value(has)):
             yield name
 
 
@@ -59,11 +59,11 @@ def is_shown_value(value: Any) -> bool:
     return value is not ABSENT and not isinstance(value, WithheldSecret)
 
 
-def _is_same_identity_value(sent: Any, has: Any) -> bool:
+def _is_same_value_up_to_rewriting(sent: Any, live: Any) -> bool:
     """Whether two values are equal up to how servers rewrite names: case, blanks, hyphens."""
-    if isinstance(sent, str) and isinstance(has, str):
-        return _normalize_text(sent) == _normalize_text(has)
-    return is_same_value(sent, has)
+    if isinstance(sent, str) and isinstance(live, str):
+        return _normalize_text(sent) == _normalize_text(live)
+    return is_same_value(sent, live)
 
 
 def _normalize_text(text: str) -> str:

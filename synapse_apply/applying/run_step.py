@@ -60,7 +60,7 @@ def execute_step(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Outc
 
     if not is_create:  # a create may write its intent before it has its slot
         tools.acquire_slot(step.address)
-    return _run_and_report(step, tools, run_action)
+    return _run_reporting_progress_and_failures(step, tools, run_action)
 
 
 def execute_final_call(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
@@ -72,13 +72,13 @@ def execute_final_call(step: Step, tools: ApplyTools, live: LiveObjects) -> Outc
     )
     change = replace(step.change, action=Action.UPDATE, fields=final_fields)
     final_step = replace(step, change=change, companion=None)
-    (outcome,) = _run_and_report(
+    (outcome,) = _run_reporting_progress_and_failures(
         final_step, tools, lambda: (_execute_seal(final_step, tools, live),)
     )
     return outcome
 
 
-def _run_and_report(
+def _run_reporting_progress_and_failures(
     step: Step, tools: ApplyTools, work: Callable[[], tuple[Outcome, ...]]
 ) -> tuple[Outcome, ...]:
     """Run some work, report progress, and return its outcomes with their duration.

@@ -129,7 +129,7 @@ def _parse_and_verify_endpoint(data: Path, text: bytes) -> RunningServer:
     if not _is_own_process(server.pid):
         raise _build_endpoint_error(data, f"names process {server.pid}, which is none of yours")
     # A process id may be used again by a program that has nothing to do with the data set.
-    if not _has_file_open(server.pid, data / data_folder.LOCK):
+    if not _may_have_file_open(server.pid, data / data_folder.LOCK):
         raise _build_endpoint_error(
             data, f"names process {server.pid}, which does not have the data set"
         )
@@ -170,7 +170,7 @@ def _is_own_process(pid: int) -> bool:
         return True  # a system without /proc: only root could signal another's process
 
 
-def _has_file_open(pid: int, file: Path) -> bool:
+def _may_have_file_open(pid: int, file: Path) -> bool:
     """Whether a process of ours has a file open; True if the system does not tell.
 
     /proc/locks would name the owner of the lock, but with another device number on overlay file

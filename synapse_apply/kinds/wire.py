@@ -75,7 +75,7 @@ def _wrap_named_secrets(marks: SpecMarks, path: Path, value: Any) -> Any:
         return {
             key: _wrap_named_secrets(marks, (*path, key), inner) for key, inner in value.items()
         }
-    if not marks.is_secret(path) and not marks.has_named_below(path):
+    if not marks.is_secret(path) and not marks.has_named_field_below(path):
         return value
     if value in _EMPTY_VALUES:
         return WithheldSecret("omitted")

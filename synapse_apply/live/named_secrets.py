@@ -156,7 +156,9 @@ class _SecretWrapper:
                 key: self.wrap_secret_values(below, (*path, key)) for key, below in value.items()
             }
         is_map_above = is_map(value) and not self._marks.is_secret(path)
-        if is_map_above or not (self._marks.is_secret(path) or self._marks.has_named_below(path)):
+        if is_map_above or not (
+            self._marks.is_secret(path) or self._marks.has_named_field_below(path)
+        ):
             return value
         self.literals.append(path)
         return SecretRef("literal", literal=Sensitive(value))

@@ -364,9 +364,13 @@ def _collect_update_refusals(
         return [refusals.build_wrong_id_refusal(resource, identity_paths)]
     found_refusals = []
     if fixed_changes:
-        writable = can_write_live_values(resource, fixed_changes, index.plan_input.can_write)
+        is_live_writable = can_write_live_values(
+            resource, fixed_changes, index.plan_input.can_write
+        )
         found_refusals.append(
-            refusals.build_fixed_fields_refusal(resource, fixed_changes, writable=writable)
+            refusals.build_fixed_fields_refusal(
+                resource, fixed_changes, is_live_writable=is_live_writable
+            )
         )
     if (
         diff.changes
@@ -381,10 +385,10 @@ def _collect_update_refusals(
         and not found_refusals
         and (lost_secrets := _list_secrets_update_would_clear(resource, diff))
     ):
-        writable = can_write_live_values(resource, diff.changes, index.plan_input.can_write)
+        is_live_writable = can_write_live_values(resource, diff.changes, index.plan_input.can_write)
         found_refusals.append(
             refusals.build_secret_cleared_refusal(
-                resource, lost_secrets, diff.changes, writable=writable
+                resource, lost_secrets, diff.changes, is_live_writable=is_live_writable
             )
         )
     return found_refusals

@@ -86,7 +86,7 @@ def drift_accept_command(resource: ResourceState) -> Command:
 
 
 def _build_manifest_ways_out(
-    resource: ResourceState, changes: Sequence[FieldChange], *, writable: bool
+    resource: ResourceState, changes: Sequence[FieldChange], *, is_live_writable: bool
 ) -> tuple[str, ...]:
     """The ways out by a change of the manifest to the live values, without another tool.
 
@@ -96,7 +96,7 @@ def _build_manifest_ways_out(
     causes = {change.cause for change in changes}
     if causes == {Cause.DRIFT}:
         way_out = Text("take it into the manifest: ", drift_accept_command(resource))
-        return (way_out,) if writable else ()
+        return (way_out,) if is_live_writable else ()
     # Adoption: nothing was applied yet, so Git is not ahead of the live object.
     if causes <= {Cause.NONE}:
         return (f"declare {names} as it is live",)
@@ -120,11 +120,11 @@ def _build_product_ways_out(
 
 
 def build_fixed_fields_refusal(
-    resource: ResourceState, changes: Sequence[FieldChange], *, writable: bool = False
+    resource: ResourceState, changes: Sequence[FieldChange], *, is_live_writable: bool = False
 ) -> Refusal:
     """The refusal of fields that cannot change, or of a kind that this API cannot update.
 
-    `writable` says that the live values can be written into the manifest.
+    `is_live_writable` says that the live values can be written into the manifest.
     """
     paths = [change.path for change in changes]
     api_hints = [resource.binding.immutable.get(str(path[0]), "") for path in paths]
@@ -147,7 +147,7 @@ def build_fixed_fields_refusal(
         f"{format_short_list(map(format_field_path, paths))} cannot be changed: "
         f"{hint or f'API {resource.binding.api} has no update for this kind'}",
         (
-            *_build_manifest_ways_out(resource, changes, writable=writable),
+            *_build_manifest_ways_out(resource, changes, is_live_writable=is_live_writable),
             *_build_product_ways_out(resource, changes),
             _build_ignore_changes_hint(paths),
             f"declare it under {new_identity}",
@@ -180,7 +180,7 @@ def build_secret_cleared_refusal(
     paths: Sequence[Path],
     changes: Sequence[FieldChange],
     *,
-    writable: bool = False,
+    is_live_writable: bool = False,
 ) -> Refusal:
     """The refusal of an update of the whole object that would clear secrets we cannot send."""
     return Refusal(
@@ -189,7 +189,7 @@ def build_secret_cleared_refusal(
         f"{format_short_list(map(format_field_path, paths))}, "
         "a secret that is never read back to be sent again",
         (
-            *_build_manifest_ways_out(resource, changes, writable=writable),
+            *_build_manifest_ways_out(resource, changes, is_live_writable=is_live_writable),
             (
                 f"declare {format_short_list(map(format_field_path, paths))} with valueFrom env or "
                 f"file"

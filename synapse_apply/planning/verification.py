@@ -50,7 +50,7 @@ def add_due_run_or_refuse_unverified(
     if (
         verify is None
         or not index.plan_input.options.verify
-        or _is_older_than_newest(resource, index.series)
+        or _is_older_than_newest_declared(resource, index.series)
     ):
         return decision
     due, change = _find_due_run(resource, decision, index, verify), decision.change
@@ -157,7 +157,7 @@ def _find_run_reason_or_empty(
     )
 
 
-def _is_older_than_newest(resource: ResourceState, series: SeriesMap) -> bool:
+def _is_older_than_newest_declared(resource: ResourceState, series: SeriesMap) -> bool:
     """Whether a newer member is declared as well, which is the one that a run would execute."""
     if resource.desired is None or not resource.type.series_field:
         return False

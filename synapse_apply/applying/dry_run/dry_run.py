@@ -131,13 +131,13 @@ def dry_run_steps(
         result.add_untried(waiting, DRY_RUN_UNPROVEN)
         return result
     if is_known:
-        _dry_run_waiting_calls(waiting, tools, live, run_each, result)
+        _dry_run_calls_irreversible_last(waiting, tools, live, run_each, result)
     else:
         result.add_untried(waiting, DRY_RUN_UNPROVEN)
     return result
 
 
-def _dry_run_waiting_calls(
+def _dry_run_calls_irreversible_last(
     waiting: Sequence[DryRunCall],
     tools: ApplyTools,
     live: LiveObjects,

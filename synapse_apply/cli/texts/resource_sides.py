@@ -251,7 +251,7 @@ def _with_recorded_secrets_withheld(resource: ResourceState) -> ResourceState:
         return {
             path: WithheldSecret("masked")
             if not isinstance(value, SECRET_TYPES)
-            and (secret_marks.is_secret(path) or secret_marks.has_named_below(path))
+            and (secret_marks.is_secret(path) or secret_marks.has_named_field_below(path))
             else value
             for path, value in fields.items()
         }

@@ -261,7 +261,7 @@ class _SpecWalk:
         if isinstance(value, list):
             for reference_path in _iter_value_from_paths(value, path):
                 _report_misplaced_value_from(self.context, self.draft, reference_path, in_list=True)
-        if not is_secret and not (self.marks.named and self.marks.has_named_below(path)):
+        if not is_secret and not (self.marks.named and self.marks.has_named_field_below(path)):
             return value
         # Wrapped even in plain text, so that no view, state or log can show it.
         self.literals.append(path)
@@ -340,13 +340,15 @@ def _decode_value_from_or_report(
         )
         return None
     if source == "env":
-        _report_forbidden_variable(context, draft, (*block_path, source), name)
+        _report_variable_unless_allowed(context, draft, (*block_path, source), name)
     else:
-        _report_forbidden_file(context, draft, (*block_path, source), name)
+        _report_file_unless_allowed(context, draft, (*block_path, source), name)
     return SecretRef(source, name, source_block.get("format", "text"))
 
 
-def _report_forbidden_variable(context: DecodeContext, draft: Draft, path: Path, name: str) -> None:
+def _report_variable_unless_allowed(
+    context: DecodeContext, draft: Draft, path: Path, name: str
+) -> None:
     if context.may_read_variable(name):
         return
     if is_forbidden_variable(name):
@@ -378,7 +380,9 @@ def _report_forbidden_variable(context: DecodeContext, draft: Draft, path: Path,
     )
 
 
-def _report_forbidden_file(context: DecodeContext, draft: Draft, path: Path, name: str) -> None:
+def _report_file_unless_allowed(
+    context: DecodeContext, draft: Draft, path: Path, name: str
+) -> None:
     if context.may_read_file(name):
         return
     if setting := context.project.reserved.find_setting_by_file(name, context.project.root):

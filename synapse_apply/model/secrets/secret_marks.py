@@ -50,7 +50,7 @@ class SpecMarks:
             return True
         return _is_at_or_below(path, self.secret_paths)
 
-    def has_named_below(self, path: Path) -> bool:
+    def has_named_field_below(self, path: Path) -> bool:
         """Whether a named field is below a path.
 
         A scalar or list at the path may then hold its value.

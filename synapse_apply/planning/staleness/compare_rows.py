@@ -201,8 +201,8 @@ def _describe_field_difference(
     name = format_field_path(path)
     if any(field is not None and field.sensitive for field in (planned, fresh)):
         return (
-            f"{name}: (sensitive), {_describe_sensitive_field(planned)}, "
-            f"{_describe_sensitive_field(fresh, 'now ')}"
+            f"{name}: (sensitive), {_describe_whether_secret_is_sent(planned)}, "
+            f"{_describe_whether_secret_is_sent(fresh, 'now ')}"
         )
     planned_value = planned.after if planned else get_at(before.after, path)
     old_value = planned.before if planned else get_at(before.before, path)
@@ -218,7 +218,7 @@ def _describe_field_difference(
     return text
 
 
-def _describe_sensitive_field(field: FieldChange | None, prefix: str = "planned ") -> str:
+def _describe_whether_secret_is_sent(field: FieldChange | None, prefix: str = "planned ") -> str:
     return f"{prefix}{'left alone' if field is None else 'sent'}"
 
 
