@@ -149,6 +149,7 @@ class Console:
                 (format_json_line if self.as_lines else format_json_document)(document)
             )
         if click_context := click.get_current_context(silent=True):
+            # In click's context, because copies of this Console serve the same command.
             click_context.meta[_DOCUMENT_WRITTEN_KEY] = True
 
     def write_events(self, events: Iterable[Mapping[str, Any]]) -> None:

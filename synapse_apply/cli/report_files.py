@@ -27,6 +27,7 @@ def replace_file(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
+            # The new file keeps the permissions of the one it replaces.
             part_file.chmod(stat.S_IMODE(path.stat().st_mode))
         part_file.replace(path)
     finally:

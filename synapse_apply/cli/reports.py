@@ -265,6 +265,7 @@ class Reports:
                 budget = replace(STEP_SUMMARY_BUDGET, limit=remaining_size)
                 append_text(Path(summary_file), source.markdown(budget))
         if outputs_file := environ.get("GITHUB_OUTPUT"):
+            # Random, so that no value can end its block in $GITHUB_OUTPUT and add outputs.
             delimiter = f"synapse_apply_{secrets.token_hex(16)}"
             append_text(Path(outputs_file), github.format_outputs_file(source.outputs, delimiter))
 

@@ -102,6 +102,7 @@ class ConsoleObserver(ApplyObserver):
     @contextmanager
     def watch_calls(self, hang_up: Callable[[str], None]) -> Iterator[StoppableProgress]:
         """Show progress on stderr, and let signals end the apply early."""
+        # At a terminal a person can send a second signal; in CI nobody can.
         seconds = 0.0 if self._console.is_interactive else DRAIN_SECONDS
         if self._console.as_events:
             self._console.write_events(())  # the version is the first line, also before any plan

@@ -77,6 +77,7 @@ class JobFollower:
             )
             return Exit.ERROR
         failure_reason = get_job_failure_text(job)
+        # The server's reason may end with a full stop of its own.
         message = (
             f"{name} {job.status.value}{f': {sanitize(failure_reason)}' if failure_reason else ''}."
         ).replace("..", ".")

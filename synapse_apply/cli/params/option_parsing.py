@@ -61,6 +61,7 @@ def parse_report_options(
         kind, separator, file = text.partition("=")
         if kind not in REPORT_KINDS:
             raise click.BadParameter(f"{kind!r} is no report: {', '.join(REPORT_KINDS)}.")
+        # `github` needs no file: the runner names its files in the environment.
         if not file and (separator or kind != "github"):
             raise click.BadParameter(f"{kind}=FILE is wanted.")
         if file and file in [other_file for _, other_file in requests]:

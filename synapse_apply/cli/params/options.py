@@ -196,6 +196,7 @@ def add_project_options(body: CommandBody) -> CommandBody:
         where = _build_invocation(
             chdir, project, target, parameters.get("console", Console()), invocation_options
         )
+        # A branch may move while the command runs, so each Git ref is resolved once.
         with pin_refs_while_running():
             return body(invocation=where, **parameters)
 

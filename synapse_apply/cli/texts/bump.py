@@ -62,6 +62,7 @@ def format_bump_result(
 def _iter_changed_lines(file: Rewrite, style: Style) -> Iterator[str]:
     old_lines = file.old_content.decode().splitlines()
     new_lines = file.new_content.decode().splitlines()
+    # Without autojunk: in files of 200 lines or more it ignores frequent lines (difflib).
     for verb, i, j, k, m in SequenceMatcher(
         None, old_lines, new_lines, autojunk=False
     ).get_opcodes():

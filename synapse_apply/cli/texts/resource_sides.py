@@ -225,6 +225,7 @@ class ResourceSides:
 
     def _get_recorded_fields(self) -> Fields:
         record = self.resource.record
+        # An imported record has nothing applied yet.
         return (record.applied or record.seen) if record else {}
 
     def _get_live_fields(self) -> Mapping[Path, Any]:
