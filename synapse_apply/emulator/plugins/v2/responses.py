@@ -61,7 +61,7 @@ def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
 def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
     """Create a plugin and its first release, or neither. Raises ApiError (400, 409)."""
     backend = request.backend
-    values, contents = _parse_create_request(request)
+    values, contents = _validate_create_request(request)
     now = backend.clock.now()
     plugin_values = {field.name: values[field.name] for field in models.OWN_FIELDS}
     body = {
@@ -83,7 +83,7 @@ def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def _parse_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], dict[str, Any]]:
+def _validate_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], dict[str, Any]]:
     """(values of the plugin, contents of its first release). Raises ApiError (400, 409)."""
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}

@@ -73,13 +73,13 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def create_release(request: EmulatorRequest) -> EmulatorAnswer:
-    plugin, version, contents = _parse_create_request(request)
+    plugin, version, contents = _validate_create_request(request)
     v1.require_own_plugin(request.backend, request.tenant, plugin)
     release = models.create_release(request, plugin, version, contents)
     return EmulatorAnswer(models.build_release_json(request.backend, release, plugin), 201)
 
 
-def _parse_create_request(request: EmulatorRequest) -> tuple[StoredObject, str, dict[str, Any]]:
+def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, str, dict[str, Any]]:
     """(plugin, version, contents) of a create. Raises ApiError (400, 415) with all problems."""
     if not request.body.is_form:
         raise unsupported_media_error("application/json")
