@@ -87,6 +87,12 @@ class Diagnostic(WithCommands):
     def is_note(self) -> bool:
         return self.severity is Severity.NOTE
 
+    @property
+    def line_independent_key(self) -> tuple[Any, ...]:
+        """Equal for two findings that differ only in their line, which edits move."""
+        file = self.position.file if self.position else ""
+        return self.summary, self.address, self.path, self.target, file
+
     def with_strict_severity(self) -> Diagnostic:
         """The same as `--strict` has it: a warning is an error, a note stays a note."""
         return self.with_changes(severity=Severity.ERROR) if self.is_warning else self

@@ -365,11 +365,11 @@ class _ProjectEditor:
             new_manifests = configuration.load_target_manifests(
                 self.invocation, project, target, file_cache=file_cache
             )
-            known_findings = {_line_independent_key(entry) for entry in old_manifests.diagnostics}
+            known_findings = {entry.line_independent_key for entry in old_manifests.diagnostics}
             if new_errors := [
                 d
                 for d in new_manifests.diagnostics
-                if d.is_error and _line_independent_key(d) not in known_findings
+                if d.is_error and d.line_independent_key not in known_findings
             ]:
                 detail = "With what is live the manifests would have errors, which follow."
                 raise InputError(
@@ -436,9 +436,3 @@ def _require_no_remaining_drift(
 
 
 _EDIT_BY_HAND_HINT = "Edit the manifest by hand. No file was written."
-
-
-def _line_independent_key(finding: Diagnostic) -> tuple[Any, ...]:
-    """Equal for two findings that differ only in their line, which edits move."""
-    file = finding.position.file if finding.position else ""
-    return finding.summary, finding.address, finding.path, finding.target, file

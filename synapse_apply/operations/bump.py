@@ -357,7 +357,7 @@ def _require_no_new_errors(
 ) -> None:
     """Decode the edited files; InputError with each error that the manifests do not have now."""
     rewrite_by_path = {entry.file.resolve(): entry for entry in rewrites}
-    known_errors = {_line_independent_key(entry) for entry in bump_project.list_errors()}
+    known_errors = {entry.line_independent_key for entry in bump_project.list_errors()}
     new_errors: list[Diagnostic] = []
     for target, old_manifests in zip(
         bump_project.targets, bump_project.target_manifests, strict=True
@@ -376,7 +376,7 @@ def _require_no_new_errors(
         new_errors += [
             e
             for e in manifests.diagnostics
-            if e.is_error and _line_independent_key(e) not in known_errors
+            if e.is_error and e.line_independent_key not in known_errors
         ]
         if not new_errors and len(manifests.desired) != len(old_manifests.desired):
             raise InputError.from_summary(
@@ -391,12 +391,6 @@ def _require_no_new_errors(
             ),
             *dict.fromkeys(new_errors),
         )
-
-
-def _line_independent_key(finding: Diagnostic) -> tuple[Any, ...]:
-    """Equal for two findings that differ only in their line, which edits move."""
-    file = finding.position.file if finding.position else ""
-    return finding.summary, finding.address, finding.path, finding.target, file
 
 
 @frozen

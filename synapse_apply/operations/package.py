@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import build_flaw_finding
-from synapse_apply.model.packages.versions import version_sort_key
+from synapse_apply.model.packages.versions import is_valid_version, version_sort_key
 from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.resource import Desired, Package, PackageSource
 from synapse_apply.model.state import Record
@@ -37,8 +36,6 @@ from synapse_apply.workspace.package_sources import build_package_linter
 from synapse_apply.workspace.selection import SelectableAddresses, find_matching_addresses
 from synapse_apply.workspace.state_access import build_missing_state_error
 from synapse_apply.workspace.target_session import TargetSession, open_state
-
-_VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 
 
 @frozen
@@ -237,7 +234,7 @@ def suggest_zip_name(query: PackageQuery) -> str:
         pass  # what is wrong with config.yaml is no reason not to zip it
     folder = (query.root / query.source.path).resolve()
     name = folder.stem if query.source.kind == "file" else folder.name
-    omits_version = not _VERSION_PATTERN.fullmatch(version) or name.endswith(f"-{version}")
+    omits_version = not is_valid_version(version) or name.endswith(f"-{version}")
     return f"{name}.zip" if omits_version else f"{name}-{version}.zip"
 
 

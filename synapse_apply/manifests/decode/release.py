@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,11 +19,11 @@ from synapse_apply.manifests.decode.secret_fields import replace_and_report_secr
 from synapse_apply.manifests.schema.named_documents import extract_remote_id, parse_reference
 from synapse_apply.manifests.yaml.reader import describe_value_kind
 from synapse_apply.model.address import Address
+from synapse_apply.model.packages.versions import is_valid_version
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.model.secrets.credentials import contains_known_secret, hide_secret
 
 PREFIX = "release"
-_VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 _NON_FIELD_KEYS = frozenset(("source", "file", "verify"))
 
 
@@ -44,8 +43,7 @@ def resolve_release_version(context: DecodeContext, draft: Draft) -> str | None:
             str(declared)
         ):  # it would be part of an address, which is shown everywhere
             return None
-    # The version is part of the address, so it must be usable on a command line and in a URL.
-    return declared if isinstance(declared, str) and _VERSION_PATTERN.fullmatch(declared) else None
+    return declared if isinstance(declared, str) and is_valid_version(declared) else None
 
 
 def build_release_address(context: DecodeContext, draft: Draft) -> Address | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from synapse_apply.manifests.decode.loading import LoadedManifests
@@ -10,12 +9,11 @@ from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.edit.written_documents import WrittenDocument
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.packages.versions import bump_version, version_sort_key
+from synapse_apply.model.packages.versions import bump_version, is_valid_version, version_sort_key
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired
 
 VERSION_PATH = ("spec", "version")
-_VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 
 
 def require_version_without_variable(document: WrittenDocument, release: Desired) -> None:
@@ -50,7 +48,7 @@ def compute_raised_address(release: Desired, part: str, requested_version: str =
             "Say which one follows: --to VERSION.",
             **error_fields,
         )
-    if not _VERSION_PATTERN.fullmatch(new_version):
+    if not is_valid_version(new_version):
         raise InputError.from_summary(
             "Malformed version",
             f"{new_version!r} has characters that no version has, or is too long.",

@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterator
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.address import Address
+from synapse_apply.model.packages.versions import is_valid_version
 
 _NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _NAME_RULE = (
     "lower-case letters, digits, `.`, `_` and `-`, begins with a letter or a digit, and is not "
     "longer than 63"
 )
-_VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 _MAX_NAME_LENGTH = 63
 
 
@@ -30,7 +30,7 @@ def explain_invalid_address(address: Address) -> str:
     name, separator, version = address.name, "", ""
     if kind.series_field:
         name, separator, version = name.rpartition("@")
-        if not separator or _VERSION_PATTERN.fullmatch(version) is None:
+        if not separator or not is_valid_version(version):
             return f"a {address.kind}'s address is {address.kind}/NAME@VERSION"
         # The plugin of such a release is given by its id, so no name has to be valid.
         if name.startswith("id="):

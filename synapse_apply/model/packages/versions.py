@@ -1,4 +1,4 @@
-"""How versions are ordered and raised: semantic versioning 2.0.0; others have no order."""
+"""Which texts are versions, and how they are ordered and raised: semantic versioning 2.0.0."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ _SEMVER = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
     r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z.-]+)?"
 )
+# `schemas/v1/parts.schema.json` has the same pattern.
+_VERSION_CHARS = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 VersionSortKey = tuple[int, int, int, tuple[tuple[int, int, str], ...]]
 _NO_PRERELEASE = ((2, 0, ""),)
+
+
+def is_valid_version(text: str) -> bool:
+    """Whether a text may be a release's version: 1 to 64 letters, digits, `.`, `_`, `+` and `-`.
+
+    A version is part of an address, so it must be usable on a command line and in a URL.
+    """
+    return _VERSION_CHARS.fullmatch(text) is not None
 
 
 def version_sort_key(version: str) -> VersionSortKey | None:
