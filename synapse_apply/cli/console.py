@@ -37,7 +37,7 @@ class Console:
 
     as_json: bool = False
     color: str = "auto"
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     as_lines: bool = False
     is_stdout_taken: bool = False
     typed_target: str = ""

@@ -13,6 +13,13 @@ from synapse_apply.model.frozen import frozen
 NON_INTERACTIVE_LOCK_SECONDS = 45.0
 
 
+class PrivateEnvironment(dict[str, str]):
+    """Environment variables, of which a traceback that shows locals tells no value and no name."""
+
+    def __repr__(self) -> str:
+        return f"<environment of {len(self)} variables>"
+
+
 @frozen
 class Invocation:
     """Where a command works: project, target, variables, manifests.
@@ -36,6 +43,10 @@ class Invocation:
     project_from: str = ""
     as_of: str = ""
     command: str = ""
+
+    def __post_init__(self) -> None:
+        # Frozen by the type checker alone: the values are hidden before anybody has them.
+        object.__setattr__(self, "environ", PrivateEnvironment(self.environ))
 
     @property
     def lock_wait_seconds(self) -> float:
