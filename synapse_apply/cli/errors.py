@@ -12,7 +12,7 @@ import click
 
 from synapse_apply import __version__
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.help_pages import Terminated
+from synapse_apply.cli.help_pages import Terminated, get_interruption_advice
 from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
@@ -71,9 +71,8 @@ def _has_lock_timeout_option() -> bool:
 def describe_failure(problem: BaseException) -> tuple[Sequence[Diagnostic], int]:
     """The findings of a failure, and its exit code."""
     if (signal_stop := _SIGNAL_STOPS.get(type(problem))) is not None:
-        return [
-            error_finding("Stopped before its end", signal_stop.detail, _RUN_AGAIN_HINT)
-        ], signal_stop.code
+        hint = get_interruption_advice(problem) or _RUN_AGAIN_HINT
+        return [error_finding("Stopped before its end", signal_stop.detail, hint)], signal_stop.code
     if isinstance(problem, SynapseApplyError):
         return problem.diagnostics or (error_finding(str(problem)),), problem.exit_code
     if isinstance(problem, RemoteError):
@@ -92,7 +91,7 @@ class _SignalStop:
     code: int
 
 
-_RUN_AGAIN_HINT = "Run the command again; what was done is not done twice."
+_RUN_AGAIN_HINT = "Run the command again."
 _SIGNAL_STOPS: dict[type[BaseException], _SignalStop] = {
     KeyboardInterrupt: _SignalStop("It was interrupted (SIGINT).", Exit.SIGINT),
     Terminated: _SignalStop("It was terminated (SIGTERM or SIGHUP).", Exit.SIGTERM),

@@ -64,6 +64,14 @@ class Terminated(BaseException):
     """SIGTERM or SIGHUP: unwinds as Ctrl-C does, so that locks and servers are released."""
 
 
+def get_interruption_advice(interruption: BaseException) -> str:
+    """What the interrupted operation says of its state, and what to do next; "" for nothing.
+
+    It is kept in the notes of the exception (PEP 678).
+    """
+    return " ".join(getattr(interruption, "__notes__", ()))
+
+
 class ManualCommand(click.Command):
     """A command whose help has examples, exit codes and environment below its options."""
 

@@ -18,7 +18,7 @@ import click
 
 from synapse_apply import __version__
 from synapse_apply.cli import registry
-from synapse_apply.cli.help_pages import USAGE, LazyGroup, Terminated
+from synapse_apply.cli.help_pages import USAGE, LazyGroup, Terminated, get_interruption_advice
 
 NAME = "synapse-apply"
 _ARGUMENT_VARIABLE = re.compile("SYNAPSE_APPLY_ARGS(_.*)?")
@@ -126,17 +126,21 @@ def run(command_line: Sequence[str]) -> int:
         with suppress(OSError):
             sys.stderr.write(f"Error: The output cannot be written\n  {problem.strerror}.\n")
         return FAILED
-    except (KeyboardInterrupt, click.Abort):
-        with suppress(OSError):
-            sys.stderr.write("\nInterrupted.\n")
+    except (KeyboardInterrupt, click.Abort) as interruption:
+        _print_interruption("Interrupted.", interruption)
         return SIGINT
-    except Terminated:
-        with suppress(OSError):
-            sys.stderr.write("\nTerminated.\n")
+    except Terminated as interruption:
+        _print_interruption("Terminated.", interruption)
         return SIGTERM
     except Exception as problem:  # noqa: BLE001 - what a command raises is worded in it
         return _print_failure(problem)
     return code
+
+
+def _print_interruption(text: str, interruption: BaseException) -> None:
+    advice = get_interruption_advice(interruption)
+    with suppress(OSError):
+        sys.stderr.write(f"\n{text}\n{advice}\n" if advice else f"\n{text}\n")
 
 
 def _print_failure(problem: BaseException) -> int:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -106,19 +107,22 @@ class StartedRun:
 def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
     """Send the run, once. InputError for an unknown plugin or a run that the server refuses.
 
-    OutcomeUnknown when nobody can tell whether it started. The caller prints the job's id, then
-    calls `audit_started_run`.
+    OutcomeUnknown when nobody can tell whether it started. An interruption, such as a
+    KeyboardInterrupt, has a note that says whether the run was sent. The caller prints the job's
+    id, then calls `audit_started_run`.
     """
-    plugin_id = parse_typed_id(_PLUGIN_PREFIX, request.plugin) or find_recorded_id(
-        live_backend, _PLUGIN_PREFIX, request.plugin
-    )
-    request = _with_default_action(live_backend, request, plugin_id)
+    with explain_interruption("Nothing was sent. Run the command again."):
+        plugin_id = parse_typed_id(_PLUGIN_PREFIX, request.plugin) or find_recorded_id(
+            live_backend, _PLUGIN_PREFIX, request.plugin
+        )
+        request = _with_default_action(live_backend, request, plugin_id)
     # Before the call: a lost answer is looked for among jobs from this moment on.
     search_start = datetime.now(UTC) - _CLOCK_TOLERANCE
     try:
-        plugin = resolve_v1_plugin_id(live_backend, plugin_id) if plugin_id else request.plugin
+        with explain_interruption("Nothing was sent. Run the command again."):
+            plugin = resolve_v1_plugin_id(live_backend, plugin_id) if plugin_id else request.plugin
         body = request.build_body()
-        answer = live_backend.api.run_plugin(plugin, body)
+        answer = _send_run(live_backend, request, plugin, body, search_start)
     except RemoteError as failure:
         if failure.effect is Effect.UNKNOWN:
             _audit_run_call(live_backend, request, "", "unknown")
@@ -131,6 +135,37 @@ def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
         return StartedRun(parse_job(answer), answer, plugin, body)
     except ValueError:
         return StartedRun(None, answer, plugin, body)
+
+
+def _send_run(
+    live_backend: LiveBackend,
+    request: RunRequest,
+    plugin: int | str,
+    body: Mapping[str, Any],
+    search_start: datetime,
+) -> Mapping[str, Any]:
+    """The answer to the run; an interruption is noted in the audit as of unknown outcome."""
+    search_hint = _build_search_hint(live_backend, request, search_start)
+    with explain_interruption(f"The job may have been started. {search_hint}"):
+        try:
+            return live_backend.api.run_plugin(plugin, body)
+        except Exception:
+            raise
+        except BaseException:
+            _audit_run_call(live_backend, request, "", "unknown")
+            raise
+
+
+@contextmanager
+def explain_interruption(advice: str) -> Iterator[None]:
+    """Add `advice` as a note to an interruption of the block: what the user has to know of it."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as interruption:
+        interruption.add_note(advice)
+        raise
 
 
 def poll_run_result(
@@ -221,17 +256,22 @@ def _build_outcome_unknown_error(
     return OutcomeUnknown.from_summary(
         "It is not known whether the run started",
         describe_failure(failure),
-        Text(
-            "It is not sent again. Check whether it has a job:\n",
-            Command(
-                "jobs list --plugin",
-                request.plugin,
-                "--created-after",
-                f"{since:%Y-%m-%dT%H:%M:%SZ}",
-                target=live_backend.invocation.target or "",
-            ),
-        ),
+        _build_search_hint(live_backend, request, since),
         request_id=failure.request_id,
+    )
+
+
+def _build_search_hint(live_backend: LiveBackend, request: RunRequest, since: datetime) -> Text:
+    """How to look for the job of a run whose answer did not arrive."""
+    return Text(
+        "It is not sent again. Check whether it has a job:\n",
+        Command(
+            "jobs list --plugin",
+            request.plugin,
+            "--created-after",
+            f"{since:%Y-%m-%dT%H:%M:%SZ}",
+            target=live_backend.invocation.target or "",
+        ),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ import click
 
 from synapse_apply.cli import completion
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.help_pages import Terminated, manual_command
 from synapse_apply.cli.params import options, param_types
 
 if TYPE_CHECKING:
@@ -69,17 +71,32 @@ def command(*, console: Console, invocation: Invocation, plugin: str, follow: bo
     request = _build_run_request(plugin, run_options)
     with open_live_backend(invocation) as live_backend:
         started_run = start_run(live_backend, request)
-        _show_started_run(console, request, started_run, is_awaited=follow)
-        if audit_warning := audit_started_run(live_backend, request, started_run):
-            console.write_findings([audit_warning])
-        if follow and started_run.has_result_ticket:
-            started_run = poll_run_result(live_backend, started_run, interval, timeout)
-            _show_started_run(console, request, started_run)
-        if started_run.job is None or not follow:
-            if console.as_json:
+        with _report_if_interrupted(console, started_run):
+            _show_started_run(console, request, started_run, is_awaited=follow)
+            if audit_warning := audit_started_run(live_backend, request, started_run):
+                console.write_findings([audit_warning])
+            if follow and started_run.has_result_ticket:
+                started_run = poll_run_result(live_backend, started_run, interval, timeout)
+                _show_started_run(console, request, started_run)
+            if started_run.job is None or not follow:
+                if console.as_json:
+                    console.write_document(_build_run_document(started_run))
+                return _choose_run_exit_code(started_run) if follow else 0
+            return _follow_started_job(console, live_backend, started_run.job.id, interval, timeout)
+
+
+@contextmanager
+def _report_if_interrupted(console: Console, started_run: StartedRun) -> Iterator[None]:
+    """On an interrupt, write the document with the job's id, and warn of a second run."""
+    from synapse_apply.operations.run import explain_interruption
+
+    with explain_interruption("The run was started; the same command would start another."):
+        try:
+            yield
+        except (KeyboardInterrupt, Terminated):
+            if console.as_json and not console.has_written_document:
                 console.write_document(_build_run_document(started_run))
-            return _choose_run_exit_code(started_run) if follow else 0
-        return _follow_started_job(console, live_backend, started_run.job.id, interval, timeout)
+            raise
 
 
 def _build_run_request(plugin: str, run_options: dict[str, Any]) -> RunRequest:

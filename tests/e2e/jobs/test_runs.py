@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -110,15 +111,58 @@ def test_who_stops_watching_is_told_that_the_job_goes_on(
         assert process.stdout is not None
         assert process.stdout.readline() == "Job 1 started.\n"
         # It is following once it has asked for the log.
-        deadline = time.monotonic() + 60
-        while not any("console_logs" in at for at in place.embedded.backend.request_log.counts):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for_request(place, process, "console_logs")
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Job 1 goes on; `synapse-apply jobs logs 1 --follow` follows it." in err
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--follow", "--json"]])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_stops_while_the_run_is_sent_is_told_how_to_look_for_its_job(
+    place: Place, form: list[str], number: signal.Signals, code: int
+) -> None:
+    """The server may have started it: no advice to run it again, and the given command finds it."""
+    place.run("state", "init")
+    fault(place, {"hang": 6, "commit": "after"}, path="/plugins/*run*")
+    with place.start("run", "yolo", *form) as process:
+        wait_for_request(place, process, "/run/")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    text = json.loads(out)["diagnostics"][0]["hint"] if form else err
+    assert "The job may have been started. It is not sent again." in text
+    assert "un the command again" not in out + err
+    look = re.search(r"`synapse-apply (jobs list --plugin yolo [^`]+)`", text)
+    assert look
+    place.server.call("PUT", "_emulator/faults/", {"rules": []})
+    assert "\n1   " in place.run(*look[1].split()).stdout
+    assert "unknown" in place.run("state", "history").stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_stops_following_gets_the_id_of_the_job_in_json(
+    place: Place, number: signal.Signals, code: int
+) -> None:
+    """A script that was interrupted knows the job that it started."""
+    script = '{"seconds": 3600}'
+    with place.start("run", "yolo", "-p", f"emulator={script}", "--follow", "--json") as process:
+        wait_for_request(place, process, "console_logs")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert json.loads(out)["job_id"] == "1"
+    assert "`synapse-apply jobs logs 1 --follow` follows it" in err
+    assert "The run was started; the same command would start another." in err
+
+
+def wait_for_request(place: Place, process: subprocess.Popen[str], path_part: str) -> None:
+    deadline = time.monotonic() + 60
+    while not any(path_part in at for at in place.embedded.backend.request_log.counts):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("do", [{"reset": "after"}, {"status": 502, "commit": "after"}])
