@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from synapse_apply.library.arguments import resolve_path, resolve_paths
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.workspace.invocation import Invocation
 
@@ -42,14 +43,14 @@ def open_target(
 
     Every error is a SynapseApplyError. What the `with` block itself raises passes unchanged.
     """
-    directory = Path.cwd() / folder
+    directory = resolve_path("folder", folder, Path.cwd())
     invocation = Invocation(
         directory=directory,
-        project=directory / project if project is not None else None,
+        project=resolve_path("project", project, directory) if project is not None else None,
         target=target,
         variables=dict(variables or {}),
-        variable_files=tuple(directory / file for file in var_files),
-        paths=tuple(directory / file for file in files),
+        variable_files=resolve_paths("var_files", var_files, directory),
+        paths=resolve_paths("files", files, directory),
         strict=strict,
         parallelism=parallelism,
         environ=dict(os.environ if environ is None else environ),

@@ -6,6 +6,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synapse_apply.library.arguments import (
+    require_guard_names,
+    require_names,
+    resolve_path,
+    resolve_paths,
+)
 from synapse_apply.library.target_connection import TargetConnection
 from synapse_apply.library.target_state import TargetState
 from synapse_apply.model.diagnostic import error_finding
@@ -119,9 +125,10 @@ class OpenTarget:
         from synapse_apply.operations.plan_arguments import PlanArguments
 
         arguments = PlanArguments(
-            only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
-            recreate=recreate, no_verify=not verify, revert_drift=revert_drift,
-            resend_secrets=resend_secrets, overridden=override_guards,
+            only=require_names("only", only), exclude=require_names("exclude", exclude),
+            prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
+            no_verify=not verify, revert_drift=revert_drift, resend_secrets=resend_secrets,
+            overridden=require_guard_names(override_guards),
         )  # fmt: skip
         with self._connection.open_session() as session:
             options = arguments.build_plan_options(session)
@@ -147,9 +154,10 @@ class OpenTarget:
         from synapse_apply.operations.plan_arguments import PlanArguments
 
         arguments = PlanArguments(
-            only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
-            recreate=recreate, no_verify=not verify, revert_drift=revert_drift,
-            overridden=override_guards,
+            only=require_names("only", only), exclude=require_names("exclude", exclude),
+            prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
+            no_verify=not verify, revert_drift=revert_drift,
+            overridden=require_guard_names(override_guards),
         )  # fmt: skip
         with self._connection.pin_refs_and_convert_errors():
             comparison = load_offline_comparison(self._invocation, against)
@@ -172,8 +180,8 @@ class OpenTarget:
         here with the options of `plan()`, and returns whether to apply it. It is called while
         nothing is locked, only where there is something to do, and again where the plan is another
         one by the time the state is locked. `auto_approve`: the state is locked, and whatever is
-        planned then is applied. With a `plan`, `confirm` is asked first, and again where it would
-        be Stale.
+        planned then is applied; not beside `confirm`. With a `plan`, `confirm` is asked first, and
+        again where it would be Stale.
 
         `all_or_nothing`: apply nothing while a row is refused. `wait`: first wait until it is
         certain what became of calls of earlier runs. `adopt`: True also takes over an object that
@@ -189,20 +197,22 @@ class OpenTarget:
         from synapse_apply.operations.plan_arguments import PlanArguments
 
         arguments = PlanArguments(
-            only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
-            recreate=recreate, no_verify=not verify, revert_drift=revert_drift,
-            resend_secrets=resend_secrets, overridden=override_guards,
+            only=require_names("only", only), exclude=require_names("exclude", exclude),
+            prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
+            no_verify=not verify, revert_drift=revert_drift, resend_secrets=resend_secrets,
+            overridden=require_guard_names(override_guards),
         )  # fmt: skip
-        _require_decision(plan, arguments, is_approved=auto_approve or confirm is not None)
+        _require_decision(plan, arguments, confirm, auto_approve=auto_approve)
         options = None if plan is None else self._find_plan_options(plan)
+        may_ask = confirm is not None or self._invocation.on_terminal
         observer = observer or ApplyObserver()
         with self._connection.open_session() as session:
             _wait_for_open_calls(session, observer, is_requested=wait)
             apply_run = ApplyRun(
                 session,
-                options or arguments.build_plan_options(session, will_ask=confirm is not None),
+                options or arguments.build_plan_options(session, will_ask=may_ask),
                 observer,
-                confirm=None if auto_approve else confirm,
+                confirm=confirm,
                 all_or_nothing=all_or_nothing,
                 may_adopt=adopt is True,
             )
@@ -223,7 +233,8 @@ class OpenTarget:
         """
         from synapse_apply.operations.saved_plan import save_plan
 
-        options, path = self._find_plan_options(plan), self._invocation.directory / file
+        path = self._resolve_path(file)
+        options = self._find_plan_options(plan)
         with self._connection.open_session() as session:
             return save_plan(session, plan, options, path)
 
@@ -231,13 +242,13 @@ class OpenTarget:
         """InputError where `save_plan` could not make this file: to know it before planning."""
         from synapse_apply.operations.saved_plan_file import require_unused_path
 
-        require_unused_path(self._invocation.directory / file)
+        require_unused_path(self._resolve_path(file))
 
     def read_saved_plan(self, file: Path | str) -> ApprovedPlans:
         """The plan that a file holds, for `apply_saved`; InputError where it holds none."""
         from synapse_apply.operations.apply_saved import read_approved_plans
 
-        return read_approved_plans([self._invocation.directory / file], reviewed=False)
+        return read_approved_plans([self._resolve_path(file)], reviewed=False)
 
     def read_reviewed_plans(self, files: Sequence[Path | str]) -> ApprovedPlans:
         """Plans that were reviewed, older first, for `apply_saved`: rows that equal theirs go.
@@ -246,7 +257,9 @@ class OpenTarget:
         """
         from synapse_apply.operations.apply_saved import read_approved_plans
 
-        paths = [self._invocation.directory / file for file in files]
+        paths = resolve_paths("files", files, self._invocation.directory)
+        if not paths:
+            raise InputError.from_summary("files names no plan", "Name at least one file.")
         return read_approved_plans(paths, reviewed=True)
 
     def apply_saved(
@@ -270,6 +283,9 @@ class OpenTarget:
         from synapse_apply.operations.apply_observer import ApplyObserver
         from synapse_apply.operations.plan_arguments import PlanArguments
 
+        arguments = PlanArguments(
+            recreate=recreate, overridden=require_guard_names(override_guards)
+        )
         if not isinstance(plans, apply_saved.ApprovedPlans):
             plans = self.read_saved_plan(plans)
         invocation = apply_saved.with_plan_target(self._invocation, plans)
@@ -281,7 +297,6 @@ class OpenTarget:
         ):
             observer = observer or ApplyObserver()
             _wait_for_open_calls(session, observer, is_requested=wait)
-            arguments = PlanArguments(recreate=recreate, overridden=override_guards)
             options = arguments.build_plan_options(session)
             apply_run = ApplyRun(
                 session,
@@ -305,8 +320,9 @@ class OpenTarget:
         from synapse_apply.operations.plan import plan
         from synapse_apply.workspace.selection import select_addresses
 
+        names = require_names("only", only), require_names("exclude", exclude)
         with self._connection.open_session(read_only=True) as session:
-            options = build_drift_options(select_addresses(session, only, exclude))
+            options = build_drift_options(select_addresses(session, *names))
             return find_drift(session, plan(session, options), unmanaged=unmanaged)
 
     def accept_drift(self, names: Sequence[str], *, write: bool = True) -> Drift:
@@ -319,6 +335,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.accept_drift import accept_named_drift
 
+        names = require_names("names", names)
         with self._connection.open_session(read_only=True) as session:
             return accept_named_drift(self._invocation, session, names, write=write)
 
@@ -378,6 +395,7 @@ class OpenTarget:
         from synapse_apply.operations.apply_observer import ApplyObserver
         from synapse_apply.operations.verify import verify_releases_by_run
 
+        releases = require_names("releases", releases)
         with self._connection.open_session() as session:
             return verify_releases_by_run(
                 session, releases, observer or ApplyObserver(), timeout=timeout
@@ -391,6 +409,7 @@ class OpenTarget:
         from synapse_apply.operations.verify import select_verifiable_releases
         from synapse_apply.operations.verify_bytes import compare_published_bytes
 
+        releases = require_names("releases", releases)
         with self._connection.open_session() as session:
             return compare_published_bytes(session, select_verifiable_releases(session, releases))
 
@@ -400,6 +419,9 @@ class OpenTarget:
 
         with self._connection.pin_refs_and_convert_errors():
             return run_all_checks(self._invocation)
+
+    def _resolve_path(self, file: Path | str) -> Path:
+        return resolve_path("file", file, self._invocation.directory)
 
     def _find_plan_options(self, plan: Plan) -> PlanOptions:
         """The options that a plan of this object was made with; InputError for another plan."""
@@ -418,9 +440,18 @@ def _build_silent_observer() -> ApplyObserver:
     return ApplyObserver()
 
 
-def _require_decision(plan: Plan | None, arguments: PlanArguments, *, is_approved: bool) -> None:
-    """NotApproved where nothing approves the apply; OptionConflict for options beside a plan."""
-    if plan is None and not is_approved:
+def _require_decision(
+    plan: Plan | None, arguments: PlanArguments, confirm: Confirm | None, *, auto_approve: bool
+) -> None:
+    """NotApproved where nothing approves the apply; OptionConflict for arguments that exclude.
+
+    These are two that approve, one of which would be ignored, and options of rows beside a plan.
+    """
+    if confirm is not None and auto_approve:
+        raise OptionConflict.from_summary(
+            "confirm and auto_approve exclude each other: the function would not be called."
+        )
+    if plan is None and confirm is None and not auto_approve:
         raise NotApproved(
             error_finding(
                 "Nobody approved this apply",

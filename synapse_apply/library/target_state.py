@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synapse_apply.library.arguments import require_names, resolve_path
 from synapse_apply.library.target_connection import TargetConnection
 
 if TYPE_CHECKING:
@@ -47,14 +48,16 @@ class TargetState:
         """Copy the whole state to a file, consistent even while an apply runs."""
         from synapse_apply.operations.state import write_state_backup
 
+        path = resolve_path("file", file, self._connection.invocation.directory)
         with self._connection.open_state() as session:
-            write_state_backup(session, self._connection.invocation.directory / file)
+            write_state_backup(session, path)
 
     def forget(self, names: Sequence[str]) -> list[Address]:
         """Remove records; the live objects stay. Returns the addresses that were removed."""
         from synapse_apply.operations.state import forget_addresses
         from synapse_apply.workspace.selection import build_state_selectable, choose_addresses
 
+        names = require_names("names", names)
         with self._connection.open_state() as session:
             selectable = build_state_selectable(session.store.read_state())
             addresses = choose_addresses(selectable, names)

@@ -10,6 +10,7 @@ from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.policy import RULE_ID_PREFIX, Policy
 from synapse_apply.model.project import Target
+from synapse_apply.planning.guards import GUARD_NAMES
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.planning.policy.plan_rules import list_overridable_rule_names
 from synapse_apply.workspace.selection import Selectable, select_addresses
@@ -74,6 +75,16 @@ class PlanArguments:
             revert_drift=self.revert_drift,
             allow_locked=self.allow_locked,
         ).with_target_rules(target)
+
+
+def describe_unknown_guard(name: str) -> str:
+    """A sentence about a name that is no guard's, "" for a guard's or a policy rule's.
+
+    A typo must not look like an override.
+    """
+    if name in GUARD_NAMES or name.startswith(RULE_ID_PREFIX):
+        return ""
+    return f"{name!r} is not a guard; the guards are {', '.join(GUARD_NAMES)}."
 
 
 def _require_overridable_rules(overridden: Collection[str], policy: Policy) -> None:

@@ -127,9 +127,10 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
                     observer=observer,
                 )
             )
+        asks = console.is_interactive and not auto_approve
         return observer.run(
             lambda: target.apply(
-                confirm=observer.confirm if console.is_interactive else None,
+                confirm=observer.confirm if asks else None,
                 auto_approve=auto_approve,
                 all_or_nothing=all_or_nothing,
                 adopt=adopt,

@@ -86,19 +86,16 @@ def parse_name_value_options(
 def require_known_guard_names(
     _ctx: click.Context, _param: click.Parameter, guard_names: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """A usage error for an unknown guard: a typo must not look like an override.
+    """A usage error for an unknown guard.
 
     Names of policy rules are checked later, in `PlanArguments`, where the policy is known.
     """
     if guard_names:
-        from synapse_apply.model.policy import RULE_ID_PREFIX
-        from synapse_apply.planning.guards import GUARD_NAMES
+        from synapse_apply.operations.plan_arguments import describe_unknown_guard
 
         for name in guard_names:
-            if name not in GUARD_NAMES and not name.startswith(RULE_ID_PREFIX):
-                raise click.BadParameter(
-                    f"{name!r} is not a guard; the guards are {', '.join(GUARD_NAMES)}."
-                )
+            if description := describe_unknown_guard(name):
+                raise click.BadParameter(description)
     return guard_names
 
 

@@ -1,0 +1,78 @@
+"""Which values the arguments of the library accept; all else is an InputError before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from synapse_apply.model.errors import InputError
+
+_Item = TypeVar("_Item")
+
+
+def require_names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The names as a tuple; InputError for a single string, which is a sequence of its letters."""
+    return _require_list(argument, names, str, "names")
+
+
+def require_guard_names(guard_names: Iterable[str]) -> tuple[str, ...]:
+    """The value of `override_guards`; InputError for a guard that does not exist.
+
+    Names of policy rules are checked later, in `PlanArguments`, where the policy is known.
+    """
+    from synapse_apply.operations.plan_arguments import describe_unknown_guard
+
+    names = require_names("override_guards", guard_names)
+    descriptions = [description for name in names if (description := describe_unknown_guard(name))]
+    if descriptions:
+        raise InputError.from_summary("This guard cannot be overridden", " ".join(descriptions))
+    return names
+
+
+def resolve_paths(argument: str, paths: Iterable[Path | str], directory: Path) -> tuple[Path, ...]:
+    """Paths relative to a directory; InputError for a single path, and as `resolve_path`."""
+    listed_paths = _require_list(argument, paths, (str, Path), "paths")
+    return tuple(resolve_path(argument, path, directory) for path in listed_paths)
+
+
+def resolve_path(argument: str, path: Path | str, directory: Path) -> Path:
+    """A path relative to a directory; InputError for what cannot be the path of a file."""
+    if not isinstance(path, (str, Path)):
+        raise InputError.from_summary(
+            f"{argument} is a path", f"It is a str or a Path, not {_describe(path)}."
+        )
+    if "\0" in str(path):
+        raise InputError.from_summary(
+            f"{argument} is a path", f"No path has a NUL character: {str(path)!r}."
+        )
+    return directory / path
+
+
+def _require_list(
+    argument: str,
+    values: Iterable[_Item],
+    item_type: type[_Item] | tuple[type[Any], ...],
+    plural: str,
+) -> tuple[_Item, ...]:
+    """The values as a tuple; InputError for a single one, and for items of another type."""
+    summary, hint = f"{argument} is a list of {plural}", f"Write {argument}=[...]."
+    if isinstance(values, (str, bytes, Path)):
+        # Iterated over, a string is its letters, each of which may be the name of a resource.
+        raise InputError.from_summary(
+            summary, f"It is {_describe(values)}.", f"Write {argument}=[{str(values)!r}]."
+        )
+    if not isinstance(values, Iterable):
+        raise InputError.from_summary(summary, f"It is {_describe(values)}.", hint)
+    items = tuple(values)
+    for item in items:
+        if not isinstance(item, item_type):
+            raise InputError.from_summary(summary, f"One of them is {_describe(item)}.", hint)
+    return items
+
+
+def _describe(value: object) -> str:
+    """A value for an error message: a text or a number as it is, else its type alone."""
+    if value is None or isinstance(value, (str, bytes, int, float)):
+        return f"the {type(value).__name__} {value!r}" if value is not None else "None"
+    return f"a value of type {type(value).__name__}"

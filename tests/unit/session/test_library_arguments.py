@@ -1,0 +1,141 @@
+"""The arguments of the library: what a type checker would refuse is refused before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from installed import ROOT, copied, variables
+
+from synapse_apply import OpenTarget, open_target
+from synapse_apply.model.errors import InputError, OptionConflict
+from synapse_apply.planning.guards import GUARD_NAMES
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project of two storages, a plugin and its release."""
+    return copied(ROOT / "examples" / "quickstart", tmp_path)
+
+
+@pytest.fixture
+def target(folder: Path) -> Iterator[OpenTarget]:
+    with open_target(
+        "embedded", folder=folder, environ=variables(folder / "example.env")
+    ) as opened_target:
+        yield opened_target
+
+
+CALLS_WITH_A_LIST: dict[str, Callable[[OpenTarget, Any], object]] = {
+    "plan-only": lambda target, names: target.plan(only=names),
+    "plan-exclude": lambda target, names: target.plan(exclude=names),
+    "plan-override_guards": lambda target, names: target.plan(override_guards=names),
+    "plan_offline-only": lambda target, names: target.plan_offline("git:HEAD", only=names),
+    "apply-only": lambda target, names: target.apply(auto_approve=True, only=names),
+    "apply_saved-override_guards": lambda target, names: target.apply_saved(
+        "next.plan", override_guards=names
+    ),
+    "read_reviewed_plans-files": lambda target, names: target.read_reviewed_plans(names),
+    "drift-only": lambda target, names: target.drift(only=names),
+    "drift-exclude": lambda target, names: target.drift(exclude=names),
+    "accept_drift-names": lambda target, names: target.accept_drift(names),
+    "verify-releases": lambda target, names: target.verify(names),
+    "compare_published_bytes-releases": lambda target, names: target.compare_published_bytes(names),
+    "state.forget-names": lambda target, names: target.state.forget(names),
+}
+
+
+@pytest.mark.parametrize("bad", ["ab", b"ab", None, 1, [1], [None], [b"ab"]], ids=repr)
+@pytest.mark.parametrize("call", CALLS_WITH_A_LIST)
+def test_a_list_of_names_is_no_single_name(target: OpenTarget, call: str, bad: object) -> None:
+    """It says which argument, and no state is made for it."""
+    argument = call.rpartition("-")[2]
+    with pytest.raises(InputError, match=f"^{argument} is a list of"):
+        CALLS_WITH_A_LIST[call](target, bad)
+    assert not (target._invocation.directory / ".synapse-apply" / "state").exists()
+
+
+def test_a_string_of_letters_forgets_nothing(folder: Path) -> None:
+    """Each letter is the name of a resource here, and none of them was meant."""
+    (folder / "letters.yaml").write_text(
+        "".join(
+            f"---\napiVersion: synapse-apply/v1\nkind: Storage\nmetadata: {{name: {letter}}}\n"
+            f"spec: {{name: {letter}, provider: file_system, category: internal, "
+            f"configuration: {{base_path: /data/{letter}}}}}\n"
+            for letter in "ab"
+        )
+    )
+    with open_target(
+        "embedded",
+        folder=folder,
+        files=["letters.yaml"],
+        environ=variables(folder / "example.env"),
+    ) as target:
+        assert target.apply(auto_approve=True).exit_code == 0
+        with pytest.raises(InputError) as caught:
+            target.state.forget("ab")
+        assert caught.value.diagnostics[0].hint == "Write names=['ab']."
+        assert {address.name for address in target.state.read().records} == {"a", "b"}
+        assert len(target.state.forget(iter(["a", "b"]))) == 2
+
+
+@pytest.mark.parametrize("argument", ["files", "var_files"])
+def test_a_list_of_files_is_no_single_file(folder: Path, argument: str) -> None:
+    for bad in ("manifests", folder, [1]):
+        options: dict[str, Any] = {argument: bad}
+        with (
+            pytest.raises(InputError, match=f"^{argument} is a list of paths"),
+            open_target(folder=folder, **options),
+        ):
+            pass
+
+
+def test_a_path_has_no_nul_character(target: OpenTarget, folder: Path) -> None:
+    for call in (
+        target.require_unused_file,
+        target.read_saved_plan,
+        target.apply_saved,
+        target.state.write_backup,
+        lambda path: target.save_plan(target.plan(), path),
+        lambda path: target.read_reviewed_plans([path]),
+    ):
+        with pytest.raises(InputError, match="is a path"):
+            call("next\0.plan")
+    for options in ({"folder": "a\0b"}, {"project": "a\0b"}, {"files": ["a\0b"]}):
+        arguments: dict[str, Any] = {"folder": folder, **options}
+        with pytest.raises(InputError, match="is a path"), open_target(**arguments):
+            pass
+
+
+def test_reviewed_plans_are_at_least_one(target: OpenTarget) -> None:
+    with pytest.raises(InputError, match="names no plan"):
+        target.read_reviewed_plans([])
+
+
+def test_two_ways_to_approve_exclude_each_other(target: OpenTarget) -> None:
+    """A function that would say no must not be passed over."""
+    with pytest.raises(OptionConflict, match="exclude each other"):
+        target.apply(confirm=lambda _plan: False, auto_approve=True)
+    plan = target.plan()
+    assert plan.summary.add == 4
+    with pytest.raises(OptionConflict, match="exclude each other"):
+        target.apply(plan, confirm=lambda _plan: False, auto_approve=True)
+    assert target.plan().summary.add == 4
+
+
+def test_an_unknown_guard_is_not_overridden(target: OpenTarget) -> None:
+    """The error lists those that there are."""
+    target.save_plan(target.plan(), "next.plan")
+    for call in (
+        lambda: target.plan(override_guards=["nope"]),
+        lambda: target.apply(auto_approve=True, override_guards=["nope"]),
+        lambda: target.apply_saved("next.plan", override_guards=["nope"]),
+    ):
+        with pytest.raises(InputError) as caught:
+            call()
+        assert caught.value.diagnostics[0].detail == (
+            f"'nope' is not a guard; the guards are {', '.join(GUARD_NAMES)}."
+        )
+    assert target.plan(override_guards=GUARD_NAMES).summary.add == 4
