@@ -206,9 +206,10 @@ class LogTailer:
         if self._has_gap:
             self._listener.on_note(
                 Text(
-                    "Some lines are missing above: the server listed them too late. ",
+                    "Some lines may be missing above: the server no longer lists lines that it "
+                    "listed before, or lists others before them. ",
                     Command("jobs logs", self._job_id),
-                    " prints all of them.",
+                    " prints what it lists now.",
                 )
             )
             self._has_gap = False

@@ -194,7 +194,23 @@ def test_a_list_that_comes_late_is_told() -> None:
 
     _, told = follow(Late(timed(STEPS), step=2))
     assert told.messages == STEPS[2:]
-    assert "`synapse-apply jobs logs 7` prints all of them" in told.notes[-1]
+    assert "`synapse-apply jobs logs 7` prints what it lists now" in told.notes[-1]
+
+
+def test_a_server_that_keeps_only_the_last_lines_is_told() -> None:
+    """Lines that it dropped before they were read cannot be had any more: none are promised."""
+
+    class Forgetful(JobServer):
+        def iterate_job_console_logs(self, pk: Any) -> Any:
+            self._write()
+            return iter(self.lines[max(self.written - 5, 0) : self.written])
+
+    _, told = follow(Forgetful(timed(STEPS), step=7))
+    assert len(told.messages) < len(STEPS)
+    assert told.notes[-1].startswith(
+        "Some lines may be missing above: the server no longer lists lines that it listed before"
+    )
+    assert "all of them" not in told.notes[-1]
 
 
 @dataclass
