@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 
-from synapse_apply.kinds.descriptor import ApiBinding, Raw
+from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
 from synapse_apply.kinds.search import list_objects_if_supported, read_listed_objects_in_full
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.named_secrets import add_named_secrets, hide_free_form_fields
@@ -19,7 +19,7 @@ from synapse_apply.manifests.schema.schemas import build_marks_with_project_prov
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.errors import InputError, NotFound, StateError, SynapseApplyError
+from synapse_apply.model.errors import InputError, Invalid, NotFound, StateError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.resource import Desired
@@ -147,11 +147,22 @@ def require_live_object(live_backend: LiveBackend, prefix: str, text: str) -> Li
         f"There is no such {name}",
         f"No {name} {text!r} is recorded in the state or found on target "
         f"{live_backend.target.name}.",
-        "Check the name, the target, its token and its tenant."
-        if Lookup.COMPLETE in binding.lookup.values()
-        else "Give its id, as id=123: this API finds only what has releases by its code.",
+        _advise_on_unknown_name(kind, binding, text),
         request_id=live_backend.backend.request_id() or None,
     )
+
+
+def _advise_on_unknown_name(kind: ResourceType, binding: ApiBinding, text: str) -> str:
+    if kind.series_field and "@" not in text:
+        owner = kind.series_field
+        return Text(
+            f"Give CODE@VERSION, as {text}@1.0.0, or its id, as id=123. ",
+            Command(f"get {kind.kind.lower()}s --{owner}", text),
+            f" lists those of a {owner}.",
+        )
+    if Lookup.COMPLETE in binding.lookup.values():
+        return "Check the name, the target, its token and its tenant."
+    return "Give its id, as id=123: this API finds only what has releases by its code."
 
 
 def read_raw_object(live_backend: LiveBackend, prefix: str, object_id: str) -> Raw:
@@ -161,6 +172,22 @@ def read_raw_object(live_backend: LiveBackend, prefix: str, object_id: str) -> R
         return binding.read_object(live_backend.api, object_id)
     except NotFound as failure:
         raise build_absent_error(kind.kind.lower(), object_id, failure) from None
+    except Invalid as failure:
+        # With a status the server refused it; without one it was not sent.
+        if failure.status_code:
+            raise
+        raise build_malformed_id_error(kind.kind.lower(), object_id, failure) from None
+
+
+def build_malformed_id_error(
+    kind_name: str, object_id: str, failure: Invalid, hint: str = ""
+) -> InputError:
+    """The error for an id that cannot be a part of a path, so that nothing was sent."""
+    return InputError.from_summary(
+        f"This is not the id of a {kind_name}",
+        f"{object_id!r}: {failure}.",
+        hint or "Give the id as Synapse shows it, as id=123.",
+    )
 
 
 def build_absent_error(kind_name: str, name: str, failure: NotFound, hint: str = "") -> InputError:

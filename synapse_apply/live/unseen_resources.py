@@ -9,16 +9,20 @@ from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
-from synapse_apply.model.errors import RemoteError, advise_on_failure
+from synapse_apply.model.errors import (
+    FOREIGN_ANSWER_ADVICE,
+    RemoteError,
+    advise_on_failure,
+    is_foreign_answer,
+)
 from synapse_apply.model.resource import Desired
 
 
 def build_read_failure_finding(address: Address | None, failure: RemoteError) -> Diagnostic:
     """The error for a failed read, of one address or of everything."""
-    status = failure.status_code
-    default_hint = "Run again; nothing was changed."
-    if 200 <= status < 300:
-        default_hint = "That is no answer of this API: check the target's url."
+    default_hint = (
+        FOREIGN_ANSWER_ADVICE if is_foreign_answer(failure) else "Run again; nothing was changed."
+    )
     return error_finding(
         "Reading the live state failed",
         f"{f'{address}: ' if address else ''}{str(failure).removesuffix('.')}.",

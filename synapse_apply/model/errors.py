@@ -240,6 +240,17 @@ _TOKEN_ADVICE = Text(
 )
 
 
+FOREIGN_ANSWER_ADVICE = (
+    "Check the target's url: another server or a proxy may answer there. If it is right, "
+    "report this answer to whoever runs the backend."
+)
+
+
+def is_foreign_answer(failure: RemoteError) -> bool:
+    """Whether the status is a success, and the answer is not what the API describes."""
+    return 200 <= failure.status_code < 300
+
+
 def advise_on_failure(failure: RemoteError, retry_phrase: str, default_advice: str) -> str:
     """A hint what to do about a failed call; `retry_phrase` is the command's words for a retry."""
     # The user or an interrupt ended it, so nothing is wrong with the network.
@@ -252,12 +263,17 @@ def advise_on_failure(failure: RemoteError, retry_phrase: str, default_advice: s
 
 def build_remote_finding(failure: RemoteError) -> Diagnostic:
     """A failed call as a finding: status and request id alone. An error body may echo a secret."""
-    status_text = f"The backend answered {failure.status_code}." if failure.status_code else ""
+    status = failure.status_code
+    status_text = f"The backend answered {status}." if status else ""
+    advice = advise_on_failure(failure, "run the command again", "Run the command again.")
+    if is_foreign_answer(failure):
+        status_text = f"The backend answered {status}, but not with what the API describes."
+        advice = FOREIGN_ANSWER_ADVICE
     return Diagnostic(
         Severity.ERROR,
         "A call to the backend failed",
         # Without a status it is our own message, which quotes nothing of the server.
         status_text or f"{failure}.".replace("..", "."),
-        advise_on_failure(failure, "run the command again", "Run the command again."),
+        advice,
         request_id=failure.request_id,
     )

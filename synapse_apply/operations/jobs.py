@@ -15,6 +15,7 @@ from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.live_backend import (
     LiveBackend,
     build_absent_error,
+    build_malformed_id_error,
     find_by_key,
     find_recorded_id,
     parse_typed_id,
@@ -194,9 +195,7 @@ def _explain_job_errors(job_id: str) -> Iterator[None]:
     except Invalid as failure:
         if failure.status_code:
             raise
-        raise InputError.from_summary(
-            "This is not the id of a job", f"{job_id!r}: {failure}.", hint
-        ) from None
+        raise build_malformed_id_error("job", job_id, failure, hint) from None
 
 
 def _find_plugin_id(live_backend: LiveBackend, text: str) -> str | None:

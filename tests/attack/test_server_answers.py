@@ -143,6 +143,21 @@ def test_what_cannot_be_read_is_told_with_the_request_id(
     assert REQUEST_ID in out
 
 
+@pytest.mark.parametrize("command", ["get storages", "jobs list"])
+@pytest.mark.parametrize("body", [b'["x"]', b"<html>", b'{"name": "x"}'])
+def test_a_success_that_is_of_another_shape_is_called_so(
+    bench: Bench, command: str, body: bytes
+) -> None:
+    """`The backend answered 200` alone would not tell what is wrong."""
+    site, typed = prepared(bench, "v1", command)
+    code, out = bench.does(
+        site, typed, at_request(0, lambda _asked, answered: answered.with_body(body))
+    )
+    assert code == 1, out
+    assert "The backend answered 200, but not with what the API describes." in out
+    assert "Check the target's url" in out
+
+
 @pytest.mark.parametrize("body", UNREADABLE)
 def test_a_create_that_was_answered_so_is_looked_up(bench: Bench, body: str) -> None:
     """It is neither lost nor made a second time, in the run itself where the list tells."""
