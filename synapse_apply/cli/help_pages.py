@@ -34,6 +34,7 @@ _OPTION_GROUPS: Mapping[str, frozenset[str]] = {
         }
     ),
 }
+_NAME_REQUIRED_KEY = f"{__name__}.requires_name"
 _CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -49,15 +50,27 @@ class CommandEntry:
 
 @frozen
 class RenamedCommand:
-    """What an earlier name runs: the command `name` of `module`, after `first_arguments`."""
+    """What an earlier name runs: the command `name` of `module`, after `first_arguments`.
+
+    `implied_option` is the option of the new command that takes what was an argument. With
+    `requires_name` the earlier name was of one object, where the new command also lists all.
+    """
 
     module: str
     name: str
     first_arguments: tuple[str, ...] = ()
+    implied_option: str = ""
+    requires_name: bool = False
 
     @property
     def new_words(self) -> str:
-        return " ".join((self.name, *self.first_arguments))
+        return " ".join(filter(None, (self.name, *self.first_arguments, self.implied_option)))
+
+
+def find_renamed_command_that_requires_name() -> str:
+    """The earlier name by which the running command was called, if it requires a NAME; else ""."""
+    old_name: str = click.get_current_context().meta.get(_NAME_REQUIRED_KEY, "")
+    return old_name
 
 
 class Terminated(BaseException):
@@ -129,6 +142,22 @@ class ManualCommand(click.Command):
                 with formatter.section(title):
                     formatter.write_dl(list(pairs))
         super().format_epilog(ctx, formatter)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click, but do not suggest a hidden option for an unknown one."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as problem:
+            hidden_names = {
+                name
+                for param in self.params
+                if isinstance(param, click.Option) and param.hidden
+                for name in param.opts
+            }
+            suggestions = [name for name in problem.possibilities or () if name not in hidden_names]
+            raise click.NoSuchOption(
+                problem.option_name, problem.message, suggestions, problem.ctx
+            ) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a failure becomes its message and exit code."""
@@ -222,9 +251,11 @@ class LazyGroup(click.Group):
             if (renamed := self._renamed.get(old_name)) is not None:
                 click.echo(
                     f"Warning: `{old_name}` is now `{renamed.new_words}`\n"
-                    "  The old name works in this version alone.\n",
+                    "  The old name will be removed in the next version.\n",
                     err=True,
                 )
+                if renamed.requires_name:
+                    ctx.meta[_NAME_REQUIRED_KEY] = old_name
                 command: click.Command = import_module(renamed.module).command
                 return renamed.name, command, [*renamed.first_arguments, *args[word_count:]]
         if args and args[0] not in self.entries and not args[0].startswith("-"):

@@ -187,8 +187,8 @@ def _reject_argument_variables(command_line: Sequence[str]) -> None:
     for name, value in os.environ.items() if is_command else ():
         if _ARGUMENT_VARIABLE.fullmatch(name) and value.strip():
             raise click.UsageError(
-                f"{name} is set, and no variable gives options any more: write them on the command "
-                "line, or as `args` of the action."
+                f"{name} is set, but options are no longer read from variables: write them on the "
+                "command line, or as `args` of the action."
             )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from synapse_apply.cli.help_pages import CommandEntry, RenamedCommand
 
 _START_SECTION, _MAIN_SECTION, _DETAIL_SECTION, _FURTHER_SECTION = (
@@ -92,7 +94,7 @@ STATE = {
     "mv": _build_command_entry("commands.state.mv", "Rename an address."),
     "accept": _build_command_entry("commands.state.accept", "Accept the live object as it is."),
     "settle": _build_command_entry(
-        "commands.state.settle", "Find out, or say, how calls ended that nobody saw end."
+        "commands.state.settle", "Find out, or say, how calls ended whose outcome is unknown."
     ),
     "rebind": _build_command_entry(
         "commands.state.rebind", "Bind the state to the target's url and tenant as they are."
@@ -154,18 +156,26 @@ AGENTS = {
 GROUPS = frozenset({"package", "state", "agents", "jobs", "emulator"})
 
 
-def _build_renamed_command(name: str, *first_arguments: str, module: str) -> RenamedCommand:
-    return RenamedCommand(f"{_CLI_PACKAGE}.{module}", name, first_arguments)
+def _build_renamed_command(
+    name: str, *first_arguments: str, module: str, **properties: Any
+) -> RenamedCommand:
+    return RenamedCommand(f"{_CLI_PACKAGE}.{module}", name, first_arguments, **properties)
 
 
 # Names of before, which work for one more version: no help lists them, and each warns.
 RENAMED_COMMANDS = {
-    "plugins get": _build_renamed_command("get", "plugin", module="commands.get"),
-    "releases get": _build_renamed_command("get", "release", module="commands.get"),
-    "releases list": _build_renamed_command(
-        "get releases --plugin", module="commands.renamed.releases_list"
+    "plugins get": _build_renamed_command(
+        "get", "plugin", module="commands.get", requires_name=True
     ),
-    "storages get": _build_renamed_command("get", "storage", module="commands.get"),
+    "releases get": _build_renamed_command(
+        "get", "release", module="commands.get", requires_name=True
+    ),
+    "releases list": _build_renamed_command(
+        "get releases", module="commands.renamed.releases_list", implied_option="--plugin"
+    ),
+    "storages get": _build_renamed_command(
+        "get", "storage", module="commands.get", requires_name=True
+    ),
     "storages list": _build_renamed_command("get", "storages", module="commands.get"),
     "settle": _build_renamed_command("state settle", module="commands.state.settle"),
     "history": _build_renamed_command("state history", module="commands.state.history"),

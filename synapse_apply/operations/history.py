@@ -98,7 +98,9 @@ def find_past_run(session: TargetSession, plan_id: str) -> PastRun:
         return (exact_matches or matches)[0]
     matching_ids = ", ".join(run.plan_id for run in matches[:5])
     raise InputError.from_summary(
-        "Several plans begin so" if matches else "No plan of this id called for a change here",
+        "Several plan ids begin with that"
+        if matches
+        else "No plan of this id called for a change here",
         f"{plan_id}: {matching_ids}."
         if matches
         else f"{plan_id} is not in the audit of this state.",

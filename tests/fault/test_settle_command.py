@@ -1,4 +1,4 @@
-"""`settle` finds out what became of calls that nobody saw end, and changes nothing else."""
+"""`settle` finds out what became of calls whose outcome is unknown, and changes nothing else."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class States:
 
 
 def _add_intents(state: sqlite3.Connection, address: str) -> None:
-    """Calls that nobody saw end, as a run that was killed leaves them."""
+    """Calls whose outcome is unknown, as a run that was killed leaves them."""
     from synapse_apply.model.address import Address
     from synapse_apply.model.coding import codec
     from synapse_apply.model.state import Intent

@@ -10,7 +10,10 @@ import click
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options, revision_options
-from synapse_apply.cli.params.removed_options import add_removed_option
+from synapse_apply.cli.params.removed_options import (
+    add_removed_option,
+    add_removed_preflight_option,
+)
 
 if TYPE_CHECKING:
     from synapse_apply import ApprovedPlans, Invocation, OpenTarget
@@ -76,6 +79,7 @@ if TYPE_CHECKING:
     help="Adopt objects that exist but are not recorded, also one that turns up as declared while "
     "it is made; without it a plan on a terminal shows and asks.",
 )
+@add_removed_preflight_option("apply")
 @add_removed_option(
     "--refresh-only",
     "apply has no --refresh-only: drift that is recorded would never be shown again. `drift` shows "

@@ -10,6 +10,7 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options, revision_options
 from synapse_apply.cli.params.addresses import DECLARED_NAME
+from synapse_apply.cli.params.removed_options import add_removed_preflight_option
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="With --accept: show the edits and write nothing.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is drift.")
+@add_removed_preflight_option("drift")
 @options.add_parallelism_option
 def command(
     *,

@@ -12,7 +12,10 @@ import click
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options, revision_options
-from synapse_apply.cli.params.removed_options import add_removed_option
+from synapse_apply.cli.params.removed_options import (
+    add_removed_option,
+    add_removed_preflight_option,
+)
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
@@ -80,11 +83,7 @@ if TYPE_CHECKING:
     "plan has no --with-packages: keep the package folder as an artifact of the pipeline, beside "
     "the plan's file, and let `apply FILE` read it.",
 )
-@add_removed_option(
-    "--preflight",
-    "plan has no --preflight: run `doctor` before it. It makes the same checks and "
-    "exits with 1 where one finds a problem.",
-)
+@add_removed_preflight_option("plan")
 @add_removed_option(
     "--refresh-only",
     "plan has no --refresh-only: `drift` shows only what was changed outside, with "
@@ -113,7 +112,7 @@ def command(
 
     With --server-dry-run every call that the API can check is sent as a dry run, packages included:
     what the backend refuses is refused in the plan, in its own words. Calls of API v1 cannot be
-    tried; how many they are is told. Nothing is sent that the backend could act on before it has
+    tried; their number is shown. Nothing is sent that the backend could act on before it has
     shown that it knows dry runs; see docs/api-v2.md.
 
     With --offline it needs no credentials: what was declared at a Git ref, or what an inventory

@@ -9,13 +9,31 @@ import click
 
 
 def add_removed_option(name: str, advice: str) -> Callable[[Any], Any]:
-    """A hidden flag that ends the command with exit code 64; `advice` is the message."""
+    """A hidden option that ends the command with exit code 64; `advice` is the message.
 
-    def reject(ctx: click.Context, _param: click.Parameter, is_given: bool) -> None:
-        if is_given:
+    It may be given with a value or without one.
+    """
+
+    def reject(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+        if value is not None:
             raise click.UsageError(advice, ctx)
 
     # Eager, so that nothing else that is wrong with the command line hides the advice.
     return click.option(
-        name, is_flag=True, is_eager=True, hidden=True, expose_value=False, callback=reject
+        name,
+        is_flag=False,
+        flag_value="",
+        is_eager=True,
+        hidden=True,
+        expose_value=False,
+        callback=reject,
+    )
+
+
+def add_removed_preflight_option(command_name: str) -> Callable[[Any], Any]:
+    """The removed --preflight of plan, apply and drift."""
+    return add_removed_option(
+        "--preflight",
+        f"{command_name} has no --preflight: run `doctor` before it. It makes the same checks and "
+        "exits with 1 where one finds a problem.",
     )

@@ -21,7 +21,9 @@ _HIDDEN_FIELDS = frozenset({"id", "job_id", "status", "progress", "logs"})
 _FIELD_TWINS = {"params": "parameters", "meta": "metadata"}
 
 
-def print_jobs_table(console: Console, jobs: Iterable[Job]) -> int:
+def print_jobs_table(
+    console: Console, jobs: Iterable[Job], empty_text: str = "There is no such job."
+) -> int:
     """Print each job's row as it arrives, or all as one JSON document; returns the exit code."""
     if console.as_json:
         console.write_document({"jobs": [build_job_document(job) for job in jobs]})
@@ -36,7 +38,7 @@ def print_jobs_table(console: Console, jobs: Iterable[Job]) -> int:
         console.write_output(chunk)
         has_rows = True
     if not has_rows:
-        console.write_stderr("There is no such job.\n")
+        console.write_stderr(f"{empty_text}\n")
     return 0
 
 

@@ -81,6 +81,12 @@ def test_no_job_is_no_error(place: Place) -> None:
     assert json.loads(place.run("jobs", "list", "--json").stdout) == {"jobs": []}
 
 
+def test_no_job_of_a_plugin_that_may_not_be_there(place: Place) -> None:
+    """Whoever mistyped the plugin is not told of jobs alone."""
+    done = place.run("jobs", "list", "--plugin", "nope")
+    assert done.stderr == "There is no such job of this plugin, or no such plugin.\n"
+
+
 def test_one_job(three: Place) -> None:
     """As text with its log, and as a document with the server's own words beside ours."""
     three.server.switch(status_words="platform")

@@ -180,3 +180,23 @@ def test_no_secret_shows(
         document = ran[3].document
         assert document["values"]["configuration"]["secret_access_key"] is None
         assert document["sensitive_values"]["configuration"]["secret_access_key"] is True
+
+
+@pytest.mark.parametrize("kind", ["plugin", "storage"])
+def test_an_id_that_nothing_can_have_is_called_so(applied: Workplace, kind: str) -> None:
+    """It is not sent, so nothing is wrong with the network."""
+    err = applied.run("get", kind, "id=../x", code=1).err
+    assert f"This is not the id of a {kind}" in err
+    assert "network" not in err
+
+
+def test_a_release_without_a_version_is_told_how_to_name_one(applied: Workplace) -> None:
+    """With the command that lists those there are."""
+    err = applied.run("get", "release", "yolo", code=1).err
+    assert "Give CODE@VERSION, as yolo@1.0.0" in err
+    assert "`synapse-apply get releases --plugin yolo" in err
+
+
+def test_an_unknown_kind_is_called_so(applied: Workplace) -> None:
+    """With those there are."""
+    assert "Unknown kind 'foo': there are plugin" in applied.run("get", "foo", code=64).err

@@ -44,3 +44,23 @@ def test_no_help_lists_an_old_name(applied: Workplace) -> None:
     assert not re.search(r"^  (plugins|releases|storages) ", listed, re.MULTILINE)
     said = applied.run("releases", code=64).err
     assert "`releases list` is now `get releases --plugin`" in said
+
+
+@pytest.mark.parametrize("kind", ["plugin", "release", "storage"])
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_an_old_get_still_requires_a_name(
+    applied: Workplace, kind: str, more: tuple[str, ...]
+) -> None:
+    """What listed nothing before is a usage error still."""
+    ran = applied.run(f"{kind}s", "get", *more, code=64)
+    assert f"`{kind}s get` takes the NAME of one object." in ran.err
+    assert ran.out == ""
+
+
+def test_a_list_of_releases_without_a_plugin_shows_a_command_that_works(
+    applied: Workplace,
+) -> None:
+    """The usage line is of the command that takes its place."""
+    err = applied.run("releases", "list", code=64).err
+    assert "Usage: synapse-apply get releases [OPTIONS] --plugin PLUGIN" in err
+    assert "The old name will be removed in the next version." in err

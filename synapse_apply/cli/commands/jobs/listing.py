@@ -53,4 +53,10 @@ def command(
 
     with open_live_backend(invocation) as live_backend:
         jobs = iter_jobs(live_backend, JobFilter(status, plugin, created_after, user))
-        return print_jobs_table(console, islice(jobs, limit))
+        return print_jobs_table(
+            console,
+            islice(jobs, limit),
+            "There is no such job of this plugin, or no such plugin."
+            if plugin
+            else "There is no such job.",
+        )

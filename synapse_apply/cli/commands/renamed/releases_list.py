@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 )
 @options.add_json_options
 @options.add_target_options
-@click.argument("plugin", metavar="PLUGIN")
+@click.argument("plugin", metavar="--plugin PLUGIN")
 def command(*, console: Console, invocation: Invocation, plugin: str) -> int:
     """List the releases of a plugin: its code, a recorded name, or id=123."""
     return list_releases_of_plugin(console, invocation, plugin)

@@ -46,7 +46,7 @@ def command(*, console: Console, invocation: Invocation, words: tuple[str, ...],
     `state history show PLAN_ID` tells every mutating call of one plan: address, verb, id of the
     object, the server's request id, a digest of what was sent, and how it ended. There is never a
     value.
-    What only the state was told is there as well: moves, imports, what was adopted or forgotten.
+    Changes to the state alone are listed as well: moves, imports, what was adopted or forgotten.
     """
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.history import print_run_with_calls, print_runs_table
