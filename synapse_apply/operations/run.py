@@ -146,7 +146,9 @@ def _send_run(
 ) -> Mapping[str, Any]:
     """The answer to the run; an interruption is noted in the audit as of unknown outcome."""
     search_hint = _build_search_hint(live_backend, request, search_start)
-    with explain_interruption(f"The job may have been started. {search_hint}"):
+    with explain_interruption(
+        f"The job may have been started; the same command would start another. {search_hint}"
+    ):
         try:
             return live_backend.api.run_plugin(plugin, body)
         except Exception:
@@ -256,7 +258,7 @@ def _build_outcome_unknown_error(
     return OutcomeUnknown.from_summary(
         "It is not known whether the run started",
         describe_failure(failure),
-        _build_search_hint(live_backend, request, since),
+        Text("It is not sent again. ", _build_search_hint(live_backend, request, since)),
         request_id=failure.request_id,
     )
 
@@ -264,7 +266,7 @@ def _build_outcome_unknown_error(
 def _build_search_hint(live_backend: LiveBackend, request: RunRequest, since: datetime) -> Text:
     """How to look for the job of a run whose answer did not arrive."""
     return Text(
-        "It is not sent again. Check whether it has a job:\n",
+        "Check whether it has a job:\n",
         Command(
             "jobs list --plugin",
             request.plugin,

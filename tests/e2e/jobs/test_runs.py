@@ -132,13 +132,29 @@ def test_who_stops_while_the_run_is_sent_is_told_how_to_look_for_its_job(
         out, err = process.communicate(timeout=60)
     assert process.returncode == code
     text = json.loads(out)["diagnostics"][0]["hint"] if form else err
-    assert "The job may have been started. It is not sent again." in text
+    assert "The job may have been started; the same command would start another." in text
     assert "un the command again" not in out + err
     look = re.search(r"`synapse-apply (jobs list --plugin yolo [^`]+)`", text)
     assert look
     place.server.call("PUT", "_emulator/faults/", {"rules": []})
     assert "\n1   " in place.run(*look[1].split()).stdout
     assert "unknown" in place.run("state", "history").stdout
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_who_stops_before_the_run_is_sent_is_told_that_nothing_was(
+    place: Place, form: list[str]
+) -> None:
+    """Then the same command again is right."""
+    fault(place, {"hang": 6, "commit": "after"}, method="GET", path="/plugin_releases/*")
+    with place.start("run", "yolo", *form) as process:
+        wait_for_request(place, process, "/plugin_releases/")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Nothing was sent. Run the command again." in out + err
+    place.server.call("PUT", "_emulator/faults/", {"rules": []})
+    assert jobs(place) == []
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
