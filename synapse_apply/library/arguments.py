@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
 
 _Item = TypeVar("_Item")
@@ -28,6 +29,49 @@ def require_guard_names(guard_names: Iterable[str]) -> tuple[str, ...]:
     if descriptions:
         raise InputError.from_summary("This guard cannot be overridden", " ".join(descriptions))
     return names
+
+
+def require_text(argument: str, text: object) -> str:
+    """The text; InputError for an empty one and for another type."""
+    if not isinstance(text, str) or not text:
+        description = _describe(text) if text != "" else "empty"
+        raise InputError.from_summary(f"{argument} is a text", f"It is {description}.")
+    return text
+
+
+def require_address(argument: str, address: object) -> Address:
+    """The address, or that of a text `kind/name`; InputError for anything else."""
+    try:
+        if isinstance(address, str):
+            return Address.parse(address)
+        if isinstance(address, Address) and all(isinstance(part, str) for part in address):
+            return address
+    except ValueError:
+        pass
+    raise InputError.from_summary(
+        f"{argument} is an address",
+        f"It is a str KIND/NAME or an Address, not {_describe(address)}.",
+    )
+
+
+def require_whole_number(argument: str, number: object) -> int:
+    """The number; InputError for one below 1 and for another type."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise InputError.from_summary(
+            f"{argument} is a whole number from 1", f"It is {_describe(number)}."
+        )
+    return number
+
+
+def require_seconds(argument: str, seconds: object) -> float | None:
+    """The number, or None for the default; InputError for one below 0 and for another type."""
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
+        raise InputError.from_summary(
+            f"{argument} is a number of seconds from 0", f"It is {_describe(seconds)}."
+        )
+    return seconds
 
 
 def resolve_paths(argument: str, paths: Iterable[Path | str], directory: Path) -> tuple[Path, ...]:

@@ -7,7 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from synapse_apply.library.arguments import resolve_path, resolve_paths
+from synapse_apply.library.arguments import (
+    require_seconds,
+    require_whole_number,
+    resolve_path,
+    resolve_paths,
+)
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.workspace.invocation import Invocation
 
@@ -52,9 +57,9 @@ def open_target(
         variable_files=resolve_paths("var_files", var_files, directory),
         paths=resolve_paths("files", files, directory),
         strict=strict,
-        parallelism=parallelism,
+        parallelism=require_whole_number("parallelism", parallelism),
         environ=dict(os.environ if environ is None else environ),
-        lock_timeout=lock_timeout,
+        lock_timeout=require_seconds("lock_timeout", lock_timeout),
         project_from=project_from,
         as_of=ref,
         command="library",

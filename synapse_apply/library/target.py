@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from synapse_apply.library.arguments import (
     require_guard_names,
     require_names,
+    require_text,
+    require_whole_number,
     resolve_path,
     resolve_paths,
 )
@@ -83,7 +85,10 @@ class OpenTarget:
         return TargetState(self._connection)
 
     def close(self) -> None:
-        """Close the connections to the backend and the state. May be called again."""
+        """Close the connections to the backend and the state, for good. May be called again.
+
+        Every other method raises InputError from then on.
+        """
         self._last_plan = None
         self._connection.close()
 
@@ -257,6 +262,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.apply_saved import read_approved_plans
 
+        self._connection.require_open()
         paths = resolve_paths("files", files, self._invocation.directory)
         if not paths:
             raise InputError.from_summary("files names no plan", "Name at least one file.")
@@ -290,7 +296,8 @@ class OpenTarget:
             plans = self.read_saved_plan(plans)
         invocation = apply_saved.with_plan_target(self._invocation, plans)
         # Such a plan needs a session of its own: packages may come from its file.
-        self.close()
+        self._last_plan = None
+        self._connection.disconnect()
         with (
             self._connection.pin_refs_and_convert_errors(),
             apply_saved.open_approved_session(invocation, plans) as session,
@@ -367,6 +374,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.history import list_past_runs
 
+        limit = require_whole_number("limit", limit)
         with self._connection.open_state() as session:
             return list_past_runs(session, limit)
 
@@ -377,6 +385,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.history import find_past_run
 
+        plan_id = require_text("plan_id", plan_id)
         with self._connection.open_state() as session:
             return find_past_run(session, plan_id)
 
@@ -421,6 +430,7 @@ class OpenTarget:
             return run_all_checks(self._invocation)
 
     def _resolve_path(self, file: Path | str) -> Path:
+        self._connection.require_open()
         return resolve_path("file", file, self._invocation.directory)
 
     def _find_plan_options(self, plan: Plan) -> PlanOptions:

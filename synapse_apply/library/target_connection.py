@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.model.errors import BackendError, RemoteError, build_remote_finding
+from synapse_apply.model.errors import BackendError, InputError, RemoteError, build_remote_finding
 from synapse_apply.packages.source.ref_memory import pin_refs_while_running
 from synapse_apply.workspace.invocation import Invocation
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TargetConnection:
-    """The session of a target, opened at its first use and again after `close`."""
+    """The session of a target, opened at its first use and again after `disconnect`."""
 
     def __init__(self, invocation: Invocation) -> None:
         """Reads and connects nothing yet."""
@@ -24,10 +24,25 @@ class TargetConnection:
         self._closing = ExitStack()
         self._session: TargetSession | None = None
         self._is_read_only = False
+        self._is_closed = False
         self._commits: dict[tuple[Path, str], str] = {}
 
     def close(self) -> None:
-        """Close the session where there is one."""
+        """Close the session where there is one; none is opened any more."""
+        self._is_closed = True
+        self.disconnect()
+
+    def require_open(self) -> None:
+        """InputError after `close`."""
+        if self._is_closed:
+            raise InputError.from_summary(
+                "This target is closed",
+                "close() was called, or its `with` block has ended.",
+                "Open it again with open_target().",
+            )
+
+    def disconnect(self) -> None:
+        """Close the session where there is one; the next use opens another."""
         self._session = None
         self._closing.close()
 
@@ -37,7 +52,7 @@ class TargetConnection:
         with self.pin_refs_and_convert_errors():
             # A read-only session created no state; a method that writes needs one.
             if self._session is not None and self._is_read_only and not read_only:
-                self.close()
+                self.disconnect()
             if self._session is None:
                 from synapse_apply.workspace.target_session import open_context
 
@@ -56,7 +71,11 @@ class TargetConnection:
 
     @contextmanager
     def pin_refs_and_convert_errors(self) -> Iterator[None]:
-        """A context in which a Git ref stays one commit, and a failed call raises BackendError."""
+        """A context in which a Git ref stays one commit, and a failed call raises BackendError.
+
+        Every method that reads or writes is inside of it: InputError after `close`.
+        """
+        self.require_open()
         try:
             with pin_refs_while_running(self._commits):
                 yield

@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.library.arguments import require_names, resolve_path
+from synapse_apply.library.arguments import (
+    require_address,
+    require_names,
+    require_text,
+    resolve_path,
+)
 from synapse_apply.library.target_connection import TargetConnection
 
 if TYPE_CHECKING:
@@ -33,6 +38,7 @@ class TargetState:
         from synapse_apply.operations.state import require_record
         from synapse_apply.workspace.selection import build_state_selectable, choose_address
 
+        name = require_text("name", name)
         with self._connection.open_state() as session:
             selectable = build_state_selectable(session.store.read_state())
             return require_record(session, choose_address(selectable, name))
@@ -64,11 +70,16 @@ class TargetState:
             forget_addresses(session, addresses)
         return addresses
 
-    def rename(self, name: str, new_address: Address) -> Mapping[Address, Address]:
-        """Rename a record, and its releases' records with it; returns the new address of each."""
+    def rename(self, name: str, new_address: Address | str) -> Mapping[Address, Address]:
+        """Rename a record, and its releases' records with it; returns the new address of each.
+
+        `new_address` is an Address or a text KIND/NAME; InputError for anything else.
+        """
         from synapse_apply.operations.state import rename_address
         from synapse_apply.workspace.selection import build_state_selectable, choose_address
 
+        name = require_text("name", name)
+        new_address = require_address("new_address", new_address)
         with self._connection.open_state() as session:
             old = choose_address(build_state_selectable(session.store.read_state()), name)
             return rename_address(session, old, new_address)

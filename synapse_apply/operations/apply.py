@@ -25,7 +25,7 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.report import STALE_RULES, Report
-from synapse_apply.operations.apply_observer import ApplyObserver
+from synapse_apply.operations.apply_observer import ApplyObserver, HeldBackErrors
 from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.operations.preflight import ApplyPreflight
 from synapse_apply.operations.steps import build_apply_tools, build_steps, collect_live_objects
@@ -157,13 +157,14 @@ class ApplyRun:
         `uses_up_plan` marks the plan's id as applied, so that the state never accepts it again.
         """
         plan = plan_result.plan
+        held_back_errors: HeldBackErrors | None = None
         if plan.actionable_changes or plan.moved or plan_result.resolved_intents:
             with self._observer.watch_calls(self._session.backend.hang_up) as watcher:
-                report = apply(
+                held_back_errors = HeldBackErrors(watcher, watcher.read_stop_signal)
+                report = _carry_out(
                     self._session,
                     plan_result,
-                    watcher,
-                    watcher.read_stop_signal,
+                    held_back_errors,
                     run_until_cut=watcher.run_until_cut,
                     is_single_use=uses_up_plan,
                     may_adopt=self._may_adopt,
@@ -173,6 +174,8 @@ class ApplyRun:
         extras = {"operation": self._operation, "guards_overridden": self._options.overridden}
         report = replace(report, extras={**report.extras, **extras})
         self._observer.show_report(report)
+        if held_back_errors is not None:
+            held_back_errors.raise_first()
         return report
 
 
@@ -238,8 +241,32 @@ def apply(
     `run_until_cut` runs the work it is given and may return before the work ends; the outcome of a
     call in progress is unknown then. `is_single_use` marks the plan's id as applied, before the
     first call. `may_adopt`: a create that meets an object which is as declared takes it over.
-    SecretUnavailable, with every finding, before the first call.
+    SecretUnavailable, with every finding, before the first call. An exception of `progress` or
+    `stop_signal` is raised when all is recorded, as `HeldBackErrors` says.
     """
+    held_back_errors = HeldBackErrors(progress, stop_signal)
+    report = _carry_out(
+        session,
+        plan_result,
+        held_back_errors,
+        run_until_cut=run_until_cut,
+        is_single_use=is_single_use,
+        may_adopt=may_adopt,
+    )
+    held_back_errors.raise_first()
+    return report
+
+
+def _carry_out(
+    session: TargetSession,
+    plan_result: PlanResult,
+    progress: HeldBackErrors,
+    *,
+    run_until_cut: Callable[[Callable[[], None]], None],
+    is_single_use: bool,
+    may_adopt: bool,
+) -> Report:
+    """`apply`, without raising the exceptions that are held back."""
     plan = plan_result.plan
     steps = build_steps(plan_result)
     # All secrets first: an apply must not stop half-way because the last one is missing.
@@ -254,7 +281,7 @@ def apply(
     store = session.store
 
     def find_stop_reason() -> str:
-        if stop_signal():
+        if progress.read_stop_signal():
             return "the run was stopped"
         if not store.holds_lock():
             return "the lock on the state was lost"
@@ -277,7 +304,7 @@ def apply(
     report = Report(
         plan,
         scheduler.outcomes,
-        stop_signal(),
+        progress.read_stop_signal(),
         is_lock_lost,
         verification_results=scheduler.verifications,
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from synapse_apply.model.address import Address
@@ -39,7 +40,9 @@ class ApplyObserver:
 
     Subclass it and override the methods you need. The applying thread calls all methods with two
     exceptions: worker threads call those of progress (`report_*`), and any thread calls
-    `read_stop_signal`. These two must not raise; an exception of any other method ends the apply.
+    `read_stop_signal`. Where one of these raises, what has begun ends and is recorded, and the
+    exception is raised after the report: see `HeldBackErrors`. An exception of any other method
+    ends the apply at once.
     """
 
     def show_plan(self, plan: Plan) -> None:
@@ -90,3 +93,66 @@ class ApplyObserver:
     def run_until_cut(self, work: Callable[[], None]) -> None:
         """Do `work`, which makes the calls."""
         work()
+
+
+class HeldBackErrors:
+    """The progress of an apply, passed on to a receiver whose exceptions are held back.
+
+    They are raised while calls are made and recorded, and must not change what became of a call.
+    The first is kept until `raise_first`. The apply goes on, but after KeyboardInterrupt,
+    SystemExit and any exception of `read_stop_signal` no further call begins. Every other
+    BaseException passes: with one of its own a caller cuts the apply short.
+    """
+
+    def __init__(self, progress: Progress, read_stop_signal: Callable[[], int]) -> None:
+        """`progress` and `read_stop_signal` are what the methods pass on to."""
+        self._progress = progress
+        self._read_stop_signal = read_stop_signal
+        self._first_error: BaseException | None = None
+        self._stop_signal = 0
+
+    def raise_first(self) -> None:
+        """Raise the first exception, if there was one."""
+        if self._first_error is not None:
+            raise self._first_error
+
+    @contextmanager
+    def _hold_back(self, *, stops: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised later
+            self._first_error = self._first_error or error
+            if isinstance(error, KeyboardInterrupt):
+                self._stop_signal = signal.SIGINT
+            elif stops or isinstance(error, SystemExit):
+                self._stop_signal = self._stop_signal or signal.SIGTERM
+
+    def report_start(self, address: Address, verb: str) -> None:
+        """Pass on that a resource's calls begin."""
+        with self._hold_back():
+            self._progress.report_start(address, verb)
+
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
+        """Pass on that bytes of an upload were sent."""
+        with self._hold_back():
+            self._progress.report_upload(address, sent_bytes, total_bytes)
+
+    def report_job(self, address: Address, job: Job) -> None:
+        """Pass on that a job was read."""
+        with self._hold_back():
+            self._progress.report_job(address, job)
+
+    def report_end(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
+        """Pass on that a resource's calls have ended."""
+        with self._hold_back():
+            self._progress.report_end(address, verb, result, seconds, remote_id)
+
+    def read_stop_signal(self) -> int:
+        """The number of the signal that asks to end, or that stands for an exception; else 0."""
+        if self._stop_signal:
+            return self._stop_signal
+        with self._hold_back(stops=True):
+            return self._read_stop_signal()
+        return self._stop_signal

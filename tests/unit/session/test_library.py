@@ -230,11 +230,41 @@ def test_drift_makes_no_state(target: OpenTarget, folder: Path) -> None:
     assert target.drift().objects == ()
 
 
-def test_a_closed_target_opens_again(target: OpenTarget) -> None:
+def test_a_closed_target_stays_closed(target: OpenTarget) -> None:
+    """No method opens it again, whatever was planned before."""
     plan = target.plan()
+    state = target.state
     target.close()
     target.close()
-    assert target.apply(plan).exit_code == 0
+    for call in (
+        target.plan,
+        target.validate,
+        target.read_manifests,
+        target.drift,
+        target.history,
+        target.diagnose,
+        target.state.read,
+        state.list_inventory,
+        lambda: target.apply(plan),
+        lambda: target.apply(auto_approve=True),
+        lambda: target.plan_offline("git:HEAD"),
+        lambda: target.save_plan(plan, "next.plan"),
+        lambda: target.require_unused_file("next.plan"),
+        lambda: target.read_saved_plan("next.plan"),
+        lambda: target.read_reviewed_plans(["next.plan"]),
+        lambda: target.apply_saved("next.plan"),
+        lambda: target.accept_drift(["results"]),
+        lambda: target.import_objects({"results": "1"}),
+        lambda: target.find_run("1"),
+        lambda: target.verify(["release"]),
+        lambda: target.compare_published_bytes(["release"]),
+        lambda: state.find_record("results"),
+        lambda: state.write_backup("copy.db"),
+        lambda: state.forget(["results"]),
+        lambda: state.rename("results", "storage/outputs"),
+    ):
+        with pytest.raises(InputError, match="This target is closed"):
+            call()
 
 
 def test_a_failed_call_is_an_error_of_this_tool(folder: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from installed import ROOT, copied, variables
 
 from synapse_apply import OpenTarget, open_target
+from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.planning.guards import GUARD_NAMES
 
@@ -139,3 +140,41 @@ def test_an_unknown_guard_is_not_overridden(target: OpenTarget) -> None:
             f"'nope' is not a guard; the guards are {', '.join(GUARD_NAMES)}."
         )
     assert target.plan(override_guards=GUARD_NAMES).summary.add == 4
+
+
+def test_an_address_is_given_as_a_text_too(target: OpenTarget) -> None:
+    """Anything else renames nothing."""
+    target.apply(auto_approve=True, only=["storage"])
+    for bad in ("outputs", "", "/", None, 1, ("storage", "outputs"), Address("storage", 1)):
+        with pytest.raises(InputError, match="new_address is an address"):
+            target.state.rename("results", bad)
+    new_address = Address("storage", "outputs")
+    assert list(target.state.rename("results", "storage/outputs").values()) == [new_address]
+    assert target.state.find_record("outputs").address == new_address
+
+
+def test_numbers_out_of_range(target: OpenTarget, folder: Path) -> None:
+    for limit in (0, -1, 1.5, "2", None, True):
+        with pytest.raises(InputError, match="limit is a whole number from 1"):
+            target.history(limit)
+    for options, text in (
+        ({"parallelism": 0}, "parallelism is a whole number from 1"),
+        ({"parallelism": "2"}, "parallelism is a whole number from 1"),
+        ({"lock_timeout": -1}, "lock_timeout is a number of seconds from 0"),
+        ({"lock_timeout": float("nan")}, "lock_timeout is a number of seconds from 0"),
+    ):
+        arguments: dict[str, Any] = {"folder": folder, **options}
+        with pytest.raises(InputError, match=text), open_target(**arguments):
+            pass
+
+
+def test_a_run_and_a_record_are_found_by_a_text(target: OpenTarget) -> None:
+    """An empty id is the beginning of every id, and not a run that anyone meant."""
+    target.apply(auto_approve=True, only=["storage"])
+    for bad in ("", None, 1):
+        with pytest.raises(InputError, match="plan_id is a text"):
+            target.find_run(bad)
+        with pytest.raises(InputError, match="name is a text"):
+            target.state.find_record(bad)
+    (run,) = target.history(limit=1)
+    assert target.find_run(run.plan_id[:8]) == run
