@@ -32,10 +32,9 @@ def require_guard_names(guard_names: Iterable[str]) -> tuple[str, ...]:
 
 
 def require_text(argument: str, text: object) -> str:
-    """The text; InputError for an empty one and for another type."""
-    if not isinstance(text, str) or not text:
-        description = _describe(text) if text != "" else "empty"
-        raise InputError.from_summary(f"{argument} is a text", f"It is {description}.")
+    """The text; InputError for another type."""
+    if not isinstance(text, str):
+        raise InputError.from_summary(f"{argument} is a text", f"It is {_describe(text)}.")
     return text
 
 

@@ -85,13 +85,18 @@ def list_past_runs(session: TargetSession, limit: int) -> list[PastRun]:
 
 
 def find_past_run(session: TargetSession, plan_id: str) -> PastRun:
-    """The run whose plan id starts with `plan_id`; InputError where none or several do."""
+    """The run whose plan id starts with `plan_id`; InputError for "" and unless one does."""
     _require_state_exists(session)
     matches = [
         run
         for run in _group_by_plan(_read_all_audit_entries(session.store))
         if run.plan_id.startswith(plan_id)
     ]
+    # It would be the beginning of the only run, which nobody named.
+    if not plan_id and len(matches) == 1:
+        raise InputError.from_summary(
+            "The plan id is empty", hint=Text(Command("state history"), " lists those there are.")
+        )
     # A full id wins over longer ids that begin with it.
     exact_matches = [run for run in matches if run.plan_id == plan_id]
     if len(exact_matches or matches) == 1:

@@ -171,7 +171,11 @@ def test_numbers_out_of_range(target: OpenTarget, folder: Path) -> None:
 def test_a_run_and_a_record_are_found_by_a_text(target: OpenTarget) -> None:
     """An empty id is the beginning of every id, and not a run that anyone meant."""
     target.apply(auto_approve=True, only=["storage"])
-    for bad in ("", None, 1):
+    with pytest.raises(InputError, match="The plan id is empty"):
+        target.find_run("")
+    with pytest.raises(InputError):
+        target.state.find_record("")
+    for bad in (None, 1):
         with pytest.raises(InputError, match="plan_id is a text"):
             target.find_run(bad)
         with pytest.raises(InputError, match="name is a text"):
