@@ -38,7 +38,7 @@ def test_a_read_that_fails_is_an_error_of_its_resource(bench, failure):
         (
             RemoteError("GET x/: 200 OK: no list", status_code=200),
             "no list.",
-            "check the target's url",
+            "Check the target's url",
         ),
         (refused(500), "500.", "Run again"),
     ],
