@@ -184,7 +184,7 @@ def _decide_create(
     if live_secrets := _list_secrets_never_sent(resource, ()):
         found_refusals.append(refusals.build_no_live_secret_refusal(resource, live_secrets))
     if unaccepted := _list_fields_unfit_for_create(resource):
-        found_refusals.append(refusals.build_not_accepted_refusal(resource, unaccepted))
+        found_refusals.append(refusals.build_unfit_for_create_refusal(resource, unaccepted))
     if (
         resource.type.carries_package
         and resource.desired is not None

@@ -288,20 +288,20 @@ def build_delete_sealed_refusal(resource: ResourceState) -> Refusal:
     )
 
 
-def build_not_accepted_refusal(resource: ResourceState, names: Sequence[str]) -> Refusal:
+def build_unfit_for_create_refusal(resource: ResourceState, field_names: Sequence[str]) -> Refusal:
     """The refusal of values that objects may have but creates of this API version do not accept."""
     constraint_text = "; ".join(
-        f"{name}: {resource.binding.create_constraints[name].description}" for name in names
+        f"{name}: {resource.binding.create_constraints[name].description}" for name in field_names
     )
     return Refusal(
         "not-taken",
         f"API {resource.binding.api} makes no {resource.type.prefix} with this "
-        f"{format_short_list(names)}. It takes {constraint_text}",
+        f"{format_short_list(field_names)}. It takes {constraint_text}",
         (
-            f"declare another {format_short_list(names)}",
+            f"declare another {format_short_list(field_names)}",
             Text("if it is there already: ", Command("import", resource.address, "ID")),
         ),
-        _find_field_position(resource, [(name,) for name in names]),
+        _find_field_position(resource, [(name,) for name in field_names]),
     )
 
 

@@ -49,7 +49,7 @@ def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
             needs := stopped_addresses & {*row.depends_on, find_companion_address(row)}
         ):
             row = compare_rows.build_dependent_row(row, needs, reviewed=reviewed)
-        if row.is_refused or _is_object_not_created(row, change):
+        if row.is_refused or _is_create_left_out(row, change):
             stopped_addresses.add(row.address)
         rows.append(row)
     rows += [
@@ -150,9 +150,9 @@ def _build_no_op_row(change: Change, note: str) -> Change:
     )
 
 
-def _is_object_not_created(row: Change, fresh: Change) -> bool:
-    """Whether an object does not exist and will not be created either."""
-    return fresh.action in _CREATES and not is_due(row)
+def _is_create_left_out(narrowed: Change, fresh: Change) -> bool:
+    """Whether the new plan creates an object that the narrowed row does not create."""
+    return fresh.action in _CREATES and not is_due(narrowed)
 
 
 def _filter_active_guards(
