@@ -226,7 +226,9 @@ class OpenTarget:
     def _apply(self, apply_run: ApplyRun, plan: Plan) -> Report:
         """Apply a plan of this object, with its inputs where it is the newest plan."""
         source = self._last_plan
-        if source is None or source.plan_result.plan.id != plan.id:
+        # Equal, not only of the same id: a copy with other rows or without its guards was never
+        # planned. Planning again shows that, and it is Stale.
+        if source is None or source.plan_result.plan != plan:
             return apply_run.apply_earlier_plan(plan, None, 0.0)
         return apply_run.apply_earlier_plan(plan, source.plan_result, source.read_at)
 
@@ -295,7 +297,7 @@ class OpenTarget:
         if not isinstance(plans, apply_saved.ApprovedPlans):
             plans = self.read_saved_plan(plans)
         invocation = apply_saved.with_plan_target(self._invocation, plans)
-        # Such a plan needs a session of its own: packages may come from its file.
+        # Such a plan needs a session of its own: its target may be another one.
         self._last_plan = None
         self._connection.disconnect()
         with (

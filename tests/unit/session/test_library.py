@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 
@@ -334,3 +335,12 @@ def test_threads_with_a_target_each_do_everything_once(folder: Path) -> None:
         first.plan()  # it serves the embedded backend for as long as it is open
         counts = [pool.submit(apply_all) for _ in range(2)]
         assert sorted(count.result() for count in counts) == [0, 4]
+
+
+def test_a_plan_that_was_changed_is_never_applied(target: OpenTarget) -> None:
+    """A copy with the same id that leaves rows out was neither planned nor shown."""
+    plan = target.plan()
+    with pytest.raises(Stale):
+        target.apply(replace(plan, changes=plan.changes[:1]))
+    assert not target.state.read().records
+    assert target.apply(plan).exit_code == 0

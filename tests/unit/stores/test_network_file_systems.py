@@ -33,7 +33,7 @@ def mounts(tmp_path):
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
-        ("/work/state.db", "ext4"),
+        ("/srv/state.db", "ext4"),
         ("/home/me/state.db", "nfs4"),
         ("/homes/state.db", "ext4"),
         ("/home/local/state.db", "xfs"),
