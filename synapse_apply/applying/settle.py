@@ -108,8 +108,7 @@ class IntentResolver:
     ) -> ResolvedIntent:
         hits = self._list_objects_with_intent_key(intent, binding)
         # An object with this key was created by this call or by somebody else: if its fields agree
-        # it makes
-        # no difference, and fields that do not agree are planned again.
+        # it makes no difference, and fields that do not agree are planned again.
         if len(hits) == 1:
             if owner := self.find_other_owner(hits[0], intent.address):
                 reason = f"what has its name (id {hits[0].remote_id}) is recorded as {owner}"

@@ -311,8 +311,7 @@ def _build_other_bytes_error(
     return InputError.from_summary(
         "The published bytes are others",
         f"{address} (id {remote_id}): the backend gives {published_digest}, and what is known "
-        f"of it "
-        f"is {known_digest}.",
+        f"of it is {known_digest}.",
         "Check the id, and whether somebody replaced what is published. If it is right, remove "
         "the digest from the row.",
         address=str(address),

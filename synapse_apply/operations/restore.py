@@ -132,8 +132,7 @@ def _find_identity_mismatch(
     finding = error_finding(
         "This backup belongs to another backend",
         f"{path} was made for {describe_state_identity(backup_identity)}; target {target.name} is "
-        f"{describe_state_identity(state_identity)}. "
-        "Nothing was replaced.",
+        f"{describe_state_identity(state_identity)}. Nothing was replaced.",
         Text(f"Name a backup of target {target.name}. ", hint),
         position=target.position,
     )

@@ -78,9 +78,7 @@ def require_state_of_target(project: Project, target: Target, state: State) -> N
         raise StateError.from_summary(
             "This state belongs to another backend",
             f"it was made for {state_access.describe_state_identity(recorded_identity)}, and "
-            f"target "
-            f"{target.name} is "
-            f"{state_access.describe_state_identity(expected_identity)}",
+            f"target {target.name} is {state_access.describe_state_identity(expected_identity)}",
         )
 
 

@@ -37,8 +37,7 @@ def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
             # Links are followed first: a rename over a link would replace the link, not its file.
             real_path = change.file.resolve()
             # In the same folder, since a rename is atomic only within one file system. Dot files
-            # are never
-            # read as manifests.
+            # are never read as manifests.
             temporary_path = real_path.with_name(f".{real_path.name}.{os.getpid()}.part")
             prepared.append((change, real_path, temporary_path))
             _write_temporary_file(change, real_path, temporary_path)

@@ -63,8 +63,7 @@ def _iter_references_in_text(text: str) -> Iterator[tuple[str, str, str]]:
         near = piece[:_MAX_DISTANCE]
         if match := _SOURCE.search(near):
             # Both forms are given, as `format: json` may belong to a neighbour, and a value too
-            # many is only
-            # masked.
+            # many is only masked.
             yield match[1], _unquote_scalar(match[2]), "text"
             if _AS_JSON.search(near):
                 yield match[1], _unquote_scalar(match[2]), "json"

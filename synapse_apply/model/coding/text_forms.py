@@ -8,9 +8,8 @@ from synapse_apply.model.frozen import frozen
 
 # The key in a dataclass field's metadata that has its TextForm.
 FORM_METADATA_KEY = "form"
-# The key in a field's metadata that has its JSON key, if that is not the field's name. A field that
-# is
-# renamed keeps the JSON key of users' files by it, `field(metadata={KEY: "the_old_name"})`.
+# The key in a field's metadata that has its JSON key, if that is not the field's name. By it a
+# renamed field keeps the JSON key of users' files: `field(metadata={KEY: "the_old_name"})`.
 KEY = "key"
 
 

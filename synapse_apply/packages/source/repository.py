@@ -237,8 +237,7 @@ def _require_git_folders_outside_checkout(repository: Repository) -> None:
             _raise_input_error(
                 _REFUSED_SUMMARY,
                 f"{own_git_folder} leads to {folder}, which lies in the checkout itself, where a "
-                f"commit could "
-                "have put it.",
+                f"commit could have put it.",
                 "Clone it again; Git keeps its data in .git or outside of the checkout.",
             )
 

@@ -145,8 +145,7 @@ def check_no_literal_secret(case: PolicyCase) -> PolicyViolation | None:
         return None
     return PolicyViolation(
         f"{format_short_list(map(format_field_path, plain_paths))} is secret, or may be, and is "
-        f"given as plain text, here or "
-        "by a variable",
+        f"given as plain text, here or by a variable",
         "write {valueFrom: {env: NAME}} or {valueFrom: {file: PATH}}, and replace a secret that "
         "was committed",
         plain_paths[0],

@@ -33,8 +33,7 @@ def check_policy_addresses(plan_input: PlanInput) -> Iterator[Diagnostic]:
             yield warning_finding(
                 "A policy rule names an unknown resource",
                 f"{rule.id} names {format_short_list(unknown_names)}, which this target neither "
-                f"declares nor has "
-                "recorded.",
+                f"declares nor has recorded.",
                 _suggest_close_names(unknown_names, sorted(known_addresses)),
                 position=rule.position,
             )

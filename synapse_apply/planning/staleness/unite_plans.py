@@ -11,9 +11,9 @@ from synapse_apply.planning.staleness.narrow import is_due
 
 
 # By address; a later row replaces an earlier one. "No change" replaces none: most plans were made
-# without
-# the other merge, and what is applied is always a row that a reader saw, complete and unchanged. A
-# refusal in a later plan does take it away, because its reader saw that nothing would be done.
+# without the other merge, and what is applied is always a row that a reader saw, complete and
+# unchanged. A refusal in a later plan does take it away, because its reader saw that nothing would
+# be done.
 def unite_plans(plans: Sequence[Plan]) -> Plan:
     """One plan with the changes of all plans, older ones first; the rest is from the newest.
 

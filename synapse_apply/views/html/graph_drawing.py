@@ -61,8 +61,7 @@ def render_graph_svg(
         command = Command("graph --plan", target=target)
         return (
             f"<p>{len(needs):,} resources are too many to draw here: "
-            f"<code>{escape_html(command.format_line())}</code> writes them for "
-            "Mermaid.</p>"
+            f"<code>{escape_html(command.format_line())}</code> writes them for Mermaid.</p>"
         )
     planned_actions = {a: node_by_address[a].planned_action for a in needs if a in node_by_address}
     return _render_svg(needs, planned_actions, row_ids)
