@@ -36,6 +36,11 @@ class LogListing:
         self._has_joined = shown_lines.count == 0
         self.has_gap = False
 
+    @property
+    def ends_too_early(self) -> bool:
+        """Whether the list, once it was read to its end, had fewer lines than were shown."""
+        return not (self._has_joined or self.has_gap)
+
     def is_new_line(self, line: LogLine) -> bool:
         """Whether the next line of the list is new, and to be shown."""
         if self._has_joined:

@@ -65,6 +65,7 @@ class LogTailer:
         self._has_list = True
         self._is_following = False
         self._has_gap = False
+        self._is_list_too_short = False
         self._last_note = ""
 
     def show_current_log(self) -> None:
@@ -154,6 +155,8 @@ class LogTailer:
                 for line in iter_log_lines(entry):
                     if listing.is_new_line(line):
                         self._show_new_line(line)
+            # The last reading decides: a list that is complete again has lost nothing.
+            self._is_list_too_short = listing.ends_too_early
         except NotFound:
             if not self._is_following:
                 read_job(self._api, self._job_id)  # raises NotFound where the job itself is missing
@@ -203,7 +206,7 @@ class LogTailer:
         return self._options.should_stop() or self._remaining_seconds() == 0.0
 
     def _note_missed_lines_if_any(self) -> None:
-        if self._has_gap:
+        if self._has_gap or self._is_list_too_short:
             self._listener.on_note(
                 Text(
                     "Some lines may be missing above: the server no longer lists lines that it "
@@ -212,4 +215,4 @@ class LogTailer:
                     " prints what it lists now.",
                 )
             )
-            self._has_gap = False
+            self._has_gap = self._is_list_too_short = False

@@ -213,6 +213,22 @@ def test_a_server_that_keeps_only_the_last_lines_is_told() -> None:
     assert "all of them" not in told.notes[-1]
 
 
+@pytest.mark.parametrize("stays_short", [True, False])
+def test_a_list_that_becomes_shorter_than_what_was_shown(stays_short: bool) -> None:
+    """New lines of such a list cannot be told from old ones. One that is complete again is fine."""
+
+    class Shrinking(JobServer):
+        def iterate_job_console_logs(self, pk: Any) -> Any:
+            self._write()
+            is_short = self.written >= 20 and (stays_short or self.written < 30)
+            return iter(self.lines[: 3 if is_short else self.written])
+
+    _, told = follow(Shrinking(timed(STEPS), step=5))
+    notes = [note for note in told.notes if note.startswith("Some lines may be missing")]
+    assert len(notes) == stays_short
+    assert (told.messages == STEPS) is not stays_short
+
+
 @dataclass
 class _Unwritten(JobServer):
     """A server whose log of a job is 404 until something is written; `never`: always."""
