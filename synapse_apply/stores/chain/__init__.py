@@ -1,0 +1,1 @@
+"""A state as a chain of links in an object store."""
