@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import RLock
@@ -16,6 +16,7 @@ from synapse_apply.model.coding import codec
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.ports import (
     BackupCheck,
+    CallLoad,
     ProgressFloor,
     accept_any_backup,
     no_known_progress,
@@ -76,8 +77,15 @@ class MemoryStore:
         """The place of this state, for messages."""
         return MEMORY_LOCATION
 
+    is_slow = False
+
     def exists(self) -> bool:
         return self._rows is not None
+
+    def defer_writes_while_busy(self, call_load: CallLoad) -> AbstractContextManager[None]:
+        """Nothing waits: a write takes no time."""
+        del call_load
+        return nullcontext()
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
         """Nobody keeps this one."""

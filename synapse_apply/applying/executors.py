@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Semaphore, Thread, get_ident
+from threading import Lock, Semaphore, Thread, get_ident
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -15,11 +15,32 @@ from synapse_apply.model.ports import Work
 # In seconds. While calls take less than this, a slot becomes free soon.
 _BRIEF_CALL_SECONDS = 1.0
 
+# So many pieces at most, each with a thread: after a kill the next run looks up each of them.
+_MOST_PIECES = 256
+
+
+class _Counter:
+    """Counts the threads that are inside of its `with` block."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._mutex = Lock()
+
+    def __enter__(self) -> None:
+        with self._mutex:
+            self.number += 1
+
+    def __exit__(self, *_exc: object) -> None:
+        with self._mutex:
+            self.number -= 1
+
 
 class SerialExecutor:
     """Runs each piece when its result is asked for, so that tests are single-threaded."""
 
     is_available_soon = False
+    holds_slot = False
+    has_backlog = False
 
     def __init__(self) -> None:
         self._queue: deque[tuple[Any, Work]] = deque()
@@ -68,21 +89,32 @@ class ThreadedExecutor:
     for the processor with the threads that run them.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, ahead_seconds: float = 0.0) -> None:
+        """With `ahead_seconds` more pieces wait for a slot: as many as get one within that time."""
         self._size = size
+        self._ahead_seconds = ahead_seconds
         self._threads: list[Thread] = []
         self._unfinished = 0
         self._slots = Semaphore(size)
         # The longest recent call in seconds, decaying; and since when each thread holds a slot.
         self._longest_recent_call = 0.0
+        self._waiting_count = _Counter()
         self._slot_taken_at: dict[int, float] = {}
         self._pending_work: SimpleQueue[tuple[Any, Work] | None] = SimpleQueue()
         self._finished_work: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
 
     @property
     def has_room(self) -> bool:
+        return self._unfinished < self._find_piece_limit()
+
+    def _find_piece_limit(self) -> int:
         # As many pieces again as there are slots, so that a slot never waits for the disk.
-        return self._unfinished < 2 * self._size
+        fewest = 2 * self._size
+        if not self._ahead_seconds or not self._longest_recent_call:
+            return fewest
+        # By the longest call, as what gets its slot too late is announced anew.
+        in_time = int(self._size * self._ahead_seconds / self._longest_recent_call)
+        return min(max(fewest, in_time), max(fewest, _MOST_PIECES))
 
     @property
     def is_available_soon(self) -> bool:
@@ -90,6 +122,15 @@ class ThreadedExecutor:
         oldest = min([*self._slot_taken_at.values()], default=None)
         under_way = 0.0 if oldest is None else monotonic() - oldest
         return max(self._longest_recent_call, under_way) < _BRIEF_CALL_SECONDS
+
+    @property
+    def holds_slot(self) -> bool:
+        return get_ident() in self._slot_taken_at
+
+    @property
+    def has_backlog(self) -> bool:
+        # Two calls a slot: the second one goes on while a write of a slow store is under way.
+        return self._waiting_count.number >= 2 * self._size
 
     def submit(self, key: Any, work: Work) -> None:
         self._unfinished += 1
@@ -108,7 +149,8 @@ class ThreadedExecutor:
         # A thread holds at most one slot, and may ask for it again.
         if get_ident() in self._slot_taken_at:
             return False
-        self._slots.acquire()
+        with self._waiting_count:
+            self._slots.acquire()
         self._slot_taken_at[get_ident()] = monotonic()
         return True
 

@@ -141,6 +141,20 @@ def accept_any_backup(_binding: StateIdentity, _lineage: str) -> None:
     """A BackupCheck that accepts every backup."""
 
 
+class CallLoad(Protocol):
+    """How busy the slots for calls to the backend are."""
+
+    @property
+    def holds_slot(self) -> bool:
+        """Whether the calling thread holds a slot."""
+        ...
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether all slots are in use and enough pieces wait for one to keep them so."""
+        ...
+
+
 class StateStore(Protocol):
     """One state. Every write needs the lock, and is durable when the call returns.
 
@@ -192,6 +206,15 @@ class StateStore(Protocol):
 
     def require_lock_not_lost(self) -> None:
         """Raise LockLost, as a write would, where `is_lock_lost`."""
+        ...
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a write takes longer than most calls, so that many are announced together."""
+        ...
+
+    def defer_writes_while_busy(self, call_load: CallLoad) -> AbstractContextManager[None]:
+        """In a `with` block, let writes of a slow store wait so that they share a batch."""
         ...
 
     def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
@@ -358,7 +381,7 @@ class Slot(Protocol):
         ...
 
 
-class Executor(Slot, Protocol):
+class Executor(Slot, CallLoad, Protocol):
     """Runs independent pieces of work, serially or in threads."""
 
     @property

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.stores.write_pacer import WritePace
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -45,6 +46,18 @@ class Database(Protocol):
 
         It is durable when this returns, and rolled back if the work raises.
         """
+        ...
+
+    def wait_for_write_turn(self, may_defer: Callable[[], bool]) -> None:
+        """Return when the next shared transaction may begin; at once where writes are fast.
+
+        A slow store waits while `may_defer` is true, so that more writes share one transaction.
+        """
+        ...
+
+    @property
+    def write_pace(self) -> WritePace:
+        """How often this database may be written to."""
         ...
 
     def hold_creation_lock(self, operation: str) -> AbstractContextManager[None]:

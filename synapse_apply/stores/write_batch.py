@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from threading import Event, Lock
 
 from synapse_apply.model.errors import StateError
+from synapse_apply.model.ports import CallLoad
 from synapse_apply.stores.database import Row, SqlRunner
 
 # Run again if its transaction is retried: it must do nothing but run statements.
@@ -28,8 +29,9 @@ _LEADER_CHECK_SECONDS = 0.25
 class PendingWrite:
     """The write of one thread. `is_done`: it is durable, or has failed with `failure`."""
 
-    def __init__(self, work: SqlWork) -> None:
+    def __init__(self, work: SqlWork, is_urgent: bool) -> None:
         self.work = work
+        self.is_urgent = is_urgent
         self.failure: BaseException | None = None
         self.is_done = False
         self.wake_event = Event()  # set when it is done, or when its thread is the next leader
@@ -45,13 +47,17 @@ class WriteBatch:
         self,
         commit: Callable[[SqlWork], None],
         run_combined: Callable[[Sequence[SqlWork], SqlRunner], bool] = lambda _works, _run: False,
+        wait_for_turn: Callable[[Callable[[], bool]], None] = lambda _may_defer: None,
     ) -> None:
         """`commit` runs work in one transaction: durable when it returns, undone if it raises.
 
         `run_combined` runs several works at once, or does nothing and returns False if each must
-        run by itself.
+        run by itself. `wait_for_turn` returns when the next commit may begin (stores/database.py).
         """
         self._commit = commit
+        self._wait_for_turn = wait_for_turn
+        # How busy the slots for calls are; None while no apply runs, and every write is urgent.
+        self.call_load: CallLoad | None = None
         self._run_combined = run_combined
         self._mutex = Lock()
         self._leadership = Lock()
@@ -63,7 +69,9 @@ class WriteBatch:
 
     def write_durably(self, work: SqlWork) -> None:
         """Run the work in a transaction and wait until it is durable; raises what it raised."""
-        pending_write = PendingWrite(work)
+        call_load = self.call_load
+        # Whoever holds a slot keeps others from calling until this is written.
+        pending_write = PendingWrite(work, call_load is None or call_load.holds_slot)
         try:
             with self._mutex:
                 self._queue.append(pending_write)
@@ -74,12 +82,21 @@ class WriteBatch:
             if not pending_write.is_done:
                 with self._leadership:
                     if not pending_write.is_done:
+                        self._wait_for_turn(self._may_defer)
                         self._commit_as_leader(pending_write)
         except BaseException:
             self._withdraw_write(pending_write)
             raise
         if pending_write.failure is not None:
             raise _copy_if_state_error(pending_write.failure)
+
+    def _may_defer(self) -> bool:
+        """Whether a commit may wait: calls go on with what is announced, and no write is urgent."""
+        call_load = self.call_load
+        if call_load is None or not call_load.has_backlog:
+            return False
+        with self._mutex:
+            return not any(pending_write.is_urgent for pending_write in self._queue)
 
     def _wait_until_done_or_leader(self, pending_write: PendingWrite) -> None:
         """Wait until the write is done, this thread is to lead, or there is no leader.

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
+from synapse_apply.model.ports import CallLoad
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.call_notes import write_notes_if_combinable
 from synapse_apply.stores.database import Database, Row, SqlRunner
@@ -31,7 +32,9 @@ class LockedStore:
         self._lock = LeaseLock(database, runner, now)
         self._lease: Lease | None = None
         self.was_locked_here = False
-        self._write_batch = WriteBatch(self._commit_batch_under_lock, write_notes_if_combinable)
+        self._write_batch = WriteBatch(
+            self._commit_batch_under_lock, write_notes_if_combinable, database.wait_for_write_turn
+        )
 
     @property
     def where(self) -> str:
@@ -71,6 +74,20 @@ class LockedStore:
     def has_failed_write(self) -> bool:
         """Whether a transaction failed under the present lock for another reason than its input."""
         return self._write_batch.has_failed_write
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a write takes longer than most calls, so that many are announced together."""
+        return self._database.write_pace.longest_deferral > 0
+
+    @contextmanager
+    def defer_writes_while_busy(self, call_load: CallLoad) -> Iterator[None]:
+        """Let writes of a slow store wait for others in the block, while calls are busy."""
+        self._write_batch.call_load = call_load
+        try:
+            yield
+        finally:
+            self._write_batch.call_load = None
 
     def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
         """The findings a run would get that wants the lock now; () if it is free."""

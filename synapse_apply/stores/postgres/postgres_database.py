@@ -35,6 +35,7 @@ from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.sqlite import sqlite_messages
 from synapse_apply.stores.sqlite.sqlite_database import make_sqlite_runner as sqlite_runner
 from synapse_apply.stores.sqlite.sqlite_database import open_intact_backup, write_new_state_file
+from synapse_apply.stores.write_pacer import WritePace
 
 Connection = psycopg.Connection[Row]
 
@@ -138,6 +139,13 @@ class PostgresDatabase:
 
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
         return self._write_with_commit_mark(work, has_clients_table=True)
+
+    @property
+    def write_pace(self) -> WritePace:
+        return WritePace()
+
+    def wait_for_write_turn(self, may_defer: Callable[[], bool]) -> None:
+        """Nothing to wait for: a commit takes no longer than a call."""
 
     @contextmanager
     def hold_creation_lock(self, operation: str) -> Iterator[None]:

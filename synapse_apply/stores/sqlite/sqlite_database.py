@@ -31,6 +31,7 @@ from synapse_apply.stores.snapshot import StateOrigin, read_origin
 from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.sqlite import sqlite_messages
 from synapse_apply.stores.sqlite.mounts import MOUNTS_FILE, build_network_warnings
+from synapse_apply.stores.write_pacer import WritePace
 
 # "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E41
@@ -95,6 +96,13 @@ class SqliteDatabase:
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
         with self._run_transaction("BEGIN IMMEDIATE", "Writing") as run:
             return work(run)
+
+    @property
+    def write_pace(self) -> WritePace:
+        return WritePace()
+
+    def wait_for_write_turn(self, may_defer: Callable[[], bool]) -> None:
+        """Nothing to wait for: a commit takes no longer than a call."""
 
     @contextmanager
     def hold_creation_lock(self, operation: str) -> Iterator[None]:
