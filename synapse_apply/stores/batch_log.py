@@ -14,6 +14,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.stores.database import Row
 from synapse_apply.stores.lock.lease import LeaseTiming
+from synapse_apply.stores.write_pacer import WritePace
 
 # The rows of each table by its name, in the columns of schema.TABLE_COLUMNS.
 TableRows = Mapping[str, Sequence[Row]]
@@ -69,6 +70,14 @@ class BatchLog(Protocol):
     @property
     def lease_timing(self) -> LeaseTiming:
         """The lease, heartbeat and pauses that suit the speed of this log."""
+        ...
+
+    @property
+    def write_pace(self) -> WritePace:
+        """How often `append` may be called; the replica waits before it collects a batch.
+
+        `append` itself never waits for that: writes that arrive meanwhile would not share it.
+        """
         ...
 
     def exists(self) -> bool:
