@@ -220,7 +220,7 @@ def test_every_folder_says_what_belongs_there() -> None:
 
 
 def test_child_processes_are_started_in_one_place() -> None:
-    """So that each gets the environment of packages/source/programs.py and no program of a checkout."""
+    """So that each gets the environment of files/programs.py and no program of a checkout."""
     starting = re.compile(
         r"^\s*(?:import|from) (?:subprocess|multiprocessing|pty)\b|create_subprocess"
         r"|\bos\.(?:system|popen|fork|exec[lv]|spawn|posix_spawn)",
@@ -229,7 +229,7 @@ def test_child_processes_are_started_in_one_place() -> None:
     found = [path for path in modules() if starting.search(path.read_text(encoding="utf-8"))]
     places = {str(path.relative_to(PACKAGE)) for path in found}
     # The second holds the process that the first gives it.
-    assert places == {"packages/source/repository.py", "packages/source/git.py"}
+    assert places == {"files/repository.py", "packages/source/git.py"}
 
 
 def test_the_engine_sees_no_session() -> None:

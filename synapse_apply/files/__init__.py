@@ -1,1 +1,1 @@
-"""Which files may be opened: our own below .synapse-apply, and those of a checkout."""
+"""Which files may be opened, which repository holds a checkout, how programs are started."""

@@ -6,7 +6,7 @@ project. What is ours is therefore used only when
 - neither it nor a folder on the way to it is a link, a pipe or a repository of its own, and all of
   it belongs to us (`files/opening.py`, which also opens it), and
 - Git tracks nothing of it, in whatever case it is spelled (here). The repository is the one that
-  `packages/source/repository.py` finds, so no other folder of the checkout can answer. It is asked
+  `files/repository.py` finds, so no other folder of the checkout can answer. It is asked
   once as long as its index stays the same.
 
 A state that the project file puts elsewhere is looked at in the same way. Folders outside of the
@@ -35,7 +35,7 @@ from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
 from synapse_apply.packages.entry_names import format_printable
 
 if TYPE_CHECKING:
-    from synapse_apply.packages.source.repository import Repository
+    from synapse_apply.files.repository import Repository
 
 # What SQLite and this tool keep beside a state, under its name.
 _COMPANION_SUFFIXES = ("", "-journal", "-wal", "-shm", ".lock")
@@ -187,7 +187,7 @@ def _find_tracked_paths(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, .
 
 
 def _list_tracked_paths(repository: Repository, names: tuple[str, ...]) -> tuple[str, ...]:
-    from synapse_apply.packages.source.repository import run_git
+    from synapse_apply.files.repository import run_git
 
     # Where file systems take A for a, `.Synapse-Apply` of a commit is our folder.
     specs = (f":(top,icase,literal){name}" for name in names)
@@ -204,7 +204,7 @@ def _list_tracked_paths(repository: Repository, names: tuple[str, ...]) -> tuple
 def _find_repository(path: Path) -> Repository | None:
     """The repository that contains a path, None without one; StateError for an untrusted one."""
     # Here, not above: many commands find no folder of ours, and need no Git.
-    from synapse_apply.packages.source.repository import find_trusted_repository
+    from synapse_apply.files.repository import find_trusted_repository
 
     try:
         return find_trusted_repository(path.parent)

@@ -24,8 +24,7 @@ from attack.planting import (
 from e2e.scenarios.workplace import TOKEN, Workplace, project, sample
 
 from synapse_apply.emulator.serve import EmbeddedServer
-from synapse_apply.files import opening
-from synapse_apply.packages.source import repository
+from synapse_apply.files import opening, repository
 
 SECRETS = {"PROD_TOKEN": TOKEN, "RAW_ID": "raw-id-canary", "RAW_KEY": "raw-key-canary"}
 

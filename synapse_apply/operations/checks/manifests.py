@@ -33,8 +33,8 @@ def check_project_file(checkup: TargetCheckup) -> Iterator[CheckResult]:
 def check_repository(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Which Git repository resolves Git refs."""
     # Here, not above: most commands name no Git ref.
+    from synapse_apply.files.repository import find_trusted_repository
     from synapse_apply.packages.source.git import read_checked_out_commit_id
-    from synapse_apply.packages.source.repository import find_trusted_repository
 
     root = checkup.project.require_value().root
     try:

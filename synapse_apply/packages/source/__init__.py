@@ -1,1 +1,1 @@
-"""The sources of a package's files: a folder, a Git commit, a zip; and how Git is called safely."""
+"""The sources of a package's files: a folder, a Git commit, a zip."""

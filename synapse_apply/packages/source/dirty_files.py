@@ -11,10 +11,10 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from synapse_apply.files.repository import find_trusted_repository, run_git
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.entry_names import format_printable
-from synapse_apply.packages.source.repository import find_trusted_repository, run_git
 from synapse_apply.packages.source.unmodified import find_unmodified_files, read_git_filter_names
 
 MAX_FILES = 1000

@@ -1,7 +1,7 @@
 """How files at a Git ref are read: from the object database alone.
 
 Only plumbing commands are used (`rev-parse`, `ls-tree`, `cat-file`): work tree and index are not
-touched, and no hook, filter, replacement or network fetch runs. `repository.py` decides which
+touched, and no hook, filter, replacement or network fetch runs. `files/repository.py` decides which
 repository is used, `git_ref.py` which commit a ref means.
 """
 
@@ -12,14 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, NoReturn, Self
 
-from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
-from synapse_apply.model.resource import shorten_git_ref
-from synapse_apply.packages.content import BLOCK, UnreadableError
-from synapse_apply.packages.entry_names import format_printable
-from synapse_apply.packages.source.git_ref import resolve_unambiguous_ref
-from synapse_apply.packages.source.ref_memory import get_pinned_or_find_commit
-from synapse_apply.packages.source.repository import (
+from synapse_apply.files.repository import (
     NO_REPOSITORY_TEXT,
     GitResult,
     Repository,
@@ -27,6 +20,13 @@ from synapse_apply.packages.source.repository import (
     run_git,
     start_git_with_pipes,
 )
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.resource import shorten_git_ref
+from synapse_apply.packages.content import BLOCK, UnreadableError
+from synapse_apply.packages.entry_names import format_printable
+from synapse_apply.packages.source.git_ref import resolve_unambiguous_ref
+from synapse_apply.packages.source.ref_memory import get_pinned_or_find_commit
 from synapse_apply.packages.source.tree import EntryKind, TreeEntry
 
 if TYPE_CHECKING:

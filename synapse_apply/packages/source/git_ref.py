@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
+from synapse_apply.files.repository import Repository, run_git
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.source.repository import Repository, run_git
 
 # What a name that does not begin with refs/ may mean (gitrevisions(7)), in Git's order.
 _REF_PATTERNS = (

@@ -12,9 +12,9 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from synapse_apply.files.programs import Folders, build_child_environment, find_executable
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.source.programs import Folders, build_child_environment, find_executable
 
 NO_REPOSITORY_TEXT = "not a git repository (or any of the parent directories)"
 _REFUSED_SUMMARY = "Git repository not used"
