@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.stores.database import Row
-from synapse_apply.stores.lock.lease import LeaseTiming
+from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.write_pacer import WritePace
 
 # The rows of each table by its name, in the columns of schema.TABLE_COLUMNS.
@@ -21,7 +22,10 @@ TableRows = Mapping[str, Sequence[Row]]
 
 
 class RowChange(NamedTuple):
-    """One row that a transaction wrote or deleted (`row` is None), by its primary key."""
+    """One row that a transaction wrote or deleted (`row` is None), by its primary key.
+
+    The primary key is the first column of each table.
+    """
 
     table: str
     key: str | int
@@ -33,30 +37,52 @@ class Batch:
     """The changes of one transaction, which are appended together or not at all.
 
     `batch_id` is random, so that two equal batches are told apart. With `replaces_all` the state
-    consists of the written rows alone: a state that is created or restored. `takes_lock`: the
-    batch writes a lock row of a new owner; `takes_over`: it does so although the owner before had
-    not given the lock back.
+    consists of the written rows alone: a state that is created or restored. `lock_id` is that of
+    the lock row after the batch, "" without one. `takes_lock`: that lock is new.
+    `ends_foreign_lock`: a lock of another owner, who had not given it back, is taken over or
+    removed. All other batches are written by the owner of the lock.
     """
 
     batch_id: str
     changes: tuple[RowChange, ...]
     replaces_all: bool = False
+    lock_id: str = ""
     takes_lock: bool = False
-    takes_over: bool = False
+    ends_foreign_lock: bool = False
+
+
+class AppendedBatch(NamedTuple):
+    """Where a batch that is part of the log ends.
+
+    `is_last` is False if another batch follows already: the writer has lost the lock since.
+    """
+
+    position: str
+    is_last: bool = True
 
 
 class LogReading(NamedTuple):
     """What brings a replica to the end of the log.
 
     `tables` replace all rows of the replica first, where they are not None; then `batches` are
-    carried out in turn. `position` is the end of the log, in a form only the log understands.
-    `owner_lease_seconds` is the lease that the last owner of the lock announced, None without one.
+    carried out in turn. `position` is the end of the log, in a form only the log understands; ""
+    for an empty log. `owner_lease_seconds` is the lease that the owner of the lock announced when
+    it took it, None if nobody holds it.
     """
 
     tables: TableRows | None
     batches: tuple[Batch, ...]
     position: str
     owner_lease_seconds: float | None = None
+
+
+class DamagedLog(StateError):
+    """The end of the log cannot be read; `reading` is what can be read before the damage.
+
+    Not raised where the log cannot be reached, or was written by a newer version.
+    """
+
+    reading = LogReading(None, (), "")
 
 
 class BatchLog(Protocol):
@@ -69,7 +95,10 @@ class BatchLog(Protocol):
 
     @property
     def lease_timing(self) -> LeaseTiming:
-        """The lease, heartbeat and pauses that suit the speed of this log."""
+        """The lease, heartbeat and pauses that suit the speed of this log.
+
+        A batch that takes the lock announces this lease to all who wait for it.
+        """
         ...
 
     @property
@@ -85,21 +114,33 @@ class BatchLog(Protocol):
         ...
 
     def read_since(self, position: str) -> LogReading:
-        """Read what follows a position that an earlier call returned; all of it for ""."""
+        """Read what follows a position that an earlier call returned; all of it for "".
+
+        DamagedLog if what is stored is not what a log writes.
+        """
         ...
 
-    def append(self, batch: Batch, position: str) -> str | None:
-        """Append behind `position` and return the new end; None if another batch follows it.
+    def append(self, batch: Batch, position: str) -> AppendedBatch | None:
+        """Append behind `position`, where the caller has read all; None if another batch is there.
 
         Durable when it returns. StateError while the outcome is unknown: the caller must pass the
         same batch and position again before any other one. With "" the log must be empty.
         """
         ...
 
+    def restart_after_damage(self, batch: Batch) -> AppendedBatch | None:
+        """Begin anew with this batch, which replaces all, where `read_since` raises DamagedLog.
+
+        Nobody can append behind the damage any more. None if another process was faster. After a
+        StateError `read_since` tells what became of it.
+        """
+        ...
+
     def compact_if_due(self, position: str, read_tables: Callable[[], TableRows]) -> None:
         """Write a snapshot and drop what it replaces, where that pays; never fails for a refusal.
 
-        `read_tables` gives all rows as of `position`, which is confirmed.
+        `read_tables` gives the rows as of `position`, which is confirmed; rows of the audit table
+        that `read_since` left out may be missing.
         """
         ...
 
@@ -108,7 +149,7 @@ class BatchLog(Protocol):
         ...
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
-        """Warnings about where the log is stored."""
+        """Warnings about where the log is stored, and about what was read of it."""
         ...
 
     def close(self) -> None: ...

@@ -19,8 +19,8 @@ from fault.site import Ahead
 from synapse_apply.cli.flows import apply_run as cli_applying
 from synapse_apply.cli.main import main
 from synapse_apply.stores.lock.boot_clock import read_boottime
-from synapse_apply.stores.lock.lease import LeaseTiming
 from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lock_owner import LockProcess
 from synapse_apply.stores.postgres import postgres_database
 from synapse_apply.stores.sqlite import sqlite_database

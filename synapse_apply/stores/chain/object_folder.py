@@ -17,6 +17,9 @@ class ObjectInfo(NamedTuple):
 class ObjectFolder(Protocol):
     """One folder of a bucket. Names are relative to it, such as `links/000000000001`.
 
+    Names have one or two folders before the last part, such as `chain-2/links/000000000001`, and
+    consist of lower-case letters, digits, `-` and `/`. One thread uses it at a time.
+
     Every method raises StateError where the store cannot be used at all (no such bucket, no
     permission, no connection before the deadline).
     """
@@ -30,7 +33,7 @@ class ObjectFolder(Protocol):
         """Ask once to make an object only if there is none; True if the store says it did.
 
         False decides nothing: the answer may be lost, or be a refusal that met our own request.
-        The caller reads the object to find out.
+        The caller reads the object to find out. The same after a StateError.
         """
         ...
 

@@ -7,37 +7,16 @@ no other process has taken the lock yet.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from threading import Event, Thread
 from typing import NamedTuple
 
 from synapse_apply.model.errors import LockLost, StateError
-from synapse_apply.model.frozen import frozen
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.database import Database, SqlRunner, Statement
-from synapse_apply.stores.lock.boot_clock import read_boottime
+from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lock_owner import LockOwner
-
-
-@frozen
-class LeaseTiming:
-    """Durations of a lease, in seconds, and the clocks.
-
-    A waiting process retries after `shortest_pause`, then up to `longest_pause`. It observes the
-    owner by the monotonic clock: while it was suspended itself, it did not observe. The owner
-    measures its own silence by the boot-time clock: while suspended, it did not renew.
-    """
-
-    lease_seconds: float = 30.0
-    heartbeat_seconds: float = 10.0
-    shortest_pause: float = 0.05
-    longest_pause: float = 1.0
-    monotonic: Callable[[], float] = time.monotonic
-    boottime: Callable[[], float] = read_boottime
-    sleep_for: Callable[[float], None] = time.sleep
 
 
 class NewLockRow(NamedTuple):

@@ -12,7 +12,8 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.database import Database, SqlRunner
-from synapse_apply.stores.lock.lease import Lease, LeaseTiming
+from synapse_apply.stores.lock.lease import Lease
+from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lock_owner import (
     LockOwner,
     LockProcess,

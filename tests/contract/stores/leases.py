@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from synapse_apply.stores.lock.lease import LeaseTiming
 from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lock_owner import LockProcess
 from synapse_apply.stores.postgres.postgres_database import open_postgres
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
