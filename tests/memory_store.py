@@ -79,6 +79,10 @@ class MemoryStore:
 
     is_slow = False
 
+    @property
+    def is_shared(self) -> bool:
+        return False
+
     def exists(self) -> bool:
         return self._rows is not None
 

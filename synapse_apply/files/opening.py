@@ -187,15 +187,19 @@ def sync_folder(folder: Path) -> None:
         os.fsync(entry.folder)
 
 
-def create_folders(folder: Path) -> None:
+def create_folders(folder: Path, own_top: Path | None = None) -> None:
     """Create a folder and all missing ones above it, with mode 0700.
 
-    Our own folder first gets a `.gitignore` that excludes all of it, so that Git never sees
-    another file in it.
+    A `.gitignore` that excludes everything comes before any other file: in our own folder, in
+    `own_top` (a folder of ours with another name, such as that in the user's cache), and elsewhere
+    in the folder itself if it is made here. A folder that exists may have files of the user's.
     """
     base, names = _split_base(folder)
-    if OWN_FOLDER not in names:
-        _create_plain_folders(folder)
+    if own_top is not None:
+        base, names = own_top.parent, folder.relative_to(own_top.parent).parts
+    elif OWN_FOLDER not in names:
+        _create_plain_folders(folder.parent)
+        _create_ignored_folder_if_missing(folder)
         return
     _create_plain_folders(base)
     descriptor, current_path = os.open(base, _FOLDER_FLAGS), base
@@ -208,7 +212,7 @@ def create_folders(folder: Path) -> None:
             child = _open_subfolder(descriptor, name, current_path, owner)
             os.close(descriptor)
             descriptor = child
-            if name == OWN_FOLDER:
+            if name == OWN_FOLDER or current_path == own_top:
                 _write_ignore_file_unless_valid(
                     _OpenFolderEntry(current_path / IGNORE_FILE, descriptor, IGNORE_FILE, owner)
                 )
@@ -328,6 +332,23 @@ def _create_plain_folders(folder: Path) -> None:
     for missing in reversed([folder, *folder.parents]):
         if not missing.exists():
             missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+
+def _create_ignored_folder_if_missing(folder: Path) -> None:
+    """Create a folder together with its `.gitignore`; nothing is done where it exists."""
+    if folder.exists():
+        return
+    new_folder = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
+    new_folder.mkdir(mode=FOLDER_MODE)
+    try:
+        (new_folder / IGNORE_FILE).write_bytes(_IGNORE_ALL)
+        # Named at once when it is complete: cut short before, it would later count as the user's.
+        new_folder.rename(folder)
+    except OSError:
+        (new_folder / IGNORE_FILE).unlink(missing_ok=True)
+        new_folder.rmdir()
+        if not folder.is_dir():  # else another process made it meanwhile
+            raise
 
 
 def _has_ignore_all_line(text: bytes) -> bool:

@@ -161,6 +161,11 @@ class StateStore(Protocol):
     Raises StateError for a missing, foreign, damaged or newer state and for a failed write.
     """
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines use the same state, and so need the same state key."""
+        ...
+
     def exists(self) -> bool:
         """Whether a state exists in this store."""
         ...

@@ -29,6 +29,11 @@ class Database(Protocol):
         """Path or URL for messages, without a password."""
         ...
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines use the same state, and so need the same state key."""
+        ...
+
     def exists(self) -> bool:
         """Whether there is a state, readable or not."""
         ...

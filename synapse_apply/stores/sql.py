@@ -68,6 +68,10 @@ class SqlStore(LockedStore):
         """Warnings about where this state is stored."""
         return self._database.list_warnings()
 
+    @property
+    def is_shared(self) -> bool:
+        return self._database.is_shared
+
     def exists(self) -> bool:
         return self._database.exists()
 

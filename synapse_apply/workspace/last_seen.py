@@ -194,7 +194,8 @@ def _parse_count(value: object) -> int | None:
 
 def _write_seen_file(folder: Path, lineage: str, progress: StateProgress) -> None:
     """Replace a file at once, with the greater of its progress and the new one."""
-    create_folders(folder)
+    # Below it is a folder of ours, the project's or the one in the user's cache.
+    create_folders(folder, own_top=folder.parent)
     path = _build_seen_file_path(folder, lineage)
     with _lock_folder(folder):
         seen = _read_seen_file(path, lineage)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ PACKAGES = "packages"
 INCOMING = "incoming"
 
 _PROJECT_FOLDER = ".synapse-apply"
+_GITIGNORE = ".gitignore"
 # SQLite opens or creates the companions by name, and would follow a link there.
 _DATABASE_FILES = (DATABASE, *(f"{DATABASE}{end}" for end in ("-wal", "-shm", "-journal")))
 _PACKAGE_NAME = re.compile(r"[0-9a-f]{64}")
@@ -42,11 +44,25 @@ def make_data_folder(data: Path) -> None:
         data.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _require_project_folders_are_no_links(data)
         _write_gitignore(data.parent)
+        data.mkdir(exist_ok=True, mode=0o700)
     # A folder that exists may be the user's: it gets no `.gitignore`.
-    is_new = not data.exists()
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if is_new and data.parent.name != _PROJECT_FOLDER:
-        _write_gitignore(data)
+    elif not data.exists():
+        data.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_ignored_folder(data)
+
+
+def _make_ignored_folder(data: Path) -> None:
+    """Create a folder together with its `.gitignore`, which gets its name when it is complete."""
+    new_folder = data.with_name(f".{data.name}.{secrets.token_hex(8)}")
+    new_folder.mkdir(mode=0o700)
+    try:
+        _write_gitignore(new_folder)
+        new_folder.rename(data)
+    except OSError:
+        (new_folder / _GITIGNORE).unlink(missing_ok=True)
+        new_folder.rmdir()
+        if not data.is_dir():  # else another process made it meanwhile
+            raise
 
 
 # The same rule as in files/opening.py, a second time: the emulator imports nothing of the rest.
@@ -191,11 +207,22 @@ def _is_trusted_owner(owner: int, data: Path) -> bool:
 
 
 def _write_gitignore(folder: Path) -> None:
-    with suppress(OSError):
-        # O_EXCL: an existing file, which may be the user's, is left alone.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with os.fdopen(os.open(folder / ".gitignore", flags, 0o644), "wb") as file:
+    """Write the file that excludes the folder from Git, unless there is one with content.
+
+    OSError if it cannot be written. An empty one is left by a process that was killed.
+    """
+    path = folder / _GITIGNORE
+    with suppress(FileNotFoundError):
+        if path.is_symlink() or path.stat().st_size:
+            return
+    new_path = folder / f"{_GITIGNORE}.{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(new_path, flags, 0o644), "wb") as file:
             file.write(b"*\n")
+        new_path.replace(path)
+    finally:
+        new_path.unlink(missing_ok=True)
 
 
 def _build_foreign_error(path: Path, reason: str) -> DataSetPlaceError:

@@ -120,6 +120,10 @@ class PostgresDatabase:
     def location(self) -> str:
         return self._state_location.display_url
 
+    @property
+    def is_shared(self) -> bool:
+        return True
+
     def exists(self) -> bool:
         return self.read_in_snapshot(self._has_meta_table)
 

@@ -71,6 +71,10 @@ class SqliteDatabase:
     def location(self) -> str:
         return str(self._path)
 
+    @property
+    def is_shared(self) -> bool:
+        return False
+
     def exists(self) -> bool:
         with sqlite_messages.translate_errors(self.location, "Reading"):
             return opening.stat_own_file(self._path) is not None

@@ -64,11 +64,12 @@ def test_our_folder_keeps_itself_out_of_git(sqlite, path, tmp_path):
 
 
 def test_a_folder_of_another_name_is_left_alone(tmp_path):
-    """A path the user chose gets no files but ours."""
+    """A path the user chose gets no files but ours; one that is not there yet is ignored."""
     store = open_sqlite(tmp_path / "mine" / "state.db")
     store.create_state(BINDING, "lineage")
     store.close()
-    assert sorted(at.name for at in (tmp_path / "mine").iterdir()) == ["state.db", "state.db.lock"]
+    names = sorted(at.name for at in (tmp_path / "mine").iterdir())
+    assert names == [".gitignore", "state.db", "state.db.lock"]
     assert not (tmp_path / ".gitignore").exists()
 
 

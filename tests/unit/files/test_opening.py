@@ -49,10 +49,39 @@ def test_the_ignore_file_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert made == [".synapse-apply", "a ignored", "b ignored"]
 
 
-def test_a_folder_elsewhere_gets_no_ignore_file(tmp_path: Path) -> None:
-    """A state that the user puts beside other files does not take them out of Git."""
+def test_a_folder_elsewhere_is_ignored_if_it_is_made_here(tmp_path: Path) -> None:
+    """Only the folder of the files themselves; one that exists may have files of the user's."""
+    (tmp_path / "mine").mkdir()
+    opening.create_folders(tmp_path / "mine")
     opening.create_folders(tmp_path / "states" / "prod")
-    assert not list(tmp_path.rglob(".gitignore"))
+    assert list(tmp_path.rglob(".gitignore")) == [tmp_path / "states" / "prod" / ".gitignore"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "states"]
+
+
+def test_a_folder_elsewhere_appears_with_its_ignore_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut short before, it does not exist, and the next run makes it."""
+
+    def cut_short(*_: object) -> None:
+        raise OSError(5, "cut short")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", cut_short)
+        with pytest.raises(OSError, match="cut short"):
+            opening.create_folders(tmp_path / "states")
+    assert list(tmp_path.iterdir()) == []
+    opening.create_folders(tmp_path / "states")
+    assert (tmp_path / "states" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_folder_of_ours_with_another_name(tmp_path: Path) -> None:
+    """Below the user's cache: ours is ignored, also if an earlier version made it; others' not."""
+    ours = tmp_path / "cache" / "synapse-apply"
+    ours.mkdir(parents=True)
+    opening.create_folders(ours / "seen", own_top=ours)
+    assert list(tmp_path.rglob(".gitignore")) == [ours / ".gitignore"]
+    assert (ours / "seen").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize(
