@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "workspace": {"model", "kinds", "files", "emulator", *PARTS},
     "live": {"model", "kinds", "files", "workspace", *PARTS},
     "operations": {"model", "kinds", "files", "emulator", "workspace", "live", *PARTS},
-    "library": {"model", "packages", "planning", "workspace", "operations"},
+    "library": {"model", "packages", "planning", "workspace", "live", "operations"},
     "cli": {
         "library",
         "model",
@@ -64,6 +64,10 @@ MADE_OF_THE_LIBRARY = [
     *(f"cli/commands/state/{name}.py" for name in ("backup", "history", "mv", "rm", "show")),
     *(f"cli/flows/{name}.py" for name in ("apply_run", "approval", "command_target", "drift_run")),
     *("cli/flows/plan_destination.py", "cli/texts/history.py"),
+    *(f"cli/commands/jobs/{name}.py" for name in ("get", "listing", "logs", "stop", "update")),
+    *("cli/commands/agents/check.py", "cli/commands/get.py", "cli/commands/run.py"),
+    *("cli/commands/renamed/releases_list.py", "cli/flows/job_follower.py"),
+    *(f"cli/texts/{name}.py" for name in ("jobs", "objects", "published_bytes")),
 ]
 
 

@@ -73,6 +73,15 @@ def require_seconds(argument: str, seconds: object) -> float | None:
     return seconds
 
 
+def require_positive_seconds(argument: str, seconds: object) -> float:
+    """The number; InputError for one that is not above 0 and for another type."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise InputError.from_summary(
+            f"{argument} is a number of seconds above 0", f"It is {_describe(seconds)}."
+        )
+    return seconds
+
+
 def resolve_paths(argument: str, paths: Iterable[Path | str], directory: Path) -> tuple[Path, ...]:
     """Paths relative to a directory; InputError for a single path, and as `resolve_path`."""
     listed_paths = _require_list(argument, paths, (str, Path), "paths")

@@ -6,6 +6,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synapse_apply.library.apply_arguments import (
+    build_silent_observer,
+    require_decision,
+    wait_for_open_calls_if_requested,
+)
 from synapse_apply.library.arguments import (
     require_guard_names,
     require_names,
@@ -15,9 +20,10 @@ from synapse_apply.library.arguments import (
     resolve_paths,
 )
 from synapse_apply.library.target_connection import TargetConnection
+from synapse_apply.library.target_jobs import TargetJobs
+from synapse_apply.library.target_live import TargetLive
 from synapse_apply.library.target_state import TargetState
-from synapse_apply.model.diagnostic import error_finding
-from synapse_apply.model.errors import InputError, NotApproved, OptionConflict
+from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.workspace.invocation import Invocation
 
@@ -35,13 +41,12 @@ if TYPE_CHECKING:
     from synapse_apply.operations.apply_observer import ApplyObserver
     from synapse_apply.operations.apply_saved import ApprovedPlans
     from synapse_apply.operations.history import PastRun
-    from synapse_apply.operations.plan_arguments import PlanArguments
     from synapse_apply.operations.saved_plan import SaveResult
     from synapse_apply.operations.validate import ValidationResult
     from synapse_apply.operations.verify_bytes import ComparedBytes
     from synapse_apply.planning.plan_input import PlanOptions
     from synapse_apply.workspace.inventory_rows import Inventory
-    from synapse_apply.workspace.target_session import PlanResult, TargetSession
+    from synapse_apply.workspace.target_session import PlanResult
 
 
 @frozen
@@ -83,6 +88,21 @@ class OpenTarget:
     def state(self) -> TargetState:
         """The state of the target, with what the `state` commands show and change."""
         return TargetState(self._connection)
+
+    @property
+    def jobs(self) -> TargetJobs:
+        """The jobs of the target, and how to run a plugin."""
+        return TargetJobs(self._connection)
+
+    @property
+    def live(self) -> TargetLive:
+        """The live objects of the target, whether they are declared or not."""
+        return TargetLive(self._connection)
+
+    @property
+    def name(self) -> str:
+        """The name of the target in the project file, which is read for it; InputError."""
+        return self._connection.find_target_name()
 
     def close(self) -> None:
         """Close the connections to the backend and the state, for good. May be called again.
@@ -138,7 +158,7 @@ class OpenTarget:
         with self._connection.open_session() as session:
             options = arguments.build_plan_options(session)
             read_at = session.clock.monotonic_seconds()
-            dry_run_progress = (progress or _build_silent_observer()) if server_dry_run else None
+            dry_run_progress = (progress or build_silent_observer()) if server_dry_run else None
             plan_result = plan(session, options, dry_run_progress=dry_run_progress)
         self._plan_options[plan_result.plan.id] = options
         self._last_plan = _PlanSource(plan_result, read_at)
@@ -207,12 +227,12 @@ class OpenTarget:
             no_verify=not verify, revert_drift=revert_drift, resend_secrets=resend_secrets,
             overridden=require_guard_names(override_guards),
         )  # fmt: skip
-        _require_decision(plan, arguments, confirm, auto_approve=auto_approve)
+        require_decision(plan, arguments, confirm, auto_approve=auto_approve)
         options = None if plan is None else self._find_plan_options(plan)
         may_ask = confirm is not None or self._invocation.on_terminal
         observer = observer or ApplyObserver()
         with self._connection.open_session() as session:
-            _wait_for_open_calls(session, observer, is_requested=wait)
+            wait_for_open_calls_if_requested(session, observer, is_requested=wait)
             apply_run = ApplyRun(
                 session,
                 options or arguments.build_plan_options(session, will_ask=may_ask),
@@ -305,7 +325,7 @@ class OpenTarget:
             apply_saved.open_approved_session(invocation, plans) as session,
         ):
             observer = observer or ApplyObserver()
-            _wait_for_open_calls(session, observer, is_requested=wait)
+            wait_for_open_calls_if_requested(session, observer, is_requested=wait)
             options = arguments.build_plan_options(session)
             apply_run = ApplyRun(
                 session,
@@ -431,6 +451,21 @@ class OpenTarget:
         with self._connection.pin_refs_and_convert_errors():
             return run_all_checks(self._invocation)
 
+    def check_agents(
+        self, names: Sequence[str] = (), *, token_variables: Sequence[str] = ()
+    ) -> Checkup:
+        """Ask agents for their health, once; a row for each, also for one that does not answer.
+
+        `names` are agents of the project file, all of the target by default; `token_variables` are
+        environment variables with the tokens of others. InputError for a name that there is not.
+        """
+        from synapse_apply.operations.agents import check_agents
+
+        names = require_names("names", names)
+        variables = require_names("token_variables", token_variables)
+        with self._connection.pin_refs_and_convert_errors():
+            return check_agents(self._invocation, names, variables)
+
     def _resolve_path(self, file: Path | str) -> Path:
         self._connection.require_open()
         return resolve_path("file", file, self._invocation.directory)
@@ -444,44 +479,3 @@ class OpenTarget:
                 "Plan again, or save it where it is made and use apply_saved().",
             )
         return self._plan_options[plan.id]
-
-
-def _build_silent_observer() -> ApplyObserver:
-    from synapse_apply.operations.apply_observer import ApplyObserver
-
-    return ApplyObserver()
-
-
-def _require_decision(
-    plan: Plan | None, arguments: PlanArguments, confirm: Confirm | None, *, auto_approve: bool
-) -> None:
-    """NotApproved where nothing approves the apply; OptionConflict for arguments that exclude.
-
-    These are two that approve, one of which would be ignored, and options of rows beside a plan.
-    """
-    if confirm is not None and auto_approve:
-        raise OptionConflict.from_summary(
-            "confirm and auto_approve exclude each other: the function would not be called."
-        )
-    if plan is None and confirm is None and not auto_approve:
-        raise NotApproved(
-            error_finding(
-                "Nobody approved this apply",
-                "apply() was given no plan, nobody to ask and no auto_approve; nothing was sent.",
-                "Give it a plan of plan(), confirm=FUNCTION, or auto_approve=True.",
-            )
-        )
-    if plan is not None and arguments.changes_planned_rows:
-        raise OptionConflict.from_summary(
-            "What changes the rows of a plan is said to plan(), not to apply()."
-        )
-
-
-def _wait_for_open_calls(
-    session: TargetSession, observer: ApplyObserver, *, is_requested: bool
-) -> None:
-    """If requested, wait until the outcomes of calls open now can be determined."""
-    if is_requested:
-        from synapse_apply.operations.wait_for_outcomes import wait_for_open_calls
-
-        wait_for_open_calls(session, observer.wait)

@@ -12,6 +12,7 @@ from synapse_apply.packages.source.ref_memory import pin_refs_while_running
 from synapse_apply.workspace.invocation import Invocation
 
 if TYPE_CHECKING:
+    from synapse_apply.live.live_backend import LiveBackend
     from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -23,6 +24,7 @@ class TargetConnection:
         self.invocation = invocation
         self._closing = ExitStack()
         self._session: TargetSession | None = None
+        self._live_backend: LiveBackend | None = None
         self._is_read_only = False
         self._is_closed = False
         self._commits: dict[tuple[Path, str], str] = {}
@@ -42,8 +44,8 @@ class TargetConnection:
             )
 
     def disconnect(self) -> None:
-        """Close the session where there is one; the next use opens another."""
-        self._session = None
+        """Close the sessions where there are any; the next use opens another."""
+        self._session, self._live_backend = None, None
         self._closing.close()
 
     @contextmanager
@@ -60,6 +62,28 @@ class TargetConnection:
                 self._session = self._closing.enter_context(new_session)
                 self._is_read_only = read_only
             yield self._session
+
+    @contextmanager
+    def open_live_backend(self) -> Iterator[LiveBackend]:
+        """The backend for reading and calling by hand: no manifests, and a state only if there is.
+
+        The state is read again by each use.
+        """
+        with self.pin_refs_and_convert_errors():
+            if self._live_backend is None:
+                from synapse_apply.live.live_backend import open_live_backend
+
+                new_backend = open_live_backend(self.invocation)
+                self._live_backend = self._closing.enter_context(new_backend)
+            self._live_backend.forget_state()
+            yield self._live_backend
+
+    def find_target_name(self) -> str:
+        """The name of the target that is meant; InputError where the project has none."""
+        from synapse_apply.workspace.target_session import TargetSession
+
+        with self.pin_refs_and_convert_errors():
+            return (self._session or TargetSession(self.invocation)).target.name
 
     @contextmanager
     def open_state(self) -> Iterator[TargetSession]:

@@ -56,6 +56,11 @@ class LiveBackend(TargetSession):
             of_kinds, self.catalogue, self.target.api, desired, records, intents
         )
 
+    def forget_state(self) -> None:
+        """Read the state again at its next use, and what depends on it."""
+        for name in ("marks", "recorded_store"):
+            vars(self).pop(name, None)
+
     def mask_project_references(self) -> None:
         """Mask the values of the project's secret references in the backend's answers."""
         environ = self.invocation.environ

@@ -12,6 +12,9 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.remote.deferred_run import is_deferred_envelope, is_pending_envelope
 from synapse_apply.model.secrets.masked_text import MaskedText
 
+# What a server tells of a job only where it is asked to expand it.
+EXPANDABLE_FIELDS = ("logs", "metrics", "result")
+
 
 class JobStatus(Enum):
     """A job's status: the API page's words, and `stopped`, which only the platform has."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -36,8 +36,7 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import PLATFORM_WORDS, Job, JobStatus, list_status_words, parse_job
 from synapse_apply.model.ports import JobCalls
-
-EXPANDABLE_FIELDS = ("logs", "metrics", "result")
+from synapse_apply.model.remote.log_lines import LogLine
 
 
 @frozen
@@ -113,6 +112,15 @@ def read_job(live_backend: LiveBackend, job_id: str, expand: tuple[str, ...] = (
         return JobOwners(live_backend.api).add_plugin_and_version(
             _parse_job(_select_job_calls_by_id(live_backend, job_id).get_job(job_id, params))
         )
+
+
+def build_log_listener(
+    on_line: Callable[[LogLine], None],
+    on_job: Callable[[Job], None] | None,
+    on_note: Callable[[str], None] | None,
+) -> LogListener:
+    """What is called with the lines of a log, the job, and notes; None for what nobody needs."""
+    return LogListener(on_line, on_job or (lambda _job: None), on_note or (lambda _note: None))
 
 
 def show_current_job_log(

@@ -12,7 +12,7 @@ import pytest
 from installed import ROOT, copied, environment, variables
 
 from synapse_apply import OpenTarget, open_target
-from synapse_apply.library import TargetState
+from synapse_apply.library import TargetJobs, TargetLive, TargetState
 from synapse_apply.model import errors
 
 PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
@@ -42,10 +42,12 @@ def test_every_method_is_in_the_table() -> None:
     """With the name that it has, as the first word of a row or beside another."""
     table = PAGE.partition("\n## Methods\n")[2].partition("\n## ")[0]
     first_cells = "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))
-    named = re.findall(r"`([\w.]+)\(", first_cells)
-    of_target = {name for name in vars(OpenTarget) if not name.startswith("_")} - {"state"}
-    of_state = {f"state.{name}" for name in vars(TargetState) if not name.startswith("_")}
-    assert sorted(named) == sorted(of_target | of_state)
+    named = re.findall(r"`([\w.]+)[(`]", first_cells)
+    parts = {"jobs": TargetJobs, "live": TargetLive, "state": TargetState}
+    methods = {name for name in vars(OpenTarget) if not name.startswith("_")} - parts.keys()
+    for part, methods_of_part in parts.items():
+        methods |= {f"{part}.{name}" for name in vars(methods_of_part) if not name.startswith("_")}
+    assert sorted(named) == sorted(methods)
 
 
 def test_every_argument_of_open_target_is_in_the_table() -> None:

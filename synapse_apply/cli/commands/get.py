@@ -11,7 +11,7 @@ from synapse_apply.cli.help_pages import find_renamed_command_that_requires_name
 from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 _KINDS = ("plugin", "release", "storage")
 _KIND_BY_WORD = {word: kind for kind in _KINDS for word in (kind, f"{kind}s")}
@@ -71,17 +71,16 @@ def command(
     """
     kind, name = _parse_kind_and_name(kind, name)
     _require_fitting_options(kind, name, plugin, expand)
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.objects import print_live_object, print_live_objects_table
-    from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.get_objects import list_objects, read_owner, require_object
 
     if plugin is not None:
         return list_releases_of_plugin(console, invocation, plugin)
-    with open_live_backend(invocation) as live_backend:
+    with open_command_target(invocation) as target:
         if name is None:
-            return print_live_objects_table(console, kind, list_objects(live_backend, kind))
-        live_object = require_object(live_backend, kind, name)
-        owner = read_owner(live_backend, kind, live_object) if expand else None
+            return print_live_objects_table(console, kind, target.live.list_objects(kind))
+        live_object = target.live.find_object(kind, name)
+        owner = target.live.find_plugin_of_release(live_object) if expand else None
     return print_live_object(
         console, kind, live_object, expanded_objects={"plugin": owner} if owner else {}
     )
@@ -89,16 +88,14 @@ def command(
 
 def list_releases_of_plugin(console: Console, invocation: Invocation, plugin: str) -> int:
     """Print the releases of a plugin: its code, a recorded name, or id=123."""
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.objects import print_live_objects_table
-    from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.get_objects import list_releases
 
-    with open_live_backend(invocation) as live_backend:
-        live_releases = list_releases(live_backend, plugin)
+    with open_command_target(invocation) as target:
         return print_live_objects_table(
             console,
             "release",
-            live_releases,
+            target.live.list_releases(plugin),
             "There is no release of this plugin, or no such plugin.",
         )
 

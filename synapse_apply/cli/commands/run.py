@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,16 @@ import click
 
 from synapse_apply.cli import completion
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.help_pages import Terminated, manual_command
+from synapse_apply.cli.help_pages import Terminated, get_interruption_advice, manual_command
 from synapse_apply.cli.params import options, param_types
 
 if TYPE_CHECKING:
-    from synapse_apply.live.live_backend import LiveBackend
-    from synapse_apply.operations.run import RunRequest, StartedRun
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation, OpenTarget
+    from synapse_apply.library import StartedRun
 
 
 _RELEASE_PREFIX = "release/"
+_STARTED_ADVICE = "The run was started; the same command would start another."
 
 
 @manual_command(
@@ -65,43 +66,64 @@ def command(*, console: Console, invocation: Invocation, plugin: str, follow: bo
     version make the form of the real platform (`params`), without them it is that of the API page
     (`parameters`, `context`). Where there is a state, its `state history` shows the run.
     """
-    from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.run import audit_started_run, poll_run_result, start_run
+    from synapse_apply.cli.flows.command_target import open_command_target
 
-    request = _build_run_request(plugin, run_options)
-    with open_live_backend(invocation) as live_backend:
-        started_run = start_run(live_backend, request)
-        with _report_if_interrupted(console, started_run):
-            _show_started_run(console, request, started_run, is_awaited=follow)
-            if audit_warning := audit_started_run(live_backend, request, started_run):
-                console.write_findings([audit_warning])
-            if follow and started_run.has_result_ticket:
-                started_run = poll_run_result(live_backend, started_run, interval, timeout)
-                _show_started_run(console, request, started_run)
-            if started_run.job is None or not follow:
-                if console.as_json:
-                    console.write_document(_build_run_document(started_run))
-                return _choose_run_exit_code(started_run) if follow else 0
-            return _follow_started_job(console, live_backend, started_run.job.id, interval, timeout)
+    run_keywords = _build_run_keywords(plugin, run_options)
+    display = _RunDisplay(console, str(run_keywords["plugin"]), is_awaited=follow)
+    with open_command_target(invocation) as target, display.write_document_if_interrupted():
+        started_run = target.jobs.run_plugin(
+            **run_keywords,
+            on_start=display.show_started_run,
+            warn=lambda finding: console.write_findings([finding]),
+        )
+        if follow and started_run.has_result_ticket:
+            started_run = target.jobs.wait_for_result(
+                started_run, interval=interval, timeout=timeout
+            )
+            display.show_result(started_run)
+        if started_run.job is None or not follow:
+            if console.as_json:
+                console.write_document(_build_run_document(started_run))
+            return _choose_run_exit_code(started_run) if follow else 0
+        return _follow_started_job(console, target, started_run.job.id, interval, timeout)
 
 
-@contextmanager
-def _report_if_interrupted(console: Console, started_run: StartedRun) -> Iterator[None]:
-    """On an interrupt, write the document with the job's id, and warn of a second run."""
-    from synapse_apply.operations.run import explain_interruption
+@dataclass
+class _RunDisplay:
+    """Prints what became of a run of a plugin: its job, or its answer."""
 
-    with explain_interruption("The run was started; the same command would start another."):
+    console: Console
+    plugin: str
+    is_awaited: bool
+    started_run: StartedRun | None = None
+
+    def show_started_run(self, started_run: StartedRun) -> None:
+        """Print the job's id, or what the server answered in place of a job."""
+        self.started_run = started_run
+        _show_started_run(self.console, self.plugin, started_run, is_awaited=self.is_awaited)
+
+    def show_result(self, started_run: StartedRun) -> None:
+        """Print the result of a run without a job, or that none is there."""
+        self.started_run = started_run
+        _show_started_run(self.console, self.plugin, started_run)
+
+    @contextmanager
+    def write_document_if_interrupted(self) -> Iterator[None]:
+        """On an interrupt after the start, write the document with the job's id."""
         try:
             yield
-        except (KeyboardInterrupt, Terminated):
-            if console.as_json and not console.has_written_document:
-                console.write_document(_build_run_document(started_run))
+        except (KeyboardInterrupt, Terminated) as interruption:
+            if self.started_run is not None:
+                if not get_interruption_advice(interruption):
+                    interruption.add_note(_STARTED_ADVICE)
+                if self.console.as_json and not self.console.has_written_document:
+                    self.console.write_document(_build_run_document(self.started_run))
             raise
 
 
-def _build_run_request(plugin: str, run_options: dict[str, Any]) -> RunRequest:
+def _build_run_keywords(plugin: str, run_options: dict[str, Any]) -> dict[str, Any]:
+    """The typed options as keywords of `TargetJobs.run_plugin`."""
     from synapse_apply.cli.params.input_files import read_mapping_file
-    from synapse_apply.operations.run import RunRequest
 
     name, separator, version = plugin.rpartition("@")
     if not separator:
@@ -112,21 +134,19 @@ def _build_run_request(plugin: str, run_options: dict[str, Any]) -> RunRequest:
         raise click.UsageError(
             f"Say {name}@VERSION, or {name.removeprefix(_RELEASE_PREFIX)} alone."
         )
-    name = name.removeprefix(_RELEASE_PREFIX)
     file = run_options["params_file"]
-    parameters = {**(read_mapping_file(file) if file else {}), **run_options["parameters"]}
-    return RunRequest(
-        name,
-        parameters,
-        run_options["context"],
-        run_options["action"],
-        run_options["agent"],
-        version,
-    )
+    return {
+        "plugin": name.removeprefix(_RELEASE_PREFIX),
+        "version": version,
+        "parameters": {**(read_mapping_file(file) if file else {}), **run_options["parameters"]},
+        "context": run_options["context"],
+        "action": run_options["action"],
+        "agent": run_options["agent"],
+    }
 
 
 def _show_started_run(
-    console: Console, request: RunRequest, started_run: StartedRun, *, is_awaited: bool = False
+    console: Console, plugin: str, started_run: StartedRun, *, is_awaited: bool = False
 ) -> None:
     from synapse_apply.model.job import JobStatus
     from synapse_apply.views.sanitize import sanitize
@@ -135,7 +155,7 @@ def _show_started_run(
     if started_run.job is not None:
         console.write_message_line(f"Job {sanitize(started_run.job.id)} started.")
         return
-    name, status = sanitize(request.plugin), started_run.status
+    name, status = sanitize(plugin), started_run.status
     if not status.has_ended:
         way = "there is nothing to follow it by"
         if started_run.has_result_ticket:
@@ -166,14 +186,13 @@ def _build_run_document(started_run: StartedRun) -> dict[str, Any]:
 
 
 def _follow_started_job(
-    console: Console, live_backend: LiveBackend, job_id: str, interval: float, timeout: float | None
+    console: Console, target: OpenTarget, job_id: str, interval: float, timeout: float | None
 ) -> int:
-    from synapse_apply.cli.flows.job_follower import JobFollower, follow_job_log
+    from synapse_apply.cli.flows.job_follower import JobFollower
     from synapse_apply.cli.texts.jobs import build_job_document
-    from synapse_apply.operations.jobs import FollowSettings
 
     follower = JobFollower(console)
-    job = follow_job_log(live_backend, job_id, FollowSettings(interval, timeout), follower)
+    job = follower.follow_log(target.jobs, job_id, interval=interval, timeout=timeout)
     code = follower.print_job_end(job, timeout)
     if console.as_json:
         console.write_document({"job_id": job.id, "job": build_job_document(job)})

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synapse_apply.applying.logs.tailing import LogListener
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.texts.jobs import format_job_status, get_job_failure_text
 from synapse_apply.model.command import Command, name_target
@@ -19,8 +18,7 @@ from synapse_apply.views.text.job_log import format_log_json, format_log_line
 from synapse_apply.views.text.values import format_value_inline
 
 if TYPE_CHECKING:
-    from synapse_apply.live.live_backend import LiveBackend
-    from synapse_apply.operations.jobs import FollowSettings
+    from synapse_apply.library import TargetJobs
 
 _PROGRESS_STEP = 10.0  # percent, between two words about progress
 
@@ -37,8 +35,21 @@ class JobFollower:
     _shown_status: JobStatus | None = None
     _shown_progress: float = 0.0
 
-    def build_log_listener(self) -> LogListener:
-        return LogListener(self.write_log_line, self.show_progress, self.show_note)
+    def follow_log(
+        self,
+        jobs: TargetJobs,
+        job_id: str,
+        *,
+        interval: float,
+        timeout: float | None,
+        tail: int | None = None,
+    ) -> Job:
+        """Follow a job until its end; on an interrupt, say that the job itself continues."""
+        with _print_hint_if_interrupted(self.console, job_id):
+            return jobs.follow_log(
+                job_id, self.write_log_line, on_job=self.show_progress, on_note=self.show_note,
+                tail=tail, interval=interval, timeout=timeout,
+            )  # fmt: skip
 
     def write_log_line(self, line: LogLine) -> None:
         """A log line is the requested output, so it goes to stdout unless a document goes there."""
@@ -90,22 +101,6 @@ class JobFollower:
             if job.raw.get("result") is not None:
                 self.console.write_output(f"Result: {format_value_inline(job.raw['result'])}\n")
         return Exit.OK if _is_completed(job) else Exit.ERROR
-
-
-def follow_job_log(
-    live_backend: LiveBackend,
-    job_id: str,
-    follow_settings: FollowSettings,
-    follower: JobFollower,
-    tail_count: int | None = None,
-) -> Job:
-    """Follow a job until its end; on an interrupt, say that the job itself continues."""
-    from synapse_apply.operations.jobs import follow_job_log_until_end
-
-    with _print_hint_if_interrupted(follower.console, job_id):
-        return follow_job_log_until_end(
-            live_backend, job_id, follow_settings, follower.build_log_listener(), tail_count
-        )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.texts.jobs import strip_second_fractions
-from synapse_apply.live.live_backend import LiveObject
+from synapse_apply.library import LiveObject
 from synapse_apply.views.text.record import (
     object_document_without_address,
     render_object_without_address,

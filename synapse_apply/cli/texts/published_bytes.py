@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from synapse_apply.cli.console import Console
+from synapse_apply.library import BytesResult, ComparedBytes
 from synapse_apply.model.errors import Exit
-from synapse_apply.operations.verify_bytes import BytesResult, ComparedBytes
 
 _RESULT_TEXTS = {
     BytesResult.SAME: "the published bytes are those that are recorded",

@@ -11,7 +11,7 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -42,10 +42,11 @@ def command(
     holds its token. Every one is asked once; a token is never shown.
     """
     from synapse_apply import __version__
-    from synapse_apply.operations.agents import check_agents
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.text.checkup import agents_document, render_agents_table
 
-    checkup = check_agents(invocation, names, token_env)
+    with open_command_target(invocation) as target:
+        checkup = target.check_agents(names, token_variables=token_env)
     if console.as_json:
         console.write_document(agents_document(checkup, tool_version=__version__))
     else:

@@ -9,9 +9,10 @@ import click
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
+from synapse_apply.model.job import EXPANDABLE_FIELDS
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 def _parse_expand_options(
@@ -19,12 +20,9 @@ def _parse_expand_options(
 ) -> tuple[str, ...]:
     """`logs,result` as names; a usage error for one that a job has not."""
     names = tuple(dict.fromkeys(part.strip() for text in texts for part in text.split(",")))
-    if names:
-        from synapse_apply.operations.jobs import EXPANDABLE_FIELDS
-
-        for name in names:
-            if name not in EXPANDABLE_FIELDS:
-                raise click.BadParameter(f"{name!r} is none of {', '.join(EXPANDABLE_FIELDS)}.")
+    for name in names:
+        if name not in EXPANDABLE_FIELDS:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(EXPANDABLE_FIELDS)}.")
     return names
 
 
@@ -46,9 +44,8 @@ def command(
     *, console: Console, invocation: Invocation, job_id: str, expand: tuple[str, ...]
 ) -> int:
     """Show a job. `status` is in the words of the API page, `raw` in JSON is the server's own."""
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.jobs import print_job
-    from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.jobs import read_job
 
-    with open_live_backend(invocation) as live_backend:
-        return print_job(console, read_job(live_backend, job_id, expand))
+    with open_command_target(invocation) as target:
+        return print_job(console, target.jobs.read_job(job_id, expand=expand))

@@ -12,8 +12,8 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options, param_types
 
 if TYPE_CHECKING:
+    from synapse_apply import Invocation
     from synapse_apply.model.job import JobStatus
-    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -45,17 +45,15 @@ def command(
     limit: int | None,
 ) -> int:
     """List jobs in the backend's order, page after page, all of them unless --limit says less."""
-    from itertools import islice
-
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.jobs import print_jobs_table
-    from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.jobs import JobFilter, iter_jobs
 
-    with open_live_backend(invocation) as live_backend:
-        jobs = iter_jobs(live_backend, JobFilter(status, plugin, created_after, user))
+    with open_command_target(invocation) as target:
         return print_jobs_table(
             console,
-            islice(jobs, limit),
+            target.jobs.iter_jobs(
+                status=status, plugin=plugin, created_after=created_after, user=user, limit=limit
+            ),
             "There is no such job of this plugin, or no such plugin."
             if plugin
             else "There is no such job.",

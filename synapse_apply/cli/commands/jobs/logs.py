@@ -11,7 +11,7 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -47,16 +47,17 @@ def command(
     --follow reads the log every second at first, and more seldom as it grows.
     A call that fails is made again; no line is lost or shown twice by that.
     """
-    from synapse_apply.cli.flows.job_follower import JobFollower, follow_job_log
-    from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.jobs import FollowSettings, show_current_job_log
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.cli.flows.job_follower import JobFollower
 
     follower = JobFollower(console, log_only=True)
-    with open_live_backend(invocation) as live_backend:
+    with open_command_target(invocation) as target:
         if not follow:
-            show_current_job_log(live_backend, job_id, follower.build_log_listener(), tail)
+            target.jobs.show_log(
+                job_id, follower.write_log_line, on_note=follower.show_note, tail=tail
+            )
             return 0
-        return follower.print_job_end(
-            follow_job_log(live_backend, job_id, FollowSettings(interval, timeout), follower, tail),
-            timeout,
+        job = follower.follow_log(
+            target.jobs, job_id, interval=interval, timeout=timeout, tail=tail
         )
+        return follower.print_job_end(job, timeout)

@@ -9,10 +9,11 @@ import click
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
-from synapse_apply.model.errors import Exit
+from synapse_apply.model.errors import Exit, NotApproved
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
+    from synapse_apply.model.job import Job
 
 _EXAMPLE_JOB_ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
 
@@ -40,31 +41,29 @@ def command(*, console: Console, invocation: Invocation, job_id: str, yes: bool)
     administrators of the workspace. API v1 has no such call.
     """
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.jobs import build_job_document, format_job_status
-    from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.stop_job import require_stoppable_job, stop_job
     from synapse_apply.views.sanitize import sanitize
 
     require_approval(console, is_approved=yes, verb="jobs stop", flag="--yes")
-    with open_live_backend(invocation) as live_backend:
-        job = require_stoppable_job(live_backend, job_id)
-        name = f"job {sanitize(job.id)}"
+
+    def confirm_stop(job: Job) -> bool:
         detail = f"It is {sanitize(format_job_status(job))}; nothing starts it again."
-        if not yes and not ask_approval(console, f"Stop {name}?", detail):
+        return yes or ask_approval(console, f"Stop job {sanitize(job.id)}?", detail)
+
+    with open_command_target(invocation) as target:
+        try:
+            job = target.jobs.stop_job(
+                job_id, confirm=confirm_stop, warn=lambda finding: console.write_findings([finding])
+            )
+        except NotApproved:
             console.write_stderr("Nothing was stopped.\n")
             return Exit.ERROR
-        stopped_job, audit_warning = stop_job(live_backend, job)
-        if audit_warning:
-            console.write_findings([audit_warning])
+    name, status = f"Job {sanitize(job.id)}", sanitize(format_job_status(job))
     if console.as_json:
-        console.write_document(build_job_document(stopped_job))
-    elif stopped_job.status.has_ended:
-        console.write_output(
-            f"Job {sanitize(job.id)} {sanitize(format_job_status(stopped_job))}.\n"
-        )
+        console.write_document(build_job_document(job))
+    elif job.status.has_ended:
+        console.write_output(f"{name} {status}.\n")
     else:
-        console.write_output(
-            f"Job {sanitize(job.id)} was told to stop; it is "
-            f"{sanitize(format_job_status(stopped_job))} now.\n"
-        )
+        console.write_output(f"{name} was told to stop; it is {status} now.\n")
     return Exit.OK

@@ -11,8 +11,8 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import option_parsing, options, param_types
 
 if TYPE_CHECKING:
+    from synapse_apply import Invocation
     from synapse_apply.model.job import JobStatus
-    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -55,17 +55,19 @@ def command(
 
     What is said goes out in the words that this backend uses.
     """
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.jobs import print_job
-    from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.jobs import JobReport, update_job
 
-    job_report = JobReport(
-        status, progress, result, param_types.require_json_object(metadata, "--metadata")
-    )
-    if job_report == JobReport():
+    report = {
+        "status": status,
+        "progress": progress,
+        "result": result,
+        "metadata": param_types.require_json_object(metadata, "--metadata"),
+    }
+    if all(value is None for value in report.values()):
         raise click.UsageError("Say at least one of --status, --progress, --result, --metadata.")
-    with open_live_backend(invocation) as live_backend:
-        job, audit_warning = update_job(live_backend, job_id, job_report)
-        if audit_warning:
-            console.write_findings([audit_warning])
-        return print_job(console, job)
+    with open_command_target(invocation) as target:
+        job = target.jobs.update_job(
+            job_id, **report, warn=lambda finding: console.write_findings([finding])
+        )
+    return print_job(console, job)

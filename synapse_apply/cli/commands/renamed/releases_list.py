@@ -12,7 +12,7 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(

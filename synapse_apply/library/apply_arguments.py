@@ -1,0 +1,57 @@
+"""What approves an apply of the library, and who watches it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import NotApproved, OptionConflict
+
+if TYPE_CHECKING:
+    from synapse_apply.model.plan import Plan
+    from synapse_apply.operations.apply import Confirm
+    from synapse_apply.operations.apply_observer import ApplyObserver
+    from synapse_apply.operations.plan_arguments import PlanArguments
+    from synapse_apply.workspace.target_session import TargetSession
+
+
+def build_silent_observer() -> ApplyObserver:
+    """An observer that does nothing."""
+    from synapse_apply.operations.apply_observer import ApplyObserver
+
+    return ApplyObserver()
+
+
+def require_decision(
+    plan: Plan | None, arguments: PlanArguments, confirm: Confirm | None, *, auto_approve: bool
+) -> None:
+    """NotApproved where nothing approves the apply; OptionConflict for arguments that exclude.
+
+    These are two that approve, one of which would be ignored, and options of rows beside a plan.
+    """
+    if confirm is not None and auto_approve:
+        raise OptionConflict.from_summary(
+            "confirm and auto_approve exclude each other: the function would not be called."
+        )
+    if plan is None and confirm is None and not auto_approve:
+        raise NotApproved(
+            error_finding(
+                "Nobody approved this apply",
+                "apply() was given no plan, nobody to ask and no auto_approve; nothing was sent.",
+                "Give it a plan of plan(), confirm=FUNCTION, or auto_approve=True.",
+            )
+        )
+    if plan is not None and arguments.changes_planned_rows:
+        raise OptionConflict.from_summary(
+            "What changes the rows of a plan is said to plan(), not to apply()."
+        )
+
+
+def wait_for_open_calls_if_requested(
+    session: TargetSession, observer: ApplyObserver, *, is_requested: bool
+) -> None:
+    """If requested, wait until the outcomes of calls open now can be determined."""
+    if is_requested:
+        from synapse_apply.operations.wait_for_outcomes import wait_for_open_calls
+
+        wait_for_open_calls(session, observer.wait)
