@@ -108,18 +108,22 @@ def test_the_files_of_a_field() -> None:
 
 
 def test_the_files_of_a_source_of_secrets() -> None:
-    """All that asks a reference whether its source is a file."""
+    """All that asks a reference for its source, and where the module of one is imported."""
 
-    def asks_for_file(node: ast.AST) -> bool:
+    def asks_for_source(node: ast.AST) -> bool:
         return (
             isinstance(node, ast.Compare)
             and isinstance(node.left, ast.Attribute)
             and node.left.attr == "source"
-            and any(is_string(part, "file") for part in ast.walk(node))
+            and any(is_string(part, "env", "file") for part in ast.walk(node))
         )
 
-    needed = find_modules(asks_for_file) | {"schemas/v1/parts.schema.json"}
-    require_complete(list_paths("Add a source of secrets"), needed, r"\bfile\b")
+    def imports_source(node: ast.AST) -> bool:
+        return "synapse_apply.secret_sources.file.FILE" in iter_imported_modules(node)
+
+    needed = find_modules(asks_for_source) | find_modules(imports_source)
+    needed |= {"schemas/v1/parts.schema.json"}
+    require_complete(list_paths("Add a source of secrets", NAME="file"), needed, r"\bfile\b")
 
 
 def test_the_files_of_a_kind_of_report() -> None:

@@ -48,7 +48,7 @@ def build_declared_fields(
 
 
 def _build_desired_secret(ref: SecretRef, path: Path, salt: str, secrets: Secrets) -> DesiredSecret:
-    if ref.source == "live":
+    if ref.keeps_live_value:
         return DesiredSecret(ref, missing_reason="the server's value is kept")
     try:
         mac = secrets.compute_mac(salt, path, secrets.resolve_secret(ref))

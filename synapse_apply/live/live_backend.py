@@ -63,12 +63,10 @@ class LiveBackend(TargetSession):
 
     def mask_project_references(self) -> None:
         """Mask the values of the project's secret references in the backend's answers."""
-        environ = self.invocation.environ
         references = scan_secret_refs(self.project, self.target)
-        at_hand = (ref for ref in references if ref.source != "env" or ref.name in environ)
         marks = build_marks_with_project_providers(self.project.providers)
         register_reference_secrets(
-            self.backend.redactor, at_hand, marks, self.resolver.resolve_secret
+            self.backend.redactor, references, marks, self.resolver.resolve_secret
         )
 
 

@@ -36,7 +36,7 @@ class UnresolvedSecrets:
     def resolve_secret(self, ref: SecretRef) -> Sensitive:
         """The reference itself; for a literal, the manifest's value."""
         literal = ref.literal.reveal() if ref.literal is not None else None
-        return Sensitive((ref.source, ref.name, ref.format, literal))
+        return Sensitive((*ref.identity, literal))
 
     def resolve_setting(self, ref: SecretRef) -> Sensitive:
         return self.resolve_secret(ref)

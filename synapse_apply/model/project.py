@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from pathlib import Path as FilePath
 from typing import Any
@@ -40,9 +40,10 @@ class Target:
 
     `api` maps a kind's prefix, or `*`, to the newest API version to use; `agents` the names of
     agents to their tokens. `require_verified` are the targets in which a release must have been
-    verified before it is created here. `unsupported_fields` is error or warning: how
-    fields that an API version does not have are reported. `looked_at` are the sources in which url,
-    tenant and token were searched.
+    verified before it is created here. `source_settings` are the target's blocks of sources of
+    secrets, by the source's name, as the project file has them. `unsupported_fields` is error or
+    warning: how fields that an API version does not have are reported. `looked_at` are the sources
+    in which url, tenant and token were searched.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Target:
     overlays: Mapping[str, Any] = field(default_factory=dict)
     allow_env: tuple[str, ...] = ()
     allow_files: tuple[str, ...] = ()
+    source_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     on_drift: str = "revert"
     require_verified: tuple[str, ...] = ()
     settle_after: float = 30.0
@@ -120,24 +122,43 @@ class Project:
 
 
 def collect_reserved_sources(targets: Mapping[str, Target]) -> ReservedVariables:
-    """The variables and files that these targets name for token, agents and state."""
+    """The variables and files that these targets name for their own credentials.
+
+    These are token, agents, state, and what opens a source of secrets.
+    """
     variables: dict[str, str] = {}
     files: dict[str, str] = {}
+    names_by_source = {"env": variables, "file": files}
     for name, target in targets.items():
         settings: dict[str, SecretRef | str | None] = {
             "token": target.token,
             "state.url": target.state.url,
             **{f"agents.{agent}": token for agent, token in target.agents.items()},
+            **dict(iter_environment_references(target.source_settings)),
         }
         for setting, value in settings.items():
             setting_path = f"targets.{name}.{setting}"
-            if isinstance(value, SecretRef) and value.source == "env":
-                variables.setdefault(value.name.upper(), setting_path)
-            elif isinstance(value, SecretRef) and value.source == "file":
-                files.setdefault(value.name, setting_path)
+            if isinstance(value, SecretRef):
+                names = names_by_source.get(value.source, {})
+                names.setdefault(
+                    value.name.upper() if names is variables else value.name, setting_path
+                )
             elif isinstance(value, str) and (path := _get_local_path_or_empty(value)):
                 files.setdefault(path, setting_path)
     return ReservedVariables(variables, files)
+
+
+def iter_environment_references(
+    settings: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, SecretRef]]:
+    """The path and the reference of each `{env: NAME}` in settings, at any depth."""
+    for key, value in settings.items():
+        if not isinstance(value, Mapping):
+            continue
+        if set(value) == {"env"} and isinstance(value["env"], str):
+            yield f"{prefix}{key}", SecretRef("env", value["env"])
+        else:
+            yield from iter_environment_references(value, f"{prefix}{key}.")
 
 
 def _get_local_path_or_empty(url: str) -> str:

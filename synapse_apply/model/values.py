@@ -6,12 +6,15 @@ leaf is never a map with keys, which is why the markers below can be encoded as 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
+
+LIVE_SOURCE = "live"
 
 
 class Sensitive:
@@ -50,15 +53,31 @@ class Sensitive:
 class SecretRef:
     """Where a secret value comes from; holds the value only for `literal` and `login`.
 
-    `source` is env, file, live (keep what the server has), literal (written in the manifest: a
-    warning, an error under `--strict`) or login (a token of a login file); `name` is the variable
-    or file; `format` text or json.
+    `source` is one of `secret_sources/catalogue.py`, literal (written in the manifest: a warning,
+    an error under `--strict`) or login (a token of a login file); `name` is the variable or file,
+    or what messages call the secret; `format` text or json. `arguments` are the keys and texts of
+    a `valueFrom` that has a mapping below its source's key, sorted.
     """
 
     source: str
     name: str = ""
     format: str = "text"
     literal: Sensitive | None = None
+    arguments: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def keeps_live_value(self) -> bool:
+        """Whether the server's value stays, so that none is read or sent."""
+        return self.source == LIVE_SOURCE
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """All that the reference names, without a value: equal for the same secret."""
+        return (self.source, self.name, self.format, *itertools.chain(*self.arguments))
+
+    def get_argument(self, key: str) -> str:
+        """The text at a key of its `valueFrom`; "" without one."""
+        return dict(self.arguments).get(key, "")
 
     def __str__(self) -> str:
         return f"valueFrom {self.source} {self.name}".rstrip()

@@ -39,6 +39,7 @@ SECTIONS: tuple[tuple[str, tuple[DoctorCheck, ...]], ...] = (
             DoctorCheck("repository", manifests.check_repository),
             DoctorCheck("target", manifests.check_target),
             DoctorCheck("manifests", manifests.check_manifests),
+            DoctorCheck("secrets", manifests.check_secret_sources),
         ),
     ),
     (

@@ -141,7 +141,7 @@ def _rekey_mac_or_report_kept(
     report_kept: Callable[[str], None],
 ) -> Mac:
     field_label = f"{record.address} {format_field_path(path)}"
-    if not isinstance(ref, SecretRef) or ref.source == "live":
+    if not isinstance(ref, SecretRef) or ref.keeps_live_value:
         report_kept(f"{field_label}: no manifest says where its value comes from")
         return value
     try:

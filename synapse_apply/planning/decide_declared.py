@@ -434,5 +434,5 @@ def _list_secrets_never_sent(resource: ResourceState, ignored: Sequence[Path]) -
         path
         for path, value in sorted(resource.declared_fields.items())
         if isinstance(value, DesiredSecret)
-        and (value.ref.source == "live" or is_at_or_below(path, ignored))
+        and (value.ref.keeps_live_value or is_at_or_below(path, ignored))
     ]

@@ -17,7 +17,7 @@ class SecretStore:
     def __init__(self, resolver: Resolver, keys: StateKeys | None = None) -> None:
         self._resolver = resolver
         self._keys = keys or StateKeys()
-        self._values: dict[tuple[str, str, str], Sensitive] = {}
+        self._values: dict[tuple[str, ...], Sensitive] = {}
         self._lock = Lock()
 
     @property
@@ -28,10 +28,9 @@ class SecretStore:
 
     def resolve_secret(self, ref: SecretRef) -> Sensitive:
         """The value, which is read once and then stays the same during a run; SecretUnavailable."""
-        # A literal needs no reading, and `live` raises.
-        if ref.source not in ("env", "file"):
-            return self._resolver.resolve_secret(ref)
-        cache_key = (ref.source, ref.name, ref.format)
+        if ref.literal is not None:
+            return ref.literal
+        cache_key = ref.identity
         # A value must not change during a run, even if its file does.
         with self._lock:
             if cache_key not in self._values:

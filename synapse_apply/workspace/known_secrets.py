@@ -35,16 +35,16 @@ def register_declared_secrets(
     A secret that does not resolve is skipped: it is not sent either.
     """
     public_texts = set(_iter_field_names(marks))
-    sources: dict[tuple[str, str, str], SecretRef] = {}
+    references: dict[tuple[str, ...], SecretRef] = {}
     for resource in desired:
         for value in _collect_texts(resource.spec, public_texts):
             if isinstance(value, SecretRef):
-                if value.source in ("env", "file"):
-                    sources[value.source, value.name, value.format] = value
-                elif value.literal is not None:
+                if value.literal is not None:
                     _register_literal_secret(redactor, value.literal.reveal())
+                elif not value.keeps_live_value:
+                    references[value.identity] = value
     redactor.allow_public_texts(public_texts)
-    for ref in sources.values():
+    for ref in references.values():
         with suppress(SecretUnavailable):
             redactor.add_secret(resolve(ref).reveal())
 

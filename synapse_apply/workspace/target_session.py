@@ -131,6 +131,7 @@ class TargetSession(OfflineTarget):
             self.target.allow_env,
             self.target.allow_files,
             self.project.reserved,
+            self.target.source_settings,
         )
 
     @cached_property

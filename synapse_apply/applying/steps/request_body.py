@@ -28,7 +28,6 @@ from synapse_apply.model.values import (
 )
 
 ResolveSecret = Callable[[SecretRef], Sensitive]
-LIVE_SOURCE = "live"
 
 
 def build_declared_fields_without_final_call(step: Step, live: LiveObjects) -> dict[Path, Any]:
@@ -143,7 +142,7 @@ def iter_sent_secrets(step: Step) -> Iterator[tuple[Path, SecretRef]]:
     for path, value in flatten(step.desired.spec).items():
         if not isinstance(value, SecretRef) or is_at_or_below(path, untouched_paths):
             continue
-        if is_create or value.source != LIVE_SOURCE:
+        if is_create or not value.keeps_live_value:
             yield path, value
 
 
@@ -171,7 +170,7 @@ def build_put_body(
     managed_fields: dict[Path, Any] = {}
     for path, value in build_declared_fields_without_final_call(step, live).items():
         if is_at_or_below(path, untouched_paths) or (
-            isinstance(value, SecretRef) and value.source == LIVE_SOURCE
+            isinstance(value, SecretRef) and value.keeps_live_value
         ):
             continue
         managed_fields[path] = value
@@ -235,7 +234,7 @@ def build_recorded_fields(fields: Fields, salt: str, secrets: Secrets) -> dict[P
         if isinstance(value, SecretRef):
             mac = (
                 secrets.compute_mac(salt, path, secrets.resolve_secret(value))
-                if value.source != LIVE_SOURCE
+                if not value.keeps_live_value
                 else None
             )
             if mac is not None:

@@ -24,7 +24,8 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.model.secrets.credentials import NOT_SHOWN_TEXT, contains_known_secret
 from synapse_apply.model.secrets.secret_marks import SecretMarks
-from synapse_apply.model.secrets.secret_rules import is_file_allowed, is_variable_allowed
+from synapse_apply.model.values import SecretRef
+from synapse_apply.secret_sources.source import Denial, SecretSource, SourceContext
 
 ConfigWithPositions = tuple[Mapping[str, Any], Mapping[Path, Position]]
 ReadPackageConfig = Callable[[PackageSource], "ConfigWithPositions | Diagnostic | None"]
@@ -94,8 +95,7 @@ class DecodeContext:
     )
     _sources_without_config: set[tuple[str, str, str]] = field(default_factory=set)
     _allowed_by_path: dict[str, bool] = field(default_factory=dict)
-    _readable_by_variable: dict[str, bool] = field(default_factory=dict)
-    _readable_by_file: dict[str, bool] = field(default_factory=dict)
+    _denials: dict[tuple[str, ...], Denial | None] = field(default_factory=dict)
 
     def report_finding(
         self,
@@ -160,31 +160,21 @@ class DecodeContext:
             self._allowed_by_path[path] = is_allowed_project_path(self.project, self.target, path)
         return self._allowed_by_path[path]
 
-    def may_read_variable(self, name: str) -> bool:
-        """Whether `valueFrom` may read an environment variable.
-
-        `allow_env` must allow it, and no setting may name it for a credential.
-        """
-        if name not in self._readable_by_variable:
-            # A manifest must not read the variable of a token, even if `allow_env` matches its
-            # name.
-            reserved = self.project.reserved.find_setting_by_variable(name)
-            self._readable_by_variable[name] = not reserved and is_variable_allowed(
-                name, self.target.allow_env
+    def find_denial(self, source: SecretSource, ref: SecretRef) -> Denial | None:
+        """Why manifests of the target may not name a secret; None where they may."""
+        key = ref.identity
+        if key not in self._denials:
+            context = SourceContext(
+                self.project.root,
+                {},
+                self.target.allow_env,
+                self.target.allow_files,
+                self.project.reserved,
+                self.target.source_settings,
+                self.target.name,
             )
-        return self._readable_by_variable[name]
-
-    def may_read_file(self, name: str) -> bool:
-        """Whether `valueFrom` may read a file.
-
-        It is allowed, and no setting names it for a credential.
-        """
-        if name not in self._readable_by_file:
-            root = self.project.root
-            reserved = self.project.reserved.find_setting_by_file(name, root)
-            allowed = is_file_allowed(name, root, self.target.allow_files)
-            self._readable_by_file[name] = not reserved and allowed
-        return self._readable_by_file[name]
+            self._denials[key] = source.find_denial(ref, context)
+        return self._denials[key]
 
     def _read_config_uncached(
         self, source: PackageSource, read_package_config: ReadPackageConfig, draft: Draft | None

@@ -347,7 +347,7 @@ def _encode_resource_for_digest(resource: Desired) -> dict[str, Any]:
 
 def _encode_marker_for_digest(value: Any) -> Any:
     if isinstance(value, SecretRef):
-        return {"$secret": [value.source, value.name, value.format]}
+        return {"$secret": [*value.identity]}
     if isinstance(value, Reference):
         return {"$reference": str(value.address)}
     return list(value) if isinstance(value, tuple) else str(value)

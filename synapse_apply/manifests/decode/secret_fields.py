@@ -26,8 +26,9 @@ from synapse_apply.model.secrets.credentials import (
     is_line_allowed_by_comment,
 )
 from synapse_apply.model.secrets.secret_marks import UNMARKED, SpecMarks
-from synapse_apply.model.secrets.secret_rules import is_forbidden_variable
 from synapse_apply.model.values import SecretRef, Sensitive
+from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, list_source_names
+from synapse_apply.secret_sources.source import build_reference
 
 SENSITIVE = "sensitive"
 _ABSENT = object()
@@ -310,96 +311,37 @@ def _decode_value_from_or_report(
     block_path = ("spec", *path, VALUE_FROM)
     if not isinstance(source_block, dict):
         source_block = {}
-    sources = [key for key in ("env", "file", "live") if key in source_block]
-    unknown_keys = [key for key in source_block if key not in {"env", "file", "live", "format"}]
-    if (
-        len(sources) != 1
-        or unknown_keys
-        or source_block.get("format", "text") not in {"text", "json"}
-    ):
+    names = [key for key in SECRET_SOURCES if key in source_block]
+    unknown_keys = [key for key in source_block if key not in {*SECRET_SOURCES, "format"}]
+    format_name = source_block.get("format", "text")
+    if len(names) != 1 or unknown_keys or format_name not in {"text", "json"}:
         # Known providers' schemas said this already, in more detail.
         context.report_finding(
             draft,
             block_path,
             "Malformed valueFrom",
-            f"`{format_field_path(block_path)}` needs exactly one of env, file and live",
+            f"`{format_field_path(block_path)}` needs exactly one of {list_source_names()}",
             "write {valueFrom: {env: NAME}}",
         )
         return None
-    source = sources[0]
-    if source == "live":
-        return SecretRef("live")
-    name = source_block[source]
-    if not isinstance(name, str) or not name:
+    source, source_path = SECRET_SOURCES[names[0]], (*block_path, names[0])
+    ref = build_reference(source, source_block[source.name], format_name)
+    if ref is None:
         context.report_finding(
             draft,
-            (*block_path, source),
+            source_path,
             "Malformed valueFrom",
-            f"`{format_field_path((*block_path, source))}` is not a name",
-            "write {valueFrom: {env: NAME}}",
+            f"`{format_field_path(source_path)}` is not a name",
+            f"write {source.example}",
         )
         return None
-    if source == "env":
-        _report_variable_unless_allowed(context, draft, (*block_path, source), name)
-    else:
-        _report_file_unless_allowed(context, draft, (*block_path, source), name)
-    return SecretRef(source, name, source_block.get("format", "text"))
-
-
-def _report_variable_unless_allowed(
-    context: DecodeContext, draft: Draft, path: Path, name: str
-) -> None:
-    if context.may_read_variable(name):
-        return
-    if is_forbidden_variable(name):
+    if denial := context.find_denial(source, ref):
         context.report_finding(
             draft,
-            path,
-            "Variable is never readable",
-            f"valueFrom may not read {name}: it belongs to synapse-apply or to the CI job",
-            "keep the secret in a variable of its own",
+            source_path,
+            denial.summary,
+            denial.detail,
+            denial.hint,
+            target=context.target.name if denial.names_target else None,
         )
-        return
-    if setting := context.project.reserved.find_setting_by_variable(name):
-        context.report_finding(
-            draft,
-            path,
-            "Variable is never readable",
-            f"valueFrom may not read {name}: {setting} names it, and a manifest could send it away",
-            "keep the secret in a variable of its own",
-        )
-        return
-    target = context.target.name
-    context.report_finding(
-        draft,
-        path,
-        "Variable is not allowed",
-        f"{name} fits no pattern of allow_env: {', '.join(context.target.allow_env)}",
-        f"add {name} to targets.{target}.allow_env",
-        target=target,
-    )
-
-
-def _report_file_unless_allowed(
-    context: DecodeContext, draft: Draft, path: Path, name: str
-) -> None:
-    if context.may_read_file(name):
-        return
-    if setting := context.project.reserved.find_setting_by_file(name, context.project.root):
-        context.report_finding(
-            draft,
-            path,
-            "File is not allowed",
-            f"valueFrom may not read `{name}`: {setting} names it, and a manifest could send it"
-            " away",
-            "keep the secret in a file of its own",
-        )
-    else:
-        context.report_finding(
-            draft,
-            path,
-            "File is not allowed",
-            f"valueFrom may not read `{name}`: it lies outside the project, or holds our state"
-            " or Git's data",
-            "move it inside, or list it under allow_files in synapse-apply.yaml",
-        )
+    return ref

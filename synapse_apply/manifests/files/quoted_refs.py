@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from synapse_apply.files.checkout import read_plain_file
 from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables
@@ -19,13 +20,22 @@ from synapse_apply.manifests.files.manifest_files import find_manifest_files
 from synapse_apply.manifests.phrases import VALUE_FROM
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
+from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
+from synapse_apply.secret_sources.source import SecretSource, build_reference
 
 # The name follows `valueFrom` closely; a bound keeps the search linear whatever a file holds.
 _MAX_DISTANCE = 1000
 _KEY = r"""(?:^|[\s{,"'])%s["']?[ \t]*:\s*"""
 _PLAIN = r"""[^\s"',{}\[\]#](?:\{[^}\n]*\}|[^,}\]#\n])*"""
 _SCALAR = rf"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\n]|'')*'|{_PLAIN})"""
-_SOURCE = re.compile(_KEY % "(env|file)" + _SCALAR)
+_NAMED_SOURCES = [source for source in SECRET_SOURCES.values() if source.is_read]
+_SCALAR_SOURCE = re.compile(
+    _KEY % f"({'|'.join(source.name for source in _NAMED_SOURCES if not source.required_keys)})"
+    + _SCALAR
+)
+_MAPPING_SOURCES = tuple(
+    (source, re.compile(_KEY % source.name)) for source in _NAMED_SOURCES if source.required_keys
+)
 _AS_JSON = re.compile(_KEY % "format" + r"""["']?json\b""")
 
 
@@ -42,9 +52,10 @@ def scan_secret_refs(project: Project, target: Target) -> set[SecretRef]:
     files = [project.file, *find_manifest_files(project, target).files]
     values = VariableValues(project, target, {})
     return {
-        SecretRef(source, _substitute_or_keep(name, values), form)
+        ref
         for file in files
-        for source, name, form in _iter_references_in_text(_read_text_with_value_from(file))
+        for source, argument, form in _iter_references_in_text(_read_text_with_value_from(file))
+        if (ref := build_reference(source, _substitute_in_argument(argument, values), form))
     }
 
 
@@ -56,17 +67,34 @@ def _read_text_with_value_from(file: Path) -> str:
     return ""
 
 
-def _iter_references_in_text(text: str) -> Iterator[tuple[str, str, str]]:
-    """(source, name, format) of each reference of a text."""
+def _iter_references_in_text(text: str) -> Iterator[tuple[SecretSource, Any, str]]:
+    """(source, what stands below its key, format) of each reference of a text."""
     # Each piece begins right behind one `valueFrom`.
     for piece in text.split(VALUE_FROM)[1:]:
-        near = piece[:_MAX_DISTANCE]
-        if match := _SOURCE.search(near):
-            # Both forms are given, as `format: json` may belong to a neighbour, and a value too
-            # many is only masked.
-            yield match[1], _unquote_scalar(match[2]), "text"
-            if _AS_JSON.search(near):
-                yield match[1], _unquote_scalar(match[2]), "json"
+        following_text = piece[:_MAX_DISTANCE]
+        # Both forms are given, as `format: json` may belong to a neighbour, and a value too
+        # many is only masked.
+        forms = ("text", "json") if _AS_JSON.search(following_text) else ("text",)
+        for source, argument in _iter_arguments(following_text):
+            yield from ((source, argument, form) for form in forms)
+
+
+def _iter_arguments(following_text: str) -> Iterator[tuple[SecretSource, Any]]:
+    """The sources that a text names, with what stands below their keys."""
+    for source, pattern in _MAPPING_SOURCES:
+        if match := pattern.search(following_text):
+            keys = (*source.required_keys, *source.optional_keys)
+            block, following_text = following_text[match.end() :], following_text[: match.end()]
+            yield (
+                source,
+                {
+                    key: _unquote_scalar(scalar[1])
+                    for key in keys
+                    if (scalar := re.search(_KEY % key + _SCALAR, block))
+                },
+            )
+    if match := _SCALAR_SOURCE.search(following_text):
+        yield SECRET_SOURCES[match[1]], _unquote_scalar(match[2])
 
 
 def _unquote_scalar(scalar: str) -> str:
@@ -76,6 +104,12 @@ def _unquote_scalar(scalar: str) -> str:
             return str(json.loads(scalar))
         return scalar[1:-1]
     return scalar[1:-1].replace("''", "'") if scalar.startswith("'") else scalar.strip()
+
+
+def _substitute_in_argument(argument: Any, values: VariableValues) -> Any:
+    if isinstance(argument, dict):
+        return {key: _substitute_or_keep(text, values) for key, text in argument.items()}
+    return _substitute_or_keep(argument, values)
 
 
 def _substitute_or_keep(name: str, values: VariableValues) -> str:

@@ -95,4 +95,12 @@ def _iter_differing_target_setting_names(
         if name not in _NON_SETTING_FIELDS and getattr(own_target, name) != getattr(
             ruling_target, name
         ):
-            yield name
+            yield from _list_differing_sources(own_target, ruling_target, name)
+
+
+def _list_differing_sources(own_target: Target, ruling_target: Target, name: str) -> list[str]:
+    """The names under which the project file has a setting that differs."""
+    if name != "source_settings":
+        return [name]
+    own, ruling = own_target.source_settings, ruling_target.source_settings
+    return [source for source in {**own, **ruling} if own.get(source) != ruling.get(source)]

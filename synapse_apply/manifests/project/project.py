@@ -40,6 +40,7 @@ from synapse_apply.model.project import (
     collect_reserved_sources,
 )
 from synapse_apply.model.values import SecretRef
+from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
 
 FILE_NAME = "synapse-apply.yaml"
 
@@ -303,6 +304,9 @@ class _ProjectDecoder:
             },
             allow_env=tuple(settings.get("allow_env", ())),
             allow_files=files,
+            source_settings={
+                source: settings[source] for source in SECRET_SOURCES if source in settings
+            },
             on_drift=settings.get("on_drift", "revert"),
             require_verified=tuple(settings.get("require_verified", ())),
             settle_after=float(settings.get("settle_after", 30.0)),

@@ -87,6 +87,22 @@ def check_manifests(checkup: TargetCheckup) -> Iterator[CheckResult]:
         yield CheckResult.from_finding("manifests", finding)
 
 
+def check_secret_sources(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Of each source of secrets that the target sets up: what opens it, and why not others."""
+    checkup.target.require_value()
+    for source, offers in checkup.session.resolver.list_offers().items():
+        text = "; ".join(map(str, offers))
+        if any(not offer.reason for offer in offers):
+            yield CheckResult.build_ok("secrets", text, source)
+            continue
+        finding = warning_finding(
+            f"Nothing opens {source} here",
+            f"{text}.",
+            "Needed only where secrets are compared or sent: by plan and apply.",
+        )
+        yield CheckResult.from_finding("secrets", finding, source)
+
+
 def _iter_summary_results(target: str, findings: tuple[Diagnostic, ...]) -> Iterator[CheckResult]:
     errors = sum(entry.is_error for entry in findings)
     first = next((entry for entry in findings if entry.is_error), findings[0])

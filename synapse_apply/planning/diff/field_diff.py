@@ -248,7 +248,7 @@ class _FieldComparison:
             self.add_change(path, declared_value, Cause.GIT)
 
     def compare_secret(self, path: Path, declared_value: DesiredSecret) -> None:
-        if declared_value.ref.source == "live":
+        if declared_value.ref.keeps_live_value:
             return
         if declared_value.mac is None:
             self.compare_unresolved_secret(path)

@@ -28,6 +28,7 @@ OTHER: dict[str, Any] = {
     "overlays": {"plugin/x": object()},
     "allow_env": ("*",),
     "allow_files": ("/etc/passwd",),
+    "source_settings": {"sops": {"age": {"env": "EVIL"}}},
     "on_drift": "hold",
     "unsupported_fields": "warning",
     "require_verified": ("other",),
@@ -59,7 +60,8 @@ def test_a_setting_of_a_target(name: str) -> None:
         assert made.findings == ()
         return
     (told,) = made.findings
-    assert told.detail.startswith(f"targets.prod.{name}: the settings of main are used")
+    shown_name = "sops" if name == "source_settings" else name
+    assert told.detail.startswith(f"targets.prod.{shown_name}: the settings of main are used")
     assert told.position == own.position
 
 

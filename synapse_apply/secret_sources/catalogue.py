@@ -1,0 +1,20 @@
+"""Which sources of secrets there are, by their keys below `valueFrom`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from synapse_apply.secret_sources.environment_variable import ENVIRONMENT_VARIABLE
+from synapse_apply.secret_sources.file import FILE
+from synapse_apply.secret_sources.live import LIVE
+from synapse_apply.secret_sources.source import SecretSource
+
+SECRET_SOURCES: Mapping[str, SecretSource] = {
+    source.name: source for source in (ENVIRONMENT_VARIABLE, FILE, LIVE)
+}
+
+
+def list_source_names() -> str:
+    """The names of all sources, as a sentence has them."""
+    *names, last_name = SECRET_SOURCES
+    return f"{', '.join(names)} and {last_name}"

@@ -1,0 +1,76 @@
+"""`{valueFrom: {env: NAME}}`: which environment variables may be read, and how one is read."""
+
+from __future__ import annotations
+
+from synapse_apply.model.secrets.secret_rules import is_forbidden_variable, is_variable_allowed
+from synapse_apply.model.values import SecretRef
+from synapse_apply.secret_sources.secret_text import is_valid_unicode
+from synapse_apply.secret_sources.source import (
+    UNAVAILABLE,
+    UNUSABLE,
+    Denial,
+    SecretSource,
+    SourceContext,
+    raise_denial,
+    raise_unavailable,
+)
+
+
+def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
+    """Why manifests may not read a variable; None where they may."""
+    name = ref.name
+    if is_forbidden_variable(name):
+        return Denial(
+            "Variable is never readable",
+            f"valueFrom may not read {name}: it belongs to synapse-apply or to the CI job",
+            "keep the secret in a variable of its own",
+            reason=f"{name} is never readable by valueFrom",
+            remedy="Tokens of this tool and of CI jobs are off limits. "
+            "Hand the secret over in a variable of another name.",
+        )
+    # A manifest must not read the variable of a token, even if `allow_env` matches its name.
+    if setting := context.reserved.find_setting_by_variable(name):
+        return Denial(
+            "Variable is never readable",
+            f"valueFrom may not read {name}: {setting} names it, and a manifest could send it away",
+            "keep the secret in a variable of its own",
+            reason=f"{name} is never readable by valueFrom: {setting} names it",
+            remedy="Hand the secret over in a variable of its own.",
+        )
+    if is_variable_allowed(name, context.allow_env):
+        return None
+    return Denial(
+        "Variable is not allowed",
+        f"{name} fits no pattern of allow_env: {', '.join(context.allow_env)}",
+        f"add {name} to targets.{context.target}.allow_env",
+        reason=f"{name} matches no pattern of the target's allow_env",
+        remedy=f"Add {name} to allow_env of the target in the project file.",
+        names_target=True,
+    )
+
+
+def _require_allowed_variable(ref: SecretRef, context: SourceContext) -> None:
+    raise_denial(find_variable_denial(ref, context))
+
+
+def _read_utf8_variable(ref: SecretRef, context: SourceContext) -> str:
+    """The text of a variable; SecretUnavailable if it is not set or not UTF-8."""
+    text = context.environ.get(ref.name)
+    if text is None:
+        raise_unavailable(
+            UNAVAILABLE, f"{ref.name} is not set", f"Set the environment variable {ref.name}."
+        )
+    if not is_valid_unicode(text):
+        raise_unavailable(
+            UNUSABLE, f"{ref.name} is not UTF-8 text", f"Set {ref.name} to text in UTF-8."
+        )
+    return text
+
+
+ENVIRONMENT_VARIABLE = SecretSource(
+    name="env",
+    example="{valueFrom: {env: NAME}}",
+    find_denial=find_variable_denial,
+    require_allowed=_require_allowed_variable,
+    read_text=_read_utf8_variable,
+)

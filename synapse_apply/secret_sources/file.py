@@ -1,0 +1,156 @@
+"""`{valueFrom: {file: PATH}}`: which files may be read, and how one is read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from synapse_apply.model.secrets.secret_rules import is_file_allowed
+from synapse_apply.secret_sources.source import (
+    UNAVAILABLE,
+    UNUSABLE,
+    Denial,
+    SecretSource,
+    SourceContext,
+    raise_denial,
+    raise_unavailable,
+)
+
+MAX_SECRET_BYTES = 1024 * 1024
+
+
+def find_file_denial(name: str, context: SourceContext) -> Denial | None:
+    """Why manifests may not read a file, by its path's text alone; None where they may."""
+    if setting := context.reserved.find_setting_by_file(name, context.root):
+        return _build_reserved_denial(name, setting)
+    if is_file_allowed(name, context.root, context.allow_files):
+        return None
+    return _build_outside_denial(name)
+
+
+def require_allowed_file(name: str, context: SourceContext) -> None:
+    """SecretUnavailable for a file that manifests may not read, or that links to such a one."""
+    root = context.root.absolute()
+    if setting := _find_setting_that_names_file(name, root, context):
+        raise_denial(_build_reserved_denial(name, setting))
+    if not is_file_allowed(name, root, context.allow_files) or not _is_link_target_allowed(
+        name, root, context
+    ):
+        raise_denial(_build_outside_denial(name))
+
+
+def read_secret_file(path: Path, name: str) -> str:
+    """The text of a file without its last line break; `name` is for messages. SecretUnavailable."""
+    text = _decode_utf8(read_limited_bytes(path, name))
+    if text is None:
+        raise_unavailable(
+            UNUSABLE,
+            f"{name} is not UTF-8 text",
+            "Write the secret as UTF-8 text; binary secrets can be base64 text.",
+        )
+    # Editors and `echo` add a line break, which is hardly ever part of a secret.
+    if text.endswith("\r\n"):
+        return text[:-2]
+    return text.removesuffix("\n")
+
+
+def read_limited_bytes(path: Path, name: str) -> bytes:
+    """The content of a regular file of at most MAX_SECRET_BYTES; SecretUnavailable."""
+    try:
+        # Opening a named pipe without O_NONBLOCK would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if not is_file:
+            os.close(descriptor)
+            content = b""
+        else:
+            with os.fdopen(descriptor, "rb") as file:
+                # One byte more shows that the file is too large, whatever its stated size.
+                content = file.read(MAX_SECRET_BYTES + 1)
+    except FileNotFoundError:
+        raise_unavailable(
+            UNAVAILABLE,
+            f"the file {name} does not exist",
+            "Paths are relative to the project's folder.",
+        )
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or "not a path"
+        raise_unavailable(
+            UNAVAILABLE, f"the file {name} cannot be read: {reason}", "Check its permissions."
+        )
+    if not is_file:
+        raise_unavailable(
+            UNUSABLE, f"{name} is not a file", "Name a file, not a folder or a device."
+        )
+    if len(content) > MAX_SECRET_BYTES:
+        raise_unavailable(UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
+    return content
+
+
+def _build_reserved_denial(name: str, setting: str) -> Denial:
+    return Denial(
+        "File is not allowed",
+        f"valueFrom may not read `{name}`: {setting} names it, and a manifest could send it away",
+        "keep the secret in a file of its own",
+        reason=f"{name} is never readable by valueFrom: {setting} names it",
+        remedy="Keep the secret in a file of its own.",
+    )
+
+
+def _build_outside_denial(name: str) -> Denial:
+    return Denial(
+        "File is not allowed",
+        f"valueFrom may not read `{name}`: it lies outside the project, or holds our state"
+        " or Git's data",
+        "move it inside, or list it under allow_files in synapse-apply.yaml",
+        reason=f"{name} lies outside the project (or in a folder that is off limits)",
+        remedy="Move the file into the project, or list it under allow_files of the target. "
+        "Files of .synapse-apply, .synapse and .git are never readable.",
+    )
+
+
+def _find_setting_that_names_file(name: str, root: Path, context: SourceContext) -> str:
+    """The project setting that names this file, by this or another path; "" if none does."""
+    if setting := context.reserved.find_setting_by_file(name, root):
+        return setting
+    for other, setting in context.reserved.files.items():
+        with suppress(OSError, ValueError):
+            if (root / name).samefile(root / other):
+                return setting
+    return ""
+
+
+def _is_link_target_allowed(name: str, root: Path, context: SourceContext) -> bool:
+    """Whether a file, its links resolved, is in the project or a listed file outside of it.
+
+    A listed name inside of the project does not count here, since a pull request can replace
+    it by a link to anywhere. A listed file outside may be a link, as mounted secrets are.
+    """
+    outside_files = [
+        allowed_file
+        for allowed_file in context.allow_files
+        if not is_file_allowed(allowed_file, root, ())
+    ]
+    try:
+        resolved_files = [str((root / allowed_file).resolve()) for allowed_file in outside_files]
+        return is_file_allowed(str((root / name).resolve()), root.resolve(), resolved_files)
+    except (OSError, RuntimeError):
+        return False
+
+
+def _decode_utf8(content: bytes) -> str | None:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+FILE = SecretSource(
+    name="file",
+    example="{valueFrom: {file: PATH}}",
+    find_denial=lambda ref, context: find_file_denial(ref.name, context),
+    require_allowed=lambda ref, context: require_allowed_file(ref.name, context),
+    read_text=lambda ref, context: read_secret_file(context.root / ref.name, ref.name),
+)

@@ -1,0 +1,162 @@
+"""What a source of secrets is: how a manifest names it, what it may read and how it is read.
+
+Each source is a module with one SecretSource, listed in `catalogue.py`. The check of manifests
+calls `find_denial` alone, which reads nothing: neither a variable, a file nor a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import field
+from pathlib import Path
+from threading import RLock
+from typing import Any, NoReturn
+
+from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.secrets.login import SettingOffer
+from synapse_apply.model.secrets.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
+from synapse_apply.model.values import SecretRef
+
+UNAVAILABLE = "Secret not available"
+FORBIDDEN = "Secret not allowed"
+UNUSABLE = "Secret not usable"
+
+
+class RunMemo:
+    """What sources keep in memory for one run, such as a decrypted file; safe for many threads."""
+
+    __slots__ = ("_lock", "_outcomes")
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._outcomes: dict[Any, Any] = {}
+
+    def get_or_make(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` returned at the first call with this key; its SecretUnavailable again."""
+        with self._lock:
+            if key not in self._outcomes:
+                try:
+                    self._outcomes[key] = make()
+                except SecretUnavailable as failure:
+                    # Remembered as well: a program or a server is not asked a second time.
+                    self._outcomes[key] = failure
+            outcome = self._outcomes[key]
+        if isinstance(outcome, SecretUnavailable):
+            raise SecretUnavailable(*outcome.diagnostics)
+        return outcome
+
+
+@frozen
+class SourceContext:
+    """What the secrets of one target are read from, and what its manifests may read.
+
+    `root` is the project's folder, where relative names begin; `environ` the variables, empty
+    where only texts are checked. `allow_env` and `allow_files` are the target's lists; `reserved`
+    may not be read in spite of them. `settings` has the target's block of each source that has one
+    (`targets.NAME.SOURCE`), as the project file has it.
+    """
+
+    root: Path
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    allow_env: tuple[str, ...] = ()
+    allow_files: tuple[str, ...] = ()
+    reserved: ReservedVariables = NO_RESERVED_SOURCES
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    target: str = ""
+    memo: RunMemo = field(default_factory=RunMemo, repr=False, compare=False)
+
+
+@frozen
+class Denial:
+    """Why a manifest may not name a secret.
+
+    `summary`, `detail` and `hint` are those of the finding at the manifest's line; `reason` and
+    `remedy` are detail and hint where the value is asked for. `names_target`: the finding is about
+    a setting of the target.
+    """
+
+    summary: str
+    detail: str
+    hint: str
+    reason: str
+    remedy: str
+    names_target: bool = False
+
+
+def allow_all(_ref: SecretRef, _context: SourceContext) -> None:
+    """No denial: the source reads nothing that could be closed to manifests."""
+
+
+def join_texts(texts: Mapping[str, str]) -> str:
+    """The texts below a source's key, one after another."""
+    return " ".join(texts.values())
+
+
+def list_no_offers(_context: SourceContext) -> tuple[SettingOffer, ...]:
+    """No offers: a target has no settings of the source."""
+    return ()
+
+
+@frozen
+class SecretSource:
+    """One source of secrets.
+
+    `name` is its key below `valueFrom` and SecretRef's `source`, `example` a `valueFrom` of it.
+    Below its key stands a text, or a mapping of `required_keys` and `optional_keys`, which
+    `format_name` turns into the name that messages use.
+
+    `find_denial` says by the text of a reference alone why a manifest may not name it;
+    `require_allowed` says so where the value is read (SecretUnavailable), of what the name leads
+    to as well. `read_text` returns the value's text, or raises SecretUnavailable. `list_offers`
+    says, for `doctor`, with which of the target's settings values are read, and why not with
+    others. `is_read` is False for a source that gives no value.
+    """
+
+    name: str
+    example: str
+    read_text: Callable[[SecretRef, SourceContext], str]
+    find_denial: Callable[[SecretRef, SourceContext], Denial | None] = allow_all
+    require_allowed: Callable[[SecretRef, SourceContext], None] = allow_all
+    required_keys: tuple[str, ...] = ()
+    optional_keys: tuple[str, ...] = ()
+    format_name: Callable[[Mapping[str, str]], str] = join_texts
+    list_offers: Callable[[SourceContext], tuple[SettingOffer, ...]] = list_no_offers
+    is_read: bool = True
+
+
+def build_reference(source: SecretSource, argument: Any, format_name: str) -> SecretRef | None:
+    """The reference that stands below a source's key in a manifest; None for a malformed one."""
+    if not source.is_read:
+        return SecretRef(source.name)
+    if not source.required_keys:
+        is_name = isinstance(argument, str) and bool(argument)
+        return SecretRef(source.name, argument, format_name) if is_name else None
+    if not isinstance(argument, Mapping) or any(
+        key not in (*source.required_keys, *source.optional_keys) for key in argument
+    ):
+        return None
+    texts = {
+        key: str(value)
+        for key, value in argument.items()
+        if isinstance(value, str | int) and not isinstance(value, bool)
+    }
+    if len(texts) != len(argument) or not all(texts.get(key) for key in source.required_keys):
+        return None
+    return SecretRef(
+        source.name,
+        source.format_name(texts),
+        format_name,
+        arguments=tuple(sorted(texts.items())),
+    )
+
+
+def raise_unavailable(summary: str, detail: str, hint: str) -> NoReturn:
+    """SecretUnavailable; `detail` is a phrase that fits after "not checked:"."""
+    raise SecretUnavailable.from_summary(summary, detail, hint)
+
+
+def raise_denial(denial: Denial | None) -> None:
+    """SecretUnavailable for a denial; nothing without one."""
+    if denial is not None:
+        raise_unavailable(FORBIDDEN, denial.reason, denial.remedy)
