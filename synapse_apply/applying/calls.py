@@ -8,9 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 from synapse_apply.applying import lookup, messages, recognition
-from synapse_apply.applying.records import build_record, check_fields_taken
+from synapse_apply.applying.records import (
+    build_record_after_create_or_update,
+    warn_of_fields_not_taken_as_sent,
+)
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
-from synapse_apply.applying.steps.request_body import build_recorded_fields
+from synapse_apply.applying.steps.request_body import replace_secrets_by_macs_for_record
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.errors import Effect, RemoteError, StateError
@@ -18,7 +21,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record
-from synapse_apply.model.values import ABSENT, get_at
+from synapse_apply.model.values import ABSENT, get_at_or_absent
 
 
 @frozen
@@ -39,7 +42,7 @@ class CallEcho:
     warnings: tuple[Diagnostic, ...]
 
 
-def read_call_echo(
+def confirm_object_left_by_call(
     step: Step, tools: ApplyTools, call: PendingCall, observed: Observed
 ) -> CallEcho:
     """The object that a successful call left, from its answer or, if that is short, from a read.
@@ -49,16 +52,22 @@ def read_call_echo(
     warnings: tuple[Diagnostic, ...] = ()
     request_id = tools.last_request_id()  # taken now: reading back has a request id of its own
     differing_names = ", ".join(
-        recognition.iter_mismatched_fields(step, call.intent, call.managed_fields, observed)
+        recognition.iter_identifying_fields_unlike_sent(
+            step, call.intent, call.managed_fields, observed
+        )
     )
     if differing_names or any(
-        get_at(observed.spec, path[:1]) is ABSENT for path in call.managed_fields
+        get_at_or_absent(observed.spec, path[:1]) is ABSENT for path in call.managed_fields
     ):
         try:
-            observed = lookup.read_by_id(step, tools, call.intent.remote_id or observed.remote_id)
+            observed = lookup.read_object_by_id_or_raise(
+                step, tools, call.intent.remote_id or observed.remote_id
+            )
         except RemoteError as failure:
             hidden_names = ", ".join(
-                recognition.iter_hidden_fields(step, call.intent, call.managed_fields, observed)
+                recognition.iter_identifying_fields_not_shown(
+                    step, call.intent, call.managed_fields, observed
+                )
             )
             if hidden_names and not differing_names:
                 message = (
@@ -77,44 +86,52 @@ def read_call_echo(
                 )
                 warnings = (
                     mismatch_warning,
-                    *check_fields_taken(step, call.managed_fields, observed),
+                    *warn_of_fields_not_taken_as_sent(step, call.managed_fields, observed),
                 )
-    _require_same_identity(step, tools, call, observed, request_id)
+    _raise_if_answer_is_of_other_object(step, tools, call, observed, request_id)
     return CallEcho(
-        observed, request_id, warnings or check_fields_taken(step, call.managed_fields, observed)
+        observed,
+        request_id,
+        warnings or warn_of_fields_not_taken_as_sent(step, call.managed_fields, observed),
     )
 
 
-def _require_same_identity(
+def _raise_if_answer_is_of_other_object(
     step: Step, tools: ApplyTools, call: PendingCall, observed: Observed, request_id: str
 ) -> None:
     """Raise RemoteError where the answered object is not the call's or is another address's."""
     intent, message = call.intent, ""
     if differing_names := ", ".join(
-        recognition.iter_mismatched_fields(step, intent, call.managed_fields, observed)
+        recognition.iter_identifying_fields_unlike_sent(step, intent, call.managed_fields, observed)
     ):
         message = (
             f"another object was answered (id {observed.remote_id}): its {differing_names} differs"
         )
     elif intent.remote_id and observed.remote_id != intent.remote_id:
         message = f"id {observed.remote_id} was answered, and {intent.remote_id} was meant"
-    elif owner := find_other_owner(step, tools, observed):
+    elif owner := claim_object_or_find_other_owner(step, tools, observed):
         message = f"id {observed.remote_id} was answered, which is recorded as {owner}"
     if message:
         raise RemoteError(message, request_id=request_id or None, effect=Effect.UNKNOWN)
 
 
-def find_other_owner(step: Step, tools: ApplyTools, observed: Observed) -> Address | None:
+def claim_object_or_find_other_owner(
+    step: Step, tools: ApplyTools, observed: Observed
+) -> Address | None:
     """The other address that has this object; else claims it for the step's address: None."""
-    return tools.claimed_ids.claim_or_find_owner(tools.store, observed, step.address)
+    return tools.claimed_ids.claim_object_or_find_other_owner(tools.store, observed, step.address)
 
 
-def record_call_echo(step: Step, tools: ApplyTools, call: PendingCall, echo: CallEcho) -> Outcome:
+def record_done_call_of_echo(
+    step: Step, tools: ApplyTools, call: PendingCall, echo: CallEcho
+) -> Outcome:
     """Record a successful call with the object that it left."""
-    return record_done_call(step, tools, call, echo.observed, echo.request_id, echo.warnings)
+    return record_object_left_and_close_intent(
+        step, tools, call, echo.observed, echo.request_id, echo.warnings
+    )
 
 
-def record_done_call(
+def record_object_left_and_close_intent(
     step: Step,
     tools: ApplyTools,
     call: PendingCall,
@@ -123,27 +140,29 @@ def record_done_call(
     warnings: tuple[Diagnostic, ...],
 ) -> Outcome:
     tools.on_observed(step.address, observed)
-    new_record: Record = build_record(step, call.intent, observed, tools, call.managed_fields)
+    new_record: Record = build_record_after_create_or_update(
+        step, call.intent, observed, tools, call.managed_fields
+    )
     closed = replace(call.intent, state=IntentState.DONE, remote_id=observed.remote_id)
     outcome = build_outcome(step, Result.DONE, warnings, observed.remote_id, request_id)
     entry = build_audit_entry(tools, closed, "done", request_id)
-    return settle_call(tools, closed, new_record, entry, outcome)
+    return close_intent_or_note_recovery_file(tools, closed, new_record, entry, outcome)
 
 
-def record_failed_call(
+def close_intent_of_call_without_effect(
     step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, cause: Diagnostic
 ) -> Outcome:
     """Close the intent of a call that certainly had no effect; the record stays as it is."""
     closed = replace(call.intent, state=IntentState.FAILED)
     entry = build_audit_entry(tools, closed, "failed", failure.request_id)
     outcome = build_outcome(step, Result.FAILED, (cause,), request_id=failure.request_id)
-    return settle_call(tools, closed, step.record, entry, outcome)
+    return close_intent_or_note_recovery_file(tools, closed, step.record, entry, outcome)
 
 
 # When a call has ended and the state cannot be written (a full disk, a database that is gone, a
 # lost lock), its outcome goes to a file beside the project, else to the folder for temporary files.
 # It matters most for plugins of API v1, which cannot be looked up.
-def settle_call(
+def close_intent_or_note_recovery_file(
     tools: ApplyTools, intent: Intent, record: Record | None, entry: AuditEntry, outcome: Outcome
 ) -> Outcome:
     """Record a call's outcome, and return it; UNKNOWN where a done call could not be recorded."""
@@ -168,7 +187,9 @@ def settle_call(
     return outcome
 
 
-def build_unknown_outcome(step: Step, failure: RemoteError, cause: Diagnostic) -> Outcome:
+def build_outcome_with_intent_left_open(
+    step: Step, failure: RemoteError, cause: Diagnostic
+) -> Outcome:
     """The outcome of a call of unknown effect; its intent stays open for the next run."""
     return build_outcome(
         step,
@@ -195,7 +216,7 @@ def build_intent(
         api=step.binding.api,
         natural_key=lookup.resolve_natural_key(step, live),
         remote_id=step.record.remote_id if step.record and verb != "create" else "",
-        fields=build_recorded_fields(managed_fields, step.salt, tools.secrets),
+        fields=replace_secrets_by_macs_for_record(managed_fields, step.salt, tools.secrets),
         salt=step.salt,
         digest=package.digest if package else None,
         files=package.files if package else {},

@@ -33,7 +33,7 @@ class ClaimedIds:
         self._recorded: dict[_ObjectKey, Address] | None = None
         self._claimed: dict[_ObjectKey, Address] = {}
 
-    def claim_or_find_owner(
+    def claim_object_or_find_other_owner(
         self, store: StateStore, observed: Observed, address: Address
     ) -> Address | None:
         """Claim an object for an address; returns another address that has it already, else None.

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.applying.records import is_dropped_field_live, matches_sent_value, reveal_secrets
+from synapse_apply.applying.records import (
+    equals_sent_value_or_both_maps,
+    has_dropped_field_non_reset_value,
+    reveal_secrets_for_mac,
+)
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.kinds.search import find_by_natural_key, read_observed_object
 from synapse_apply.model.diagnostic import Path
@@ -18,11 +22,11 @@ from synapse_apply.model.values import (
     SecretRef,
     Sensitive,
     WithheldSecret,
-    get_at,
+    get_at_or_absent,
 )
 
 
-def find_by_key(step: Step, tools: ApplyTools, key: str) -> Observed | None:
+def find_only_object_by_key(step: Step, tools: ApplyTools, key: str) -> Observed | None:
     """The only object with this natural key; None for none, several, or a failed search."""
     try:
         hits = find_by_natural_key(
@@ -33,68 +37,70 @@ def find_by_key(step: Step, tools: ApplyTools, key: str) -> Observed | None:
     return hits[0] if len(hits) == 1 else None
 
 
-def find_by_id(step: Step, tools: ApplyTools, remote_id: str) -> Observed | None:
+def find_object_by_id(step: Step, tools: ApplyTools, remote_id: str) -> Observed | None:
     """The object with this id, None where it is gone; raises RemoteError for other failures."""
     try:
-        return read_by_id(step, tools, remote_id)
+        return read_object_by_id_or_raise(step, tools, remote_id)
     except NotFound:
         return None
 
 
-def read_by_id(step: Step, tools: ApplyTools, remote_id: str) -> Observed:
+def read_object_by_id_or_raise(step: Step, tools: ApplyTools, remote_id: str) -> Observed:
     """The object with this id; raises RemoteError, also where another object is answered."""
     return read_observed_object(
         tools.api, step.binding, remote_id, tools.marks.with_address(step.address)
     )
 
 
-def matches_create(
+def may_be_object_of_create(
     step: Step, sent: Mapping[Path, Any], observed: Observed, secrets: Secrets
 ) -> bool:
     """Whether an object may be what a create sent: nothing that is shown differs."""
     package = step.desired.package if step.desired else None
-    live_digest = find_object_digest(observed)
+    live_digest = get_published_digest_of_object(observed)
     if package is not None and live_digest is not None and live_digest != package.digest:
         return False
     return all(
-        _is_field_as_sent(step, path, value, observed, secrets) is not False
+        _is_field_as_sent_or_none_if_hidden(step, path, value, observed, secrets) is not False
         for path, value in sent.items()
     )
 
 
-def find_object_digest(observed: Observed) -> str | None:
+def get_published_digest_of_object(observed: Observed) -> str | None:
     """The package digest in an object, if its publisher put one there."""
     digest = observed.extra.get("digest")
     return digest if isinstance(digest, str) else None
 
 
-def is_update_proven(
+def shows_update_in_all_kept_fields(
     step: Step, sent: Mapping[Path, Any], observed: Observed, secrets: Secrets
 ) -> bool:
     """Whether an update was certainly done: every field is shown as it was sent."""
     dropped_paths = (change.path for change in step.change.fields if change.path not in sent)
-    if any(is_dropped_field_live(step, observed, path) for path in dropped_paths):
+    if any(has_dropped_field_non_reset_value(step, observed, path) for path in dropped_paths):
         return False
     unkept = step.record.unkept if step.record is not None else ()
-    return all(path[0] in unkept for path in list_fields_not_as_sent(step, sent, observed, secrets))
+    return all(
+        path[0] in unkept for path in list_fields_not_shown_as_sent(step, sent, observed, secrets)
+    )
 
 
-def list_fields_not_as_sent(
+def list_fields_not_shown_as_sent(
     step: Step, sent: Mapping[Path, Any], observed: Observed, secrets: Secrets
 ) -> list[Path]:
     """The fields that an object does not show as they were sent, or does not show at all."""
     return [
         path
         for path, value in sorted(sent.items())
-        if not _is_field_as_sent(step, path, value, observed, secrets)
+        if not _is_field_as_sent_or_none_if_hidden(step, path, value, observed, secrets)
     ]
 
 
-def _is_field_as_sent(
+def _is_field_as_sent_or_none_if_hidden(
     step: Step, path: Path, value: Any, observed: Observed, secrets: Secrets
 ) -> bool | None:
     """Whether a field is as it was sent; None where the server does not show it."""
-    rule, live_value = step.type.find_rule(path), get_at(observed.spec, path)
+    rule, live_value = step.type.find_rule(path), get_at_or_absent(observed.spec, path)
     if (
         rule.write_only
         or isinstance(live_value, WithheldSecret)
@@ -102,23 +108,29 @@ def _is_field_as_sent(
     ):
         return None
     if not isinstance(value, SecretRef):
-        return matches_sent_value(rule, value, live_value) or (None if rule.packaged else False)
+        return equals_sent_value_or_both_maps(rule, value, live_value) or (
+            None if rule.packaged else False
+        )
     if live_value is ABSENT:
         return None
     live_plain_value = (
-        live_value.reveal() if isinstance(live_value, Sensitive) else reveal_secrets(live_value)
+        live_value.reveal()
+        if isinstance(live_value, Sensitive)
+        else reveal_secrets_for_mac(live_value)
     )
-    return matches_sent_value(rule, secrets.resolve_secret(value).reveal(), live_plain_value)
+    return equals_sent_value_or_both_maps(
+        rule, secrets.resolve_secret(value).reveal(), live_plain_value
+    )
 
 
 def is_field_not_shown(step: Step, path: Path, observed: Observed) -> bool:
     """Whether an answer says nothing of a field, as it is missing or partly left out."""
-    if path[0] in observed.partial_fields and get_at(observed.spec, path) is ABSENT:
+    if path[0] in observed.partial_fields and get_at_or_absent(observed.spec, path) is ABSENT:
         return True
     return path[0] in observed.missing_fields and path[0] not in step.type.identity_fields
 
 
-def is_never_compared(step: Step, path: Path, observed: Observed) -> bool:
+def is_exempt_from_comparison_at_adoption(step: Step, path: Path, observed: Observed) -> bool:
     """Whether a field is never compared, so that adopting an object need not look at it."""
     if step.type.find_rule(path).packaged:
         return True
@@ -127,7 +139,7 @@ def is_never_compared(step: Step, path: Path, observed: Observed) -> bool:
     )
 
 
-def find_parent_objects(step: Step, live: LiveObjects) -> dict[str, Observed]:
+def map_reference_fields_to_live_objects(step: Step, live: LiveObjects) -> dict[str, Observed]:
     """The live objects that a step's reference fields name, by field."""
     spec = step.desired.spec if step.desired else {}
     return {
@@ -141,4 +153,6 @@ def resolve_natural_key(step: Step, live: LiveObjects) -> str:
     """The step's natural key; where it depends on a parent's id, only known once that exists."""
     if step.natural_key or step.desired is None:
         return step.natural_key
-    return step.type.derive_natural_key(step.desired.spec, find_parent_objects(step, live))
+    return step.type.derive_natural_key(
+        step.desired.spec, map_reference_fields_to_live_objects(step, live)
+    )

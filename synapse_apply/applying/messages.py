@@ -22,7 +22,7 @@ from synapse_apply.model.plan import Action
 from synapse_apply.model.remote.error_body import format_field_name_if_safe, parse_field_errors
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent
-from synapse_apply.model.values import ABSENT, SecretRef, flatten, get_at
+from synapse_apply.model.values import ABSENT, SecretRef, flatten, get_at_or_absent
 
 CONFLICT = 409
 FORBIDDEN, NOT_ALLOWED = 403, 405
@@ -34,21 +34,25 @@ _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 def build_failure_diagnostic(step: Step, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
     """The finding for a failed call, with the server's words on fields that are not secret."""
     refused = failure.status_code >= CLIENT_ERROR
-    cause = format_backend_answer(step, failure, marks) if refused else describe_failure(failure)
+    cause = (
+        format_answer_status_and_safe_words(step, failure, marks)
+        if refused
+        else describe_failure(failure)
+    )
     sentence = f"{step.change.action.value} of {step.address} failed: {cause}"
     summary = "The backend refused a call" if failure.status_code else "A call was not made"
     return error_finding(
         # Where the call may have had an effect, it cannot be said that it was not made.
         summary if failure.effect is Effect.NONE else "A call failed",
         sentence.rstrip(".") + ".",
-        _suggest_recourse(step, failure),
+        _suggest_what_to_do_after_failure(step, failure),
         address=str(step.address),
         position=step.desired.position if step.desired else None,
         request_id=failure.request_id,
     )
 
 
-def _suggest_recourse(step: Step, failure: RemoteError) -> str:
+def _suggest_what_to_do_after_failure(step: Step, failure: RemoteError) -> str:
     usual_hint = advise_on_failure(
         failure, "apply again", "Apply again; what was done is recorded."
     )
@@ -74,7 +78,7 @@ def _suggest_recourse(step: Step, failure: RemoteError) -> str:
     return usual_hint
 
 
-def format_backend_answer(
+def format_answer_status_and_safe_words(
     step: Step, failure: RemoteError, marks: SecretMarks, call_text: str = ""
 ) -> str:
     """The status of an answer, with the server's words on fields that are not secret."""
@@ -116,7 +120,7 @@ def _is_safe_to_quote(step: Step, path: Path, spec: Mapping[str, Any], marks: Se
         return False
     if marks.is_secret(step.address.kind, spec, path):
         return False
-    declared = get_at(spec, path)
+    declared = get_at_or_absent(spec, path)
     # A map may contain a secret, and words on it could quote any part of it.
     if isinstance(declared, Mapping | SecretRef):
         return False

@@ -25,7 +25,7 @@ _PARTS = (1, 2, 4, 8, 16)
 _SLICE = 0.25  # seconds between two checks of whether the run shall end
 
 
-def can_find_created(step: Step, tools: ApplyTools, live: LiveObjects) -> bool:
+def can_complete_search_find_create(step: Step, tools: ApplyTools, live: LiveObjects) -> bool:
     """Whether a complete search by natural key would find the object that this step creates."""
     if step.change.action not in CREATES:
         return False
@@ -33,22 +33,24 @@ def can_find_created(step: Step, tools: ApplyTools, live: LiveObjects) -> bool:
     return step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
-def recheck_unknown(step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome) -> Outcome:
+def settle_unknown_create_if_found(
+    step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome
+) -> Outcome:
     """A DONE outcome, and the intent settled, if the object is there as sent; else `previous`."""
     try:
-        return _settle_if_created(step, tools, live, previous)
+        return _close_intent_if_object_is_as_sent(step, tools, live, previous)
     except SynapseApplyError:  # the state failed: the intent stays open for the next run
         return previous
 
 
-def _settle_if_created(
+def _close_intent_if_object_is_as_sent(
     step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome
 ) -> Outcome:
     intent = _find_open_intent(step, tools)
-    observed = lookup.find_by_key(step, tools, intent.natural_key) if intent else None
+    observed = lookup.find_only_object_by_key(step, tools, intent.natural_key) if intent else None
     if intent is None or observed is None:
         return previous
-    if not lookup.matches_create(
+    if not lookup.may_be_object_of_create(
         step, build_declared_fields_without_final_call(step, live), observed, tools.secrets
     ):
         return previous
@@ -61,8 +63,8 @@ def _settle_if_created(
         tools.capabilities,
         tools.clock.utc_now(),
         tools.settle_after,
-        find_other_owner=lambda observed, address: tools.claimed_ids.claim_or_find_owner(
-            tools.store, observed, address
+        find_other_owner=lambda observed, address: (
+            tools.claimed_ids.claim_object_or_find_other_owner(tools.store, observed, address)
         ),
     )
     resolved = resolver.resolve_intent(intent, step.record)

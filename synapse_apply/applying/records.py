@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from synapse_apply.applying.acceptance import narrow_acceptance_to_unchanged_fields
-from synapse_apply.applying.runs import with_unverified_run
+from synapse_apply.applying.runs import with_unverified_last_run
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, ResourceType
 from synapse_apply.model.diagnostic import Diagnostic, Path, is_at_or_below, warning_finding
@@ -24,7 +24,7 @@ from synapse_apply.model.values import (
     Sensitive,
     WithheldSecret,
     flatten,
-    get_at,
+    get_at_or_absent,
     is_map,
 )
 
@@ -33,31 +33,31 @@ if TYPE_CHECKING:
     from synapse_apply.applying.step import ApplyTools, Step
 
 
-def reveal_secrets(value: Any) -> Any:
+def reveal_secrets_for_mac(value: Any) -> Any:
     """A live value with the secrets in it revealed; only for computing a MAC."""
     if isinstance(value, Sensitive):
         return value.reveal()
     if isinstance(value, Mapping):
-        return {key: reveal_secrets(inner) for key, inner in value.items()}
+        return {key: reveal_secrets_for_mac(inner) for key, inner in value.items()}
     return value
 
 
-def contains_secret(value: Any) -> bool:
+def is_or_contains_live_secret(value: Any) -> bool:
     """Whether a live value is a secret, or a map that contains one."""
     if isinstance(value, Mapping):
-        return any(contains_secret(inner) for inner in value.values())
+        return any(is_or_contains_live_secret(inner) for inner in value.values())
     return isinstance(value, Sensitive | WithheldSecret)
 
 
-def to_comparable_value(value: Any, salt: str, path: Path, secrets: Secrets) -> Any:
+def replace_secret_by_mac_or_withheld(value: Any, salt: str, path: Path, secrets: Secrets) -> Any:
     """A live value with a secret replaced by its MAC, or by WithheldSecret if it has none."""
     if isinstance(value, WithheldSecret):
         return value
-    if contains_secret(value):
+    if is_or_contains_live_secret(value):
         mac = (
             None
             if _has_withheld_secret(value)
-            else secrets.compute_mac(salt, path, Sensitive(reveal_secrets(value)))
+            else secrets.compute_mac(salt, path, Sensitive(reveal_secrets_for_mac(value)))
         )
         return mac if mac is not None else WithheldSecret("omitted")
     return value
@@ -70,7 +70,7 @@ def _has_withheld_secret(value: Any) -> bool:
     return isinstance(value, WithheldSecret)
 
 
-def matches_sent_value(rule: FieldRule, sent: Any, live_value: Any) -> bool:
+def equals_sent_value_or_both_maps(rule: FieldRule, sent: Any, live_value: Any) -> bool:
     """Whether a live value equals the sent one; an empty map matches any map."""
     if isinstance(sent, Mapping) and not sent and isinstance(live_value, Mapping):
         return True
@@ -80,7 +80,7 @@ def matches_sent_value(rule: FieldRule, sent: Any, live_value: Any) -> bool:
 _SECRET_TYPES = frozenset({Sensitive, WithheldSecret})
 
 
-def flatten_live_fields(
+def flatten_live_fields_with_macs(
     observed: Observed, managed_fields: Fields, salt: str, secrets: Secrets
 ) -> Fields:
     """The live fields by path; a map with a secret in it is one field where ours is no map."""
@@ -93,12 +93,12 @@ def flatten_live_fields(
     )
     other_fields = [item for item in fields.items() if type(item[1]) not in PLAIN_TYPES]
     for path, value in other_fields:
-        holds_map = isinstance(value, Mapping) and not contains_secret(value)
+        holds_map = isinstance(value, Mapping) and not is_or_contains_live_secret(value)
         if holds_map and value:
             del fields[path]
             fields.update(flatten(value, prefix=path))
         else:
-            fields[path] = to_comparable_value(value, salt, path, secrets)
+            fields[path] = replace_secret_by_mac_or_withheld(value, salt, path, secrets)
     return fields
 
 
@@ -111,12 +111,12 @@ def select_seen_fields(
     """
     owned_pointers = step.desired.lifecycle.own if step.desired else ()
     kept_paths = {*managed_fields, *((name,) for name in step.type.identity_fields)}
-    live = flatten_live_fields(observed, managed_fields, step.salt, secrets)
+    live = flatten_live_fields_with_macs(observed, managed_fields, step.salt, secrets)
     # Where an empty map was declared, only that there is a map is ours, not its keys.
     maps: dict[Path, Any] = {
         path: {}
         for path, value in managed_fields.items()
-        if isinstance(value, Mapping) and isinstance(get_at(observed.spec, path), Mapping)
+        if isinstance(value, Mapping) and isinstance(get_at_or_absent(observed.spec, path), Mapping)
     }
     return maps | {
         path: value
@@ -136,7 +136,7 @@ def _is_below_managed_field(path: Path, managed_fields: Fields) -> bool:
     )
 
 
-def build_record(
+def build_record_after_create_or_update(
     step: Step, intent: Intent, observed: Observed, tools: ApplyTools, sent: Fields
 ) -> Record:
     """The record after a create or an update that succeeded."""
@@ -171,7 +171,7 @@ def build_record(
         created_at=previous.created_at if previous and previous.created_at else now,
         updated_at=now,
         accepted=narrow_acceptance_to_unchanged_fields(same_object, applied, last_seen),
-        unkept=list_unkept_fields(step.type, {*sent, *applied}, observed),
+        unkept=list_sent_fields_answer_lacks(step.type, {*sent, *applied}, observed),
     )
 
 
@@ -197,12 +197,12 @@ def build_adopted_record(step: Step, observed: Observed, tools: ApplyTools) -> R
         version=version,
         created_at=now,
         updated_at=now,
-        unkept=list_unkept_fields(step.type, declared, observed),
+        unkept=list_sent_fields_answer_lacks(step.type, declared, observed),
     )
     previous = step.record
     # Nobody here published its package, so a run of it is due only after a change of ours.
     if previous is None or not previous.is_same_object_in_other_api(record.api, record.natural_key):
-        return with_unverified_run(record, step.type, step.desired, now)
+        return with_unverified_last_run(record, step.type, step.desired, now)
     return replace(
         record,
         digest=previous.digest or record.digest,
@@ -212,7 +212,7 @@ def build_adopted_record(step: Step, observed: Observed, tools: ApplyTools) -> R
     )
 
 
-def build_agreed_record(
+def build_record_of_desired_and_live(
     step: Step, record: Record, observed: Observed, secrets: Secrets, now: str
 ) -> Record:
     """A record with desired values as applied and live ones as seen, even where they differ.
@@ -240,7 +240,7 @@ def build_agreed_record(
         updated_at=now,
         unkept=tuple(
             name
-            for name in list_unkept_fields(step.type, declared, observed)
+            for name in list_sent_fields_answer_lacks(step.type, declared, observed)
             # A field that we have not sent yet may appear once we do, unless it can never be sent.
             if not record.applied
             or name in record.unkept
@@ -252,7 +252,7 @@ def build_agreed_record(
 # Fields that a backend does not have, as the answer to our own write showed by not naming them.
 # They are no difference while answers lack them, and are compared again once an answer names them.
 # What one backend lacks is a fact about it: `Diagnostic.of_backend`, reported once.
-def list_unkept_fields(
+def list_sent_fields_answer_lacks(
     kind: ResourceType, paths: Iterable[Path], observed: Observed
 ) -> tuple[str, ...]:
     """The names of these fields that an answer lacks, without identity fields."""
@@ -260,7 +260,7 @@ def list_unkept_fields(
     return tuple(sorted(names.difference(kind.identity_fields)))
 
 
-def build_rebased_record(step: Step, record: Record, tools: ApplyTools) -> Record:
+def update_record_where_both_sides_agree(step: Step, record: Record, tools: ApplyTools) -> Record:
     """A record that is updated only in fields whose desired and live values agree.
 
     A field that differs, or has a MAC under another state key, keeps its recorded value: updating
@@ -269,7 +269,7 @@ def build_rebased_record(step: Step, record: Record, tools: ApplyTools) -> Recor
     if step.observed is None:
         return record
     # All is taken as agreed at first, and then what is not agreed is put back.
-    agreed_record = build_agreed_record(
+    agreed_record = build_record_of_desired_and_live(
         step, record, step.observed, tools.secrets, tools.clock.utc_now()
     )
     applied, last_seen = dict(agreed_record.applied), dict(agreed_record.seen)
@@ -293,7 +293,7 @@ def _find_paths_under_other_state_key(record: Record, declared_fields: Fields) -
     }
 
 
-def check_fields_taken(
+def warn_of_fields_not_taken_as_sent(
     step: Step, sent: Mapping[Path, Any], observed: Observed
 ) -> tuple[Diagnostic, ...]:
     """Warnings for fields whose answer differs from what was sent, or that the backend lacks."""
@@ -306,12 +306,12 @@ def check_fields_taken(
             address=str(step.address),
             path=path,
         )
-        for path in (change.path for change in step.changed_fields)
-        if path not in sent and is_dropped_field_live(step, observed, path)
+        for path in (change.path for change in step.fields_without_final_call)
+        if path not in sent and has_dropped_field_non_reset_value(step, observed, path)
     ]
     # Reported once, when a backend is first seen not to keep the field.
     known_unkept = {*step.unkept, *(step.record.unkept if step.record is not None else ())}
-    unkept = list_unkept_fields(step.type, sent, observed)
+    unkept = list_sent_fields_answer_lacks(step.type, sent, observed)
     findings += [
         _build_unkept_field_warning(step, name) for name in unkept if name not in known_unkept
     ]
@@ -325,10 +325,10 @@ def check_fields_taken(
             or rule.references
         ):
             continue
-        answered = get_at(observed.spec, path)
-        if not matches_sent_value(rule, value, answered) and not _was_same_answer_recorded(
-            step, path, value, answered
-        ):
+        answered = get_at_or_absent(observed.spec, path)
+        if not equals_sent_value_or_both_maps(
+            rule, value, answered
+        ) and not _was_same_difference_recorded_before(step, path, value, answered):
             # The platform takes such fields from the package; one warning per field is enough.
             if rule.packaged:
                 packaged_names.add(str(path[0]))
@@ -371,7 +371,7 @@ def _build_package_field_warning(step: Step, name: str) -> Diagnostic:
     )
 
 
-def _was_same_answer_recorded(step: Step, path: Path, sent: Any, answered: Any) -> bool:
+def _was_same_difference_recorded_before(step: Step, path: Path, sent: Any, answered: Any) -> bool:
     """Whether the same value got the same answer before, which was reported then."""
     record = step.record
     if record is None or record.applied.get(path, ABSENT) != sent:
@@ -398,14 +398,14 @@ def _choose_reset_or_applied_value(step: Step, path: Path, before: Any) -> Any:
 
 def _is_dropped_field_still_ours(step: Step, observed: Observed, path: Path, applied: Any) -> bool:
     """Whether a dropped field is still live and ours; in an empty map, keys are not ours."""
-    answered = get_at(observed.spec, path)
+    answered = get_at_or_absent(observed.spec, path)
     only_held = applied == {} and isinstance(answered, Mapping) and answered != {}
-    return not only_held and is_dropped_field_live(step, observed, path)
+    return not only_held and has_dropped_field_non_reset_value(step, observed, path)
 
 
-def is_dropped_field_live(step: Step, observed: Observed, path: Path) -> bool:
+def has_dropped_field_non_reset_value(step: Step, observed: Observed, path: Path) -> bool:
     """Whether a dropped field still has a value; its reset value counts as gone."""
-    answered = get_at(observed.spec, path)
+    answered = get_at_or_absent(observed.spec, path)
     if answered is ABSENT:
         return False
     rule = step.type.find_rule(path)

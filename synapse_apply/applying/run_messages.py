@@ -37,7 +37,7 @@ def _build_run_diagnostic(
     )
 
 
-def _build_next_step_hint(step: Step) -> str:
+def _build_hint_on_parameters_or_code(step: Step) -> str:
     """The hint after a failed run: change the parameters, or publish a new version."""
     proof, spec = step.type.verification_spec, step.desired.spec if step.desired else {}
     owner = spec.get(proof.owner_field) if proof is not None else None
@@ -48,7 +48,7 @@ def _build_next_step_hint(step: Step) -> str:
     return Text("Parameters wrong: edit spec.verify. Code wrong: ", repair, ".")
 
 
-def _format_published_sentence(step: Step) -> str:
+def _say_version_is_published(step: Step) -> str:
     spec = step.desired.spec if step.desired else {}
     version = spec.get(step.type.version_field, step.address.name)
     if step.binding.delete_object is not None:
@@ -59,10 +59,10 @@ def _format_published_sentence(step: Step) -> str:
 def build_failed_run_diagnostic(step: Step, run_name: str, status: JobStatus) -> Diagnostic:
     """The finding for a run that failed; `run_name` is `Job 12`, or `The run` without a job."""
     detail = (
-        f"{run_name} {_STATUS_TEXTS.get(status, status.value)}. {_format_published_sentence(step)}"
+        f"{run_name} {_STATUS_TEXTS.get(status, status.value)}. {_say_version_is_published(step)}"
     )
     return _build_run_diagnostic(
-        step, "The verification failed", detail, _build_next_step_hint(step)
+        step, "The verification failed", detail, _build_hint_on_parameters_or_code(step)
     )
 
 
@@ -74,7 +74,7 @@ def build_bad_answer_diagnostic(step: Step, status: JobStatus) -> Diagnostic:
     detail = (
         f"The run was started and answered without a job and without a result: it is "
         f"{status.value}, and there is nothing to follow it by any further. "
-        f"{_format_published_sentence(step)}"
+        f"{_say_version_is_published(step)}"
     )
     hint = "Verify it by an action that runs as a job (`method: job` in config.yaml)."
     return _build_run_diagnostic(step, "The verification cannot be followed", detail, hint)
@@ -84,7 +84,7 @@ def build_timed_out_diagnostic(step: Step, job: Job, seconds: float) -> Diagnost
     """The finding for a job that did not end within `seconds`."""
     detail = (
         f"Job {job.id} was still {job.status.value} after {seconds:g} s, and may go on. "
-        f"{_format_published_sentence(step)}"
+        f"{_say_version_is_published(step)}"
     )
     hint = f"{_FOLLOW_HINT} If it needs longer: raise spec.verify.timeout."
     due = step.change.verification
@@ -118,7 +118,7 @@ def build_refused_run_diagnostic(
     """The finding for a run that the server refused to start; `body` is what was sent."""
     detail = f"The run of {step.address} was not started: {_format_failure_answer(failure)}."
     if isinstance(failure, Invalid):
-        summary, hint = "The verification was refused", _build_next_step_hint(step)
+        summary, hint = "The verification was refused", _build_hint_on_parameters_or_code(step)
         # Backends differ in which inputs a run needs, so the hint names those that this one wants.
         if lacking := list_inputs_refused_as_missing(failure, body):
             names = " and ".join(f"an {name}" for name in lacking)
@@ -151,7 +151,7 @@ def build_unknown_run_diagnostic(
 ) -> Diagnostic:
     """The finding for a run of which it is not known whether it was started."""
     possible_text = (
-        f" {candidates.format_possible_jobs[:1].upper()}{candidates.format_possible_jobs[1:]} may "
+        f" {candidates.possible_jobs_text[:1].upper()}{candidates.possible_jobs_text[1:]} may "
         f"be it."
         if candidates.possible_jobs
         else ""

@@ -15,28 +15,31 @@ from synapse_apply.applying.calls import (
     build_audit_entry,
     build_intent,
     build_outcome,
-    build_unknown_outcome,
-    read_call_echo,
-    record_call_echo,
-    record_done_call,
-    record_failed_call,
-    settle_call,
+    build_outcome_with_intent_left_open,
+    close_intent_of_call_without_effect,
+    close_intent_or_note_recovery_file,
+    confirm_object_left_by_call,
+    record_done_call_of_echo,
+    record_object_left_and_close_intent,
 )
-from synapse_apply.applying.records import build_adopted_record, build_rebased_record
+from synapse_apply.applying.records import (
+    build_adopted_record,
+    update_record_where_both_sides_agree,
+)
 from synapse_apply.applying.step import (
     CREATES,
     ApplyTools,
     LiveObjects,
     Step,
     StepNotStarted,
-    list_created_steps,
+    list_step_and_companion,
 )
 from synapse_apply.applying.steps.create import create_objects
 from synapse_apply.applying.steps.request_body import (
     build_declared_fields_without_final_call,
-    build_update_body,
+    build_update_body_and_owned_fields,
 )
-from synapse_apply.applying.write_intents import write_intents
+from synapse_apply.applying.write_intents import write_stamped_intents_in_time
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, SynapseApplyError
 from synapse_apply.model.plan import Action
@@ -60,7 +63,7 @@ def execute_step(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Outc
 
     if not is_create:  # a create may write its intent before it has its slot
         tools.acquire_slot(step.address)
-    return _run_reporting_progress_and_failures(step, tools, run_action)
+    return _report_progress_with_errors_as_outcomes(step, tools, run_action)
 
 
 def execute_final_call(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
@@ -68,17 +71,17 @@ def execute_final_call(step: Step, tools: ApplyTools, live: LiveObjects) -> Outc
     final_fields = tuple(
         field_change
         for field_change in step.change.fields
-        if field_change not in step.changed_fields
+        if field_change not in step.fields_without_final_call
     )
     change = replace(step.change, action=Action.UPDATE, fields=final_fields)
     final_step = replace(step, change=change, companion=None)
-    (outcome,) = _run_reporting_progress_and_failures(
-        final_step, tools, lambda: (_execute_seal(final_step, tools, live),)
+    (outcome,) = _report_progress_with_errors_as_outcomes(
+        final_step, tools, lambda: (_send_final_call_and_record(final_step, tools, live),)
     )
     return outcome
 
 
-def _run_reporting_progress_and_failures(
+def _report_progress_with_errors_as_outcomes(
     step: Step, tools: ApplyTools, work: Callable[[], tuple[Outcome, ...]]
 ) -> tuple[Outcome, ...]:
     """Run some work, report progress, and return its outcomes with their duration.
@@ -86,7 +89,7 @@ def _run_reporting_progress_and_failures(
     Errors become FAILED outcomes.
     """
     started_at = tools.clock.monotonic_seconds()
-    for created_step in list_created_steps(step):
+    for created_step in list_step_and_companion(step):
         tools.progress.report_start(created_step.address, created_step.change.action.value)
     try:
         outcomes = work()
@@ -110,7 +113,7 @@ def _run_reporting_progress_and_failures(
 def _report_end_of_created_steps(
     step: Step, tools: ApplyTools, outcomes: Mapping[Address, Outcome], seconds: float
 ) -> None:
-    for created_step in list_created_steps(step):
+    for created_step in list_step_and_companion(step):
         outcome = outcomes.get(created_step.address)
         result, remote_id = Result.SKIPPED, ""
         if outcome is not None:
@@ -134,13 +137,13 @@ def _execute_action(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
         record = build_adopted_record(step, step.observed, tools)
         tools.store.write_records(record)
         _append_state_audit_entry(step, tools)
-    if step.changed_fields:
-        changed_fields_only = replace(step.change, fields=step.changed_fields)
+    if step.fields_without_final_call:
+        changed_fields_only = replace(step.change, fields=step.fields_without_final_call)
         return _execute_update(
             replace(step, record=record, change=changed_fields_only), tools, live
         )
     if record is not None:
-        tools.store.write_records(build_rebased_record(step, record, tools))
+        tools.store.write_records(update_record_where_both_sides_agree(step, record, tools))
     return build_outcome(step, Result.DONE, remote_id=record.remote_id if record else "")
 
 
@@ -161,34 +164,36 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
     if call is None or record is None:
         raise ValueError(f"{step.address} cannot be updated, yet its plan says so")
     # Read again, not taken from the plan: the PUT overwrites all that changed since.
-    observed = lookup.read_by_id(step, tools, record.remote_id)
-    body, managed_fields = build_update_body(
+    observed = lookup.read_object_by_id_or_raise(step, tools, record.remote_id)
+    body, managed_fields = build_update_body_and_owned_fields(
         step, observed.spec, live, tools.secrets.resolve_secret
     )
-    (intent,) = write_intents(tools, build_intent(step, tools, "update", managed_fields, live))
+    (intent,) = write_stamped_intents_in_time(
+        tools, build_intent(step, tools, "update", managed_fields, live)
+    )
     pending_call = PendingCall(body, managed_fields, intent)
     # A PUT is idempotent, so it may be sent twice; a create may not.
     for is_last in (False, True):
         try:
             answer = call(tools.api, record.remote_id, body)
-            echo = read_call_echo(
+            echo = confirm_object_left_by_call(
                 step,
                 tools,
                 pending_call,
                 step.binding.decode(answer, tools.marks.with_address(step.address)),
             )
         except RemoteError as failure:
-            outcome = _resolve_failed_update_or_retry(
+            outcome = _resolve_failed_update_or_none_to_retry(
                 step, tools, pending_call, failure, is_last=is_last
             )
             if outcome is not None:
                 return outcome
         else:
-            return record_call_echo(step, tools, pending_call, echo)
+            return record_done_call_of_echo(step, tools, pending_call, echo)
     raise AssertionError("an update is sent at most twice")
 
 
-def _resolve_failed_update_or_retry(
+def _resolve_failed_update_or_none_to_retry(
     step: Step, tools: ApplyTools, pending_call: PendingCall, failure: RemoteError, *, is_last: bool
 ) -> Outcome | None:
     """The outcome of a failed update; None where it was not done and may be sent again."""
@@ -196,15 +201,15 @@ def _resolve_failed_update_or_retry(
         step, failure, tools.marks.with_address(step.address)
     )
     if failure.effect is Effect.NONE:
-        return record_failed_call(step, tools, pending_call, failure, reason)
+        return close_intent_of_call_without_effect(step, tools, pending_call, failure, reason)
     try:
-        observed = lookup.find_by_id(step, tools, pending_call.intent.remote_id)
+        observed = lookup.find_object_by_id(step, tools, pending_call.intent.remote_id)
     except RemoteError:
         observed = None
-    if observed is not None and lookup.is_update_proven(
+    if observed is not None and lookup.shows_update_in_all_kept_fields(
         step, pending_call.managed_fields, observed, tools.secrets
     ):
-        return record_done_call(
+        return record_object_left_and_close_intent(
             step,
             tools,
             pending_call,
@@ -215,10 +220,10 @@ def _resolve_failed_update_or_retry(
     # It was not done, and sending a PUT twice gives the same object.
     if observed is not None and not is_last:
         return None
-    return build_unknown_outcome(step, failure, reason)
+    return build_outcome_with_intent_left_open(step, failure, reason)
 
 
-def _execute_seal(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
+def _send_final_call_and_record(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
     final_call, record = step.binding.final_call, tools.store.find_record(step.address)
     if final_call is None or record is None:
         raise ValueError(f"{step.address} cannot be sealed, yet its plan says so")
@@ -228,31 +233,33 @@ def _execute_seal(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
         **build_declared_fields_without_final_call(step, live),
         (final_call.name,): True,
     }
-    (intent,) = write_intents(
+    (intent,) = write_stamped_intents_in_time(
         tools, build_intent(step, tools, final_call.verb, managed_fields, live)
     )
     pending_call = PendingCall({}, managed_fields, intent)
     try:
         answer = final_call.send_call(tools.api, record.remote_id)
-        echo = read_call_echo(
+        echo = confirm_object_left_by_call(
             step,
             tools,
             pending_call,
             step.binding.decode(answer, tools.marks.with_address(step.address)),
         )
     except RemoteError as failure:
-        outcome = _resolve_failed_update_or_retry(step, tools, pending_call, failure, is_last=True)
+        outcome = _resolve_failed_update_or_none_to_retry(
+            step, tools, pending_call, failure, is_last=True
+        )
         if outcome is None:
             raise AssertionError("a last try is over") from failure
         return outcome
-    return record_call_echo(step, tools, pending_call, echo)
+    return record_done_call_of_echo(step, tools, pending_call, echo)
 
 
 def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
     call, record = step.binding.delete_object, step.record
     if call is None or record is None:
         raise ValueError(f"{step.address} cannot be deleted, yet its plan says so")
-    (intent,) = write_intents(tools, build_intent(step, tools, "delete", {}, {}))
+    (intent,) = write_stamped_intents_in_time(tools, build_intent(step, tools, "delete", {}, {}))
     pending_call = PendingCall({}, {}, intent)
     try:
         call(tools.api, record.remote_id)
@@ -263,19 +270,19 @@ def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
             step, failure, tools.marks.with_address(step.address)
         )
         if failure.effect is Effect.NONE:
-            return record_failed_call(step, tools, pending_call, failure, reason)
+            return close_intent_of_call_without_effect(step, tools, pending_call, failure, reason)
         # An unreadable object may still exist, so the delete stays open for the next run.
-        if not _confirm_gone_by_lookup(step, tools, record.remote_id):
-            return build_unknown_outcome(step, failure, reason)
+        if not _is_found_gone_by_lookup(step, tools, record.remote_id):
+            return build_outcome_with_intent_left_open(step, failure, reason)
     closed = replace(intent, state=IntentState.DONE)
     entry = build_audit_entry(tools, intent, "done", tools.last_request_id())
-    return settle_call(
+    return close_intent_or_note_recovery_file(
         tools, closed, None, entry, build_outcome(step, Result.DONE, remote_id=record.remote_id)
     )
 
 
-def _confirm_gone_by_lookup(step: Step, tools: ApplyTools, remote_id: str) -> bool:
+def _is_found_gone_by_lookup(step: Step, tools: ApplyTools, remote_id: str) -> bool:
     try:
-        return lookup.find_by_id(step, tools, remote_id) is None
+        return lookup.find_object_by_id(step, tools, remote_id) is None
     except RemoteError:
         return False

@@ -37,14 +37,14 @@ class RunCandidates:
     possible_jobs: tuple[Job, ...] = ()
 
     @property
-    def format_possible_jobs(self) -> str:
+    def possible_jobs_text(self) -> str:
         """The possible jobs as text, such as `job 12 or job 13`."""
         hidden_count = len(self.possible_jobs) - _MAX_NAMED
         names = [f"job {job.id}" for job in self.possible_jobs[:_MAX_NAMED]]
         return " or ".join([*names, *([f"one of {hidden_count} more"] if hidden_count > 0 else [])])
 
 
-def list_recorded_jobs(records: Mapping[Address, Record]) -> dict[str, Address]:
+def map_job_ids_to_recorded_addresses(records: Mapping[Address, Record]) -> dict[str, Address]:
     """The address of each recorded last run, by its job's id."""
     runs = {address: LastRun.from_json(record.verification) for address, record in records.items()}
     return {
@@ -54,14 +54,16 @@ def list_recorded_jobs(records: Mapping[Address, Record]) -> dict[str, Address]:
     }
 
 
-def list_settled_jobs(store: StateStore) -> frozenset[str]:
+def list_job_ids_of_settled_runs(store: StateStore) -> frozenset[str]:
     """Ids of jobs of runs whose outcome is known, which cannot belong to an open run."""
     settled_jobs = {
         entry.remote_id
         for entry in store.list_audit_entries()
         if entry.verb == RUN_VERB and entry.remote_id and entry.result.startswith(_HAS_JOB)
     }
-    return frozenset(settled_jobs) | set(list_recorded_jobs(store.read_state().records))
+    return frozenset(settled_jobs) | set(
+        map_job_ids_to_recorded_addresses(store.read_state().records)
+    )
 
 
 def find_run_candidates(
@@ -75,10 +77,10 @@ def find_run_candidates(
     owners, possible_jobs = JobOwners(api), []
 
     def is_candidate(job: Job) -> bool:
-        if job.id in known_jobs_of_others or not _can_be_run_job(job, intent):
+        if job.id in known_jobs_of_others or not _may_job_be_of_run(job, intent):
             return False
         full_job = owners.add_plugin_and_version(job)
-        return not owners.runs_other_plugin(full_job, intent.remote_id) and _can_be_run_job(
+        return not owners.runs_other_plugin(full_job, intent.remote_id) and _may_job_be_of_run(
             full_job, intent
         )
 
@@ -103,7 +105,7 @@ def _parse_listed_job(raw: Mapping[str, Any]) -> Job:
         raise RemoteError("the list of jobs holds something that is not a job") from None
 
 
-def _can_be_run_job(job: Job, intent: Intent) -> bool:
+def _may_job_be_of_run(job: Job, intent: Intent) -> bool:
     """Whether nothing shows that a job belongs to another run.
 
     A server may return a job's context in part or not at all, so only a value that was not sent
@@ -129,7 +131,7 @@ def _parse_zoned_time(text: str) -> datetime | None:
     return parsed_time if parsed_time.tzinfo is not None else None
 
 
-def with_last_run(
+def with_last_run_replaced(
     record: Record, verdict: RunStatus, *, job: str = "", parameters: str = "", moment: str = ""
 ) -> Record:
     """A copy of the record with another last run."""
@@ -137,20 +139,20 @@ def with_last_run(
     return replace(record, verification=last_run.to_json())
 
 
-def close_started_run(
+def build_closed_run_intent_and_record(
     intent: Intent, record: Record | None, job: str, moment: str
 ) -> tuple[Intent, Record | None]:
     """The closed intent of a run that has a job, and its record with the run as running."""
     closed = replace(intent, state=IntentState.DONE, remote_id=job)
     if record is None:  # the object was forgotten meanwhile, so there is nothing to record
         return closed, None
-    running = with_last_run(
+    running = with_last_run_replaced(
         record, RunStatus.RUNNING, job=job, parameters=intent.digest or "", moment=moment
     )
     return closed, running
 
 
-def with_unverified_run(
+def with_unverified_last_run(
     record: Record, kind: ResourceType, desired: Desired | None, moment: str
 ) -> Record:
     """The record of an adopted object, marked so that no run is due until it changes."""
@@ -163,4 +165,6 @@ def with_unverified_run(
         else None
     )
     parameters = compute_body_digest(body) if body is not None else ""
-    return with_last_run(record, RunStatus.UNVERIFIED, parameters=parameters, moment=moment)
+    return with_last_run_replaced(
+        record, RunStatus.UNVERIFIED, parameters=parameters, moment=moment
+    )

@@ -9,13 +9,13 @@ from typing import Any
 
 from synapse_apply.applying import messages
 from synapse_apply.applying.recheck_unknown import (
-    can_find_created,
+    can_complete_search_find_create,
     iter_recheck_pauses,
-    recheck_unknown,
+    settle_unknown_create_if_found,
 )
 from synapse_apply.applying.run_step import execute_final_call, execute_step
-from synapse_apply.applying.step import ApplyTools, Step, StepNotStarted, list_created_steps
-from synapse_apply.applying.verify import verify_step
+from synapse_apply.applying.step import ApplyTools, Step, StepNotStarted, list_step_and_companion
+from synapse_apply.applying.verify import start_or_follow_verification_run
 from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action
@@ -75,7 +75,9 @@ class Scheduler:
     def outcomes(self) -> tuple[Outcome, ...]:
         """The outcomes of all steps that act, in the plan's order."""
         return tuple(
-            outcome for address in self._tasks for outcome in self._iter_step_outcomes(address)
+            outcome
+            for address in self._tasks
+            for outcome in self._iter_outcomes_with_final_call_merged(address)
         )
 
     @property
@@ -92,7 +94,7 @@ class Scheduler:
         self._tools = replace(self._tools, slot=executor, stop_reason=self._stop_reason)
         ready = deque(address for address in self._tasks if not self._predecessors[address])
         while ready:
-            self._run_ready(ready, executor)
+            self._run_ready_and_released_until_stop(ready, executor)
             ready.extend(self._recheck_unknown_creates_until_steps_can_start())
 
     def close_unfinished(self) -> None:
@@ -105,9 +107,11 @@ class Scheduler:
             if address in self._tools.started_addresses:
                 self._record_interrupted_as_unknown(self._tasks[address])
         for step in self._tasks.values():
-            self._skip_unfinished(step, self._stop_reason() or "the run was stopped")
+            self._set_skipped_outcomes_where_missing(
+                step, self._stop_reason() or "the run was stopped"
+            )
 
-    def _iter_step_outcomes(self, address: Address) -> Iterator[Outcome]:
+    def _iter_outcomes_with_final_call_merged(self, address: Address) -> Iterator[Outcome]:
         """The step's outcome; that of its final call is separate where it did not succeed."""
         main_outcome, final_outcome = self._outcomes.get(address), self._final_outcomes.get(address)
         if (
@@ -121,13 +125,13 @@ class Scheduler:
             return
         yield from (outcome for outcome in (main_outcome, final_outcome) if outcome is not None)
 
-    def _run_ready(self, ready: deque[Address], executor: Executor) -> None:
+    def _run_ready_and_released_until_stop(self, ready: deque[Address], executor: Executor) -> None:
         """Run ready steps and those that they release, until none is left or a stop is due."""
         running = 0
         while ready or running:
             while ready and executor.has_room and not self._stop_reason():
                 address = ready.popleft()
-                if not self._is_finished(self._tasks[address]):
+                if not self._has_all_outcomes(self._tasks[address]):
                     self._running.add(address)
                     executor.submit(address, self._build_step_work(self._tasks[address]))
                     running += 1
@@ -136,7 +140,7 @@ class Scheduler:
                 return
             finished = executor.wait_for_result()
             running -= 1
-            ready.extend(self._record_result_and_release(*finished))
+            ready.extend(self._record_result_and_list_startable(*finished))
 
     def _recheck_unknown_creates_until_steps_can_start(self) -> list[Address]:
         """Look creates of unknown outcome up with pauses; returns steps that may start now."""
@@ -153,17 +157,17 @@ class Scheduler:
                 # owner's id.
                 if self._owner_of_companion.get(address) in self._unknown_creates:
                     continue
-                outcome = recheck_unknown(step, self._tools, self._live, previous)
+                outcome = settle_unknown_create_if_found(step, self._tools, self._live, previous)
                 if outcome.result is Result.DONE:
                     self._report_recheck_end(address, outcome, started_at)
-                    startable += self._record_outcome_and_release(outcome)
+                    startable += self._record_outcome_and_list_startable(outcome)
             # Steps that can start now come first; the look-ups go on when these are done.
             if startable or next(self._pauses, self) is self:
                 break
         if not startable:
             for address in sorted(self._unknown_creates):
                 self._report_recheck_end(address, self._outcomes[address], started_at)
-                self._skip_dependents(address)
+                self._skip_rest_of_step_and_all_dependents(address)
         return startable
 
     def _report_recheck_end(self, address: Address, outcome: Outcome, started_at: float) -> None:
@@ -172,7 +176,7 @@ class Scheduler:
         verb, result = outcome.action.value, outcome.result.value
         self._tools.progress.report_end(address, verb, result, seconds, outcome.remote_id)
 
-    def _is_finished(self, step: Step) -> bool:
+    def _has_all_outcomes(self, step: Step) -> bool:
         is_final_call_over = not step.has_final_call or step.address in self._final_outcomes
         return (
             is_final_call_over
@@ -181,7 +185,7 @@ class Scheduler:
         )
 
     def _needs_write(self, step: Step) -> bool:
-        return step.has_write and step.address not in self._outcomes
+        return step.has_call_or_record_write and step.address not in self._outcomes
 
     def _needs_verification(self, step: Step) -> bool:
         return step.change.verification is not None and step.address not in self._verifications
@@ -196,12 +200,12 @@ class Scheduler:
         def run_final_stage() -> Outcome | VerificationResult:
             tools.acquire_slot(step.address)
             if self._needs_verification(step):
-                return verify_step(step, tools, live, self._stop_reason)
+                return start_or_follow_verification_run(step, tools, live, self._stop_reason)
             return execute_final_call(step, tools, live)
 
         return run_final_stage
 
-    def _record_result_and_release(self, address: Address, result: Any) -> Iterable[Address]:
+    def _record_result_and_list_startable(self, address: Address, result: Any) -> Iterable[Address]:
         """Store the result of finished work; returns addresses that may start now."""
         step = self._tasks[address]
         self._running.discard(address)
@@ -209,35 +213,45 @@ class Scheduler:
         if isinstance(result, StepNotStarted):
             return []
         if not self._needs_write(step):
-            return self._record_final_and_release(step, result)
-        outcomes = result if isinstance(result, tuple) else self._build_error_outcomes(step, result)
+            return self._record_last_stage_and_list_startable(step, result)
+        outcomes = (
+            result
+            if isinstance(result, tuple)
+            else self._build_outcomes_of_internal_error(step, result)
+        )
         # The companion first: it is finished by its own outcome, not by its owner's.
         return [
             startable
             for outcome in reversed(outcomes)
-            for startable in self._record_outcome_and_release(outcome)
+            for startable in self._record_outcome_and_list_startable(outcome)
         ]
 
-    def _record_outcome_and_release(self, outcome: Outcome) -> Iterable[Address]:
+    def _record_outcome_and_list_startable(self, outcome: Outcome) -> Iterable[Address]:
         address = outcome.address
         step = self._tasks[address]
         self._outcomes[address] = outcome
         # Dependents are not skipped yet, since a later look-up may find the object.
-        if outcome.result is Result.UNKNOWN and can_find_created(step, self._tools, self._live):
+        if outcome.result is Result.UNKNOWN and can_complete_search_find_create(
+            step, self._tools, self._live
+        ):
             self._unknown_creates.add(address)
             return []
         if outcome.result is not Result.DONE:
-            self._skip_dependents(address)
+            self._skip_rest_of_step_and_all_dependents(address)
             return []
-        return self._release_dependents(address) if self._is_finished(step) else [address]
+        return (
+            self._release_and_list_startable_dependents(address)
+            if self._has_all_outcomes(step)
+            else [address]
+        )
 
-    def _record_final_and_release(self, step: Step, result: Any) -> Iterable[Address]:
+    def _record_last_stage_and_list_startable(self, step: Step, result: Any) -> Iterable[Address]:
         """Store the result of a run or a final call; returns addresses that may start now."""
         if self._needs_verification(step):
             verification = (
                 result
                 if isinstance(result, VerificationResult)
-                else self._build_verification_error(step, result)
+                else self._build_verification_of_internal_error(step, result)
             )
             self._verifications[step.address] = verification
             has_succeeded = verification.is_acceptable
@@ -245,20 +259,20 @@ class Scheduler:
             final_outcome = (
                 result
                 if isinstance(result, Outcome)
-                else self._build_error_outcomes(step, result)[0]
+                else self._build_outcomes_of_internal_error(step, result)[0]
             )
             self._final_outcomes[step.address] = final_outcome
             has_succeeded = final_outcome.result is Result.DONE
         if has_succeeded:
             return (
-                self._release_dependents(step.address)
-                if self._is_finished(step)
+                self._release_and_list_startable_dependents(step.address)
+                if self._has_all_outcomes(step)
                 else [step.address]
             )
-        self._skip_dependents(step.address)
+        self._skip_rest_of_step_and_all_dependents(step.address)
         return []
 
-    def _release_dependents(self, address: Address) -> list[Address]:
+    def _release_and_list_startable_dependents(self, address: Address) -> list[Address]:
         """The dependents for which this address was the last predecessor."""
         startable = []
         for dependent in self._dependents.get(address, ()):
@@ -269,7 +283,7 @@ class Scheduler:
                 startable.append(dependent)
         return startable
 
-    def _skip_dependents(self, address: Address) -> None:
+    def _skip_rest_of_step_and_all_dependents(self, address: Address) -> None:
         """Skip all direct and indirect dependents, and what is left of the step itself."""
         verification = self._verifications.get(address)
         failed_part = self._tasks[address].change.action.value
@@ -279,18 +293,20 @@ class Scheduler:
             else failed_part
         )
         reason = f"its {failed_part} did not succeed"
-        self._skip_unfinished(self._tasks[address], reason)
+        self._set_skipped_outcomes_where_missing(self._tasks[address], reason)
         queue = deque([address])
         while queue:
             failed = queue.popleft()
             for dependent in self._dependents.get(failed, ()):
-                if not self._is_finished(self._tasks[dependent]):
-                    self._skip_unfinished(self._tasks[dependent], f"it depends on {failed}")
+                if not self._has_all_outcomes(self._tasks[dependent]):
+                    self._set_skipped_outcomes_where_missing(
+                        self._tasks[dependent], f"it depends on {failed}"
+                    )
                     queue.append(dependent)
 
-    def _skip_unfinished(self, step: Step, reason: str) -> None:
+    def _set_skipped_outcomes_where_missing(self, step: Step, reason: str) -> None:
         """Give each unfinished part of a step a SKIPPED outcome."""
-        if self._is_finished(step):
+        if self._has_all_outcomes(step):
             return
         address, diagnostics = step.address, (messages.build_skipped_diagnostic(step, reason),)
         if self._needs_write(step):
@@ -302,7 +318,7 @@ class Scheduler:
             self._verifications[address] = VerificationResult(
                 address, RunStatus.SKIPPED, diagnostics=diagnostics
             )
-        if not self._is_finished(step):
+        if not self._has_all_outcomes(step):
             is_only_outcome = address not in self._outcomes
             skipped = Outcome(address, step.change.action, Result.SKIPPED, diagnostics=diagnostics)
             self._final_outcomes[address] = skipped if is_only_outcome else None
@@ -311,7 +327,7 @@ class Scheduler:
         """Give an interrupted step an UNKNOWN outcome; its intent is stored for the next run."""
         address, diagnostics = step.address, (messages.build_interrupted_diagnostic(step),)
         if self._needs_write(step):
-            for created_step in list_created_steps(step):
+            for created_step in list_step_and_companion(step):
                 self._outcomes[created_step.address] = Outcome(
                     created_step.address,
                     created_step.change.action,
@@ -330,7 +346,7 @@ class Scheduler:
             )
 
     @staticmethod
-    def _build_error_outcomes(step: Step, failure: Any) -> tuple[Outcome, ...]:
+    def _build_outcomes_of_internal_error(step: Step, failure: Any) -> tuple[Outcome, ...]:
         """Outcomes for an unexpected exception: UNKNOWN, as a call may be open."""
         is_call = step.change.action is not Action.FORGET
         result = Result.UNKNOWN if is_call else Result.FAILED
@@ -341,10 +357,10 @@ class Scheduler:
                 result,
                 diagnostics=(messages.build_internal_error_diagnostic(created_step, failure),),
             )
-            for created_step in list_created_steps(step)
+            for created_step in list_step_and_companion(step)
         )
 
     @staticmethod
-    def _build_verification_error(step: Step, failure: Any) -> VerificationResult:
+    def _build_verification_of_internal_error(step: Step, failure: Any) -> VerificationResult:
         diagnostic = messages.build_internal_error_diagnostic(step, failure)
         return VerificationResult(step.address, RunStatus.UNKNOWN, diagnostics=(diagnostic,))

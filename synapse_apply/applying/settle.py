@@ -12,13 +12,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from synapse_apply.applying.lookup import find_object_digest
+from synapse_apply.applying.lookup import get_published_digest_of_object
 from synapse_apply.applying.records import (
-    list_unkept_fields,
-    matches_sent_value,
-    to_comparable_value,
+    equals_sent_value_or_both_maps,
+    list_sent_fields_answer_lacks,
+    replace_secret_by_mac_or_withheld,
 )
-from synapse_apply.applying.runs import close_started_run, find_run_candidates
+from synapse_apply.applying.runs import build_closed_run_intent_and_record, find_run_candidates
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, ResourceType
 from synapse_apply.kinds.search import find_by_natural_key, read_observed_object
 from synapse_apply.model.address import Address
@@ -29,7 +29,7 @@ from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Api, Secrets
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent, IntentState, Record, Uptime
-from synapse_apply.model.values import ABSENT, Mac, WithheldSecret, get_at
+from synapse_apply.model.values import ABSENT, Mac, WithheldSecret, get_at_or_absent
 from synapse_apply.model.verification import RUN_VERB
 
 # In place of a MAC: it is not known whether the secret arrived.
@@ -67,8 +67,8 @@ class ResolvedIntent:
 class IntentResolver:
     """Looks open intents up; nothing is written here.
 
-    `now` is RFC 3339 UTC, `uptime` the same moment as the machine counts it. `list_settled_jobs`
-    gives the jobs of runs that are settled, and is asked only where a run is open.
+    `now` is RFC 3339 UTC, `uptime` the same moment as the machine counts it.
+    `list_job_ids_of_settled_runs` is asked only where a run is open.
     `find_other_owner` gives the other address that an object is recorded under, None where there is
     none. `find_listed` gives the objects of a kind with a natural key from a list that was read
     after `now`, None where none was.
@@ -82,7 +82,7 @@ class IntentResolver:
     now: str
     settle_after: float
     uptime: Uptime = Uptime()
-    list_settled_jobs: Callable[[], Container[str]] = frozenset
+    list_job_ids_of_settled_runs: Callable[[], Container[str]] = frozenset
     find_other_owner: Callable[[Observed, Address], Address | None] = (
         lambda _resolve_as_done_from_live_object, _address: None
     )
@@ -96,10 +96,10 @@ class IntentResolver:
         binding = kind.bindings[intent.api]
         try:
             if intent.verb == RUN_VERB:
-                return self._resolve_run(intent, kind, record)
+                return self._resolve_run_by_its_job(intent, kind, record)
             if intent.verb == "create":
                 return self._resolve_create_by_lookup(intent, kind, binding, record)
-            return self._resolve_by_id(intent, kind, binding, record)
+            return self._resolve_update_or_delete_by_id(intent, kind, binding, record)
         except RemoteError as failure:
             return ResolvedIntent(intent, record, f"looking it up failed: {failure}")
 
@@ -120,7 +120,7 @@ class IntentResolver:
         # A search that may miss objects cannot show that the call had no effect.
         if binding.lookup_proof(intent.natural_key, self.capabilities) is not Lookup.COMPLETE:
             return ResolvedIntent(intent, record, "this API cannot tell whether it was made")
-        return self._keep_open_if_too_early(intent, record) or _close_as_absent(intent, record)
+        return self._keep_open_if_too_early(intent, record) or _mark_intent_absent(intent, record)
 
     def _list_objects_with_intent_key(self, intent: Intent, binding: ApiBinding) -> list[Observed]:
         """The live objects with a create's natural key, if possible from a list read once."""
@@ -134,29 +134,31 @@ class IntentResolver:
             )
         return matches
 
-    def _resolve_run(
+    def _resolve_run_by_its_job(
         self, intent: Intent, kind: ResourceType, record: Record | None
     ) -> ResolvedIntent:
         """A run's intent, done once its job is known; the next apply follows the job."""
         if kind.verification_spec is None:
             return ResolvedIntent(intent, record, "this version knows no run of its kind")
         candidates = find_run_candidates(
-            self.api, kind.verification_spec, intent, self.list_settled_jobs()
+            self.api, kind.verification_spec, intent, self.list_job_ids_of_settled_runs()
         )
         if candidates.job is not None:
-            return ResolvedIntent(*close_started_run(intent, record, candidates.job.id, self.now))
+            return ResolvedIntent(
+                *build_closed_run_intent_and_record(intent, record, candidates.job.id, self.now)
+            )
         if early := self._keep_open_if_too_early(intent, record):
             return early
         # Not shown to be another run's, so starting it again could run it twice.
         if candidates.possible_jobs:
             reason = (
-                f"{candidates.format_possible_jobs} may be it, and this backend does not "
+                f"{candidates.possible_jobs_text} may be it, and this backend does not "
                 f"show which run made a job"
             )
             return ResolvedIntent(intent, record, reason)
-        return _close_as_absent(replace(intent, remote_id=""), record)
+        return _mark_intent_absent(replace(intent, remote_id=""), record)
 
-    def _resolve_by_id(
+    def _resolve_update_or_delete_by_id(
         self, intent: Intent, kind: ResourceType, binding: ApiBinding, record: Record | None
     ) -> ResolvedIntent:
         try:
@@ -181,16 +183,18 @@ class IntentResolver:
             base = replace(base, created_at=record.created_at) if is_create else record
         applied, last_seen = dict(base.applied), dict(base.seen)
         for path, sent in intent.fields.items():
-            live_value = get_at(live.spec, path)
+            live_value = get_at_or_absent(live.spec, path)
             if isinstance(sent, Mapping) and isinstance(live_value, Mapping):
                 live_value = {}  # of an empty declared map only the map is ours, not its keys
             # With the intent's salt, so that MACs of live secrets can be compared with those sent.
-            live_value = to_comparable_value(live_value, intent.salt, path, self.secrets)
+            live_value = replace_secret_by_mac_or_withheld(
+                live_value, intent.salt, path, self.secrets
+            )
             is_not_shown = path[0] in live.missing_fields.difference(kind.identity_fields) or (
                 path[0] in live.partial_fields and live_value is ABSENT
             )
             is_certain = is_create or path[0] in base.unkept
-            if (is_not_shown and is_certain) or _has_taken_field(
+            if (is_not_shown and is_certain) or _is_field_live_as_sent_or_hidden_create(
                 kind, path, sent, live_value, is_create=is_create
             ):
                 applied[path] = sent
@@ -201,7 +205,7 @@ class IntentResolver:
                 # Recorded as ours, so that it is sent again, or dropped when no longer declared.
                 applied[path] = Mac(sent.key_id, NEVER_SEEN_DIGEST)
         for name in kind.identity_fields:
-            if (live_value := get_at(live.spec, (name,))) is not ABSENT:
+            if (live_value := get_at_or_absent(live.spec, (name,))) is not ABSENT:
                 last_seen[(name,)] = live_value
                 # A companion's create could not send its owner's id, which did not exist yet.
                 if is_create and kind.rules[name].references:
@@ -213,7 +217,7 @@ class IntentResolver:
             seen={path: value for path, value in last_seen.items() if value is not ABSENT},
             natural_key=intent.natural_key or base.natural_key,
             updated_at=self.now,
-            unkept=list_unkept_fields(kind, applied, live),
+            unkept=list_sent_fields_answer_lacks(kind, applied, live),
         )
         return ResolvedIntent(
             replace(intent, state=IntentState.DONE, remote_id=live.remote_id), record_after
@@ -241,11 +245,11 @@ class IntentResolver:
         return ResolvedIntent(intent, record, reason, seconds_until_resolvable=remaining)
 
 
-def _close_as_absent(intent: Intent, record: Record | None) -> ResolvedIntent:
+def _mark_intent_absent(intent: Intent, record: Record | None) -> ResolvedIntent:
     return ResolvedIntent(replace(intent, state=IntentState.ABSENT), record)
 
 
-def _has_taken_field(
+def _is_field_live_as_sent_or_hidden_create(
     kind: ResourceType, path: Path, sent: Any, live_value: Any, *, is_create: bool
 ) -> bool:
     """Whether the server has a value that was sent, or hides one that came with the create.
@@ -257,11 +261,11 @@ def _has_taken_field(
     )
     if is_hidden or kind.find_rule(path).packaged:
         return is_create
-    return matches_sent_value(kind.find_rule(path), sent, live_value)
+    return equals_sent_value_or_both_maps(kind.find_rule(path), sent, live_value)
 
 
 def _build_initial_record(intent: Intent, live: Observed, now: str) -> Record:
-    live_digest = find_object_digest(live)
+    live_digest = get_published_digest_of_object(live)
     # An object with another digest was published by somebody else: its package is not ours.
     is_own_package = live_digest is None or live_digest == intent.digest
     return Record(
@@ -279,7 +283,7 @@ def _build_initial_record(intent: Intent, live: Observed, now: str) -> Record:
     )
 
 
-def apply_resolved_intents(
+def build_records_after_resolved_intents(
     records: Mapping[Address, Record], resolved_intents: list[ResolvedIntent]
 ) -> dict[Address, Record]:
     """The records with the changes of these resolved intents."""

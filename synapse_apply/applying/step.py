@@ -55,31 +55,31 @@ class Step:
         return self.change.address
 
     @property
-    def untouched_paths(self) -> tuple[Path, ...]:
+    def ignored_and_held_paths(self) -> tuple[Path, ...]:
         """The paths that an update leaves as they are live: ignored fields, and kept drift."""
         ignored = self.desired.lifecycle.ignore_changes if self.desired else ()
         return (*ignored, *(held_change.path for held_change in self.change.held))
 
     @property
-    def has_write(self) -> bool:
+    def has_call_or_record_write(self) -> bool:
         """Whether the step makes a call or writes a record, before its verification run."""
         if self.change.action is Action.UPDATE:
-            return bool(self.changed_fields) or self.change.rebase
+            return bool(self.fields_without_final_call) or self.change.rebase
         return self.change.action is not Action.NO_OP or self.change.rebase
 
     @property
     def has_final_call(self) -> bool:
         """Whether the step ends with a final call, which cannot be undone."""
-        return len(self.changed_fields) < len(self.change.fields)
+        return len(self.fields_without_final_call) < len(self.change.fields)
 
     @property
-    def changed_fields(self) -> tuple[FieldChange, ...]:
+    def fields_without_final_call(self) -> tuple[FieldChange, ...]:
         """The differing fields without the one that the final call sets."""
         seal, changes = self.binding.final_call, self.change.fields
         return tuple(change for change in changes if seal is None or not seal.makes_change(change))
 
 
-def list_created_steps(step: Step) -> tuple[Step, ...]:
+def list_step_and_companion(step: Step) -> tuple[Step, ...]:
     """The steps whose objects this step's call creates: itself, and its companion."""
     return (step,) if step.companion is None else (step, step.companion)
 

@@ -15,18 +15,22 @@ from uuid import uuid4
 
 from synapse_apply.applying import messages
 from synapse_apply.applying import run_messages as words
-from synapse_apply.applying.logs.following import FollowOptions, follow_job, follow_ticket
+from synapse_apply.applying.logs.following import (
+    FollowOptions,
+    poll_deferred_run_until_result,
+    poll_job_until_end_timeout_or_stop,
+)
 from synapse_apply.applying.recheck_unknown import iter_recheck_pauses
 from synapse_apply.applying.runs import (
     RunCandidates,
-    close_started_run,
+    build_closed_run_intent_and_record,
     find_run_candidates,
-    list_settled_jobs,
-    with_last_run,
+    list_job_ids_of_settled_runs,
+    with_last_run_replaced,
 )
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.applying.steps.request_body import build_declared_fields_without_final_call
-from synapse_apply.applying.write_intents import write_intents
+from synapse_apply.applying.write_intents import write_stamped_intents_in_time
 from synapse_apply.kinds.descriptor import VerificationSpec
 from synapse_apply.kinds.run_body import add_run_mark, extract_context, extract_version
 from synapse_apply.model.diagnostic import Diagnostic
@@ -49,14 +53,16 @@ VERB = "verify"
 _LINES = 10  # of a failed job's log, as in the example of the API page
 
 
-def verify_step(
+def start_or_follow_verification_run(
     step: Step, tools: ApplyTools, live: LiveObjects, should_stop: Callable[[], object]
 ) -> VerificationResult:
     """Start the run that is due, or follow its job; errors become a VerificationResult."""
     started_at = tools.clock.monotonic_seconds()
     tools.progress.report_start(step.address, VERB)
     try:
-        verified = _VerificationRun.from_step(step, tools, live, should_stop).run_to_verdict()
+        verified = _VerificationRun.from_step(
+            step, tools, live, should_stop
+        ).start_or_follow_run_to_verdict()
     except SynapseApplyError as failure:
         verified = VerificationResult(
             step.address, RunStatus.FAILED, diagnostics=failure.diagnostics
@@ -97,7 +103,7 @@ class _VerificationRun:
         owner = str(build_declared_fields_without_final_call(step, live)[proof.owner_field,])
         return cls(step, tools, should_stop, verification, proof, owner, record)
 
-    def run_to_verdict(self) -> VerificationResult:
+    def start_or_follow_run_to_verdict(self) -> VerificationResult:
         """Start the run unless its job is known, follow it, and return the result."""
         if self.verification.job:
             return self._follow_and_record_job(self.verification.job, fresh=False)
@@ -114,7 +120,7 @@ class _VerificationRun:
 
     def _send_run_and_follow_to_result(self, owner: str) -> VerificationResult:
         """Announce and send the run; `owner` is the id that the run's call uses."""
-        (intent,) = write_intents(self.tools, self._build_run_intent(owner))
+        (intent,) = write_stamped_intents_in_time(self.tools, self._build_run_intent(owner))
         try:
             answer = self.proof.send_run(
                 self.tools.api, owner, add_run_mark(self.verification.body, intent.id)
@@ -122,12 +128,12 @@ class _VerificationRun:
         except RemoteError as failure:
             if failure.effect is Effect.NONE:
                 return self._record_refused_run(intent, failure)
-            return self._search_lost_run(intent, failure)
+            return self._search_job_of_lost_answer_and_follow(intent, failure)
         request_id = self.tools.last_request_id()
         try:
             job = parse_job(answer).id
         except ValueError:
-            return self._record_direct_answer(intent, owner, answer, request_id)
+            return self._record_result_of_answer_without_job(intent, owner, answer, request_id)
         return self._record_job_and_follow(intent, job, request_id)
 
     def _build_run_intent(self, owner: str) -> Intent:
@@ -149,12 +155,12 @@ class _VerificationRun:
         """Record a run that was certainly not started; refused parameters count as a failed run."""
         record, is_invalid = self.record, isinstance(failure, Invalid)
         if is_invalid:
-            record = self._build_verified_record(RunStatus.FAILED)
+            record = self._build_signed_record_of_run(RunStatus.FAILED)
         closed = replace(intent, state=IntentState.FAILED, remote_id="")
         request_id = failure.request_id or ""
         reason, write_failure = (
             words.build_refused_run_diagnostic(self.step, failure, self.verification.body),
-            self._close_run_intent(closed, record, request_id),
+            self._close_run_intent_or_explain_failure(closed, record, request_id),
         )
         if write_failure:
             return self._build_unrecorded_result(
@@ -165,19 +171,19 @@ class _VerificationRun:
             RunStatus.FAILED, reason, request_id=request_id, tolerated=tolerated
         )
 
-    def _record_direct_answer(
+    def _record_result_of_answer_without_job(
         self, intent: Intent, owner: str, answer: Mapping[str, Any], request_id: str
     ) -> VerificationResult:
         """Record a run whose answer has no job, but its result or a ticket for it."""
         with suppress(RemoteError):  # the envelope with the ticket is then judged
-            answer = self._poll_result_if_deferred(owner, answer)
+            answer = self._poll_result_if_answer_is_ticket(owner, answer)
         status = derive_status_from_run_result(answer)
         has_failed = status is not JobStatus.COMPLETED
         verdict = RunStatus.FAILED if has_failed else RunStatus.PASSED
         diagnostics = (words.build_bad_answer_diagnostic(self.step, status),) if has_failed else ()
         closed = replace(intent, state=IntentState.DONE, remote_id="")
-        if write_failure := self._close_run_intent(
-            closed, self._build_verified_record(verdict), request_id
+        if write_failure := self._close_run_intent_or_explain_failure(
+            closed, self._build_signed_record_of_run(verdict), request_id
         ):
             return self._build_unrecorded_result(
                 RunStatus.UNKNOWN, write_failure, *diagnostics, request_id=request_id
@@ -187,10 +193,12 @@ class _VerificationRun:
             verdict, *diagnostics, request_id=request_id, tolerated=tolerated
         )
 
-    def _poll_result_if_deferred(self, owner: str, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _poll_result_if_answer_is_ticket(
+        self, owner: str, answer: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
         """Poll for the result of a ticket; any other answer is returned as it is."""
         api, body = self.tools.api, self.verification.body
-        return follow_ticket(
+        return poll_deferred_run_until_result(
             lambda question: self.proof.send_run(api, owner, question),
             body,
             answer,
@@ -203,8 +211,10 @@ class _VerificationRun:
         self, intent: Intent, job: str, request_id: str, *diagnostics: Diagnostic
     ) -> VerificationResult:
         """Record the run's job at once, then follow it."""
-        closed, record = close_started_run(intent, self.record, job, self.tools.clock.utc_now())
-        if write_failure := self._close_run_intent(closed, record, request_id):
+        closed, record = build_closed_run_intent_and_record(
+            intent, self.record, job, self.tools.clock.utc_now()
+        )
+        if write_failure := self._close_run_intent_or_explain_failure(closed, record, request_id):
             return self._build_unrecorded_result(
                 RunStatus.UNKNOWN, write_failure, job=job, request_id=request_id
             )
@@ -212,13 +222,15 @@ class _VerificationRun:
         all_diagnostics = (*diagnostics, *verified.diagnostics)
         return replace(verified, request_id=request_id, diagnostics=all_diagnostics)
 
-    def _search_lost_run(self, intent: Intent, failure: RemoteError) -> VerificationResult:
+    def _search_job_of_lost_answer_and_follow(
+        self, intent: Intent, failure: RemoteError
+    ) -> VerificationResult:
         """Search the job of a run whose answer was lost; only a job with our mark is proof."""
         pauses_left = iter_recheck_pauses(self.tools, self.should_stop)
         while True:
             candidates = RunCandidates()
             with suppress(RemoteError, StateError):
-                settled_jobs = list_settled_jobs(self.tools.store)
+                settled_jobs = list_job_ids_of_settled_runs(self.tools.store)
                 candidates = find_run_candidates(self.tools.api, self.proof, intent, settled_jobs)
             if candidates.job is not None:
                 job, request_id = candidates.job.id, failure.request_id or ""
@@ -242,7 +254,9 @@ class _VerificationRun:
             tools.progress.report_job(address, job)
 
         try:
-            job = follow_job(tools.api, job_id, self._build_follow_options(), on_job)
+            job = poll_job_until_end_timeout_or_stop(
+                tools.api, job_id, self._build_follow_options(), on_job
+            )
         except RemoteError as failure:
             if isinstance(failure, NotFound) and (jobs_read or not fresh):
                 return self._record_ended_run(
@@ -258,7 +272,10 @@ class _VerificationRun:
         if job.status.has_ended:
             diagnostic = words.build_failed_run_diagnostic(self.step, f"Job {job_id}", job.status)
             return self._record_ended_run(
-                RunStatus.FAILED, job_id, diagnostic, logs=self._read_last_log_lines(job_id)
+                RunStatus.FAILED,
+                job_id,
+                diagnostic,
+                logs=self._read_last_log_lines_or_reason(job_id),
             )
         if self.should_stop():
             return self._build_verification_result(RunStatus.RUNNING, job=job_id)
@@ -272,7 +289,7 @@ class _VerificationRun:
             due.poll_interval, due.timeout, tools.sleep, clock, lambda: bool(self.should_stop())
         )
 
-    def _read_last_log_lines(self, job_id: str) -> tuple[str, ...]:
+    def _read_last_log_lines_or_reason(self, job_id: str) -> tuple[str, ...]:
         try:
             lines = deque(self.tools.api.iterate_job_console_logs(job_id), maxlen=_LINES)
         except NotFound:
@@ -286,7 +303,7 @@ class _VerificationRun:
     ) -> VerificationResult:
         """Record how the run ended; if that fails, the record still names the job to follow."""
         try:
-            self.tools.store.write_records(self._build_verified_record(verdict, job))
+            self.tools.store.write_records(self._build_signed_record_of_run(verdict, job))
         except StateError as problem:
             diagnostics = (
                 words.build_unrecorded_run_diagnostic(self.step, job),
@@ -298,9 +315,9 @@ class _VerificationRun:
             verdict, *diagnostics, job=job, logs=logs, tolerated=tolerated
         )
 
-    def _build_verified_record(self, verdict: RunStatus, job: str = "") -> Record:
+    def _build_signed_record_of_run(self, verdict: RunStatus, job: str = "") -> Record:
         moment = self.tools.clock.utc_now()
-        new_record = with_last_run(
+        new_record = with_last_run_replaced(
             self.record, verdict, job=job, parameters=self.verification.parameters, moment=moment
         )
         return self.tools.sign_record(new_record)
@@ -327,7 +344,7 @@ class _VerificationRun:
             **extra_fields,
         )
 
-    def _close_run_intent(
+    def _close_run_intent_or_explain_failure(
         self, intent: Intent, record: Record | None, request_id: str
     ) -> _StateWriteFailure | None:
         """Close the run's intent with its record; returns why that failed, None if it did not."""

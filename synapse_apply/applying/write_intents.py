@@ -19,7 +19,7 @@ MAX_SECONDS_TO_START = 5.0
 # A create is not idempotent, and the API has no idempotency key. So the call is written down first,
 # and an unknown outcome is looked up, never sent again. The intent's id is sent as
 # `Idempotency-Key` for servers that know it; nothing relies on that.
-def write_intents(
+def write_stamped_intents_in_time(
     tools: ApplyTools, *intents: Intent, before_slot: bool = False
 ) -> tuple[Intent, ...]:
     """Store the intents of one call, and return them with the current time.
@@ -42,7 +42,7 @@ def write_intents(
         # If the state cannot be written, the next run finds out that nothing was sent.
         if not (tools.store.has_failed_write() or tools.store.is_lock_lost()):
             with suppress(StateError):
-                _close_unsent_intents(tools, written_intents)
+                _close_intents_as_not_sent(tools, written_intents)
         tools.started_addresses.difference_update(addresses)
         raise
     if (
@@ -50,7 +50,7 @@ def write_intents(
         and not tools.store.is_lock_lost()
     ):
         # The slot came late, and the next run counts the call's age from the stored time.
-        _close_unsent_intents(tools, written_intents)
+        _close_intents_as_not_sent(tools, written_intents)
         written_intents = _stamp_and_write_intents_in_time(tools, intents)
     return written_intents
 
@@ -73,7 +73,7 @@ def _stamp_and_write_intents_in_time(
     # Without the lock nothing is sent, however fast this was; the sender reports that.
     if seconds <= MAX_SECONDS_TO_START or tools.store.is_lock_lost():
         return intents
-    _close_unsent_intents(tools, intents)
+    _close_intents_as_not_sent(tools, intents)
     calls_text = " and ".join(f"{intent.verb} of {intent.address}" for intent in intents)
     raise StateError.from_summary(
         "The state is slow",
@@ -85,7 +85,7 @@ def _stamp_and_write_intents_in_time(
     )
 
 
-def _close_unsent_intents(tools: ApplyTools, intents: tuple[Intent, ...]) -> None:
+def _close_intents_as_not_sent(tools: ApplyTools, intents: tuple[Intent, ...]) -> None:
     """Close intents whose calls were not sent; the records stay as they are."""
     for intent in intents:
         closed = replace(intent, state=IntentState.FAILED)

@@ -138,7 +138,10 @@ class Console:
 
     def write_document(self, document: Mapping[str, Any]) -> None:
         """Write one JSON document to stdout; with --json-lines, as the last event."""
-        from synapse_apply.views.json.documents import format_json_document, format_json_line
+        from synapse_apply.views.json.documents import (
+            format_json_line,
+            format_redacted_json_document,
+        )
 
         if self.as_events:
             from synapse_apply.views.json.events import iter_closing_events
@@ -146,7 +149,7 @@ class Console:
             self.write_events(iter_closing_events(document, self._reported_finding_keys or ()))
         else:
             self.write_output(
-                (format_json_line if self.as_lines else format_json_document)(document)
+                (format_json_line if self.as_lines else format_redacted_json_document)(document)
             )
         if click_context := click.get_current_context(silent=True):
             # In click's context, because copies of this Console serve the same command.

@@ -26,7 +26,11 @@ from synapse_apply.views.ci import github, gitlab
 from synapse_apply.views.ci.annotations import Annotation
 from synapse_apply.views.html import reports as html
 from synapse_apply.views.html.links import ForgeLinks
-from synapse_apply.views.json.documents import format_json_document, plan_document, report_document
+from synapse_apply.views.json.documents import (
+    format_redacted_json_document,
+    plan_document,
+    report_document,
+)
 from synapse_apply.views.json.failure import failure_document
 from synapse_apply.views.markdown import markdown_report as markdown
 from synapse_apply.views.markdown.budget import (
@@ -285,7 +289,7 @@ class Reports:
             {name: _relative_path_inside(name, root) or name for name in names} if root else {},
         )
 
-    def _build_forge_links(self, commit: str = "") -> ForgeLinks:
+    def _build_forge_links(self, commit: str | None = None) -> ForgeLinks:
         """How an HTML page links to files: to the forge that the pipeline runs on, if any."""
         repository, separator = find_repository_url_and_blob_prefix(self.invocation.environ)
         root = find_workspace(self.invocation.environ)
@@ -293,7 +297,7 @@ class Reports:
             repository,
             separator,
             lambda file: _relative_path_inside(file, root) if root else None,
-            commit,
+            commit or "",
         )
 
 
@@ -336,12 +340,12 @@ def _build_full_summary_finding(summary: str) -> Diagnostic:
 
 
 _RENDERERS: dict[str, Callable[[Reports, ReportSource], str]] = {
-    "json": lambda _, source: format_json_document(source.document()),
+    "json": lambda _, source: format_redacted_json_document(source.document()),
     "markdown": lambda _, source: source.markdown(COMMENT_BUDGET),
     "html": lambda _, source: source.html(),
     "github": lambda _, source: source.markdown(STEP_SUMMARY_BUDGET),
-    "gitlab": lambda _, source: format_json_document(source.counts()),
-    "codequality": lambda requested_reports, source: format_json_document(
+    "gitlab": lambda _, source: format_redacted_json_document(source.counts()),
+    "codequality": lambda requested_reports, source: format_redacted_json_document(
         gitlab.build_code_quality_issues(requested_reports.list_repository_annotations(source))
     ),
 }

@@ -27,6 +27,8 @@ from synapse_apply.model.ports import PartialList
 _RELEASES_PATH = "plugin-releases"
 # The form's field for the SHA-256 of its file.
 _DIGEST_FIELD = "sha256"
+# A line of a log that v2 answers in one piece, so none is there before all are.
+LineOfLogReadAsWhole = Any
 
 
 class PlatformV2(ApiOperations):
@@ -237,7 +239,7 @@ class PlatformV2(ApiOperations):
             raise failures.build_unexpected_answer_error(call, answer, "a list was expected")
         return created_logs
 
-    def iterate_job_console_logs(self, pk: Pk) -> Iterator[Any]:
+    def iterate_job_console_logs(self, pk: Pk) -> Iterator[LineOfLogReadAsWhole]:
         """The log lines one by one, although v2 answers them as a whole."""
         yield from self.list_job_console_logs(pk)
 

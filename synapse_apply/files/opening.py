@@ -175,7 +175,7 @@ def link_own_file(path: Path, source_name: str) -> None:
         )
 
 
-def remove_own_file(path: Path) -> None:
+def remove_own_file_or_link_if_present(path: Path) -> None:
     """Remove an entry, if there is one; of a link only the link itself."""
     with suppress(FileNotFoundError), _open_parent(path) as entry:
         os.unlink(entry.name, dir_fd=entry.folder)

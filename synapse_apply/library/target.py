@@ -329,7 +329,7 @@ class OpenTarget:
             options = arguments.build_plan_options(session)
             apply_run = ApplyRun(
                 session,
-                plans.united_plan.build_replan_options(options),
+                plans.united_plan.build_saved_options_with_current_rules(options),
                 observer,
                 all_or_nothing=all_or_nothing,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.applying.records import flatten_live_fields
+from synapse_apply.applying.records import flatten_live_fields_with_macs
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
@@ -107,7 +107,7 @@ def build_resource_states(
             # A field that is no longer declared is still compared until its removal was applied.
             if record is not None and not record.applied.keys() <= declared_fields.keys():
                 managed_fields = {**record.applied, **declared_fields}
-            observed_fields = flatten_live_fields(
+            observed_fields = flatten_live_fields_with_macs(
                 lookup_result.observed, managed_fields, salt, secrets
             )
         resources[address] = ResourceState(

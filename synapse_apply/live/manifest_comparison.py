@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.applying.records import flatten_live_fields
+from synapse_apply.applying.records import flatten_live_fields_with_macs
 from synapse_apply.live.comparable_values import build_declared_fields
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path
@@ -21,7 +21,7 @@ from synapse_apply.model.values import (
     SecretRef,
     Sensitive,
     delete_at,
-    get_at,
+    get_at_or_absent,
     is_map,
 )
 from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
@@ -55,7 +55,7 @@ def build_takeover_edits(
     for path, change in changes_by_path.items():
         if any(path[:end] in changes_by_path for end in range(1, len(path))):
             continue
-        declared_value, live_value = get_at(spec, path), get_at(live_tree, path)
+        declared_value, live_value = get_at_or_absent(spec, path), get_at_or_absent(live_tree, path)
         if live_value is ABSENT and path not in leaf_paths and _is_live_null(resource, path):
             live_value = None
         # What the server repeats of a secret is no value that a manifest could hold either.
@@ -74,7 +74,7 @@ def build_takeover_edits(
 def _find_highest_changing_path(live_tree: Mapping[str, Any], path: Path) -> Path:
     """The first path above a leaf where live has a value that is no map; else the leaf's path."""
     for end in range(1, len(path)):
-        value = get_at(live_tree, path[:end])
+        value = get_at_or_absent(live_tree, path[:end])
         if value is not ABSENT and not is_map(value):
             return path[:end]
     return path
@@ -88,8 +88,8 @@ def _remove_leaf_and_emptied_maps(
     delete_at(remaining_tree, removed_path)
     while (
         len(removed_path) > 1
-        and get_at(remaining_tree, removed_path[:-1]) == {}
-        and get_at(live_tree, removed_path[:-1]) is ABSENT
+        and get_at_or_absent(remaining_tree, removed_path[:-1]) == {}
+        and get_at_or_absent(live_tree, removed_path[:-1]) is ABSENT
     ):
         removed_path = removed_path[:-1]
         delete_at(remaining_tree, removed_path)
@@ -99,7 +99,7 @@ def _remove_leaf_and_emptied_maps(
 def _is_live_null(resource: ResourceState, path: Path) -> bool:
     """Whether the server answered null there, which comparisons treat as absent."""
     observed = resource.lookup_result.observed
-    parent: Any = get_at(observed.spec, path[:-1]) if observed else ABSENT
+    parent: Any = get_at_or_absent(observed.spec, path[:-1]) if observed else ABSENT
     return is_map(parent) and parent.get(path[-1], ABSENT) is None
 
 
@@ -152,7 +152,7 @@ class ManifestComparison:
                 **(resource.record.applied if resource.record else {}),
                 **declared_fields,
             }
-            observed_fields = flatten_live_fields(
+            observed_fields = flatten_live_fields_with_macs(
                 resource.lookup_result.observed, managed_fields, resource.salt, self.secrets
             )
         return replace(

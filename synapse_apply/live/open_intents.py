@@ -53,7 +53,7 @@ def resolve_open_intents(
         return []
     # Here, not above: most runs meet no open call.
     from synapse_apply.applying.claimed_ids import build_owner_index
-    from synapse_apply.applying.runs import list_settled_jobs
+    from synapse_apply.applying.runs import list_job_ids_of_settled_runs
     from synapse_apply.applying.settle import IntentResolver
 
     # Before any list is read: absence from a list says nothing of what came after it.
@@ -67,7 +67,7 @@ def resolve_open_intents(
         now,
         session.target.settle_after,
         current_uptime,
-        lambda: list_settled_jobs(session.store),
+        lambda: list_job_ids_of_settled_runs(session.store),
         lambda observed, address: _find_other_owner(owners, observed, address),
         live_reader.find_listed_by_key,
     )

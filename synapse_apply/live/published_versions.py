@@ -15,7 +15,7 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.state import Record
 from synapse_apply.planning.plan_input import PublishedVersions
-from synapse_apply.planning.policy.resource_rules import select_rules_needing_series
+from synapse_apply.planning.policy.resource_rules import select_rules_comparing_series_versions
 from synapse_apply.workspace.target_session import TargetSession
 
 VersionWarnings = tuple[Diagnostic, ...]
@@ -34,7 +34,7 @@ def read_published_versions(
 
     Only series with a new member under such a rule are read, each once.
     """
-    rules = select_rules_needing_series(session.target.policy.rules)
+    rules = select_rules_comparing_series_versions(session.target.policy.rules)
     if not rules:
         return {}, ()
     resources_by_series: dict[tuple[str, str], list[Desired]] = {}

@@ -192,13 +192,13 @@ def _read_matching_files(
 ) -> dict[str, bytes]:
     """Bytes of the files with these digests; nothing where the source cannot be read."""
     from synapse_apply.packages.content import EXECUTABLE_SUFFIX, UnreadableError
-    from synapse_apply.packages.source.open_source import open_source
+    from synapse_apply.packages.source.open_source import open_and_gather_source_files
     from synapse_apply.packages.text_diff import MAX_DIFF_SIZE
 
     contents: dict[str, bytes] = {}
     with (
         suppress(InputError, UnreadableError, OSError),
-        open_source(source, root, allow_files) as opened_source,
+        open_and_gather_source_files(source, root, allow_files) as opened_source,
     ):
         entries = {entry.path: entry for entry in opened_source.entries}
         for path in paths:

@@ -200,7 +200,7 @@ def is_map(value: Any) -> bool:
     return kind is dict or (kind not in _NON_MAP_TYPES and isinstance(value, Mapping))
 
 
-def get_at(tree: Any, path: Path) -> Any:
+def get_at_or_absent(tree: Any, path: Path) -> Any:
     """The value at a path of a nested map; ABSENT where there is none, or null."""
     for part in path:
         if not is_map(tree) or part not in tree:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from synapse_apply.applying.acceptance import build_acceptance, revert_acceptance
-from synapse_apply.applying.records import build_agreed_record
+from synapse_apply.applying.records import build_record_of_desired_and_live
 from synapse_apply.applying.step import Step
 from synapse_apply.live.comparable_values import build_agreed_fields
 from synapse_apply.model.address import Address
@@ -109,7 +109,7 @@ def record_differences_as_accepted(
         # The user was asked without a lock, so the record may have changed since it was shown.
         if session.store.find_record(resource.address) != acceptable.record:
             raise _build_state_changed_error(resource.address)
-        record = build_agreed_record(
+        record = build_record_of_desired_and_live(
             step, acceptable.record, observed, session.secrets, session.clock.utc_now()
         )
         record = replace(record, accepted=_merge_with_old_acceptance(acceptable))

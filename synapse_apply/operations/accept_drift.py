@@ -28,7 +28,7 @@ from synapse_apply.model.phrases import format_field_path, suggest_known_word
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.values import ABSENT, get_at, is_map
+from synapse_apply.model.values import ABSENT, get_at_or_absent, is_map
 from synapse_apply.operations.drift import build_drift_options, find_drift
 from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.workspace import configuration
@@ -223,7 +223,9 @@ def _iter_writable_edits(
     position_fields = {"position": resource.find_position(change.path), "path": full_path}
     if change.sensitive:
         secret_phrase = (
-            "holds a secret" if is_map(get_at(resource.spec, change.path)) else "is a secret"
+            "holds a secret"
+            if is_map(get_at_or_absent(resource.spec, change.path))
+            else "is a secret"
         )
         raise _build_refusal_error(
             address,
@@ -400,7 +402,7 @@ def _require_only_edits_changed(
             )
         for live_edit in edits_by_address.get(address, ()):
             if not is_same_value(
-                get_at(new_resource.spec, live_edit.change.path), live_edit.change.after
+                get_at_or_absent(new_resource.spec, live_edit.change.path), live_edit.change.after
             ):
                 name = format_field_path(("spec", *live_edit.change.path))
                 raise _build_refusal_error(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from synapse_apply.applying.executors import SerialExecutor, ThreadedExecutor
 from synapse_apply.applying.scheduler import Scheduler
 from synapse_apply.applying.step import Step
-from synapse_apply.applying.steps.request_body import iter_sent_secrets
+from synapse_apply.applying.steps.request_body import iter_secrets_that_calls_send
 from synapse_apply.applying.write_intents import MAX_SECONDS_TO_START
 from synapse_apply.live.open_intents import close_resolved_intents
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -334,7 +334,7 @@ def _require_secrets(session: TargetSession, steps: list[Step]) -> None:
     """SecretUnavailable, with every finding, unless each secret that will be sent resolves."""
     findings: list[Diagnostic] = []
     for step in steps:
-        for path, ref in iter_sent_secrets(step):
+        for path, ref in iter_secrets_that_calls_send(step):
             try:
                 session.secrets.resolve_secret(ref)
             except SecretUnavailable as missing:

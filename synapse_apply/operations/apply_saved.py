@@ -112,8 +112,9 @@ def apply_approved_plans(
 ) -> Report:
     """Check the plans, plan again, narrow to their rows and apply, all under the state's lock.
 
-    `apply_run` must plan with what `SavedPlan.build_replan_options` returns. Stale for a plan that
-    is not genuine, of another target, or outdated; else raises as `operations.apply.check`.
+    `apply_run` must plan with the options of `build_saved_options_with_current_rules`. Stale for a
+    plan that is not genuine, of another target, or outdated; else raises as
+    `operations.apply.check`.
     """
     united_plan, reviewed = approved_plans.united_plan, approved_plans.reviewed
     with session.lock_state("apply"):

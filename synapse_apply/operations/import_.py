@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
-from synapse_apply.applying.records import flatten_live_fields
-from synapse_apply.applying.runs import with_unverified_run
+from synapse_apply.applying.records import flatten_live_fields_with_macs
+from synapse_apply.applying.runs import with_unverified_last_run
 from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
 from synapse_apply.live.open_intents import build_secret_marks, require_not_recorded_as_done
 from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes
@@ -398,7 +398,7 @@ def _build_record(
         remote_id=observed.remote_id,
         api=binding.api,
         natural_key=kind.derive_natural_key(observed.spec, parents),
-        seen=flatten_live_fields(observed, declared_fields, salt, session.secrets),
+        seen=flatten_live_fields_with_macs(observed, declared_fields, salt, session.secrets),
         salt=salt,
         digest=digest,
         files=old_record.files if old_record else {},
@@ -410,7 +410,7 @@ def _build_record(
         created_at=old_record.created_at if old_record and old_record.created_at else now,
         updated_at=now,
     )
-    return record if old_record else with_unverified_run(record, kind, desired, now)
+    return record if old_record else with_unverified_last_run(record, kind, desired, now)
 
 
 def _list_dependencies(

@@ -34,7 +34,7 @@ from synapse_apply.model.values import (
     Fields,
 )
 from synapse_apply.planning import refusals as refusal_rules
-from synapse_apply.planning.moving import build_moved_records, find_undeclared_removed_addresses
+from synapse_apply.planning.moving import build_moved_records, list_removed_addresses_with_members
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
 from synapse_apply.workspace.comparison_base import read_base_at_ref, with_checkout_files
@@ -75,7 +75,7 @@ class OfflineComparison(OfflineTarget):
         self.label = label
         self.base_records: Mapping[Address, Record] = moves.records
         self.moved = moves.renames
-        self.removed = find_undeclared_removed_addresses(
+        self.removed = list_removed_addresses_with_members(
             self.project.removed, moves.records, self.desired
         )
         self.diagnostics = (

@@ -34,7 +34,7 @@ from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declar
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import Record, State
 from synapse_apply.model.verification import OtherTargetRuns
-from synapse_apply.planning.moving import build_moved_records, find_undeclared_removed_addresses
+from synapse_apply.planning.moving import build_moved_records, list_removed_addresses_with_members
 from synapse_apply.planning.open_call_refusals import WAIT_HINT
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
@@ -152,7 +152,7 @@ def _read_state_and_live_objects(
         ),
         other_targets=_read_runs_of_other_targets(session, resources),
         moved=moves.renames,
-        removed_addresses=find_undeclared_removed_addresses(
+        removed_addresses=list_removed_addresses_with_members(
             session.project.removed, records, session.desired
         ),
         published_versions=live_versions,
@@ -205,9 +205,9 @@ def _apply_resolved_intents(
     if not resolved_intents:
         return records
     # Here, not above: most runs meet no open call.
-    from synapse_apply.applying.settle import apply_resolved_intents
+    from synapse_apply.applying.settle import build_records_after_resolved_intents
 
-    return apply_resolved_intents(records, resolved_intents)
+    return build_records_after_resolved_intents(records, resolved_intents)
 
 
 def _list_oriented_moves(session: TargetSession) -> tuple[MovedAddress, ...]:

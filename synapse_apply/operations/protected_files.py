@@ -97,13 +97,16 @@ def _is_package_file(path: Path, project: Project, invocation: Invocation) -> bo
             invocation, project, target
         ).desired.values():
             source = resource.source
-            if source is None or source.kind not in (open_source.FOLDER, open_source.FILE):
+            if source is None or source.kind not in (
+                open_source.FOLDER,
+                open_source.FILE,
+            ):
                 continue
             source_path = Path(os.path.realpath(project.root / source.path))
             if _is_same_file(path, source_path):
                 return True
             if path.is_relative_to(source_path):
-                with open_source.open_source(
+                with open_source.open_and_gather_source_files(
                     source, project.root, target.allow_files
                 ) as opened_source:
                     relative_path = path.relative_to(source_path).as_posix()

@@ -16,7 +16,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Mac, SecretRef, Sensitive, flatten
-from synapse_apply.planning.refusals import changed_secrets_hint
+from synapse_apply.planning.refusals import suggest_resend_or_accept_of_secrets
 from synapse_apply.secrets.keys import StateKeys, create_or_read_key, has_key_variable
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
 from synapse_apply.secrets.store import SecretStore
@@ -151,7 +151,7 @@ def _rekey_mac_or_report_kept(
         return value
     if secrets.matches_mac(value, record.salt, path, secret) is False:
         binding = session.select_binding(record.address.kind)
-        hint = changed_secrets_hint([(record.address, binding)])
+        hint = suggest_resend_or_accept_of_secrets([(record.address, binding)])
         report_kept(Text(f"{field_label}: its value has changed since; ", hint))
         return value
     return secrets.compute_mac(record.salt, path, secret) or value

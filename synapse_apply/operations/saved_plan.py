@@ -58,7 +58,7 @@ class SavedPlan:
     signed_text: str
     mac: Mac | None
 
-    def build_replan_options(self, current_options: PlanOptions) -> PlanOptions:
+    def build_saved_options_with_current_rules(self, current_options: PlanOptions) -> PlanOptions:
         """The options to plan again with: the saved plan's, under the project file's current rules.
 
         Guards may be overridden when the plan is made and when it is applied.

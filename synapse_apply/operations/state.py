@@ -8,7 +8,10 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from synapse_apply.applying.runs import close_started_run, list_recorded_jobs
+from synapse_apply.applying.runs import (
+    build_closed_run_intent_and_record,
+    map_job_ids_to_recorded_addresses,
+)
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.open_intents import build_no_open_call_error, require_not_recorded_as_done
 from synapse_apply.manifests.export.manifest_names import explain_invalid_address
@@ -242,7 +245,7 @@ def settle_with_job(
             )
         require_not_recorded_as_done(session, state, intent, job_id)
         _require_unused_job(state, address, job_id)
-        closed_intent, record = close_started_run(
+        closed_intent, record = build_closed_run_intent_and_record(
             intent, state.records.get(address), job_id, moment
         )
         entry = session.actor.build_audit_entry(
@@ -263,7 +266,7 @@ def can_look_up_outcome(intent: Intent) -> bool:
 
 def _require_unused_job(state: State, address: Address, job_id: str) -> None:
     """StateError when some record has this job as its last run."""
-    other_address = list_recorded_jobs(state.records).get(job_id)
+    other_address = map_job_ids_to_recorded_addresses(state.records).get(job_id)
     if other_address is not None:
         owner_text = "an earlier run of it" if other_address == address else str(other_address)
         raise StateError.from_summary(

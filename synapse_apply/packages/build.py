@@ -17,7 +17,7 @@ from synapse_apply.packages.inspection import (
     measure_or_raise_all_errors,
 )
 from synapse_apply.packages.source.folder import FolderTree
-from synapse_apply.packages.source.open_source import FILE, FOLDER, open_source
+from synapse_apply.packages.source.open_source import FILE, FOLDER, open_and_gather_source_files
 from synapse_apply.packages.source.tree import find_rule_for_path
 from synapse_apply.packages.write_aside import remove_leftovers_and_choose_temporary_path
 
@@ -40,7 +40,10 @@ def write_package_zip(
     temporary_path = remove_leftovers_and_choose_temporary_path(path)
     try:
         # Written beside and renamed: a reader never sees an incomplete zip.
-        with open_source(source, root, allow_files) as gathered, temporary_path.open("xb") as file:
+        with (
+            open_and_gather_source_files(source, root, allow_files) as gathered,
+            temporary_path.open("xb") as file,
+        ):
             measured = measure_or_raise_all_errors(gathered, max_size, source, file)
         temporary_path.replace(path)
     except OSError as problem:

@@ -21,7 +21,7 @@ from synapse_apply.packages.entry_names import describe_windows_name_fault, form
 from synapse_apply.packages.source.open_source import (
     CONFIG_FILES,
     FILE,
-    open_source,
+    open_and_gather_source_files,
     read_config_text,
 )
 from synapse_apply.packages.zip_stamps import ZipStamps
@@ -66,7 +66,7 @@ def read_source_as_package(
     finding_fields = {"position": source.position} | dict(finding_context or {})
     read_at = zip_stamps.read_clock() if zip_stamps is not None else 0
     try:
-        with open_source(source, root, allow_files) as gathered:
+        with open_and_gather_source_files(source, root, allow_files) as gathered:
             if watcher is not None:
                 watcher.begin_package(gathered)
             measured = measure_or_raise_all_errors(gathered, max_size, source, watcher=watcher)
@@ -102,7 +102,7 @@ def list_package_files(
 
     InputError has all errors about names and links.
     """
-    with open_source(source, root, allow_files) as gathered:
+    with open_and_gather_source_files(source, root, allow_files) as gathered:
         if gathered.findings:
             raise InputError(*gathered.findings)
         return PackageListing(

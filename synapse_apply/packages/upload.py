@@ -18,7 +18,12 @@ from synapse_apply.packages.content import BLOCK, MeasuredPackage, compute_packa
 from synapse_apply.packages.diff import compare_files
 from synapse_apply.packages.inspection import MAX_SIZE, measure_or_raise_all_errors
 from synapse_apply.packages.original import OriginalFile
-from synapse_apply.packages.source.open_source import FILE, PUBLISHED, open_source, open_zip_source
+from synapse_apply.packages.source.open_source import (
+    FILE,
+    PUBLISHED,
+    open_and_gather_source_files,
+    open_zip_source,
+)
 from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
 from synapse_apply.packages.zip_stamps import ZipStamps, build_file_stamp
 
@@ -113,7 +118,7 @@ class SourcePackages:
                 return measure_or_raise_all_errors(
                     gather_zip(archive, source.path), self._max_size, source
                 )
-        with open_source(source, self._root, self._allow_files) as gathered:
+        with open_and_gather_source_files(source, self._root, self._allow_files) as gathered:
             return measure_or_raise_all_errors(gathered, self._max_size, source, copy)
 
 

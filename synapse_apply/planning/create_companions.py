@@ -18,7 +18,7 @@ CARRIES, CARRIED_BY = "carries", "carried_by"
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
-def find_companion_address(change: Change) -> Address | None:
+def find_address_created_by_same_call(change: Change) -> Address | None:
     """The address of the object that the create of this change makes by the same call."""
     text = change.extras.get(CARRIES)
     return Address.parse(text) if isinstance(text, str) else None
@@ -31,7 +31,7 @@ class CreateCompanions:
     """Which member is created together with which owner; filled while decisions are made.
 
     `decide_resource` decides about one resource by itself; `selected` limits the plan.
-    `predecessors` has what each owner comes after, from `add_member_dependencies`.
+    `predecessors` has what each owner comes after, from `order_owners_after_first_member_needs`.
     """
 
     resources: Mapping[Address, ResourceState]
@@ -44,12 +44,14 @@ class CreateCompanions:
     )
 
     def __post_init__(self) -> None:
-        for resource in _iter_dependents(self.resources, self.predecessors):
+        for resource in _iter_resources_with_dependencies(self.resources, self.predecessors):
             for value in resource.desired.spec.values() if resource.desired is not None else ():
                 if isinstance(value, Reference):
                     self._members_by_owner[value.address].append(resource)
 
-    def add_companion(self, resource: ResourceState, decision: Decision) -> Decision:
+    def note_companion_or_refuse_owner(
+        self, resource: ResourceState, decision: Decision
+    ) -> Decision:
         """The decision on an owner with its first member, or on a member with its owner.
 
         Where the owner needs a first member and none can be created with it, it is refused.
@@ -57,7 +59,7 @@ class CreateCompanions:
         owner = self._owner_of_member.get(resource.address) if self._owner_of_member else None
         # The owner was decided before: in dependency order its members come later.
         if owner is not None:
-            return _with_companion_note(
+            return _with_companion_extra_and_note(
                 decision, CARRIED_BY, owner, f"made by the call that creates {owner}"
             )
         bootstraps = resource.binding.bootstrap
@@ -66,11 +68,11 @@ class CreateCompanions:
         rejected: list[Decision] = []
         members = self._members_by_owner[resource.address]
         # The call takes one member only; the others are created by calls of their own.
-        for member in sorted(members, key=_first_member_sort_key):
+        for member in sorted(members, key=_dependency_count_then_version_key):
             if member.address.kind != bootstraps.kind:
                 continue
             member_decision = self.decide_resource(member)
-            if self._is_member_ready_for_owner_call(resource, member, member_decision):
+            if self._can_owner_call_create_member(resource, member, member_decision):
                 self._owner_of_member[member.address] = resource.address
                 note = f"its first {bootstraps.kind} {member.address} is made by the same call"
                 # The one call needs what either object depends on.
@@ -78,7 +80,7 @@ class CreateCompanions:
                     resource.address
                 }
                 change = replace(decision.change, depends_on=tuple(sorted(dependencies)))
-                return _with_companion_note(
+                return _with_companion_extra_and_note(
                     replace(decision, change=change), CARRIES, member.address, note
                 )
             rejected.append(member_decision)
@@ -92,7 +94,7 @@ class CreateCompanions:
     def _is_unselected(self, address: Address) -> bool:
         return self.selected is not None and address not in self.selected
 
-    def _is_member_ready_for_owner_call(
+    def _can_owner_call_create_member(
         self, owner: ResourceState, member: ResourceState, member_decision: Decision
     ) -> bool:
         return (
@@ -104,13 +106,13 @@ class CreateCompanions:
         )
 
 
-def add_member_dependencies(
+def order_owners_after_first_member_needs(
     resources: Mapping[Address, ResourceState], graph: Mapping[Address, Collection[Address]]
 ) -> dict[Address, Collection[Address]]:
     """The graph in which an owner to be created also comes after what its first member needs."""
     extended_graph = dict(graph)
     first_members: dict[Address, ResourceState] = {}
-    for resource in _iter_dependents(resources, graph):
+    for resource in _iter_resources_with_dependencies(resources, graph):
         for value in resource.desired.spec.values() if resource.desired is not None else ():
             owner = resources.get(value.address) if isinstance(value, Reference) else None
             if (
@@ -123,9 +125,9 @@ def add_member_dependencies(
             if bootstraps is None or resource.address.kind != bootstraps.kind:
                 continue
             current_first = first_members.get(owner.address)
-            if current_first is None or _first_member_sort_key(resource) < _first_member_sort_key(
-                current_first
-            ):
+            if current_first is None or _dependency_count_then_version_key(
+                resource
+            ) < _dependency_count_then_version_key(current_first):
                 first_members[owner.address] = resource
     # Whether this member can be created is decided later. Here only the order is prepared, since a
     # dependency that comes after the owner could not be created in time.
@@ -141,14 +143,14 @@ def add_member_dependencies(
     return extended_graph
 
 
-def _iter_dependents(
+def _iter_resources_with_dependencies(
     resources: Mapping[Address, ResourceState], graph: Mapping[Address, Collection[Address]]
 ) -> Iterator[ResourceState]:
     """The declared resources that depend on anything, and so may refer to an owner."""
     return (resources[address] for address, needs in graph.items() if needs)
 
 
-def _first_member_sort_key(
+def _dependency_count_then_version_key(
     resource: ResourceState,
 ) -> tuple[int, tuple[bool, VersionSortKey | tuple[()], Address]]:
     """Sorts members by their number of dependencies, then by version, lowest first."""
@@ -165,7 +167,9 @@ def _version_then_address_sort_key(
     return parsed_version is None, parsed_version or (), resource.address
 
 
-def _with_companion_note(decision: Decision, key: str, companion: Address, note: str) -> Decision:
+def _with_companion_extra_and_note(
+    decision: Decision, extra_key: str, companion: Address, note: str
+) -> Decision:
     change = decision.change
-    extras = {**change.extras, key: str(companion)}
+    extras = {**change.extras, extra_key: str(companion)}
     return replace(decision, change=replace(change, extras=extras, notes=(*change.notes, note)))

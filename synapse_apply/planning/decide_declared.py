@@ -12,17 +12,17 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.state import CREATE_VERB, Intent, Record
-from synapse_apply.model.values import ABSENT, DesiredSecret, get_at
+from synapse_apply.model.values import ABSENT, DesiredSecret, get_at_or_absent
 from synapse_apply.planning import held_drift, open_call_refusals, package, refusals
-from synapse_apply.planning.decision import Decision, build_change, build_no_op_change
+from synapse_apply.planning.decision import Decision, build_change, build_no_op_change_keeping_live
 from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.diff.field_diff import ResourceDiff, diff_create, diff_resource
-from synapse_apply.planning.diff.unchanged import is_unchanged
-from synapse_apply.planning.identity import IdentityClaims, list_differing_identity_fields
+from synapse_apply.planning.diff.unchanged import is_unchanged_by_plain_equality
+from synapse_apply.planning.identity import IdentityClaims, list_identity_fields_unlike_recorded
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.sealed import was_recorded_sealed
 from synapse_apply.planning.series import SeriesMap
-from synapse_apply.planning.writable import can_write_live_values
+from synapse_apply.planning.writable import can_write_all_live_values_to_manifest
 
 _CREATES_OR_ADOPTS = frozenset({Action.CREATE, Action.RECREATE, Action.ADOPT})
 _MUST_EXIST = "the backend must have it already: the manifest alone cannot create it"
@@ -64,7 +64,7 @@ class PlanIndex:
 
 def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
     """The decision on a declared resource, without regard to its dependencies."""
-    errors = _collect_blocking_errors(resource, index)
+    errors = _collect_lookup_identity_field_errors(resource, index)
     if errors:
         return Decision(replace(build_change(resource, Action.NO_OP), reason="in error"), errors)
     # While it is unknown what an earlier call did, any other decision could be wrong.
@@ -85,7 +85,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
             )
     else:
         decision = _decide_update_or_no_op(resource, resource.record, index)
-    decision = _with_final_call_note(resource, decision)
+    decision = _with_warning_if_final_call_is_made(resource, decision)
     if index.possible_creates and decision.change.action in _CREATES_OR_ADOPTS:
         # The open create may have made this very object, or may still make it.
         open_create = index.possible_creates.get(resource.address)
@@ -93,7 +93,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
             decision = decision.with_refusals(
                 index.build_open_intent_refusal(open_create, is_new_address=True)
             )
-    if _is_other_object_than_on_recorded_api(resource):
+    if _has_other_key_than_record_of_other_api(resource):
         decision = decision.with_refusals(refusals.build_other_api_object_refusal(resource))
     # A guessed rename is never carried out: the user has to say so in the file or by a command.
     rename = index.identity_claims.find_rename(resource.address)
@@ -104,7 +104,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
     )
 
 
-def _is_other_object_than_on_recorded_api(resource: ResourceState) -> bool:
+def _has_other_key_than_record_of_other_api(resource: ResourceState) -> bool:
     """Whether the record names another object, on the API version that it was made with."""
     record = resource.record
     if record is None or record.api == resource.binding.api:
@@ -120,7 +120,7 @@ def _is_other_object_than_on_recorded_api(resource: ResourceState) -> bool:
     )
 
 
-def _with_final_call_note(resource: ResourceState, decision: Decision) -> Decision:
+def _with_warning_if_final_call_is_made(resource: ResourceState, decision: Decision) -> Decision:
     """The decision with a warning note, where it includes a final call, which cannot be undone."""
     seal, change = resource.binding.final_call, decision.change
     if seal is None or not any(seal.makes_change(field) for field in change.fields):
@@ -128,17 +128,19 @@ def _with_final_call_note(resource: ResourceState, decision: Decision) -> Decisi
     return replace(decision, change=replace(change, notes=(*change.notes, seal.warning)))
 
 
-def _collect_blocking_errors(resource: ResourceState, index: PlanIndex) -> tuple[Diagnostic, ...]:
+def _collect_lookup_identity_field_errors(
+    resource: ResourceState, index: PlanIndex
+) -> tuple[Diagnostic, ...]:
     problem = (resource.lookup_result.problem,) if resource.lookup_result.problem else ()
     conflicts = (
         index.identity_claims.conflicts.get(resource.address, ())
         if index.identity_claims.conflicts
         else ()
     )
-    return (*problem, *conflicts, *_build_unsupported_field_errors(resource))
+    return (*problem, *conflicts, *_build_errors_of_fields_api_lacks(resource))
 
 
-def _build_unsupported_field_errors(resource: ResourceState) -> tuple[Diagnostic, ...]:
+def _build_errors_of_fields_api_lacks(resource: ResourceState) -> tuple[Diagnostic, ...]:
     """An error for each declared field that this API version does not have."""
     if resource.desired is not None and resource.desired.spec.keys() <= resource.binding.fields:
         return ()
@@ -181,7 +183,7 @@ def _decide_create(
     change = build_change(resource, action, diff_create(resource).changes)
     decision = Decision(replace(change, extras=package.build_package_extras(resource)))
     found_refusals = []
-    if live_secrets := _list_secrets_never_sent(resource, ()):
+    if live_secrets := _list_secrets_from_live_or_ignored(resource, ()):
         found_refusals.append(refusals.build_no_live_secret_refusal(resource, live_secrets))
     if unaccepted := _list_fields_unfit_for_create(resource):
         found_refusals.append(refusals.build_unfit_for_create_refusal(resource, unaccepted))
@@ -217,7 +219,10 @@ def _decide_recreate(resource: ResourceState, index: PlanIndex) -> Decision:
     record = resource.record
     notes = [f"recorded as id {record.remote_id if record else ''}, which is no longer there"]
     # Users of this version had other content before, so the reader of the plan should know.
-    digest, extras = package.find_published_digest(resource), package.build_package_extras(resource)
+    digest, extras = (
+        package.find_recorded_or_live_digest(resource),
+        package.build_package_extras(resource),
+    )
     if digest and extras and extras["package"]["digest"] != digest:
         notes.append("its content is not what was published before under this version")
     decision = replace(
@@ -248,10 +253,14 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
     extras = {}
     if _is_replacement_object(resource) and resource.record is not None:
         notes.insert(0, _describe_recorded_id(resource, resource.record))
-    if package.has_unverified_bytes(resource):
+    if package.is_package_unknown_or_replaceable(resource):
         notes.append("its published bytes are unverified: nothing tells what they are")
     # A replaceable package may be another one by now, so its digest is not recorded.
-    digest = None if package.is_replaceable(resource) else package.find_published_digest(resource)
+    digest = (
+        None
+        if package.can_published_package_be_replaced(resource)
+        else package.find_recorded_or_live_digest(resource)
+    )
     if resource.type.carries_package and digest:
         extras["published_digest"] = digest
     change = replace(
@@ -276,16 +285,20 @@ def _describe_recorded_id(resource: ResourceState, record: Record) -> str:
 
 def _decide_update_or_no_op(resource: ResourceState, record: Record, index: PlanIndex) -> Decision:
     # On another tenant, or after the server was set up anew, the same id is another object.
-    if names := list_differing_identity_fields(resource):
+    if names := list_identity_fields_unlike_recorded(resource):
         return Decision(build_change(resource, Action.NO_OP)).with_refusals(
             refusals.build_other_object_refusal(resource, names)
         )
     options = index.plan_input.options
     # Nearly every resource of a large target ends here, without the full comparison.
-    if is_unchanged(resource, record) and not _is_record_outdated(resource, record):
+    if is_unchanged_by_plain_equality(resource, record) and not _lacks_record_declared_metadata(
+        resource, record
+    ):
         return _note_or_refuse_unreleased_source(
             resource,
-            Decision(build_no_op_change(resource, index.dependencies[resource.address])),
+            Decision(
+                build_no_op_change_keeping_live(resource, index.dependencies[resource.address])
+            ),
             index,
         )
     diff = diff_resource(resource, record, options.resend_secrets, options.holds_drift)
@@ -300,7 +313,8 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
         ),
         held=tuple(diff.held_drift),
         accepted=tuple(diff.accepted),
-        rebase=action is Action.NO_OP and (diff.rebase or _is_record_outdated(resource, record)),
+        rebase=action is Action.NO_OP
+        and (diff.rebase or _lacks_record_declared_metadata(resource, record)),
     )
     decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
     return _note_or_refuse_unreleased_source(
@@ -308,7 +322,7 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
     )
 
 
-def _is_record_outdated(resource: ResourceState, record: Record) -> bool:
+def _lacks_record_declared_metadata(resource: ResourceState, record: Record) -> bool:
     """Whether the record lacks something declared besides fields, such as dependencies."""
     desired = resource.desired
     if desired is None:
@@ -330,7 +344,7 @@ def _note_or_refuse_unreleased_source(
     """The decision with a note on changed content of a published version, or refused by policy."""
     if not resource.type.carries_package:
         return decision
-    text = package.describe_unreleased_changes(resource, index.series)
+    text = package.describe_unreleased_changes_or_empty(resource, index.series)
     if not text:
         return decision
     if index.plan_input.options.policy.unreleased_source == "refuse":
@@ -357,14 +371,14 @@ def _collect_update_refusals(
         and refusals.is_fixed_field(resource, change.path)
     ]
     fixed_paths = [change.path for change in fixed_changes]
-    if refusals.is_known_only_by_id(resource) and (
+    if refusals.is_found_by_id_never_applied(resource) and (
         identity_paths := [path for path in fixed_paths if path[0] in resource.type.identity_fields]
     ):
         # Other refusals would advise on changing an object that is not the declared one.
         return [refusals.build_wrong_id_refusal(resource, identity_paths)]
     found_refusals = []
     if fixed_changes:
-        is_live_writable = can_write_live_values(
+        is_live_writable = can_write_all_live_values_to_manifest(
             resource, fixed_changes, index.plan_input.can_write
         )
         found_refusals.append(
@@ -375,7 +389,7 @@ def _collect_update_refusals(
     if (
         diff.changes
         and not found_refusals
-        and (lost_secrets := _list_kept_secrets_in_update(resource, diff))
+        and (lost_secrets := _list_held_secrets_update_would_overwrite(resource, diff))
     ):
         return [refusals.build_held_secret_refusal(resource, lost_secrets)]
     if loose_paths := [path for path in unresettable if path not in fixed_paths]:
@@ -385,7 +399,9 @@ def _collect_update_refusals(
         and not found_refusals
         and (lost_secrets := _list_secrets_update_would_clear(resource, diff))
     ):
-        is_live_writable = can_write_live_values(resource, diff.changes, index.plan_input.can_write)
+        is_live_writable = can_write_all_live_values_to_manifest(
+            resource, diff.changes, index.plan_input.can_write
+        )
         found_refusals.append(
             refusals.build_secret_cleared_refusal(
                 resource, lost_secrets, diff.changes, is_live_writable=is_live_writable
@@ -414,13 +430,15 @@ def _list_secrets_update_would_clear(resource: ResourceState, diff: ResourceDiff
         for path, value in sorted(resource.live_fields.items())
         if holds_secret(value)
         and path not in changed_paths
-        and get_at(declared_tree, path) is ABSENT
+        and get_at_or_absent(declared_tree, path) is ABSENT
     ]
-    unsent_secrets = sorted({*lost_secrets, *_list_secrets_never_sent(resource, ignored)})
+    unsent_secrets = sorted({*lost_secrets, *_list_secrets_from_live_or_ignored(resource, ignored)})
     return [path for path in unsent_secrets if replaces_all or path[0] in changed_names]
 
 
-def _list_kept_secrets_in_update(resource: ResourceState, diff: ResourceDiff) -> list[Path]:
+def _list_held_secrets_update_would_overwrite(
+    resource: ResourceState, diff: ResourceDiff
+) -> list[Path]:
     """Secrets that were changed outside and are kept, although this update would overwrite them."""
     changed_names = {change.path[0] for change in diff.changes}
     replaces_all = resource.binding.update_mode is UpdateMode.PUT
@@ -428,7 +446,9 @@ def _list_kept_secrets_in_update(resource: ResourceState, diff: ResourceDiff) ->
     return [path for path in secret_paths if replaces_all or path[0] in changed_names]
 
 
-def _list_secrets_never_sent(resource: ResourceState, ignored: Sequence[Path]) -> list[Path]:
+def _list_secrets_from_live_or_ignored(
+    resource: ResourceState, ignored: Sequence[Path]
+) -> list[Path]:
     """Declared secrets that no update sends: they keep the live value or are ignored."""
     return [
         path

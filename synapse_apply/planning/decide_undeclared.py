@@ -12,10 +12,14 @@ from synapse_apply.model.plan import Action
 from synapse_apply.planning import missing_dependencies, refusals
 from synapse_apply.planning.decide_declared import PlanIndex
 from synapse_apply.planning.decision import Decision, build_change
-from synapse_apply.planning.identity import list_differing_identity_fields
+from synapse_apply.planning.identity import list_identity_fields_unlike_recorded
 from synapse_apply.planning.plan_input import ResourceState
-from synapse_apply.planning.sealed import is_sealed
-from synapse_apply.planning.series import is_beyond_retention, is_superseded, list_declared_members
+from synapse_apply.planning.sealed import is_sealed_live_or_when_recorded
+from synapse_apply.planning.series import (
+    continues_series_without_record,
+    is_superseded_beyond_retention,
+    list_declared_members_of_its_series,
+)
 
 _REMOVALS = frozenset({Action.DELETE, Action.FORGET})
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})
@@ -29,17 +33,18 @@ def decide_undeclared(resource: ResourceState, index: PlanIndex) -> Decision:
         )
     # Its object is declared under a new address, so it must be neither deleted nor forgotten.
     if resource.address in index.identity_claims.held_records:
-        return _build_noted_decision(
+        return _build_decision_with_note(
             resource, Action.NO_OP, "kept in state: its address was renamed in the manifests"
         )
-    is_past_retention = resource.binding.delete_object is not None and is_beyond_retention(
-        resource, index.series
+    is_past_retention = (
+        resource.binding.delete_object is not None
+        and is_superseded_beyond_retention(resource, index.series)
     )
     is_staying = (
         not (is_past_retention and index.plan_input.options.prune)
         and resource.address not in index.plan_input.removed_addresses
     )
-    if is_superseded(resource, index.series) and is_staying:
+    if continues_series_without_record(resource, index.series) and is_staying:
         return Decision(replace(build_change(resource, Action.NO_OP), superseded=True))
     conflicts = index.identity_claims.conflicts.get(resource.address, ())
     if conflicts:
@@ -48,11 +53,11 @@ def decide_undeclared(resource: ResourceState, index: PlanIndex) -> Decision:
     if index.plan_input.options.partial:
         return Decision(build_change(resource, Action.NO_OP))
     if resource.address in index.plan_input.removed_addresses:
-        return _build_noted_decision(
+        return _build_decision_with_note(
             resource, Action.FORGET, "removed: in the project file; the object stays"
         )
     if resource.binding.delete_object is None:
-        return _build_noted_decision(
+        return _build_decision_with_note(
             resource,
             Action.FORGET,
             "no longer declared; the object stays, this API cannot delete it",
@@ -62,7 +67,7 @@ def decide_undeclared(resource: ResourceState, index: PlanIndex) -> Decision:
 
 def _decide_prune(resource: ResourceState, index: PlanIndex) -> Decision:
     if not index.plan_input.options.prune:
-        return _build_noted_decision(
+        return _build_decision_with_note(
             resource,
             Action.NO_OP,
             Text(
@@ -75,22 +80,22 @@ def _decide_prune(resource: ResourceState, index: PlanIndex) -> Decision:
     if resource.lookup_result.problem is not None:
         return Decision(build_change(resource, Action.NO_OP), (resource.lookup_result.problem,))
     if resource.lookup_result.observed is None:
-        return _build_noted_decision(
+        return _build_decision_with_note(
             resource, Action.FORGET, "no longer declared, and gone already"
         )
     reason = "no longer declared, and --prune was given"
-    if is_beyond_retention(resource, index.series):
+    if is_superseded_beyond_retention(resource, index.series):
         reason = "older than what is retained, and --prune was given"
     decision = Decision(replace(build_change(resource, Action.DELETE), reason=reason))
     # The id belongs to another object by now, which must not be deleted.
-    if names := list_differing_identity_fields(resource):
+    if names := list_identity_fields_unlike_recorded(resource):
         return decision.with_refusals(refusals.build_other_object_refusal(resource, names))
     # The protection is in the record, since the manifest that declared it is gone.
     if resource.record is not None and resource.record.protected:
         return decision.with_refusals(refusals.build_prevent_destroy_refusal(resource))
     return (
         _refuse_or_note_sealed_delete(resource, decision, index)
-        if is_sealed(resource)
+        if is_sealed_live_or_when_recorded(resource)
         else decision
     )
 
@@ -101,11 +106,11 @@ def _refuse_or_note_sealed_delete(
     """A sealed object's delete, refused unless allowed, with a note on what is lost for good."""
     if not index.plan_input.options.allow_locked:
         return decision.with_refusals(refusals.build_delete_sealed_refusal(resource))
-    notes = (*decision.change.notes, refusals.describe_sealed_loss(resource))
+    notes = (*decision.change.notes, refusals.describe_what_sealed_delete_loses(resource))
     return replace(decision, change=replace(decision.change, notes=notes))
 
 
-def _build_noted_decision(resource: ResourceState, action: Action, note: str) -> Decision:
+def _build_decision_with_note(resource: ResourceState, action: Action, note: str) -> Decision:
     return Decision(replace(build_change(resource, action), notes=(note,)))
 
 
@@ -122,7 +127,9 @@ class SeriesSuccessors:
         default_factory=dict
     )
 
-    def wait_for_successors(self, decision: Decision, resource: ResourceState) -> Decision:
+    def order_after_successors_or_keep(
+        self, decision: Decision, resource: ResourceState
+    ) -> Decision:
         """The decision on a removed series member, ordered after the members that replace it.
 
         Where one of those cannot be created, the record stays and nothing is deleted. What
@@ -133,10 +140,10 @@ class SeriesSuccessors:
             or resource.address in self.index.plan_input.removed_addresses
         ):
             return decision
-        successors, unsolved = self._find_successors_and_unsolved(resource)
+        successors, unsolved = self._find_successors_and_blocked_or_unselected(resource)
         # Nothing is lost by keeping a record for now, so this is a note in place of a refusal.
         if unsolved and decision.change.action is Action.FORGET and not decision.is_blocked:
-            return _build_noted_decision(
+            return _build_decision_with_note(
                 resource,
                 Action.NO_OP,
                 f"kept in state until {format_short_list(unsolved)} is there",
@@ -157,7 +164,7 @@ class SeriesSuccessors:
             else decision
         )
 
-    def _find_successors_and_unsolved(
+    def _find_successors_and_blocked_or_unselected(
         self, resource: ResourceState
     ) -> tuple[list[Address], list[Address]]:
         """Declared members that change or are blocked, and those blocked or not selected."""
@@ -166,7 +173,7 @@ class SeriesSuccessors:
             resource.record.series if resource.record is not None else "",
         )
         if series not in self._successors_by_series:
-            members = list_declared_members(resource, self.index.series)
+            members = list_declared_members_of_its_series(resource, self.index.series)
             decisions = {address: self.declared_decisions[address] for address in members}
             changed = [
                 address

@@ -14,10 +14,10 @@ from synapse_apply.planning.diff.change_sides import (
     EMPTY_SIDE,
     ChangeSide,
     build_change_side,
-    build_changed_side,
+    build_side_after_changes,
 )
 from synapse_apply.planning.diff.fingerprint import compute_fingerprint
-from synapse_apply.planning.identity import find_remote_id
+from synapse_apply.planning.identity import find_live_pinned_or_recorded_id
 from synapse_apply.planning.plan_input import ResourceState
 
 _REMOVALS = frozenset({Action.DELETE, Action.FORGET})
@@ -62,7 +62,7 @@ def build_change(
         action=action,
         fields=tuple(fields),
         depends_on=list_dependencies(resource) if action not in _REMOVALS else (),
-        remote_id="" if action is Action.CREATE else find_remote_id(resource),
+        remote_id="" if action is Action.CREATE else find_live_pinned_or_recorded_id(resource),
         api=resource.binding.api,
         before=before.tree,
         after=after.tree,
@@ -74,7 +74,9 @@ def build_change(
     )
 
 
-def build_no_op_change(resource: ResourceState, depends_on: tuple[Address, ...]) -> Change:
+def build_no_op_change_keeping_live(
+    resource: ResourceState, depends_on: tuple[Address, ...]
+) -> Change:
     """The change of a resource that stays as it is, without a fingerprint.
 
     Only a verification run may still be due for it.
@@ -84,7 +86,7 @@ def build_no_op_change(resource: ResourceState, depends_on: tuple[Address, ...])
         address=resource.address,
         action=Action.NO_OP,
         depends_on=depends_on,
-        remote_id=find_remote_id(resource),
+        remote_id=find_live_pinned_or_recorded_id(resource),
         api=resource.binding.api,
         before=live.tree,
         after=live.tree,
@@ -129,4 +131,4 @@ def _build_change_sides(
     # One object for both sides, built once.
     if not fields:
         return live, live
-    return live, build_changed_side(resource.live_fields, resource.declared_fields, fields)
+    return live, build_side_after_changes(resource.live_fields, resource.declared_fields, fields)

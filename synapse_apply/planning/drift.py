@@ -11,11 +11,11 @@ from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.drift import Drift, ObjectDrift
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import ABSENT, get_at
+from synapse_apply.model.values import ABSENT, get_at_or_absent
 from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.diff.field_diff import diff_resource
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
-from synapse_apply.planning.writable import can_write_live_values
+from synapse_apply.planning.writable import can_write_all_live_values_to_manifest
 
 _ALWAYS_PENDING = frozenset({Action.CREATE, Action.ADOPT, Action.DELETE, Action.FORGET})
 _ONLY_DRIFT = frozenset({Cause.DRIFT})
@@ -40,7 +40,9 @@ def build_drift_report(
         for drifted_object in drifted_objects
         if drifted_object.replacement_id
     }  # adopting a replacement is due to drift, not to a change in Git
-    pending_addresses = (change.address for change in plan.changes if _is_pending_change(change))
+    pending_addresses = (
+        change.address for change in plan.changes if _is_unapplied_change_from_git(change)
+    )
     return Drift(
         created=plan.created,
         tool_version=plan.tool_version,
@@ -72,7 +74,7 @@ def _iter_drifted_objects(
             drifted_object := _build_object_drift(resource, resource.record)
         ):
             refusal_reasons = "; ".join(refusal.reason for refusal in change.refusals)
-            writable = bool(drifted_object.fields) and can_write_live_values(
+            writable = bool(drifted_object.fields) and can_write_all_live_values_to_manifest(
                 resource, drifted_object.fields, can_write
             )
             yield replace(drifted_object, blocked_reason=refusal_reasons, is_writable=writable)
@@ -93,7 +95,9 @@ def _build_object_drift(resource: ResourceState, record: Record) -> ObjectDrift 
         unflatten(side) for side in (resource.declared_fields, record.applied, record.seen)
     ]
     replacements = tuple(
-        _iter_values_that_replaced_maps(fields, unflatten(resource.live_fields), managed_trees)
+        _iter_values_in_place_of_maps_redacted(
+            fields, unflatten(resource.live_fields), managed_trees
+        )
     )
     return ObjectDrift(
         resource.address,
@@ -105,7 +109,7 @@ def _build_object_drift(resource: ResourceState, record: Record) -> ObjectDrift 
     )
 
 
-def _iter_values_that_replaced_maps(
+def _iter_values_in_place_of_maps_redacted(
     fields: Iterable[FieldChange],
     live: Mapping[str, Any],
     managed_trees: Sequence[Mapping[str, Any]],
@@ -119,18 +123,18 @@ def _iter_values_that_replaced_maps(
     for field in fields:
         for end in range(1, len(field.path) if field.after is ABSENT else 0):
             path = field.path[:end]
-            value = get_at(live, path)
+            value = get_at_or_absent(live, path)
             if path in reported or value is ABSENT or isinstance(value, Mapping):
                 continue
             reported.add(path)
             # The value may be the secret itself, written in the place of its map.
-            if any(holds_secret(get_at(side, path)) for side in (live, *managed_trees)):
+            if any(holds_secret(get_at_or_absent(side, path)) for side in (live, *managed_trees)):
                 yield FieldChange(path, ABSENT, ABSENT, field.cause, True, "changed")
             else:
                 yield FieldChange(path, ABSENT, value, field.cause)
 
 
-def _is_pending_change(change: Change) -> bool:
+def _is_unapplied_change_from_git(change: Change) -> bool:
     """Whether a change from Git is still to be applied."""
     if change.superseded:
         return False

@@ -43,7 +43,7 @@ def check_guards(
     return tuple(trip for trip in violations if trip is not None and trip.name not in overridden)
 
 
-def _is_missing(resource: ResourceState) -> bool:
+def _was_searched_and_not_found(resource: ResourceState) -> bool:
     """Whether a declared object was searched and not found; undeclared ones may not be searched."""
     was_searched = resource.desired is not None and resource.lookup_result.problem is None
     return was_searched and resource.lookup_result.observed is None
@@ -74,7 +74,9 @@ def _check_all_missing(recorded: Mapping[Address, ResourceState]) -> GuardViolat
         resource for resource in recorded.values() if resource.desired is not None
     ]
     # One or two missing objects were more likely deleted than moved to another tenant.
-    if len(declared_resources) < _FEWEST_FOR_ALL or not all(map(_is_missing, declared_resources)):
+    if len(declared_resources) < _FEWEST_FOR_ALL or not all(
+        map(_was_searched_and_not_found, declared_resources)
+    ):
         return None
     return GuardViolation(
         ALL_MISSING,
@@ -91,11 +93,13 @@ def _check_mass_missing(
     changes: Mapping[Address, Change],
 ) -> GuardViolation | None:
     limits = plan_input.options.guards or GuardSettings()
-    missing = [address for address, resource in recorded.items() if _is_missing(resource)]
+    missing = [
+        address for address, resource in recorded.items() if _was_searched_and_not_found(resource)
+    ]
     losing = [
         losing_address
         for losing_address, change in changes.items()
-        if _is_loss(change) and losing_address in recorded
+        if _deletes_or_forgets_unrefused(change) and losing_address in recorded
     ]
     # An object that is missing already is lost as much as one that would be deleted.
     lost = sorted({*missing, *losing})
@@ -110,7 +114,7 @@ def _check_mass_missing(
     )
 
 
-def _is_loss(change: Change) -> bool:
+def _deletes_or_forgets_unrefused(change: Change) -> bool:
     return change.action in _LOSSES and not change.is_refused
 
 

@@ -8,8 +8,12 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
-from synapse_apply.planning.refusals import drift_accept_command, is_fixed_field, is_sealed_field
-from synapse_apply.planning.writable import can_write_live_values
+from synapse_apply.planning.refusals import (
+    build_drift_accept_command,
+    is_fixed_field,
+    is_sealed_field,
+)
+from synapse_apply.planning.writable import can_write_all_live_values_to_manifest
 
 
 def build_held_drift_notes(
@@ -28,11 +32,11 @@ def build_held_drift_notes(
         resource.address,
         any(is_fixed_field(resource, change.path) for change in held_fields),
     )
-    accept = Text(drift_accept_command(resource), f" takes {pronoun} into the manifest")
+    accept = Text(build_drift_accept_command(resource), f" takes {pronoun} into the manifest")
     # A secret is never written into a file.
     if any(change.sensitive for change in held_fields):
         accept = Text("a secret is taken over where its value is read from")
-    elif not can_write_live_values(resource, held_fields, can_write):
+    elif not can_write_all_live_values_to_manifest(resource, held_fields, can_write):
         accept = Text(
             f"taking {pronoun} over is an edit by hand where the declared value comes from"
         )

@@ -14,7 +14,7 @@ from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.refactoring import add_series_member_renames
 from synapse_apply.model.state import CREATE_VERB, Intent
-from synapse_apply.model.values import ABSENT, Fields, get_at
+from synapse_apply.model.values import ABSENT, Fields, get_at_or_absent
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.planning.plan_input import ResourceState
 
@@ -49,7 +49,7 @@ def find_identity_claims(resources: Resources) -> IdentityClaims:
     renames = _find_renames(resources)
     conflicts: dict[Address, list[Diagnostic]] = defaultdict(list)
     for conflict_group in (
-        _find_duplicate_keys(resources),
+        _find_declared_key_duplicates(resources),
         _find_duplicate_ids(resources, renames),
         _find_pinned_id_conflicts(resources),
     ):
@@ -64,7 +64,7 @@ def find_identity_claims(resources: Resources) -> IdentityClaims:
     )
 
 
-def list_differing_identity_fields(resource: ResourceState) -> list[str]:
+def list_identity_fields_unlike_recorded(resource: ResourceState) -> list[str]:
     """Immutable identity fields in which the live object differs from the recorded one."""
     record, found_by = resource.record, resource.lookup_result.found_by
     if record is None or resource.lookup_result.observed is None or found_by is FoundBy.KEY:
@@ -78,8 +78,8 @@ def list_differing_identity_fields(resource: ResourceState) -> list[str]:
     return [
         name
         for name in resource.type.identity_fields
-        if (before := get_at(last_seen, (name,))) is not ABSENT
-        and not is_same_value(before, get_at(live, (name,)))
+        if (before := get_at_or_absent(last_seen, (name,))) is not ABSENT
+        and not is_same_value(before, get_at_or_absent(live, (name,)))
     ]
 
 
@@ -88,7 +88,7 @@ def _is_same_text(last_seen: Fields, live: Fields, path: Path) -> bool:
     return type(last_seen.get(path)) is str and last_seen[path] == live.get(path)
 
 
-def find_remote_id(resource: ResourceState) -> str:
+def find_live_pinned_or_recorded_id(resource: ResourceState) -> str:
     """The remote id of an address: that of the found object, else the pinned, else the recorded."""
     if resource.lookup_result.observed is not None:
         return resource.lookup_result.observed.remote_id
@@ -100,7 +100,7 @@ def find_remote_id(resource: ResourceState) -> str:
 # Each API version has ids of its own. A record of another version is found by its natural key
 # and keeps what it proves (digest, last run). Runs are v1's and name a v2 plugin by its code. The
 # emulator's `v2_ids=own` tests it.
-def _build_object_key(resource: ResourceState) -> tuple[str, str, str]:
+def _get_kind_api_and_id(resource: ResourceState) -> tuple[str, str, str]:
     """Kind, API version and id of an address's object; ids of two versions cannot be compared."""
     observed = resource.lookup_result.observed
     if observed is not None:
@@ -111,7 +111,7 @@ def _build_object_key(resource: ResourceState) -> tuple[str, str, str]:
     return (
         resource.address.kind,
         record.api if record else resource.binding.api,
-        find_remote_id(resource),
+        find_live_pinned_or_recorded_id(resource),
     )
 
 
@@ -138,7 +138,7 @@ def _group_duplicates(
 ConflictFindings = list[tuple[Diagnostic, list[Address]]]
 
 
-def _find_duplicate_keys(resources: Resources) -> ConflictFindings:
+def _find_declared_key_duplicates(resources: Resources) -> ConflictFindings:
     declared = (
         ((resource.address.kind, resource.natural_key), resource)
         for resource in resources.values()
@@ -168,14 +168,14 @@ def _find_duplicate_ids(
     owners = (
         (key, resource)
         for resource in resources.values()
-        if (key := _build_object_key(resource))[-1]
+        if (key := _get_kind_api_and_id(resource))[-1]
         and not (renamed and resource.address in renamed)
     )
     return [
         (
             error_finding(
                 "One object under two addresses",
-                f"id {find_remote_id(group[0])} belongs to "
+                f"id {find_live_pinned_or_recorded_id(group[0])} belongs to "
                 f"{format_short_list(map(_format_address_with_position, group))}.",
                 Text("Correct metadata.id, or ", Command("state rm ADDRESS"), " the wrong one."),
                 position=_find_position(group[-1]),
@@ -240,20 +240,20 @@ def _find_renames(resources: Resources) -> dict[Address, Address]:
     # In reverse order, so that the first of several addresses with one key is the one that stays.
     for address in sorted(undeclared, reverse=True):
         resource = resources[address]
-        by_id[_build_object_key(resource)] = address
-        for key in _iter_natural_keys(resource):
+        by_id[_get_kind_api_and_id(resource)] = address
+        for key in _iter_recorded_and_seen_natural_keys(resource):
             by_key[address.kind, key] = address
     renames: dict[Address, Address] = {}
     for address in sorted(undeclared_new):
         resource = resources[address]
-        old = by_id.get(_build_object_key(resource))
+        old = by_id.get(_get_kind_api_and_id(resource))
         old = old or by_key.get((address.kind, resource.natural_key))
         if old is not None:
             renames[address] = old
     return renames
 
 
-def _iter_natural_keys(resource: ResourceState) -> Iterator[str]:
+def _iter_recorded_and_seen_natural_keys(resource: ResourceState) -> Iterator[str]:
     """Every natural key of a recorded object: as recorded, and from its fields.
 
     A server may give an object a code that nobody declares.
@@ -264,7 +264,7 @@ def _iter_natural_keys(resource: ResourceState) -> Iterator[str]:
         yield from resource.binding.list_natural_keys(unflatten(resource.record.seen))
 
 
-def find_possible_creates(
+def find_creates_open_under_other_address(
     resources: Resources,
     open_intents: Mapping[Address, Intent],
     open_call_by_new_address: Mapping[Address, Address],

@@ -54,11 +54,11 @@ def build_moved_records(
     warnings: list[Diagnostic] = []
     for old in sorted(new_by_old.keys() & {entry.address for entry in recorded_or_open}):
         # A state that missed several renames makes them all at once.
-        chain = _follow_renames(old, new_by_old)
+        chain = _follow_rename_chain_to_end(old, new_by_old)
         recorded = [address for address in chain if address in records]
         all_renames = add_series_member_renames(recorded_or_open, {old: chain[-1]})
         open_calls = sorted({*all_renames, *chain} & open_addresses)
-        reason = _explain_rename_obstacle(all_renames, records, open_calls, recorded)
+        reason = _explain_rename_obstacle_or_empty(all_renames, records, open_calls, recorded)
         if reason:
             warnings.append(_build_not_moved_warning(move_by_old[old], chain[-1], reason))
             blocked |= {new: open_calls[0] for new in all_renames.values() if open_calls}
@@ -80,7 +80,7 @@ def build_moved_records(
     )
 
 
-def find_undeclared_removed_addresses(
+def list_removed_addresses_with_members(
     removed: Iterable[RemovedAddress],
     records: Mapping[Address, Record],
     declared: Collection[Address],
@@ -92,7 +92,7 @@ def find_undeclared_removed_addresses(
     ) - frozenset(declared)
 
 
-def _follow_renames(old: Address, after: Mapping[Address, Address]) -> list[Address]:
+def _follow_rename_chain_to_end(old: Address, after: Mapping[Address, Address]) -> list[Address]:
     """The addresses that a chain of renames leads to, in order; chains have no cycle."""
     chain = [after[old]]
     while chain[-1] in after:
@@ -100,7 +100,7 @@ def _follow_renames(old: Address, after: Mapping[Address, Address]) -> list[Addr
     return chain
 
 
-def _explain_rename_obstacle(
+def _explain_rename_obstacle_or_empty(
     all_renames: Mapping[Address, Address],
     records: Mapping[Address, Record],
     open_calls: Sequence[Address],

@@ -27,14 +27,14 @@ def build_package_extras(resource: ResourceState) -> dict[str, Any]:
     }
 
 
-def read_uploaded_digest(change: Change) -> str:
+def get_uploaded_digest_or_empty(change: Change) -> str:
     """The digest of the package that a change uploads; "" where it uploads none."""
     package = change.extras.get("package")
     digest = package.get("digest") if isinstance(package, Mapping) else None
     return digest if isinstance(digest, str) else ""
 
 
-def find_published_digest(resource: ResourceState) -> str | None:
+def find_recorded_or_live_digest(resource: ResourceState) -> str | None:
     """The digest of the published package, from the record or the object; None if unknown."""
     if resource.record is not None and resource.record.digest:
         return resource.record.digest
@@ -43,9 +43,9 @@ def find_published_digest(resource: ResourceState) -> str | None:
     return digest if isinstance(digest, str) else None
 
 
-def describe_unreleased_changes(resource: ResourceState, series: SeriesMap) -> str:
+def describe_unreleased_changes_or_empty(resource: ResourceState, series: SeriesMap) -> str:
     """Text such as `unreleased changes (3 files; next version 1.1.1)`; "" without known changes."""
-    package, published = _get_declared_package(resource), find_published_digest(resource)
+    package, published = _get_declared_package(resource), find_recorded_or_live_digest(resource)
     # Without a known digest no change can be claimed.
     if package is None or published is None or package.digest == published:
         return ""
@@ -53,12 +53,12 @@ def describe_unreleased_changes(resource: ResourceState, series: SeriesMap) -> s
     if resource.record is not None and resource.record.files:
         count = _count_differing_files(resource.record.files, package.files)
         details.append(f"{count} file{'' if count == 1 else 's'}")
-    if next_release := _suggest_next_version(resource, series):
+    if next_release := _suggest_free_patch_version_or_empty(resource, series):
         details.append(f"next version {next_release}")
     return "unreleased changes" + (f" ({'; '.join(details)})" if details else "")
 
 
-def is_replaceable(resource: ResourceState) -> bool:
+def can_published_package_be_replaced(resource: ResourceState) -> bool:
     """Whether the platform allows published packages to be replaced, so that no digest is proof."""
     observed = resource.lookup_result.observed
     # Live or declared: one is true now, the other after this apply.
@@ -67,11 +67,13 @@ def is_replaceable(resource: ResourceState) -> bool:
     return any(spec.get(resource.type.replaceable_if) is True for spec in specs)
 
 
-def has_unverified_bytes(resource: ResourceState) -> bool:
+def is_package_unknown_or_replaceable(resource: ResourceState) -> bool:
     """Whether an adopted object's package has an unknown digest, or may have been replaced."""
     if not resource.type.carries_package:
         return False
-    return find_published_digest(resource) is None or is_replaceable(resource)
+    return find_recorded_or_live_digest(resource) is None or can_published_package_be_replaced(
+        resource
+    )
 
 
 def _get_declared_package(resource: ResourceState) -> Package | None:
@@ -83,7 +85,7 @@ def _count_differing_files(old: Mapping[str, str], new: Mapping[str, str]) -> in
     return sum(old.get(path) != new.get(path) for path in old.keys() | new.keys())
 
 
-def _suggest_next_version(resource: ResourceState, series: SeriesMap) -> str:
+def _suggest_free_patch_version_or_empty(resource: ResourceState, series: SeriesMap) -> str:
     if resource.desired is None or not resource.type.series_field:
         return ""
     name, version = resource.type.locate_in_series(resource.desired.spec)

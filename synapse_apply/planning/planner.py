@@ -13,27 +13,33 @@ from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.state import CREATE_VERB, Intent
 from synapse_apply.planning import missing_dependencies
-from synapse_apply.planning.create_companions import CreateCompanions, add_member_dependencies
+from synapse_apply.planning.create_companions import (
+    CreateCompanions,
+    order_owners_after_first_member_needs,
+)
 from synapse_apply.planning.decide_declared import PlanIndex, decide_declared
 from synapse_apply.planning.decide_undeclared import SeriesSuccessors, decide_undeclared
 from synapse_apply.planning.decision import Decision, list_dependencies
 from synapse_apply.planning.guards import check_guards
-from synapse_apply.planning.identity import find_identity_claims, find_possible_creates
+from synapse_apply.planning.identity import (
+    find_creates_open_under_other_address,
+    find_identity_claims,
+)
 from synapse_apply.planning.order import Cycle, sort_by_dependencies
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
-from synapse_apply.planning.policy.plan_rules import check_plan_rules
+from synapse_apply.planning.policy.plan_rules import check_policy_rules_over_whole_plan
 from synapse_apply.planning.policy.resource_rules import (
     PolicyRules,
     apply_policy,
     build_policy_rules,
-    build_tolerated_warnings,
+    warn_once_of_unchanged_policy_violators,
 )
-from synapse_apply.planning.policy.rule_addresses import check_policy_addresses
-from synapse_apply.planning.refusals import changed_secrets_hint
+from synapse_apply.planning.policy.rule_addresses import warn_of_unknown_addresses_in_policy
+from synapse_apply.planning.refusals import suggest_resend_or_accept_of_secrets
 from synapse_apply.planning.series import (
     build_lowered_version_warnings,
+    continues_series_without_record,
     group_by_series,
-    is_superseded,
 )
 from synapse_apply.planning.verification import add_due_run_or_refuse_unverified
 
@@ -59,17 +65,19 @@ def build_plan(plan_input: PlanInput) -> Plan:
     superseded = {
         address
         for address in undeclared_decisions
-        if is_superseded(resources[address], index.series)
+        if continues_series_without_record(resources[address], index.series)
     }
     removed_on_purpose = {
         address for address in plan_input.removed_addresses if address in undeclared_decisions
     }
+    orphan_decisions = _refuse_open_intents_without_resource(resources, index)
     decisions = _filter_selected(
-        {**declared_decisions, **undeclared_decisions, **_decide_orphan_intents(resources, index)},
-        plan_input,
+        {**declared_decisions, **undeclared_decisions, **orphan_decisions}, plan_input
     )
     changes = {address: decision.change for address, decision in decisions.items()}
-    policy_violations, policy_warnings = check_plan_rules(plan_input, changes.values())
+    policy_violations, policy_warnings = check_policy_rules_over_whole_plan(
+        plan_input, changes.values()
+    )
     return Plan(
         id=plan_input.plan_id,
         created=plan_input.created,
@@ -83,13 +91,13 @@ def build_plan(plan_input: PlanInput) -> Plan:
         diagnostics=_remove_duplicates(
             (
                 *plan_input.diagnostics,
-                *_iter_partial_selection_warnings(decisions, plan_input),
+                *_iter_warning_if_selection_is_partial(decisions, plan_input),
                 *(_build_cycle_error(cycle, resources) for cycle in cycles),
                 *(finding for decision in decisions.values() for finding in decision.diagnostics),
                 *_build_foreign_state_key_warnings(decisions, resources),
                 *policy_warnings,
-                *build_tolerated_warnings(decisions, rules),
-                *check_policy_addresses(plan_input),
+                *warn_once_of_unchanged_policy_violators(decisions, rules),
+                *warn_of_unknown_addresses_in_policy(plan_input),
                 *_filter_selected_findings(
                     decisions, build_lowered_version_warnings(index.series, resources)
                 ),
@@ -115,7 +123,7 @@ def _build_plan_index(
         identity_claims=find_identity_claims(resources),
         series=group_by_series(resources.values()),
         open_intents=intents,
-        possible_creates=find_possible_creates(
+        possible_creates=find_creates_open_under_other_address(
             resources, intents, plan_input.open_call_by_new_address
         )
         if intents
@@ -127,12 +135,12 @@ def _decide_all_declared(
     resources: Mapping[Address, ResourceState], index: PlanIndex, policy_rules: PolicyRules
 ) -> tuple[Decisions, list[Cycle]]:
     """Decisions on declared resources in dependency order; a blocked one blocks its dependents."""
-    graph = add_member_dependencies(resources, index.dependencies)
+    graph = order_owners_after_first_member_needs(resources, index.dependencies)
     ordered, cycles = sort_by_dependencies(graph, lambda address: resources[address].type.rank)
     decisions: Decisions = {}
 
     def decide_resource(resource: ResourceState) -> Decision:
-        return _apply_dry_run_refusal(
+        return _refuse_if_dry_run_was_refused(
             apply_policy(
                 resource,
                 add_due_run_or_refuse_unverified(resource, decide_declared(resource, index), index),
@@ -148,16 +156,16 @@ def _decide_all_declared(
     )
     for address in ordered:
         resource = resources[address]
-        decision = companions.add_companion(resource, decide_resource(resource))
+        decision = companions.note_companion_or_refuse_owner(resource, decide_resource(resource))
         # An update of the record alone needs no dependency.
         if decision.change.changes_server:
             unmet = [
                 need
                 for need in graph[address]
-                if _is_unmet_dependency(need, resources, decisions, index)
+                if _is_dependency_blocked_or_absent(need, resources, decisions, index)
             ]
             unselected = [
-                need for need in unmet if _would_exist_if_selected(need, decisions, index)
+                need for need in unmet if _is_create_only_unselected(need, decisions, index)
             ]
             if unselected:
                 decision = decision.with_refusals(
@@ -171,7 +179,7 @@ def _decide_all_declared(
     return decisions, cycles
 
 
-def _apply_dry_run_refusal(decision: Decision, index: PlanIndex) -> Decision:
+def _refuse_if_dry_run_was_refused(decision: Decision, index: PlanIndex) -> Decision:
     """The decision, refused if the backend refused its dry run."""
     refusal = (
         index.plan_input.dry_run_refusals.get(decision.change.address)
@@ -181,7 +189,7 @@ def _apply_dry_run_refusal(decision: Decision, index: PlanIndex) -> Decision:
     return decision.with_refusals(refusal) if refusal is not None else decision
 
 
-def _is_unmet_dependency(
+def _is_dependency_blocked_or_absent(
     need: Address,
     resources: Mapping[Address, ResourceState],
     decisions: Decisions,
@@ -197,7 +205,7 @@ def _is_unmet_dependency(
     )
 
 
-def _would_exist_if_selected(need: Address, decisions: Decisions, index: PlanIndex) -> bool:
+def _is_create_only_unselected(need: Address, decisions: Decisions, index: PlanIndex) -> bool:
     """Whether a dependency would be created if it were selected."""
     selected = index.plan_input.options.selected
     return (
@@ -221,11 +229,14 @@ def _decide_all_undeclared(
         if resource.desired is None and resource.record is not None
     }
     ordered, _ = sort_by_dependencies(graph, lambda address: resources[address].type.rank)
-    users, successors = _collect_dependents(resources), SeriesSuccessors(index, declared_decisions)
+    users, successors = (
+        _group_dependents_by_recorded_need(resources),
+        SeriesSuccessors(index, declared_decisions),
+    )
     decisions: Decisions = {}
     # Deletes are made in the reverse order of creates: dependents first.
     for address in reversed(ordered):
-        decision = _apply_dry_run_refusal(
+        decision = _refuse_if_dry_run_was_refused(
             apply_policy(
                 resources[address], decide_undeclared(resources[address], index), policy_rules
             ),
@@ -235,11 +246,11 @@ def _decide_all_undeclared(
             decision = _order_delete_after_dependents(
                 decision, resources[address], users.get(address, ()), decisions, declared_decisions
             )
-        decisions[address] = successors.wait_for_successors(decision, resources[address])
+        decisions[address] = successors.order_after_successors_or_keep(decision, resources[address])
     return decisions
 
 
-def _collect_dependents(
+def _group_dependents_by_recorded_need(
     resources: Mapping[Address, ResourceState],
 ) -> Mapping[Address, list[Address]]:
     """The recorded addresses that depend on each address."""
@@ -281,7 +292,7 @@ def _order_delete_after_dependents(
     )
 
 
-def _decide_orphan_intents(
+def _refuse_open_intents_without_resource(
     resources: Mapping[Address, ResourceState], index: PlanIndex
 ) -> Decisions:
     """Decisions on open intents of addresses that are neither declared nor recorded."""
@@ -309,7 +320,7 @@ def _filter_selected(decisions: Decisions, plan_input: PlanInput) -> Decisions:
     return {address: decision for address, decision in decisions.items() if address in selected}
 
 
-def _iter_partial_selection_warnings(
+def _iter_warning_if_selection_is_partial(
     decisions: Decisions, plan_input: PlanInput
 ) -> Iterator[Diagnostic]:
     """A warning that only a part was planned, so that `No changes.` is not taken for the whole."""
@@ -358,7 +369,7 @@ def _build_foreign_state_key_warnings(
             "Give the state's own key, or ",
             Command("state rekey"),
             ". Where the value has changed since: ",
-            changed_secrets_hint(bindings),
+            suggest_resend_or_accept_of_secrets(bindings),
             ".",
         ),
     )

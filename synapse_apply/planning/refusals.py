@@ -16,7 +16,7 @@ from synapse_apply.planning.plan_input import ResourceState
 FIXED = "fixed"
 
 
-def _find_field_position(resource: ResourceState, paths: Sequence[Path]) -> Position | None:
+def _find_position_of_first_path(resource: ResourceState, paths: Sequence[Path]) -> Position | None:
     return resource.desired.find_position(paths[0]) if resource.desired and paths else None
 
 
@@ -38,7 +38,7 @@ def _build_ignore_changes_hint(paths: Sequence[Path]) -> str:
     )
 
 
-def changed_secrets_hint(secrets: Iterable[tuple[Address, ApiBinding]]) -> str:
+def suggest_resend_or_accept_of_secrets(secrets: Iterable[tuple[Address, ApiBinding]]) -> str:
     """The commands that settle secrets whose value and state key have both changed."""
     sendable: list[Address] = []
     fixed: list[Address] = []
@@ -48,22 +48,22 @@ def changed_secrets_hint(secrets: Iterable[tuple[Address, ApiBinding]]) -> str:
     if sendable:
         ways_out.append(
             Text(
-                Command("apply --resend-secrets --only", _address_or_placeholder(sendable)),
+                Command("apply --resend-secrets --only", _only_address_or_placeholder(sendable)),
                 " sends it",
             )
         )
     if fixed:
-        accept_command = Command("state accept", _address_or_placeholder(fixed))
+        accept_command = Command("state accept", _only_address_or_placeholder(fixed))
         ways_out.append(Text("enter it in Synapse, then ", accept_command))
     return join_texts("; ", ways_out)
 
 
-def _address_or_placeholder(addresses: Sequence[Address]) -> str:
+def _only_address_or_placeholder(addresses: Sequence[Address]) -> str:
     """The only address for a command, or ADDRESS for several."""
     return str(addresses[0]) if len(addresses) == 1 else "ADDRESS"
 
 
-def is_known_only_by_id(resource: ResourceState) -> bool:
+def is_found_by_id_never_applied(resource: ResourceState) -> bool:
     """Whether the object is known only by an id that a user gave, pinned or imported."""
     if resource.lookup_result.observed is None or resource.lookup_result.found_by is FoundBy.KEY:
         return False
@@ -80,12 +80,12 @@ def is_sealed_field(resource: ResourceState, path: Path) -> bool:
     return resource.binding.final_call is not None and path == (resource.binding.final_call.name,)
 
 
-def drift_accept_command(resource: ResourceState) -> Command:
+def build_drift_accept_command(resource: ResourceState) -> Command:
     """The command that writes live values into the manifest."""
     return Command("drift --accept", resource.address)
 
 
-def _build_manifest_ways_out(
+def _suggest_manifest_change_by_cause(
     resource: ResourceState, changes: Sequence[FieldChange], *, is_live_writable: bool
 ) -> tuple[str, ...]:
     """The ways out by a change of the manifest to the live values, without another tool.
@@ -95,7 +95,7 @@ def _build_manifest_ways_out(
     names = format_short_list(format_field_path(change.path) for change in changes)
     causes = {change.cause for change in changes}
     if causes == {Cause.DRIFT}:
-        way_out = Text("take it into the manifest: ", drift_accept_command(resource))
+        way_out = Text("take it into the manifest: ", build_drift_accept_command(resource))
         return (way_out,) if is_live_writable else ()
     # Adoption: nothing was applied yet, so Git is not ahead of the live object.
     if causes <= {Cause.NONE}:
@@ -103,7 +103,7 @@ def _build_manifest_ways_out(
     return (f"take the change of {names} back in Git",)
 
 
-def _build_product_ways_out(
+def _suggest_synapse_change_unless_sealed(
     resource: ResourceState, changes: Sequence[FieldChange]
 ) -> tuple[str, ...]:
     """The ways out by a change in Synapse; none for fields that it cannot change either."""
@@ -139,7 +139,7 @@ def build_fixed_fields_refusal(
     new_identity = "a new version" if resource.type.series_field else "a new name"
     id_hints = (
         (Text("if it is the wrong object: ", _build_correct_id_hint(resource)),)
-        if is_known_only_by_id(resource)
+        if is_found_by_id_never_applied(resource)
         else ()
     )
     return Refusal(
@@ -147,13 +147,15 @@ def build_fixed_fields_refusal(
         f"{format_short_list(map(format_field_path, paths))} cannot be changed: "
         f"{hint or f'API {resource.binding.api} has no update for this kind'}",
         (
-            *_build_manifest_ways_out(resource, changes, is_live_writable=is_live_writable),
-            *_build_product_ways_out(resource, changes),
+            *_suggest_manifest_change_by_cause(
+                resource, changes, is_live_writable=is_live_writable
+            ),
+            *_suggest_synapse_change_unless_sealed(resource, changes),
             _build_ignore_changes_hint(paths),
             f"declare it under {new_identity}",
             *id_hints,
         ),
-        _find_field_position(resource, paths),
+        _find_position_of_first_path(resource, paths),
     )
 
 
@@ -171,7 +173,7 @@ def build_no_reset_refusal(resource: ResourceState, paths: Sequence[Path]) -> Re
             _build_accept_live_value_hint(resource),
             _build_ignore_changes_hint(paths),
         ),
-        _find_field_position(resource, paths),
+        _find_position_of_first_path(resource, paths),
     )
 
 
@@ -189,14 +191,16 @@ def build_secret_cleared_refusal(
         f"{format_short_list(map(format_field_path, paths))}, "
         "a secret that is never read back to be sent again",
         (
-            *_build_manifest_ways_out(resource, changes, is_live_writable=is_live_writable),
+            *_suggest_manifest_change_by_cause(
+                resource, changes, is_live_writable=is_live_writable
+            ),
             (
                 f"declare {format_short_list(map(format_field_path, paths))} with valueFrom env or "
                 f"file"
             ),
-            *_build_product_ways_out(resource, changes),
+            *_suggest_synapse_change_unless_sealed(resource, changes),
         ),
-        _find_field_position(resource, paths),
+        _find_position_of_first_path(resource, paths),
     )
 
 
@@ -214,7 +218,7 @@ def build_held_secret_refusal(resource: ResourceState, paths: Sequence[Path]) ->
             ),
             f"bring the new value to where {names} is read from, then plan again",
         ),
-        _find_field_position(resource, paths),
+        _find_position_of_first_path(resource, paths),
     )
 
 
@@ -228,7 +232,7 @@ def build_no_live_secret_refusal(resource: ResourceState, paths: Sequence[Path])
             f"give {format_short_list(map(format_field_path, paths))} a valueFrom env or file",
             Text("if it does exist: ", Command("import", resource.address, "ID")),
         ),
-        _find_field_position(resource, paths),
+        _find_position_of_first_path(resource, paths),
     )
 
 
@@ -257,11 +261,11 @@ def build_sealed_refusal(resource: ResourceState) -> Refusal:
             f"declare it under a new {identity_field}",
             "take it out of the manifests, if nothing needs it any more",
         ),
-        _find_field_position(resource, [(identity_field,)]),
+        _find_position_of_first_path(resource, [(identity_field,)]),
     )
 
 
-def describe_sealed_loss(resource: ResourceState) -> str:
+def describe_what_sealed_delete_loses(resource: ResourceState) -> str:
     """What is lost for good when a sealed object is deleted."""
     record = resource.record
     digest = record.digest if record is not None else None
@@ -279,7 +283,7 @@ def build_delete_sealed_refusal(resource: ResourceState) -> Refusal:
     name = resource.binding.final_call.name if resource.binding.final_call else ""
     return Refusal(
         "delete-sealed",
-        f"it is {name}. Deleted, {describe_sealed_loss(resource)}",
+        f"it is {name}. Deleted, {describe_what_sealed_delete_loses(resource)}",
         (
             "take the change back in Git: declare it again",
             Text("keep the object and stop managing it: ", Command("state rm", resource.address)),
@@ -301,7 +305,7 @@ def build_unfit_for_create_refusal(resource: ResourceState, field_names: Sequenc
             f"declare another {format_short_list(field_names)}",
             Text("if it is there already: ", Command("import", resource.address, "ID")),
         ),
-        _find_field_position(resource, [(name,) for name in field_names]),
+        _find_position_of_first_path(resource, [(name,) for name in field_names]),
     )
 
 
@@ -325,7 +329,7 @@ def build_unreleased_refusal(resource: ResourceState, text: str) -> Refusal:
             "release it: raise the version",
             "or set policy.unreleased_source: note",
         ),
-        _find_field_position(resource, [(resource.type.version_field,)]),
+        _find_position_of_first_path(resource, [(resource.type.version_field,)]),
     )
 
 
@@ -357,7 +361,7 @@ def build_wrong_id_refusal(resource: ResourceState, paths: Sequence[Path]) -> Re
             _build_correct_id_hint(resource),
             f"if it is the right one: declare {names} as it is live",
         ),
-        _find_field_position(resource, paths),
+        _find_position_of_first_path(resource, paths),
     )
 
 

@@ -72,7 +72,7 @@ def group_by_series(resources: Iterable[ResourceState]) -> SeriesMap:
     return groups
 
 
-def is_superseded(resource: ResourceState, series: SeriesMap) -> bool:
+def continues_series_without_record(resource: ResourceState, series: SeriesMap) -> bool:
     """Whether an undeclared record is kept silently, as its series continues without it.
 
     True for a version that a declared one supersedes, and for one newer than all declared ones (the
@@ -86,19 +86,21 @@ def is_superseded(resource: ResourceState, series: SeriesMap) -> bool:
     return members is not None and version is not None and members.newest_declared is not None
 
 
-def is_beyond_retention(resource: ResourceState, series: SeriesMap) -> bool:
+def is_superseded_beyond_retention(resource: ResourceState, series: SeriesMap) -> bool:
     """Whether a superseded record is older than all that its series keeps."""
     record = resource.record
     version = version_sort_key(record.version) if record is not None else None
     members = series.get((resource.address.kind, record.series)) if record is not None else None
-    if members is None or version is None or not is_superseded(resource, series):
+    if members is None or version is None or not continues_series_without_record(resource, series):
         return False
     return not members.is_retained(version)
 
 
 # A delete or forget of a superseded member waits for the declared members that are still to be
 # created. Otherwise one mistyped version, which is refused, would remove all others.
-def list_declared_members(resource: ResourceState, series: SeriesMap) -> tuple[Address, ...]:
+def list_declared_members_of_its_series(
+    resource: ResourceState, series: SeriesMap
+) -> tuple[Address, ...]:
     """The declared members of the series that an undeclared record belongs to."""
     record = resource.record
     if record is None or not record.series:

@@ -22,7 +22,7 @@ from synapse_apply.model.verification import (
 )
 from synapse_apply.planning.decide_declared import PlanIndex
 from synapse_apply.planning.decision import Decision
-from synapse_apply.planning.package import is_replaceable
+from synapse_apply.planning.package import can_published_package_be_replaced
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.planning.series import SeriesMap
 
@@ -101,12 +101,12 @@ def _find_due_run(
     # An adopted object runs only if asked for, since its package is not ours.
     if decision.change.action is Action.ADOPT or resource.record is None:
         return None
-    return _find_due_run_of_recorded(
+    return _find_followed_or_due_run(
         verification, resource, resource.record, is_requested=resource.address in options.verify_now
     )
 
 
-def _find_due_run_of_recorded(
+def _find_followed_or_due_run(
     verification: Verification, resource: ResourceState, record: Record, *, is_requested: bool
 ) -> Verification | None:
     """The run that is due for a recorded object, new or followed; None for none."""
@@ -172,14 +172,14 @@ def _iter_unverified_refusals(
 ) -> Iterator[Refusal]:
     """A refusal for each target that must have verified this package and has not."""
     for target, other_target in sorted(other_targets.items()):
-        problem = _find_verification_gap(resource, target, other_target)
+        problem = _explain_verification_gap_with_hints(resource, target, other_target)
         if problem is not None:
             reason, ways_out = problem
             position = resource.desired.position if resource.desired else None
             yield Refusal("require-verified", reason, ways_out, position)
 
 
-def _find_verification_gap(
+def _explain_verification_gap_with_hints(
     resource: ResourceState, target: str, other_target: OtherTargetRuns
 ) -> tuple[str, tuple[str, ...]] | None:
     """Why a target has not verified a release, with the ways out; None if it has."""
@@ -199,7 +199,7 @@ def _find_verification_gap(
     if other_target.problem:
         readable_hint = f"make the state of target {target} readable here, then plan again"
         return f"{requirement} its state cannot be read: {other_target.problem}", (readable_hint,)
-    if is_replaceable(resource):
+    if can_published_package_be_replaced(resource):
         reason = (
             f"{requirement} `{resource.type.replaceable_if}: true` lets its bytes be "
             f"replaced after any run"

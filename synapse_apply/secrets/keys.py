@@ -17,7 +17,7 @@ from synapse_apply.files.opening import (
     link_own_file,
     open_own_file,
     read_own_file,
-    remove_own_file,
+    remove_own_file_or_link_if_present,
     stat_own_file,
 )
 from synapse_apply.model.command import Command, Text
@@ -147,7 +147,7 @@ def create_or_read_key(path: Path) -> StateKey:
         try:
             _create_key_file_exclusively(temporary_path, path, text)
         finally:
-            remove_own_file(temporary_path)
+            remove_own_file_or_link_if_present(temporary_path)
     except FileExistsError:
         pass
     except OSError as problem:

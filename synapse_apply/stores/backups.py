@@ -12,7 +12,7 @@ from synapse_apply.files.opening import (
     create_own_file,
     link_own_file,
     open_own_file,
-    remove_own_file,
+    remove_own_file_or_link_if_present,
 )
 
 # Appended to the name of the replaced state file.
@@ -61,6 +61,6 @@ def _copy_under_free_name(path: Path, first_path: Path) -> Path:
             copy_file.flush()
             os.fsync(copy_file.fileno())
     except BaseException:
-        remove_own_file(copy_path)
+        remove_own_file_or_link_if_present(copy_path)
         raise
     return copy_path

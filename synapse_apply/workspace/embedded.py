@@ -19,7 +19,10 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
-from synapse_apply.workspace.own_folder import explain_read_errors, has_trusted_own_folder
+from synapse_apply.workspace.own_folder import (
+    explain_read_errors,
+    has_own_folder_or_raise_if_untrusted,
+)
 
 if TYPE_CHECKING:
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
@@ -50,7 +53,7 @@ def require_trusted_data_folder(root: Path) -> Path:
 
     data_path = data_folder_path(root)
     with explain_read_errors(data_path):
-        if has_trusted_own_folder(root) and has_own_folder(data_path):
+        if has_own_folder_or_raise_if_untrusted(root) and has_own_folder(data_path):
             try:
                 data_folder.require_own_files(data_path)
             except data_folder.DataSetPlaceError as failure:

@@ -25,7 +25,7 @@ from synapse_apply.files.opening import (
     create_folders,
     open_own_file,
     read_own_file,
-    remove_own_file,
+    remove_own_file_or_link_if_present,
     rename_over_own_file,
 )
 from synapse_apply.model.command import Command, Text
@@ -86,7 +86,7 @@ class LastSeenStates:
         """Remove what is remembered of a lineage, whose state is removed on purpose."""
         for folder in self.folders:
             with suppress(OSError, UntrustedFileError):
-                remove_own_file(_build_seen_file_path(folder, lineage))
+                remove_own_file_or_link_if_present(_build_seen_file_path(folder, lineage))
 
     def build_older_state_findings(
         self, store: StateStore, lineage: str, progress: StateProgress, target: Target
@@ -218,7 +218,7 @@ def _write_seen_file(folder: Path, lineage: str, progress: StateProgress) -> Non
                 file.write(f"{text}\n")
             rename_over_own_file(path, temporary_path.name)
         except OSError:
-            remove_own_file(temporary_path)
+            remove_own_file_or_link_if_present(temporary_path)
             raise
 
 

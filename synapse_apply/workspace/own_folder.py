@@ -43,7 +43,7 @@ _MAX_LINKS = 40
 _tracked_by_index: dict[tuple[object, ...], tuple[str, ...]] = {}
 
 
-def has_trusted_own_folder(root: Path) -> bool:
+def has_own_folder_or_raise_if_untrusted(root: Path) -> bool:
     """Whether the project in `root` has a `.synapse-apply` folder; StateError if untrusted."""
     folder = root / OWN_FOLDER
     with explain_read_errors(folder):
@@ -74,7 +74,7 @@ def resolve_trusted_state_path(path: Path, root: Path) -> Path:
     root = root.absolute()
     path = root / path
     if Path(os.path.normpath(path)).is_relative_to(root / OWN_FOLDER):
-        has_trusted_own_folder(root)
+        has_own_folder_or_raise_if_untrusted(root)
         return path
     with explain_read_errors(path.parent):
         path = _resolve_links(path, root)

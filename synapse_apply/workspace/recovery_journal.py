@@ -36,7 +36,7 @@ from synapse_apply.secrets.signatures import (
     sign_document,
     verify_signature,
 )
-from synapse_apply.workspace.own_folder import has_trusted_own_folder
+from synapse_apply.workspace.own_folder import has_own_folder_or_raise_if_untrusted
 
 FILE_FORMAT = 1
 _FILE_PREFIX = "unrecorded"
@@ -319,7 +319,7 @@ def _build_recover_command(target: Target, path: Path) -> Command:
 def _list_journal_files(project: Project, target: Target, lineage: str) -> list[Path]:
     """Journals of this target; of those in the shared folder only own ones of this lineage."""
     own_folder, shared_folder = list_journal_folders(project)
-    has_trusted_own_folder(project.root)
+    has_own_folder_or_raise_if_untrusted(project.root)
     own_paths = _list_journals_of_target(own_folder, target.name)
     return own_paths + [
         path

@@ -40,7 +40,7 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.known_secrets import register_declared_secrets
 from synapse_apply.workspace.last_seen import LastSeenStates, build_last_seen_states
 from synapse_apply.workspace.offline_target import OfflineTarget
-from synapse_apply.workspace.own_folder import has_trusted_own_folder
+from synapse_apply.workspace.own_folder import has_own_folder_or_raise_if_untrusted
 from synapse_apply.workspace.recovery_journal import build_signed_journal_warnings
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class TargetSession(OfflineTarget):
         `create` writes a new key file where there is no key.
         """
         path = state_access.state_key_path(self.project, self.target)
-        has_trusted_own_folder(self.project.root)
+        has_own_folder_or_raise_if_untrusted(self.project.root)
         return load_keys_and_restrict_files(
             self.invocation.environ,
             path,

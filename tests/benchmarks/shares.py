@@ -29,9 +29,12 @@ PARTS = {
     "the three sides made comparable": ("live/comparable_values.py", "build_resource_states"),
     "the plan": ("planning/planner.py", "build_plan"),
     "the text of the plan": ("views/text/plan.py", "render_plan"),
-    "HTTP: the calls of an apply": ("applying/steps/create.py", "_attempt_create"),
-    "intents: announced": ("applying/write_intents.py", "write_intents"),
-    "outcomes: compared and recorded": ("applying/steps/create.py", "_record_created"),
+    "HTTP: the calls of an apply": (
+        "applying/steps/create.py",
+        "_call_create_with_failure_as_result",
+    ),
+    "intents: announced": ("applying/write_intents.py", "write_stamped_intents_in_time"),
+    "outcomes: compared and recorded": ("applying/steps/create.py", "_record_created_objects"),
 }
 
 

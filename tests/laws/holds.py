@@ -18,10 +18,10 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import State
-from synapse_apply.model.values import flatten, get_at
+from synapse_apply.model.values import flatten, get_at_or_absent
 from synapse_apply.views.json.documents import (
     diagnostics_document,
-    format_json_document,
+    format_redacted_json_document,
     plan_document,
     report_document,
 )
@@ -42,7 +42,7 @@ def of_plan(plan: Plan) -> None:
 
 def _of_plan(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "saved plan", format_canonical_json(plan_to_json(plan))
-    yield "JSON", format_json_document(plan_document(plan))
+    yield "JSON", format_redacted_json_document(plan_document(plan))
     yield "repr", repr(plan)
     for color in (False, True):
         yield "text", render_plan(plan, color=color, show_unchanged=True)
@@ -52,7 +52,7 @@ def _of_plan(plan: Plan) -> Iterator[tuple[str, str]]:
 def of_findings(findings: tuple[Diagnostic, ...]) -> None:
     """They tell no secret."""
     texts = (render_diagnostics(findings, color=False), repr(findings))
-    document = format_json_document(diagnostics_document(findings))
+    document = format_redacted_json_document(diagnostics_document(findings))
     assert leaks(("findings", text) for text in (*texts, document)) == []
 
 
@@ -60,7 +60,7 @@ def of_report(report: Report) -> None:
     """It tells no secret."""
     text = render_report(report, color=False)
     note(text)
-    texts = (text, format_json_document(report_document(report)), repr(report))
+    texts = (text, format_redacted_json_document(report_document(report)), repr(report))
     assert leaks(("report", text) for text in texts) == []
 
 
@@ -110,7 +110,7 @@ def live_only_fields_survive(
             touched |= set(record.applied if record else ())
         for path, value in flatten({name: row["body"].get(name) for name in PLUGIN_FIELDS}).items():
             if not any(_meet(path, other) for other in touched):
-                kept = _without_nulls(get_at(bodies[row["id"]], path))
+                kept = _without_nulls(get_at_or_absent(bodies[row["id"]], path))
                 assert kept in (value, _trimmed(value)), (change.address, path)
 
 

@@ -13,8 +13,14 @@ from typing import Any
 
 from synapse_apply.applying import messages
 from synapse_apply.applying.dry_run.dry_run_calls import CREATE, DELETE, RUN, SEAL, UPDATE, DryRun
-from synapse_apply.applying.step import CREATES, ApplyTools, LiveObjects, Step, list_created_steps
-from synapse_apply.applying.steps.request_body import iter_sent_secrets
+from synapse_apply.applying.step import (
+    CREATES,
+    ApplyTools,
+    LiveObjects,
+    Step,
+    list_step_and_companion,
+)
+from synapse_apply.applying.steps.request_body import iter_secrets_that_calls_send
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, to_clause
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
@@ -49,13 +55,13 @@ class DryRunCall:
     dry_run: DryRun
 
     @property
-    def shown_verb(self) -> str:
+    def displayed_verb(self) -> str:
         """The verb in messages; that of a final call has a name of its own."""
         seal = self.step.binding.final_call
         return seal.verb if seal is not None and self.dry_run is SEAL else self.dry_run.verb
 
     def __str__(self) -> str:
-        return f"{self.shown_verb} of {self.step.address}"
+        return f"{self.displayed_verb} of {self.step.address}"
 
 
 @frozen
@@ -99,7 +105,7 @@ class DryRunResult:
         if step_result.doubt is not None:
             self.findings.append(step_result.doubt)
 
-    def add_untried(self, calls: Iterable[DryRunCall], reason: str) -> None:
+    def add_untried_with_reason(self, calls: Iterable[DryRunCall], reason: str) -> None:
         """Add calls that were not tried."""
         self.untried += [(call, reason) for call in calls]
 
@@ -121,23 +127,23 @@ def dry_run_steps(
     that has not shown that it makes dry runs.
     """
     result, waiting = DryRunResult(), list[DryRunCall]()
-    for call in sorted(_build_dry_run_calls(steps), key=_impact_rank):
-        reason = _explain_if_untriable(call, tools, live)
-        result.add_untried([call], reason) if reason else waiting.append(call)
+    for call in sorted(_build_dry_run_calls(steps), key=_rank_by_harm_if_carried_out):
+        reason = _explain_why_not_triable_or_empty(call, tools, live)
+        result.add_untried_with_reason([call], reason) if reason else waiting.append(call)
     try:
-        is_known = _probe_dry_run_support_or_raise(waiting, tools)
+        is_known = _probe_dry_run_or_raise_unconfirmed(waiting, tools)
     except Unconfirmed as failure:
         result.findings.append(_build_no_dry_run_warning(failure))
-        result.add_untried(waiting, DRY_RUN_UNPROVEN)
+        result.add_untried_with_reason(waiting, DRY_RUN_UNPROVEN)
         return result
     if is_known:
-        _dry_run_calls_irreversible_last(waiting, tools, live, run_each, result)
+        _dry_run_irreversible_last_until_doubt(waiting, tools, live, run_each, result)
     else:
-        result.add_untried(waiting, DRY_RUN_UNPROVEN)
+        result.add_untried_with_reason(waiting, DRY_RUN_UNPROVEN)
     return result
 
 
-def _dry_run_calls_irreversible_last(
+def _dry_run_irreversible_last_until_doubt(
     waiting: Sequence[DryRunCall],
     tools: ApplyTools,
     live: LiveObjects,
@@ -158,12 +164,12 @@ def _dry_run_calls_irreversible_last(
             continue
         # A doubt about a reversible call shows that this server may act on dry runs after all.
         if result.findings:
-            result.add_untried([call], _NOT_TRIED_AFTER_DOUBT)
+            result.add_untried_with_reason([call], _NOT_TRIED_AFTER_DOUBT)
         else:
             result.add_step_result(dry_run_call(call))
 
 
-def _probe_dry_run_support_or_raise(waiting: Iterable[DryRunCall], tools: ApplyTools) -> bool:
+def _probe_dry_run_or_raise_unconfirmed(waiting: Iterable[DryRunCall], tools: ApplyTools) -> bool:
     """Whether a harmless request shows that the server knows dry runs.
 
     Raises Unconfirmed where its answer shows that the server does not.
@@ -190,7 +196,7 @@ def _build_dry_run_calls(steps: Iterable[Step]) -> Iterator[DryRunCall]:
                 yield DryRunCall(step, CREATE)
         elif action is Action.DELETE:
             yield DryRunCall(step, DELETE)
-        elif step.changed_fields:
+        elif step.fields_without_final_call:
             yield DryRunCall(step, UPDATE)
         if step.has_final_call:
             yield DryRunCall(step, SEAL)
@@ -199,12 +205,14 @@ def _build_dry_run_calls(steps: Iterable[Step]) -> Iterator[DryRunCall]:
             yield DryRunCall(step, RUN)
 
 
-def _impact_rank(call: DryRunCall) -> int:
+def _rank_by_harm_if_carried_out(call: DryRunCall) -> int:
     """Sorts calls by the harm that they do if the server carries them out."""
     return (UPDATE, CREATE, DELETE, SEAL, RUN).index(call.dry_run)
 
 
-def _explain_if_untriable(call: DryRunCall, tools: ApplyTools, live: LiveObjects) -> str:
+def _explain_why_not_triable_or_empty(
+    call: DryRunCall, tools: ApplyTools, live: LiveObjects
+) -> str:
     """Why a call cannot be tried; "" where it can."""
     step = call.step
     if call.dry_run.send_dry_run is None:
@@ -221,8 +229,8 @@ def _explain_if_untriable(call: DryRunCall, tools: ApplyTools, live: LiveObjects
         )
         if missing_addresses:
             return f"it needs {missing_addresses[0]}, which is not there yet"
-    for checked_step in list_created_steps(step):
-        for _path, ref in iter_sent_secrets(checked_step):
+    for checked_step in list_step_and_companion(step):
+        for _path, ref in iter_secrets_that_calls_send(checked_step):
             try:
                 tools.secrets.resolve_secret(ref)
             except SecretUnavailable as problem:
@@ -234,14 +242,16 @@ def _dry_run_and_report(call: DryRunCall, tools: ApplyTools, live: LiveObjects) 
     """Try one call, and report progress."""
     address, started_at = call.step.address, tools.clock.monotonic_seconds()
     tools.progress.report_start(address, VERB)
-    step_result = _send_dry_run(call, tools, live)
+    step_result = _send_dry_run_with_errors_as_result(call, tools, live)
     tools.progress.report_end(
         address, VERB, step_result.result_label, tools.clock.monotonic_seconds() - started_at
     )
     return step_result
 
 
-def _send_dry_run(call: DryRunCall, tools: ApplyTools, live: LiveObjects) -> DryRunStepResult:
+def _send_dry_run_with_errors_as_result(
+    call: DryRunCall, tools: ApplyTools, live: LiveObjects
+) -> DryRunStepResult:
     step, send = call.step, call.dry_run.send_dry_run
     try:
         if send is not None:
@@ -251,7 +261,9 @@ def _send_dry_run(call: DryRunCall, tools: ApplyTools, live: LiveObjects) -> Dry
     except RemoteError as failure:
         # A server that makes dry runs has changed nothing, even if its answer is lost.
         if isinstance(failure, Unconfirmed):
-            return DryRunStepResult(call, doubt=_build_doubt_diagnostic(call, failure, tools, live))
+            return DryRunStepResult(
+                call, doubt=_look_up_and_report_if_acted_on(call, failure, tools, live)
+            )
         status = failure.status_code
         if 400 <= status < 500 and status not in _TRANSIENT_STATUSES:
             return DryRunStepResult(call, refusal=_build_dry_run_refusal(call, failure, tools))
@@ -261,7 +273,7 @@ def _send_dry_run(call: DryRunCall, tools: ApplyTools, live: LiveObjects) -> Dry
 
 def _describe_failure(step: Step, failure: RemoteError, tools: ApplyTools) -> str:
     if failure.status_code:
-        return messages.format_backend_answer(
+        return messages.format_answer_status_and_safe_words(
             step, failure, tools.marks.with_address(step.address)
         ).rstrip(".")
     if isinstance(failure, RemoteTimeout):
@@ -271,8 +283,8 @@ def _describe_failure(step: Step, failure: RemoteError, tools: ApplyTools) -> st
 
 def _build_dry_run_refusal(call: DryRunCall, failure: RemoteError, tools: ApplyTools) -> Refusal:
     step = call.step
-    call_text = "" if call.dry_run in {CREATE, UPDATE, DELETE} else f" of its {call.shown_verb}"
-    message = messages.format_backend_answer(
+    call_text = "" if call.dry_run in {CREATE, UPDATE, DELETE} else f" of its {call.displayed_verb}"
+    message = messages.format_answer_status_and_safe_words(
         step, failure, tools.marks.with_address(step.address), f" to a dry run{call_text}"
     )
     if failure.request_id:
@@ -300,7 +312,7 @@ def _build_no_dry_run_warning(failure: RemoteError) -> Diagnostic:
     )
 
 
-def _build_doubt_diagnostic(
+def _look_up_and_report_if_acted_on(
     call: DryRunCall, failure: RemoteError, tools: ApplyTools, live: LiveObjects
 ) -> Diagnostic:
     """The finding on whether a call was carried out that should only have been checked."""

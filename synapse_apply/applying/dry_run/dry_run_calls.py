@@ -9,14 +9,14 @@ from synapse_apply.applying import lookup
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.applying.steps.request_body import (
     build_pending_objects,
-    build_update_body,
-    find_uploaded_package_address,
+    build_update_body_and_owned_fields,
+    find_address_of_package_to_upload,
 )
 from synapse_apply.kinds.search import find_by_natural_key
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, Unconfirmed
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Lookup
-from synapse_apply.model.values import get_at
+from synapse_apply.model.values import get_at_or_absent
 
 _GONE_MESSAGE = "the answer says nothing, and the object is gone"
 
@@ -35,10 +35,10 @@ class DryRun:
     is_irreversible: bool = False
 
 
-def _dry_run_create(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
+def _send_dry_run_create(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
     body, package_address = (
         build_pending_objects(step, live, tools.secrets.resolve_secret)[0].body,
-        find_uploaded_package_address(step),
+        find_address_of_package_to_upload(step),
     )
     with (
         tools.packages.open_package(package_address)
@@ -49,7 +49,7 @@ def _dry_run_create(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
         step.binding.create_object(tools.api.dry_run, full_body, "")
 
 
-def _was_created(step: Step, tools: ApplyTools, live: LiveObjects) -> bool | None:
+def _is_created_object_found(step: Step, tools: ApplyTools, live: LiveObjects) -> bool | None:
     binding, key = step.binding, lookup.resolve_natural_key(step, live)
     try:
         matches = find_by_natural_key(
@@ -65,23 +65,23 @@ def _dry_run_update(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
     call, observed = step.binding.update_object, step.observed
     if call is None or observed is None:
         raise ValueError(f"{step.address} cannot be updated, yet its plan says so")
-    body, _managed_fields = build_update_body(
+    body, _managed_fields = build_update_body_and_owned_fields(
         step, observed.spec, live, tools.secrets.resolve_secret
     )
     call(tools.api.dry_run, step.change.remote_id, body)
 
 
-def _was_updated(step: Step, tools: ApplyTools, live: LiveObjects) -> bool | None:
+def _is_update_seen_live(step: Step, tools: ApplyTools, live: LiveObjects) -> bool | None:
     try:
-        observed = lookup.find_by_id(step, tools, step.change.remote_id)
+        observed = lookup.find_object_by_id(step, tools, step.change.remote_id)
     except RemoteError:
         return None
     if observed is None or step.observed is None:
         return None
-    _body, managed_fields = build_update_body(
+    _body, managed_fields = build_update_body_and_owned_fields(
         step, step.observed.spec, live, tools.secrets.resolve_secret
     )
-    return lookup.is_update_proven(step, managed_fields, observed, tools.secrets)
+    return lookup.shows_update_in_all_kept_fields(step, managed_fields, observed, tools.secrets)
 
 
 def _dry_run_delete(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
@@ -94,13 +94,13 @@ def _dry_run_delete(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
         return  # it is gone already, which is what was wanted
     # A delete has no body, so its answer cannot say that it was a dry run.
     # A delete has no body, so its answer cannot say that it was a dry run.
-    if _was_deleted(step, tools, live):
+    if _is_deleted_object_gone(step, tools, live):
         raise Unconfirmed(_GONE_MESSAGE, effect=Effect.UNKNOWN)
 
 
-def _was_deleted(step: Step, tools: ApplyTools, _live: LiveObjects) -> bool | None:
+def _is_deleted_object_gone(step: Step, tools: ApplyTools, _live: LiveObjects) -> bool | None:
     try:
-        return lookup.find_by_id(step, tools, step.change.remote_id) is None
+        return lookup.find_object_by_id(step, tools, step.change.remote_id) is None
     except RemoteError:
         return None
 
@@ -111,21 +111,25 @@ def _dry_run_seal(step: Step, tools: ApplyTools, _live: LiveObjects) -> None:
     step.binding.final_call.send_call(tools.api.dry_run, step.change.remote_id)
 
 
-def _was_sealed(step: Step, tools: ApplyTools, _live: LiveObjects) -> bool | None:
+def _is_seal_seen_live(step: Step, tools: ApplyTools, _live: LiveObjects) -> bool | None:
     try:
-        observed = lookup.find_by_id(step, tools, step.change.remote_id)
+        observed = lookup.find_object_by_id(step, tools, step.change.remote_id)
     except RemoteError:
         return None
     seal = step.binding.final_call
-    return None if observed is None or seal is None else get_at(observed.spec, (seal.name,)) is True
+    return (
+        None
+        if observed is None or seal is None
+        else get_at_or_absent(observed.spec, (seal.name,)) is True
+    )
 
 
 def _cannot_tell_if_run(_step: Step, _tools: ApplyTools, _live: LiveObjects) -> None:
     """Always None: it cannot be told whether a run was started."""
 
 
-CREATE = DryRun("create", _dry_run_create, _was_created)
-UPDATE = DryRun("update", _dry_run_update, _was_updated)
-DELETE = DryRun("delete", _dry_run_delete, _was_deleted, is_irreversible=True)
-SEAL = DryRun("seal", _dry_run_seal, _was_sealed, is_irreversible=True)
+CREATE = DryRun("create", _send_dry_run_create, _is_created_object_found)
+UPDATE = DryRun("update", _dry_run_update, _is_update_seen_live)
+DELETE = DryRun("delete", _dry_run_delete, _is_deleted_object_gone, is_irreversible=True)
+SEAL = DryRun("seal", _dry_run_seal, _is_seal_seen_live, is_irreversible=True)
 RUN = DryRun("run", None, _cannot_tell_if_run, is_irreversible=True)

@@ -48,7 +48,7 @@ class FollowOptions:
     list_pace: ListPace = ListPace()
 
 
-def follow_job(
+def poll_job_until_end_timeout_or_stop(
     api: JobCalls, job_id: str, options: FollowOptions, on_job: Callable[[Job], None]
 ) -> Job:
     """Poll a job until it ends, a timeout or a stop; returns it as it was seen last.
@@ -66,11 +66,11 @@ def follow_job(
             if deadline is None
             else min(options.interval, deadline - options.read_seconds())
         )
-        if remaining <= 0 or not wait_unless_stopped(remaining, options):
+        if remaining <= 0 or not wait_and_tell_if_not_stopped(remaining, options):
             return job
 
 
-def follow_ticket(
+def poll_deferred_run_until_result(
     run: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     body: Mapping[str, Any],
     answer: Mapping[str, Any],
@@ -84,7 +84,7 @@ def follow_ticket(
     until = None if pace.timeout is None else pace.read_seconds() + pace.timeout
     while (question := build_poll_request(body, answer)) is not None:
         left = pace.interval if until is None else min(pace.interval, until - pace.read_seconds())
-        if left <= 0 or pace.should_stop() or not wait_unless_stopped(left, pace):
+        if left <= 0 or pace.should_stop() or not wait_and_tell_if_not_stopped(left, pace):
             break
         try:
             answer = run(question)
@@ -101,7 +101,7 @@ def read_job(api: JobCalls, job_id: str) -> Job:
         raise RemoteError(f"GET jobs/{job_id}/: {problem}") from None
 
 
-def wait_unless_stopped(seconds: float, options: FollowOptions) -> bool:
+def wait_and_tell_if_not_stopped(seconds: float, options: FollowOptions) -> bool:
     """Wait for some seconds; False where `should_stop` ended it early."""
     deadline = options.read_seconds() + seconds
     while (remaining := deadline - options.read_seconds()) > 0:

@@ -37,11 +37,11 @@ class LogListing:
         self.has_gap = False
 
     @property
-    def ends_too_early(self) -> bool:
+    def has_fewer_lines_than_shown(self) -> bool:
         """Whether the list, once it was read to its end, had fewer lines than were shown."""
         return not (self._has_joined or self.has_gap)
 
-    def is_new_line(self, line: LogLine) -> bool:
+    def advance_and_tell_if_new(self, line: LogLine) -> bool:
         """Whether the next line of the list is new, and to be shown."""
         if self._has_joined:
             return True

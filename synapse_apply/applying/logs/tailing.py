@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 
-from synapse_apply.applying.logs.following import FollowOptions, read_job, wait_unless_stopped
+from synapse_apply.applying.logs.following import (
+    FollowOptions,
+    read_job,
+    wait_and_tell_if_not_stopped,
+)
 from synapse_apply.applying.logs.new_lines import LogListing, ShownLines
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import (
@@ -73,60 +77,61 @@ class LogTailer:
 
         Raises RemoteError once that failed too often.
         """
-        self._show_existing_lines_as_limited()
-        self._show_whole_list_with_retries()
+        self._show_last_existing_lines_if_limited()
+        self._show_new_lines_retrying_until_read()
 
     def follow_log(self) -> Job:
         """Show the log until the job ends, a timeout or a stop; returns the job as seen last.
 
         Raises RemoteError where the job cannot be read at first, and once calls failed too often.
         """
-        job = self._read_job_status()
+        job = self._read_job_and_notify_listener()
         self._is_following = True
         next_list_at = self._options.read_seconds()
         if self._last_count is not None:
-            self._show_existing_lines_as_limited()
-            next_list_at = self._find_next_list_time()
-        while not job.status.has_ended and not self._should_end():
-            if next_list_at <= self._options.read_seconds() and self._try_with_backoff(
-                self._show_new_lines_of_list
+            self._show_last_existing_lines_if_limited()
+            next_list_at = self._compute_next_list_read_time()
+        while not job.status.has_ended and not self._is_stopped_or_timed_out():
+            if (
+                next_list_at <= self._options.read_seconds()
+                and self._try_once_or_wait_after_failure(self._show_new_lines_or_note_missing_log)
             ):
-                next_list_at = self._find_next_list_time()
-            next_job_at = self._find_next_job_time()
+                next_list_at = self._compute_next_list_read_time()
+            next_job_at = self._compute_next_job_read_time()
             self._wait_within_interval_and_timeout(
                 min(next_list_at, next_job_at) - self._options.read_seconds()
             )
             if next_job_at <= self._options.read_seconds():
-                self._try_with_backoff(self._read_job_status)
+                self._try_once_or_wait_after_failure(self._read_job_and_notify_listener)
             job = self._job
         if job.status.has_ended:
-            self._show_whole_list_with_retries()
+            self._show_new_lines_retrying_until_read()
         self._note_missed_lines_if_any()
         return job
 
-    def _show_existing_lines_as_limited(self) -> None:
+    def _show_last_existing_lines_if_limited(self) -> None:
         """Show only the last lines that exist so far, if `last_count` says so."""
         if self._last_count is None:
             return
         last_lines: deque[LogLine] = deque(maxlen=self._last_count)
         self._show_line = last_lines.append
-        self._show_whole_list_with_retries()
+        self._show_new_lines_retrying_until_read()
         self._show_line = self._listener.on_line
         for line in last_lines:
             self._show_line(line)
 
-    def _show_whole_list_with_retries(self) -> None:
-        while not self._try_with_backoff(self._show_new_lines_of_list):
+    def _show_new_lines_retrying_until_read(self) -> None:
+        while not self._try_once_or_wait_after_failure(self._show_new_lines_or_note_missing_log):
             pass
         self._note_missed_lines_if_any()
 
-    def _read_job_status(self) -> Job:
+    def _read_job_and_notify_listener(self) -> Job:
         self._job = read_job(self._api, self._job_id)
         self._job_read_at = self._options.read_seconds()
         self._listener.on_job(self._job)
         return self._job
 
-    def _find_next_job_time(self) -> float:
+    def _compute_next_job_read_time(self) -> float:
         """When the job is to be read again: sooner than `interval` in its first seconds.
 
         So the end of a short job is noticed soon, for a handful of requests.
@@ -134,7 +139,7 @@ class LogTailer:
         pause = max(self._options.list_pace.min_pause, (self._job_read_at - self._started_at) / 2)
         return self._job_read_at + min(pause, self._options.interval)
 
-    def _find_next_list_time(self) -> float:
+    def _compute_next_list_read_time(self) -> float:
         """When the list is to be read again, on the clock of `read_seconds`."""
         pause = self._options.list_pace.compute_pause(self._shown_lines.count)
         return self._options.read_seconds() + pause
@@ -145,7 +150,7 @@ class LogTailer:
             self._listener.on_note(text)
         self._last_note = text
 
-    def _show_new_lines_of_list(self) -> None:
+    def _show_new_lines_or_note_missing_log(self) -> None:
         """Read the whole list, and show the lines that are new."""
         if not self._has_list:
             return
@@ -153,10 +158,10 @@ class LogTailer:
         try:
             for entry in self._api.iterate_job_console_logs(self._job_id):
                 for line in iter_log_lines(entry):
-                    if listing.is_new_line(line):
+                    if listing.advance_and_tell_if_new(line):
                         self._show_new_line(line)
             # The last reading decides: a list that is complete again has lost nothing.
-            self._is_list_too_short = listing.ends_too_early
+            self._is_list_too_short = listing.has_fewer_lines_than_shown
         except NotFound:
             if not self._is_following:
                 read_job(self._api, self._job_id)  # raises NotFound where the job itself is missing
@@ -172,13 +177,13 @@ class LogTailer:
         self._shown_lines.add_line(line)
         self._show_line(line)
 
-    def _try_with_backoff(self, action: Callable[[], object]) -> bool:
+    def _try_once_or_wait_after_failure(self, action: Callable[[], object]) -> bool:
         """Whether an action succeeded; after a transient failure, waits and returns False."""
         try:
             action()
         except TRANSIENT_ERRORS as failure:
             self._failures[action] += 1
-            if self._failures[action] > MAX_FAILURES or self._should_end():
+            if self._failures[action] > MAX_FAILURES or self._is_stopped_or_timed_out():
                 raise
             retry_after = getattr(failure, "retry_after", None) or 0.0
             self._wait_within_interval_and_timeout(
@@ -193,7 +198,7 @@ class LogTailer:
         max_seconds = (
             self._options.interval if remaining is None else min(self._options.interval, remaining)
         )
-        wait_unless_stopped(min(seconds, max_seconds), self._options)
+        wait_and_tell_if_not_stopped(min(seconds, max_seconds), self._options)
 
     def _remaining_seconds(self) -> float | None:
         return (
@@ -202,7 +207,7 @@ class LogTailer:
             else max(self._deadline - self._options.read_seconds(), 0.0)
         )
 
-    def _should_end(self) -> bool:
+    def _is_stopped_or_timed_out(self) -> bool:
         return self._options.should_stop() or self._remaining_seconds() == 0.0
 
     def _note_missed_lines_if_any(self) -> None:

@@ -18,14 +18,17 @@ from synapse_apply.applying.calls import (
     PendingCall,
     build_audit_entry,
     build_outcome,
-    find_other_owner,
-    record_done_call,
-    record_failed_call,
-    settle_call,
+    claim_object_or_find_other_owner,
+    close_intent_of_call_without_effect,
+    close_intent_or_note_recovery_file,
+    record_object_left_and_close_intent,
 )
-from synapse_apply.applying.records import build_adopted_record, build_rebased_record
+from synapse_apply.applying.records import (
+    build_adopted_record,
+    update_record_where_both_sides_agree,
+)
 from synapse_apply.applying.step import ApplyTools, Step
-from synapse_apply.applying.steps.plain_forms import BAD_REQUEST, list_refused_fields
+from synapse_apply.applying.steps.plain_forms import BAD_REQUEST, list_top_level_names_of_refusal
 from synapse_apply.kinds.search import find_by_natural_key
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.errors import RemoteError
@@ -41,21 +44,25 @@ _INVALID_STATUSES = frozenset({BAD_REQUEST, 422})
 # A 409 is done where the object's digest is ours. With `--adopt` an object is taken over that shows
 # every field as it was sent. One that differs, hides a secret, or would be run or locked, needs a
 # plan that shows it.
-def resolve_create_conflict(
+def record_or_adopt_conflicting_object(
     step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, cause: Diagnostic
 ) -> Outcome:
     """The outcome of a refused create: done, adopted if allowed, or failed with a hint."""
-    observed, is_absent = _find_by_key_and_prove_absence(step, tools, call.intent.natural_key)
+    observed, is_absent = _find_only_object_and_if_none_is_certain(
+        step, tools, call.intent.natural_key
+    )
     if observed is None:
         diagnostic = _build_no_match_diagnostic(step, call, failure, cause, is_absent=is_absent)
-        return record_failed_call(step, tools, call, failure, diagnostic)
+        return close_intent_of_call_without_effect(step, tools, call, failure, diagnostic)
     # Another run, or an earlier call of ours whose answer was lost, has published the same package.
-    if call.intent.digest and lookup.find_object_digest(observed) == call.intent.digest:
+    if call.intent.digest and lookup.get_published_digest_of_object(observed) == call.intent.digest:
         warnings = (messages.build_already_published_diagnostic(step, cause),)
-        return record_done_call(step, tools, call, observed, failure.request_id, warnings)
-    owner = find_other_owner(step, tools, observed)
+        return record_object_left_and_close_intent(
+            step, tools, call, observed, failure.request_id, warnings
+        )
+    owner = claim_object_or_find_other_owner(step, tools, observed)
     if owner is not None:
-        return record_failed_call(
+        return close_intent_of_call_without_effect(
             step,
             tools,
             call,
@@ -64,28 +71,28 @@ def resolve_create_conflict(
         )
     differing_paths = [
         path
-        for path in lookup.list_fields_not_as_sent(
+        for path in lookup.list_fields_not_shown_as_sent(
             step, call.managed_fields, observed, tools.secrets
         )
-        if not lookup.is_never_compared(step, path, observed)
+        if not lookup.is_exempt_from_comparison_at_adoption(step, path, observed)
     ]
-    if tools.may_adopt and not differing_paths and _can_adopt_as_is(step, observed):
-        return _adopt_existing(step, tools, call, failure, observed)
+    if tools.may_adopt and not differing_paths and _needs_adoption_nothing_further(step, observed):
+        return _record_adoption_in_place_of_create(step, tools, call, failure, observed)
     diagnostic = messages.build_visible_conflict_diagnostic(
         step, cause, observed, _format_paths(differing_paths)
     )
-    return record_failed_call(step, tools, call, failure, diagnostic)
+    return close_intent_of_call_without_effect(step, tools, call, failure, diagnostic)
 
 
-def may_be_conflict(step: Step, failure: RemoteError) -> bool:
+def may_natural_key_be_taken(step: Step, failure: RemoteError) -> bool:
     """Whether a refused create may have failed as its natural key is taken."""
     if failure.status_code == messages.CONFLICT:
         return True
-    names = list_refused_fields(failure)
+    names = list_top_level_names_of_refusal(failure)
     return failure.status_code in _INVALID_STATUSES and bool(names & {*step.type.key_fields, ""})
 
 
-def _find_by_key_and_prove_absence(
+def _find_only_object_and_if_none_is_certain(
     step: Step, tools: ApplyTools, key: str
 ) -> tuple[Observed | None, bool]:
     """The only object with this key, and whether it is certain that this token sees none."""
@@ -108,15 +115,19 @@ def _build_no_match_diagnostic(
     if failure.status_code == messages.CONFLICT:
         return messages.build_hidden_conflict_diagnostic(step, cause, is_search_complete=is_absent)
     form = call.intent.natural_key.partition("=")[0]
-    if is_absent and form in step.type.global_keys and form in list_refused_fields(failure):
+    if (
+        is_absent
+        and form in step.type.global_keys
+        and form in list_top_level_names_of_refusal(failure)
+    ):
         return messages.build_maybe_taken_diagnostic(step, cause, form)
     return cause
 
 
-def _can_adopt_as_is(step: Step, observed: Observed) -> bool:
+def _needs_adoption_nothing_further(step: Step, observed: Observed) -> bool:
     """Whether adopting needs nothing else: no other package, companion, run or final call."""
     package = step.desired.package if step.desired else None
-    live_digest = lookup.find_object_digest(observed)
+    live_digest = lookup.get_published_digest_of_object(observed)
     is_other_content = (
         live_digest is not None and package is not None and live_digest != package.digest
     )
@@ -125,18 +136,20 @@ def _can_adopt_as_is(step: Step, observed: Observed) -> bool:
     )
 
 
-def _adopt_existing(
+def _record_adoption_in_place_of_create(
     step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, observed: Observed
 ) -> Outcome:
     tools.on_observed(step.address, observed)
     change = replace(step.change, action=Action.ADOPT, fields=())
     step = replace(step, change=change, observed=observed, natural_key=call.intent.natural_key)
-    record = build_rebased_record(step, build_adopted_record(step, observed, tools), tools)
+    record = update_record_where_both_sides_agree(
+        step, build_adopted_record(step, observed, tools), tools
+    )
     closed = replace(call.intent, state=IntentState.FAILED, remote_id=observed.remote_id)
     warning = messages.build_adopted_diagnostic(step, observed, failure.request_id)
     outcome = build_outcome(step, Result.DONE, (warning,), observed.remote_id, failure.request_id)
     entry = build_audit_entry(tools, closed, "adopted", failure.request_id)
-    return settle_call(tools, closed, record, entry, outcome)
+    return close_intent_or_note_recovery_file(tools, closed, record, entry, outcome)
 
 
 def _format_paths(paths: Sequence[Path]) -> str:

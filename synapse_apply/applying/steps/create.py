@@ -19,24 +19,27 @@ from synapse_apply.applying.calls import (
     build_audit_entry,
     build_intent,
     build_outcome,
-    build_unknown_outcome,
-    find_other_owner,
-    read_call_echo,
-    record_call_echo,
-    record_done_call,
-    record_failed_call,
+    build_outcome_with_intent_left_open,
+    claim_object_or_find_other_owner,
+    close_intent_of_call_without_effect,
+    confirm_object_left_by_call,
+    record_done_call_of_echo,
+    record_object_left_and_close_intent,
 )
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
-from synapse_apply.applying.steps.conflict import may_be_conflict, resolve_create_conflict
-from synapse_apply.applying.steps.plain_forms import list_refused_fields_if_all_preferred
+from synapse_apply.applying.steps.conflict import (
+    may_natural_key_be_taken,
+    record_or_adopt_conflicting_object,
+)
+from synapse_apply.applying.steps.plain_forms import list_refused_names_if_all_are_preferred
 from synapse_apply.applying.steps.request_body import (
     PendingObject,
     build_declared_fields_without_final_call,
     build_pending_objects,
-    build_recorded_fields,
-    find_uploaded_package_address,
+    find_address_of_package_to_upload,
+    replace_secrets_by_macs_for_record,
 )
-from synapse_apply.applying.write_intents import write_intents
+from synapse_apply.applying.write_intents import write_stamped_intents_in_time
 from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -69,7 +72,7 @@ def create_objects(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Ou
         _prepare_create_part(pending_object, tools, live)
         for pending_object in build_pending_objects(step, live, tools.secrets.resolve_secret)
     ]
-    package_address = find_uploaded_package_address(step)
+    package_address = find_address_of_package_to_upload(step)
     if package_address:  # packing takes disk space, so the number of concurrent ones is limited
         tools.acquire_slot()
     with (
@@ -77,7 +80,7 @@ def create_objects(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Ou
         if package_address
         else nullcontext() as package
     ):
-        return _send_create_until_forms_accepted(parts, tools, package, live)
+        return _send_create_until_field_forms_accepted(parts, tools, package, live)
 
 
 def _prepare_create_part(
@@ -91,7 +94,7 @@ def _prepare_create_part(
     )
 
 
-def _send_create_until_forms_accepted(
+def _send_create_until_field_forms_accepted(
     parts: Sequence[_CreatePart], tools: ApplyTools, package: Any, live: LiveObjects
 ) -> tuple[Outcome, ...]:
     """Send the create, and again for fields of which the server takes only the plain form.
@@ -101,7 +104,7 @@ def _send_create_until_forms_accepted(
     """
     start = package.tell() if package is not None else 0
     owner_part, plain_names = parts[0], frozenset[str]()
-    preferred = tools.accepted_plain_forms.select_fields_still_sent_in_preferred_form(
+    preferred = tools.accepted_plain_forms.drop_fields_to_be_sent_in_plain_form(
         owner_part.step.type.prefix, owner_part.step.binding, owner_part.preferred_forms
     )
     while True:
@@ -110,10 +113,10 @@ def _send_create_until_forms_accepted(
             package.seek(start)
             body["file"] = package
         parts = _write_create_intents(parts, tools)
-        answer = _call_create_or_return_failure(parts, tools, body)
+        answer = _call_create_with_failure_as_result(parts, tools, body)
         refused_names = frozenset[str]()
         if isinstance(answer, RemoteError):
-            refused_names = list_refused_fields_if_all_preferred(answer, preferred)
+            refused_names = list_refused_names_if_all_are_preferred(answer, preferred)
         if not isinstance(answer, RemoteError) or not refused_names:
             break
         parts = [_close_attempt_and_prepare_next(part, tools, answer) for part in parts]
@@ -125,7 +128,7 @@ def _send_create_until_forms_accepted(
         tools.accepted_plain_forms.remember_plain_fields(
             owner_part.step.type.prefix, owner_part.step.binding.api, plain_names
         )
-    return _record_created(parts, tools, answer, live)
+    return _record_created_objects(parts, tools, answer, live)
 
 
 def _write_create_intents(parts: Sequence[_CreatePart], tools: ApplyTools) -> list[_CreatePart]:
@@ -134,11 +137,13 @@ def _write_create_intents(parts: Sequence[_CreatePart], tools: ApplyTools) -> li
     before_slot = tools.slot.is_available_soon and all(
         _can_prove_absence(part, tools) for part in parts
     )
-    intents = write_intents(tools, *(part.call.intent for part in parts), before_slot=before_slot)
+    intents = write_stamped_intents_in_time(
+        tools, *(part.call.intent for part in parts), before_slot=before_slot
+    )
     return [part.with_intent(intent) for part, intent in zip(parts, intents, strict=True)]
 
 
-def _call_create_or_return_failure(
+def _call_create_with_failure_as_result(
     parts: Sequence[_CreatePart], tools: ApplyTools, body: Mapping[str, Any]
 ) -> Raw | RemoteError:
     step, call = parts[0].step, parts[0].call
@@ -165,19 +170,19 @@ def _close_attempt_and_prepare_next(
     return part.with_intent(replace(part.call.intent, id=str(uuid4())))
 
 
-def _record_created(
+def _record_created_objects(
     parts: Sequence[_CreatePart], tools: ApplyTools, answer: Raw, live: LiveObjects
 ) -> tuple[Outcome, ...]:
     step, call = parts[0].step, parts[0].call
     try:
-        echo = read_call_echo(
+        echo = confirm_object_left_by_call(
             step, tools, call, step.binding.decode(answer, tools.marks.with_address(step.address))
         )
     except RemoteError as failure:
         return _resolve_failed_create(parts, tools, failure, live)
     outcome, member_answer = (
-        record_call_echo(step, tools, call, echo),
-        _extract_member_answer(step, answer),
+        record_done_call_of_echo(step, tools, call, echo),
+        _extract_member_object_of_answer(step, answer),
     )
     # Built only for members: copying `live` for each create would be quadratic.
     return (
@@ -197,7 +202,7 @@ def _can_prove_absence(part: _CreatePart, tools: ApplyTools) -> bool:
     return part.step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
-def _extract_member_answer(step: Step, answer: Raw) -> Raw | None:
+def _extract_member_object_of_answer(step: Step, answer: Raw) -> Raw | None:
     """The member's object inside the owner's answer; None where it is not there."""
     return step.binding.bootstrap.extract_member(answer) if step.binding.bootstrap else None
 
@@ -212,22 +217,22 @@ def _record_created_member(
             member_answer, tools.marks.with_address(step.address)
         )
     else:
-        observed = lookup.find_by_key(step, tools, part.call.intent.natural_key)
+        observed = lookup.find_only_object_by_key(step, tools, part.call.intent.natural_key)
     if observed is None:
         diagnostics = (messages.build_member_not_shown_diagnostic(step),)
         return build_outcome(step, Result.UNKNOWN, diagnostics, request_id=request_id)
     call = _build_call_with_owner_id(part, tools, live)
     try:
-        echo = read_call_echo(step, tools, call, observed)
+        echo = confirm_object_left_by_call(step, tools, call, observed)
     except RemoteError as failure:
-        return build_unknown_outcome(
+        return build_outcome_with_intent_left_open(
             step,
             failure,
             messages.build_failure_diagnostic(
                 step, failure, tools.marks.with_address(step.address)
             ),
         )
-    return record_call_echo(step, tools, call, echo)
+    return record_done_call_of_echo(step, tools, call, echo)
 
 
 def _build_call_with_owner_id(
@@ -235,7 +240,7 @@ def _build_call_with_owner_id(
 ) -> PendingCall:
     """The member's call with its owner's id among the fields, now that there is one."""
     managed_fields = build_declared_fields_without_final_call(part.step, live)
-    fields = build_recorded_fields(managed_fields, part.step.salt, tools.secrets)
+    fields = replace_secrets_by_macs_for_record(managed_fields, part.step.salt, tools.secrets)
     return replace(
         part.call, managed_fields=managed_fields, intent=replace(part.call.intent, fields=fields)
     )
@@ -253,15 +258,16 @@ def _resolve_failed_create(
     step, call = parts[0].step, parts[0].call
     if failure.effect is Effect.NONE:
         for part, cause in zip(parts[1:], causes[1:], strict=True):
-            record_failed_call(part.step, tools, part.call, failure, cause)
-        if may_be_conflict(step, failure):
-            return (resolve_create_conflict(step, tools, call, failure, causes[0]),)
-        return (record_failed_call(step, tools, call, failure, causes[0]),)
-    observed_objects = _find_created_objects(parts, tools)
+            close_intent_of_call_without_effect(part.step, tools, part.call, failure, cause)
+        if may_natural_key_be_taken(step, failure):
+            return (record_or_adopt_conflicting_object(step, tools, call, failure, causes[0]),)
+        return (close_intent_of_call_without_effect(step, tools, call, failure, causes[0]),)
+    observed_objects = _find_leading_objects_seen_as_sent(parts, tools)
     if len(observed_objects) < len(parts):
         create_causes = zip(parts, causes, strict=True)
         return tuple(
-            build_unknown_outcome(part.step, failure, cause) for part, cause in create_causes
+            build_outcome_with_intent_left_open(part.step, failure, cause)
+            for part, cause in create_causes
         )
     live = {**live, step.address: observed_objects[0]}
     outcomes = []
@@ -269,21 +275,25 @@ def _resolve_failed_create(
         warnings = (messages.build_recovered_diagnostic(part.step, cause),)
         call = part.call if part is parts[0] else _build_call_with_owner_id(part, tools, live)
         outcomes.append(
-            record_done_call(part.step, tools, call, observed, failure.request_id, warnings)
+            record_object_left_and_close_intent(
+                part.step, tools, call, observed, failure.request_id, warnings
+            )
         )
     return tuple(outcomes)
 
 
-def _find_created_objects(parts: Sequence[_CreatePart], tools: ApplyTools) -> list[Observed]:
+def _find_leading_objects_seen_as_sent(
+    parts: Sequence[_CreatePart], tools: ApplyTools
+) -> list[Observed]:
     """The created objects in order, up to the first that is missing, differs or is another's."""
     observed_objects: list[Observed] = []
     for part in parts:
-        observed = lookup.find_by_key(part.step, tools, part.call.intent.natural_key)
-        if observed is None or not lookup.matches_create(
+        observed = lookup.find_only_object_by_key(part.step, tools, part.call.intent.natural_key)
+        if observed is None or not lookup.may_be_object_of_create(
             part.step, part.call.managed_fields, observed, tools.secrets
         ):
             break
-        if find_other_owner(part.step, tools, observed) is not None:
+        if claim_object_or_find_other_owner(part.step, tools, observed) is not None:
             break
         observed_objects.append(observed)
     return observed_objects

@@ -30,7 +30,7 @@ class AcceptedPlainForms:
         with self._lock:
             self._names.update((prefix, api, name) for name in names)
 
-    def select_fields_still_sent_in_preferred_form(
+    def drop_fields_to_be_sent_in_plain_form(
         self, prefix: str, binding: ApiBinding, preferred: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The given fields without those that are sent in their plain form."""
@@ -43,17 +43,17 @@ class AcceptedPlainForms:
         }
 
 
-def list_refused_fields(failure: RemoteError) -> frozenset[str]:
+def list_top_level_names_of_refusal(failure: RemoteError) -> frozenset[str]:
     """The top-level fields that a refusal names; "" for the whole request."""
     paths = parse_field_errors(failure.detail)
     return frozenset(str(path[0]) if path else "" for path in paths)
 
 
-def list_refused_fields_if_all_preferred(
+def list_refused_names_if_all_are_preferred(
     failure: RemoteError, preferred: Mapping[str, Any]
 ) -> frozenset[str]:
     """The refused fields if all are in their preferred form; empty if anything else was refused."""
     if failure.status_code != BAD_REQUEST or failure.effect is not Effect.NONE:
         return frozenset()
-    names = list_refused_fields(failure)
+    names = list_top_level_names_of_refusal(failure)
     return names if names <= preferred.keys() else frozenset()

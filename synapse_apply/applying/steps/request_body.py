@@ -7,7 +7,7 @@ from dataclasses import field, replace
 from typing import Any
 
 from synapse_apply.applying.lookup import resolve_natural_key
-from synapse_apply.applying.step import CREATES, LiveObjects, Step, list_created_steps
+from synapse_apply.applying.step import CREATES, LiveObjects, Step, list_step_and_companion
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, is_at_or_below
@@ -23,7 +23,7 @@ from synapse_apply.model.values import (
     WithheldSecret,
     delete_at,
     flatten,
-    get_at,
+    get_at_or_absent,
     set_at,
 )
 
@@ -79,7 +79,7 @@ def build_pending_objects(
         )
     ]
     if bootstraps is not None and member is not None:
-        managed_fields = _build_fields_without_owner(step.address, member, live)
+        managed_fields = _build_member_fields_without_owner(step.address, member, live)
         pending_objects.append(
             _build_pending_object(
                 member, managed_fields, resolve, resolve_natural_key(member, live)
@@ -94,9 +94,9 @@ def build_pending_objects(
     return pending_objects
 
 
-def find_uploaded_package_address(step: Step) -> Address | None:
+def find_address_of_package_to_upload(step: Step) -> Address | None:
     """The address of the package that a create uploads; None for none."""
-    for created_step in list_created_steps(step):
+    for created_step in list_step_and_companion(step):
         if created_step.type.carries_package and created_step.change.extras.get("package"):
             return created_step.address
     return None
@@ -108,13 +108,15 @@ def _build_pending_object(
     body, package = unflatten(managed_fields), step.desired.package if step.desired else None
     if step.type.carries_package and package is not None and package.digest:
         body["digest"] = package.digest
-    spec, binding = resolve_tree_secrets(body, resolve), step.binding
+    spec, binding = reveal_secrets_and_masks_in_body(body, resolve), step.binding
     return PendingObject(
         step, managed_fields, binding.encode(spec), binding.encode_for_platform(spec, natural_key)
     )
 
 
-def _build_fields_without_owner(owner: Address, member: Step, live: LiveObjects) -> dict[Path, Any]:
+def _build_member_fields_without_owner(
+    owner: Address, member: Step, live: LiveObjects
+) -> dict[Path, Any]:
     """A member's declared fields without the reference to its owner, which has no id yet."""
     spec = member.desired.spec if member.desired else {}
     # The server fills the reference in, since both objects come from one call.
@@ -123,24 +125,24 @@ def _build_fields_without_owner(owner: Address, member: Step, live: LiveObjects)
     return build_declared_fields_without_final_call(replace(member, desired=desired), live)
 
 
-def build_update_body(
+def build_update_body_and_owned_fields(
     step: Step, live_spec: Mapping[str, Any], live: LiveObjects, resolve: ResolveSecret
 ) -> tuple[dict[str, Any], dict[Path, Any]]:
     """The body of an update of the live object, secrets revealed, and the fields that are ours."""
-    full_body, managed_fields = build_put_body(step, live_spec, live)
+    full_body, managed_fields = build_put_body_and_owned_fields(step, live_spec, live)
     if step.binding.update_mode is UpdateMode.PATCH:
-        full_body = select_patch_fields(full_body, step)
-    return step.binding.encode(resolve_tree_secrets(full_body, resolve)), managed_fields
+        full_body = select_top_level_fields_with_changes(full_body, step)
+    return step.binding.encode(reveal_secrets_and_masks_in_body(full_body, resolve)), managed_fields
 
 
-def iter_sent_secrets(step: Step) -> Iterator[tuple[Path, SecretRef]]:
+def iter_secrets_that_calls_send(step: Step) -> Iterator[tuple[Path, SecretRef]]:
     """The secrets that the step's calls send, with their paths."""
     is_create = step.change.action in CREATES
     if step.desired is None or not (is_create or step.change.fields):
         return
-    untouched_paths = () if is_create else step.untouched_paths
+    ignored_and_held_paths = () if is_create else step.ignored_and_held_paths
     for path, value in flatten(step.desired.spec).items():
-        if not isinstance(value, SecretRef) or is_at_or_below(path, untouched_paths):
+        if not isinstance(value, SecretRef) or is_at_or_below(path, ignored_and_held_paths):
             continue
         if is_create or not value.keeps_live_value:
             yield path, value
@@ -149,7 +151,7 @@ def iter_sent_secrets(step: Step) -> Iterator[tuple[Path, SecretRef]]:
 # Observed values overlaid by desired ones: a field that nobody declared keeps its value, and a
 # server gives the same result whether it treats PUT as a whole or as a part. Secrets are never sent
 # back; where leaving one out would clear it, the update is refused.
-def build_put_body(
+def build_put_body_and_owned_fields(
     step: Step, live_spec: Mapping[str, Any], live: LiveObjects
 ) -> tuple[dict[str, Any], dict[Path, Any]]:
     """The whole body of a PUT, and the fields in it that become ours.
@@ -157,7 +159,7 @@ def build_put_body(
     The body is the live object overlaid with the declared fields, without dropped ones; kept drift
     stays in it. A secret is taken from its source or left out, never copied from the live object.
     """
-    untouched_paths = step.untouched_paths
+    ignored_and_held_paths = step.ignored_and_held_paths
     body: dict[str, Any] = {}
     declared = step.desired.spec if step.desired else {}
     usual_names = {name for name, rule in step.type.rules.items() if rule.usual_value is not ABSENT}
@@ -169,12 +171,12 @@ def build_put_body(
             set_at(body, path, value)
     managed_fields: dict[Path, Any] = {}
     for path, value in build_declared_fields_without_final_call(step, live).items():
-        if is_at_or_below(path, untouched_paths) or (
+        if is_at_or_below(path, ignored_and_held_paths) or (
             isinstance(value, SecretRef) and value.keeps_live_value
         ):
             continue
         managed_fields[path] = value
-        if not _is_satisfied_empty_map(value, body, path):
+        if not _is_empty_map_where_body_has_map(value, body, path):
             set_at(body, path, value)
     for change in step.change.fields:
         # Declared values are in the body already, and a secret must not be copied from the plan.
@@ -193,12 +195,12 @@ def _remove_dropped_field_and_emptied_maps(
     """Remove a dropped field, and maps that become empty, unless a map is declared as empty."""
     delete_at(body, path)
     for end in range(len(path) - 1, 1, -1):
-        if get_at(body, path[:end]) != {} or path[:end] in managed_fields:
+        if get_at_or_absent(body, path[:end]) != {} or path[:end] in managed_fields:
             return
         delete_at(body, path[:end])
 
 
-def select_patch_fields(body: Mapping[str, Any], step: Step) -> dict[str, Any]:
+def select_top_level_fields_with_changes(body: Mapping[str, Any], step: Step) -> dict[str, Any]:
     """The top-level fields of a body that changed, which a PATCH sends."""
     touched = {str(change.path[0]) for change in step.change.fields}
     return {name: value for name, value in body.items() if name in touched}
@@ -212,22 +214,27 @@ def unflatten(fields: Fields) -> dict[str, Any]:
     return tree
 
 
-def resolve_tree_secrets(tree: Mapping[str, Any], resolve: ResolveSecret) -> dict[str, Any]:
+def reveal_secrets_and_masks_in_body(
+    tree: Mapping[str, Any], resolve: ResolveSecret
+) -> dict[str, Any]:
     """A copy of a map with secrets revealed and masks removed, for a request body."""
     return {
-        unmask_value(key): _resolve_value_secrets(value, resolve) for key, value in tree.items()
+        unmask_value(key): _reveal_value_or_secrets_in_map(value, resolve)
+        for key, value in tree.items()
     }
 
 
-def _resolve_value_secrets(value: Any, resolve: ResolveSecret) -> Any:
+def _reveal_value_or_secrets_in_map(value: Any, resolve: ResolveSecret) -> Any:
     if isinstance(value, SecretRef):
         return resolve(value).reveal()
     if isinstance(value, Mapping):
-        return resolve_tree_secrets(value, resolve)
+        return reveal_secrets_and_masks_in_body(value, resolve)
     return unmask_value(value)
 
 
-def build_recorded_fields(fields: Fields, salt: str, secrets: Secrets) -> dict[Path, Any]:
+def replace_secrets_by_macs_for_record(
+    fields: Fields, salt: str, secrets: Secrets
+) -> dict[Path, Any]:
     """Fields as a record stores them: secrets as MACs, left out without a state key."""
     recorded_fields: dict[Path, Any] = {}
     for path, value in fields.items():
@@ -244,6 +251,10 @@ def build_recorded_fields(fields: Fields, salt: str, secrets: Secrets) -> dict[P
     return recorded_fields
 
 
-def _is_satisfied_empty_map(value: Any, body: Mapping[str, Any], path: Path) -> bool:
+def _is_empty_map_where_body_has_map(value: Any, body: Mapping[str, Any], path: Path) -> bool:
     """Whether an empty map is declared and there is a live map, whose keys are then kept."""
-    return value == {} and isinstance(value, Mapping) and isinstance(get_at(body, path), Mapping)
+    return (
+        value == {}
+        and isinstance(value, Mapping)
+        and isinstance(get_at_or_absent(body, path), Mapping)
+    )

@@ -60,7 +60,7 @@ def format_next_steps(
     return "\nNext:\n" + "".join(
         f"  {with_invocation_options(line, live_backend.invocation)}\n"
         for line in (
-            *_iter_manifest_steps(live_backend, folder),
+            *_iter_hint_unless_folder_is_read(live_backend, folder),
             *_iter_state_steps(live_backend, export_report),
             *_iter_import_steps(inventory),
         )
@@ -72,7 +72,7 @@ def _iter_import_steps(inventory: Path) -> Iterator[str]:
     yield Text(Command("plan"), " says how they differ from the manifests.")
 
 
-def _iter_manifest_steps(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
+def _iter_hint_unless_folder_is_read(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
     """How to have the folder read: a plan would forget recorded objects that it does not read."""
     project, target = live_backend.project, live_backend.target
     if is_folder_read_by_default(project, target, folder):

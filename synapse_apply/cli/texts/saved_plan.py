@@ -12,7 +12,7 @@ from synapse_apply.model.command import Command, Text, name_target
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit, SynapseApplyError
 from synapse_apply.operations.saved_plan import SavedPlan, find_state_mismatches, read_saved_plan
-from synapse_apply.planning.package import read_uploaded_digest
+from synapse_apply.planning.package import get_uploaded_digest_or_empty
 from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.json.documents import plan_document
 from synapse_apply.views.text.plan import render_plan
@@ -96,7 +96,7 @@ def _iter_source_change_warnings(
             "Plan again, or give the same variables and files as for the plan.",
         )
     for change in saved_plan.plan.changes:
-        digest = read_uploaded_digest(change) if change.changes_server else None
+        digest = get_uploaded_digest_or_empty(change) if change.changes_server else None
         package = declared_target.packages.get(change.address)
         if digest and package is not None and package.digest != digest:
             yield warning_finding(

@@ -20,7 +20,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.values import ABSENT, get_at
+from synapse_apply.model.values import ABSENT, get_at_or_absent
 
 _VARIABLE_PATTERN = re.compile(r"\$\{var\.([^}]*)\}")
 
@@ -35,7 +35,7 @@ class DocumentSpot:
     @property
     def written_value(self) -> Any:
         """The value that stands there now, or ABSENT."""
-        return get_at(self.document.document.value, self.path)
+        return get_at_or_absent(self.document.document.value, self.path)
 
 
 @frozen
@@ -106,9 +106,9 @@ class FieldOrigins:
 
     def _require_value_in_manifest(self, full_path: Path, path: Path) -> None:
         self._require_no_variable(DocumentSpot(self.document, full_path))
-        written_value = get_at(self.document.document.value, full_path)
+        written_value = get_at_or_absent(self.document.document.value, full_path)
         # Writing it into the manifest would contradict the package, which is an error.
-        if written_value is ABSENT and get_at(self.resource.spec, path) is not ABSENT:
+        if written_value is ABSENT and get_at_or_absent(self.resource.spec, path) is not ABSENT:
             source = self.resource.source or self.document.get_value("spec", "from")
             raise InputError(
                 self._build_refusal(
@@ -122,7 +122,7 @@ class FieldOrigins:
     def _require_no_variable(self, spot: DocumentSpot) -> None:
         value, document = spot.document.document.value, spot.document.document
         # A variable may give a whole map, of which the field is only a part.
-        ancestors = (get_at(value, spot.path[:end]) for end in range(len(spot.path)))
+        ancestors = (get_at_or_absent(value, spot.path[:end]) for end in range(len(spot.path)))
         names = [
             name
             for ancestor in ancestors

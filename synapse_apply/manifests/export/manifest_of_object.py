@@ -42,7 +42,7 @@ from synapse_apply.model.values import (
     Sensitive,
     WithheldSecret,
     delete_at,
-    get_at,
+    get_at_or_absent,
     set_at,
 )
 
@@ -139,14 +139,14 @@ class Exporter:
                     fields[name] = self._replace_secrets_with_variables(
                         address, fields[name], (name,), secrets
                     )
-        tree: dict[str, Any] = _to_manifest_value_noting_left_out(fields, (), left_out)
+        tree: dict[str, Any] = _replace_secrets_and_drop_unwritable_keys(fields, (), left_out)
         self._add_live_secret_references(address.kind, tree)
         tree |= extra_fields
         # Removing one misfit may reveal the next, so the text is written and read back until it
         # fits.
         for _ in range(_MAX_ROUNDS):
             written_secrets = tuple(
-                item for item in secrets if get_at(tree, item.path) == item.reference
+                item for item in secrets if get_at_or_absent(tree, item.path) == item.reference
             )
             text = format_document(
                 self._build_document(address, tree, written_secrets), self.schema
@@ -281,8 +281,10 @@ def _build_live_reference() -> dict[str, Any]:
     return {VALUE_FROM: {"live": True}}
 
 
-def _to_manifest_value_noting_left_out(value: Any, path: Path, left_out: list[LeftOutField]) -> Any:
-    """A value as a manifest writes it; what it cannot hold is appended to `left_out`."""
+def _replace_secrets_and_drop_unwritable_keys(
+    value: Any, path: Path, dropped: list[LeftOutField]
+) -> Any:
+    """A value as a manifest writes it; what it cannot hold is appended to `dropped`."""
     if isinstance(value, Sensitive | WithheldSecret | SecretRef):
         return _build_live_reference()
     if isinstance(value, Reference):
@@ -290,7 +292,7 @@ def _to_manifest_value_noting_left_out(value: Any, path: Path, left_out: list[Le
     if not isinstance(value, Mapping):
         return value
     if len(path) > _MAX_DEPTH:
-        left_out.append(LeftOutField(path, "what is inside stands too deep"))
+        dropped.append(LeftOutField(path, "what is inside stands too deep"))
         return {}
     result = {}
     for key, child in sorted(value.items()) if path else value.items():
@@ -299,9 +301,9 @@ def _to_manifest_value_noting_left_out(value: Any, path: Path, left_out: list[Le
         if not isinstance(child, Mapping):
             reason = reason or _explain_unwritable_value(child, _MAX_DEPTH - len(child_path))
         if reason:
-            left_out.append(LeftOutField(child_path, reason))
+            dropped.append(LeftOutField(child_path, reason))
         else:
-            result[key] = _to_manifest_value_noting_left_out(child, child_path, left_out)
+            result[key] = _replace_secrets_and_drop_unwritable_keys(child, child_path, dropped)
     return result
 
 
@@ -355,8 +357,8 @@ def _remove_field_or_its_list(tree: dict[str, Any], path: Path) -> bool:
         if isinstance(part, int):
             break
         names.append(part)
-    has_parent = bool(names) and isinstance(get_at(tree, tuple(names[:-1])), Mapping)
-    if not has_parent or names[-1] not in get_at(tree, tuple(names[:-1])):
+    has_parent = bool(names) and isinstance(get_at_or_absent(tree, tuple(names[:-1])), Mapping)
+    if not has_parent or names[-1] not in get_at_or_absent(tree, tuple(names[:-1])):
         return False
     delete_at(tree, tuple(names))
     return True

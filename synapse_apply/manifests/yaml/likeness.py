@@ -46,7 +46,10 @@ def pair_list_items(old_items: Sequence[Any], new_items: Sequence[Any]) -> Index
     ]
     pairs: IndexPairs = []
     next_start = (0, 0)
-    for i, j in [*_pair_equal_items(old_texts, new_texts), (len(old_items), len(new_items))]:
+    for i, j in [
+        *_pair_equal_ends_and_long_middles(old_texts, new_texts),
+        (len(old_items), len(new_items)),
+    ]:
         a, b = next_start
         for n, m in _pair_items_by_similarity_or_order(
             old_items[a:i], new_items[b:j], old_texts[a:i], new_texts[b:j]
@@ -57,7 +60,9 @@ def pair_list_items(old_items: Sequence[Any], new_items: Sequence[Any]) -> Index
     return pairs[:-1]
 
 
-def _pair_equal_items(old_texts: Sequence[str], new_texts: Sequence[str]) -> IndexPairs:
+def _pair_equal_ends_and_long_middles(
+    old_texts: Sequence[str], new_texts: Sequence[str]
+) -> IndexPairs:
     """Index pairs of equal items: all at both ends, and in between those of long lists."""
     max_length = min(len(old_texts), len(new_texts))
     # Usually one item changes, and the equal ends need no comparison in pairs.

@@ -22,7 +22,7 @@ from synapse_apply.model.diagnostic import Path, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.state import Record, State
-from synapse_apply.model.values import Mac, get_at
+from synapse_apply.model.values import Mac, get_at_or_absent
 from synapse_apply.operations.checks.target_checkup import TargetCheckup, UncheckedError
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.secrets.keys import StateKeys
@@ -185,7 +185,7 @@ def _iter_still_accepted_paths(record: Record) -> Iterator[Path]:
     applied_tree, seen_tree = unflatten(record.applied), unflatten(record.seen)
     for path in record.accepted.paths:
         rule = kind.rules.get(str(path[0]))
-        values = get_at(applied_tree, path), get_at(seen_tree, path)
+        values = get_at_or_absent(applied_tree, path), get_at_or_absent(seen_tree, path)
         is_hidden = isinstance(values[0], Mac) and not isinstance(values[1], Mac)
         if not is_hidden and not is_same_value(*values, *((rule.compare,) if rule else ())):
             yield path

@@ -17,7 +17,7 @@ from synapse_apply.workspace.backend import (
 )
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import require_allowed_host
-from synapse_apply.workspace.own_folder import has_trusted_own_folder
+from synapse_apply.workspace.own_folder import has_own_folder_or_raise_if_untrusted
 from synapse_apply.workspace.target_session import TargetSession
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class TargetCheckup:
         )
         self.own_folder = LazyValue(
             f"what is in {OWN_FOLDER} is not used",
-            lambda: has_trusted_own_folder(session.project.root),
+            lambda: has_own_folder_or_raise_if_untrusted(session.project.root),
             self.project,
         )
         self.declared_target = LazyValue(

@@ -31,7 +31,7 @@ FOLDER, GIT, FILE, PUBLISHED = "folder", "git", "file", "published"
 
 
 @contextmanager
-def open_source(
+def open_and_gather_source_files(
     source: PackageSource, root: Path, allow_files: Sequence[str] = ()
 ) -> Iterator[GatheredFiles]:
     """Open a source and gather its files, whose content can be read inside the block.
@@ -129,7 +129,7 @@ def _read_first_unignored_config(tree: SourceTree) -> _NamedText | None:
 def _read_config_in_zip(
     source: PackageSource, root: Path, allow_files: Sequence[str]
 ) -> SourceConfigText | None:
-    with open_source(source, root, allow_files) as gathered:
+    with open_and_gather_source_files(source, root, allow_files) as gathered:
         entries = {entry.path: entry for entry in gathered.entries}
         for name in CONFIG_FILES:
             if entry := entries.get(name):

@@ -66,7 +66,7 @@ def build_change_side(fields: Fields) -> ChangeSide:
     return ChangeSide(unflatten(visible_fields), tuple(sensitive), tuple(unknown))
 
 
-def build_changed_side(
+def build_side_after_changes(
     live: Fields, declared_fields: Fields, changes: Iterable[FieldChange]
 ) -> ChangeSide:
     """The live object with the changes made; declared secrets are sensitive paths in it."""
@@ -84,12 +84,12 @@ def build_changed_side(
             delete_at(tree, change.path)
         else:
             set_at(tree, change.path, change.after)
-    return build_change_side(dict(_iter_flat_fields(tree)))
+    return build_change_side(dict(_iter_non_null_leaves(tree)))
 
 
-def _iter_flat_fields(tree: Mapping[str, Any], prefix: Path = ()) -> Iterable[tuple[Path, Any]]:
+def _iter_non_null_leaves(tree: Mapping[str, Any], prefix: Path = ()) -> Iterable[tuple[Path, Any]]:
     for key, value in tree.items():
         if is_map(value) and value:
-            yield from _iter_flat_fields(value, (*prefix, key))
+            yield from _iter_non_null_leaves(value, (*prefix, key))
         elif value is not None:
             yield (*prefix, key), value

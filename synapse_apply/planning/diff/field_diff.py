@@ -12,7 +12,7 @@ from synapse_apply.model.diagnostic import Path, is_at_or_below
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, get_at
+from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, get_at_or_absent
 from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.diff.list_diff import diff_list_paths
 from synapse_apply.planning.plan_input import ResourceState
@@ -76,7 +76,7 @@ def diff_resource(
         if not is_at_or_below(path, comparison.ignored):
             comparison.compare_declared(path, declared_value)
     comparison.compare_dropped_fields()
-    comparison.compare_owned_keys()
+    comparison.remove_undeclared_keys_below_owned()
     diff = comparison.diff
     for field_changes in (diff.changes, diff.held_drift, diff.drifted, diff.accepted):
         field_changes.sort(key=lambda change: change.path)
@@ -107,33 +107,40 @@ class _FieldComparison:
     def find_field_rule(self, path: Path) -> FieldRule:
         return self.resource.type.rules.get(str(path[0]), _NO_RULE)
 
-    def add_change(self, path: Path, after: Any, cause: Cause, note: str = "") -> None:
+    def add_change_or_held_drift(
+        self, path: Path, after: Any, cause: Cause, note: str = ""
+    ) -> None:
         """Add a difference to be sent, or to `held_drift` where it is drift that is kept."""
         is_held = self.keep_drift and cause is Cause.DRIFT
         target_list = self.diff.held_drift if is_held else self.diff.changes
         target_list.append(
-            self.build_field_change(path, get_at(self.live, path), after, cause, note)
+            self.build_field_change(path, get_at_or_absent(self.live, path), after, cause, note)
         )
 
-    def add_if_accepted(self, path: Path, after: Any) -> None:
+    def add_difference_if_path_is_accepted(self, path: Path, after: Any) -> None:
         """Add a difference that stays as it is, if it was accepted."""
         if path in self.accepted_paths:
-            before = get_at(self.live, path)
+            before = get_at_or_absent(self.live, path)
             self.diff.accepted.append(self.build_field_change(path, before, after, Cause.NONE))
 
     def add_drift(self, path: Path, *, declared_moved: bool, before: Any = None) -> None:
         """Add a change of the live side; `before` replaces the value that was seen last."""
-        before = get_at(self.last_seen, path) if before is None else before
+        before = get_at_or_absent(self.last_seen, path) if before is None else before
         cause = _choose_cause(declared_moved, True)
         self.diff.drifted.append(
-            self.build_field_change(path, before, get_at(self.live, path), cause)
+            self.build_field_change(path, before, get_at_or_absent(self.live, path), cause)
         )
 
     def build_field_change(
         self, path: Path, before: Any, after: Any, cause: Cause, note: str = ""
     ) -> FieldChange:
         """A change between two values; without the values if any side of the field is a secret."""
-        sides = (before, after, get_at(self.applied, path), get_at(self.live, path))
+        sides = (
+            before,
+            after,
+            get_at_or_absent(self.applied, path),
+            get_at_or_absent(self.live, path),
+        )
         # A field that has become secret may have its value in plain text on another side.
         if note or any(holds_secret(side) for side in sides):
             return FieldChange(path, ABSENT, ABSENT, cause, True, note or "changed")
@@ -145,15 +152,15 @@ class _FieldComparison:
         elif self.find_field_rule(path).write_only:
             self.compare_write_only(path, declared_value)
         else:
-            self.compare_plain_field(path, declared_value)
+            self.compare_field_three_way(path, declared_value)
 
-    def compare_plain_field(self, path: Path, declared_value: Any) -> None:
-        if self.has_nothing_to_compare_with(path):
-            self.assume_unshown_field_as_declared(path, declared_value)
+    def compare_field_three_way(self, path: Path, declared_value: Any) -> None:
+        if self.is_not_shown_or_kept_by_server(path):
+            self.rebase_unshown_field_with_note(path, declared_value)
             return
         compare = self.find_field_rule(path).compare
         applied, live, last_seen = (
-            _empty_if_both_maps(declared_value, get_at(side, path))
+            _empty_if_both_maps(declared_value, get_at_or_absent(side, path))
             for side in (self.applied, self.live, self.last_seen)
         )
         equal = is_same_value(declared_value, live, compare)
@@ -166,7 +173,7 @@ class _FieldComparison:
             return
         if self.record is None:
             if not equal:
-                self.add_change(path, declared_value, Cause.NONE)
+                self.add_change_or_held_drift(path, declared_value, Cause.NONE)
             return
         declared_moved = (
             # We have never sent an imported object, so all that differs is a change from Git.
@@ -189,7 +196,7 @@ class _FieldComparison:
         accepted = self.record.accepted if self.record is not None else None
         return accepted is not None and path in accepted.paths
 
-    def has_nothing_to_compare_with(self, path: Path) -> bool:
+    def is_not_shown_or_kept_by_server(self, path: Path) -> bool:
         """Whether the server does not show this field, or does not keep it.
 
         A field that was never sent may appear with the update that sends it, so it is compared. An
@@ -198,7 +205,7 @@ class _FieldComparison:
         observed, name = self.resource.lookup_result.observed, path[0]
         if observed is None or name in self.resource.type.identity_fields:
             return False
-        if name in observed.partial_fields and get_at(self.live, path) is ABSENT:
+        if name in observed.partial_fields and get_at_or_absent(self.live, path) is ABSENT:
             return True
         is_unkept = self.record is not None and name in self.record.unkept
         is_taken_over = self.record is None or self.is_imported
@@ -206,10 +213,10 @@ class _FieldComparison:
             is_taken_over or is_unkept or is_fixed_field(self.resource, path)
         )
 
-    def assume_unshown_field_as_declared(self, path: Path, declared_value: Any) -> None:
+    def rebase_unshown_field_with_note(self, path: Path, declared_value: Any) -> None:
         """Record the declared value as applied, with a note the first time."""
         record = self.record
-        applied = get_at(self.applied, path)
+        applied = get_at_or_absent(self.applied, path)
         if record is not None and not self.is_imported and is_same_value(declared_value, applied):
             return
         if record is None or path[0] not in record.unkept:
@@ -230,12 +237,14 @@ class _FieldComparison:
             self.add_drift(path, declared_moved=declared_moved)
         if not declared_moved and not drifted:
             if not is_equal:
-                self.add_if_accepted(path, declared_value)
+                self.add_difference_if_path_is_accepted(path, declared_value)
             return
         if is_equal:
             self.diff.rebase = True
         else:
-            self.add_change(path, declared_value, _choose_cause(declared_moved, drifted))
+            self.add_change_or_held_drift(
+                path, declared_value, _choose_cause(declared_moved, drifted)
+            )
 
     def compare_write_only(self, path: Path, declared_value: Any) -> None:
         """Compare a field that answers never show with the record alone."""
@@ -243,18 +252,18 @@ class _FieldComparison:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_SHOWN})")
             self.diff.rebase = True
         elif not is_same_value(
-            declared_value, get_at(self.applied, path), self.find_field_rule(path).compare
+            declared_value, get_at_or_absent(self.applied, path), self.find_field_rule(path).compare
         ):
-            self.add_change(path, declared_value, Cause.GIT)
+            self.add_change_or_held_drift(path, declared_value, Cause.GIT)
 
     def compare_secret(self, path: Path, declared_value: DesiredSecret) -> None:
         if declared_value.ref.keeps_live_value:
             return
         if declared_value.mac is None:
-            self.compare_unresolved_secret(path)
+            self.add_drift_of_unresolved_secret(path)
             note = f"not checked: {declared_value.missing_reason or 'no state key'}"
             if self.resend_secrets:
-                self.add_change(path, declared_value, Cause.SECRET, note)
+                self.add_change_or_held_drift(path, declared_value, Cause.SECRET, note)
             else:
                 self.diff.notes.append(f"{format_field_path(path)}: (sensitive, {note})")
             return
@@ -262,14 +271,14 @@ class _FieldComparison:
         self.compare_resolved_secret(path, declared_value, declared_value.mac)
         # It is sent only because that was asked for, not because a difference was found.
         if self.resend_secrets and len(self.diff.changes) == count_before:
-            self.add_change(path, declared_value, Cause.SECRET, "sent again")
+            self.add_change_or_held_drift(path, declared_value, Cause.SECRET, "sent again")
             self.diff.foreign_secrets = [
                 foreign_path for foreign_path in self.diff.foreign_secrets if foreign_path != path
             ]
 
-    def compare_unresolved_secret(self, path: Path) -> None:
+    def add_drift_of_unresolved_secret(self, path: Path) -> None:
         """Report drift of a secret without a value at hand, if answers show that it has changed."""
-        live, last_seen = get_at(self.live, path), get_at(self.last_seen, path)
+        live, last_seen = get_at_or_absent(self.live, path), get_at_or_absent(self.last_seen, path)
         is_shown = isinstance(live, Mac) and isinstance(last_seen, Mac)
         # MACs with two state keys differ for the same secret, so they show no drift.
         if is_shown and live.key_id == last_seen.key_id and live != last_seen:
@@ -277,7 +286,7 @@ class _FieldComparison:
 
     def compare_resolved_secret(self, path: Path, declared_value: DesiredSecret, mac: Mac) -> None:
         applied, live, last_seen = (
-            get_at(side, path) for side in (self.applied, self.live, self.last_seen)
+            get_at_or_absent(side, path) for side in (self.applied, self.live, self.last_seen)
         )
         is_shown = isinstance(live, Mac)
         if self.record is None or self.is_imported:
@@ -294,7 +303,7 @@ class _FieldComparison:
             drifted = False  # as for other fields from the package: the server has its own value
         if not declared_moved and not drifted:
             if is_shown and live != mac:
-                self.add_if_accepted(path, declared_value)
+                self.add_difference_if_path_is_accepted(path, declared_value)
             return
         if is_shown and live == mac:
             self.diff.rebase = True
@@ -302,7 +311,7 @@ class _FieldComparison:
         if drifted:
             self.add_drift(path, declared_moved=declared_moved)
         cause = _choose_cause(declared_moved, drifted) if drifted else Cause.SECRET
-        self.add_change(path, declared_value, cause, "changed")
+        self.add_change_or_held_drift(path, declared_value, cause, "changed")
 
     def compare_secret_never_sent(
         self, path: Path, declared_value: DesiredSecret, is_shown: bool, is_equal: bool
@@ -315,26 +324,28 @@ class _FieldComparison:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_COMPARED})")
         elif not is_equal:
             cause = Cause.NONE if self.record is None else Cause.GIT
-            self.add_change(path, declared_value, cause, "changed")
+            self.add_change_or_held_drift(path, declared_value, cause, "changed")
 
     def compare_dropped_fields(self) -> None:
         """Compare the fields that we applied and that are no longer declared."""
         record = self.record
         for path in sorted(record.applied if record else ()):
-            if not is_at_or_below(path, self.ignored) and not self.is_still_declared(path):
+            if not is_at_or_below(
+                path, self.ignored
+            ) and not self.is_declared_or_replaced_by_leaf_above(path):
                 self.compare_dropped_field(path)
 
-    def is_still_declared(self, path: Path) -> bool:
+    def is_declared_or_replaced_by_leaf_above(self, path: Path) -> bool:
         """Whether a field is declared, be it as a map in place of a leaf or the reverse."""
-        if get_at(self.declared_fields, path) is not ABSENT:
+        if get_at_or_absent(self.declared_fields, path) is not ABSENT:
             return True
         # A list or text that is declared in place of a map replaces all keys below.
-        above = (get_at(self.declared_fields, path[:end]) for end in range(1, len(path)))
+        above = (get_at_or_absent(self.declared_fields, path[:end]) for end in range(1, len(path)))
         return any(value is not ABSENT and not isinstance(value, Mapping) for value in above)
 
     def compare_dropped_field(self, path: Path) -> None:
         rule = self.find_field_rule(path)
-        live, last_seen = get_at(self.live, path), get_at(self.last_seen, path)
+        live, last_seen = get_at_or_absent(self.live, path), get_at_or_absent(self.last_seen, path)
         # Such a field is sent only if it is declared, so dropping it changes nothing.
         if rule.usual_value is not ABSENT:
             self.diff.notes.append(f"{format_field_path(path)}: no longer declared, left as it is")
@@ -342,9 +353,11 @@ class _FieldComparison:
             return
         # Of a hidden field it cannot be seen that it is gone, so its reset is sent in any case.
         is_hidden = rule.write_only or (
-            isinstance(get_at(self.applied, path), Mac) and not isinstance(last_seen, Mac)
+            isinstance(get_at_or_absent(self.applied, path), Mac) and not isinstance(last_seen, Mac)
         )
-        is_foreign_map = isinstance(live, Mapping) and live and get_at(self.applied, path) == {}
+        is_foreign_map = (
+            isinstance(live, Mapping) and live and get_at_or_absent(self.applied, path) == {}
+        )
         if is_foreign_map or (live is ABSENT and not is_hidden):
             # It is gone already, or only the empty map was ours, and the keys in it are not.
             self.diff.rebase = True
@@ -359,13 +372,13 @@ class _FieldComparison:
         if drifted and (len(path) > 1 or rule.reset_value is ABSENT):
             self.add_drift(path, declared_moved=True)
         if len(path) > 1:
-            self.add_change(path, ABSENT, _choose_cause(True, drifted))
+            self.add_change_or_held_drift(path, ABSENT, _choose_cause(True, drifted))
         elif rule.reset_value is ABSENT:
             self.diff.unresettable_paths.append(path)
-            self.add_change(path, ABSENT, _choose_cause(True, drifted))
+            self.add_change_or_held_drift(path, ABSENT, _choose_cause(True, drifted))
         else:
             reset_moved = not is_same_value(
-                get_at(self.applied, path), rule.reset_value, rule.compare
+                get_at_or_absent(self.applied, path), rule.reset_value, rule.compare
             )
             is_equal = not is_hidden and is_same_value(
                 rule.reset_value, _empty_if_both_maps(rule.reset_value, live), rule.compare
@@ -375,7 +388,7 @@ class _FieldComparison:
                 path, rule.reset_value, reset_moved, drifted, is_equal
             )
 
-    def compare_owned_keys(self) -> None:
+    def remove_undeclared_keys_below_owned(self) -> None:
         """Add changes for live keys below owned pointers that the manifest does not declare."""
         # Declared fields below an owned pointer were compared before.
         changed_paths = {change.path for change in self.diff.changes}
@@ -386,27 +399,27 @@ class _FieldComparison:
                 or is_at_or_below(path, self.ignored)
             ):
                 continue
-            if not self.is_still_declared(path):
-                self.add_undeclared_key_change(path)
+            if not self.is_declared_or_replaced_by_leaf_above(path):
+                self.add_removal_or_reset_of_undeclared_key(path)
 
-    def add_undeclared_key_change(self, path: Path) -> None:
+    def add_removal_or_reset_of_undeclared_key(self, path: Path) -> None:
         """Add the removal of a key; a top-level field goes back to its reset value."""
         reset = self.find_field_rule(path).reset_value if len(path) == 1 else ABSENT
         if reset is not ABSENT and is_same_value(
-            reset, get_at(self.live, path), self.find_field_rule(path).compare
+            reset, get_at_or_absent(self.live, path), self.find_field_rule(path).compare
         ):
             return
-        live, last_seen = get_at(self.live, path), get_at(self.last_seen, path)
+        live, last_seen = get_at_or_absent(self.live, path), get_at_or_absent(self.last_seen, path)
         if path in self.accepted_paths and is_same_value(
             live, last_seen, self.find_field_rule(path).compare
         ):
-            self.add_if_accepted(path, reset)
+            self.add_difference_if_path_is_accepted(path, reset)
             return
         # An update can remove a key of a map, but a top-level field can only get another value.
         if len(path) == 1 and reset is ABSENT and not self.keep_drift:
             self.diff.unresettable_paths.append(path)
         self.add_drift(path, declared_moved=False, before=reset)
-        self.add_change(path, reset, Cause.DRIFT)
+        self.add_change_or_held_drift(path, reset, Cause.DRIFT)
 
 
 def _was_recorded_in_plain(value: Any) -> bool:

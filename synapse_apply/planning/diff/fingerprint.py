@@ -9,7 +9,7 @@ from typing import Any
 from synapse_apply.kinds.compare import format_comparable_json
 from synapse_apply.kinds.descriptor import Compare
 from synapse_apply.model.diagnostic import Path, format_json_pointer
-from synapse_apply.model.values import ABSENT, get_at
+from synapse_apply.model.values import ABSENT, get_at_or_absent
 from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.plan_input import ResourceState
 
@@ -29,7 +29,9 @@ def compute_fingerprint(resource: ResourceState) -> str:
         {*resource.declared_fields, *(resource.record.applied if resource.record else ())}
     )
     canonical_fields = {
-        format_json_pointer(path): _format_canonical_field(resource, path, get_at(live, path))
+        format_json_pointer(path): _format_canonical_field(
+            resource, path, get_at_or_absent(live, path)
+        )
         for path in managed_paths
     }
     document = {"id": observed.remote_id if observed else "", "fields": canonical_fields}

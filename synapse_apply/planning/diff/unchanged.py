@@ -17,7 +17,7 @@ _SCALARS = (str, int, float, bool)
 
 # Equality first: it decides most fields of a large target, and only the rest goes through the
 # comparison field by field. Such rows carry no fingerprint unless a run may be due.
-def is_unchanged(resource: ResourceState, record: Record) -> bool:
+def is_unchanged_by_plain_equality(resource: ResourceState, record: Record) -> bool:
     """Whether declared equals applied and live equals seen, in every declared field.
 
     False where equality does not decide: secrets, maps, ignored, owned and accepted fields.
@@ -34,7 +34,7 @@ def is_unchanged(resource: ResourceState, record: Record) -> bool:
     if record.unkept and not (observed and observed.missing_fields.issuperset(record.unkept)):
         return False
     declared_fields, live, last_seen = resource.declared_fields, resource.live_fields, record.seen
-    if not declared_fields or not _are_fields_equal(declared_fields, record.applied):
+    if not declared_fields or not _have_same_plain_values(declared_fields, record.applied):
         return False
     if live == last_seen and _has_only_texts(live):
         return all(map(live.__contains__, declared_fields))
@@ -44,7 +44,7 @@ def is_unchanged(resource: ResourceState, record: Record) -> bool:
     )
 
 
-def _are_fields_equal(first_fields: Fields, second_fields: Fields) -> bool:
+def _have_same_plain_values(first_fields: Fields, second_fields: Fields) -> bool:
     return first_fields == second_fields and (
         _has_only_texts(first_fields)
         or all(_is_same_value(value, second_fields[path]) for path, value in first_fields.items())

@@ -12,7 +12,7 @@ from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Change, GuardViolation
 from synapse_apply.model.policy import PolicyRule
 from synapse_apply.planning.plan_input import PlanInput
-from synapse_apply.planning.policy.resource_rules import changes_live_object
+from synapse_apply.planning.policy.resource_rules import changes_live_object_beyond_adopting
 
 _TIME = "%a %Y-%m-%d %H:%M %Z"
 
@@ -54,7 +54,7 @@ def _check_max_changes(
 ) -> _PolicyStop | None:
     """A stop if more objects are created, changed or deleted than the rule allows; else None."""
     rows = _select_rule_addresses(
-        rule, (change for change in active_changes if changes_live_object(change))
+        rule, (change for change in active_changes if changes_live_object_beyond_adopting(change))
     )
     if len(rows) <= rule.limit:
         return None
@@ -80,7 +80,7 @@ def list_overridable_rule_names(rules: Iterable[PolicyRule]) -> tuple[str, ...]:
     return tuple(rule.id for rule in rules if rule.check in PLAN_CHECKS and rule.is_denying)
 
 
-def check_plan_rules(
+def check_policy_rules_over_whole_plan(
     plan_input: PlanInput, changes: Iterable[Change]
 ) -> tuple[tuple[GuardViolation, ...], tuple[Diagnostic, ...]]:
     """The violations that stop an apply of these changes, and warnings for the other rules.

@@ -18,7 +18,7 @@ from synapse_apply.model.packages.versions import VersionSortKey, version_sort_k
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Refusal
 from synapse_apply.model.policy import PolicyRule
-from synapse_apply.model.values import ABSENT, DesiredSecret, get_at
+from synapse_apply.model.values import ABSENT, DesiredSecret, get_at_or_absent
 from synapse_apply.planning.decision import Decision
 from synapse_apply.planning.plan_input import PublishedVersions, ResourceState
 
@@ -30,7 +30,7 @@ _SENT_ACTIONS = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE, Action
 NewestVersions = Mapping[tuple[str, str], tuple[VersionSortKey, str]]
 
 
-def changes_live_object(change: Change) -> bool:
+def changes_live_object_beyond_adopting(change: Change) -> bool:
     """Whether the live object would be changed; adopting it as it is changes nothing."""
     return change.action in _SENT_ACTIONS or (change.action is Action.ADOPT and bool(change.fields))
 
@@ -71,7 +71,9 @@ class PolicyCase:
 
     def declared_value(self, name: str) -> Any:
         """The declared value of a field; ABSENT where it is not declared."""
-        return get_at(self.resource.desired.spec if self.resource.desired else {}, (name,))
+        return get_at_or_absent(
+            self.resource.desired.spec if self.resource.desired else {}, (name,)
+        )
 
 
 PolicyTest = Callable[[PolicyCase], PolicyViolation | None]
@@ -188,7 +190,7 @@ def check_version_grows(case: PolicyCase) -> PolicyViolation | None:
     return PolicyViolation(f"{problem} {owner_text}", f"declare a higher {name}", (name,))
 
 
-def check_protected(_case: PolicyCase) -> PolicyViolation | None:
+def forbid_any_change_of_protected(_case: PolicyCase) -> PolicyViolation | None:
     """The violation of any change: nothing may be created, changed, deleted or forgotten."""
     return PolicyViolation("it is protected, and nothing may be done to it")
 
@@ -225,7 +227,7 @@ CHECKS: Mapping[str, PolicyCheck] = {
     "allowed-categories": PolicyCheck(make_listed_value_test("category")),
     "version-grows": PolicyCheck(check_version_grows, only_changes=True, needs_series=True),
     "required-labels": PolicyCheck(check_required_labels),
-    "protected": PolicyCheck(check_protected, only_changes=True),
+    "protected": PolicyCheck(forbid_any_change_of_protected, only_changes=True),
 }
 
 
@@ -235,7 +237,7 @@ def _format_short_value(value: Any) -> str:
     return text if text and len(text) <= _MAX_SHOWN else "another"
 
 
-def select_rules_needing_series(rules: Iterable[PolicyRule]) -> tuple[PolicyRule, ...]:
+def select_rules_comparing_series_versions(rules: Iterable[PolicyRule]) -> tuple[PolicyRule, ...]:
     """The rules that compare a new resource with all live members of its series."""
     return tuple(rule for rule in rules if rule.check in CHECKS and CHECKS[rule.check].needs_series)
 
@@ -248,11 +250,14 @@ def build_policy_rules(
     """The rules that judge resources, with the newest versions that they compare with."""
     checked_rules = tuple(rule for rule in rules if rule.check in CHECKS)
     return PolicyRules(
-        checked_rules, _find_newest_versions(resources, published_versions) if checked_rules else {}
+        checked_rules,
+        _find_newest_existing_version_by_series(resources, published_versions)
+        if checked_rules
+        else {},
     )
 
 
-def _find_newest_versions(
+def _find_newest_existing_version_by_series(
     resources: Iterable[ResourceState], published_versions: PublishedVersions
 ) -> NewestVersions:
     newest: dict[tuple[str, str], tuple[VersionSortKey, str]] = {}
@@ -290,7 +295,10 @@ def apply_policy(
     # Nothing will be done with a resource in error, and its fields may be wrong.
     if decision.diagnostics and any(finding.is_error for finding in decision.diagnostics):
         return decision
-    is_change = changes_live_object(decision.change) or decision.change.action is Action.FORGET
+    is_change = (
+        changes_live_object_beyond_adopting(decision.change)
+        or decision.change.action is Action.FORGET
+    )
     for rule in policy_rules.rules:
         check = CHECKS[rule.check]
         if not rule.applies_to(resource.address) or (check.only_changes and not is_change):
@@ -345,7 +353,7 @@ def _build_policy_warning(
     )
 
 
-def build_tolerated_warnings(
+def warn_once_of_unchanged_policy_violators(
     decisions: Mapping[Address, Decision], policy_rules: PolicyRules
 ) -> tuple[Diagnostic, ...]:
     """One warning per plan for all unchanged resources that violate the policy."""

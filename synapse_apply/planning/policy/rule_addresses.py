@@ -14,7 +14,7 @@ from synapse_apply.planning.plan_input import PlanInput
 _PATTERN = re.compile(r"[*?\[]")
 
 
-def check_policy_addresses(plan_input: PlanInput) -> Iterator[Diagnostic]:
+def warn_of_unknown_addresses_in_policy(plan_input: PlanInput) -> Iterator[Diagnostic]:
     """A warning for each rule that names an address which is neither declared nor recorded.
 
     Patterns and kinds may be meant for later resources, and a rule that targets share may name what
@@ -27,7 +27,7 @@ def check_policy_addresses(plan_input: PlanInput) -> Iterator[Diagnostic]:
     known_addresses |= {str(intent.address) for intent in plan_input.open_intents}
     known_addresses |= plan_input.declared_in_other_targets
     for rule in rules:
-        named = list_named_addresses(rule, plan_input.catalogue)
+        named = list_literal_addresses_of_rule(rule, plan_input.catalogue)
         unknown_names = [name for name in named if name not in known_addresses]
         if unknown_names:
             yield warning_finding(
@@ -39,7 +39,7 @@ def check_policy_addresses(plan_input: PlanInput) -> Iterator[Diagnostic]:
             )
 
 
-def list_named_addresses(rule: PolicyRule, catalogue: Catalogue) -> list[str]:
+def list_literal_addresses_of_rule(rule: PolicyRule, catalogue: Catalogue) -> list[str]:
     """The addresses that a rule names literally, without kinds and patterns."""
     named = dict.fromkeys((*rule.only, *rule.excepted))
     return [name for name in named if name not in catalogue and not _PATTERN.search(name)]

@@ -15,10 +15,10 @@ from synapse_apply.model.coding.codec import format_canonical_field_value
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
-from synapse_apply.model.values import ABSENT, KnownAfterApply, flatten, get_at
+from synapse_apply.model.values import ABSENT, KnownAfterApply, flatten, get_at_or_absent
 from synapse_apply.model.verification import Verification
 from synapse_apply.planning.create_companions import CARRIES
-from synapse_apply.planning.package import read_uploaded_digest
+from synapse_apply.planning.package import get_uploaded_digest_or_empty
 
 STALE, UNREVIEWED = "stale", "unreviewed"
 _PLAN_AGAIN = ("plan again",)
@@ -27,7 +27,7 @@ _MAX_MOVES = 20
 _MAX_VALUE_LENGTH = 60
 
 
-def is_same_change(before: Change, now: Change) -> bool:
+def has_same_effect_and_fingerprint(before: Change, now: Change) -> bool:
     """Whether carrying out `now` is what was planned, on an object that has not changed.
 
     Whether a secret could be checked when planning does not count, as its value is not in a plan.
@@ -38,7 +38,7 @@ def is_same_change(before: Change, now: Change) -> bool:
         and before.fingerprint == now.fingerprint
         and [_comparable_field_effect(field) for field in before.fields]
         == [_comparable_field_effect(field) for field in now.fields]
-        and _extract_digests_and_companion(before) == _extract_digests_and_companion(now)
+        and _pick_digests_and_companion_address(before) == _pick_digests_and_companion_address(now)
         and is_same_run(before, now)
     )
 
@@ -54,7 +54,9 @@ def _run_without_reason_and_job(change: Change) -> Verification | None:
     return replace(due, reason="", job="") if due is not None else None
 
 
-def resolve_known_ids(before: Change, now: Change | None, ids: Mapping[Address, str]) -> Change:
+def fill_in_ids_created_meanwhile(
+    before: Change, now: Change | None, ids: Mapping[Address, str]
+) -> Change:
     """The planned change with remote ids of referenced objects that were created in the meantime.
 
     An apply that was interrupted has created them, and changes that refer to them are still as
@@ -70,10 +72,14 @@ def resolve_known_ids(before: Change, now: Change | None, ids: Mapping[Address, 
     return replace(before, fields=tuple(map(resolve_field, before.fields)))
 
 
-def build_stale_row(before: Change, now: Change, *, reviewed: bool = False) -> Change:
+def refuse_changed_row_with_differences(
+    before: Change, now: Change, *, reviewed: bool = False
+) -> Change:
     """The fresh change, refused, with the planned, old and present value of each difference."""
     reason = "it is not what was reviewed" if reviewed else "it changed since it was planned"
-    lines = "\n".join((reason, *(f"  {move}" for move in _iter_first_differences(before, now))))
+    lines = "\n".join(
+        (reason, *(f"  {move}" for move in _iter_limited_difference_texts(before, now)))
+    )
     staleness = Refusal(STALE, lines, _REVIEW_AGAIN if reviewed else _PLAN_AGAIN, now.position)
     refusals = (staleness, *now.refusals)
     # The fresh fields and notes say what would be done now, which is just what is refused.
@@ -81,20 +87,22 @@ def build_stale_row(before: Change, now: Change, *, reviewed: bool = False) -> C
     return replace(base_row, refusals=refusals, rebase=False, verification=None)
 
 
-def build_gone_row(before: Change, *, reviewed: bool = False) -> Change:
+def refuse_row_no_longer_in_plan(before: Change, *, reviewed: bool = False) -> Change:
     """The planned change, refused since its address is neither declared nor recorded now."""
     reason = "it is neither declared nor recorded now"
     ways_out = _REVIEW_AGAIN if reviewed else _PLAN_AGAIN
     return _with_single_refusal(before, Refusal(STALE, reason, ways_out))
 
 
-def build_unreviewed_row(now: Change) -> Change:
+def refuse_unreviewed_row(now: Change) -> Change:
     """The fresh change, refused since no reviewed plan has it."""
     refusal = Refusal(UNREVIEWED, "no reviewed plan has it", _REVIEW_AGAIN, now.position)
     return _with_single_refusal(now, refusal)
 
 
-def build_dependent_row(now: Change, needs: Iterable[Address], *, reviewed: bool = False) -> Change:
+def refuse_row_whose_needs_are_not_done(
+    now: Change, needs: Iterable[Address], *, reviewed: bool = False
+) -> Change:
     """A change that still holds, refused since it needs others that will not be made."""
     reason = f"it needs {format_short_list(sorted(needs))}, which will not be done"
     return _with_single_refusal(
@@ -115,19 +123,19 @@ def _comparable_field_effect(field: FieldChange) -> tuple[Path, bool, str, str]:
     )
 
 
-def _extract_digests_and_companion(change: Change) -> tuple[str, Any, Any]:
+def _pick_digests_and_companion_address(change: Change) -> tuple[str, Any, Any]:
     extras = change.extras
-    return read_uploaded_digest(change), extras.get("published_digest"), extras.get(CARRIES)
+    return get_uploaded_digest_or_empty(change), extras.get("published_digest"), extras.get(CARRIES)
 
 
-def _iter_first_differences(before: Change, now: Change) -> Iterator[str]:
-    differences = list(_iter_differences(before, now))
+def _iter_limited_difference_texts(before: Change, now: Change) -> Iterator[str]:
+    differences = list(_iter_difference_texts(before, now))
     yield from differences[:_MAX_MOVES]
     if len(differences) > _MAX_MOVES:
         yield f"and {len(differences) - _MAX_MOVES} more"
 
 
-def _iter_differences(before: Change, now: Change) -> Iterator[str]:
+def _iter_difference_texts(before: Change, now: Change) -> Iterator[str]:
     # Nothing was going to be done, so there are no values to compare.
     if before.is_refused:
         yield f"it was refused when it was planned, now it would be {now.action.value}"
@@ -138,9 +146,9 @@ def _iter_differences(before: Change, now: Change) -> Iterator[str]:
         yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
     if before.action is now.action or now.action is Action.UPDATE:
         yield from _iter_field_and_secret_difference_texts(before, now)
-    if before.action is now.action and _extract_digests_and_companion(
+    if before.action is now.action and _pick_digests_and_companion_address(
         before
-    ) != _extract_digests_and_companion(now):
+    ) != _pick_digests_and_companion_address(now):
         is_other_companion = before.extras.get(CARRIES) != now.extras.get(CARRIES)
         yield (
             "another is made along with it"
@@ -204,9 +212,9 @@ def _describe_field_difference(
             f"{name}: (sensitive), {_describe_whether_secret_is_sent(planned)}, "
             f"{_describe_whether_secret_is_sent(fresh, 'now ')}"
         )
-    planned_value = planned.after if planned else get_at(before.after, path)
-    old_value = planned.before if planned else get_at(before.before, path)
-    current_value = fresh.before if fresh else get_at(now.before, path)
+    planned_value = planned.after if planned else get_at_or_absent(before.after, path)
+    old_value = planned.before if planned else get_at_or_absent(before.before, path)
+    current_value = fresh.before if fresh else get_at_or_absent(now.before, path)
     text = (
         f"{name}: planned {_format_short_value(planned_value)}, was "
         f"{_format_short_value(old_value)}, is now {_format_short_value(current_value)}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from synapse_apply.model.plan import Action, Change, GuardViolation, Plan
 from synapse_apply.planning import guards
-from synapse_apply.planning.create_companions import find_companion_address
+from synapse_apply.planning.create_companions import find_address_created_by_same_call
 from synapse_apply.planning.staleness import compare_rows
 
 _REMOVALS = frozenset({Action.DELETE, Action.FORGET})
@@ -25,75 +25,83 @@ def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
     ids = {change.address: change.remote_id for change in fresh.changes}
     current_changes = {change.address: change for change in fresh.changes}
     planned_changes = {
-        change.address: compare_rows.resolve_known_ids(
+        change.address: compare_rows.fill_in_ids_created_meanwhile(
             change, current_changes.get(change.address), ids
         )
         for change in saved.changes
     }
     rows_by_address = {
-        change.address: _narrow_row(
+        change.address: _narrow_row_to_saved_plan(
             planned_changes.pop(change.address, None), change, reviewed=reviewed
         )
         for change in fresh.changes
     }
     # Objects that one call creates are stopped together, whichever of them comes first.
     stopped_addresses = {
-        address for address, row in rows_by_address.items() if row.is_refused or not is_due(row)
+        address
+        for address, row in rows_by_address.items()
+        if row.is_refused or not is_shown_as_to_be_done(row)
     }
-    stopped_addresses &= set(filter(None, map(find_companion_address, rows_by_address.values())))
+    stopped_addresses &= set(
+        filter(None, map(find_address_created_by_same_call, rows_by_address.values()))
+    )
     rows: list[Change] = []
     for change in fresh.changes:
         row = rows_by_address[change.address]
         # Fresh changes are in dependency order, so what is stopped is known before its dependents.
-        if _waits_for_dependencies(row) and (
-            needs := stopped_addresses & {*row.depends_on, find_companion_address(row)}
+        if _is_call_or_forget(row) and (
+            needs := stopped_addresses & {*row.depends_on, find_address_created_by_same_call(row)}
         ):
-            row = compare_rows.build_dependent_row(row, needs, reviewed=reviewed)
+            row = compare_rows.refuse_row_whose_needs_are_not_done(row, needs, reviewed=reviewed)
         if row.is_refused or _is_create_left_out(row, change):
             stopped_addresses.add(row.address)
         rows.append(row)
     rows += [
-        _build_gone_row(change, reviewed=reviewed)
+        _note_removal_done_or_refuse_row(change, reviewed=reviewed)
         for change in planned_changes.values()
-        if is_due(change)
+        if is_shown_as_to_be_done(change)
     ]
     return replace(
         fresh,
         # By the saved plan's id the state knows that it was applied, and that it cannot be again.
         id=fresh.id if reviewed else saved.id,
         changes=tuple(rows),
-        guards=tuple(_filter_active_guards(fresh.guards, rows)),
+        guards=tuple(_iter_guards_still_violated(fresh.guards, rows)),
     )
 
 
-def _narrow_row(before: Change | None, now: Change, *, reviewed: bool) -> Change:
-    was_planned = before is not None and is_due(before)
+def _narrow_row_to_saved_plan(before: Change | None, now: Change, *, reviewed: bool) -> Change:
+    was_planned = before is not None and is_shown_as_to_be_done(before)
     if before is not None and was_planned:
-        if not now.is_refused and (not is_due(now) or _is_only_run_left(before, now)):
+        if not now.is_refused and (
+            not is_shown_as_to_be_done(now) or _is_only_run_left(before, now)
+        ):
             return _with_done_already_note(before, now)
-        if now.is_refused or not compare_rows.is_same_change(before, now):
-            return compare_rows.build_stale_row(before, now, reviewed=reviewed)
+        if now.is_refused or not compare_rows.has_same_effect_and_fingerprint(before, now):
+            return compare_rows.refuse_changed_row_with_differences(before, now, reviewed=reviewed)
         return now
-    if not is_due(now) and not now.is_refused:
+    if not is_shown_as_to_be_done(now) and not now.is_refused:
         return now
     if before is not None and before.is_refused:
         return (
-            now if now.is_refused else compare_rows.build_stale_row(before, now, reviewed=reviewed)
+            now
+            if now.is_refused
+            else compare_rows.refuse_changed_row_with_differences(before, now, reviewed=reviewed)
         )
     if reviewed:
-        return now if now.is_refused else compare_rows.build_unreviewed_row(now)
+        return now if now.is_refused else compare_rows.refuse_unreviewed_row(now)
     # An open call stays visible, although the saved plan does not have it.
     is_outcome_unknown = any(refusal.outcome_unknown for refusal in now.refusals)
     return now if is_outcome_unknown else _build_left_out_row(now)
 
 
-def is_due(change: Change) -> bool:
+def is_shown_as_to_be_done(change: Change) -> bool:
     """Whether a reader of the plan saw that something will be done about this address."""
     due = change.action is not Action.NO_OP or change.verification is not None
     return due and not change.superseded and not change.is_refused
 
 
-def _waits_for_dependencies(row: Change) -> bool:
+def _is_call_or_forget(row: Change) -> bool:
     """Whether a change is left out if its dependencies are: a call, or the end of a record."""
     return row.changes_server or (row.action is Action.FORGET and not row.is_refused)
 
@@ -124,12 +132,12 @@ def _action_word(change: Change) -> str:
     return "verification" if is_run else change.action.value
 
 
-def _build_gone_row(before: Change, *, reviewed: bool) -> Change:
+def _note_removal_done_or_refuse_row(before: Change, *, reviewed: bool) -> Change:
     if before.action in _REMOVALS:
         return _build_no_op_row(
             before, f"{before.action.value} was planned, and it is not recorded any more"
         )
-    return compare_rows.build_gone_row(before, reviewed=reviewed)
+    return compare_rows.refuse_row_no_longer_in_plan(before, reviewed=reviewed)
 
 
 def _build_no_op_row(change: Change, note: str) -> Change:
@@ -152,13 +160,13 @@ def _build_no_op_row(change: Change, note: str) -> Change:
 
 def _is_create_left_out(narrowed: Change, fresh: Change) -> bool:
     """Whether the new plan creates an object that the narrowed row does not create."""
-    return fresh.action in _CREATES and not is_due(narrowed)
+    return fresh.action in _CREATES and not is_shown_as_to_be_done(narrowed)
 
 
-def _filter_active_guards(
+def _iter_guards_still_violated(
     violations: Iterable[GuardViolation], rows: Iterable[Change]
 ) -> Iterable[GuardViolation]:
-    planned_actions = {row.address: row.action for row in rows if is_due(row)}
+    planned_actions = {row.address: row.action for row in rows if is_shown_as_to_be_done(row)}
     for violation in violations:
         # Changes that were left out do not count against a limit any more.
         counted = sum(address in planned_actions for address in violation.rows)

@@ -164,7 +164,7 @@ class SqliteDatabase:
                 )
             )
         # SQLite would roll the old file's journal back into the new file.
-        opening.remove_own_file(_build_companion_path(self._path, "-journal"))
+        opening.remove_own_file_or_link_if_present(_build_companion_path(self._path, "-journal"))
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
         return (
@@ -264,7 +264,7 @@ def _create_file_then_rename(
             opening.rename_over_own_file(path, new_path.name)
             opening.sync_folder(path.parent)
         finally:
-            opening.remove_own_file(new_path)
+            opening.remove_own_file_or_link_if_present(new_path)
 
 
 def _build_companion_path(path: Path, suffix: str) -> Path:

@@ -13,8 +13,11 @@ from synapse_apply.model.report import Report, Result
 from synapse_apply.model.verification import RunStatus
 from synapse_apply.views.grammar import format_refusal_phrase
 from synapse_apply.views.text.drift import describe_object_drift
-from synapse_apply.views.text.findings import format_finding_location, format_quoted_path
-from synapse_apply.views.text.outcomes import collect_outcome_findings
+from synapse_apply.views.text.findings import (
+    format_quoted_path,
+    join_position_address_field_and_rule,
+)
+from synapse_apply.views.text.outcomes import list_outcome_findings_errors_last
 
 
 @frozen
@@ -80,7 +83,7 @@ def build_report_annotations(report: Report) -> list[Annotation]:
     ]
     all_findings = [
         *report.plan.diagnostics,
-        *collect_outcome_findings(unskipped_outcomes),
+        *list_outcome_findings_errors_last(unskipped_outcomes),
         *run_findings,
     ]
     return [
@@ -139,9 +142,9 @@ def _iter_finding_annotations(
             )
             if part
         )
-        location = format_finding_location(finding.with_changes(position=None)).removeprefix(
-            "with "
-        )
+        location = join_position_address_field_and_rule(
+            finding.with_changes(position=None)
+        ).removeprefix("with ")
         yield Annotation(
             finding.severity.value,
             finding.rule or finding.summary,

@@ -9,7 +9,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.graph import GraphNode
-from synapse_apply.views.html.parts import escape_html
+from synapse_apply.views.html.parts import escape_shortened
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.cells import count_cells
 
@@ -61,7 +61,7 @@ def render_graph_svg(
         command = Command("graph --plan", target=target)
         return (
             f"<p>{len(needs):,} resources are too many to draw here: "
-            f"<code>{escape_html(command.format_line())}</code> writes them for Mermaid.</p>"
+            f"<code>{escape_shortened(command.format_line())}</code> writes them for Mermaid.</p>"
         )
     planned_actions = {a: node_by_address[a].planned_action for a in needs if a in node_by_address}
     return _render_svg(needs, planned_actions, row_ids)
@@ -168,13 +168,14 @@ def _render_edge(source: _NodePosition, dependency: _NodePosition) -> str:
 def _render_node(
     address: Address, position: _NodePosition, planned_action: str, row_ids: Mapping[str, str]
 ) -> str:
-    title = f"{escape_html(address)}{f': {escape_html(planned_action)}' if planned_action else ''}"
+    action_text = f": {escape_shortened(planned_action)}" if planned_action else ""
+    title = f"{escape_shortened(address)}{action_text}"
     shapes = (
         f"<title>{title}</title>"
         f'<rect x="{position.x:.0f}" y="{position.y:.0f}" width="{position.width:.0f}" '
         f'height="{_BOX_HEIGHT}" rx="5"/>'
         f'<text x="{position.x + 10:.0f}" '
-        f'y="{position.y + 18:.0f}">{escape_html(_shorten_label(address))}</text>'
+        f'y="{position.y + 18:.0f}">{escape_shortened(_shorten_label(address))}</text>'
     )
     style = f"node {planned_action or 'same'}"
     row_id = row_ids.get(str(address))

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.html.parts import escape_html, render_code
+from synapse_apply.views.html.parts import escape_shortened, render_code
 from synapse_apply.views.text.findings import format_position
 
 # A URL with host and path only: no user, no query, no script.
@@ -23,7 +23,7 @@ def render_anchor(url: str, html: str) -> str:
     """A link around `html`; `html` alone where the URL is not a safe http one."""
     if not _SAFE_URL.fullmatch(url):
         return html
-    return f'<a href="{escape_html(url)}" rel="noopener noreferrer">{html}</a>'
+    return f'<a href="{escape_shortened(url)}" rel="noopener noreferrer">{html}</a>'
 
 
 # A page leads where the pipeline runs, and nowhere else: the forge's address is of the run's
@@ -56,7 +56,7 @@ class ForgeLinks:
             return html
         # The fragment is added after the check, since the pattern allows none.
         line_url = f"{file_url}#L{position.line}"
-        return f'<a href="{escape_html(line_url)}" rel="noopener noreferrer">{html}</a>'
+        return f'<a href="{escape_shortened(line_url)}" rel="noopener noreferrer">{html}</a>'
 
     def render_commit_link(self, commit: str) -> str:
         """The first 12 digits of a commit, linked where possible; "" for no commit."""

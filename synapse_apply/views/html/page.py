@@ -11,7 +11,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause
 from synapse_apply.views.graph import GraphNode
 from synapse_apply.views.html.graph_drawing import render_graph_svg
-from synapse_apply.views.html.parts import CAUSE_LABELS, escape_html, render_code
+from synapse_apply.views.html.parts import CAUSE_LABELS, escape_shortened, render_code
 from synapse_apply.views.html.rows import HtmlRow
 from synapse_apply.views.sanitize import escape_ci_commands
 
@@ -106,7 +106,7 @@ def _render_head(title: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer"><meta name="robots" content="noindex">\n'
-        f"<title>{escape_html(title)}</title>\n<style>{style}</style></head><body>"
+        f"<title>{escape_shortened(title)}</title>\n<style>{style}</style></head><body>"
     )
 
 
@@ -123,7 +123,7 @@ def _render_header(page: HtmlPage) -> str:
     )
     counts = f'<ul class="counts" aria-label="Counts">{tiles}</ul>' if tiles else ""
     return (
-        f'<header class="{page.tone}"><div class="bar"><h1>{escape_html(page.title, 200)}</h1>'
+        f'<header class="{page.tone}"><div class="bar"><h1>{escape_shortened(page.title, 200)}</h1>'
         '<button type="button" id="theme" hidden>Dark or light</button></div>'
         f'{headlines}{counts}<p class="fact">{page.facts}</p></header>'
     )
@@ -173,7 +173,7 @@ def _render_select(name: str, title: str, choices: Mapping[str, str]) -> str:
     if len(choices) < 2:
         return ""
     options = "".join(
-        f'<option value="{escape_html(value)}">{escape_html(choices[value])}</option>'
+        f'<option value="{escape_shortened(value)}">{escape_shortened(choices[value])}</option>'
         for value in sorted(choices)
     )
     return (
@@ -214,7 +214,7 @@ def _render_row(row: HtmlRow, index: int, *, is_open: bool) -> str:
     attributes |= {"data-cause": causes} if causes else {}
     attributes |= {"data-trouble": "1"} if row.needs_decision else {}
     attributes_text = " ".join(
-        f'{name}="{escape_html(value)}"' for name, value in attributes.items()
+        f'{name}="{escape_shortened(value)}"' for name, value in attributes.items()
     )
     style = f"row {_SIGN_STYLES.get(row.sign, 'quiet')}"
     tags = [f'<span class="tag">{tag}</span>' for tag in row.tags]
@@ -224,7 +224,7 @@ def _render_row(row: HtmlRow, index: int, *, is_open: bool) -> str:
         if c in CAUSE_LABELS
     ]
     head = (
-        f'<span class="sign" aria-hidden="true">{escape_html(row.sign)}</span>'
+        f'<span class="sign" aria-hidden="true">{escape_shortened(row.sign)}</span>'
         f'<span class="name">{render_code(row.address, 200)}</span> '
         f'<span class="words">{row.status_html}</span>{"".join(tags)}'
     )

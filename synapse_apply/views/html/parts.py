@@ -54,19 +54,19 @@ CAUSE_LABELS = {
 }
 
 
-def escape_html(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
+def escape_shortened(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
     """A text, sanitized, shortened and escaped, for an element's content or a quoted attribute."""
     return sanitize(shorten_text(str(value), max_length)).translate(_HTML_ESCAPES)
 
 
 def render_command(line: str) -> str:
     """A shell command; the page's script adds a button that copies it."""
-    return f'<code class="command">{escape_html(line, MAX_PROSE_LENGTH)}</code>'
+    return f'<code class="command">{escape_shortened(line, MAX_PROSE_LENGTH)}</code>'
 
 
 def render_code(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
     """A text in a `<code>` element."""
-    return f"<code>{escape_html(value, max_length)}</code>"
+    return f"<code>{escape_shortened(value, max_length)}</code>"
 
 
 def render_prose(value: object, max_length: int = MAX_PROSE_LENGTH) -> str:
@@ -78,7 +78,7 @@ def render_prose(value: object, max_length: int = MAX_PROSE_LENGTH) -> str:
 def _render_prose_line(line: str) -> str:
     parts = _CODE_PATTERN.split(line)
     return "".join(
-        _render_code_or_command(part) if index % 2 else escape_html(part, MAX_PROSE_LENGTH)
+        _render_code_or_command(part) if index % 2 else escape_shortened(part, MAX_PROSE_LENGTH)
         for index, part in enumerate(parts)
     )
 
@@ -122,7 +122,7 @@ def render_code_block(lines: Iterable[str]) -> str:
 
 
 def _render_code_line(line: str) -> str:
-    return f"<span>{escape_html(line, 1000) or ' '}</span>"
+    return f"<span>{escape_shortened(line, 1000) or ' '}</span>"
 
 
 def render_fields_table(
@@ -178,7 +178,7 @@ def _render_field_row(
     part: FieldChange, sides: tuple[int, ...], hidden_symbol: str, *, has_reasons: bool
 ) -> str:
     style = _SYMBOL_STYLES.get(choose_change_symbol(part, hidden_symbol), "kept")
-    path = escape_html(format_quoted_path(part.path))
+    path = escape_shortened(format_quoted_path(part.path))
     # A long path may break behind each of its parts.
     path_html = path.replace(".", ".<wbr>") if len(path) > _MAX_UNBROKEN_PATH else path
     name = f'<th scope="row">{path_html}</th>'
@@ -190,7 +190,7 @@ def _render_field_row(
 def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created: bool) -> str:
     span = f' colspan="{len(sides)}"' if len(sides) > 1 else ""
     if is_secret_change(part):
-        secret = escape_html(describe_secret(part, is_created=is_created))
+        secret = escape_shortened(describe_secret(part, is_created=is_created))
         return f'<td{span} class="secret">{secret}</td>'
     has_both = part.before is not ABSENT and part.after is not ABSENT
     if has_both and len(sides) > 1:
@@ -219,7 +219,7 @@ def _has_too_long_side(part: FieldChange) -> bool:
 def _render_diff_lines(lines: Sequence[str]) -> str:
     shown_lines = lines[:MAX_BLOCK_LINES]
     diff_html = "".join(
-        f'<span class="{_MARGIN_STYLES[line[0]]}">{escape_html(line, 1000)}</span>'
+        f'<span class="{_MARGIN_STYLES[line[0]]}">{escape_shortened(line, 1000)}</span>'
         if line[:1] in _MARGIN_STYLES
         else _render_code_line(line)
         for line in shown_lines
@@ -237,7 +237,7 @@ def _render_value(value: Any) -> str:
     if value is ABSENT:
         return '<span class="none">not set</span>'
     lines = format_value_lines(value, _VALUE_WIDTH)
-    return escape_html(lines[0], 1000) if len(lines) == 1 else render_code_block(lines)
+    return escape_shortened(lines[0], 1000) if len(lines) == 1 else render_code_block(lines)
 
 
 def _render_cause_and_note(part: FieldChange) -> str:
@@ -245,5 +245,5 @@ def _render_cause_and_note(part: FieldChange) -> str:
     if isinstance(part.after, KnownAfterApply):
         facts.append(f"from {render_code(part.after.address)}")
     elif part.note and not is_secret_change(part):
-        facts.append(escape_html(part.note))
+        facts.append(escape_shortened(part.note))
     return ", ".join(facts)

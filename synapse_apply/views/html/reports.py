@@ -16,7 +16,7 @@ from synapse_apply.views.html import rows
 from synapse_apply.views.html.links import NO_LINKS, ForgeLinks, render_anchor
 from synapse_apply.views.html.next_steps import render_plan_steps, render_report_steps
 from synapse_apply.views.html.page import HtmlPage, PageSection
-from synapse_apply.views.html.parts import escape_html, render_code, render_prose
+from synapse_apply.views.html.parts import escape_shortened, render_code, render_prose
 from synapse_apply.views.markdown.report_sections import PlanParts
 from synapse_apply.views.text.drift import (
     format_drift_totals,
@@ -27,8 +27,8 @@ from synapse_apply.views.text.drift import (
 )
 from synapse_apply.views.text.outcomes import (
     OutcomeCounts,
-    collect_outcome_findings,
     format_report_totals,
+    list_outcome_findings_errors_last,
     should_show_outcome,
 )
 from synapse_apply.views.text.plan import format_plan_totals as plan_totals
@@ -64,7 +64,7 @@ def render_plan_html(
     return HtmlPage(
         f"{failure_prefix}Plan for {plan.base.target}",
         _choose_tone(plan, failure_prefix),
-        [escape_html(line) for line in plan_totals(plan, _PLAIN).splitlines()],
+        [escape_shortened(line) for line in plan_totals(plan, _PLAIN).splitlines()],
         _render_target_line(format_target_line(plan.base, _PLAIN, plan.trial), plan.base, links),
         [
             *_iter_blocking_sections(plan, links),
@@ -118,7 +118,10 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
             outcome for outcome in by_result[filtered_result] if should_show_outcome(outcome)
         ]
     # Findings of other results are in the rows of their resources.
-    all_findings = [*report.plan.diagnostics, *collect_outcome_findings(by_result[Result.DONE])]
+    all_findings = [
+        *report.plan.diagnostics,
+        *list_outcome_findings_errors_last(by_result[Result.DONE]),
+    ]
     rows_by_result = {
         result: [*rows.build_outcome_rows(shown_outcomes[result], changes, links)]
         for result in Result
@@ -126,7 +129,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
     return HtmlPage(
         f"Apply for {report.plan.base.target}",
         "bad" if report.exit_code else "good",
-        [escape_html(line) for line in format_report_totals(report, _PLAIN).splitlines()],
+        [escape_shortened(line) for line in format_report_totals(report, _PLAIN).splitlines()],
         _render_target_line(format_target_line(report.plan.base, _PLAIN), report.plan.base, links),
         [
             PageSection("unknown", "Outcome unknown", rows_by_result[Result.UNKNOWN]),
@@ -154,11 +157,11 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
     """The page of a drift check: errors first, then a row for each object."""
     links = _with_links_to_base_commit(links, drift.base)
     unmanaged_objects = drift.unmanaged or ()
-    headlines = [escape_html(format_drift_totals(drift))]
+    headlines = [escape_shortened(format_drift_totals(drift))]
     if drift.unmanaged is not None:
         headlines += [
-            escape_html(format_unmanaged_line(drift)),
-            *map(escape_html, iter_unread_kind_lines(drift)),
+            escape_shortened(format_unmanaged_line(drift)),
+            *map(escape_shortened, iter_unread_kind_lines(drift)),
         ]
     headlines += (
         [render_prose(format_pending_changes_line(drift))] if drift.pending_addresses else []
@@ -263,9 +266,12 @@ def _with_links_to_base_commit(links: ForgeLinks, base: PlanBase) -> ForgeLinks:
 def _render_target_line(target_text: str, base: PlanBase, links: ForgeLinks) -> str:
     """The line that names target and commit, the commit as a link where possible."""
     short_id = base.commit[:12]
-    target_html, commit_link = escape_html(target_text, 1000), links.render_commit_link(base.commit)
+    target_html, commit_link = (
+        escape_shortened(target_text, 1000),
+        links.render_commit_link(base.commit),
+    )
     return (
-        target_html.replace(escape_html(short_id), commit_link, 1)
+        target_html.replace(escape_shortened(short_id), commit_link, 1)
         if short_id and "<a " in commit_link
         else target_html
     )
@@ -302,7 +308,7 @@ def _list_report_counts(counts: OutcomeCounts) -> list[tuple[str, int, str]]:
 
 def _render_footer(run_url: str, tool_version: str, created: str, *facts: str) -> str:
     """The footer: facts, time, link to the CI run, version."""
-    parts = [*facts, f"made {escape_html(created)}" if created else ""]
-    parts += [f"by {render_anchor(run_url, escape_html(run_url))}" if run_url else ""]
-    parts += [f"synapse-apply {escape_html(tool_version)}" if tool_version else ""]
+    parts = [*facts, f"made {escape_shortened(created)}" if created else ""]
+    parts += [f"by {render_anchor(run_url, escape_shortened(run_url))}" if run_url else ""]
+    parts += [f"synapse-apply {escape_shortened(tool_version)}" if tool_version else ""]
     return ", ".join(part for part in parts if part)

@@ -23,7 +23,7 @@ from synapse_apply.views.grammar import (
 )
 from synapse_apply.views.html.links import NO_LINKS, ForgeLinks
 from synapse_apply.views.html.parts import (
-    escape_html,
+    escape_shortened,
     render_code,
     render_code_block,
     render_fields_table,
@@ -34,8 +34,8 @@ from synapse_apply.views.html.parts import (
 from synapse_apply.views.json.redaction import redact_change_fields
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.drift import describe_object_drift, format_natural_keys
-from synapse_apply.views.text.findings import format_finding_location
-from synapse_apply.views.text.outcomes import collect_outcome_findings, format_outcome_row
+from synapse_apply.views.text.findings import join_position_address_field_and_rule
+from synapse_apply.views.text.outcomes import format_outcome_row, list_outcome_findings_errors_last
 from synapse_apply.views.text.plan_rows import (
     FILE_VERB_SYMBOLS,
     format_package_summary,
@@ -238,7 +238,7 @@ def build_outcome_rows(
         change = changes.get(outcome.address)
         fields = list(list_redacted_fields(change)) if change and not change.is_refused else []
         findings_html = (
-            render_finding_list(collect_outcome_findings([outcome]), links)
+            render_finding_list(list_outcome_findings_errors_last([outcome]), links)
             if outcome.result is not Result.SKIPPED
             else ""
         )
@@ -251,7 +251,7 @@ def build_outcome_rows(
             outcome.address,
             outcome.action.value,
             symbol,
-            escape_html(row_text.removeprefix(sanitize(outcome.address)).strip(), 2000),
+            escape_shortened(row_text.removeprefix(sanitize(outcome.address)).strip(), 2000),
             findings_html + (_render_change_facts(change, links) + planned_table if change else ""),
             _collect_causes(fields),
             needs_decision=outcome.result in {Result.FAILED, Result.UNKNOWN},
@@ -285,7 +285,7 @@ def build_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[Htm
             result.address,
             "verify",
             sign,
-            escape_html(status_text, 2000),
+            escape_shortened(status_text, 2000),
             findings_html + log_html,
             needs_decision=sign == "!",
         )
@@ -319,7 +319,7 @@ def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> 
         if object_drift.replacement_id
         else "changed",
         "-" if object_drift.is_missing else "~",
-        escape_html(
+        escape_shortened(
             describe_object_drift(object_drift).removeprefix(str(object_drift.address)).strip()
         ),
         "".join(render_paragraph(fact, "fact") for fact in facts) + table,
@@ -335,7 +335,7 @@ def build_unmanaged_row(unmanaged: Unmanaged) -> HtmlRow:
         Address(unmanaged.kind, unmanaged.remote_id),
         "unmanaged",
         "?",
-        escape_html(format_natural_keys(unmanaged)),
+        escape_shortened(format_natural_keys(unmanaged)),
     )
 
 
@@ -354,7 +354,9 @@ def _render_finding(finding: Diagnostic, links: ForgeLinks) -> str:
     parts += (
         [render_paragraph(f"<b>Hint:</b> {render_prose(finding.hint)}")] if finding.hint else []
     )
-    location = format_finding_location(finding).removeprefix("on ").removeprefix("with ")
+    location = (
+        join_position_address_field_and_rule(finding).removeprefix("on ").removeprefix("with ")
+    )
     parts += (
         [
             render_paragraph(

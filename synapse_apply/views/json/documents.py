@@ -36,7 +36,11 @@ from synapse_apply.views.json.redaction import (
 )
 from synapse_apply.views.sanitize import escape_unsafe_json, strip_url_credentials
 from synapse_apply.views.text.accepted import build_accepted_documents, count_accepted_fields
-from synapse_apply.views.text.outcomes import OutcomeCounts, collect_outcome_findings, is_complete
+from synapse_apply.views.text.outcomes import (
+    OutcomeCounts,
+    is_complete,
+    list_outcome_findings_errors_last,
+)
 from synapse_apply.views.text.verification import build_planned_run_documents, build_run_documents
 
 FORMAT_VERSION = "1.0"
@@ -57,7 +61,7 @@ _REASON_BY_ACTION = {
 }
 
 
-def format_json_document(document: Mapping[str, Any] | Sequence[Any]) -> str:
+def format_redacted_json_document(document: Mapping[str, Any] | Sequence[Any]) -> str:
     """A document as indented JSON text that ends with a newline; secrets are null.
 
     Control characters, bidi marks and lone surrogates are escaped.
@@ -67,7 +71,7 @@ def format_json_document(document: Mapping[str, Any] | Sequence[Any]) -> str:
 
 
 def format_json_line(document: Mapping[str, Any]) -> str:
-    """As `format_json_document`, on one line."""
+    """As `format_redacted_json_document`, on one line."""
     return (
         escape_unsafe_json(
             json.dumps(to_redacted_json(document), ensure_ascii=False, allow_nan=False)
@@ -116,7 +120,7 @@ def report_document(report: Report) -> dict[str, Any]:
     )
     all_findings = [
         *report.plan.diagnostics,
-        *collect_outcome_findings(report.outcomes),
+        *list_outcome_findings_errors_last(report.outcomes),
         *run_findings,
     ]
     overridden_guards = report.extras.get("guards_overridden", ())

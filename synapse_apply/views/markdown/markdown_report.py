@@ -37,8 +37,8 @@ from synapse_apply.views.text.drift import (
 )
 from synapse_apply.views.text.findings import merge_similar_findings
 from synapse_apply.views.text.outcomes import (
-    collect_outcome_findings,
     format_report_totals,
+    list_outcome_findings_errors_last,
     should_show_outcome,
 )
 from synapse_apply.views.text.plan import format_plan_totals as plan_totals
@@ -141,7 +141,8 @@ def render_report_markdown(
     total_lines = format_report_totals(report, _PLAIN).splitlines()[
         bool(report.plan.refused_changes) :
     ]
-    findings = [*report.plan.diagnostics, *collect_outcome_findings(by_result[Result.DONE])]
+    done_findings = list_outcome_findings_errors_last(by_result[Result.DONE])
+    findings = [*report.plan.diagnostics, *done_findings]
     # Lines up to `Apply ...` are counts; those behind it say what to do, in a section of their own.
     headline_end = 1 + next(
         (index for index, line in enumerate(total_lines) if line.startswith("Apply ")), 0

@@ -29,8 +29,8 @@ from synapse_apply.views.markdown.markup import (
 )
 from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_lines_with_margin_symbols
 from synapse_apply.views.text.drift import describe_object_drift, render_object_drift
-from synapse_apply.views.text.findings import format_finding_location, format_position
-from synapse_apply.views.text.outcomes import collect_outcome_findings, format_outcome_row
+from synapse_apply.views.text.findings import format_position, join_position_address_field_and_rule
+from synapse_apply.views.text.outcomes import format_outcome_row, list_outcome_findings_errors_last
 from synapse_apply.views.text.plan_rows import ChangeBlocks
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import format_run_rows, sanitize_log_lines
@@ -232,7 +232,11 @@ def format_finding_paragraph(finding: Diagnostic) -> str:
     parts = [_format_bold_sentence(finding.summary)]
     parts += [_format_sentence(finding.detail)] if finding.detail else []
     parts += [f"*Hint:* {_format_sentence(finding.hint)}"] if finding.hint else []
-    if location := format_finding_location(finding).removeprefix("on ").removeprefix("with "):
+    if (
+        location := join_position_address_field_and_rule(finding)
+        .removeprefix("on ")
+        .removeprefix("with ")
+    ):
         parts.append(f"({format_code_span(location)})")
     if finding.request_id and finding.request_id not in finding.detail:
         parts.append(f"Request id {format_code_span(finding.request_id)}.")
@@ -290,7 +294,7 @@ def iter_outcome_entries(outcomes: Iterable[Outcome], *, with_findings: bool) ->
         lines += (
             [
                 f"  - {format_finding_paragraph(finding)}"
-                for finding in collect_outcome_findings([outcome])
+                for finding in list_outcome_findings_errors_last([outcome])
             ]
             if with_findings
             else []

@@ -108,7 +108,7 @@ def _merge_backend_findings(similar_findings: Sequence[Diagnostic]) -> Diagnosti
 def _format_finding_block(finding: Diagnostic, style: Style) -> list[str]:
     word = finding.severity.value
     lines = [style(f"{word.title()}: ", word) + style(sanitize(finding.summary), "bold")]
-    if location := format_finding_location(finding):
+    if location := join_position_address_field_and_rule(finding):
         lines.append(f"  {location}")
     lines += sanitize_and_indent(finding.detail)
     if finding.hint:
@@ -127,7 +127,7 @@ def sanitize_and_indent(text: str, indent: int = 2) -> list[str]:
     )
 
 
-def format_finding_location(finding: Diagnostic) -> str:
+def join_position_address_field_and_rule(finding: Diagnostic) -> str:
     """Where a finding is: `on FILE:LINE:COLUMN, with ADDRESS, ...`, as far as known."""
     parts = []
     if finding.position is not None:

@@ -116,7 +116,7 @@ def render_report(report: Report, *, color: bool) -> str:
     unskipped_outcomes = (
         outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
     )
-    parts += format_finding_blocks(collect_outcome_findings(unskipped_outcomes), style)
+    parts += format_finding_blocks(list_outcome_findings_errors_last(unskipped_outcomes), style)
     parts += format_run_blocks(report.verification_results, style)
     parts.append(format_report_totals(report, style))
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
@@ -170,7 +170,7 @@ def _format_skip_reasons(outcome: Outcome) -> str:
     )
 
 
-def collect_outcome_findings(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
+def list_outcome_findings_errors_last(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
     """All findings of these outcomes, with addresses and request ids.
 
     Errors, the worst ones, last.

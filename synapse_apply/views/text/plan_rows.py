@@ -10,7 +10,7 @@ from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.replacement import Replacement, parse_replacement
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
-from synapse_apply.model.values import ABSENT, WithheldSecret, flatten, get_at, is_map
+from synapse_apply.model.values import ABSENT, WithheldSecret, flatten, get_at_or_absent, is_map
 from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_byte_size, pluralize
 from synapse_apply.views.json.redaction import redact_change_fields, redact_object
 from synapse_apply.views.sanitize import (
@@ -228,7 +228,7 @@ def iter_fields_with_replaced_values(change: Change) -> Iterator[FieldChange]:
             path = field.path[:end]
             if path in listed_paths:
                 continue
-            value = get_at(change.before, path)
+            value = get_at_or_absent(change.before, path)
             if value is not ABSENT and not is_map(value) and value != {}:
                 listed_paths.add(path)
                 # Where the new map holds a secret, the scalar that it replaces may be one, too.

@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from synapse_apply.applying.steps.request_body import resolve_tree_secrets
+from synapse_apply.applying.steps.request_body import reveal_secrets_and_masks_in_body
 from synapse_apply.client.http.redaction import MASK, Redactor
 from synapse_apply.kinds.wire import extract_remote_id, wrap_secrets
 from synapse_apply.manifests.schema.schemas import read_secret_marks
@@ -149,7 +149,9 @@ def test_the_original_is_for_comparison_and_for_the_server_alone():
     assert safe["configuration"]["secret_access_key"] == Sensitive(SECRET)
     for shown in (str(safe), f"{safe['name']}", json.dumps(safe["name"]), repr(redactor)):
         assert SECRET[:8] not in shown
-    assert resolve_tree_secrets({"name": safe["name"]}, Sensitive) == {"name": f"of {SECRET}"}
+    assert reveal_secrets_and_masks_in_body({"name": safe["name"]}, Sensitive) == {
+        "name": f"of {SECRET}"
+    }
     assert type(safe["name"].__reduce__()[1][0]) is str
 
 

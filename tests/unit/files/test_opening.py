@@ -119,7 +119,7 @@ def test_elsewhere_the_file_itself_is_no_link(tmp_path: Path) -> None:
         opening.read_own_file(tmp_path / "k")
     with pytest.raises(FileExistsError):
         opening.create_own_file(tmp_path / "k")
-    opening.remove_own_file(tmp_path / "k")
+    opening.remove_own_file_or_link_if_present(tmp_path / "k")
     assert (tmp_path / "victim").read_text() == "victim"
     assert not os.path.lexists(tmp_path / "k")
 

@@ -43,7 +43,7 @@ def test_it_comes_back_as_it_was(bench: Bench, tmp_path: Path) -> None:
     assert found.plan == made
     assert found.options == CHOICES
     now = PlanOptions(overridden=frozenset({"adopt"}), on_drift="hold")
-    both = found.build_replan_options(now)
+    both = found.build_saved_options_with_current_rules(now)
     assert both.overridden == {"adopt", "recreate"}
     assert both.on_drift == "hold"
     assert both.prune

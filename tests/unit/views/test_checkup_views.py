@@ -12,7 +12,7 @@ from unit.views.test_terminal_safety import EVIL, assert_harmless
 
 from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
 from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
-from synapse_apply.views.json.documents import format_json_document
+from synapse_apply.views.json.documents import format_redacted_json_document
 from synapse_apply.views.text.checkup import (
     agents_document,
     checkup_document,
@@ -104,18 +104,23 @@ def test_the_whole_text_is_as_reviewed():
 @pytest.mark.parametrize("checkup", [EVERYTHING, WELL])
 def test_the_document_passes_its_schema(checkup):
     """Every key is declared, required keys are there, types hold."""
-    document = json.loads(format_json_document(checkup_document(checkup, tool_version="0.1.0")))
+    document = json.loads(
+        format_redacted_json_document(checkup_document(checkup, tool_version="0.1.0"))
+    )
     jsonschema.validate(document, closed(schema("doctor")))
 
 
 def test_the_documents_are_as_reviewed():
     """Every row stands alone, those not checked too."""
     check_golden(
-        "checkup.json", format_json_document(checkup_document(EVERYTHING, tool_version="0.1.0"))
+        "checkup.json",
+        format_redacted_json_document(checkup_document(EVERYTHING, tool_version="0.1.0")),
     )
-    document = json.loads(format_json_document(agents_document(AGENTS, tool_version="0.1.0")))
+    document = json.loads(
+        format_redacted_json_document(agents_document(AGENTS, tool_version="0.1.0"))
+    )
     jsonschema.validate(document, closed(schema("agents")))
-    check_golden("agents.json", format_json_document(document))
+    check_golden("agents.json", format_redacted_json_document(document))
 
 
 def test_the_last_line_and_the_exit_code_go_together():

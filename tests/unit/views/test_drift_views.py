@@ -20,7 +20,7 @@ from synapse_apply.model.plan import Cause
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.ci import github, gitlab
 from synapse_apply.views.ci.annotations import build_drift_annotations
-from synapse_apply.views.json.documents import format_json_document
+from synapse_apply.views.json.documents import format_redacted_json_document
 from synapse_apply.views.markdown.markdown_report import render_drift_markdown
 from synapse_apply.views.text.drift import drift_document, render_accepted_edits, render_drift
 
@@ -102,10 +102,10 @@ def test_what_was_accepted() -> None:
 @pytest.mark.parametrize("drift", [NOTHING, EVERYTHING, ACCEPTED])
 def test_the_document_passes_its_schema(drift: Drift) -> None:
     """Every key is declared, required ones are there, and a secret has no value."""
-    document = json.loads(format_json_document(drift_document(drift)))
+    document = json.loads(format_redacted_json_document(drift_document(drift)))
     jsonschema.validate(document, closed(schema("drift")))
     if drift is EVERYTHING:
-        check_golden("drift-everything.json", format_json_document(document))
+        check_golden("drift-everything.json", format_redacted_json_document(document))
 
 
 def test_what_ci_reads() -> None:

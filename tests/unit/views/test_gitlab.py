@@ -19,7 +19,7 @@ from synapse_apply.views.ci.gitlab import (
     count_plan_changes,
     count_report_changes,
 )
-from synapse_apply.views.json.documents import format_json_document
+from synapse_apply.views.json.documents import format_redacted_json_document
 
 SEVERITIES = {"info", "minor", "major", "critical", "blocker"}
 
@@ -42,7 +42,7 @@ def test_a_plan_that_failed_has_no_counts():
 
 def test_code_quality_of_a_plan():
     """Findings and refusals that have a place, as the golden file."""
-    text = format_json_document(
+    text = format_redacted_json_document(
         build_code_quality_issues(build_plan_annotations(samples.PLANS["everything"]))
     )
     check_golden("plan-everything.codequality.json", text)
@@ -79,12 +79,16 @@ def assert_sound(text):
 @given(PLANS)
 def test_any_plan_gives_sound_issues(plan):
     """Whatever the texts hold, the document has its shape, and each issue a print of its own."""
-    assert_sound(format_json_document(build_code_quality_issues(build_plan_annotations(plan))))
+    assert_sound(
+        format_redacted_json_document(build_code_quality_issues(build_plan_annotations(plan)))
+    )
 
 
 def test_very_long_texts_are_shortened():
     """100 KB in every place."""
     for text in LONG:
         assert_sound(
-            format_json_document(build_code_quality_issues(build_plan_annotations(stuffed(text))))
+            format_redacted_json_document(
+                build_code_quality_issues(build_plan_annotations(stuffed(text)))
+            )
         )

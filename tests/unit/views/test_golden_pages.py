@@ -21,7 +21,7 @@ from synapse_apply.views.html.reports import (
     render_plan_html,
     render_report_html,
 )
-from synapse_apply.views.json.documents import format_json_document
+from synapse_apply.views.json.documents import format_redacted_json_document
 from synapse_apply.views.json.failure import failure_document
 from synapse_apply.views.text.export import render_unexported
 
@@ -50,8 +50,8 @@ def test_outputs_and_counts() -> None:
         github.format_outputs_file(github.build_plan_outputs(plan, 2), "END"),
         github.format_outputs_file(github.build_report_outputs(report), "END"),
         github.format_outputs_file(github.build_failure_outputs(1), "END"),
-        format_json_document(gitlab.count_plan_changes(plan)),
-        format_json_document(gitlab.count_report_changes(report)),
+        format_redacted_json_document(gitlab.count_plan_changes(plan)),
+        format_redacted_json_document(gitlab.count_report_changes(report)),
     ]
     check_golden("outputs.txt", "".join(told))
 
@@ -84,4 +84,4 @@ def test_what_an_export_leaves_out() -> None:
 def test_failures(command: str) -> None:
     """What a program reads where a command ended before it had anything to tell."""
     document = failure_document(command, [ERROR], 1, tool_version="0.1.0")
-    check_golden(f"failure-{command}.json", format_json_document(document))
+    check_golden(f"failure-{command}.json", format_redacted_json_document(document))

@@ -38,7 +38,7 @@ from synapse_apply.views.ci import annotations as remarks
 from synapse_apply.views.ci import github, gitlab
 from synapse_apply.views.html import reports as html
 from synapse_apply.views.json import documents
-from synapse_apply.views.json.documents import format_json_document, format_json_line
+from synapse_apply.views.json.documents import format_json_line, format_redacted_json_document
 from synapse_apply.views.json.failure import failure_document
 from synapse_apply.views.markdown import markdown_report
 from synapse_apply.views.text.checkup import checkup_document, render_checkup
@@ -181,25 +181,25 @@ TEXTS: Mapping[str, Callable[[str], str]] = {
     ),
 }
 JSON: Mapping[str, Callable[[str], str]] = {
-    "plan": lambda text: format_json_document(documents.plan_document(a_plan(text))),
-    "offline": lambda text: format_json_document(
+    "plan": lambda text: format_redacted_json_document(documents.plan_document(a_plan(text))),
+    "offline": lambda text: format_redacted_json_document(
         documents.plan_document(a_plan(text, offline=True))
     ),
-    "report": lambda text: format_json_document(documents.report_document(a_report(text))),
-    "drift": lambda text: format_json_document(drift_document(a_drift(text))),
-    "failure": lambda text: format_json_document(
+    "report": lambda text: format_redacted_json_document(documents.report_document(a_report(text))),
+    "drift": lambda text: format_redacted_json_document(drift_document(a_drift(text))),
+    "failure": lambda text: format_redacted_json_document(
         failure_document(text, found(text), 1, tool_version=text)
     ),
     "line": lambda text: format_json_line(
         failure_document(text, found(text), 1, tool_version=text)
     ),
-    "doctor": lambda text: format_json_document(
+    "doctor": lambda text: format_redacted_json_document(
         checkup_document(a_checkup(text), tool_version=text)
     ),
-    "record": lambda text: format_json_document(record_document(a_record(text))),
+    "record": lambda text: format_redacted_json_document(record_document(a_record(text))),
     "history": lambda text: past(print_run_with_calls, text, as_json=True),
     "log": lambda text: format_log_json(LogLine(text, text, text)),
-    "code quality": lambda text: format_json_document(
+    "code quality": lambda text: format_redacted_json_document(
         gitlab.build_code_quality_issues(remarks.build_plan_annotations(a_plan(text)))
     ),
 }

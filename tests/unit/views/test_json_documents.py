@@ -11,7 +11,7 @@ from unit.views.report_samples import REPORTS
 
 from synapse_apply.views.json.documents import (
     diagnostics_document,
-    format_json_document,
+    format_redacted_json_document,
     plan_document,
     report_document,
 )
@@ -42,14 +42,14 @@ def closed(node):
 @pytest.mark.parametrize("name", PLANS)
 def test_plan_passes_its_schema(name):
     """Every key of a plan document is declared, required keys are there, types hold."""
-    document = json.loads(format_json_document(plan_document(PLANS[name])))
+    document = json.loads(format_redacted_json_document(plan_document(PLANS[name])))
     jsonschema.validate(document, closed(schema("plan")))
 
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_report_passes_its_schema(name):
     """Every key of a report document is declared, required keys are there, types hold."""
-    document = json.loads(format_json_document(report_document(REPORTS[name])))
+    document = json.loads(format_redacted_json_document(report_document(REPORTS[name])))
     jsonschema.validate(document, closed(schema("report")))
 
 
@@ -63,7 +63,7 @@ def test_report_passes_its_schema(name):
 def test_a_failure_has_the_shape_of_its_command(command, name):
     """A command that ends before it has a plan prints what its readers expect, and why."""
     document = json.loads(
-        format_json_document(failure_document(command, [ERROR], 5, tool_version="1"))
+        format_redacted_json_document(failure_document(command, [ERROR], 5, tool_version="1"))
     )
     jsonschema.validate(document, closed(schema(name)))
     assert (document["exit_code"], len(document["diagnostics"])) == (5, 1)
@@ -77,15 +77,21 @@ def test_what_is_refused_is_not_complete():
 
 def test_golden_documents():
     """The whole documents are as reviewed."""
-    check_golden("plan-everything.json", format_json_document(plan_document(PLANS["everything"])))
     check_golden(
-        "report-everything.json", format_json_document(report_document(REPORTS["everything"]))
+        "plan-everything.json", format_redacted_json_document(plan_document(PLANS["everything"]))
     )
-    check_golden("plan-verify.json", format_json_document(plan_document(PLANS["verify"])))
     check_golden(
-        "report-not-verified.json", format_json_document(report_document(REPORTS["not-verified"]))
+        "report-everything.json",
+        format_redacted_json_document(report_document(REPORTS["everything"])),
     )
-    check_golden("diagnostics.json", format_json_document(diagnostics_document([WARNING, ERROR])))
+    check_golden("plan-verify.json", format_redacted_json_document(plan_document(PLANS["verify"])))
+    check_golden(
+        "report-not-verified.json",
+        format_redacted_json_document(report_document(REPORTS["not-verified"])),
+    )
+    check_golden(
+        "diagnostics.json", format_redacted_json_document(diagnostics_document([WARNING, ERROR]))
+    )
 
 
 def by_address(document):
@@ -154,7 +160,7 @@ def test_a_run_stands_apart_from_the_changes():
 def test_json_text_cannot_steer_a_terminal():
     """Escapes keep the value for a reader and harmless for a terminal, lone surrogates included."""
     value = {"key": "\x1b[31m\u202e\ud800\U000e0001 ##[error]x\n::error::y"}
-    text = format_json_document(value)
+    text = format_redacted_json_document(value)
     assert text.encode("utf-8").endswith(b"}\n")
     assert not {"\x1b", "\u202e", "\ud800", "\U000e0001"} & set(text)
     assert "##[" not in text

@@ -8,7 +8,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import KnownAfterApply, Mac, Sensitive, WithheldSecret
-from synapse_apply.views.json.documents import format_json_document
+from synapse_apply.views.json.documents import format_redacted_json_document
 from synapse_apply.views.text.record import (
     object_document,
     record_document,
@@ -51,20 +51,24 @@ OBSERVED = Observed(
 def test_a_record_is_shown_whole():
     """Fields in a block, what else is known below it."""
     check_golden("record.txt", render_record(RECORD, color=False))
-    check_golden("record.json", format_json_document(record_document(RECORD)))
+    check_golden("record.json", format_redacted_json_document(record_document(RECORD)))
 
 
 def test_a_live_object_is_shown_whole():
     """The object as the backend answered it."""
     check_golden("object.txt", render_object(RECORD.address, OBSERVED, color=False))
-    check_golden("object.json", format_json_document(object_document(RECORD.address, OBSERVED)))
+    check_golden(
+        "object.json", format_redacted_json_document(object_document(RECORD.address, OBSERVED))
+    )
 
 
 def test_no_mac_salt_or_value_is_shown():
     """Neither a digest of a secret, nor its salt, nor a value."""
-    shown = render_record(RECORD, color=True) + format_json_document(record_document(RECORD))
+    shown = render_record(RECORD, color=True) + format_redacted_json_document(
+        record_document(RECORD)
+    )
     shown += render_object(RECORD.address, OBSERVED, color=True)
-    shown += format_json_document(object_document(RECORD.address, OBSERVED))
+    shown += format_redacted_json_document(object_document(RECORD.address, OBSERVED))
     assert "deadbeef" not in shown
     assert RECORD.salt not in shown
     assert "hunter2" not in shown
@@ -82,4 +86,4 @@ def test_an_imported_record_shows_what_was_seen():
     text = render_record(record, color=False)
     assert "# (imported: as it was last seen, nothing was sent yet)" in text
     assert 'name = "P"' in text
-    assert json.loads(format_json_document(record_document(record)))["imported"] is True
+    assert json.loads(format_redacted_json_document(record_document(record)))["imported"] is True

@@ -11,7 +11,7 @@ from unit.views.test_json_documents import closed, schema
 from synapse_apply.model.packages.replacement import ChangedFile, Replacement, parse_replacement
 from synapse_apply.model.plan import Action
 from synapse_apply.views.html.reports import render_plan_html
-from synapse_apply.views.json.documents import format_json_document, plan_document
+from synapse_apply.views.json.documents import format_redacted_json_document, plan_document
 from synapse_apply.views.markdown.markdown_report import render_plan_markdown
 from synapse_apply.views.text.plan import render_plan
 
@@ -44,7 +44,7 @@ def test_every_view_lists_the_files():
     page = render_plan_html(plan)
     assert "<b>\x1b" not in page
     assert "-a&lt;b&gt;\\u001b" in page
-    document = json.loads(format_json_document(plan_document(plan)))
+    document = json.loads(format_redacted_json_document(plan_document(plan)))
     jsonschema.validate(document, closed(schema("plan")))
     (shown,) = [r["replaces"] for r in document["resource_changes"] if "replaces" in r]
     assert [one["path"] for one in shown["files"]] == [one.path for one in FILES]
@@ -73,7 +73,7 @@ def test_what_a_forged_plan_says_breaks_no_view(odd):
     for render in (
         render_plan_markdown,
         render_plan_html,
-        lambda p: format_json_document(plan_document(p)),
+        lambda p: format_redacted_json_document(plan_document(p)),
     ):
         assert render(plan)
     assert render_plan(plan, color=False, width=None)

@@ -71,7 +71,7 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
 def _reset_embedded_backend(project: Project, invocation: Invocation) -> bool:
     """Remove data and state; False when there was neither. Can be repeated after an interrupt."""
     from synapse_apply.emulator.serve import reset_data_set
-    from synapse_apply.files.opening import remove_own_file
+    from synapse_apply.files.opening import remove_own_file_or_link_if_present
     from synapse_apply.model.project import EMBEDDED
     from synapse_apply.workspace import embedded, state_access
     from synapse_apply.workspace.last_seen import build_last_seen_states
@@ -86,7 +86,7 @@ def _reset_embedded_backend(project: Project, invocation: Invocation) -> bool:
     with store.lock("emulator reset"):
         reset_data_set(data_folder)
         for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
-            remove_own_file(state_access.state_folder_path(project) / name)
+            remove_own_file_or_link_if_present(state_access.state_folder_path(project) / name)
     store.close()
     build_last_seen_states(project, target, environ).forget_lineage(lineage)
     return True
