@@ -1,18 +1,109 @@
-"""Which executable and which environment another program is started with.
+"""Which executable and which environment another program is started with, and how it is ended.
 
 A checkout may contain an executable called `git`, and our environment variables may change what a
 program does, or be secrets. So PATH is searched outside of the checkout only, and a child process
 gets PATH, HOME, the locale, and what its caller sets.
+
+Those that are started here are sessions of their own: Ctrl-C in a terminal does not reach them, and
+what they have started themselves is ended with them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import IO, NamedTuple, cast
 
 Folders = tuple[Path, ...]
+# As timeout(1) has it.
+TIMEOUT_EXIT_CODE = 124
+
+
+class ProgramResult(NamedTuple):
+    """What a program gave: exit code, standard output, and standard error as text."""
+
+    exit_code: int
+    output: bytes
+    error_text: str
+
+
+def run_program(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    input_bytes: bytes = b"",
+    timeout: float | None = None,
+) -> ProgramResult:
+    """Run a program in the root folder to its end, with `input_bytes` as standard input.
+
+    Exit code TIMEOUT_EXIT_CODE if it takes longer than `timeout` seconds: it is killed then, with
+    all that it has started. OSError if it cannot be started.
+    """
+    process = _start_in_own_session(command, environment, subprocess.PIPE)
+    try:
+        output, error_bytes = process.communicate(input_bytes, timeout)
+    except subprocess.TimeoutExpired:
+        return ProgramResult(TIMEOUT_EXIT_CODE, b"", f"no answer in {timeout:g} s")
+    finally:
+        _kill_session(process)
+    return ProgramResult(process.returncode, output, error_bytes.decode(errors="replace"))
+
+
+class PipedProgram:
+    """A running program that answers on its standard output to what is written to its input.
+
+    Its standard error is discarded. Writing raises BrokenPipeError once it has ended.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """OSError if it cannot be started."""
+        self._process = _start_in_own_session(command, environment, subprocess.DEVNULL)
+        self.input = cast("IO[bytes]", self._process.stdin)
+        self.output = cast("IO[bytes]", self._process.stdout)
+
+    def finish(self) -> int:
+        """Close its input and wait until it has ended; returns the exit code."""
+        with suppress(BrokenPipeError):
+            self.input.close()
+        try:
+            self.output.read()
+            return self._process.wait()
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once, if it still runs."""
+        _kill_session(self._process)
+        with suppress(BrokenPipeError):
+            self.input.close()
+        self.output.close()
+
+
+def _start_in_own_session(
+    command: Sequence[str], environment: Mapping[str, str], error_stream: int
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        tuple(command),
+        env=dict(environment),
+        cwd="/",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=error_stream,
+        start_new_session=True,
+    )
+
+
+def _kill_session(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program, if it still runs, with all that it has started; waits for its end."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def find_executable(name: str, checkouts: Folders) -> str:

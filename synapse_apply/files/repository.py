@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, NoReturn
 
 from synapse_apply.files.programs import Folders, build_child_environment, find_executable
@@ -26,6 +28,7 @@ _SAFE_OPTIONS = (
     *("-c", "protocol.allow=never", "-c", "protocol.ext.allow=never"),
     *("--no-pager", "--no-replace-objects"),
 )
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 _SAFE_ENVIRONMENT = {
     # Takes precedence over any `protocol.NAME.allow` of the repository. No protocol has this name,
     # so that no version of Git fetches a missing object.
@@ -100,16 +103,18 @@ def run_git(
     *arguments: str,
     input_bytes: bytes = b"",
     timeout: float | None = None,
+    variables: Mapping[str, str] = NO_VARIABLES,
 ) -> GitResult:
     """Run one Git command in a folder of a repository, with `input_bytes` as standard input.
 
-    Without a repository Git has only the system's and the user's configuration. Exit code 124 if
-    it takes longer than `timeout` seconds (as timeout(1)). InputError if Git cannot be started.
+    Without a repository Git has only the system's and the user's configuration. `variables` are
+    added to its environment. Exit code 124 if it takes longer than `timeout` seconds (as
+    timeout(1)). InputError if Git cannot be started.
     """
     try:
         completed = subprocess.run(
             _build_git_command(folder, repository, *arguments),
-            env=_build_git_environment(folder, repository),
+            env={**variables, **_build_git_environment(folder, repository)},
             input=input_bytes,
             capture_output=True,
             check=False,

@@ -95,6 +95,11 @@ _NULLABLE_COLUMNS = frozenset(("owner", "token"))
 LARGEST_NUMBER = 2**62
 
 
+def is_number_column(column: str) -> bool:
+    """Whether a column of TABLE_COLUMNS holds integers; all others hold text, but for `id`."""
+    return column in _NUMBER_COLUMNS
+
+
 @cache
 def list_allowed_cell_types(column: str) -> frozenset[type]:
     """The Python types that a cell of this result column may have.

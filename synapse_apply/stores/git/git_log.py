@@ -1,0 +1,404 @@
+"""How a log of batches is kept as a ref of a Git repository: a commit is a batch.
+
+The tree of the ref's last commit is the whole state, so that a reader fetches that commit alone;
+the history is for people. A batch is appended by a push that names the commit it expects
+(`--force-with-lease`), so that of two writers one is refused. What a push says decides nothing
+unless it is success: the ref is read, and where it names our commit the push was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.stores import state_messages
+from synapse_apply.stores.batch_log import (
+    AppendedBatch,
+    Batch,
+    DamagedLog,
+    LogReading,
+    TableRows,
+)
+from synapse_apply.stores.batch_signer import BatchSigner
+from synapse_apply.stores.database import Row
+from synapse_apply.stores.git import git_messages
+from synapse_apply.stores.git.commit_writer import (
+    CommitNotWrittenError,
+    WrittenCommit,
+    write_commit,
+)
+from synapse_apply.stores.git.git_messages import RemoteUnreachable
+from synapse_apply.stores.git.git_url import GitStateLocation
+from synapse_apply.stores.git.object_reader import UnreadableObjectError
+from synapse_apply.stores.git.private_repository import PrivateRepository
+from synapse_apply.stores.git.remote_access import find_remote_access
+from synapse_apply.stores.git.state_commit import (
+    ForeignCommitError,
+    NewerFormatError,
+    StateCommit,
+    parse_state_commit,
+)
+from synapse_apply.stores.git.state_files import LOCK_FILE, build_state_files
+from synapse_apply.stores.git.state_tree import (
+    NO_CONTENT,
+    DamagedTreeError,
+    read_files,
+    read_tree,
+    sort_audit_paths,
+)
+from synapse_apply.stores.lock.lease_timing import LeaseTiming
+from synapse_apply.stores.write_pacer import WritePace
+
+GIT_TIMING = LeaseTiming(
+    lease_seconds=300.0,
+    heartbeat_seconds=60.0,
+    seconds_to_start=60.0,
+    shortest_pause=1.0,
+    longest_pause=10.0,
+)
+BATCHES_PER_ROOT = 500
+_PUSHES_BEFORE_THE_PACE = 6
+_LONGEST_DEFERRAL = 2.0
+_MAX_ATTEMPTS = 3
+_MAX_COMMIT_BYTES = 64 * 1024
+# Of the audit a reader gets the newest file, which has the last number; the rest is asked for.
+_AUDIT_FILES = 1
+# A number beyond is no count of batches.
+_MAX_TRUSTED_NUMBER = 2**40
+
+
+@frozen
+class _Tip:
+    """A commit whose tree is a state: its id, and what it says of itself."""
+
+    commit_id: str
+    commit: StateCommit
+
+
+class _Attempt:
+    """A batch that is to follow `old_id`, and the commits that were made for it.
+
+    There are two of them where a host refused the one without a parent. The ref can be moved from
+    `old_id` once, so that at most one of them becomes part of the log.
+    """
+
+    def __init__(self, batch: Batch, old_id: str, first_tip: _Tip, *, begins_history: bool) -> None:
+        """`begins_history`: the first commit has no parent."""
+        self.batch = batch
+        self.old_id = old_id
+        self.tips = [first_tip]
+        self.begins_history = begins_history
+
+    def is_for(self, batch: Batch, position: str) -> bool:
+        return self.batch.batch_id == batch.batch_id and self.old_id == position
+
+    def find_tip(self, commit_ids: Sequence[str]) -> _Tip | None:
+        """The commit of this batch among those, None if there is none."""
+        return next((tip for tip in self.tips if tip.commit_id in commit_ids), None)
+
+
+class GitLog:
+    """A BatchLog (stores/batch_log.py, which documents its methods) in a ref of a repository.
+
+    A position is the id of a commit.
+    """
+
+    def __init__(
+        self,
+        location: GitStateLocation,
+        folder: Path,
+        signer: BatchSigner,
+        timing: LeaseTiming = GIT_TIMING,
+        batches_per_root: int = BATCHES_PER_ROOT,
+    ) -> None:
+        """`folder` is any folder of the checkout whose remote and credentials are used."""
+        self._location = location
+        self._folder = folder
+        self._signer = signer
+        self._timing = timing
+        self._batches_per_root = batches_per_root
+        self._opened_repository: PrivateRepository | None = None
+        # The newest commit that was read or appended; its number is never gone below.
+        self._tip: _Tip | None = None
+        self._owner_lease_seconds: float | None = None
+        self._content = NO_CONTENT
+        self._attempt: _Attempt | None = None
+        self._is_unverified = False
+
+    @property
+    def location(self) -> str:
+        return self._location.display_url
+
+    @property
+    def lease_timing(self) -> LeaseTiming:
+        return self._timing
+
+    @property
+    def write_pace(self) -> WritePace:
+        if not self._location.pace_seconds:
+            return WritePace()
+        return WritePace(_LONGEST_DEFERRAL, _PUSHES_BEFORE_THE_PACE, self._location.pace_seconds)
+
+    def exists(self) -> bool:
+        return self._tip is not None or bool(self._read_remote_tip())
+
+    def read_since(self, position: str) -> LogReading:
+        remote_tip = self._read_remote_tip()
+        if not remote_tip:
+            if self._tip is not None:
+                raise git_messages.build_wound_back_error(
+                    self.location, self._tip.commit.number, None
+                )
+            return LogReading(None, (), "")
+        if self._tip is not None and remote_tip == self._tip.commit_id == position:
+            return LogReading(None, (), position, self._owner_lease_seconds)
+        tip = self._read_tip()
+        tables = self._content.collect_tables()
+        return LogReading(tables, (), tip.commit_id, self._owner_lease_seconds)
+
+    def append(self, batch: Batch, position: str) -> AppendedBatch | None:
+        if self._attempt is None or not self._attempt.is_for(batch, position):
+            if position != (self._tip.commit_id if self._tip is not None else ""):
+                return None
+            number = self._tip.commit.number + 1 if self._tip is not None else 1
+            begins_history = number % self._batches_per_root == 0
+            self._attempt = self._begin_attempt(
+                batch, position, number, begins_history=begins_history
+            )
+        return self._push_until_decided(self._attempt)
+
+    def restart_after_damage(self, batch: Batch) -> AppendedBatch | None:
+        old_id = self._read_remote_tip()
+        numbers = [self._tip.commit.number] if self._tip is not None else []
+        if old_id:
+            self._repository.fetch_tip(self._location.ref)
+            numbers += self._read_claimed_number(old_id)
+        self._content = NO_CONTENT
+        next_number = max(numbers, default=0) + 1
+        attempt = self._begin_attempt(batch, old_id, next_number, begins_history=True)
+        appended = self._push_until_decided(attempt)
+        self._attempt = None
+        return appended
+
+    def compact_if_due(self, position: str, read_tables: Callable[[], TableRows]) -> None:
+        """Nothing: the tree of each commit is a snapshot, and `append` begins new histories."""
+        del position, read_tables
+
+    def read_older_audit_rows(self) -> Sequence[Row]:
+        object_ids = self._content.object_ids
+        paths = [path for path in sort_audit_paths(object_ids) if path not in self._content.rows]
+        try:
+            rows_by_path = read_files(self._repository.reader, paths, object_ids)
+        except DamagedTreeError as problem:
+            raise self._build_damage_error(
+                self._tip.commit_id if self._tip else "", problem
+            ) from None
+        return [row for file_rows in rows_by_path.values() for row in file_rows.rows]
+
+    def list_warnings(self) -> tuple[Diagnostic, ...]:
+        if not self._is_unverified:
+            return ()
+        return (git_messages.build_unverified_warning(self.location),)
+
+    def close(self) -> None:
+        if self._opened_repository is not None:
+            self._opened_repository.close()
+        self._opened_repository = None
+        self._content = NO_CONTENT
+
+    @property
+    def _repository(self) -> PrivateRepository:
+        """The repository of this run, made at its first use; StateError without Git."""
+        if self._opened_repository is None:
+            access = find_remote_access(self._folder, self._location)
+            # Who waits for the lock sees a third of a lease pass at most without a sign of life.
+            deadline_seconds = self._timing.lease_seconds / 3
+            self._opened_repository = PrivateRepository(access, self.location, deadline_seconds)
+        return self._opened_repository
+
+    def _read_remote_tip(self) -> str:
+        """The commit that the ref names now, "" without one; RemoteUnreachable."""
+        return self._repository.read_remote_ref(self._location.ref)
+
+    def _read_tip(self) -> _Tip:
+        """Fetch the newest commit and read its tree; StateError for one that is not the state's."""
+        commit_id = self._repository.fetch_tip(self._location.ref)
+        commit = self._read_checked_commit(commit_id)
+        last_tip = self._tip
+        if last_tip is not None and (
+            commit.number < last_tip.commit.number
+            or (commit.number == last_tip.commit.number and commit_id != last_tip.commit_id)
+        ):
+            raise git_messages.build_wound_back_error(
+                self.location, last_tip.commit.number, commit.number
+            )
+        try:
+            self._content = read_tree(
+                self._repository.reader, commit.tree_id, self._content, _AUDIT_FILES
+            )
+        except DamagedTreeError as problem:
+            raise self._build_damage_error(commit_id, problem) from None
+        lock_file = self._content.rows.get(LOCK_FILE)
+        self._owner_lease_seconds = lock_file.lease_seconds if lock_file is not None else None
+        self._tip = _Tip(commit_id, commit)
+        return self._tip
+
+    def _read_checked_commit(self, commit_id: str) -> StateCommit:
+        """What a fetched commit says, its signature checked; StateError."""
+        commit = self._parse_commit(commit_id)
+        is_genuine = commit.check_signature(self._signer)
+        if is_genuine is False:
+            raise git_messages.build_forged_error(self.location, commit_id)
+        self._is_unverified = is_genuine is None
+        return commit
+
+    def _parse_commit(self, commit_id: str) -> StateCommit:
+        try:
+            commit_object = self._repository.reader.read_object(commit_id, _MAX_COMMIT_BYTES)
+            return parse_state_commit(commit_object, self._location.ref)
+        except NewerFormatError as problem:
+            raise state_messages.build_newer_format_error(
+                self.location, problem.format_number
+            ) from None
+        except ForeignCommitError as problem:
+            raise git_messages.build_foreign_ref_error(self.location, str(problem)) from None
+        except UnreadableObjectError as problem:
+            self._repository.discard_reader()
+            raise git_messages.build_foreign_ref_error(
+                self.location, f"its last commit: {problem}"
+            ) from None
+
+    def _read_claimed_number(self, commit_id: str) -> list[int]:
+        """The number that a commit claims, though it may be forged; StateError if it is foreign."""
+        number = self._parse_commit(commit_id).number
+        return [number] if number <= _MAX_TRUSTED_NUMBER else []
+
+    def _build_damage_error(self, commit_id: str, problem: DamagedTreeError) -> DamagedLog:
+        # Answers may be left in the pipe of the reader.
+        self._repository.discard_reader()
+        error = git_messages.build_damaged_file_error(
+            self.location, commit_id, problem.path, str(problem)
+        )
+        if problem.content is not None:
+            error.reading = LogReading(problem.content.collect_tables(), (), "")
+        return error
+
+    def _begin_attempt(
+        self, batch: Batch, old_id: str, number: int, *, begins_history: bool
+    ) -> _Attempt:
+        tip = self._write_commit(batch, old_id, number, is_root=begins_history)
+        return _Attempt(batch, old_id, tip, begins_history=begins_history)
+
+    def _write_commit(self, batch: Batch, old_id: str, number: int, *, is_root: bool) -> _Tip:
+        """Write the commit of a batch; `is_root`: without a parent, which ends the history."""
+        base_tree_id = ""
+        if self._tip is not None and not batch.replaces_all:
+            base_tree_id = self._tip.commit.tree_id
+        commits: list[StateCommit] = []
+
+        def build_message(tree_id: str) -> str:
+            commit = StateCommit(self._location.ref, number, batch.batch_id, old_id, tree_id)
+            commits.append(commit)
+            return commit.format_message(self._signer)
+
+        try:
+            written: WrittenCommit = write_commit(
+                self._repository.start_import(),
+                base_tree_id,
+                "" if is_root else old_id,
+                build_state_files(batch.changes, self._timing.lease_seconds),
+                build_message,
+            )
+        except CommitNotWrittenError:
+            raise git_messages.build_not_written_error(self.location) from None
+        return _Tip(written.commit_id, commits[-1])
+
+    def _push_until_decided(self, attempt: _Attempt) -> AppendedBatch | None:
+        """Push the commit of a batch until it is part of the log, or another one is.
+
+        StateError if the repository does not take it, or cannot be asked what became of it.
+        """
+        error_text = ""
+        for attempt_number in range(_MAX_ATTEMPTS):
+            if attempt_number:
+                self._timing.sleep_for(attempt_number * self._timing.shortest_pause)
+            tip = attempt.tips[-1]
+            result = self._repository.push(
+                self._location.ref, attempt.old_id, tip.commit_id, *self._list_refspecs(attempt)
+            )
+            if result.exit_code == 0:
+                return self._settle(attempt, tip)
+            error_text = result.error_text
+            remote_tip = self._read_tip_after_push(error_text)
+            own_tip = attempt.find_tip([remote_tip])
+            if own_tip is not None:
+                return self._settle(attempt, own_tip)
+            if remote_tip != attempt.old_id:
+                return self._settle_overtaken(attempt)
+            self._add_commit_with_parent(attempt)
+        raise git_messages.build_push_refused_error(self.location, self._location.ref, error_text)
+
+    def _list_refspecs(self, attempt: _Attempt) -> list[str]:
+        """What is pushed besides: where a new history begins, the old one gets a ref of its own."""
+        keeps_old = attempt.begins_history and attempt.old_id and len(attempt.tips) == 1
+        return [f"+{attempt.old_id}:{self._location.previous_ref}"] if keeps_old else []
+
+    def _add_commit_with_parent(self, attempt: _Attempt) -> None:
+        """Make another commit where the one without a parent was refused, as some hosts do."""
+        if attempt.begins_history and attempt.old_id and len(attempt.tips) == 1:
+            number = attempt.tips[0].commit.number
+            attempt.tips.append(
+                self._write_commit(attempt.batch, attempt.old_id, number, is_root=False)
+            )
+
+    def _read_tip_after_push(self, push_text: str) -> str:
+        """The commit that the ref names after a push; StateError, which says so, if unknown."""
+        try:
+            return self._read_remote_tip()
+        except RemoteUnreachable:
+            raise git_messages.build_unknown_push_error(self.location, push_text) from None
+
+    def _settle(self, attempt: _Attempt, tip: _Tip) -> AppendedBatch:
+        """Take note that the commit is the last one of the log."""
+        batch = attempt.batch
+        if batch.replaces_all:
+            self._content = NO_CONTENT
+        if not batch.lock_id:
+            self._owner_lease_seconds = None
+        elif batch.takes_lock:
+            self._owner_lease_seconds = self._timing.lease_seconds
+        self._tip = tip
+        self._attempt = None
+        return AppendedBatch(tip.commit_id)
+
+    def _settle_overtaken(self, attempt: _Attempt) -> AppendedBatch | None:
+        """Find out whether another commit stands behind ours, or in its place (None)."""
+        try:
+            remote_tip = self._repository.fetch_tip(self._location.ref)
+            own_tip = attempt.find_tip(self._list_history(remote_tip, attempt))
+        except RemoteUnreachable as problem:
+            raise git_messages.build_unknown_push_error(self.location, str(problem)) from None
+        self._attempt = None
+        if own_tip is None:
+            return None
+        self._settle(attempt, own_tip)
+        return AppendedBatch(own_tip.commit_id, is_last=False)
+
+    def _list_history(self, commit_id: str, attempt: _Attempt) -> list[str]:
+        """The commits from one of the ref back to the number of the attempt, and one before."""
+        try:
+            commit = self._read_checked_commit(commit_id)
+        except RemoteUnreachable:
+            raise
+        except StateError:
+            # Not a commit of the state: the next read says so.
+            return []
+        depth = commit.number - attempt.tips[0].commit.number + 1
+        if not 1 < depth <= self._batches_per_root:
+            return []
+        self._repository.fetch_tip(self._location.ref, depth)
+        ancestors = self._repository.list_ancestors(commit_id, depth)
+        return [*ancestors, self._parse_commit(ancestors[-1]).previous_id] if ancestors else []

@@ -1,0 +1,170 @@
+"""What each error of a state in a Git repository says, and what its reader can do."""
+
+from __future__ import annotations
+
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.stores import state_messages
+from synapse_apply.stores.batch_log import DamagedLog
+
+MINIMUM_GIT = (2, 32)
+_MAX_GIT_LINES = 6
+
+
+class RemoteUnreachable(StateError):
+    """The remote could not be asked; what became of the last push is not known."""
+
+
+def build_no_git_error(reason: str) -> StateError:
+    return StateError.from_summary(
+        "Git cannot be started",
+        f"The state is in a Git repository; git: {reason}.",
+        "Install git {}.{} or newer.".format(*MINIMUM_GIT),
+    )
+
+
+def build_old_git_error(version_text: str) -> StateError:
+    return StateError.from_summary(
+        "Git is too old",
+        f"The state is in a Git repository, for which git {version_text} lacks what is needed.",
+        "Install git {}.{} or newer.".format(*MINIMUM_GIT),
+    )
+
+
+def build_no_folder_error(reason: str) -> StateError:
+    return StateError.from_summary(
+        "There is no room for a Git repository",
+        f"The state is fetched into the temporary folder of the system: {reason}.",
+        "Make room there, or name another one in TMPDIR.",
+    )
+
+
+def build_not_written_error(location: str) -> StateError:
+    return StateError.from_summary(
+        "The state cannot be written",
+        f"Git has ended before it had made the commit for {location}; nothing was pushed.",
+        "Perhaps the temporary folder of the system is full: TMPDIR names another one.",
+    )
+
+
+def build_no_remote_error(remote: str, folder: str) -> InputError:
+    return InputError.from_summary(
+        "There is no such Git remote",
+        f"state.url names the remote {remote}; the repository of {folder} has none of that name.",
+        "`git remote -v` shows those it has; `git remote add NAME URL` adds one. Or name the "
+        "repository itself: url: git:https://HOST/PATH.",
+    )
+
+
+def build_no_checkout_error(remote: str, folder: str) -> InputError:
+    return InputError.from_summary(
+        "There is no Git repository",
+        f"state.url names the remote {remote}, and {folder} is in no Git repository.",
+        "Run the command in a clone, or name the repository itself: url: git:https://HOST/PATH.",
+    )
+
+
+def build_unusable_remote_error(remote: str, reason: str) -> InputError:
+    return InputError.from_summary(
+        "The Git remote cannot hold a state",
+        f"The URL of the remote {remote} {reason}.",
+        "Use https, ssh or a local path: `git remote set-url NAME URL`, or name the repository "
+        "itself: url: git:https://HOST/PATH.",
+    )
+
+
+def build_unreachable_error(location: str, git_text: str) -> RemoteUnreachable:
+    return RemoteUnreachable.from_summary(
+        "The Git repository of the state cannot be reached",
+        f"Reading {location} failed. {quote_git(git_text)}",
+        "Check the network and that Git may read there: `git ls-remote NAME` in this checkout "
+        "must work. In a pipeline the checkout must leave its credentials in place "
+        "(actions/checkout does unless persist-credentials is false).",
+    )
+
+
+def build_push_refused_error(location: str, ref: str, git_text: str) -> StateError:
+    return StateError.from_summary(
+        "The Git repository does not take the state",
+        f"A push to {location} was refused. {quote_git(git_text)}",
+        "Who runs this needs the right to push: `permissions: contents: write` on GitHub; on "
+        "GitLab the project's setting that lets job tokens push. A pull request from a fork has "
+        f"none. If the host denies {ref} itself, name a branch for it: "
+        "?ref=refs/heads/synapse-apply-state, which no rule protects.",
+    )
+
+
+def build_unknown_push_error(location: str, git_text: str) -> StateError:
+    return StateError.from_summary(
+        "It is not known whether the state was written",
+        f"A push to {location} failed, and the repository could not be asked what became of it. "
+        f"{quote_git(git_text)}",
+        state_messages.RUN_AGAIN_HINT,
+    )
+
+
+def build_wound_back_error(location: str, seen_number: int, number: int | None) -> DamagedLog:
+    """The error for a ref that is behind what was read before; `number` None: it is gone."""
+    present_text = "the ref is gone" if number is None else f"it ends at {number} or beside it"
+    return DamagedLog.from_summary(
+        "The state was set back",
+        f"{location} had batch {seen_number} before; now {present_text}. Somebody has pushed over "
+        "the ref by hand, or restored an older copy of the repository.",
+        Text(
+            "Put the ref back where it was, if a clone or the host still has that commit. Else "
+            "go on from a backup: ",
+            Command("state restore FILE"),
+            ".",
+        ),
+    )
+
+
+def build_foreign_ref_error(location: str, reason: str) -> StateError:
+    return StateError.from_summary(
+        "This is not a state of synapse-apply",
+        f"{location}: {reason}.",
+        Text(
+            "Check the ref in state.url; it was not touched. If somebody pushed over the state, "
+            "remove what they pushed (`git push NAME :REF`), then ",
+            Command("state restore FILE"),
+            " with a backup.",
+        ),
+    )
+
+
+def build_forged_error(location: str, commit_id: str) -> DamagedLog:
+    return DamagedLog.from_summary(
+        "The state was changed by somebody without its key",
+        f"{location}: commit {commit_id[:12]} does not bear a valid signature of the state key. "
+        "Whoever may push to the repository may have written it.",
+        Text(
+            "Check that this is the right key. If it is: look at that commit and who pushed it, "
+            "then ",
+            Command("state restore FILE"),
+            " with a backup.",
+        ),
+    )
+
+
+def build_damaged_file_error(location: str, commit_id: str, path: str, reason: str) -> DamagedLog:
+    damaged = state_messages.build_damaged_state_error(
+        location, f"{path} of commit {commit_id[:12]}: {reason}"
+    )
+    return DamagedLog(*damaged.diagnostics)
+
+
+def build_unverified_warning(location: str) -> Diagnostic:
+    return warning_finding(
+        "The state is not verified",
+        f"There is no state key here, so that nobody can tell who wrote {location}: whoever may "
+        "push to the repository could have.",
+        "Give this run the state key.",
+    )
+
+
+def quote_git(git_text: str) -> str:
+    """The last lines of what Git wrote, as a sentence; "" if it wrote nothing."""
+    lines = [line.strip() for line in git_text.splitlines() if line.strip()]
+    text = "; ".join(lines[-_MAX_GIT_LINES:])[:1000]
+    return f"Git says: {text.rstrip('.')}." if text else ""

@@ -1,0 +1,130 @@
+"""How a `git:` URL of a state is parsed: the remote, the ref, and the pace of pushes.
+
+    git:origin
+    git:https://git.example.com/team/deploy.git?ref=refs/heads/state/prod&pace=0
+
+The URL stands in the project file, so that one with a password or a token is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urlsplit
+
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.stores.git.escaped_names import escape_name
+
+PREFIX = "git:"
+REF_FOLDER = "refs/synapse-apply/state"
+# GitHub advises at most six pushes a minute for one repository.
+DEFAULT_PACE_SECONDS = 10.0
+_MAX_PACE_SECONDS = 600.0
+
+_REMOTE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,199}")
+_URL_PATTERN = re.compile(r"(https|http|ssh|file)://[A-Za-z0-9._~%:/@\[\]+-]{1,1000}")
+_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+# A subset of git-check-ref-format(1).
+_REF_PATTERN = re.compile(r"refs(/[A-Za-z0-9_%+][A-Za-z0-9._%+-]{0,199}){2,10}")
+_NO_REF_PATTERN = re.compile(r"\.\.|\.(?=/|$)|\.lock(?=/|$)")
+
+
+@frozen
+class GitStateLocation:
+    """Where a state is: `remote`, the name of a remote or (`is_url`) a URL, and `ref` there.
+
+    After its first pushes a run waits `pace_seconds` between one and the next.
+    """
+
+    remote: str
+    is_url: bool
+    ref: str
+    pace_seconds: float
+
+    @property
+    def display_url(self) -> str:
+        """The URL for messages."""
+        return f"{PREFIX}{self.remote}?ref={self.ref}"
+
+    @property
+    def previous_ref(self) -> str:
+        """The ref of the history before the last squash."""
+        # No target has a plus in its name, so that this is no other target's ref.
+        return f"{self.ref}+previous"
+
+
+def is_git_url(url: str) -> bool:
+    """Whether a state's URL begins with `git:`; `git://` is another protocol, which is refused."""
+    return url.startswith(PREFIX) and not url.startswith("git://")
+
+
+def parse_git_url(url: str, target: str) -> GitStateLocation:
+    """Parse a state's URL; InputError, which does not quote the URL, if it is unusable.
+
+    The ref is `?ref=`, else `refs/synapse-apply/state/TARGET`.
+    """
+    remote, _, query = url.removeprefix(PREFIX).partition("?")
+    is_url = "://" in remote
+    if is_url:
+        _require_usable_url(remote)
+    elif not _REMOTE_PATTERN.fullmatch(remote) or ".." in remote:
+        raise _build_url_error(
+            "behind git: there is neither the name of a remote nor a URL",
+            "Write git:origin, or git:https://HOST/PATH, git:ssh://git@HOST/PATH or "
+            "git:file:///PATH.",
+        )
+    ref = f"{REF_FOLDER}/{escape_name(target)}"
+    pace_seconds = DEFAULT_PACE_SECONDS
+    for pair in filter(None, query.split("&")):
+        name, _, value = pair.partition("=")
+        if name == "ref":
+            ref = _parse_ref(unquote(value))
+        elif name == "pace":
+            pace_seconds = _parse_pace(value)
+        else:
+            raise _build_url_error("it has an unknown parameter", "Only ?ref= and ?pace= exist.")
+    return GitStateLocation(remote, is_url, ref, pace_seconds)
+
+
+def _require_usable_url(remote: str) -> None:
+    if not _URL_PATTERN.fullmatch(remote):
+        raise _build_url_error(
+            "it is no https, ssh or file URL, or holds characters that a URL does not allow there",
+            "Write git:https://HOST/PATH, git:ssh://git@HOST/PATH or git:file:///PATH.",
+        )
+    try:
+        parts = urlsplit(remote)
+    except ValueError:
+        raise _build_url_error("its host is not one", "Write git:https://HOST/PATH.") from None
+    if parts.password is not None or (parts.username and parts.scheme != "ssh"):
+        raise _build_url_error(
+            "it holds a user name or a password, which the project file must not have",
+            "Leave it out: Git's credentials are used, as for any push from this checkout.",
+        )
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK_HOSTS:
+        raise _build_url_error("it is not encrypted", "Write https://.")
+
+
+def _parse_ref(ref: str) -> str:
+    if not _REF_PATTERN.fullmatch(ref) or _NO_REF_PATTERN.search(ref):
+        raise _build_url_error(
+            "?ref= names no full ref",
+            "Write it with all its folders: ?ref=refs/heads/synapse-apply-state.",
+        )
+    return ref
+
+
+def _parse_pace(value: str) -> float:
+    try:
+        pace_seconds = float(value)
+    except ValueError:
+        pace_seconds = -1.0
+    if not 0 <= pace_seconds <= _MAX_PACE_SECONDS:
+        raise _build_url_error(
+            "?pace= is no number of seconds", "Write the seconds between two pushes: ?pace=10."
+        )
+    return pace_seconds
+
+
+def _build_url_error(reason: str, hint: str) -> InputError:
+    return InputError.from_summary("The state's url cannot be used", f"state.url: {reason}.", hint)

@@ -1,0 +1,202 @@
+"""How Git is run for a state: in a bare repository of this run, by plumbing with fixed arguments.
+
+It lies in the temporary folder of the system and is removed at the end. It has no work tree, no
+hooks and no configuration but its own, so that nothing of a checkout or a user steers it. Whether a
+command did its work is told by its exit code alone, and is never read out of what it says.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from synapse_apply.files.programs import PipedProgram, ProgramResult, find_executable, run_program
+from synapse_apply.stores.git import git_messages
+from synapse_apply.stores.git.object_reader import ObjectReader, UnreadableObjectError
+from synapse_apply.stores.git.remote_access import REMOTE_NAME, RemoteAccess
+
+_TIP_REF = "refs/tip"
+# In hexadecimal digits: repositories with SHA-256 have ids of 64.
+_SHA256_LENGTH = 64
+_CONFIG = """[core]
+\trepositoryFormatVersion = 1
+\tbare = true
+\thooksPath = /dev/null
+\tfsmonitor = false
+[extensions]
+\tobjectFormat = {object_format}
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[fetch]
+\tfsckObjects = true
+\twriteCommitGraph = false
+[fastimport]
+\tunpackLimit = 1
+[push]
+\tgpgSign = false
+\tnegotiate = false
+"""
+
+
+class PrivateRepository:
+    """A bare repository of this run, and the remote that it fetches from and pushes to.
+
+    Nothing is made before the first use. Every method raises StateError if Git cannot be used.
+    """
+
+    def __init__(self, access: RemoteAccess, location: str, deadline_seconds: float) -> None:
+        """`location` is for messages. A command that takes longer than the deadline is killed."""
+        self._access = access
+        self._location = location
+        self._deadline_seconds = deadline_seconds
+        self._folder: Path | None = None
+        self._environment: dict[str, str] = {}
+        self._reader: ObjectReader | None = None
+
+    def read_remote_ref(self, ref: str) -> str:
+        """The commit that a ref of the remote names, "" for none; RemoteUnreachable."""
+        result = self.run("ls-remote", "--quiet", REMOTE_NAME, "HEAD", ref)
+        if result.exit_code:
+            raise git_messages.build_unreachable_error(self._location, result.error_text)
+        # A line each: id, tab, ref. Refs that end with this one are listed, too.
+        ids_by_ref = {
+            line_ref: commit_id
+            for commit_id, _, line_ref in (
+                os.fsdecode(line).partition("\t") for line in result.output.splitlines()
+            )
+        }
+        if any(len(commit_id) == _SHA256_LENGTH for commit_id in ids_by_ref.values()):
+            self._write_config("sha256")
+        return ids_by_ref.get(ref, "")
+
+    def fetch_tip(self, ref: str, depth: int = 1) -> str:
+        """Fetch the newest commits of a ref of the remote; returns the id of the last one."""
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+        result = self.run("fetch", *options, f"--depth={depth}", REMOTE_NAME, f"+{ref}:{_TIP_REF}")
+        if result.exit_code:
+            raise git_messages.build_unreachable_error(self._location, result.error_text)
+        try:
+            return self.reader.read_object_id(_TIP_REF)
+        except UnreadableObjectError as problem:
+            self.discard_reader()
+            raise git_messages.build_unreachable_error(self._location, str(problem)) from None
+
+    def push(self, ref: str, old_id: str, new_id: str, *other_refspecs: str) -> ProgramResult:
+        """Ask once to move a ref of the remote from `old_id` ("": no ref) to `new_id`.
+
+        Exit code 0: it names the new commit. Any other decides nothing.
+        """
+        options = ("--quiet", "--no-verify", "--no-signed", "--no-recurse-submodules")
+        lease = f"--force-with-lease={ref}:{old_id}"
+        return self.run("push", *options, lease, REMOTE_NAME, f"{new_id}:{ref}", *other_refspecs)
+
+    @property
+    def reader(self) -> ObjectReader:
+        """The process that reads objects, started at its first use."""
+        if self._reader is None:
+            command = (*self._build_command_head(), "cat-file", "--batch")
+            self._reader = ObjectReader(self._start(command))
+        return self._reader
+
+    def start_import(self) -> PipedProgram:
+        """Start `git fast-import`, which writes objects only; `commit_writer.py` speaks to it."""
+        options = ("--quiet", "--force", "--done")
+        return self._start((*self._build_command_head(), "fast-import", *options))
+
+    def list_ancestors(self, commit_id: str, max_count: int) -> list[str]:
+        """The ids of a commit and its fetched ancestors, newest first; [] if there is none."""
+        result = self.run("rev-list", "--first-parent", f"--max-count={max_count}", commit_id)
+        return result.output.decode("ascii").split() if result.exit_code == 0 else []
+
+    def run(self, *arguments: str) -> ProgramResult:
+        """Run one Git command; the text of its standard error holds no credential."""
+        try:
+            result = run_program(
+                (*self._build_command_head(), *arguments),
+                self._environment,
+                timeout=self._deadline_seconds,
+            )
+        except OSError as problem:
+            raise git_messages.build_no_git_error(str(problem.strerror)) from None
+        return result._replace(error_text=self._access.mask(result.error_text))
+
+    def close(self) -> None:
+        """End the processes and remove the repository."""
+        if self._reader is not None:
+            self._reader.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._reader, self._folder = None, None
+
+    def discard_reader(self) -> None:
+        """End the process that reads objects, after an answer that was not read to its end."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _start(self, command: Sequence[str]) -> PipedProgram:
+        try:
+            return PipedProgram(command, self._environment)
+        except OSError as problem:
+            raise git_messages.build_no_git_error(str(problem.strerror)) from None
+
+    def _build_command_head(self) -> tuple[str, ...]:
+        """The program, after the repository is made; StateError for a Git that is too old."""
+        try:
+            program = find_executable("git", self._access.checkouts)
+        except FileNotFoundError as problem:
+            raise git_messages.build_no_git_error(str(problem.strerror)) from None
+        if self._folder is None:
+            self._make_repository()
+            _require_new_enough_git(program)
+        return (program, "--no-pager")
+
+    def _make_repository(self) -> None:
+        # By hand: `git init` would copy templates, which may have hooks.
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="synapse-apply-git-"))
+            # Also where nobody closes this.
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            git_dir = self._folder / "state.git"
+            for folder in (git_dir / "objects", git_dir / "refs"):
+                folder.mkdir(parents=True)
+            (git_dir / "HEAD").write_text("ref: refs/heads/none\n")
+            global_config = self._folder / "gitconfig"
+            global_config.write_text(_format_safe_directories(self._access.safe_directories))
+            self._environment = self._access.build_environment(git_dir, global_config)
+            self._write_config("sha1")
+        except OSError as problem:
+            raise git_messages.build_no_folder_error(str(problem.strerror)) from None
+
+    def _write_config(self, object_format: str) -> None:
+        if self._folder is not None:
+            path = self._folder / "state.git" / "config"
+            path.write_text(_CONFIG.format(object_format=object_format))
+
+
+def _format_safe_directories(directories: Sequence[str]) -> str:
+    """The configuration that a repository on this machine is asked with, whoever owns it."""
+    lines = ["[safe]"]
+    for directory in directories:
+        quoted = directory.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        lines.append(f'\tdirectory = "{quoted}"')
+    return "\n".join(lines) + "\n"
+
+
+@cache
+def _require_new_enough_git(program: str) -> None:
+    result = run_program((program, "version"), {"LC_ALL": "C"}, timeout=10)
+    # `git version 2.39.5 (Apple Git-154)`, `git version 2.47.0.windows.2`
+    version_text = result.output.decode("ascii", "replace").removeprefix("git version ").strip()
+    numbers = tuple(
+        int(part) for part in version_text.split(" ")[0].split(".")[:2] if part.isdecimal()
+    )
+    if len(numbers) == 2 and numbers < git_messages.MINIMUM_GIT:
+        raise git_messages.build_old_git_error(version_text)

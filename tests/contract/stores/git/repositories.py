@@ -1,0 +1,116 @@
+"""Repositories for states: a bare one as the remote, clones of it, and logs over them."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+from synapse_apply.stores.batch_log import Batch, RowChange
+from synapse_apply.stores.git.git_log import GIT_TIMING, GitLog
+from synapse_apply.stores.git.git_url import parse_git_url
+
+REF = "refs/synapse-apply/state/prod"
+META = (1, 1, "lineage", 1, "https://x", "", "", "2026-01-01T00:00:00Z", "1", 0)
+# Nobody's configuration, and a name for commits.
+ENVIRON = {
+    "PATH": os.environ["PATH"],
+    "HOME": "/nonexistent",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    **{f"GIT_{role}_{part}": "x" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")},
+}
+
+
+class KeySigner:
+    """A BatchSigner with one key."""
+
+    def __init__(self, key: bytes = b"key") -> None:
+        self.key = key
+
+    def sign(self, content: str) -> str:
+        return hmac.digest(self.key, content.encode(), "sha256").hex()
+
+    def check(self, content: str, signature: str) -> bool | None:
+        return hmac.compare_digest(self.sign(content), signature)
+
+
+class NoKey:
+    """A BatchSigner of who has no key."""
+
+    def sign(self, content: str) -> str:
+        del content
+        return ""
+
+    def check(self, content: str, signature: str) -> bool | None:
+        del content, signature
+        return None
+
+
+def git(folder: Path, *arguments: str, **options: bytes) -> str:
+    """What a Git command prints; CalledProcessError if it fails."""
+    command = ("git", "-C", str(folder), *arguments)
+    done = subprocess.run(command, env=ENVIRON, capture_output=True, check=True, **options)  # type: ignore[call-overload]
+    return str(done.stdout.decode().strip())
+
+
+def make_remote(folder: Path) -> Path:
+    """A bare repository with one commit on `main`."""
+    remote = folder / "remote.git"
+    git(folder, "init", "-q", "--bare", "-b", "main", str(remote))
+    tree = git(remote, "mktree", input=b"")
+    git(remote, "update-ref", "refs/heads/main", git(remote, "commit-tree", "-m", "m", tree))
+    return remote
+
+
+def make_checkout(folder: Path, remote: Path, *options: str) -> Path:
+    """A clone of the remote."""
+    checkout = folder / "checkout"
+    git(folder, "clone", "-q", *options, f"file://{remote}", str(checkout))
+    return checkout
+
+
+def make_log(
+    checkout: Path,
+    url: str = "git:origin?pace=0",
+    signer: KeySigner | NoKey | None = None,
+    batches_per_root: int = 500,
+) -> GitLog:
+    timing = replace(GIT_TIMING, shortest_pause=0.001, lease_seconds=60.0)
+    location = parse_git_url(url, "prod")
+    return GitLog(location, checkout, signer or KeySigner(), timing, batches_per_root)
+
+
+def first_batch(*changes: RowChange) -> Batch:
+    """The batch that makes a state."""
+    return Batch(str(uuid4()), (RowChange("meta", 1, META), *changes), replaces_all=True)
+
+
+def record_change(name: str, text: str = '{"a":1}') -> RowChange:
+    address = f"storage/{name}"
+    return RowChange("records", address, (address, "storage", "v2", name, text))
+
+
+def batch_of(*changes: RowChange) -> Batch:
+    return Batch(str(uuid4()), changes)
+
+
+def follow(remote: str) -> None:
+    """Append a batch to the state in a remote, as another client does."""
+    log = make_log(Path(remote), f"git:file://{remote}?pace=0")
+    log.append(batch_of(record_change("theirs")), log.read_since("").position)
+    log.close()
+
+
+def read_every_byte(folder: Path) -> Mapping[str, bytes]:
+    """All files below a folder, by their paths."""
+    return dict(_iter_files(folder))
+
+
+def _iter_files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield str(path.relative_to(folder)), path.read_bytes()

@@ -1,0 +1,145 @@
+"""A log behind `git http-backend`: the checkout's credentials serve, and lost answers are met."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from contract.stores.git.repositories import (
+    REF,
+    batch_of,
+    first_batch,
+    git,
+    make_checkout,
+    read_every_byte,
+    record_change,
+)
+from contract.stores.git.web import HEADER, GitServer, serve_repositories
+
+from synapse_apply.model.errors import StateError
+from synapse_apply.stores.git.git_log import GitLog
+
+OpenLog = Callable[..., GitLog]
+
+
+@pytest.fixture
+def server(remote: Path) -> Iterator[GitServer]:
+    with serve_repositories(remote.parent) as server:
+        yield server
+
+
+@pytest.fixture
+def web_checkout(tmp_path: Path, remote: Path, server: GitServer) -> Path:
+    """A clone with the server as its remote, whose credentials a file of its own has.
+
+    That file is included for this checkout alone, as actions/checkout does it.
+    """
+    checkout = make_checkout(tmp_path, remote)
+    git(checkout, "remote", "set-url", "origin", f"{server.url}/remote.git")
+    credentials = tmp_path / "credentials.config"
+    git(checkout, "config", "-f", str(credentials), f"http.{server.url}/.extraheader", HEADER)
+    git_dir = os.path.realpath(checkout / ".git")
+    git(checkout, "config", f"includeIf.gitdir:{git_dir}.path", str(credentials))
+    return checkout
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """The Git commands that were started since the last call, with their arguments."""
+    program, notes = shutil.which("git"), tmp_path / "commands"
+    shim = tmp_path / "programs" / "git"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\necho "$@" >>{notes}\nexec {program} "$@"\n')
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{shim.parent}:{os.environ['PATH']}")
+
+    def take_commands() -> list[str]:
+        lines = notes.read_text().splitlines()
+        notes.unlink()
+        return lines
+
+    return take_commands
+
+
+def test_credentials_of_the_checkout_serve(
+    web_checkout: Path, open_log: OpenLog, commands: Callable[[], list[str]]
+) -> None:
+    """Also those that its configuration includes; on no command line, and nothing is written.
+
+    A batch is two commands of ours.
+    """
+    before = read_every_byte(web_checkout)
+    log = open_log(web_checkout)
+    assert not log.exists()
+    made = log.append(first_batch(*map(record_change, map(str, range(300)))), "")
+    assert made is not None
+    first_commands = commands()
+    assert log.append(batch_of(record_change("one")), made.position) is not None
+    assert len(commands()) == 2
+    tables = open_log(web_checkout).read_since("").tables
+    assert tables is not None
+    assert len(tables["records"]) == 301
+    assert read_every_byte(web_checkout) == before
+    all_commands = "\n".join(first_commands + commands())
+    assert "push" in all_commands
+    assert HEADER.rpartition(" ")[2] not in all_commands
+    assert "127.0.0.1" not in all_commands
+
+
+def test_no_password_is_told(web_checkout: Path, server: GitServer, open_log: OpenLog) -> None:
+    """A URL that a pipeline left in the checkout may hold one; an error shows the rest of it."""
+    url = f"http://x:open-sesame-please@127.0.0.1:{server.server_port}/remote.git"
+    git(web_checkout, "remote", "add", "other", url)
+    (include,) = git(web_checkout, "config", "--name-only", "--get-regexp", "^includeif").split()
+    git(web_checkout, "config", "--unset", include)
+    with pytest.raises(StateError) as refused:
+        open_log(web_checkout, "git:other").exists()
+    (finding,) = refused.value.diagnostics
+    assert "cannot be reached" in finding.summary
+    assert "127.0.0.1" in finding.detail
+    assert "sesame" not in f"{finding.detail}{finding.hint}{refused.value!r}"
+
+
+@pytest.mark.parametrize(
+    "answers", [["lose"], ["lose", "lose"], ["drop", "drop"], [503], ["drop", "drop", "lose"]]
+)
+def test_lost_answers(
+    remote: Path,
+    server: GitServer,
+    web_checkout: Path,
+    open_log: OpenLog,
+    answers: list[str | int],
+) -> None:
+    """What was done is not done again; what was not is sent again, the same bytes.
+
+    The HTTP library sends once more by itself, and then meets its own success.
+    """
+    log = open_log(web_checkout)
+    server.answers[:] = answers
+    made = log.append(first_batch(record_change("one")), "")
+    assert made is not None
+    assert made.is_last
+    assert not server.answers
+    assert git(remote, "rev-parse", REF) == made.position
+    assert len(git(remote, "rev-list", REF).splitlines()) == 1
+
+
+def test_an_outcome_that_stays_unknown(
+    remote: Path, server: GitServer, web_checkout: Path, open_log: OpenLog
+) -> None:
+    """If the server cannot be asked either, the batch is passed once more, and is one."""
+    log = open_log(web_checkout)
+    made = log.append(first_batch(), "")
+    assert made is not None
+    server.answers[:] = [500]
+    repository = remote.rename(remote.with_name("moved.git"))
+    batch = batch_of(record_change("one"))
+    with pytest.raises(StateError, match="not known whether"):
+        log.append(batch, made.position)
+    repository.rename(remote)
+    again = log.append(batch, made.position)
+    assert again is not None
+    assert git(remote, "rev-parse", f"{REF}^") == made.position

@@ -1,0 +1,115 @@
+"""Repositories over HTTP: `git http-backend` on loopback, with answers that are lost or refusals."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+from contract.stores.git.repositories import ENVIRON
+
+HEADER = "Authorization: Basic " + base64.b64encode(b"x:hunter2-and-some-more").decode()
+
+
+class GitServer(ThreadingHTTPServer):
+    """Serves the repositories of a folder to who sends HEADER.
+
+    `answers` says for the next pushes what becomes of each: "lose" (done, no answer), "drop" (not
+    done, no answer), a status (not done).
+    """
+
+    daemon_threads = True
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Request)
+        self.root = root
+        self.answers: list[str | int] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Request(BaseHTTPRequestHandler):
+    server: GitServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Be silent."""
+
+    def do_GET(self) -> None:
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        size = self.headers.get("Content-Length")
+        body = self.rfile.read(int(size)) if size else b"".join(self._iter_chunks())
+        is_push = self.path.endswith("/git-receive-pack")
+        fault = self.server.answers.pop(0) if is_push and self.server.answers else ""
+        if isinstance(fault, int):
+            self._send(fault, {}, b"not today")
+        elif fault == "drop":
+            self.close_connection = True
+        else:
+            self._answer(body, is_lost=fault == "lose")
+
+    def _iter_chunks(self) -> Iterator[bytes]:
+        while size := int(self.rfile.readline(), 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+
+    def _answer(self, body: bytes, *, is_lost: bool = False) -> None:
+        if self.headers.get("Authorization") != HEADER.partition(": ")[2]:
+            self._send(401, {"WWW-Authenticate": 'Basic realm="git"'}, b"who are you?")
+            return
+        path, _, query = self.path.partition("?")
+        done = subprocess.run(
+            ["git", "http-backend"],
+            env={
+                **ENVIRON,
+                "GIT_PROJECT_ROOT": str(self.server.root),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "PATH_INFO": path,
+                "QUERY_STRING": query,
+                "REQUEST_METHOD": self.command,
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                "CONTENT_LENGTH": str(len(body)),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                "HTTP_GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+                "REMOTE_USER": "x",
+            },
+            input=body,
+            capture_output=True,
+            check=True,
+        )
+        if is_lost:
+            self.close_connection = True
+            return
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        self._send(int(headers.pop("Status", "200").split()[0]), headers, content)
+
+    def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@contextmanager
+def serve_repositories(root: Path) -> Iterator[GitServer]:
+    """A server for the repositories of a folder during the block."""
+    with GitServer(root) as server:
+        thread = Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
