@@ -8,25 +8,50 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from synapse_apply.library.opening import open_target
+from synapse_apply.library.opening import is_saved_plan, open_target
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.library.target_jobs import TargetJobs
 from synapse_apply.library.target_live import TargetLive
+from synapse_apply.library.target_packages import TargetPackages
 from synapse_apply.library.target_state import TargetState
 
 if TYPE_CHECKING:
     from synapse_apply.live.live_backend import LiveObject
+    from synapse_apply.manifests.edit.rewriting import Rewrite
+    from synapse_apply.operations.bump import BumpResult
+    from synapse_apply.operations.export import ExportedFiles, ExportReport
+    from synapse_apply.operations.package import (
+        PackageDifference,
+        PackageInside,
+        PackageQuery,
+        WrittenZip,
+    )
+    from synapse_apply.operations.resource_sides import ResourceSides
     from synapse_apply.operations.run import StartedRun
     from synapse_apply.operations.verify_bytes import BytesResult, ComparedBytes
+    from synapse_apply.packages.diff import FileChange
+    from synapse_apply.packages.inspection import PackageListing
 
-_HOME_BY_VALUE = {
-    "BytesResult": "operations.verify_bytes",
-    "ComparedBytes": "operations.verify_bytes",
-    "LiveObject": "live.live_backend",
-    "StartedRun": "operations.run",
+_VALUES_BY_HOME = {
+    "live.live_backend": "LiveObject",
+    "manifests.edit.rewriting": "Rewrite",
+    "operations.bump": "BumpResult",
+    "operations.export": "ExportReport ExportedFiles",
+    "operations.package": "PackageDifference PackageInside PackageQuery WrittenZip",
+    "operations.resource_sides": "ResourceSides",
+    "operations.run": "StartedRun",
+    "operations.verify_bytes": "BytesResult ComparedBytes",
+    "packages.diff": "FileChange",
+    "packages.inspection": "PackageListing",
 }
-__all__ = ["BytesResult", "ComparedBytes", "LiveObject", "OpenTarget", "StartedRun", "TargetJobs",
-           "TargetLive", "TargetState", "open_target"]  # fmt: skip
+_HOME_BY_VALUE = {
+    value: home for home, values in _VALUES_BY_HOME.items() for value in values.split()
+}
+__all__ = ["BumpResult", "BytesResult", "ComparedBytes", "ExportReport", "ExportedFiles",
+           "FileChange", "LiveObject", "OpenTarget", "PackageDifference", "PackageInside",
+           "PackageListing", "PackageQuery", "ResourceSides", "Rewrite", "StartedRun",
+           "TargetJobs", "TargetLive", "TargetPackages", "TargetState", "WrittenZip",
+           "is_saved_plan", "open_target"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

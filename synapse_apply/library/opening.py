@@ -66,3 +66,10 @@ def open_target(
     )
     with closing(OpenTarget(invocation)) as opened_target:
         yield opened_target
+
+
+def is_saved_plan(file: Path | str) -> bool:
+    """Whether a file looks like one that `OpenTarget.save_plan` wrote; False where none is."""
+    from synapse_apply.operations.saved_plan_file import is_plan_file
+
+    return is_plan_file(Path(file))

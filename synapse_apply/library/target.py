@@ -22,6 +22,7 @@ from synapse_apply.library.arguments import (
 from synapse_apply.library.target_connection import TargetConnection
 from synapse_apply.library.target_jobs import TargetJobs
 from synapse_apply.library.target_live import TargetLive
+from synapse_apply.library.target_packages import TargetPackages
 from synapse_apply.library.target_state import TargetState
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from synapse_apply.operations.apply_observer import ApplyObserver
     from synapse_apply.operations.apply_saved import ApprovedPlans
     from synapse_apply.operations.history import PastRun
+    from synapse_apply.operations.resource_sides import ResourceSides
     from synapse_apply.operations.saved_plan import SaveResult
     from synapse_apply.operations.validate import ValidationResult
     from synapse_apply.operations.verify_bytes import ComparedBytes
@@ -100,6 +102,11 @@ class OpenTarget:
         return TargetLive(self._connection)
 
     @property
+    def packages(self) -> TargetPackages:
+        """The packages of its releases, and any other."""
+        return TargetPackages(self._connection)
+
+    @property
     def name(self) -> str:
         """The name of the target in the project file, which is read for it; InputError."""
         return self._connection.find_target_name()
@@ -132,6 +139,18 @@ class OpenTarget:
 
         with self._connection.pin_refs_and_convert_errors():
             return TargetSession(self._invocation).desired
+
+    def find_resource(self, name: str) -> ResourceSides:
+        """One resource as declared, as recorded and as live; what could not be read is a finding.
+
+        `name` is an address, or a name that one kind has. NameNotFound for another one.
+        """
+        from synapse_apply.operations.resource_sides import find_resource_sides
+        from synapse_apply.workspace.selection import choose_address
+
+        name = require_text("name", name)
+        with self._connection.open_session() as session:
+            return find_resource_sides(session, choose_address(session, name))
 
     def plan(
         self, *, only: Sequence[str] = (), exclude: Sequence[str] = (), prune: bool = False,
@@ -276,6 +295,17 @@ class OpenTarget:
         from synapse_apply.operations.apply_saved import read_approved_plans
 
         return read_approved_plans([self._resolve_path(file)], reviewed=False)
+
+    def find_changes_since(self, plans: ApprovedPlans) -> list[Diagnostic]:
+        """Warnings of what is known here to have changed since a plan was saved.
+
+        Manifests, packages and the state are read, the backend is not asked. Nothing is found where
+        there is no state, or the manifests of that target cannot be read here.
+        """
+        from synapse_apply.operations.changes_since_plan import find_changes_since_plan
+
+        with self._connection.pin_refs_and_convert_errors():
+            return find_changes_since_plan(self._invocation, plans.united_plan)
 
     def read_reviewed_plans(self, files: Sequence[Path | str]) -> ApprovedPlans:
         """Plans that were reviewed, older first, for `apply_saved`: rows that equal theirs go.
@@ -450,21 +480,6 @@ class OpenTarget:
 
         with self._connection.pin_refs_and_convert_errors():
             return run_all_checks(self._invocation)
-
-    def check_agents(
-        self, names: Sequence[str] = (), *, token_variables: Sequence[str] = ()
-    ) -> Checkup:
-        """Ask agents for their health, once; a row for each, also for one that does not answer.
-
-        `names` are agents of the project file, all of the target by default; `token_variables` are
-        environment variables with the tokens of others. InputError for a name that there is not.
-        """
-        from synapse_apply.operations.agents import check_agents
-
-        names = require_names("names", names)
-        variables = require_names("token_variables", token_variables)
-        with self._connection.pin_refs_and_convert_errors():
-            return check_agents(self._invocation, names, variables)
 
     def _resolve_path(self, file: Path | str) -> Path:
         self._connection.require_open()

@@ -1,15 +1,19 @@
-"""Which methods a script has for the live objects of one target: what the command `get` does."""
+"""Which methods a script has for live objects: what `get`, `export` and `agents check` do."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.library.arguments import require_text
+from synapse_apply.library.arguments import require_names, require_text, resolve_path
 from synapse_apply.library.target_connection import TargetConnection
 from synapse_apply.model.errors import InputError
 
 if TYPE_CHECKING:
     from synapse_apply.live.live_backend import LiveBackend, LiveObject
+    from synapse_apply.model.checkup import Checkup
+    from synapse_apply.operations.export import ExportedFiles
 
 
 class TargetLive:
@@ -62,6 +66,68 @@ class TargetLive:
         plugin = require_text("plugin", plugin)
         with self._connection.open_live_backend() as live_backend:
             return list_releases(live_backend, plugin)
+
+    def export_manifests(
+        self,
+        folder: Path | str = "manifests",
+        *,
+        inventory: Path | str | None = None,
+        only: Sequence[str] = (),
+        codes: Sequence[str] = (),
+        ids: Mapping[str, Iterable[str | range]] | None = None,
+        from_jobs: bool = False,
+        releases: str = "newest",
+        unmanaged: bool = False,
+        force: bool = False,
+    ) -> ExportedFiles:
+        """Write live objects as manifests, a file each, and an inventory for `import_objects`.
+
+        No value of a secret is written. `inventory` is by default inventory.yaml beside `folder`.
+        `only` are kinds. `codes` and `ids` say which plugins and other objects, where not all that
+        can be listed: `ids` by kind, each the id of an object that must be there, or a range, of
+        which what is not there is passed over. `from_jobs` adds the plugins that jobs name;
+        `releases` is `newest`, `all` or `none` of each plugin; `unmanaged` leaves out what the
+        state records. What could not be exported is in the `report` of the result. InputError,
+        with nothing written, for a file that is there with other content, unless `force`.
+        """
+        from synapse_apply.live.discovery import GatherQuery
+        from synapse_apply.operations.export import export_to_folder, require_writable_inventory
+
+        invocation = self._connection.invocation
+        folder_path = resolve_path("folder", folder, invocation.directory)
+        inventory_path = require_writable_inventory(
+            invocation,
+            folder_path,
+            None
+            if inventory is None
+            else resolve_path("inventory", inventory, invocation.directory),
+        )
+        query = GatherQuery.from_ids(
+            ids or {}, codes=require_names("codes", codes), from_jobs=from_jobs, members=releases
+        )
+        kinds = require_names("only", only)
+        with self._connection.open_live_backend() as live_backend:
+            for kind in (*kinds, *query.ids):
+                _require_kind(live_backend, kind)
+            return export_to_folder(
+                live_backend, query, folder_path, inventory_path,
+                only=kinds, unmanaged=unmanaged, force=force,
+            )  # fmt: skip
+
+    def check_agents(
+        self, names: Sequence[str] = (), *, token_variables: Sequence[str] = ()
+    ) -> Checkup:
+        """Ask agents for their health, once; a row for each, also for one that does not answer.
+
+        `names` are agents of the project file, all of the target by default; `token_variables` are
+        environment variables with the tokens of others. InputError for a name that there is not.
+        """
+        from synapse_apply.operations.agents import check_agents
+
+        names = require_names("names", names)
+        variables = require_names("token_variables", token_variables)
+        with self._connection.pin_refs_and_convert_errors():
+            return check_agents(self._connection.invocation, names, variables)
 
 
 def _require_kind(live_backend: LiveBackend, kind: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import field
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
 from synapse_apply.kinds.search import list_objects_if_supported
@@ -14,6 +14,7 @@ from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.model.errors import (
     FINAL_READ_ERRORS,
+    InputError,
     NotFound,
     RemoteError,
     describe_failure,
@@ -50,6 +51,39 @@ class GatherQuery:
     ids: Mapping[str, Sequence[NamedObject]] = field(default_factory=dict)
     from_jobs: bool = False
     members: str = NEWEST_MEMBERS
+
+    @classmethod
+    def from_ids(
+        cls,
+        ids: Mapping[str, Iterable[str | range]],
+        *,
+        codes: tuple[str, ...],
+        from_jobs: bool,
+        members: str,
+    ) -> Self:
+        """A query for ids, which must be there, and for ranges of ids, by kind.
+
+        InputError for `members` that there are not.
+        """
+        if members not in (NEWEST_MEMBERS, ALL_MEMBERS, NO_MEMBERS):
+            raise InputError.from_summary(
+                "Which releases?",
+                f"{members!r} is none of {NEWEST_MEMBERS}, {ALL_MEMBERS}, {NO_MEMBERS}.",
+            )
+        return cls(
+            codes,
+            {kind: tuple(_iter_named_objects(kind_ids)) for kind, kind_ids in ids.items()},
+            from_jobs,
+            members,
+        )
+
+
+def _iter_named_objects(ids: Iterable[str | range]) -> Iterator[NamedObject]:
+    for id_or_range in ids:
+        if isinstance(id_or_range, range):
+            yield from (NamedObject(str(number), is_required=False) for number in id_or_range)
+        else:
+            yield NamedObject(str(id_or_range))
 
 
 @frozen

@@ -191,7 +191,8 @@ def _read_matching_files(
     allow_files: tuple[str, ...],
 ) -> dict[str, bytes]:
     """Bytes of the files with these digests; nothing where the source cannot be read."""
-    from synapse_apply.packages.content import EXECUTABLE_SUFFIX, UnreadableError
+    from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
+    from synapse_apply.packages.content import UnreadableError
     from synapse_apply.packages.source.open_source import open_and_gather_source_files
     from synapse_apply.packages.text_diff import MAX_DIFF_SIZE
 

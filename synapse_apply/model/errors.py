@@ -81,6 +81,10 @@ class InputError(SynapseApplyError):
     """Manifests, project file, variables or packages that cannot be used as they are."""
 
 
+class NameNotFound(InputError):
+    """A name that no resource has."""
+
+
 class ManifestError(InputError):
     """What is declared cannot be used: manifests, or packages that they name."""
 

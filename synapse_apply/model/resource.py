@@ -32,11 +32,15 @@ def shorten_git_ref(ref: str) -> str:
     return ref[:7] if is_commit_id else ref
 
 
+# The kinds of a PackageSource.
+FOLDER, GIT, FILE, PUBLISHED = "folder", "git", "file", "published"
+
+
 @frozen
 class PackageSource:
     """Where a release's bytes come from.
 
-    `kind` is folder, git (folder at `ref`), file (a zip built elsewhere) or published (the bytes
+    `kind` is FOLDER, GIT (folder at `ref`), FILE (a zip built elsewhere) or PUBLISHED (the bytes
     are not ours). `path` is relative to the project's root, always with forward slashes.
     """
 

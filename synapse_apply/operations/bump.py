@@ -23,9 +23,10 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.resource import Desired, PackageSource
+from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
 from synapse_apply.packages.inspection import read_package_config
-from synapse_apply.packages.source.open_source import FILE, FOLDER, GIT, find_config_file
+from synapse_apply.packages.source.open_source import find_config_file
+from synapse_apply.views.paths import format_path
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 
@@ -45,6 +46,18 @@ class BumpRequest:
     part: str = ""
     exact_version: str = ""
     changelog: str | None = None
+
+    def require_one_way_to_raise(self) -> None:
+        """InputError unless it says either which part to raise, or the new version."""
+        if bool(self.part) == bool(self.exact_version):
+            raise InputError.from_summary(
+                "How far to raise the version?", "Give a part or the exact version, one of the two."
+            )
+        if self.part and self.part not in VERSION_PARTS:
+            raise InputError.from_summary(
+                "A version has no such part",
+                f"{self.part!r} is none of {', '.join(VERSION_PARTS)}.",
+            )
 
 
 @frozen
@@ -284,9 +297,7 @@ def _collect_edits(
         current_value = document.get_value("spec", "changelog")
         edits[document.file, document.name].append((edit, current_value))
     for file, current_value in _iter_config_files_with_version(bump_project, resources):
-        edits[file, configuration.format_path(file)].append(
-            (Edit(("version",), new_version), current_value)
-        )
+        edits[file, format_path(file)].append((Edit(("version",), new_version), current_value))
     return edits
 
 

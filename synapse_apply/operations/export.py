@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,21 @@ from synapse_apply.manifests.export.inventory import format_inventory
 from synapse_apply.manifests.export.manifest_names import make_unused_name
 from synapse_apply.manifests.export.manifest_of_object import Exporter, SecretVariable
 from synapse_apply.manifests.export.unseen_secrets import has_any_secret
+from synapse_apply.manifests.files.manifest_files import (
+    is_folder_read_by_default,
+    list_manifest_paths,
+)
 from synapse_apply.model.address import Address
-from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.secrets.masked_text import contains_masked_text
 from synapse_apply.model.values import Reference
+from synapse_apply.operations.protected_files import explain_protected_file
+from synapse_apply.views.paths import format_path
+from synapse_apply.workspace.invocation import Invocation
 
 PUBLISHED_SOURCE = {"source": "published"}
 
@@ -75,6 +84,57 @@ class ExportReport:
             }
             for exported_object in self.objects
         ]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing that was asked for was left out."""
+        has_left_out = any(exported_object.left_out_fields for exported_object in self.objects)
+        return not has_left_out and not any(missed.is_failure for missed in self.missed_objects)
+
+
+@frozen
+class ExportedFiles:
+    """An export that was written: what is in it, and in which files.
+
+    `next_steps` are sentences on how to go on from it, in order.
+    """
+
+    report: ExportReport
+    files: tuple[Path, ...]
+    unchanged_files: tuple[Path, ...]
+    inventory: Path
+    next_steps: tuple[str, ...]
+
+
+def require_writable_inventory(
+    invocation: Invocation, folder: Path, requested_path: Path | None
+) -> Path:
+    """The inventory's path, by default beside `folder`; InputError for one of our own files."""
+    path = requested_path or folder.parent / "inventory.yaml"
+    if reason := explain_protected_file(path, invocation, inventory=True):
+        raise InputError.from_summary(
+            "The inventory cannot be written",
+            f"{format_path(path)} {reason}; nothing was done.",
+            "Choose another place with --inventory.",
+        )
+    return path
+
+
+def export_to_folder(
+    live_backend: LiveBackend,
+    query: GatherQuery,
+    folder: Path,
+    inventory: Path,
+    *,
+    only: Sequence[str] = (),
+    unmanaged: bool = False,
+    force: bool = False,
+) -> ExportedFiles:
+    """Read live objects, and write them as manifests with an inventory; all or nothing."""
+    report = export_live_objects(live_backend, query, only=only, unmanaged=unmanaged)
+    written = write_export_files(report, folder, inventory, force=force)
+    steps = tuple(_iter_next_steps(live_backend, report, folder, inventory))
+    return ExportedFiles(report, tuple(written.files), tuple(written.unchanged), inventory, steps)
 
 
 def export_live_objects(
@@ -340,3 +400,43 @@ def _build_file_texts(exported_objects: Sequence[ExportedObject]) -> dict[str, s
         used_names.add(name.lower())
         files[f"{name}.yaml"] = exported_object.text
     return files
+
+
+def _iter_next_steps(
+    live_backend: LiveBackend, report: ExportReport, folder: Path, inventory: Path
+) -> Iterator[str]:
+    yield from _iter_manifest_steps(live_backend, folder)
+    yield from _iter_state_steps(live_backend, report)
+    yield from _iter_import_steps(inventory)
+
+
+def _iter_import_steps(inventory: Path) -> Iterator[str]:
+    yield Text(Command("import -f", format_path(inventory)), " takes them into the state.")
+    yield Text(Command("plan"), " says how they differ from the manifests.")
+
+
+def _iter_manifest_steps(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
+    """How to have the folder read: a plan would forget recorded objects that it does not read."""
+    project, target = live_backend.project, live_backend.target
+    if is_folder_read_by_default(project, target, folder):
+        return
+    file = project.file.name if project.file else "a project file"
+    relative_folder = os.path.relpath(folder.resolve(), project.root.resolve())
+    current_selections = ", ".join(list_manifest_paths(project, target))
+    instruction = f"Add {relative_folder} to `manifests:` in {file} (now: {current_selections})"
+    if relative_folder.startswith(".."):
+        instruction = (
+            f"Move {format_path(folder)} to where {file} has `manifests:` ({current_selections})"
+        )
+    yield f"{instruction} first: a plan would want to forget what it does not read."
+
+
+def _iter_state_steps(live_backend: LiveBackend, report: ExportReport) -> Iterator[str]:
+    target = live_backend.target
+    if report.has_state or target.is_embedded:
+        return
+    if target.state.lineage:
+        yield Text(Command("state restore FILE"), " brings back the state that is pinned; or,")
+        yield Text(Command("state init --lineage", target.state.lineage), " makes an empty one.")
+    else:
+        yield Text(Command("state init"), f" makes the state of target {target.name}.")

@@ -18,7 +18,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import build_flaw_finding
 from synapse_apply.model.packages.versions import is_valid_version, version_sort_key
 from synapse_apply.model.phrases import suggest_known_word
-from synapse_apply.model.resource import Desired, Package, PackageSource
+from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
 from synapse_apply.model.state import Record
 from synapse_apply.packages.build import write_package_zip as write_zip_of_source
 from synapse_apply.packages.diff import FileChange, list_file_changes
@@ -28,7 +28,6 @@ from synapse_apply.packages.inspection import (
     read_package_config,
     read_source_as_package,
 )
-from synapse_apply.packages.source.open_source import PUBLISHED
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.package_findings import with_visible_path
@@ -163,6 +162,13 @@ class PackageInside:
     findings: list[Diagnostic] = field(default_factory=list)
 
 
+@dataclass(slots=True, kw_only=True)
+class WrittenZip(PackageInside):
+    """A package whose zip was written to a file."""
+
+    file: Path
+
+
 def read_package(query: PackageQuery) -> PackageInside:
     """Read a package and hash its files. InputError with every finding."""
     findings: list[Diagnostic] = []
@@ -205,7 +211,7 @@ def list_package_contents(query: PackageQuery) -> PackageListing:
     return list_package_files(query.source, query.root, allow_files=query.allow_files)
 
 
-def write_package_zip(query: PackageQuery, path: Path) -> PackageInside:
+def write_package_zip(query: PackageQuery, path: Path) -> WrittenZip:
     """Write the reproducible zip to a path; InputError where that cannot be."""
     findings: list[Diagnostic] = []
     package = write_zip_of_source(
@@ -216,7 +222,7 @@ def write_package_zip(query: PackageQuery, path: Path) -> PackageInside:
         allow_files=query.allow_files,
         warn=findings.append,
     )
-    return PackageInside(package, list_package_contents(query).included, findings)
+    return WrittenZip(package, list_package_contents(query).included, findings, file=path)
 
 
 def suggest_zip_name(query: PackageQuery) -> str:

@@ -16,6 +16,7 @@ from synapse_apply.manifests.project.project import find_project_file
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.project import Project
+from synapse_apply.model.resource import FILE, FOLDER
 from synapse_apply.operations.saved_plan_file import is_plan_file
 from synapse_apply.workspace import configuration, state_access
 from synapse_apply.workspace.invocation import Invocation
@@ -97,10 +98,7 @@ def _is_package_file(path: Path, project: Project, invocation: Invocation) -> bo
             invocation, project, target
         ).desired.values():
             source = resource.source
-            if source is None or source.kind not in (
-                open_source.FOLDER,
-                open_source.FILE,
-            ):
+            if source is None or source.kind not in (FOLDER, FILE):
                 continue
             source_path = Path(os.path.realpath(project.root / source.path))
             if _is_same_file(path, source_path):

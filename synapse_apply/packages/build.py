@@ -9,7 +9,7 @@ from pathlib import Path
 
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.resource import Package, PackageSource
+from synapse_apply.model.resource import FILE, FOLDER, Package, PackageSource
 from synapse_apply.packages.content import UnreadableError, compute_package_digest
 from synapse_apply.packages.inspection import (
     MAX_SIZE,
@@ -17,7 +17,7 @@ from synapse_apply.packages.inspection import (
     measure_or_raise_all_errors,
 )
 from synapse_apply.packages.source.folder import FolderTree
-from synapse_apply.packages.source.open_source import FILE, FOLDER, open_and_gather_source_files
+from synapse_apply.packages.source.open_source import open_and_gather_source_files
 from synapse_apply.packages.source.tree import find_rule_for_path
 from synapse_apply.packages.write_aside import remove_leftovers_and_choose_temporary_path
 

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
 from synapse_apply.packages.zip_stamps import FileStamp
 
 BLOCK = 1024 * 1024
-EXECUTABLE_SUFFIX = " x"
 
 _LFS_PREFIXES = (
     b"version https://git-lfs.github.com/spec/",

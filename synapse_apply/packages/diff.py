@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.content import EXECUTABLE_SUFFIX
+from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
 
 
 @frozen

@@ -9,7 +9,7 @@ from typing import IO, Any
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.resource import Package, PackageSource
+from synapse_apply.model.resource import FILE, Package, PackageSource
 from synapse_apply.packages.content import (
     ContentWatcher,
     GatheredFiles,
@@ -20,7 +20,6 @@ from synapse_apply.packages.content import (
 from synapse_apply.packages.entry_names import describe_windows_name_fault, format_printable
 from synapse_apply.packages.source.open_source import (
     CONFIG_FILES,
-    FILE,
     open_and_gather_source_files,
     read_config_text,
 )

@@ -16,7 +16,7 @@ from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import PackageFlaw
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.resource import PackageSource
+from synapse_apply.model.resource import FILE, PackageSource
 from synapse_apply.model.secrets.credentials import (
     NOT_SHOWN_TEXT,
     contains_known_secret,
@@ -36,7 +36,7 @@ from synapse_apply.packages.entrypoints import (
     may_define_name,
 )
 from synapse_apply.packages.publisher import PublisherRules
-from synapse_apply.packages.source.open_source import CONFIG_FILES, FILE, label_package_file
+from synapse_apply.packages.source.open_source import CONFIG_FILES, label_package_file
 
 _MAX_TEXT_SIZE, _MAX_CONFIG_SIZE = 512 * 1024, 1024 * 1024
 # Characters of Python code that are kept in memory to look for imports.

@@ -13,17 +13,12 @@ from typing import Any, BinaryIO, NoReturn
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, Stale
-from synapse_apply.model.resource import Package
+from synapse_apply.model.resource import FILE, PUBLISHED, Package
 from synapse_apply.packages.content import BLOCK, MeasuredPackage, compute_package_digest
 from synapse_apply.packages.diff import compare_files
 from synapse_apply.packages.inspection import MAX_SIZE, measure_or_raise_all_errors
 from synapse_apply.packages.original import OriginalFile
-from synapse_apply.packages.source.open_source import (
-    FILE,
-    PUBLISHED,
-    open_and_gather_source_files,
-    open_zip_source,
-)
+from synapse_apply.packages.source.open_source import open_and_gather_source_files, open_zip_source
 from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
 from synapse_apply.packages.zip_stamps import ZipStamps, build_file_stamp
 

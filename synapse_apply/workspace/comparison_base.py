@@ -23,6 +23,7 @@ from synapse_apply.packages.source.git import (
     resolve_commit,
 )
 from synapse_apply.packages.source.ref_memory import pin_refs_while_running
+from synapse_apply.views.paths import format_path
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.git_revision import open_folder_at_commit
 from synapse_apply.workspace.invocation import Invocation
@@ -92,7 +93,7 @@ def _read_declared_at(
     if project.file is not None:
         base_project = configuration.read_project_at(commit, project.file)
     if base_project is None:
-        name = configuration.format_path(project.file or project.root)
+        name = format_path(project.file or project.root)
         return {}, (_build_all_new_warning(f"{name} is not in {commit.ref}."),)
     base_target = base_project.targets.get(target.name)
     if base_target is None:
@@ -192,8 +193,8 @@ def _with_converted_files(
     record: Record, old_package: Package, new_package: Package, root: Path
 ) -> tuple[Record, frozenset[str]]:
     # Here, not above: few packages differ from what was committed.
+    from synapse_apply.model.resource import FOLDER, GIT
     from synapse_apply.packages.content import compute_package_digest
-    from synapse_apply.packages.source.open_source import FOLDER, GIT
     from synapse_apply.packages.source.unmodified import find_unmodified_files
 
     differing_paths = [

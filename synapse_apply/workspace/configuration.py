@@ -26,6 +26,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, Package
+from synapse_apply.views.paths import format_path
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.package_sources import PackageSources
 
@@ -239,14 +240,6 @@ def inspect_packages(
             packages[address] = replace(package, source=source)
             desired[address] = replace(resource, package=packages[address])
     return DeclaredTarget(manifests, desired, packages, tuple(dict.fromkeys(findings)))
-
-
-def format_path(path: Path) -> str:
-    """A path for messages: relative to the working folder where it lies inside."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except (ValueError, RuntimeError):  # outside, or a link in a circle
-        return str(path)
 
 
 def iter_read_files(project: Project, declared_target: DeclaredTarget) -> Iterator[str]:

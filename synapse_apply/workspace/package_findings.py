@@ -22,7 +22,7 @@ from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.secrets.credentials import hide_secret
 from synapse_apply.planning.order import sort_by_dependencies
-from synapse_apply.workspace.configuration import format_path
+from synapse_apply.views.paths import format_path
 from synapse_apply.workspace.package_sources import PackageSources
 
 _PUBLISHED_KIND = "published"

@@ -102,7 +102,8 @@ class PackageSources:
 
     def _is_uncommitted_zip(self, source: PackageSource) -> bool:
         """Whether it is a zip that the commit to read does not have, such as a build result."""
-        from synapse_apply.packages.source.open_source import FILE, is_zip_committed
+        from synapse_apply.model.resource import FILE
+        from synapse_apply.packages.source.open_source import is_zip_committed
 
         is_zip = source.kind == FILE and bool(source.ref)
         return is_zip and not is_zip_committed(source, self._project.root)

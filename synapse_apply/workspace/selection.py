@@ -15,7 +15,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.address import Address, has_wildcard, matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import InputError, NameNotFound
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.resource import Desired
@@ -132,7 +132,7 @@ def choose_addresses(
             continue
         matches = find_matching_addresses(selectable, name, (), known_addresses)
         if not matches:
-            raise InputError(_build_no_match_finding(name, known_addresses, selectable))
+            raise NameNotFound(_build_no_match_finding(name, known_addresses, selectable))
         suitable = [address for address in matches if is_suitable(address)]
         if not suitable:
             raise InputError.from_summary(
@@ -242,11 +242,11 @@ def _get_series_address_text(address: Address) -> str:
 
 def _parse_address(name: str, known_addresses: KnownAddresses, selectable: Selectable) -> Address:
     if has_wildcard(name):
-        raise InputError(_build_no_match_finding(name, known_addresses, selectable))
+        raise NameNotFound(_build_no_match_finding(name, known_addresses, selectable))
     try:
         return Address.parse(name)
     except ValueError:
-        raise InputError(_build_no_match_finding(name, known_addresses, selectable)) from None
+        raise NameNotFound(_build_no_match_finding(name, known_addresses, selectable)) from None
 
 
 def _build_ambiguous_finding(name: str, matches: Sequence[Address]) -> Diagnostic:

@@ -12,7 +12,7 @@ import pytest
 from installed import ROOT, copied, environment, variables
 
 from synapse_apply import OpenTarget, open_target
-from synapse_apply.library import TargetJobs, TargetLive, TargetState
+from synapse_apply.library import TargetJobs, TargetLive, TargetPackages, TargetState
 from synapse_apply.model import errors
 
 PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
@@ -43,7 +43,12 @@ def test_every_method_is_in_the_table() -> None:
     table = PAGE.partition("\n## Methods\n")[2].partition("\n## ")[0]
     first_cells = "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))
     named = re.findall(r"`([\w.]+)[(`]", first_cells)
-    parts = {"jobs": TargetJobs, "live": TargetLive, "state": TargetState}
+    parts = {
+        "jobs": TargetJobs,
+        "live": TargetLive,
+        "packages": TargetPackages,
+        "state": TargetState,
+    }
     methods = {name for name in vars(OpenTarget) if not name.startswith("_")} - parts.keys()
     for part, methods_of_part in parts.items():
         methods |= {f"{part}.{name}" for name in vars(methods_of_part) if not name.startswith("_")}

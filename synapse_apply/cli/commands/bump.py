@@ -12,7 +12,7 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -53,13 +53,15 @@ def command(
     A prerelease leads up to its version: `patch` makes 1.2.0 of 1.2.0-rc.1. With -t only the
     manifests of that target are looked at, otherwise those of all.
     """
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts import bump
-    from synapse_apply.operations.bump import BumpRequest, bump_version
 
     if bool(part) == bool(to):
         raise click.UsageError("Say major, minor or patch, or --to VERSION: one of the two.")
-    request = BumpRequest(plugin, part or "", to, changelog)
-    bump_result = bump_version(invocation, request, write=not dry_run)
+    with open_command_target(invocation) as target:
+        bump_result = target.packages.bump_version(
+            plugin, part=part or "", exact_version=to, changelog=changelog, write=not dry_run
+        )
     if console.as_json:
         console.write_document(bump.build_bump_document(bump_result, is_written=not dry_run))
     else:

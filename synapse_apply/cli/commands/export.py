@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
-from synapse_apply.files.checkout import read_command_line_file
-from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.model.diagnostic import format_json_pointer
-from synapse_apply.model.errors import Exit, InputError
+from synapse_apply.cli.params.kinds import KIND_NAMES
+from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
-    from synapse_apply.live.discovery import NamedObject
-    from synapse_apply.operations.export import ExportReport
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 _MAX_RANGE_SIZE = 1_000_000
-_KIND_NAMES = tuple(sorted(CATALOGUE))
 
 
 @manual_command(
@@ -59,7 +54,7 @@ _KIND_NAMES = tuple(sorted(CATALOGUE))
     help="Write addresses and ids to this file; by default inventory.yaml beside DIR.",
 )
 @click.option(
-    "--only", multiple=True, type=click.Choice(_KIND_NAMES), help="Only this kind; may be repeated."
+    "--only", multiple=True, type=click.Choice(KIND_NAMES), help="Only this kind; may be repeated."
 )
 @click.option(
     "--codes",
@@ -112,114 +107,49 @@ def command(
     which by --codes, --ids or --from-jobs. The same objects give the same files, so that an export
     can be compared with an earlier one.
     """
-    from synapse_apply.cli.texts.export import format_next_steps, print_export_result
-    from synapse_apply.live.discovery import GatherQuery
-    from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.export import export_live_objects, write_export_files
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.cli.params.input_files import read_lines_file
+    from synapse_apply.cli.texts.export import build_export_document, print_exported_files
 
     if "-" in {str(folder), str(inventory)}:
         raise click.UsageError(
             "an export is many files; name a folder, and a file for --inventory."
         )
-    query = GatherQuery(
-        codes=_read_codes_file(codes_file) if codes_file else (),
-        ids=_parse_id_options(ids),
-        from_jobs=from_jobs,
-        members=releases,
-    )
-    folder = invocation.directory / folder
-    inventory_path = _choose_inventory_path(invocation, folder, inventory)
-    with open_live_backend(invocation) as live_backend:
-        export_report = export_live_objects(live_backend, query, only=only, unmanaged=unmanaged)
-        export_result = write_export_files(export_report, folder, inventory_path, force=force)
-        if console.as_json:
-            console.write_document(_build_export_document(export_report, inventory_path))
-        else:
-            print_export_result(console, export_report, export_result)
-            if export_report.objects and "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
-                console.write_output(
-                    format_next_steps(live_backend, export_report, folder, inventory_path)
-                )
-    has_left_out = any(entry.left_out_fields for entry in export_report.objects)
-    return (
-        Exit.INCOMPLETE
-        if has_left_out or any(entry.is_failure for entry in export_report.missed_objects)
-        else Exit.OK
-    )
-
-
-def _choose_inventory_path(
-    invocation: Invocation, folder: Path, requested_path: Path | None
-) -> Path:
-    """The path of the inventory; InputError for one of the project's own files."""
-    from synapse_apply.operations.protected_files import explain_protected_file
-
-    inventory_path = (
-        invocation.directory / requested_path
-        if requested_path
-        else folder.parent / "inventory.yaml"
-    )
-    if reason := explain_protected_file(inventory_path, invocation, inventory=True):
-        raise InputError.from_summary(
-            "The inventory cannot be written",
-            f"{requested_path or inventory_path} {reason}; nothing was done.",
-            "Choose another place with --inventory.",
+    with open_command_target(invocation) as target:
+        exported_files = target.live.export_manifests(
+            folder,
+            inventory=inventory,
+            only=only,
+            codes=read_lines_file(codes_file, "--codes") if codes_file else (),
+            ids=_parse_id_options(ids),
+            from_jobs=from_jobs,
+            releases=releases,
+            unmanaged=unmanaged,
+            force=force,
         )
-    return inventory_path
+    if console.as_json:
+        console.write_document(build_export_document(exported_files))
+    else:
+        print_exported_files(console, invocation, exported_files)
+    return Exit.OK if exported_files.report.is_complete else Exit.INCOMPLETE
 
 
-def _build_export_document(export_report: ExportReport, inventory: Path) -> dict[str, Any]:
-    return {
-        "exported": [
-            {
-                "address": str(entry.address),
-                "id": entry.remote_id,
-                "left_out": list(entry.left_out_fields),
-                "secrets": [
-                    {"path": format_json_pointer(secret.path), "env": secret.variable}
-                    for secret in entry.secrets
-                ],
-            }
-            for entry in export_report.objects
-        ],
-        "not_exported": [
-            {"what": entry.label, "reason": entry.reason} for entry in export_report.missed_objects
-        ],
-        "inventory": str(inventory),
-    }
-
-
-def _read_codes_file(path: Path) -> tuple[str, ...]:
-    """One code per line; blank lines and lines that start with # are skipped."""
-    try:
-        lines = read_command_line_file(path).decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise click.UsageError(f"--codes {path} cannot be read as text, a code a line.") from None
-    return tuple(code for line in lines if (code := line.strip()) and not code.startswith("#"))
-
-
-def _parse_id_options(texts: tuple[str, ...]) -> dict[str, list[NamedObject]]:
-    """Ids by kind; a usage error for a malformed option."""
-    from synapse_apply.live.discovery import NamedObject
-
-    objects_by_kind: dict[str, list[NamedObject]] = {}
+def _parse_id_options(texts: tuple[str, ...]) -> dict[str, list[str | range]]:
+    """Ids and ranges of ids by kind; a usage error for a malformed option."""
+    ids_by_kind: dict[str, list[str | range]] = {}
     for text in texts:
         kind, separator, id_list = text.partition("=")
-        if not separator or kind not in _KIND_NAMES:
+        if not separator or kind not in KIND_NAMES:
             raise click.UsageError(f"--ids takes KIND=IDS, such as plugin=1-400, not {text!r}.")
         for id_text in id_list.split(","):
             range_match = re.fullmatch(r"\s*(\d{1,18})\s*-\s*(\d{1,18})\s*", id_text)
             if range_match is None:
                 if not id_text.strip():
                     raise click.UsageError(f"--ids {text}: an id is missing.")
-                objects_by_kind.setdefault(kind, []).append(NamedObject(id_text.strip()))
+                ids_by_kind.setdefault(kind, []).append(id_text.strip())
                 continue
             first, last = int(range_match[1]), int(range_match[2])
             if not first <= last < first + _MAX_RANGE_SIZE:
                 raise click.UsageError(f"--ids {text}: {id_text.strip()} is not a range of ids.")
-            range_objects = (
-                NamedObject(str(object_id), is_required=False)
-                for object_id in range(first, last + 1)
-            )
-            objects_by_kind.setdefault(kind, []).extend(range_objects)
-    return objects_by_kind
+            ids_by_kind.setdefault(kind, []).append(range(first, last + 1))
+    return ids_by_kind

@@ -43,7 +43,7 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     from synapse_apply.cli.params.invocation_options import with_invocation_options
     from synapse_apply.model.command import Command, Text
     from synapse_apply.operations import init
-    from synapse_apply.workspace.configuration import format_path
+    from synapse_apply.views.paths import format_path
     from synapse_apply.workspace.invocation import Invocation
 
     folder = Path.cwd() / chdir if chdir else Path.cwd()

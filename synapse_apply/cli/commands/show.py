@@ -12,11 +12,12 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options, revision_options
 from synapse_apply.cli.params.addresses import is_address
+from synapse_apply.model.errors import NameNotFound
 
 if TYPE_CHECKING:
+    from synapse_apply import Invocation
     from synapse_apply.cli.reports import Reports
     from synapse_apply.model.diagnostic import Diagnostic
-    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -72,9 +73,9 @@ def command(
 
 
 def _names_saved_plan_file(file: Path, argument: str) -> bool:
-    from synapse_apply.operations.saved_plan_file import is_plan_file
+    from synapse_apply.library import is_saved_plan
 
-    return is_plan_file(file) or not is_address(argument)
+    return is_saved_plan(file) or not is_address(argument)
 
 
 def _with_no_such_file_note(finding: Diagnostic, name: str) -> Diagnostic:
@@ -82,27 +83,19 @@ def _with_no_such_file_note(finding: Diagnostic, name: str) -> Diagnostic:
 
 
 def _show_resource(console: Console, invocation: Invocation, name: str) -> int:
-    from synapse_apply.cli.texts.resource_sides import ResourceSides
-    from synapse_apply.model.errors import InputError
-    from synapse_apply.operations.plan import plan
-    from synapse_apply.planning.plan_input import PlanOptions
-    from synapse_apply.workspace.selection import choose_address
-    from synapse_apply.workspace.target_session import open_context
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.cli.texts.resource_sides import build_sides_document, render_resource_sides
 
-    with open_context(invocation) as session:
+    with open_command_target(invocation) as target:
         try:
-            address = choose_address(session, name)
-        except InputError as problem:
-            raise InputError(
+            sides = target.find_resource(name)
+        except NameNotFound as problem:
+            raise NameNotFound(
                 *(_with_no_such_file_note(diagnostic, name) for diagnostic in problem.diagnostics)
             ) from None
-        plan_result = plan(
-            session, PlanOptions().with_target_rules(session.target), addresses_to_read=(address,)
-        )
-        sides = ResourceSides.from_plan_result(plan_result, address, session.typed_target)
     if console.as_json:
-        console.write_document(sides.build_document())
+        console.write_document(build_sides_document(sides))
     else:
-        console.write_output(sides.render_text(console))
+        console.write_output(render_resource_sides(sides, console))
     console.write_findings(sides.findings)
     return 1 if any(finding.is_error for finding in sides.findings) else 0

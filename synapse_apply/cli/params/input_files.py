@@ -1,9 +1,11 @@
-"""How a file of parameters that is given to a command is read."""
+"""How a file that is given to a command as an option is read."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+
+import click
 
 from synapse_apply.files.checkout import read_command_line_file
 from synapse_apply.manifests.yaml.reader import read_mapping
@@ -19,3 +21,12 @@ def read_mapping_file(path: Path) -> dict[str, Any]:
             "The file cannot be read", f"{path}: {problem.strerror}."
         ) from None
     return dict(mapping)
+
+
+def read_lines_file(path: Path, option: str) -> tuple[str, ...]:
+    """The lines of a file, without blank ones and those that begin with #; else a usage error."""
+    try:
+        lines = read_command_line_file(path).decode("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise click.UsageError(f"{option} {path} cannot be read as text, a code a line.") from None
+    return tuple(code for line in lines if (code := line.strip()) and not code.startswith("#"))

@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import Any
 
+from synapse_apply import Invocation
 from synapse_apply.cli.params.invocation_options import with_invocation_options
-from synapse_apply.manifests.edit.rewriting import Rewrite
+from synapse_apply.library import BumpResult, Rewrite
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import format_json_pointer
-from synapse_apply.operations.bump import BumpResult
-from synapse_apply.packages.source.open_source import FOLDER, GIT
+from synapse_apply.model.resource import FOLDER, GIT
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.style import Style
-from synapse_apply.workspace.invocation import Invocation
 
 # A file may hold a whole document in one line, of which only the part that changed is of interest.
 _MAX_LINE_LENGTH, _CONTEXT_LENGTH = 100, 30

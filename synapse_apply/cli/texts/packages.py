@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from synapse_apply.library import (
+    FileChange,
+    PackageDifference,
+    PackageInside,
+    PackageListing,
+    PackageQuery,
+    WrittenZip,
+)
 from synapse_apply.model.command import Command
-from synapse_apply.model.resource import Package
-from synapse_apply.operations.package import PackageDifference, PackageQuery
-from synapse_apply.packages.content import EXECUTABLE_SUFFIX
-from synapse_apply.packages.diff import FileChange
-from synapse_apply.packages.inspection import PackageListing
+from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
 from synapse_apply.views.grammar import format_byte_size, pluralize
+from synapse_apply.views.paths import format_path
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.tables import render_table
-from synapse_apply.workspace.configuration import format_path
 
 _VERB_SYMBOLS = {"added": "+", "removed": "-", "changed": "~"}
 
 
 def build_package_document(
-    package_query: PackageQuery, package: Package, sizes: Mapping[str, int]
+    package_query: PackageQuery, package_inside: PackageInside
 ) -> dict[str, Any]:
     """Digest, total size, and every file with its SHA-256."""
+    package, sizes = package_inside.package, package_inside.file_sizes
     return {
         **_build_source_document(package_query),
         "digest": package.digest,
@@ -41,16 +44,16 @@ def build_package_document(
     }
 
 
-def build_zip_document(
-    package_query: PackageQuery, package: Package, sizes: Mapping[str, int], path: Path
-) -> dict[str, Any]:
+def build_zip_document(package_query: PackageQuery, written_zip: WrittenZip) -> dict[str, Any]:
     """The package's document, and path and size of the zip that was written."""
+    path = written_zip.file
     zip_document = {"path": format_path(path), "size": path.stat().st_size}
-    return {**build_package_document(package_query, package, sizes), "zip": zip_document}
+    return {**build_package_document(package_query, written_zip), "zip": zip_document}
 
 
-def format_zip_summary(package: Package, path: Path) -> str:
+def format_zip_summary(written_zip: WrittenZip) -> str:
     """The path and size of the zip, its number of files, and its digest."""
+    package, path = written_zip.package, written_zip.file
     size = format_byte_size(path.stat().st_size)
     return escape_ci_commands(
         f"Wrote {sanitize(format_path(path))} ({size}): {pluralize(len(package.files), 'file')}, "

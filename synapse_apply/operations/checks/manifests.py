@@ -11,7 +11,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.operations.checks.target_checkup import TargetCheckup
-from synapse_apply.workspace.configuration import format_path
+from synapse_apply.views.paths import format_path
 
 
 def check_tool_version(_checkup: TargetCheckup) -> Iterator[CheckResult]:

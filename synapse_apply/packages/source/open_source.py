@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.resource import PackageSource
+from synapse_apply.model.resource import FILE, FOLDER, GIT, PackageSource
 from synapse_apply.packages.content import GatheredFiles, UnreadableError
 from synapse_apply.packages.ignore import IgnoreRules
 from synapse_apply.packages.source.folder import FolderTree
@@ -26,8 +26,6 @@ from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
 from synapse_apply.packages.zip_stamps import build_file_stamp
 
 CONFIG_FILES = ("config.yaml", "synapse.yaml")
-
-FOLDER, GIT, FILE, PUBLISHED = "folder", "git", "file", "published"
 
 
 @contextmanager

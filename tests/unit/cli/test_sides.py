@@ -9,11 +9,12 @@ from unit.applying.bench import Bench, plugin, release, widget
 from unit.applying.scripted import lost, refused
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.texts.resource_sides import ComparedSecret, ResourceSides
+from synapse_apply.cli.texts.resource_sides import build_sides_document, render_resource_sides
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Unauthorized
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, SecretRef, WithheldSecret
 from synapse_apply.operations.plan import plan
+from synapse_apply.operations.resource_sides import ComparedSecret, ResourceSides
 from synapse_apply.planning.plan_input import PlanOptions
 
 REF = SecretRef("env", "RAW_KEY")
@@ -46,8 +47,8 @@ def test_a_failed_read_is_told_and_is_no_absence(bench, call, failure):
     bench.api.fail(call, failure)
     shown = sides(bench, "widget/w", widget("w"))
     assert errors(shown) == ["Reading the live state failed"]
-    assert "live side not known)" in shown.render_text(FACE).splitlines()[0]
-    document = shown.build_document()
+    assert "live side not known)" in render_resource_sides(shown, FACE).splitlines()[0]
+    document = build_sides_document(shown)
     assert document["live"] is None
     assert [one["summary"] for one in document["diagnostics"]] == ["Reading the live state failed"]
 
@@ -56,7 +57,7 @@ def test_what_was_looked_for_and_is_not_there_is_no_error(bench):
     """The list was read, and has it not."""
     shown = sides(bench, "widget/w", widget("w"))
     assert shown.findings == ()
-    assert "not recorded, not seen live)" in shown.render_text(FACE)
+    assert "not recorded, not seen live)" in render_resource_sides(shown, FACE)
 
 
 def test_a_failed_read_of_another_resource_is_not_told(bench):
@@ -65,7 +66,7 @@ def test_a_failed_read_of_another_resource_is_not_told(bench):
     bench.api.fail("get_widget", refused(500))  # the first that is read
     shown = sides(bench, "widget/w", widget("a"), widget("w"))
     assert shown.findings == ()
-    assert "live as id " in shown.render_text(FACE)
+    assert "live as id " in render_resource_sides(shown, FACE)
 
 
 def test_a_member_is_not_absent_where_its_parent_could_not_be_read(bench):
@@ -75,15 +76,14 @@ def test_a_member_is_not_absent_where_its_parent_could_not_be_read(bench):
     shown = sides(bench, "release/yolo@1.0.0", plugin(), release())
     (finding,) = shown.findings
     assert finding.detail.startswith("plugin/yolo: ")
-    assert "live side not known)" in shown.render_text(FACE)
+    assert "live side not known)" in render_resource_sides(shown, FACE)
 
 
 def test_what_no_manifest_declares_is_read_too(bench):
     """By the id that is recorded; where that fails it is told."""
     bench.apply(widget("w"))
-    assert "not declared, recorded as id 1, live as id 1)" in sides(bench, "widget/w").render_text(
-        FACE
-    )
+    text = render_resource_sides(sides(bench, "widget/w"), FACE)
+    assert "not declared, recorded as id 1, live as id 1)" in text
     bench.api.fail("get_widget", refused(500))
     assert errors(sides(bench, "widget/w")) == ["Reading the live state failed"]
 

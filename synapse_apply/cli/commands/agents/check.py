@@ -46,7 +46,7 @@ def command(
     from synapse_apply.views.text.checkup import agents_document, render_agents_table
 
     with open_command_target(invocation) as target:
-        checkup = target.check_agents(names, token_variables=token_env)
+        checkup = target.live.check_agents(names, token_variables=token_env)
     if console.as_json:
         console.write_document(agents_document(checkup, tool_version=__version__))
     else:

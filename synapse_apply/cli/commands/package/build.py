@@ -12,7 +12,7 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -41,19 +41,15 @@ def command(
     is left out, and why, shows `package show`. A zip that was built elsewhere is packed anew; an
     upload of `file:` sends that file as it is.
     """
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts import packages
-    from synapse_apply.operations import package
 
-    package_query = package.find_package(invocation, what, ref)
-    path = invocation.directory / (out or package.suggest_zip_name(package_query))
-    built_package = package.write_package_zip(package_query, path)
-    console.write_findings(built_package.findings)
+    with open_command_target(invocation) as target:
+        package_query = target.packages.find_package(what, ref=ref)
+        written_zip = target.packages.write_zip(package_query, out)
+    console.write_findings(written_zip.findings)
     if console.as_json:
-        console.write_document(
-            packages.build_zip_document(
-                package_query, built_package.package, built_package.file_sizes, path
-            )
-        )
+        console.write_document(packages.build_zip_document(package_query, written_zip))
     else:
-        console.write_output(packages.format_zip_summary(built_package.package, path))
+        console.write_output(packages.format_zip_summary(written_zip))
     return 0

@@ -11,8 +11,8 @@ from synapse_apply.cli.params import options
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
+    from synapse_apply import Invocation
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -37,14 +37,15 @@ def command(
     `validate` does the same for all packages of a project, and compares what they need.
     """
     from synapse_apply import __version__
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.command import name_target
-    from synapse_apply.operations import package
     from synapse_apply.views.json.failure import failure_document
     from synapse_apply.views.sanitize import escape_ci_commands, sanitize
     from synapse_apply.views.text.findings import format_finding_counts
 
-    package_query = package.find_package(invocation, what, ref)
-    findings = package.check_package(package_query, strict=invocation.strict)
+    with open_command_target(invocation) as target:
+        package_query = target.packages.find_package(what, ref=ref)
+        findings = target.packages.check_package(package_query)
     errors = any(finding.is_error for finding in findings)
     code = Exit.ERROR if errors else Exit.OK
     if console.as_json:

@@ -12,7 +12,7 @@ from synapse_apply.cli.params import options
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -48,10 +48,11 @@ def command(
     The state remembers the digest of every file that was published from here. A release that is
     not published yet is compared with the newest one of its plugin that is.
     """
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts import packages
-    from synapse_apply.operations import package
 
-    difference = package.compare_with_published(invocation, release, against)
+    with open_command_target(invocation) as target:
+        difference = target.packages.compare_with_published(release, against=against)
     if console.as_json:
         console.write_document(packages.build_difference_document(difference))
     else:

@@ -9,7 +9,7 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -31,18 +31,15 @@ def command(*, console: Console, invocation: Invocation, what: str, ref: str) ->
     It counts paths, bytes and executable bits, and nothing else: the same files have the same
     digest on any machine, in a folder, at a Git ref or in a zip.
     """
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts import packages
-    from synapse_apply.operations import package
 
-    package_query = package.find_package(invocation, what, ref)
-    package_content = package.read_package(package_query)
+    with open_command_target(invocation) as target:
+        package_query = target.packages.find_package(what, ref=ref)
+        package_content = target.packages.read_package(package_query)
     console.write_findings(package_content.findings)
     if console.as_json:
-        console.write_document(
-            packages.build_package_document(
-                package_query, package_content.package, package_content.file_sizes
-            )
-        )
+        console.write_document(packages.build_package_document(package_query, package_content))
     else:
         console.write_output(package_content.package.digest + "\n")
     return 0

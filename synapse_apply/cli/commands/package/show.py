@@ -11,7 +11,7 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -31,11 +31,12 @@ def command(*, console: Console, invocation: Invocation, what: str, ref: str, by
     A rule is a line of an ignore file (`.synapseignore`, which goes before `.gitignore`) or
     built in. A folder that is left out stands for all below it.
     """
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts import packages
-    from synapse_apply.operations import package
 
-    package_query = package.find_package(invocation, what, ref)
-    listing = package.list_package_contents(package_query)
+    with open_command_target(invocation) as target:
+        package_query = target.packages.find_package(what, ref=ref)
+        listing = target.packages.list_contents(package_query)
     if console.as_json:
         console.write_document(
             packages.build_contents_document(package_query, listing, by_size=by_size)

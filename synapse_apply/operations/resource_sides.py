@@ -1,0 +1,196 @@
+"""What is known of one resource from all sides: as declared, as recorded, and as live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text, name_target
+from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import suggest_name
+from synapse_apply.model.plan import FieldChange
+from synapse_apply.model.secrets.secret_marks import UNMARKED
+from synapse_apply.model.values import (
+    ABSENT,
+    DesiredSecret,
+    Fields,
+    Mac,
+    Reference,
+    WithheldSecret,
+    flatten,
+)
+from synapse_apply.operations.plan import plan
+from synapse_apply.planning.plan_input import PlanOptions, ResourceState
+from synapse_apply.views.text.values import SECRET_TYPES
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+SAME, DIFFERENT = "same", "different"
+NOT_SHOWN, ANOTHER_KEY, NOT_CHECKED = "not shown", "under another key", "not checked"
+
+
+@frozen
+class ComparedSecret:
+    """Whether a secret is the same as declared, in the record and live; else, live as recorded.
+
+    Each is SAME, DIFFERENT, NOT_SHOWN (by the server), ANOTHER_KEY or NOT_CHECKED; None where that
+    side has no value, or there is nothing to compare it with.
+    """
+
+    recorded: str | None
+    live: str | None
+
+    @classmethod
+    def compare_sides(cls, declared: Any, recorded: Any, live: Any) -> Self:
+        """Compare one field's values of the three sides."""
+        is_declared = isinstance(declared, DesiredSecret)
+        declared_mac = declared.mac if is_declared else None
+        base = declared_mac if is_declared else recorded
+        return cls(
+            _compare_secret_digests(declared_mac, recorded) if is_declared else None,
+            NOT_SHOWN if isinstance(live, WithheldSecret) else _compare_secret_digests(base, live),
+        )
+
+
+def _compare_secret_digests(base_secret: Any, other_secret: Any) -> str | None:
+    if not isinstance(other_secret, Mac):
+        return None
+    if not isinstance(base_secret, Mac):
+        return NOT_CHECKED
+    if base_secret.key_id != other_secret.key_id:
+        return ANOTHER_KEY
+    return SAME if base_secret == other_secret else DIFFERENT
+
+
+@frozen
+class ResourceSides:
+    """The three sides of one address.
+
+    `is_live_unread`: the live side could not be read, and a finding says why. `accepted_changes`
+    are the fields that differ by `state accept`.
+    """
+
+    resource: ResourceState
+    findings: tuple[Diagnostic, ...] = ()
+    is_live_unread: bool = False
+    accepted_changes: tuple[FieldChange, ...] = ()
+
+    @classmethod
+    def from_plan_result(
+        cls, plan_result: PlanResult, address: Address, typed_target: str = ""
+    ) -> Self:
+        """The sides of an address; InputError that suggests similar ones for an unknown address.
+
+        `typed_target` is the target's name where printed commands must name it.
+        """
+        resource = plan_result.resources.get(address)
+        if resource is not None:
+            resource = _with_recorded_secrets_withheld(resource)
+        else:
+            hint = suggest_name(
+                str(address),
+                map(str, plan_result.resources),
+                Text(Command("plan --show-unchanged"), "."),
+            )
+            raise InputError.from_summary(
+                "There is no such resource", f"{address} is not declared or recorded.", hint
+            )
+        text = str(address)
+        own_findings = [
+            finding for finding in plan_result.plan.diagnostics if finding.address == text
+        ]
+        read_problems = name_target(
+            tuple(_iter_failed_read_findings(resource, plan_result.resources)), typed_target
+        )
+        accepted_changes = (
+            change.accepted for change in plan_result.plan.changes if change.address == address
+        )
+        findings = tuple(dict.fromkeys((*own_findings, *read_problems)))
+        return cls(resource, findings, bool(read_problems), next(accepted_changes, ()))
+
+    def compare_secrets(self) -> dict[Path, ComparedSecret]:
+        """Compare the digests of each secret, which were all made with one salt."""
+        sides = (
+            self.get_declared_fields(),
+            self.get_recorded_fields(),
+            self.resource.live_fields,
+        )
+        paths = {path for side in sides for path, value in side.items()
+                 if isinstance(value, SECRET_TYPES)}  # fmt: skip
+        return {
+            path: ComparedSecret.compare_sides(*(side.get(path, ABSENT) for side in sides))
+            for path in sorted(paths, key=lambda path: [str(part) for part in path])
+        }
+
+    def get_declared_fields(self) -> Mapping[Path, Any]:
+        """The fields of the manifest, defaults included."""
+        return dict(self.resource.declared_fields)
+
+    def get_recorded_fields(self) -> Fields:
+        """What was sent; of an imported record, what was seen."""
+        record = self.resource.record
+        # An imported record has nothing applied yet.
+        return (record.applied or record.seen) if record else {}
+
+    def get_live_fields(self) -> Mapping[Path, Any]:
+        """The fields of the live object; none where it is not there, or could not be read."""
+        observed = self.resource.lookup_result.observed
+        return flatten(observed.spec) if observed else {}
+
+
+def find_resource_sides(session: TargetSession, address: Address) -> ResourceSides:
+    """Read one resource from all sides; InputError for an address that nobody knows."""
+    options = PlanOptions().with_target_rules(session.target)
+    plan_result = plan(session, options, addresses_to_read=(address,))
+    return ResourceSides.from_plan_result(plan_result, address, session.typed_target)
+
+
+def _with_recorded_secrets_withheld(resource: ResourceState) -> ResourceState:
+    """The resource without recorded plain values of fields that have become secret since."""
+    if resource.record is None:
+        return resource
+    field_maps = (resource.declared_fields, resource.live_fields)
+    secret_paths = {
+        path
+        for side in field_maps
+        for path, value in side.items()
+        if isinstance(value, SECRET_TYPES)
+    }
+    if not secret_paths:
+        return resource
+    secret_marks = UNMARKED.with_named(frozenset(secret_paths))
+
+    def redact_fields(fields: Fields) -> Fields:
+        return {
+            path: WithheldSecret("masked")
+            if not isinstance(value, SECRET_TYPES)
+            and (secret_marks.is_secret(path) or secret_marks.has_named_field_below(path))
+            else value
+            for path, value in fields.items()
+        }
+
+    redacted_record = replace(
+        resource.record,
+        applied=redact_fields(resource.record.applied),
+        seen=redact_fields(resource.record.seen),
+    )
+    return replace(resource, record=redacted_record)
+
+
+def _iter_failed_read_findings(
+    resource: ResourceState, resources: Mapping[Address, ResourceState]
+) -> Iterator[Diagnostic]:
+    """Why it is unknown whether an object is live: its own failed read, or that of a parent.
+
+    An object without a record is searched for among its parent's members.
+    """
+    if resource.lookup_result.problem is not None:
+        yield resource.lookup_result.problem
+    elif resource.lookup_result.observed is None and resource.desired is not None:
+        for value in resource.desired.spec.values():
+            parent = resources.get(value.address) if isinstance(value, Reference) else None
+            if parent is not None and parent.lookup_result.problem is not None:
+                yield parent.lookup_result.problem
