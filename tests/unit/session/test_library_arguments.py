@@ -44,7 +44,9 @@ CALLS_WITH_A_LIST: dict[str, Callable[[OpenTarget, Any], object]] = {
     "accept_drift-names": lambda target, names: target.accept_drift(names),
     "verify-releases": lambda target, names: target.verify(names),
     "compare_published_bytes-releases": lambda target, names: target.compare_published_bytes(names),
-    "check_agents-names": lambda target, names: target.check_agents(names),
+    "live.check_agents-names": lambda target, names: target.live.check_agents(names),
+    "live.export_manifests-only": lambda target, names: target.live.export_manifests(only=names),
+    "live.export_manifests-codes": lambda target, names: target.live.export_manifests(codes=names),
     "jobs.read_job-expand": lambda target, names: target.jobs.read_job("1", expand=names),
     "state.forget-names": lambda target, names: target.state.forget(names),
 }
