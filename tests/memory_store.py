@@ -78,6 +78,7 @@ class MemoryStore:
         return MEMORY_LOCATION
 
     is_slow = False
+    seconds_to_start = 5.0
 
     @property
     def is_shared(self) -> bool:

@@ -9,16 +9,12 @@ from synapse_apply.applying.step import ApplyTools, StepNotStarted
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import Intent, IntentState
 
-# In seconds. A call begins at most so long after the time of its intents; the next run counts
-# the call's age from that time.
-# Where the slot came later than this, the intent is closed and made again: the next run counts the
-# age of a call from its intent. A run that ends closes the intents of what was not sent.
-MAX_SECONDS_TO_START = 5.0
-
 
 # A create is not idempotent, and the API has no idempotency key. So the call is written down first,
 # and an unknown outcome is looked up, never sent again. The intent's id is sent as
 # `Idempotency-Key` for servers that know it; nothing relies on that.
+# The next run counts the age of a call from its intent. Where a call would begin more than the
+# store's `seconds_to_start` after it, the intent is closed and made again.
 def write_stamped_intents_in_time(
     tools: ApplyTools, *intents: Intent, before_slot: bool = False
 ) -> tuple[Intent, ...]:
@@ -46,7 +42,7 @@ def write_stamped_intents_in_time(
         tools.started_addresses.difference_update(addresses)
         raise
     if (
-        tools.clock.monotonic_seconds() - started_at > MAX_SECONDS_TO_START
+        tools.clock.monotonic_seconds() - started_at > tools.store.seconds_to_start
         and not tools.store.is_lock_lost()
     ):
         # The slot came late, and the next run counts the call's age from the stored time.
@@ -63,7 +59,7 @@ def _stamp_and_write_intents_in_time(
         tools.clock.utc_now(),
         tools.read_uptime(),
     )
-    deadline = max(intent.deadline for intent in intents) + MAX_SECONDS_TO_START
+    deadline = max(intent.deadline for intent in intents) + tools.store.seconds_to_start
     intents = tuple(
         replace(intent, sent_at=now, sent_up=up, deadline=deadline) for intent in intents
     )
@@ -71,7 +67,7 @@ def _stamp_and_write_intents_in_time(
         tools.store.write_intent(intent)
     seconds = tools.clock.monotonic_seconds() - started_at
     # Without the lock nothing is sent, however fast this was; the sender reports that.
-    if seconds <= MAX_SECONDS_TO_START or tools.store.is_lock_lost():
+    if seconds <= tools.store.seconds_to_start or tools.store.is_lock_lost():
         return intents
     _close_intents_as_not_sent(tools, intents)
     calls_text = " and ".join(f"{intent.verb} of {intent.address}" for intent in intents)

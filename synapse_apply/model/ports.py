@@ -214,6 +214,11 @@ class StateStore(Protocol):
         ...
 
     @property
+    def seconds_to_start(self) -> float:
+        """A call is sent at most so long after the time of its intents."""
+        ...
+
+    @property
     def is_slow(self) -> bool:
         """Whether a write takes longer than most calls, so that many are announced together."""
         ...

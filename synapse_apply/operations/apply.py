@@ -12,7 +12,6 @@ from synapse_apply.applying.executors import SerialExecutor, ThreadedExecutor
 from synapse_apply.applying.scheduler import Scheduler
 from synapse_apply.applying.step import Step
 from synapse_apply.applying.steps.request_body import iter_secrets_that_calls_send
-from synapse_apply.applying.write_intents import MAX_SECONDS_TO_START
 from synapse_apply.live.open_intents import close_resolved_intents
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
@@ -295,7 +294,7 @@ def _carry_out(
             SerialExecutor()
             if session.parallelism == 1
             else ThreadedExecutor(
-                session.parallelism, MAX_SECONDS_TO_START / 2 if store.is_slow else 0.0
+                session.parallelism, store.seconds_to_start / 2 if store.is_slow else 0.0
             ) as executor,
             store.defer_writes_while_busy(executor),
         ):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.write_pacer import WritePace
 
 T = TypeVar("T")
@@ -15,6 +16,17 @@ Statement = tuple[str, tuple[Any, ...]]
 
 # Runs one statement with `?` as the placeholder and returns its rows.
 SqlRunner = Callable[[str, Sequence[Any]], list[Row]]
+
+
+class OwnerSign(NamedTuple):
+    """What tells of the lock's owner besides the lock row, as of the last read.
+
+    `log_position` changes with each write of the owner, "" where only the row tells of it.
+    `lease_seconds` is the lease that the owner announced, None where all have the same one.
+    """
+
+    log_position: str = ""
+    lease_seconds: float | None = None
 
 
 class Database(Protocol):
@@ -32,6 +44,16 @@ class Database(Protocol):
     @property
     def is_shared(self) -> bool:
         """Whether other machines use the same state, and so need the same state key."""
+        ...
+
+    @property
+    def lease_timing(self) -> LeaseTiming:
+        """The lease of the lock that suits the speed of this database."""
+        ...
+
+    @property
+    def owner_sign(self) -> OwnerSign:
+        """What the last read tells of the lock's owner besides the lock row."""
         ...
 
     def exists(self) -> bool:

@@ -277,7 +277,7 @@ class SqlStore(LockedStore):
         with self._hold_lock_if_not_held("state restore", repair=True) as lease:
             lease.require_valid()
             serial = self._read_serial_or_zero()
-            written_at = self._runner.timing.boottime()
+            written_at = self._timing.boottime()
             saved_path = self._database.replace_from_backup_saving_old_state(
                 source, check_and_build_adjustments, kept_path
             )
@@ -322,7 +322,7 @@ class SqlStore(LockedStore):
                 *snapshot.build_fill_statements(state_snapshot, self.where),
                 *lock_row.statements,
             ]
-            written_at = self._runner.timing.boottime()
+            written_at = self._timing.boottime()
             self._database.create_database(statements)
             lease.record_stored_and_start_renewal(lock_row.owner, written_at)
 

@@ -101,6 +101,14 @@ class Lease:
             )
             self._renewal_thread.start()
 
+    def record_renewal(self, written_at: float) -> None:
+        """Take note of a write that shows waiting processes that this one works on.
+
+        `written_at` is the boot time just before it. A lease that ran out meanwhile is not revived.
+        """
+        if self.is_valid:
+            self._renewed_at = max(self._renewed_at, written_at)
+
     def stop_renewal_and_release(self) -> None:
         """Stop renewing and delete the lock row, unless it is another process's by now."""
         self._stop_event.set()
@@ -121,13 +129,20 @@ class Lease:
         wait_seconds = self._timing.heartbeat_seconds
         while not self._stop_event.wait(wait_seconds):
             try:
-                self._send_heartbeat()
-                wait_seconds = self._timing.heartbeat_seconds
+                wait_seconds = self._find_seconds_to_heartbeat()
+                if wait_seconds <= 0:
+                    self._send_heartbeat()
+                    wait_seconds = self._timing.heartbeat_seconds
             except LockLost:
                 return
             except StateError:
                 # Retried sooner: the database may be back before the lease expires.
                 wait_seconds = self._timing.heartbeat_seconds / 4
+
+    def _find_seconds_to_heartbeat(self) -> float:
+        """Seconds until a heartbeat is due: in some stores other writes have renewed the lease."""
+        silent_seconds = self._timing.boottime() - self._renewed_at
+        return self._timing.heartbeat_seconds - silent_seconds
 
     def _send_heartbeat(self) -> None:
         self.require_valid()

@@ -11,7 +11,7 @@ from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.stores import schema, state_messages
-from synapse_apply.stores.database import Database, SqlRunner
+from synapse_apply.stores.database import Database, OwnerSign, SqlRunner
 from synapse_apply.stores.lock.lease import Lease
 from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lock_owner import (
@@ -30,13 +30,14 @@ MID_WRITE = "A process that is in the middle of a write, or was stopped there,"
 class LockRunner:
     """Who takes a lock: the CI run's URL, this process, and the timing.
 
-    `target` is named by the commands in messages. Tests replace process and timing.
+    `target` is named by the commands in messages. `timing` is that of the store if it is None.
+    Tests replace process and timing.
     """
 
     run_url: str = ""
     target: str = ""
     process: LockProcess = field(default_factory=describe_this_process)
-    timing: LeaseTiming = field(default_factory=LeaseTiming)
+    timing: LeaseTiming | None = None
 
 
 class LeaseLock:
@@ -45,6 +46,7 @@ class LeaseLock:
     def __init__(self, database: Database, runner: LockRunner, now: Callable[[], str]) -> None:
         self._database = database
         self._runner = runner
+        self._timing = runner.timing or database.lease_timing
         self._now = now
 
     @contextmanager
@@ -91,7 +93,7 @@ class LeaseLock:
         self, operation: str, timeout: float, repair: bool, stack: ExitStack
     ) -> Lease:
         """Try again with growing pauses until the timeout; then LockHeld. `stack` as below."""
-        timing, owner_watch = self._runner.timing, _OwnerWatch(self._runner.timing)
+        timing, owner_watch = self._timing, _OwnerWatch(self._timing)
         deadline = timing.monotonic() + timeout
         pause_seconds = timing.shortest_pause
         while True:
@@ -134,12 +136,12 @@ class LeaseLock:
     def _acquire_by_lock_row(self, operation: str, owner_watch: _OwnerWatch) -> Lease:
         """Take a free lock, or that of an owner that ended or is silent; else LockHeld."""
         # Before the read: the row was in the state that is read at some moment after this.
-        read_at = self._runner.timing.monotonic()
+        read_at = self._timing.monotonic()
         current_owner = self.read_owner()
         if current_owner is not None and not self._may_take_over(
             current_owner, owner_watch, read_at
         ):
-            owner_watch.record_if_changed(current_owner)
+            owner_watch.record_if_changed(current_owner, self._database.owner_sign)
             raise self._build_lock_held_error(current_owner)
         return self._take_lock_and_start_renewal(operation, current_owner)
 
@@ -155,13 +157,14 @@ class LeaseLock:
             if not repair and self._database.exists():
                 return None  # another process created it before we had the lock
             stack.push(creation_lock_stack.pop_all())
-        return Lease(self._database, self._runner.timing, self._build_new_owner(operation))
+        return Lease(self._database, self._timing, self._build_new_owner(operation))
 
     def _may_take_over(
         self, current_owner: LockOwner, owner_watch: _OwnerWatch, read_at: float
     ) -> bool:
         has_ended = has_certainly_ended(current_owner.process, self._runner.process)
-        return has_ended or owner_watch.was_unchanged_for_lease(current_owner, read_at)
+        owner_sign = self._database.owner_sign
+        return has_ended or owner_watch.was_unchanged_for_lease(current_owner, owner_sign, read_at)
 
     def _take_lock_and_start_renewal(
         self, operation: str, expected_owner: LockOwner | None
@@ -184,8 +187,8 @@ class LeaseLock:
             run(schema.ADD_LOCK, numbered_owner.to_row())
             return numbered_owner
 
-        lease = Lease(self._database, self._runner.timing, new_owner)
-        written_at = self._runner.timing.boottime()
+        lease = Lease(self._database, self._timing, new_owner)
+        written_at = self._timing.boottime()
         lease.record_stored_and_start_renewal(
             self._database.write_in_transaction(replace_lock_row), written_at
         )
@@ -205,26 +208,29 @@ class LeaseLock:
 
 
 class _OwnerWatch:
-    """Detects that an owner's counter stands still, by the clock of this process alone.
+    """Detects that an owner gives no sign of life, by the clock of this process alone.
 
     The clocks of two machines may differ, so that times written by the owner are not compared.
     """
 
     def __init__(self, timing: LeaseTiming) -> None:
         self._timing = timing
-        self._last_owner: LockOwner | None = None
+        self._last_seen: tuple[LockOwner, OwnerSign] | None = None
         self._unchanged_since = 0.0
 
-    def record_if_changed(self, lock_owner: LockOwner) -> None:
-        if lock_owner != self._last_owner:
+    def record_if_changed(self, lock_owner: LockOwner, owner_sign: OwnerSign) -> None:
+        if (lock_owner, owner_sign) != self._last_seen:
             # The time after the read: the row had this counter at the latest now.
-            self._last_owner, self._unchanged_since = lock_owner, self._timing.monotonic()
+            self._last_seen = lock_owner, owner_sign
+            self._unchanged_since = self._timing.monotonic()
 
-    def was_unchanged_for_lease(self, lock_owner: LockOwner, read_at: float) -> bool:
-        """Whether a row read at `read_at` equals the one that was first seen a lease before."""
-        return (
-            lock_owner == self._last_owner
-            and read_at - self._unchanged_since >= self._timing.lease_seconds
+    def was_unchanged_for_lease(
+        self, lock_owner: LockOwner, owner_sign: OwnerSign, read_at: float
+    ) -> bool:
+        """Whether what was read at `read_at` was first seen a lease of its owner before."""
+        lease_seconds = owner_sign.lease_seconds or self._timing.lease_seconds
+        return (lock_owner, owner_sign) == self._last_seen and (
+            read_at - self._unchanged_since >= lease_seconds
         )
 
 

@@ -29,6 +29,7 @@ class LockedStore:
     def __init__(self, database: Database, runner: LockRunner, now: Callable[[], str]) -> None:
         self._database = database
         self._runner = runner
+        self._timing = runner.timing or database.lease_timing
         self._lock = LeaseLock(database, runner, now)
         self._lease: Lease | None = None
         self.was_locked_here = False
@@ -76,6 +77,11 @@ class LockedStore:
         return self._write_batch.has_failed_write
 
     @property
+    def seconds_to_start(self) -> float:
+        """A call is sent at most so long after the time of its intents."""
+        return self._timing.seconds_to_start
+
+    @property
     def is_slow(self) -> bool:
         """Whether a write takes longer than most calls, so that many are announced together."""
         return self._database.write_pace.longest_deferral > 0
@@ -121,7 +127,10 @@ class LockedStore:
                 lease.require_still_owner(run, *meta_row[schema.OWNER_SLICE])
             run_batch(run)
 
+        written_at, sign_before = self._timing.boottime(), self._database.owner_sign
         self._database.write_in_transaction(run_batch_under_lock)
+        if self._database.owner_sign != sign_before:
+            lease.record_renewal(written_at)
 
     def _read_meta_row(self, run: SqlRunner, location: str = "") -> Row:
         return read_meta_row(run, location or self.where)

@@ -23,8 +23,9 @@ from psycopg import pq, sql
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import schema, state_messages
-from synapse_apply.stores.database import Row, SqlRunner, Statement, T
+from synapse_apply.stores.database import OwnerSign, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.postgres import postgres_messages
 from synapse_apply.stores.postgres.postgres_messages import MissingTable, PostgresUnreachable
 from synapse_apply.stores.postgres.postgres_parameters import build_connection_parameters
@@ -143,6 +144,15 @@ class PostgresDatabase:
 
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
         return self._write_with_commit_mark(work, has_clients_table=True)
+
+    @property
+    def lease_timing(self) -> LeaseTiming:
+        return LeaseTiming()
+
+    @property
+    def owner_sign(self) -> OwnerSign:
+        """The lock row tells all."""
+        return OwnerSign()
 
     @property
     def write_pace(self) -> WritePace:

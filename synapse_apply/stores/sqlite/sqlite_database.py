@@ -24,8 +24,9 @@ from synapse_apply.stores.backups import (
     iter_numbered_paths,
     link_or_copy_under_free_name,
 )
-from synapse_apply.stores.database import Row, SqlRunner, Statement, T
+from synapse_apply.stores.database import OwnerSign, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lockfile import hold_lock_file
 from synapse_apply.stores.snapshot import StateOrigin, read_origin
 from synapse_apply.stores.sql import SqlStore, utc_now
@@ -100,6 +101,15 @@ class SqliteDatabase:
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
         with self._run_transaction("BEGIN IMMEDIATE", "Writing") as run:
             return work(run)
+
+    @property
+    def lease_timing(self) -> LeaseTiming:
+        return LeaseTiming()
+
+    @property
+    def owner_sign(self) -> OwnerSign:
+        """The lock row tells all."""
+        return OwnerSign()
 
     @property
     def write_pace(self) -> WritePace:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from threading import Lock
 from uuid import uuid4
 
 import pytest
+from contract.stores.leases import CHAIN
 from contract.stores.samples import BINDING, LINEAGE
 from memory_store import MemoryStore
+from object_folders import MemoryBucket, MemoryFolder
 
+from synapse_apply.stores.chain.chain_log import open_chain
 from synapse_apply.stores.postgres.postgres_database import open_postgres
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
@@ -29,11 +33,15 @@ def url(server):
 def open_store(request, tmp_path):
     """Opens a store of a sort by name, empty unless this test opened it before."""
     opened = []
+    buckets = defaultdict(MemoryBucket)
     turn = Lock()  # threads of a test open stores too, and a fixture is made for one at a time
 
     def open_one(sort, name="t", **more):
         if sort == "memory":
             opened.append(MemoryStore())
+        elif sort == "chain":
+            # A folder of its own for each store, as for two processes.
+            opened.append(open_chain(MemoryFolder(buckets[name]), **more))
         elif sort == "sqlite":
             opened.append(open_sqlite(tmp_path / name / "state.db", **more))
         else:
@@ -47,13 +55,13 @@ def open_store(request, tmp_path):
         store.close()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "chain"])
 def sort(request):
     """Each sort of store."""
     return request.param
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "chain"])
 def shared(request):
     """Each sort of store that several processes can use."""
     return request.param
@@ -64,6 +72,8 @@ def where(request, shared, tmp_path):
     """The path or url of a state that several processes can use."""
     if shared == "sqlite":
         return str(tmp_path / "state.db")
+    if shared == "chain":
+        return f"{CHAIN}{tmp_path / 'chain'}"
     return request.getfixturevalue("url")
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
+from object_folders import DiskFolder
+
+from synapse_apply.stores.chain.chain_log import open_chain
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lock_owner import LockProcess
@@ -12,6 +16,7 @@ from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 NEVER = 3600.0
+CHAIN = "chain:"
 ELSEWHERE = LockProcess("elsewhere", "another boot", 1, "5", "they@elsewhere")
 
 
@@ -62,6 +67,8 @@ def eventually(true, seconds=10.0):
 
 def open_at(where, **more):
     """The store at a path or a url, for programs that are handed one."""
+    if where.startswith(CHAIN):
+        return open_chain(DiskFolder(Path(where.removeprefix(CHAIN))), **more)
     return (
         open_postgres(where, "t", **more) if is_postgres_url(where) else open_sqlite(where, **more)
     )

@@ -45,12 +45,18 @@ import sys
 from contract.stores.leases import open_at, quick
 from contract.stores.samples import BINDING, LINEAGE, record
 from synapse_apply.model.address import Address
+from synapse_apply.model.errors import StateError
 
 store = open_at(sys.argv[1], runner=quick(lease=30))
-for _ in range(int(sys.argv[2])):
+try:
     with store.lock("apply", timeout=60):
         if not store.exists():
             store.create_state(BINDING, LINEAGE)
+except StateError as problem:
+    # Where nothing can be locked before there is a state, only one of those who make it succeeds.
+    assert "There is a state already" in str(problem), problem
+for _ in range(int(sys.argv[2])):
+    with store.lock("apply", timeout=60):
         found = store.find_record(Address("plugin", "yolo"))
         store.write_records(record(series=str(int(found.series) + 1 if found else 1)))
 """

@@ -129,6 +129,14 @@ def test_a_ruined_state_comes_back_from_a_backup(sqlite, path, tmp_path, ruin):
     assert not path.with_name("prod.db-journal").exists()
 
 
+# A chain has no tables: what it can lose are links.
+LOST_OF_CHAINS = {
+    "DROP TABLE meta": lambda links: links.pop("links/000000000001"),
+    "DROP TABLE lock": lambda links: links.update({max(links): b"rubbish"}),
+    "DROP TABLE records": lambda links: links.pop("links/000000000004"),
+}
+
+
 @pytest.mark.parametrize(
     "statement", ["DELETE FROM meta", "DROP TABLE meta", "DROP TABLE lock", "DROP TABLE records"]
 )
@@ -138,7 +146,11 @@ def test_a_state_without_some_of_its_rows_comes_back_too(open_store, shared, tmp
     store.create_state(BINDING, LINEAGE)
     fill(store)
     store.write_backup(str(tmp_path / "backup.db"))
-    store._database.write_in_transaction(lambda run: run(statement, ()))
+    if shared == "chain" and statement in LOST_OF_CHAINS:
+        LOST_OF_CHAINS[statement](store._database._log._folder.bucket.contents)
+        store = open_store(shared)  # whoever has read it before knows it by heart
+    else:
+        store._database.write_in_transaction(lambda run: run(statement, ()))
     with pytest.raises(StateError, match=r"damaged|no state"):
         store.read_state()
     store.restore_backup(str(tmp_path / "backup.db"))

@@ -1,0 +1,296 @@
+"""When a link is part of the chain: a BatchLog in a folder of objects that are made only if absent.
+
+An answer other than success decides nothing: the link is read (chain_rules.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import StateError
+from synapse_apply.stores.batch_log import (
+    AppendedBatch,
+    Batch,
+    DamagedLog,
+    LogReading,
+    TableRows,
+)
+from synapse_apply.stores.chain import chain_messages
+from synapse_apply.stores.chain.chain_reader import ChainReader, ChainReading
+from synapse_apply.stores.chain.chain_rules import (
+    PRUNE_AGE_SECONDS,
+    LinkOutcome,
+    is_link_in_the_chain,
+    is_snapshot_due,
+    judge_link,
+)
+from synapse_apply.stores.chain.chain_view import ChainView, build_link_name, build_snapshot_name
+from synapse_apply.stores.chain.compaction import ChainCompactor
+from synapse_apply.stores.chain.link_format import (
+    Encoded,
+    Link,
+    LockSign,
+    Seal,
+    encode_link,
+    encode_seal,
+)
+from synapse_apply.stores.chain.object_folder import ObjectFolder
+from synapse_apply.stores.chain.signer import NoSigner, Signer
+from synapse_apply.stores.database import Row
+from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.lock.lease_timing import LeaseTiming
+from synapse_apply.stores.replica.replica_database import ReplicaDatabase
+from synapse_apply.stores.sql import SqlStore, utc_now
+from synapse_apply.stores.write_pacer import WritePace
+
+# A write to a bucket takes some 0.1 s, and may take seconds.
+CHAIN_TIMING = LeaseTiming(lease_seconds=60.0, heartbeat_seconds=20.0, seconds_to_start=10.0)
+CHAIN_PACE = WritePace(longest_deferral=1.0)
+
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
+
+
+class _PendingLink(NamedTuple):
+    """A link that was sent, and is sent with the same bytes until it is settled."""
+
+    batch_id: str
+    position: str
+    link: Link
+    encoded: Encoded
+
+
+def open_chain(
+    folder: ObjectFolder,
+    *,
+    signer: Signer | None = None,
+    tool_version: str = "",
+    now: Callable[[], str] = utc_now,
+    runner: LockRunner | None = None,
+) -> SqlStore:
+    """The store whose state is a chain in this folder; nothing is read yet."""
+    runner = runner or LockRunner()
+    log = ChainLog(folder, signer, runner.timing or CHAIN_TIMING)
+    return SqlStore(ReplicaDatabase(log), tool_version, now, runner)
+
+
+class ChainLog:
+    """A BatchLog (stores/batch_log.py, which documents its methods) in a folder of objects."""
+
+    def __init__(
+        self,
+        folder: ObjectFolder,
+        signer: Signer | None = None,
+        timing: LeaseTiming = CHAIN_TIMING,
+        pace: WritePace = CHAIN_PACE,
+        prune_age_seconds: float = PRUNE_AGE_SECONDS,
+    ) -> None:
+        """Tests shorten `prune_age_seconds`, below which nothing is pruned."""
+        self._folder = folder
+        self._signer = signer or NoSigner()
+        self._timing = timing
+        self._pace = pace
+        self._prune_age_seconds = prune_age_seconds
+        self._reader = ChainReader(folder, self._signer, timing.sleep_for)
+        self._compactor = ChainCompactor(folder, self._signer, self._reader, prune_age_seconds)
+        self._view: ChainView | None = None
+        self._pending: _PendingLink | None = None
+        # Boot time before the last look at which nothing stood behind the view.
+        self._looked_at = 0.0
+
+    @property
+    def location(self) -> str:
+        return self._folder.location
+
+    @property
+    def lease_timing(self) -> LeaseTiming:
+        return self._timing
+
+    @property
+    def write_pace(self) -> WritePace:
+        return self._pace
+
+    @property
+    def last_link(self) -> tuple[int, str]:
+        """Number and digest of the last link that was read, (0, "") for none.
+
+        Whoever remembers them sees whether a chain was wound back.
+        """
+        return (self._view.number, self._view.digest) if self._view is not None else (0, "")
+
+    def exists(self) -> bool:
+        return any(
+            next(iter(self._folder.list_objects(prefix)), None) is not None
+            for prefix in ("links/", "snapshots/")
+        )
+
+    def read_since(self, position: str) -> LogReading:
+        view, looked_at = self._view, self._timing.boottime()
+        if (
+            view is not None
+            and position
+            and position == view.position
+            and not self._was_view_pruned(view)
+        ):
+            reading = self._reader.read_on(view)
+        else:
+            reading = self._reader.read_all()
+        self._view, self._looked_at = reading.view, looked_at
+        return reading.to_log_reading()
+
+    def append(self, batch: Batch, position: str) -> AppendedBatch | None:
+        view = self._view if position and self._view is not None else ChainView()
+        if view.position != position:
+            raise ValueError("a batch is appended behind what was read last")
+        if batch.replaces_all and self._may_leave_behind(view):
+            return self.restart_after_damage(batch)
+        self._require_verified(view)
+        pending = self._pending
+        if pending is None or (pending.batch_id, pending.position) != (batch.batch_id, position):
+            link = Link(view.number + 1, view.digest, batch, self._build_lock_sign(view, batch))
+            encoded = encode_link(link, self._signer)
+            pending = self._pending = _PendingLink(batch.batch_id, position, link, encoded)
+        sent_at, link = self._timing.boottime(), pending.link
+        name = build_link_name(view.folder, link.number)
+        outcome, was_told = self._send_until_settled(name, pending.encoded.content)
+        is_ours = outcome is LinkOutcome.OURS and self._is_in_the_chain(view, link)
+        is_last = was_told or (
+            is_ours and self._folder.get(build_link_name(view.folder, link.number + 1)) is None
+        )
+        # Only now: an error above leaves the outcome unknown, and the same bytes are sent again.
+        self._pending = None
+        if not is_ours:
+            if outcome is LinkOutcome.OURS:
+                self._view = None  # the link stands where others were pruned: all is read anew
+            return None
+        self._view = view.advance(link, pending.encoded.digest, len(pending.encoded.content))
+        self._looked_at = sent_at
+        return AppendedBatch(self._view.position, is_last)
+
+    def restart_after_damage(self, batch: Batch) -> AppendedBatch | None:
+        try:
+            reading = self._reader.read_all()
+        except DamagedLog:
+            pass
+        else:
+            if not self._may_leave_behind(reading.view):
+                return self._find_earlier_restart(reading, batch)
+        start = self._reader.find_last_folder()
+        numbers = [
+            number
+            for part in ("links", "snapshots")
+            for number in self._reader.list_numbers(start.folder, part, start.number)
+        ]
+        if numbers:
+            seal = Seal(max(numbers) + 1, start.folder + 1)
+            encoded = encode_seal(seal, self._signer)
+            name = build_link_name(start.folder, seal.number)
+            outcome, _ = self._send_until_settled(name, encoded.content)
+            if outcome is not LinkOutcome.OURS:
+                return None
+            start = ChainView(seal.next_folder, seal.number, encoded.digest)
+        self._view, self._pending = start, None
+        return self.append(batch, start.position)
+
+    def compact_if_due(self, position: str, read_tables: Callable[[], TableRows]) -> None:
+        view = self._view
+        if (
+            view is not None
+            and view.position == position
+            and is_snapshot_due(view.link_count, view.link_bytes, view.snapshot_bytes)
+        ):
+            self._view = self._compactor.compact(view, read_tables)
+
+    def read_older_audit_rows(self) -> Sequence[Row]:
+        return self._compactor.read_audit_rows(self._view) if self._view is not None else ()
+
+    def list_warnings(self) -> tuple[Diagnostic, ...]:
+        view, findings = self._view, []
+        if view is None:
+            return ()
+        if view.forged_number:
+            name = build_link_name(view.folder, view.forged_number)
+            findings.append(chain_messages.build_forged_link_warning(self.location, name))
+        elif view.lacks_key:
+            findings.append(chain_messages.build_not_verified_warning(self.location))
+        if view.damaged_snapshots:
+            names = [build_snapshot_name(view.folder, number) for number in view.damaged_snapshots]
+            findings.append(
+                chain_messages.build_damaged_snapshot_warning(self.location, ", ".join(names))
+            )
+        return tuple(findings)
+
+    def close(self) -> None:
+        self._folder.close()
+
+    def _was_view_pruned(self, view: ChainView) -> bool:
+        """Whether the chain may have gone on so long ago that what follows the view was pruned.
+
+        Then an absent number does not tell that nothing follows. A list of snapshots does.
+        """
+        if self._timing.boottime() - self._looked_at < self._prune_age_seconds / 2:
+            return False
+        return bool(self._reader.list_numbers(view.folder, "snapshots", view.number))
+
+    def _build_lock_sign(self, view: ChainView, batch: Batch) -> LockSign:
+        if not batch.lock_id:
+            return LockSign()
+        if batch.takes_lock:
+            return LockSign(batch.lock_id, view.number + 1, self._timing.lease_seconds)
+        return view.lock
+
+    def _is_in_the_chain(self, view: ChainView, link: Link) -> bool:
+        """Whether a link that was made is part of the chain; asks for snapshots if it must."""
+        by_lock_owner = bool(view.lock.lock_id) and not (
+            link.batch.takes_lock or link.batch.ends_foreign_lock
+        )
+        if by_lock_owner:
+            return True
+        newer = self._reader.list_numbers(view.folder, "snapshots", view.number)
+        return is_link_in_the_chain(link.number, max(newer, default=0), by_lock_owner=by_lock_owner)
+
+    def _send_until_settled(self, name: str, content: bytes) -> tuple[LinkOutcome, bool]:
+        """Send an object until it stands there, or another one does.
+
+        Returns what stands there, and whether the store said that it made ours. StateError while
+        that is unknown.
+        """
+        timing = self._timing
+        deadline = timing.monotonic() + timing.lease_seconds / 3
+        pause_seconds = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                if self._folder.try_put_if_absent(name, content):
+                    return LinkOutcome.OURS, True
+            except StateError:
+                # It may have arrived all the same; if the store is gone, so is the next answer.
+                pass
+            outcome = judge_link(content, self._folder.get(name))
+            if outcome is not LinkOutcome.ABSENT:
+                return outcome, False
+            if timing.monotonic() >= deadline:
+                raise chain_messages.build_unsettled_link_error(self.location, name)
+            timing.sleep_for(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+    def _find_earlier_restart(self, reading: ChainReading, batch: Batch) -> AppendedBatch | None:
+        """Where this batch is in a chain that can be read again; None if it is another's."""
+        batch_ids = [one.batch_id for one in reading.batches]
+        if batch.batch_id not in batch_ids:
+            return None
+        self._view = reading.view
+        is_last = batch_ids[-1] == batch.batch_id
+        return AppendedBatch(reading.view.position if is_last else "", is_last)
+
+    def _may_leave_behind(self, view: ChainView) -> bool:
+        """Whether what was read is not to be trusted, and this process can sign a new beginning."""
+        return bool(view.forged_number or (view.lacks_key and self._signer.sign("")))
+
+    def _require_verified(self, view: ChainView) -> None:
+        """StateError where something that was read is not signed with the key at hand."""
+        if view.forged_number:
+            name = build_link_name(view.folder, view.forged_number)
+            raise chain_messages.build_forged_link_error(self.location, name)
+        if view.lacks_key:
+            raise chain_messages.build_missing_key_error(self.location)

@@ -1,0 +1,102 @@
+"""What each error and warning about a chain of links says."""
+
+from __future__ import annotations
+
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.errors import StateError
+from synapse_apply.stores.batch_log import DamagedLog, LogReading
+from synapse_apply.stores.chain.link_format import CHAIN_FORMAT
+
+
+def build_damaged_chain_error(
+    location: str, name: str, reason: str, reading: LogReading
+) -> DamagedLog:
+    """The error for an object that is missing or wrong; `reason` is the end of a sentence.
+
+    `reading` is what can be read before it.
+    """
+    error = DamagedLog(
+        error_finding(
+            "The state is damaged",
+            f"{location}: {name} {reason}. What was written after it cannot be read.",
+            Text(
+                "If a lifecycle rule or a person removed objects, bring them back from old "
+                "versions. Else restore a backup, which keeps a copy of what can be read: ",
+                Command("state restore FILE"),
+                ".",
+            ),
+        )
+    )
+    error.reading = reading
+    return error
+
+
+def build_newer_chain_error(location: str, name: str, format_number: int) -> StateError:
+    return StateError.from_summary(
+        "The state was written by a newer version of synapse-apply",
+        f"{location}: {name} has format {format_number}; this version reads up to {CHAIN_FORMAT}.",
+        "Use the newer version, or one from its series.",
+    )
+
+
+def build_unsettled_link_error(location: str, name: str) -> StateError:
+    """The error for a link that is still absent after it was sent several times."""
+    return StateError.from_summary(
+        "A write of the state did not arrive",
+        f"{location} did not take {name}, and did not say why in a way that can be relied on.",
+        "Check that the store can be reached and may be written to, then run the command again: "
+        "it settles first what was under way.",
+    )
+
+
+def build_forged_link_error(location: str, name: str) -> StateError:
+    return StateError.from_summary(
+        "The state has an entry that is not signed with its key",
+        f"{location}: {name} was written by somebody who does not have the key of this state. "
+        "Nothing is written on top of it.",
+        Text(
+            "Find out who may write there. ",
+            Command("state history"),
+            " shows what was done; then restore a backup from before: ",
+            Command("state restore FILE"),
+            ".",
+        ),
+    )
+
+
+def build_missing_key_error(location: str) -> StateError:
+    return StateError.from_summary(
+        "The key of the state is not here",
+        f"What {location} holds is signed with a key that is not at hand, so that nothing can be "
+        "checked and nothing is written.",
+        Text(
+            "Get the key from whoever made the state. If it is lost: ",
+            Command("state rekey"),
+            " makes another one.",
+        ),
+    )
+
+
+def build_not_verified_warning(location: str) -> Diagnostic:
+    return warning_finding(
+        "The state is not verified",
+        f"What {location} holds is signed with a key that is not at hand.",
+        "Whoever may write there could have changed it. Get the key to check that nobody did.",
+    )
+
+
+def build_forged_link_warning(location: str, name: str) -> Diagnostic:
+    return warning_finding(
+        "The state has an entry that is not signed with its key",
+        f"{location}: {name} was written by somebody who does not have the key of this state.",
+        "Do not rely on this state. Nothing can be written to it before a restore.",
+    )
+
+
+def build_damaged_snapshot_warning(location: str, names: str) -> Diagnostic:
+    return warning_finding(
+        "A snapshot of the state cannot be read",
+        f"{location}: {names}. The one before and all links behind it were read instead.",
+        "Nothing is lost. Look for what damages objects there before it meets the next one.",
+    )

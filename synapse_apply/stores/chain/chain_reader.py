@@ -1,0 +1,288 @@
+"""How a chain is read: the newest snapshot, the links behind it, and on until a number is absent.
+
+At most three round trips if nobody writes meanwhile: a list of snapshots, a list of links behind
+the newest one, and all of these objects with the next number side by side. Links that were pruned
+between two of them leave a gap, and reading begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from synapse_apply.stores.batch_log import Batch, LogReading, TableRows
+from synapse_apply.stores.chain import chain_messages
+from synapse_apply.stores.chain.chain_view import (
+    ChainView,
+    build_folder_prefix,
+    build_link_name,
+    build_snapshot_name,
+    parse_number,
+)
+from synapse_apply.stores.chain.link_format import (
+    Decoded,
+    Link,
+    NewerContent,
+    Seal,
+    Snapshot,
+    WrongContent,
+    decode_object,
+)
+from synapse_apply.stores.chain.object_folder import ObjectFolder
+from synapse_apply.stores.chain.signer import Signer
+
+# A gap is met so often before it counts as damage.
+_MAX_READS = 5
+# How many numbers are asked for at once, while all before were there.
+_WINDOWS = (1, 8, 64)
+
+
+class ChainReading(NamedTuple):
+    """What was read: how far, the rows of the snapshot (None: none was read), and batches."""
+
+    view: ChainView
+    tables: TableRows | None
+    batches: tuple[Batch, ...]
+
+    def to_log_reading(self) -> LogReading:
+        return LogReading(
+            self.tables, self.batches, self.view.position, self.view.owner_lease_seconds
+        )
+
+
+class _GapMet(Exception):
+    """An object that was there, or is in between of others, is absent."""
+
+    def __init__(self, name: str, reading: ChainReading) -> None:
+        super().__init__(name)
+        self.name = name
+        self.reading = reading
+
+
+class _SealMet(Exception):
+    """The chain goes on in another folder, behind this view."""
+
+    def __init__(self, view: ChainView) -> None:
+        super().__init__()
+        self.view = view
+
+
+class ChainReader:
+    """Reads the chain in one folder of a store."""
+
+    def __init__(
+        self, folder: ObjectFolder, signer: Signer, sleep_for: Callable[[float], None]
+    ) -> None:
+        self._folder = folder
+        self._signer = signer
+        self._sleep_for = sleep_for
+
+    def read_all(self) -> ChainReading:
+        """The whole chain, from its newest snapshot on; DamagedLog for what is missing or wrong."""
+        start = ChainView()
+        while True:
+            try:
+                return self._read_folder(start)
+            except _SealMet as seal_met:
+                start = seal_met.view
+
+    def read_on(self, view: ChainView) -> ChainReading:
+        """What follows a view; all of the chain if it goes on in another folder."""
+        try:
+            return self._read_until_absent(ChainReading(view, None, ()), [])
+        except (_GapMet, _SealMet):
+            return self.read_all()
+
+    def list_numbers(self, folder: int, part: str, after: int = 0) -> list[int]:
+        """The numbers of the links or snapshots (`part`) of a folder that are above `after`."""
+        prefix = f"{build_folder_prefix(folder)}{part}/"
+        after_name = f"{prefix}{after:012}" if after else ""
+        infos = self._folder.list_objects(prefix, after_name)
+        numbers = (parse_number(info.name) for info in infos)
+        return sorted(number for number in numbers if number is not None and number > after)
+
+    def find_last_folder(self) -> ChainView:
+        """The view from which the last folder is read, whether or not it can be read."""
+        start = ChainView()
+        while True:
+            numbers = self.list_numbers(start.folder, "links", start.number)
+            content = (
+                self._folder.get(build_link_name(start.folder, numbers[-1])) if numbers else None
+            )
+            try:
+                self._raise_if_seal(start, numbers[-1] if numbers else 0, content)
+            except _SealMet as seal_met:
+                start = seal_met.view
+            else:
+                return start
+
+    def _read_folder(self, start: ChainView) -> ChainReading:
+        """All links of one folder; _SealMet if the chain goes on in another one."""
+        for _ in range(_MAX_READS):
+            try:
+                return self._read_folder_once(start)
+            except _GapMet as gap:
+                problem = gap
+            self._sleep_for(0.1)
+        raise chain_messages.build_damaged_chain_error(
+            self._folder.location, problem.name, "is missing", problem.reading.to_log_reading()
+        )
+
+    def _read_folder_once(self, start: ChainView) -> ChainReading:
+        snapshots = self.list_numbers(start.folder, "snapshots", start.number)
+        damaged: list[int] = []
+        while True:
+            base = next((number for number in reversed(snapshots) if number not in damaged), 0)
+            numbers = self.list_numbers(start.folder, "links", base or start.number)
+            numbers = _fill_small_gaps(numbers, (base or start.number) + 1)
+            names = [build_link_name(start.folder, number) for number in numbers]
+            next_number = (numbers[-1] if numbers else base or start.number) + 1
+            names.append(build_link_name(start.folder, next_number))
+            if base:
+                names.append(build_snapshot_name(start.folder, base))
+            contents = self._folder.get_many(names)
+            if numbers:
+                self._raise_if_seal(start, numbers[-1], contents[len(numbers) - 1])
+            view = replace(start, damaged_snapshots=tuple(damaged))
+            reading = ChainReading(view, {}, ())
+            if base:
+                snapshot_reading = self._read_snapshot(view, base, contents.pop())
+                if snapshot_reading is None:
+                    damaged.append(base)
+                    continue
+                reading = snapshot_reading
+            if not numbers and not base and start.number:
+                raise chain_messages.build_damaged_chain_error(
+                    self._folder.location,
+                    build_link_name(start.folder, start.number + 1),
+                    "is missing, because a restore was interrupted",
+                    reading.to_log_reading(),
+                )
+            # A number that the list does not have between others is a gap.
+            by_number = dict(zip([*numbers, next_number], contents, strict=True))
+            first = reading.view.number + 1
+            listed = [by_number.get(number) for number in range(first, next_number)]
+            for number, content in enumerate(listed, first):
+                if content is None:
+                    name = build_link_name(start.folder, number)
+                    raise _GapMet(name, self._add_links(reading, listed[: number - first]))
+            if by_number[next_number] is None:
+                return self._add_links(reading, listed)
+            return self._read_until_absent(reading, [*listed, by_number[next_number]])
+
+    def _read_until_absent(
+        self, reading: ChainReading, contents: Sequence[bytes | None]
+    ) -> ChainReading:
+        """Add these links, and those behind them until a number is absent."""
+        windows = iter(_WINDOWS)
+        window = next(windows)
+        while True:
+            reading = self._add_links(reading, contents)
+            view = reading.view
+            numbers = range(view.number + 1, view.number + 1 + window)
+            names = [build_link_name(view.folder, number) for number in numbers]
+            found = self._folder.get_many(names)
+            absent = found.index(None) if None in found else window
+            if absent < window and all(content is None for content in found[absent:]):
+                return self._add_links(reading, found[:absent])
+            # If it is there now, it was made while those behind it were asked for.
+            if absent < window and self._folder.get(names[absent]) is None:
+                raise _GapMet(names[absent], reading)
+            contents, window = found[:absent], next(windows, _WINDOWS[-1])
+
+    def _read_snapshot(
+        self, view: ChainView, number: int, content: bytes | None
+    ) -> ChainReading | None:
+        """The reading of a snapshot, None if it is damaged; _GapMet if it was pruned meanwhile."""
+        name = build_snapshot_name(view.folder, number)
+        if content is None:
+            raise _GapMet(name, ChainReading(view, {}, ()))
+        try:
+            decoded = self._decode(name, content, number)
+        except WrongContent:
+            return None
+        snapshot = decoded.value
+        # What is signed wrong was not written by us: the one before and the links tell the truth.
+        if not isinstance(snapshot, Snapshot) or decoded.is_genuine is False:
+            return None
+        view = view.begin_at_snapshot(snapshot, len(content), is_genuine=decoded.is_genuine)
+        return ChainReading(view, snapshot.tables, ())
+
+    def _add_links(self, reading: ChainReading, contents: Sequence[bytes | None]) -> ChainReading:
+        """The reading with the next links; DamagedLog for one that does not fit."""
+        view, batches = reading.view, list(reading.batches)
+        for content in contents:
+            number = view.number + 1
+            name = build_link_name(view.folder, number)
+            try:
+                decoded = self._decode(name, content or b"", number)
+                if isinstance(decoded.value, Seal):
+                    raise _SealMet(_build_view_behind_seal(view, decoded))
+                link = _require_next_link(view, decoded)
+            except WrongContent as problem:
+                reading = ChainReading(view, reading.tables, tuple(batches))
+                raise chain_messages.build_damaged_chain_error(
+                    self._folder.location, name, str(problem), reading.to_log_reading()
+                ) from None
+            view = view.advance(
+                link, decoded.digest, len(content or b""), is_genuine=decoded.is_genuine
+            )
+            batches.append(link.batch)
+        return ChainReading(view, reading.tables, tuple(batches))
+
+    def _raise_if_seal(self, view: ChainView, number: int, content: bytes | None) -> None:
+        """_SealMet if this object, the last of its folder, is a seal."""
+        if content is None:
+            return
+        try:
+            decoded = self._decode(build_link_name(view.folder, number), content, number)
+        except WrongContent:
+            return
+        if isinstance(decoded.value, Seal) and decoded.value.next_folder == view.folder + 1:
+            raise _SealMet(_build_view_behind_seal(view, decoded))
+
+    def _decode(self, name: str, content: bytes, number: int) -> Decoded:
+        """As `decode_object`; StateError for what a newer version wrote."""
+        try:
+            return decode_object(content, number, self._signer)
+        except NewerContent as newer:
+            (format_number,) = newer.args
+        raise chain_messages.build_newer_chain_error(
+            self._folder.location, name, int(format_number)
+        )
+
+
+def _build_view_behind_seal(view: ChainView, decoded: Decoded) -> ChainView:
+    """Where the folder behind a seal begins: the numbers go on.
+
+    Behind a genuine seal it does not matter what was forged before: a restore left it behind.
+    """
+    number = decoded.value.number
+    return ChainView(
+        view.folder + 1,
+        number,
+        decoded.digest,
+        forged_number=number if decoded.is_genuine is False else 0,
+        lacks_key=decoded.is_genuine is None,
+    )
+
+
+def _require_next_link(view: ChainView, decoded: Decoded) -> Link:
+    """The link that follows a view; WrongContent for anything else."""
+    link = decoded.value
+    if not isinstance(link, Link):
+        raise WrongContent("is no link")
+    if link.previous != view.digest:
+        raise WrongContent("does not follow the link before it")
+    return link
+
+
+def _fill_small_gaps(numbers: Sequence[int], first: int) -> list[int]:
+    """All numbers from the first to the last one, unless very many are not among them.
+
+    Some lists are not of one moment: what they do not have may be there.
+    """
+    if not numbers or numbers[-1] - first > 2 * len(numbers) + 64:
+        return list(numbers)
+    return list(range(first, numbers[-1] + 1))

@@ -1,0 +1,34 @@
+"""How links are signed, so that who may write to the store and has no key cannot forge a state."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Signer(Protocol):
+    """Signs short texts with the key of a state."""
+
+    def sign(self, content: str) -> str:
+        """The signature of a text, in one line; "" without a key."""
+        ...
+
+    def check(self, content: str, signature: str) -> bool | None:
+        """Whether a signature is genuine; None if its key is not at hand.
+
+        A missing signature ("") is not genuine where there is a key.
+        """
+        ...
+
+
+class NoSigner:
+    """A Signer without a key, for a state whose links are not signed."""
+
+    def sign(self, content: str) -> str:
+        """No signature."""
+        del content
+        return ""
+
+    def check(self, content: str, signature: str) -> bool | None:
+        """Genuine if there is no signature, for there is nothing to check."""
+        del content
+        return None if signature else True

@@ -1,0 +1,1 @@
+"""A database in memory that is kept equal with a shared log of batches."""

@@ -1,0 +1,399 @@
+"""How a shared log of batches serves as a database: a replica in memory, and one batch a write.
+
+A write is run on the replica, frozen as a batch and appended. If another batch was faster, the
+write is undone, what was appended is read, and the write is run again: its own check of the lock
+row then tells that the lock is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import NamedTuple
+from uuid import uuid4
+
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import LockHeld, LockLost, StateError
+from synapse_apply.stores import schema, state_messages
+from synapse_apply.stores.batch_log import (
+    AppendedBatch,
+    Batch,
+    BatchLog,
+    DamagedLog,
+    RowChange,
+    TableRows,
+)
+from synapse_apply.stores.database import OwnerSign, Row, SqlRunner, Statement, T
+from synapse_apply.stores.lock.lease_timing import LeaseTiming
+from synapse_apply.stores.replica.replica_rows import ReplicaRows, build_rows_from_statements
+from synapse_apply.stores.snapshot import read_rows_as_insert_statements
+from synapse_apply.stores.sqlite import sqlite_messages
+from synapse_apply.stores.sqlite.sqlite_database import (
+    make_sqlite_runner,
+    open_intact_backup,
+    write_new_state_file,
+)
+from synapse_apply.stores.write_pacer import WritePace, WritePacer
+
+# So many batches of others in a row make a write give up; each of them was a success of somebody.
+_MAX_ATTEMPTS = 50
+
+
+class _PendingBatch(NamedTuple):
+    """A batch of which it is not known whether it was appended behind `position`."""
+
+    batch: Batch
+    position: str
+
+
+class _BatchRefused(Exception):
+    """Another batch follows the position; the transaction is to be rolled back and run again."""
+
+
+class _OlderAuditNeeded(Exception):
+    """A statement reads rows of the audit table that were not fetched yet."""
+
+
+class ReplicaDatabase:
+    """A Database (stores/database.py, which documents its methods) over a BatchLog."""
+
+    def __init__(self, log: BatchLog) -> None:
+        """Nothing is read yet."""
+        self._log = log
+        # One thread at a time; also while a batch is on its way, since what follows depends on it.
+        self._turn = RLock()
+        self._rows: ReplicaRows | None = None
+        self._position = ""
+        self._owner_lease_seconds: float | None = None
+        self._lacks_older_audit = False
+        self._pending: _PendingBatch | None = None
+        # The lock that a batch of this process took; and whether the last batch is this process's.
+        self._own_lock_id = ""
+        self._is_end_own = False
+        self._pacer = WritePacer(log.write_pace)
+
+    @property
+    def location(self) -> str:
+        return self._log.location
+
+    @property
+    def lease_timing(self) -> LeaseTiming:
+        return self._log.lease_timing
+
+    @property
+    def is_shared(self) -> bool:
+        return True
+
+    @property
+    def owner_sign(self) -> OwnerSign:
+        return OwnerSign(self._position, self._owner_lease_seconds)
+
+    @property
+    def write_pace(self) -> WritePace:
+        return self._log.write_pace
+
+    def wait_for_write_turn(self, may_defer: Callable[[], bool]) -> None:
+        self._pacer.wait_for_turn(may_defer)
+
+    def exists(self) -> bool:
+        with self._turn:
+            return bool(self._position) or self._log.exists()
+
+    def create_database(self, statements: Sequence[Statement]) -> None:
+        with self._turn:
+            self._settle_pending_batch()
+            new_tables = build_rows_from_statements(statements, self.location)
+            if self.exists() or not self._append_replacing_batch(new_tables):
+                raise state_messages.build_existing_state_error(self.location)
+
+    def read_in_snapshot(self, work: Callable[[SqlRunner], T]) -> T:
+        with self._turn:
+            self._catch_up_unless_lock_owner()
+            return self._fetching_older_audit(lambda: self._run_read(work))
+
+    def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
+        with self._turn:
+            for _ in range(_MAX_ATTEMPTS):
+                self._catch_up_unless_lock_owner()
+                try:
+                    return self._fetching_older_audit(lambda: self._attempt_write(work))
+                except _BatchRefused:
+                    self._is_end_own = False
+            raise state_messages.build_busy_error(
+                self.location, "Writing", "other processes were faster", "Try again."
+            )
+
+    @contextmanager
+    def hold_creation_lock(self, operation: str) -> Iterator[None]:
+        """Hold nothing: the first batch is appended to an empty log only."""
+        del operation
+        yield
+
+    def write_backup(self, path: str) -> None:
+        if Path(path).exists():
+            raise state_messages.build_backup_exists_error(path)
+        write_new_state_file(self.read_in_snapshot(read_rows_as_insert_statements), Path(path))
+
+    def replace_from_backup_saving_old_state(
+        self,
+        source: str,
+        check_backup: Callable[[SqlRunner], Sequence[Statement]],
+        kept_path: str = "",
+    ) -> str:
+        """The replaced state is written to `kept_path` as a backup: what can be read of it."""
+        with (
+            open_intact_backup(source) as connection,
+            sqlite_messages.translate_errors(source, "Reading"),
+        ):
+            run_on_backup = make_sqlite_runner(connection, source)
+            statements = [
+                *((table, ()) for table in schema.CREATE_STATEMENTS),
+                *read_rows_as_insert_statements(run_on_backup),
+                *check_backup(run_on_backup),
+            ]
+        new_tables = build_rows_from_statements(statements, self.location)
+        with self._turn:
+            damage = self._catch_up_or_return_damage()
+            was_lock_owner = damage is None and self._holds_lock()
+            saved_path = ""
+            if kept_path and (old_rows := self._read_insert_statements_if_readable(damage)):
+                saved_path = str(write_new_state_file(old_rows, Path(kept_path)))
+            if not self._append_replacing_batch(new_tables, after_damage=damage is not None):
+                raise (
+                    state_messages.build_lock_taken_error(self.location, "Another process")
+                    if was_lock_owner
+                    else state_messages.build_lock_held_error(
+                        self.location, "Another process that makes or restores a state"
+                    )
+                )
+        return saved_path
+
+    def list_warnings(self) -> tuple[Diagnostic, ...]:
+        return self._log.list_warnings()
+
+    def close(self) -> None:
+        with self._turn:
+            if self._pending is None:
+                self._forget_replica()
+            self._log.close()
+
+    def _run_read(self, work: Callable[[SqlRunner], T]) -> T:
+        with self._require_rows().run_transaction("Reading") as run:
+            return work(self._watch_audit_statements(run))
+
+    def _attempt_write(self, work: Callable[[SqlRunner], T]) -> T:
+        """Run the work and append what it changed; _BatchRefused if another batch was faster."""
+        rows = self._require_rows()
+        lock_id_before = rows.read_lock_id()
+        with rows.run_transaction("Writing") as run:
+            result = work(self._watch_audit_statements(run))
+            changes = rows.collect_changes()
+            if not changes:
+                return result
+            batch = self._build_batch(changes, lock_id_before, rows.read_lock_id())
+            appended = self._append_or_keep_pending(_PendingBatch(batch, self._position))
+            if appended is None:
+                raise _BatchRefused
+        self._record_appended_batch(batch, appended)
+        if not appended.is_last:
+            self._raise_if_lock_was_lost(work)
+        return result
+
+    def _raise_if_lock_was_lost(self, work: Callable[[SqlRunner], T]) -> None:
+        """Raise what the work's own check of the lock says, now that other batches follow.
+
+        What the work wrote is part of the log, so that it is not written again.
+        """
+        self._catch_up()
+        rows = self._require_rows()
+        try:
+            with rows.run_transaction("Writing", keeps_changes=False) as run:
+                work(self._watch_audit_statements(run))
+        except (LockLost, LockHeld):
+            raise
+        except (_OlderAuditNeeded, StateError):
+            return
+
+    def _append_replacing_batch(self, new_tables: TableRows, *, after_damage: bool = False) -> bool:
+        """Append a batch that replaces all rows; False if another batch was faster."""
+        changes = tuple(
+            RowChange(table, row[0], row) for table, rows in new_tables.items() for row in rows
+        )
+        lock_id_before = self._rows.read_lock_id() if self._rows is not None else ""
+        lock_rows = new_tables.get("lock", ())
+        lock_id = str(lock_rows[0][1]) if lock_rows else ""
+        batch = self._build_batch(changes, lock_id_before, lock_id, replaces_all=True)
+        if after_damage:
+            self._forget_replica()
+            appended = self._log.restart_after_damage(batch)
+        else:
+            appended = self._append_or_keep_pending(_PendingBatch(batch, self._position))
+        self._is_end_own = False
+        if appended is None:
+            return False
+        self._apply_batch(batch)
+        self._record_appended_batch(batch, appended)
+        return True
+
+    def _build_batch(
+        self,
+        changes: tuple[RowChange, ...],
+        lock_id_before: str,
+        lock_id: str,
+        *,
+        replaces_all: bool = False,
+    ) -> Batch:
+        return Batch(
+            str(uuid4()),
+            changes,
+            replaces_all=replaces_all,
+            lock_id=lock_id,
+            takes_lock=lock_id not in ("", lock_id_before),
+            ends_foreign_lock=lock_id_before not in ("", lock_id, self._own_lock_id),
+        )
+
+    def _append_or_keep_pending(self, pending: _PendingBatch) -> AppendedBatch | None:
+        """Append a batch, which stays pending until it is known what became of it."""
+        self._pacer.count_write()
+        self._pending = pending
+        appended = self._log.append(pending.batch, pending.position)
+        if appended is None:
+            self._pending = None
+        return appended
+
+    def _record_appended_batch(self, batch: Batch, appended: AppendedBatch) -> None:
+        """Take note that the replica, which has this batch, is as far as the log."""
+        self._position = appended.position
+        if batch.takes_lock:
+            self._own_lock_id = batch.lock_id
+            self._owner_lease_seconds = self._log.lease_timing.lease_seconds
+        self._is_end_own = appended.is_last
+        self._pending = None
+        if appended.is_last and self._rows is not None:
+            self._log.compact_if_due(self._position, self._rows.read_tables)
+
+    def _settle_pending_batch(self) -> None:
+        """Find out what became of a batch whose outcome is unknown; StateError while it stays so.
+
+        Nothing else is appended before: the same batch could still arrive.
+        """
+        if self._pending is None:
+            return
+        batch = self._pending.batch
+        appended = self._append_or_keep_pending(self._pending)
+        self._is_end_own = False
+        if appended is not None and (batch.replaces_all or self._rows is not None):
+            self._apply_batch(batch)
+            self._record_appended_batch(batch, appended)
+        self._pending = None
+
+    def _holds_lock(self) -> bool:
+        """Whether the replica is at the end of the log and its lock row is this process's."""
+        return (
+            self._is_end_own
+            and self._rows is not None
+            and bool(self._own_lock_id)
+            and self._rows.read_lock_id() == self._own_lock_id
+        )
+
+    def _catch_up_unless_lock_owner(self) -> None:
+        """Read what others appended; who owns the lock learns of it when it appends."""
+        self._settle_pending_batch()
+        if not self._holds_lock():
+            self._catch_up()
+
+    def _catch_up_or_return_damage(self) -> DamagedLog | None:
+        try:
+            self._catch_up_unless_lock_owner()
+        except DamagedLog as damage:
+            return damage
+        return None
+
+    def _catch_up(self) -> None:
+        reading = self._log.read_since(self._position)
+        try:
+            if reading.tables is not None:
+                self._replace_rows(reading.tables)
+                self._lacks_older_audit = True
+            for batch in reading.batches:
+                self._apply_batch(batch)
+        except BaseException:
+            # Half of a reading is no state: the next one begins anew.
+            self._forget_replica()
+            raise
+        if reading.tables is not None or reading.batches:
+            self._is_end_own = False
+        self._position = reading.position
+        self._owner_lease_seconds = reading.owner_lease_seconds
+
+    def _apply_batch(self, batch: Batch) -> None:
+        if not batch.replaces_all:
+            if self._rows is not None:
+                self._rows.apply_batch(batch)
+            return
+        tables: dict[str, list[Row]] = {}
+        for change in batch.changes:
+            if change.row is not None:
+                tables.setdefault(change.table, []).append(change.row)
+        self._replace_rows(tables)
+        self._lacks_older_audit = False
+
+    def _replace_rows(self, tables: TableRows) -> None:
+        new_rows = ReplicaRows(tables, self.location)
+        if self._rows is not None:
+            self._rows.close()
+        self._rows = new_rows
+
+    def _forget_replica(self) -> None:
+        if self._rows is not None:
+            self._rows.close()
+        self._rows, self._position, self._is_end_own = None, "", False
+
+    def _require_rows(self) -> ReplicaRows:
+        if self._rows is None or not self._position:
+            raise state_messages.build_missing_state_error(self.location)
+        return self._rows
+
+    def _read_insert_statements_if_readable(self, damage: DamagedLog | None) -> list[Statement]:
+        """All rows as INSERT statements, of a damaged log those before the damage; [] for none."""
+        try:
+            if damage is not None:
+                self._replace_rows(damage.reading.tables or {})
+                for batch in damage.reading.batches:
+                    self._apply_batch(batch)
+                self._position = damage.reading.position
+            return self._fetching_older_audit(
+                lambda: self._run_read(read_rows_as_insert_statements)
+            )
+        except StateError:
+            return []
+
+    def _fetching_older_audit(self, run_transaction: Callable[[], T]) -> T:
+        """Run a transaction; once more with all audit rows, if a statement needs them."""
+        try:
+            return run_transaction()
+        except _OlderAuditNeeded:
+            older_rows = self._log.read_older_audit_rows()
+        self._require_rows().insert_missing_audit_rows(older_rows)
+        self._lacks_older_audit = False
+        return run_transaction()
+
+    def _watch_audit_statements(self, run: SqlRunner) -> SqlRunner:
+        """The runner, which raises _OlderAuditNeeded for what needs rows that are not here."""
+        if not self._lacks_older_audit:
+            return run
+
+        def run_statement(statement: str, values: Sequence[object]) -> list[Row]:
+            if statement in _READS_ALL_AUDIT or (
+                statement == schema.NEWEST_AUDIT
+                and int(str(values[0])) > self._require_rows().count_audit_rows()
+            ):
+                raise _OlderAuditNeeded
+            return run(statement, values)
+
+        return run_statement
+
+
+_READS_ALL_AUDIT = frozenset((schema.ALL_AUDIT, schema.build_select_all("audit")))
