@@ -276,7 +276,7 @@ class ChainLog:
 
     def _find_earlier_restart(self, reading: ChainReading, batch: Batch) -> AppendedBatch | None:
         """Where this batch is in a chain that can be read again; None if it is another's."""
-        batch_ids = [one.batch_id for one in reading.batches]
+        batch_ids = [earlier.batch_id for earlier in reading.batches]
         if batch.batch_id not in batch_ids:
             return None
         self._view = reading.view

@@ -182,14 +182,14 @@ class ChainReader:
             view = reading.view
             numbers = range(view.number + 1, view.number + 1 + window)
             names = [build_link_name(view.folder, number) for number in numbers]
-            found = self._folder.get_many(names)
-            absent = found.index(None) if None in found else window
-            if absent < window and all(content is None for content in found[absent:]):
-                return self._add_links(reading, found[:absent])
+            stored = self._folder.get_many(names)
+            absent = stored.index(None) if None in stored else window
+            if absent < window and all(content is None for content in stored[absent:]):
+                return self._add_links(reading, stored[:absent])
             # If it is there now, it was made while those behind it were asked for.
             if absent < window and self._folder.get(names[absent]) is None:
                 raise _GapMet(names[absent], reading)
-            contents, window = found[:absent], next(windows, _WINDOWS[-1])
+            contents, window = stored[:absent], next(windows, _WINDOWS[-1])
 
     def _read_snapshot(
         self, view: ChainView, number: int, content: bytes | None

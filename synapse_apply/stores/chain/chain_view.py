@@ -47,13 +47,15 @@ class ChainView:
         self, link: Link, digest: str, size: int, *, is_genuine: bool | None = True
     ) -> ChainView:
         """The view with one more link; `size` is in bytes."""
-        kept = list_links_never_pruned(link.number, ends_foreign_lock=link.batch.ends_foreign_lock)
+        never_pruned = list_links_never_pruned(
+            link.number, ends_foreign_lock=link.batch.ends_foreign_lock
+        )
         return replace(
             self,
             number=link.number,
             digest=digest,
             lock=link.lock,
-            never_pruned=self.never_pruned.union(kept),
+            never_pruned=self.never_pruned.union(never_pruned),
             audit_objects=() if link.batch.replaces_all else self.audit_objects,
             link_count=self.link_count + 1,
             link_bytes=self.link_bytes + size,
