@@ -20,7 +20,7 @@ TMPDIR ?= $(MEMORY)
 export TMPDIR
 endif
 
-.PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser bench golden lock docs picture fix dist clean
+.PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser azure bench golden lock docs picture fix dist clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -93,6 +93,15 @@ browser: $(VENV)/.browser ## The HTML report in a real browser, which is install
 
 $(VENV)/.browser: $(READY)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group browser
+	@touch $@
+
+# Of npm: Microsoft's emulator of Azure's blobs. Only its own version is pinned; tests alone use it.
+azure: $(VENV)/azurite/.ready ## State in Azure, against an emulator that npm installs
+	SYNAPSE_APPLY_TEST_AZURITE=$(CURDIR)/$(VENV)/azurite $(BIN)/python -m pytest -n 2 -k azurite \
+		tests/contract/buckets
+
+$(VENV)/azurite/.ready: $(READY)
+	@npm install --silent --no-save --no-audit --no-fund --prefix $(VENV)/azurite azurite@3.37.0
 	@touch $@
 
 bench: $(VENV)/.bench ## The command beside scripts without safety, then what a resource costs the state

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from buckets.servers import AzuriteServer, BucketServer, MotoServer, SeaweedServer
 from hypothesis import HealthCheck, settings
 from postgres.server import PostgresServer
 
@@ -57,6 +58,32 @@ def users_cache() -> Iterator[None]:
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server, one a test process; made when the first test needs it."""
     made = PostgresServer()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[BucketServer]:
+    """A SeaweedFS, one a test process, as the database is."""
+    yield from run_bucket_server(SeaweedServer())
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[BucketServer]:
+    """A moto, likewise."""
+    yield from run_bucket_server(MotoServer())
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[BucketServer]:
+    """An Azurite, where `make azure` has installed it."""
+    yield from run_bucket_server(AzuriteServer())
+
+
+def run_bucket_server(made: BucketServer) -> Iterator[BucketServer]:
     try:
         made.start()
         yield made

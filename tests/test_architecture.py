@@ -49,6 +49,7 @@ HOMES = {
     "packaging": {"manifests"},
     "sqlite3": {"stores"},
     "psycopg": {"stores"},
+    "obstore": {"stores"},
     "rich": {"views"},
     "click": {"cli"},
     "starlette": set(),

@@ -1,0 +1,79 @@
+"""Whether a bucket does what a state depends on: one object a name, lists that are complete.
+
+A state is a chain of objects, each made only if there is none of its name. A store that ignores
+the condition makes two, one over the other, and two runs would believe that they hold the lock.
+"""
+
+from __future__ import annotations
+
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.stores.chain.object_folder import ObjectFolder
+
+# Requests that try to make one object at once.
+WRITER_COUNT = 16
+PROBE_FOLDER = "probe/"
+
+_HINT = (
+    "Use a store that makes an object only if there is none of its name (If-None-Match: *), as"
+    " Amazon S3 and Azure do, and that is read and written at one endpoint. Some servers for"
+    " S3 accept the condition and ignore it."
+)
+
+
+@frozen
+class ProbeResult:
+    """A bucket that a state can be kept in; `may_delete` is whether old objects can be deleted."""
+
+    may_delete: bool
+
+
+def probe_bucket(folder: ObjectFolder) -> ProbeResult:
+    """Make one object by sixteen requests at once, list, read, make, delete and make it again.
+
+    StateError where the store lets two through, or does not list or read what was made. The object
+    is deleted at the end, as far as that is permitted.
+    """
+    name = f"{PROBE_FOLDER}{secrets.token_hex(16)}"
+    contents = [f"{number}".encode() for number in range(WRITER_COUNT)]
+    with ThreadPoolExecutor(WRITER_COUNT, thread_name_prefix="probe") as pool:
+        outcomes = pool.map(lambda content: folder.try_put_if_absent(name, content), contents)
+        winners = [content for content, is_made in zip(contents, outcomes, strict=True) if is_made]
+    try:
+        problem = _find_problem(folder, name, winners, contents)
+        may_delete = folder.delete([name]) == 0
+        if not problem and may_delete and not folder.try_put_if_absent(name, b"anew"):
+            problem = "it does not make an object anew that was deleted"
+    finally:
+        folder.delete([name])
+    if problem:
+        raise StateError.from_summary(
+            "This bucket cannot hold a state", f"{folder.location}: {problem}.", _HINT
+        )
+    return ProbeResult(may_delete)
+
+
+def _find_problem(
+    folder: ObjectFolder, name: str, winners: list[bytes], contents: list[bytes]
+) -> str:
+    """What the store does wrong with the object that it just made, as a sentence; "" if nothing.
+
+    `winners` are those of the `contents` whose writers were told that they made the object.
+    """
+    if len(winners) > 1:
+        return (
+            f"{len(winners)} of {WRITER_COUNT} requests at once were told that they made one and"
+            " the same object"
+        )
+    if name not in [info.name for info in folder.list_objects(PROBE_FOLDER)]:
+        return "it does not list an object that was just made"
+    # An answer may be lost: then no request knows that it made the object that is read.
+    read = folder.get(name)
+    if read not in (winners or contents):
+        return "it does not read what was just made"
+    if folder.try_put_if_absent(name, b"again") or folder.get(name) != read:
+        return "it made an object over one that it had listed"
+    return ""

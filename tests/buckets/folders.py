@@ -1,0 +1,14 @@
+"""Folders of buckets as tests open them."""
+
+from __future__ import annotations
+
+from synapse_apply.stores.bucket.bucket_options import OPERATION_SECONDS
+from synapse_apply.stores.bucket.bucket_url import parse_bucket_url
+from synapse_apply.stores.bucket.obstore_folder import open_folder
+
+
+def open_folder_at(url, environ, deadline=OPERATION_SECONDS):
+    """The folder of a state's URL."""
+    folder = open_folder(parse_bucket_url(url, "t"), environ, "tests")
+    folder._deadline = deadline
+    return folder

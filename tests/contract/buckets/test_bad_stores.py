@@ -1,0 +1,58 @@
+"""Stores that do not do what a state depends on are refused before there is a state."""
+
+from __future__ import annotations
+
+import pytest
+from buckets.folders import open_folder_at
+from buckets.proxy import BucketProxy
+
+from synapse_apply.model.errors import StateError
+from synapse_apply.stores.bucket.bucket_probe import probe_bucket
+
+
+def refusal(folder):
+    """What the probe says."""
+    with pytest.raises(StateError) as caught:
+        probe_bucket(folder)
+    finding = caught.value.diagnostics[0]
+    assert finding.summary == "This bucket cannot hold a state"
+    assert "If-None-Match" in finding.hint
+    return finding.detail
+
+
+def test_a_store_that_ignores_the_condition(moto):
+    """It accepts the header and lets everybody through."""
+    proxy = BucketProxy(moto.port, dropped=["If-None-Match"])
+    folder = open_folder_at(moto.url(port=proxy.port), moto.environ)
+    assert "16 of 16 requests at once were told that they made one" in refusal(folder)
+    assert list(folder.list_objects("probe/")) == []
+    folder.close()
+    proxy.close()
+
+
+def test_a_store_that_does_not_list_what_was_made(proxy, spoiled):
+    """A list that lags behind."""
+    empty = b"<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>"
+    proxy.choose = lambda method, path: (200, empty) if method == "GET" and "list" in path else None
+    assert "does not list an object that was just made" in refusal(spoiled)
+
+
+def test_a_store_that_looks_first_and_writes_later(proxy, spoiled):
+    """One after another each is told the truth; of several at once, more than one."""
+    answers = iter([(200, b"")] * 2)
+    heads = {"n": 0}
+
+    def choose(method, _path):
+        heads["n"] += method == "PUT"
+        return next(answers, None) if method == "PUT" and heads["n"] in (2, 3) else None
+
+    proxy.choose = choose
+    proxy.extra_headers = [("ETag", '"x"')]
+    assert "requests at once were told" in refusal(spoiled)
+
+
+def test_without_the_right_to_delete_a_bucket_will_do(proxy, spoiled):
+    """It is said, and nothing is pruned."""
+    denied = b"<Error><Code>AccessDenied</Code></Error>"
+    proxy.choose = lambda method, _path: (403, denied) if method == "DELETE" else None
+    assert probe_bucket(spoiled).may_delete is False
