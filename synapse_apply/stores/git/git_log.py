@@ -22,7 +22,8 @@ from synapse_apply.stores.batch_log import (
     LogReading,
     TableRows,
 )
-from synapse_apply.stores.batch_signer import BatchSigner
+from synapse_apply.stores.chain import chain_messages
+from synapse_apply.stores.chain.signer import NoSigner, Signer
 from synapse_apply.stores.database import Row
 from synapse_apply.stores.git import git_messages
 from synapse_apply.stores.git.commit_writer import (
@@ -49,7 +50,10 @@ from synapse_apply.stores.git.state_tree import (
     read_tree,
     sort_audit_paths,
 )
+from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lease_timing import LeaseTiming
+from synapse_apply.stores.replica.replica_database import ReplicaDatabase
+from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.write_pacer import WritePace
 
 GIT_TIMING = LeaseTiming(
@@ -68,6 +72,24 @@ _MAX_COMMIT_BYTES = 64 * 1024
 _AUDIT_FILES = 1
 # A number beyond is no count of batches.
 _MAX_TRUSTED_NUMBER = 2**40
+
+
+def open_git(
+    location: GitStateLocation,
+    folder: Path,
+    *,
+    signer: Signer | None = None,
+    tool_version: str = "",
+    now: Callable[[], str] = utc_now,
+    runner: LockRunner | None = None,
+) -> SqlStore:
+    """The store whose state is a ref of a repository; Git is not started yet.
+
+    `folder` is any folder of the checkout whose remote and credentials are used.
+    """
+    runner = runner or LockRunner()
+    log = GitLog(location, folder, signer, runner.timing or GIT_TIMING)
+    return SqlStore(ReplicaDatabase(log), tool_version, now, runner)
 
 
 @frozen
@@ -110,14 +132,14 @@ class GitLog:
         self,
         location: GitStateLocation,
         folder: Path,
-        signer: BatchSigner,
+        signer: Signer | None = None,
         timing: LeaseTiming = GIT_TIMING,
         batches_per_root: int = BATCHES_PER_ROOT,
     ) -> None:
         """`folder` is any folder of the checkout whose remote and credentials are used."""
         self._location = location
         self._folder = folder
-        self._signer = signer
+        self._signer = signer or NoSigner()
         self._timing = timing
         self._batches_per_root = batches_per_root
         self._opened_repository: PrivateRepository | None = None
@@ -126,7 +148,8 @@ class GitLog:
         self._owner_lease_seconds: float | None = None
         self._content = NO_CONTENT
         self._attempt: _Attempt | None = None
-        self._is_unverified = False
+        # Whether the newest commit is signed with the state key; None if nobody can tell here.
+        self._is_genuine: bool | None = True
 
     @property
     def location(self) -> str:
@@ -160,6 +183,7 @@ class GitLog:
         return LogReading(tables, (), tip.commit_id, self._owner_lease_seconds)
 
     def append(self, batch: Batch, position: str) -> AppendedBatch | None:
+        self._require_genuine_unless_replaced(batch)
         if self._attempt is None or not self._attempt.is_for(batch, position):
             if position != (self._tip.commit_id if self._tip is not None else ""):
                 return None
@@ -199,11 +223,16 @@ class GitLog:
         return [row for file_rows in rows_by_path.values() for row in file_rows.rows]
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
-        if not self._is_unverified:
-            return ()
-        return (git_messages.build_unverified_warning(self.location),)
+        if self._is_genuine is None:
+            return (chain_messages.build_not_verified_warning(self.location),)
+        if not self._is_genuine:
+            return (chain_messages.build_forged_link_warning(self.location, self._tip_label),)
+        return ()
 
     def close(self) -> None:
+        if self._attempt is not None:
+            # Its commit is still needed; the repository goes with this object.
+            return
         if self._opened_repository is not None:
             self._opened_repository.close()
         self._opened_repository = None
@@ -226,7 +255,7 @@ class GitLog:
     def _read_tip(self) -> _Tip:
         """Fetch the newest commit and read its tree; StateError for one that is not the state's."""
         commit_id = self._repository.fetch_tip(self._location.ref)
-        commit = self._read_checked_commit(commit_id)
+        commit = self._parse_commit(commit_id)
         last_tip = self._tip
         if last_tip is not None and (
             commit.number < last_tip.commit.number
@@ -243,17 +272,27 @@ class GitLog:
             raise self._build_damage_error(commit_id, problem) from None
         lock_file = self._content.rows.get(LOCK_FILE)
         self._owner_lease_seconds = lock_file.lease_seconds if lock_file is not None else None
-        self._tip = _Tip(commit_id, commit)
+        self._tip, self._is_genuine = (
+            _Tip(commit_id, commit),
+            commit.check_signature(self._signer),
+        )
         return self._tip
 
-    def _read_checked_commit(self, commit_id: str) -> StateCommit:
-        """What a fetched commit says, its signature checked; StateError."""
-        commit = self._parse_commit(commit_id)
-        is_genuine = commit.check_signature(self._signer)
-        if is_genuine is False:
-            raise git_messages.build_forged_error(self.location, commit_id)
-        self._is_unverified = is_genuine is None
-        return commit
+    @property
+    def _tip_label(self) -> str:
+        """The newest commit as messages name it."""
+        return f"commit {self._tip.commit_id[:12]}" if self._tip is not None else "its last commit"
+
+    def _require_genuine_unless_replaced(self, batch: Batch) -> None:
+        """StateError where the newest commit is not signed with the key at hand.
+
+        Who has the key may replace all of it.
+        """
+        if self._is_genuine or (batch.replaces_all and self._signer.sign("")):
+            return
+        if self._is_genuine is None:
+            raise chain_messages.build_missing_key_error(self.location)
+        raise chain_messages.build_forged_link_error(self.location, self._tip_label)
 
     def _parse_commit(self, commit_id: str) -> StateCommit:
         try:
@@ -370,7 +409,7 @@ class GitLog:
             self._owner_lease_seconds = None
         elif batch.takes_lock:
             self._owner_lease_seconds = self._timing.lease_seconds
-        self._tip = tip
+        self._tip, self._is_genuine = tip, True
         self._attempt = None
         return AppendedBatch(tip.commit_id)
 
@@ -390,9 +429,7 @@ class GitLog:
     def _list_history(self, commit_id: str, attempt: _Attempt) -> list[str]:
         """The commits from one of the ref back to the number of the attempt, and one before."""
         try:
-            commit = self._read_checked_commit(commit_id)
-        except RemoteUnreachable:
-            raise
+            commit = self._parse_commit(commit_id)
         except StateError:
             # Not a commit of the state: the next read says so.
             return []

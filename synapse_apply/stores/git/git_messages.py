@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.stores import state_messages
 from synapse_apply.stores.batch_log import DamagedLog
@@ -133,34 +132,11 @@ def build_foreign_ref_error(location: str, reason: str) -> StateError:
     )
 
 
-def build_forged_error(location: str, commit_id: str) -> DamagedLog:
-    return DamagedLog.from_summary(
-        "The state was changed by somebody without its key",
-        f"{location}: commit {commit_id[:12]} does not bear a valid signature of the state key. "
-        "Whoever may push to the repository may have written it.",
-        Text(
-            "Check that this is the right key. If it is: look at that commit and who pushed it, "
-            "then ",
-            Command("state restore FILE"),
-            " with a backup.",
-        ),
-    )
-
-
 def build_damaged_file_error(location: str, commit_id: str, path: str, reason: str) -> DamagedLog:
     damaged = state_messages.build_damaged_state_error(
         location, f"{path} of commit {commit_id[:12]}: {reason}"
     )
     return DamagedLog(*damaged.diagnostics)
-
-
-def build_unverified_warning(location: str) -> Diagnostic:
-    return warning_finding(
-        "The state is not verified",
-        f"There is no state key here, so that nobody can tell who wrote {location}: whoever may "
-        "push to the repository could have.",
-        "Give this run the state key.",
-    )
 
 
 def quote_git(git_text: str) -> str:

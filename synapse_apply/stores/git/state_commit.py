@@ -15,7 +15,7 @@ from typing import Any
 
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.frozen import frozen
-from synapse_apply.stores.batch_signer import BatchSigner
+from synapse_apply.stores.chain.signer import Signer
 from synapse_apply.stores.git.object_reader import GitObject
 
 FORMAT = 1
@@ -50,14 +50,14 @@ class StateCommit:
     tree_id: str
     signature: str = ""
 
-    def format_message(self, signer: BatchSigner) -> str:
+    def format_message(self, signer: Signer) -> str:
         """The message of the commit, signed now."""
         signature = signer.sign(self._format_signed_text())
         document = {**self._build_document(), _SIGNATURE: signature}
         subject = f"synapse-apply: state {self.ref.rpartition('/')[2]}, batch {self.number}"
         return f"{subject}\n\n{format_canonical_json(document)}\n"
 
-    def check_signature(self, signer: BatchSigner) -> bool | None:
+    def check_signature(self, signer: Signer) -> bool | None:
         """Whether the signature is valid; None where there is no key that could tell."""
         return signer.check(self._format_signed_text(), self.signature)
 

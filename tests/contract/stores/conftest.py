@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
+from pathlib import Path
 from threading import Lock
 from uuid import uuid4
 
 import pytest
-from contract.stores.leases import CHAIN
+from contract.stores.git.repositories import open_git_at
+from contract.stores.leases import CHAIN, GIT
 from contract.stores.samples import BINDING, LINEAGE
 from memory_store import MemoryStore
 from object_folders import MemoryBucket, MemoryFolder
@@ -15,6 +18,35 @@ from object_folders import MemoryBucket, MemoryFolder
 from synapse_apply.stores.chain.chain_log import open_chain
 from synapse_apply.stores.postgres.postgres_database import open_postgres
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+
+DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
+# Git takes a process or two for a write, and the replica above it is that of a chain. So these are
+# in every run, and all others with SYNAPSE_APPLY_TEST_DEEP=1.
+GIT_TESTS = {
+    "test_a_killed_holder_is_replaced[git-20]",
+    "test_a_silent_holder_is_replaced_after_one_lease[git]",
+    "test_a_lock_lost_between_two_writes_is_noticed_without_a_write[git]",
+    "test_giving_back_what_was_lost_leaves_the_new_holder_alone[git]",
+    "test_a_state_without_some_of_its_rows_comes_back_too[git-DROP TABLE records]",
+    "test_audit_gives_the_newest_first_and_no_more_than_asked[git]",
+    "test_everything_moves[git-sqlite]",
+    "test_everything_moves[sqlite-git]",
+}
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is too slow for every run."""
+    left_out = {
+        item
+        for item in items
+        if not DEEP
+        and hasattr(item, "callspec")
+        and "git" in item.callspec.params.values()
+        and item.path.parent == Path(__file__).parent
+        and item.name not in GIT_TESTS
+    }
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture
@@ -42,6 +74,8 @@ def open_store(request, tmp_path):
         elif sort == "chain":
             # A folder of its own for each store, as for two processes.
             opened.append(open_chain(MemoryFolder(buckets[name]), **more))
+        elif sort == "git":
+            opened.append(open_git_at(tmp_path / f"{name}.git", **more))
         elif sort == "sqlite":
             opened.append(open_sqlite(tmp_path / name / "state.db", **more))
         else:
@@ -55,13 +89,13 @@ def open_store(request, tmp_path):
         store.close()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres", "chain"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "chain", "git"])
 def sort(request):
     """Each sort of store."""
     return request.param
 
 
-@pytest.fixture(params=["sqlite", "postgres", "chain"])
+@pytest.fixture(params=["sqlite", "postgres", "chain", "git"])
 def shared(request):
     """Each sort of store that several processes can use."""
     return request.param
@@ -74,6 +108,8 @@ def where(request, shared, tmp_path):
         return str(tmp_path / "state.db")
     if shared == "chain":
         return f"{CHAIN}{tmp_path / 'chain'}"
+    if shared == "git":
+        return f"{GIT}{tmp_path / 'state.git'}"
     return request.getfixturevalue("url")
 
 

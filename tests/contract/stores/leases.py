@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from contract.stores.git.repositories import open_git_at
 from object_folders import DiskFolder
 
 from synapse_apply.stores.chain.chain_log import open_chain
@@ -16,7 +17,9 @@ from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 NEVER = 3600.0
-CHAIN = "chain:"
+CHAIN, GIT = "chain:", "git:"
+# Logs: each write shows that the owner lives, and there is no lock before there is a state.
+LOGS = ("chain", "git")
 ELSEWHERE = LockProcess("elsewhere", "another boot", 1, "5", "they@elsewhere")
 
 
@@ -65,10 +68,17 @@ def eventually(true, seconds=10.0):
         time.sleep(0.005)
 
 
+def find_fast_beat(sort):
+    """Seconds between signs of life that leave others time for a write of their own."""
+    return 0.3 if sort == "git" else 0.01
+
+
 def open_at(where, **more):
     """The store at a path or a url, for programs that are handed one."""
     if where.startswith(CHAIN):
         return open_chain(DiskFolder(Path(where.removeprefix(CHAIN))), **more)
+    if where.startswith(GIT):
+        return open_git_at(Path(where.removeprefix(GIT)), **more)
     return (
         open_postgres(where, "t", **more) if is_postgres_url(where) else open_sqlite(where, **more)
     )

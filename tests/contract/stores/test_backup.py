@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from contract.stores.git.repositories import replace_tree
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 from memory_store import MemoryStore
 
@@ -137,6 +138,14 @@ LOST_OF_CHAINS = {
 }
 
 
+# A commit has files.
+LOST_OF_COMMITS = {
+    "DROP TABLE meta": ("", "meta.json"),
+    "DROP TABLE lock": ("100644 blob {rubbish}", "lock.json"),
+    "DROP TABLE records": ("100644 blob {rubbish}", "records"),
+}
+
+
 @pytest.mark.parametrize(
     "statement", ["DELETE FROM meta", "DROP TABLE meta", "DROP TABLE lock", "DROP TABLE records"]
 )
@@ -149,6 +158,9 @@ def test_a_state_without_some_of_its_rows_comes_back_too(open_store, shared, tmp
     if shared == "chain" and statement in LOST_OF_CHAINS:
         LOST_OF_CHAINS[statement](store._database._log._folder.bucket.contents)
         store = open_store(shared)  # whoever has read it before knows it by heart
+    elif shared == "git" and statement in LOST_OF_COMMITS:
+        replace_tree(tmp_path / "t.git", *LOST_OF_COMMITS[statement])
+        store = open_store(shared)
     else:
         store._database.write_in_transaction(lambda run: run(statement, ()))
     with pytest.raises(StateError, match=r"damaged|no state"):

@@ -8,7 +8,15 @@ from dataclasses import replace
 from threading import Thread
 
 import pytest
-from contract.stores.leases import ELSEWHERE, NEVER, Hands, eventually, quick
+from contract.stores.leases import (
+    ELSEWHERE,
+    LOGS,
+    NEVER,
+    Hands,
+    eventually,
+    find_fast_beat,
+    quick,
+)
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.errors import LockHeld, LockLost, NotFound, StateError, Unreachable
@@ -126,7 +134,7 @@ def test_a_holder_that_gives_signs_of_life_is_never_replaced(theirs, ours):
 def test_a_holder_that_was_suspended_stops_by_itself(theirs, shared):
     """Nobody has taken its place, and it still writes nothing."""
     # In a log each write is a sign of life; in a database only the heartbeat is.
-    seconds_left = 30 if shared == "chain" else 1
+    seconds_left = 30 if shared in LOGS else 1
     clock = theirs._runner.timing.boottime.__self__
     with theirs.lock("apply"):
         theirs.write_records(record())
@@ -239,7 +247,8 @@ def test_only_a_holder_that_has_certainly_ended_is_replaced_at_once(
 
 def test_signs_of_life_are_given_by_themselves(open_store, shared):
     """And change nothing else; they end with the lock."""
-    store, other = open_store(shared, runner=quick(lease=30, beat=0.01)), open_store(shared)
+    runner = quick(lease=30, beat=find_fast_beat(shared))
+    store, other = open_store(shared, runner=runner), open_store(shared)
     store.create_state(BINDING, LINEAGE)
     with store.lock("apply"):
         eventually(lambda: other._lock.read_owner().counter >= 3)
@@ -253,7 +262,8 @@ def test_signs_of_life_are_given_by_themselves(open_store, shared):
 
 def test_a_lock_lost_between_two_writes_is_noticed_without_a_write(open_store, shared):
     """The next sign of life tells, so that no further request is started."""
-    store, other = open_store(shared, runner=quick(lease=30, beat=0.01)), open_store(shared)
+    runner = quick(lease=30, beat=find_fast_beat(shared))
+    store, other = open_store(shared, runner=runner), open_store(shared)
     store.create_state(BINDING, LINEAGE)
     with store.lock("apply"):
         other.unlock(store._lease.lock_owner.lock_id)
@@ -263,7 +273,8 @@ def test_a_lock_lost_between_two_writes_is_noticed_without_a_write(open_store, s
 
 def test_what_fails_without_the_lock_is_told_as_its_loss(open_store, shared):
     """What could not be read or sent then is a consequence; while it is held an error is itself."""
-    store, other = open_store(shared, runner=quick(lease=30, beat=0.01)), open_store(shared)
+    runner = quick(lease=30, beat=find_fast_beat(shared))
+    store, other = open_store(shared, runner=runner), open_store(shared)
     store.create_state(BINDING, LINEAGE)
     store.require_lock_not_lost()
 
@@ -293,7 +304,7 @@ def test_two_that_come_at_once_are_one_after_the_other(open_store, shared):
 
     def make_state_once(store):
         # A log knows no lock before there is a state: one of those who make it succeeds.
-        may_lose = suppress(StateError) if shared == "chain" else nullcontext()
+        may_lose = suppress(StateError) if shared in LOGS else nullcontext()
         with may_lose, store.lock("init", timeout=30):
             if not store.exists():
                 store.create_state(BINDING, LINEAGE)

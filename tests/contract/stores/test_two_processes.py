@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from contract.stores.leases import CHAIN, ELSEWHERE, open_at, quick
+from contract.stores.leases import CHAIN, ELSEWHERE, GIT, open_at, quick
 from contract.stores.programs import COUNTER, HOLDER, ask, program
 from contract.stores.samples import BINDING, LINEAGE, record
 from stopping import suspend
@@ -29,7 +29,7 @@ def made(where):
 
 def file_at(where):
     """The file of a state that is not in a database."""
-    return None if is_postgres_url(where) or where.startswith(CHAIN) else Path(where)
+    return None if is_postgres_url(where) or where.startswith((CHAIN, GIT)) else Path(where)
 
 
 def names(store):

@@ -8,11 +8,13 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from synapse_apply.stores.batch_log import Batch, RowChange
-from synapse_apply.stores.git.git_log import GIT_TIMING, GitLog
+from synapse_apply.stores.git.git_log import GIT_TIMING, GitLog, open_git
 from synapse_apply.stores.git.git_url import parse_git_url
+from synapse_apply.stores.sql import SqlStore
 
 REF = "refs/synapse-apply/state/prod"
 META = (1, 1, "lineage", 1, "https://x", "", "", "2026-01-01T00:00:00Z", "1", 0)
@@ -26,7 +28,7 @@ ENVIRON = {
 
 
 class KeySigner:
-    """A BatchSigner with one key."""
+    """A Signer with one key."""
 
     def __init__(self, key: bytes = b"key") -> None:
         self.key = key
@@ -39,7 +41,7 @@ class KeySigner:
 
 
 class NoKey:
-    """A BatchSigner of who has no key."""
+    """A Signer of who has no key."""
 
     def sign(self, content: str) -> str:
         del content
@@ -66,6 +68,22 @@ def make_remote(folder: Path) -> Path:
     return remote
 
 
+def make_empty_remote(remote: Path) -> Path:
+    """A bare repository without commits, made without a process."""
+    if not remote.exists():
+        for name in ("objects", "refs"):
+            (remote / name).mkdir(parents=True)
+        (remote / "HEAD").write_text("ref: refs/heads/main\n")
+        (remote / "config").write_text("[core]\n\tbare = true\n")
+    return remote
+
+
+def open_git_at(remote: Path, **options: Any) -> SqlStore:
+    """The store in a bare repository, by its path; the repository is made if it is missing."""
+    location = parse_git_url(f"git:file://{make_empty_remote(remote)}?pace=0", "prod")
+    return open_git(location, remote.parent, **options)
+
+
 def make_checkout(folder: Path, remote: Path, *options: str) -> Path:
     """A clone of the remote."""
     checkout = folder / "checkout"
@@ -82,6 +100,29 @@ def make_log(
     timing = replace(GIT_TIMING, shortest_pause=0.001, lease_seconds=60.0)
     location = parse_git_url(url, "prod")
     return GitLog(location, checkout, signer or KeySigner(), timing, batches_per_root)
+
+
+def replace_tree(remote: Path, entry: str, name: str) -> None:
+    """Make another commit the state's last one, with this entry in place of a file.
+
+    The entry is a mode and an object, "" for no such file. `{rubbish}`, `{list}`, `{deep}`,
+    `{huge}` and `{commit}` stand for objects.
+    """
+    contents = {"rubbish": b"../../etc/passwd", "list": b"[]", "deep": b"[" * 100_000}
+    contents |= {"huge": b" " * (17 * 1024 * 1024)}
+    objects = {
+        key: git(remote, "hash-object", "-w", "--stdin", input=content)
+        for key, content in contents.items()
+        if f"{{{key}}}" in entry
+    }
+    objects["commit"] = git(remote, "rev-parse", REF)
+    lines = [line for line in git(remote, "ls-tree", REF).splitlines() if not line.endswith(name)]
+    lines += [f"{entry.format_map(objects)}\t{name}"] if entry else []
+    tree = git(remote, "mktree", "--missing", input="\n".join(lines).encode())
+    commit = git(remote, "cat-file", "commit", REF)
+    changed = commit.replace(git(remote, "rev-parse", f"{REF}^{{tree}}"), tree, 1)
+    arguments = ("hash-object", "-t", "commit", "-w", "--stdin")
+    git(remote, "update-ref", REF, git(remote, *arguments, input=f"{changed}\n".encode()))
 
 
 def first_batch(*changes: RowChange) -> Batch:

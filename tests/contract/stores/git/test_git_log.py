@@ -17,6 +17,7 @@ from contract.stores.git.repositories import (
     make_checkout,
     read_every_byte,
     record_change,
+    replace_tree,
 )
 
 from synapse_apply.model.errors import InputError, StateError
@@ -141,14 +142,26 @@ def test_history_begins_anew(remote: Path, checkout: Path, denies: str, open_log
 
 
 def test_who_has_no_key_cannot_write(remote: Path, checkout: Path, open_log: OpenLog) -> None:
-    """A commit without a valid signature, or for another ref, is not believed."""
-    open_log(checkout).append(first_batch(), "")
-    reader = open_log(checkout, signer=NoKey())
-    reader.read_since("")
-    assert [warning.summary for warning in reader.list_warnings()] == ["The state is not verified"]
-    forger = open_log(checkout, signer=KeySigner(b"other"))
-    with pytest.raises(DamagedLog, match="without its key"):
-        forger.read_since("")
+    """A commit without a valid signature, or for another ref, is not believed.
+
+    Who has the key may replace it, and nobody else.
+    """
+    made = open_log(checkout).append(first_batch(), "")
+    assert made is not None
+    stranger = open_log(checkout, signer=NoKey())
+    stranger.read_since("")
+    assert [finding.summary for finding in stranger.list_warnings()] == [
+        "The state is not verified"
+    ]
+    with pytest.raises(StateError, match="key of the state is not here"):
+        stranger.append(batch_of(record_change("one")), made.position)
+    log = open_log(checkout, signer=KeySigner(b"other"))
+    log.read_since("")
+    assert "not signed with its key" in log.list_warnings()[0].summary
+    with pytest.raises(StateError, match="not signed with its key"):
+        log.append(batch_of(record_change("one")), made.position)
+    assert log.append(first_batch(record_change("two")), made.position) is not None
+    assert log.list_warnings() == ()
     git(remote, "update-ref", "refs/synapse-apply/state/stage", REF)
     with pytest.raises(StateError, match="not a state"):
         open_log(checkout, "git:origin?ref=refs/synapse-apply/state/stage").read_since("")
@@ -173,30 +186,15 @@ def test_a_ref_that_went_back_is_seen(remote: Path, checkout: Path, open_log: Op
         log.read_since(more.position)
 
 
-def replace_tree(remote: Path, entry: str, name: str) -> None:
-    """Make another commit the state's last one, whose tree has this entry in place of a file."""
-    lines = [line for line in git(remote, "ls-tree", REF).splitlines() if not line.endswith(name)]
-    text = "\n".join([*lines, f"{entry}\t{name}"])
-    tree = git(remote, "mktree", "--missing", input=text.encode())
-    commit = git(remote, "cat-file", "commit", REF)
-    changed = commit.replace(git(remote, "rev-parse", f"{REF}^{{tree}}"), tree, 1)
-    arguments = ("hash-object", "-t", "commit", "-w", "--stdin")
-    git(remote, "update-ref", REF, git(remote, *arguments, input=f"{changed}\n".encode()))
-
-
-def add_blob(remote: Path, content: bytes) -> str:
-    return git(remote, "hash-object", "-w", "--stdin", input=content)
-
-
 @pytest.mark.parametrize(
     ("kind", "path", "reason"),
     [
-        ("120000 blob {text}", "lock.json", "neither a folder nor a plain file"),
-        ("100755 blob {text}", "lock.json", "neither a folder nor a plain file"),
+        ("120000 blob {rubbish}", "lock.json", "neither a folder nor a plain file"),
+        ("100755 blob {rubbish}", "lock.json", "neither a folder nor a plain file"),
         ("160000 commit {commit}", "plans", "neither a folder nor a plain file"),
-        ("100644 blob {text}", "README.md", "no such file"),
-        ("100644 blob {text}", "records", "no such file"),
-        ("100644 blob {text}", "lock.json", "not JSON"),
+        ("100644 blob {rubbish}", "README.md", "no such file"),
+        ("100644 blob {rubbish}", "records", "no such file"),
+        ("100644 blob {rubbish}", "lock.json", "not JSON"),
         ("100644 blob {list}", "lock.json", "no JSON object"),
         ("100644 blob {deep}", "lock.json", "not JSON"),
         ("100644 blob {huge}", "lock.json", "larger than"),
@@ -209,15 +207,8 @@ def test_a_hostile_tree(
     """Anything that no run writes is an error that says where."""
     open_log(checkout).append(first_batch(record_change("one")), "")
     row_file = git(remote, "ls-tree", "-r", f"{REF}:records").split("\t")[0]
-    objects = {
-        "text": add_blob(remote, b"../../etc/passwd"),
-        "commit": git(remote, "rev-parse", REF),
-        "list": add_blob(remote, b"[]"),
-        "deep": add_blob(remote, b"[" * 100_000),
-        "huge": add_blob(remote, b" " * (17 * 1024 * 1024)) if "huge" in kind else "",
-        "tree": git(remote, "mktree", input=f"{row_file}\twrong.json\n".encode()),
-    }
-    replace_tree(remote, kind.format_map(objects), path.partition("/")[0])
+    renamed = git(remote, "mktree", input=f"{row_file}\twrong.json\n".encode())
+    replace_tree(remote, kind.replace("{tree}", renamed), path.partition("/")[0])
     log = open_log(checkout, signer=NoKey())
     with pytest.raises(DamagedLog) as damaged:
         log.read_since("")
