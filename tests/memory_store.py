@@ -29,17 +29,19 @@ from synapse_apply.model.refactoring import (
 )
 from synapse_apply.model.state import (
     NO_PROGRESS,
+    NO_SHARED_IDS,
     STATE_FORMAT,
     AuditEntry,
     Intent,
     IntentState,
     Record,
+    SharedIds,
     State,
     StateIdentity,
     StateProgress,
 )
-from synapse_apply.stores import row_texts, state_messages
-from synapse_apply.stores.snapshot import StateSnapshot
+from synapse_apply.stores import row_texts, schema, state_messages
+from synapse_apply.stores.snapshot import StateSnapshot, list_shared_id_rows, parse_shared_ids
 
 MEMORY_LOCATION = "memory"
 
@@ -97,11 +99,21 @@ class MemoryStore:
         return ()
 
     def create_state(
-        self, binding: StateIdentity, lineage: str, floor: StateProgress = NO_PROGRESS
+        self,
+        binding: StateIdentity,
+        lineage: str,
+        floor: StateProgress = NO_PROGRESS,
+        shared_ids: SharedIds = NO_SHARED_IDS,
     ) -> None:
         self.create_from_snapshot(
-            StateSnapshot(State(lineage, floor.with_next_serial_if_known().serial, binding))
+            StateSnapshot(
+                State(lineage, floor.with_next_serial_if_known().serial, binding),
+                plans=list_shared_id_rows(shared_ids),
+            )
         )
+
+    def read_shared_ids(self) -> SharedIds:
+        return parse_shared_ids(self._require_rows().plans)
 
     def read_identity(self) -> StateIdentity:
         return self._require_rows().binding
@@ -229,6 +241,12 @@ class MemoryStore:
             rows.serial += rows.binding != binding
             rows.binding = binding
 
+    def replace_shared_ids(self, shared_ids: SharedIds) -> None:
+        with self._open_rows_for_writing() as rows:
+            for row_id in (schema.PROJECT_ROW, schema.KEY_ROW):
+                rows.plans.pop(row_id, None)
+            rows.plans.update(list_shared_id_rows(shared_ids))
+
     def list_audit_entries(self, limit: int = 1000) -> list[AuditEntry]:
         newest = self._require_rows().audit[::-1][:limit]
         return [row_texts.decode_audit_entry(text, MEMORY_LOCATION, "audit") for text in newest]
@@ -261,7 +279,7 @@ class MemoryStore:
         data = {
             "synapse_apply_state": STATE_FORMAT,
             "state": codec.state_to_json(self.read_state()),
-            "plans": sorted(self._require_rows().plans),
+            "plans": sorted(self._require_rows().plans.items()),
             "audit": [json.loads(text) for text in self._require_rows().audit],
         }
         try:
@@ -376,7 +394,7 @@ def _read_backup_rows(source: str) -> StoredRows:
     except ValueError as problem:
         raise state_messages.build_damaged_state_error(source, str(problem)) from None
     return _build_rows(
-        StateSnapshot(state, tuple((plan_id, "") for plan_id in data.get("plans", ())), audit)
+        StateSnapshot(state, tuple((name, text) for name, text in data.get("plans", ())), audit)
     )
 
 

@@ -12,9 +12,11 @@ from synapse_apply.model.job import Job
 from synapse_apply.model.refactoring import RecordFinisher, Renames, use_renamed_record
 from synapse_apply.model.state import (
     NO_PROGRESS,
+    NO_SHARED_IDS,
     AuditEntry,
     Intent,
     Record,
+    SharedIds,
     State,
     StateIdentity,
     StateProgress,
@@ -171,7 +173,11 @@ class StateStore(Protocol):
         ...
 
     def create_state(
-        self, binding: StateIdentity, lineage: str, floor: StateProgress = NO_PROGRESS
+        self,
+        binding: StateIdentity,
+        lineage: str,
+        floor: StateProgress = NO_PROGRESS,
+        shared_ids: SharedIds = NO_SHARED_IDS,
     ) -> None:
         """Create an empty state; raises StateError where one exists.
 
@@ -273,6 +279,11 @@ class StateStore(Protocol):
         ...
 
     def replace_identity(self, binding: StateIdentity) -> None: ...
+    def read_shared_ids(self) -> SharedIds:
+        """The project and the state key that a shared state is bound to."""
+        ...
+
+    def replace_shared_ids(self, shared_ids: SharedIds) -> None: ...
     def mark_plan_applied(self, plan_id: str) -> None:
         """Remember that a saved plan was applied, so that it is used only once."""
         ...

@@ -28,10 +28,16 @@ class GuardSettings:
 
 @frozen
 class StateSettings:
-    """Where a target's state is stored; an empty URL is the local default file."""
+    """Where a target's state is stored; an empty URL is the local default file.
+
+    `key` is where the project file says that the state key is; `key_file` is its path, "" where
+    it is no file.
+    """
 
     url: str | SecretRef = ""
     lineage: str = ""
+    key: SecretRef | None = None
+    key_file: str = ""
 
 
 @frozen
@@ -103,12 +109,14 @@ class Provider:
 class Project:
     """The project file, or the default project where there is none (`file` is None then).
 
-    `findings` are reported by whichever command uses it. `reserved` are the variables and files of
-    its targets' own credentials, in every revision that it was made from.
+    `id` is what shared states are bound to, "" without one. `findings` are reported by whichever
+    command uses it. `reserved` are the variables and files of its targets' own credentials, in
+    every revision that it was made from.
     """
 
     root: FilePath
     file: FilePath | None = None
+    id: str = ""
     manifests: tuple[str, ...] = ()
     variables: Mapping[str, Variable] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
@@ -133,6 +141,7 @@ def collect_reserved_sources(targets: Mapping[str, Target]) -> ReservedVariables
         settings: dict[str, SecretRef | str | None] = {
             "token": target.token,
             "state.url": target.state.url,
+            "state.key": target.state.key,
             **{f"agents.{agent}": token for agent, token in target.agents.items()},
             **dict(iter_environment_references(target.source_settings)),
         }

@@ -36,6 +36,20 @@ class StateIdentity:
 
 
 @frozen
+class SharedIds:
+    """What all who use a shared state must have in common; "" where a state does not say.
+
+    `project_id` is the id in their project file, `key_id` that of their state key.
+    """
+
+    project_id: str = ""
+    key_id: str = ""
+
+
+NO_SHARED_IDS = SharedIds()
+
+
+@frozen
 class StateProgress:
     """How far a state has progressed; both numbers only grow.
 

@@ -62,6 +62,7 @@ SECTIONS: tuple[tuple[str, tuple[DoctorCheck, ...]], ...] = (
             DoctorCheck("folder", state.check_own_folder_trust),
             DoctorCheck("state", state.check_state),
             DoctorCheck("binding", state.check_state_identity),
+            DoctorCheck("sharing", state.check_state_project),
             DoctorCheck("lineage", state.check_lineage),
             DoctorCheck("key", state.check_state_key),
             DoctorCheck("lock", state.check_lock),

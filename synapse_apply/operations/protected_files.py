@@ -20,6 +20,7 @@ from synapse_apply.model.resource import FILE, FOLDER
 from synapse_apply.operations.saved_plan_file import is_plan_file
 from synapse_apply.workspace import configuration, state_access
 from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.sharing.key_sources import state_key_path
 
 
 def explain_protected_file(path: Path, invocation: Invocation, *, inventory: bool = False) -> str:
@@ -68,7 +69,9 @@ def _belongs_to_state(path: Path, state_path: Path) -> bool:
 def _iter_state_paths(project: Project) -> Iterator[Path]:
     """The local states and keys of all targets, links followed: some lie outside the project."""
     for target in project.targets.values():
-        yield Path(os.path.realpath(state_access.state_key_path(project, target)))
+        yield Path(os.path.realpath(state_key_path(project, target)))
+        if target.state.key_file:
+            yield Path(os.path.realpath(project.root / target.state.key_file))
         url = target.state.url
         local_file = state_access.resolve_local_path(url, project) if isinstance(url, str) else None
         if local_file is not None:

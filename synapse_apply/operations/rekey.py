@@ -7,20 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from synapse_apply.files.opening import rename_over_own_file, stat_own_file
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.diagnostic import Path as FieldPath
-from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Mac, SecretRef, Sensitive, flatten
 from synapse_apply.planning.refusals import suggest_resend_or_accept_of_secrets
-from synapse_apply.secrets.keys import StateKeys, create_or_read_key, has_key_variable
+from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
 from synapse_apply.secrets.store import SecretStore
-from synapse_apply.workspace import state_access
+from synapse_apply.workspace.sharing.key_sources import state_key_path
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -28,7 +27,8 @@ from synapse_apply.workspace.target_session import TargetSession
 class RekeyResult:
     """How many secrets are under the new key, and which kept the old key and why.
 
-    `signed_count` are the runs that were signed again.
+    `signed_count` are the runs that were signed again. `key_file` is where a new key was made, None
+    where it was there. `shuts_out_others`: a shared state needs it now in place of another one.
     """
 
     key_id: str
@@ -36,6 +36,8 @@ class RekeyResult:
     kept_reasons: tuple[str, ...]
     signed_count: int = 0
     warnings: tuple[Diagnostic, ...] = ()
+    key_file: Path | None = None
+    shuts_out_others: bool = False
 
 
 class _RekeyedRecord(NamedTuple):
@@ -44,43 +46,87 @@ class _RekeyedRecord(NamedTuple):
     kept_reasons: list[str]
 
 
+def will_shut_out_others(session: TargetSession) -> bool:
+    """Whether a rekey gives a shared state another key, which all who use it then need."""
+    shared_ids = session.read_shared_ids()
+    if shared_ids is None:
+        return False
+    keys = session.load_state_keys()
+    if keys.current_key is None or session.key_sources.find_renewable_path(keys) is not None:
+        return True
+    return keys.current_key.key_id != shared_ids.key_id
+
+
 def rekey_secrets(session: TargetSession) -> RekeyResult:
     """Digest every recorded secret under the new key; what does not resolve keeps its old key id.
 
-    Runs are signed again where a key that is available signed them. The new key is that of
-    SYNAPSE_APPLY_STATE_KEY (or the target's variable) where it is set; else a new key file is
-    written and the old one kept beside it as `.previous`, so that an interrupted run can be
-    repeated.
+    Runs are signed again where a key that is available signed them. The new key is the one in use
+    if it is of a variable, which somebody has changed then; else a new one is written into the file
+    of the one in use, and the old one kept beside it as `.previous`, so that an interrupted run can
+    be repeated. InputError where there is no key, and no place for one.
     """
     with session.lock_state("state rekey"):
         # Before the key file is renewed: the old key must still check what it digested.
         old_keys = session.load_state_keys()
-        if not has_key_variable(session.invocation.environ, session.target.name):
-            _renew_key_file(state_access.state_key_path(session.project, session.target))
+        shared_ids = session.read_shared_ids()
+        key_file = _find_file_to_renew(session, old_keys, is_shared=shared_ids is not None)
+        if key_file is not None:
+            session.key_sources.renew_key(key_file)
         new_keys = session.load_state_keys()
         all_keys = StateKeys(tuple(dict.fromkeys((*new_keys.all_keys, *old_keys.all_keys))))
-        secrets, signer = (
-            SecretStore(session.resolver, all_keys),
-            RunSigner(all_keys, session.store.read_lineage()),
+        secrets = SecretStore(session.resolver, all_keys)
+        if shared_ids is not None:
+            # First: who has the former key must not digest anything with it meanwhile.
+            session.store.replace_shared_ids(replace(shared_ids, key_id=secrets.key_id))
+        result = _rekey_records(session, all_keys, secrets)
+    return replace(
+        result,
+        warnings=old_keys.warnings,
+        key_file=key_file,
+        shuts_out_others=shared_ids is not None and shared_ids.key_id != secrets.key_id,
+    )
+
+
+def _find_file_to_renew(session: TargetSession, keys: StateKeys, *, is_shared: bool) -> Path | None:
+    """The file that gets a new key; None where the key in use is of a variable, and so is new."""
+    if keys.current_key is None and not is_shared:
+        return state_key_path(session.project, session.target)
+    path = session.key_sources.find_renewable_path(keys)
+    if path is None and keys.current_key is None:
+        raise InputError.from_summary(
+            "There is no place for a state key",
+            f"None is in {session.key_sources.describe_places()}, and the project has no id, under "
+            "which one could be made for this user.",
+            Text(
+                "Put a key into one of them (openssl rand -base64 32), or first: ",
+                Command("state rebind"),
+                ".",
+            ),
         )
-        records, rekeyed_count, kept_reasons, signed_count = [], 0, [], 0
-        for record in session.store.read_state().records.values():
-            rekeyed_record, secret_count, record_reasons = _rekey_record(session, secrets, record)
-            status = signer.verify_last_run_signature(record)
-            if status is SignatureStatus.EARLIER:
-                rekeyed_record = signer.sign_last_run(rekeyed_record)
-                signed_count += 1
-            elif status in {SignatureStatus.FORGED, SignatureStatus.STRANGE}:
-                record_reasons.append(_explain_not_signed(record, status))
-            rekeyed_count += secret_count
-            kept_reasons += record_reasons
-            if rekeyed_record != record:
-                records.append(rekeyed_record)
-        if records:
-            session.store.write_records(*records)
-    unique_reasons = tuple(dict.fromkeys(kept_reasons))
+    return path
+
+
+def _rekey_records(
+    session: TargetSession, all_keys: StateKeys, secrets: SecretStore
+) -> RekeyResult:
+    signer = RunSigner(all_keys, session.store.read_lineage())
+    records, rekeyed_count, kept_reasons, signed_count = [], 0, [], 0
+    for record in session.store.read_state().records.values():
+        rekeyed_record, secret_count, record_reasons = _rekey_record(session, secrets, record)
+        status = signer.verify_last_run_signature(record)
+        if status is SignatureStatus.EARLIER:
+            rekeyed_record = signer.sign_last_run(rekeyed_record)
+            signed_count += 1
+        elif status in {SignatureStatus.FORGED, SignatureStatus.STRANGE}:
+            record_reasons.append(_explain_not_signed(record, status))
+        rekeyed_count += secret_count
+        kept_reasons += record_reasons
+        if rekeyed_record != record:
+            records.append(rekeyed_record)
+    if records:
+        session.store.write_records(*records)
     return RekeyResult(
-        secrets.key_id, rekeyed_count, unique_reasons, signed_count, old_keys.warnings
+        secrets.key_id, rekeyed_count, tuple(dict.fromkeys(kept_reasons)), signed_count
     )
 
 
@@ -96,13 +142,6 @@ def _explain_not_signed(record: Record, status: SignatureStatus) -> str:
         Command("verify", record.address),
         " runs it again",
     )
-
-
-def _renew_key_file(path: Path) -> None:
-    """Write a new key file; the old key is kept beside it until the next renewal."""
-    if stat_own_file(path) is not None:
-        rename_over_own_file(state_access.previous_key_path(path), path.name)
-    create_or_read_key(path)
 
 
 def _rekey_record(session: TargetSession, secrets: SecretStore, record: Record) -> _RekeyedRecord:

@@ -15,10 +15,10 @@ from synapse_apply.model.state import StateIdentity, StateProgress
 from synapse_apply.stores.backups import KEPT_FILE_SUFFIX
 from synapse_apply.stores.snapshot import StateOrigin
 from synapse_apply.stores.sqlite.sqlite_database import read_backup_origin
+from synapse_apply.workspace.sharing.key_sources import state_folder_path
 from synapse_apply.workspace.state_access import (
     EMBEDDED_URL,
     describe_state_identity,
-    state_folder_path,
 )
 from synapse_apply.workspace.target_session import TargetSession
 

@@ -31,7 +31,6 @@ from synapse_apply.workspace.embedded import open_embedded_backend
 from synapse_apply.workspace.environment import normalize_base_url
 from synapse_apply.workspace.state_access import (
     build_state_identity,
-    describe_state_identity,
     open_store_at_url,
 )
 from synapse_apply.workspace.target_session import TargetSession
@@ -82,34 +81,6 @@ def build_current_identity(session: TargetSession, *, is_read_only: bool = False
             position=target.position,
         )
     return build_state_identity(normalize_base_url(target.url), target, None)
-
-
-def create_state(session: TargetSession, state_identity: StateIdentity, lineage: str = "") -> str:
-    """Create an empty state and its key; returns its lineage.
-
-    StateError when a state exists, or when a pinned lineage forbids an empty one.
-    """
-    pinned_lineage = session.target.state.lineage
-    if pinned_lineage and lineage != pinned_lineage:
-        raise StateError.from_summary(
-            "The project file pins the lineage of this state",
-            f"Target {session.target.name} is pinned to lineage {pinned_lineage}: an empty state "
-            f"would "
-            "forget every object it remembers.",
-            Text(
-                "Restore it: ",
-                Command("state restore FILE"),
-                "; or import what exists after ",
-                Command("state init --lineage", pinned_lineage),
-                ", which makes an empty one anyway.",
-            ),
-        )
-    new_lineage = lineage or str(uuid.uuid4())
-    session.store.create_state(
-        state_identity, new_lineage, session.last_seen_states.find_farthest(new_lineage).progress
-    )
-    session.load_state_keys(create=True)
-    return new_lineage
 
 
 def read_state(session: TargetSession) -> State:
@@ -179,14 +150,6 @@ def _record_audit_entries(session: TargetSession, verb_by_address: Mapping[Addre
             for address, verb in verb_by_address.items()
         )
     )
-
-
-def rebind_state(session: TargetSession, state_identity: StateIdentity) -> tuple[str, str]:
-    """Replace the state's identity; returns the old and the new one as texts."""
-    with session.lock_state("state rebind"):
-        old_identity = session.store.read_identity()
-        session.store.replace_identity(state_identity)
-    return describe_state_identity(old_identity), describe_state_identity(state_identity)
 
 
 def write_state_backup(session: TargetSession, path: Path) -> None:

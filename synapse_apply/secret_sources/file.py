@@ -153,4 +153,5 @@ FILE = SecretSource(
     find_denial=lambda ref, context: find_file_denial(ref.name, context),
     require_allowed=lambda ref, context: require_allowed_file(ref.name, context),
     read_text=lambda ref, context: read_secret_file(context.root / ref.name, ref.name),
+    names_file=True,
 )

@@ -110,7 +110,8 @@ class SecretSource:
     `require_allowed` says so where the value is read (SecretUnavailable), of what the name leads
     to as well. `read_text` returns the value's text, or raises SecretUnavailable. `list_offers`
     says, for `doctor`, with which of the target's settings values are read, and why not with
-    others. `is_read` is False for a source that gives no value.
+    others. `is_read` is False for a source that gives no value. `names_file`: the name is the path
+    of a file, from the project's folder on.
     """
 
     name: str
@@ -123,6 +124,7 @@ class SecretSource:
     format_name: Callable[[Mapping[str, str]], str] = join_texts
     list_offers: Callable[[SourceContext], tuple[SettingOffer, ...]] = list_no_offers
     is_read: bool = True
+    names_file: bool = False
 
 
 def build_reference(source: SecretSource, argument: Any, format_name: str) -> SecretRef | None:

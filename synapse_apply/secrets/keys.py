@@ -1,4 +1,4 @@
-"""Which state keys are used: from environment variables, then from files beside the state."""
+"""Which state keys are used: of environment variables, of the project file, then of files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.files.opening import (
     create_folders,
@@ -18,12 +18,14 @@ from synapse_apply.files.opening import (
     open_own_file,
     read_own_file,
     remove_own_file_or_link_if_present,
+    rename_over_own_file,
     stat_own_file,
 )
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.values import Sensitive
 
 KEY_VARIABLE = "SYNAPSE_APPLY_STATE_KEY"
 KEY_BYTES = 32
@@ -78,47 +80,54 @@ class StateKeys:
         return self.all_keys[0] if self.all_keys else None
 
 
+class DeclaredKey(NamedTuple):
+    """The key that the project file names; `origin` is its variable or path, `file` that path."""
+
+    text: Sensitive
+    origin: str
+    file: Path | None = None
+
+
 def key_variable_name(target: str) -> str:
     """The name of the variable with one target's key, which takes precedence over KEY_VARIABLE."""
     return f"{KEY_VARIABLE}_{_NOT_IN_NAMES.sub('_', target.upper())}"
 
 
-def has_key_variable(environ: Mapping[str, str], target: str) -> bool:
-    """Whether a variable with a key for this target is set and not empty."""
-    return any(environ.get(name) for name in (key_variable_name(target), KEY_VARIABLE))
+def previous_key_path(path: Path) -> Path:
+    """The file of the key before the one in this file, which can still check old digests."""
+    return path.with_name(path.name + ".previous")
 
 
 def load_keys_and_restrict_files(
     environ: Mapping[str, str],
-    path: Path,
-    *,
+    *files: Path,
     target: str = "",
-    create: bool = False,
-    previous: Path | None = None,
+    declared_key: DeclaredKey | None = None,
 ) -> StateKeys:
-    """The keys of one target: those of the variables first, then those of the files.
+    """The keys of one target: of the variables, then the declared one, then those of the files.
 
-    `path` is `.synapse-apply/state/TARGET.key`; `previous` is the file with the key before it.
-    With `create` and no key at all, one is created in `path`. Permissions of others on a key file
-    are removed, with a warning. InputError if the first key is unusable; an unusable file of a
-    further key only gives a warning.
+    Beside each file that with the key before it is read, too; these come last. Permissions of
+    others on one of `files` are removed, with a warning. InputError if the first key is unusable;
+    an unusable file of a further key only gives a warning.
     """
     keys: list[StateKey] = []
     warnings: list[Diagnostic] = []
     variables = (key_variable_name(target), KEY_VARIABLE) if target else (KEY_VARIABLE,)
     keys += [_parse_key(environ[name], name) for name in variables if environ.get(name)]
-    for file in (path, previous):
-        if file is None or not _key_file_exists(file):
+    key_files = list(files)
+    if declared_key is not None:
+        keys.append(_parse_key(str(declared_key.text.reveal()), declared_key.origin))
+        key_files += [declared_key.file] if declared_key.file is not None else []
+    for file in (*files, *map(previous_key_path, key_files)):
+        if not _key_file_exists(file):
             continue
         try:
             warnings += _restrict_permissions_with_warning(file)
             keys.append(_read_key_file_of_any_mode(file))
         except InputError as unusable:
-            if file == path and not keys:
+            if file in files and not keys:
                 raise
             warnings += [_build_unusable_file_warning(finding) for finding in unusable.diagnostics]
-    if create and not keys:
-        keys.append(create_or_read_key(path))
     # The same key may be in a variable and in a file.
     return StateKeys(tuple(dict.fromkeys(keys)), tuple(warnings))
 
@@ -133,16 +142,17 @@ def _build_unusable_file_warning(finding: Diagnostic) -> Diagnostic:
     )
 
 
-def create_or_read_key(path: Path) -> StateKey:
+def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
     """Create a random key in a file with mode 0600; returns an existing file's key instead.
 
     The file is created atomically: written under another name and then linked, so that of two
-    processes the first one's key counts. InputError if it cannot be written.
+    processes the first one's key counts. Its folder is made as `create_folders` makes it, which
+    takes `own_top`. InputError if it cannot be written.
     """
     text = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
     temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        create_folders(path.parent)
+        create_folders(path.parent, own_top)
         _write_new_file(temporary_path, text)
         try:
             _create_key_file_exclusively(temporary_path, path, text)
@@ -157,6 +167,14 @@ def create_or_read_key(path: Path) -> StateKey:
             f"Make the folder writable, or set {KEY_VARIABLE}.",
         ) from None
     return _read_key_file_of_any_mode(path)
+
+
+def renew_key_file(path: Path, own_top: Path | None = None) -> StateKey:
+    """Write a new key into a file, as `create_or_read_key`; the old one is kept beside it."""
+    create_folders(path.parent, own_top)
+    if _key_file_exists(path):
+        rename_over_own_file(previous_key_path(path), path.name)
+    return create_or_read_key(path, own_top)
 
 
 def _create_key_file_exclusively(temporary_path: Path, path: Path, text: str) -> None:

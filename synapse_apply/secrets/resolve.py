@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.secrets.login import SettingOffer
 from synapse_apply.model.secrets.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, list_source_names
 from synapse_apply.secret_sources.secret_text import parse_secret
 from synapse_apply.secret_sources.source import (
+    UNAVAILABLE,
     UNUSABLE,
     SecretSource,
     SourceContext,
     raise_unavailable,
 )
+
+
+class FoundSetting(NamedTuple):
+    """The value of a setting, None without one; `problem` says why, None for an empty value."""
+
+    value: Sensitive | None
+    problem: Diagnostic | None = None
 
 
 class Resolver:
@@ -59,6 +69,21 @@ class Resolver:
             return ref.literal
         text = _require_source(ref).read_text(ref, self.context)
         return parse_secret(text, ref.format, ref.name)
+
+    def find_setting(self, ref: SecretRef) -> FoundSetting:
+        """The value of a reference in the project file, or why it has none on this machine.
+
+        SecretUnavailable for a value that is there and cannot be used.
+        """
+        source = _require_source(ref)
+        try:
+            text = source.read_text(ref, self.context)
+            # A pipeline's variable that is not defined is empty.
+            return FoundSetting(parse_secret(text, ref.format, ref.name) if text.strip() else None)
+        except SecretUnavailable as failure:
+            if failure.diagnostics[0].summary != UNAVAILABLE:
+                raise
+            return FoundSetting(None, failure.diagnostics[0])
 
     def list_offers(self) -> Mapping[str, tuple[SettingOffer, ...]]:
         """By the name of each source with settings: with which of them its values are read.

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import field
 from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.runtime.paused_collection import pause_gc
-from synapse_apply.model.state import STATE_FORMAT, AuditEntry, State, StateIdentity
+from synapse_apply.model.state import STATE_FORMAT, AuditEntry, SharedIds, State, StateIdentity
 from synapse_apply.stores import row_texts, schema, state_messages
 from synapse_apply.stores.database import Row, SqlRunner, Statement
+
+_PROJECT_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
 @frozen
 class StateSnapshot:
-    """All of a state except its lock. `plans` are (plan id, when applied); `audit` is oldest first.
+    """All of a state except its lock. `audit` is oldest first.
 
+    `plans` are (plan id, when applied), and the rows of the ids that a state is shared under.
     `fence` is the token of the last lock owner; the tokens of a copy continue from there.
     """
 
@@ -68,6 +74,36 @@ def read_history(run: SqlRunner, location: str) -> StateHistory:
         for (text,) in run(schema.ALL_AUDIT, ())
     )
     return StateHistory(tuple(plans), tuple(audit))
+
+
+def read_shared_ids(run: SqlRunner) -> SharedIds:
+    """The ids that a state is shared under; "" for a missing one, or one of another form."""
+    return parse_shared_ids(
+        {
+            row_id: str(text)
+            for row_id in (schema.PROJECT_ROW, schema.KEY_ROW)
+            for (text,) in run(schema.GET_PLAN, (row_id,))
+        }
+    )
+
+
+def parse_shared_ids(plans: Mapping[str, str]) -> SharedIds:
+    """The ids among the rows of table `plans`, by their ids; as `read_shared_ids`."""
+    project_id, key_id = plans.get(schema.PROJECT_ROW, ""), plans.get(schema.KEY_ROW, "")
+    # A plan with such an id, which somebody made up, has a time in this place.
+    return SharedIds(
+        project_id if _PROJECT_ID.fullmatch(project_id) else "",
+        key_id if _KEY_ID.fullmatch(key_id) else "",
+    )
+
+
+def list_shared_id_rows(shared_ids: SharedIds) -> tuple[tuple[str, str], ...]:
+    """The rows of table `plans` that hold these ids."""
+    rows = (
+        (schema.PROJECT_ROW, shared_ids.project_id),
+        (schema.KEY_ROW, shared_ids.key_id),
+    )
+    return tuple(row for row in rows if row[1])
 
 
 def build_fill_statements(state_snapshot: StateSnapshot, location: str) -> list[Statement]:

@@ -26,11 +26,13 @@ from synapse_apply.model.refactoring import (
 )
 from synapse_apply.model.state import (
     NO_PROGRESS,
+    NO_SHARED_IDS,
     STATE_FORMAT,
     AuditEntry,
     Intent,
     IntentState,
     Record,
+    SharedIds,
     State,
     StateIdentity,
     StateProgress,
@@ -76,7 +78,11 @@ class SqlStore(LockedStore):
         return self._database.exists()
 
     def create_state(
-        self, binding: StateIdentity, lineage: str, floor: StateProgress = NO_PROGRESS
+        self,
+        binding: StateIdentity,
+        lineage: str,
+        floor: StateProgress = NO_PROGRESS,
+        shared_ids: SharedIds = NO_SHARED_IDS,
     ) -> None:
         """Create an empty state; takes the lock for the moment if it is not held.
 
@@ -85,7 +91,9 @@ class SqlStore(LockedStore):
         first_progress = floor.with_next_serial_if_known()
         self.create_from_snapshot(
             StateSnapshot(
-                State(lineage, first_progress.serial, binding), fence=first_progress.fence
+                State(lineage, first_progress.serial, binding),
+                plans=snapshot.list_shared_id_rows(shared_ids),
+                fence=first_progress.fence,
             )
         )
 
@@ -215,6 +223,25 @@ class SqlStore(LockedStore):
             return True
 
         self._write_durably_counting_serial(update_identity)
+
+    def read_shared_ids(self) -> SharedIds:
+        def read_rows(run: SqlRunner) -> SharedIds:
+            self._read_meta_row(run)
+            return snapshot.read_shared_ids(run)
+
+        return self._database.read_in_snapshot(read_rows)
+
+    def replace_shared_ids(self, shared_ids: SharedIds) -> None:
+        def replace_rows(run: SqlRunner) -> bool:
+            if snapshot.read_shared_ids(run) == shared_ids:
+                return False
+            for row_id in (schema.PROJECT_ROW, schema.KEY_ROW):
+                run(schema.DROP_PLAN, (row_id,))
+            for row in snapshot.list_shared_id_rows(shared_ids):
+                run(schema.ADD_PLAN, row)
+            return False
+
+        self._write_durably_counting_serial(replace_rows)
 
     def list_audit_entries(self, limit: int = 1000) -> list[AuditEntry]:
         def read_newest_rows(run: SqlRunner) -> list[Row]:

@@ -121,6 +121,17 @@ def find_workspace(environ: Mapping[str, str]) -> str:
     return environ.get("GITHUB_WORKSPACE") or environ.get("CI_PROJECT_DIR") or ""
 
 
+def find_user_folder(environ: Mapping[str, str], variable: str, name: str) -> Path | None:
+    """The folder that an XDG variable names, else `name` in the user's home; None without a home.
+
+    A relative path in the variable is ignored (XDG Base Directory Specification).
+    """
+    named_folder, home = Path(environ.get(variable, "")), Path(environ.get("HOME", ""))
+    if named_folder.is_absolute():
+        return named_folder
+    return home / name if home.is_absolute() and home.is_dir() else None
+
+
 def require_allowed_host(url: str, environ: Mapping[str, str]) -> None:
     """InputError when SYNAPSE_APPLY_HOSTS (host[:port], comma-separated) does not list the host.
 

@@ -35,6 +35,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import NO_PROGRESS, StateProgress
+from synapse_apply.workspace.environment import find_user_folder
 
 FILE_FORMAT = 1
 _SEEN_FOLDER = "seen"
@@ -147,20 +148,14 @@ def build_last_seen_states(
     leaves no file in its workspace. For the embedded backend only there, beside its objects.
     """
     own_folder = project.root / OWN_FOLDER
-    cache_folder = None if target.is_embedded else _find_cache_folder(environ)
-    outside_folders = (cache_folder / _SEEN_FOLDER,) if cache_folder is not None else ()
+    cache_folder = (
+        None if target.is_embedded else find_user_folder(environ, "XDG_CACHE_HOME", ".cache")
+    )
+    outside_folders = (
+        (cache_folder / "synapse-apply" / _SEEN_FOLDER,) if cache_folder is not None else ()
+    )
     project_folders = (own_folder / _SEEN_FOLDER,) if own_folder.is_dir() else ()
     return LastSeenStates((*project_folders, *outside_folders), outside_folders)
-
-
-def _find_cache_folder(environ: Mapping[str, str]) -> Path | None:
-    """The tool's folder in the user's cache; None where the user has no home."""
-    xdg_cache, home = environ.get("XDG_CACHE_HOME", ""), environ.get("HOME", "")
-    if Path(xdg_cache).is_absolute():
-        return Path(xdg_cache) / "synapse-apply"
-    if Path(home).is_absolute() and Path(home).is_dir():
-        return Path(home) / ".cache" / "synapse-apply"
-    return None
 
 
 def _build_seen_file_path(folder: Path, lineage: str) -> Path:

@@ -39,6 +39,7 @@ def _read_runs_of_target(other_session: TargetSession) -> OtherTargetRuns:
                 return OtherTargetRuns(missing=True)
             state = store.read_state()
             require_state_of_target(other_session.project, target, state)
+            _require_state_of_project(other_session)
             if other_session.last_seen_states.build_older_state_findings(
                 store, state.lineage, store.read_progress(), target
             ):
@@ -50,6 +51,16 @@ def _read_runs_of_target(other_session: TargetSession) -> OtherTargetRuns:
     # One target that cannot be read must not stop a plan that may not need it.
     except SynapseApplyError as failure:
         return OtherTargetRuns(problem="; ".join(_list_failure_texts(failure)) or str(failure))
+
+
+def _require_state_of_project(other_session: TargetSession) -> None:
+    shared_ids, project_id = other_session.read_shared_ids(), other_session.project.id
+    if shared_ids is not None and shared_ids.project_id not in ("", project_id):
+        raise StateError.from_summary(
+            "This state belongs to another project",
+            f"it belongs to project {shared_ids.project_id}, and this is project "
+            f"{project_id or 'without an id'}",
+        )
 
 
 def _list_failure_texts(failure: SynapseApplyError) -> list[str]:

@@ -21,7 +21,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from synapse_apply.files.opening import (
     IGNORE_FILE,
@@ -92,6 +92,48 @@ def is_own_folder_ignored(root: Path) -> bool:
     """Whether Git ignores the `.synapse-apply` folder in `root`; True without a folder."""
     folder = root / OWN_FOLDER
     return not has_own_folder(folder) or is_ignored_by_git(folder)
+
+
+class GitExposure(NamedTuple):
+    """Why Git has a file, or would take it: the end of a sentence that begins with its path."""
+
+    reason: str
+    is_tracked: bool
+
+
+def find_git_exposure(path: Path) -> GitExposure | None:
+    """Why a commit could contain a file, there or not yet; None for one that Git ignores.
+
+    A link counts as well as what it leads to. StateError where Git cannot tell.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - a link itself is looked at, too
+    for name in dict.fromkeys((path, Path(os.path.realpath(path)))):
+        if _find_tracked_paths(name, (name,)):
+            return GitExposure("is tracked by Git", is_tracked=True)
+        if not _is_ignored_by_repository(name):
+            return GitExposure("lies in a checkout, and Git does not ignore it", is_tracked=False)
+    return None
+
+
+def _is_ignored_by_repository(path: Path) -> bool:
+    """Whether Git ignores a path, or no repository contains it; StateError if it cannot tell."""
+    from synapse_apply.files.repository import run_git
+
+    real_path = Path(os.path.realpath(path.parent)) / path.name
+    repository = _find_repository(real_path)
+    if repository is None:
+        return True
+    name = os.fsencode(real_path.relative_to(repository.top).as_posix())
+    try:
+        code, _, error_text = run_git(
+            repository.top, repository, "check-ignore", "-q", "-z", "--stdin", input_bytes=name
+        )
+    except InputError as problem:
+        raise _build_git_failure_error(path, problem) from None
+    if code not in (0, 1):
+        failure = InputError.from_summary("", error_text.strip().removeprefix("fatal: "))
+        raise _build_git_failure_error(path, failure)
+    return code == 0
 
 
 def _resolve_links(path: Path, root: Path) -> Path:

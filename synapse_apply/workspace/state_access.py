@@ -1,22 +1,19 @@
-"""Where a target's state and keys are stored, and whether a state is the target's (section 5)."""
+"""Where a target's state is stored, and whether a state is the target's."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from synapse_apply import __version__
-from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import StateIdentity
-from synapse_apply.model.values import SecretRef, flatten
-from synapse_apply.secrets.keys import KEY_VARIABLE, StateKeys, key_variable_name
+from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
@@ -25,85 +22,11 @@ from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import find_run_url
 from synapse_apply.workspace.own_folder import resolve_trusted_state_path
+from synapse_apply.workspace.sharing.key_sources import state_folder_path
 
 EMBEDDED_URL = "embedded:"
 NO_STATE_TEXT = "has objects, but there is no state that remembers them"
 OTHER_DATA_TEXT = "is another data set than the one this state remembers"
-
-
-def state_folder_path(project: Project) -> Path:
-    """The folder of a project's local states."""
-    return project.root / ".synapse-apply" / "state"
-
-
-def state_key_path(project: Project, target: Target) -> Path:
-    """The file of a target's state key."""
-    return state_folder_path(project) / f"{target.name}.key"
-
-
-def previous_key_path(path: Path) -> Path:
-    """The file of the key before this one, which can still check old digests."""
-    return path.with_name(path.name + ".previous")
-
-
-def build_key_findings(
-    keys: StateKeys, project: Project, target: Target, desired: Mapping[Address, Desired]
-) -> tuple[Diagnostic, ...]:
-    """The key's own warnings, and one where a key is needed and missing."""
-    findings = list(keys.warnings)
-    if keys.current_key is None and has_declared_secrets(desired):
-        findings.append(build_no_key_warning(project, target))
-    if keys.current_key is None and _has_runs_required_elsewhere(project, target, desired):
-        findings.append(_build_unsigned_runs_warning(project, target))
-    return tuple(findings)
-
-
-def _has_runs_required_elsewhere(
-    project: Project, target: Target, desired: Mapping[Address, Desired]
-) -> bool:
-    """Whether another target requires releases that are verified in this one."""
-    required_lists = (other_target.require_verified for other_target in project.targets.values())
-    is_required = any(target.name in names for names in required_lists)
-    return is_required and any(resource.verify is not None for resource in desired.values())
-
-
-def _build_unsigned_runs_warning(project: Project, target: Target) -> Diagnostic:
-    """The warning that runs which another target requires are not signed."""
-    return warning_finding(
-        "There is no state key: the results of runs are not signed",
-        f"Neither {key_variable_name(target.name)}, {KEY_VARIABLE} nor "
-        f"{state_key_path(project, target)} holds "
-        f"a key. Targets that require_verified {target.name} believe no run without a signature.",
-        Text(
-            "Restore the key, or make one and keep it where all runs get it: openssl rand -base64 "
-            "32. What was verified before: ",
-            Command("verify"),
-            ".",
-        ),
-        target=target.name,
-    )
-
-
-def build_no_key_warning(project: Project, target: Target) -> Diagnostic:
-    """The warning that there are secrets and no key to digest them."""
-    return warning_finding(
-        "There is no state key: secrets are not compared",
-        f"Neither {KEY_VARIABLE} nor {state_key_path(project, target)} holds the key that this "
-        f"state's "
-        "secrets were digested with.",
-        Text(
-            "Restore the key. If it is lost: ",
-            Command("state rekey"),
-            " digests anew what can be resolved.",
-        ),
-        target=target.name,
-    )
-
-
-def has_declared_secrets(desired: Mapping[Address, Desired]) -> bool:
-    """Whether a secret is declared."""
-    specs = (resource.spec for resource in desired.values())
-    return any(isinstance(value, SecretRef) for spec in specs for value in flatten(spec).values())
 
 
 def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> SqlStore:
@@ -214,6 +137,14 @@ def require_state_identity(
     )
     if findings:
         raise StateError(*findings)
+
+
+def require_no_error(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """The findings, which are warnings; StateError with all of them where one is an error."""
+    findings = tuple(findings)
+    if any(finding.is_error for finding in findings):
+        raise StateError(*findings)
+    return findings
 
 
 def build_other_backend_findings(

@@ -21,9 +21,9 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Api, Clock, Packages, Secrets
 from synapse_apply.model.project import Target
 from synapse_apply.model.secrets.login import Login
-from synapse_apply.model.state import Uptime
+from synapse_apply.model.state import SharedIds, Uptime
 from synapse_apply.planning.plan_input import ResourceState
-from synapse_apply.secrets.keys import StateKeys, load_keys_and_restrict_files
+from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.macs import generate_salt
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.signatures import RunSigner
@@ -40,8 +40,14 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.known_secrets import register_declared_secrets
 from synapse_apply.workspace.last_seen import LastSeenStates, build_last_seen_states
 from synapse_apply.workspace.offline_target import OfflineTarget
-from synapse_apply.workspace.own_folder import has_own_folder_or_raise_if_untrusted
 from synapse_apply.workspace.recovery_journal import build_signed_journal_warnings
+from synapse_apply.workspace.sharing.key_findings import build_key_findings
+from synapse_apply.workspace.sharing.key_sources import (
+    KeySources,
+    build_key_sources,
+    state_key_path,
+)
+from synapse_apply.workspace.sharing.project_binding import build_project_findings
 
 if TYPE_CHECKING:
     from synapse_apply.applying.settle import ResolvedIntent
@@ -156,20 +162,33 @@ class TargetSession(OfflineTarget):
         """The available state keys; InputError for one that cannot be used."""
         return self.load_state_keys()
 
+    @property
+    def key_sources(self) -> KeySources:
+        """The places of the target's state key."""
+        return build_key_sources(
+            self.project, self.target, self.invocation.environ, self.resolver.find_setting
+        )
+
     def load_state_keys(self, *, create: bool = False) -> StateKeys:
         """Read the state keys again: the one in use first, then those that can only check.
 
-        `create` writes a new key file where there is no key.
+        `create` writes a new key file beside a local state where there is no key.
         """
-        path = state_access.state_key_path(self.project, self.target)
-        has_own_folder_or_raise_if_untrusted(self.project.root)
-        return load_keys_and_restrict_files(
-            self.invocation.environ,
-            path,
-            target=self.target.name,
-            create=create,
-            previous=state_access.previous_key_path(path),
-        )
+        keys = self.key_sources.load_keys()
+        if not create or keys.current_key is not None:
+            return keys
+        self.key_sources.create_key(state_key_path(self.project, self.target))
+        return self.key_sources.load_keys()
+
+    @property
+    def is_state_shared(self) -> bool:
+        """Whether several machines use this state, and so need the same key and project."""
+        # The data of an embedded backend is on this machine, wherever its state may be.
+        return self.store.is_shared and not self.target.is_embedded
+
+    def read_shared_ids(self) -> SharedIds | None:
+        """What all who use this state must have in common; None where only this machine does."""
+        return self.store.read_shared_ids() if self.is_state_shared else None
 
     @cached_property
     def signer(self) -> RunSigner:
@@ -244,7 +263,16 @@ class TargetSession(OfflineTarget):
         state_access.create_embedded_or_require_state(
             self.store, self.target, backend.state_identity, backend.embedded
         )
+        self._require_state_of_project()
         return self.store
+
+    def _require_state_of_project(self) -> tuple[Diagnostic, ...]:
+        """StateError for the shared state of another project; a warning for one of none."""
+        shared_ids = self.read_shared_ids()
+        if shared_ids is None:
+            return ()
+        findings = build_project_findings(shared_ids.project_id, self.project, self.target)
+        return state_access.require_no_error(findings)
 
     def open_other_target(self, target: Target) -> TargetSession:
         """A session of another target of the project, not completed from the environment."""
@@ -252,11 +280,12 @@ class TargetSession(OfflineTarget):
         session.project, session.target = self.project, target
         return session
 
-    def require_ready(self) -> None:
+    def require_ready(self, *, accept_other_key: bool = False) -> None:
         """Raise unless all that a plan needs exists and fits together; sends nothing.
 
         ManifestError with every finding before anything is connected, StateError when the state is
-        missing or of another backend. Creates the state of a new embedded data set, with its key.
+        missing, of another backend or project, or (without `accept_other_key`) of another key.
+        Creates the state of a new embedded data set, with its key.
         """
         desired, declared, store = self.desired, self.declared_target, self.store
         project, target = self.project, self.target
@@ -270,10 +299,15 @@ class TargetSession(OfflineTarget):
         self.last_seen_states.require_not_older_and_remember(
             store, target, read_only=self._read_only
         )
+        project_warnings = self._require_state_of_project()
         keys = self.state_keys = self.load_state_keys(create=is_new)
+        key_findings = build_key_findings(
+            keys, self.key_sources, desired, "" if accept_other_key else self._read_shared_key_id()
+        )
         self.diagnostics = (
             *declared.diagnostics,
-            *state_access.build_key_findings(keys, project, target, desired),
+            *state_access.require_no_error(key_findings),
+            *project_warnings,
             *store.list_warnings(),
             *build_signed_journal_warnings(project, target, keys, store.read_lineage()),
         )
@@ -283,6 +317,11 @@ class TargetSession(OfflineTarget):
         else:
             checkout = self.read_checkout()
             self.actor = replace(self.actor, commit=checkout.commit_label, dirty=checkout.dirty)
+
+    def _read_shared_key_id(self) -> str:
+        """The id of the key that a shared state is bound to; "" for all other states."""
+        shared_ids = self.read_shared_ids()
+        return shared_ids.key_id if shared_ids is not None else ""
 
     def mask_declared_secrets(self, manifests: LoadedManifests) -> None:
         """Mask the secrets of these manifests in all further answers of the backend."""
@@ -315,12 +354,14 @@ def open_state(invocation: Invocation) -> Iterator[TargetSession]:
 
 
 @contextmanager
-def open_context(invocation: Invocation, *, read_only: bool = False) -> Iterator[TargetSession]:
+def open_context(
+    invocation: Invocation, *, read_only: bool = False, accept_other_key: bool = False
+) -> Iterator[TargetSession]:
     """A session that is ready for a plan; InputError with every finding before it connects.
 
-    StateError when the state is missing or of another backend. Sends nothing. `read_only`: no
-    state is created.
+    StateError when the state is missing, or of another backend, project or (without
+    `accept_other_key`) state key. Sends nothing. `read_only`: no state is created.
     """
     with TargetSession(invocation, read_only=read_only) as session:
-        session.require_ready()
+        session.require_ready(accept_other_key=accept_other_key)
         yield session

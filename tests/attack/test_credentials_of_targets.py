@@ -33,12 +33,13 @@ spec:
 SETTINGS: dict[str, Any] = {
     "staging": {
         "url": "http://127.0.0.1:9", "token": {"env": "STAGING_TOKEN"},
-        "state": {"url": {"env": "STATE_URL"}}, "agents": {"gpu": {"env": "GPU_AGENT"}},
+        "state": {"url": {"env": "STATE_URL"}, "key": {"env": "OUR_KEY"}}, "agents": {"gpu": {"env": "GPU_AGENT"}},
         "allow_env": ["*"],
     },
     "prod": {
         "url": "http://127.0.0.1:9", "token": {"env": "PROD_TOKEN"}, "allow_env": ["*", "PROD_TOKEN"],
-        "state": {"url": "states/prod.db"}, "allow_files": ["states/prod.db"],
+        "state": {"url": "states/prod.db", "key": {"file": "secrets/state.key"}},
+        "allow_files": ["states/prod.db"],
     },
 }  # fmt: skip
 SECRETS = {
@@ -78,6 +79,9 @@ def steal(site: Checkout, value: str) -> None:
         ("{file: states/prod.db}", "targets.prod.state.url"),  # also listed by allow_files
         ("{file: ./secrets/../states/prod.db}", "targets.prod.state.url"),
         ("{file: states/prod.db-journal, format: json}", "targets.prod.state.url"),
+        ("{env: OUR_KEY}", "targets.staging.state.key"),
+        ("{file: secrets/state.key}", "targets.prod.state.key"),
+        ("{file: secrets/state.key.previous}", "targets.prod.state.key"),
     ],
 )
 def test_no_target_reads_what_any_target_names(site: Checkout, value: str, setting: str) -> None:

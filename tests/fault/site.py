@@ -22,8 +22,8 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import AuditEntry
-from synapse_apply.operations import state as states
 from synapse_apply.operations.apply import apply, check
+from synapse_apply.operations.create_state import create_state
 from synapse_apply.operations.plan import plan
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.views.text.progress import SilentProgress
@@ -207,7 +207,9 @@ class Site:
         The server is emptied.
         """
         server.empty(profile)
-        made = cls(root, server, groups, {**ENVIRON, "FAULT_STATE_URL": state_url}, api)
+        # Whoever shares a state needs its key.
+        sharing = {"FAULT_STATE_URL": state_url, "SYNAPSE_APPLY_STATE_KEY": "A" * 44}
+        made = cls(root, server, groups, {**ENVIRON, **(sharing if state_url else {})}, api)
         root.mkdir(parents=True, exist_ok=True)
         target = {
             "url": server.url,
@@ -230,7 +232,7 @@ class Site:
             binding = state_access.build_state_identity(
                 normalize_base_url(server.url), state.target, None
             )
-            states.create_state(state, binding)
+            create_state(state, binding)
         return made
 
     @property

@@ -26,6 +26,7 @@ from synapse_apply.model.report import Report
 from synapse_apply.model.state import State
 from synapse_apply.operations import state as states
 from synapse_apply.operations.apply import apply, check
+from synapse_apply.operations.create_state import create_state
 from synapse_apply.operations.import_ import import_objects
 from synapse_apply.operations.plan import plan
 from synapse_apply.planning.plan_input import PlanOptions
@@ -258,7 +259,7 @@ class Project:
             binding = state_access.build_state_identity(
                 normalize_base_url(server.url), state.target, None
             )
-            states.create_state(state, binding)
+            create_state(state, binding)
         return made
 
     @property

@@ -40,6 +40,8 @@ def apply_pinned_settings(project: Project, rules: Project, revision: str) -> Pr
         targets=targets,
         findings=(*project.findings, *warnings),
         reserved=rules.reserved.merge_with(project.reserved),
+        # A change that brings the first one is planned before it is merged. It gives no rights.
+        id=rules.id or project.id,
         **{name: getattr(rules, name) for name in _PROJECT_SETTINGS},
     )
 
@@ -69,6 +71,8 @@ def _iter_differing_settings(
     project: Project, rules: Project
 ) -> Iterator[tuple[str, Position | None]]:
     """The name of each setting that differs, and the position of its target in `project`."""
+    if rules.id and rules.id != project.id:
+        yield "project.id", None
     for name in _PROJECT_SETTINGS:
         if getattr(project, name) != getattr(rules, name):
             yield name, None

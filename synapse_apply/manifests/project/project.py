@@ -41,6 +41,7 @@ from synapse_apply.model.project import (
 )
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
+from synapse_apply.secret_sources.source import build_reference
 
 FILE_NAME = "synapse-apply.yaml"
 
@@ -157,6 +158,7 @@ class _ProjectDecoder:
         return Project(
             root=file.parent,
             file=file,
+            id=value.get("project", {}).get("id", ""),
             manifests=self._list_texts_with_positions(("manifests",), value),
             variables=variables,
             targets=targets,
@@ -270,7 +272,6 @@ class _ProjectDecoder:
         # The default rules protect shared backends; the embedded one is the user's own.
         common = self.rules if name == EMBEDDED else add_default_rules(self.rules)
         guards = {**self.value.get("guards", {}), **settings.get("guards", {})}
-        state = settings.get("state", {})
         token = settings.get("token")
         files = (*self.value.get("allow_files", ()), *settings.get("allow_files", ()))
         return Target(
@@ -285,7 +286,7 @@ class _ProjectDecoder:
                 agent: SecretRef("env", reference["env"])
                 for agent, reference in settings.get("agents", {}).items()
             },
-            state=StateSettings(_decode_state_url(state.get("url", "")), state.get("lineage", "")),
+            state=_decode_state_settings(settings.get("state", {})),
             variables=dict(settings.get("variables", {})),
             variable_places={
                 variable: self.positions[(*target_path, "variables", variable)]
@@ -320,8 +321,20 @@ class _ProjectDecoder:
         )
 
 
-def _decode_state_url(url: Any) -> str | SecretRef:
-    return SecretRef("env", url["env"]) if isinstance(url, Mapping) else str(url)
+def _decode_state_settings(settings: Mapping[str, Any]) -> StateSettings:
+    url = settings.get("url", "")
+    key: SecretRef | None = None
+    key_file = ""
+    for name, argument in settings.get("key", {}).items():
+        source = SECRET_SOURCES[name]
+        key = build_reference(source, argument, "text")
+        key_file = argument if source.names_file else ""
+    return StateSettings(
+        SecretRef("env", url["env"]) if isinstance(url, Mapping) else str(url),
+        settings.get("lineage", ""),
+        key,
+        key_file,
+    )
 
 
 def parse_command_line_variables(

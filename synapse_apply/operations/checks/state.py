@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from synapse_apply.files.opening import IGNORE_FILE, OWN_FOLDER
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -21,7 +21,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Path, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.state import Record, State
+from synapse_apply.model.state import Record, SharedIds
 from synapse_apply.model.values import Mac, get_at_or_absent
 from synapse_apply.operations.checks.target_checkup import TargetCheckup, UncheckedError
 from synapse_apply.planning.diff.change_sides import unflatten
@@ -31,6 +31,13 @@ from synapse_apply.workspace import state_access
 from synapse_apply.workspace.environment import normalize_base_url
 from synapse_apply.workspace.own_folder import is_own_folder_ignored
 from synapse_apply.workspace.recovery_journal import build_journal_warnings
+from synapse_apply.workspace.sharing.key_findings import (
+    build_no_key_warning,
+    build_shared_key_findings,
+    collect_used_key_ids,
+    has_declared_secrets,
+)
+from synapse_apply.workspace.sharing.project_binding import build_project_findings
 
 
 def check_own_folder_trust(checkup: TargetCheckup) -> Iterator[CheckResult]:
@@ -102,6 +109,19 @@ def check_state_identity(checkup: TargetCheckup) -> Iterator[CheckResult]:
         )
 
 
+def check_state_project(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Whether a shared state is bound to this project; no row for any other state."""
+    shared_ids, project = _read_shared_ids(checkup), checkup.project.require_value()
+    if shared_ids is None:
+        return
+    findings = build_project_findings(
+        shared_ids.project_id, project, checkup.target.require_value()
+    )
+    yield from (CheckResult.from_finding("sharing", finding) for finding in findings)
+    if not findings:
+        yield CheckResult.build_ok("sharing", f"bound to this project, {project.id}")
+
+
 def check_lineage(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the state has the lineage that the project file pins."""
     recorded_lineage, target = checkup.state.require_value().lineage, checkup.target.require_value()
@@ -118,14 +138,19 @@ def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
     checkup.own_folder.require_value()
     keys = checkup.session.state_keys
     yield from (CheckResult.from_finding("key", entry) for entry in keys.warnings)
-    used_key_ids = set(_iter_used_key_ids(checkup))
+    used_key_ids = _collect_used_key_ids(checkup)
+    if (shared_key_id := _read_shared_key_id_or_empty(checkup)) and (
+        shared_findings := build_shared_key_findings(
+            keys, checkup.session.key_sources, shared_key_id
+        )
+    ):
+        yield from (CheckResult.from_finding("key", finding) for finding in shared_findings)
+        return
     if keys.current_key is None:
         if _certainly_has_no_state(checkup):
             yield CheckResult.build_ok("key", "none here: one is made together with the state")
         elif used_key_ids or _has_declared_secrets(checkup):
-            yield CheckResult.from_finding(
-                "key", state_access.build_no_key_warning(project, target)
-            )
+            yield CheckResult.from_finding("key", build_no_key_warning(project, target))
         else:
             yield CheckResult.build_ok("key", "none, and no secret needs one yet")
         return
@@ -270,22 +295,34 @@ def _certainly_has_no_state(checkup: TargetCheckup) -> bool:
         return False
 
 
-def _iter_used_key_ids(checkup: TargetCheckup) -> Iterator[str]:
-    """Ids of the keys that the state's digests were made with."""
+def _collect_used_key_ids(checkup: TargetCheckup) -> set[str]:
+    """Ids of the keys that the state's digests were made with; empty if it cannot be read."""
     try:
-        state_snapshot: State = checkup.state.require_value()
+        return collect_used_key_ids(checkup.state.require_value())
     except UncheckedError:
-        return
-    for record in state_snapshot.records.values():
-        yield from _iter_mac_key_ids((*record.applied.values(), *record.seen.values()))
+        return set()
 
 
-def _iter_mac_key_ids(values: Iterable[object]) -> Iterator[str]:
-    return (value.key_id for value in values if isinstance(value, Mac))
+def _read_shared_key_id_or_empty(checkup: TargetCheckup) -> str:
+    """The id of the key that a shared state is bound to; "" for another, or an unreadable one."""
+    try:
+        shared_ids = _read_shared_ids(checkup)
+    except UncheckedError:
+        return ""
+    return shared_ids.key_id if shared_ids is not None else ""
+
+
+def _read_shared_ids(checkup: TargetCheckup) -> SharedIds | None:
+    """What all who use the state must have in common; None for a state that is not shared."""
+    checkup.store.require_value()
+    if not checkup.session.is_state_shared:
+        return None
+    checkup.state.require_value()
+    return checkup.session.read_shared_ids()
 
 
 def _has_declared_secrets(checkup: TargetCheckup) -> bool:
     try:
-        return state_access.has_declared_secrets(checkup.declared_target.require_value().desired)
+        return has_declared_secrets(checkup.declared_target.require_value().desired)
     except UncheckedError:
         return False

@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from at_terminal import run_at_terminal
 
-from .conftest import COMMAND, SECRETS, environment
-
-QUESTION = b"Enter a value: "
-# Ctrl-C reaches a process only from the terminal that controls it.
-TAKE_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
+from .conftest import SECRETS, environment
 
 
 def at_a_terminal(folder: Path, answer: bytes, *typed: str, **environ: str) -> tuple[int, str]:
     """Exit code and everything shown; the answer is typed when the question is there."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", TAKE_TERMINAL, COMMAND, *typed],
-        cwd=folder,
-        env=environment(**SECRETS, **environ),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    shown = b""
-    while select.select([ours], [], [], 60)[0]:
-        try:
-            got = os.read(ours, 65536)
-        except OSError:
-            break
-        if not got:
-            break
-        shown += got
-        if answer and shown.rstrip(b" ").endswith(QUESTION.rstrip(b" ")):
-            os.write(ours, answer)
-            answer = b""
-    os.close(ours)
-    return process.wait(60), shown.decode().replace("\r\n", "\n")
+    return run_at_terminal(folder, answer, environment(**SECRETS, **environ), *typed)
 
 
 @pytest.mark.parametrize(

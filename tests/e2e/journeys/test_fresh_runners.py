@@ -127,7 +127,9 @@ def misconfigured(
     assert "There is no state for this target" in broken.apply(code=1).err
     assert f"--lineage {lineage}" in broken.run("state", "init", code=1).err
     broken.environ = {**team, "SYNAPSE_APPLY_STATE_KEY": KEY[::-1].strip("=") + "="}
-    assert "state key" in broken.plan("--detailed-exitcode", code=0).text
+    other = broken.plan(code=1).err
+    assert "The state key is not the one of this state" in other
+    assert len(set(re.findall(r"\b[0-9a-f]{16}\b", other))) == 2
     assert server.writes == writes
 
 

@@ -22,10 +22,15 @@ def test_the_database_is_looked_at(tmp_path: Path) -> None:
                 "apiVersion": "synapse-apply/v1", "kind": "Project", "targets": {"prod": target},
             }  # fmt: skip
             (tmp_path / "synapse-apply.yaml").write_text(json.dumps(project), encoding="utf-8")
-            environ = {"STATE_URL": server.url(), "SYNAPSE_ACCESS_TOKEN": "any-token"}
+            environ = {
+                "STATE_URL": server.url(), "SYNAPSE_ACCESS_TOKEN": "any-token",
+                "SYNAPSE_APPLY_STATE_KEY": "A" * 44,
+            }  # fmt: skip
             none = run("doctor", tmp_path, environ, 1)
             run("state init", tmp_path, environ)
             there = run("doctor --json", tmp_path, environ)
+            other_key = {**environ, "SYNAPSE_APPLY_STATE_KEY": "B" * 44}
+            wrong = run("doctor", tmp_path, other_key, 1)
             server.stop()
             gone = run("doctor", tmp_path, environ, 1)
             unset = run("doctor", tmp_path, {**environ, "STATE_URL": ""}, 1)
@@ -35,6 +40,9 @@ def test_the_database_is_looked_at(tmp_path: Path) -> None:
     rows = {row["check"]: row for row in json.loads(there.stdout)["checks"]}
     assert rows["state"]["status"] == rows["lock"]["status"] == "ok"
     assert rows["state"]["summary"].startswith("postgresql://")
+    assert rows["sharing"]["summary"].startswith("This shared state is bound to no project")
+    assert rows["key"]["summary"].endswith(" from SYNAPSE_APPLY_STATE_KEY")
+    assert "The state key is not the one of this state" in wrong.stdout
     assert "1 problem" in gone.stdout.splitlines()[-1]
     assert "postgresql://" in gone.stdout
     assert "STATE_URL is empty" in unset.stdout

@@ -15,10 +15,12 @@ from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secrets import macs
 from synapse_apply.secrets.keys import (
     KEY_VARIABLE,
+    DeclaredKey,
     StateKey,
     StateKeys,
     create_or_read_key,
     load_keys_and_restrict_files,
+    renew_key_file,
 )
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
@@ -68,10 +70,10 @@ def test_salts_differ() -> None:
 def test_a_created_key_is_private_and_stays(tmp_path: Path) -> None:
     """0600, and the same key the next time."""
     path = tmp_path / ".synapse-apply" / "state" / "prod.key"
-    made = load_keys_and_restrict_files({}, path, create=True).current_key
-    assert made is not None
+    made = create_or_read_key(path)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert load_keys_and_restrict_files({}, path, create=True).all_keys == (made,)
+    assert create_or_read_key(path) == made
+    assert load_keys_and_restrict_files({}, path).all_keys == (made,)
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -97,6 +99,27 @@ def test_the_variable_wins_and_the_file_still_checks(tmp_path: Path) -> None:
         {KEY_VARIABLE: base64.b64encode(KEY.reveal()).decode()}, path
     )
     assert keys.all_keys == (KEY, in_file)
+
+
+def test_keys_in_their_order(tmp_path: Path) -> None:
+    """Variable, project file, files in turn; the keys before them only check."""
+    texts = [base64.b64encode(bytes([number]) * 32).decode() for number in range(4)]
+    files = [tmp_path / name for name in ("user", "own")]
+    before = [create_or_read_key(file) for file in files]
+    now = [renew_key_file(file) for file in files]
+    declared = DeclaredKey(Sensitive(texts[2]), "/run/key", tmp_path / "declared")
+    environ = {KEY_VARIABLE: texts[1], f"{KEY_VARIABLE}_PROD": texts[0]}
+    keys = load_keys_and_restrict_files(environ, *files, target="prod", declared_key=declared)
+    named = [StateKey(bytes([number]) * 32, "") for number in range(3)]
+    assert keys.all_keys == (*named, *now, *before)
+    assert [key.origin for key in keys.all_keys[:4]] == [
+        "SYNAPSE_APPLY_STATE_KEY_PROD",
+        "SYNAPSE_APPLY_STATE_KEY",
+        "/run/key",
+        str(files[0]),
+    ]
+    files[0].unlink()
+    assert load_keys_and_restrict_files({}, *files).all_keys == (now[1], *before)
 
 
 def test_wide_permissions_are_narrowed_with_a_warning(tmp_path: Path) -> None:
@@ -137,13 +160,14 @@ def test_a_file_that_is_not_needed_stops_nothing(tmp_path: Path) -> None:
     for one in (file, previous):
         one.touch(0o600)
     environ = {KEY_VARIABLE: base64.b64encode(KEY.reveal()).decode()}
-    keys = load_keys_and_restrict_files(environ, file, create=True, previous=previous)
+    keys = load_keys_and_restrict_files(environ, file)
     assert keys.all_keys == (KEY,)
     for one, finding in zip((file, previous), keys.warnings, strict=True):
         assert f"State key is too short: The key in {one} has 0 bytes" in finding.detail
     file.unlink()
-    keys = load_keys_and_restrict_files({}, file, create=True, previous=previous)
-    assert keys.current_key is not None
+    made = create_or_read_key(file)
+    keys = load_keys_and_restrict_files({}, file)
+    assert keys.all_keys == (made,)
     assert len(keys.warnings) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from synapse_apply.cli.params import option_parsing, options
 
 if TYPE_CHECKING:
     from synapse_apply.operations.checks.offered_operations import BackendOffer
+    from synapse_apply.operations.create_state import CreatedState
     from synapse_apply.workspace.invocation import Invocation
 
 
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
             "synapse-apply state init -t prod --lineage 5f1c2d60-0000-4000-8000-0123456789ab",
             "Where the project file pins a lineage: make an empty state anyway.",
         ),
+        (
+            "synapse-apply state init -t prod --key-file /run/keys/prod.key",
+            "A state that several machines share, from a script: where its key goes.",
+        ),
     ],
-    exits=[("0", "made"), ("1", "there is one already, or a pin forbids it")],
+    exits=[("0", "made"), ("1", "there is one already, a pin forbids it, or a key is missing")],
 )
 @options.add_json_options
 @options.add_target_options
@@ -35,28 +41,48 @@ if TYPE_CHECKING:
     callback=option_parsing.parse_lineage_option,
     help="The lineage to give it.",
 )
-def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
+@click.option(
+    "--key-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to make the key of a state that several machines share.",
+)
+def command(
+    *, console: Console, invocation: Invocation, lineage: str, key_file: Path | None
+) -> int:
     """Create an empty state for a target.
 
     A state remembers which live object belongs to which address. Without it, apply could make
     second copies of what exists, so it is never made silently (target `embedded` aside).
+
+    A state that several machines share is bound to an id in the project file, which is written
+    there if it has none, and to a state key. Without a key one is made in your configuration folder
+    (~/.config/synapse-apply), off a terminal only in --key-file. Every machine and job needs it.
 
     The backend is asked what it offers, where it can be: whether it lists plugins decides whether
     those that exist can be found. The state is made whatever it says.
     """
     from synapse_apply.operations import state
     from synapse_apply.operations.checks.offered_operations import read_backend_offer
+    from synapse_apply.operations.create_state import create_state
     from synapse_apply.views.sanitize import sanitize
     from synapse_apply.views.text.checkup import render_checkup_section
     from synapse_apply.workspace.target_session import open_state
 
     with open_state(invocation) as session:
-        new_lineage = state.create_state(session, state.build_current_identity(session), lineage)
+        identity = state.build_current_identity(session)
+        key_path = invocation.directory / key_file if key_file is not None else None
+        created_state = create_state(session, identity, lineage, key_path)
         name, pinned = session.target.name, session.target.state.lineage
+    new_lineage = created_state.lineage
     offer = read_backend_offer(invocation)
     if console.as_json:
         console.write_document(
-            {"target": name, "lineage": new_lineage, "backend": _build_offer_document(offer)}
+            {
+                "target": name,
+                "lineage": new_lineage,
+                **_build_sharing_document(created_state),
+                "backend": _build_offer_document(offer),
+            }
         )
         return 0
     console.write_output(f"Made an empty state for target {name}, lineage {new_lineage}.\n")
@@ -64,6 +90,8 @@ def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
         console.write_output(
             f"Pin it in the project file: targets.{name}.state.lineage: {new_lineage}\n"
         )
+    for line in _list_sharing_lines(created_state, name):
+        console.write_output(f"{line}\n")
     console.write_output("\n")
     if offer.rows:
         console.write_output(
@@ -76,6 +104,49 @@ def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
     )
     console.write_output(f"{state.EMPTY_STATE_WARNING}\n")
     return 0
+
+
+def _list_sharing_lines(created_state: CreatedState, target_name: str) -> list[str]:
+    """What is to be done so that other machines can use a shared state; [] for any other."""
+    from synapse_apply.cli.texts.shared_keys import list_new_key_lines
+    from synapse_apply.model.command import Command
+
+    project_id, key = created_state.project_id, created_state.key
+    if key is None:
+        return []
+    lines: list[str] = []
+    if project_id.is_new:
+        lines.append(
+            f"Wrote project.id {project_id.text} into the project file: commit it. A project file "
+            "without it cannot use this state."
+        )
+    elif not project_id.text:
+        rebind_command = Command("state rebind", target=target_name)
+        lines.append(
+            f"It is bound to no project, since the project file has no id: {rebind_command}, where "
+            "you can commit it."
+        )
+    if created_state.key_file is None:
+        return [*lines, f"It is bound to state key {key.key_id}, from {key.origin}."]
+    return [
+        *lines,
+        *list_new_key_lines(
+            key.key_id,
+            created_state.key_file,
+            target_name,
+            is_found=created_state.is_key_found,
+        ),
+    ]
+
+
+def _build_sharing_document(created_state: CreatedState) -> dict[str, Any]:
+    project_id, key = created_state.project_id, created_state.key
+    if key is None:
+        return {}
+    return {
+        "project": {"id": project_id.text or None, "written": project_id.is_new},
+        "key": {"id": key.key_id, "from": key.origin, "made": created_state.key_file is not None},
+    }
 
 
 def _build_offer_document(offer: BackendOffer) -> dict[str, Any]:

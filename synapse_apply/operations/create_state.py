@@ -1,0 +1,171 @@
+"""When an empty state is created, with which key, and to which project a shared one is bound."""
+
+from __future__ import annotations
+
+import shlex
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.state import NO_SHARED_IDS, SharedIds, StateIdentity
+from synapse_apply.secrets.keys import StateKey, key_variable_name
+from synapse_apply.stores.state_messages import build_existing_state_error
+from synapse_apply.workspace.sharing.project_binding import (
+    NO_PROJECT_ID,
+    ProjectId,
+    build_project_findings,
+    find_project_id,
+    write_project_id,
+)
+from synapse_apply.workspace.state_access import require_no_error
+from synapse_apply.workspace.target_session import TargetSession
+
+
+@frozen
+class CreatedState:
+    """A new state. `key` is that of a shared one, None for any other.
+
+    `project_id` is the project that a shared one is bound to. `key_file` is the file in which its
+    key was made, None where there was a key. `is_key_found`: commands on this machine find that key
+    without being told where it is.
+    """
+
+    lineage: str
+    project_id: ProjectId = NO_PROJECT_ID
+    key: StateKey | None = None
+    key_file: Path | None = None
+    is_key_found: bool = True
+
+
+def create_state(
+    session: TargetSession,
+    state_identity: StateIdentity,
+    lineage: str = "",
+    key_file: Path | None = None,
+) -> CreatedState:
+    """Create an empty state and its key; a shared one is bound to that key and to the project.
+
+    Where there is no key for a shared state, one is made in `key_file`, or at a terminal in the
+    user's folder. At a terminal the project gets an id, if its file has none: what a pipeline
+    wrote there would be gone with its checkout. StateError when a state exists, or when a pinned
+    lineage forbids an empty one; InputError without a key.
+    """
+    _require_lineage_fits_pin(session, lineage)
+    new_lineage = lineage or str(uuid.uuid4())
+    if not session.is_state_shared:
+        if key_file is not None:
+            raise InputError.from_summary(
+                "--key-file is for a state that several machines share",
+                f"The state of target {session.target.name} is a file of this machine, and its "
+                "key is made beside it.",
+                "Leave it out.",
+            )
+        _create_in_store(session, state_identity, new_lineage)
+        session.load_state_keys(create=True)
+        return CreatedState(new_lineage)
+    _require_no_state(session)
+    project_id = find_project_id(session.project)
+    if project_id.is_new and not session.invocation.on_terminal:
+        project_id = NO_PROJECT_ID
+    new_key_path = _find_new_key_path(session, project_id, key_file)
+    # First the id, which is part of the key's file name; last the state, so that what is cut short
+    # can be repeated.
+    if project_id.is_new:
+        write_project_id(session.project, project_id.text)
+        session.project = replace(session.project, id=project_id.text)
+    if new_key_path is not None:
+        key: StateKey | None = session.key_sources.create_key(new_key_path)
+    else:
+        key = session.load_state_keys().current_key
+    shared_ids = SharedIds(project_id.text, key.key_id if key is not None else "")
+    _create_in_store(session, state_identity, new_lineage, shared_ids)
+    is_key_found = session.load_state_keys().current_key == key
+    return CreatedState(new_lineage, project_id, key, new_key_path, is_key_found)
+
+
+def list_key_transport_lines(key_file: Path, target_name: str) -> list[str]:
+    """Shell commands that give a key file to the secrets of GitHub and GitLab, without the key."""
+    name, path = key_variable_name(target_name), shlex.quote(str(key_file))
+    return [
+        f"gh secret set {name} < {path}",
+        # GitLab masks no value of several lines.
+        f"tr -d '\\n' < {path} | glab variable set {name} --masked",
+    ]
+
+
+def _create_in_store(
+    session: TargetSession,
+    state_identity: StateIdentity,
+    lineage: str,
+    shared_ids: SharedIds = NO_SHARED_IDS,
+) -> None:
+    session.store.create_state(
+        state_identity,
+        lineage,
+        session.last_seen_states.find_farthest(lineage).progress,
+        shared_ids,
+    )
+
+
+def _require_lineage_fits_pin(session: TargetSession, lineage: str) -> None:
+    pinned_lineage = session.target.state.lineage
+    if pinned_lineage and lineage != pinned_lineage:
+        raise StateError.from_summary(
+            "The project file pins the lineage of this state",
+            f"Target {session.target.name} is pinned to lineage {pinned_lineage}: an empty state "
+            f"would "
+            "forget every object it remembers.",
+            Text(
+                "Restore it: ",
+                Command("state restore FILE"),
+                "; or import what exists after ",
+                Command("state init --lineage", pinned_lineage),
+                ", which makes an empty one anyway.",
+            ),
+        )
+
+
+def _require_no_state(session: TargetSession) -> None:
+    """StateError for a state that exists; it names both projects where it is another one's."""
+    if not session.store.exists():
+        return
+    recorded_id = session.store.read_shared_ids().project_id
+    if recorded_id:
+        require_no_error(build_project_findings(recorded_id, session.project, session.target))
+    raise build_existing_state_error(session.store.where)
+
+
+def _find_new_key_path(
+    session: TargetSession, project_id: ProjectId, key_file: Path | None
+) -> Path | None:
+    """Where a key is to be made; None where there is one. InputError where there is no place."""
+    current_key = session.load_state_keys().current_key
+    if current_key is not None:
+        if key_file is None:
+            return None
+        raise InputError.from_summary(
+            "There is a state key already",
+            f"Target {session.target.name} has key {current_key.key_id} from "
+            f"{current_key.origin}, so none is made in {key_file}.",
+            "Leave out --key-file, or take that key away.",
+        )
+    if key_file is not None:
+        return key_file
+    sources = replace(session.key_sources, project=replace(session.project, id=project_id.text))
+    user_key_path = sources.user_key_path
+    is_free_to_choose = session.invocation.on_terminal and session.target.state.key is None
+    if is_free_to_choose and user_key_path is not None:
+        return user_key_path
+    raise InputError.from_summary(
+        "There is no state key for a state that several machines share",
+        f"Every machine and job that uses the state of target {session.target.name} needs the "
+        f"same key, and there is none in {session.key_sources.describe_places()}.",
+        Text(
+            "Get it from whoever has it. To make one: ",
+            Command("state init --key-file PATH", target=session.target.name),
+            ", and keep that file where all of them get it.",
+        ),
+    )

@@ -1,0 +1,107 @@
+"""To which backend and project `state rebind` binds a state, and whom that shuts out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.state import NO_SHARED_IDS, SharedIds, StateIdentity
+from synapse_apply.workspace.sharing.key_findings import collect_used_key_ids
+from synapse_apply.workspace.sharing.project_binding import (
+    ProjectId,
+    build_project_findings,
+    find_project_id,
+    write_project_id,
+)
+from synapse_apply.workspace.state_access import describe_state_identity, require_no_error
+from synapse_apply.workspace.target_session import TargetSession
+
+
+@frozen
+class Rebinding:
+    """What a state is bound to now and is to be bound to.
+
+    `project_id` is the project's, None for a state that is not shared; `shared_ids` are those of
+    the state.
+    """
+
+    bound_identity: StateIdentity
+    identity: StateIdentity
+    project_id: ProjectId | None = None
+    shared_ids: SharedIds = NO_SHARED_IDS
+
+    @property
+    def changes_identity(self) -> bool:
+        return self.bound_identity != self.identity
+
+    @property
+    def changes_project(self) -> bool:
+        return self.project_id is not None and self.shared_ids.project_id != self.project_id.text
+
+    @property
+    def bound_text(self) -> str:
+        """What it is bound to now, for a sentence."""
+        return self._describe(self.bound_identity, self.shared_ids.project_id or "none")
+
+    @property
+    def new_text(self) -> str:
+        """What it is to be bound to, for a sentence."""
+        return self._describe(self.identity, self.project_id.text if self.project_id else "")
+
+    def _describe(self, identity: StateIdentity, project_text: str) -> str:
+        project_part = f" and project {project_text}" if self.project_id is not None else ""
+        return f"{describe_state_identity(identity)}{project_part}"
+
+    @property
+    def warning_text(self) -> str:
+        """What to consider before it is done."""
+        sentences = []
+        if self.changes_identity:
+            sentences.append("It must be the same backend.")
+        if self.changes_project and self.shared_ids.project_id:
+            sentences.append("Runs of the project that it belongs to now are refused from then on.")
+        elif self.changes_project:
+            sentences.append(
+                "Runs of a project file without this id are refused from then on: merge it soon."
+            )
+        return " ".join(sentences)
+
+
+def prepare_rebinding(session: TargetSession, identity: StateIdentity) -> Rebinding:
+    """What a rebind to `identity`, and to this project, would change; writes nothing.
+
+    StateError where the state belongs to a project and the project file names none: it may be
+    that very project.
+    """
+    bound_identity, shared_ids = session.store.read_identity(), session.read_shared_ids()
+    if shared_ids is None:
+        return Rebinding(bound_identity, identity)
+    if shared_ids.project_id and not session.project.id:
+        require_no_error(
+            build_project_findings(shared_ids.project_id, session.project, session.target)
+        )
+    return Rebinding(bound_identity, identity, find_project_id(session.project), shared_ids)
+
+
+def rebind_state(session: TargetSession, rebinding: Rebinding) -> None:
+    """Bind the state; a new id is written into the project file first.
+
+    A shared state that names no key gets that of the one in use, unless it has digests of others.
+    """
+    with session.lock_state("state rebind"):
+        if rebinding.project_id is not None:
+            if rebinding.project_id.is_new:
+                write_project_id(session.project, rebinding.project_id.text)
+                session.project = replace(session.project, id=rebinding.project_id.text)
+            key_id = rebinding.shared_ids.key_id or _find_undisputed_key_id(session)
+            session.store.replace_shared_ids(SharedIds(rebinding.project_id.text, key_id))
+        session.store.replace_identity(rebinding.identity)
+
+
+def _find_undisputed_key_id(session: TargetSession) -> str:
+    """The id of the key in use, where all digests of the state are of that key; else ""."""
+    current_key = session.load_state_keys().current_key
+    if current_key is None:
+        return ""
+    used_ids = collect_used_key_ids(session.store.read_state())
+    return current_key.key_id if used_ids <= {current_key.key_id} else ""

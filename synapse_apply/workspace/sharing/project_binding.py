@@ -1,0 +1,124 @@
+"""Whether a shared state belongs to this project, by the id in its project file.
+
+Neither the url of a state nor the first commit tells projects apart: a url is copied with a
+target, shallow clones lack the first commit, and the projects of a repository share it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import NamedTuple
+
+from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.values import get_at_or_absent
+
+_SETTING = ("project", "id")
+
+
+class ProjectId(NamedTuple):
+    """The id of a project, "" without one; `is_new` where it is not in the project file yet."""
+
+    text: str
+    is_new: bool
+
+
+NO_PROJECT_ID = ProjectId("", is_new=False)
+
+
+def build_project_findings(
+    recorded_id: str, project: Project, target: Target
+) -> tuple[Diagnostic, ...]:
+    """An error where a shared state belongs to another project, a warning where to none.
+
+    `recorded_id` is the id that the state is bound to, "" for none.
+    """
+    if not recorded_id:
+        return (_build_unbound_warning(target),)
+    if recorded_id == project.id:
+        return ()
+    if not project.id:
+        finding = error_finding(
+            "The project file lacks the id that this state is bound to",
+            f"The state of target {target.name} belongs to project {recorded_id}, and "
+            f"{_format_file(project)} names no project.",
+            "If it is this project: take over the project file in which `state init` or `state "
+            f"rebind` wrote it, or add `project: {{id: {recorded_id}}}`. If it is another one: "
+            f"give targets.{target.name}.state.url a place of its own.",
+            position=target.position,
+        )
+        return (finding,)
+    finding = error_finding(
+        "This state belongs to another project",
+        f"The state of target {target.name} belongs to project {recorded_id}, and "
+        f"{_format_file(project)} is project {project.id}. Two projects with one state would take "
+        "each other's objects for their own.",
+        Text(
+            f"Give targets.{target.name}.state.url a place of its own. If the other project is "
+            "given up, or this one was it before: ",
+            Command("state rebind", target=target.name),
+            ".",
+        ),
+        position=target.position,
+    )
+    return (finding,)
+
+
+def find_project_id(project: Project) -> ProjectId:
+    """The project's id, or a new one where its file has none; writes nothing."""
+    return ProjectId(project.id or str(uuid.uuid4()), is_new=not project.id)
+
+
+def write_project_id(project: Project, project_id: str) -> None:
+    """Write an id into the project file, which keeps its comments; nothing if it has that one.
+
+    InputError without a project file, for a file with another id, and where it cannot be edited.
+    """
+    # Here, not above: every plan on a shared state asks for the findings alone.
+    from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
+    from synapse_apply.manifests.yaml.editing import Edit, apply_edits
+    from synapse_apply.manifests.yaml.reader import read_documents
+
+    file = project.file
+    if file is None:
+        raise InputError.from_summary(
+            "There is no project file",
+            "A state that several machines share is bound to a project, by an id in its file.",
+            Text("Make one: ", Command("init"), "."),
+        )
+    old_content = file.read_bytes()
+    text, name = old_content.decode(), file.name
+    documents = read_documents(text, name).documents
+    written_id = get_at_or_absent(documents[0].value, _SETTING) if documents else None
+    if written_id == project_id:
+        return
+    # The settings that count are those of a Git ref: what stands here is another id.
+    if written_id:
+        raise InputError.from_summary(
+            "The project file has another id",
+            f"{file} is project {written_id}, and {project_id} is to be written.",
+            "Run the command without --project-from.",
+        )
+    edit = Edit(_SETTING[:1], {_SETTING[1]: project_id}, after_key="kind", allow_collections=True)
+    new_content = apply_edits(text, name, [edit]).encode()
+    rewrite_all_or_none([Rewrite(file, name, old_content, new_content)])
+
+
+def _build_unbound_warning(target: Target) -> Diagnostic:
+    return warning_finding(
+        "This shared state is bound to no project",
+        f"A second project whose target {target.name} has the same state.url would share this "
+        "state by accident, and take its objects for its own.",
+        Text(
+            "Bind it to an id in the project file: ",
+            Command("state rebind", target=target.name),
+            ".",
+        ),
+        position=target.position,
+    )
+
+
+def _format_file(project: Project) -> str:
+    return project.file.name if project.file is not None else "the default project"
