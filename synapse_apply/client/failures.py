@@ -69,11 +69,11 @@ def build_error_from_exception(
     """
     if isinstance(failure, UnreadableBodyError):
         return NotSentError(f"{call}: not sent: {failure}")
-    causes = list(_iter_failure_and_causes(failure))
+    causes = list(iter_failure_and_causes(failure))
     is_effect_unknown = sent and call.mutates and not is_upload_cut_short(call)
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
-    reason = _explain_causes(causes)
-    if is_late or any(_is_timeout_error(cause) for cause in causes):
+    reason = explain_causes(causes)
+    if is_late or any(is_timeout_error(cause) for cause in causes):
         client_error: ClientError = ClientTimeoutError(
             _format_unanswered_call(
                 call, f"no {'whole answer' if sent else 'connection'} in time", effect, sent
@@ -82,7 +82,7 @@ def build_error_from_exception(
         )
     elif _has_connection_error(causes):
         error_class = (
-            IncompleteAnswerError if _is_incomplete_answer_error(failure) else ClientConnectionError
+            IncompleteAnswerError if is_incomplete_answer_error(failure) else ClientConnectionError
         )
         client_error = error_class(
             _format_unanswered_call(call, reason, effect, sent), effect=effect
@@ -94,7 +94,7 @@ def build_error_from_exception(
         )
     else:
         return NotSentError(f"{call}: not sent: {reason}")
-    client_error.transient = not _is_untrusted_certificate(causes)
+    client_error.transient = not is_untrusted_certificate(causes)
     return client_error
 
 
@@ -239,7 +239,7 @@ def _format_unanswered_call(call: ClientCall, reason: str, effect: Effect, sent:
     return text if sent else f"{text} {NOT_ACTED_TEXT}"
 
 
-def _iter_failure_and_causes(failure: BaseException) -> Iterator[BaseException]:
+def iter_failure_and_causes(failure: BaseException) -> Iterator[BaseException]:
     """The exception and all it wraps: libraries put a cause in `args`, `reason` or `__cause__`."""
     pending: list[Any] = [failure]
     seen_ids: set[int] = set()
@@ -275,7 +275,8 @@ _INCOMPLETE_ERRORS = (
 )
 
 
-def _is_timeout_error(cause: BaseException) -> bool:
+def is_timeout_error(cause: BaseException) -> bool:
+    """Whether an exception of a library says that something took too long."""
     if isinstance(cause, urllib3.exceptions.NewConnectionError):
         return False  # a refused connection, although its class says timeout
     timeout_classes = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
@@ -286,16 +287,24 @@ def _has_connection_error(causes: list[BaseException]) -> bool:
     return any(isinstance(cause, _CONNECTION_ERRORS) for cause in causes)
 
 
-def _is_incomplete_answer_error(failure: Exception) -> bool:
+def is_incomplete_answer_error(failure: Exception) -> bool:
+    """Whether an answer had begun, and stopped half-way or could not be decoded."""
     return isinstance(failure, _INCOMPLETE_ERRORS)
 
 
-def _is_untrusted_certificate(causes: list[BaseException]) -> bool:
+def is_tls_error(cause: BaseException) -> bool:
+    """Whether an exception is of TLS: a certificate, or a peer that speaks something else."""
+    return isinstance(
+        cause, ssl.SSLError | urllib3.exceptions.SSLError | requests.exceptions.SSLError
+    )
+
+
+def is_untrusted_certificate(causes: list[BaseException]) -> bool:
     """Whether a certificate was not trusted, which a retry cannot change."""
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
 
 
-def _explain_causes(causes: list[BaseException]) -> str:
+def explain_causes(causes: list[BaseException]) -> str:
     """The reason as a phrase without anything of the request (libraries quote URLs)."""
     # The innermost cause comes last and is the most exact.
     for cause in reversed(causes):

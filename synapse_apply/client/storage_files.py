@@ -34,10 +34,11 @@ from synapse_apply.client.http.connections import (
     iter_body_blocks,
 )
 from synapse_apply.client.http.deadlines import Clock, Deadline, Limits, parse_retry_after
-from synapse_apply.client.http.environment import BackendRoute, is_loopback
+from synapse_apply.client.http.environment import BackendRoute
 from synapse_apply.client.http.redirects import extract_origin
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.secrets.login import is_loopback
 
 MAX_REDIRECTS = 5
 _MAX_URL_LENGTH = 16 * 1024

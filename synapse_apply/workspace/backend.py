@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 from synapse_apply.client import BackendClient
 from synapse_apply.client.events import RequestEvent
-from synapse_apply.client.http.environment import is_loopback
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.client.http.server_clock import ServerClock
 from synapse_apply.manifests.project.credentials import TOKEN_VARIABLE
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Target
+from synapse_apply.model.secrets.login import is_loopback
 from synapse_apply.model.state import StateIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.workspace import state_access

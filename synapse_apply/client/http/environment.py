@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import requests.utils
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.secrets.login import have_same_origin
+from synapse_apply.model.secrets.login import have_same_origin, is_loopback
 
 _SCHEMES = frozenset({"http", "https"})
 
@@ -45,14 +44,6 @@ def build_route(base_url: str, verify: bool | str | None = None) -> BackendRoute
     # A proxy's loopback is another machine's, so that the call would fail or go astray.
     proxies: dict[str, Any] = {} if is_local else requests.utils.get_environ_proxies(base, None)
     return BackendRoute(base, proxies, _resolve_tls_verification(verify))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is a loopback address, `localhost` or below it (RFC 6761, 6.3)."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _validate_and_normalize_base_url(base_url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from urllib.parse import urlsplit
 
 from synapse_apply.model.frozen import frozen
@@ -62,3 +63,11 @@ def have_same_origin(first_url: str, second_url: str) -> bool:
     return parse_url_origin(first_url) is not None and parse_url_origin(
         first_url
     ) == parse_url_origin(second_url)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is a loopback address, `localhost` or below it (RFC 6761, 6.3)."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from synapse_apply.client.http.environment import is_loopback
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.project.credentials import TOKEN_VARIABLE
 from synapse_apply.model.checkup import CheckResult
@@ -20,6 +19,7 @@ from synapse_apply.model.errors import (
     Unreachable,
 )
 from synapse_apply.model.project import Target
+from synapse_apply.model.secrets.login import is_loopback
 from synapse_apply.operations.checks.clocks import build_clock_result
 from synapse_apply.operations.checks.target_checkup import TargetCheckup
 from synapse_apply.secrets.login import read_login_file
