@@ -1,0 +1,1 @@
+"""How secrets are read from HashiCorp Vault or OpenBao: KV version 2, by token or by JWT."""

@@ -1,0 +1,301 @@
+"""When Vault is asked: one login and one read of each version in a run, for all threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from threading import RLock
+from typing import Any, NamedTuple
+
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.remote.http_exchange import SendHttpRequest
+from synapse_apply.model.secrets.login import SettingOffer
+from synapse_apply.model.values import SecretRef, Sensitive
+from synapse_apply.secret_sources.vault.api import VaultAnswer, VaultApi
+from synapse_apply.secret_sources.vault.problems import VaultProblems
+from synapse_apply.secret_sources.vault.settings import (
+    JWT_METHOD,
+    VaultLogin,
+    VaultPath,
+    VaultSettings,
+)
+
+_BATCH_TOKEN = "batch"  # noqa: S105 - a kind of token, which cannot be revoked
+_MAX_TOKEN_LENGTH = 16 * 1024
+# From this length on, a name that is found in a value is there on purpose.
+_MIN_TELLING_LENGTH = 8
+
+# What a refusal of a JWT login says, and how it is told: Vault's own words may quote the JWT.
+_JWT_REFUSALS = (
+    (("could not be found", "unknown role"), "it has no such role"),
+    (("audience",), "the audience (aud) of the JWT is not one that the role expects"),
+    (("expired", "(exp)", "(nbf)", "(iat)"), "the JWT has expired, or is not valid yet"),
+    (("issuer",), "the JWT is from another issuer (iss) than the mount expects"),
+    (("subject", "claim", "not match"), "the JWT has other claims than the role expects"),
+    (
+        ("signature", "verifying", "malformed"),
+        "the JWT is not signed by a key that the mount knows",
+    ),
+    (("missing token", "missing jwt"), "the JWT is empty"),
+)
+
+
+@frozen
+class LoginCheck:
+    """A login that Vault accepts. `offers` are all logins of the target, and why one is not used.
+
+    `seconds` is how long the call took; `remaining_seconds` how long the token lasts, None where
+    it has no end.
+    """
+
+    login: VaultLogin
+    offers: tuple[SettingOffer, ...]
+    seconds: float
+    remaining_seconds: int | None
+
+
+class _ChosenLogin(NamedTuple):
+    login: VaultLogin
+    credential: Sensitive
+    offers: tuple[SettingOffer, ...]
+
+
+class _VaultToken(NamedTuple):
+    """A token, and whether it was issued to this run, which then ends it where Vault can."""
+
+    value: Sensitive
+    login: VaultLogin
+    is_issued_here: bool = False
+    is_revocable: bool = False
+    remaining_seconds: int | None = None
+
+
+class VaultReader:
+    """Reads secrets of one target's Vault; safe for many threads.
+
+    Nothing is sent before the first secret is asked for. What was read stays the same for a run,
+    and so does a failure: a Vault that did not answer is not waited for again.
+    """
+
+    def __init__(
+        self,
+        settings: VaultSettings,
+        send: SendHttpRequest,
+        resolve_credential: Callable[[SecretRef], Sensitive],
+    ) -> None:
+        """`resolve_credential` reads a token or JWT of the project file; SecretUnavailable."""
+        self._settings = settings
+        self._api = VaultApi(settings, send)
+        self._problems = VaultProblems(settings)
+        self._resolve_credential = resolve_credential
+        self._lock = RLock()
+        self._token: _VaultToken | None = None
+        self._failure: tuple[Diagnostic, ...] = ()
+        self._secrets: dict[tuple[str, int | None], Sensitive | tuple[Diagnostic, ...]] = {}
+
+    def read_value(self, path: str, key: str, version: int | None = None) -> Sensitive:
+        """The JSON value of one key; SecretUnavailable with the cause and the way out.
+
+        Whether manifests may name the path is not checked here.
+        """
+        vault_path = self._settings.split_path(path)
+        secret = self._read_secret_once(vault_path, version)
+        if key not in secret:
+            raise self._problems.build_missing_key_error(
+                vault_path, key, self._iter_showable_key_names(secret)
+            )
+        return Sensitive(secret[key])
+
+    def check_login(self) -> LoginCheck:
+        """Log in, or look the token up, without reading any secret; SecretUnavailable."""
+        with self._lock:
+            chosen = self._choose_login()
+            started_at = time.monotonic()
+            token = self._require_token()
+            remaining_seconds = token.remaining_seconds
+            if not token.is_issued_here:
+                answer = self._api.look_up_own_token(token.value)
+                if not answer.is_success:
+                    raise self._problems.build_refused_token_error(token.login)
+                remaining_seconds = _get_positive_integer(answer.get_map("data"), "ttl")
+            seconds = time.monotonic() - started_at
+            return LoginCheck(chosen.login, chosen.offers, seconds, remaining_seconds)
+
+    def close(self) -> None:
+        """Revoke a token that was got by a login here; one that Vault does not revoke expires."""
+        with self._lock:
+            token, self._token = self._token, None
+            if token is not None and token.is_revocable:
+                with suppress(SecretUnavailable):
+                    self._api.revoke_own_token(token.value)
+
+    def _read_secret_once(self, path: VaultPath, version: int | None) -> Mapping[str, Any]:
+        cache_key = (str(path), version)
+        with self._lock:
+            if cache_key not in self._secrets:
+                try:
+                    self._secrets[cache_key] = Sensitive(self._read_secret(path, version))
+                except SecretUnavailable as failure:
+                    self._secrets[cache_key] = failure.diagnostics
+            secret = self._secrets[cache_key]
+        if isinstance(secret, tuple):
+            raise SecretUnavailable(*secret)
+        values: Mapping[str, Any] = secret.reveal()
+        return values
+
+    def _read_secret(self, path: VaultPath, version: int | None) -> Mapping[str, Any]:
+        token = self._require_token()
+        with self._remembering_failures():
+            answer = self._api.read_secret(path, version, token.value)
+        if answer.status == 403:
+            is_refused = self._is_token_refused(answer, token)
+            raise self._problems.build_denied_error(path, token.login, is_token_refused=is_refused)
+        metadata, secret = answer.get_map("data", "metadata"), answer.get_map("data", "data")
+        read_version = _get_positive_integer(metadata, "version")
+        # A 404 with metadata is of a version that is gone.
+        if metadata is None or read_version is None or (secret and not answer.is_success):
+            raise self._explain_absent_secret(answer, path, version, token)
+        if version not in {None, read_version}:
+            raise self._problems.build_other_version_error(path, version or 0)
+        if secret is None:
+            raise self._problems.build_gone_version_error(
+                path, read_version, is_destroyed=metadata.get("destroyed") is True
+            )
+        return secret
+
+    # KV version 1 and a missing mount answer as a missing secret does: what is mounted there tells
+    # them apart, where the token may ask for it.
+    def _explain_absent_secret(
+        self, answer: VaultAnswer, path: VaultPath, version: int | None, token: _VaultToken
+    ) -> SecretUnavailable:
+        if answer.is_success:
+            return self._problems.build_mount_version_error(path)
+        if answer.status == 400:
+            return self._problems.build_status_error(answer.status)
+        mount = self._api.read_mount(path, token.value).get_map("data") or {}
+        mounted_at, options = mount.get("path"), mount.get("options")
+        kv_version = options.get("version") if isinstance(options, Mapping) else None
+        if isinstance(mounted_at, str) and mounted_at.strip("/") != path.mount:
+            return self._problems.build_longer_mount_error(path)
+        if mount and (mount.get("type") != "kv" or kv_version != "2"):
+            return self._problems.build_mount_version_error(path)
+        if answer.mentions("no handler for route"):
+            return self._problems.build_missing_mount_error(path)
+        return self._problems.build_missing_secret_error(path, version)
+
+    def _is_token_refused(self, denial: VaultAnswer, token: _VaultToken) -> bool:
+        """Whether a 403 is about the token itself: Vault says the same where no policy allows."""
+        if token.is_issued_here:
+            return False
+        if denial.mentions("invalid token", "bad token"):
+            return True
+        return self._api.look_up_own_token(token.value).status == 403
+
+    def _require_token(self) -> _VaultToken:
+        """The token of this run, got by one login; SecretUnavailable."""
+        if self._token is None:
+            with self._remembering_failures():
+                self._token = self._log_in(self._choose_login())
+        return self._token
+
+    def _choose_login(self) -> _ChosenLogin:
+        """The first login that has a credential; SecretUnavailable without one."""
+        offers: list[SettingOffer] = []
+        chosen: tuple[VaultLogin, Sensitive] | None = None
+        for login in self._settings.logins:
+            if chosen is not None:
+                offers.append(SettingOffer(str(login), "is not needed"))
+                continue
+            try:
+                credential = self._resolve_credential(login.credential)
+            except SecretUnavailable as missing:
+                offers.append(SettingOffer(missing.diagnostics[0].detail))
+                continue
+            chosen = login, credential
+            offers.append(SettingOffer(str(login)))
+        if chosen is None:
+            raise self._problems.build_missing_login_error(map(str, offers))
+        return _ChosenLogin(*chosen, tuple(offers))
+
+    def _log_in(self, chosen: _ChosenLogin) -> _VaultToken:
+        login = chosen.login
+        text = str(chosen.credential.reveal()).strip()
+        if not _is_header_text(text):
+            reason = (
+                f"{login.credential.name} holds no {login.method}: it has blanks or line breaks"
+            )
+            raise self._problems.build_failed_login_error(login, reason)
+        if login.method != JWT_METHOD:
+            return _VaultToken(Sensitive(text), login)
+        answer = self._api.log_in_with_jwt(login.mount, login.role, Sensitive(text))
+        if not answer.is_success:
+            reason = _explain_jwt_refusal(answer, login)
+            raise self._problems.build_failed_login_error(login, reason)
+        auth = answer.get_map("auth") or {}
+        token = auth.get("client_token")
+        if not isinstance(token, str) or not _is_header_text(token):
+            reason = "the answer has no token; a second factor is not supported"
+            raise self._problems.build_failed_login_error(login, reason)
+        return _VaultToken(
+            Sensitive(token),
+            login,
+            is_issued_here=True,
+            is_revocable=auth.get("token_type") != _BATCH_TOKEN,
+            remaining_seconds=_get_positive_integer(auth, "lease_duration"),
+        )
+
+    @contextmanager
+    def _remembering_failures(self) -> Iterator[None]:
+        """Remember a failure of what is done inside for the run, and raise it at once next time."""
+        if self._failure:
+            raise SecretUnavailable(*self._failure)
+        try:
+            yield
+        except SecretUnavailable as failure:
+            self._failure = failure.diagnostics
+            raise
+
+    def _iter_showable_key_names(self, secret: Mapping[str, Any]) -> Iterator[str]:
+        """The key names of a secret, without those that repeat a value of it or the token."""
+        hidden_texts = [str(value) for value in secret.values()]
+        if self._token is not None:
+            hidden_texts.append(str(self._token.value.reveal()))
+        return (name for name in secret if not _repeats_one_of(name, hidden_texts))
+
+
+def _repeats_one_of(name: str, texts: list[str]) -> bool:
+    """Whether a name is one of these texts, or one holds the other where that is no chance."""
+    return any(
+        name == text
+        or (len(name) >= _MIN_TELLING_LENGTH and name in text)
+        or (len(text) >= _MIN_TELLING_LENGTH and text in name)
+        for text in texts
+    )
+
+
+def _explain_jwt_refusal(answer: VaultAnswer, login: VaultLogin) -> str:
+    """Why Vault gives no token for a JWT, as a phrase in words of our own."""
+    if answer.status in {403, 404}:
+        return f"no JWT login is mounted at auth/{login.mount}, or it is not allowed"
+    for phrases, reason in _JWT_REFUSALS:
+        if answer.mentions(*phrases):
+            return reason
+    return f"it answered {answer.status}; its audit log has the reason"
+
+
+def _is_header_text(text: str) -> bool:
+    """Whether a text can be sent in a header: else a line break in it would begin another one."""
+    return (
+        0 < len(text) <= _MAX_TOKEN_LENGTH
+        and text.isascii()
+        and text.isprintable()
+        and " " not in text
+    )
+
+
+def _get_positive_integer(values: Mapping[str, Any] | None, name: str) -> int | None:
+    value = values.get(name) if values is not None else None
+    return value if type(value) is int and value > 0 else None

@@ -1,0 +1,107 @@
+"""A Vault that repeats what it was sent: in errors, headers, key names and redirects.
+
+Neither the value, nor the token, nor the JWT is in a finding, a traceback, a repr or a log.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from functools import partial
+
+import pytest
+from e2e.scenarios.canaries import forms
+from vault import jwts
+from vault.stand_in import StandInVault, reply
+
+from synapse_apply.client.http.deadlines import Backoff
+from synapse_apply.client.http.exchange import ExchangeLimits
+from synapse_apply.model.errors import SecretUnavailable
+
+VALUE = 'cAn4ry-value/+ "quoted"\\é-5555'
+TOKEN = "hvs.cAn4ry-token-6666"
+JSON = {"Content-Type": "application/json"}
+QUICK = ExchangeLimits(read_timeout=0.3, total_timeout=0.5, backoff=Backoff(max_repeats=0))
+
+
+def build_echo(how: str, status: int, texts: list[str]):
+    """An answer to every request that repeats these texts."""
+    joined = " ".join(texts)
+    plain = joined.encode("ascii", "ignore").decode().replace("\n", " ")
+    bodies = {
+        "errors": {"errors": [joined, *texts, f"role {joined} could not be found"]},
+        "warnings": {**reply(None), "errors": [], "warnings": texts},
+        "key names": reply({"data": dict.fromkeys(texts, VALUE), "metadata": {"version": 1}}),
+        "keys of keys": reply({"data": {VALUE: {TOKEN: joined}}, "metadata": {"version": 1}}),
+        "mount": reply({"path": joined, "type": joined, "options": {"version": joined}}),
+        "auth": {**reply(None), "auth": {"client_token": f"{joined}\r\n", "token_type": joined}},
+    }
+    headers = dict(JSON)
+    if how == "headers":
+        headers |= {"X-Vault-Token": plain, "X-Request-Id": plain, "Retry-After": "0"}
+    if how == "redirect":
+        headers["Location"] = f"http://{plain.replace(' ', '').replace('/', '')[:60]}.example/v1/x"
+    content = json.dumps(bodies.get(how, {"errors": []})).encode()
+    if how == "broken":
+        content = f'{{"request_id": "{plain}'.encode()
+    if how == "html":
+        content, headers = f"<title>{joined}</title>".encode(), {"Content-Type": "text/html"}
+    return status, content, headers
+
+
+WAYS = ["errors", "warnings", "key names", "keys of keys", "mount", "auth", "headers", "redirect",
+        "broken", "html"]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [200, 307, 400, 403, 404, 429, 500, 503])
+@pytest.mark.parametrize("how", WAYS)
+def test_nothing_of_it_is_told(open_reader, caplog, how, status):
+    """With a token, and with a JWT; of the login, and of the read behind it."""
+    jwt = jwts.sign()
+    written, texts = [], {VALUE}
+
+    def echo(request):
+        sent = json.loads(request.body)["jwt"] if request.body else request.headers["x-vault-token"]
+        texts.add(sent)
+        return build_echo(how, status, [VALUE, sent])
+
+    def echo_behind_login(request):
+        return None if request.path.endswith("/login") else echo(request)
+
+    with caplog.at_level(logging.DEBUG), StandInVault() as vault:
+        vault.make_role("ci", "*")
+        for credential, override in (
+            ({"token": TOKEN}, echo),
+            ({"jwt": jwt}, echo),
+            ({"jwt": jwt}, echo_behind_login),
+        ):
+            vault.override = override
+            reader = open_reader(vault.url, **credential, limits=QUICK)
+            for ask in (
+                partial(reader.read_value, "kv/raw-data", "nothing"),
+                partial(reader.read_value, "kv/raw-data", "nothing", 1),
+                reader.check_login,
+                reader.close,
+            ):
+                try:
+                    written.append(repr(ask()))
+                except SecretUnavailable as failure:
+                    written += [*traceback.format_exception(failure), repr(failure.diagnostics)]
+            written.append(repr(vars(reader)))
+    told = ("".join(written) + caplog.text).encode()
+    assert len(texts) == 4
+    assert not [text for text in texts if any(form in told for form in forms(text))]
+
+
+def test_what_is_kept_in_memory_shows_nothing(open_reader):
+    """Nor does what a debugger or a crash report prints of the reader after a good read."""
+    with StandInVault() as vault:
+        vault.make_role("ci", "*")
+        vault.put("kv/raw-data", {"secret": VALUE})
+        reader = open_reader(vault.url, jwt=jwts.sign())
+        value = reader.read_value("kv/raw-data", "secret")
+        (token,) = vault.tokens
+        assert value.reveal() == VALUE
+        told = f"{value} {value!r} {vars(reader)}".encode()
+        assert not any(form in told for text in (VALUE, token) for form in forms(text))
