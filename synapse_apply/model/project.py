@@ -143,7 +143,7 @@ def collect_reserved_sources(targets: Mapping[str, Target]) -> ReservedVariables
             "state.url": target.state.url,
             "state.key": target.state.key,
             **{f"agents.{agent}": token for agent, token in target.agents.items()},
-            **dict(iter_environment_references(target.source_settings)),
+            **dict(iter_credential_references(target.source_settings)),
         }
         for setting, value in settings.items():
             setting_path = f"targets.{name}.{setting}"
@@ -157,17 +157,18 @@ def collect_reserved_sources(targets: Mapping[str, Target]) -> ReservedVariables
     return ReservedVariables(variables, files)
 
 
-def iter_environment_references(
+def iter_credential_references(
     settings: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, SecretRef]]:
-    """The path and the reference of each `{env: NAME}` in settings, at any depth."""
+    """The path and the reference of each `{env: NAME}` or `{file: PATH}`, at any depth."""
     for key, value in settings.items():
         if not isinstance(value, Mapping):
             continue
-        if set(value) == {"env"} and isinstance(value["env"], str):
-            yield f"{prefix}{key}", SecretRef("env", value["env"])
+        source, name = next(iter(value.items()), ("", None))
+        if len(value) == 1 and source in {"env", "file"} and isinstance(name, str):
+            yield f"{prefix}{key}", SecretRef(source, name)
         else:
-            yield from iter_environment_references(value, f"{prefix}{key}.")
+            yield from iter_credential_references(value, f"{prefix}{key}.")
 
 
 def _get_local_path_or_empty(url: str) -> str:

@@ -8,9 +8,10 @@ from synapse_apply.secret_sources.environment_variable import ENVIRONMENT_VARIAB
 from synapse_apply.secret_sources.file import FILE
 from synapse_apply.secret_sources.live import LIVE
 from synapse_apply.secret_sources.source import SecretSource
+from synapse_apply.secret_sources.vault.source import VAULT
 
 SECRET_SOURCES: Mapping[str, SecretSource] = {
-    source.name: source for source in (ENVIRONMENT_VARIABLE, FILE, LIVE)
+    source.name: source for source in (ENVIRONMENT_VARIABLE, FILE, LIVE, VAULT)
 }
 
 

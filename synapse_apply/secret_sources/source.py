@@ -7,13 +7,16 @@ calls `find_denial` alone, which reads nothing: neither a variable, a file nor a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import field
-from pathlib import Path
+from pathlib import Path as FilePath
 from threading import RLock
 from typing import Any, NoReturn
 
+from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.remote.http_exchange import ConnectHttp
 from synapse_apply.model.secrets.login import SettingOffer
 from synapse_apply.model.secrets.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
 from synapse_apply.model.values import SecretRef
@@ -26,11 +29,20 @@ UNUSABLE = "Secret not usable"
 class RunMemo:
     """What sources keep in memory for one run, such as a decrypted file; safe for many threads."""
 
-    __slots__ = ("_lock", "_outcomes")
+    __slots__ = ("_closing", "_lock", "_outcomes")
 
     def __init__(self) -> None:
         self._lock = RLock()
         self._outcomes: dict[Any, Any] = {}
+        self._closing = ExitStack()
+
+    def call_at_end(self, close: Callable[[], object]) -> None:
+        """Call this when the run ends, before what was given to be called so far."""
+        self._closing.callback(close)
+
+    def close(self) -> None:
+        """Give back what was made for the run: connections, tokens."""
+        self._closing.close()
 
     def get_or_make(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` returned at the first call with this key; its SecretUnavailable again."""
@@ -54,10 +66,11 @@ class SourceContext:
     `root` is the project's folder, where relative names begin; `environ` the variables, empty
     where only texts are checked. `allow_env` and `allow_files` are the target's lists; `reserved`
     may not be read in spite of them. `settings` has the target's block of each source that has one
-    (`targets.NAME.SOURCE`), as the project file has it.
+    (`targets.NAME.SOURCE`), as the project file has it. `connect_http` connects to a server that
+    has secrets; None where only texts are checked.
     """
 
-    root: Path
+    root: FilePath
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     allow_env: tuple[str, ...] = ()
     allow_files: tuple[str, ...] = ()
@@ -65,6 +78,7 @@ class SourceContext:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     target: str = ""
     memo: RunMemo = field(default_factory=RunMemo, repr=False, compare=False)
+    connect_http: ConnectHttp | None = field(default=None, repr=False, compare=False)
 
 
 @frozen
@@ -84,6 +98,19 @@ class Denial:
     names_target: bool = False
 
 
+@frozen
+class SettingFault:
+    """What no schema can say is wrong with a target's settings of a source.
+
+    `path` is relative to them.
+    """
+
+    path: Path
+    summary: str
+    detail: str
+    hint: str
+
+
 def allow_all(_ref: SecretRef, _context: SourceContext) -> None:
     """No denial: the source reads nothing that could be closed to manifests."""
 
@@ -98,6 +125,16 @@ def list_no_offers(_context: SourceContext) -> tuple[SettingOffer, ...]:
     return ()
 
 
+def find_no_faults(_settings: Mapping[str, Any]) -> tuple[SettingFault, ...]:
+    """No faults: the schema says all that can be wrong."""
+    return ()
+
+
+def check_nothing(_context: SourceContext) -> str:
+    """Nothing to check: the source asks no server."""
+    return ""
+
+
 @frozen
 class SecretSource:
     """One source of secrets.
@@ -110,8 +147,10 @@ class SecretSource:
     `require_allowed` says so where the value is read (SecretUnavailable), of what the name leads
     to as well. `read_text` returns the value's text, or raises SecretUnavailable. `list_offers`
     says, for `doctor`, with which of the target's settings values are read, and why not with
-    others. `is_read` is False for a source that gives no value. `names_file`: the name is the path
-    of a file, from the project's folder on.
+    others, and `check_access` asks the source's server whether it accepts that, without reading a
+    secret: it returns a phrase, or raises SecretUnavailable. `find_faults` checks the target's
+    settings beside their schema. `is_read` is False for a source that gives no value.
+    `names_file`: the name is the path of a file, from the project's folder on.
     """
 
     name: str
@@ -123,6 +162,8 @@ class SecretSource:
     optional_keys: tuple[str, ...] = ()
     format_name: Callable[[Mapping[str, str]], str] = join_texts
     list_offers: Callable[[SourceContext], tuple[SettingOffer, ...]] = list_no_offers
+    check_access: Callable[[SourceContext], str] = check_nothing
+    find_faults: Callable[[Mapping[str, Any]], tuple[SettingFault, ...]] = find_no_faults
     is_read: bool = True
     names_file: bool = False
 

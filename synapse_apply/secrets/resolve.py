@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.remote.http_exchange import ConnectHttp
 from synapse_apply.model.secrets.login import SettingOffer
 from synapse_apply.model.secrets.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
 from synapse_apply.model.values import SecretRef, Sensitive
@@ -34,7 +35,8 @@ class Resolver:
 
     `root` is the project's folder, `environ` the variables, `allow_env` and `allow_files` the
     target's lists; `reserved` variables and files may not be read in spite of these lists (rules:
-    model/secrets/secret_rules.py). `settings` are the target's, by the name of the source.
+    model/secrets/secret_rules.py). `settings` are the target's, by the name of the source;
+    `connect_http` connects to servers that have secrets.
     """
 
     def __init__(
@@ -45,10 +47,21 @@ class Resolver:
         allow_files: Sequence[str] = (),
         reserved: ReservedVariables = NO_RESERVED_SOURCES,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        connect_http: ConnectHttp | None = None,
     ) -> None:
         self.context = SourceContext(
-            root, environ, tuple(allow_env), tuple(allow_files), reserved, settings or {}
+            root,
+            environ,
+            tuple(allow_env),
+            tuple(allow_files),
+            reserved,
+            settings or {},
+            connect_http=connect_http,
         )
+
+    def close(self) -> None:
+        """End what sources began for this run, such as the login to a server."""
+        self.context.memo.close()
 
     def resolve_secret(self, ref: SecretRef) -> Sensitive:
         """The value of a manifest's `valueFrom`.
@@ -95,6 +108,13 @@ class Resolver:
             for name, source in SECRET_SOURCES.items()
             if name in self.context.settings
         }
+
+    def check_access(self, name: str) -> str:
+        """What a source's server says to the target's login, as a phrase; "" without a server.
+
+        Reads no secret. SecretUnavailable where the login is not accepted.
+        """
+        return SECRET_SOURCES[name].check_access(self.context)
 
 
 def _require_source(ref: SecretRef) -> SecretSource:

@@ -1,15 +1,21 @@
-"""How a target's backend is connected: its url, token, masking, and log of requests."""
+"""How a target's backend is connected: its url, token, masking, and log of requests.
+
+And how a server of its secrets is: to which hosts a credential may go, and what they must show.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from synapse_apply.client import BackendClient
 from synapse_apply.client.events import RequestEvent
+from synapse_apply.client.http.environment import build_route
+from synapse_apply.client.http.exchange import HttpExchanger
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.client.http.server_clock import ServerClock
 from synapse_apply.manifests.project.credentials import TOKEN_VARIABLE
@@ -157,3 +163,29 @@ def _resolve_declared_token(target: Target, token: SecretRef, resolve: ResolveSe
             "Set it, or correct `token:` of the target in the project file.",
             position=target.position,
         ) from None
+
+
+def connect_secret_server(origin: str, ca_file: str, environ: Mapping[str, str]) -> HttpExchanger:
+    """Prepare connections to an origin; nothing is sent yet.
+
+    `ca_file` has the trusted authorities, "" for those of the environment. SecretUnavailable for a
+    host that SYNAPSE_APPLY_HOSTS does not allow, and for a `ca_file` that is not there.
+    """
+    try:
+        require_allowed_host(origin, environ)
+    except InputError as refusal:
+        hint = "Check the server's address; if it is right, add its host to SYNAPSE_APPLY_HOSTS."
+        raise SecretUnavailable(
+            *(finding.with_changes(hint=hint) for finding in refusal.diagnostics)
+        ) from None
+    if ca_file and not Path(ca_file).is_file():
+        raise SecretUnavailable.from_summary(
+            "The certificate authority is not there",
+            f"there is no file {ca_file}",
+            "Correct ca_file of the target: it is relative to the project file.",
+        )
+    try:
+        route = build_route(origin, ca_file or None)
+    except InputError as problem:
+        raise SecretUnavailable(*problem.diagnostics) from None
+    return HttpExchanger(route)

@@ -20,6 +20,7 @@ from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Api, Clock, Packages, Secrets
 from synapse_apply.model.project import Target
+from synapse_apply.model.remote.http_exchange import HttpConnection
 from synapse_apply.model.secrets.login import Login
 from synapse_apply.model.state import SharedIds, Uptime
 from synapse_apply.planning.plan_input import ResourceState
@@ -131,14 +132,24 @@ class TargetSession(OfflineTarget):
     @cached_property
     def resolver(self) -> Resolver:
         """Resolves references of manifests and settings, within what the target allows."""
-        return Resolver(
+        resolver = Resolver(
             self.project.root,
             self.invocation.environ,
             self.target.allow_env,
             self.target.allow_files,
             self.project.reserved,
             self.target.source_settings,
+            self._connect_http,
         )
+        self._closing.callback(resolver.close)
+        return resolver
+
+    def _connect_http(self, origin: str, ca_file: str) -> HttpConnection:
+        """Connect to a server of secrets; SecretUnavailable where no credential may go there."""
+        # Here, not above: most targets have no such server.
+        from synapse_apply.workspace.backend import connect_secret_server
+
+        return connect_secret_server(origin, ca_file, self.invocation.environ)
 
     @cached_property
     def actor(self) -> Actor:

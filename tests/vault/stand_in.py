@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Self
@@ -119,6 +121,10 @@ class StandInVault:
             protocol_version = "HTTP/1.1"
             wbufsize = -1  # head and body in one write
 
+            def setup(self) -> None:
+                super().setup()
+                vault._connections.append(self.connection)
+
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
@@ -151,7 +157,9 @@ class StandInVault:
             def log_message(self, *_: Any) -> None:
                 """Nothing."""
 
+        self._connections: list[socket.socket] = []
         self._server = Server(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = False  # so that `server_close` waits for them
         if self.tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*self.tls)
@@ -164,6 +172,9 @@ class StandInVault:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._thread.join()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
 
     def answer(self, request: Request) -> tuple[int, Any]:

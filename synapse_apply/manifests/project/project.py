@@ -261,6 +261,17 @@ class _ProjectDecoder:
                 )
         return self._build_target(name, settings, self.positions.get(target_path))
 
+    def _list_source_settings(
+        self, settings: Mapping[str, Any], target_path: Path
+    ) -> dict[str, Mapping[str, Any]]:
+        """The target's block of each source of secrets that has one; reports their faults."""
+        blocks = {name: settings[name] for name in SECRET_SOURCES if name in settings}
+        for name, block in blocks.items():
+            for fault in SECRET_SOURCES[name].find_faults(block):
+                fault_path = (*target_path, name, *fault.path)
+                self._report_finding(fault_path, fault.summary, fault.detail, fault.hint)
+        return blocks
+
     def _build_target(
         self, name: str, settings: Mapping[str, Any], position: Position | None
     ) -> Target:
@@ -305,9 +316,7 @@ class _ProjectDecoder:
             },
             allow_env=tuple(settings.get("allow_env", ())),
             allow_files=files,
-            source_settings={
-                source: settings[source] for source in SECRET_SOURCES if source in settings
-            },
+            source_settings=self._list_source_settings(settings, target_path),
             on_drift=settings.get("on_drift", "revert"),
             require_verified=tuple(settings.get("require_verified", ())),
             settle_after=float(settings.get("settle_after", 30.0)),

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from enum import Enum
+from typing import Protocol
 
 from synapse_apply.model.frozen import frozen
 
@@ -63,3 +64,21 @@ class HttpExchangeError(Exception):
 
 SendHttpRequest = Callable[[HttpRequest], HttpAnswer]
 """Sends one request and returns its answer; raises HttpExchangeError. Follows no redirect."""
+
+
+class HttpConnection(Protocol):
+    """Connections to one server, made when the first request is sent; safe for many threads."""
+
+    def send_request(self, request: HttpRequest) -> HttpAnswer:
+        """As SendHttpRequest."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections; nothing can be sent afterwards."""
+        ...
+
+
+ConnectHttp = Callable[[str, str], HttpConnection]
+"""Makes the HttpConnection to an origin (`https://HOST:PORT`), which trusts the authorities of a
+file, "" for the usual ones. Raises SecretUnavailable where no credential may be sent there.
+"""

@@ -9,7 +9,7 @@ from synapse_apply import __version__
 from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
-from synapse_apply.model.errors import InputError, SynapseApplyError
+from synapse_apply.model.errors import InputError, SecretUnavailable, SynapseApplyError
 from synapse_apply.operations.checks.target_checkup import TargetCheckup
 from synapse_apply.views.paths import format_path
 
@@ -94,6 +94,7 @@ def check_secret_sources(checkup: TargetCheckup) -> Iterator[CheckResult]:
         text = "; ".join(map(str, offers))
         if any(not offer.reason for offer in offers):
             yield CheckResult.build_ok("secrets", text, source)
+            yield from _check_source_access(checkup, source)
             continue
         finding = warning_finding(
             f"Nothing opens {source} here",
@@ -101,6 +102,18 @@ def check_secret_sources(checkup: TargetCheckup) -> Iterator[CheckResult]:
             "Needed only where secrets are compared or sent: by plan and apply.",
         )
         yield CheckResult.from_finding("secrets", finding, source)
+
+
+def _check_source_access(checkup: TargetCheckup, source: str) -> Iterator[CheckResult]:
+    """A row on the login to a source's server, which is asked for no secret."""
+    try:
+        text = checkup.session.resolver.check_access(source)
+    except SecretUnavailable as refusal:
+        for finding in refusal.diagnostics:
+            yield CheckResult.from_finding("secrets", finding, source)
+        return
+    if text:
+        yield CheckResult.build_ok("secrets", text, source)
 
 
 def _iter_summary_results(target: str, findings: tuple[Diagnostic, ...]) -> Iterator[CheckResult]:

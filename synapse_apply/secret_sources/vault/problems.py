@@ -267,14 +267,12 @@ class VaultProblems:
     ) -> SecretUnavailable:
         """The secret has other keys; only names that look like names are shown."""
         names = list(key_names)
-        shown = sorted(name for name in names if _KEY_NAME.fullmatch(name))[:_MAX_KEY_NAMES]
-        more = len(names) - len(shown)
-        keys = ", ".join(shown) + (f" and {more} more" if more and shown else "")
+        plain_names = sorted(name for name in names if _KEY_NAME.fullmatch(name))[:_MAX_KEY_NAMES]
+        other_count = len(names) - len(plain_names)
+        keys = ", ".join(plain_names) + (f" and {other_count} more" if other_count else "")
         return SecretUnavailable.from_summary(
             "The secret has no such key",
-            f"{path} has no key {key}; its keys are {keys}"
-            if shown
-            else f"{path} has no key {key}",
+            f"{path} has no key {key}" + (f"; its keys are {keys}" if plain_names else ""),
             "Correct `key` in the manifest.",
         )
 

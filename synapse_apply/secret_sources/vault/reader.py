@@ -45,20 +45,21 @@ _JWT_REFUSALS = (
 
 @frozen
 class LoginCheck:
-    """A login that Vault accepts. `offers` are all logins of the target, and why one is not used.
+    """A login that Vault accepts.
 
     `seconds` is how long the call took; `remaining_seconds` how long the token lasts, None where
     it has no end.
     """
 
     login: VaultLogin
-    offers: tuple[SettingOffer, ...]
     seconds: float
     remaining_seconds: int | None
 
 
-class _ChosenLogin(NamedTuple):
-    login: VaultLogin
+class _LoginSearch(NamedTuple):
+    """The first login that has a credential, None where none has one; and what was looked at."""
+
+    login: VaultLogin | None
     credential: Sensitive
     offers: tuple[SettingOffer, ...]
 
@@ -109,10 +110,13 @@ class VaultReader:
             )
         return Sensitive(secret[key])
 
+    def list_login_offers(self) -> tuple[SettingOffer, ...]:
+        """The logins of the target, and why one is not used; asks nobody."""
+        return self._find_login().offers
+
     def check_login(self) -> LoginCheck:
         """Log in, or look the token up, without reading any secret; SecretUnavailable."""
         with self._lock:
-            chosen = self._choose_login()
             started_at = time.monotonic()
             token = self._require_token()
             remaining_seconds = token.remaining_seconds
@@ -122,7 +126,7 @@ class VaultReader:
                     raise self._problems.build_refused_token_error(token.login)
                 remaining_seconds = _get_positive_integer(answer.get_map("data"), "ttl")
             seconds = time.monotonic() - started_at
-            return LoginCheck(chosen.login, chosen.offers, seconds, remaining_seconds)
+            return LoginCheck(token.login, seconds, remaining_seconds)
 
     def close(self) -> None:
         """Revoke a token that was got by a login here; one that Vault does not revoke expires."""
@@ -198,11 +202,10 @@ class VaultReader:
         """The token of this run, got by one login; SecretUnavailable."""
         if self._token is None:
             with self._remembering_failures():
-                self._token = self._log_in(self._choose_login())
+                self._token = self._log_in()
         return self._token
 
-    def _choose_login(self) -> _ChosenLogin:
-        """The first login that has a credential; SecretUnavailable without one."""
+    def _find_login(self) -> _LoginSearch:
         offers: list[SettingOffer] = []
         chosen: tuple[VaultLogin, Sensitive] | None = None
         for login in self._settings.logins:
@@ -210,19 +213,20 @@ class VaultReader:
                 offers.append(SettingOffer(str(login), "is not needed"))
                 continue
             try:
-                credential = self._resolve_credential(login.credential)
+                chosen = login, self._resolve_credential(login.credential)
             except SecretUnavailable as missing:
-                offers.append(SettingOffer(missing.diagnostics[0].detail))
-                continue
-            chosen = login, credential
-            offers.append(SettingOffer(str(login)))
-        if chosen is None:
-            raise self._problems.build_missing_login_error(map(str, offers))
-        return _ChosenLogin(*chosen, tuple(offers))
+                # The reason names the variable or file itself.
+                offers.append(SettingOffer(f"{login}:", missing.diagnostics[0].detail))
+            else:
+                offers.append(SettingOffer(str(login)))
+        login_found, credential = chosen or (None, Sensitive(""))
+        return _LoginSearch(login_found, credential, tuple(offers))
 
-    def _log_in(self, chosen: _ChosenLogin) -> _VaultToken:
-        login = chosen.login
-        text = str(chosen.credential.reveal()).strip()
+    def _log_in(self) -> _VaultToken:
+        login, credential, offers = self._find_login()
+        if login is None:
+            raise self._problems.build_missing_login_error(map(str, offers))
+        text = str(credential.reveal()).strip()
         if not _is_header_text(text):
             reason = (
                 f"{login.credential.name} holds no {login.method}: it has blanks or line breaks"

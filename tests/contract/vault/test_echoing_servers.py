@@ -22,7 +22,7 @@ from synapse_apply.model.errors import SecretUnavailable
 VALUE = 'cAn4ry-value/+ "quoted"\\é-5555'
 TOKEN = "hvs.cAn4ry-token-6666"
 JSON = {"Content-Type": "application/json"}
-QUICK = ExchangeLimits(read_timeout=0.3, total_timeout=0.5, backoff=Backoff(max_repeats=0))
+ONCE = ExchangeLimits(backoff=Backoff(max_repeats=0))
 
 
 def build_echo(how: str, status: int, texts: list[str]):
@@ -77,7 +77,7 @@ def test_nothing_of_it_is_told(open_reader, caplog, how, status):
             ({"jwt": jwt}, echo_behind_login),
         ):
             vault.override = override
-            reader = open_reader(vault.url, **credential, limits=QUICK)
+            reader = open_reader(vault.url, **credential, limits=ONCE)
             for ask in (
                 partial(reader.read_value, "kv/raw-data", "nothing"),
                 partial(reader.read_value, "kv/raw-data", "nothing", 1),

@@ -192,5 +192,5 @@ def test_literals_are_given_and_live_values_are_not(tmp_path: Path) -> None:
 def test_unknown_sources_and_formats_are_named(tmp_path: Path) -> None:
     """Neither ends in a traceback."""
     resolver = Resolver(tmp_path, {"A": "v"})
-    assert "'vault'" in detail_of(resolver, SecretRef("vault", "x"))
+    assert "'keyring'" in detail_of(resolver, SecretRef("keyring", "x"))
     assert "'toml'" in detail_of(resolver, SecretRef("env", "A", "toml"))
