@@ -31,6 +31,7 @@ WORDS = {
     "secretMap": "secret, text or JSON",
     "source": "folder, or `{path, ref}`",
     "envRef": "`{env: NAME}`",
+    "credentialRef": "`{env: NAME}` or `{file: PATH}`",
     "valueFrom": "`{valueFrom: ...}`",
     "policy.schema.json": "map",
     "resources": "list of addresses, patterns and kinds",
@@ -88,10 +89,11 @@ Fields marked *secret* take one of
 | --- | --- |
 | `{valueFrom: {env: NAME}}` | one that `allow_env` allows; without it, any not forbidden |
 | `{valueFrom: {file: PATH}}` | a file inside the project, or one that `allow_files` lists |
+| `{valueFrom: {vault: {path: PATH, key: KEY}}}` | a secret in the target's [Vault](vault.md) |
 | `{valueFrom: {live: true}}` | what the server has; it is kept |
 
-One trailing newline of a file is dropped. `format: json` beside `env` or `file` reads a structured
-secret. A secret written as plain text is
+One trailing newline of a file is dropped. `format: json` beside any of them but `live` reads a
+structured secret. A secret written as plain text is
 a warning, and an error with `--strict`. A provider that is not listed below is accepted with a
 warning; all its values are treated as secret.
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from buckets.servers import AzuriteServer, BucketServer, MotoServer, SeaweedServer
@@ -89,3 +90,15 @@ def run_bucket_server(made: BucketServer) -> Iterator[BucketServer]:
         yield made
     finally:
         made.remove()
+
+
+@pytest.fixture(scope="session")
+def openbao() -> Iterator[Any]:
+    """A Vault (OpenBao), one a test process; made when the first test needs it."""
+    # Here, not above: the tests with the lowest versions have no such binary.
+    from vault.openbao import OpenBao
+
+    made = OpenBao()
+    made.start()
+    yield made
+    made.remove()

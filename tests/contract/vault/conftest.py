@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from vault.openbao import OpenBao
 from vault.stand_in import StandInVault
 
 from synapse_apply.client.http.environment import build_route
@@ -19,15 +18,6 @@ from synapse_apply.secret_sources.vault.settings import parse_settings
 
 TOKEN_VARIABLE, JWT_VARIABLE = "VAULT_TOKEN", "JOB_JWT"
 OpenReader = Callable[..., VaultReader]
-
-
-@pytest.fixture(scope="session")
-def openbao() -> Iterator[OpenBao]:
-    """One server for all of a process; made when the first test needs it."""
-    made = OpenBao()
-    made.start()
-    yield made
-    made.remove()
 
 
 @pytest.fixture(params=["stand-in", "openbao"])

@@ -13,45 +13,15 @@ from functools import partial
 import pytest
 from e2e.scenarios.canaries import forms
 from vault import jwts
-from vault.stand_in import StandInVault, reply
+from vault.echoes import VALUE, WAYS, build_echo
+from vault.stand_in import StandInVault
 
 from synapse_apply.client.http.deadlines import Backoff
 from synapse_apply.client.http.exchange import ExchangeLimits
 from synapse_apply.model.errors import SecretUnavailable
 
-VALUE = 'cAn4ry-value/+ "quoted"\\é-5555'
 TOKEN = "hvs.cAn4ry-token-6666"
-JSON = {"Content-Type": "application/json"}
 ONCE = ExchangeLimits(backoff=Backoff(max_repeats=0))
-
-
-def build_echo(how: str, status: int, texts: list[str]):
-    """An answer to every request that repeats these texts."""
-    joined = " ".join(texts)
-    plain = joined.encode("ascii", "ignore").decode().replace("\n", " ")
-    bodies = {
-        "errors": {"errors": [joined, *texts, f"role {joined} could not be found"]},
-        "warnings": {**reply(None), "errors": [], "warnings": texts},
-        "key names": reply({"data": dict.fromkeys(texts, VALUE), "metadata": {"version": 1}}),
-        "keys of keys": reply({"data": {VALUE: {TOKEN: joined}}, "metadata": {"version": 1}}),
-        "mount": reply({"path": joined, "type": joined, "options": {"version": joined}}),
-        "auth": {**reply(None), "auth": {"client_token": f"{joined}\r\n", "token_type": joined}},
-    }
-    headers = dict(JSON)
-    if how == "headers":
-        headers |= {"X-Vault-Token": plain, "X-Request-Id": plain, "Retry-After": "0"}
-    if how == "redirect":
-        headers["Location"] = f"http://{plain.replace(' ', '').replace('/', '')[:60]}.example/v1/x"
-    content = json.dumps(bodies.get(how, {"errors": []})).encode()
-    if how == "broken":
-        content = f'{{"request_id": "{plain}'.encode()
-    if how == "html":
-        content, headers = f"<title>{joined}</title>".encode(), {"Content-Type": "text/html"}
-    return status, content, headers
-
-
-WAYS = ["errors", "warnings", "key names", "keys of keys", "mount", "auth", "headers", "redirect",
-        "broken", "html"]  # fmt: skip
 
 
 @pytest.mark.parametrize("status", [200, 307, 400, 403, 404, 429, 500, 503])

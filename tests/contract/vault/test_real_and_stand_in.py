@@ -60,6 +60,7 @@ def test_a_token_is_looked_up_without_reading_a_secret(vault, open_reader):
     assert 0 < check.remaining_seconds <= 600
     with pytest.raises(SecretUnavailable, match="does not accept the token"):
         open_reader(vault.url, "hvs.nobodys").check_login()
+    assert not [one for one in getattr(vault, "requests", ()) if "/data/" in one.path]
 
 
 def test_what_is_missing_is_told_apart(vault, open_reader):
