@@ -139,17 +139,21 @@ class Console:
     def write_document(self, document: Mapping[str, Any]) -> None:
         """Write one JSON document to stdout; with --json-lines, as the last event."""
         from synapse_apply.views.json.documents import (
-            format_json_line,
             format_redacted_json_document,
+            format_redacted_json_line,
         )
 
         if self.as_events:
-            from synapse_apply.views.json.events import iter_closing_events
+            from synapse_apply.views.json.events import iter_unreported_findings_and_document
 
-            self.write_events(iter_closing_events(document, self._reported_finding_keys or ()))
+            self.write_events(
+                iter_unreported_findings_and_document(document, self._reported_finding_keys or ())
+            )
         else:
             self.write_output(
-                (format_json_line if self.as_lines else format_redacted_json_document)(document)
+                (format_redacted_json_line if self.as_lines else format_redacted_json_document)(
+                    document
+                )
             )
         if click_context := click.get_current_context(silent=True):
             # In click's context, because copies of this Console serve the same command.
@@ -158,19 +162,22 @@ class Console:
     def write_events(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Write events to stdout, one per line; before the first, the line with the version."""
         from synapse_apply import __version__
-        from synapse_apply.views.json.documents import format_json_line
-        from synapse_apply.views.json.events import build_finding_key, build_version_event
+        from synapse_apply.views.json.documents import format_redacted_json_line
+        from synapse_apply.views.json.events import (
+            build_version_event,
+            serialize_finding_for_comparison,
+        )
 
         finding_keys = self._reported_finding_keys
         if finding_keys is None:
             finding_keys = set()
-            self.write_stdout(format_json_line(build_version_event(__version__)))
+            self.write_stdout(format_redacted_json_line(build_version_event(__version__)))
             if click_context := click.get_current_context(silent=True):
                 click_context.meta[_FINDINGS_KEY] = finding_keys
         for event in events:
-            self.write_stdout(format_json_line(event))
+            self.write_stdout(format_redacted_json_line(event))
             if "diagnostic" in event:
-                finding_keys.add(build_finding_key(event["diagnostic"]))
+                finding_keys.add(serialize_finding_for_comparison(event["diagnostic"]))
 
     @property
     def _reported_finding_keys(self) -> set[str] | None:

@@ -172,9 +172,9 @@ class Reports:
                 plan, run_url=url, command=self.command, links=self._build_forge_links()
             ),
             lambda: remarks.build_plan_annotations(plan),
-            lambda: gitlab.count_plan_changes(plan),
+            lambda: gitlab.count_plan_changes_or_no_counts(plan),
             github.build_plan_outputs(plan, code),
-            lambda: remarks.build_annotations_without_unchanged(plan),
+            lambda: remarks.build_annotations_of_changed_resources(plan),
         )
 
     def _build_drift_source(self, drift: Drift, code: int) -> ReportSource:
@@ -184,7 +184,7 @@ class Reports:
             lambda budget: markdown.render_drift_markdown(drift, budget=budget, run_url=url),
             lambda: html.render_drift_html(drift, run_url=url, links=self._build_forge_links()),
             lambda: remarks.build_drift_annotations(drift),
-            lambda: gitlab.count_drift_changes(drift),
+            lambda: gitlab.count_drift_changes_or_no_counts(drift),
             github.build_drift_outputs(drift, code),
         )
 
@@ -195,7 +195,7 @@ class Reports:
             lambda budget: markdown.render_report_markdown(report, budget=budget, run_url=url),
             lambda: html.render_report_html(report, run_url=url, links=self._build_forge_links()),
             lambda: remarks.build_report_annotations(report),
-            lambda: gitlab.count_report_changes(report),
+            lambda: gitlab.count_report_changes_or_no_counts(report),
             github.build_report_outputs(report),
         )
 
@@ -258,7 +258,9 @@ class Reports:
         """Write annotations to stderr, and the summary and output files of GitHub Actions."""
         placed_annotations = (source.touched_annotations or source.annotations)()
         self.console.write_stderr(
-            github.format_annotation_commands(self._with_repository_paths(placed_annotations))
+            github.format_limited_annotation_commands(
+                self._with_repository_paths(placed_annotations)
+            )
         )
         environ = self.invocation.environ
         if summary_file := environ.get("GITHUB_STEP_SUMMARY"):
@@ -284,7 +286,7 @@ class Reports:
             if annotation.position is not None
         }
         root = find_workspace(self.invocation.environ)
-        return remarks.with_repository_file_names(
+        return remarks.with_file_names_mapped(
             plain_annotations,
             {name: _relative_path_inside(name, root) or name for name in names} if root else {},
         )
@@ -346,6 +348,8 @@ _RENDERERS: dict[str, Callable[[Reports, ReportSource], str]] = {
     "github": lambda _, source: source.markdown(STEP_SUMMARY_BUDGET),
     "gitlab": lambda _, source: format_redacted_json_document(source.counts()),
     "codequality": lambda requested_reports, source: format_redacted_json_document(
-        gitlab.build_code_quality_issues(requested_reports.list_repository_annotations(source))
+        gitlab.build_issues_of_positioned_annotations(
+            requested_reports.list_repository_annotations(source)
+        )
     ),
 }

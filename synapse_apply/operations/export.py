@@ -86,7 +86,7 @@ class ExportReport:
         ]
 
     @property
-    def is_complete(self) -> bool:
+    def is_done_without_any_refusal(self) -> bool:
         """Whether nothing that was asked for was left out."""
         has_left_out = any(exported_object.left_out_fields for exported_object in self.objects)
         return not has_left_out and not any(missed.is_failure for missed in self.missed_objects)
@@ -405,7 +405,7 @@ def _build_file_texts(exported_objects: Sequence[ExportedObject]) -> dict[str, s
 def _iter_next_steps(
     live_backend: LiveBackend, report: ExportReport, folder: Path, inventory: Path
 ) -> Iterator[str]:
-    yield from _iter_manifest_steps(live_backend, folder)
+    yield from _iter_hint_unless_folder_is_read(live_backend, folder)
     yield from _iter_state_steps(live_backend, report)
     yield from _iter_import_steps(inventory)
 
@@ -415,7 +415,7 @@ def _iter_import_steps(inventory: Path) -> Iterator[str]:
     yield Text(Command("plan"), " says how they differ from the manifests.")
 
 
-def _iter_manifest_steps(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
+def _iter_hint_unless_folder_is_read(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
     """How to have the folder read: a plan would forget recorded objects that it does not read."""
     project, target = live_backend.project, live_backend.target
     if is_folder_read_by_default(project, target, folder):

@@ -42,7 +42,7 @@ class GraphNode:
     has_run: bool = False
 
 
-def build_plan_nodes(plan: Plan) -> list[GraphNode]:
+def build_nodes_of_unsuperseded_changes(plan: Plan) -> list[GraphNode]:
     """A node for each change of a plan, superseded ones left out."""
     return [
         GraphNode(
@@ -51,13 +51,15 @@ def build_plan_nodes(plan: Plan) -> list[GraphNode]:
         for change in plan.changes
         for has_run in [change.verification is not None and not change.is_refused]
         for planned_action in [
-            _name_planned_action(change.action, is_refused=change.is_refused, has_run=has_run)
+            _name_planned_action_or_empty(
+                change.action, is_refused=change.is_refused, has_run=has_run
+            )
         ]
         if not change.superseded
     ]
 
 
-def _name_planned_action(action: Action, *, is_refused: bool, has_run: bool) -> str:
+def _name_planned_action_or_empty(action: Action, *, is_refused: bool, has_run: bool) -> str:
     if is_refused:
         return _REFUSED
     if action is Action.NO_OP:

@@ -44,7 +44,7 @@ def sanitize_lines(text: object) -> list[str]:
     return [sanitize(line) for line in raw_text.split("\n")]
 
 
-def sanitize_detail_lines(text: object) -> list[str]:
+def sanitize_lines_and_escape_plan_rows(text: object) -> list[str]:
     """As `sanitize_lines`, with lines that look like a planned action escaped."""
     return [_PLAN_ROW.sub(r"\1\\#", line) for line in sanitize_lines(text)]
 

@@ -131,7 +131,7 @@ def command(
         console.write_document(build_export_document(exported_files))
     else:
         print_exported_files(console, invocation, exported_files)
-    return Exit.OK if exported_files.report.is_complete else Exit.INCOMPLETE
+    return Exit.OK if exported_files.report.is_done_without_any_refusal else Exit.INCOMPLETE
 
 
 def _parse_id_options(texts: tuple[str, ...]) -> dict[str, list[str | range]]:

@@ -77,8 +77,8 @@ def _build_declared_nodes(invocation: Invocation) -> list[GraphNode]:
 def _build_planned_nodes(invocation: Invocation) -> tuple[list[GraphNode], Sequence[Diagnostic]]:
     """The resources of a plan as far as it could be made, and its findings."""
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.views.graph import build_plan_nodes
+    from synapse_apply.views.graph import build_nodes_of_unsuperseded_changes
 
     with open_command_target(invocation) as target:
         plan = target.plan()
-    return build_plan_nodes(plan), plan.diagnostics
+    return build_nodes_of_unsuperseded_changes(plan), plan.diagnostics

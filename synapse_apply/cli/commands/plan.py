@@ -177,9 +177,9 @@ def _make_offline_plan(
 
 def _open_dry_run_display(console: Console) -> Display:
     """The display of the dry runs' progress, since uploads of packages may take long."""
-    from synapse_apply.views.text.progress import choose_progress_display
+    from synapse_apply.views.text.progress import choose_display_for_stream
 
-    return choose_progress_display(
+    return choose_display_for_stream(
         sys.stderr, color=console.is_stderr_colored, silent=not console.is_interactive
     )
 

@@ -19,7 +19,7 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import Intent
 from synapse_apply.views.text.plan import render_plan, render_report
-from synapse_apply.views.text.progress import Display, choose_progress_display
+from synapse_apply.views.text.progress import Display, choose_display_for_stream
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
@@ -112,7 +112,7 @@ class ConsoleObserver(ApplyObserver):
     def _choose_display(self) -> Display:
         if not self._console.as_events:
             is_silent = self._console.as_json  # --json is one document and nothing else
-            return choose_progress_display(
+            return choose_display_for_stream(
                 sys.stderr, color=self._console.is_stderr_colored, silent=is_silent
             )
         from synapse_apply.views.json.events import EventWriter
@@ -142,9 +142,9 @@ class ConsoleObserver(ApplyObserver):
             from synapse_apply.views.json.documents import report_document
 
             if self._console.as_events:
-                from synapse_apply.views.json.events import iter_report_events
+                from synapse_apply.views.json.events import iter_apply_summary_event
 
-                self._console.write_events(iter_report_events(report))
+                self._console.write_events(iter_apply_summary_event(report))
             self._console.write_document(report_document(report))
         else:
             self._console.write_output(

@@ -14,7 +14,7 @@ from synapse_apply.model.errors import Exit
 from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.model.remote.log_lines import LogLine
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.job_log import format_log_json, format_log_line
+from synapse_apply.views.text.job_log import format_log_line, format_log_line_as_json
 from synapse_apply.views.text.values import format_value_inline
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class JobFollower:
     def write_log_line(self, line: LogLine) -> None:
         """A log line is the requested output, so it goes to stdout unless a document goes there."""
         if self.console.as_lines:
-            self.console.write_output(format_log_json(line))
+            self.console.write_output(format_log_line_as_json(line))
             return
         text = format_log_line(line, color=self.console.is_output_colored)
         (self.console.write_stderr if self.console.as_json else self.console.write_output)(text)

@@ -11,7 +11,10 @@ from synapse_apply.library import ExportedFiles
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.paths import format_path
-from synapse_apply.views.text.export import render_secret_variables, render_unexported
+from synapse_apply.views.text.export import (
+    list_secret_variables_to_set_or_empty,
+    render_unexported_with_reasons_or_empty,
+)
 
 
 def print_exported_files(
@@ -31,9 +34,9 @@ def print_exported_files(
         for entry in export_report.objects
         for secret in entry.secrets
     ]
-    console.write_output(render_secret_variables(secrets))
+    console.write_output(list_secret_variables_to_set_or_empty(secrets))
     console.write_output(
-        render_unexported(
+        render_unexported_with_reasons_or_empty(
             left_out_fields, [(entry.label, entry.reason) for entry in export_report.missed_objects]
         )
     )

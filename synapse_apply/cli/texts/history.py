@@ -9,7 +9,7 @@ from synapse_apply import PastRun
 from synapse_apply.cli.console import Console
 from synapse_apply.model.coding.codec import audit_entry_to_json
 from synapse_apply.model.errors import Exit
-from synapse_apply.views.grammar import shorten_commit
+from synapse_apply.views.grammar import shorten_commit_keeping_dirty_suffix
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.tables import render_table
 
@@ -30,7 +30,7 @@ def print_runs_table(console: Console, runs: Sequence[PastRun]) -> int:
                     run.command,
                     _format_counts(run.call_counts),
                 ),
-                *(run.actor_name, shorten_commit(run.commit_id), run.run_url),
+                *(run.actor_name, shorten_commit_keeping_dirty_suffix(run.commit_id), run.run_url),
             )
             for run in runs
         ]

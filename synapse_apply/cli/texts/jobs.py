@@ -12,7 +12,7 @@ from synapse_apply.model.remote.log_lines import iter_log_lines
 from synapse_apply.model.values import flatten
 from synapse_apply.views.text.job_log import format_log_line
 from synapse_apply.views.text.record import render_fields_block
-from synapse_apply.views.text.tables import stream_table
+from synapse_apply.views.text.tables import stream_table_sized_by_first_rows
 
 _HEADERS = ("id", "status", "progress", "plugin", "version", "created", "ended")
 _PROGRESS_COLUMN = 2
@@ -29,7 +29,7 @@ def print_jobs_table(
         console.write_document({"jobs": [build_job_document(job) for job in jobs]})
         return 0
     has_rows = False
-    for chunk in stream_table(
+    for chunk in stream_table_sized_by_first_rows(
         _HEADERS,
         map(_build_job_row, jobs),
         color=console.is_output_colored,

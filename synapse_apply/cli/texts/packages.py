@@ -136,7 +136,7 @@ def format_difference(
     text = f"{address} differs from {base}: {_format_change_counts(difference)}.\n\n"
     for change in difference.changes:
         text += (
-            f"  {style.format_symbol(_VERB_SYMBOLS[change.verb])}{sanitize(change.path)}"
+            f"  {style.format_symbol_and_space(_VERB_SYMBOLS[change.verb])}{sanitize(change.path)}"
             f"{_format_executable_change(change)}\n"
         )
     if is_same_release and hints:

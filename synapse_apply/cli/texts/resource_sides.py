@@ -8,14 +8,17 @@ from synapse_apply.cli.console import Console
 from synapse_apply.library import ResourceSides
 from synapse_apply.model.diagnostic import Path, format_json_pointer
 from synapse_apply.model.values import ABSENT
-from synapse_apply.views.json.redaction import build_flag_tree, unflatten_to_redacted_json
+from synapse_apply.views.json.redaction import (
+    build_tree_with_true_at_paths,
+    unflatten_to_redacted_json,
+)
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.cells import count_cells
+from synapse_apply.views.text.cells import measure_width_in_terminal_cells
 from synapse_apply.views.text.findings import format_quoted_path
 from synapse_apply.views.text.record import object_document, record_document
 from synapse_apply.views.text.tables import render_table
 from synapse_apply.views.text.values import SECRET_TYPES, format_value_inline
-from synapse_apply.views.text.verification import format_last_run
+from synapse_apply.views.text.verification import format_last_run_or_empty
 
 _MIN_CELL_WIDTH = 36
 
@@ -62,7 +65,7 @@ def build_sides_document(sides: ResourceSides) -> dict[str, Any]:
         if resource.desired is None
         else {
             "values": unflatten_to_redacted_json(declared.items()),
-            "sensitive_values": build_flag_tree(secret_paths),
+            "sensitive_values": build_tree_with_true_at_paths(secret_paths),
         },
         "recorded": record_document(resource.record) if resource.record else None,
         "live": object_document(resource.address, observed) if observed else None,
@@ -95,7 +98,7 @@ def _format_secret_cells(sides: ResourceSides) -> dict[Path, dict[str, str]]:
 
 def _list_heading_parts(sides: ResourceSides) -> list[str]:
     record, observed = sides.resource.record, sides.resource.lookup_result.observed
-    verified_text = format_last_run(record.verification) if record else ""
+    verified_text = format_last_run_or_empty(record.verification) if record else ""
     accepted_text = ", ".join(
         sanitize(format_quoted_path(field.path)) for field in sides.accepted_changes
     )
@@ -114,9 +117,9 @@ def _format_value_for_column(value: Any, cell_width: int) -> str:
     if value is ABSENT:
         return "-"
     text = format_value_inline(value)
-    if count_cells(text) <= cell_width:
+    if measure_width_in_terminal_cells(text) <= cell_width:
         return text
     text = text[:cell_width]
-    while count_cells(text) >= cell_width:
+    while measure_width_in_terminal_cells(text) >= cell_width:
         text = text[:-1]
     return f"{text}…"

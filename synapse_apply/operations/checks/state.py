@@ -26,7 +26,7 @@ from synapse_apply.model.values import Mac, get_at_or_absent
 from synapse_apply.operations.checks.target_checkup import TargetCheckup, UncheckedError
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.secrets.keys import StateKeys
-from synapse_apply.views.text.accepted import format_accepted_fields
+from synapse_apply.views.text.accepted import name_accepted_fields_or_empty
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.environment import normalize_base_url
 from synapse_apply.workspace.own_folder import is_own_folder_ignored
@@ -196,7 +196,7 @@ def check_accepted_differences(checkup: TargetCheckup) -> Iterator[CheckResult]:
     undo_hint = Text(Command("state accept ADDRESS --undo"), " shows them in plans again")
     yield CheckResult.build_ok(
         "accepted",
-        Text(f"{format_accepted_fields(field_names)} ", undo_hint)
+        Text(f"{name_accepted_fields_or_empty(field_names)} ", undo_hint)
         if field_names
         else "no difference",
     )

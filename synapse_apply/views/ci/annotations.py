@@ -12,7 +12,7 @@ from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.model.verification import RunStatus
 from synapse_apply.views.grammar import format_refusal_phrase
-from synapse_apply.views.text.drift import describe_object_drift
+from synapse_apply.views.text.drift import say_object_is_gone_replaced_or_changed
 from synapse_apply.views.text.findings import (
     format_quoted_path,
     join_position_address_field_and_rule,
@@ -52,7 +52,7 @@ def build_plan_annotations(plan: Plan) -> list[Annotation]:
     ]
 
 
-def build_annotations_without_unchanged(plan: Plan) -> list[Annotation]:
+def build_annotations_of_changed_resources(plan: Plan) -> list[Annotation]:
     """As `build_plan_annotations`, without warnings about resources that the plan does not change.
 
     A reviewer is shown what the change touches; errors are shown in any case.
@@ -105,7 +105,7 @@ def build_drift_annotations(drift: Drift) -> list[Annotation]:
         Annotation(
             "warning",
             "drift",
-            describe_object_drift(object_drift),
+            say_object_is_gone_replaced_or_changed(object_drift),
             ", ".join(format_quoted_path(field.path) for field in object_drift.fields),
             str(object_drift.address),
             object_drift.position,
@@ -170,7 +170,7 @@ def _iter_refusal_annotations(changes: Iterable[Change]) -> Iterator[Annotation]
             )
 
 
-def with_repository_file_names(
+def with_file_names_mapped(
     file_annotations: Iterable[Annotation], files: Mapping[str, str]
 ) -> list[Annotation]:
     """Copies with file names relative to the repository; `files` maps our names to those."""

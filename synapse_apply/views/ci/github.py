@@ -23,7 +23,7 @@ _MAX_MESSAGE_LENGTH = 4000
 _COMMAND_BY_LEVEL = {"error": "error", "warning": "warning", "note": "notice"}
 
 
-def format_annotation_commands(file_annotations: Iterable[Annotation]) -> str:
+def format_limited_annotation_commands(file_annotations: Iterable[Annotation]) -> str:
     """One workflow command a line, errors first; the last of a level counts those left out."""
     lines: list[str] = []
     all_annotations = list(file_annotations)

@@ -11,7 +11,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.views.graph import GraphNode
 from synapse_apply.views.html.parts import escape_shortened
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.cells import count_cells
+from synapse_apply.views.text.cells import measure_width_in_terminal_cells
 
 MAX_DRAWN_NODES = 150
 _MAX_LABEL_CELLS, _CELL_WIDTH, _BOX_HEIGHT, _ROW_HEIGHT, _COLUMN_GAP, _MARGIN = (
@@ -31,7 +31,7 @@ class _NodePosition:
     width: float
 
 
-def render_graph_svg(
+def draw_planned_and_neighbours_or_empty(
     nodes: Iterable[GraphNode], row_ids: Mapping[str, str], target: str = ""
 ) -> str:
     """An SVG of planned resources and their neighbours; "" where nothing depends on anything.
@@ -67,7 +67,7 @@ def render_graph_svg(
     return _render_svg(needs, planned_actions, row_ids)
 
 
-def _arrange_columns_by_longest_path(
+def _group_into_columns_by_longest_path(
     needs: Mapping[Address, Sequence[Address]],
 ) -> list[list[Address]]:
     """Columns of addresses by their longest path from a resource that nothing depends on.
@@ -88,10 +88,12 @@ def _arrange_columns_by_longest_path(
     columns: dict[int, list[Address]] = {}
     for address, column_level in level.items():
         columns.setdefault(column_level, []).append(address)
-    return _sort_rows_in_columns([columns[column_level] for column_level in sorted(columns)], needs)
+    return _sort_columns_near_average_user_row(
+        [columns[column_level] for column_level in sorted(columns)], needs
+    )
 
 
-def _sort_rows_in_columns(
+def _sort_columns_near_average_user_row(
     columns: list[list[Address]], needs: Mapping[Address, Sequence[Address]]
 ) -> list[list[Address]]:
     """The columns, each sorted so that a node is near the average row of those that need it."""
@@ -121,11 +123,15 @@ def _render_svg(
 ) -> str:
     positions: dict[Address, _NodePosition] = {}
     x: float = _MARGIN
-    columns = _arrange_columns_by_longest_path(needs)
+    columns = _group_into_columns_by_longest_path(needs)
     tallest = max(map(len, columns))
     for column in columns:
         # SVG cannot measure text, so the width is estimated from the number of cells.
-        width = max(count_cells(_shorten_label(a)) for a in column) * _CELL_WIDTH + 20
+        width = (
+            max(measure_width_in_terminal_cells(_cut_label_to_max_cells(a)) for a in column)
+            * _CELL_WIDTH
+            + 20
+        )
         top = _MARGIN + (tallest - len(column)) * _ROW_HEIGHT / 2
         positions |= {
             a: _NodePosition(x, top + n * _ROW_HEIGHT, width) for n, a in enumerate(column)
@@ -175,7 +181,7 @@ def _render_node(
         f'<rect x="{position.x:.0f}" y="{position.y:.0f}" width="{position.width:.0f}" '
         f'height="{_BOX_HEIGHT}" rx="5"/>'
         f'<text x="{position.x + 10:.0f}" '
-        f'y="{position.y + 18:.0f}">{escape_shortened(_shorten_label(address))}</text>'
+        f'y="{position.y + 18:.0f}">{escape_shortened(_cut_label_to_max_cells(address))}</text>'
     )
     style = f"node {planned_action or 'same'}"
     row_id = row_ids.get(str(address))
@@ -184,11 +190,11 @@ def _render_node(
     return f'<g class="{style}">{shapes}</g>'
 
 
-def _shorten_label(address: Address) -> str:
+def _cut_label_to_max_cells(address: Address) -> str:
     full_label = sanitize(str(address)[:200])
     label, width = "", 0
     for char in full_label:
-        width += count_cells(char)
+        width += measure_width_in_terminal_cells(char)
         if width > _MAX_LABEL_CELLS:
             return f"{label}…"
         label += char

@@ -19,7 +19,7 @@ _SAFE_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~%+/
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-def render_anchor(url: str, html: str) -> str:
+def render_anchor_if_url_is_safe(url: str, html: str) -> str:
     """A link around `html`; `html` alone where the URL is not a safe http one."""
     if not _SAFE_URL.fullmatch(url):
         return html
@@ -43,12 +43,12 @@ class ForgeLinks:
 
     def render_position_link(self, position: Position) -> str:
         """`file:line:column` as code, linked to that line of the commit where possible."""
-        return self.render_line_link(position, render_code(format_position(position)))
+        return self.link_to_line_or_unchanged_html(position, render_code(format_position(position)))
 
-    def render_line_link(self, position: Position | None, html: str) -> str:
+    def link_to_line_or_unchanged_html(self, position: Position | None, html: str) -> str:
         """`html` linked to a line of the commit; unchanged where there is no safe link."""
         path = self.path_in_repository(position.file) if position is not None else None
-        if position is None or path is None or not self._can_link_commit(self.commit):
+        if position is None or path is None or not self._has_repository_and_commit_id(self.commit):
             return html
         file_url = f"{self._repository_base_url()}/blob/{self.commit}/{quote(path)}"
         # A file's name may contain anything, even after quoting.
@@ -64,12 +64,14 @@ class ForgeLinks:
             return ""
         commit_html = render_code(commit[:12])
         return (
-            render_anchor(f"{self._repository_base_url()}/commit/{commit}", commit_html)
-            if self._can_link_commit(commit)
+            render_anchor_if_url_is_safe(
+                f"{self._repository_base_url()}/commit/{commit}", commit_html
+            )
+            if self._has_repository_and_commit_id(commit)
             else commit_html
         )
 
-    def _can_link_commit(self, commit: str) -> bool:
+    def _has_repository_and_commit_id(self, commit: str) -> bool:
         # The commit may come from a saved plan, which could hold another text.
         return bool(self.repository and _COMMIT_ID.fullmatch(commit))
 

@@ -8,18 +8,18 @@ from synapse_apply.model.command import Command
 from synapse_apply.model.plan import Action, Cause, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.views.grammar import pluralize
-from synapse_apply.views.html.parts import render_code, render_command
-from synapse_apply.views.text.outcomes import is_complete
+from synapse_apply.views.html.parts import render_code, render_copyable_command
+from synapse_apply.views.text.outcomes import is_done_without_any_refusal
 
 
-def render_plan_steps(plan: Plan) -> tuple[str, ...]:
+def render_next_steps_after_plan(plan: Plan) -> tuple[str, ...]:
     """The next steps after a plan as HTML; none where there is nothing to do."""
     return tuple(_iter_next_steps_after_plan(plan))
 
 
 def _iter_next_steps_after_plan(plan: Plan) -> Iterator[str]:
     target = plan.base.target
-    plan_command = render_command(Command("plan", target=target).format_line())
+    plan_command = render_copyable_command(Command("plan", target=target).format_line())
     if plan.has_errors:
         yield f'Fix <a href="#errors">the errors</a>, then plan again: {plan_command}'
         return
@@ -32,7 +32,7 @@ def _iter_next_steps_after_plan(plan: Plan) -> Iterator[str]:
     if plan.guards:
         yield '<a href="#guards">A guard</a> stops the whole apply; let it pass if that is meant.'
     if any(field.cause in {Cause.DRIFT, Cause.BOTH} for c in plan.changes for field in c.fields):
-        accept_command = render_command(
+        accept_command = render_copyable_command(
             Command("drift --accept ADDRESS", target=target).format_line()
         )
         yield (
@@ -44,12 +44,12 @@ def _iter_next_steps_after_plan(plan: Plan) -> Iterator[str]:
     elif plan.has_changes and not plan.guards and plan.is_applyable:
         adopts = any(c.action is Action.ADOPT and not c.is_refused for c in plan.changes)
         command = Command("apply --adopt" if adopts else "apply", target=target)
-        yield f"Review the rows below, then apply: {render_command(command.format_line())}"
+        yield f"Review the rows below, then apply: {render_copyable_command(command.format_line())}"
 
 
-def render_report_steps(report: Report) -> tuple[str, ...]:
+def render_next_steps_unless_complete(report: Report) -> tuple[str, ...]:
     """The next steps after an apply as HTML; none where it is complete."""
-    return () if is_complete(report) else tuple(_iter_report_steps(report))
+    return () if is_done_without_any_refusal(report) else tuple(_iter_report_steps(report))
 
 
 def _iter_report_steps(report: Report) -> Iterator[str]:
@@ -62,7 +62,7 @@ def _iter_report_steps(report: Report) -> Iterator[str]:
         }
     )
     for file in recovery_files:
-        line = render_command(Command("state recover FILE", target=target).format_line())
+        line = render_copyable_command(Command("state recover FILE", target=target).format_line())
         yield f"Record what could not be recorded: {line}, where FILE is {render_code(file)}"
     if report.count_outcomes(Result.FAILED):
         yield 'Mend what <a href="#failed">failed</a>: each finding says why.'
@@ -73,5 +73,5 @@ def _iter_report_steps(report: Report) -> Iterator[str]:
     if report.count_outcomes(Result.UNKNOWN):
         yield "What is unknown is looked up by the next run before it does anything else."
     if plan.actionable_changes:
-        apply_command = render_command(Command("apply", target=target).format_line())
+        apply_command = render_copyable_command(Command("apply", target=target).format_line())
         yield f"Apply again for the rest; what is done is not done twice: {apply_command}"

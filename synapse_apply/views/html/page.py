@@ -10,7 +10,7 @@ from importlib.resources import files
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause
 from synapse_apply.views.graph import GraphNode
-from synapse_apply.views.html.graph_drawing import render_graph_svg
+from synapse_apply.views.html.graph_drawing import draw_planned_and_neighbours_or_empty
 from synapse_apply.views.html.parts import CAUSE_LABELS, escape_shortened, render_code
 from synapse_apply.views.html.rows import HtmlRow
 from synapse_apply.views.sanitize import escape_ci_commands
@@ -77,10 +77,12 @@ class HtmlPage:
             _render_header(self),
             _render_next_steps(self.next_steps),
             _render_section_links(shown_sections),
-            _render_filters(rows, self.trouble_label),
+            _render_filters_of_rows(rows, self.trouble_label),
             "<main>",
             *_render_sections(shown_sections, open_all=len(rows) <= _MAX_OPEN_ROWS),
-            _render_graph(render_graph_svg(self.graph_nodes, row_ids, self.target)),
+            _render_graph(
+                draw_planned_and_neighbours_or_empty(self.graph_nodes, row_ids, self.target)
+            ),
             _NOTHING_MATCHES,
             f"</main><footer>{self.footer}</footer>",
             f"<script>{_read_asset('page.js')}</script></body></html>",
@@ -146,7 +148,7 @@ def _render_section_links(sections: Iterable[PageSection]) -> str:
     return f'<nav aria-label="Sections"><ul>{links}</ul></nav>' if links else ""
 
 
-def _render_filters(rows: Sequence[HtmlRow], trouble_label: str) -> str:
+def _render_filters_of_rows(rows: Sequence[HtmlRow], trouble_label: str) -> str:
     """The filter form; hidden until the script shows it, since it does nothing without one."""
     if not rows:
         return ""

@@ -12,13 +12,13 @@ from synapse_apply.views.markdown.markup import shorten_text
 from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_lines_with_margin_symbols
 from synapse_apply.views.sanitize import sanitize, sanitize_lines
 from synapse_apply.views.text.field_rows import (
-    choose_change_symbol,
-    describe_secret,
-    is_secret_change,
-    split_into_leaf_changes,
+    choose_change_symbol_or_space,
+    format_text_in_place_of_secret,
+    is_change_of_secret_value,
+    split_maps_into_differing_leaf_changes,
 )
 from synapse_apply.views.text.findings import format_quoted_path
-from synapse_apply.views.text.value_diff import format_value_change
+from synapse_apply.views.text.value_diff import format_before_and_after_lines
 from synapse_apply.views.text.values import MAX_VALUE_LENGTH, format_value_lines
 
 # Longer contents are cut, and what is left out is counted; the JSON document has all.
@@ -59,7 +59,7 @@ def escape_shortened(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
     return sanitize(shorten_text(str(value), max_length)).translate(_HTML_ESCAPES)
 
 
-def render_command(line: str) -> str:
+def render_copyable_command(line: str) -> str:
     """A shell command; the page's script adds a button that copies it."""
     return f'<code class="command">{escape_shortened(line, MAX_PROSE_LENGTH)}</code>'
 
@@ -85,19 +85,19 @@ def _render_prose_line(line: str) -> str:
 
 def _render_code_or_command(code_text: str) -> str:
     return (
-        render_command(code_text)
+        render_copyable_command(code_text)
         if code_text.startswith(_COMMAND_PREFIXES)
         else render_code(code_text, MAX_PROSE_LENGTH)
     )
 
 
-def render_sentence_with_command(sentence: str) -> str:
+def render_sentence_with_copyable_command(sentence: str) -> str:
     """A sentence as HTML; a `synapse-apply` command at its end becomes one that can be copied."""
     match = _TRAILING_COMMAND.fullmatch(sentence)
     # Copying a command with words of the sentence behind it would fail in the shell.
     if match is None or _CONTINUATION_WORDS.search(match["line"]):
         return render_prose(sentence)
-    return f"{render_prose(match['head'])} {render_command(match['line'])}".strip()
+    return f"{render_prose(match['head'])} {render_copyable_command(match['line'])}".strip()
 
 
 def render_paragraph(html: str, style: str = "") -> str:
@@ -135,10 +135,10 @@ def render_fields_table(
 
     `side_titles` are the headings of the two sides, `hidden_symbol` marks secret changes.
     """
-    parts = [part for change in changes for part in split_into_leaf_changes(change)]
+    parts = [part for change in changes for part in split_maps_into_differing_leaf_changes(change)]
     if not parts:
         return ""
-    sides = _choose_visible_sides(parts)
+    sides = _choose_sides_with_values(parts)
     has_reasons = any(_render_cause_and_note(part) for part in parts)
     titles = ["Field", *(side_titles[side] if len(sides) == 2 else "Value" for side in sides)]
     titles += ["Why"] if has_reasons else []
@@ -149,10 +149,10 @@ def render_fields_table(
     return f"<table{style}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _choose_visible_sides(parts: Sequence[FieldChange]) -> tuple[int, ...]:
+def _choose_sides_with_values(parts: Sequence[FieldChange]) -> tuple[int, ...]:
     """Which sides (0 before, 1 after) have a value in any of the changes."""
     # A secret shows no value on either side, so it needs no column.
-    visible_parts = [part for part in parts if not is_secret_change(part)]
+    visible_parts = [part for part in parts if not is_change_of_secret_value(part)]
     if all(part.before is ABSENT for part in visible_parts):
         return (1,)
     return (0,) if all(part.after is ABSENT for part in visible_parts) else (0, 1)
@@ -177,7 +177,7 @@ def _iter_table_rows(
 def _render_field_row(
     part: FieldChange, sides: tuple[int, ...], hidden_symbol: str, *, has_reasons: bool
 ) -> str:
-    style = _SYMBOL_STYLES.get(choose_change_symbol(part, hidden_symbol), "kept")
+    style = _SYMBOL_STYLES.get(choose_change_symbol_or_space(part, hidden_symbol), "kept")
     path = escape_shortened(format_quoted_path(part.path))
     # A long path may break behind each of its parts.
     path_html = path.replace(".", ".<wbr>") if len(path) > _MAX_UNBROKEN_PATH else path
@@ -189,27 +189,30 @@ def _render_field_row(
 
 def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created: bool) -> str:
     span = f' colspan="{len(sides)}"' if len(sides) > 1 else ""
-    if is_secret_change(part):
-        secret = escape_shortened(describe_secret(part, is_created=is_created))
+    if is_change_of_secret_value(part):
+        secret = escape_shortened(format_text_in_place_of_secret(part, is_created=is_created))
         return f'<td{span} class="secret">{secret}</td>'
     has_both = part.before is not ABSENT and part.after is not ABSENT
     if has_both and len(sides) > 1:
         lines = list(
             iter_lines_with_margin_symbols(
-                "\n".join(format_value_change(part.before, part.after, _VALUE_WIDTH, DiffStyle()))
+                "\n".join(
+                    format_before_and_after_lines(
+                        part.before, part.after, _VALUE_WIDTH, DiffStyle()
+                    )
+                )
             )
         )
         # A diff inside the value says more than two long cells.
-        if any(line[:1] in _MARGIN_STYLES for line in lines) or _has_too_long_side(part):
+        if any(line[:1] in _MARGIN_STYLES for line in lines) or _has_text_beyond_max_length(part):
             return f"<td{span}>{_render_diff_lines(lines)}</td>"
-    side_values = (part.before, part.after)
+    value_htmls = [_render_value_or_unset(value) for value in (part.before, part.after)]
     return "".join(
-        f'<td class="{"after" if side else "before"}">{_render_value(side_values[side])}</td>'
-        for side in sides
+        f'<td class="{"after" if side else "before"}">{value_htmls[side]}</td>' for side in sides
     )
 
 
-def _has_too_long_side(part: FieldChange) -> bool:
+def _has_text_beyond_max_length(part: FieldChange) -> bool:
     """Whether a side is too long to be shown in full, so that only the differing part is."""
     return any(
         isinstance(side, str) and len(side) > MAX_VALUE_LENGTH for side in (part.before, part.after)
@@ -229,7 +232,7 @@ def _render_diff_lines(lines: Sequence[str]) -> str:
     return f"<pre>{diff_html}{tail}</pre>"
 
 
-def _render_value(value: Any) -> str:
+def _render_value_or_unset(value: Any) -> str:
     """A value as a plan shows it.
 
     Its cell's style makes it look like code, which keeps pages small.
@@ -244,6 +247,6 @@ def _render_cause_and_note(part: FieldChange) -> str:
     facts = [CAUSE_LABELS[part.cause]] if part.cause in CAUSE_LABELS else []
     if isinstance(part.after, KnownAfterApply):
         facts.append(f"from {render_code(part.after.address)}")
-    elif part.note and not is_secret_change(part):
+    elif part.note and not is_change_of_secret_value(part):
         facts.append(escape_shortened(part.note))
     return ", ".join(facts)

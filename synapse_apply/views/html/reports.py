@@ -11,28 +11,31 @@ from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Action, Plan, PlanBase
 from synapse_apply.model.report import Report, Result
 from synapse_apply.views.grammar import pluralize
-from synapse_apply.views.graph import build_plan_nodes
+from synapse_apply.views.graph import build_nodes_of_unsuperseded_changes
 from synapse_apply.views.html import rows
-from synapse_apply.views.html.links import NO_LINKS, ForgeLinks, render_anchor
-from synapse_apply.views.html.next_steps import render_plan_steps, render_report_steps
+from synapse_apply.views.html.links import NO_LINKS, ForgeLinks, render_anchor_if_url_is_safe
+from synapse_apply.views.html.next_steps import (
+    render_next_steps_after_plan,
+    render_next_steps_unless_complete,
+)
 from synapse_apply.views.html.page import HtmlPage, PageSection
 from synapse_apply.views.html.parts import escape_shortened, render_code, render_prose
 from synapse_apply.views.markdown.report_sections import PlanParts
 from synapse_apply.views.text.drift import (
+    count_unapplied_changes_in_a_line,
+    count_unmanaged_objects_in_a_line,
     format_drift_totals,
-    format_pending_changes_line,
-    format_unmanaged_line,
-    iter_drift_ways_out,
-    iter_unread_kind_lines,
+    iter_lines_on_unread_and_unlisted_kinds,
+    iter_sentences_on_ways_out_of_drift,
 )
 from synapse_apply.views.text.outcomes import (
     OutcomeCounts,
-    format_report_totals,
+    format_totals_and_next_steps,
+    is_outcome_worth_a_row,
     list_outcome_findings_errors_last,
-    should_show_outcome,
 )
-from synapse_apply.views.text.plan import format_plan_totals as plan_totals
-from synapse_apply.views.text.plan import format_target_line, has_action_block
+from synapse_apply.views.text.plan import format_plan_and_accepted_totals as plan_totals
+from synapse_apply.views.text.plan import format_target_line, has_own_block
 from synapse_apply.views.text.style import Style
 
 _PLAIN = Style(color=False)
@@ -46,28 +49,28 @@ def render_plan_html(
     plan: Plan, *, run_url: str = "", command: str = "plan", links: ForgeLinks = NO_LINKS
 ) -> str:
     """The page of a plan: counts and obstacles first, a row for each resource, the graph."""
-    links = _with_links_to_base_commit(links, plan.base)
+    links = _with_base_commit_unless_dirty(links, plan.base)
     build_row = partial(rows.build_change_row, links=links)
     going_changes = [c for c in plan.changes if not (c.is_refused or c.superseded)]
     plan_parts = PlanParts.from_changes(
-        c for c in going_changes if has_action_block(c) or c.action is Action.FORGET
+        c for c in going_changes if has_own_block(c) or c.action is Action.FORGET
     )
-    passive_changes = [
-        c for c in plan.changes if not has_action_block(c) and c.action is not Action.FORGET
-    ]
     due_runs = [(c, c.verification) for c in plan.changes_to_verify if c.verification is not None]
     note_rows = [
-        row for c in passive_changes if not c.is_refused for row in rows.build_note_rows(c)
+        row
+        for c in plan.changes
+        if not (has_own_block(c) or c.action is Action.FORGET or c.is_refused)
+        for row in rows.build_note_and_kept_drift_rows(c)
     ]
     # A command that ended early shows the plan that it had made.
     failure_prefix = "" if command == "plan" else f"{command.capitalize()} failed: "
     return HtmlPage(
         f"{failure_prefix}Plan for {plan.base.target}",
-        _choose_tone(plan, failure_prefix),
+        _choose_bad_or_good_tone(plan, failure_prefix),
         [escape_shortened(line) for line in plan_totals(plan, _PLAIN).splitlines()],
         _render_target_line(format_target_line(plan.base, _PLAIN, plan.trial), plan.base, links),
         [
-            *_iter_blocking_sections(plan, links),
+            *_iter_guard_error_and_refusal_sections(plan, links),
             PageSection("change", "This change", [*map(build_row, plan_parts.own_changes)]),
             PageSection(
                 "drift",
@@ -95,27 +98,27 @@ def render_plan_html(
             ),
         ],
         _list_plan_counts(plan),
-        build_plan_nodes(plan),
+        build_nodes_of_unsuperseded_changes(plan),
         _render_footer(run_url, plan.tool_version, plan.created, f"plan {render_code(plan.id)}"),
         target=plan.base.target,
-        next_steps=render_plan_steps(plan),
+        next_steps=render_next_steps_after_plan(plan),
     ).render_html()
 
 
-def _choose_tone(plan: Plan, failure_prefix: str) -> str:
+def _choose_bad_or_good_tone(plan: Plan, failure_prefix: str) -> str:
     is_blocked = plan.has_errors or plan.guards or plan.refused_changes or failure_prefix
     return "bad" if is_blocked or not plan.base.compared else "good"
 
 
 def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks = NO_LINKS) -> str:
     """The page of an apply: what went wrong first, what was done last."""
-    links = _with_links_to_base_commit(links, report.plan.base)
+    links = _with_base_commit_unless_dirty(links, report.plan.base)
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
     changes = {change.address: change for change in report.plan.changes}
     shown_outcomes = dict(by_result)
     for filtered_result in (Result.DONE, Result.SKIPPED):
         shown_outcomes[filtered_result] = [
-            outcome for outcome in by_result[filtered_result] if should_show_outcome(outcome)
+            outcome for outcome in by_result[filtered_result] if is_outcome_worth_a_row(outcome)
         ]
     # Findings of other results are in the rows of their resources.
     all_findings = [
@@ -129,13 +132,16 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
     return HtmlPage(
         f"Apply for {report.plan.base.target}",
         "bad" if report.exit_code else "good",
-        [escape_shortened(line) for line in format_report_totals(report, _PLAIN).splitlines()],
+        [
+            escape_shortened(line)
+            for line in format_totals_and_next_steps(report, _PLAIN).splitlines()
+        ],
         _render_target_line(format_target_line(report.plan.base, _PLAIN), report.plan.base, links),
         [
             PageSection("unknown", "Outcome unknown", rows_by_result[Result.UNKNOWN]),
             PageSection("failed", "Failed", rows_by_result[Result.FAILED]),
             PageSection("verified", "Verification", [*rows.build_run_rows(report, links)]),
-            *_iter_blocking_sections(report.plan, links, with_guards=False),
+            *_iter_guard_error_and_refusal_sections(report.plan, links, with_guards=False),
             PageSection("skipped", "Skipped", rows_by_result[Result.SKIPPED]),
             PageSection("done", "Done", rows_by_result[Result.DONE]),
             _build_findings_section(
@@ -143,28 +149,28 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
             ),
         ],
         _list_report_counts(OutcomeCounts.from_report(report)),
-        build_plan_nodes(report.plan),
+        build_nodes_of_unsuperseded_changes(report.plan),
         _render_footer(
             run_url, report.plan.tool_version, "", f"plan {render_code(report.plan.id)}"
         ),
         "Only what is not done",
         report.plan.base.target,
-        render_report_steps(report),
+        render_next_steps_unless_complete(report),
     ).render_html()
 
 
 def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO_LINKS) -> str:
     """The page of a drift check: errors first, then a row for each object."""
-    links = _with_links_to_base_commit(links, drift.base)
+    links = _with_base_commit_unless_dirty(links, drift.base)
     unmanaged_objects = drift.unmanaged or ()
     headlines = [escape_shortened(format_drift_totals(drift))]
     if drift.unmanaged is not None:
         headlines += [
-            escape_shortened(format_unmanaged_line(drift)),
-            *map(escape_shortened, iter_unread_kind_lines(drift)),
+            escape_shortened(count_unmanaged_objects_in_a_line(drift)),
+            *map(escape_shortened, iter_lines_on_unread_and_unlisted_kinds(drift)),
         ]
     headlines += (
-        [render_prose(format_pending_changes_line(drift))] if drift.pending_addresses else []
+        [render_prose(count_unapplied_changes_in_a_line(drift))] if drift.pending_addresses else []
     )
     return HtmlPage(
         f"Drift of {drift.base.target}",
@@ -179,7 +185,7 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
                 "drift",
                 "Changed outside",
                 [*(rows.build_drift_row(object_drift, links) for object_drift in drift.objects)],
-                intro=" ".join(map(render_prose, iter_drift_ways_out(drift)))
+                intro=" ".join(map(render_prose, iter_sentences_on_ways_out_of_drift(drift)))
                 if drift.objects
                 else "",
             ),
@@ -231,7 +237,7 @@ def render_findings_html(
     ).render_html()
 
 
-def _iter_blocking_sections(
+def _iter_guard_error_and_refusal_sections(
     plan: Plan, links: ForgeLinks, *, with_guards: bool = True
 ) -> Iterable[PageSection]:
     if with_guards:
@@ -257,7 +263,7 @@ def _build_findings_section(
     )
 
 
-def _with_links_to_base_commit(links: ForgeLinks, base: PlanBase) -> ForgeLinks:
+def _with_base_commit_unless_dirty(links: ForgeLinks, base: PlanBase) -> ForgeLinks:
     """The links with the commit that the document was made from; none for a dirty checkout."""
     # Lines of a changed checkout differ from those of its commit.
     return replace(links, commit="" if base.revision or base.dirty else base.commit)
@@ -309,6 +315,8 @@ def _list_report_counts(counts: OutcomeCounts) -> list[tuple[str, int, str]]:
 def _render_footer(run_url: str, tool_version: str, created: str, *facts: str) -> str:
     """The footer: facts, time, link to the CI run, version."""
     parts = [*facts, f"made {escape_shortened(created)}" if created else ""]
-    parts += [f"by {render_anchor(run_url, escape_shortened(run_url))}" if run_url else ""]
+    parts += [
+        f"by {render_anchor_if_url_is_safe(run_url, escape_shortened(run_url))}" if run_url else ""
+    ]
     parts += [f"synapse-apply {escape_shortened(tool_version)}" if tool_version else ""]
     return ", ".join(part for part in parts if part)

@@ -29,23 +29,26 @@ from synapse_apply.views.html.parts import (
     render_fields_table,
     render_paragraph,
     render_prose,
-    render_sentence_with_command,
+    render_sentence_with_copyable_command,
 )
-from synapse_apply.views.json.redaction import redact_change_fields
+from synapse_apply.views.json.redaction import hide_values_near_sensitive_paths
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.drift import describe_object_drift, format_natural_keys
+from synapse_apply.views.text.drift import join_natural_keys, say_object_is_gone_replaced_or_changed
 from synapse_apply.views.text.findings import join_position_address_field_and_rule
 from synapse_apply.views.text.outcomes import format_outcome_row, list_outcome_findings_errors_last
 from synapse_apply.views.text.plan_rows import (
     FILE_VERB_SYMBOLS,
-    format_package_summary,
-    format_replacement_summary,
-    get_heading_reason,
-    iter_fields_with_replaced_values,
-    list_redacted_fields,
+    get_reason_unless_missing,
+    iter_fields_and_removals_of_replaced,
+    list_redacted_changes_or_whole_object,
+    summarize_replaced_version,
+    summarize_uploaded_package_or_empty,
 )
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.verification import format_run_rows, sanitize_log_lines
+from synapse_apply.views.text.verification import (
+    format_run_rows_but_of_failed_releases,
+    sanitize_log_lines,
+)
 
 _PLAIN = Style(color=False)
 _CREATE_ACTIONS = frozenset({Action.CREATE, Action.RECREATE})
@@ -72,7 +75,7 @@ class HtmlRow:
 def build_change_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
     """The row of a change that will be made, with its fields."""
     adopts_as_is = change.action is Action.ADOPT and not change.fields
-    fields = list(list_redacted_fields(change))
+    fields = list(list_redacted_changes_or_whole_object(change))
     changed_count = change.action in {Action.UPDATE, Action.ADOPT} and len(change.fields)
     return HtmlRow(
         change.address,
@@ -80,14 +83,14 @@ def build_change_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
         "=" if adopts_as_is else ACTION_SYMBOLS[change.action],
         PLANNED_PHRASES[change.action],
         _render_change_facts(change, links)
-        + render_fields_table(fields, hidden_symbol=_choose_secret_symbol(change))
+        + render_fields_table(fields, hidden_symbol=_choose_action_symbol_of_secret(change))
         + _render_dependencies(change),
-        _collect_causes(fields),
+        _collect_causes_but_none(fields),
         tags=(pluralize(changed_count, "field"),) if changed_count else (),
     )
 
 
-def _choose_secret_symbol(change: Change) -> str:
+def _choose_action_symbol_of_secret(change: Change) -> str:
     # Adopting changes a secret of an object that exists, as an update does.
     return "~" if change.action is Action.ADOPT else ACTION_SYMBOLS[change.action]
 
@@ -96,7 +99,11 @@ def _render_change_facts(change: Change, links: ForgeLinks) -> str:
     """The paragraphs above the fields: reason, package, notes, id, position, changed files."""
     facts = [
         render_prose(fact)
-        for fact in (get_heading_reason(change), format_package_summary(change), *change.notes)
+        for fact in (
+            get_reason_unless_missing(change),
+            summarize_uploaded_package_or_empty(change),
+            *change.notes,
+        )
         if fact
     ]
     id_and_position = [f"id {render_code(change.remote_id)}"] if change.remote_id else []
@@ -127,7 +134,7 @@ def _render_changed_files(change: Change) -> str:
     )
     list_html = f'<ul class="files">{"".join(items)}</ul>' if items else ""
     return (
-        render_paragraph(render_prose(format_replacement_summary(replacement)), "fact") + list_html
+        render_paragraph(render_prose(summarize_replaced_version(replacement)), "fact") + list_html
     )
 
 
@@ -142,7 +149,7 @@ def _render_dependencies(change: Change) -> str:
     )
 
 
-def _collect_causes(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
+def _collect_causes_but_none(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
     field_causes = {field.cause for field in fields} - {Cause.NONE}
     return tuple(cause for cause in Cause if cause in field_causes)
 
@@ -150,7 +157,7 @@ def _collect_causes(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
 def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
     """The row of a refused change: reasons, ways out, and the fields that were wanted."""
     fields = (
-        redact_change_fields(change, iter_fields_with_replaced_values(change))
+        hide_values_near_sensitive_paths(change, iter_fields_and_removals_of_replaced(change))
         if change.action not in _CREATE_ACTIONS
         else ()
     )
@@ -166,7 +173,7 @@ def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
         + wanted_html
         + _render_change_facts(change, links)
         + _render_dependencies(change),
-        _collect_causes(fields),
+        _collect_causes_but_none(fields),
         needs_decision=True,
     )
 
@@ -174,7 +181,7 @@ def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
 def _render_refusal(refusal: Any, links: ForgeLinks) -> str:
     position_html = f" ({links.render_position_link(refusal.position)})" if refusal.position else ""
     ways_html = "".join(
-        f"<li>{render_sentence_with_command(way_out)}</li>" for way_out in refusal.ways_out
+        f"<li>{render_sentence_with_copyable_command(way_out)}</li>" for way_out in refusal.ways_out
     )
     title = "Way out" if len(refusal.ways_out) == 1 else "Ways out"
     list_html = f"<h4>{title}</h4><ul>{ways_html}</ul>" if ways_html else ""
@@ -205,10 +212,10 @@ def build_forget_row(change: Change) -> HtmlRow:
     return HtmlRow(change.address, change.action.value, ".", status_html)
 
 
-def build_note_rows(change: Change) -> Iterator[HtmlRow]:
+def build_note_and_kept_drift_rows(change: Change) -> Iterator[HtmlRow]:
     """A row for each note of a change, the first with the fields whose drift is kept."""
     name = str(change.address)
-    kept_fields = redact_change_fields(change, change.held)
+    kept_fields = hide_values_near_sensitive_paths(change, change.held)
     kept_table = (
         render_fields_table(kept_fields, side_titles=("Live, kept", "Declared"))
         if kept_fields
@@ -224,7 +231,7 @@ def build_note_rows(change: Change) -> Iterator[HtmlRow]:
             ".",
             note_html,
             body,
-            _collect_causes(kept_fields) if body else (),
+            _collect_causes_but_none(kept_fields) if body else (),
         )
 
 
@@ -236,14 +243,18 @@ def build_outcome_rows(
         # Taken apart from the row of the text report, so that both say the same.
         symbol, _, row_text = format_outcome_row(outcome, _PLAIN).strip().partition(" ")
         change = changes.get(outcome.address)
-        fields = list(list_redacted_fields(change)) if change and not change.is_refused else []
+        fields = (
+            list(list_redacted_changes_or_whole_object(change))
+            if change and not change.is_refused
+            else []
+        )
         findings_html = (
             render_finding_list(list_outcome_findings_errors_last([outcome]), links)
             if outcome.result is not Result.SKIPPED
             else ""
         )
         planned_table = (
-            render_fields_table(fields, hidden_symbol=_choose_secret_symbol(change))
+            render_fields_table(fields, hidden_symbol=_choose_action_symbol_of_secret(change))
             if change
             else ""
         )
@@ -253,7 +264,7 @@ def build_outcome_rows(
             symbol,
             escape_shortened(row_text.removeprefix(sanitize(outcome.address)).strip(), 2000),
             findings_html + (_render_change_facts(change, links) + planned_table if change else ""),
-            _collect_causes(fields),
+            _collect_causes_but_none(fields),
             needs_decision=outcome.result in {Result.FAILED, Result.UNKNOWN},
             tags=(pluralize(len(outcome.diagnostics), "finding"),) if outcome.diagnostics else (),
         )
@@ -263,7 +274,9 @@ def build_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[Htm
     """A row for each verification run: its findings, and the last lines of its job's log."""
     for result in report.verification_results:
         row_text = "".join(
-            format_run_rows(replace(report, outcomes=(), verification_results=(result,)), _PLAIN)
+            format_run_rows_but_of_failed_releases(
+                replace(report, outcomes=(), verification_results=(result,)), _PLAIN
+            )
         ).strip()
         # The text view marks a passed run by a space, which a page cannot show.
         sign = row_text[0] if row_text[:1] in {".", "!"} else "✓"
@@ -320,10 +333,12 @@ def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> 
         else "changed",
         "-" if object_drift.is_missing else "~",
         escape_shortened(
-            describe_object_drift(object_drift).removeprefix(str(object_drift.address)).strip()
+            say_object_is_gone_replaced_or_changed(object_drift)
+            .removeprefix(str(object_drift.address))
+            .strip()
         ),
         "".join(render_paragraph(fact, "fact") for fact in facts) + table,
-        _collect_causes(object_drift.fields),
+        _collect_causes_but_none(object_drift.fields),
         needs_decision=bool(object_drift.blocked_reason),
         tags=(pluralize(len(object_drift.fields), "field"),) if object_drift.fields else (),
     )
@@ -335,7 +350,7 @@ def build_unmanaged_row(unmanaged: Unmanaged) -> HtmlRow:
         Address(unmanaged.kind, unmanaged.remote_id),
         "unmanaged",
         "?",
-        escape_shortened(format_natural_keys(unmanaged)),
+        escape_shortened(join_natural_keys(unmanaged)),
     )
 
 
@@ -360,7 +375,8 @@ def _render_finding(finding: Diagnostic, links: ForgeLinks) -> str:
     parts += (
         [
             render_paragraph(
-                links.render_line_link(finding.position, render_code(location, 2000)), "fact"
+                links.link_to_line_or_unchanged_html(finding.position, render_code(location, 2000)),
+                "fact",
             )
         ]
         if location

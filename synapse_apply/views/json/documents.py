@@ -27,18 +27,21 @@ from synapse_apply.model.plan import (
 from synapse_apply.model.report import Outcome, Report
 from synapse_apply.model.values import KnownAfterApply
 from synapse_apply.views.json.redaction import (
-    build_flag_tree,
-    iter_unknown_paths,
-    redact_change_fields,
-    redact_object,
-    to_redacted_json,
+    build_tree_with_true_at_paths,
+    hide_values_near_sensitive_paths,
+    iter_paths_known_after_apply,
+    to_plain_json_with_secrets_null,
+    to_sorted_json_with_paths_null,
     unflatten_to_redacted_json,
 )
 from synapse_apply.views.sanitize import escape_unsafe_json, strip_url_credentials
-from synapse_apply.views.text.accepted import build_accepted_documents, count_accepted_fields
+from synapse_apply.views.text.accepted import (
+    build_json_of_accepted_differences,
+    count_accepted_fields,
+)
 from synapse_apply.views.text.outcomes import (
     OutcomeCounts,
-    is_complete,
+    is_done_without_any_refusal,
     list_outcome_findings_errors_last,
 )
 from synapse_apply.views.text.verification import build_planned_run_documents, build_run_documents
@@ -66,15 +69,19 @@ def format_redacted_json_document(document: Mapping[str, Any] | Sequence[Any]) -
 
     Control characters, bidi marks and lone surrogates are escaped.
     """
-    text = json.dumps(to_redacted_json(document), ensure_ascii=False, indent=2, allow_nan=False)
+    text = json.dumps(
+        to_plain_json_with_secrets_null(document), ensure_ascii=False, indent=2, allow_nan=False
+    )
     return escape_unsafe_json(text) + "\n"
 
 
-def format_json_line(document: Mapping[str, Any]) -> str:
+def format_redacted_json_line(document: Mapping[str, Any]) -> str:
     """As `format_redacted_json_document`, on one line."""
     return (
         escape_unsafe_json(
-            json.dumps(to_redacted_json(document), ensure_ascii=False, allow_nan=False)
+            json.dumps(
+                to_plain_json_with_secrets_null(document), ensure_ascii=False, allow_nan=False
+            )
         )
         + "\n"
     )
@@ -92,7 +99,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         # As in Terraform: an apply would reach everything that is declared.
         "complete": not plan.has_errors and not plan.refused_changes and plan.base.compared,
         **({"offline": True} if plan.base.is_offline else {}),
-        "base": base_document(plan.base),
+        "base": build_base_document(plan.base),
         "summary": _build_plan_summary(plan),
         **(
             {"server_dry_run": dry_run_counts_to_json(plan.trial)} if plan.trial is not None else {}
@@ -101,9 +108,11 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "resource_changes": [_build_resource_change(change) for change in plan.changes],
         "verifications": build_planned_run_documents(plan),
         "resource_drift": [
-            _build_drift_document(change) for change in plan.changes if has_drifted(change)
+            _build_drift_document(change)
+            for change in plan.changes
+            if was_changed_or_deleted_outside(change)
         ],
-        "accepted_differences": build_accepted_documents(plan.changes_with_accepted),
+        "accepted_differences": build_json_of_accepted_differences(plan.changes_with_accepted),
         "guards": [
             {"name": guard.name, "summary": guard.summary, "detail": guard.detail}
             for guard in plan.guards
@@ -130,11 +139,11 @@ def report_document(report: Report) -> dict[str, Any]:
         "plan": {
             "id": report.plan.id,
             "timestamp": report.plan.created,
-            "base": base_document(report.plan.base),
+            "base": build_base_document(report.plan.base),
             "summary": _build_plan_summary(report.plan),
         },
         "moved": _build_move_documents(report.plan),
-        "complete": is_complete(report),
+        "complete": is_done_without_any_refusal(report),
         "exit_code": report.exit_code,
         "stopped": report.stop_signal,
         "lock_lost": report.lock_lost,
@@ -175,7 +184,7 @@ def _build_move_documents(plan: Plan) -> list[dict[str, str]]:
     return [{"from": str(move.old), "to": str(move.new)} for move in plan.moved]
 
 
-def base_document(base: PlanBase) -> dict[str, Any]:
+def build_base_document(base: PlanBase) -> dict[str, Any]:
     """The `base` of a document: target, backend, state and manifests that it was made from."""
     return {
         "target": base.target,
@@ -220,7 +229,7 @@ def _build_resource_identity(change: Change | Outcome) -> dict[str, Any]:
 def _build_resource_change(change: Change) -> dict[str, Any]:
     planned_actions, kept_fields = (
         _list_terraform_actions(change),
-        redact_change_fields(change, change.held),
+        hide_values_near_sensitive_paths(change, change.held),
     )
     replacement = parse_replacement(change.extras)
     return {
@@ -229,12 +238,14 @@ def _build_resource_change(change: Change) -> dict[str, Any]:
             change, ["no-op"] if change.is_refused else planned_actions
         ),
         "refused_actions": planned_actions if change.is_refused else [],
-        "action_reason": action_reason_code(change),
+        "action_reason": get_terraform_action_reason(change),
         "reason": change.reason,
-        "cause": summarize_cause(change),
+        "cause": summarize_causes_of_field_changes(change),
         "id": change.remote_id or None,
         "api": change.api,
-        "fields": [_build_field_document(item) for item in redact_change_fields(change)],
+        "fields": [
+            _build_field_document(item) for item in hide_values_near_sensitive_paths(change)
+        ],
         "refusals": [_build_refusal_document(refusal) for refusal in change.refusals],
         "notes": list(change.notes),
         "depends_on": [str(address) for address in change.depends_on],
@@ -245,7 +256,7 @@ def _build_resource_change(change: Change) -> dict[str, Any]:
     }
 
 
-def action_reason_code(change: Change) -> str | None:
+def get_terraform_action_reason(change: Change) -> str | None:
     """The `action_reason` of a change, as Terraform names it; None for most actions."""
     return "superseded" if change.superseded else _REASON_BY_ACTION.get(change.action)
 
@@ -258,18 +269,24 @@ def _list_terraform_actions(change: Change) -> list[str]:
 
 
 def _build_change_document(change: Change, actions: list[str]) -> dict[str, Any]:
-    secret_paths = {field.path for field in redact_change_fields(change) if field.sensitive}
+    secret_paths = {
+        field.path for field in hide_values_near_sensitive_paths(change) if field.sensitive
+    }
     # A field that is secret on one side is hidden on both, since the other side may show the value.
     before_secret = secret_paths | set(change.before_sensitive)
     after_secret = secret_paths | set(change.after_sensitive)
-    unknown_values = {*change.after_unknown, *iter_unknown_paths(change.fields)}
+    unknown_values = {*change.after_unknown, *iter_paths_known_after_apply(change.fields)}
     document = {
         "actions": actions,
-        "before": redact_object(change.before, before_secret),
-        "after": redact_object(change.after, after_secret | unknown_values),
-        "after_unknown": build_flag_tree(unknown_values),
-        "before_sensitive": build_flag_tree(before_secret) if change.before is not None else {},
-        "after_sensitive": build_flag_tree(after_secret) if change.after is not None else {},
+        "before": to_sorted_json_with_paths_null(change.before, before_secret),
+        "after": to_sorted_json_with_paths_null(change.after, after_secret | unknown_values),
+        "after_unknown": build_tree_with_true_at_paths(unknown_values),
+        "before_sensitive": build_tree_with_true_at_paths(before_secret)
+        if change.before is not None
+        else {},
+        "after_sensitive": build_tree_with_true_at_paths(after_secret)
+        if change.after is not None
+        else {},
     }
     if change.action is Action.ADOPT:
         document["importing"] = {"id": change.remote_id}
@@ -282,15 +299,15 @@ def _build_field_document(change: FieldChange) -> dict[str, Any]:
         "cause": change.cause.value,
         "sensitive": change.sensitive,
         # A sensitive value is null even where it is a plain text that the planner did not wrap.
-        "before": None if change.sensitive else to_redacted_json(change.before),
-        "after": None if change.sensitive else to_redacted_json(change.after),
+        "before": None if change.sensitive else to_plain_json_with_secrets_null(change.before),
+        "after": None if change.sensitive else to_plain_json_with_secrets_null(change.after),
         "known": not isinstance(change.after, KnownAfterApply),
         "note": change.note,
         "inside": [format_json_pointer(path) for path in change.inside],
     }
 
 
-def summarize_cause(change: Change) -> str | None:
+def summarize_causes_of_field_changes(change: Change) -> str | None:
     """Why a resource changes: `git`, `drift`, `both`, `secret`, or None for no field change."""
     causes = change.field_causes - {Cause.NONE}
     if not causes:
@@ -321,7 +338,7 @@ def _build_range_document(position: Position | None) -> dict[str, Any] | None:
     return {"filename": position.file, "start": start}
 
 
-def has_drifted(change: Change) -> bool:
+def was_changed_or_deleted_outside(change: Change) -> bool:
     """Whether the object was changed or deleted outside."""
     has_drifted_fields = bool(change.field_causes & {Cause.DRIFT, Cause.BOTH}) or bool(change.held)
     return change.action is Action.RECREATE or has_drifted_fields
@@ -329,11 +346,13 @@ def has_drifted(change: Change) -> bool:
 
 def _build_drift_document(change: Change) -> dict[str, Any]:
     """The `resource_drift` entry of a change: from recorded values, where known, to live ones."""
-    fields = redact_change_fields(change, (*change.fields, *change.held))
+    fields = hide_values_near_sensitive_paths(change, (*change.fields, *change.held))
     drifted_fields = [field for field in fields if field.cause in {Cause.DRIFT, Cause.BOTH}]
     visible_fields = [field for field in drifted_fields if not field.sensitive]
     is_missing = change.action is Action.RECREATE
-    secret_tree = build_flag_tree({field.path for field in drifted_fields if field.sensitive})
+    secret_tree = build_tree_with_true_at_paths(
+        {field.path for field in drifted_fields if field.sensitive}
+    )
     # With the cause DRIFT only the live side changed, so the declared value is the recorded one.
     recorded_values = [(f.path, f.after) for f in visible_fields if f.cause is Cause.DRIFT]
     return {

@@ -19,18 +19,18 @@ from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Report
 from synapse_apply.views.grammar import format_plan_line
 from synapse_apply.views.json.documents import (
-    action_reason_code,
     build_summary_counts,
-    format_json_line,
-    has_drifted,
+    format_redacted_json_line,
+    get_terraform_action_reason,
+    was_changed_or_deleted_outside,
 )
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.ongoing_calls import REPORT_INTERVAL, OngoingCall, OngoingCalls
-from synapse_apply.views.text.outcomes import OutcomeCounts, format_report_totals
+from synapse_apply.views.text.outcomes import OutcomeCounts, format_totals_and_next_steps
 from synapse_apply.views.text.progress import (
     SUCCESS_RESULTS,
     ForgivingStream,
-    format_call_ending,
+    describe_call_ending,
     get_progress_words,
 )
 from synapse_apply.views.text.style import Style
@@ -60,7 +60,7 @@ def build_version_event(tool_version: str) -> Event:
 def iter_plan_events(plan: Plan) -> Iterator[Event]:
     """Events for each drift, planned or refused change of a plan, then one with the counts."""
     for change in plan.changes:
-        if has_drifted(change):
+        if was_changed_or_deleted_outside(change):
             # Terraform reports an object that is gone as drift of the action `delete`.
             is_missing = change.action is Action.RECREATE
             yield _build_change_event(
@@ -78,25 +78,25 @@ def iter_plan_events(plan: Plan) -> Iterator[Event]:
     yield _build_summary_event(format_plan_line(plan.summary), counts, "plan")
 
 
-def iter_report_events(report: Report) -> Iterator[Event]:
+def iter_apply_summary_event(report: Report) -> Iterator[Event]:
     """The `change_summary` event of an apply."""
     counts = asdict(OutcomeCounts.from_report(report))
     for count_name, verb in _VERB_BY_COUNT.items():
         counts[verb] = counts.pop(count_name)
-    lines = format_report_totals(report, Style(False)).splitlines()
+    lines = format_totals_and_next_steps(report, Style(False)).splitlines()
     message = next((line for line in lines if line.startswith("Apply ")), lines[0] if lines else "")
     yield _build_summary_event(message, counts, str(report.extras.get("operation", "apply")))
 
 
 # `--json-lines` ends with the document of `--json`, on every exit, so that a program that follows
 # the events need not add them up. `--json` itself leaves stderr silent; the log is for people.
-def iter_closing_events(
-    document: Mapping[str, Any], reported_keys: Collection[str] = ()
+def iter_unreported_findings_and_document(
+    document: Mapping[str, Any], keys_of_reported_findings: Collection[str] = ()
 ) -> Iterator[Event]:
-    """Events for the document's findings not in `reported_keys`, then one with the document."""
+    """Events for the document's findings that were not reported, then one with the document."""
     for finding in document["diagnostics"]:
         # A finding that was written while the apply ran is not repeated.
-        if build_finding_key(finding) not in reported_keys:
+        if serialize_finding_for_comparison(finding) not in keys_of_reported_findings:
             yield build_finding_event(finding)
     message = f"Ended with exit code {document['exit_code']}"
     yield _build_event("report", message, report=document)
@@ -111,7 +111,7 @@ def build_finding_event(finding: Mapping[str, Any]) -> Event:
     )
 
 
-def build_finding_key(finding: Mapping[str, Any]) -> str:
+def serialize_finding_for_comparison(finding: Mapping[str, Any]) -> str:
     """A text that is equal for equal findings (given in the form of JSON documents)."""
     return json.dumps(finding, sort_keys=True, default=str)
 
@@ -152,7 +152,7 @@ class EventWriter:
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Note the bytes of an upload for the next `apply_progress` event."""
-        self._ongoing_calls.set_call_facts(
+        self._ongoing_calls.replace_facts_of_ongoing_call(
             address, {"sent_bytes": sent_bytes, "total_bytes": total_bytes}
         )
 
@@ -160,7 +160,7 @@ class EventWriter:
         """Note a job's status for the next `apply_progress` event."""
         status = {"job": job.id, "job_status": job.status.value}
         percent = {} if job.progress is None else {"percent": job.progress}
-        self._ongoing_calls.set_call_facts(address, {**status, **percent})
+        self._ongoing_calls.replace_facts_of_ongoing_call(address, {**status, **percent})
 
     def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
@@ -171,7 +171,7 @@ class EventWriter:
         kind, level = ("apply_complete", "info") if is_success else ("apply_errored", "error")
         id_fields = {"id_key": "id", "id_value": remote_id} if remote_id else {}
         facts = {"result": result, "elapsed_seconds": round(max(0.0, seconds), 3), **id_fields}
-        text = format_call_ending(verb, result, seconds, remote_id)
+        text = describe_call_ending(verb, result, seconds, remote_id)
         self._write_event(kind, address, verb, text, level=level, **facts)
 
     def _write_ongoing_event(self, call: OngoingCall, seconds: float) -> None:
@@ -192,7 +192,7 @@ class EventWriter:
         }
         event = _build_event(kind, f"{address}: {text}", level, hook=hook)
         if not self._is_closed:
-            self._stream.write_line(format_json_line(event))
+            self._stream.write_whole_line_and_flush(format_redacted_json_line(event))
 
 
 _VERB_BY_COUNT = {
@@ -228,7 +228,7 @@ def _build_change_event(
     kind: str, change: Change, action: str, message: str, level: str = "info"
 ) -> Event:
     change_fields: Event = {"resource": _build_resource_fields(change.address), "action": action}
-    if (reason := action_reason_code(change)) is not None:
+    if (reason := get_terraform_action_reason(change)) is not None:
         change_fields["reason"] = reason
     if change.action is Action.ADOPT:
         change_fields["importing"] = {"id": change.remote_id}

@@ -60,7 +60,7 @@ def failure_document(
     }
 
 
-def _empty_plan_fields() -> Document:
+def _build_fields_of_empty_plan() -> Document:
     return {
         "timestamp": None,
         "plan_id": None,
@@ -79,7 +79,7 @@ def _empty_plan_fields() -> Document:
     }
 
 
-def _empty_report_fields() -> Document:
+def _build_fields_of_empty_report() -> Document:
     return {
         "plan": None,
         "moved": [],
@@ -98,7 +98,7 @@ def _empty_report_fields() -> Document:
     }
 
 
-def _empty_drift_fields() -> Document:
+def _build_fields_of_empty_drift() -> Document:
     return {
         "timestamp": None,
         "errored": True,
@@ -122,8 +122,8 @@ def _empty_drift_fields() -> Document:
 
 
 _EMPTY_FIELDS_BY_COMMAND: Mapping[str, Callable[[], Document]] = {
-    "plan": _empty_plan_fields,
-    "apply": _empty_report_fields,
-    "verify": _empty_report_fields,
-    "drift": _empty_drift_fields,
+    "plan": _build_fields_of_empty_plan,
+    "apply": _build_fields_of_empty_report,
+    "verify": _build_fields_of_empty_report,
+    "drift": _build_fields_of_empty_drift,
 }

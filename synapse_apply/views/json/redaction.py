@@ -10,33 +10,38 @@ from typing import Any
 from synapse_apply.model.diagnostic import Path, is_at_or_below
 from synapse_apply.model.plan import Change, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply, Reference, WithheldSecret
-from synapse_apply.views.text.values import SECRET_TYPES, format_integer
+from synapse_apply.views.text.values import SECRET_TYPES, format_integer_decimal_or_hex
 
 # Python's JSON reader and writer fail near the recursion limit of 1000 levels.
 _MAX_DEPTH = 200
 
 
-def to_redacted_json(value: Any, depth: int = 0) -> Any:
+def to_plain_json_with_secrets_null(value: Any, depth: int = 0) -> Any:
     """A value as plain JSON: null for secrets, unknown values, other types, and too deep ones."""
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, int):
         # A longer integer cannot be written in decimal (sys.set_int_max_str_digits).
-        return value if value.bit_length() < 10_000 else format_integer(value)
+        return value if value.bit_length() < 10_000 else format_integer_decimal_or_hex(value)
     if isinstance(value, float):
         # JSON has no infinity and no NaN (RFC 8259, 6).
         return value if math.isfinite(value) else str(value)
     if depth >= _MAX_DEPTH or isinstance(value, (*SECRET_TYPES, KnownAfterApply)):
         return None
     if isinstance(value, Mapping):
-        return {str(key): to_redacted_json(item, depth + 1) for key, item in value.items()}
+        return {
+            str(key): to_plain_json_with_secrets_null(item, depth + 1)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [to_redacted_json(item, depth + 1) for item in value]
+        return [to_plain_json_with_secrets_null(item, depth + 1) for item in value]
     # A value of an unknown type may hold a secret.
     return str(value.address) if isinstance(value, Reference) else None
 
 
-def redact_object(tree: Mapping[str, Any] | None, hidden_paths: Iterable[Path]) -> Any:
+def to_sorted_json_with_paths_null(
+    tree: Mapping[str, Any] | None, hidden_paths: Iterable[Path]
+) -> Any:
     """An object as plain JSON with sorted keys, and null at every hidden path."""
     if tree is None:
         return None
@@ -59,10 +64,10 @@ def _redact_value(
         return [
             _redact_value(v, hidden_paths, (*path, str(n)), depth + 1) for n, v in enumerate(value)
         ]
-    return to_redacted_json(value, depth)
+    return to_plain_json_with_secrets_null(value, depth)
 
 
-def build_flag_tree(paths: Iterable[Path]) -> dict[str, Any]:
+def build_tree_with_true_at_paths(paths: Iterable[Path]) -> dict[str, Any]:
     """Paths as a nested map with `true` at each, the shape of Terraform's `*_sensitive`."""
     return unflatten_to_redacted_json((path, True) for path in paths)
 
@@ -74,11 +79,11 @@ def unflatten_to_redacted_json(values: Iterable[tuple[Path, Any]]) -> dict[str, 
     # dropped.
     for path, value in sorted(values, key=lambda pair: (len(pair[0]), list(map(str, pair[0])))):
         if path and value is not ABSENT:
-            _set_unless_blocked(root, path, to_redacted_json(value))
+            _set_in_tree_unless_value_is_above(root, path, to_plain_json_with_secrets_null(value))
     return root
 
 
-def _set_unless_blocked(root: dict[str, Any], path: Path, value: Any) -> None:
+def _set_in_tree_unless_value_is_above(root: dict[str, Any], path: Path, value: Any) -> None:
     node = root
     for part in path[:-1]:
         child = node.setdefault(str(part), {})
@@ -88,12 +93,12 @@ def _set_unless_blocked(root: dict[str, Any], path: Path, value: Any) -> None:
     node[str(path[-1])] = value
 
 
-def iter_unknown_paths(changes: Iterable[FieldChange]) -> Iterator[Path]:
+def iter_paths_known_after_apply(changes: Iterable[FieldChange]) -> Iterator[Path]:
     """The paths of fields whose new value is known only after the apply."""
     return (change.path for change in changes if isinstance(change.after, KnownAfterApply))
 
 
-def redact_change_fields(
+def hide_values_near_sensitive_paths(
     change: Change, fields: Iterable[FieldChange] | None = None
 ) -> tuple[FieldChange, ...]:
     """The fields of a change, or those given, without values at, below or above a sensitive path.

@@ -20,29 +20,29 @@ from synapse_apply.views.markdown.budget import (
 )
 from synapse_apply.views.markdown.markup import (
     MAX_NAME_LENGTH,
-    encode_marker_name,
+    escape_prose_but_code,
     format_code_span,
     format_hidden_marker,
-    format_link,
-    format_prose,
+    format_link_or_label_if_unsafe,
+    percent_encode_name_for_marker,
 )
-from synapse_apply.views.text.accepted import format_accepted_line
+from synapse_apply.views.text.accepted import name_accepted_differences_or_empty
 from synapse_apply.views.text.drift import (
+    count_unapplied_changes_in_a_line,
+    count_unmanaged_objects_in_a_line,
     format_drift_totals,
-    format_natural_keys,
-    format_pending_changes_line,
-    format_unmanaged_line,
-    iter_drift_ways_out,
-    iter_unread_kind_lines,
+    iter_lines_on_unread_and_unlisted_kinds,
+    iter_sentences_on_ways_out_of_drift,
+    join_natural_keys,
 )
-from synapse_apply.views.text.findings import merge_similar_findings
+from synapse_apply.views.text.findings import merge_findings_differing_in_address
 from synapse_apply.views.text.outcomes import (
-    format_report_totals,
+    format_totals_and_next_steps,
+    is_outcome_worth_a_row,
     list_outcome_findings_errors_last,
-    should_show_outcome,
 )
-from synapse_apply.views.text.plan import format_plan_totals as plan_totals
-from synapse_apply.views.text.plan import format_target_line, has_action_block
+from synapse_apply.views.text.plan import format_plan_and_accepted_totals as plan_totals
+from synapse_apply.views.text.plan import format_target_line, has_own_block
 from synapse_apply.views.text.style import Style
 
 _PLAIN = Style(color=False)
@@ -61,7 +61,7 @@ def render_plan_markdown(
     What does not fit `budget` is counted, and `run_url` is named as the place that has all of it.
     """
     plan_parts = report_sections.PlanParts.from_changes(
-        c for c in plan.changes if has_action_block(c) or _is_forgotten(c)
+        c for c in plan.changes if has_own_block(c) or _is_forgotten_unrefused(c)
     )
     blocks = _build_change_section_unless_empty("This change", plan_parts.own_changes, "", budget)
     blocks += _build_change_section_unless_empty(
@@ -70,14 +70,16 @@ def render_plan_markdown(
     blocks += _build_change_section_unless_empty(
         "Adopted", plan_parts.adopted_changes, _ADOPTED_INTRO, budget
     )
-    passive_changes = [c for c in plan.changes if not (has_action_block(c) or _is_forgotten(c))]
+    passive_changes = [
+        c for c in plan.changes if not (has_own_block(c) or _is_forgotten_unrefused(c))
+    ]
     sections = [
-        *_iter_blocking_sections(plan, budget),
+        *_iter_guard_error_and_refusal_sections(plan, budget),
         *blocks,
         *_build_section_unless_empty(
             "To be verified",
             plan.changes_to_verify,
-            report_sections.iter_due_run_entries(plan.changes_to_verify),
+            report_sections.iter_entries_of_runs_to_start_or_follow(plan.changes_to_verify),
         ),
         *_build_section_unless_empty(
             "Moved", plan.moved, report_sections.iter_moved_entries(plan.moved)
@@ -101,7 +103,9 @@ def render_plan_markdown(
     return fit_sections_to_budget(
         heading,
         sections,
-        _make_footer_builder(see_command, run_url, f"Plan {format_code_span(plan.id)}"),
+        _make_footer_builder_by_hidden_count(
+            see_command, run_url, f"Plan {format_code_span(plan.id)}"
+        ),
         budget,
     )
 
@@ -116,13 +120,15 @@ def _format_plan_heading(plan: Plan, command: str) -> str:
             f" {relation} {format_code_span(plan.base.against, MAX_NAME_LENGTH)}; the "
             f"backend was not asked"
         )
-    facts = format_prose(format_target_line(plan.base, _PLAIN, plan.trial), 2 * MAX_NAME_LENGTH)
+    facts = escape_prose_but_code(
+        format_target_line(plan.base, _PLAIN, plan.trial), 2 * MAX_NAME_LENGTH
+    )
     kind = "" if command == "plan" else command
     return "\n\n".join(
         [
             _format_comment_marker(plan.base, kind),
             title,
-            *map(_format_bold, _format_count_lines(plan)),
+            *map(_format_bold, _format_counts_with_refused_first(plan)),
             facts,
         ]
     )
@@ -134,15 +140,14 @@ def render_report_markdown(
     """The Markdown of an apply: counts and what went wrong first, what was done last."""
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
     done_outcomes, skipped_outcomes = (
-        [outcome for outcome in by_result[result] if should_show_outcome(outcome)]
+        [outcome for outcome in by_result[result] if is_outcome_worth_a_row(outcome)]
         for result in (Result.DONE, Result.SKIPPED)
     )
     # Without the line on refused changes, which are counted in the headline below.
-    total_lines = format_report_totals(report, _PLAIN).splitlines()[
-        bool(report.plan.refused_changes) :
-    ]
+    first_shown = 1 if report.plan.refused_changes else 0
+    total_lines = format_totals_and_next_steps(report, _PLAIN).splitlines()[first_shown:]
     done_findings = list_outcome_findings_errors_last(by_result[Result.DONE])
-    findings = [*report.plan.diagnostics, *done_findings]
+    warnings = [f for f in (*report.plan.diagnostics, *done_findings) if not f.is_error]
     # Lines up to `Apply ...` are counts; those behind it say what to do, in a section of their own.
     headline_end = 1 + next(
         (index for index, line in enumerate(total_lines) if line.startswith("Apply ")), 0
@@ -153,7 +158,7 @@ def render_report_markdown(
         *_build_outcome_section_unless_empty("Outcome unknown", by_result[Result.UNKNOWN]),
         *_build_outcome_section_unless_empty("Failed", by_result[Result.FAILED]),
         *_build_section_unless_empty("Verification", report.verification_results, run_entries),
-        *_iter_blocking_sections(report.plan, budget, with_guards=False),
+        *_iter_guard_error_and_refusal_sections(report.plan, budget, with_guards=False),
         *_build_section_unless_empty(
             "Skipped",
             skipped_outcomes,
@@ -167,9 +172,7 @@ def render_report_markdown(
             done_outcomes,
             report_sections.iter_outcome_entries(done_outcomes, with_findings=False),
         ),
-        *_build_finding_section_unless_empty(
-            "Warnings", [finding for finding in findings if not finding.is_error]
-        ),
+        *_build_finding_section_unless_empty("Warnings", warnings),
     ]
     base = report.plan.base
     totals_text = " ".join(total_lines[:headline_end])
@@ -179,12 +182,14 @@ def render_report_markdown(
         _format_comment_marker(base, "apply"),
         f"## Apply for {format_code_span(base.target, MAX_NAME_LENGTH)}",
         _format_bold(totals_text),
-        format_prose(format_target_line(base, _PLAIN), 2 * MAX_NAME_LENGTH),
+        escape_prose_but_code(format_target_line(base, _PLAIN), 2 * MAX_NAME_LENGTH),
     ]
     see_command = Command(
         "state history show", report.plan.id, target=base.target[:MAX_NAME_LENGTH]
     )
-    footer = _make_footer_builder(see_command, run_url, f"Plan {format_code_span(report.plan.id)}")
+    footer = _make_footer_builder_by_hidden_count(
+        see_command, run_url, f"Plan {format_code_span(report.plan.id)}"
+    )
     return fit_sections_to_budget(
         "\n\n".join(part for part in heading_parts if part), sections, footer, budget
     )
@@ -197,14 +202,16 @@ def render_drift_markdown(
     unmanaged_objects = drift.unmanaged or ()
     rows = (
         f"- {format_code_span(unmanaged.kind)} {format_code_span(unmanaged.remote_id)} "
-        f"{format_code_span(format_natural_keys(unmanaged))}"
+        f"{format_code_span(join_natural_keys(unmanaged))}"
         for unmanaged in unmanaged_objects
     )
     drifted_objects = drift.objects
-    intro = " ".join(map(format_prose, iter_drift_ways_out(drift)))
+    intro = " ".join(map(escape_prose_but_code, iter_sentences_on_ways_out_of_drift(drift)))
     opening = f"### Changed outside ({len(drifted_objects):,})\n\n{intro}"
     blocks = SizedSection(
-        opening, report_sections.iter_drift_entries(drifted_objects, budget), len(drifted_objects)
+        opening,
+        report_sections.iter_collapsible_diffs_of_drift(drifted_objects, budget),
+        len(drifted_objects),
     )
     sections = [
         *_build_finding_section_unless_empty(
@@ -223,19 +230,28 @@ def render_drift_markdown(
     heading_parts += [_format_bold(format_drift_totals(drift))]
     if drift.unmanaged is not None:
         heading_parts += [
-            format_prose(format_unmanaged_line(drift)),
-            *map(format_prose, iter_unread_kind_lines(drift)),
+            escape_prose_but_code(count_unmanaged_objects_in_a_line(drift)),
+            *map(escape_prose_but_code, iter_lines_on_unread_and_unlisted_kinds(drift)),
         ]
     heading_parts += (
-        [format_prose(format_pending_changes_line(drift))] if drift.pending_addresses else []
+        [escape_prose_but_code(count_unapplied_changes_in_a_line(drift))]
+        if drift.pending_addresses
+        else []
     )
     heading_parts += (
-        [format_prose(line)] if (line := format_accepted_line(drift.changes_with_accepted)) else []
+        [escape_prose_but_code(line)]
+        if (line := name_accepted_differences_or_empty(drift.changes_with_accepted))
+        else []
     )
-    heading_parts += [format_prose(format_target_line(drift.base, _PLAIN), 2 * MAX_NAME_LENGTH)]
+    heading_parts += [
+        escape_prose_but_code(format_target_line(drift.base, _PLAIN), 2 * MAX_NAME_LENGTH)
+    ]
     see_command = Command("drift", target=drift.base.target[:MAX_NAME_LENGTH])
     return fit_sections_to_budget(
-        "\n\n".join(heading_parts), sections, _make_footer_builder(see_command, run_url), budget
+        "\n\n".join(heading_parts),
+        sections,
+        _make_footer_builder_by_hidden_count(see_command, run_url),
+        budget,
     )
 
 
@@ -258,7 +274,7 @@ def render_findings_markdown(
     heading_parts = [
         # The command is part of the marker, so that `validate` does not replace the comment of
         # `plan`.
-        format_hidden_marker(f"target={encode_marker_name(target)}{kind}"),
+        format_hidden_marker(f"target={percent_encode_name_for_marker(target)}{kind}"),
         f"## {command.capitalize()} {outcome_text}{name}",
     ]
     heading_parts += [_format_bold(f"{pluralize(len(errors), 'error')}.")]
@@ -273,11 +289,14 @@ def render_findings_markdown(
     ]
     see_command = Command(command, target=target[:MAX_NAME_LENGTH])
     return fit_sections_to_budget(
-        "\n\n".join(heading_parts), sections, _make_footer_builder(see_command, run_url), budget
+        "\n\n".join(heading_parts),
+        sections,
+        _make_footer_builder_by_hidden_count(see_command, run_url),
+        budget,
     )
 
 
-def _iter_blocking_sections(
+def _iter_guard_error_and_refusal_sections(
     plan: Plan, budget: SizeBudget, *, with_guards: bool = True
 ) -> Iterator[SizedSection]:
     if with_guards:
@@ -297,10 +316,10 @@ def _iter_blocking_sections(
         )
 
 
-def _format_count_lines(plan: Plan) -> list[str]:
+def _format_counts_with_refused_first(plan: Plan) -> list[str]:
     """The lines of counts; refused changes are on the `Plan:` line, so that it stays the first."""
     if plan.refused_changes and not plan.has_errors:
-        line = format_accepted_line(plan.changes_with_accepted)
+        line = name_accepted_differences_or_empty(plan.changes_with_accepted)
         return [
             f"Refused: {len(plan.refused_changes)}. {format_plan_line(plan.summary)}",
             *([line] if line else []),
@@ -315,7 +334,11 @@ def _build_change_section_unless_empty(
         return []
     opening = f"### {title} ({len(changes):,})" + (f"\n\n{intro}" if intro else "")
     return [
-        SizedSection(opening, report_sections.iter_change_entries(changes, budget), len(changes))
+        SizedSection(
+            opening,
+            report_sections.iter_collapsible_diffs_of_changes(changes, budget),
+            len(changes),
+        )
     ]
 
 
@@ -330,14 +353,14 @@ def _build_finding_section_unless_empty(
     title: str, findings: Sequence[Diagnostic]
 ) -> list[SizedSection]:
     # Merged before counting, so that the heading counts what is shown.
-    merged_findings = merge_similar_findings(findings)
+    merged_findings = merge_findings_differing_in_address(findings)
     return _build_section_unless_empty(
         title, merged_findings, report_sections.iter_finding_entries(merged_findings)
     )
 
 
 def _build_next_step_section_unless_empty(step_lines: Sequence[str]) -> list[SizedSection]:
-    steps = (f"- {format_prose(line)}" for line in step_lines)
+    steps = (f"- {escape_prose_but_code(line)}" for line in step_lines)
     return (
         [SizedSection("### What to do now", steps, len(step_lines), separator="\n")]
         if step_lines
@@ -353,26 +376,28 @@ def _build_outcome_section_unless_empty(
     )
 
 
-def _is_forgotten(change: Change) -> bool:
+def _is_forgotten_unrefused(change: Change) -> bool:
     return change.action is Action.FORGET and not change.is_refused
 
 
 def _format_comment_marker(base: PlanBase, kind: str = "") -> str:
     return format_hidden_marker(
-        f"target={encode_marker_name(base.target)}{f' {kind}' if kind else ''}"
+        f"target={percent_encode_name_for_marker(base.target)}{f' {kind}' if kind else ''}"
     )
 
 
 def _format_bold(text: str) -> str:
-    return f"**{format_prose(text)}**"
+    return f"**{escape_prose_but_code(text)}**"
 
 
-def _make_footer_builder(see_command: Command, run_url: str, *facts: str) -> Callable[[int], str]:
+def _make_footer_builder_by_hidden_count(
+    see_command: Command, run_url: str, *facts: str
+) -> Callable[[int], str]:
     """A function that builds the last line for a number of hidden entries.
 
     It has the facts, a link to the run, and for hidden entries the command that shows all.
     """
-    run = format_link("this run", run_url) if run_url else ""
+    run = format_link_or_label_if_unsafe("this run", run_url) if run_url else ""
 
     def format_footer(hidden_count: int) -> str:
         see_text = format_code_span(see_command.format_line())

@@ -29,7 +29,7 @@ _MARKUP_CHARS = re.compile(r"[\\*\[\]|^]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LIST_NUMBER = re.compile(r"^(\d+)(?=[.)])")
 
 
-def format_prose(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
+def escape_prose_but_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     """A text escaped for a sentence; only text in backticks becomes code.
 
     The result has no line break, and is safe at the start of a line.
@@ -49,11 +49,14 @@ def _escape_plain_text(text: str) -> str:
     number = _LIST_NUMBER.match(text)  # of a list, if it stood where a line begins
     prefix = f"{number.group()}\\" if number else ""
     return prefix + "".join(
-        map(_escape_piece, _split_at_reference_chars(text[number.end() :] if number else text))
+        map(
+            _escape_markdown_piece,
+            _split_and_flag_reference_chars(text[number.end() :] if number else text),
+        )
     )
 
 
-def _split_at_reference_chars(text: str) -> Iterable[tuple[str, bool]]:
+def _split_and_flag_reference_chars(text: str) -> Iterable[tuple[str, bool]]:
     """The text in pieces, each with whether it is a character that could begin a reference."""
     position = 0
     for match in _REFERENCE_CHARS.finditer(text):
@@ -63,7 +66,7 @@ def _split_at_reference_chars(text: str) -> Iterable[tuple[str, bool]]:
     yield text[position:], False
 
 
-def _escape_piece(piece: tuple[str, bool]) -> str:
+def _escape_markdown_piece(piece: tuple[str, bool]) -> str:
     text, is_reference = piece
     escaped = escape(_MARKUP_CHARS.sub(r"\\\g<0>", text), quote=False).replace("`", "&#96;")
     return f"<span>{escaped}</span>" if is_reference else escaped
@@ -101,12 +104,12 @@ def format_hidden_marker(text: str) -> str:
     return f"<!-- synapse-apply: {text} -->"
 
 
-def encode_marker_name(name: str) -> str:
+def percent_encode_name_for_marker(name: str) -> str:
     """A name percent-encoded for a marker, so that it cannot end the HTML comment."""
     return percent(sanitize(name[:MAX_NAME_LENGTH]), safe="").replace("--", "%2D%2D")
 
 
-def format_link(label: str, url: str) -> str:
+def format_link_or_label_if_unsafe(label: str, url: str) -> str:
     """A Markdown link; the label alone where the URL is not a safe http one."""
     # Other schemes could run code, and `<`, `>` or a blank would end the link.
     if not re.fullmatch(r"https?://[\w.~:/?#@!$&+,;=%-]+", url):

@@ -18,22 +18,31 @@ from synapse_apply.views.grammar import (
     format_refusal_phrase,
     pluralize,
 )
-from synapse_apply.views.json.redaction import redact_change_fields, redact_object
+from synapse_apply.views.json.redaction import (
+    hide_values_near_sensitive_paths,
+    to_sorted_json_with_paths_null,
+)
 from synapse_apply.views.markdown.budget import SizeBudget
 from synapse_apply.views.markdown.markup import (
+    escape_prose_but_code,
     format_code_span,
     format_collapsible,
     format_fenced_block,
     format_html_code,
-    format_prose,
 )
 from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_lines_with_margin_symbols
-from synapse_apply.views.text.drift import describe_object_drift, render_object_drift
+from synapse_apply.views.text.drift import (
+    render_object_drift,
+    say_object_is_gone_replaced_or_changed,
+)
 from synapse_apply.views.text.findings import format_position, join_position_address_field_and_rule
 from synapse_apply.views.text.outcomes import format_outcome_row, list_outcome_findings_errors_last
 from synapse_apply.views.text.plan_rows import ChangeBlocks
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.verification import format_run_rows, sanitize_log_lines
+from synapse_apply.views.text.verification import (
+    format_run_rows_but_of_failed_releases,
+    sanitize_log_lines,
+)
 
 _DEFAULT_WIDTH = 110
 _PLAIN = Style(color=False)
@@ -67,14 +76,16 @@ class PlanParts:
             else:
                 # Redacted before the split: a part keeps only the sensitive marks of its own
                 # fields.
-                fields = redact_change_fields(change)
+                fields = hide_values_near_sensitive_paths(change)
                 drifted_fields = [field for field in fields if field.cause in _DRIFT_CAUSES]
                 own_fields = [field for field in fields if field.cause not in _DRIFT_CAUSES]
                 if drifted_fields:
-                    drift_changes.append(_with_only_fields(change, drifted_fields, own_fields))
+                    drift_changes.append(
+                        _with_some_fields_and_note_on_rest(change, drifted_fields, own_fields)
+                    )
                 if own_fields or not drifted_fields:
                     own_changes.append(
-                        _with_only_fields(change, own_fields, drifted_fields)
+                        _with_some_fields_and_note_on_rest(change, own_fields, drifted_fields)
                         if drifted_fields
                         else change
                     )
@@ -86,7 +97,7 @@ class PlanParts:
         )
 
 
-def _with_only_fields(
+def _with_some_fields_and_note_on_rest(
     change: Change, kept_fields: list[FieldChange], omitted_fields: list[FieldChange]
 ) -> Change:
     """A copy with some of the fields; the omitted ones do not count as unchanged either."""
@@ -101,13 +112,15 @@ def _with_only_fields(
     return replace(
         change,
         fields=tuple(kept_fields),
-        after=redact_object(change.after or {}, omitted_paths),
+        after=to_sorted_json_with_paths_null(change.after or {}, omitted_paths),
         after_sensitive=tuple(path for path in change.after_sensitive if path not in omitted_paths),
         notes=notes,
     )
 
 
-def iter_change_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterator[str]:
+def iter_collapsible_diffs_of_changes(
+    changes: Iterable[Change], budget: SizeBudget
+) -> Iterator[str]:
     """A collapsible diff for each change, cut at a line where it is too long."""
     blocks = ChangeBlocks(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
     for change in changes:
@@ -116,36 +129,42 @@ def iter_change_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterat
         symbol = "" if adopts_as_is else ACTION_SYMBOLS[change.action]
         name = format_html_code(f"{symbol} {change.address}".strip())
         field_count_text = (
-            f" ({pluralize(len(change.fields), 'field')})" if _is_update_with_fields(change) else ""
+            f" ({pluralize(len(change.fields), 'field')})"
+            if _is_update_or_adoption_with_fields(change)
+            else ""
         )
         summary = f"{name} {PLANNED_PHRASES[change.action]}{field_count_text}"
-        yield format_folded_diff(summary, blocks.render_change_block(change), budget)
+        yield format_block_as_collapsible_diff(summary, blocks.render_change_block(change), budget)
 
 
-def iter_drift_entries(objects: Iterable[ObjectDrift], budget: SizeBudget) -> Iterator[str]:
+def iter_collapsible_diffs_of_drift(
+    objects: Iterable[ObjectDrift], budget: SizeBudget
+) -> Iterator[str]:
     """A collapsible diff for each drifted object."""
     for object_drift in objects:
-        yield format_folded_diff(
-            format_html_code(describe_object_drift(object_drift)),
+        yield format_block_as_collapsible_diff(
+            format_html_code(say_object_is_gone_replaced_or_changed(object_drift)),
             render_object_drift(object_drift, DiffStyle(), _DEFAULT_WIDTH),
             budget,
         )
 
 
-def format_folded_diff(summary: str, block: str, budget: SizeBudget) -> str:
+def format_block_as_collapsible_diff(summary: str, block: str, budget: SizeBudget) -> str:
     """A block that was rendered with a DiffStyle as a collapsible diff; `summary` is HTML."""
     lines = list(iter_lines_with_margin_symbols(block))
     return format_collapsible(
         summary,
-        format_fenced_block(_cut_lines_to_room(lines, budget.max_entry_size, budget), "diff"),
+        format_fenced_block(
+            _cut_lines_to_room_and_count_rest(lines, budget.max_size_of_one_entry, budget), "diff"
+        ),
     )
 
 
-def _is_update_with_fields(change: Change) -> bool:
+def _is_update_or_adoption_with_fields(change: Change) -> bool:
     return change.action in {Action.UPDATE, Action.ADOPT} and bool(change.fields)
 
 
-def _cut_lines_to_room(lines: list[str], room: int, budget: SizeBudget) -> list[str]:
+def _cut_lines_to_room_and_count_rest(lines: list[str], room: int, budget: SizeBudget) -> list[str]:
     """The first lines that fit into `room`, then a line that counts the rest."""
     for count, line in enumerate(lines):
         # A longer line is shortened to some thousand characters by the block around it.
@@ -165,9 +184,8 @@ def iter_forget_entries(changes: Iterable[Change]) -> Iterator[str]:
     """A line for each forgotten resource, whose object stays."""
     for change in changes:
         reason = "; ".join(change.notes) or change.reason or "no longer declared"
-        yield (
-            f"- {format_code_span(change.address)}: {format_prose(reason)}; the object itself stays"
-        )
+        reason_text = escape_prose_but_code(reason)
+        yield f"- {format_code_span(change.address)}: {reason_text}; the object itself stays"
 
 
 def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterator[str]:
@@ -181,16 +199,18 @@ def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Itera
             subject = (
                 f"- **{format_code_span(change.address)} {format_refusal_phrase(change.action)}**"
             )
-            lines.append(f"{subject}: {format_prose(refusal.reason)}{position_text}")
+            lines.append(f"{subject}: {escape_prose_but_code(refusal.reason)}{position_text}")
             # An empty list item (a lone `-`) would make the line above it a heading.
             lines += [
                 f"  - {way_text}"
                 for way_out in refusal.ways_out
-                if (way_text := format_prose(way_out))
+                if (way_text := escape_prose_but_code(way_out))
             ]
-        if wanted_lines := blocks.render_wanted_fields(change):
+        if wanted_lines := blocks.render_refused_fields_unless_create(change):
             rows = list(iter_lines_with_margin_symbols("\n".join(wanted_lines)))
-            shown_lines = _cut_lines_to_room(rows, budget.max_entry_size, budget)
+            shown_lines = _cut_lines_to_room_and_count_rest(
+                rows, budget.max_size_of_one_entry, budget
+            )
             lines += [
                 "",
                 format_collapsible("What was wanted", format_fenced_block(shown_lines, "diff")),
@@ -216,9 +236,8 @@ def iter_note_entries(changes: Iterable[Change]) -> Iterator[str]:
     for change in changes:
         name = str(change.address)
         for note in change.notes:
-            yield (
-                f"- {format_code_span(name)}: {format_prose(note.removeprefix(name).lstrip(' :'))}"
-            )
+            note_text = note.removeprefix(name).lstrip(" :")
+            yield f"- {format_code_span(name)}: {escape_prose_but_code(note_text)}"
 
 
 def iter_finding_entries(findings: Iterable[Diagnostic]) -> Iterator[str]:
@@ -250,16 +269,16 @@ def _format_bold_sentence(summary: str) -> str:
 
 def _format_sentence(text: str) -> str:
     end = "" if text.rstrip().endswith((".", "?", "!", ":")) else "."
-    return f"{format_prose(text, _MAX_PROSE_LENGTH)}{end}"
+    return f"{escape_prose_but_code(text, _MAX_PROSE_LENGTH)}{end}"
 
 
-def iter_due_run_entries(changes: Iterable[Change]) -> Iterator[str]:
+def iter_entries_of_runs_to_start_or_follow(changes: Iterable[Change]) -> Iterator[str]:
     """A line for each verification run that apply will start or follow, with its reason."""
     for change in changes:
         if change.verification is not None:
             yield (
                 f"- {format_code_span(change.address)} will be verified: "
-                f"{format_prose(change.verification.reason)}"
+                f"{escape_prose_but_code(change.verification.reason)}"
             )
 
 
@@ -267,14 +286,16 @@ def iter_run_entries(report: Report, budget: SizeBudget) -> Iterator[str]:
     """A line for each verification run, with its findings and the last lines of its job's log."""
     for result in report.verification_results:
         row = "\n".join(
-            format_run_rows(replace(report, outcomes=(), verification_results=(result,)), _PLAIN)
+            format_run_rows_but_of_failed_releases(
+                replace(report, outcomes=(), verification_results=(result,)), _PLAIN
+            )
         )
         lines = [f"- {format_code_span(row.strip())}"]
         if result.status is not RunStatus.SKIPPED:
             lines += [f"  - {format_finding_paragraph(finding)}" for finding in result.diagnostics]
         if result.logs:
-            shown_lines = _cut_lines_to_room(
-                sanitize_log_lines(result.logs), budget.max_entry_size, budget
+            shown_lines = _cut_lines_to_room_and_count_rest(
+                sanitize_log_lines(result.logs), budget.max_size_of_one_entry, budget
             )
             # Markdown after a tag is HTML until an empty line (CommonMark 4.6).
             lines += [

@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.plan import Change, FieldChange
 from synapse_apply.views.grammar import pluralize
-from synapse_apply.views.json.redaction import to_redacted_json
+from synapse_apply.views.json.redaction import to_plain_json_with_secrets_null
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
 from synapse_apply.views.text.findings import format_quoted_path
@@ -24,43 +24,47 @@ def count_accepted_fields(changes: Iterable[Change]) -> int:
     return sum(len(change.accepted) for change in changes)
 
 
-def format_accepted_line(changes: Sequence[Change]) -> str:
+def name_accepted_differences_or_empty(changes: Sequence[Change]) -> str:
     """The line that counts and names the accepted differences; "" for none."""
     fields = [
         f"{sanitize(change.address)}: {sanitize(format_quoted_path(field.path))}"
         for change in changes
         for field in change.accepted
     ]
-    return format_accepted_fields(fields)
+    return name_accepted_fields_or_empty(fields)
 
 
-def format_accepted_fields(fields: Sequence[str]) -> str:
+def name_accepted_fields_or_empty(address_field_texts: Sequence[str]) -> str:
     """The line that counts and names fields given as `ADDRESS: FIELD`; "" for none."""
-    if not fields:
+    if not address_field_texts:
         return ""
-    remainder = f" and {len(fields) - _MAX_LISTED} more" if len(fields) > _MAX_LISTED else ""
+    remainder = (
+        f" and {len(address_field_texts) - _MAX_LISTED} more"
+        if len(address_field_texts) > _MAX_LISTED
+        else ""
+    )
     return (
-        f"{pluralize(len(fields), 'accepted difference')} "
-        f"({', '.join(fields[:_MAX_LISTED])}{remainder})."
+        f"{pluralize(len(address_field_texts), 'accepted difference')} "
+        f"({', '.join(address_field_texts[:_MAX_LISTED])}{remainder})."
     )
 
 
-def build_accepted_documents(changes: Iterable[Change]) -> list[dict[str, Any]]:
+def build_json_of_accepted_differences(changes: Iterable[Change]) -> list[dict[str, Any]]:
     """The accepted differences as JSON, one for each field; secret values are null."""
     return [
         {
             "address": str(change.address),
             "path": format_json_pointer(field.path),
             "sensitive": field.sensitive,
-            "live": None if field.sensitive else to_redacted_json(field.before),
-            "declared": None if field.sensitive else to_redacted_json(field.after),
+            "live": None if field.sensitive else to_plain_json_with_secrets_null(field.before),
+            "declared": None if field.sensitive else to_plain_json_with_secrets_null(field.after),
         }
         for change in changes
         for field in change.accepted
     ]
 
 
-def render_differing_fields(
+def render_new_and_accepted_differences(
     address: object,
     differing_fields: Sequence[FieldChange],
     accepted_fields: Sequence[FieldChange],
@@ -78,7 +82,7 @@ def render_differing_fields(
     ):
         if fields:
             heading = f"{sanitize(address)} {title} (live -> declared):"
-            rows = RowLayout(style, width or _DEFAULT_WIDTH).format_rows(
+            rows = RowLayout(style, width or _DEFAULT_WIDTH).format_visible_rows_and_hidden_count(
                 build_field_tree(fields), _INDENT
             )
             lines += [style(heading, "bold"), *rows]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import unicodedata
 
 
-def count_cells(text: str) -> int:
+def measure_width_in_terminal_cells(text: str) -> int:
     """The width of a sanitized text in terminal cells (Unicode TR11)."""
     if text.isascii():
         return len(text)
-    return sum(map(_count_char_cells, text))
+    return sum(map(_measure_char_width_in_cells, text))
 
 
-def _count_char_cells(char: str) -> int:
+def _measure_char_width_in_cells(char: str) -> int:
     if unicodedata.category(char) in {"Mn", "Me", "Cf"}:
         return 0
     return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
@@ -20,5 +20,5 @@ def _count_char_cells(char: str) -> int:
 
 def pad_to_width(text: str, width: int, *, align_right: bool = False) -> str:
     """A sanitized text padded with spaces to a width in cells; a longer one stays as it is."""
-    padding = " " * max(0, width - count_cells(text))
+    padding = " " * max(0, width - measure_width_in_terminal_cells(text))
     return padding + text if align_right else text + padding

@@ -9,9 +9,13 @@ from typing import Any
 from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
 from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.json.documents import FORMAT_VERSION
-from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_detail_lines
-from synapse_apply.views.text.cells import count_cells, pad_to_width
-from synapse_apply.views.text.findings import sanitize_and_indent
+from synapse_apply.views.sanitize import (
+    escape_ci_commands,
+    sanitize,
+    sanitize_lines_and_escape_plan_rows,
+)
+from synapse_apply.views.text.cells import measure_width_in_terminal_cells, pad_to_width
+from synapse_apply.views.text.findings import sanitize_and_indent_lines
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.tables import MAX_COLUMN_WIDTH, render_table
 
@@ -34,14 +38,17 @@ _MIN_JOINED = 3
 def render_checkup(checkup: Checkup, *, color: bool) -> str:
     """The checks by section, one line each with details below, and a last line of counts."""
     style = Style(color)
-    status_width = max(count_cells(status.value) for status in CheckStatus)
-    name_width = max((count_cells(sanitize(result.check)) for result in checkup.results), default=0)
+    status_width = max(measure_width_in_terminal_cells(status.value) for status in CheckStatus)
+    name_width = max(
+        (measure_width_in_terminal_cells(sanitize(result.check)) for result in checkup.results),
+        default=0,
+    )
     name_width = min(name_width, MAX_COLUMN_WIDTH)
     lines: list[str] = []
     for title, results in checkup.sections:
         lines.append(style(sanitize(title), "bold"))
-        for result in _join_unchecked_results(results):
-            lines += _format_result_lines(result, status_width, name_width, style)
+        for result in _join_runs_of_unchecked_results(results):
+            lines += _format_check_result_lines(result, status_width, name_width, style)
         lines.append("")
     lines.append(_format_checkup_totals(checkup, style))
     return escape_ci_commands("\n".join(lines) + "\n")
@@ -50,15 +57,16 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
 def render_checkup_section(title: str, rows: Iterable[CheckResult], *, color: bool) -> str:
     """The check results of one section, under its title."""
     pen, section = Style(color), list(rows)
-    words = max((count_cells(row.status.value) for row in section), default=0)
+    words = max((measure_width_in_terminal_cells(row.status.value) for row in section), default=0)
     names = min(
-        max((count_cells(sanitize(row.check)) for row in section), default=0), MAX_COLUMN_WIDTH
+        max((measure_width_in_terminal_cells(sanitize(row.check)) for row in section), default=0),
+        MAX_COLUMN_WIDTH,
     )
-    lines = (line for row in section for line in _format_result_lines(row, words, names, pen))
+    lines = (line for row in section for line in _format_check_result_lines(row, words, names, pen))
     return escape_ci_commands("\n".join((pen(sanitize(title), "bold"), *lines)) + "\n")
 
 
-def build_section_rows(title: str, rows: Iterable[CheckResult]) -> list[dict[str, Any]]:
+def build_json_rows_of_section(title: str, rows: Iterable[CheckResult]) -> list[dict[str, Any]]:
     """The check results of one section, in the form of `doctor --json`."""
     head = {"section": title.lower()}
     return [
@@ -77,7 +85,7 @@ def checkup_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
         "checks": [
             result
             for title, results in checkup.sections
-            for result in build_section_rows(title, results)
+            for result in build_json_rows_of_section(title, results)
         ],
     }
 
@@ -126,7 +134,7 @@ def _build_result_fields(result: CheckResult) -> dict[str, Any]:
     }
 
 
-def _join_unchecked_results(results: Iterable[CheckResult]) -> Iterator[CheckResult]:
+def _join_runs_of_unchecked_results(results: Iterable[CheckResult]) -> Iterator[CheckResult]:
     """The results, with three or more neighbours unchecked for the same reason joined to one."""
     for (status, reason), group in groupby(results, lambda result: (result.status, result.summary)):
         similar_results = list(group)
@@ -139,7 +147,7 @@ def _join_unchecked_results(results: Iterable[CheckResult]) -> Iterator[CheckRes
             )
 
 
-def _format_result_lines(
+def _format_check_result_lines(
     result: CheckResult, status_width: int, name_width: int, style: Style
 ) -> Iterator[str]:
     status_text = style(
@@ -149,9 +157,9 @@ def _format_result_lines(
     subject = f"{result.subject}: " if result.subject else ""
     yield f"{_GAP}{status_text}{_GAP}{name}{_GAP}{sanitize(subject + result.summary)}".rstrip()
     detail_indent = status_width + name_width + 3 * len(_GAP)
-    yield from sanitize_and_indent(result.detail, detail_indent)
+    yield from sanitize_and_indent_lines(result.detail, detail_indent)
     if result.hint:
-        first_line, *continuation = sanitize_detail_lines(result.hint)
+        first_line, *continuation = sanitize_lines_and_escape_plan_rows(result.hint)
         yield f"{' ' * detail_indent}Hint: {first_line}"
         yield from (f"{' ' * detail_indent}      {line}".rstrip() for line in continuation)
     if result.first_request_id and result.first_request_id not in result.detail:

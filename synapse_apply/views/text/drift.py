@@ -15,13 +15,13 @@ from synapse_apply.model.drift import AcceptedEdit, Drift, ObjectDrift, Unmanage
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.grammar import pluralize
-from synapse_apply.views.json.documents import FORMAT_VERSION, base_document
-from synapse_apply.views.json.redaction import to_redacted_json
+from synapse_apply.views.json.documents import FORMAT_VERSION, build_base_document
+from synapse_apply.views.json.redaction import to_plain_json_with_secrets_null
 from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize, sanitize_lines
 from synapse_apply.views.text.accepted import (
-    build_accepted_documents,
+    build_json_of_accepted_differences,
     count_accepted_fields,
-    format_accepted_line,
+    name_accepted_differences_or_empty,
 )
 from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
 from synapse_apply.views.text.findings import format_finding_blocks, format_quoted_path
@@ -51,8 +51,8 @@ def render_drift(
     ]
     parts = [format_target_line(drift.base, style)]
     parts += [_HEADER, *blocks] if blocks else []
-    parts.append("\n".join([*_iter_unmanaged_lines(drift, style)]))
-    parts.append("\n".join([*_iter_total_lines(drift, style, location)]))
+    parts.append("\n".join([*_iter_unmanaged_lines_if_looked_for(drift, style)]))
+    parts.append("\n".join([*_iter_totals_and_next_steps(drift, style, location)]))
     parts += format_finding_blocks(drift.diagnostics, style)
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
@@ -92,16 +92,16 @@ def render_accepted_edits(
 
 def format_accepted_edit_row(edit: AcceptedEdit) -> str:
     """One row of an edit: file and line, field, old and new value."""
-    old, new = (_format_side_value(side) for side in (edit.field.before, edit.field.after))
+    old, new = (_format_value_or_not_there(side) for side in (edit.field.before, edit.field.after))
     name = format_quoted_path(("spec", *edit.field.path))
     return f"{sanitize(edit.file)}:{edit.line}  {name}: {old} -> {new}"
 
 
-def _format_side_value(value: Any) -> str:
+def _format_value_or_not_there(value: Any) -> str:
     return "(not there)" if value is ABSENT else format_value_inline(value)
 
 
-def describe_object_drift(object_drift: ObjectDrift) -> str:
+def say_object_is_gone_replaced_or_changed(object_drift: ObjectDrift) -> str:
     """What happened to an object, as a sentence without its full stop."""
     if object_drift.is_missing:
         return f"{object_drift.address} is gone"
@@ -113,7 +113,7 @@ def describe_object_drift(object_drift: ObjectDrift) -> str:
 def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> str:
     """The block of a drifted object: a heading, and a row for each field."""
     symbol = "-" if object_drift.is_missing else "~"
-    lines = [f"  # {sanitize(describe_object_drift(object_drift))}"]
+    lines = [f"  # {sanitize(say_object_is_gone_replaced_or_changed(object_drift))}"]
     if object_drift.replacement_id:
         lines.append(
             f"  # (recorded as id {sanitize(object_drift.remote_id)}, now "
@@ -129,31 +129,33 @@ def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> 
         root = build_field_tree([FieldChange(("id",), object_drift.remote_id, ABSENT, Cause.NONE)])
     elif object_drift.remote_id:
         # The id identifies the object, as in a plan.
-        root.add_unchanged_field(
+        root.add_unchanged_field_unless_changing(
             ("id",), object_drift.replacement_id or object_drift.remote_id, is_shown=True
         )
     return "\n".join(
         [
             *(style(line, "bold") for line in lines),
             (
-                f"  {style.format_symbol(symbol)}{sanitize(object_drift.address.kind)} "
+                f"  {style.format_symbol_and_space(symbol)}{sanitize(object_drift.address.kind)} "
                 f"{quote_string(object_drift.address.name)} {{"
             ),
-            *RowLayout(style, width).format_rows(root, _INDENT),
+            *RowLayout(style, width).format_visible_rows_and_hidden_count(root, _INDENT),
             "    }",
         ]
     )
 
 
-def _iter_total_lines(drift: Drift, style: Style, location: Sequence[str]) -> Iterator[str]:
+def _iter_totals_and_next_steps(
+    drift: Drift, style: Style, location: Sequence[str]
+) -> Iterator[str]:
     yield style(
         format_drift_totals(drift), "done" if not (drift.objects or drift.has_errors) else "bold"
     )
     if drift.objects:
-        yield from iter_drift_ways_out(drift, location)
+        yield from iter_sentences_on_ways_out_of_drift(drift, location)
     if drift.pending_addresses:
-        yield format_pending_changes_line(drift, location)
-    if accepted_text := format_accepted_line(drift.changes_with_accepted):
+        yield count_unapplied_changes_in_a_line(drift, location)
+    if accepted_text := name_accepted_differences_or_empty(drift.changes_with_accepted):
         yield accepted_text
 
 
@@ -167,15 +169,17 @@ def format_drift_totals(drift: Drift) -> str:
     return f"Drift: {len(drift.changed_objects)} changed, {len(drift.missing_objects)} gone."
 
 
-def iter_drift_ways_out(drift: Drift, location: Sequence[str] = ()) -> Iterator[str]:
+def iter_sentences_on_ways_out_of_drift(
+    drift: Drift, location: Sequence[str] = ()
+) -> Iterator[str]:
     """Sentences on what can be done about the drift, with commands in backticks."""
     return (
         name_target(text, drift.typed_target, location)
-        for text in _iter_ways_out_without_target(drift)
+        for text in _iter_ways_out_with_commands_unscoped(drift)
     )
 
 
-def _iter_ways_out_without_target(drift: Drift) -> Iterator[str]:
+def _iter_ways_out_with_commands_unscoped(drift: Drift) -> Iterator[str]:
     blocked_objects = [
         object_drift for object_drift in drift.objects if object_drift.blocked_reason
     ]
@@ -204,7 +208,7 @@ def _iter_ways_out_without_target(drift: Drift) -> Iterator[str]:
         scope_text = (
             ""
             if len(writable_objects) == len(drift.changed_objects)
-            else f" (of {_join_addresses(writable_objects)})"
+            else f" (of {_join_first_addresses_and_count_rest(writable_objects)})"
         )
         yield Text(
             Command("drift --accept ADDRESS"),
@@ -212,12 +216,14 @@ def _iter_ways_out_without_target(drift: Drift) -> Iterator[str]:
         )
 
 
-def _join_addresses(objects: Sequence[ObjectDrift], max_listed: int = 5) -> str:
+def _join_first_addresses_and_count_rest(
+    objects: Sequence[ObjectDrift], max_listed: int = 5
+) -> str:
     remainder = f" and {len(objects) - max_listed} more" if len(objects) > max_listed else ""
     return ", ".join(str(object_drift.address) for object_drift in objects[:max_listed]) + remainder
 
 
-def format_pending_changes_line(drift: Drift, location: Sequence[str] = ()) -> str:
+def count_unapplied_changes_in_a_line(drift: Drift, location: Sequence[str] = ()) -> str:
     """The line that counts declared changes that were not applied yet, which are no drift."""
     count = len(drift.pending_addresses)
     verb = "waits" if count == 1 else "wait"
@@ -227,11 +233,11 @@ def format_pending_changes_line(drift: Drift, location: Sequence[str] = ()) -> s
     return name_target(text, drift.typed_target, location)
 
 
-def _iter_unmanaged_lines(drift: Drift, style: Style) -> Iterator[str]:
+def _iter_unmanaged_lines_if_looked_for(drift: Drift, style: Style) -> Iterator[str]:
     if drift.unmanaged is None:
         return
     unmanaged_objects = drift.unmanaged
-    yield style(format_unmanaged_line(drift), "bold")
+    yield style(count_unmanaged_objects_in_a_line(drift), "bold")
     kind_width = max((len(unmanaged.kind) for unmanaged in unmanaged_objects), default=0)
     # One long id must not push the names of all others out of sight.
     id_width = min(
@@ -241,13 +247,13 @@ def _iter_unmanaged_lines(drift: Drift, style: Style) -> Iterator[str]:
     for unmanaged in unmanaged_objects:
         row = (
             f"  ? {unmanaged.kind:{kind_width}}  id {sanitize(unmanaged.remote_id):{id_width}}  "
-            f"{sanitize(format_natural_keys(unmanaged))}"
+            f"{sanitize(join_natural_keys(unmanaged))}"
         )
         yield row.rstrip()
-    yield from (f"  ({line})" for line in iter_unread_kind_lines(drift))
+    yield from (f"  ({line})" for line in iter_lines_on_unread_and_unlisted_kinds(drift))
 
 
-def iter_unread_kind_lines(drift: Drift) -> Iterator[str]:
+def iter_lines_on_unread_and_unlisted_kinds(drift: Drift) -> Iterator[str]:
     """Lines that name the kinds whose unmanaged objects are not known, and why."""
     if drift.unread_kinds:
         yield (
@@ -259,7 +265,7 @@ def iter_unread_kind_lines(drift: Drift) -> Iterator[str]:
         yield f"not looked for: {unlisted_kinds}, which this backend does not list"
 
 
-def format_unmanaged_line(drift: Drift) -> str:
+def count_unmanaged_objects_in_a_line(drift: Drift) -> str:
     """The line that counts unmanaged live objects."""
     count = pluralize(len(drift.unmanaged or ()), "live object")
     # `0` would be wrong: lists that could not be read may have some.
@@ -270,7 +276,7 @@ def format_unmanaged_line(drift: Drift) -> str:
     return f"Unmanaged: {count} that nothing declares or records."
 
 
-def format_natural_keys(unmanaged: Unmanaged) -> str:
+def join_natural_keys(unmanaged: Unmanaged) -> str:
     """The natural keys of an unmanaged object, separated by commas."""
     return ", ".join(unmanaged.keys)
 
@@ -283,7 +289,7 @@ def drift_document(drift: Drift) -> dict[str, Any]:
         "timestamp": drift.created,
         "errored": drift.has_errors,
         "drifted": bool(drift.objects),
-        "base": base_document(drift.base),
+        "base": build_base_document(drift.base),
         "on_drift": "hold" if drift.is_drift_kept else "revert",
         "summary": {
             "changed": len(drift.changed_objects),
@@ -298,7 +304,7 @@ def drift_document(drift: Drift) -> dict[str, Any]:
         if drift.unmanaged is None
         else list(map(_build_unmanaged_document, drift.unmanaged)),
         "not_listed": sorted((*drift.unlistable_kinds, *drift.unread_kinds)),
-        "accepted_differences": build_accepted_documents(drift.changes_with_accepted),
+        "accepted_differences": build_json_of_accepted_differences(drift.changes_with_accepted),
         "accepted": [_build_edit_document(entry) for entry in drift.accepted_edits],
         "diagnostics": [finding.to_json() for finding in drift.diagnostics],
     }
@@ -329,8 +335,8 @@ def _build_field_document(field: FieldChange) -> dict[str, Any]:
         "path": format_json_pointer(field.path),
         "cause": field.cause.value,
         "sensitive": field.sensitive,
-        "recorded": None if field.sensitive else to_redacted_json(field.before),
-        "live": None if field.sensitive else to_redacted_json(field.after),
+        "recorded": None if field.sensitive else to_plain_json_with_secrets_null(field.before),
+        "live": None if field.sensitive else to_plain_json_with_secrets_null(field.after),
         "note": field.note,
         "inside": [format_json_pointer(path) for path in field.inside],
     }
@@ -346,6 +352,6 @@ def _build_edit_document(edit: AcceptedEdit) -> dict[str, Any]:
         "path": format_json_pointer(edit.field.path),
         "file": edit.file,
         "line": edit.line,
-        "before": to_redacted_json(edit.field.before),
-        "after": to_redacted_json(edit.field.after),
+        "before": to_plain_json_with_secrets_null(edit.field.before),
+        "after": to_plain_json_with_secrets_null(edit.field.after),
     }

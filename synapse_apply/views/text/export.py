@@ -9,13 +9,15 @@ from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 ReasonRows = Iterable[tuple[str, str]]
 
 
-def render_unexported(left_out_fields: ReasonRows, missed_objects: ReasonRows) -> str:
+def render_unexported_with_reasons_or_empty(
+    left_out_fields: ReasonRows, missed_objects: ReasonRows
+) -> str:
     """Left out fields and objects with their reasons, under two headings; "" for none."""
     text = _format_reason_list("Left out, and so not managed:", left_out_fields)
     return escape_ci_commands(text + _format_reason_list("Not exported:", missed_objects))
 
 
-def render_secret_variables(secrets: ReasonRows) -> str:
+def list_secret_variables_to_set_or_empty(secrets: ReasonRows) -> str:
     """The list of secrets whose variables have to be set; "" for none."""
     return escape_ci_commands(
         _format_reason_list("Not written; set these where plans and applies run:", secrets)

@@ -11,15 +11,15 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply, is_map
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.cells import count_cells, pad_to_width
+from synapse_apply.views.text.cells import measure_width_in_terminal_cells, pad_to_width
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.value_diff import format_value_change
+from synapse_apply.views.text.value_diff import format_before_and_after_lines
 from synapse_apply.views.text.values import (
     SECRET_TYPES,
     SENSITIVE_TEXT,
-    format_key,
     format_value_inline,
     format_value_lines,
+    quote_key_unless_plain_word,
     sort_key_numbers_first,
 )
 
@@ -60,45 +60,47 @@ class FieldNode:
             node = child
         return node
 
-    def add_unchanged_field(self, path: Path, value: Any, *, is_shown: bool) -> None:
+    def add_unchanged_field_unless_changing(
+        self, path: Path, value: Any, *, is_shown: bool
+    ) -> None:
         """Add an unchanged field, unless something at or below its path changes."""
         node = self.get_or_create_node(path)
         # Changes are added first, so a node with rows or children is one that changes.
         if not node.rows and not node.children:
             node.rows.append(FieldRow(" ", value=value, is_shown=is_shown))
 
-    def overall_symbol(self) -> str:
+    def compute_overall_symbol(self) -> str:
         """`+` or `-` if all rows in it have that symbol, a space if none changes, else `~`."""
         symbols = {row.symbol for row in self.rows}
-        symbols |= {node.overall_symbol() for node in self.children.values()}
+        symbols |= {node.compute_overall_symbol() for node in self.children.values()}
         return symbols.pop() if len(symbols) == 1 else ("~" if symbols - {" "} else " ")
 
-    def is_visible(self) -> bool:
+    def has_shown_row(self) -> bool:
         """Whether any row in it is shown."""
         return any(row.is_shown for row in self.rows) or any(
-            node.is_visible() for node in self.children.values()
+            node.has_shown_row() for node in self.children.values()
         )
 
-    def count_hidden_fields(self) -> int:
+    def count_rows_not_shown(self) -> int:
         """How many unchanged fields in it are not shown."""
         own_count = sum(not row.is_shown for row in self.rows)
-        return own_count + sum(node.count_hidden_fields() for node in self.children.values())
+        return own_count + sum(node.count_rows_not_shown() for node in self.children.values())
 
 
 def build_field_tree(changes: Iterable[FieldChange], hidden_symbol: str = "~") -> FieldNode:
     """The tree of these changes; secret ones get `hidden_symbol`, as their values are not known."""
     root = FieldNode()
     for change in changes:
-        for part in split_into_leaf_changes(change):
+        for part in split_maps_into_differing_leaf_changes(change):
             root.get_or_create_node(part.path).rows.append(
-                FieldRow(choose_change_symbol(part, hidden_symbol), part)
+                FieldRow(choose_change_symbol_or_space(part, hidden_symbol), part)
             )
     return root
 
 
-def choose_change_symbol(change: FieldChange, hidden_symbol: str) -> str:
+def choose_change_symbol_or_space(change: FieldChange, hidden_symbol: str) -> str:
     """The symbol of a change: `+`, `-`, `~`, or a space for a secret that will not be sent."""
-    if is_secret_change(change):
+    if is_change_of_secret_value(change):
         # Only a value that apply would send is a change; a secret that cannot be checked is only
         # noted.
         is_untouched = hidden_symbol == "~" and change.note.startswith(("unchanged", "not checked"))
@@ -108,7 +110,7 @@ def choose_change_symbol(change: FieldChange, hidden_symbol: str) -> str:
     return "-" if change.after is ABSENT else "~"
 
 
-def is_secret_change(change: FieldChange) -> bool:
+def is_change_of_secret_value(change: FieldChange) -> bool:
     """Whether the change has a value that must not be shown."""
     return (
         change.sensitive
@@ -117,14 +119,14 @@ def is_secret_change(change: FieldChange) -> bool:
     )
 
 
-def describe_secret(change: FieldChange, *, is_created: bool) -> str:
+def format_text_in_place_of_secret(change: FieldChange, *, is_created: bool) -> str:
     """The text in place of a secret; an object that is to be created has no old value of it."""
     if is_created and change.note == "changed":
         return "(sensitive value)"
     return f"(sensitive, {change.note})" if change.note else SENSITIVE_TEXT
 
 
-def split_into_leaf_changes(change: FieldChange) -> Iterator[FieldChange]:
+def split_maps_into_differing_leaf_changes(change: FieldChange) -> Iterator[FieldChange]:
     """One change for each leaf that differs, where a value is a map; else the change itself."""
     # A secret has no values to split, and its parts would show its structure.
     if change.sensitive or not (_is_nonempty_map(change.before) or _is_nonempty_map(change.after)):
@@ -138,7 +140,7 @@ def split_into_leaf_changes(change: FieldChange) -> Iterator[FieldChange]:
 def _iter_differing_leaves(change: FieldChange) -> Iterator[FieldChange]:
     before, after = change.before, change.after
     if not (_is_nonempty_map(before) or _is_nonempty_map(after)):
-        if _values_differ(before, after):
+        if _differ_in_value_or_display(before, after):
             yield change
         return
     old, new = (dict(side) if isinstance(side, Mapping) else {} for side in (before, after))
@@ -161,7 +163,7 @@ def _is_nonempty_map(value: Any) -> bool:
     return bool(value) and is_map(value)
 
 
-def _values_differ(before: Any, after: Any) -> bool:
+def _differ_in_value_or_display(before: Any, after: Any) -> bool:
     is_one_absent = (before is ABSENT) != (after is ABSENT)
     return (
         is_one_absent
@@ -179,20 +181,20 @@ class RowLayout:
     width: int
     noun: str = "fields"
 
-    def format_rows(self, node: FieldNode, indent: int) -> list[str]:
+    def format_visible_rows_and_hidden_count(self, node: FieldNode, indent: int) -> list[str]:
         """The lines of all visible nodes below a node, their keys aligned in one column."""
         visible_children = {
-            key: child for key, child in node.children.items() if child.is_visible()
+            key: child for key, child in node.children.items() if child.has_shown_row()
         }
-        names = {key: format_key(key) for key in visible_children}
-        column = max(map(count_cells, names.values()), default=0)
+        names = {key: quote_key_unless_plain_word(key) for key in visible_children}
+        column = max(map(measure_width_in_terminal_cells, names.values()), default=0)
         lines: list[str] = []
         for key in sorted(visible_children, key=_sort_key_id_and_name_first):
             lines += self._format_node(
                 visible_children[key], pad_to_width(names[key], column), indent
             )
         hidden_count = sum(
-            hidden_child.count_hidden_fields()
+            hidden_child.count_rows_not_shown()
             for key, hidden_child in node.children.items()
             if key not in visible_children
         )
@@ -209,24 +211,26 @@ class RowLayout:
         for row in node.rows:
             if row.is_shown:
                 lines += self._format_leaf(row, name, indent)
-        if any(child.is_visible() for child in node.children.values()):
-            symbol = FieldNode(children=node.children).overall_symbol()
-            lines.append(f"{' ' * indent}{self.style.format_symbol(symbol)}{name} = {{")
-            lines += self.format_rows(node, indent + 4)
+        if any(child.has_shown_row() for child in node.children.values()):
+            symbol = FieldNode(children=node.children).compute_overall_symbol()
+            lines.append(f"{' ' * indent}{self.style.format_symbol_and_space(symbol)}{name} = {{")
+            lines += self.format_visible_rows_and_hidden_count(node, indent + 4)
             lines.append(f"{' ' * (indent + 2)}}}")
         return lines
 
     def _format_leaf(self, row: FieldRow, name: str, indent: int) -> list[str]:
         # 5 cells for the symbol and ` = `. A narrow terminal wraps rather than hides the value.
-        room = max(_MIN_VALUE_WIDTH, self.width - indent - count_cells(name) - 5)
+        room = max(
+            _MIN_VALUE_WIDTH, self.width - indent - measure_width_in_terminal_cells(name) - 5
+        )
         first_line, *continuation = self._format_value(row, room)
-        prefix = f"{' ' * indent}{self.style.format_symbol(row.symbol)}{name} = "
+        prefix = f"{' ' * indent}{self.style.format_symbol_and_space(row.symbol)}{name} = "
         comment = self._format_comment(row.change) if row.change else ""
         indent_text = " " * (indent + 2)
         # `before` and `after` on two lines: the arrow goes below the equals sign, the comment at
         # the end.
         if len(continuation) == 1 and continuation[0].startswith(" -> "):
-            indent_text = " " * (indent + count_cells(name) + 1)
+            indent_text = " " * (indent + measure_width_in_terminal_cells(name) + 1)
             continuation[0] = continuation[0] + comment
             comment = ""
         return [prefix + first_line + comment, *(indent_text + line for line in continuation)]
@@ -235,14 +239,14 @@ class RowLayout:
         change = row.change
         if change is None:
             return format_value_lines(row.value, room)
-        if is_secret_change(change):
-            return [sanitize(describe_secret(change, is_created=row.symbol == "+"))]
+        if is_change_of_secret_value(change):
+            return [sanitize(format_text_in_place_of_secret(change, is_created=row.symbol == "+"))]
         if change.before is ABSENT:
             return format_value_lines(change.after, room)
         if change.after is ABSENT:
             lines = format_value_lines(change.before, room)
             return [*lines[:-1], lines[-1] + " -> null"] if len(lines) == 1 else lines
-        return format_value_change(change.before, change.after, room, self.style)
+        return format_before_and_after_lines(change.before, change.after, room, self.style)
 
     def _format_comment(self, change: FieldChange) -> str:
         comment = _CAUSE_COMMENTS.get(change.cause, "")

@@ -7,9 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_detail_lines
+from synapse_apply.views.sanitize import (
+    escape_ci_commands,
+    sanitize,
+    sanitize_lines_and_escape_plan_rows,
+)
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.values import format_key
+from synapse_apply.views.text.values import quote_key_unless_plain_word
 
 # From so many on, findings that differ only in their address are merged.
 _MIN_MERGED = 4
@@ -41,11 +45,11 @@ def format_finding_blocks(diagnostics: Iterable[Diagnostic], style: Style) -> li
     """A block for each finding, similar ones merged, without empty lines around it."""
     return [
         "\n".join(_format_finding_block(finding, style))
-        for finding in merge_similar_findings(diagnostics)
+        for finding in merge_findings_differing_in_address(diagnostics)
     ]
 
 
-def merge_similar_findings(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+def merge_findings_differing_in_address(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """The findings, with those that differ only in their address merged into one.
 
     A hundred repetitions of one finding would hide the others.
@@ -54,7 +58,7 @@ def merge_similar_findings(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic
     for number, finding in enumerate(diagnostics):
         # Texts often name the address, which would make every finding different.
         anonymous_texts = (
-            _remove_address(text, finding)
+            _blank_out_address(text, finding)
             for text in (finding.summary, finding.detail, finding.hint)
         )
         group_key = (finding.severity, *anonymous_texts, finding.path, finding.target, finding.rule)
@@ -64,22 +68,22 @@ def merge_similar_findings(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic
     for similar_findings in groups.values():
         # A fact about the backend is the same for all its objects, so two are merged already.
         if similar_findings[0].of_backend and len(similar_findings) > 1:
-            merged.append(_merge_backend_findings(similar_findings))
+            merged.append(_merge_findings_on_whole_backend(similar_findings))
         else:
             merged += (
                 similar_findings
                 if len(similar_findings) < _MIN_MERGED
-                else [_merge_findings(similar_findings)]
+                else [_merge_into_one_listing_addresses(similar_findings)]
             )
     return merged
 
 
-def _remove_address(text: str, finding: Diagnostic) -> str:
+def _blank_out_address(text: str, finding: Diagnostic) -> str:
     """A text of a finding with its address blanked out, for comparison with other findings."""
     return text.replace(finding.address, "\0") if finding.address else text
 
 
-def _merge_findings(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
+def _merge_into_one_listing_addresses(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
     first_finding = similar_findings[0]
     addresses = list(dict.fromkeys(str(finding.address) for finding in similar_findings))
     listed_addresses, hidden_count = addresses[:_MAX_LISTED], len(addresses) - _MAX_LISTED
@@ -92,7 +96,7 @@ def _merge_findings(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
     return first_finding.with_changes(detail=detail, address=None, position=None)
 
 
-def _merge_backend_findings(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
+def _merge_findings_on_whole_backend(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
     """One finding for a fact of the backend, with the number of resources: `... (3 plugins).`."""
     kinds = Counter(
         address.partition("/")[0]
@@ -110,9 +114,9 @@ def _format_finding_block(finding: Diagnostic, style: Style) -> list[str]:
     lines = [style(f"{word.title()}: ", word) + style(sanitize(finding.summary), "bold")]
     if location := join_position_address_field_and_rule(finding):
         lines.append(f"  {location}")
-    lines += sanitize_and_indent(finding.detail)
+    lines += sanitize_and_indent_lines(finding.detail)
     if finding.hint:
-        first_line, *continuation = sanitize_detail_lines(finding.hint)
+        first_line, *continuation = sanitize_lines_and_escape_plan_rows(finding.hint)
         lines += [f"  Hint: {first_line}", *(f"        {line}".rstrip() for line in continuation)]
     # Some details name it already.
     if finding.request_id and finding.request_id not in finding.detail:
@@ -120,10 +124,12 @@ def _format_finding_block(finding: Diagnostic, style: Style) -> list[str]:
     return lines
 
 
-def sanitize_and_indent(text: str, indent: int = 2) -> list[str]:
+def sanitize_and_indent_lines(text: str, indent: int = 2) -> list[str]:
     """The sanitized, indented lines of a text; none for an empty text."""
     return (
-        [f"{' ' * indent}{line}".rstrip() for line in sanitize_detail_lines(text)] if text else []
+        [f"{' ' * indent}{line}".rstrip() for line in sanitize_lines_and_escape_plan_rows(text)]
+        if text
+        else []
     )
 
 
@@ -150,4 +156,4 @@ def format_position(position: Position) -> str:
 
 def format_quoted_path(path: Path) -> str:
     """A field's path as text, such as `spec.configuration.region`; odd keys are quoted."""
-    return format_field_path(path, format_key)
+    return format_field_path(path, quote_key_unless_plain_word)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synapse_apply.model.remote.log_lines import LogLine
-from synapse_apply.views.json.documents import format_json_line
+from synapse_apply.views.json.documents import format_redacted_json_line
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.style import Style
 
@@ -25,8 +25,8 @@ def format_log_line(line: LogLine, *, color: bool) -> str:
     return escape_ci_commands(f"{head}{level}{': ' if line.level else ''}{message}\n")
 
 
-def format_log_json(line: LogLine) -> str:
+def format_log_line_as_json(line: LogLine) -> str:
     """A log line as one JSON object on one line."""
     fields = {"timestamp": line.timestamp, "level": line.level, "message": line.message}
     present_fields = {name: value for name, value in fields.items() if value or name == "message"}
-    return format_json_line(present_fields)
+    return format_redacted_json_line(present_fields)

@@ -46,7 +46,9 @@ class OngoingCalls:
 
     def start_reporting(self) -> None:
         """Start a daemon thread that reports long calls until `stop_reporting`."""
-        threading.Thread(target=self._report_until_closed, name="progress", daemon=True).start()
+        threading.Thread(
+            target=self._report_overdue_calls_until_closed, name="progress", daemon=True
+        ).start()
 
     def stop_reporting(self) -> None:
         """Stop the reports, and forget all calls."""
@@ -60,7 +62,7 @@ class OngoingCalls:
         with self._lock:
             self._calls[address] = OngoingCall(address, verb, now, now + self._interval)
 
-    def set_call_facts(self, address: Address, facts: Mapping[str, Any]) -> None:
+    def replace_facts_of_ongoing_call(self, address: Address, facts: Mapping[str, Any]) -> None:
         """Replace the facts of a call; ignored if it has ended."""
         with self._lock:
             if (call := self._calls.get(address)) is not None:
@@ -81,7 +83,7 @@ class OngoingCalls:
                     call.next_report_time = now + self._interval
                     self._report(call, now - call.start_time)
 
-    def _report_until_closed(self) -> None:
+    def _report_overdue_calls_until_closed(self) -> None:
         # Checked each second, since calls begin at different times.
         while not self._closed.wait(min(1.0, self._interval)):
             self.report_overdue_calls()

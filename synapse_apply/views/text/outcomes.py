@@ -22,9 +22,9 @@ from synapse_apply.views.text.findings import format_finding_blocks
 from synapse_apply.views.text.refusals import format_refusal_rows, format_refused_count
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import (
-    format_run_blocks,
-    format_run_counts,
-    format_run_rows,
+    count_runs_in_a_line_or_none,
+    format_log_ends_and_findings_of_runs,
+    format_run_rows_but_of_failed_releases,
 )
 
 _SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
@@ -68,7 +68,7 @@ class OutcomeCounts:
             forgotten=report.count_done_changes(Action.FORGET),
             failed=report.count_outcomes(Result.FAILED),
             skipped=sum(
-                o.result is Result.SKIPPED and should_show_outcome(o) for o in report.outcomes
+                o.result is Result.SKIPPED and is_outcome_worth_a_row(o) for o in report.outcomes
             ),
             unknown=report.count_outcomes(Result.UNKNOWN),
             refused=len(report.plan.refused_changes),
@@ -87,12 +87,12 @@ class OutcomeCounts:
         )
 
 
-def is_complete(report: Report) -> bool:
+def is_done_without_any_refusal(report: Report) -> bool:
     """Whether nothing failed, was skipped, refused or interrupted."""
-    return _is_done_except_refused(report) and not report.plan.refused_changes
+    return _is_all_done_but_refusals(report) and not report.plan.refused_changes
 
 
-def _is_done_except_refused(report: Report) -> bool:
+def _is_all_done_but_refusals(report: Report) -> bool:
     """Whether all but the refused changes was done, without interruption."""
     all_done = all(outcome.result is Result.DONE for outcome in report.outcomes)
     all_acceptable = all(result.is_acceptable for result in report.verification_results)
@@ -105,10 +105,10 @@ def render_report(report: Report, *, color: bool) -> str:
     rows = [
         format_outcome_row(outcome, style)
         for outcome in report.outcomes
-        if should_show_outcome(outcome)
+        if is_outcome_worth_a_row(outcome)
     ]
     moves = format_moved_lines(report.plan.moved)
-    parts = ["\n".join([*moves, *rows, *format_run_rows(report, style)])]
+    parts = ["\n".join([*moves, *rows, *format_run_rows_but_of_failed_releases(report, style)])]
     parts += [
         "\n".join(format_refusal_rows(change, style)) for change in report.plan.refused_changes
     ]
@@ -117,12 +117,12 @@ def render_report(report: Report, *, color: bool) -> str:
         outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
     )
     parts += format_finding_blocks(list_outcome_findings_errors_last(unskipped_outcomes), style)
-    parts += format_run_blocks(report.verification_results, style)
-    parts.append(format_report_totals(report, style))
+    parts += format_log_ends_and_findings_of_runs(report.verification_results, style)
+    parts.append(format_totals_and_next_steps(report, style))
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
-def should_show_outcome(outcome: Outcome) -> bool:
+def is_outcome_worth_a_row(outcome: Outcome) -> bool:
     """Whether an outcome has a row.
 
     A record that was (or was not yet) brought up to date has none.
@@ -137,15 +137,15 @@ def format_outcome_row(outcome: Outcome, style: Style) -> str:
     is_done = outcome.result is Result.DONE
     if outcome.result is Result.SKIPPED:
         return (
-            f"  {style.format_symbol('.')}{sanitize(outcome.address)} was "
-            f"skipped{_format_skip_reasons(outcome)}"
+            f"  {style.format_symbol_and_space('.')}{sanitize(outcome.address)} was "
+            f"skipped{_format_skip_reasons_or_empty(outcome)}"
         )
     symbol = ACTION_SYMBOLS[outcome.action] if is_done else "!"
     facts = [f"id {sanitize(outcome.remote_id)}"] if outcome.remote_id else []
     facts += [format_duration(outcome.seconds)] if outcome.seconds else []
     facts_text = style(f" ({', '.join(facts)})", "dim") if facts else ""
     return (
-        f"  {style.format_symbol(symbol)}{sanitize(outcome.address)} "
+        f"  {style.format_symbol_and_space(symbol)}{sanitize(outcome.address)} "
         f"{_format_outcome_phrase(outcome)}{facts_text}"
     )
 
@@ -159,7 +159,7 @@ def _format_outcome_phrase(outcome: Outcome) -> str:
     return past if outcome.result is Result.DONE else f"may have been {past}: it is not known yet"
 
 
-def _format_skip_reasons(outcome: Outcome) -> str:
+def _format_skip_reasons_or_empty(outcome: Outcome) -> str:
     # A row, not a block: one failure may skip a hundred changes, and must not be lost among them.
     reasons = [sanitize(d.detail or d.summary).rstrip(".") for d in outcome.diagnostics]
     # Lower-cased: the reason continues a sentence here.
@@ -203,37 +203,37 @@ def _iter_outcome_findings(outcome: Outcome) -> Iterable[Diagnostic]:
 
 # `Apply complete!` means that Git is live. Beside a refused row it is `Apply incomplete!`, because
 # tools that read Terraform's text take the first for success.
-def format_report_totals(report: Report, style: Style) -> str:
+def format_totals_and_next_steps(report: Report, style: Style) -> str:
     """The lines of counts of an apply, and what to do about what is left."""
     counts = OutcomeCounts.from_report(report)
     lines = [format_refused_count(counts.refused, style)] if counts.refused else []
-    lines += format_run_counts(report, style)
+    lines += count_runs_in_a_line_or_none(report, style)
     # `verify` changes no resource, so there are no counts of resources.
     if report.extras.get("operation") == "verify":
-        return "\n".join([*lines, *_explain_early_end(report)])
-    if is_complete(report):
+        return "\n".join([*lines, *_explain_stop_lock_recovery_and_unknown(report)])
+    if is_done_without_any_refusal(report):
         lines.append(style(f"Apply complete! Resources: {counts.resources_text}.", "done"))
         return "\n".join(lines)
-    only_refused_left = _is_done_except_refused(report)
+    only_refused_left = _is_all_done_but_refusals(report)
     result_names = () if only_refused_left else ("failed", "skipped", "unknown")
     remaining_texts = [f"{getattr(counts, name)} {name}" for name in result_names]
     remaining_texts += [f"{counts.refused} refused"] if counts.refused else []
     summary = f"Apply incomplete! Resources: {counts.resources_text}; {', '.join(remaining_texts)}."
     lines.append(style(summary, "error"))
     # Running it again does not help where only refusals are left: their rows have the ways out.
-    return "\n".join([*lines, *([] if only_refused_left else _list_next_steps(report))])
+    return "\n".join([*lines, *([] if only_refused_left else _explain_early_end_and_rerun(report))])
 
 
-def _list_next_steps(report: Report) -> list[str]:
+def _explain_early_end_and_rerun(report: Report) -> list[str]:
     has_recovery_file = any(
         ended_result.recovery_file for ended_result in _list_outcomes_and_runs(report)
     )
     instruction = "Only then run apply again" if has_recovery_file else "Run apply again"
     retry_hint = f"{instruction} to do the rest; what is done is not done twice."
-    return [*_explain_early_end(report), retry_hint]
+    return [*_explain_stop_lock_recovery_and_unknown(report), retry_hint]
 
 
-def _explain_early_end(report: Report) -> list[str]:
+def _explain_stop_lock_recovery_and_unknown(report: Report) -> list[str]:
     lines = []
     outcomes_and_runs, target = _list_outcomes_and_runs(report), sanitize(report.plan.base.target)
     unrecorded_results = [

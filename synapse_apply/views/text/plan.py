@@ -8,20 +8,20 @@ from synapse_apply.views.grammar import (
     format_moved_lines,
     format_plan_line,
     pluralize,
-    shorten_commit,
+    shorten_commit_keeping_dirty_suffix,
 )
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, strip_url_credentials
-from synapse_apply.views.text.accepted import format_accepted_line
+from synapse_apply.views.text.accepted import name_accepted_differences_or_empty
 from synapse_apply.views.text.findings import (
     format_finding_blocks,
     render_diagnostics,
-    sanitize_and_indent,
+    sanitize_and_indent_lines,
 )
 from synapse_apply.views.text.outcomes import render_report
 from synapse_apply.views.text.plan_rows import ChangeBlocks
 from synapse_apply.views.text.refusals import format_refused_count
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.verification import format_planned_run_counts
+from synapse_apply.views.text.verification import count_planned_runs_in_a_line_or_none
 
 __all__ = ["render_diagnostics", "render_plan", "render_report"]
 
@@ -52,8 +52,8 @@ def render_plan(
     style = Style(color)
     blocks = ChangeBlocks(style, width or _DEFAULT_WIDTH, show_unchanged=show_unchanged)
     parts = [
-        *_format_action_blocks(plan, blocks),
-        *_format_forgets_and_notes(plan, blocks),
+        *_format_header_moves_and_change_blocks(plan, blocks),
+        *_format_forgets_and_notes_as_one_block(plan, blocks),
         *_format_refusals(plan, blocks),
     ]
     if show_unchanged:
@@ -61,24 +61,24 @@ def render_plan(
             "\n".join(
                 blocks.render_unchanged_line(c)
                 for c in plan.changes
-                if _is_unchanged_or_superseded(c)
+                if _is_unchanged_or_superseded_unrefused(c)
             )
         )
     # An empty plan needs no target line: the message below says it all.
     if any(parts) or plan.guards or plan.base.revision or plan.base.is_offline:
         parts.insert(0, format_target_line(plan.base, style, plan.trial))
-    parts.append(format_plan_totals(plan, style))
+    parts.append(format_plan_and_accepted_totals(plan, style))
     parts += [_format_guard(guard, style) for guard in plan.guards]
     parts += format_finding_blocks(plan.diagnostics, style)
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
-def _format_action_blocks(plan: Plan, blocks: ChangeBlocks) -> list[str]:
+def _format_header_moves_and_change_blocks(plan: Plan, blocks: ChangeBlocks) -> list[str]:
     rows = [
         row
         for change in plan.changes
         for row in (
-            *([blocks.render_change_block(change)] if has_action_block(change) else []),
+            *([blocks.render_change_block(change)] if has_own_block(change) else []),
             *(
                 [blocks.render_verification_run(change)]
                 if change.verification and not change.is_refused
@@ -98,27 +98,27 @@ def _choose_header(base: PlanBase) -> str:
     return _OFFLINE_HEADER.format(sanitize(base.against)) if base.is_offline else _HEADER
 
 
-def _format_forgets_and_notes(plan: Plan, blocks: ChangeBlocks) -> list[str]:
+def _format_forgets_and_notes_as_one_block(plan: Plan, blocks: ChangeBlocks) -> list[str]:
     lines: list[str] = []
     for change in plan.changes:
         if change.action is Action.FORGET and not change.is_refused:
             lines.append(blocks.render_forget_row(change))
-        elif not has_action_block(change):
-            lines += blocks.render_note_rows(change)
+        elif not has_own_block(change):
+            lines += blocks.render_note_rows_with_address(change)
     return ["\n".join(lines)] if lines else []
 
 
 def _format_refusals(plan: Plan, blocks: ChangeBlocks) -> list[str]:
-    return [blocks.render_refusal(change) for change in plan.refused_changes]
+    return [blocks.render_refusal_rows_with_fields(change) for change in plan.refused_changes]
 
 
-def has_action_block(change: Change) -> bool:
+def has_own_block(change: Change) -> bool:
     """Whether a change has a block of its own: it is made, and neither refused nor superseded."""
     is_passive = change.action in {Action.NO_OP, Action.FORGET}
     return not (is_passive or change.is_refused or change.superseded)
 
 
-def _is_unchanged_or_superseded(change: Change) -> bool:
+def _is_unchanged_or_superseded_unrefused(change: Change) -> bool:
     return (change.action is Action.NO_OP or change.superseded) and not change.is_refused
 
 
@@ -127,14 +127,19 @@ def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | Non
     url = strip_url_credentials(base.binding.url)
     facts = ["the embedded backend" if url == "embedded:" else url]
     if base.is_offline:
-        commit = f"commit {shorten_commit(base.commit)} " if base.commit else ""
-        return style(f"Target {sanitize(base.target)}: {commit}{describe_comparison(base)}", "dim")
+        commit = (
+            f"commit {shorten_commit_keeping_dirty_suffix(base.commit)} " if base.commit else ""
+        )
+        return style(
+            f"Target {sanitize(base.target)}: {commit}{describe_what_plan_was_compared_with(base)}",
+            "dim",
+        )
     if base.binding.tenant:
         facts.append(f"tenant {sanitize(base.binding.tenant)}")
     if base.revision:
         facts.append(f"manifests as of {sanitize(base.revision)}")
     elif base.commit:
-        facts.append(f"commit {shorten_commit(base.commit)}")
+        facts.append(f"commit {shorten_commit_keeping_dirty_suffix(base.commit)}")
     if dry_run is not None and dry_run.total_calls:
         facts.append(
             f"{dry_run.tried} of {pluralize(dry_run.total_calls, 'call')} checked there by "
@@ -143,25 +148,25 @@ def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | Non
     return style(f"Target {sanitize(base.target)}: {', '.join(facts)}", "dim")
 
 
-def describe_comparison(base: PlanBase) -> str:
+def describe_what_plan_was_compared_with(base: PlanBase) -> str:
     """What an offline plan was compared with, as a phrase."""
     if not base.compared:
         return f"not compared with {sanitize(base.against)}; the backend was not asked"
     return f"against {sanitize(base.against)}; the backend was not asked"
 
 
-def format_plan_totals(plan: Plan, style: Style) -> str:
+def format_plan_and_accepted_totals(plan: Plan, style: Style) -> str:
     """The lines of counts of a plan, or that there are no changes."""
-    accepted_text = format_accepted_line(plan.changes_with_accepted)
+    accepted_text = name_accepted_differences_or_empty(plan.changes_with_accepted)
     return "\n".join(
         [
-            _format_totals_lines(plan, style),
+            _format_totals_or_why_there_are_none(plan, style),
             *([style(accepted_text, "bold")] if accepted_text else []),
         ]
     )
 
 
-def _format_totals_lines(plan: Plan, style: Style) -> str:
+def _format_totals_or_why_there_are_none(plan: Plan, style: Style) -> str:
     # Counts of an incomplete plan would be wrong.
     if plan.has_errors:
         count = pluralize(sum(finding.is_error for finding in plan.diagnostics), "error")
@@ -188,7 +193,7 @@ def _format_totals_lines(plan: Plan, style: Style) -> str:
     return "\n".join(
         [
             *lead_lines,
-            *format_planned_run_counts(plan, style),
+            *count_planned_runs_in_a_line_or_none(plan, style),
             style(format_plan_line(plan.summary), "bold"),
         ]
     )
@@ -200,4 +205,4 @@ def _format_guard(guard: GuardViolation, style: Style) -> str:
     )
     name = f"--override-guard {sanitize(guard.name)}"
     hint_lines = [] if name in guard.detail else [f"  Hint: if this is meant, apply with {name}"]
-    return "\n".join([head, *sanitize_and_indent(guard.detail), *hint_lines])
+    return "\n".join([head, *sanitize_and_indent_lines(guard.detail), *hint_lines])

@@ -12,17 +12,20 @@ from synapse_apply.model.packages.replacement import Replacement, parse_replacem
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
 from synapse_apply.model.values import ABSENT, WithheldSecret, flatten, get_at_or_absent, is_map
 from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_byte_size, pluralize
-from synapse_apply.views.json.redaction import redact_change_fields, redact_object
+from synapse_apply.views.json.redaction import (
+    hide_values_near_sensitive_paths,
+    to_sorted_json_with_paths_null,
+)
 from synapse_apply.views.sanitize import (
     quote_string,
     sanitize,
-    sanitize_detail_lines,
     sanitize_lines,
+    sanitize_lines_and_escape_plan_rows,
 )
 from synapse_apply.views.text.field_rows import FieldNode, RowLayout, build_field_tree
 from synapse_apply.views.text.refusals import format_refusal_rows
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.verification import render_planned_run
+from synapse_apply.views.text.verification import render_block_of_run_to_start_or_follow
 
 _INDENT = 6
 # Limits of a package's diff in a block; HTML pages and JSON documents show more.
@@ -50,7 +53,7 @@ class ChangeBlocks:
         return "\n".join(
             [
                 *self._format_heading(change),
-                f"  {self.style.format_symbol(symbol)}{kind} {name} {{",
+                f"  {self.style.format_symbol_and_space(symbol)}{kind} {name} {{",
                 *self._format_fields(change, symbol),
                 "    }",
             ]
@@ -60,35 +63,45 @@ class ChangeBlocks:
         lines = [f"  # {sanitize(change.address)} {PLANNED_PHRASES[change.action]}"]
         if change.action is Action.ADOPT and change.remote_id:
             lines.append(f"  # (imported from {quote_string(change.remote_id)})")
-        for fact in (get_heading_reason(change), format_package_summary(change), *change.notes):
+        for fact in (
+            get_reason_unless_missing(change),
+            summarize_uploaded_package_or_empty(change),
+            *change.notes,
+        ):
             lines += [f"  # ({line})" for line in sanitize_lines(fact) if line]
-        lines += [f"  # {line}".rstrip() for line in format_replacement_lines(change)]
+        lines += [f"  # {line}".rstrip() for line in format_replaced_version_and_file_diffs(change)]
         return [self.style(line, "bold") for line in lines]
 
     def _format_fields(self, change: Change, symbol: str) -> list[str]:
-        root = build_field_tree(list_redacted_fields(change), hidden_symbol=symbol)
+        root = build_field_tree(list_redacted_changes_or_whole_object(change), hidden_symbol=symbol)
         # A create or delete lists all fields anyway.
         if symbol not in {"+", "-"}:
             self._add_unchanged_fields(root, change)
-        return RowLayout(self.style, self.width).format_rows(root, _INDENT)
+        return RowLayout(self.style, self.width).format_visible_rows_and_hidden_count(root, _INDENT)
 
     def _add_unchanged_fields(self, root: FieldNode, change: Change) -> None:
         if change.remote_id:
-            root.add_unchanged_field(("id",), change.remote_id, is_shown=True)
+            root.add_unchanged_field_unless_changing(("id",), change.remote_id, is_shown=True)
         full_object = change.after if change.after is not None else change.before
         for path, value in flatten(
-            redact_object(full_object or {}, change.after_sensitive)
+            to_sorted_json_with_paths_null(full_object or {}, change.after_sensitive)
         ).items():
-            root.add_unchanged_field(path, value, is_shown=self.show_unchanged or path == ("name",))
+            root.add_unchanged_field_unless_changing(
+                path, value, is_shown=self.show_unchanged or path == ("name",)
+            )
         # Redacted ones are missing from the object, but count as fields.
         for path in change.after_sensitive:
-            root.add_unchanged_field(path, WithheldSecret("omitted"), is_shown=self.show_unchanged)
+            root.add_unchanged_field_unless_changing(
+                path, WithheldSecret("omitted"), is_shown=self.show_unchanged
+            )
 
     def render_verification_run(self, change: Change) -> str:
         """The block of the change's verification run; "" without one."""
         verification = change.verification
         return (
-            render_planned_run(change, verification, RowLayout(self.style, self.width), self.style)
+            render_block_of_run_to_start_or_follow(
+                change, verification, RowLayout(self.style, self.width), self.style
+            )
             if verification
             else ""
         )
@@ -98,33 +111,37 @@ class ChangeBlocks:
         reason = sanitize("; ".join(change.notes) or change.reason)
         reason = reason or "no longer declared; the object itself stays"
         return (
-            f"  {self.style.format_symbol('.')}{sanitize(change.address)} "
+            f"  {self.style.format_symbol_and_space('.')}{sanitize(change.address)} "
             f"{PLANNED_PHRASES[Action.FORGET]}: {reason}"
         )
 
-    def render_note_rows(self, change: Change) -> list[str]:
+    def render_note_rows_with_address(self, change: Change) -> list[str]:
         """A row for each note of a change; the address is added unless a note begins with it."""
         name = sanitize(change.address)
         lines = []
         for note in change.notes:
-            first_line, *continuation = sanitize_detail_lines(note)
+            first_line, *continuation = sanitize_lines_and_escape_plan_rows(note)
             text = first_line if first_line.startswith(name) else f"{name}: {first_line}"
-            lines.append(f"  {self.style.format_symbol('.')}{text}")
+            lines.append(f"  {self.style.format_symbol_and_space('.')}{text}")
             lines += [f"      {line}".rstrip() for line in continuation]
         return lines
 
-    def render_refusal(self, change: Change) -> str:
+    def render_refusal_rows_with_fields(self, change: Change) -> str:
         """The `!` rows of a refused change, with the fields that were wanted."""
-        return "\n".join(format_refusal_rows(change, self.style, self.render_wanted_fields(change)))
+        return "\n".join(
+            format_refusal_rows(
+                change, self.style, self.render_refused_fields_unless_create(change)
+            )
+        )
 
-    def render_wanted_fields(self, change: Change) -> list[str]:
+    def render_refused_fields_unless_create(self, change: Change) -> list[str]:
         """The lines of a refused change's fields; none for a create."""
         field_changes = (
-            redact_change_fields(change, iter_fields_with_replaced_values(change))
+            hide_values_near_sensitive_paths(change, iter_fields_and_removals_of_replaced(change))
             if change.action not in _CREATE_ACTIONS
             else ()
         )
-        return RowLayout(self.style, self.width).format_rows(
+        return RowLayout(self.style, self.width).format_visible_rows_and_hidden_count(
             build_field_tree(field_changes), _INDENT + 2
         )
 
@@ -138,13 +155,13 @@ class ChangeBlocks:
         return self.style(f"  # {sanitize(change.address)} {status_text}", "dim")
 
 
-def get_heading_reason(change: Change) -> str:
+def get_reason_unless_missing(change: Change) -> str:
     """The reason to show under a change's heading; "" where the heading says it already."""
     # The heading of a recreate says already that the object is missing.
     return "" if change.reason == "missing" else change.reason
 
 
-def format_package_summary(change: Change) -> str:
+def summarize_uploaded_package_or_empty(change: Change) -> str:
     """The package that a create uploads: source, files, size; "" without one."""
     package = change.extras.get("package")
     if not isinstance(package, Mapping):
@@ -158,7 +175,7 @@ def format_package_summary(change: Change) -> str:
     return ", ".join(parts)
 
 
-def format_replacement_summary(replacement: Replacement) -> str:
+def summarize_replaced_version(replacement: Replacement) -> str:
     """Which version is replaced and how many files differ: `supersedes 1.0.0: 1 file added`."""
     head = f"supersedes {replacement.version}"
     if replacement.counts is None:
@@ -171,13 +188,13 @@ def format_replacement_summary(replacement: Replacement) -> str:
     return f"{head}: {', '.join(count_texts) or 'the same files'}"
 
 
-def format_replacement_lines(change: Change) -> list[str]:
+def format_replaced_version_and_file_diffs(change: Change) -> list[str]:
     """The lines of what a new version replaces: one for each changed file, with its diff."""
     replacement = parse_replacement(change.extras)
     if replacement is None:
         return []
     lines, remaining_lines = (
-        [f"({sanitize(format_replacement_summary(replacement))})"],
+        [f"({sanitize(summarize_replaced_version(replacement))})"],
         _MAX_DIFF_LINES,
     )
     for changed_file in replacement.files[:_MAX_FILES]:
@@ -199,20 +216,22 @@ def _is_valid_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and 0 <= value < 2**63
 
 
-def list_redacted_fields(change: Change) -> Iterable[FieldChange]:
+def list_redacted_changes_or_whole_object(change: Change) -> Iterable[FieldChange]:
     """The fields to show of a change, redacted; all of the object's for a create or delete."""
     if change.fields or change.action not in {*_CREATE_ACTIONS, Action.DELETE}:
-        return redact_change_fields(change, iter_fields_with_replaced_values(change))
+        return hide_values_near_sensitive_paths(
+            change, iter_fields_and_removals_of_replaced(change)
+        )
     is_delete = change.action is Action.DELETE
     full_object = (change.before if is_delete else change.after) or {}
     secret_paths = set(change.before_sensitive if is_delete else change.after_sensitive)
-    object_fields = _iter_object_fields(
-        redact_object(full_object, secret_paths) or {}, is_delete=is_delete
+    object_fields = _iter_fields_as_added_or_removed(
+        to_sorted_json_with_paths_null(full_object, secret_paths) or {}, is_delete=is_delete
     )
     return [*object_fields, *(_build_secret_change(path) for path in sorted(secret_paths, key=str))]
 
 
-def iter_fields_with_replaced_values(change: Change) -> Iterator[FieldChange]:
+def iter_fields_and_removals_of_replaced(change: Change) -> Iterator[FieldChange]:
     """The changed fields, with a removal for each scalar or list that a new map replaces.
 
     A plan compares declared fields one by one, and does not list what is live at a path above one.
@@ -239,7 +258,9 @@ def iter_fields_with_replaced_values(change: Change) -> Iterator[FieldChange]:
         yield field
 
 
-def _iter_object_fields(tree: Mapping[str, Any], *, is_delete: bool) -> Iterable[FieldChange]:
+def _iter_fields_as_added_or_removed(
+    tree: Mapping[str, Any], *, is_delete: bool
+) -> Iterable[FieldChange]:
     for path, value in flatten(tree).items():
         before, after = (value, ABSENT) if is_delete else (ABSENT, value)
         yield FieldChange(path, before, after, Cause.NONE)

@@ -53,7 +53,7 @@ def get_progress_words(verb: str) -> ProgressWords:
     )
 
 
-def format_call_ending(verb: str, result: str, seconds: float, remote_id: str = "") -> str:
+def describe_call_ending(verb: str, result: str, seconds: float, remote_id: str = "") -> str:
     """How a call ended, such as `Creation complete after 1.2s [id=7]`."""
     duration_text = f"after {format_duration(seconds)}"
     if result in SUCCESS_RESULTS:
@@ -99,7 +99,7 @@ class Display(Protocol):
     ) -> None: ...
 
 
-def choose_progress_display(stream: TextIO, *, color: bool, silent: bool = False) -> Display:
+def choose_display_for_stream(stream: TextIO, *, color: bool, silent: bool = False) -> Display:
     """The display for a stream: bars on a terminal with colour, lines on another, else a log."""
     if silent:
         return SilentProgress()
@@ -129,7 +129,7 @@ class ForgivingStream:
         self._is_broken = False
         self._line_lock = threading.Lock()
 
-    def write_line(self, line: str) -> None:
+    def write_whole_line_and_flush(self, line: str) -> None:
         """Write a line and flush it; lines of several threads do not mix."""
         with self._line_lock:
             self.write(line)
@@ -245,10 +245,10 @@ class LineProgress(SilentProgress):
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
         """`plugin/yolo: Creation complete after 1.2s [id=7]`."""
-        self._write_resource_line(address, format_call_ending(verb, result, seconds, remote_id))
+        self._write_resource_line(address, describe_call_ending(verb, result, seconds, remote_id))
 
     def _write_resource_line(self, address: Address, text: str) -> None:
-        self._stream.write_line(
+        self._stream.write_whole_line_and_flush(
             escape_ci_commands(f"{self._style(sanitize(address), 'bold')}: {text}\n")
         )
 
@@ -293,14 +293,14 @@ class LogProgress(LineProgress):
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Note the bytes for the next line of a long call."""
-        self._ongoing_calls.set_call_facts(
+        self._ongoing_calls.replace_facts_of_ongoing_call(
             address, {"": f"{format_byte_size(sent_bytes)} of {format_byte_size(total_bytes)}"}
         )
 
     def report_job(self, address: Address, job: Job) -> None:
         """Note the job's status; write `... Verifying... job 12 queued` once for each job."""
         status = f"job {sanitize(job.id)} {job.status.value}{_format_job_percent(job)}"
-        self._ongoing_calls.set_call_facts(address, {"": status})
+        self._ongoing_calls.replace_facts_of_ongoing_call(address, {"": status})
         with self._lock:
             # The id, not the status: a log needs one line by which to find the job.
             is_new = self._reported_jobs.get(address) != (job.id, 0)
@@ -399,7 +399,7 @@ class LiveProgress(LineProgress):
             super().report_end(address, verb, result, seconds, remote_id)
             return
         with suppress(Exception):
-            line = f"{sanitize(address)}: {format_call_ending(verb, result, seconds, remote_id)}"
+            line = f"{sanitize(address)}: {describe_call_ending(verb, result, seconds, remote_id)}"
             # Nothing in a server's text is markup.
             self._progress_bars.console.print(line, markup=False, highlight=False, emoji=False)
 

@@ -12,15 +12,15 @@ from synapse_apply.model.state import Record
 from synapse_apply.model.values import Fields, flatten
 from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.json.redaction import (
-    build_flag_tree,
-    to_redacted_json,
+    build_tree_with_true_at_paths,
+    to_plain_json_with_secrets_null,
     unflatten_to_redacted_json,
 )
 from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize
 from synapse_apply.views.text.field_rows import FieldNode, RowLayout
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.values import SECRET_TYPES
-from synapse_apply.views.text.verification import format_last_run
+from synapse_apply.views.text.verification import format_last_run_or_empty
 
 _DEFAULT_WIDTH = 110
 _INDENT = 2
@@ -34,10 +34,11 @@ def render_record(record: Record, *, color: bool, width: int | None = None) -> s
     if record.protected:
         notes.append("protected: prevent_destroy")
     body = _format_resource_block(
-        record.address, _get_applied_or_seen_fields(record), record.remote_id, width, style
+        record.address, _get_applied_else_seen_fields(record), record.remote_id, width, style
     )
     facts = [
-        f"# {name}: {sanitize(value)}" for name, value in _collect_record_facts(record).items()
+        f"# {name}: {sanitize(value)}"
+        for name, value in _collect_record_facts_by_label(record).items()
     ]
     heading = [f"# {sanitize(record.address)}", *(f"# ({note})" for note in notes)]
     fact_lines = [style(fact, "dim") for fact in facts]
@@ -85,7 +86,7 @@ def render_fields_block(
 
 def record_document(record: Record) -> dict[str, Any]:
     """A record as JSON: null at every sensitive path, which `sensitive_values` marks."""
-    fields = _get_applied_or_seen_fields(record)
+    fields = _get_applied_else_seen_fields(record)
     return {
         "address": str(record.address),
         "type": record.address.kind,
@@ -93,14 +94,14 @@ def record_document(record: Record) -> dict[str, Any]:
         "id": record.remote_id,
         "imported": not record.applied,
         "values": unflatten_to_redacted_json(
-            (path, to_redacted_json(value)) for path, value in fields.items()
+            (path, to_plain_json_with_secrets_null(value)) for path, value in fields.items()
         ),
-        "sensitive_values": build_flag_tree(_list_secret_paths(fields.items())),
+        "sensitive_values": build_tree_with_true_at_paths(_list_secret_paths(fields.items())),
         "protected": record.protected,
         "digest": record.digest,
         "files": dict(sorted(record.files.items())),
         "proven": dict(record.proven) or None,
-        "verification": to_redacted_json(record.verification),
+        "verification": to_plain_json_with_secrets_null(record.verification),
         "depends_on": [str(address) for address in record.depends_on],
         "api": record.api,
         "created_at": record.created_at,
@@ -122,13 +123,13 @@ def object_document_without_address(kind: str, observed: Observed) -> dict[str, 
         "id": observed.remote_id,
         "api": observed.api,
         "values": unflatten_to_redacted_json(
-            (path, to_redacted_json(value)) for path, value in fields.items()
+            (path, to_plain_json_with_secrets_null(value)) for path, value in fields.items()
         ),
-        "sensitive_values": build_flag_tree(_list_secret_paths(fields.items())),
+        "sensitive_values": build_tree_with_true_at_paths(_list_secret_paths(fields.items())),
     }
 
 
-def _get_applied_or_seen_fields(record: Record) -> Fields:
+def _get_applied_else_seen_fields(record: Record) -> Fields:
     # An imported record has nothing applied yet.
     return record.applied or record.seen
 
@@ -153,29 +154,31 @@ def _format_fields_block(
 ) -> list[str]:
     # Shown with the rows of a plan, none of which is a change.
     root = FieldNode()
-    root.add_unchanged_field(("id",), remote_id, is_shown=True)
+    root.add_unchanged_field_unless_changing(("id",), remote_id, is_shown=True)
     for path, value in fields.items():
-        root.add_unchanged_field(path, value, is_shown=True)
-    rows = RowLayout(style, width or _DEFAULT_WIDTH).format_rows(root, _INDENT)
+        root.add_unchanged_field_unless_changing(path, value, is_shown=True)
+    rows = RowLayout(style, width or _DEFAULT_WIDTH).format_visible_rows_and_hidden_count(
+        root, _INDENT
+    )
     return [f"{sanitize(kind)} {quote_string(name)} {{", *rows, "}"]
 
 
-def _get_time_bytes_were_read(record: Record) -> str:
+def _get_time_digest_was_proven_or_empty(record: Record) -> str:
     """When the published package was last read back, "" if its digest is not the recorded one."""
     # After another publication the proof is about an older package.
     is_same = record.proven.get("digest") == record.digest
     return record.proven.get("at", "") if is_same else ""
 
 
-def _collect_record_facts(record: Record) -> dict[str, str]:
+def _collect_record_facts_by_label(record: Record) -> dict[str, str]:
     """The facts of a record beside its fields, by label; empty ones left out."""
     files = f" ({pluralize(len(record.files), 'file')})" if record.files else ""
     facts = {
         "api": record.api,
         "depends on": ", ".join(map(str, record.depends_on)),
         "package": f"{record.digest}{files}" if record.digest else "",
-        "bytes read": _get_time_bytes_were_read(record),
-        "verified": format_last_run(record.verification),
+        "bytes read": _get_time_digest_was_proven_or_empty(record),
+        "verified": format_last_run_or_empty(record.verification),
         "created": record.created_at,
         "updated": record.updated_at,
     }

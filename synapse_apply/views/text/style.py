@@ -30,6 +30,6 @@ class Style:
         ansi_code = _ANSI_CODES.get(style_name) if self.color else None
         return f"\x1b[{ansi_code}m{text}\x1b[0m" if ansi_code and text else text
 
-    def format_symbol(self, symbol: str) -> str:
+    def format_symbol_and_space(self, symbol: str) -> str:
         """A row's symbol in its colour, and the space after it."""
         return self(symbol, symbol) + " "

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-from synapse_apply.views.text.cells import count_cells, pad_to_width
+from synapse_apply.views.text.cells import measure_width_in_terminal_cells, pad_to_width
 from synapse_apply.views.text.style import Style
 
 _COLUMN_GAP = "  "
@@ -27,14 +27,14 @@ def render_table(
     Nothing is cut, so that the text of a column can be copied.
     """
     header_texts = [sanitize(header).upper() for header in headers]
-    body = [_build_row_cells(row, len(header_texts)) for row in rows]
+    body = [_sanitize_and_pad_row(row, len(header_texts)) for row in rows]
     widths = _measure_column_widths(header_texts, body)
     lines = [Style(color)(_format_row(header_texts, widths, right_columns), "bold")]
     lines += [_format_row(row, widths, right_columns) for row in body]
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
-def stream_table(
+def stream_table_sized_by_first_rows(
     headers: Sequence[str],
     rows: Iterable[Sequence[object]],
     *,
@@ -48,7 +48,7 @@ def stream_table(
     line.
     """
     header_texts = [sanitize(header).upper() for header in headers]
-    body = (_build_row_cells(row, len(header_texts)) for row in rows)
+    body = (_sanitize_and_pad_row(row, len(header_texts)) for row in rows)
     first_rows = list(islice(body, sample_size))
     if not first_rows:
         return
@@ -62,14 +62,14 @@ def stream_table(
         yield escape_ci_commands(_format_row(row, widths, right_columns) + "\n")
 
 
-def _build_row_cells(row: Sequence[object], column_count: int) -> list[str]:
+def _sanitize_and_pad_row(row: Sequence[object], column_count: int) -> list[str]:
     texts = [sanitize("" if cell is None else cell) for cell in row]
     return [*texts, *[""] * (column_count - len(texts))][:column_count]
 
 
 def _measure_column_widths(header_texts: Sequence[str], body: Sequence[Sequence[str]]) -> list[int]:
     return [
-        min(max(map(count_cells, column)), MAX_COLUMN_WIDTH)
+        min(max(map(measure_width_in_terminal_cells, column)), MAX_COLUMN_WIDTH)
         for column in zip(header_texts, *body, strict=True)
     ]
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from synapse_apply.views.text.cells import count_cells
+from synapse_apply.views.text.cells import measure_width_in_terminal_cells
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.values import (
     MAX_VALUE_LENGTH,
-    clip_and_quote_text,
-    format_gutter_line,
     format_value_inline,
     format_value_lines,
+    prefix_mark_and_gutter,
+    quote_text_around_position,
     split_into_sanitized_lines,
 )
 
@@ -23,16 +23,23 @@ _CONTEXT_LINES = 2
 _MAX_COMPARED_LINES = 2000
 
 
-def format_value_change(before: Any, after: Any, room: int, style: Style) -> list[str]:
+def format_before_and_after_lines(before: Any, after: Any, room: int, style: Style) -> list[str]:
     """The lines of `before -> after`; the first goes behind `name = `, `room` is in cells."""
     if isinstance(before, str) and isinstance(after, str):
         return _format_text_change(before, after, room, style)
     before_text, after_text = format_value_inline(before), format_value_inline(after)
-    if count_cells(before_text) + count_cells(after_text) + len(_ARROW) <= room:
+    if (
+        measure_width_in_terminal_cells(before_text)
+        + measure_width_in_terminal_cells(after_text)
+        + len(_ARROW)
+        <= room
+    ):
         return [f"{before_text}{_ARROW}{after_text}"]
     if isinstance(before, list | tuple) and isinstance(after, list | tuple):
         return _format_list_change(before, after, style)
-    return _format_stacked_values(format_value_lines(before, room), format_value_lines(after, room))
+    return _put_after_below_before(
+        format_value_lines(before, room), format_value_lines(after, room)
+    )
 
 
 def _format_text_change(before: str, after: str, room: int, style: Style) -> list[str]:
@@ -40,26 +47,32 @@ def _format_text_change(before: str, after: str, room: int, style: Style) -> lis
         old, new = split_into_sanitized_lines(before), split_into_sanitized_lines(after)
         # Texts that differ only in their last line break are shown inline.
         if old != new:
-            return _format_sequence_diff(old, new, "lines", format_gutter_line, style)
+            return _format_line_diff_with_context(old, new, "lines", prefix_mark_and_gutter, style)
     if len(before) > MAX_VALUE_LENGTH or len(after) > MAX_VALUE_LENGTH:
-        position = _find_first_difference(before, after)
-        return _format_stacked_values(
-            [clip_and_quote_text(before, position)], [clip_and_quote_text(after, position)]
+        position = _find_first_differing_index(before, after)
+        return _put_after_below_before(
+            [quote_text_around_position(before, position)],
+            [quote_text_around_position(after, position)],
         )
     before_text, after_text = format_value_inline(before), format_value_inline(after)
-    if count_cells(before_text) + count_cells(after_text) + len(_ARROW) <= room:
+    if (
+        measure_width_in_terminal_cells(before_text)
+        + measure_width_in_terminal_cells(after_text)
+        + len(_ARROW)
+        <= room
+    ):
         return [f"{before_text}{_ARROW}{after_text}"]
-    return _format_stacked_values([before_text], [after_text])
+    return _put_after_below_before([before_text], [after_text])
 
 
-def _find_first_difference(before: str, after: str) -> int:
+def _find_first_differing_index(before: str, after: str) -> int:
     shorter = min(len(before), len(after))
     return next(
         (position for position in range(shorter) if before[position] != after[position]), shorter
     )
 
 
-def _format_stacked_values(before_lines: list[str], after_lines: list[str]) -> list[str]:
+def _put_after_below_before(before_lines: list[str], after_lines: list[str]) -> list[str]:
     first_line, *continuation = after_lines
     return [*before_lines, f" -> {first_line}", *(f"    {line}" for line in continuation)]
 
@@ -69,14 +82,18 @@ def _format_list_change(before: Sequence[Any], after: Sequence[Any], style: Styl
         [format_value_inline(item) for item in before],
         [format_value_inline(item) for item in after],
     )
-    return ["[", *_format_sequence_diff(old, new, "items", _format_list_item, style)[1:], "]"]
+    return [
+        "[",
+        *_format_line_diff_with_context(old, new, "items", _format_list_item, style)[1:],
+        "]",
+    ]
 
 
 def _format_list_item(line: str, mark: str = " ") -> str:
     return f"  {mark} {line},"
 
 
-def _format_sequence_diff(
+def _format_line_diff_with_context(
     old: list[str], new: list[str], noun: str, format_line: Callable[[str, str], str], style: Style
 ) -> list[str]:
     """A head with counts, then removed and added lines with a little context."""
@@ -89,7 +106,7 @@ def _format_sequence_diff(
     for index, (tag, old_from, old_to, new_from, new_to) in enumerate(blocks):
         if tag == "equal":
             equal_lines = [format_line(line, " ") for line in old[old_from:old_to]]
-            body += _shorten_equal_lines(
+            body += _keep_context_and_count_hidden_lines(
                 equal_lines, noun, is_first=index == 0, is_last=index == len(blocks) - 1
             )
             continue
@@ -99,7 +116,7 @@ def _format_sequence_diff(
     return [f"({count} {noun})", *body]
 
 
-def _shorten_equal_lines(
+def _keep_context_and_count_hidden_lines(
     equal_lines: list[str], noun: str, *, is_first: bool, is_last: bool
 ) -> list[str]:
     head = [] if is_first else equal_lines[:_CONTEXT_LINES]

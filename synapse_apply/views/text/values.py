@@ -18,7 +18,7 @@ from synapse_apply.model.values import (
     WithheldSecret,
 )
 from synapse_apply.views.sanitize import quote_string, sanitize, sanitize_lines
-from synapse_apply.views.text.cells import count_cells
+from synapse_apply.views.text.cells import measure_width_in_terminal_cells
 
 SENSITIVE_TEXT = "(sensitive)"
 SECRET_TYPES = (Sensitive, SecretRef, DesiredSecret, Mac, WithheldSecret)
@@ -31,7 +31,7 @@ _BARE_KEY_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 
 
 @lru_cache(maxsize=1024)  # a plan shows the same few keys again and again
-def format_key(part: str | int) -> str:
+def quote_key_unless_plain_word(part: str | int) -> str:
     """A map's key, quoted unless it is a plain word."""
     text = str(part)
     # `isalnum` covers letters of other alphabets.
@@ -47,14 +47,16 @@ def format_value_inline(value: Any, depth: int = 0) -> str:
         return "null"
     if isinstance(value, str):
         return (
-            quote_string(value) if len(value) <= MAX_VALUE_LENGTH else clip_and_quote_text(value, 0)
+            quote_string(value)
+            if len(value) <= MAX_VALUE_LENGTH
+            else quote_text_around_position(value, 0)
         )
     # Before the check for int, since Python's bool is one.
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping | list | tuple):
         return _format_collection_inline(value, depth)
-    return _format_marker_or_number(value)
+    return _format_marker_number_or_type_name(value)
 
 
 def _format_collection_inline(value: Any, depth: int) -> str:
@@ -64,14 +66,14 @@ def _format_collection_inline(value: Any, depth: int) -> str:
         return "{ ... }" if isinstance(value, Mapping) else "[ ... ]"
     if isinstance(value, Mapping):
         pairs = (
-            f"{format_key(key)} = {format_value_inline(item, depth + 1)}"
+            f"{quote_key_unless_plain_word(key)} = {format_value_inline(item, depth + 1)}"
             for key, item in sort_map_items(value)
         )
         return "{ " + ", ".join(pairs) + " }"
     return "[" + ", ".join(format_value_inline(item, depth + 1) for item in value) + "]"
 
 
-def _format_marker_or_number(value: Any) -> str:
+def _format_marker_number_or_type_name(value: Any) -> str:
     if isinstance(value, KnownAfterApply):
         return str(value)
     if isinstance(value, Reference):
@@ -79,12 +81,12 @@ def _format_marker_or_number(value: Any) -> str:
     if isinstance(value, float):
         return "NaN" if math.isnan(value) else repr(value).replace("inf", "Infinity")
     if isinstance(value, int):
-        return format_integer(value)
+        return format_integer_decimal_or_hex(value)
     # A value of an unknown type may hold a secret, so only the type's name is safe to print.
     return f"({type(value).__name__})"
 
 
-def format_integer(value: int) -> str:
+def format_integer_decimal_or_hex(value: int) -> str:
     """An integer in decimal, or in hexadecimal where Python refuses to convert one so long."""
     return str(value) if value.bit_length() < 10_000 else hex(value)
 
@@ -99,7 +101,7 @@ def sort_key_numbers_first(part: str | int) -> tuple[bool, int, str]:
     return (False, part, "") if isinstance(part, int) else (True, 0, str(part))
 
 
-def clip_and_quote_text(text: str, position: int) -> str:
+def quote_text_around_position(text: str, position: int) -> str:
     """The quoted part of a long string around a position, with counts of what is left out."""
     # Some text before the position shows its context.
     start = max(0, position - MAX_VALUE_LENGTH // 4)
@@ -116,9 +118,13 @@ def format_value_lines(value: Any, room: int) -> list[str]:
     for each item.
     """
     if isinstance(value, str) and "\n" in value.strip("\n"):
-        return format_text_block(value)
+        return format_text_lines_with_gutter(value)
     line = format_value_inline(value)
-    if count_cells(line) <= room or not isinstance(value, Mapping | list | tuple) or not value:
+    if (
+        measure_width_in_terminal_cells(line) <= room
+        or not isinstance(value, Mapping | list | tuple)
+        or not value
+    ):
         return [line]
     return _format_expanded_lines(value, room)
 
@@ -126,14 +132,14 @@ def format_value_lines(value: Any, room: int) -> list[str]:
 def _format_expanded_lines(value: Any, room: int, depth: int = 0) -> list[str]:
     line = format_value_inline(value, depth)
     nested = isinstance(value, Mapping | list | tuple) and bool(value)
-    if count_cells(line) <= room or not nested or depth >= _MAX_DEPTH:
+    if measure_width_in_terminal_cells(line) <= room or not nested or depth >= _MAX_DEPTH:
         return [line]
     is_map = isinstance(value, Mapping)
     body: list[str] = []
     items = sort_map_items(value) if is_map else [("", item) for item in value]
     for name, item in items[:MAX_ITEMS]:
         first_line, *continuation = _format_expanded_lines(item, max(20, room - 4), depth + 1)
-        prefix = f"{format_key(name)} = " if is_map else ""
+        prefix = f"{quote_key_unless_plain_word(name)} = " if is_map else ""
         body += ["    " + line for line in (prefix + first_line, *continuation)]
         body[-1] += "" if is_map else ","
     if len(items) > MAX_ITEMS:
@@ -141,7 +147,7 @@ def _format_expanded_lines(value: Any, room: int, depth: int = 0) -> list[str]:
     return ["{" if is_map else "[", *body, "}" if is_map else "]"]
 
 
-def format_text_block(text: str) -> list[str]:
+def format_text_lines_with_gutter(text: str) -> list[str]:
     """A text of several lines behind a gutter, so that no line can be taken for a plan's row."""
     lines = split_into_sanitized_lines(text)
     head = f"({len(lines)} lines)"
@@ -149,7 +155,7 @@ def format_text_block(text: str) -> list[str]:
     tail = [f"# ({hidden_count} more lines)"] if hidden_count > 0 else []
     return [
         head,
-        *(format_gutter_line(line) for line in lines[:MAX_TEXT_LINES]),
+        *(prefix_mark_and_gutter(line) for line in lines[:MAX_TEXT_LINES]),
         *("    " + t for t in tail),
     ]
 
@@ -165,6 +171,6 @@ def split_into_sanitized_lines(text: str) -> list[str]:
     ]
 
 
-def format_gutter_line(line: str, mark: str = " ") -> str:
+def prefix_mark_and_gutter(line: str, mark: str = " ") -> str:
     """One line of a text block, behind its mark and gutter."""
     return f"  {mark} | {line}".rstrip()

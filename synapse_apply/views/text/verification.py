@@ -11,10 +11,10 @@ from synapse_apply.model.report import Report, Result
 from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import LastRun, RunStatus, Verification, VerificationResult
 from synapse_apply.views.grammar import format_duration
-from synapse_apply.views.json.redaction import to_redacted_json
+from synapse_apply.views.json.redaction import to_plain_json_with_secrets_null
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.field_rows import FieldNode, RowLayout
-from synapse_apply.views.text.findings import format_finding_blocks, sanitize_and_indent
+from synapse_apply.views.text.findings import format_finding_blocks, sanitize_and_indent_lines
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.values import split_into_sanitized_lines
 
@@ -28,15 +28,15 @@ _STATUS_PHRASES = {
 }
 
 
-def render_planned_run(
+def render_block_of_run_to_start_or_follow(
     change: Change, verification: Verification, layout: RowLayout, style: Style
 ) -> str:
     """The block of a run that apply will start or follow, with its request body."""
     root = FieldNode()
     for path, value in flatten(verification.body).items():
         if value != {}:
-            root.add_unchanged_field(path, value, is_shown=True)
-    rows = layout.format_rows(root, _INDENT - 2)
+            root.add_unchanged_field_unless_changing(path, value, is_shown=True)
+    rows = layout.format_visible_rows_and_hidden_count(root, _INDENT - 2)
     head = [
         f"  # {sanitize(change.address)} will be verified",
         f"  # ({sanitize(verification.reason)})",
@@ -45,7 +45,7 @@ def render_planned_run(
     return "\n".join([*(style(line, "bold") for line in head), *body])
 
 
-def format_planned_run_counts(plan: Plan, style: Style) -> list[str]:
+def count_planned_runs_in_a_line_or_none(plan: Plan, style: Style) -> list[str]:
     """The line before `Plan:` that counts planned runs, in a list; empty without any."""
     verifications = [
         change.verification for change in plan.changes_to_verify if change.verification is not None
@@ -59,7 +59,7 @@ def format_planned_run_counts(plan: Plan, style: Style) -> list[str]:
     return [style(f"{text}.", "bold")]
 
 
-def format_run_rows(report: Report, style: Style) -> list[str]:
+def format_run_rows_but_of_failed_releases(report: Report, style: Style) -> list[str]:
     """A row for each run; skipped runs of releases that failed have none, as those have a row."""
     # A run is skipped with its release, whose own row says so already.
     unfinished_addresses = {o.address for o in report.outcomes if o.result is not Result.DONE}
@@ -76,7 +76,7 @@ def _format_run_row(result: VerificationResult, style: Style) -> str:
         reason = "; ".join(sanitize(finding.detail).rstrip(".") for finding in result.diagnostics)
         lowercase_reason = f"{reason[:1].lower()}{reason[1:]}"
         return (
-            f"  {style.format_symbol('.')}the verification of {address} was skipped: "
+            f"  {style.format_symbol_and_space('.')}the verification of {address} was skipped: "
             f"{lowercase_reason}"
         )
     facts = [f"job {sanitize(result.job)}"] if result.job else []
@@ -85,10 +85,13 @@ def _format_run_row(result: VerificationResult, style: Style) -> str:
     is_neutral = result.is_acceptable or result.status is RunStatus.RUNNING
     # A tolerated failure (on_failure: warn) and a job that still runs are no errors.
     symbol = " " if result.status is RunStatus.PASSED else "." if is_neutral else "!"
-    return f"  {style.format_symbol(symbol)}{address} {_STATUS_PHRASES[result.status]}{facts_text}"
+    phrase = _STATUS_PHRASES[result.status]
+    return f"  {style.format_symbol_and_space(symbol)}{address} {phrase}{facts_text}"
 
 
-def format_run_blocks(results: Iterable[VerificationResult], style: Style) -> list[str]:
+def format_log_ends_and_findings_of_runs(
+    results: Iterable[VerificationResult], style: Style
+) -> list[str]:
     """The findings of runs, each behind the last lines of its job's log."""
     blocks: list[str] = []
     for result in results:
@@ -97,7 +100,9 @@ def format_run_blocks(results: Iterable[VerificationResult], style: Style) -> li
                 f"Last lines of the log of {sanitize(result.address)} (job {sanitize(result.job)}):"
             )
             blocks.append(
-                "\n".join([head, *sanitize_and_indent("\n".join(sanitize_log_lines(result.logs)))])
+                "\n".join(
+                    [head, *sanitize_and_indent_lines("\n".join(sanitize_log_lines(result.logs)))]
+                )
             )
         if result.status is not RunStatus.SKIPPED:
             blocks += format_finding_blocks(result.diagnostics, style)
@@ -109,7 +114,7 @@ def sanitize_log_lines(lines: Sequence[str]) -> list[str]:
     return [line for text in lines for line in split_into_sanitized_lines(text)]
 
 
-def format_run_counts(report: Report, style: Style) -> list[str]:
+def count_runs_in_a_line_or_none(report: Report, style: Style) -> list[str]:
     """The line `Verified: 2 passed, 1 failed.` in a list; empty without any run."""
     counts = Counter(result.status for result in report.verification_results)
     if not counts:
@@ -128,7 +133,7 @@ def build_planned_run_documents(plan: Plan) -> list[dict[str, Any]]:
             "type": change.address.kind,
             "name": change.address.name,
             "reason": verification.reason,
-            "run": to_redacted_json(verification.body),
+            "run": to_plain_json_with_secrets_null(verification.body),
             "parameters_digest": verification.parameters,
             "job": verification.job or None,
             "timeout": verification.timeout,
@@ -158,7 +163,7 @@ def build_run_documents(results: Iterable[VerificationResult]) -> list[dict[str,
     ]
 
 
-def format_last_run(data: Mapping[str, Any] | None) -> str:
+def format_last_run_or_empty(data: Mapping[str, Any] | None) -> str:
     """A record's last run as text, such as `passed (job 12) 2026-01-01T00:00:00Z`; "" for none."""
     last_run = LastRun.from_json(data)
     if last_run is None:

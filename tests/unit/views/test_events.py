@@ -12,14 +12,14 @@ from unit.views.test_json_documents import closed, schema
 from unit.views.test_progress import play
 
 from synapse_apply.model.address import Address
-from synapse_apply.views.json.documents import format_json_line, report_document
+from synapse_apply.views.json.documents import format_redacted_json_line, report_document
 from synapse_apply.views.json.events import (
     EventWriter,
-    build_finding_key,
     build_version_event,
-    iter_closing_events,
+    iter_apply_summary_event,
     iter_plan_events,
-    iter_report_events,
+    iter_unreported_findings_and_document,
+    serialize_finding_for_comparison,
 )
 from synapse_apply.views.text.ongoing_calls import OngoingCall
 
@@ -38,7 +38,7 @@ def read_lines(text):
 
 def lines_of(events):
     """The same for events that nobody has written yet."""
-    return read_lines("".join(map(format_json_line, events)))
+    return read_lines("".join(map(format_redacted_json_line, events)))
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -59,13 +59,15 @@ def test_a_report_ends_with_its_document(name):
     """The last line has the document of --json; a finding that was said is not said again."""
     report = REPORTS[name]
     document = report_document(report)
-    first = {build_finding_key(finding) for finding in document["diagnostics"][:1]}
-    events = lines_of([*iter_report_events(report), *iter_closing_events(document, first)])
+    first = {serialize_finding_for_comparison(finding) for finding in document["diagnostics"][:1]}
+    events = lines_of(
+        [*iter_apply_summary_event(report), *iter_unreported_findings_and_document(document, first)]
+    )
     assert events[-1]["type"] == "report"
     assert events[-1]["report"]["exit_code"] == report.exit_code
     said = [event["diagnostic"] for event in events if event["type"] == "diagnostic"]
     assert len(said) == len(
-        [f for f in document["diagnostics"] if build_finding_key(f) not in first]
+        [f for f in document["diagnostics"] if serialize_finding_for_comparison(f) not in first]
     )
 
 

@@ -20,13 +20,13 @@ from synapse_apply.views.ci.annotations import (
     build_finding_annotations,
     build_plan_annotations,
     build_report_annotations,
-    with_repository_file_names,
+    with_file_names_mapped,
 )
 from synapse_apply.views.ci.github import (
     build_failure_outputs,
     build_plan_outputs,
     build_report_outputs,
-    format_annotation_commands,
+    format_limited_annotation_commands,
     format_outputs_file,
 )
 
@@ -59,7 +59,7 @@ def unescaped(text):
 
 def test_annotations_of_a_plan():
     """Findings and refusals are at file, line and column; guards are told without one."""
-    text = format_annotation_commands(build_plan_annotations(samples.PLANS["everything"]))
+    text = format_limited_annotation_commands(build_plan_annotations(samples.PLANS["everything"]))
     check_golden("plan-everything.annotations.txt", text)
     level, facts, message = parsed(text)[0]
     assert level == "error"
@@ -74,14 +74,16 @@ def test_annotations_of_a_plan():
 
 def test_annotations_of_an_apply():
     """What failed is told with its request id."""
-    text = format_annotation_commands(build_report_annotations(REPORTS["everything"]))
+    text = format_limited_annotation_commands(build_report_annotations(REPORTS["everything"]))
     check_golden("report-everything.annotations.txt", text)
     assert "Request id: req-3" in {line for _, _, said in parsed(text) for line in said.split("\n")}
 
 
 def test_a_verification_that_failed_is_an_annotation():
     """At the manifest of its release, with what can be done."""
-    said = parsed(format_annotation_commands(build_report_annotations(REPORTS["not-verified"])))
+    said = parsed(
+        format_limited_annotation_commands(build_report_annotations(REPORTS["not-verified"]))
+    )
     assert any(kind == "error" and "verif" in str(props).lower() for kind, props, _ in said), said
 
 
@@ -99,7 +101,7 @@ def test_ten_of_each_kind():
     found = [error_finding(f"e{n}") for n in range(12)] + [
         warning_finding(f"w{n}") for n in range(10)
     ]
-    told = parsed(format_annotation_commands(build_finding_annotations(found)))
+    told = parsed(format_limited_annotation_commands(build_finding_annotations(found)))
     assert [level for level, _, _ in told].count("error") == 10
     assert told[9][2] == "3 more: see the summary or the log"
     assert [facts["title"] for level, facts, _ in told if level == "warning"] == [
@@ -111,14 +113,16 @@ def test_ten_of_each_kind():
 @given(PLANS, st.sampled_from(Result))
 def test_no_text_is_a_command_of_its_own(plan, result):
     """Whatever names and messages hold, each line is one of our commands, and no secret is there."""
-    assert_ours(format_annotation_commands(build_plan_annotations(plan)))
-    assert_ours(format_annotation_commands(build_report_annotations(report_on(plan, result))))
+    assert_ours(format_limited_annotation_commands(build_plan_annotations(plan)))
+    assert_ours(
+        format_limited_annotation_commands(build_report_annotations(report_on(plan, result)))
+    )
 
 
 def test_very_long_texts_are_shortened():
     """100 KB in every place, and an annotation stays of a size the runner takes."""
     for text in LONG:
-        told = format_annotation_commands(build_plan_annotations(stuffed(text)))
+        told = format_limited_annotation_commands(build_plan_annotations(stuffed(text)))
         assert_ours(told)
         assert max(map(len, told.split("\n"))) < 40_000
 
@@ -136,8 +140,8 @@ def test_files_are_named_as_in_the_repository():
     found = build_finding_annotations(
         [error_finding("x", position=Position("m/a,b.yaml", 2, 1)), error_finding("y")]
     )
-    text = format_annotation_commands(
-        with_repository_file_names(found, {"m/a,b.yaml": "infra/m/a,b.yaml"})
+    text = format_limited_annotation_commands(
+        with_file_names_mapped(found, {"m/a,b.yaml": "infra/m/a,b.yaml"})
     )
     assert text.startswith("::error file=infra/m/a%2Cb.yaml,line=2,col=1,title=x::")
 

@@ -23,7 +23,7 @@ from synapse_apply.views.html.reports import (
 )
 from synapse_apply.views.json.documents import format_redacted_json_document
 from synapse_apply.views.json.failure import failure_document
-from synapse_apply.views.text.export import render_unexported
+from synapse_apply.views.text.export import render_unexported_with_reasons_or_empty
 
 PAGES = {
     "plan-everything": lambda: render_plan_html(
@@ -50,8 +50,8 @@ def test_outputs_and_counts() -> None:
         github.format_outputs_file(github.build_plan_outputs(plan, 2), "END"),
         github.format_outputs_file(github.build_report_outputs(report), "END"),
         github.format_outputs_file(github.build_failure_outputs(1), "END"),
-        format_redacted_json_document(gitlab.count_plan_changes(plan)),
-        format_redacted_json_document(gitlab.count_report_changes(report)),
+        format_redacted_json_document(gitlab.count_plan_changes_or_no_counts(plan)),
+        format_redacted_json_document(gitlab.count_report_changes_or_no_counts(report)),
     ]
     check_golden("outputs.txt", "".join(told))
 
@@ -76,7 +76,9 @@ def test_what_an_export_leaves_out() -> None:
     """Two headings, a line a thing."""
     check_golden(
         "export-rest.txt",
-        render_unexported([("plugin/x", "a key")], [("storage y (id 1)", "a name")]),
+        render_unexported_with_reasons_or_empty(
+            [("plugin/x", "a key")], [("storage y (id 1)", "a name")]
+        ),
     )
 
 

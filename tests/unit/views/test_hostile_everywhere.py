@@ -38,14 +38,17 @@ from synapse_apply.views.ci import annotations as remarks
 from synapse_apply.views.ci import github, gitlab
 from synapse_apply.views.html import reports as html
 from synapse_apply.views.json import documents
-from synapse_apply.views.json.documents import format_json_line, format_redacted_json_document
+from synapse_apply.views.json.documents import (
+    format_redacted_json_document,
+    format_redacted_json_line,
+)
 from synapse_apply.views.json.failure import failure_document
 from synapse_apply.views.markdown import markdown_report
 from synapse_apply.views.text.checkup import checkup_document, render_checkup
 from synapse_apply.views.text.drift import drift_document, render_accepted_edits, render_drift
-from synapse_apply.views.text.export import render_unexported
+from synapse_apply.views.text.export import render_unexported_with_reasons_or_empty
 from synapse_apply.views.text.findings import render_diagnostics
-from synapse_apply.views.text.job_log import format_log_json, format_log_line
+from synapse_apply.views.text.job_log import format_log_line, format_log_line_as_json
 from synapse_apply.views.text.plan import render_plan, render_report
 from synapse_apply.views.text.record import (
     record_document,
@@ -171,12 +174,12 @@ TEXTS: Mapping[str, Callable[[str], str]] = {
     "record": lambda text: render_record(a_record(text), color=False),
     "object": lambda text: render_object(Address("kind", text), OBSERVED(text), color=False),
     "live": lambda text: render_object_without_address("kind", text, OBSERVED(text), color=False),
-    "export": lambda text: render_unexported([(text, text)], [(text, text)]),
+    "export": lambda text: render_unexported_with_reasons_or_empty([(text, text)], [(text, text)]),
     "table": lambda text: render_table([text, "b"], [[text, text], ["::x", text]]),
     "history": lambda text: past(lambda face, run: print_runs_table(face, [run, run]), text),
     "history show": lambda text: past(print_run_with_calls, text),
     "log": lambda text: format_log_line(LogLine(text, text, text), color=False),
-    "annotations": lambda text: github.format_annotation_commands(
+    "annotations": lambda text: github.format_limited_annotation_commands(
         remarks.build_plan_annotations(a_plan(text))
     ),
 }
@@ -190,7 +193,7 @@ JSON: Mapping[str, Callable[[str], str]] = {
     "failure": lambda text: format_redacted_json_document(
         failure_document(text, found(text), 1, tool_version=text)
     ),
-    "line": lambda text: format_json_line(
+    "line": lambda text: format_redacted_json_line(
         failure_document(text, found(text), 1, tool_version=text)
     ),
     "doctor": lambda text: format_redacted_json_document(
@@ -198,9 +201,9 @@ JSON: Mapping[str, Callable[[str], str]] = {
     ),
     "record": lambda text: format_redacted_json_document(record_document(a_record(text))),
     "history": lambda text: past(print_run_with_calls, text, as_json=True),
-    "log": lambda text: format_log_json(LogLine(text, text, text)),
+    "log": lambda text: format_log_line_as_json(LogLine(text, text, text)),
     "code quality": lambda text: format_redacted_json_document(
-        gitlab.build_code_quality_issues(remarks.build_plan_annotations(a_plan(text)))
+        gitlab.build_issues_of_positioned_annotations(remarks.build_plan_annotations(a_plan(text)))
     ),
 }
 PAGES: Mapping[str, Callable[[str], str]] = {
@@ -219,7 +222,9 @@ COMMENTS: Mapping[str, Callable[[str], str]] = {
     "drift": lambda text: markdown_report.render_drift_markdown(a_drift(text)),
 }
 GRAPHS: Mapping[str, Callable[[str], str]] = {
-    "mermaid": lambda text: graph.format_mermaid(graph.build_plan_nodes(a_plan(text))),
+    "mermaid": lambda text: graph.format_mermaid(
+        graph.build_nodes_of_unsuperseded_changes(a_plan(text))
+    ),
 }
 EVERY = {"text": TEXTS, "json": JSON, "html": PAGES, "markdown": COMMENTS, "graph": GRAPHS}
 VIEWS = [(family, name) for family, views in EVERY.items() for name in views]

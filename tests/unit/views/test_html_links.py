@@ -9,8 +9,8 @@ from unit.views.plan_samples import PLANS
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.diagnostic import Position
-from synapse_apply.views.html.links import ForgeLinks, render_anchor
-from synapse_apply.views.html.parts import render_sentence_with_command
+from synapse_apply.views.html.links import ForgeLinks, render_anchor_if_url_is_safe
+from synapse_apply.views.html.parts import render_sentence_with_copyable_command
 from synapse_apply.views.html.reports import render_plan_html, render_report_html
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -72,7 +72,7 @@ def test_what_is_not_known_stays_text(commit, links, base):
 )  # fmt: skip
 def test_no_other_address_is_led_to(address):
     """What is no plain address of a page is text."""
-    assert render_anchor(address, "here") == "here"
+    assert render_anchor_if_url_is_safe(address, "here") == "here"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,9 @@ def test_where_all_is_done_there_is_nothing_next():
 )  # fmt: skip
 def test_a_command_in_a_way_out_can_be_copied(said, line):
     """Whole and alone, or not at all."""
-    found = re.findall(r'<code class="command">([^<]*)</code>', render_sentence_with_command(said))
+    found = re.findall(
+        r'<code class="command">([^<]*)</code>', render_sentence_with_copyable_command(said)
+    )
     assert found == ([line] if line else [])
 
 

@@ -30,11 +30,11 @@ from synapse_apply.views.markdown.markdown_report import (
     render_report_markdown,
 )
 from synapse_apply.views.markdown.markup import (
+    escape_prose_but_code,
     format_code_span,
     format_fenced_block,
     format_html_code,
-    format_link,
-    format_prose,
+    format_link_or_label_if_unsafe,
 )
 from synapse_apply.views.text.plan import render_plan
 
@@ -110,9 +110,9 @@ def test_each_way_out_is_closed(piece):
     for before, after in product(("", "x", "x ", " "), ("", "x", " x", "1")):
         text = before + piece + after
         page = read(
-            f"- x {format_prose(text)}\n- **{format_prose(text)}.** {format_code_span(text)}\n\n"
+            f"- x {escape_prose_but_code(text)}\n- **{escape_prose_but_code(text)}.** {format_code_span(text)}\n\n"
             f"<details><summary>{format_html_code(text)}</summary>\n\n"
-            f"{format_fenced_block([format_prose(text)], 'diff')}\n\n</details>\n\nEnd {format_prose(text)}\n"
+            f"{format_fenced_block([escape_prose_but_code(text)], 'diff')}\n\n</details>\n\nEnd {escape_prose_but_code(text)}\n"
         )
         assert page.tags.count("li") == 2
         assert page.tags.count("strong") == 1
@@ -123,14 +123,14 @@ def test_each_way_out_is_closed(piece):
 def test_sentences_read_as_they_were_written():
     """What is made harmless still shows the same characters, and can be copied."""
     said = "Ask @acme/all (see #1, GH-2): 5 * 3 <b> https://x.example/a_b [x] 100% ~y 1. \\ $5"
-    page = read(format_prose(said))
+    page = read(escape_prose_but_code(said))
     assert "".join(page.texts).strip() == said
-    assert READER.render(format_prose("1. a\n2. b")) == "<p>1. a 2. b</p>\n"
+    assert READER.render(escape_prose_but_code("1. a\n2. b")) == "<p>1. a 2. b</p>\n"
 
 
 def test_commands_in_a_hint_can_be_copied():
     """Words in backticks become code, whatever is in them."""
-    assert format_prose("run `synapse-apply state mv a_b c` now") == (
+    assert escape_prose_but_code("run `synapse-apply state mv a_b c` now") == (
         "run `synapse-apply state mv a_b c` now"
     )
 
@@ -138,4 +138,4 @@ def test_commands_in_a_hint_can_be_copied():
 @pytest.mark.parametrize("url", ["javascript:x", "https://a b", "https://x)<b>", "", "http://x\n"])
 def test_only_a_url_is_a_link(url):
     """What came from the environment and is no plain http URL is left out."""
-    assert format_link("this run", url) == "this run"
+    assert format_link_or_label_if_unsafe("this run", url) == "this run"

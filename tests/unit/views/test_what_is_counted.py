@@ -10,7 +10,7 @@ from synapse_apply.model.plan import Action, Change, Plan, PlanBase, Refusal
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.state import StateIdentity
 from synapse_apply.views.ci.annotations import (
-    build_annotations_without_unchanged,
+    build_annotations_of_changed_resources,
     build_plan_annotations,
 )
 from synapse_apply.views.ci.github import build_report_outputs
@@ -100,7 +100,7 @@ def test_annotations_are_for_rows_that_the_change_touches() -> None:
         warning_finding("Of all"),
     )
     plan = replace(PLAN, changes=changes, diagnostics=found)
-    touched = {(one.title, one.subject) for one in build_annotations_without_unchanged(plan)}
+    touched = {(one.title, one.subject) for one in build_annotations_of_changed_resources(plan)}
     assert touched == {
         ("Look here", "storage/s1"),
         ("Look here", "storage/s2"),

@@ -62,7 +62,7 @@ def command(
     from synapse_apply.operations.plan import plan
     from synapse_apply.planning.plan_input import PlanOptions
     from synapse_apply.views.grammar import pluralize
-    from synapse_apply.views.text.accepted import render_differing_fields
+    from synapse_apply.views.text.accepted import render_new_and_accepted_differences
     from synapse_apply.workspace.selection import choose_address
     from synapse_apply.workspace.target_session import open_context
 
@@ -76,7 +76,7 @@ def command(
             acceptable_resource.notes,
         )
         console.write_output(
-            render_differing_fields(
+            render_new_and_accepted_differences(
                 address,
                 *difference_parts,
                 color=console.is_output_colored,

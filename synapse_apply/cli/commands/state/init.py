@@ -151,10 +151,10 @@ def _build_sharing_document(created_state: CreatedState) -> dict[str, Any]:
 
 def _build_offer_document(offer: BackendOffer) -> dict[str, Any]:
     """What the backend offers, in the form of `doctor --json`."""
-    from synapse_apply.views.text.checkup import build_section_rows
+    from synapse_apply.views.text.checkup import build_json_rows_of_section
 
     return {
         "asked": not offer.unasked,
         "why_not": offer.unasked,
-        "checks": build_section_rows("Backend", offer.rows),
+        "checks": build_json_rows_of_section("Backend", offer.rows),
     }
