@@ -194,6 +194,14 @@ def build_reference(source: SecretSource, argument: Any, format_name: str) -> Se
     )
 
 
+def describe_wrong_argument(source: SecretSource) -> str:
+    """What is wrong where `build_reference` gives None, as a phrase behind the field's name."""
+    if not source.required_keys:
+        return "is not a name"
+    optional_text = f", and may have {', '.join(source.optional_keys)}" * bool(source.optional_keys)
+    return f"needs {' and '.join(source.required_keys)}{optional_text}, and nothing else"
+
+
 def raise_unavailable(summary: str, detail: str, hint: str) -> NoReturn:
     """SecretUnavailable; `detail` is a phrase that fits after "not checked:"."""
     raise SecretUnavailable.from_summary(summary, detail, hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 from vault.stand_in import reply
 
@@ -29,6 +30,8 @@ def build_echo(how: str, status: int, texts: list[str]):
     if how == "redirect":
         headers["Location"] = f"http://{plain.replace(' ', '').replace('/', '')[:60]}.example/v1/x"
     content = json.dumps(bodies.get(how, {"errors": []})).encode()
+    if how == "own redirect":
+        headers["Location"] = f"/v1/{quote(joined)}"
     if how == "broken":
         content = f'{{"request_id": "{plain}'.encode()
     if how == "html":
@@ -36,5 +39,5 @@ def build_echo(how: str, status: int, texts: list[str]):
     return status, content, headers
 
 
-WAYS = ["errors", "warnings", "key names", "keys of keys", "mount", "auth", "headers", "redirect",
+WAYS = ["errors", "warnings", "key names", "keys of keys", "mount", "auth", "headers", "redirect", "own redirect",
         "broken", "html"]  # fmt: skip

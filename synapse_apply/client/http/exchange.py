@@ -16,6 +16,7 @@ from urllib3 import BaseHTTPResponse, Timeout
 from synapse_apply.client import failures
 from synapse_apply.client.http.connections import (
     CURRENT_ATTEMPT,
+    IS_LOGGING_SUPPRESSED,
     Attempt,
     TimedAdapter,
     closing_response,
@@ -108,6 +109,8 @@ class HttpExchanger:
             repeatable=True,
         )
         context_token = CURRENT_ATTEMPT.set(attempt)
+        # The libraries log paths, and a redirect's path has words of the server.
+        logging_token = IS_LOGGING_SUPPRESSED.set(True)
         try:
             # urllib3 refuses a timeout of 0.
             remaining = max(deadline.remaining_seconds(), 0.001)
@@ -125,6 +128,7 @@ class HttpExchanger:
             attempt.close_response()
         finally:
             CURRENT_ATTEMPT.reset(context_token)
+            IS_LOGGING_SUPPRESSED.reset(logging_token)
         # Raised outside of the handler, so that no exception of a library, which may quote the
         # request, is chained to it.
         raise failure

@@ -28,7 +28,7 @@ from synapse_apply.model.secrets.credentials import (
 from synapse_apply.model.secrets.secret_marks import UNMARKED, SpecMarks
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, list_source_names
-from synapse_apply.secret_sources.source import build_reference
+from synapse_apply.secret_sources.source import build_reference, describe_wrong_argument
 
 SENSITIVE = "sensitive"
 _ABSENT = object()
@@ -331,10 +331,13 @@ def _decode_value_from_or_report(
             draft,
             source_path,
             "Malformed valueFrom",
-            f"`{format_field_path(source_path)}` is not a name",
+            f"`{format_field_path(source_path)}` {describe_wrong_argument(source)}",
             f"write {source.example}",
         )
         return None
+    # Of a name with a variable without a value, which was reported, nothing can be said.
+    if any(path[: len(source_path)] == source_path for path in draft.unknown_paths):
+        return ref
     if denial := context.find_denial(source, ref):
         context.report_finding(
             draft,

@@ -6,6 +6,7 @@ Written from Vault's HTTP API: KV version 2, JWT login, a token's look-up and re
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
@@ -24,6 +25,7 @@ from synapse_apply.model.values import Sensitive
 from synapse_apply.secret_sources.vault.problems import VaultProblems
 from synapse_apply.secret_sources.vault.settings import VaultPath, VaultSettings
 
+_log = logging.getLogger(__name__)
 _MAX_REDIRECTS = 2
 # Only these keep the method and body of a request (RFC 9110, 15.4.8 and 15.4.9).
 _FOLLOWED_REDIRECTS = frozenset({307, 308})
@@ -116,6 +118,7 @@ class VaultApi:
             answer = self._send_or_raise(
                 HttpRequest(method, url_path, headers, content, _PASSING_STATUSES, max_seconds)
             )
+            _log.debug("Vault: %s %s -> %d", method, path, answer.status)
             if not 300 <= answer.status < 400:
                 return self._parse_answer(answer)
             url_path = self._resolve_redirect(url_path, answer)

@@ -7,6 +7,7 @@ it no secret of Vault can be read on that target, which is told where one is nee
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 SOURCE_NAME = "vault"
 _HOME = "~/"
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _JSON_KINDS: tuple[tuple[type, str], ...] = (
     (bool, "true or false"),
     (int, "a number"),
@@ -58,12 +60,12 @@ def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
             reason=f"{path} is no path of a secret in Vault: {fault}",
             remedy="Write MOUNT/NAME, such as kv/raw-data.",
         )
-    if version and (not version.isascii() or not version.isdecimal() or int(version[:9]) == 0):
+    if version and not _VERSION.fullmatch(version):
         return Denial(
             "Malformed version",
-            f"`{version}` is no version of a secret: versions are counted from 1",
+            f"what stands there is no version of {path}: versions are counted from 1",
             "write a number, or leave version out for the newest one",
-            reason=f"{version} is no version of {path}",
+            reason=f"the version of {path} is none that a secret can have",
             remedy="Write a number, or leave version out for the newest one.",
         )
     settings = _find_settings(context)

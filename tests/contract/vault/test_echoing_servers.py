@@ -60,6 +60,7 @@ def test_nothing_of_it_is_told(open_reader, caplog, how, status):
                     written += [*traceback.format_exception(failure), repr(failure.diagnostics)]
             written.append(repr(vars(reader)))
     told = ("".join(written) + caplog.text).encode()
+    assert "Vault: " in caplog.text
     assert len(texts) == 4
     assert not [text for text in texts if any(form in told for form in forms(text))]
 

@@ -1,0 +1,110 @@
+"""Which secrets of Vault a manifest may name, and how a target says where Vault is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.model.project import Target, collect_reserved_sources
+from synapse_apply.secret_sources.source import SourceContext, build_reference
+from synapse_apply.secret_sources.vault.settings import describe_path_fault, parse_settings
+from synapse_apply.secret_sources.vault.source import VAULT, find_address_faults, find_path_denial
+
+BLOCK = {
+    "address": "https://vault.example:8200/",
+    "namespace": "/acme/",
+    "token": {"file": "~/.vault-token"},
+    "jwt": {"role": "ci", "token": {"env": "Job_Jwt"}},
+    "allow": ["kv/raw-data", "team/kv/models/*"],
+    "mounts": ["team/kv/", "team"],
+}
+
+
+def find_denial(path: str, version: object = None, block: dict | None = BLOCK):
+    """Why a manifest may not name a secret; None where it may."""
+    argument = {"path": path, "key": "k", **({} if version is None else {"version": version})}
+    ref = build_reference(VAULT, argument, "text")
+    assert ref is not None
+    settings = {} if block is None else {"vault": block}
+    return find_path_denial(ref, SourceContext(Path("/nowhere"), settings=settings, target="prod"))
+
+
+def test_what_a_block_means() -> None:
+    """Slashes at the ends do not count; a token is looked for before a JWT."""
+    settings = parse_settings(BLOCK)
+    assert settings.origin == "https://vault.example:8200"
+    assert settings.path_prefix == ""
+    assert parse_settings({**BLOCK, "address": "https://a/b/"}).path_prefix == "/b"
+    assert settings.namespace == "acme"
+    assert [str(login) for login in settings.logins] == [
+        "the token of ~/.vault-token",
+        "role ci (JWT of Job_Jwt, auth/jwt)",
+    ]
+    assert str(settings.split_path("team/kv/models/a")) == "team/kv/models/a"
+    assert settings.split_path("team/kv/models/a").mount == "team/kv"
+    assert settings.split_path("team/kv2/a").mount == "team"
+    assert settings.split_path("kv/raw/data").mount == "kv"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "kv", "/kv/a", "kv/a/", "kv//a", "kv/./a", "kv/../a", "kv/a?version=1", "kv/a#b",
+     "kv/%2e%2e/a", "kv/a\\b", "kv/a\nb", "kv/*", "kv/+", "kv/\u00e4", "kv/" + "a" * 600],
+)  # fmt: skip
+def test_texts_that_are_no_path(path: str) -> None:
+    """None of them is allowed, whatever a pattern says."""
+    assert describe_path_fault(path)
+    assert not parse_settings({**BLOCK, "allow": ["*"]}).is_path_allowed(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["kv/raw-data", "kv/a b/c.d_e~f", "team/kv/models/a/b", "kv/user@host"]
+)
+def test_texts_that_are_one(path: str) -> None:
+    """As people name secrets."""
+    assert describe_path_fault(path) == ""
+
+
+def test_only_listed_paths_may_be_named() -> None:
+    """Case counts, as in Vault; without a block a manifest is right, and its value not readable."""
+    assert find_denial("kv/raw-data") is None
+    assert find_denial("team/kv/models/a/b") is None
+    for path in ("kv/raw-data2", "KV/raw-data", "kv/raw-data/x", "team/kv/modelsx"):
+        denial = find_denial(path)
+        assert denial.detail.startswith(f"{path} fits no pattern of vault.allow: kv/raw-data, ")
+        assert denial.hint == f"add {path} to targets.prod.vault.allow"
+    assert find_denial("kv/anything", block=None) is None
+
+
+@pytest.mark.parametrize("version", [0, -1, "0", "x", "1.5", "\u0661", 10**9, "01"])
+def test_what_is_no_version(version: object) -> None:
+    """Versions are counted from 1."""
+    assert find_denial("kv/raw-data", version).summary == "Malformed version"
+    assert find_denial("kv/raw-data", 999_999_999) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "is_wrong"),
+    [
+        ("https://vault.example", False),
+        ("http://vault.example", True),
+        ("http://127.0.0.1:8200", False),
+        ("http://[::1]:8200", False),
+        ("http://localhost:8200", False),
+        ("http://localhost.example", True),
+        ("HTTP://10.0.0.1", True),
+    ],
+)
+def test_tls_except_on_a_loopback_address(address: str, is_wrong: bool) -> None:
+    """Where anybody could listen, nothing is sent without it."""
+    faults = find_address_faults({**BLOCK, "address": address})
+    assert [fault.summary for fault in faults] == ["Vault without TLS"] * is_wrong
+
+
+def test_its_credentials_are_closed_to_manifests() -> None:
+    """The variable of the JWT, and the file of the token."""
+    reserved = collect_reserved_sources({"prod": Target("prod", source_settings={"vault": BLOCK})})
+    assert reserved.find_setting_by_variable("JOB_JWT") == "targets.prod.vault.jwt.token"
+    setting = reserved.find_setting_by_file("~/.vault-token", Path("/project"))
+    assert setting == "targets.prod.vault.token"
