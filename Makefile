@@ -97,8 +97,8 @@ $(VENV)/.browser: $(READY)
 
 # Of npm: Microsoft's emulator of Azure's blobs. Only its own version is pinned; tests alone use it.
 azure: $(VENV)/azurite/.ready ## State in Azure, against an emulator that npm installs
-	SYNAPSE_APPLY_TEST_AZURITE=$(CURDIR)/$(VENV)/azurite $(BIN)/python -m pytest -n 2 -k azurite \
-		tests/contract/buckets
+	SYNAPSE_APPLY_TEST_AZURITE=$(CURDIR)/$(VENV)/azurite $(BIN)/python -m pytest -n 2 -k azur \
+		tests/contract/buckets tests/contract/stores
 
 $(VENV)/azurite/.ready: $(READY)
 	@npm install --silent --no-save --no-audit --no-fund --prefix $(VENV)/azurite azurite@3.37.0

@@ -132,8 +132,16 @@ def find_user_folder(environ: Mapping[str, str], variable: str, name: str) -> Pa
     return home / name if home.is_absolute() and home.is_dir() else None
 
 
-def require_allowed_host(url: str, environ: Mapping[str, str]) -> None:
+def require_allowed_host(
+    url: str,
+    environ: Mapping[str, str],
+    *,
+    credential: str = "token",
+    setting: str = "the target's url",
+) -> None:
     """InputError when SYNAPSE_APPLY_HOSTS (host[:port], comma-separated) does not list the host.
+
+    `credential` and `setting` name what would go there, and what names the host, for the message.
 
     A variable that is set but blank is an error: an undefined CI variable expands to that, and a
     mistyped limit must not count as none.
@@ -157,10 +165,10 @@ def require_allowed_host(url: str, environ: Mapping[str, str]) -> None:
     if host in allowed or (port and f"{host}:{port}" in allowed):
         return
     raise InputError.from_summary(
-        "The token may not go to this host",
+        f"The {credential} may not go to this host",
         f"{host}{f':{port}' if port else ''} is not listed in SYNAPSE_APPLY_HOSTS "
         f"({', '.join(allowed)}).",
-        "Check the target's url; if it is right, add the host to SYNAPSE_APPLY_HOSTS.",
+        f"Check {setting}; if it is right, add the host to SYNAPSE_APPLY_HOSTS.",
     )
 
 

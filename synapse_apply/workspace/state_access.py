@@ -15,12 +15,13 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import StateIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.stores.bucket.bucket_url import is_bucket_url, parse_bucket_url
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 from synapse_apply.workspace.embedded import EmbeddedBackend
-from synapse_apply.workspace.environment import find_run_url
+from synapse_apply.workspace.environment import find_run_url, require_allowed_host
 from synapse_apply.workspace.own_folder import resolve_trusted_state_path
 from synapse_apply.workspace.sharing.key_sources import state_folder_path
 
@@ -60,12 +61,15 @@ def open_store_at_url(
     runner = LockRunner(find_run_url(environ), target.name)
     if is_postgres_url(url):
         return _open_postgres_store(url, target, runner)
+    if is_bucket_url(url):
+        return _open_bucket_store(url, target, environ, runner)
     scheme, separator, _ = url.partition("://")
     if separator and scheme not in ("sqlite", "file"):
         raise InputError.from_summary(
             "There is no such store for state",
             f"state.url of target {target.name} begins with {scheme}://.",
-            "Use a path, sqlite:///PATH or postgresql://USER@HOST/DATABASE.",
+            "Use a path, sqlite:///PATH, postgresql://USER@HOST/DATABASE, s3://BUCKET/FOLDER or"
+            " az://CONTAINER/FOLDER.",
             position=target.position,
         )
     path = resolve_local_path(url, project) or state_folder_path(project) / f"{target.name}.db"
@@ -74,8 +78,8 @@ def open_store_at_url(
 
 
 def resolve_local_path(url: str, project: Project) -> Path | None:
-    """The file that a state's url names; None where it is empty, or is that of PostgreSQL."""
-    if is_postgres_url(url):
+    """The file that a state's url names; None where it is empty, a database's or a bucket's."""
+    if is_postgres_url(url) or is_bucket_url(url):
         return None
     path = url.removeprefix("sqlite:///").removeprefix("file://")
     return project.root / path if path else None
@@ -92,6 +96,29 @@ def _open_postgres_store(url: str, target: Target, runner: LockRunner) -> SqlSto
             position=target.position,
         ) from None
     return open_postgres(url, target.name, tool_version=__version__, runner=runner)
+
+
+def _open_bucket_store(
+    url: str, target: Target, environ: Mapping[str, str], runner: LockRunner
+) -> SqlStore:
+    try:
+        from synapse_apply.stores.bucket.bucket_store import open_bucket
+    except ImportError:
+        raise InputError.from_summary(
+            "State in a bucket needs one more package",
+            f"Target {target.name} keeps its state in a bucket; obstore is not installed.",
+            "pip install 'synapse-apply[bucket]'",
+            position=target.position,
+        ) from None
+    # Azure's tokens are sent as they are. An endpoint of the environment is the operator's own.
+    if endpoint := parse_bucket_url(url, target.name).endpoint:
+        require_allowed_host(
+            endpoint,
+            environ,
+            credential="key of the state's bucket",
+            setting="endpoint= of state.url",
+        )
+    return open_bucket(url, target.name, environ, tool_version=__version__, runner=runner)
 
 
 def build_state_identity(

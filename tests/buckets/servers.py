@@ -23,12 +23,17 @@ from pathlib import Path
 from typing import ClassVar
 from uuid import uuid4
 
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
 from postgres.server import KEEPER
 
 BUCKET = "states"
 SECRET_KEY = "open-sesame-of-buckets"
 # Where `make azure` has put the package of npm; empty in all other runs.
 AZURITE = os.environ.get("SYNAPSE_APPLY_TEST_AZURITE", "")
+# Where tests of states keep one of the sort "s3" or "azure": the fixture of the server.
+BUCKET_SORT = "azure" if AZURITE else "s3"
+BUCKET_STORE = "azurite" if AZURITE else os.environ.get("SYNAPSE_APPLY_TEST_BUCKET", "seaweed")
 
 
 class BucketServer:
@@ -131,7 +136,20 @@ class SeaweedServer(BucketServer):
         return command, ports[2 * names.index("s3")]
 
     def _has_bucket(self):
-        return self.ask("GET", f"/{BUCKET}") in (200, 403)
+        """It makes the bucket after it has begun to answer."""
+        store = S3Store(
+            BUCKET,
+            endpoint=self.endpoint,
+            region="us-east-1",
+            access_key_id=self.environ["AWS_ACCESS_KEY_ID"],
+            secret_access_key=SECRET_KEY,
+            client_options={"allow_http": True},
+            retry_config={"max_retries": 0},
+        )
+        with suppress(BaseError):
+            store.list().collect()
+            return True
+        return False
 
 
 class MotoServer(BucketServer):

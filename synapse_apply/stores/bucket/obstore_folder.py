@@ -1,17 +1,18 @@
 """One folder of a bucket, by obstore: each operation ends in time, and no failure shows a secret.
 
-Requests run on an event loop in a thread of its own, so that an operation can be given up after
-its deadline and Ctrl-C does not wait for it.
+Requests run in the threads of a pool, so that an operation can be given up after its deadline and
+Ctrl-C does not wait for it.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
-from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, TypeVar
 
 import obstore
 from obstore.exceptions import BaseError
@@ -90,8 +91,8 @@ class ObstoreFolder:
         self._endpoint = endpoint
         self._store = store
         self._deadline = deadline
-        self._loop_lock = Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pool_lock = Lock()
+        self._pool: ThreadPoolExecutor | None = None
         # The latest time that the store gave to an object that this process has listed.
         self._latest_store_time: datetime | None = None
 
@@ -100,8 +101,8 @@ class ObstoreFolder:
         return self._location.display_url
 
     def try_put_if_absent(self, name: str, content: bytes) -> bool:
-        async def put() -> bool:
-            await obstore.put_async(self._store, name, content, mode="create", use_multipart=False)
+        def put() -> bool:
+            obstore.put(self._store, name, content, mode="create", use_multipart=False)
             return True
 
         outcome = self._run(put)
@@ -115,9 +116,8 @@ class ObstoreFolder:
         return self.get_many([name])[0]
 
     def get_many(self, names: Sequence[str]) -> list[bytes | None]:
-        async def get(name: str) -> bytes:
-            result = await obstore.get_async(self._store, name)
-            return bytes(await result.bytes_async())
+        def get(name: str) -> bytes:
+            return bytes(obstore.get(self._store, name).bytes())
 
         outcomes = self._run_for_each(get, names)
         for outcome in outcomes:
@@ -126,18 +126,18 @@ class ObstoreFolder:
         return [None if isinstance(outcome, BucketFailure) else outcome for outcome in outcomes]
 
     def list_objects(self, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
-        async def list_folder() -> list[ObjectMeta]:
+        def list_folder() -> list[ObjectMeta]:
             # obstore lists whole path segments, and not every store lists in order.
             folder = prefix.rpartition("/")[0]
             stream = obstore.list(self._store, folder or None, offset=after or None)
-            return [meta async for chunk in stream for meta in chunk]
+            return [meta for chunk in stream for meta in chunk]
 
         outcome = self._run(list_folder)
         if isinstance(outcome, BucketFailure):
             raise self._build_error(outcome, "Listing")
         for meta in outcome:
-            time = meta["last_modified"]
-            self._latest_store_time = max(time, self._latest_store_time or time)
+            made_at = meta["last_modified"]
+            self._latest_store_time = max(made_at, self._latest_store_time or made_at)
         infos = [
             self._build_info(meta)
             for meta in outcome
@@ -146,19 +146,19 @@ class ObstoreFolder:
         return iter(sorted(infos, key=lambda info: info.name))
 
     def delete(self, names: Sequence[str]) -> int:
-        async def delete(name: str) -> None:
+        def delete(name: str) -> None:
             # Azure calls it an error that there is none.
             with suppress(FileNotFoundError):
-                await obstore.delete_async(self._store, name)
+                obstore.delete(self._store, name)
 
         outcomes = self._run_for_each(delete, names)
         return sum(isinstance(outcome, BucketFailure) for outcome in outcomes)
 
     def close(self) -> None:
-        with self._loop_lock:
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = None
+        with self._pool_lock:
+            if self._pool is not None:
+                self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
 
     def _build_info(self, meta: ObjectMeta) -> ObjectInfo:
         # A lower bound of the age: the store's clock has passed the latest time it gave.
@@ -166,53 +166,42 @@ class ObstoreFolder:
         age = (latest - meta["last_modified"]).total_seconds() if latest is not None else None
         return ObjectInfo(meta["path"], meta["size"], age)
 
-    def _run(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> T | BucketFailure:
+    def _run(self, operation: Callable[[], T]) -> T | BucketFailure:
         """Carry out an operation before the deadline; what it failed with is returned."""
-        return self._wait_for(self._attempt(operation))
+        (outcome,) = self._run_for_each(lambda _: operation(), [""])
+        return outcome
 
     def _run_for_each(
-        self, operation: Callable[[str], Coroutine[Any, Any, T]], names: Sequence[str]
+        self, operation: Callable[[str], T], names: Sequence[str]
     ) -> list[T | BucketFailure]:
         """The same for each name, some side by side; the results are in the order of the names."""
 
-        async def run_all() -> list[T | BucketFailure]:
-            limit = asyncio.Semaphore(_MAX_PARALLEL_REQUESTS)
+        def attempt(name: str) -> T | BucketFailure:
+            try:
+                return operation(name)
+            except _FAILURES as problem:
+                return read_failure(problem)
 
-            async def run_one(name: str) -> T | BucketFailure:
-                async with limit:
-                    return await self._attempt(lambda: operation(name))
-
-            return await asyncio.gather(*map(run_one, names))
-
-        return self._wait_for(run_all())
-
-    async def _attempt(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> T | BucketFailure:
+        pool = self._start_pool_if_needed()
         try:
-            return await asyncio.wait_for(operation(), self._deadline)
-        except _FAILURES as problem:
-            return read_failure(problem)
-
-    def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of work on the event loop; it is given up where this thread is interrupted."""
-        future = asyncio.run_coroutine_threadsafe(work, self._start_loop_if_needed())
+            futures = [pool.submit(attempt, name) for name in names]
+        except RuntimeError as problem:  # closed by another thread, or the process ends
+            return [read_failure(problem)] * len(names)
+        deadline = time.monotonic() + self._deadline * (1 + len(names) // _MAX_PARALLEL_REQUESTS)
         try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+            return [future.result(max(0.0, deadline - time.monotonic())) for future in futures]
+        except TimeoutError as problem:
+            return [read_failure(problem)] * len(names)
+        finally:
+            for future in futures:
+                future.cancel()
 
-    def _start_loop_if_needed(self) -> asyncio.AbstractEventLoop:
-        with self._loop_lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                # A daemon: whoever gives up need not wait for what is under way.
-                Thread(target=_run_loop, args=(self._loop,), name="bucket", daemon=True).start()
-            return self._loop
+    def _start_pool_if_needed(self) -> ThreadPoolExecutor:
+        """The pool. Its threads are waited for at exit: one in native code may not be cut off."""
+        with self._pool_lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_MAX_PARALLEL_REQUESTS, thread_name_prefix="bucket")
+            return self._pool
 
     def _build_error(self, failure: BucketFailure, activity: str) -> StateError:
         return failure.build_error(self.location, self._endpoint, activity)
-
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    loop.run_forever()
-    loop.close()

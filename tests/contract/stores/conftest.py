@@ -9,28 +9,47 @@ from threading import Lock
 from uuid import uuid4
 
 import pytest
+from buckets.servers import BUCKET_SORT, BUCKET_STORE
 from contract.stores.git.repositories import open_git_at
-from contract.stores.leases import CHAIN, GIT
+from contract.stores.leases import BUCKET_ENVIRON, CHAIN, GIT
 from contract.stores.samples import BINDING, LINEAGE
 from memory_store import MemoryStore
 from object_folders import MemoryBucket, MemoryFolder
 
+from synapse_apply.stores.bucket.bucket_store import open_bucket
 from synapse_apply.stores.chain.chain_log import open_chain
 from synapse_apply.stores.postgres.postgres_database import open_postgres
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
-# Git takes a process or two for a write, and the replica above it is that of a chain. So these are
-# in every run, and all others with SYNAPSE_APPLY_TEST_DEEP=1.
-GIT_TESTS = {
-    "test_a_killed_holder_is_replaced[git-20]",
-    "test_a_silent_holder_is_replaced_after_one_lease[git]",
-    "test_a_lock_lost_between_two_writes_is_noticed_without_a_write[git]",
-    "test_giving_back_what_was_lost_leaves_the_new_holder_alone[git]",
-    "test_a_state_without_some_of_its_rows_comes_back_too[git-DROP TABLE records]",
-    "test_audit_gives_the_newest_first_and_no_more_than_asked[git]",
-    "test_everything_moves[git-sqlite]",
-    "test_everything_moves[sqlite-git]",
+# A write to a log takes a process or two, or a request, and the replica above both logs is that of
+# a chain. So these are in every run, and all others with SYNAPSE_APPLY_TEST_DEEP=1; on Azure all
+# are in every run of `make azure`.
+TESTS_OF_LOGS = {
+    "git": {
+        "test_a_killed_holder_is_replaced[git-20]",
+        "test_a_silent_holder_is_replaced_after_one_lease[git]",
+        "test_a_lock_lost_between_two_writes_is_noticed_without_a_write[git]",
+        "test_giving_back_what_was_lost_leaves_the_new_holder_alone[git]",
+        "test_a_state_without_some_of_its_rows_comes_back_too[git-DROP TABLE records]",
+        "test_audit_gives_the_newest_first_and_no_more_than_asked[git]",
+        "test_everything_moves[git-sqlite]",
+        "test_everything_moves[sqlite-git]",
+    },
+    "s3": {
+        "test_a_killed_holder_is_replaced[s3-0]",
+        "test_a_killed_holder_is_replaced[s3-20]",
+        "test_a_stopped_holder_that_wakes_up_writes_nothing[s3]",
+        "test_many_processes_take_turns[s3]",
+        "test_all_at_once_one_writes_and_the_others_hear_of_it[s3]",
+        "test_a_lock_lost_between_two_writes_is_noticed_without_a_write[s3]",
+        "test_giving_back_what_was_lost_leaves_the_new_holder_alone[s3]",
+        "test_a_state_without_some_of_its_rows_comes_back_too[s3-DROP TABLE records]",
+        "test_a_backup_restores_everything_into_an_empty_place[s3]",
+        "test_audit_gives_the_newest_first_and_no_more_than_asked[s3]",
+        "test_everything_moves[s3-sqlite]",
+        "test_everything_moves[sqlite-s3]",
+    },
 }
 
 
@@ -41,9 +60,11 @@ def pytest_collection_modifyitems(config, items):
         for item in items
         if not DEEP
         and hasattr(item, "callspec")
-        and "git" in item.callspec.params.values()
         and item.path.parent == Path(__file__).parent
-        and item.name not in GIT_TESTS
+        and any(
+            sort in item.callspec.params.values() and item.name not in tests
+            for sort, tests in TESTS_OF_LOGS.items()
+        )
     }
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
@@ -62,6 +83,12 @@ def url(server):
 
 
 @pytest.fixture
+def bucket_url(request):
+    """Where a state in a bucket is to be: a folder of its own."""
+    return request.getfixturevalue(BUCKET_STORE).url()
+
+
+@pytest.fixture
 def open_store(request, tmp_path):
     """Opens a store of a sort by name, empty unless this test opened it before."""
     opened = []
@@ -76,6 +103,10 @@ def open_store(request, tmp_path):
             opened.append(open_chain(MemoryFolder(buckets[name]), **more))
         elif sort == "git":
             opened.append(open_git_at(tmp_path / f"{name}.git", **more))
+        elif sort == BUCKET_SORT:
+            bucket_url = request.getfixturevalue("bucket_url")
+            url = bucket_url.replace("?", f"_{name}?", 1)
+            opened.append(open_bucket(url, "t", BUCKET_ENVIRON, **more))
         elif sort == "sqlite":
             opened.append(open_sqlite(tmp_path / name / "state.db", **more))
         else:
@@ -89,13 +120,13 @@ def open_store(request, tmp_path):
         store.close()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres", "chain", "git"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "chain", "git", BUCKET_SORT])
 def sort(request):
     """Each sort of store."""
     return request.param
 
 
-@pytest.fixture(params=["sqlite", "postgres", "chain", "git"])
+@pytest.fixture(params=["sqlite", "postgres", "chain", "git", BUCKET_SORT])
 def shared(request):
     """Each sort of store that several processes can use."""
     return request.param
@@ -110,6 +141,8 @@ def where(request, shared, tmp_path):
         return f"{CHAIN}{tmp_path / 'chain'}"
     if shared == "git":
         return f"{GIT}{tmp_path / 'state.git'}"
+    if shared == BUCKET_SORT:
+        return request.getfixturevalue("bucket_url")
     return request.getfixturevalue("url")
 
 

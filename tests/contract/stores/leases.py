@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from buckets.servers import BUCKET_SORT, AzuriteServer, BucketServer
 from contract.stores.git.repositories import open_git_at
 from object_folders import DiskFolder
 
+from synapse_apply.stores.bucket.bucket_store import open_bucket
+from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.chain.chain_log import open_chain
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lease_timing import LeaseTiming
@@ -19,7 +22,8 @@ from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 NEVER = 3600.0
 CHAIN, GIT = "chain:", "git:"
 # Logs: each write shows that the owner lives, and there is no lock before there is a state.
-LOGS = ("chain", "git")
+LOGS = ("chain", "git", BUCKET_SORT)
+BUCKET_ENVIRON = {**BucketServer.environ, **AzuriteServer.environ}
 ELSEWHERE = LockProcess("elsewhere", "another boot", 1, "5", "they@elsewhere")
 
 
@@ -79,6 +83,8 @@ def open_at(where, **more):
         return open_chain(DiskFolder(Path(where.removeprefix(CHAIN))), **more)
     if where.startswith(GIT):
         return open_git_at(Path(where.removeprefix(GIT)), **more)
+    if is_bucket_url(where):
+        return open_bucket(where, "t", BUCKET_ENVIRON, **more)
     return (
         open_postgres(where, "t", **more) if is_postgres_url(where) else open_sqlite(where, **more)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from buckets.servers import BUCKET_SORT
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.errors import StateError
@@ -31,7 +32,7 @@ def full(store):
     return store
 
 
-@pytest.mark.parametrize("to", ["memory", "sqlite", "postgres", "chain", "git"])
+@pytest.mark.parametrize("to", ["memory", "sqlite", "postgres", "chain", "git", BUCKET_SORT])
 def test_everything_moves(full, open_store, to):
     """Records, open calls in their order, history, used plans, lineage, binding and serial."""
     target = open_store(to, "target")

@@ -88,18 +88,50 @@ def test_another_sort_of_url_is_refused_without_being_repeated(project):
     assert "s3cr3t" not in f"{finding.detail}{finding.hint}"
 
 
+def test_a_url_of_a_bucket_is_a_folder_in_it(project, seaweed):
+    """Its credentials are in the environment of the command, not in that of the process."""
+    store = open_store(project, target(seaweed.url("a/b")), seaweed.environ)
+    store.create_state(BINDING, LINEAGE)
+    with store.lock("apply"):
+        store.write_records(record())
+    assert store.where == "s3://states/a/b"
+    store.close()
+
+
+def test_a_bucket_without_a_path_has_a_folder_for_each_target(project):
+    """One variable can serve all targets."""
+    for name in ("staging", "prod"):
+        store = open_store(project, target("s3://acme", name), {})
+        assert store.where == f"s3://acme/synapse-apply/{name}"
+
+
+def test_the_key_of_a_bucket_goes_to_hosts_that_may_have_it(project):
+    """Whoever writes the project file names no other; what the environment names is its own."""
+    limits = {"SYNAPSE_APPLY_HOSTS": "api.synapse.sh,minio.acme.example:9000"}
+    open_store(project, target("s3://acme/x"), limits).close()
+    open_store(project, target("s3://acme/x?endpoint=https://minio.acme.example:9000"), limits)
+    open_store(
+        project, target("s3://acme/x"), {**limits, "AWS_ENDPOINT_URL": "https://any.example"}
+    )
+    with pytest.raises(InputError) as caught:
+        open_store(project, target("s3://acme/x?endpoint=https://evil.example"), limits)
+    assert "may not go to this host" in caught.value.diagnostics[0].summary
+    assert "endpoint= of state.url" in caught.value.diagnostics[0].hint
+
+
 WITHOUT = """
 import sys
-sys.modules["psycopg"] = None
+sys.modules["psycopg"] = sys.modules["obstore"] = None
 from pathlib import Path
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.workspace.state_access import open_store_at_url
 open_store_at_url("", Project(Path(".")), Target("prod"), {})
-try:
-    open_store_at_url("postgresql://u:s3cr3t@db/s", Project(Path(".")), Target("prod"), {})
-except InputError as problem:
-    print(problem.diagnostics[0].detail, problem.diagnostics[0].hint)
+for url in ("postgresql://u:s3cr3t@db/s", "s3://acme/x"):
+    try:
+        open_store_at_url(url, Project(Path(".")), Target("prod"), {})
+    except InputError as problem:
+        print(problem.diagnostics[0].detail, problem.diagnostics[0].hint)
 """
 
 
@@ -114,12 +146,15 @@ def test_without_the_extra_its_name_is_said():
     )
     assert "pip install 'synapse-apply[postgres]'" in done.stdout
     assert "psycopg is not installed" in done.stdout
+    assert "pip install 'synapse-apply[bucket]'" in done.stdout
+    assert "obstore is not installed" in done.stdout
 
 
 def test_a_state_in_a_file_costs_no_database_client():
-    """It is imported when it is needed."""
+    """They are imported when they are needed."""
     code = (
-        "import sys; import synapse_apply.workspace.state_access; print('psycopg' in sys.modules)"
+        "import sys; import synapse_apply.workspace.state_access;"
+        " print({'psycopg', 'obstore', 'asyncio'} & {*sys.modules})"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -128,4 +163,4 @@ def test_a_state_in_a_file_costs_no_database_client():
         check=True,
         env=surroundings(),
     )
-    assert done.stdout == "False\n"
+    assert done.stdout == "set()\n"

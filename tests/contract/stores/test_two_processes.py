@@ -15,6 +15,7 @@ from stopping import suspend
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import LockHeld
+from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 
 
@@ -29,7 +30,8 @@ def made(where):
 
 def file_at(where):
     """The file of a state that is not in a database."""
-    return None if is_postgres_url(where) or where.startswith((CHAIN, GIT)) else Path(where)
+    is_elsewhere = is_postgres_url(where) or is_bucket_url(where)
+    return None if is_elsewhere or where.startswith((CHAIN, GIT)) else Path(where)
 
 
 def names(store):

@@ -1,0 +1,97 @@
+"""A target whose state is in a bucket, from `state init` on, and one whose state moves there."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+
+import pytest
+from buckets.servers import SECRET_KEY, BucketServer
+from in_process import run_in_process
+
+from synapse_apply.emulator.serve import EmbeddedServer
+
+MANIFEST = """\
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {name: raw}
+spec:
+  name: Raw
+  provider: file_system
+  category: internal
+  configuration: {base_path: /data}
+"""
+
+KEY = {"SYNAPSE_APPLY_STATE_KEY": base64.b64encode(bytes(range(32))).decode()}
+
+
+class Project:
+    """One target at a backend of its own; its state where `keep_state_at` says."""
+
+    def __init__(self, root: Path, backend: str, environ: dict[str, str]) -> None:
+        self.root = root
+        self._backend = backend
+        self._environ = {**os.environ, **environ, "SYNAPSE_ACCESS_TOKEN": "any", **KEY}
+        (root / "manifests").mkdir()
+        self.declare("raw")
+
+    def declare(self, name: str) -> None:
+        text = MANIFEST.replace("raw", name).replace("Raw", name.title())
+        (self.root / "manifests" / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+    def keep_state_at(self, url: str) -> None:
+        target = {"url": self._backend, **({"state": {"url": url}} if url else {})}
+        project = {
+            "apiVersion": "synapse-apply/v1",
+            "kind": "Project",
+            "project": {"id": "7b0f9a52-3a2c-4d7e-9c55-0d5e2f6a1b34"},
+            "targets": {"prod": target},
+        }
+        (self.root / "synapse-apply.yaml").write_text(json.dumps(project), encoding="utf-8")
+
+    def run(self, *typed: str, code: int = 0) -> str:
+        done = run_in_process(list(typed), self.root, self._environ)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert SECRET_KEY not in done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture
+def project(tmp_path: Path, seaweed: BucketServer) -> object:
+    (tmp_path / "project").mkdir()
+    with EmbeddedServer(tmp_path / "backend", any_token=True) as server:
+        yield Project(tmp_path / "project", server.url, seaweed.environ)
+
+
+def test_a_state_begins_in_a_bucket_and_is_all_there(
+    project: Project, seaweed: BucketServer
+) -> None:
+    """init, doctor, apply, plan, backup and restore; nothing of it is on this machine."""
+    project.keep_state_at(seaweed.url())
+    assert "Made an empty state" in project.run("state", "init")
+    assert "Resources: 1 added" in project.run("apply", "--auto-approve")
+    assert project.run("plan").startswith("No changes.")
+    project.run("state", "backup", "before.db")
+    project.run("state", "rm", "storage/raw")
+    project.run("state", "restore", "before.db", "--yes")
+    assert "storage/raw" in project.run("state", "list")
+    assert not list(project.root.glob(".synapse-apply/state/*.db"))
+
+
+def test_a_state_moves_into_a_bucket_and_goes_on_there(
+    project: Project, seaweed: BucketServer
+) -> None:
+    """With all that it has, and without the local file."""
+    project.keep_state_at("")
+    project.run("state", "init")
+    project.run("apply", "--auto-approve")
+    url = seaweed.url()
+    assert "Copied 1 record of target prod" in project.run("state", "migrate", "--to", url)
+    (project.root / ".synapse-apply" / "state" / "prod.db").unlink()
+    project.keep_state_at(url)
+    assert project.run("plan").startswith("No changes.")
+    project.declare("more")
+    assert "Resources: 1 added" in project.run("apply", "--auto-approve")
+    assert "storage/more" in project.run("state", "list")
