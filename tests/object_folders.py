@@ -91,7 +91,7 @@ class MemoryFolder:
             names = sorted(
                 name for name in self.bucket.contents if name.startswith(prefix) and name > after
             )
-            ages = [self.bucket.now - self.bucket.made_at[name] for name in names]
+            ages = [self.bucket.now - self.bucket.made_at.get(name, 0.0) for name in names]
             sizes = [len(self.bucket.contents[name]) for name in names]
         return map(ObjectInfo, names, sizes, ages)
 

@@ -85,6 +85,10 @@ class DamagedLog(StateError):
     reading = LogReading(None, (), "")
 
 
+class BatchNotSent(StateError):
+    """Nothing of a batch was sent, so that it need not be passed again."""
+
+
 class BatchLog(Protocol):
     """One log, used by one thread at a time. Every method raises StateError for what goes wrong."""
 
@@ -124,7 +128,8 @@ class BatchLog(Protocol):
         """Append behind `position`, where the caller has read all; None if another batch is there.
 
         Durable when it returns. StateError while the outcome is unknown: the caller must pass the
-        same batch and position again before any other one. With "" the log must be empty.
+        same batch and position again before any other one, except after BatchNotSent. With "" the
+        log must be empty.
         """
         ...
 

@@ -64,8 +64,14 @@ class Database(Protocol):
         """Create the state with these statements, atomically; StateError if there is one."""
         ...
 
-    def read_in_snapshot(self, work: Callable[[SqlRunner], T]) -> T:
-        """Run the work on one consistent snapshot and return its result."""
+    def read_in_snapshot(
+        self, work: Callable[[SqlRunner], T], *, requires_newest: bool = False
+    ) -> T:
+        """Run the work on one consistent snapshot and return its result.
+
+        A store that is slow to ask may take one that it read a moment ago, unless the caller
+        requires what is stored now.
+        """
         ...
 
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:

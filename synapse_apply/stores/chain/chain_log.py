@@ -68,11 +68,15 @@ def open_chain(
     tool_version: str = "",
     now: Callable[[], str] = utc_now,
     runner: LockRunner | None = None,
+    fresh_seconds: float = 0.0,
 ) -> SqlStore:
-    """The store whose state is a chain in this folder; nothing is read yet."""
+    """The store whose state is a chain in this folder; nothing is read yet.
+
+    `fresh_seconds` is as for ReplicaDatabase.
+    """
     runner = runner or LockRunner()
     log = ChainLog(folder, signer, runner.timing or CHAIN_TIMING)
-    return SqlStore(ReplicaDatabase(log), tool_version, now, runner)
+    return SqlStore(ReplicaDatabase(log, fresh_seconds), tool_version, now, runner)
 
 
 class ChainLog:
@@ -182,8 +186,9 @@ class ChainLog:
             for part in ("links", "snapshots")
             for number in self._reader.list_numbers(start.folder, part, start.number)
         ]
-        if numbers:
-            seal = Seal(max(numbers) + 1, start.folder + 1)
+        # A seal that is not genuine leads to a folder in which one that is follows at once.
+        if numbers or self._may_leave_behind(start):
+            seal = Seal(max(numbers, default=start.number) + 1, start.folder + 1)
             encoded = encode_seal(seal, self._signer)
             name = build_link_name(start.folder, seal.number)
             outcome, _ = self._send_until_settled(name, encoded.content)
@@ -288,7 +293,7 @@ class ChainLog:
         return bool(view.forged_number or (view.lacks_key and self._signer.sign("")))
 
     def _require_verified(self, view: ChainView) -> None:
-        """StateError where something that was read is not signed with the key at hand."""
+        """BatchNotSent where something that was read is not signed with the key at hand."""
         if view.forged_number:
             name = build_link_name(view.folder, view.forged_number)
             raise chain_messages.build_forged_link_error(self.location, name)

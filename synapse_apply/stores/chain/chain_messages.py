@@ -5,7 +5,7 @@ from __future__ import annotations
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores.batch_log import DamagedLog, LogReading
+from synapse_apply.stores.batch_log import BatchNotSent, DamagedLog, LogReading
 from synapse_apply.stores.chain.link_format import CHAIN_FORMAT
 
 
@@ -50,8 +50,8 @@ def build_unsettled_link_error(location: str, name: str) -> StateError:
     )
 
 
-def build_forged_link_error(location: str, name: str) -> StateError:
-    return StateError.from_summary(
+def build_forged_link_error(location: str, name: str) -> BatchNotSent:
+    return BatchNotSent.from_summary(
         "The state has an entry that is not signed with its key",
         f"{location}: {name} was written by somebody who does not have the key of this state. "
         "Nothing is written on top of it.",
@@ -65,8 +65,8 @@ def build_forged_link_error(location: str, name: str) -> StateError:
     )
 
 
-def build_missing_key_error(location: str) -> StateError:
-    return StateError.from_summary(
+def build_missing_key_error(location: str) -> BatchNotSent:
+    return BatchNotSent.from_summary(
         "The key of the state is not here",
         f"What {location} holds is signed with a key that is not at hand, so that nothing can be "
         "checked and nothing is written.",

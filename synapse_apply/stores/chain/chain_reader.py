@@ -111,7 +111,7 @@ class ChainReader:
                 self._folder.get(build_link_name(start.folder, numbers[-1])) if numbers else None
             )
             try:
-                self._raise_if_seal(start, numbers[-1] if numbers else 0, content)
+                self._raise_if_stored_seal(start, numbers[-1] if numbers else 0, content)
             except _SealMet as seal_met:
                 start = seal_met.view
             else:
@@ -143,7 +143,7 @@ class ChainReader:
                 names.append(build_snapshot_name(start.folder, base))
             contents = self._folder.get_many(names)
             if numbers:
-                self._raise_if_seal(start, numbers[-1], contents[len(numbers) - 1])
+                self._raise_if_stored_seal(start, numbers[-1], contents[len(numbers) - 1])
             view = replace(start, damaged_snapshots=tuple(damaged))
             reading = ChainReading(view, {}, ())
             if base:
@@ -217,8 +217,7 @@ class ChainReader:
             name = build_link_name(view.folder, number)
             try:
                 decoded = self._decode(name, content or b"", number)
-                if isinstance(decoded.value, Seal):
-                    raise _SealMet(_build_view_behind_seal(view, decoded))
+                _raise_if_seal(view, decoded)
                 link = _require_next_link(view, decoded)
             except WrongContent as problem:
                 reading = ChainReading(view, reading.tables, tuple(batches))
@@ -231,7 +230,7 @@ class ChainReader:
             batches.append(link.batch)
         return ChainReading(view, reading.tables, tuple(batches))
 
-    def _raise_if_seal(self, view: ChainView, number: int, content: bytes | None) -> None:
+    def _raise_if_stored_seal(self, view: ChainView, number: int, content: bytes | None) -> None:
         """_SealMet if this object, the last of its folder, is a seal."""
         if content is None:
             return
@@ -239,8 +238,7 @@ class ChainReader:
             decoded = self._decode(build_link_name(view.folder, number), content, number)
         except WrongContent:
             return
-        if isinstance(decoded.value, Seal) and decoded.value.next_folder == view.folder + 1:
-            raise _SealMet(_build_view_behind_seal(view, decoded))
+        _raise_if_seal(view, decoded)
 
     def _decode(self, name: str, content: bytes, number: int) -> Decoded:
         """As `decode_object`; StateError for what a newer version wrote."""
@@ -253,19 +251,22 @@ class ChainReader:
         )
 
 
-def _build_view_behind_seal(view: ChainView, decoded: Decoded) -> ChainView:
-    """Where the folder behind a seal begins: the numbers go on.
+def _raise_if_seal(view: ChainView, decoded: Decoded) -> None:
+    """_SealMet if this is a seal, with the view from which its folder is read; numbers go on.
 
     Behind a genuine seal it does not matter what was forged before: a restore left it behind.
     """
-    number = decoded.value.number
-    return ChainView(
-        view.folder + 1,
-        number,
-        decoded.digest,
-        forged_number=number if decoded.is_genuine is False else 0,
-        lacks_key=decoded.is_genuine is None,
-    )
+    seal = decoded.value
+    if isinstance(seal, Seal) and seal.next_folder == view.folder + 1:
+        raise _SealMet(
+            ChainView(
+                seal.next_folder,
+                seal.number,
+                decoded.digest,
+                forged_number=seal.number if decoded.is_genuine is False else 0,
+                lacks_key=decoded.is_genuine is None,
+            )
+        )
 
 
 def _require_next_link(view: ChainView, decoded: Decoded) -> Link:

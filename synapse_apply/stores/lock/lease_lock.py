@@ -66,7 +66,7 @@ class LeaseLock:
 
     def read_owner(self) -> LockOwner | None:
         """The owner that the lock row names now, None without a row."""
-        return self._database.read_in_snapshot(_read_lock_owner)
+        return self._database.read_in_snapshot(_read_lock_owner, requires_newest=True)
 
     def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
         """The findings a run would get that wants the lock now; () if it could take it at once."""

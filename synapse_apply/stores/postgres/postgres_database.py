@@ -137,7 +137,10 @@ class PostgresDatabase:
 
         self._write_with_commit_mark(create_tables, has_clients_table=False)
 
-    def read_in_snapshot(self, work: Callable[[SqlRunner], T]) -> T:
+    def read_in_snapshot(
+        self, work: Callable[[SqlRunner], T], *, requires_newest: bool = False
+    ) -> T:
+        del requires_newest  # always the newest
         return self._retry_if_connection_was_lost(
             lambda: self._run_transaction(_BEGIN_READ, work, "Reading")
         )

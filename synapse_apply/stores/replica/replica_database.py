@@ -21,6 +21,7 @@ from synapse_apply.stores.batch_log import (
     AppendedBatch,
     Batch,
     BatchLog,
+    BatchNotSent,
     DamagedLog,
     RowChange,
     TableRows,
@@ -59,9 +60,15 @@ class _OlderAuditNeeded(Exception):
 class ReplicaDatabase:
     """A Database (stores/database.py, which documents its methods) over a BatchLog."""
 
-    def __init__(self, log: BatchLog) -> None:
-        """Nothing is read yet."""
+    def __init__(self, log: BatchLog, fresh_seconds: float = 0.0) -> None:
+        """Nothing is read yet.
+
+        What was read stays good enough to look at for `fresh_seconds`: the commands that only look
+        ask for one thing after the other.
+        """
         self._log = log
+        self._fresh_seconds = fresh_seconds
+        self._caught_up_at: float | None = None
         # One thread at a time; also while a batch is on its way, since what follows depends on it.
         self._turn = RLock()
         self._rows: ReplicaRows | None = None
@@ -99,7 +106,12 @@ class ReplicaDatabase:
 
     def exists(self) -> bool:
         with self._turn:
-            return bool(self._position) or self._log.exists()
+            if not self._position:
+                try:
+                    self._catch_up()
+                except StateError:
+                    return self._log.exists()
+            return bool(self._position)
 
     def create_database(self, statements: Sequence[Statement]) -> None:
         with self._turn:
@@ -108,9 +120,11 @@ class ReplicaDatabase:
             if self.exists() or not self._append_replacing_batch(new_tables):
                 raise state_messages.build_existing_state_error(self.location)
 
-    def read_in_snapshot(self, work: Callable[[SqlRunner], T]) -> T:
+    def read_in_snapshot(
+        self, work: Callable[[SqlRunner], T], *, requires_newest: bool = False
+    ) -> T:
         with self._turn:
-            self._catch_up_unless_lock_owner()
+            self._catch_up_unless_lock_owner(requires_newest=requires_newest)
             return self._fetching_older_audit(lambda: self._run_read(work))
 
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
@@ -120,7 +134,7 @@ class ReplicaDatabase:
                 try:
                     return self._fetching_older_audit(lambda: self._attempt_write(work))
                 except _BatchRefused:
-                    self._is_end_own = False
+                    self._is_end_own, self._caught_up_at = False, None
             raise state_messages.build_busy_error(
                 self.location, "Writing", "other processes were faster", "Try again."
             )
@@ -230,7 +244,7 @@ class ReplicaDatabase:
             appended = self._log.restart_after_damage(batch)
         else:
             appended = self._append_or_keep_pending(_PendingBatch(batch, self._position))
-        self._is_end_own = False
+        self._is_end_own, self._caught_up_at = False, None
         if appended is None:
             return False
         self._apply_batch(batch)
@@ -258,7 +272,11 @@ class ReplicaDatabase:
         """Append a batch, which stays pending until it is known what became of it."""
         self._pacer.count_write()
         self._pending = pending
-        appended = self._log.append(pending.batch, pending.position)
+        try:
+            appended = self._log.append(pending.batch, pending.position)
+        except BatchNotSent:
+            self._pending = None
+            raise
         if appended is None:
             self._pending = None
         return appended
@@ -270,6 +288,7 @@ class ReplicaDatabase:
             self._own_lock_id = batch.lock_id
             self._owner_lease_seconds = self._log.lease_timing.lease_seconds
         self._is_end_own = appended.is_last
+        self._caught_up_at = None
         self._pending = None
         if appended.is_last and self._rows is not None:
             self._log.compact_if_due(self._position, self._rows.read_tables)
@@ -283,7 +302,7 @@ class ReplicaDatabase:
             return
         batch = self._pending.batch
         appended = self._append_or_keep_pending(self._pending)
-        self._is_end_own = False
+        self._is_end_own, self._caught_up_at = False, None
         if appended is not None and (batch.replaces_all or self._rows is not None):
             self._apply_batch(batch)
             self._record_appended_batch(batch, appended)
@@ -298,10 +317,13 @@ class ReplicaDatabase:
             and self._rows.read_lock_id() == self._own_lock_id
         )
 
-    def _catch_up_unless_lock_owner(self) -> None:
-        """Read what others appended; who owns the lock learns of it when it appends."""
+    def _catch_up_unless_lock_owner(self, *, requires_newest: bool = False) -> None:
+        """Read what others appended; who owns the lock learns of it when it appends.
+
+        So does whoever writes to a replica that was fresh: its batch is refused.
+        """
         self._settle_pending_batch()
-        if not self._holds_lock():
+        if not self._holds_lock() and (requires_newest or not self._is_replica_fresh()):
             self._catch_up()
 
     def _catch_up_or_return_damage(self) -> DamagedLog | None:
@@ -311,7 +333,13 @@ class ReplicaDatabase:
             return damage
         return None
 
+    def _is_replica_fresh(self) -> bool:
+        if self._caught_up_at is None or self._rows is None:
+            return False
+        return self._log.lease_timing.boottime() - self._caught_up_at < self._fresh_seconds
+
     def _catch_up(self) -> None:
+        started_at = self._log.lease_timing.boottime()
         reading = self._log.read_since(self._position)
         try:
             if reading.tables is not None:
@@ -327,6 +355,7 @@ class ReplicaDatabase:
             self._is_end_own = False
         self._position = reading.position
         self._owner_lease_seconds = reading.owner_lease_seconds
+        self._caught_up_at = started_at
 
     def _apply_batch(self, batch: Batch) -> None:
         if not batch.replaces_all:

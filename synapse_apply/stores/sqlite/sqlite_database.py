@@ -94,7 +94,10 @@ class SqliteDatabase:
             _execute_statements(statements, connection)
             connection.execute("COMMIT")
 
-    def read_in_snapshot(self, work: Callable[[SqlRunner], T]) -> T:
+    def read_in_snapshot(
+        self, work: Callable[[SqlRunner], T], *, requires_newest: bool = False
+    ) -> T:
+        del requires_newest  # always the newest
         with self._run_transaction("BEGIN", "Reading") as run:
             return work(run)
 
