@@ -142,6 +142,14 @@ def _build_unusable_file_warning(finding: Diagnostic) -> Diagnostic:
     )
 
 
+def create_key_folder(path: Path, own_top: Path | None = None) -> None:
+    """Create the folder of a key file as `create_folders` does; InputError if it cannot be."""
+    try:
+        create_folders(path.parent, own_top)
+    except OSError as problem:
+        raise _build_unwritable_error(path, problem) from None
+
+
 def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
     """Create a random key in a file with mode 0600; returns an existing file's key instead.
 
@@ -151,8 +159,8 @@ def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
     """
     text = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
     temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    create_key_folder(path, own_top)
     try:
-        create_folders(path.parent, own_top)
         _write_new_file(temporary_path, text)
         try:
             _create_key_file_exclusively(temporary_path, path, text)
@@ -161,20 +169,24 @@ def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
     except FileExistsError:
         pass
     except OSError as problem:
-        raise InputError.from_summary(
-            "State key cannot be written",
-            f"{path}: {problem.strerror}",
-            f"Make the folder writable, or set {KEY_VARIABLE}.",
-        ) from None
+        raise _build_unwritable_error(path, problem) from None
     return _read_key_file_of_any_mode(path)
 
 
 def renew_key_file(path: Path, own_top: Path | None = None) -> StateKey:
     """Write a new key into a file, as `create_or_read_key`; the old one is kept beside it."""
-    create_folders(path.parent, own_top)
+    create_key_folder(path, own_top)
     if _key_file_exists(path):
         rename_over_own_file(previous_key_path(path), path.name)
     return create_or_read_key(path, own_top)
+
+
+def _build_unwritable_error(path: Path, problem: OSError) -> InputError:
+    return InputError.from_summary(
+        "State key cannot be written",
+        f"{path}: {problem.strerror}",
+        f"Make the folder writable, or set {KEY_VARIABLE}.",
+    )
 
 
 def _create_key_file_exclusively(temporary_path: Path, path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from synapse_apply.files.opening import OWN_FOLDER
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
@@ -21,6 +22,7 @@ from synapse_apply.secrets.keys import (
     DeclaredKey,
     StateKey,
     StateKeys,
+    create_key_folder,
     create_or_read_key,
     key_variable_name,
     load_keys_and_restrict_files,
@@ -120,13 +122,15 @@ class KeySources:
 
     def create_key(self, path: Path) -> StateKey:
         """Make a key in a file, or read the one that is there; InputError as `load_keys`."""
+        own_top = self._make_own_folders(path)
         require_ignored_by_git(path, is_written=True)
-        return create_or_read_key(path, self._find_own_top(path))
+        return create_or_read_key(path, own_top)
 
     def renew_key(self, path: Path) -> StateKey:
         """Replace the key in a file, and keep the old one beside it; InputError as `load_keys`."""
+        own_top = self._make_own_folders(path)
         require_ignored_by_git(path, is_written=True)
-        return renew_key_file(path, self._find_own_top(path))
+        return renew_key_file(path, own_top)
 
     def find_renewable_path(self, keys: StateKeys) -> Path | None:
         """The file of the key in use, or the user's without a key; None for a key of elsewhere."""
@@ -148,9 +152,16 @@ class KeySources:
         names += [str(path) for path in (self.user_key_path,) if path is not None]
         return f"{', '.join(names)} and {state_key_path(self.project, self.target)}"
 
-    def _find_own_top(self, path: Path) -> Path | None:
-        is_users = self.user_folder is not None and path.is_relative_to(self.user_folder)
-        return self.user_folder if is_users else None
+    def _make_own_folders(self, path: Path) -> Path | None:
+        """Make the folder of a file of ours with its `.gitignore`; returns the tool's folder.
+
+        None, with nothing made, for a file in a folder of the user's. InputError.
+        """
+        own_tops = (self.project.root / OWN_FOLDER, self.user_folder)
+        own_top = next((top for top in own_tops if top and path.is_relative_to(top)), None)
+        if own_top is not None:
+            create_key_folder(path, own_top)
+        return own_top
 
 
 def build_key_sources(
