@@ -18,6 +18,7 @@ from synapse_apply.library.target_state import TargetState
 if TYPE_CHECKING:
     from synapse_apply.live.live_backend import LiveObject
     from synapse_apply.manifests.edit.rewriting import Rewrite
+    from synapse_apply.operations.accept_difference import AcceptableResource
     from synapse_apply.operations.bump import BumpResult
     from synapse_apply.operations.export import ExportedFiles, ExportReport
     from synapse_apply.operations.package import (
@@ -26,32 +27,43 @@ if TYPE_CHECKING:
         PackageQuery,
         WrittenZip,
     )
+    from synapse_apply.operations.recover import RecoveredCalls
     from synapse_apply.operations.resource_sides import ResourceSides
+    from synapse_apply.operations.restore import RestoredState, StateExchange
     from synapse_apply.operations.run import StartedRun
+    from synapse_apply.operations.settle import OpenCalls, SettledCall, SettledCalls
     from synapse_apply.operations.verify_bytes import BytesResult, ComparedBytes
     from synapse_apply.packages.diff import FileChange
     from synapse_apply.packages.inspection import PackageListing
+    from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent
 
 _VALUES_BY_HOME = {
     "live.live_backend": "LiveObject",
     "manifests.edit.rewriting": "Rewrite",
+    "operations.accept_difference": "AcceptableResource",
     "operations.bump": "BumpResult",
     "operations.export": "ExportReport ExportedFiles",
     "operations.package": "PackageDifference PackageInside PackageQuery WrittenZip",
+    "operations.recover": "RecoveredCalls",
     "operations.resource_sides": "ResourceSides",
+    "operations.restore": "RestoredState StateExchange",
     "operations.run": "StartedRun",
+    "operations.settle": "OpenCalls SettledCall SettledCalls",
     "operations.verify_bytes": "BytesResult ComparedBytes",
     "packages.diff": "FileChange",
     "packages.inspection": "PackageListing",
+    "workspace.recovery_journal": "EndedCall JournalContent",
 }
 _HOME_BY_VALUE = {
     value: home for home, values in _VALUES_BY_HOME.items() for value in values.split()
 }
-__all__ = ["BumpResult", "BytesResult", "ComparedBytes", "ExportReport", "ExportedFiles",
-           "FileChange", "LiveObject", "OpenTarget", "PackageDifference", "PackageInside",
-           "PackageListing", "PackageQuery", "ResourceSides", "Rewrite", "StartedRun",
-           "TargetJobs", "TargetLive", "TargetPackages", "TargetState", "WrittenZip",
-           "is_saved_plan", "open_target"]  # fmt: skip
+__all__ = ["AcceptableResource", "BumpResult", "BytesResult", "ComparedBytes", "EndedCall",
+           "ExportReport", "ExportedFiles", "FileChange", "JournalContent", "LiveObject",
+           "OpenCalls", "OpenTarget", "PackageDifference", "PackageInside", "PackageListing",
+           "PackageQuery", "RecoveredCalls", "ResourceSides", "RestoredState", "Rewrite",
+           "SettledCall", "SettledCalls", "StartedRun", "StateExchange", "TargetJobs", "TargetLive",
+           "TargetPackages", "TargetState", "WrittenZip", "is_saved_plan",
+           "open_target"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

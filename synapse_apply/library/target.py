@@ -400,20 +400,23 @@ class OpenTarget:
 
     def import_objects(
         self,
-        ids: Mapping[str, str] | Inventory,
+        ids: Mapping[str, str] | Inventory | Path | str,
         *,
         read_bytes: bool = True,
         warn: Callable[[Diagnostic], None] | None = None,
     ) -> list[Record]:
         """Record live objects under declared addresses, all or none; nothing is sent to them.
 
-        `ids` has the id of the object for each name, or rows of an inventory by address. Published
+        `ids` has the id of the object for each name, or is the file of an inventory. Published
         bytes of releases are read unless `read_bytes` is False; `warn` gets what kept them from
         being read. InputError with every finding, StateError, LockHeld.
         """
         from synapse_apply.operations.import_ import import_objects, resolve_rows_by_address
+        from synapse_apply.workspace.inventory_rows import read_inventory_file
 
         with self._connection.open_session() as session:
+            if isinstance(ids, (Path, str)):
+                ids = read_inventory_file(self._resolve_path(ids))
             rows = resolve_rows_by_address(session, ids)
             return import_objects(
                 session, rows, warn or (lambda _warning: None), reads_bytes=read_bytes

@@ -1,8 +1,9 @@
-"""Which methods a script has for the state of one target; none calls the backend."""
+"""Which methods a script has for the state of one target: what the `state` commands do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,24 @@ from synapse_apply.library.target_connection import TargetConnection
 
 if TYPE_CHECKING:
     from synapse_apply.model.address import Address
-    from synapse_apply.model.state import Record, State
+    from synapse_apply.model.state import Acceptance, Intent, Record, State
+    from synapse_apply.model.values import SecretRef
+    from synapse_apply.operations.accept_difference import AcceptableResource
+    from synapse_apply.operations.recover import RecoveredCalls
+    from synapse_apply.operations.restore import RestoredState, StateExchange
+    from synapse_apply.operations.settle import OpenCalls, SettledCalls
+    from synapse_apply.workspace.recovery_journal import JournalContent
+    from synapse_apply.workspace.target_session import TargetSession
 
 
 class TargetState:
-    """The state of a target, as `OpenTarget.state` returns it."""
+    """The state of a target, as `OpenTarget.state` returns it.
+
+    Only `accept` and `settle` call the backend, to look. What writes locks the state; all but these
+    two do not wait for a lock that another run holds. Where a method has `confirm`, it is called
+    before anything is written, while nothing is locked; where it returns False, NotApproved is
+    raised.
+    """
 
     def __init__(self, connection: TargetConnection) -> None:
         """`OpenTarget.state` is the way to get one."""
@@ -33,15 +47,19 @@ class TargetState:
         with self._connection.open_state() as session:
             return read_state(session)
 
+    def read_with_open_calls(self) -> tuple[State, OpenCalls]:
+        """The same, and how each call of unknown outcome can be settled."""
+        from synapse_apply.operations.settle import find_open_calls
+
+        with self._connection.open_state() as session:
+            return find_open_calls(session)
+
     def find_record(self, name: str) -> Record:
         """The record of one resource; StateError without one, InputError where several match."""
         from synapse_apply.operations.state import require_record
-        from synapse_apply.workspace.selection import build_state_selectable, choose_address
 
-        name = require_text("name", name)
-        with self._connection.open_state() as session:
-            selectable = build_state_selectable(session.store.read_state())
-            return require_record(session, choose_address(selectable, name))
+        with self._open_state_at(name) as (session, address):
+            return require_record(session, address)
 
     def list_inventory(self) -> list[dict[str, object]]:
         """Address, id, version and digest of every record, as `state inventory` prints them."""
@@ -49,6 +67,12 @@ class TargetState:
 
         with self._connection.open_state() as session:
             return build_inventory_rows(session)
+
+    def format_inventory(self) -> str:
+        """The same as YAML, which `import_objects` reads from a file."""
+        from synapse_apply.manifests.export.inventory import format_inventory
+
+        return format_inventory(self.list_inventory())
 
     def write_backup(self, file: Path | str) -> None:
         """Copy the whole state to a file, consistent even while an apply runs."""
@@ -76,10 +100,124 @@ class TargetState:
         `new_address` is an Address or a text KIND/NAME; InputError for anything else.
         """
         from synapse_apply.operations.state import rename_address
+
+        new_address = require_address("new_address", new_address)
+        with self._open_state_at(name) as (session, old_address):
+            return rename_address(session, old_address, new_address)
+
+    def accept(
+        self, name: str, *, confirm: Callable[[AcceptableResource], bool] | None = None
+    ) -> AcceptableResource:
+        """Accept a live object as it is: what is declared counts as applied. Sends nothing.
+
+        Reads manifests and backend for it. `confirm` gets the fields that differ; it is called
+        also where none does. InputError where it is not declared, StateError where it is not
+        recorded, not live, or was written meanwhile.
+        """
+        from synapse_apply.operations.accept_difference import accept_differences
+        from synapse_apply.workspace.selection import choose_address
+
+        name = require_text("name", name)
+        with self._connection.open_session() as session:
+            return accept_differences(session, choose_address(session, name), confirm)
+
+    def undo_accept(self, name: str) -> tuple[Address, Acceptance]:
+        """Show the differences of an accepted resource in plans again; returns what was undone.
+
+        StateError where nothing of it is accepted.
+        """
+        from synapse_apply.operations.accept_difference import undo_acceptance_in_state
+
+        with self._open_state_at(name) as (session, address):
+            return address, undo_acceptance_in_state(session, address)
+
+    def settle(
+        self,
+        names: Sequence[str] = (),
+        *,
+        wait: Callable[[float, Sequence[Intent]], None] | None = None,
+    ) -> SettledCalls:
+        """Look up calls of unknown outcome on the backend, and record how they ended.
+
+        All, or those of `names`. That a call was not done is certain only when it can no longer
+        arrive: `wait` gets the seconds until then and the calls, and lets the time pass; without it
+        such a call stays open. InputError where a name has no call open.
+        """
+        from synapse_apply.operations.settle import settle_open_calls
+
+        names = require_names("names", names)
+        with self._connection.open_session() as session:
+            return settle_open_calls(session, names, wait)
+
+    def settle_as_not_done(self, name: str) -> Intent:
+        """Close an open call as not done: you looked. StateError where none is open."""
+        from synapse_apply.operations.state import settle_as_not_done
+
+        with self._open_state_at(name) as (session, address):
+            return settle_as_not_done(session, address, moment=session.clock.utc_now())
+
+    def settle_with_job(self, name: str, job_id: str) -> Intent:
+        """Close an open run with the job that it started, which the next apply follows.
+
+        StateError where no run of it is open, or the job is another run's.
+        """
+        from synapse_apply.operations.state import settle_with_job
+
+        job_id = require_text("job_id", job_id)
+        with self._open_state_at(name) as (session, address):
+            return settle_with_job(session, address, job_id, moment=session.clock.utc_now())
+
+    def record_calls(
+        self, file: Path | str, *, confirm: Callable[[JournalContent], bool] | None = None
+    ) -> RecoveredCalls:
+        """Record what a run did while its state could not be written; then remove its file.
+
+        A file that the state key did not sign is recorded only where `confirm`, which gets what it
+        says, returns True. InputError for a file that was changed or is of another state,
+        StateError where it contradicts the state; the file stays then.
+        """
+        from synapse_apply.operations.recover import read_and_record_journal
+
+        path = resolve_path("file", file, self._connection.invocation.directory)
+        with self._connection.open_state() as session:
+            return read_and_record_journal(session, path, confirm)
+
+    def restore(
+        self, file: Path | str, *, confirm: Callable[[StateExchange], bool] | None = None
+    ) -> RestoredState:
+        """Replace the state by a backup of this target; the state that was there is kept.
+
+        `confirm` gets the two states, where there is one to replace. StateError, with nothing
+        replaced, for no backup, one of another backend, or another lineage than the pinned one.
+        """
+        from synapse_apply.operations.restore import prepare_and_restore
+
+        path = resolve_path("file", file, self._connection.invocation.directory)
+        with self._connection.open_state() as session:
+            return prepare_and_restore(session, path, confirm)
+
+    def copy_to(self, url: str | SecretRef) -> State:
+        """Copy the whole state to another store, and compare the two; returns the copy.
+
+        The state that it came from stays. StateError where there is a state already.
+        """
+        from synapse_apply.operations.state import migrate_state
+
+        with self._connection.open_state() as session:
+            return migrate_state(session, url)
+
+    def unlock(self, lock_id: str) -> None:
+        """Remove the lock of a run that is gone; StateError where it is not the lock's id."""
+        lock_id = require_text("lock_id", lock_id)
+        with self._connection.open_state() as session:
+            session.store.unlock(lock_id)
+
+    @contextmanager
+    def _open_state_at(self, name: str) -> Iterator[tuple[TargetSession, Address]]:
+        """A session of the state, and the address of what it records under a name; InputError."""
         from synapse_apply.workspace.selection import build_state_selectable, choose_address
 
         name = require_text("name", name)
-        new_address = require_address("new_address", new_address)
         with self._connection.open_state() as session:
-            old = choose_address(build_state_selectable(session.store.read_state()), name)
-            return rename_address(session, old, new_address)
+            selectable = build_state_selectable(session.store.read_state())
+            yield session, choose_address(selectable, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from uuid import uuid4
 
@@ -13,14 +13,15 @@ from synapse_apply.live.comparable_values import build_agreed_fields
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Path
-from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.errors import InputError, NotApproved, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import ABSENT
+from synapse_apply.operations.plan import plan
 from synapse_apply.planning.diff.field_diff import diff_resource
-from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.planning.plan_input import PlanOptions, ResourceState
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 OTHER_KEY_NOTE = "recorded under another state key"
@@ -77,6 +78,23 @@ def build_acceptable_resource(plan_result: PlanResult, address: Address) -> Acce
         accepted_fields=tuple(diff.accepted),
         notes=tuple(diff.notes),
     )
+
+
+def accept_differences(
+    session: TargetSession,
+    address: Address,
+    confirm: Callable[[AcceptableResource], bool] | None,
+) -> AcceptableResource:
+    """Plan, and record as accepted what differs, where `confirm`, if given, agrees.
+
+    Else NotApproved. Errors as of the two functions that it calls.
+    """
+    plan_result = plan(session, PlanOptions().with_target_rules(session.target))
+    acceptable = build_acceptable_resource(plan_result, address)
+    if confirm is not None and not confirm(acceptable):
+        raise NotApproved.from_summary(f"{address} was not accepted", "confirm said no.")
+    record_differences_as_accepted(session, plan_result, acceptable)
+    return acceptable
 
 
 def record_differences_as_accepted(

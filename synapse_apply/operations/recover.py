@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.errors import InputError, NotApproved, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Intent, IntentState, Record, State
 from synapse_apply.model.verification import RUN_VERB, LastRun
@@ -25,6 +26,21 @@ class RecoveredCalls:
 def read_recovery_journal(session: TargetSession, path: Path) -> JournalContent:
     """The calls in a file; InputError for a file that no run wrote, or that was changed since."""
     return read_journal_file(path, session.target.name, session.state_keys)
+
+
+def read_and_record_journal(
+    session: TargetSession, path: Path, confirm: Callable[[JournalContent], bool] | None
+) -> RecoveredCalls:
+    """Read a file and record its calls; NotApproved for an unsigned one that `confirm` refuses.
+
+    Otherwise as `read_recovery_journal` and `settle_calls_and_remove_journal`.
+    """
+    journal = read_recovery_journal(session, path)
+    if not journal.is_genuine and (confirm is None or not confirm(journal)):
+        raise NotApproved.from_summary(
+            "The calls were not recorded", f"{path} cannot be verified: {journal.reason}."
+        )
+    return settle_calls_and_remove_journal(session, path, journal)
 
 
 def settle_calls_and_remove_journal(

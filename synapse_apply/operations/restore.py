@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
-from synapse_apply.model.errors import StateError
+from synapse_apply.model.errors import NotApproved, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Target
 from synapse_apply.model.state import StateIdentity, StateProgress
+from synapse_apply.operations.state import build_current_identity
 from synapse_apply.stores.backups import KEPT_FILE_SUFFIX
 from synapse_apply.stores.snapshot import StateOrigin
 from synapse_apply.stores.sqlite.sqlite_database import read_backup_origin
@@ -44,6 +46,15 @@ class StateExchange:
         )
 
 
+@frozen
+class RestoredState:
+    """What took the place of what, and where the replaced state is kept; "" without one."""
+
+    exchange: StateExchange
+    kept_location: str
+    warnings: tuple[Diagnostic, ...]
+
+
 def prepare_restore(
     session: TargetSession, path: Path, state_identity: StateIdentity
 ) -> StateExchange:
@@ -54,6 +65,22 @@ def prepare_restore(
     backup = read_backup_origin(str(path))
     _require_restorable(path, session.target, state_identity, backup.binding, backup.lineage)
     return StateExchange(backup, _read_current_origin(session.store))
+
+
+def prepare_and_restore(
+    session: TargetSession, path: Path, confirm: Callable[[StateExchange], bool] | None
+) -> RestoredState:
+    """Replace the state by a backup, where `confirm`, if given, agrees; else NotApproved.
+
+    It is asked only where there is a state to replace. StateError where it would be refused.
+    """
+    identity = build_current_identity(session, is_read_only=True)
+    exchange = prepare_restore(session, path, identity)
+    if confirm is not None and session.store.exists() and not confirm(exchange):
+        raise NotApproved.from_summary("The state was not replaced", "confirm said no.")
+    kept_location = restore_backup(session, path, identity)
+    warnings = build_replaced_warnings(exchange, kept_location, session.target)
+    return RestoredState(exchange, kept_location, warnings)
 
 
 def restore_backup(session: TargetSession, path: Path, state_identity: StateIdentity) -> str:

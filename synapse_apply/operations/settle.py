@@ -1,11 +1,12 @@
-"""How `state settle` looks up open calls of earlier runs and records their outcomes."""
+"""How open calls of earlier runs are looked up and settled, and what is advised about the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from synapse_apply.applying.settle import ResolvedIntent
+from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.open_intents import (
     build_live_reader,
     build_no_open_call_error,
@@ -13,9 +14,139 @@ from synapse_apply.live.open_intents import (
     resolve_open_intents,
 )
 from synapse_apply.model.address import Address
-from synapse_apply.model.state import State
+from synapse_apply.model.command import Command, Text, join_texts
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.observed import Capabilities, Lookup
+from synapse_apply.model.phrases import format_short_list
+from synapse_apply.model.state import Intent, State
+from synapse_apply.operations.wait_for_outcomes import WaitCallback, wait_and_settle
+from synapse_apply.planning.open_call_refusals import build_outcome_unknown_refusal
+from synapse_apply.workspace.recovery_journal import (
+    JournalFile,
+    build_journal_warnings,
+    find_calls_recorded_as_done,
+)
 from synapse_apply.workspace.selection import build_state_selectable, choose_addresses
 from synapse_apply.workspace.target_session import TargetSession
+
+
+@frozen
+class OpenCall:
+    """A call of unknown outcome, and how it can be settled: sentences without a full stop."""
+
+    intent: Intent
+    advice: str
+
+
+@frozen
+class OpenCalls:
+    """The open calls of a state, by address, and warnings of files that know of calls."""
+
+    calls: tuple[OpenCall, ...]
+    findings: tuple[Diagnostic, ...]
+
+
+@frozen
+class SettledCall:
+    """A call that was looked up; `ways_out` of one that is still open, () of a settled one."""
+
+    resolved: ResolvedIntent
+    ways_out: tuple[str, ...]
+
+
+@frozen
+class SettledCalls:
+    """The calls that were looked up, and warnings of other runs and of files that know of calls."""
+
+    calls: tuple[SettledCall, ...]
+    findings: tuple[Diagnostic, ...]
+
+    @property
+    def has_open_calls(self) -> bool:
+        return any(call.resolved.is_open for call in self.calls)
+
+
+def find_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
+    """The state, and how each of its open calls can be settled. Asks no backend."""
+    state = session.store.read_state()
+    journal_files, findings = _read_recovery_journals(session, state)
+    calls = (
+        OpenCall(intent, _advise_on_open_call(intent, journal_files))
+        for intent in sorted(state.open_intents, key=lambda intent: intent.address)
+    )
+    return state, OpenCalls(tuple(calls), findings)
+
+
+def settle_open_calls(
+    session: TargetSession, names: Sequence[str], wait: WaitCallback | None
+) -> SettledCalls:
+    """Look up the open calls of these names (of all, without any), and record known outcomes.
+
+    `wait` lets time pass until the outcomes of calls that are too recent can be determined; None
+    leaves these open. InputError where a name has no call open.
+    """
+    resolved_intents = look_up_and_settle_open_calls(
+        session, choose_addresses_with_open_call(session.store.read_state(), names)
+    )
+    other_findings: tuple[Diagnostic, ...] = ()
+    if wait is not None:
+        resolved_intents, others = wait_and_settle(session, resolved_intents, wait)
+        if others:
+            detail = f"{format_short_list(others)}: the state knows how they ended."
+            other_findings = (warning_finding("Another run settled calls meanwhile", detail),)
+    journal_files, findings = _read_recovery_journals(session, session.store.read_state())
+    calls = (
+        SettledCall(resolved, _list_ways_to_settle(resolved, journal_files))
+        for resolved in resolved_intents
+    )
+    return SettledCalls(tuple(calls), (*other_findings, *findings))
+
+
+def _read_recovery_journals(
+    session: TargetSession, state: State
+) -> tuple[Mapping[str, JournalFile], tuple[Diagnostic, ...]]:
+    """Journals that say an open call was done, by the call's id, and warnings of all journals."""
+    project, target, keys = session.project, session.target, session.state_keys
+    return (
+        find_calls_recorded_as_done(project, target, state, keys),
+        build_journal_warnings(project, target, keys, state.lineage),
+    )
+
+
+def _list_ways_to_settle(
+    resolved: ResolvedIntent, journal_files: Mapping[str, JournalFile]
+) -> tuple[str, ...]:
+    if not resolved.is_open:
+        return ()
+    intent = resolved.intent
+    recovery_hint = journal_files[intent.id].recovery_hint if intent.id in journal_files else ""
+    return build_outcome_unknown_refusal(
+        intent, resolved.seconds_until_resolvable, recovery_hint
+    ).ways_out
+
+
+def _advise_on_open_call(intent: Intent, journal_files: Mapping[str, JournalFile]) -> str:
+    """Which command says how an open call ended."""
+    if intent.id in journal_files:
+        return journal_files[intent.id].recovery_hint
+    if can_look_up_outcome(intent):
+        return "The next apply looks it up"
+    return Text(
+        "Not every backend can tell: ",
+        Command("state settle", intent.address),
+        " asks this one. If it cannot: ",
+        join_texts("; ", build_outcome_unknown_refusal(intent).ways_out),
+    )
+
+
+def can_look_up_outcome(intent: Intent) -> bool:
+    """Whether a backend with this API can tell the outcome of an open call."""
+    kind = CATALOGUE.get(intent.address.kind)
+    binding = kind.bindings.get(intent.api) if kind else None
+    if binding is None or intent.verb != "create":
+        return binding is not None
+    return binding.lookup_proof(intent.natural_key, Capabilities()) is Lookup.COMPLETE
 
 
 def look_up_and_settle_open_calls(

@@ -12,13 +12,11 @@ from synapse_apply.applying.runs import (
     build_closed_run_intent_and_record,
     map_job_ids_to_recorded_addresses,
 )
-from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.open_intents import build_no_open_call_error, require_not_recorded_as_done
 from synapse_apply.manifests.export.manifest_names import explain_invalid_address
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
-from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.refactoring import add_series_member_renames
 from synapse_apply.model.state import Intent, IntentState, Record, State, StateIdentity
@@ -216,15 +214,6 @@ def settle_with_job(
         )
         session.store.close_intent(closed_intent, record, entry)
     return closed_intent
-
-
-def can_look_up_outcome(intent: Intent) -> bool:
-    """Whether a backend with this API can tell the outcome of an open call."""
-    kind = CATALOGUE.get(intent.address.kind)
-    binding = kind.bindings.get(intent.api) if kind else None
-    if binding is None or intent.verb != "create":
-        return binding is not None
-    return binding.lookup_proof(intent.natural_key, Capabilities()) is Lookup.COMPLETE
 
 
 def _require_unused_job(state: State, address: Address, job_id: str) -> None:

@@ -14,6 +14,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.digest import DIGEST_RULE, is_package_digest
 from synapse_apply.model.remote.remote_ids import parse_remote_id
+from synapse_apply.views.paths import format_path
 
 _ROW_FORM_HINT = Text(
     "A row has `address: KIND/NAME` and `id: ID`, as ", Command("state inventory"), " prints it."
@@ -134,18 +135,19 @@ def _build_duplicate_finding(
 
 def read_inventory_file(path: FilePath) -> Inventory:
     """Read the rows of an inventory file, by address; InputError with every finding."""
+    name = format_path(path)
     try:
-        mapping, positions = read_mapping(read_command_line_file(path), str(path))
+        mapping, positions = read_mapping(read_command_line_file(path), name)
     except OSError as problem:
         raise InputError.from_summary(
-            "The inventory cannot be read", f"{path}: {problem.strerror}."
+            "The inventory cannot be read", f"{name}: {problem.strerror}."
         ) from None
     rows = mapping.get("inventory")
     if not isinstance(rows, list) or not rows:
         raise InputError.from_summary(
             "This is not an inventory",
-            f"{path} has no list under `inventory:`, or an empty one.",
+            f"{name} has no list under `inventory:`, or an empty one.",
             Text("Write one with ", Command("state inventory"), "."),
             position=positions.get(()),
         )
-    return parse_inventory(rows, str(path), positions)
+    return parse_inventory(rows, name, positions)

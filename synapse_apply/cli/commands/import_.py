@@ -13,8 +13,8 @@ from synapse_apply.cli.params import options
 from synapse_apply.cli.params.addresses import DECLARED_NAME
 
 if TYPE_CHECKING:
+    from synapse_apply import Invocation
     from synapse_apply.model.diagnostic import Diagnostic
-    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -59,11 +59,10 @@ def command(
     """
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.text.record import record_document
-    from synapse_apply.workspace.inventory_rows import read_inventory_file
 
     if (inventory is None) == (name is None or remote_id is None):
         raise click.UsageError("Say ADDRESS and ID, or -f INVENTORY.")
-    ids = read_inventory_file(inventory) if inventory else {str(name): str(remote_id)}
+    ids = Path.cwd() / inventory if inventory else {str(name): str(remote_id)}
     warnings: list[Diagnostic] = []
     with open_command_target(invocation) as target:
         records = target.import_objects(ids, read_bytes=not no_bytes, warn=warnings.append)

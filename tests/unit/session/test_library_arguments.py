@@ -48,6 +48,7 @@ CALLS_WITH_A_LIST: dict[str, Callable[[OpenTarget, Any], object]] = {
     "live.export_manifests-only": lambda target, names: target.live.export_manifests(only=names),
     "live.export_manifests-codes": lambda target, names: target.live.export_manifests(codes=names),
     "jobs.read_job-expand": lambda target, names: target.jobs.read_job("1", expand=names),
+    "state.settle-names": lambda target, names: target.state.settle(names),
     "state.forget-names": lambda target, names: target.state.forget(names),
 }
 
@@ -103,6 +104,8 @@ def test_a_path_has_no_nul_character(target: OpenTarget, folder: Path) -> None:
         target.read_saved_plan,
         target.apply_saved,
         target.state.write_backup,
+        target.state.restore,
+        target.state.record_calls,
         lambda path: target.save_plan(target.plan(), path),
         lambda path: target.read_reviewed_plans([path]),
     ):

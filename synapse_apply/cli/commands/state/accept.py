@@ -10,9 +10,11 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
 from synapse_apply.cli.params.addresses import RECORDED_NAME
+from synapse_apply.model.errors import NotApproved
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
+    from synapse_apply.library import AcceptableResource
 
 
 @manual_command(
@@ -55,62 +57,52 @@ def command(
     if undo:
         return _undo_acceptance(console, invocation, name)
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
-    from synapse_apply.operations.accept_difference import (
-        build_acceptable_resource,
-        record_differences_as_accepted,
-    )
-    from synapse_apply.operations.plan import plan
-    from synapse_apply.planning.plan_input import PlanOptions
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.grammar import pluralize
     from synapse_apply.views.text.accepted import render_new_and_accepted_differences
-    from synapse_apply.workspace.selection import choose_address
-    from synapse_apply.workspace.target_session import open_context
 
-    with open_context(invocation) as session:
-        address = choose_address(session, name)
-        plan_result = plan(session, PlanOptions().with_target_rules(session.target))
-        acceptable_resource = build_acceptable_resource(plan_result, address)
-        difference_parts = (
-            acceptable_resource.differing_fields,
-            acceptable_resource.accepted_fields,
-            acceptable_resource.notes,
-        )
+    def show_and_confirm(acceptable: AcceptableResource) -> bool:
+        address, differing_fields = acceptable.resource.address, acceptable.differing_fields
         console.write_output(
             render_new_and_accepted_differences(
                 address,
-                *difference_parts,
+                differing_fields,
+                acceptable.accepted_fields,
+                acceptable.notes,
                 color=console.is_output_colored,
                 width=console.terminal_width,
             )
         )
-        count = pluralize(len(acceptable_resource.differing_fields), "difference")
-        if acceptable_resource.differing_fields:
-            require_approval(console, is_approved=auto_approve, verb="state accept")
-            question = f"Accept {count} of {address}?"
-            detail = "Nothing is sent. Plans no longer show it until one of the two sides moves."
-            if not auto_approve and not ask_approval(console, question, detail):
-                console.write_stderr("Nothing was changed.\n")
-                return 1
-        record_differences_as_accepted(session, plan_result, acceptable_resource)
+        if not differing_fields:
+            return True
+        require_approval(console, is_approved=auto_approve, verb="state accept")
+        question = f"Accept {pluralize(len(differing_fields), 'difference')} of {address}?"
+        detail = "Nothing is sent. Plans no longer show it until one of the two sides moves."
+        return auto_approve or ask_approval(console, question, detail)
+
+    with open_command_target(invocation) as target:
+        try:
+            accepted = target.state.accept(name, confirm=show_and_confirm)
+        except NotApproved:
+            console.write_stderr("Nothing was changed.\n")
+            return 1
+    count = len(accepted.differing_fields)
     console.write_output(
-        f"Accepted {address} as it is live: "
-        f"{count if acceptable_resource.differing_fields else 'no difference'}"
-        f"{' that was not accepted before' if acceptable_resource.accepted_fields else ''}.\n"
+        f"Accepted {accepted.resource.address} as it is live: "
+        f"{pluralize(count, 'difference') if count else 'no difference'}"
+        f"{' that was not accepted before' if accepted.accepted_fields else ''}.\n"
     )
     return 0
 
 
 def _undo_acceptance(console: Console, invocation: Invocation, name: str) -> int:
-    from synapse_apply.operations.accept_difference import undo_acceptance_in_state
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.sanitize import sanitize
     from synapse_apply.views.text.findings import format_quoted_path
-    from synapse_apply.workspace.selection import build_state_selectable, choose_address
-    from synapse_apply.workspace.target_session import open_state
 
-    with open_state(invocation) as session:
-        address = choose_address(build_state_selectable(session.store.read_state()), name)
-        undone_acceptance = undo_acceptance_in_state(session, address)
-    names = ", ".join(sanitize(format_quoted_path(path)) for path in undone_acceptance.paths)
+    with open_command_target(invocation) as target:
+        address, acceptance = target.state.undo_accept(name)
+    names = ", ".join(sanitize(format_quoted_path(path)) for path in acceptance.paths)
     console.write_output(
         f"No longer accepted of {address}: {names}. The next plan shows what differs.\n"
     )

@@ -9,7 +9,7 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -24,12 +24,10 @@ if TYPE_CHECKING:
 def command(*, console: Console, invocation: Invocation) -> int:
     """Print address, id, version and digest of every record as YAML, for `import -f`."""
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.manifests.export.inventory import format_inventory
 
     with open_command_target(invocation) as target:
-        rows = target.state.list_inventory()
-    if console.as_json:
-        console.write_document({"inventory": rows})
-        return 0
-    console.write_output(format_inventory(rows))
+        if console.as_json:
+            console.write_document({"inventory": target.state.list_inventory()})
+        else:
+            console.write_output(target.state.format_inventory())
     return 0

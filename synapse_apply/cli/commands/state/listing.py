@@ -9,11 +9,7 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from synapse_apply.model.state import Intent
-    from synapse_apply.workspace.invocation import Invocation
-    from synapse_apply.workspace.recovery_journal import JournalFile
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -30,33 +26,23 @@ def command(*, console: Console, invocation: Invocation) -> int:
 
     Calls of unknown outcome are told, too, and files that know of calls the state does not.
     """
-    from synapse_apply.operations import state as states
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.model.command import name_target
     from synapse_apply.views.text.record import record_document
     from synapse_apply.views.text.tables import render_table
-    from synapse_apply.workspace.recovery_journal import (
-        build_journal_warnings,
-        find_calls_recorded_as_done,
-    )
-    from synapse_apply.workspace.target_session import open_state
 
-    with open_state(invocation) as session:
-        state, project_and_target = states.read_state(session), (session.project, session.target)
-        keys = session.state_keys
-    journal_findings, journal_files = (
-        build_journal_warnings(*project_and_target, keys, state.lineage),
-        find_calls_recorded_as_done(*project_and_target, state, keys),
-    )
+    with open_command_target(invocation) as target:
+        state, open_calls = target.state.read_with_open_calls()
     records = [record for _, record in sorted(state.records.items())]
-    open_calls = sorted(state.open_intents, key=lambda intent: intent.address)
-    console.write_findings(journal_findings)
+    console.write_findings(open_calls.findings)
     if console.as_json:
         console.write_document(
             {
                 "lineage": state.lineage,
                 "serial": state.serial,
                 "records": [record_document(record) for record in records],
-                "open": [str(intent.address) for intent in open_calls],
-                "diagnostics": [finding.to_json() for finding in journal_findings],
+                "open": [str(call.intent.address) for call in open_calls.calls],
+                "diagnostics": [finding.to_json() for finding in open_calls.findings],
             }
         )
         return 0
@@ -75,30 +61,7 @@ def command(*, console: Console, invocation: Invocation) -> int:
         )
     else:
         console.write_stderr("Nothing is recorded.\n")
-    for intent in open_calls:
-        console.write_stderr(
-            f"Outcome unknown: {intent.address}. "
-            f"{_format_settlement_hint(intent, journal_files, console.typed_target)}.\n"
-        )
+    for call in open_calls.calls:
+        advice = name_target(call.advice, console.typed_target)
+        console.write_stderr(f"Outcome unknown: {call.intent.address}. {advice}.\n")
     return 0
-
-
-def _format_settlement_hint(
-    intent: Intent, journal_files: Mapping[str, JournalFile], typed_target: str
-) -> str:
-    """Which command says how an open call ended."""
-    from synapse_apply.model.command import Command, Text, join_texts, name_target
-    from synapse_apply.operations.state import can_look_up_outcome
-    from synapse_apply.planning.open_call_refusals import build_outcome_unknown_refusal
-
-    if intent.id in journal_files:
-        return journal_files[intent.id].recovery_hint
-    if can_look_up_outcome(intent):
-        return "The next apply looks it up"
-    hint = Text(
-        "Not every backend can tell: ",
-        Command("state settle", intent.address),
-        " asks this one. If it cannot: ",
-        join_texts("; ", build_outcome_unknown_refusal(intent).ways_out),
-    )
-    return name_target(hint, typed_target)

@@ -11,8 +11,8 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import option_parsing, options
 
 if TYPE_CHECKING:
+    from synapse_apply import Invocation
     from synapse_apply.model.values import SecretRef
-    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -50,12 +50,10 @@ def command(*, console: Console, invocation: Invocation, url: str | SecretRef) -
     The state it came from stays as it is: set `state.url` in the project file, then put the old
     file away, so that nobody goes on writing to it.
     """
-    from synapse_apply.operations.state import migrate_state
-    from synapse_apply.workspace.target_session import open_state
+    from synapse_apply.cli.flows.command_target import open_command_target
 
-    with open_state(invocation) as session:
-        copied_state = migrate_state(session, url)
-        name = session.target.name
+    with open_command_target(invocation) as target:
+        copied_state, name = target.state.copy_to(url), target.name
     count = len(copied_state.records)
     records = f"{count} record{'' if count == 1 else 's'}"
     console.write_output(f"Copied {records} of target {name} (serial {copied_state.serial}).\n")

@@ -10,10 +10,11 @@ import click
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
+from synapse_apply.model.errors import NotApproved
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
-    from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent
+    from synapse_apply import Invocation
+    from synapse_apply.library import EndedCall, JournalContent
 
 _UNSIGNED_FLAG = "--allow-unsigned"
 
@@ -51,26 +52,24 @@ def command(*, console: Console, invocation: Invocation, file: Path, allow_unsig
     line by line, and recorded only after you agree.
     """
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
-    from synapse_apply.operations.recover import (
-        read_recovery_journal,
-        settle_calls_and_remove_journal,
-    )
-    from synapse_apply.workspace.target_session import open_state
+    from synapse_apply.cli.flows.command_target import open_command_target
 
-    path = invocation.directory / file
-    with open_state(invocation) as session:
-        journal = read_recovery_journal(session, path)
-        if not journal.is_genuine:
+    with open_command_target(invocation) as target:
+
+        def show_and_confirm(journal: JournalContent) -> bool:
             _show_unsigned_journal(console, file, journal)
             require_approval(
                 console, is_approved=allow_unsigned, verb="state recover", flag=_UNSIGNED_FLAG
             )
-            question = f"Record this in the state of target {session.target.name}?"
+            question = f"Record this in the state of target {target.name}?"
             detail = "Only if the report of a run of yours named this file."
-            if not allow_unsigned and not ask_approval(console, question, detail):
-                console.write_stderr("Nothing was changed.\n")
-                return 1
-        recovered_calls = settle_calls_and_remove_journal(session, path, journal)
+            return allow_unsigned or ask_approval(console, question, detail)
+
+        try:
+            recovered_calls = target.state.record_calls(file, confirm=show_and_confirm)
+        except NotApproved:
+            console.write_stderr("Nothing was changed.\n")
+            return 1
     for intent in recovered_calls.recorded_intents:
         console.write_output(
             f"Recorded {intent.verb} of {intent.address} (id {intent.remote_id or 'none'}).\n"

@@ -10,9 +10,11 @@ import click
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
+from synapse_apply.model.errors import NotApproved
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
+    from synapse_apply.library import StateExchange
 
 
 @manual_command(
@@ -39,37 +41,29 @@ def command(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     remembered: plan afterwards, and look closely.
     """
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.params.invocation_options import with_invocation_options
     from synapse_apply.model.command import Command, Text
-    from synapse_apply.operations.restore import (
-        build_replaced_warnings,
-        prepare_restore,
-        restore_backup,
-    )
-    from synapse_apply.operations.state import build_current_identity
-    from synapse_apply.workspace.target_session import open_state
 
-    path = invocation.directory / file
-    if not path.is_file():
+    if not (invocation.directory / file).is_file():
         raise click.BadParameter(f"File {str(file)!r} does not exist.", param_hint="FILE")
-    with open_state(invocation) as session:
-        identity = build_current_identity(session, is_read_only=True)
-        state_exchange = prepare_restore(session, path, identity)
-        if session.store.exists() and not yes:
+    with open_command_target(invocation) as target:
+
+        def confirm_replacement(exchange: StateExchange) -> bool:
             require_approval(console, is_approved=yes, verb="state restore", flag="--yes")
-            name = session.target.name
             detail = (
-                state_exchange.lineage_difference
-                or "What was applied since the backup is forgotten."
+                exchange.lineage_difference or "What was applied since the backup is forgotten."
             )
-            if not ask_approval(console, f"Replace the state of target {name}?", detail):
-                console.write_stderr("Nothing was changed.\n")
-                return 1
-        kept_location = restore_backup(session, path, identity)
-        console.write_findings(
-            build_replaced_warnings(state_exchange, kept_location, session.target)
-        )
-    if kept_location:
+            question = f"Replace the state of target {target.name}?"
+            return yes or ask_approval(console, question, detail)
+
+        try:
+            restored_state = target.state.restore(file, confirm=confirm_replacement)
+        except NotApproved:
+            console.write_stderr("Nothing was changed.\n")
+            return 1
+    console.write_findings(restored_state.warnings)
+    if kept_location := restored_state.kept_location:
         console.write_output(f"The state that was there is kept as {kept_location}.\n")
     next_step = with_invocation_options(Text("Run ", Command("plan"), " next."), invocation)
     console.write_output(f"Restored from {file}. {next_step}\n")

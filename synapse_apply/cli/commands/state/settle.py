@@ -12,7 +12,7 @@ from synapse_apply.cli.params import options
 from synapse_apply.cli.params.addresses import RECORDED_NAME
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -81,52 +81,29 @@ def command(
 def _look_up_open_calls(
     console: Console, invocation: Invocation, names: tuple[str, ...], *, should_wait: bool
 ) -> int:
-    from synapse_apply.cli.texts.settle import print_resolved_intents, wait_settle_and_warn
-    from synapse_apply.operations.settle import (
-        choose_addresses_with_open_call,
-        look_up_and_settle_open_calls,
-    )
-    from synapse_apply.workspace.recovery_journal import (
-        build_journal_warnings,
-        find_calls_recorded_as_done,
-    )
-    from synapse_apply.workspace.target_session import open_context
+    import time
 
-    with open_context(invocation) as session:
-        resolved_intents = look_up_and_settle_open_calls(
-            session, choose_addresses_with_open_call(session.store.read_state(), names)
-        )
-        if should_wait:
-            resolved_intents = wait_settle_and_warn(console, session, resolved_intents)
-        state, project_and_target = session.store.read_state(), (session.project, session.target)
-        keys = session.state_keys
-        journal_findings = build_journal_warnings(*project_and_target, keys, state.lineage)
-        return print_resolved_intents(
-            console,
-            resolved_intents,
-            find_calls_recorded_as_done(*project_and_target, state, keys),
-            journal_findings,
-        )
+    from synapse_apply.cli.flows.command_target import open_command_target
+    from synapse_apply.cli.flows.countdown import build_wait_callback
+    from synapse_apply.cli.texts.settle import print_settled_calls
+
+    wait = build_wait_callback(console, time.sleep) if should_wait else None
+    with open_command_target(invocation) as target:
+        return print_settled_calls(console, target.state.settle(names, wait=wait))
 
 
 def _settle_by_hand(console: Console, invocation: Invocation, name: str, job: str | None) -> int:
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.verification import RUN_VERB
-    from synapse_apply.operations import state
-    from synapse_apply.workspace.selection import build_state_selectable, choose_address
-    from synapse_apply.workspace.target_session import open_state
 
-    with open_state(invocation) as session:
-        address, moment = (
-            choose_address(build_state_selectable(session.store.read_state()), name),
-            session.clock.utc_now(),
-        )
+    with open_command_target(invocation) as target:
         if job:
-            state.settle_with_job(session, address, job, moment=moment)
+            address = target.state.settle_with_job(name, job).address
             console.write_output(
                 f"Settled {address}: its run is job {job}. The next apply follows it.\n"
             )
             return 0
-        intent = state.settle_as_not_done(session, address, moment=moment)
+        intent = target.state.settle_as_not_done(name)
     next_action = "start it" if intent.verb == RUN_VERB else "make it"
-    console.write_output(f"Settled {address}: not done. The next apply may {next_action}.\n")
+    console.write_output(f"Settled {intent.address}: not done. The next apply may {next_action}.\n")
     return 0

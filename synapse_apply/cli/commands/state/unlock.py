@@ -11,7 +11,7 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -33,10 +33,10 @@ def command(*, console: Console, invocation: Invocation, lock_id: str) -> int:
     Rarely needed: a run that died on this machine is noticed at once, one elsewhere after one
     lease. A run that only seemed gone can write nothing afterwards.
     """
-    from synapse_apply.workspace.target_session import open_state
+    from synapse_apply.cli.flows.command_target import open_command_target
 
-    with open_state(invocation) as session:
-        session.store.unlock(lock_id)
-        name = session.target.name
+    with open_command_target(invocation) as target:
+        target.state.unlock(lock_id)
+        name = target.name
     console.write_output(f"Removed lock {lock_id} of target {name}.\n")
     return 0
