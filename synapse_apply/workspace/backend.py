@@ -6,6 +6,7 @@ And how a server of its secrets is: to which hosts a credential may go, and what
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -165,11 +166,23 @@ def _resolve_declared_token(target: Target, token: SecretRef, resolve: ResolveSe
         ) from None
 
 
+def _find_ca_file_problem(ca_file: str) -> str:
+    """Why no certificates can be read from a file, as a phrase; "" if they can."""
+    if not Path(ca_file).is_file():
+        return "does not exist"
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except OSError:
+        # Also an SSLError: what is wrong with the text, it does not say in words for people.
+        return "holds no certificates in PEM, or cannot be read"
+    return ""
+
+
 def connect_secret_server(origin: str, ca_file: str, environ: Mapping[str, str]) -> HttpExchanger:
     """Prepare connections to an origin; nothing is sent yet.
 
     `ca_file` has the trusted authorities, "" for those of the environment. SecretUnavailable for a
-    host that SYNAPSE_APPLY_HOSTS does not allow, and for a `ca_file` that is not there.
+    host that SYNAPSE_APPLY_HOSTS does not allow, and for a `ca_file` without certificates.
     """
     try:
         require_allowed_host(origin, environ)
@@ -178,14 +191,15 @@ def connect_secret_server(origin: str, ca_file: str, environ: Mapping[str, str])
         raise SecretUnavailable(
             *(finding.with_changes(hint=hint) for finding in refusal.diagnostics)
         ) from None
-    if ca_file and not Path(ca_file).is_file():
+    if ca_file and (problem := _find_ca_file_problem(ca_file)):
         raise SecretUnavailable.from_summary(
-            "The certificate authority is not there",
-            f"there is no file {ca_file}",
-            "Correct ca_file of the target: it is relative to the project file.",
+            "The certificate authority cannot be used",
+            f"the file {ca_file} {problem}",
+            "Correct ca_file of the target: a file of certificates in PEM, relative to the project "
+            "file.",
         )
     try:
         route = build_route(origin, ca_file or None)
-    except InputError as problem:
-        raise SecretUnavailable(*problem.diagnostics) from None
+    except InputError as unusable:
+        raise SecretUnavailable(*unusable.diagnostics) from None
     return HttpExchanger(route)

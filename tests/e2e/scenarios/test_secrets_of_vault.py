@@ -276,6 +276,20 @@ def test_hosts_that_a_credential_may_go_to(place, vault):
     assert vault.requests == []
 
 
+@pytest.mark.parametrize("content", [None, "no certificate"], ids=["missing", "wrong"])
+def test_a_certificate_authority_that_cannot_be_used(place, vault, server, content):
+    """It is told as what it is, before anything is sent."""
+    if content:
+        place.write("certs/ca.pem", content)
+    block = build_block(vault, ca_file="certs/ca.pem")
+    place.write("synapse-apply.yaml", project(server.url, vault=block))
+    place.run("state", "init", code=0)
+    ran = place.apply(code=1)
+    assert "The certificate authority cannot be used" in ran.err
+    assert "holds no certificates" in ran.err if content else "does not exist" in ran.err
+    assert vault.requests == []
+
+
 def test_doctor_says_which_login_won(place, vault, server):
     """And why another one did not, and whether Vault accepts it."""
     block = build_block(vault, token={"env": "VAULT_TOKEN"})
