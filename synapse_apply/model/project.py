@@ -136,6 +136,7 @@ def collect_reserved_sources(targets: Mapping[str, Target]) -> ReservedVariables
     """
     variables: dict[str, str] = {}
     files: dict[str, str] = {}
+    references: list[tuple[SecretRef, str]] = []
     names_by_source = {"env": variables, "file": files}
     for name, target in targets.items():
         settings: dict[str, SecretRef | str | None] = {
@@ -147,14 +148,16 @@ def collect_reserved_sources(targets: Mapping[str, Target]) -> ReservedVariables
         }
         for setting, value in settings.items():
             setting_path = f"targets.{name}.{setting}"
-            if isinstance(value, SecretRef):
+            if isinstance(value, SecretRef) and value.arguments:
+                references.append((value, setting_path))
+            elif isinstance(value, SecretRef):
                 names = names_by_source.get(value.source, {})
                 names.setdefault(
                     value.name.upper() if names is variables else value.name, setting_path
                 )
             elif isinstance(value, str) and (path := _get_local_path_or_empty(value)):
                 files.setdefault(path, setting_path)
-    return ReservedVariables(variables, files)
+    return ReservedVariables(variables, files, tuple(references))
 
 
 def iter_credential_references(

@@ -168,6 +168,23 @@ class SecretSource:
     names_file: bool = False
 
 
+def find_reserved_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
+    """Why manifests may not name a secret that a setting of the project names; None otherwise.
+
+    Of sources with more than a name: those of variables and files see to theirs.
+    """
+    setting = context.reserved.find_setting_by_reference(ref)
+    if not setting:
+        return None
+    return Denial(
+        "Secret is never readable",
+        f"valueFrom may not read {ref.name}: {setting} names it, and a manifest could send it away",
+        "keep the secret at a place of its own",
+        reason=f"{ref.name} is never readable by valueFrom: {setting} names it",
+        remedy="Keep the secret at a place of its own.",
+    )
+
+
 def build_reference(source: SecretSource, argument: Any, format_name: str) -> SecretRef | None:
     """The reference that stands below a source's key in a manifest; None for a malformed one."""
     if not source.is_read:

@@ -93,6 +93,11 @@ def key_variable_name(target: str) -> str:
     return f"{KEY_VARIABLE}_{_NOT_IN_NAMES.sub('_', target.upper())}"
 
 
+def has_key_variable(environ: Mapping[str, str], target: str) -> bool:
+    """Whether a variable with a key for this target is set and not empty."""
+    return any(environ.get(name) for name in (key_variable_name(target), KEY_VARIABLE))
+
+
 def previous_key_path(path: Path) -> Path:
     """The file of the key before the one in this file, which can still check old digests."""
     return path.with_name(path.name + ".previous")

@@ -15,10 +15,12 @@ from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, list_source_names
 from synapse_apply.secret_sources.secret_text import parse_secret
 from synapse_apply.secret_sources.source import (
-    UNAVAILABLE,
+    FORBIDDEN,
     UNUSABLE,
     SecretSource,
     SourceContext,
+    find_reserved_denial,
+    raise_denial,
     raise_unavailable,
 )
 
@@ -70,6 +72,7 @@ class Resolver:
         the diagnostic is a phrase that fits after "not checked:".
         """
         if ref.literal is None:
+            raise_denial(find_reserved_denial(ref, self.context))
             _require_source(ref).require_allowed(ref, self.context)
         return self.resolve_setting(ref)
 
@@ -94,7 +97,7 @@ class Resolver:
             # A pipeline's variable that is not defined is empty.
             return FoundSetting(parse_secret(text, ref.format, ref.name) if text.strip() else None)
         except SecretUnavailable as failure:
-            if failure.diagnostics[0].summary != UNAVAILABLE:
+            if failure.diagnostics[0].summary in {UNUSABLE, FORBIDDEN}:
                 raise
             return FoundSetting(None, failure.diagnostics[0])
 

@@ -8,7 +8,7 @@ signature for one purpose is never valid for another.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
@@ -80,6 +80,34 @@ def _compute_signature(key: StateKey, purpose: str, document: Mapping[str, Any])
 def _derive_sub_key(key: StateKey, purpose: str) -> bytes:
     """The sub-key for a purpose; cached, since it is needed for each record."""
     return hmac.digest(key.reveal(), _SUB_KEY_DOMAIN + purpose.encode(), "sha256")
+
+
+class StateKeySigner:
+    """Signs texts of a store with the state key, so that who has no key cannot forge a state.
+
+    `get_keys` is asked for each text: a key may be made, or another one take its place, meanwhile.
+    """
+
+    def __init__(self, purpose: str, get_keys: Callable[[], StateKeys]) -> None:
+        self._purpose = purpose
+        self._get_keys = get_keys
+
+    def sign(self, content: str) -> str:
+        """The signature of a text, in one line; "" without a key."""
+        return sign_document(self._get_keys(), self._purpose, {"text": content})
+
+    def check(self, content: str, signature: str) -> bool | None:
+        """Whether a signature is genuine; None if its key is not at hand.
+
+        A missing signature ("") is not genuine where there is a key.
+        """
+        keys = self._get_keys()
+        status = verify_signature(keys, self._purpose, {"text": content}, signature)
+        if status is SignatureStatus.STRANGE:
+            return None
+        if status is SignatureStatus.UNSIGNED:
+            return keys.current_key is None
+        return status is not SignatureStatus.FORGED
 
 
 # What a state says to another target counts only if it is signed, and only under the key in use: a

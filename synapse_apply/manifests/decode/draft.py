@@ -25,7 +25,12 @@ from synapse_apply.model.resource import PackageSource
 from synapse_apply.model.secrets.credentials import NOT_SHOWN_TEXT, contains_known_secret
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import SecretRef
-from synapse_apply.secret_sources.source import Denial, SecretSource, SourceContext
+from synapse_apply.secret_sources.source import (
+    Denial,
+    SecretSource,
+    SourceContext,
+    find_reserved_denial,
+)
 
 ConfigWithPositions = tuple[Mapping[str, Any], Mapping[Path, Position]]
 ReadPackageConfig = Callable[[PackageSource], "ConfigWithPositions | Diagnostic | None"]
@@ -173,7 +178,9 @@ class DecodeContext:
                 self.target.source_settings,
                 self.target.name,
             )
-            self._denials[key] = source.find_denial(ref, context)
+            self._denials[key] = find_reserved_denial(ref, context) or source.find_denial(
+                ref, context
+            )
         return self._denials[key]
 
     def _read_config_uncached(

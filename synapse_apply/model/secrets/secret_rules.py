@@ -7,12 +7,14 @@ it, so the tokens of such jobs are never readable, whatever an allow-list says.
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.values import SecretRef
 
 # Compared with the name in upper case: on Windows, names of variables are case-insensitive.
 FORBIDDEN_ENV = (
@@ -57,17 +59,34 @@ class ReservedVariables:
     """The variables and files of the targets' own credentials, which no manifest may read.
 
     `variables` (in upper case) and `files` (as written in the project file) are each mapped to the
-    path of the setting that names them.
+    path of the setting that names them; `references` are those of other sources, with that path.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    references: tuple[tuple[SecretRef, str], ...] = ()
 
     def merge_with(self, other: ReservedVariables) -> ReservedVariables:
         """The variables and files that either reserves; own settings win."""
         return ReservedVariables(
-            {**other.variables, **self.variables}, {**other.files, **self.files}
+            {**other.variables, **self.variables},
+            {**other.files, **self.files},
+            (*self.references, *other.references),
         )
+
+    def find_setting_by_reference(self, ref: SecretRef) -> str:
+        """The path of the setting that names the same secret of a source; "" for none.
+
+        What only one of the two says, such as a version, does not tell them apart.
+        """
+        arguments = {key: posixpath.normpath(text) for key, text in ref.arguments}
+        for reserved, setting in self.references:
+            if reserved.source == ref.source and all(
+                arguments.get(key, posixpath.normpath(text)) == posixpath.normpath(text)
+                for key, text in reserved.arguments
+            ):
+                return setting
+        return ""
 
     def find_setting_by_variable(self, name: str) -> str:
         """The path of the setting that names a variable; "" for none."""

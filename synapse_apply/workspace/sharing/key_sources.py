@@ -13,7 +13,7 @@ from pathlib import Path
 from synapse_apply.files.opening import OWN_FOLDER
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
@@ -24,6 +24,7 @@ from synapse_apply.secrets.keys import (
     StateKeys,
     create_key_folder,
     create_or_read_key,
+    has_key_variable,
     key_variable_name,
     load_keys_and_restrict_files,
     previous_key_path,
@@ -101,14 +102,20 @@ class KeySources:
     def _read_declared_key(self) -> tuple[DeclaredKey | None, Diagnostic | None]:
         """The key that `state.key` names, or a warning why it has no value on this machine.
 
-        SecretUnavailable for a value that cannot be used.
+        SecretUnavailable for a value that cannot be used, unless a variable has a key.
         """
         reference, path = self.target.state.key, self.declared_key_path
         if reference is None:
             return None, None
         if path is not None and path.exists():
             require_ignored_by_git(path)
-        text, problem = self.find_setting(reference)
+        try:
+            text, problem = self.find_setting(reference)
+        except SecretUnavailable:
+            # What is set for this machine goes before it, so that nobody waits for a server.
+            if not has_key_variable(self.environ, self.target.name):
+                raise
+            return None, None
         if text is not None:
             return DeclaredKey(text, str(path or reference.name), path), None
         reason = problem.detail if problem is not None else f"{reference.name} is empty"

@@ -15,6 +15,7 @@ from synapse_apply.secrets.keys import StateKey, StateKeys, key_variable_name
 from synapse_apply.secrets.signatures import (
     RunSigner,
     SignatureStatus,
+    StateKeySigner,
     sign_document,
     verify_signature,
 )
@@ -110,3 +111,24 @@ def test_the_result_of_a_forged_run_is_unknown() -> None:
 
 def test_each_target_has_a_variable_of_its_own() -> None:
     assert key_variable_name("prod-eu.1") == "SYNAPSE_APPLY_STATE_KEY_PROD_EU_1"
+
+
+def test_a_store_is_signed_with_the_key_of_the_moment() -> None:
+    """Genuine, forged, of another purpose, of a key that is not at hand, not signed at all."""
+    current = [StateKeys((KEY,))]
+    signer = StateKeySigner("links", lambda: current[0])
+    signature = signer.sign("a link")
+    assert signer.check("a link", signature) is True
+    assert signer.check("another link", signature) is False
+    assert StateKeySigner("plans", lambda: current[0]).check("a link", signature) is False
+    assert signer.check("a link", "") is False
+    # After a rekey the former key still checks, where it is at hand.
+    current[0] = StateKeys((OTHER, KEY))
+    assert signer.check("a link", signature) is True
+    assert signer.sign("a link").startswith(f"{OTHER.key_id}:")
+    current[0] = StateKeys((OTHER,))
+    assert signer.check("a link", signature) is None
+    # Without any key nothing is signed, and what is signed cannot be told.
+    current[0] = StateKeys()
+    assert (signer.sign("a link"), signer.check("a link", "")) == ("", True)
+    assert signer.check("a link", signature) is None

@@ -62,9 +62,10 @@ def test_a_key_of_the_project_file_that_is_not_here(root: Path) -> None:
 def test_a_key_of_the_project_file_that_is_none_is_an_error(root: Path) -> None:
     """What is there and unusable is no reason to take another key."""
     (root / "prod.key").write_bytes(b"\xff\xfe")
-    environ = {"SYNAPSE_APPLY_STATE_KEY": TEXTS[0]}
+    unusable = SecretRef("file", "prod.key")
     with pytest.raises(SecretUnavailable):
-        sources(root, environ, SecretRef("file", "prod.key")).load_keys()
+        sources(root, {}, unusable).load_keys()
+    assert sources(root, {"SYNAPSE_APPLY_STATE_KEY": TEXTS[0]}, unusable).load_keys().current_key
     (root / "prod.key").write_text("short")
     with pytest.raises(InputError) as caught:
         sources(root, {}, SecretRef("file", "prod.key")).load_keys()
