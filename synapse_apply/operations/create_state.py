@@ -76,14 +76,12 @@ def create_state(
     if project_id.is_new:
         write_project_id(session.project, project_id.text)
         session.project = replace(session.project, id=project_id.text)
-    if new_key_path is not None:
-        key: StateKey | None = session.key_sources.create_key(new_key_path)
-    else:
-        key = session.load_state_keys().current_key
+    made_key = session.key_sources.create_key(new_key_path) if new_key_path is not None else None
+    found_key = session.load_state_keys().current_key
+    key = made_key or found_key
     shared_ids = SharedIds(project_id.text, key.key_id if key is not None else "")
     _create_in_store(session, state_identity, new_lineage, shared_ids)
-    is_key_found = session.load_state_keys().current_key == key
-    return CreatedState(new_lineage, project_id, key, new_key_path, is_key_found)
+    return CreatedState(new_lineage, project_id, key, new_key_path, is_key_found=found_key == key)
 
 
 def list_key_transport_lines(key_file: Path, target_name: str) -> list[str]:

@@ -158,7 +158,9 @@ def write_state_backup(session: TargetSession, path: Path) -> None:
 def migrate_state(session: TargetSession, url: str | SecretRef) -> State:
     """Copy the whole state to the store at a url; StateError when that has a state already."""
     environ = session.invocation.environ
-    with closing(open_store_at_url(url, session.project, session.target, environ)) as new_store:
+    with closing(
+        open_store_at_url(url, session.project, session.target, environ, session.store_signer)
+    ) as new_store:
         return copy_and_verify_state(session.store, new_store, session.patience)
 
 

@@ -16,6 +16,7 @@ from synapse_apply.model.state import StateIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url, parse_bucket_url
+from synapse_apply.stores.chain.signer import Signer
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 from synapse_apply.stores.sql import SqlStore
@@ -30,9 +31,11 @@ NO_STATE_TEXT = "has objects, but there is no state that remembers them"
 OTHER_DATA_TEXT = "is another data set than the one this state remembers"
 
 
-def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> SqlStore:
+def open_store(
+    project: Project, target: Target, environ: Mapping[str, str], signer: Signer | None = None
+) -> SqlStore:
     """The store of a target; see `open_store_at_url`."""
-    return open_store_at_url(target.state.url, project, target, environ)
+    return open_store_at_url(target.state.url, project, target, environ, signer)
 
 
 def require_existing_state(store: StateStore, target: Target) -> None:
@@ -49,10 +52,15 @@ def require_existing_state(store: StateStore, target: Target) -> None:
 
 
 def open_store_at_url(
-    url: str | SecretRef, project: Project, target: Target, environ: Mapping[str, str]
+    url: str | SecretRef,
+    project: Project,
+    target: Target,
+    environ: Mapping[str, str],
+    signer: Signer | None = None,
 ) -> SqlStore:
     """The store at a url, which may hold a password; the local default file where it is empty.
 
+    `signer` has the state key, for stores that others can write to without the tool.
     Nothing is created or read yet. StateError where a committed file or link is in the state's
     place. InputError for an unknown scheme; the message repeats only the scheme.
     """
@@ -62,7 +70,7 @@ def open_store_at_url(
     if is_postgres_url(url):
         return _open_postgres_store(url, target, runner)
     if is_bucket_url(url):
-        return _open_bucket_store(url, target, environ, runner)
+        return _open_bucket_store(url, target, environ, runner, signer)
     scheme, separator, _ = url.partition("://")
     if separator and scheme not in ("sqlite", "file"):
         raise InputError.from_summary(
@@ -99,7 +107,11 @@ def _open_postgres_store(url: str, target: Target, runner: LockRunner) -> SqlSto
 
 
 def _open_bucket_store(
-    url: str, target: Target, environ: Mapping[str, str], runner: LockRunner
+    url: str,
+    target: Target,
+    environ: Mapping[str, str],
+    runner: LockRunner,
+    signer: Signer | None,
 ) -> SqlStore:
     try:
         from synapse_apply.stores.bucket.bucket_store import open_bucket
@@ -118,7 +130,9 @@ def _open_bucket_store(
             credential="key of the state's bucket",
             setting="endpoint= of state.url",
         )
-    return open_bucket(url, target.name, environ, tool_version=__version__, runner=runner)
+    return open_bucket(
+        url, target.name, environ, signer=signer, tool_version=__version__, runner=runner
+    )
 
 
 def build_state_identity(

@@ -27,7 +27,7 @@ from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.macs import generate_salt
 from synapse_apply.secrets.resolve import Resolver
-from synapse_apply.secrets.signatures import RunSigner
+from synapse_apply.secrets.signatures import RunSigner, StateKeySigner
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.workspace import state_access
@@ -100,6 +100,7 @@ class TargetSession(OfflineTarget):
         self._read_only = read_only
         self._retries = retries
         self._closing = ExitStack()
+        self._loaded_keys: StateKeys | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -159,9 +160,20 @@ class TargetSession(OfflineTarget):
     @cached_property
     def store(self) -> SqlStore:
         """The store, with or without a state; StateError for an untrusted file in its place."""
-        store = state_access.open_store(self.project, self.target, self.invocation.environ)
+        store = state_access.open_store(
+            self.project, self.target, self.invocation.environ, self.store_signer
+        )
         self._closing.callback(store.close)
         return store
+
+    @cached_property
+    def store_signer(self) -> StateKeySigner:
+        """Signs what is written to a store that others can write to, with the state key in use."""
+
+        def get_keys() -> StateKeys:
+            return self._loaded_keys if self._loaded_keys is not None else self.load_state_keys()
+
+        return StateKeySigner("link of a state", get_keys)
 
     @cached_property
     def last_seen_states(self) -> LastSeenStates:
@@ -186,10 +198,11 @@ class TargetSession(OfflineTarget):
         `create` writes a new key file beside a local state where there is no key.
         """
         keys = self.key_sources.load_keys()
-        if not create or keys.current_key is not None:
-            return keys
-        self.key_sources.create_key(state_key_path(self.project, self.target))
-        return self.key_sources.load_keys()
+        if create and keys.current_key is None:
+            self.key_sources.create_key(state_key_path(self.project, self.target))
+            keys = self.key_sources.load_keys()
+        self._loaded_keys = keys
+        return keys
 
     @property
     def is_state_shared(self) -> bool:
