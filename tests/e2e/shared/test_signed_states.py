@@ -1,0 +1,39 @@
+"""A state that others can write to without the tool is signed with the state key."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from buckets.servers import BucketServer
+from e2e.scenarios.workplace import Server, Workplace, project
+
+KEYS = [base64.b64encode(bytes([number]) * 32).decode() for number in range(3)]
+ID = "5f1c2d60-0000-4000-8000-000000000001"
+
+
+@pytest.fixture
+def bucket_team(place: Workplace, server: Server, seaweed: BucketServer) -> Workplace:
+    """A project whose target keeps its state in a bucket; one machine has applied."""
+    document = json.loads(project(server.url, state={"url": seaweed.url()}, settle_after=1))
+    place.write("synapse-apply.yaml", json.dumps({**document, "project": {"id": ID}}))
+    place.environ |= {**seaweed.environ, "SYNAPSE_APPLY_STATE_KEY": KEYS[0]}
+    place.run("state", "init", code=0)
+    place.apply()
+    place.unchanged()
+    return place
+
+
+def test_who_has_no_key_reads_and_writes_nothing(bucket_team: Workplace, server: Server) -> None:
+    """A plan says that nothing was verified; an apply ends before its first call."""
+    sent = server.writes
+    del bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"]
+    planned = bucket_team.plan(code=0).text
+    assert "The state is not verified" in planned
+    assert "The key of this shared state is not at hand" in planned
+    assert "The key of the state is not here" in bucket_team.apply(code=1).err
+    bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
+    refused = bucket_team.plan(code=1).err
+    assert "The state key is not the one of this state" in refused
+    assert server.writes == sent
