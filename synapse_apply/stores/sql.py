@@ -6,6 +6,7 @@ Every public write is one piece of work of `_write_durably_counting_serial` (loc
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,6 +39,7 @@ from synapse_apply.model.state import (
     StateProgress,
 )
 from synapse_apply.stores import row_texts, schema, snapshot, state_messages
+from synapse_apply.stores.batch_log import DamagedLog
 from synapse_apply.stores.call_notes import CallNote
 from synapse_apply.stores.database import Database, Row, SqlRunner, Statement
 from synapse_apply.stores.lock.lease_lock import LockRunner
@@ -111,6 +113,14 @@ class SqlStore(LockedStore):
     def read_progress(self) -> StateProgress:
         meta_row = self._database.read_in_snapshot(self._read_meta_row)
         return StateProgress(int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX]))
+
+    @property
+    def log_position(self) -> str:
+        """Where the log ended when it was last read, "" for a store that is no log.
+
+        Whoever remembers it can tell whether a log was wound back.
+        """
+        return self._database.owner_sign.log_position
 
     def read_state(self) -> State:
         return snapshot.decode_state(
@@ -271,7 +281,8 @@ class SqlStore(LockedStore):
 
     def write_backup(self, path: str) -> None:
         """Write a copy of the state as an SQLite file; needs no lock. StateError if it exists."""
-        self.read_serial()  # raises for a state that is missing or newer than this version
+        with suppress(DamagedLog):  # of which the database writes what can be read, and says so
+            self.read_serial()  # raises for a state that is missing or newer than this version
         self._database.write_backup(path)
 
     def restore_backup(

@@ -18,7 +18,8 @@ from synapse_apply.stores.batch_log import (
     TableRows,
 )
 from synapse_apply.stores.chain import chain_messages
-from synapse_apply.stores.chain.chain_reader import ChainReader, ChainReading
+from synapse_apply.stores.chain.chain_messages import DamagedChain
+from synapse_apply.stores.chain.chain_reader import ChainReader
 from synapse_apply.stores.chain.chain_rules import (
     PRUNE_AGE_SECONDS,
     LinkOutcome,
@@ -26,7 +27,12 @@ from synapse_apply.stores.chain.chain_rules import (
     is_snapshot_due,
     judge_link,
 )
-from synapse_apply.stores.chain.chain_view import ChainView, build_link_name, build_snapshot_name
+from synapse_apply.stores.chain.chain_view import (
+    ChainReading,
+    ChainView,
+    build_link_name,
+    build_snapshot_name,
+)
 from synapse_apply.stores.chain.compaction import ChainCompactor
 from synapse_apply.stores.chain.link_format import (
     Encoded,
@@ -99,6 +105,7 @@ class ChainLog:
         self._reader = ChainReader(folder, self._signer, timing.sleep_for)
         self._compactor = ChainCompactor(folder, self._signer, self._reader, prune_age_seconds)
         self._view: ChainView | None = None
+        self._view_before_damage = ChainView()
         self._pending: _PendingLink | None = None
         # Boot time before the last look at which nothing stood behind the view.
         self._looked_at = 0.0
@@ -130,6 +137,13 @@ class ChainLog:
         )
 
     def read_since(self, position: str) -> LogReading:
+        try:
+            return self._read_since(position)
+        except DamagedChain as damage:
+            self._view_before_damage = damage.view
+            raise
+
+    def _read_since(self, position: str) -> LogReading:
         view, looked_at = self._view, self._timing.boottime()
         if (
             view is not None
@@ -208,7 +222,7 @@ class ChainLog:
             self._view = self._compactor.compact(view, read_tables)
 
     def read_older_audit_rows(self) -> Sequence[Row]:
-        return self._compactor.read_audit_rows(self._view) if self._view is not None else ()
+        return self._compactor.read_audit_rows(self._view or self._view_before_damage)
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
         view, findings = self._view, []
@@ -252,8 +266,8 @@ class ChainLog:
         )
         if by_lock_owner:
             return True
-        newer = self._reader.list_numbers(view.folder, "snapshots", view.number)
-        return is_link_in_the_chain(link.number, max(newer, default=0), by_lock_owner=by_lock_owner)
+        newest_snapshot = self._reader.find_newest_snapshot(view.folder, view.number)
+        return is_link_in_the_chain(link.number, newest_snapshot, by_lock_owner=by_lock_owner)
 
     def _send_until_settled(self, name: str, content: bytes) -> tuple[LinkOutcome, bool]:
         """Send an object until it stands there, or another one does.

@@ -5,30 +5,39 @@ from __future__ import annotations
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores.batch_log import BatchNotSent, DamagedLog, LogReading
+from synapse_apply.stores.batch_log import BatchNotSent, DamagedLog
+from synapse_apply.stores.chain.chain_view import ChainReading, ChainView
 from synapse_apply.stores.chain.link_format import CHAIN_FORMAT
 
 
+class DamagedChain(DamagedLog):
+    """A DamagedLog of a chain; `view` is of the last link before the damage."""
+
+    view = ChainView()
+
+
 def build_damaged_chain_error(
-    location: str, name: str, reason: str, reading: LogReading
-) -> DamagedLog:
+    location: str, name: str, reason: str, reading: ChainReading
+) -> DamagedChain:
     """The error for an object that is missing or wrong; `reason` is the end of a sentence.
 
     `reading` is what can be read before it.
     """
-    error = DamagedLog(
+    error = DamagedChain(
         error_finding(
             "The state is damaged",
             f"{location}: {name} {reason}. What was written after it cannot be read.",
             Text(
                 "If a lifecycle rule or a person removed objects, bring them back from old "
-                "versions. Else restore a backup, which keeps a copy of what can be read: ",
+                "versions. Else keep what can be read (",
+                Command("state backup FILE"),
+                "), and restore that, or a newer backup: ",
                 Command("state restore FILE"),
                 ".",
             ),
         )
     )
-    error.reading = reading
+    error.reading, error.view = reading.to_log_reading(), reading.view
     return error
 
 

@@ -7,13 +7,12 @@ between two of them leave a gap, and reading begins anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
-from synapse_apply.stores.batch_log import Batch, LogReading, TableRows
 from synapse_apply.stores.chain import chain_messages
 from synapse_apply.stores.chain.chain_view import (
+    ChainReading,
     ChainView,
     build_folder_prefix,
     build_link_name,
@@ -36,19 +35,6 @@ from synapse_apply.stores.chain.signer import Signer
 _MAX_READS = 5
 # How many numbers are asked for at once, while all before were there.
 _WINDOWS = (1, 8, 64)
-
-
-class ChainReading(NamedTuple):
-    """What was read: how far, the rows of the snapshot (None: none was read), and batches."""
-
-    view: ChainView
-    tables: TableRows | None
-    batches: tuple[Batch, ...]
-
-    def to_log_reading(self) -> LogReading:
-        return LogReading(
-            self.tables, self.batches, self.view.position, self.view.owner_lease_seconds
-        )
 
 
 class _GapMet(Exception):
@@ -102,6 +88,20 @@ class ChainReader:
         numbers = (parse_number(info.name) for info in infos)
         return sorted(number for number in numbers if number is not None and number > after)
 
+    def find_newest_snapshot(self, folder: int, after: int = 0) -> int:
+        """The number of the newest snapshot above `after` that can be read, 0 for none."""
+        return next(self.iter_readable_snapshots(folder, after), 0)
+
+    def iter_readable_snapshots(self, folder: int, after: int = 0) -> Iterator[int]:
+        """The numbers of snapshots that can be read, the newest first; reads one after the other.
+
+        Anything else below such a name proves nothing about the chain.
+        """
+        for number in reversed(self.list_numbers(folder, "snapshots", after)):
+            content = self._folder.get(build_snapshot_name(folder, number))
+            if content and self._decode_snapshot(folder, number, content) is not None:
+                yield number
+
     def find_last_folder(self) -> ChainView:
         """The view from which the last folder is read, whether or not it can be read."""
         start = ChainView()
@@ -126,7 +126,7 @@ class ChainReader:
                 problem = gap
             self._sleep_for(0.1)
         raise chain_messages.build_damaged_chain_error(
-            self._folder.location, problem.name, "is missing", problem.reading.to_log_reading()
+            self._folder.location, problem.name, "is missing", problem.reading
         )
 
     def _read_folder_once(self, start: ChainView) -> ChainReading:
@@ -157,19 +157,18 @@ class ChainReader:
                     self._folder.location,
                     build_link_name(start.folder, start.number + 1),
                     "is missing, because a restore was interrupted",
-                    reading.to_log_reading(),
+                    reading,
                 )
-            # A number that the list does not have between others is a gap.
             by_number = dict(zip([*numbers, next_number], contents, strict=True))
-            first = reading.view.number + 1
-            listed = [by_number.get(number) for number in range(first, next_number)]
-            for number, content in enumerate(listed, first):
-                if content is None:
-                    name = build_link_name(start.folder, number)
-                    raise _GapMet(name, self._add_links(reading, listed[: number - first]))
-            if by_number[next_number] is None:
-                return self._add_links(reading, listed)
-            return self._read_until_absent(reading, [*listed, by_number[next_number]])
+            links, number = [], reading.view.number + 1
+            while (content := by_number.get(number)) is not None:
+                links.append(content)
+                number += 1
+            reading = self._add_links(reading, links)
+            # A number that is absent in between of others is a gap.
+            if number < next_number:
+                raise _GapMet(build_link_name(start.folder, number), reading)
+            return reading if number == next_number else self._read_until_absent(reading, [])
 
     def _read_until_absent(
         self, reading: ChainReading, contents: Sequence[bytes | None]
@@ -195,19 +194,23 @@ class ChainReader:
         self, view: ChainView, number: int, content: bytes | None
     ) -> ChainReading | None:
         """The reading of a snapshot, None if it is damaged; _GapMet if it was pruned meanwhile."""
-        name = build_snapshot_name(view.folder, number)
         if content is None:
+            name = build_snapshot_name(view.folder, number)
             raise _GapMet(name, ChainReading(view, {}, ()))
+        decoded = self._decode_snapshot(view.folder, number, content)
+        if decoded is None or not isinstance(decoded.value, Snapshot):
+            return None
+        view = view.begin_at_snapshot(decoded.value, len(content), is_genuine=decoded.is_genuine)
+        return ChainReading(view, decoded.value.tables, ())
+
+    def _decode_snapshot(self, folder: int, number: int, content: bytes) -> Decoded | None:
+        """A snapshot; None for what is none, or is signed wrong and so was not written by us."""
         try:
-            decoded = self._decode(name, content, number)
+            decoded = self._decode(build_snapshot_name(folder, number), content, number)
         except WrongContent:
             return None
-        snapshot = decoded.value
-        # What is signed wrong was not written by us: the one before and the links tell the truth.
-        if not isinstance(snapshot, Snapshot) or decoded.is_genuine is False:
-            return None
-        view = view.begin_at_snapshot(snapshot, len(content), is_genuine=decoded.is_genuine)
-        return ChainReading(view, snapshot.tables, ())
+        is_ours = isinstance(decoded.value, Snapshot) and decoded.is_genuine is not False
+        return decoded if is_ours else None
 
     def _add_links(self, reading: ChainReading, contents: Sequence[bytes | None]) -> ChainReading:
         """The reading with the next links; DamagedLog for one that does not fit."""
@@ -222,7 +225,7 @@ class ChainReader:
             except WrongContent as problem:
                 reading = ChainReading(view, reading.tables, tuple(batches))
                 raise chain_messages.build_damaged_chain_error(
-                    self._folder.location, name, str(problem), reading.to_log_reading()
+                    self._folder.location, name, str(problem), reading
                 ) from None
             view = view.advance(
                 link, decoded.digest, len(content or b""), is_genuine=decoded.is_genuine

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
+from synapse_apply.stores.batch_log import Batch, LogReading, TableRows
 from synapse_apply.stores.chain.chain_rules import list_links_never_pruned
 from synapse_apply.stores.chain.link_format import AuditObject, Link, LockSign, Snapshot
 
@@ -82,6 +84,19 @@ class ChainView:
         )
 
 
+class ChainReading(NamedTuple):
+    """What was read: how far, the rows of the snapshot (None: none was read), and batches."""
+
+    view: ChainView
+    tables: TableRows | None
+    batches: tuple[Batch, ...]
+
+    def to_log_reading(self) -> LogReading:
+        return LogReading(
+            self.tables, self.batches, self.view.position, self.view.owner_lease_seconds
+        )
+
+
 def build_folder_prefix(folder: int) -> str:
     """Where the objects of a folder of the chain are: the first has no name of its own."""
     return "" if folder == 1 else f"chain-{folder}/"
@@ -102,4 +117,4 @@ def build_audit_name(folder: int, first: int, last: int, digest: str) -> str:
 def parse_number(name: str) -> int | None:
     """The number at the end of the name of a link or snapshot, None for a name of another sort."""
     text = name.rpartition("/")[2]
-    return int(text) if len(text) == 12 and text.isascii() and text.isdigit() else None
+    return int(text) if 12 <= len(text) <= 18 and text.isascii() and text.isdigit() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import state_messages
@@ -116,16 +117,19 @@ class ChainCompactor:
 
     def _prune(self, view: ChainView) -> None:
         """Delete links and snapshots that two newer snapshots replace, as far as permitted."""
+        # What cannot be read replaces nothing.
+        readable = list(islice(self._reader.iter_readable_snapshots(view.folder), 2))
+        if len(readable) < 2:
+            return
         prefix = build_folder_prefix(view.folder)
-        snapshots = self._list_numbers_with_age(f"{prefix}snapshots/")
         links = self._list_numbers_with_age(f"{prefix}links/")
-        never_pruned = view.never_pruned
-        numbers = select_links_to_prune(links, sorted(snapshots), never_pruned, view.number)
+        numbers = select_links_to_prune(links, readable, view.never_pruned, view.number)
         names = [build_link_name(view.folder, number) for number in numbers if links[number]]
+        snapshots = self._list_numbers_with_age(f"{prefix}snapshots/")
         names += [
             build_snapshot_name(view.folder, number)
-            for number in sorted(snapshots)[:-2]
-            if snapshots[number]
+            for number, is_old in snapshots.items()
+            if is_old and number < min(readable)
         ]
         if names:
             self._folder.delete(names)

@@ -8,13 +8,13 @@ row then tells that the lock is lost.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
 from uuid import uuid4
 
-from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.diagnostic import Diagnostic, Severity
 from synapse_apply.model.errors import LockHeld, LockLost, StateError
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.batch_log import (
@@ -148,7 +148,27 @@ class ReplicaDatabase:
     def write_backup(self, path: str) -> None:
         if Path(path).exists():
             raise state_messages.build_backup_exists_error(path)
-        write_new_state_file(self.read_in_snapshot(read_rows_as_insert_statements), Path(path))
+        try:
+            statements = self.read_in_snapshot(read_rows_as_insert_statements)
+        except DamagedLog as problem:
+            damage = problem
+        else:
+            write_new_state_file(statements, Path(path))
+            return
+        with self._turn:
+            statements = self._read_insert_statements_if_readable(damage)
+            self._forget_replica()
+        if not statements:
+            raise damage
+        write_new_state_file(statements, Path(path))
+        raise DamagedLog(
+            *damage.diagnostics,
+            Diagnostic(
+                Severity.NOTE,
+                "What can be read was written",
+                f"{path} holds the state as it was before that.",
+            ),
+        )
 
     def replace_from_backup_saving_old_state(
         self,
@@ -390,9 +410,14 @@ class ReplicaDatabase:
         try:
             if damage is not None:
                 self._replace_rows(damage.reading.tables or {})
+                self._lacks_older_audit = True
                 for batch in damage.reading.batches:
                     self._apply_batch(batch)
                 self._position = damage.reading.position
+                with suppress(StateError):
+                    self._fetch_older_audit()
+                # Without them, if they are lost too.
+                self._lacks_older_audit = False
             return self._fetching_older_audit(
                 lambda: self._run_read(read_rows_as_insert_statements)
             )
@@ -404,10 +429,12 @@ class ReplicaDatabase:
         try:
             return run_transaction()
         except _OlderAuditNeeded:
-            older_rows = self._log.read_older_audit_rows()
-        self._require_rows().insert_missing_audit_rows(older_rows)
-        self._lacks_older_audit = False
+            self._fetch_older_audit()
         return run_transaction()
+
+    def _fetch_older_audit(self) -> None:
+        self._require_rows().insert_missing_audit_rows(self._log.read_older_audit_rows())
+        self._lacks_older_audit = False
 
     def _watch_audit_statements(self, run: SqlRunner) -> SqlRunner:
         """The runner, which raises _OlderAuditNeeded for what needs rows that are not here."""

@@ -6,7 +6,7 @@ import json
 import zlib
 
 import pytest
-from contract.stores.samples import record
+from contract.stores.samples import entry, record
 from unit.stores.chain.chains import Chains, KeySigner, addresses, write_many
 
 from synapse_apply.model.errors import LockLost, StateError
@@ -205,3 +205,39 @@ def test_a_compressed_bomb_is_refused(monkeypatch):
     monkeypatch.setattr("synapse_apply.stores.chain.link_format._MAX_TEXT_BYTES", 1000)
     with pytest.raises(WrongContent, match="too long"):
         decode_object(zlib.compress(bytes(10**6)), 1, KeySigner())
+
+
+def test_a_backup_of_a_damaged_state_has_what_can_be_read(chains, tmp_path):
+    """With its history; the command fails all the same, and says what the file is."""
+    store = chains.make()
+    with store.lock("apply"):
+        for number in range(300):
+            store.append_audit_entries(entry(f"p{number}"))
+        store.write_records(record("yolo", "Y"))
+    write_many(store, 3)
+    ruin(chains, store.log.last_link[0] - 1)
+    with pytest.raises(StateError, match="damaged") as caught:
+        chains.open().write_backup(str(tmp_path / "backup"))
+    assert str(tmp_path / "backup") in caught.value.diagnostics[-1].detail
+    other = Chains().open()
+    other.restore_backup(str(tmp_path / "backup"))
+    assert addresses(other) == ["p0", "p1", "yolo"]
+    assert len(other.list_audit_entries()) == 300
+
+
+def test_objects_with_huge_numbers_are_no_end_of_the_chain(chains, tmp_path):
+    """Whoever may write there can stop the state, and cost neither memory nor what is recorded."""
+    store = chains.make()
+    write_many(store, 3)
+    store.write_backup(str(tmp_path / "backup"))
+    chains.bucket.contents["snapshots/999999999999"] = b"rubbish"
+    write_many(store, 1, first=4)
+    reader = chains.open()
+    assert addresses(reader) == ["p0", "p1", "p2", "p4"]
+    assert "snapshots/999999999999" in reader.list_warnings()[0].detail
+    chains.bucket.contents["links/999999999999"] = b"rubbish"
+    with pytest.raises(StateError, match="damaged"):
+        chains.open().read_state()
+    chains.open().restore_backup(str(tmp_path / "backup"))
+    write_many(chains.open(), 1, first=5)
+    assert addresses(chains.open()) == ["p0", "p1", "p2", "p5"]

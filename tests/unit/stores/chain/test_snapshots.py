@@ -170,3 +170,18 @@ def test_links_that_are_pruned_while_they_are_read_are_no_damage(chains):
     with pytest.raises(StateError, match="damaged") as caught:
         chains.open().read_state()
     assert f"{missing} is missing" in caught.value.diagnostics[0].detail
+
+
+def test_snapshots_that_cannot_be_read_replace_nothing(chains):
+    """Neither of two damaged ones lets a link go that the last good one needs."""
+    store = chains.make()
+    add_snapshots(chains, store, 1)
+    for _ in range(2):
+        write_many(store, FEW_LINKS)
+        chains.bucket.contents[chains.names("snapshots")[-1]] = b"rubbish"
+        chains.bucket.now += 2 * chains.prune_age
+    write_many(store, 2 * FEW_LINKS)
+    assert chains.open().read_snapshot() == store.read_snapshot()
+    for name in chains.names("snapshots")[1:]:
+        chains.bucket.contents[name] = b"rubbish"
+    assert chains.open().read_snapshot() == store.read_snapshot()
