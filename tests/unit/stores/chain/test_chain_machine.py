@@ -188,7 +188,7 @@ class ChainMachine(RuleBasedStateMachine):
 class TestChainMachine(ChainMachine.TestCase):
     """With snapshots after three links, and everything pruned that may be."""
 
-    settings = effort(40, 3000, steps=40)
+    settings = effort(25, 3000, steps=40)
 
     def setUp(self):
         self.most_links, chain_rules.MOST_LINKS = chain_rules.MOST_LINKS, 3
