@@ -11,6 +11,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import NO_SHARED_IDS, SharedIds, StateIdentity
+from synapse_apply.operations.checks.state_bucket import require_usable_bucket
 from synapse_apply.secrets.keys import StateKey, key_variable_name
 from synapse_apply.stores.state_messages import build_existing_state_error
 from synapse_apply.workspace.sharing.project_binding import (
@@ -67,6 +68,7 @@ def create_state(
         session.load_state_keys(create=True)
         return CreatedState(new_lineage)
     _require_no_state(session)
+    require_usable_bucket(session)
     project_id = find_project_id(session.project)
     if project_id.is_new and not session.invocation.on_terminal:
         project_id = NO_PROJECT_ID

@@ -10,7 +10,7 @@ from synapse_apply.model.checkup import CheckResult, Checkup
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.operations.checks import agents, backend, manifests, state
+from synapse_apply.operations.checks import agents, backend, manifests, state, state_bucket
 from synapse_apply.operations.checks.target_checkup import (
     CHECK_RETRIES,
     TargetCheckup,
@@ -61,6 +61,7 @@ SECTIONS: tuple[tuple[str, tuple[DoctorCheck, ...]], ...] = (
         (
             DoctorCheck("folder", state.check_own_folder_trust),
             DoctorCheck("state", state.check_state),
+            DoctorCheck("bucket", state_bucket.check_bucket),
             DoctorCheck("binding", state.check_state_identity),
             DoctorCheck("sharing", state.check_state_project),
             DoctorCheck("lineage", state.check_lineage),
@@ -75,8 +76,9 @@ SECTIONS: tuple[tuple[str, tuple[DoctorCheck, ...]], ...] = (
 
 
 def run_all_checks(invocation: Invocation) -> Checkup:
-    """Run every check, whatever the others say; sends only reads and changes nothing.
+    """Run every check, whatever the others say; sends only reads to backends, and changes nothing.
 
+    In the bucket of a state one object is made and deleted.
     Never raises for anything that is wrong with the target.
     """
     with TargetSession(invocation, read_only=True, retries=CHECK_RETRIES) as session:

@@ -15,15 +15,16 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import StateIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver
-from synapse_apply.stores.bucket.bucket_url import is_bucket_url, parse_bucket_url
+from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.chain.signer import Signer
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 from synapse_apply.workspace.embedded import EmbeddedBackend
-from synapse_apply.workspace.environment import find_run_url, require_allowed_host
+from synapse_apply.workspace.environment import find_run_url
 from synapse_apply.workspace.own_folder import resolve_trusted_state_path
+from synapse_apply.workspace.sharing.bucket_access import open_bucket_store
 from synapse_apply.workspace.sharing.key_sources import state_folder_path
 
 EMBEDDED_URL = "embedded:"
@@ -64,13 +65,12 @@ def open_store_at_url(
     Nothing is created or read yet. StateError where a committed file or link is in the state's
     place. InputError for an unknown scheme; the message repeats only the scheme.
     """
-    if isinstance(url, SecretRef):
-        url = str(Resolver(project.root, environ).resolve_setting(url).reveal())
+    url = resolve_state_url(url, project, environ)
     runner = LockRunner(find_run_url(environ), target.name)
     if is_postgres_url(url):
         return _open_postgres_store(url, target, runner)
     if is_bucket_url(url):
-        return _open_bucket_store(url, target, environ, runner, signer)
+        return open_bucket_store(url, target, environ, runner, signer)
     scheme, separator, _ = url.partition("://")
     if separator and scheme not in ("sqlite", "file"):
         raise InputError.from_summary(
@@ -83,6 +83,13 @@ def open_store_at_url(
     path = resolve_local_path(url, project) or state_folder_path(project) / f"{target.name}.db"
     path = resolve_trusted_state_path(path, project.root)
     return open_sqlite(path, tool_version=__version__, runner=runner)
+
+
+def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[str, str]) -> str:
+    """The url as text, which may hold a password; InputError for a variable that is not set."""
+    if isinstance(url, SecretRef):
+        return str(Resolver(project.root, environ).resolve_setting(url).reveal())
+    return url
 
 
 def resolve_local_path(url: str, project: Project) -> Path | None:
@@ -104,35 +111,6 @@ def _open_postgres_store(url: str, target: Target, runner: LockRunner) -> SqlSto
             position=target.position,
         ) from None
     return open_postgres(url, target.name, tool_version=__version__, runner=runner)
-
-
-def _open_bucket_store(
-    url: str,
-    target: Target,
-    environ: Mapping[str, str],
-    runner: LockRunner,
-    signer: Signer | None,
-) -> SqlStore:
-    try:
-        from synapse_apply.stores.bucket.bucket_store import open_bucket
-    except ImportError:
-        raise InputError.from_summary(
-            "State in a bucket needs one more package",
-            f"Target {target.name} keeps its state in a bucket; obstore is not installed.",
-            "pip install 'synapse-apply[bucket]'",
-            position=target.position,
-        ) from None
-    # Azure's tokens are sent as they are. An endpoint of the environment is the operator's own.
-    if endpoint := parse_bucket_url(url, target.name).endpoint:
-        require_allowed_host(
-            endpoint,
-            environ,
-            credential="key of the state's bucket",
-            setting="endpoint= of state.url",
-        )
-    return open_bucket(
-        url, target.name, environ, signer=signer, tool_version=__version__, runner=runner
-    )
 
 
 def build_state_identity(

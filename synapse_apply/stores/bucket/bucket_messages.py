@@ -44,11 +44,16 @@ _LOGIN_HINT = (
     " job take a role. Files of profiles are not read:"
     ' `eval "$(aws configure export-credentials --format env)"` sets the variables of one.'
 )
+_DENIED_SUMMARY = "The bucket of the state refuses access"
 NOTHING_LOST_NOTE = "What was recorded before is kept."
 LIST_RIGHT_NOTE = (
     "A state needs the right to read, write and list: without s3:ListBucket on the bucket, S3 says"
     " 403 for an object that is not there."
 )
+
+
+class BucketAccessDenied(StateError):
+    """The store refuses what was asked; other requests may be permitted."""
 
 
 @frozen
@@ -90,7 +95,9 @@ class BucketFailure:
 
     def build_error(self, location: str, endpoint: str, activity: str) -> StateError:
         """The error for people; `activity` begins a sentence: Reading, Writing, Listing."""
-        return StateError.from_summary(*_describe(self, location, endpoint, activity))
+        summary, detail, hint = _describe(self, location, endpoint, activity)
+        kind = BucketAccessDenied if summary == _DENIED_SUMMARY else StateError
+        return kind.from_summary(summary, detail, hint)
 
 
 def read_failure(problem: BaseException) -> BucketFailure:
@@ -132,7 +139,7 @@ def _describe_answer(failure: BucketFailure, where: str, endpoint: str) -> tuple
     if any(mark in failure.marks for mark in _METADATA_MARKS) or code in _LOGIN_CODES:
         return _describe_login(answer)
     if status in (401, 403):
-        return ("The bucket of the state refuses access", answer, LIST_RIGHT_NOTE)
+        return (_DENIED_SUMMARY, answer, LIST_RIGHT_NOTE)
     if status == 404 and not code:
         return _describe_foreign_server(answer, endpoint)
     if status >= 500 or status == 429:

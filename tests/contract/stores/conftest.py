@@ -9,6 +9,7 @@ from threading import Lock
 from uuid import uuid4
 
 import pytest
+from buckets.folders import open_folder_at
 from buckets.servers import BUCKET_SORT, BUCKET_STORE
 from contract.stores.git.repositories import open_git_at
 from contract.stores.leases import BUCKET_ENVIRON, CHAIN, GIT
@@ -16,7 +17,6 @@ from contract.stores.samples import BINDING, LINEAGE
 from memory_store import MemoryStore
 from object_folders import MemoryBucket, MemoryFolder
 
-from synapse_apply.stores.bucket.bucket_store import open_bucket
 from synapse_apply.stores.chain.chain_log import open_chain
 from synapse_apply.stores.postgres.postgres_database import open_postgres
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
@@ -106,7 +106,7 @@ def open_store(request, tmp_path):
         elif sort == BUCKET_SORT:
             bucket_url = request.getfixturevalue("bucket_url")
             url = bucket_url.replace("?", f"_{name}?", 1)
-            opened.append(open_bucket(url, "t", BUCKET_ENVIRON, **more))
+            opened.append(open_chain(open_folder_at(url, BUCKET_ENVIRON), **more))
         elif sort == "sqlite":
             opened.append(open_sqlite(tmp_path / name / "state.db", **more))
         else:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from buckets.folders import open_folder_at
 from buckets.servers import BUCKET_SORT, AzuriteServer, BucketServer
 from contract.stores.git.repositories import open_git_at
 from object_folders import DiskFolder
 
-from synapse_apply.stores.bucket.bucket_store import open_bucket
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.chain.chain_log import open_chain
 from synapse_apply.stores.lock.lease_lock import LockRunner
@@ -84,7 +84,7 @@ def open_at(where, **more):
     if where.startswith(GIT):
         return open_git_at(Path(where.removeprefix(GIT)), **more)
     if is_bucket_url(where):
-        return open_bucket(where, "t", BUCKET_ENVIRON, **more)
+        return open_chain(open_folder_at(where, BUCKET_ENVIRON), **more)
     return (
         open_postgres(where, "t", **more) if is_postgres_url(where) else open_sqlite(where, **more)
     )

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from buckets.proxy import BucketProxy
 from buckets.servers import SECRET_KEY, BucketServer
 from in_process import run_in_process
 
@@ -95,3 +96,48 @@ def test_a_state_moves_into_a_bucket_and_goes_on_there(
     project.declare("more")
     assert "Resources: 1 added" in project.run("apply", "--auto-approve")
     assert "storage/more" in project.run("state", "list")
+
+
+def test_doctor_looks_at_the_bucket(project: Project, seaweed: BucketServer) -> None:
+    """It makes one object and deletes it; a bucket that is gone, or refuses, is told."""
+    project.keep_state_at(seaweed.url())
+    project.run("state", "init")
+    rows = {row["check"]: row for row in json.loads(project.run("doctor", "--json"))["checks"]}
+    assert rows["state"]["summary"].startswith("s3://states/")
+    assert rows["bucket"]["status"] == "ok"
+    assert rows["bucket"]["summary"].endswith("lists it; 0 old objects not deleted yet")
+    project.keep_state_at(seaweed.url().replace("//states/", "//others/"))
+    assert "The bucket of the state does not exist" in project.run("doctor", code=1)
+
+
+@pytest.mark.parametrize(
+    ("denied", "told"),
+    [
+        ("DELETE", "Old objects of the state cannot be deleted"),
+        ("PUT", "This job may not write the state"),
+    ],
+)
+def test_doctor_says_what_a_job_may_not_do(
+    project: Project, seaweed: BucketServer, moto: BucketServer, denied: str, told: str
+) -> None:
+    """Each is a warning: a plan needs neither."""
+    proxy = BucketProxy(moto.port)
+    project.keep_state_at(moto.url(port=proxy.port))
+    project.run("state", "init")
+    answer = (403, b"<Error><Code>AccessDenied</Code></Error>")
+    proxy.choose = lambda method, _path: answer if method == denied else None
+    assert told in project.run("doctor")
+    assert project.run("plan")
+    proxy.close()
+
+
+def test_no_state_is_made_where_it_would_not_be_safe(project: Project, moto: BucketServer) -> None:
+    """A store that ignores the condition of a write is refused, and nothing stays there."""
+    proxy = BucketProxy(moto.port, dropped=["If-None-Match"])
+    project.keep_state_at(moto.url("unsafe", port=proxy.port))
+    told = project.run("state", "init", code=1)
+    assert "This bucket cannot hold a state" in told
+    assert "16 of 16 requests at once were told that they made one and the same object" in told
+    project.keep_state_at(moto.url("unsafe"))
+    assert "There is no state" in project.run("plan", code=1)
+    proxy.close()

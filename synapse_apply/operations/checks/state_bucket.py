@@ -1,0 +1,60 @@
+"""What `doctor` and `state init` check of the bucket of a state: that it can hold one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from synapse_apply.model.checkup import CheckResult
+from synapse_apply.model.diagnostic import warning_finding
+from synapse_apply.operations.checks.target_checkup import TargetCheckup
+from synapse_apply.stores.bucket.bucket_leftovers import count_unpruned_objects
+from synapse_apply.stores.bucket.bucket_messages import BucketAccessDenied
+from synapse_apply.stores.bucket.bucket_probe import probe_bucket
+from synapse_apply.workspace.sharing.bucket_access import open_folder_of_state
+from synapse_apply.workspace.state_access import resolve_state_url
+from synapse_apply.workspace.target_session import TargetSession
+
+
+def check_bucket(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Whether a bucket does what a state needs, and what pruning left; no row for another store.
+
+    One object is made for it, and deleted.
+    """
+    project, target = checkup.project.require_value(), checkup.target.require_value()
+    checkup.store.require_value()
+    environ = checkup.session.invocation.environ
+    url = resolve_state_url(target.state.url, project, environ)
+    with open_folder_of_state(url, target, environ) as folder:
+        if folder is None:
+            return
+        count = count_unpruned_objects(folder)
+        try:
+            may_delete = probe_bucket(folder).may_delete
+        except BucketAccessDenied as denied:
+            # A job that only plans has no right to write, and needs none.
+            finding = denied.diagnostics[0]
+            yield CheckResult.from_finding(
+                "bucket",
+                warning_finding("This job may not write the state", finding.detail, finding.hint),
+            )
+            return
+    left_text = f"{count} old object{'' if count == 1 else 's'} not deleted yet"
+    if may_delete:
+        yield CheckResult.build_ok("bucket", f"makes an object once, and lists it; {left_text}")
+        return
+    finding = warning_finding(
+        "Old objects of the state cannot be deleted",
+        f"{folder.location}: {left_text}. They do no harm, but they take space.",
+        "Grant the right to delete in this folder (s3:DeleteObject). Where a lock or a policy of"
+        " the bucket forbids it, leave it so.",
+    )
+    yield CheckResult.from_finding("bucket", finding)
+
+
+def require_usable_bucket(session: TargetSession) -> None:
+    """StateError where the target's state is to be in a bucket that cannot hold one."""
+    target, environ = session.target, session.invocation.environ
+    url = resolve_state_url(target.state.url, session.project, environ)
+    with open_folder_of_state(url, target, environ) as folder:
+        if folder is not None:
+            probe_bucket(folder)

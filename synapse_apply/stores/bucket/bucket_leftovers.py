@@ -1,0 +1,53 @@
+"""Which objects of a chain two snapshots have replaced long ago, and still stand."""
+
+from __future__ import annotations
+
+import time
+
+from synapse_apply.stores.chain.chain_reader import ChainReader
+from synapse_apply.stores.chain.chain_rules import PRUNE_AGE_SECONDS, select_links_to_prune
+from synapse_apply.stores.chain.chain_view import (
+    build_folder_prefix,
+    build_snapshot_name,
+    parse_number,
+)
+from synapse_apply.stores.chain.link_format import (
+    NewerContent,
+    Snapshot,
+    WrongContent,
+    decode_object,
+)
+from synapse_apply.stores.chain.object_folder import ObjectFolder
+from synapse_apply.stores.chain.signer import NoSigner
+
+
+def count_unpruned_objects(
+    folder: ObjectFolder, prune_age_seconds: float = PRUNE_AGE_SECONDS
+) -> int:
+    """How many links and snapshots could have been deleted and were not.
+
+    Some are there until the next snapshot is made. StateError where the store cannot be read.
+    """
+    last_folder = ChainReader(folder, NoSigner(), time.sleep).find_last_folder().folder
+    prefix = build_folder_prefix(last_folder)
+    snapshots = _list_ages(folder, f"{prefix}snapshots/")
+    links = _list_ages(folder, f"{prefix}links/")
+    if not snapshots:
+        return 0
+    newest = max(snapshots)
+    content = folder.get(build_snapshot_name(last_folder, newest))
+    try:
+        snapshot = decode_object(content or b"", newest, NoSigner()).value
+    except (WrongContent, NewerContent):
+        return 0
+    never_pruned = snapshot.never_pruned if isinstance(snapshot, Snapshot) else ()
+    replaced_links = select_links_to_prune(links, sorted(snapshots), never_pruned, newest)
+    ages = [links[number] for number in replaced_links]
+    ages += [snapshots[number] for number in sorted(snapshots)[:-2]]
+    return sum(age >= prune_age_seconds for age in ages)
+
+
+def _list_ages(folder: ObjectFolder, prefix: str) -> dict[int, float]:
+    """The age in seconds of each link or snapshot by its number; 0 where the store does not say."""
+    numbered = [(parse_number(info.name), info) for info in folder.list_objects(prefix)]
+    return {number: info.age_seconds or 0.0 for number, info in numbered if number is not None}

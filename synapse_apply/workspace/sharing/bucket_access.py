@@ -1,0 +1,67 @@
+"""How the bucket of a target's state is opened: by the commands that use it, and to look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from synapse_apply import __version__
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.project import Target
+from synapse_apply.stores.bucket.bucket_url import is_bucket_url, parse_bucket_url
+from synapse_apply.stores.chain.chain_log import open_chain
+from synapse_apply.stores.chain.signer import Signer
+from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.sql import SqlStore
+from synapse_apply.workspace.environment import require_allowed_host
+
+if TYPE_CHECKING:
+    from synapse_apply.stores.bucket.obstore_folder import ObstoreFolder
+
+
+def open_bucket_store(
+    url: str,
+    target: Target,
+    environ: Mapping[str, str],
+    runner: LockRunner,
+    signer: Signer | None = None,
+) -> SqlStore:
+    """The store at the URL of a bucket; nothing is sent yet. InputError as `_open_folder`."""
+    folder = _open_folder(url, target, environ)
+    return open_chain(folder, signer=signer, tool_version=__version__, runner=runner)
+
+
+@contextmanager
+def open_folder_of_state(
+    url: str, target: Target, environ: Mapping[str, str]
+) -> Iterator[ObstoreFolder | None]:
+    """The folder at the URL of a state for the block; None where it is that of no bucket."""
+    if not is_bucket_url(url):
+        yield None
+        return
+    with closing(_open_folder(url, target, environ)) as folder:
+        yield folder
+
+
+def _open_folder(url: str, target: Target, environ: Mapping[str, str]) -> ObstoreFolder:
+    """InputError for an unusable URL, a host that may not have credentials, a missing package."""
+    try:
+        from synapse_apply.stores.bucket.obstore_folder import open_folder
+    except ImportError:
+        raise InputError.from_summary(
+            "State in a bucket needs one more package",
+            f"Target {target.name} keeps its state in a bucket; obstore is not installed.",
+            "pip install 'synapse-apply[bucket]'",
+            position=target.position,
+        ) from None
+    location = parse_bucket_url(url, target.name)
+    # Azure's tokens are sent as they are. An endpoint of the environment is the operator's own.
+    if location.endpoint:
+        require_allowed_host(
+            location.endpoint,
+            environ,
+            credential="key of the state's bucket",
+            setting="endpoint= of state.url",
+        )
+    return open_folder(location, environ, f"synapse-apply/{__version__}")
