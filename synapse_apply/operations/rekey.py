@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from synapse_apply.model.command import Command, Text
@@ -13,12 +15,14 @@ from synapse_apply.model.diagnostic import Path as FieldPath
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.state import Record
+from synapse_apply.model.state import Record, SharedIds
 from synapse_apply.model.values import Mac, SecretRef, Sensitive, flatten
 from synapse_apply.planning.refusals import suggest_resend_or_accept_of_secrets
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
 from synapse_apply.secrets.store import SecretStore
+from synapse_apply.stores.sql import SqlStore
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 from synapse_apply.workspace.sharing.key_sources import state_key_path
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -65,26 +69,57 @@ def rekey_secrets(session: TargetSession) -> RekeyResult:
     of the one in use, and the old one kept beside it as `.previous`, so that an interrupted run can
     be repeated. InputError where there is no key, and no place for one.
     """
-    with session.lock_state("state rekey"):
-        # Before the key file is renewed: the old key must still check what it digested.
-        old_keys = session.load_state_keys()
-        shared_ids = session.read_shared_ids()
+    shared_ids = session.read_shared_ids()
+    is_signed = shared_ids is not None and session.store.is_signed
+    # Before the key file is renewed: the old key must still check what it digested.
+    old_keys = session.load_state_keys()
+    # Without the key that signed a state its lock cannot be taken either.
+    can_lock = not is_signed or _has_key(old_keys, shared_ids)
+    with session.lock_state("state rekey") if can_lock else nullcontext():
         key_file = _find_file_to_renew(session, old_keys, is_shared=shared_ids is not None)
         if key_file is not None:
             session.key_sources.renew_key(key_file)
         new_keys = session.load_state_keys()
         all_keys = StateKeys(tuple(dict.fromkeys((*new_keys.all_keys, *old_keys.all_keys))))
-        secrets = SecretStore(session.resolver, all_keys)
-        if shared_ids is not None:
-            # First: who has the former key must not digest anything with it meanwhile.
-            session.store.replace_shared_ids(replace(shared_ids, key_id=secrets.key_id))
-        result = _rekey_records(session, all_keys, secrets)
+        if is_signed:
+            result = _rekey_signed_state(session, all_keys, shared_ids)
+        else:
+            result = _rekey_state(session, session.store, all_keys, shared_ids)
     return replace(
         result,
         warnings=old_keys.warnings,
         key_file=key_file,
-        shuts_out_others=shared_ids is not None and shared_ids.key_id != secrets.key_id,
+        shuts_out_others=shared_ids is not None and shared_ids.key_id != result.key_id,
     )
+
+
+def _has_key(keys: StateKeys, shared_ids: SharedIds | None) -> bool:
+    return shared_ids is None or shared_ids.key_id in {key.key_id for key in keys.all_keys}
+
+
+def _rekey_signed_state(
+    session: TargetSession, keys: StateKeys, shared_ids: SharedIds | None
+) -> RekeyResult:
+    """Rekey a copy of the state, and put it in the place of all that another key has signed."""
+    with TemporaryDirectory(prefix="synapse-apply-") as folder:
+        copy_path = Path(folder) / "state.db"
+        session.store.write_backup(str(copy_path))
+        with closing(open_sqlite(copy_path)) as copy, copy.lock("state rekey"):
+            result = _rekey_state(session, copy, keys, shared_ids)
+        session.store_signer.is_renewed = True
+        session.store.restore_backup(str(copy_path))
+    return result
+
+
+def _rekey_state(
+    session: TargetSession, store: SqlStore, keys: StateKeys, shared_ids: SharedIds | None
+) -> RekeyResult:
+    """Digest and sign what a locked store has under the first of the keys."""
+    secrets = SecretStore(session.resolver, keys)
+    if shared_ids is not None:
+        # First: who has the former key must not digest anything with it meanwhile.
+        store.replace_shared_ids(replace(shared_ids, key_id=secrets.key_id))
+    return _rekey_records(session, store, keys, secrets)
 
 
 def _find_file_to_renew(session: TargetSession, keys: StateKeys, *, is_shared: bool) -> Path | None:
@@ -107,11 +142,11 @@ def _find_file_to_renew(session: TargetSession, keys: StateKeys, *, is_shared: b
 
 
 def _rekey_records(
-    session: TargetSession, all_keys: StateKeys, secrets: SecretStore
+    session: TargetSession, store: SqlStore, keys: StateKeys, secrets: SecretStore
 ) -> RekeyResult:
-    signer = RunSigner(all_keys, session.store.read_lineage())
+    signer = RunSigner(keys, store.read_lineage())
     records, rekeyed_count, kept_reasons, signed_count = [], 0, [], 0
-    for record in session.store.read_state().records.values():
+    for record in store.read_state().records.values():
         rekeyed_record, secret_count, record_reasons = _rekey_record(session, secrets, record)
         status = signer.verify_last_run_signature(record)
         if status is SignatureStatus.EARLIER:
@@ -124,7 +159,7 @@ def _rekey_records(
         if rekeyed_record != record:
             records.append(rekeyed_record)
     if records:
-        session.store.write_records(*records)
+        store.write_records(*records)
     return RekeyResult(
         secrets.key_id, rekeyed_count, tuple(dict.fromkeys(kept_reasons)), signed_count
     )

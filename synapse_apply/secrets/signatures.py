@@ -86,11 +86,13 @@ class StateKeySigner:
     """Signs texts of a store with the state key, so that who has no key cannot forge a state.
 
     `get_keys` is asked for each text: a key may be made, or another one take its place, meanwhile.
+    `is_renewed` is set where another key takes the place of the one that signed what is stored.
     """
 
     def __init__(self, purpose: str, get_keys: Callable[[], StateKeys]) -> None:
         self._purpose = purpose
         self._get_keys = get_keys
+        self.is_renewed = False
 
     def sign(self, content: str) -> str:
         """The signature of a text, in one line; "" without a key."""

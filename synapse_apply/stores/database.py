@@ -56,6 +56,11 @@ class Database(Protocol):
         """What the last read tells of the lock's owner besides the lock row."""
         ...
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether what is stored is signed with the state key, and begins anew under another."""
+        ...
+
     def exists(self) -> bool:
         """Whether there is a state, readable or not."""
         ...

@@ -76,6 +76,11 @@ class SqlStore(LockedStore):
     def is_shared(self) -> bool:
         return self._database.is_shared
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether what is stored is signed with the state key, and begins anew under another."""
+        return self._database.is_signed
+
     def exists(self) -> bool:
         return self._database.exists()
 

@@ -99,6 +99,7 @@ class ChainLog:
         """Tests shorten `prune_age_seconds`, below which nothing is pruned."""
         self._folder = folder
         self._signer = signer or NoSigner()
+        self._has_begun_anew = False
         self._timing = timing
         self._pace = pace
         self._prune_age_seconds = prune_age_seconds
@@ -209,7 +210,7 @@ class ChainLog:
             if outcome is not LinkOutcome.OURS:
                 return None
             start = ChainView(seal.next_folder, seal.number, encoded.digest)
-        self._view, self._pending = start, None
+        self._view, self._pending, self._has_begun_anew = start, None, True
         return self.append(batch, start.position)
 
     def compact_if_due(self, position: str, read_tables: Callable[[], TableRows]) -> None:
@@ -304,7 +305,9 @@ class ChainLog:
 
     def _may_leave_behind(self, view: ChainView) -> bool:
         """Whether what was read is not to be trusted, and this process can sign a new beginning."""
-        return bool(view.forged_number or (view.lacks_key and self._signer.sign("")))
+        is_renewed = self._signer.is_renewed and not self._has_begun_anew
+        is_of_other_key = view.lacks_key or is_renewed
+        return bool(view.forged_number or (is_of_other_key and self._signer.sign("")))
 
     def _require_verified(self, view: ChainView) -> None:
         """BatchNotSent where something that was read is not signed with the key at hand."""

@@ -6,7 +6,14 @@ from typing import Protocol
 
 
 class Signer(Protocol):
-    """Signs short texts with the key of a state."""
+    """Signs short texts with the key of a state.
+
+    `is_renewed`: another key took the place of the one that signed what is stored, so that it is to
+    begin anew where it is replaced.
+    """
+
+    @property
+    def is_renewed(self) -> bool: ...
 
     def sign(self, content: str) -> str:
         """The signature of a text, in one line; "" without a key."""
@@ -22,6 +29,8 @@ class Signer(Protocol):
 
 class NoSigner:
     """A Signer without a key, for a state whose links are not signed."""
+
+    is_renewed = False
 
     def sign(self, content: str) -> str:
         """No signature."""

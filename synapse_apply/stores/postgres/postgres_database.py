@@ -125,6 +125,10 @@ class PostgresDatabase:
     def is_shared(self) -> bool:
         return True
 
+    @property
+    def is_signed(self) -> bool:
+        return False
+
     def exists(self) -> bool:
         return self.read_in_snapshot(self._has_meta_table)
 

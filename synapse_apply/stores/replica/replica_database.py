@@ -94,6 +94,10 @@ class ReplicaDatabase:
         return True
 
     @property
+    def is_signed(self) -> bool:
+        return True
+
+    @property
     def owner_sign(self) -> OwnerSign:
         return OwnerSign(self._position, self._owner_lease_seconds)
 

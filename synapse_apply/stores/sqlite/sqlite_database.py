@@ -76,6 +76,10 @@ class SqliteDatabase:
     def is_shared(self) -> bool:
         return False
 
+    @property
+    def is_signed(self) -> bool:
+        return False
+
     def exists(self) -> bool:
         with sqlite_messages.translate_errors(self.location, "Reading"):
             return opening.stat_own_file(self._path) is not None

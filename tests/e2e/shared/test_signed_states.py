@@ -37,3 +37,26 @@ def test_who_has_no_key_reads_and_writes_nothing(bucket_team: Workplace, server:
     refused = bucket_team.plan(code=1).err
     assert "The state key is not the one of this state" in refused
     assert server.writes == sent
+
+
+def test_after_a_rekey_the_new_key_alone_is_enough(bucket_team: Workplace, server: Server) -> None:
+    """For all other machines; who has the former one is shut out."""
+    bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
+    bucket_team.run("state", "rekey", "--yes", code=0)
+    bucket_team.unchanged()
+    assert "not verified" not in bucket_team.plan(code=0).text
+    bucket_team.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    assert "1 changed" in bucket_team.apply().out
+    bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[0]
+    assert "The state key is not the one of this state" in bucket_team.plan(code=1).err
+
+
+def test_a_key_that_is_lost(bucket_team: Workplace, server: Server) -> None:
+    """Another one takes its place; what it had signed no longer counts."""
+    del bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"]
+    bucket_team.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = KEYS[2]
+    bucket_team.run("state", "rekey", "--yes", code=0)
+    bucket_team.unchanged()
+    assert "storage/raw-data" in bucket_team.run("state", "list", code=0).out
+    bucket_team.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    assert "1 changed" in bucket_team.apply().out
