@@ -30,6 +30,8 @@ ENVIRON = {
 class KeySigner:
     """A Signer with one key."""
 
+    is_renewed = False
+
     def __init__(self, key: bytes = b"key") -> None:
         self.key = key
 
@@ -42,6 +44,8 @@ class KeySigner:
 
 class NoKey:
     """A Signer of who has no key."""
+
+    is_renewed = False
 
     def sign(self, content: str) -> str:
         del content

@@ -17,6 +17,8 @@ from synapse_apply.stores.sql import SqlStore
 class KeySigner:
     """A Signer with a key, which says "" for a signature of nobody, and None for another key's."""
 
+    is_renewed = False
+
     def __init__(self, key="k"):
         self.key = key
 
