@@ -1,18 +1,47 @@
-"""What approves an apply of the library, and who watches it."""
+"""What approves an apply of the library, who watches it, and which plans it knows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from synapse_apply.model.diagnostic import error_finding
-from synapse_apply.model.errors import NotApproved, OptionConflict
+from synapse_apply.model.errors import InputError, NotApproved, OptionConflict
 
 if TYPE_CHECKING:
     from synapse_apply.model.plan import Plan
     from synapse_apply.operations.apply import Confirm
     from synapse_apply.operations.apply_observer import ApplyObserver
     from synapse_apply.operations.plan_arguments import PlanArguments
+    from synapse_apply.planning.plan_input import PlanOptions
     from synapse_apply.workspace.target_session import TargetSession
+
+
+# A service may plan for months with one target.
+_MAX_REMEMBERED_PLANS = 100
+
+
+class PlanOptionsMemory:
+    """The options of the newest plans of one target, by the plan's id."""
+
+    def __init__(self) -> None:
+        self._options_by_plan: dict[str, PlanOptions] = {}
+
+    def remember(self, plan: Plan, options: PlanOptions) -> None:
+        """Remember the options of a plan, and forget those of the oldest one where it is full."""
+        self._options_by_plan[plan.id] = options
+        if len(self._options_by_plan) > _MAX_REMEMBERED_PLANS:
+            del self._options_by_plan[next(iter(self._options_by_plan))]
+
+    def find_options(self, plan: Plan) -> PlanOptions:
+        """The options that a plan was made with; InputError for one that is not remembered."""
+        if plan.id not in self._options_by_plan:
+            raise InputError.from_summary(
+                "This plan was not made here",
+                f"Plan {plan.id} is none of the last {_MAX_REMEMBERED_PLANS} that plan() of this "
+                "target gave.",
+                "Plan again, or save it where it is made and use apply_saved().",
+            )
+        return self._options_by_plan[plan.id]
 
 
 def build_silent_observer() -> ApplyObserver:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synapse_apply.library.apply_arguments import (
+    PlanOptionsMemory,
     build_silent_observer,
     require_decision,
     wait_for_open_calls_if_requested,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from synapse_apply.operations.saved_plan import SaveResult
     from synapse_apply.operations.validate import ValidationResult
     from synapse_apply.operations.verify_bytes import ComparedBytes
-    from synapse_apply.planning.plan_input import PlanOptions
     from synapse_apply.workspace.inventory_rows import Inventory
     from synapse_apply.workspace.target_session import PlanResult
 
@@ -83,7 +83,7 @@ class OpenTarget:
         """`open_target` is the way to make one."""
         self._invocation = invocation
         self._connection = TargetConnection(invocation)
-        self._plan_options: dict[str, PlanOptions] = {}
+        self._plan_options = PlanOptionsMemory()
         self._last_plan: _PlanSource | None = None
 
     @property
@@ -179,7 +179,7 @@ class OpenTarget:
             read_at = session.clock.monotonic_seconds()
             dry_run_progress = (progress or build_silent_observer()) if server_dry_run else None
             plan_result = plan(session, options, dry_run_progress=dry_run_progress)
-        self._plan_options[plan_result.plan.id] = options
+        self._plan_options.remember(plan_result.plan, options)
         self._last_plan = _PlanSource(plan_result, read_at)
         return plan_result.plan
 
@@ -247,7 +247,7 @@ class OpenTarget:
             overridden=require_guard_names(override_guards),
         )  # fmt: skip
         require_decision(plan, arguments, confirm, auto_approve=auto_approve)
-        options = None if plan is None else self._find_plan_options(plan)
+        options = None if plan is None else self._plan_options.find_options(plan)
         may_ask = confirm is not None or self._invocation.on_terminal
         observer = observer or ApplyObserver()
         with self._connection.open_session() as session:
@@ -280,7 +280,7 @@ class OpenTarget:
         from synapse_apply.operations.saved_plan import save_plan
 
         path = self._resolve_path(file)
-        options = self._find_plan_options(plan)
+        options = self._plan_options.find_options(plan)
         with self._connection.open_session() as session:
             return save_plan(session, plan, options, path)
 
@@ -487,13 +487,3 @@ class OpenTarget:
     def _resolve_path(self, file: Path | str) -> Path:
         self._connection.require_open()
         return resolve_path("file", file, self._invocation.directory)
-
-    def _find_plan_options(self, plan: Plan) -> PlanOptions:
-        """The options that a plan of this object was made with; InputError for another plan."""
-        if plan.id not in self._plan_options:
-            raise InputError.from_summary(
-                "This plan was not made here",
-                f"Plan {plan.id} is not one that plan() of this target gave.",
-                "Plan again, or save it where it is made and use apply_saved().",
-            )
-        return self._plan_options[plan.id]

@@ -155,6 +155,18 @@ def require_live_object(live_backend: LiveBackend, prefix: str, text: str) -> Li
     )
 
 
+def require_live_object_if_known(live_backend: LiveBackend, prefix: str, text: str) -> None:
+    """InputError where this backend can tell that there is no object of this name.
+
+    Of an id it can, of a name where it lists all objects of the kind; else nothing is raised.
+    """
+    binding = live_backend.select_binding(prefix)
+    object_id = parse_typed_id(prefix, text) or find_recorded_id(live_backend, prefix, text)
+    can_tell = object_id is not None or Lookup.COMPLETE in binding.lookup.values()
+    if can_tell or list_objects_if_supported(live_backend.api, binding) is not None:
+        require_live_object(live_backend, prefix, text)
+
+
 def _advise_on_unknown_name(kind: ResourceType, binding: ApiBinding, text: str) -> str:
     if kind.series_field and "@" not in text:
         owner = kind.series_field

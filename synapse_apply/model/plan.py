@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import FrozenInstanceError, field
 from enum import Enum
 from typing import Any
 
@@ -218,6 +218,14 @@ class Plan(WithCommands):
     capabilities: Capabilities = Capabilities()
     moved: tuple[MovedAddress, ...] = ()
     trial: DryRunCounts | None = None
+
+    # A script holds a plan between its approval and its apply. There is one in a run, so that this
+    # costs nothing; each of its rows, of which there may be thousands, would take 50 us longer.
+    def __setattr__(self, name: str, value: object) -> None:
+        """FrozenInstanceError for a field that has a value."""
+        if hasattr(self, name):
+            raise FrozenInstanceError(f"a plan is not changed: {name} stays as it is")
+        object.__setattr__(self, name, value)
 
     @property
     def has_errors(self) -> bool:

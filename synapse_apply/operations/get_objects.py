@@ -14,6 +14,7 @@ from synapse_apply.live.live_backend import (
     parse_typed_id,
     read_raw_object,
     require_live_object,
+    require_live_object_if_known,
 )
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, NotFound
@@ -71,8 +72,8 @@ def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
 
     The newest version first; what is not a semantic version comes last.
 
-    Where the API lists releases by code, an unknown code gives an empty list, because the API does
-    not tell the two apart. InputError for a plugin without a code.
+    Where the API lists releases by code and cannot list plugins, an unknown code gives an empty
+    list. InputError for a plugin that is certainly not there, or that has no code.
     """
     list_by_owner = live_backend.select_binding("release").list_belonging
     if list_by_owner is not None:
@@ -91,6 +92,8 @@ def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
     # A 404 does not tell a plugin without releases from a code that no plugin has.
     except NotFound:
         raw_releases = ()
+    if not raw_releases:
+        require_live_object_if_known(live_backend, "plugin", plugin)
     return _sort_by_version(_decode_objects(live_backend, "release", raw_releases))
 
 

@@ -20,6 +20,7 @@ from synapse_apply.live.live_backend import (
     find_recorded_id,
     parse_typed_id,
     record_audit_entry,
+    require_live_object_if_known,
     resolve_v1_plugin_id,
 )
 from synapse_apply.model.command import Command, Text
@@ -73,7 +74,8 @@ class FollowSettings:
 def iter_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]:
     """Every matching job, once, in the backend's order; pages are read as they are needed.
 
-    InputError where the backend ignores the filter by plugin.
+    InputError where the backend ignores the filter by plugin, or none is listed and it can tell
+    that there is no such plugin.
     """
     query: dict[str, Any] = {}
     plugin_id = _find_plugin_id(live_backend, job_filter.plugin) if job_filter.plugin else None
@@ -103,6 +105,8 @@ def iter_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]
                 raise _build_no_filter_error(job_filter.plugin)
         seen_ids.add(job.id)
         yield job
+    if job_filter.plugin and not seen_ids:
+        require_live_object_if_known(live_backend, "plugin", job_filter.plugin)
 
 
 def read_job(live_backend: LiveBackend, job_id: str, expand: tuple[str, ...] = ()) -> Job:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from synapse_apply.files.opening import IGNORE_FILE, OWN_FOLDER
 from synapse_apply.kinds.catalogue import CATALOGUE
@@ -18,7 +20,8 @@ from synapse_apply.live.duplicates import (
 from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Path, warning_finding
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.diagnostic import Path as FieldPath
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.state import Record, SharedIds
@@ -43,7 +46,11 @@ from synapse_apply.workspace.sharing.project_binding import build_project_findin
 def check_own_folder_trust(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the tool's folder beside the project is its own, and was not committed."""
     root = checkup.project.require_value().root
-    if not checkup.own_folder.get_or_raise():
+    folder = root / OWN_FOLDER if checkup.own_folder.get_or_raise() else root
+    if not os.access(folder, os.W_OK | os.X_OK):
+        finding = _build_read_only_finding(folder, is_state_kept_there=_is_state_local(checkup))
+        yield CheckResult.from_finding("folder", finding)
+    elif folder == root:
         yield CheckResult.build_ok("folder", "none yet")
     elif is_own_folder_ignored(root):
         yield CheckResult.build_ok(
@@ -58,6 +65,33 @@ def check_own_folder_trust(checkup: TargetCheckup) -> Iterator[CheckResult]:
             f"{OWN_FOLDER}/.gitignore`.",
         )
         yield CheckResult.from_finding("folder", finding)
+
+
+def _build_read_only_finding(folder: Path, *, is_state_kept_there: bool) -> Diagnostic:
+    """That nothing can be written in a folder: an error where the state is kept there."""
+    if is_state_kept_there:
+        return error_finding(
+            "The state cannot be written",
+            f"You may not write in {folder}: apply keeps the state and its key in {OWN_FOLDER} "
+            "there, and the record of calls that the state could not take.",
+            "Make the folder writable, or work in a copy of it; or keep the state elsewhere: "
+            "`state.url` of the target.",
+        )
+    return warning_finding(
+        "Nothing can be written beside the project",
+        f"You may not write in {folder}: calls that the state could not take would be written to "
+        "the system's folder of temporary files instead, and how far the state was is not "
+        "remembered there.",
+        "Make the folder writable, or work in a copy of it.",
+    )
+
+
+def _is_state_local(checkup: TargetCheckup) -> bool:
+    """Whether the target's state is kept beside the project; True where no target is known."""
+    try:
+        return not checkup.target.require_value().state.url
+    except UncheckedError:
+        return True
 
 
 def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
@@ -202,7 +236,7 @@ def check_accepted_differences(checkup: TargetCheckup) -> Iterator[CheckResult]:
     )
 
 
-def _iter_still_accepted_paths(record: Record) -> Iterator[Path]:
+def _iter_still_accepted_paths(record: Record) -> Iterator[FieldPath]:
     """Accepted fields that still differ, as far as the record shows."""
     kind = CATALOGUE.get(record.address.kind)
     if record.accepted is None or kind is None:

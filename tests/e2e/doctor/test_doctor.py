@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -348,3 +351,28 @@ def test_without_a_project_file(tmp_path: Path) -> None:
     (tmp_path / ".synapse-apply" / "state" / "embedded.db").unlink()
     lost = run("doctor -t embedded", tmp_path, {}, 1)
     assert "emulator reset" in lost.stdout
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """Before there is anything of ours, and after: apply could not write its state there."""
+    program = (
+        "import sys; from fault.disks import obey_modes; from synapse_apply.cli.main import run;"
+        "obey_modes(); sys.exit(run(['doctor', '-t', 'embedded']))"
+    )
+    for folder in (tmp_path, tmp_path / ".synapse-apply"):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o500)
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        folder.chmod(0o700)
+        assert done.returncode == 1
+        assert f"You may not write in {folder}: apply keeps the state" in " ".join(
+            done.stdout.split()
+        )

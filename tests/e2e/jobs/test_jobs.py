@@ -87,6 +87,15 @@ def test_no_job_of_a_plugin_that_may_not_be_there(place: Place) -> None:
     assert done.stderr == "There is no such job of this plugin, or no such plugin.\n"
 
 
+def test_no_job_of_a_plugin_that_is_not_there(place: Place) -> None:
+    """An id is always looked up, a name where the backend lists plugins: no list is no answer."""
+    assert (
+        "There is no such plugin" in place.run("jobs", "list", "--plugin", "id=99", code=1).stderr
+    )
+    place.server.switch(plugin_list="list")
+    assert "There is no such plugin" in place.run("jobs", "list", "--plugin", "nope", code=1).stderr
+
+
 def test_one_job(three: Place) -> None:
     """As text with its log, and as a document with the server's own words beside ours."""
     three.server.switch(status_words="platform")

@@ -59,6 +59,9 @@ def test_releases(applied: Workplace, server: Server, bare: Callable[..., Workpl
             assert (found["id"], found["values"]["version"]) == ("1", "1.0.0")
     ran = applied.run("get", "releases", "--plugin", "nobody", code=0)
     assert (ran.out, ran.err) == ("", "There is no release of this plugin, or no such plugin.\n")
+    server.switch(plugin_list="list")
+    ran = applied.run("get", "releases", "--plugin", "nobody", code=1)
+    assert "There is no such plugin" in ran.err
 
 
 def test_a_release_with_its_plugin(applied: Workplace, server: Server) -> None:

@@ -75,6 +75,24 @@ def test_a_plan_is_applied_as_it_is(target: OpenTarget, capfd: pytest.CaptureFix
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_plan_is_not_changed(target: OpenTarget) -> None:
+    """Else what was approved could become another plan before it is applied."""
+    plan = target.plan()
+    for name in ("changes", "guards", "diagnostics", "id", "has_errors", "nothing"):
+        with pytest.raises(AttributeError):
+            setattr(plan, name, ())
+    assert replace(plan, guards=()).changes == plan.changes
+
+
+def test_plans_of_months_are_forgotten(target: OpenTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest ones can be applied; an older one is to be made again."""
+    monkeypatch.setattr("synapse_apply.library.apply_arguments._MAX_REMEMBERED_PLANS", 2)
+    plans = [target.plan() for _ in range(3)]
+    with pytest.raises(InputError, match="not made here"):
+        target.apply(plans[0])
+    assert target.apply(plans[1]).exit_code == 0
+
+
 def test_a_write_that_changes_nothing_of_the_plan_does_not_stop_it(
     target: OpenTarget, folder: Path
 ) -> None:
