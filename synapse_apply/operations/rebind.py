@@ -88,7 +88,8 @@ def rebind_state(session: TargetSession, rebinding: Rebinding) -> None:
 
     A shared state that names no key gets that of the one in use, unless it has digests of others.
     """
-    with session.lock_state("state rebind"):
+    # Not `lock_state`: the state may be another project's.
+    with session.store.lock("state rebind", session.patience):
         if rebinding.project_id is not None:
             if rebinding.project_id.is_new:
                 write_project_id(session.project, rebinding.project_id.text)

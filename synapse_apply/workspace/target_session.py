@@ -357,7 +357,11 @@ class TargetSession(OfflineTarget):
         )
 
     def lock_state(self, operation: str) -> AbstractContextManager[None]:
-        """Lock the state for writing; LockHeld after `patience` seconds of another run's lock."""
+        """Lock the state for writing; LockHeld after `patience` seconds of another run's lock.
+
+        StateError for the shared state of another project, which no command writes to but a rebind.
+        """
+        self._require_state_of_project()
         return self.store.lock(operation, self.patience)
 
     def list_recorded_addresses(self) -> set[Address]:

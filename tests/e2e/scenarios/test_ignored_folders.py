@@ -13,8 +13,11 @@ import pytest
 from e2e.scenarios.workplace import Server, Workplace, project, sample
 
 from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.model.project import Project, Target
+from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.stores.backups import KEPT_FILE_SUFFIX
 from synapse_apply.workspace.recovery_journal import FILE_FORMAT, _append_line
+from synapse_apply.workspace.sharing.key_sources import build_key_sources
 
 Write = Callable[[Workplace, Server], object]
 
@@ -117,6 +120,16 @@ def remember_progress(place: Workplace, server: Server) -> None:
     assert list((place.root / ".synapse-apply/seen").glob("*.json"))
 
 
+def make_users_key(place: Workplace, _server: Server) -> None:
+    project_of_id = Project(place.root, id="5f1c2d60-0000-4000-8000-000000000001")
+    resolver = Resolver(place.root, place.environ)
+    sources = build_key_sources(project_of_id, Target("prod"), place.environ, resolver.find_setting)
+    assert sources.user_key_path is not None
+    assert sources.user_key_path.is_relative_to(place.root / "config")
+    sources.create_key(sources.user_key_path)
+    sources.renew_key(sources.user_key_path)
+
+
 def record_in_a_journal(place: Workplace, _server: Server) -> None:
     path = place.root / ".synapse-apply/unrecorded-prod-1.jsonl"
     _append_line(path, f'{{"format": {FILE_FORMAT}}}')
@@ -135,6 +148,7 @@ def record_in_a_journal(place: Workplace, _server: Server) -> None:
         serve_data,
         serve_own_data,
         remember_progress,
+        make_users_key,
         record_in_a_journal,
     ],
 )

@@ -55,6 +55,7 @@ def test_a_second_project_is_refused(keyed: Workplace, server: Server) -> None:
     for typed in (
         ("plan",), ("apply", "--auto-approve"), ("drift",), ("state", "init"), ("doctor",),
         ("export", "--out", "exported"), ("state", "rekey", "--yes"),
+        ("state", "rm", "storage/raw-data"), ("state", "mv", "storage/raw-data", "storage/x"),
     ):  # fmt: skip
         shown = other.run(*typed, code=1).text
         assert "This state belongs to another project" in shown, typed
