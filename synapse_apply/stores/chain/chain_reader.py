@@ -200,7 +200,12 @@ class ChainReader:
         decoded = self._decode_snapshot(view.folder, number, content)
         if decoded is None or not isinstance(decoded.value, Snapshot):
             return None
-        view = view.begin_at_snapshot(decoded.value, len(content), is_genuine=decoded.is_genuine)
+        view = view.begin_at_snapshot(
+            decoded.value,
+            len(content),
+            is_genuine=decoded.is_genuine,
+            has_former_key=decoded.has_former_key,
+        )
         return ChainReading(view, decoded.value.tables, ())
 
     def _decode_snapshot(self, folder: int, number: int, content: bytes) -> Decoded | None:
@@ -228,7 +233,11 @@ class ChainReader:
                     self._folder.location, name, str(problem), reading
                 ) from None
             view = view.advance(
-                link, decoded.digest, len(content or b""), is_genuine=decoded.is_genuine
+                link,
+                decoded.digest,
+                len(content or b""),
+                is_genuine=decoded.is_genuine,
+                has_former_key=decoded.has_former_key,
             )
             batches.append(link.batch)
         return ChainReading(view, reading.tables, tuple(batches))

@@ -90,11 +90,15 @@ class Snapshot:
 
 
 class Decoded(NamedTuple):
-    """An object that was read: what it is, its digest, and whether its signature is genuine."""
+    """An object that was read: what it is, its digest, and whether its signature is genuine.
+
+    `has_former_key`: genuine, but signed with another key than the one that signs now.
+    """
 
     value: Link | Seal | Snapshot
     digest: str
     is_genuine: bool | None
+    has_former_key: bool = False
 
 
 class Encoded(NamedTuple):
@@ -192,8 +196,10 @@ def decode_object(content: bytes, number: int, signer: Signer) -> Decoded:
         value = _PARSERS[document["kind"]](document)
     except (KeyError, TypeError, ValueError):
         raise WrongContent("does not have what a chain writes") from None
-    is_genuine = signer.check(_build_signed_text(body), signature_text)
-    return Decoded(value, _compute_digest(text), is_genuine)
+    signed_text = _build_signed_text(body)
+    is_genuine = signer.check(signed_text, signature_text)
+    has_former_key = bool(is_genuine) and signer.sign(signed_text) != signature_text
+    return Decoded(value, _compute_digest(text), is_genuine, has_former_key)
 
 
 def _encode_object(document: Mapping[str, Any], signer: Signer) -> Encoded:
