@@ -114,19 +114,28 @@ class ChainMachine(RuleBasedStateMachine):
             if self.act(client, fault, add_plan):
                 self.acknowledged.add(plan_id)
 
-    @rule(client=clients)
-    def stop(self, client):
-        """In the middle of a write, which may arrive at any time."""
+    @rule(
+        client=clients,
+        steps=st.integers(1, HOLDERS - 1),
+        in_take=st.booleans(),
+        is_removed=st.booleans(),
+    )
+    def stop_and_overtake(self, client, steps, in_take, is_removed):
+        """In the middle of a write or of taking the lock; others go on until it is all pruned."""
+        self.take_lock(client, "all delayed" if in_take else "none")
         self.write(client, "all delayed", 1)
-        if self.lock_ids[client]:
-            self.stopped.add(client)
+        self.stopped.add(client)
+        other = (client + steps) % HOLDERS
+        if is_removed:
+            self.remove_lock(other)
+        self.take_lock(other, "none")
+        self.write(other, "none", 10)
 
     @rule(client=clients)
     def wake(self, client):
         """Perhaps long after others have taken its place, and all that was pruned."""
-        if client in self.stopped:
-            self.stopped.remove(client)
-            self.write(client, "none", 1)
+        self.stopped.discard(client)
+        self.write(client, "none", 1)
 
     @rule(client=clients, fault=faults)
     def release_lock(self, client, fault):
