@@ -108,8 +108,6 @@ class ChainLog:
         self._view: ChainView | None = None
         self._view_before_damage = ChainView()
         self._pending: _PendingLink | None = None
-        # A signature with the key that was in use when the view was read.
-        self._signed_with = ""
         # Boot time before the last look at which nothing stood behind the view.
         self._looked_at = 0.0
 
@@ -158,7 +156,6 @@ class ChainLog:
         else:
             reading = self._reader.read_all()
         self._view, self._looked_at = reading.view, looked_at
-        self._signed_with = self._signer.sign("")
         return reading.to_log_reading()
 
     def append(self, batch: Batch, position: str) -> AppendedBatch | None:
@@ -218,13 +215,12 @@ class ChainLog:
 
     def compact_if_due(self, position: str, read_tables: Callable[[], TableRows]) -> None:
         view = self._view
-        if view is None or view.position != position:
-            return
-        # Who has only the new key cannot check what the former one signed.
-        has_new_key = view.has_former_key or self._signer.sign("") != self._signed_with
-        if has_new_key or is_snapshot_due(view.link_count, view.link_bytes, view.snapshot_bytes):
+        if (
+            view is not None
+            and view.position == position
+            and is_snapshot_due(view.link_count, view.link_bytes, view.snapshot_bytes)
+        ):
             self._view = self._compactor.compact(view, read_tables)
-            self._signed_with = self._signer.sign("")
 
     def read_older_audit_rows(self) -> Sequence[Row]:
         return self._compactor.read_audit_rows(self._view or self._view_before_damage)

@@ -200,12 +200,7 @@ class ChainReader:
         decoded = self._decode_snapshot(view.folder, number, content)
         if decoded is None or not isinstance(decoded.value, Snapshot):
             return None
-        view = view.begin_at_snapshot(
-            decoded.value,
-            len(content),
-            is_genuine=decoded.is_genuine,
-            has_former_key=decoded.has_former_key,
-        )
+        view = view.begin_at_snapshot(decoded.value, len(content), is_genuine=decoded.is_genuine)
         return ChainReading(view, decoded.value.tables, ())
 
     def _decode_snapshot(self, folder: int, number: int, content: bytes) -> Decoded | None:
@@ -233,11 +228,7 @@ class ChainReader:
                     self._folder.location, name, str(problem), reading
                 ) from None
             view = view.advance(
-                link,
-                decoded.digest,
-                len(content or b""),
-                is_genuine=decoded.is_genuine,
-                has_former_key=decoded.has_former_key,
+                link, decoded.digest, len(content or b""), is_genuine=decoded.is_genuine
             )
             batches.append(link.batch)
         return ChainReading(view, reading.tables, tuple(batches))

@@ -18,8 +18,7 @@ class ChainView:
     `folder` is 1, or greater where the chain goes on in another folder behind a seal; `number` and
     `digest` are those of the last link, or of that seal. `link_count` and `link_bytes` are of the
     links behind the snapshot. `forged_number` is the first link whose signature is wrong, 0 for
-    none; `lacks_key`: a signature could not be checked. `has_former_key`: something was signed with
-    another key than the one that signs now, which others may not have.
+    none; `lacks_key`: a signature could not be checked.
     """
 
     folder: int = 1
@@ -34,7 +33,6 @@ class ChainView:
     link_bytes: int = 0
     forged_number: int = 0
     lacks_key: bool = False
-    has_former_key: bool = False
     damaged_snapshots: tuple[int, ...] = ()
 
     @property
@@ -48,13 +46,7 @@ class ChainView:
         return self.lock.lease_seconds if self.lock.lock_id else None
 
     def advance(
-        self,
-        link: Link,
-        digest: str,
-        size: int,
-        *,
-        is_genuine: bool | None = True,
-        has_former_key: bool = False,
+        self, link: Link, digest: str, size: int, *, is_genuine: bool | None = True
     ) -> ChainView:
         """The view with one more link; `size` is in bytes."""
         never_pruned = list_links_never_pruned(
@@ -71,16 +63,10 @@ class ChainView:
             link_bytes=self.link_bytes + size,
             forged_number=self.forged_number or (link.number if is_genuine is False else 0),
             lacks_key=self.lacks_key or is_genuine is None,
-            has_former_key=self.has_former_key or has_former_key,
         )
 
     def begin_at_snapshot(
-        self,
-        snapshot: Snapshot,
-        size: int,
-        *,
-        is_genuine: bool | None = True,
-        has_former_key: bool = False,
+        self, snapshot: Snapshot, size: int, *, is_genuine: bool | None = True
     ) -> ChainView:
         """The view of a chain that is read from a snapshot on."""
         return replace(
@@ -95,7 +81,6 @@ class ChainView:
             link_count=0,
             link_bytes=0,
             lacks_key=self.lacks_key or is_genuine is None,
-            has_former_key=has_former_key,
         )
 
 

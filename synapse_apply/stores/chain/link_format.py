@@ -90,15 +90,11 @@ class Snapshot:
 
 
 class Decoded(NamedTuple):
-    """An object that was read: what it is, its digest, and whether its signature is genuine.
-
-    `has_former_key`: genuine, but signed with another key than the one that signs now.
-    """
+    """An object that was read: what it is, its digest, and whether its signature is genuine."""
 
     value: Link | Seal | Snapshot
     digest: str
     is_genuine: bool | None
-    has_former_key: bool = False
 
 
 class Encoded(NamedTuple):
@@ -196,10 +192,8 @@ def decode_object(content: bytes, number: int, signer: Signer) -> Decoded:
         value = _PARSERS[document["kind"]](document)
     except (KeyError, TypeError, ValueError):
         raise WrongContent("does not have what a chain writes") from None
-    signed_text = _build_signed_text(body)
-    is_genuine = signer.check(signed_text, signature_text)
-    has_former_key = bool(is_genuine) and signer.sign(signed_text) != signature_text
-    return Decoded(value, _compute_digest(text), is_genuine, has_former_key)
+    is_genuine = signer.check(_build_signed_text(body), signature_text)
+    return Decoded(value, _compute_digest(text), is_genuine)
 
 
 def _encode_object(document: Mapping[str, Any], signer: Signer) -> Encoded:

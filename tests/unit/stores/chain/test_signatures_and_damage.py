@@ -241,36 +241,3 @@ def test_objects_with_huge_numbers_are_no_end_of_the_chain(chains, tmp_path):
     chains.open().restore_backup(str(tmp_path / "backup"))
     write_many(chains.open(), 1, first=5)
     assert addresses(chains.open()) == ["p0", "p1", "p2", "p5"]
-
-
-class TwoKeySigner(KeySigner):
-    """Signs with a new key, and can still check what the former one signed."""
-
-    def check(self, content, signature):
-        return super().check(content, signature) or KeySigner("k").check(content, signature)
-
-
-def test_after_a_new_key_nobody_needs_the_former_one(chains):
-    """The first write with it is followed by a snapshot, which whoever has only that can check."""
-    write_many(chains.make(KeySigner("k")), 3)
-    rekeying = chains.open(TwoKeySigner("new"))
-    write_many(rekeying, 1, first=4)
-    store = chains.open(KeySigner("new"))
-    write_many(store, 1, first=5)
-    assert addresses(store) == ["p0", "p1", "p2", "p4", "p5"]
-    assert store.list_warnings() == ()
-    assert len(chains.names("snapshots")) == 1
-    with pytest.raises(StateError, match="key of the state is not here"):
-        write_many(chains.open(KeySigner("k")), 1, first=6)
-
-
-def test_a_key_that_is_renewed_under_the_lock_is_the_only_one_needed_too(chains):
-    """As `state rekey` does it: the same process signs with the former key, then with the new."""
-    signer = TwoKeySigner("k")
-    store = chains.make(signer)
-    with store.lock("state rekey"):
-        store.write_records(record())
-        signer.key = "new"
-        store.write_records(record("more", "2"))
-    write_many(chains.open(KeySigner("new")), 1)
-    assert addresses(chains.open(KeySigner("new"))) == ["more", "p0", "yolo"]
