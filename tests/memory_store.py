@@ -80,6 +80,7 @@ class MemoryStore:
         return MEMORY_LOCATION
 
     is_slow = False
+    lease_seconds = 30.0
     seconds_to_start = 5.0
 
     @property

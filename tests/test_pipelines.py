@@ -17,7 +17,12 @@ from synapse_apply.cli import registry
 from synapse_apply.views.ci import github
 
 GITOPS = ROOT / "examples" / "gitops"
-WORKFLOWS = sorted((GITOPS / ".github" / "workflows").glob("*.yml"))
+GIT_STATE = ROOT / "examples" / "github-actions-git-state"
+WORKFLOWS = [
+    path
+    for example in (GITOPS, GIT_STATE)
+    for path in sorted((example / ".github" / "workflows").glob("*.yml"))
+]
 ACTION, GITLAB, HOOKS = (
     ROOT / "action.yml",
     GITOPS / ".gitlab-ci.yml",
@@ -151,6 +156,10 @@ def test_permissions_are_the_least() -> None:
         "pull-request.yml/plan": {"contents": "read", "pull-requests": "write"},
         "deploy.yml/apply": {"contents": "read", "actions": "read", "pull-requests": "write"},
         "drift.yml/drift": {"contents": "read"},
+        "plan.yml/check": {"contents": "read"},
+        "plan.yml/plan": {"contents": "read", "pull-requests": "write"},
+        # The state is pushed.
+        "apply.yml/apply": {"contents": "write", "actions": "read", "pull-requests": "write"},
     }
     found = {}
     for path in WORKFLOWS:
@@ -162,16 +171,24 @@ def test_permissions_are_the_least() -> None:
     triggers = {name for path in WORKFLOWS for name in read(path)["on"]}
     assert triggers == {"pull_request", "push", "schedule", "workflow_dispatch"}
     assert read(ACTION)["inputs"]["secrets"]["default"] == ""
-    checkouts = [step for _, step in steps() if "actions/checkout@" in step.get("uses", "")]
-    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+    # Credentials stay in a checkout only where a state is read or written with them.
+    assert {
+        f"{path.name}/{name}"
+        for path in WORKFLOWS
+        for name, job in read(path)["jobs"].items()
+        for step in job["steps"]
+        if "actions/checkout@" in step.get("uses", "")
+        and step["with"]["persist-credentials"] is not False
+    } == {"plan.yml/plan", "apply.yml/apply"}
 
 
 def test_secrets_are_for_jobs_that_no_fork_gets() -> None:
     """The job that runs for forks names no secret, environment or machine of ours."""
-    check = read(GITOPS / ".github" / "workflows" / "pull-request.yml")["jobs"]["check"]
-    assert "secrets." not in yaml.safe_dump(check)
-    assert check["runs-on"] == "ubuntu-latest"
-    assert "environment" not in check
+    for path in WORKFLOWS:
+        check = read(path)["jobs"].get("check", {"runs-on": "ubuntu-latest"})
+        assert "secrets." not in yaml.safe_dump(check)
+        assert check["runs-on"] == "ubuntu-latest"
+        assert "environment" not in check
     assert "tags" not in read(GITLAB)["check"]
 
 
@@ -195,9 +212,10 @@ def test_secrets_are_for_the_step_that_needs_them() -> None:
 def test_an_apply_is_never_cancelled_for_a_newer_one() -> None:
     """Plans of old commits are; applies wait for each other, and none that waits is dropped."""
     groups = {path.name: read(path)["concurrency"] for path in WORKFLOWS}
-    assert groups["pull-request.yml"]["cancel-in-progress"] is True
-    assert groups["deploy.yml"]["cancel-in-progress"] is False
-    assert "github.sha" in groups["deploy.yml"]["group"]
+    for plan, apply in (("pull-request.yml", "deploy.yml"), ("plan.yml", "apply.yml")):
+        assert groups[plan]["cancel-in-progress"] is True
+        assert groups[apply]["cancel-in-progress"] is False
+        assert "github.sha" in groups[apply]["group"]
     apply = read(GITLAB)["apply"]
     assert (apply["interruptible"], apply["resource_group"]) == (False, "prod")
     assert read(GITLAB)["plan"]["interruptible"] is True

@@ -10,7 +10,8 @@ from pathlib import Path
 from synapse_apply.model.frozen import frozen
 
 # A lease and a half: the lock of a runner that died is taken over, not waited for in vain.
-NON_INTERACTIVE_LOCK_SECONDS = 45.0
+# A killed run's lock is free after a lease; the rest is for who takes it.
+_SECONDS_BEYOND_LEASE = 15.0
 
 
 class PrivateEnvironment(dict[str, str]):
@@ -24,9 +25,9 @@ class PrivateEnvironment(dict[str, str]):
 class Invocation:
     """Where a command works: project, target, variables, manifests.
 
-    `lock_timeout` is in seconds; with None, `lock_wait_seconds` decides. `project_from` is the Git
-    ref that the project file's settings are read from, `as_of` the one that manifests are read
-    from. `command` are the words of the command, without options and arguments.
+    `lock_timeout` is in seconds; with None, `choose_lock_wait_seconds` decides. `project_from` is
+    the Git ref that the project file's settings are read from, `as_of` the one that manifests are
+    read from. `command` are the words of the command, without options and arguments.
     """
 
     directory: Path = field(default_factory=Path.cwd)
@@ -48,9 +49,11 @@ class Invocation:
         # Frozen by the type checker alone: the values are hidden before anybody has them.
         object.__setattr__(self, "environ", PrivateEnvironment(self.environ))
 
-    @property
-    def lock_wait_seconds(self) -> float:
-        """Seconds to wait for a locked state; by default 0 at a terminal: a person can look."""
+    def choose_lock_wait_seconds(self, lease_seconds: float) -> float:
+        """Seconds to wait for a locked state; by default 0 at a terminal: a person can look.
+
+        `lease_seconds` is the lease of that state's lock.
+        """
         if self.lock_timeout is not None:
             return self.lock_timeout
-        return 0.0 if self.on_terminal else NON_INTERACTIVE_LOCK_SECONDS
+        return 0.0 if self.on_terminal else lease_seconds + _SECONDS_BEYOND_LEASE

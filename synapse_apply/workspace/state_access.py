@@ -17,10 +17,12 @@ from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.chain.signer import Signer
+from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.state_urls import is_local_url
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import find_run_url
 from synapse_apply.workspace.own_folder import resolve_trusted_state_path
@@ -71,13 +73,17 @@ def open_store_at_url(
         return _open_postgres_store(url, target, runner)
     if is_bucket_url(url):
         return open_bucket_store(url, target, environ, runner, signer)
+    if is_git_url(url):
+        from synapse_apply.workspace.sharing.git_access import open_git_store
+
+        return open_git_store(url, project.root, target, environ, runner, signer)
     scheme, separator, _ = url.partition("://")
     if separator and scheme not in ("sqlite", "file"):
         raise InputError.from_summary(
             "There is no such store for state",
             f"state.url of target {target.name} begins with {scheme}://.",
-            "Use a path, sqlite:///PATH, postgresql://USER@HOST/DATABASE, s3://BUCKET/FOLDER or"
-            " az://CONTAINER/FOLDER.",
+            "Use a path, sqlite:///PATH, postgresql://USER@HOST/DATABASE, s3://BUCKET/FOLDER, "
+            "az://CONTAINER/FOLDER or git:REMOTE.",
             position=target.position,
         )
     path = resolve_local_path(url, project) or state_folder_path(project) / f"{target.name}.db"
@@ -93,8 +99,8 @@ def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[s
 
 
 def resolve_local_path(url: str, project: Project) -> Path | None:
-    """The file that a state's url names; None where it is empty, a database's or a bucket's."""
-    if is_postgres_url(url) or is_bucket_url(url):
+    """The file that a state's url names; None where it is empty, or names no file."""
+    if not is_local_url(url):
         return None
     path = url.removeprefix("sqlite:///").removeprefix("file://")
     return project.root / path if path else None

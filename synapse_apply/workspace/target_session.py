@@ -92,7 +92,6 @@ class TargetSession(OfflineTarget):
         """
         super().__init__(invocation)
         self.parallelism = invocation.parallelism
-        self.patience = invocation.lock_wait_seconds
         self.clock: Clock = SystemClock()
         self.pause: Callable[[float], None] = time.sleep
         self.new_salt: Callable[[], str] = generate_salt
@@ -174,6 +173,11 @@ class TargetSession(OfflineTarget):
             return self._loaded_keys if self._loaded_keys is not None else self.load_state_keys()
 
         return StateKeySigner("link of a state", get_keys)
+
+    @cached_property
+    def patience(self) -> float:
+        """Seconds to wait for a state that another run has locked."""
+        return self.invocation.choose_lock_wait_seconds(self.store.lease_seconds)
 
     @cached_property
     def last_seen_states(self) -> LastSeenStates:

@@ -268,7 +268,7 @@ add_lock_timeout_option = _combine_options(
         type=option_parsing.NumberType(min=0),
         metavar="SECONDS",
         help="How long to wait for a state that another run holds; by default not at all on a "
-        "terminal, 45 s in a non-interactive run.",
+        "terminal, in a non-interactive run as long as the lock of a killed run lasts, and 15 s.",
     )
 )
 add_wait_option = _combine_options(

@@ -66,7 +66,7 @@ GIT_TIMING = LeaseTiming(
 BATCHES_PER_ROOT = 500
 _PUSHES_BEFORE_THE_PACE = 6
 _LONGEST_DEFERRAL = 2.0
-_MAX_ATTEMPTS = 3
+_MAX_ATTEMPTS = 2
 _MAX_COMMIT_BYTES = 64 * 1024
 # Of the audit a reader gets the newest file, which has the last number; the rest is asked for.
 _AUDIT_FILES = 1
@@ -82,14 +82,16 @@ def open_git(
     tool_version: str = "",
     now: Callable[[], str] = utc_now,
     runner: LockRunner | None = None,
+    fresh_seconds: float = 0.0,
 ) -> SqlStore:
     """The store whose state is a ref of a repository; Git is not started yet.
 
-    `folder` is any folder of the checkout whose remote and credentials are used.
+    `folder` is any folder of the checkout whose remote and credentials are used. `fresh_seconds` is
+    as for ReplicaDatabase.
     """
     runner = runner or LockRunner()
     log = GitLog(location, folder, signer, runner.timing or GIT_TIMING)
-    return SqlStore(ReplicaDatabase(log), tool_version, now, runner)
+    return SqlStore(ReplicaDatabase(log, fresh_seconds), tool_version, now, runner)
 
 
 @frozen
@@ -284,7 +286,7 @@ class GitLog:
         return f"commit {self._tip.commit_id[:12]}" if self._tip is not None else "its last commit"
 
     def _require_genuine_unless_replaced(self, batch: Batch) -> None:
-        """StateError where the newest commit is not signed with the key at hand.
+        """BatchNotSent where the newest commit is not signed with the key at hand.
 
         Who has the key may replace all of it.
         """

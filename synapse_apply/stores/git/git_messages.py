@@ -5,7 +5,7 @@ from __future__ import annotations
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.stores import state_messages
-from synapse_apply.stores.batch_log import DamagedLog
+from synapse_apply.stores.batch_log import BatchNotSent, DamagedLog
 
 MINIMUM_GIT = (2, 32)
 _MAX_GIT_LINES = 6
@@ -39,8 +39,8 @@ def build_no_folder_error(reason: str) -> StateError:
     )
 
 
-def build_not_written_error(location: str) -> StateError:
-    return StateError.from_summary(
+def build_not_written_error(location: str) -> BatchNotSent:
+    return BatchNotSent.from_summary(
         "The state cannot be written",
         f"Git has ended before it had made the commit for {location}; nothing was pushed.",
         "Perhaps the temporary folder of the system is full: TMPDIR names another one.",

@@ -82,6 +82,11 @@ class LockedStore:
         return self._timing.seconds_to_start
 
     @property
+    def lease_seconds(self) -> float:
+        """After so long without a sign of life another process may take the lock."""
+        return self._timing.lease_seconds
+
+    @property
     def is_slow(self) -> bool:
         """Whether a write takes longer than most calls, so that many are announced together."""
         return self._database.write_pace.longest_deferral > 0

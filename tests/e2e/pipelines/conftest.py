@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,28 +126,35 @@ def forge() -> Iterator[Forge]:
         yield forge
 
 
-@pytest.fixture
-def fresh(tmp_path: Path, forge: Forge) -> Iterator[World]:
-    """Nothing is applied yet; prod's state is there, and empty."""
-    with EmbeddedServer(tmp_path / "backend", token=BACKEND, tenant="acme") as server:
-        source = copied(ROOT / "examples" / "gitops", tmp_path)
+@contextmanager
+def make_world(root: Path, forge: Forge, example: str) -> Iterator[World]:
+    """A repository with an example, and prod that is served; there is no state yet."""
+    with EmbeddedServer(root / "backend", token=BACKEND, tenant="acme") as server:
+        source = copied(ROOT / "examples" / example, root)
         host = server.url.removeprefix("http://")
         for path in source.rglob("*"):
             if path.suffix in {".yml", ".yaml"}:
                 text = path.read_text().replace("https://api.synapse.example", server.url)
                 path.write_text(text.replace("api.synapse.example", host))
-        git(tmp_path, "init", "-q", "--bare", "-b", "main", "origin.git")
+        git(root, "init", "-q", "--bare", "-b", "main", "origin.git")
         git(source, "init", "-q", "-b", "main")
         git(source, "add", "-A")
         git(source, "commit", "-qm", "first")
-        git(source, "push", "-q", str(tmp_path / "origin.git"), "main")
+        git(source, "push", "-q", str(root / "origin.git"), "main")
         shutil.rmtree(source)
-        git(tmp_path, "clone", "-q", str(tmp_path / "origin.git"), "checkout")
-        checkout = tmp_path / "checkout"
+        git(root, "clone", "-q", str(root / "origin.git"), "checkout")
+        checkout = root / "checkout"
         for name, text in {"user.name": "t", "user.email": "t@example.org"}.items():
             git(checkout, "config", name, text)
-        run(f"state init -t prod --lineage {PIN}", checkout, SECRETS)
-        yield World(tmp_path, tmp_path / "origin.git", checkout, forge, server.url)
+        yield World(root, root / "origin.git", checkout, forge, server.url)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, forge: Forge) -> Iterator[World]:
+    """Nothing is applied yet; prod's state is there, and empty."""
+    with make_world(tmp_path, forge, "gitops") as world:
+        run(f"state init -t prod --lineage {PIN}", world.checkout, SECRETS)
+        yield world
 
 
 @pytest.fixture

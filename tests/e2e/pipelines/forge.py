@@ -227,7 +227,7 @@ ROUTES: dict[str, Callable[[Forge, tuple[str, ...], Asked, dict[str, Any]], tupl
     rf"POST {GITHUB}/issues/(\d+)/comments": lambda f, g, _, b: (201, f.add(BOT, b["body"], g[0])),
     rf"PATCH {GITHUB}/issues/comments/(\d+)": lambda f, g, _, b: _rewrite(f, g[0], b),
     rf"GET {GITHUB}/commits/(\w+)/pulls": lambda f, g, q, __: _page(f.pulls.get(g[0], []), q),
-    rf"GET {GITHUB}/actions/workflows/pull-request.yml/runs": lambda f, _, q, __: _runs(f, q),
+    rf"GET {GITHUB}/actions/workflows/[a-z-]+.yml/runs": lambda f, _, q, __: _runs(f, q),
     rf"GET {GITHUB}/actions/runs/(\d+)/artifacts": lambda f, g, q, __: (
         200,
         {"artifacts": _page(f.artifacts.get(g[0], []), q)[1]},

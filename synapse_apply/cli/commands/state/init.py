@@ -61,6 +61,7 @@ def command(
     The backend is asked what it offers, where it can be: whether it lists plugins decides whether
     those that exist can be found. The state is made whatever it says.
     """
+    from synapse_apply.cli.texts.state_places import list_place_notes
     from synapse_apply.operations import state
     from synapse_apply.operations.checks.offered_operations import read_backend_offer
     from synapse_apply.operations.create_state import create_state
@@ -73,6 +74,7 @@ def command(
         key_path = invocation.directory / key_file if key_file is not None else None
         created_state = create_state(session, identity, lineage, key_path)
         name, pinned = session.target.name, session.target.state.lineage
+        place_notes = list_place_notes(session.store.where)
     new_lineage = created_state.lineage
     offer = read_backend_offer(invocation)
     if console.as_json:
@@ -90,7 +92,7 @@ def command(
         console.write_output(
             f"Pin it in the project file: targets.{name}.state.lineage: {new_lineage}\n"
         )
-    for line in _list_sharing_lines(created_state, name):
+    for line in (*_list_sharing_lines(created_state, name), *place_notes):
         console.write_output(f"{line}\n")
     console.write_output("\n")
     if offer.rows:

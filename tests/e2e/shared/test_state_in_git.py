@@ -1,0 +1,144 @@
+"""A team whose state is a ref of the repository that the project is in."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from contract.stores.git.repositories import git, make_checkout, make_remote, read_every_byte
+from e2e.scenarios.workplace import Server, Workplace, project, sample
+
+REF = "refs/synapse-apply/state/prod"
+PROJECT = "5f1c2d60-0000-4000-8000-0123456789ab"
+KEYS = [base64.b64encode(bytes([number]) * 32).decode() for number in range(2)]
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Path:
+    return make_remote(tmp_path)
+
+
+@pytest.fixture
+def clone(tmp_path: Path, remote: Path, server: Server, place: Workplace) -> Workplace:
+    """A project in a shallow clone, as a pipeline has it, with a state key."""
+    checkout = make_checkout(tmp_path, remote, "--depth=1")
+    clone = Workplace(checkout, {**place.environ, "SYNAPSE_APPLY_STATE_KEY": KEYS[0]})
+    state = {"url": "git:origin?pace=0"}
+    text = project(server.url, state=state, settle_after=1)
+    clone.write("synapse-apply.yaml", json.dumps({**json.loads(text), "project": {"id": PROJECT}}))
+    sample(clone)
+    return clone
+
+
+def another_clone(clone: Workplace, remote: Path, tmp_path: Path) -> Workplace:
+    """The same project on another runner."""
+    folder = tmp_path / "another"
+    folder.mkdir()
+    checkout = make_checkout(folder, remote, "--depth=1")
+    for path in ("synapse-apply.yaml", "manifests", "plugins"):
+        subprocess.run(["cp", "-r", clone.root / path, checkout], check=True)
+    return Workplace(checkout, dict(clone.environ))
+
+
+def test_runners_that_keep_nothing(clone: Workplace, remote: Path, tmp_path: Path) -> None:
+    """Made, applied, and read by the next runner; Git's own files in the checkout stay as they are."""
+    before = read_every_byte(clone.root / ".git")
+    made = clone.run("state", "init", code=0).text
+    assert f"git:origin?ref={REF}" in made
+    assert "Whoever can read that repository can read the state" in made
+    assert "keep that key from who may only push" in made
+    clone.apply()
+    clone.unchanged()
+    other = another_clone(clone, remote, tmp_path)
+    other.unchanged()
+    other.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    pushes = count_commits(remote)
+    other.apply()
+    assert count_commits(remote) - pushes <= 4
+    other.unchanged()
+    assert "update" in clone.run("state", "history", code=0).text
+    assert read_every_byte(clone.root / ".git") == before
+    files = git(remote, "ls-tree", "-r", "--name-only", REF).splitlines()
+    assert "records/storage/" in str(files)
+    assert "TOKEN" not in git(remote, "grep", "-h", "", REF)
+
+
+def count_commits(remote: Path) -> int:
+    return len(git(remote, "rev-list", REF).splitlines())
+
+
+def write_hook(remote: Path, script: str) -> Path:
+    hook = remote / "hooks" / "update"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\n{script}\n")
+    hook.chmod(0o755)
+    return hook
+
+
+def test_a_host_that_takes_only_branches(clone: Workplace, remote: Path) -> None:
+    """`state init` finds it out, says what to write, and that is a place for a state."""
+    write_hook(remote, 'case "$1" in refs/heads/*) ;; *) echo "deny $1" >&2; exit 1 ;; esac')
+    refused = clone.run("state", "init", code=1).text
+    assert "does not take the state" in refused
+    assert "deny refs/synapse-apply/state/prod" in refused
+    assert "?ref=refs/heads/synapse-apply-state" in " ".join(refused.split())
+    assert "pull request from a fork" in " ".join(refused.split())
+    branch = "refs/heads/synapse-apply-state"
+    clone.edit("synapse-apply.yaml", "?pace=0", f"?pace=0&ref={branch}")
+    clone.run("state", "init", code=0)
+    clone.apply()
+    clone.unchanged()
+    assert len(git(remote, "rev-list", branch).splitlines()) > 2
+    assert "ok" in clone.run("doctor").text
+
+
+def test_a_ref_that_was_set_back(clone: Workplace, remote: Path, tmp_path: Path) -> None:
+    """An error to who remembers, until a backup is restored; it is the newest one then."""
+    clone.run("state", "init", code=0)
+    empty = git(remote, "rev-parse", REF)
+    clone.apply()
+    backup = str(tmp_path / "backup.db")
+    clone.run("state", "backup", backup, code=0)
+    git(remote, "update-ref", REF, empty)
+    assert "older" in clone.plan(code=1).text
+    clone.run("state", "restore", backup, "--yes", code=0)
+    clone.unchanged()
+
+
+def test_what_was_pushed_without_the_key(clone: Workplace, remote: Path, tmp_path: Path) -> None:
+    """A warning to plans, an error to applies; the key makes a backup the state again."""
+    clone.run("state", "init", code=0)
+    clone.apply()
+    backup = str(tmp_path / "backup.db")
+    clone.run("state", "backup", backup, code=0)
+    commit = git(remote, "cat-file", "commit", REF)
+    changed = re.sub(r'("signature":"[0-9a-f]+:)[0-9a-f]{8}', r"\g<1>00000000", commit)
+    arguments = ("hash-object", "-t", "commit", "-w", "--stdin")
+    git(remote, "update-ref", REF, git(remote, *arguments, input=f"{changed}\n".encode()))
+    clone.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    warned = clone.plan(code=0).text
+    assert "Warning: The state has an entry that is not signed with its key" in warned
+    assert (
+        "Error: The state has an entry that is not signed with its key" in clone.apply(code=1).text
+    )
+    clone.run("state", "restore", backup, "--yes", code=0)
+    clone.apply()
+    clone.unchanged()
+
+
+def test_a_state_moves_into_the_repository(clone: Workplace, remote: Path) -> None:
+    """All of it, from the file that it was in."""
+    settings = json.loads((clone.root / "synapse-apply.yaml").read_text())
+    url = settings["targets"]["prod"]["state"].pop("url")
+    clone.write("synapse-apply.yaml", json.dumps(settings))
+    clone.run("state", "init", code=0)
+    clone.apply()
+    clone.run("state", "migrate", "--to", url, code=0)
+    settings["targets"]["prod"]["state"]["url"] = url
+    clone.write("synapse-apply.yaml", json.dumps(settings))
+    clone.unchanged()
+    assert git(remote, "rev-parse", REF)
