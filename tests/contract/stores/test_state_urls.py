@@ -119,6 +119,25 @@ def test_the_key_of_a_bucket_goes_to_hosts_that_may_have_it(project):
     assert "endpoint= of state.url" in caught.value.diagnostics[0].hint
 
 
+def test_a_state_in_git_has_a_ref_for_each_target(project):
+    """Nothing is asked of the repository yet."""
+    for name in ("staging", "prod"):
+        store = open_store(project, target("git:origin", name), {})
+        assert store.where == f"git:origin?ref=refs/synapse-apply/state/{name}"
+
+
+def test_a_repository_by_its_url_is_on_a_host_that_may_have_the_state(project):
+    """Whoever writes the project file names no other; remotes of the clone are its owner's."""
+    limits = {"SYNAPSE_APPLY_HOSTS": "api.synapse.sh,git.acme.example"}
+    for url in ("git:origin", "git:https://git.acme.example/x", "git:ssh://git@git.acme.example/x"):
+        open_store(project, target(url), limits)
+    for url in ("git:https://evil.example/x", "git:ssh://git@evil.example/x"):
+        with pytest.raises(InputError) as caught:
+            open_store(project, target(url), limits)
+        assert "may not go to this host" in caught.value.diagnostics[0].summary
+        assert "state.url" in caught.value.diagnostics[0].hint
+
+
 WITHOUT = """
 import sys
 sys.modules["psycopg"] = sys.modules["obstore"] = None
