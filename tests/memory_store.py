@@ -80,6 +80,7 @@ class MemoryStore:
         return MEMORY_LOCATION
 
     is_slow = False
+    waited_seconds = 0.0
     lease_seconds = 30.0
     seconds_to_start = 5.0
 

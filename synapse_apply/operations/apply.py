@@ -13,7 +13,7 @@ from synapse_apply.applying.scheduler import Scheduler
 from synapse_apply.applying.step import Step
 from synapse_apply.applying.steps.request_body import iter_secrets_that_calls_send
 from synapse_apply.live.open_intents import close_resolved_intents
-from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
 from synapse_apply.model.errors import (
     InputError,
     NotApproved,
@@ -30,6 +30,7 @@ from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.operations.preflight import ApplyPreflight
 from synapse_apply.operations.steps import build_apply_tools, build_steps, collect_live_objects
 from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.stores.sql import SqlStore
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 # Says whether a plan is to be applied.
@@ -174,6 +175,8 @@ class ApplyRun:
         extras = {"operation": self._operation, "guards_overridden": self._options.overridden}
         report = replace(report, extras={**report.extras, **extras})
         self._observer.show_report(report)
+        if (wait_note := _build_wait_note(self._session.store)) is not None:
+            self._observer.show_warnings((wait_note,))
         if held_back_errors is not None:
             held_back_errors.raise_first()
         return report
@@ -186,6 +189,18 @@ def are_plans_equal_except_base(approved_plan: Plan, new_plan: Plan) -> bool:
             new_plan, id=approved_plan.id, created=approved_plan.created, base=approved_plan.base
         )
         == approved_plan
+    )
+
+
+def _build_wait_note(store: SqlStore) -> Diagnostic | None:
+    """A note how long this run waited to spare the host of its state; None for less than 1 s."""
+    if store.waited_seconds < 1:
+        return None
+    return Diagnostic(
+        Severity.NOTE,
+        "The run waited to spare the host of the state",
+        f"It waited {store.waited_seconds:.0f} s, since it writes to {store.where} only so often.",
+        "For a server of your own, `?pace=SECONDS` in state.url says how often; 0 is no limit.",
     )
 
 

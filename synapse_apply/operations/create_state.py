@@ -13,6 +13,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import NO_SHARED_IDS, SharedIds, StateIdentity
 from synapse_apply.operations.checks.state_bucket import require_usable_bucket
 from synapse_apply.secrets.keys import StateKey, key_variable_name
+from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.state_messages import build_existing_state_error
 from synapse_apply.workspace.sharing.project_binding import (
     NO_PROJECT_ID,
@@ -94,6 +95,23 @@ def list_key_transport_lines(key_file: Path, target_name: str) -> list[str]:
         # GitLab masks no value of several lines.
         f"tr -d '\\n' < {path} | glab variable set {name} --masked",
     ]
+
+
+_GIT_READERS = (
+    "Whoever can read that repository can read the state: addresses, ids and configuration, and no "
+    "secret."
+)
+_GIT_WRITERS = (
+    "No rule protects such a ref: whoever may push to the repository may write it. What is not "
+    "signed with the state key is not believed, so keep that key from who may only push."
+)
+
+
+def list_place_notes(location: str) -> tuple[str, ...]:
+    """Sentences on who reads and writes a store, by its location in messages; () for most."""
+    if not is_git_url(location):
+        return ()
+    return (f"The state is at {location}.", _GIT_READERS, _GIT_WRITERS)
 
 
 def _create_in_store(

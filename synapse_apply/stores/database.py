@@ -98,6 +98,11 @@ class Database(Protocol):
         """How often this database may be written to."""
         ...
 
+    @property
+    def waited_seconds(self) -> float:
+        """How long writes have waited so far, so that they do not come more often than that."""
+        ...
+
     def hold_creation_lock(self, operation: str) -> AbstractContextManager[None]:
         """Exclude other processes while there is no state with a lock row; LockHeld if one is in.
 

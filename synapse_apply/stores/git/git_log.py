@@ -163,9 +163,9 @@ class GitLog:
 
     @property
     def write_pace(self) -> WritePace:
-        if not self._location.pace_seconds:
-            return WritePace()
-        return WritePace(_LONGEST_DEFERRAL, _PUSHES_BEFORE_THE_PACE, self._location.pace_seconds)
+        interval = self._location.pace_seconds
+        burst = _PUSHES_BEFORE_THE_PACE if interval else 0
+        return WritePace(_LONGEST_DEFERRAL, burst, interval)
 
     def exists(self) -> bool:
         return self._tip is not None or bool(self._read_remote_tip())

@@ -87,6 +87,11 @@ class LockedStore:
         return self._timing.lease_seconds
 
     @property
+    def waited_seconds(self) -> float:
+        """How long writes have waited so far, to spare the host of the state."""
+        return self._database.waited_seconds
+
+    @property
     def is_slow(self) -> bool:
         """Whether a write takes longer than most calls, so that many are announced together."""
         return self._database.write_pace.longest_deferral > 0

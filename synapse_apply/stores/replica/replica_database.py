@@ -105,6 +105,10 @@ class ReplicaDatabase:
     def write_pace(self) -> WritePace:
         return self._log.write_pace
 
+    @property
+    def waited_seconds(self) -> float:
+        return self._pacer.waited_seconds
+
     def wait_for_write_turn(self, may_defer: Callable[[], bool]) -> None:
         self._pacer.wait_for_turn(may_defer)
 

@@ -122,6 +122,10 @@ class SqliteDatabase:
     def write_pace(self) -> WritePace:
         return WritePace()
 
+    @property
+    def waited_seconds(self) -> float:
+        return 0.0
+
     def wait_for_write_turn(self, may_defer: Callable[[], bool]) -> None:
         """Nothing to wait for: a commit takes no longer than a call."""
 

@@ -61,10 +61,9 @@ def command(
     The backend is asked what it offers, where it can be: whether it lists plugins decides whether
     those that exist can be found. The state is made whatever it says.
     """
-    from synapse_apply.cli.texts.state_places import list_place_notes
     from synapse_apply.operations import state
     from synapse_apply.operations.checks.offered_operations import read_backend_offer
-    from synapse_apply.operations.create_state import create_state
+    from synapse_apply.operations.create_state import create_state, list_place_notes
     from synapse_apply.views.sanitize import sanitize
     from synapse_apply.views.text.checkup import render_checkup_section
     from synapse_apply.workspace.target_session import open_state
