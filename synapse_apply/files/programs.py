@@ -25,11 +25,17 @@ TIMEOUT_EXIT_CODE = 124
 
 
 class ProgramResult(NamedTuple):
-    """What a program gave: exit code, standard output, and standard error as text."""
+    """What a program gave: exit code, standard output, and standard error as text.
+
+    Its repr shows the exit code alone, as the output may be secret.
+    """
 
     exit_code: int
     output: bytes
     error_text: str
+
+    def __repr__(self) -> str:
+        return f"ProgramResult({self.exit_code})"
 
 
 def run_program(

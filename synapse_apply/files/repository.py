@@ -154,7 +154,7 @@ def _build_git_command(
     folder: Path, repository: Repository | None, *arguments: str
 ) -> tuple[str, ...]:
     # Found for each call, since the program must not come from this repository's checkout.
-    program = find_executable("git", _find_checkout_folders(folder, repository))
+    program = find_executable("git", find_checkout_folders(folder, repository))
     return (program, "-C", os.path.realpath(folder), *_SAFE_OPTIONS, *arguments)
 
 
@@ -163,11 +163,12 @@ def _build_git_environment(folder: Path, repository: Repository | None) -> dict[
     if repository is not None:
         git_variables = {"GIT_DIR": str(repository.git_dir), "GIT_WORK_TREE": str(repository.top)}
     return build_child_environment(
-        _find_checkout_folders(folder, repository), {**_SAFE_ENVIRONMENT, **git_variables}
+        find_checkout_folders(folder, repository), {**_SAFE_ENVIRONMENT, **git_variables}
     )
 
 
-def _find_checkout_folders(folder: Path, repository: Repository | None) -> Folders:
+def find_checkout_folders(folder: Path, repository: Repository | None) -> Folders:
+    """The folders whose files come from commits; the folder itself outside of any repository."""
     return (Path(os.path.realpath(folder)),) if repository is None else repository.checkout_folders
 
 

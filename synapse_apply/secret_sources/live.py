@@ -17,7 +17,7 @@ def _raise_never_read(_ref: SecretRef, _context: SourceContext) -> NoReturn:
     raise_unavailable(
         UNAVAILABLE,
         "the value is kept on the server (valueFrom live) and never read from it",
-        "Use valueFrom env or file where the value must be sent.",
+        "Use another source of valueFrom where the value must be sent.",
     )
 
 

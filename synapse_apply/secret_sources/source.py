@@ -1,7 +1,7 @@
 """What a source of secrets is: how a manifest names it, what it may read and how it is read.
 
 Each source is a module with one SecretSource, listed in `catalogue.py`. The check of manifests
-calls `find_denial` alone, which reads nothing: neither a variable, a file nor a server.
+calls `find_denial` alone, which reads no variable, starts no program and asks no server.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from synapse_apply.model.remote.http_exchange import ConnectHttp
 from synapse_apply.model.secrets.login import SettingOffer
 from synapse_apply.model.secrets.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
 from synapse_apply.model.values import SecretRef
+
+ReadMapping = Callable[[bytes, str], tuple[Mapping[str, Any], Any]]
+"""The YAML reader: the mapping of a text with one document; InputError for any other."""
 
 UNAVAILABLE = "Secret not available"
 FORBIDDEN = "Secret not allowed"
@@ -68,6 +71,10 @@ class SourceContext:
     may not be read in spite of them. `settings` has the target's block of each source that has one
     (`targets.NAME.SOURCE`), as the project file has it. `connect_http` connects to a server that
     has secrets; None where only texts are checked.
+
+    Without `read_mapping` no file is looked into. `read_committed_file` is there where the
+    manifests are those of a commit: the bytes of its file, None for a path that is not in the
+    project's folder; SecretUnavailable where the commit lacks it.
     """
 
     root: FilePath
@@ -77,6 +84,8 @@ class SourceContext:
     reserved: ReservedVariables = NO_RESERVED_SOURCES
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     target: str = ""
+    read_mapping: ReadMapping | None = None
+    read_committed_file: Callable[[str], bytes | None] | None = None
     memo: RunMemo = field(default_factory=RunMemo, repr=False, compare=False)
     connect_http: ConnectHttp | None = field(default=None, repr=False, compare=False)
 
@@ -143,9 +152,9 @@ class SecretSource:
     Below its key stands a text, or a mapping of `required_keys` and `optional_keys`, which
     `format_name` turns into the name that messages use.
 
-    `find_denial` says by the text of a reference alone why a manifest may not name it;
-    `require_allowed` says so where the value is read (SecretUnavailable), of what the name leads
-    to as well. `read_text` returns the value's text, or raises SecretUnavailable. `list_offers`
+    `find_denial` says by the text of a reference, and by a file that it names, why a manifest may
+    not name it; `require_allowed` says so where the value is read (SecretUnavailable), of what the
+    name leads to as well. `read_text` returns the value's text, or raises SecretUnavailable. `list_offers`
     says, for `doctor`, with which of the target's settings values are read, and why not with
     others, and `check_access` asks the source's server whether it accepts that, without reading a
     secret: it returns a phrase, or raises SecretUnavailable. `find_faults` checks the target's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from synapse_apply.secret_sources.secret_text import parse_secret
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
     UNUSABLE,
+    ReadMapping,
     SecretSource,
     SourceContext,
     find_reserved_denial,
@@ -50,7 +51,12 @@ class Resolver:
         reserved: ReservedVariables = NO_RESERVED_SOURCES,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         connect_http: ConnectHttp | None = None,
+        *,
+        target: str = "",
+        read_mapping: ReadMapping | None = None,
+        read_committed_file: Callable[[str], bytes | None] | None = None,
     ) -> None:
+        """`target` is the name for messages; the two readers are those of a SourceContext."""
         self.context = SourceContext(
             root,
             environ,
@@ -58,6 +64,9 @@ class Resolver:
             tuple(allow_files),
             reserved,
             settings or {},
+            target,
+            read_mapping,
+            read_committed_file,
             connect_http=connect_http,
         )
 

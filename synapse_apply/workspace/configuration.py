@@ -112,7 +112,8 @@ def _open_committed_folder(commit: GitCommit) -> AbstractContextManager[Committe
     return open_folder_at_commit(commit)
 
 
-def _resolve_commit(project: Project, ref: str) -> GitCommit:
+def resolve_commit_of_manifests(project: Project, ref: str) -> GitCommit:
+    """The commit that a Git ref means in the project's repository; InputError."""
     from synapse_apply.packages.source.git import resolve_commit
 
     return resolve_commit(project.root, ref)
@@ -163,7 +164,7 @@ def read_declared_target(
     With `invocation.as_of` everything is read from that Git ref. `variables` replace those of the
     command line.
     """
-    commit = _resolve_commit(project, invocation.as_of) if invocation.as_of else None
+    commit = resolve_commit_of_manifests(project, invocation.as_of) if invocation.as_of else None
     sources = PackageSources(project, commit.id if commit else "")
     reader = sources.build_config_reader(target)
     with _open_committed_folder(commit) if commit else nullcontext() as committed_folder:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Self
 from synapse_apply import __version__
 from synapse_apply.applying.step import Actor
 from synapse_apply.manifests.decode.loading import LoadedManifests
+from synapse_apply.manifests.files.committed import read_committed_secret
 from synapse_apply.manifests.project.targets import choose_and_fill_target
+from synapse_apply.manifests.yaml.reader import read_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
@@ -30,7 +32,7 @@ from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.signatures import RunSigner, StateKeySigner
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.workspace import state_access
+from synapse_apply.workspace import configuration, state_access
 from synapse_apply.workspace.embedded import EmbeddedBackend, open_embedded_backend
 from synapse_apply.workspace.environment import (
     SystemClock,
@@ -140,6 +142,9 @@ class TargetSession(OfflineTarget):
             self.project.reserved,
             self.target.source_settings,
             self._connect_http,
+            target=self.target.name,
+            read_mapping=read_mapping,
+            read_committed_file=self._read_file_at_commit if self.invocation.as_of else None,
         )
         self._closing.callback(resolver.close)
         return resolver
@@ -150,6 +155,14 @@ class TargetSession(OfflineTarget):
         from synapse_apply.workspace.backend import connect_secret_server
 
         return connect_secret_server(origin, ca_file, self.invocation.environ)
+
+    def _read_file_at_commit(self, path: str) -> bytes | None:
+        """A file as the revision of the manifests has it, None for one outside of the project."""
+        from synapse_apply.workspace.git_revision import open_folder_at_commit
+
+        commit = configuration.resolve_commit_of_manifests(self.project, self.invocation.as_of)
+        with open_folder_at_commit(commit) as folder:
+            return read_committed_secret(folder, path)
 
     @cached_property
     def actor(self) -> Actor:

@@ -10,7 +10,7 @@ from synapse_apply.manifests.files.manifest_files import (
     build_outside_finding,
     is_allowed_project_path,
 )
-from synapse_apply.manifests.yaml.reader import Document
+from synapse_apply.manifests.yaml.reader import Document, read_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import (
     Diagnostic,
@@ -100,7 +100,9 @@ class DecodeContext:
     )
     _sources_without_config: set[tuple[str, str, str]] = field(default_factory=set)
     _allowed_by_path: dict[str, bool] = field(default_factory=dict)
+    read_committed_file: Callable[[str], bytes | None] | None = None
     _denials: dict[tuple[str, ...], Denial | None] = field(default_factory=dict)
+    _source_context: SourceContext | None = None
 
     def report_finding(
         self,
@@ -169,19 +171,25 @@ class DecodeContext:
         """Why manifests of the target may not name a secret; None where they may."""
         key = ref.identity
         if key not in self._denials:
-            context = SourceContext(
-                self.project.root,
-                {},
-                self.target.allow_env,
-                self.target.allow_files,
-                self.project.reserved,
-                self.target.source_settings,
-                self.target.name,
-            )
+            context = self._source_context = self._source_context or self._build_source_context()
             self._denials[key] = find_reserved_denial(ref, context) or source.find_denial(
                 ref, context
             )
         return self._denials[key]
+
+    def _build_source_context(self) -> SourceContext:
+        return SourceContext(
+            self.project.root,
+            {},
+            self.target.allow_env,
+            self.target.allow_files,
+            self.project.reserved,
+            self.target.source_settings,
+            self.target.name,
+            # Who may open no package may open no other file either.
+            read_mapping if self.read_package_config else None,
+            self.read_committed_file,
+        )
 
     def _read_config_uncached(
         self, source: PackageSource, read_package_config: ReadPackageConfig, draft: Draft | None

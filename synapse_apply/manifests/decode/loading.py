@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -27,7 +27,11 @@ from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.decode.package_needs import add_package_dependencies
 from synapse_apply.manifests.decode.variables import VariableValues
 from synapse_apply.manifests.export.inventory import is_inventory_file
-from synapse_apply.manifests.files.committed import CommittedFolder, read_committed_manifests
+from synapse_apply.manifests.files.committed import (
+    CommittedFolder,
+    read_committed_manifests,
+    read_committed_secret,
+)
 from synapse_apply.manifests.files.manifest_files import find_manifest_files, format_display_path
 from synapse_apply.manifests.project.refactoring import (
     iter_moved_but_declared,
@@ -116,6 +120,9 @@ def load_manifests(
         target,
         schemas.build_marks_with_project_providers(project.providers),
         read_package_config,
+        read_committed_file=partial(read_committed_secret, commit_folder)
+        if commit_folder is not None
+        else None,
     )
     # Decoding allocates many small objects that all stay: collections would find nothing.
     with pause_gc():

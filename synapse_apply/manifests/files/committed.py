@@ -17,7 +17,7 @@ from synapse_apply.manifests.files.manifest_files import (
 from synapse_apply.manifests.project.project import get_text_position
 from synapse_apply.manifests.yaml.reader import ReadResult, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 
@@ -187,4 +187,25 @@ def _build_unreadable_entry_finding(
         "Manifests that cannot be read at a Git ref",
         f"{entry.path} in {commit_folder.name} {entry.unreadable_reason}",
         "what it holds would be taken for removed; put the files themselves there",
+    )
+
+
+def read_committed_secret(folder: CommittedFolder, path: str) -> bytes | None:
+    """A file with secrets as a commit has it, None for a path that is not in the project's folder.
+
+    SecretUnavailable where the commit has no such file.
+    """
+    inner_path = posixpath.normpath(path)
+    if inner_path.startswith(("/", "../")) or inner_path == "..":
+        return None
+    entry = folder.find_entry(inner_path)
+    try:
+        if entry is not None and not entry.is_folder and not entry.unreadable_reason:
+            return folder.read_content(inner_path)
+    except InputError:
+        pass  # the same for the user: nothing stands there that can be read
+    raise SecretUnavailable.from_summary(
+        "Secret not available",
+        f"{path} is no file at {folder.name}",
+        "Secrets of sops are read from the revision of the manifests. Name one that has the file.",
     )

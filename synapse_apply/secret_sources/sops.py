@@ -1,0 +1,82 @@
+"""`{valueFrom: {sops: {file: PATH, key: A/B/0}}}`: a value of a file that sops has encrypted.
+
+The file is decrypted by the user's own sops, once a run and into memory. Whether its keys are among
+those that the target lists is checked before sops starts, and by `validate`, which needs none.
+"""
+
+from __future__ import annotations
+
+from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.secrets.login import SettingOffer
+from synapse_apply.model.values import SecretRef
+from synapse_apply.secret_sources.file import find_file_denial
+from synapse_apply.secret_sources.source import (
+    Denial,
+    SecretSource,
+    SourceContext,
+    raise_denial,
+)
+
+NAME = "sops"
+_EXAMPLE = "{valueFrom: {sops: {file: secrets/prod.yaml, key: raw-data/secret_access_key}}}"
+
+
+def _find_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
+    """Why a manifest may not name a value of a file, by what the file says without any key."""
+    if denial := _find_text_denial(ref, context):
+        return denial
+    if context.read_mapping is None:
+        return None
+    # Here, not above: most projects name no file of sops.
+    from synapse_apply.secret_sources.sops_reading import require_named_value
+
+    try:
+        require_named_value(ref, context)
+    except SecretUnavailable as failure:
+        finding = failure.diagnostics[0]
+        detail, hint = str(finding.detail), str(finding.hint)
+        return Denial(str(finding.summary), detail, hint, reason=detail, remedy=hint)
+    return None
+
+
+def _find_text_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
+    if NAME not in context.settings:
+        setting = f"targets.{context.target}.{NAME}" if context.target else f"{NAME} of the target"
+        return Denial(
+            "Source of secrets is not set up",
+            f"valueFrom {NAME} needs {setting}, which lists the keys that files may be encrypted "
+            "with",
+            "write sops: {age: {env: NAME}} below the target",
+            reason=f"the target sets up no {NAME}",
+            remedy=f"List the keys under {setting} in the project file.",
+            names_target=True,
+        )
+    return find_file_denial(ref.get_argument("file"), context)
+
+
+def _require_allowed(ref: SecretRef, context: SourceContext) -> None:
+    raise_denial(_find_text_denial(ref, context))
+
+
+def _read_text(ref: SecretRef, context: SourceContext) -> str:
+    from synapse_apply.secret_sources.sops_reading import read_value
+
+    return read_value(ref, context)
+
+
+def _list_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
+    from synapse_apply.secret_sources.sops_reading import list_key_offers
+
+    return list_key_offers(context)
+
+
+SOPS = SecretSource(
+    name=NAME,
+    example=_EXAMPLE,
+    required_keys=("file", "key"),
+    format_name=lambda texts: f"{texts['key']} of {texts['file']}",
+    find_denial=_find_denial,
+    require_allowed=_require_allowed,
+    read_text=_read_text,
+    list_offers=_list_offers,
+)

@@ -1,0 +1,224 @@
+"""What a file that sops has encrypted says without a key: its keys, its names, its own settings.
+
+sops is never given the file's text, but the document that was checked here, written anew with the
+keys that may be used: no second parser can find another server in it. Nothing is decrypted here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NoReturn
+
+from synapse_apply.model.diagnostic import parse_json_pointer
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_short_list, suggest_known_word
+from synapse_apply.secret_sources.secret_text import is_valid_unicode
+from synapse_apply.secret_sources.sops_keys import KINDS_BY_SECTION, NamedKey
+from synapse_apply.secret_sources.source import (
+    UNAVAILABLE,
+    UNUSABLE,
+    ReadMapping,
+    raise_unavailable,
+)
+
+METADATA = "sops"
+_GROUPS = "key_groups"
+# What sops writes beside the keys. Any other name may be a kind of keys of a later version.
+_OTHER_FIELDS = frozenset(
+    {
+        *("lastmodified", "mac", "version", "shamir_threshold", "mac_only_encrypted"),
+        *("unencrypted_suffix", "encrypted_suffix", "unencrypted_regex", "encrypted_regex"),
+    }
+)
+_BY_COMMENT = ("unencrypted_comment_regex", "encrypted_comment_regex")
+_ENCRYPTED = re.compile(r"ENC\[AES256_GCM,data:[^\]]*\]")
+# Written alike by sops in encrypted files.
+_NEVER_ENCRYPTED = (None, "")
+_NOT_ENCRYPTED_HINT = "Encrypt it: sops encrypt --in-place {name}"
+_BROKEN_HINT = "Restore the file, or encrypt it anew with sops."
+
+
+@frozen
+class SopsFile:
+    """An encrypted file: `tree` is its document without metadata, `keys` all keys it names.
+
+    `groups` are the keys' entries: the one group of a usual file, or those of which several are
+    needed (`key_groups`). `other_metadata` are the remaining fields.
+    """
+
+    name: str
+    tree: Mapping[str, Any]
+    keys: tuple[NamedKey, ...]
+    groups: tuple[Mapping[str, tuple[Mapping[str, str], ...]], ...]
+    other_metadata: Mapping[str, Any]
+    has_group_list: bool
+
+    def build_input(self, sections: Collection[str]) -> bytes:
+        """The file for sops, with the keys of these sections alone: JSON, which is YAML as well."""
+        groups = [
+            {section: entries for section, entries in group.items() if section in sections}
+            for group in self.groups
+        ]
+        keys = {_GROUPS: groups} if self.has_group_list else groups[0]
+        text = json.dumps(
+            {**self.tree, METADATA: {**self.other_metadata, **keys}}, ensure_ascii=False
+        )
+        # YAML has no surrogate pairs, and refuses some characters that JSON allows.
+        return re.sub(r"[^\x20-\x7e]", _escape_for_yaml, text).encode("ascii")
+
+
+def parse_sops_file(content: bytes, name: str, read_mapping: ReadMapping) -> SopsFile:
+    """The parts of an encrypted file; SecretUnavailable for one that sops has not encrypted."""
+    try:
+        document, _ = read_mapping(content, name)
+    except InputError as problem:
+        finding = problem.diagnostics[0]
+        line = f", line {finding.position.line}" if finding.position else ""
+        reason = f"{name} cannot be read as YAML or JSON: {finding.summary}{line}"
+        document = None
+    if document is None:
+        # Outside of the handler: a finding may quote what stands there.
+        raise_unavailable(UNUSABLE, reason, "One document, as sops has written it, is needed.")
+    metadata = document.get(METADATA)
+    if not isinstance(metadata, dict):
+        raise_unavailable(
+            UNUSABLE,
+            f"{name} is not encrypted with sops: it has no `{METADATA}:` block",
+            f"{_NOT_ENCRYPTED_HINT.format(name=name)}. What was committed in plain text stays in "
+            "the history: replace it.",
+        )
+    _require_known_fields(metadata, name)
+    group_list = metadata.get(_GROUPS) or []
+    sources = group_list or [metadata]
+    if not isinstance(sources, list) or not all(isinstance(group, dict) for group in sources):
+        _raise_broken(name, f"`{_GROUPS}` is no list of groups")
+    keys: list[NamedKey] = []
+    groups = [_parse_group(group, name, keys) for group in sources]
+    if group_list and any(metadata.get(section) for section in KINDS_BY_SECTION):
+        _raise_broken(name, f"it has keys inside of `{_GROUPS}` and beside them")
+    for group in group_list:
+        _require_known_fields(group, name)
+    if not keys:
+        _raise_broken(name, "it names no key")
+    if not metadata.get("mac"):
+        _raise_broken(name, "it has no MAC, by which a change would be seen")
+    return SopsFile(
+        name,
+        {key: value for key, value in document.items() if key != METADATA},
+        tuple(dict.fromkeys(keys)),
+        tuple(groups),
+        {field: value for field, value in metadata.items() if field in _OTHER_FIELDS},
+        has_group_list=bool(group_list),
+    )
+
+
+def find_encrypted_value(file: SopsFile, key: str) -> Any:
+    """What stands encrypted at a key path; SecretUnavailable for a wrong path or plain text."""
+    value = find_value(file.tree, key, file.name)
+    if any(_is_plain_text(leaf) for leaf in _iter_leaves(value)):
+        raise_unavailable(
+            UNUSABLE,
+            f"{key} stands in plain text in {file.name}, which is encrypted otherwise",
+            "sops leaves out what its rules name, such as unencrypted_suffix: rename the key or "
+            "change them, encrypt the file anew, and replace the secret if it was ever committed.",
+        )
+    return value
+
+
+def find_value(tree: Any, key: str, name: str) -> Any:
+    """The value at a key path such as `a/b/0`; SecretUnavailable where nothing stands.
+
+    A `/` inside of a key is written `~1`, as in a JSON Pointer. Names beside the path are told,
+    values never.
+    """
+    value = tree
+    for part in parse_json_pointer(f"/{key}"):
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and str(part).isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            _raise_missing(value, str(part), key, name)
+    return value
+
+
+def _raise_missing(value: Any, part: str, key: str, name: str) -> NoReturn:
+    if isinstance(value, Mapping):
+        hint = suggest_known_word(part, map(str, value)) or (
+            f"The keys there are {format_short_list(value)}."
+            if value
+            else "The mapping there is empty."
+        )
+    elif isinstance(value, list):
+        hint = f"There is a list of {len(value)}; its items are 0, 1 and so on."
+    else:
+        hint = f"The path ends before `{part}`: a single value stands there."
+    raise_unavailable(UNAVAILABLE, f"{name} has no {key}", hint)
+
+
+def _require_known_fields(metadata: Mapping[str, Any], name: str) -> None:
+    if any(metadata.get(field) for field in _BY_COMMENT):
+        raise_unavailable(
+            UNUSABLE,
+            f"{name} is encrypted as its comments say, which is not supported",
+            "Choose what is encrypted by encrypted_regex or a suffix, and encrypt it anew.",
+        )
+    unknown_fields = [
+        str(field)
+        for field, value in metadata.items()
+        if value and field not in {*_OTHER_FIELDS, *_BY_COMMENT, *KINDS_BY_SECTION, _GROUPS}
+    ]
+    if unknown_fields:
+        raise_unavailable(
+            UNUSABLE,
+            f"{name} names keys of a kind that is not known here: "
+            f"{format_short_list(unknown_fields)}",
+            f"The kinds are {format_short_list(kind.setting for kind in KINDS_BY_SECTION.values())}"
+            ". Encrypt the file with keys of these.",
+        )
+
+
+def _parse_group(
+    group: Mapping[str, Any], name: str, keys: list[NamedKey]
+) -> dict[str, tuple[Mapping[str, str], ...]]:
+    """The entries of one group by section; their keys are added to `keys`."""
+    parsed: dict[str, tuple[Mapping[str, str], ...]] = {}
+    for section, kind in KINDS_BY_SECTION.items():
+        entries = group.get(section) or []
+        if not isinstance(entries, list):
+            _raise_broken(name, f"`{section}` is no list of keys")
+        for entry in entries:
+            if not isinstance(entry, dict) or not set(entry) <= kind.fields:
+                _raise_broken(name, f"a key below `{section}` has fields that sops does not write")
+            texts = {field: value or "" for field, value in entry.items() if field != "context"}
+            if not all(isinstance(text, str) and is_valid_unicode(text) for text in texts.values()):
+                _raise_broken(name, f"a key below `{section}` has a field that is no text")
+            keys.append(NamedKey(kind, kind.format_label(texts)))
+        if entries:
+            parsed[section] = tuple(entries)
+    return parsed
+
+
+def _raise_broken(name: str, reason: str) -> NoReturn:
+    raise_unavailable(UNUSABLE, f"{name} is no file of sops: {reason}", _BROKEN_HINT)
+
+
+def _iter_leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _iter_leaves(inner)
+    else:
+        yield value
+
+
+def _is_plain_text(leaf: Any) -> bool:
+    if leaf in _NEVER_ENCRYPTED:
+        return False
+    return not (isinstance(leaf, str) and _ENCRYPTED.fullmatch(leaf))
+
+
+def _escape_for_yaml(match: re.Match[str]) -> str:
+    return f"\\U{ord(match[0]):08x}"

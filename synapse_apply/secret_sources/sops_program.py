@@ -1,0 +1,198 @@
+"""How the user's own sops is found and run: one fixed argument list, one key, one empty folder.
+
+It gets the document by standard input and PATH, the locale and the credentials of one target as its
+whole environment. Its words are shown only where it has decrypted nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from synapse_apply.files.programs import (
+    TIMEOUT_EXIT_CODE,
+    Folders,
+    ProgramResult,
+    build_child_environment,
+    find_executable,
+    run_program,
+)
+from synapse_apply.files.repository import find_checkout_folders, find_trusted_repository
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.secret_sources.source import UNAVAILABLE, UNUSABLE, raise_unavailable
+
+PROGRAM = "sops"
+# The first with `sops decrypt`, which does what was `sops --decrypt`.
+MIN_VERSION = (3, 9)
+TIMEOUT_SECONDS = 60
+_VERSION_SECONDS = 10
+_VERSION = re.compile(r"\bsops (\d+)\.(\d+)(\.\d+)?")
+_GET_KEY_FAILED = 128
+_MAX_SHOWN_WORDS = 400
+# Without it, the library for AWS asks the machine it runs on for credentials.
+_SETTINGS = {"AWS_EC2_METADATA_DISABLED": "true", "SOPS_DISABLE_VERSION_CHECK": "1"}
+
+# Exit codes of sops (its package cmd/sops/codes), with why and what to do.
+_BROKEN_MAC = (
+    "the MAC of {name} does not match: it was changed after sops encrypted it",
+    "Restore it from Git. If the change is yours, make it with `sops {name}`.",
+)
+_BROKEN_VALUE = (
+    "a value of {name} cannot be decrypted: it was changed, moved or never encrypted",
+    "Restore it from Git. If the change is yours, make it with `sops {name}`.",
+)
+_REASONS = {24: _BROKEN_MAC, 25: _BROKEN_VALUE, 51: _BROKEN_MAC, 52: _BROKEN_MAC}
+# What sops says of a key that is there and opens nothing, and what is said of it here.
+_KEY_WORDS = (
+    ("did not match any of the recipients", "{credentials} opens none of its age keys"),
+    ("failed to parse 'SOPS_AGE_KEY'", "what {credentials} holds is no age key"),
+)
+
+
+@frozen
+class SopsProgram:
+    """The program on PATH; `version` is "" where it does not say one that can be read."""
+
+    path: str
+    version: str
+    checkouts: Folders
+
+    @property
+    def is_too_old(self) -> bool:
+        """Whether it is known to be older than MIN_VERSION."""
+        numbers = tuple(map(int, self.version.split(".")[:2])) if self.version else MIN_VERSION
+        return numbers < MIN_VERSION
+
+    def __str__(self) -> str:
+        return f"{PROGRAM} {self.version or 'of an unknown version'} at {self.path}"
+
+
+def find_program(root: Path) -> SopsProgram | None:
+    """The program on PATH outside of the checkout, with its version; None if there is none."""
+    checkouts = find_checkout_folders(root, None)
+    # What a folder contains whose repository is not trusted is not started either.
+    with suppress(InputError):
+        checkouts = find_checkout_folders(root, find_trusted_repository(root))
+    try:
+        path = find_executable(PROGRAM, checkouts)
+        # Without the option, versions of today ask a server whether there is a newer one.
+        answer = _run(path, ("--version", "--disable-version-check"), {}, checkouts, b"")
+    except OSError:
+        return None
+    match = _VERSION.search(answer.output.decode(errors="replace"))
+    return SopsProgram(path, match[0].removeprefix(f"{PROGRAM} ") if match else "", checkouts)
+
+
+def require_program(root: Path) -> SopsProgram:
+    """The program; SecretUnavailable without one, or for one that is too old."""
+    program = find_program(root)
+    min_version = ".".join(map(str, MIN_VERSION))
+    if program is None:
+        raise_unavailable(
+            UNAVAILABLE,
+            f"the program {PROGRAM} is not on PATH",
+            f"Install {PROGRAM} {min_version} or newer, outside of the checkout.",
+        )
+    if program.is_too_old:
+        raise_unavailable(
+            UNAVAILABLE,
+            f"{PROGRAM} {program.version} is too old: {min_version} is needed",
+            f"{program.path} was found first on PATH; install {min_version} or newer.",
+        )
+    return program
+
+
+def decrypt_document(
+    program: SopsProgram,
+    document: bytes,
+    name: str,
+    variables: Mapping[str, str],
+    credential_names: Iterable[str],
+) -> bytes:
+    """The decrypted document as JSON; SecretUnavailable where sops fails.
+
+    `variables` are the credentials for sops, `credential_names` the user's names of them, and
+    `name` the file's, for messages.
+    """
+    # `--config`: else a .sops.yaml above the folder it runs in is read.
+    arguments = (
+        *("--config", os.devnull, "decrypt", "--input-type", "yaml"),
+        *("--output-type", "json", "/dev/stdin"),
+    )
+    try:
+        outcome = _run(program.path, arguments, variables, program.checkouts, document)
+    except OSError as problem:
+        raise_unavailable(
+            UNAVAILABLE,
+            f"{program.path} cannot be started: {problem.strerror}",
+            "Check that it runs here.",
+        )
+    if outcome.exit_code != 0:
+        _raise_failure(outcome, name, variables, " and ".join(credential_names))
+    return outcome.output
+
+
+def _raise_failure(
+    outcome: ProgramResult, name: str, variables: Mapping[str, str], credential_names: str
+) -> NoReturn:
+    if outcome.exit_code == TIMEOUT_EXIT_CODE:
+        raise_unavailable(
+            UNAVAILABLE,
+            f"{PROGRAM} did not decrypt {name} in {TIMEOUT_SECONDS} s",
+            "It may wait for a server that does not answer, or for a passphrase, which it cannot "
+            "ask for here.",
+        )
+    if outcome.exit_code == _GET_KEY_FAILED:
+        raise_unavailable(
+            UNAVAILABLE,
+            f"no key opens {name}: "
+            + _describe_key_failure(outcome.error_text, variables, credential_names),
+            f"Check that it was encrypted for this key: `{PROGRAM} updatekeys {name}` adds one.",
+        )
+    # Of anything else nothing is shown: sops quotes values that stand in plain text.
+    reason, hint = _REASONS.get(
+        outcome.exit_code,
+        (
+            f"{PROGRAM} failed on {{name}} with exit code {outcome.exit_code}",
+            f"`{PROGRAM} decrypt {{name}}` says more; its words may hold values and are not shown.",
+        ),
+    )
+    raise_unavailable(UNUSABLE, reason.format(name=name), hint.format(name=name))
+
+
+def _describe_key_failure(words: str, variables: Mapping[str, str], credential_names: str) -> str:
+    """Why no key was had: in our words for age, else in those of sops, which had no key yet."""
+    plain_words = " ".join(words.replace("|", " ").split())
+    for part, reason in _KEY_WORDS:
+        if part in plain_words:
+            return reason.format(credentials=credential_names)
+    if any(value.strip() and value.strip() in words for value in variables.values()):
+        return f"{PROGRAM} could not use {credential_names}"
+    shown_words = (
+        plain_words.partition("Group 0: FAILED")[2].partition("Recovery failed")[0].strip()
+    )
+    return f"{PROGRAM} says: {shown_words[:_MAX_SHOWN_WORDS] or 'nothing'}"
+
+
+def _run(
+    path: str,
+    arguments: tuple[str, ...],
+    variables: Mapping[str, str],
+    checkouts: Folders,
+    document: bytes,
+) -> ProgramResult:
+    # Empty: keys, configuration and caches of the user are not looked for there.
+    with tempfile.TemporaryDirectory(prefix="synapse-apply-sops-") as folder:
+        environment = build_child_environment(checkouts, {"HOME": folder, **_SETTINGS, **variables})
+        return run_program(
+            (path, *arguments),
+            environment,
+            input_bytes=document,
+            timeout=TIMEOUT_SECONDS if document else _VERSION_SECONDS,
+        )

@@ -1,0 +1,172 @@
+"""How a value of a sops file is read: which keys open the file, and one decryption a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import NoReturn
+
+from synapse_apply.model.phrases import format_short_list
+from synapse_apply.model.secrets.login import SettingOffer
+from synapse_apply.model.values import SecretRef, Sensitive
+from synapse_apply.secret_sources.file import (
+    MAX_SECRET_BYTES,
+    read_limited_bytes,
+    require_allowed_file,
+)
+from synapse_apply.secret_sources.secret_text import parse_json_with_problem
+from synapse_apply.secret_sources.sops_file import (
+    SopsFile,
+    find_encrypted_value,
+    find_value,
+    parse_sops_file,
+)
+from synapse_apply.secret_sources.sops_keys import KeyCredentials, is_listed, iter_credentials
+from synapse_apply.secret_sources.sops_program import (
+    PROGRAM,
+    SopsProgram,
+    decrypt_document,
+    find_program,
+    require_program,
+)
+from synapse_apply.secret_sources.source import (
+    FORBIDDEN,
+    UNAVAILABLE,
+    UNUSABLE,
+    SourceContext,
+    raise_unavailable,
+)
+
+_SETTINGS = "sops"
+
+
+def require_named_value(ref: SecretRef, context: SourceContext) -> None:
+    """SecretUnavailable unless the file may be opened and has an encrypted value at the key.
+
+    Decrypts nothing and starts nothing.
+    """
+    find_encrypted_value(_load_file(ref, context), ref.get_argument("key"))
+
+
+def _load_file(ref: SecretRef, context: SourceContext) -> SopsFile:
+    """The file of a reference, read once a run; SecretUnavailable also for keys not listed."""
+    name = ref.get_argument("file")
+    file: SopsFile = context.memo.get_or_make(
+        (_SETTINGS, "file", name), lambda: _read_file(name, context)
+    )
+    return file
+
+
+def _read_file(name: str, context: SourceContext) -> SopsFile:
+    content = context.read_committed_file(name) if context.read_committed_file else None
+    if content is None:
+        require_allowed_file(name, context)
+        content = read_limited_bytes(context.root / name, name)
+    if len(content) > MAX_SECRET_BYTES:
+        raise_unavailable(UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
+    if context.read_mapping is None:
+        raise_unavailable(UNUSABLE, f"{name} cannot be read without a YAML reader", "Report it.")
+    file = parse_sops_file(content, name, context.read_mapping)
+    settings = context.settings.get(_SETTINGS, {})
+    if unlisted_keys := [key for key in file.keys if not is_listed(key, settings)]:
+        raise_unavailable(
+            FORBIDDEN,
+            f"{name} names keys that the target does not list: {format_short_list(unlisted_keys)}",
+            f"A key may lie at a server, which would be sent a credential. If they are yours, add "
+            f"them to {_SETTINGS} of the target; else restore the file.",
+        )
+    return file
+
+
+def read_value(ref: SecretRef, context: SourceContext) -> str:
+    """The value as text, or as JSON where the format is json; SecretUnavailable."""
+    file, key = _load_file(ref, context), ref.get_argument("key")
+    find_encrypted_value(file, key)
+    decrypted: Sensitive = context.memo.get_or_make(
+        (_SETTINGS, "decrypted", file.name), lambda: _decrypt(file, context)
+    )
+    value = find_value(decrypted.reveal(), key, file.name)
+    if not isinstance(value, str) and ref.format != "json":
+        raise_unavailable(
+            UNUSABLE, f"{ref.name} is no text", "Quote it in the file, or add format: json."
+        )
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _decrypt(file: SopsFile, context: SourceContext) -> Sensitive:
+    all_credentials = tuple(iter_credentials(context.settings[_SETTINGS], context.environ))
+    named_kinds = {key.kind.setting for key in file.keys}
+    usable = [
+        credentials
+        for credentials in all_credentials
+        if credentials.is_usable and credentials.kind.setting in named_kinds
+    ]
+    if not usable:
+        _raise_no_key(
+            file, [entry for entry in all_credentials if entry.kind.setting in named_kinds]
+        )
+    program = context.memo.get_or_make(
+        (_SETTINGS, "program"), lambda: require_program(context.root)
+    )
+    output = decrypt_document(
+        program,
+        file.build_input({credentials.kind.section for credentials in usable}),
+        file.name,
+        _merge_variables(usable),
+        [name for credentials in usable for name in credentials.variable_names],
+    )
+    document, problem = parse_json_with_problem(output.decode("utf-8", "replace"))
+    if problem or not isinstance(document, Mapping):
+        raise_unavailable(
+            UNUSABLE,
+            f"{PROGRAM} did not answer with the document of {file.name}",
+            f"{program} was asked; is it the program of getsops.io?",
+        )
+    return Sensitive(document)
+
+
+def _merge_variables(all_credentials: Iterable[KeyCredentials]) -> dict[str, str]:
+    return {
+        name: value
+        for credentials in all_credentials
+        for name, value in credentials.variables.items()
+    }
+
+
+def _raise_no_key(file: SopsFile, listed: list[KeyCredentials]) -> NoReturn:
+    missing_names = [name for credentials in listed for name in credentials.missing_names]
+    if missing_names:
+        raise_unavailable(
+            UNAVAILABLE,
+            f"{format_short_list(missing_names)} {'is' if len(missing_names) == 1 else 'are'} not "
+            f"set, with which {file.name} is opened",
+            "Set it to the key or the credential that the project file names it for.",
+        )
+    raise_unavailable(
+        UNAVAILABLE,
+        f"the target has no credential for the keys of {file.name}",
+        f"Its {_SETTINGS} lists them; name the variable of one there, as age: {{env: NAME}} does.",
+    )
+
+
+def list_key_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
+    """The kinds of keys in the order of trying, and the program; starts sops for its version."""
+    program = find_program(context.root)
+    if program is None:
+        return (SettingOffer(f"the program {PROGRAM}", "is not on PATH"),)
+    if program.is_too_old:
+        return (SettingOffer(str(program), "is too old"),)
+    return tuple(
+        _build_offer(credentials, program)
+        for credentials in iter_credentials(context.settings[_SETTINGS], context.environ)
+    )
+
+
+def _build_offer(credentials: KeyCredentials, program: SopsProgram) -> SettingOffer:
+    setting = credentials.kind.setting
+    if credentials.is_usable:
+        names = ", ".join(credentials.variable_names)
+        return SettingOffer(f"{setting} from {names}, by {program}")
+    if credentials.missing_names:
+        return SettingOffer(setting, f"({', '.join(credentials.missing_names)} is not set)")
+    return SettingOffer(setting, "(listed without a credential)")

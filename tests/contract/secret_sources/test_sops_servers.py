@@ -1,0 +1,135 @@
+"""A file of sops names servers: only those that the target lists are asked, with what it gives."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+import sops
+from contract.secret_sources.conftest import CANARY, PLAIN, Place
+
+SECRET = "raw-data/secret_access_key"
+
+
+class Vault:
+    """The transit engine, without any secrecy: what was asked, and with which token."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        vault = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                vault.asked.append((self.path, self.headers.get("X-Vault-Token", "")))
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.headers.get("X-Vault-Token") != "vault-token":
+                    answer: Any = {"errors": ["permission denied"]}
+                    self.send_response(403)
+                else:
+                    text = body.get("plaintext") or body["ciphertext"].removeprefix("vault:v1:")
+                    name = "ciphertext" if "plaintext" in body else "plaintext"
+                    prefix = "vault:v1:" if name == "ciphertext" else ""
+                    answer = {"data": {name: prefix + text}}
+                    assert base64.b64decode(text)
+                    self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps(answer).encode())
+
+            do_POST = do_PUT  # noqa: N815 - as the library names it
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing is printed."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.key = f"{self.url}/v1/sops/keys/first"
+
+
+@contextmanager
+def running() -> Iterator[Vault]:
+    vault = Vault()
+    thread = Thread(target=vault.server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield vault
+    finally:
+        vault.server.shutdown()
+        thread.join()
+        vault.server.server_close()
+
+
+@pytest.fixture
+def vault(place: Place) -> Iterator[Vault]:
+    """A file that a server's key opens, and an age key."""
+    with running() as started:
+        options = ("--hc-vault-transit", started.key)
+        given = {"VAULT_TOKEN": "vault-token"}
+        types = ("--input-type", "yaml", "--output-type", "yaml", "--age", sops.OTHER_RECIPIENT)
+        place.file.write_text(
+            sops.run_sops("encrypt", *types, *options, "/dev/stdin", text=PLAIN, environ=given)
+        )
+        started.asked.clear()
+        place.environ["SOPS_VAULT"] = "vault-token"
+        yield started
+
+
+def with_token(*keys: str) -> dict[str, Any]:
+    token = {"token": {"env": "SOPS_VAULT"}}
+    return {"sops": {"age": {"env": "AGE_KEY"}, "hc_vault": {"keys": list(keys), **token}}}
+
+
+def test_a_key_at_a_listed_server(place: Place, vault: Vault) -> None:
+    """With the token that the project file names for it, not with one of the environment."""
+    place.environ.pop("AGE_KEY")
+    place.settings = with_token(vault.key)
+    assert place.value(SECRET) == CANARY
+    assert vault.asked == [("/v1/sops/decrypt/first", "vault-token")]
+
+
+def test_a_server_that_is_not_listed_is_not_asked(place: Place, vault: Vault) -> None:
+    """An error before sops starts, also where another key would do, and one of `validate`."""
+    place.environ["AGE_KEY"] = sops.OTHER_KEY
+    for settings in (
+        {"sops": {"age": {"env": "AGE_KEY"}}},
+        with_token(vault.key + "x"),
+        with_token(vault.key.replace("127.0.0.1", "localhost")),
+        with_token(f"{vault.url}/v1/sops"),
+    ):
+        place.settings = settings
+        said = place.failure()
+        assert "Secret not allowed: secrets/prod.yaml names keys that the target does not" in said
+        assert f"hc_vault {vault.key}. " in said
+        assert place.denial() == said
+    assert vault.asked == []
+
+
+def test_a_listed_server_without_a_credential_is_not_asked(place: Place, vault: Vault) -> None:
+    """A pipeline has its age key, a developer a login: each lists both, and uses its own."""
+    place.environ["AGE_KEY"] = sops.OTHER_KEY
+    place.settings = {"sops": {"age": {"env": "AGE_KEY"}, "hc_vault": {"keys": [vault.key]}}}
+    assert place.value(SECRET) == CANARY
+    place.environ["AGE_KEY"] = sops.KEY
+    assert "AGE_KEY opens none of its age keys" in place.failure()
+    del place.environ["AGE_KEY"]
+    assert "AGE_KEY is not set" in place.failure()
+    place.settings = {
+        "sops": {"age": {"env": "A"}, "hc_vault": with_token(vault.key)["sops"]["hc_vault"]}
+    }
+    del place.environ["SOPS_VAULT"]
+    assert "A, SOPS_VAULT are not set" in place.failure()
+    assert vault.asked == []
+
+
+def test_a_server_that_refuses(place: Place, vault: Vault) -> None:
+    """What it says is told, the token is not."""
+    place.environ |= {"SOPS_VAULT": "cAn4ry-token", "AGE_KEY": ""}
+    place.settings = with_token(vault.key)
+    said = place.failure()
+    assert "no key opens secrets/prod.yaml: sops says: " in said
+    assert "permission denied" in said
