@@ -194,10 +194,7 @@ def build_secret_cleared_refusal(
             *_suggest_manifest_change_by_cause(
                 resource, changes, is_live_writable=is_live_writable
             ),
-            (
-                f"declare {format_short_list(map(format_field_path, paths))} with valueFrom env or "
-                f"file"
-            ),
+            f"give {format_short_list(map(format_field_path, paths))} a valueFrom other than live",
             *_suggest_synapse_change_unless_sealed(resource, changes),
         ),
         _find_position_of_first_path(resource, paths),
@@ -229,7 +226,7 @@ def build_no_live_secret_refusal(resource: ResourceState, paths: Sequence[Path])
         f"{format_short_list(map(format_field_path, paths))} keeps the live value, but there is "
         "no live value to keep: the object does not exist",
         (
-            f"give {format_short_list(map(format_field_path, paths))} a valueFrom env or file",
+            f"give {format_short_list(map(format_field_path, paths))} a valueFrom other than live",
             Text("if it does exist: ", Command("import", resource.address, "ID")),
         ),
         _find_position_of_first_path(resource, paths),

@@ -94,17 +94,15 @@ def read_value(ref: SecretRef, context: SourceContext) -> str:
 
 
 def _decrypt(file: SopsFile, context: SourceContext) -> Sensitive:
-    all_credentials = tuple(iter_credentials(context.settings[_SETTINGS], context.environ))
     named_kinds = {key.kind.setting for key in file.keys}
-    usable = [
+    matching = [
         credentials
-        for credentials in all_credentials
-        if credentials.is_usable and credentials.kind.setting in named_kinds
+        for credentials in iter_credentials(context.settings[_SETTINGS], context.environ)
+        if credentials.kind.setting in named_kinds
     ]
+    usable = [credentials for credentials in matching if credentials.is_usable]
     if not usable:
-        _raise_no_key(
-            file, [entry for entry in all_credentials if entry.kind.setting in named_kinds]
-        )
+        _raise_no_key(file, matching)
     program = context.memo.get_or_make(
         (_SETTINGS, "program"), lambda: require_program(context.root)
     )

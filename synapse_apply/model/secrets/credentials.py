@@ -51,6 +51,7 @@ class _CredentialForm:
 _FORMS = (
     _CredentialForm("a private key", ("PRIVATE KEY-----", "PRIVATE KEY BLOCK-----"),
           r"-----BEGIN (?:[A-Z]{2,10} ){0,2}PRIVATE KEY(?: BLOCK)?-----"),
+    _CredentialForm("a key of age", ("AGE-SECRET-KEY-1",), r"\bAGE-SECRET-KEY-1[0-9A-Z]{58}\b"),
     _CredentialForm("an AWS access key", ("AKIA", "ASIA", "ABIA", "ACCA"),
           r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b"),
     _CredentialForm("a GitHub token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),

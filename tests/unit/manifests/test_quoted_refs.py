@@ -56,6 +56,21 @@ def test_a_variable_is_found_however_it_is_written(tmp_path: Path, text: str) ->
     assert found_in(tmp_path, text) == {("env", "RAW_KEY", "text")}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "k: {valueFrom: {sops: {file: secrets/prod.yaml, key: a/b}}}",
+        "k:\n  valueFrom:\n    sops:\n      key: 'a/b'\n      file: secrets/prod.yaml\n",
+        '{"k": {"valueFrom": {"sops": {"file": "secrets/${var.which}.yaml", "key": "a/b"}}}}',
+    ],
+)
+def test_a_value_of_an_encrypted_file_is_found(tmp_path: Path, text: str) -> None:
+    """And the file as a whole is not taken for a secret."""
+    project = PROJECT.replace("default: RAW", "default: prod")
+    found = found_in(tmp_path, text, project)
+    assert found == {("sops", "a/b of secrets/prod.yaml", "text")}
+
+
 def test_files_and_formats(tmp_path: Path) -> None:
     """What may be JSON is asked for in both ways."""
     text = "a: {valueFrom: {file: secrets/a b.key, format: json}}\nb: {valueFrom: {live: true}}\n"
