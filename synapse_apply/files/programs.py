@@ -50,13 +50,14 @@ def run_program(
     Exit code TIMEOUT_EXIT_CODE if it takes longer than `timeout` seconds: it is killed then, with
     all that it has started. OSError if it cannot be started.
     """
-    process = _start_in_own_session(command, environment, subprocess.PIPE)
-    try:
-        output, error_bytes = process.communicate(input_bytes, timeout)
-    except subprocess.TimeoutExpired:
-        return ProgramResult(TIMEOUT_EXIT_CODE, b"", f"no answer in {timeout:g} s")
-    finally:
-        _kill_session(process)
+    # The block ends by closing the pipes, which a timeout leaves open.
+    with _start_in_own_session(command, environment, subprocess.PIPE) as process:
+        try:
+            output, error_bytes = process.communicate(input_bytes, timeout)
+        except subprocess.TimeoutExpired:
+            return ProgramResult(TIMEOUT_EXIT_CODE, b"", f"no answer in {timeout:g} s")
+        finally:
+            _kill_session(process)
     return ProgramResult(process.returncode, output, error_bytes.decode(errors="replace"))
 
 
