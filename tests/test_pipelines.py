@@ -32,7 +32,7 @@ SCHEMAS = {
     "vendor.github-workflows": WORKFLOWS,
     "custom.github-workflows-require-timeout": WORKFLOWS,
     "vendor.github-actions": [ACTION],
-    "vendor.gitlab-ci": [GITLAB],
+    "vendor.gitlab-ci": [GITLAB, ROOT / "examples" / "gitlab-sops" / ".gitlab-ci.yml"],
 }
 PINNED = re.compile(
     r"uses: (?:actions/[\w-]+|acme/synapse-apply)@[0-9a-f]{40} # v\d+\.\d+\.\d+(?:; .+)?"

@@ -154,11 +154,11 @@ class SecretSource:
 
     `find_denial` says by the text of a reference, and by a file that it names, why a manifest may
     not name it; `require_allowed` says so where the value is read (SecretUnavailable), of what the
-    name leads to as well. `read_text` returns the value's text, or raises SecretUnavailable. `list_offers`
-    says, for `doctor`, with which of the target's settings values are read, and why not with
-    others, and `check_access` asks the source's server whether it accepts that, without reading a
-    secret: it returns a phrase, or raises SecretUnavailable. `find_faults` checks the target's
-    settings beside their schema. `is_read` is False for a source that gives no value.
+    name leads to as well. `read_text` returns the value's text, or raises SecretUnavailable.
+    `list_offers` says, for `doctor`, with which of the target's settings values are read, and why
+    not with others, and `check_access` asks the source's server whether it accepts that, without
+    reading a secret: it returns a phrase, or raises SecretUnavailable. `find_faults` checks the
+    target's settings beside their schema. `is_read` is False for a source that gives no value.
     `names_file`: the name is the path of a file, from the project's folder on.
     """
 

@@ -11,7 +11,7 @@ import sops
 from contract.secret_sources.conftest import CANARY, PLAIN, Place
 
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.secret_sources import sops_program
+from synapse_apply.secret_sources.sops import program as sops_program
 
 SECRET = "raw-data/secret_access_key"
 

@@ -10,8 +10,8 @@ import pytest
 
 from synapse_apply.manifests.yaml.reader import read_mapping
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.secret_sources.sops_file import SopsFile, find_value, parse_sops_file
-from synapse_apply.secret_sources.sops_keys import KEY_KINDS, is_listed
+from synapse_apply.secret_sources.sops.encrypted_file import SopsFile, find_value, parse_sops_file
+from synapse_apply.secret_sources.sops.keys import KEY_KINDS, is_listed
 
 ENC = "ENC[AES256_GCM,data:aa==,iv:bb==,tag:cc==,type:str]"
 AGE = {"recipient": "age1x", "enc": "e"}

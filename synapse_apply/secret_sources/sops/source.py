@@ -28,7 +28,7 @@ def _find_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
     if context.read_mapping is None:
         return None
     # Here, not above: most projects name no file of sops.
-    from synapse_apply.secret_sources.sops_reading import require_named_value
+    from synapse_apply.secret_sources.sops.reader import require_named_value
 
     try:
         require_named_value(ref, context)
@@ -59,13 +59,13 @@ def _require_allowed(ref: SecretRef, context: SourceContext) -> None:
 
 
 def _read_text(ref: SecretRef, context: SourceContext) -> str:
-    from synapse_apply.secret_sources.sops_reading import read_value
+    from synapse_apply.secret_sources.sops.reader import read_value
 
     return read_value(ref, context)
 
 
 def _list_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
-    from synapse_apply.secret_sources.sops_reading import list_key_offers
+    from synapse_apply.secret_sources.sops.reader import list_key_offers
 
     return list_key_offers(context)
 

@@ -16,7 +16,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list, suggest_known_word
 from synapse_apply.secret_sources.secret_text import is_valid_unicode
-from synapse_apply.secret_sources.sops_keys import KINDS_BY_SECTION, NamedKey
+from synapse_apply.secret_sources.sops.keys import KINDS_BY_SECTION, NamedKey
 from synapse_apply.secret_sources.source import (
     UNAVAILABLE,
     UNUSABLE,

@@ -15,14 +15,14 @@ from synapse_apply.secret_sources.file import (
     require_allowed_file,
 )
 from synapse_apply.secret_sources.secret_text import parse_json_with_problem
-from synapse_apply.secret_sources.sops_file import (
+from synapse_apply.secret_sources.sops.encrypted_file import (
     SopsFile,
     find_encrypted_value,
     find_value,
     parse_sops_file,
 )
-from synapse_apply.secret_sources.sops_keys import KeyCredentials, is_listed, iter_credentials
-from synapse_apply.secret_sources.sops_program import (
+from synapse_apply.secret_sources.sops.keys import KeyCredentials, is_listed, iter_credentials
+from synapse_apply.secret_sources.sops.program import (
     PROGRAM,
     SopsProgram,
     decrypt_document,
