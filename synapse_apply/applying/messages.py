@@ -287,7 +287,7 @@ def build_unrecorded_call_diagnostic(
     )
     next_step = "apply again: the next run looks it up before it does anything else."
     if recovery_file:
-        command = Command("state recover", recovery_file, target=target)
+        command = Command("state record", recovery_file, target=target)
         next_step = Text(command, ", before the next apply.")
     return error_finding(
         "The outcome of a call could not be recorded",

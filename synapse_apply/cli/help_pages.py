@@ -27,9 +27,10 @@ _OPTION_GROUPS: Mapping[str, frozenset[str]] = {
         {"project_from", "as_of", "paths", "variables", "variable_files", "strict"}
     ),
     "Without a backend": frozenset({"offline", "against"}),
+    "Which resources": frozenset({"only", "exclude", "unmanaged"}),
     "What is planned": frozenset(
         {
-            *("only", "exclude", "prune", "allow_locked", "recreate", "no_verify"),
+            *("prune", "allow_locked", "recreate", "no_verify"),
             *("revert_drift", "resend_secrets", "overridden", "adopt"),
         }
     ),

@@ -33,7 +33,9 @@ COMMANDS = {
         "commands.apply", "Change the backend to match the manifests.", _MAIN_SECTION
     ),
     "drift": _build_command_entry(
-        "commands.drift", "Show what was changed outside, or accept it.", _MAIN_SECTION
+        "commands.drift",
+        "Show what was changed outside, or write it into the files.",
+        _MAIN_SECTION,
     ),
     "bump": _build_command_entry(
         "commands.bump", "Raise the version of a release, in its files.", _MAIN_SECTION
@@ -104,8 +106,8 @@ STATE = {
     ),
     "backup": _build_command_entry("commands.state.backup", "Copy the whole state to a file."),
     "restore": _build_command_entry("commands.state.restore", "Replace the state by a backup."),
-    "recover": _build_command_entry(
-        "commands.state.recover", "Record what a run did and could not record."
+    "record": _build_command_entry(
+        "commands.state.record", "Record what a run did and could not record."
     ),
     "migrate": _build_command_entry("commands.state.migrate", "Copy the state to another store."),
     "inventory": _build_command_entry(
@@ -177,6 +179,7 @@ RENAMED_COMMANDS = {
         "get", "storage", module="commands.get", requires_name=True
     ),
     "storages list": _build_renamed_command("get", "storages", module="commands.get"),
+    "state recover": _build_renamed_command("state record", module="commands.state.record"),
     "settle": _build_renamed_command("state settle", module="commands.state.settle"),
     "history": _build_renamed_command("state history", module="commands.state.history"),
     "unlock": _build_renamed_command("state unlock", module="commands.state.unlock"),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         PackageQuery,
         WrittenZip,
     )
-    from synapse_apply.operations.recover import RecoveredCalls
+    from synapse_apply.operations.record_calls import RecoveredCalls
     from synapse_apply.operations.resource_sides import ResourceSides
     from synapse_apply.operations.restore import RestoredState, StateExchange
     from synapse_apply.operations.run import StartedRun
@@ -44,7 +44,7 @@ _VALUES_BY_HOME = {
     "operations.bump": "BumpResult",
     "operations.export": "ExportReport ExportedFiles",
     "operations.package": "PackageDifference PackageInside PackageQuery WrittenZip",
-    "operations.recover": "RecoveredCalls",
+    "operations.record_calls": "RecoveredCalls",
     "operations.resource_sides": "ResourceSides",
     "operations.restore": "RestoredState StateExchange",
     "operations.run": "StartedRun",

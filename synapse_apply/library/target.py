@@ -384,19 +384,19 @@ class OpenTarget:
             options = build_drift_options(select_addresses(session, *names))
             return find_drift(session, plan(session, options), unmanaged=unmanaged)
 
-    def accept_drift(self, names: Sequence[str], *, write: bool = True) -> Drift:
+    def write_drift(self, names: Sequence[str], *, dry_run: bool = False) -> Drift:
         """Write the live values of resources that drifted into the files that declare them.
 
         A name with `*` is all that it matches and that drifted. Returns the drift with the edits
-        (`accepted_edits`); `write=False` only returns them. InputError, with every finding,
+        (`written_edits`); `dry_run` only returns them. InputError, with every finding,
         where a value cannot be written: no file is changed then. Open the target again to plan
         with the new files.
         """
-        from synapse_apply.operations.accept_drift import accept_named_drift
+        from synapse_apply.operations.write_drift import write_named_drift
 
         names = require_names("names", names)
         with self._connection.open_session(read_only=True) as session:
-            return accept_named_drift(self._invocation, session, names, write=write)
+            return write_named_drift(self._invocation, session, names, write=not dry_run)
 
     def import_objects(
         self,

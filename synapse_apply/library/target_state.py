@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from synapse_apply.model.state import Acceptance, Intent, Record, State
     from synapse_apply.model.values import SecretRef
     from synapse_apply.operations.accept_difference import AcceptableResource
-    from synapse_apply.operations.recover import RecoveredCalls
+    from synapse_apply.operations.record_calls import RecoveredCalls
     from synapse_apply.operations.restore import RestoredState, StateExchange
     from synapse_apply.operations.settle import OpenCalls, SettledCalls
     from synapse_apply.workspace.recovery_journal import JournalContent
@@ -176,7 +176,7 @@ class TargetState:
         says, returns True. InputError for a file that was changed or is of another state,
         StateError where it contradicts the state; the file stays then.
         """
-        from synapse_apply.operations.recover import read_and_record_journal
+        from synapse_apply.operations.record_calls import read_and_record_journal
 
         path = resolve_path("file", file, self._connection.invocation.directory)
         with self._connection.open_state() as session:

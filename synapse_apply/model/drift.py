@@ -46,7 +46,7 @@ class Unmanaged:
 
 
 @frozen
-class AcceptedEdit:
+class WrittenEdit:
     """A live value that was written into a file, at `line`, to accept drift."""
 
     address: Address
@@ -62,7 +62,7 @@ class Drift:
     `pending_addresses` are addresses with declared changes that are not applied yet: no drift.
     `is_drift_kept` says that apply keeps drift on this target. `unmanaged` is None where it was not
     asked for, `unlistable_kinds` the kinds that this backend cannot list, `unread_kinds` those
-    whose list failed. `accepted_edits` were written into the files. `typed_target` is the
+    whose list failed. `written_edits` were written into the files. `typed_target` is the
     target option that was typed, which hints repeat. `changes_with_accepted` are the resources
     with differences that `state accept` has accepted.
     """
@@ -76,7 +76,7 @@ class Drift:
     unmanaged: tuple[Unmanaged, ...] | None = None
     unlistable_kinds: tuple[str, ...] = ()
     unread_kinds: tuple[str, ...] = ()
-    accepted_edits: tuple[AcceptedEdit, ...] = ()
+    written_edits: tuple[WrittenEdit, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     typed_target: str = ""
     changes_with_accepted: tuple[Change, ...] = ()

@@ -9,7 +9,7 @@ from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
 from synapse_apply.planning.refusals import (
-    build_drift_accept_command,
+    build_drift_write_command,
     is_fixed_field,
     is_sealed_field,
 )
@@ -32,7 +32,7 @@ def build_held_drift_notes(
         resource.address,
         any(is_fixed_field(resource, change.path) for change in held_fields),
     )
-    accept = Text(build_drift_accept_command(resource), f" takes {pronoun} into the manifest")
+    accept = Text(build_drift_write_command(resource), f" takes {pronoun} into the manifest")
     # A secret is never written into a file.
     if any(change.sensitive for change in held_fields):
         accept = Text("a secret is taken over where its value is read from")

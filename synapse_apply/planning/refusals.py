@@ -80,9 +80,9 @@ def is_sealed_field(resource: ResourceState, path: Path) -> bool:
     return resource.binding.final_call is not None and path == (resource.binding.final_call.name,)
 
 
-def build_drift_accept_command(resource: ResourceState) -> Command:
+def build_drift_write_command(resource: ResourceState) -> Command:
     """The command that writes live values into the manifest."""
-    return Command("drift --accept", resource.address)
+    return Command("drift --write", resource.address)
 
 
 def _suggest_manifest_change_by_cause(
@@ -95,7 +95,7 @@ def _suggest_manifest_change_by_cause(
     names = format_short_list(format_field_path(change.path) for change in changes)
     causes = {change.cause for change in changes}
     if causes == {Cause.DRIFT}:
-        way_out = Text("take it into the manifest: ", build_drift_accept_command(resource))
+        way_out = Text("take it into the manifest: ", build_drift_write_command(resource))
         return (way_out,) if is_live_writable else ()
     # Adoption: nothing was applied yet, so Git is not ahead of the live object.
     if causes <= {Cause.NONE}:

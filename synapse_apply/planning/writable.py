@@ -1,4 +1,4 @@
-"""Whether `drift --accept` can write the live values of some fields into the files."""
+"""Whether `drift --write` can write the live values of some fields into the files."""
 
 from __future__ import annotations
 

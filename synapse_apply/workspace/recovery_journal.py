@@ -313,7 +313,7 @@ def _list_done_calls(content: JournalContent | None, lineage: str) -> list[Ended
 
 
 def _build_recover_command(target: Target, path: Path) -> Command:
-    return Command("state recover", path, target=target.name)
+    return Command("state record", path, target=target.name)
 
 
 def _list_journal_files(project: Project, target: Target, lineage: str) -> list[Path]:

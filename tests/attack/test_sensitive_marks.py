@@ -96,7 +96,7 @@ def views(place: Workplace) -> list[Ran]:
         place.plan("--out", "saved.plan"),
         place.run("drift"),
         place.run("drift", "--json"),
-        place.run("drift", "--accept", "--auto-approve"),
+        place.run("drift", "--write", "--auto-approve"),
         place.run("show", "plugin/yolo"),
         place.run("show", "plugin/yolo", "--json"),
         place.run("state", "show", "plugin/yolo"),

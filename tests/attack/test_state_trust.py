@@ -262,7 +262,7 @@ class Kept:
             return set(map(str, context.store.read_state().records))
 
     def recover(self, options: str = "", code: int = 1) -> str:
-        return self.site.run(f"state recover -t staging {self.file} {options}", code)
+        return self.site.run(f"state record -t staging {self.file} {options}", code)
 
 
 def keep(
@@ -379,7 +379,7 @@ def test_what_nobody_signed_is_shown_and_asked_about(site: Checkout, forged: str
 
 def test_what_was_signed_is_recorded_without_a_question(kept: Kept) -> None:
     """Beside the attempts above; the plan names its command."""
-    assert f"state recover {kept.file} -t staging" in kept.site.run("plan -t staging")
+    assert f"state record {kept.file} -t staging" in kept.site.run("plan -t staging")
     assert "Recorded: 3." in kept.recover(code=0)
 
 

@@ -65,7 +65,7 @@ def test_a_database_that_stays_away(
         assert code == 7, out + err
         assert "The state's database cannot be reached" in out
         (kept,) = {one["unrecorded_in"] for one in json.loads(out)["outcomes"]} - {None}
-        command(site, f"state recover -t site {kept}")
+        command(site, f"state record -t site {kept}")
         converge(site, None, row)
     assert row.unknowns == 0
 

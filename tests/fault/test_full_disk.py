@@ -56,7 +56,7 @@ def test_a_state_that_takes_no_more(
             if way in ("tmpfs", "mount"):
                 still_so(site, WORDS[way])
         for file in sorted({one["unrecorded_in"] for one in report["outcomes"]} - {None}):
-            command(site, f"state recover -t site {file}")
+            command(site, f"state record -t site {file}")
         converge(site, None, row)
 
 
@@ -81,7 +81,7 @@ def still_so(site: Site, words: str) -> None:
     assert site.server.posts() == posts
     said = command(site, "plan --target site")
     # When only the last call is unrecorded, it is found: nothing is left to be done.
-    assert "Plan: " in said or (said.startswith("No changes.") and "state recover" in said)
+    assert "Plan: " in said or (said.startswith("No changes.") and "state record" in said)
 
 
 @pytest.mark.parametrize("way", chosen(WAYS, "modes"))

@@ -64,7 +64,7 @@ def test_a_state_that_is_not_the_same_any_more(
         assert told == {name: one for name, (one,) in server.ids().items()}
         command(site, f"state restore --yes -t site {backup}")
         (kept,) = {one["unrecorded_in"] for one in report["outcomes"]} - {None}
-        command(site, f"state recover -t site {kept}")
+        command(site, f"state record -t site {kept}")
         row.add(*comes_together(site, told))
         row.duplicates += tally(server, site.expected)["duplicates"]
         row.losses += tally(server, site.expected)["losses"]

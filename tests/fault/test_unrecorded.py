@@ -12,7 +12,7 @@ from fault.commands import applying, ended, reaches
 from fault.convergence import Row, command, converge, on_api, some
 from fault.site import Server, Site, pending, tally
 
-_RECOVER = re.compile(r"`synapse-apply (state recover [^`]+)`")
+_RECOVER = re.compile(r"`synapse-apply (state record [^`]+)`")
 
 
 def state_of(site: Site) -> Path:
@@ -75,7 +75,7 @@ def test_a_backup_from_before_the_run_learns_what_was_done(
     """The state that comes back never heard of the call, and the object is not made twice."""
     site, _, _ = lose_state_during(make_site, server, 1)
     (site.root / "empty.db").replace(state_of(site))
-    command(site, f"state recover -t site {one_file(site)}")
+    command(site, f"state record -t site {one_file(site)}")
     assert site.apply().code == 0
     converged(site, server)
 
@@ -87,8 +87,8 @@ def test_what_the_state_knows_already_is_passed_over(
     site, _, _ = lose_state_during(make_site, server, 1)
     copy = shutil.copy(one_file(site), site.root / "copy.jsonl")
     (site.root / "lost.db").replace(state_of(site))
-    command(site, f"state recover -t site {one_file(site)}")
-    assert "Recorded: 0. Known before: 1." in command(site, f"state recover -t site {copy}")
+    command(site, f"state record -t site {one_file(site)}")
+    assert "Recorded: 0. Known before: 1." in command(site, f"state record -t site {copy}")
     assert site.apply().code == 0
     converged(site, server)
 
@@ -99,7 +99,7 @@ def test_the_next_run_says_that_something_is_unrecorded(
     """A person who did not read the report is told before anything is made twice."""
     site, _, _ = lose_state_during(make_site, server, 2)
     (site.root / "lost.db").replace(state_of(site))
-    assert f"state recover {one_file(site)} -t site" in command(site, "plan -t site", code=0)
+    assert f"state record {one_file(site)} -t site" in command(site, "plan -t site", code=0)
 
 
 def test_many_calls_at_once_are_all_kept(make_site: Callable[..., Site], server: Server) -> None:
@@ -108,7 +108,7 @@ def test_many_calls_at_once_are_all_kept(make_site: Callable[..., Site], server:
     assert code == 7, said
     made = set(server.ids())
     (site.root / "lost.db").replace(state_of(site))
-    command(site, f"state recover -t site {one_file(site)}")
+    command(site, f"state record -t site {one_file(site)}")
     assert set(site.records()) == made
     # A call that was announced and never sent is unknown: a plugin of v1 is settled by hand.
     converge(site, None, Row("many calls at once"))
@@ -145,6 +145,6 @@ def test_a_file_that_is_not_ours_changes_nothing(
     for name, text in wrong.items():
         if text is not None:
             (site.root / name).write_text(text)
-        assert "Error: " in command(site, f"state recover -t site {name}", code=1)
+        assert "Error: " in command(site, f"state record -t site {name}", code=1)
         assert (site.root / name).exists() == (text is not None)
     assert site.records() == before

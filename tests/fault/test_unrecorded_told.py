@@ -54,7 +54,7 @@ def test_settle_names_the_file_and_its_command_alone(
 ) -> None:
     """As plan does; nobody is sent to look at what is known. What it says to do is enough."""
     site, address = untold
-    recover = f"state recover {one_file(site)} -t site"
+    recover = f"state record {one_file(site)} -t site"
     said = command(site, "settle -t site", code=7)
     assert WARNING in said
     assert WARNING in command(site, "plan -t site")
@@ -74,7 +74,7 @@ def test_settle_names_the_file_and_its_command_alone(
 def test_what_was_done_is_not_settled_as_absent(untold: tuple[Site, str], server: Server) -> None:
     """Nothing is written, and the command that records it is named; then nothing is made twice."""
     site, address = untold
-    recover = f"state recover {one_file(site)} -t site"
+    recover = f"state record {one_file(site)} -t site"
     said = command(site, f"state settle {address} --absent -t site", code=1)
     assert "This call was done, and the state does not know of it yet" in said
     assert f"`synapse-apply {recover}`" in said
@@ -90,14 +90,14 @@ def test_the_plan_names_the_file_and_its_command_alone(untold: tuple[Site, str])
     said = command(site, "plan -t site")
     row = said[said.index(f"! {address}") :]
     assert "an earlier create was done, and the state does not know of it yet" in row
-    assert f"`synapse-apply state recover {one_file(site)} -t site` records it" in row
+    assert f"`synapse-apply state record {one_file(site)} -t site` records it" in row
     assert "--absent" not in said
 
 
 def test_an_import_cannot_say_otherwise(untold: tuple[Site, str], server: Server) -> None:
     """Another object is refused, and nothing recorded; the one that was made is taken."""
     site, address = untold
-    recover = f"state recover {one_file(site)} -t site"
+    recover = f"state record {one_file(site)} -t site"
     (made,) = server.ids()[address]
     other = server.send("POST", "/plugins/", {"name": "Another", "code": "another"})["id"]
     said = command(site, f"import {address} {other} -t site", code=1)
@@ -117,7 +117,7 @@ def test_a_call_of_a_later_run_counts_too(make_site: Callable[..., Site], server
     rewritten(site, intent={"id": "of-a-later-run"})
     (address,) = site.open_intents()
     said = command(site, f"state settle {address} --absent -t site", code=1)
-    assert "state recover " in said
+    assert "state record " in said
 
 
 @pytest.mark.parametrize(

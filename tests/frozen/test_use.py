@@ -93,7 +93,7 @@ def test_unrecorded_calls_are_recovered(typed: Typed, root: Path) -> None:
     shutil.copy(FILES / name, path)
     path.chmod(0o600)
     assert "An earlier run could not record what it did" in typed("plan --json")
-    output = typed(f"state recover {OWN}/{name}")
+    output = typed(f"state record {OWN}/{name}")
     assert "Recorded create of storage/archive (id 12)." in output
     assert '"id": "12"' in typed("state show storage/archive --json")
     assert not path.exists()

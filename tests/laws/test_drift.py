@@ -17,7 +17,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.plan import Cause, Plan
 from synapse_apply.model.report import Result
 from synapse_apply.model.values import get_at_or_absent
-from synapse_apply.operations.accept_drift import write_live_values
+from synapse_apply.operations.write_drift import write_live_values
 from synapse_apply.planning.drift import build_drift_report
 
 pytestmark = pytest.mark.deep

@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 @add_removed_option(
     "--refresh-only",
     "apply has no --refresh-only: drift that is recorded would never be shown again. `drift` shows "
-    "it, `drift --accept ADDRESS` takes it into the manifests, `state accept ADDRESS` settles it.",
+    "it, `drift --write ADDRESS` takes it into the manifests, `state accept ADDRESS` settles it.",
 )
 @options.add_parallelism_option
 @options.add_wait_option
@@ -96,16 +96,18 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
 
     Plans first, shows the plan and asks; everything is checked before the first call. A failure
     skips what depends on it and the rest goes on. The first Ctrl-C lets what has begun end (in a
-    non-interactive run for 6 s at most) and reports what was done; the second stops at once. Open
-    calls of a killed run are looked up first: too early to tell is exit 7, or --wait waits.
+    non-interactive run for 6 s at most) and reports what was done; the second stops at once.
+
+    Calls of a killed run whose outcome is unknown are looked up first. While it is too early to
+    tell, the command ends with exit code 7; with --wait it waits.
 
     With a saved PLAN (`plan --out`) only what it says is done, once, and nobody is asked; it knows
     its target. Objects that changed since are refused alone. Packages are read where the manifests
     say, and must be what was planned.
 
     With --reviewed the manifests may have moved on: all is planned anew from this checkout, its
-    packages too; rows that equal a reviewed row go, all others are refused. Several reviewed plans,
-    older first, are one apply; of two rows for one address the later plan's counts.
+    packages too; rows that equal a reviewed row are applied, all others refused. Several reviewed
+    plans, older first, are one apply; of two rows for one address the later plan's counts.
     """
     from synapse_apply.cli.flows.apply_run import ConsoleObserver
     from synapse_apply.cli.flows.approval import require_approval

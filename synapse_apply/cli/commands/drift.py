@@ -10,7 +10,10 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options, revision_options
 from synapse_apply.cli.params.addresses import DECLARED_NAME
-from synapse_apply.cli.params.removed_options import add_removed_preflight_option
+from synapse_apply.cli.params.removed_options import (
+    add_removed_preflight_option,
+    add_renamed_option,
+)
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation
@@ -25,13 +28,13 @@ if TYPE_CHECKING:
         ("synapse-apply drift --unmanaged", "Also list live objects that are not managed."),
         ("synapse-apply drift --json", "For a program (`synapse-apply schema drift`)."),
         (
-            "synapse-apply drift --accept storage/raw-data",
+            "synapse-apply drift --write storage/raw-data",
             "Write the live values into the manifest, or the target's overlay.",
         ),
     ],
     exits=[
-        ("0", "looked; what was to be accepted is in the files"),
-        ("1", "error: something could not be looked at, or be accepted (no file was written)"),
+        ("0", "looked; with --write: the live values are in the manifests"),
+        ("1", "error: something could not be looked at, or be written (no file was changed)"),
         ("2", "with --detailed-exitcode: there is drift"),
     ],
 )
@@ -46,15 +49,16 @@ if TYPE_CHECKING:
     "--unmanaged", is_flag=True, help="Also list live objects that nothing declares or records."
 )
 @click.option(
-    "--accept",
-    "accepted",
+    "--write",
+    "written",
     type=DECLARED_NAME,
     multiple=True,
     metavar="ADDRESS",
-    help="Write the live values of this resource into the files, with `*` of all that drifted; may "
-    "be repeated.",
+    help="Write the live values of this resource into the manifests, with `*` of all that drifted; "
+    "may be repeated.",
 )
-@click.option("--dry-run", is_flag=True, help="With --accept: show the edits and write nothing.")
+@add_renamed_option("--accept", "--write", type=DECLARED_NAME, multiple=True)
+@click.option("--dry-run", is_flag=True, help="With --write: show the edits and write nothing.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is drift.")
 @add_removed_preflight_option("drift")
 @options.add_parallelism_option
@@ -66,34 +70,34 @@ def command(
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     unmanaged: bool,
-    accepted: tuple[str, ...],
+    written: tuple[str, ...],
+    accept: tuple[str, ...],
     dry_run: bool,
     detailed_exitcode: bool,
 ) -> int:
-    """Show what was changed outside of Git, and change nothing.
+    """Show what was changed outside of Git; with --write, take it into the manifests.
 
     Compares live objects with what the server answered when they were last written: fields that
     are declared and not ignored. Changes in Git that are not applied yet are not drift; they are
     only counted. Takes no lock and writes to neither state nor server.
 
-    With --accept the live values are written into the manifests: where a value stands now, or,
+    With --write the live values are written into the manifests: where a value stands now, or,
     where several targets share the document, into this target's overlay. Comments and layout
     stay. All is checked before the first file is written. A secret is never written, and what a
     variable or a package's config.yaml gives is refused with the place to change.
     """
     from synapse_apply.cli.flows import drift_run
 
-    if dry_run and not accepted:
-        raise click.UsageError("--dry-run goes with --accept.")
-    if accepted:
+    names = (*written, *accept)
+    if dry_run and not names:
+        raise click.UsageError("--dry-run goes with --write.")
+    if names:
         if only or exclude or unmanaged or detailed_exitcode or reports:
             raise click.UsageError(
-                "--accept edits files, of the addresses it names: it goes with no --only, "
+                "--write edits files, of the addresses it names: it goes with no --only, "
                 "--exclude, --unmanaged, --detailed-exitcode or --report."
             )
-        return drift_run.accept_drift_and_print_edits(
-            console, invocation, accepted, write=not dry_run
-        )
+        return drift_run.write_drift_and_print_edits(console, invocation, names, dry_run=dry_run)
     drift_options = drift_run.DriftOptions(only, exclude, unmanaged=unmanaged)
     return drift_run.print_drift_and_write_reports(
         console, invocation, reports, drift_options, is_detailed=detailed_exitcode

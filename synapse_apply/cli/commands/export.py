@@ -67,8 +67,8 @@ _MAX_RANGE_SIZE = 1_000_000
     "--ids",
     multiple=True,
     metavar="KIND=IDS",
-    help="Objects by id, as plugin=1-400 or release=7,9; may be repeated. What a range lacks is "
-    "passed over.",
+    help="Objects by id, as plugin=1-400 or release=7,9; may be repeated. Ids of a range "
+    "that do not exist are skipped.",
 )
 @click.option("--from-jobs", is_flag=True, help="The plugins that jobs name.")
 @click.option(
@@ -103,8 +103,8 @@ def command(
     Published releases become `source: published`. What a manifest cannot hold is left out and
     listed, with the reason.
 
-    Plugins are listed where this backend lists them, which it is asked. Where it does not, say
-    which by --codes, --ids or --from-jobs. The same objects give the same files, so that an export
+    The backend is asked whether it lists plugins. Where it does not, say which ones by --codes,
+    --ids or --from-jobs. The same objects give the same files, so that an export
     can be compared with an earlier one.
     """
     from synapse_apply.cli.flows.command_target import open_command_target

@@ -32,7 +32,7 @@ _KIND_BY_WORD = {word: kind for kind in _KINDS for word in (kind, f"{kind}s")}
         ("synapse-apply get releases --plugin yolo", "The releases of a plugin, newest first."),
     ],
     exits=[
-        ("0", "shown; a list also where there is none"),
+        ("0", "shown; a list also where it is empty"),
         ("1", "there is no such object, or it could not be read"),
     ],
 )
@@ -61,10 +61,10 @@ def command(
 ) -> int:
     """Show live objects as the backend has them: one by its NAME, or a list of all.
 
-    KIND is plugin, release or storage, or its plural; KIND/NAME is one word for both. NAME is an
-    id (123, id=123), a name that the state records, a code or a name of the backend; of a release
-    CODE@VERSION. No manifest is needed. Not every backend lists plugins, and API v1 lists releases
-    by plugin alone.
+    KIND is plugin, release or storage, or its plural. KIND/NAME may be written as one word. NAME is
+    an id (123, id=123), a name that the state records, a code or a name of the backend; of a
+    release CODE@VERSION. No manifest is needed. Not every backend lists plugins, and API v1 lists
+    releases by plugin alone.
 
     Secrets show as `(sensitive)`, as null in JSON: those that the schema of a storage's provider
     marks, all of a configuration whose provider is unknown, and what `lifecycle.sensitive` names.

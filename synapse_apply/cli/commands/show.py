@@ -56,8 +56,8 @@ def command(
 
     Or a plan that `plan --out FILE` saved, as `plan` showed it: with --json it is the document of
     `plan --json`, and --report writes the reports that `plan` would have written. An argument that
-    names an existing file of a plan is one, anything else is an address, release/PLUGIN, or a name
-    that only one kind has. Secrets show as `(sensitive)`, with whether they are as declared.
+    is the name of a saved plan's file is that plan; anything else is an address, release/PLUGIN, or
+    a name that only one kind has. Secrets show as `(sensitive)`, with whether they are as declared.
     """
     file = invocation.directory / what
     if file.is_file() and _names_saved_plan_file(file, what):

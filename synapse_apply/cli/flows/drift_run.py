@@ -1,4 +1,4 @@
-"""What `drift` prints, and how it accepts live values into the manifests."""
+"""What `drift` prints, and how it writes live values into the manifests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from synapse_apply.model.command import name_target
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.text.drift import drift_document, render_accepted_edits, render_drift
+from synapse_apply.views.text.drift import drift_document, render_drift, render_written_edits
 
 
 @frozen
@@ -66,21 +66,21 @@ def _choose_exit_code(drift_report: Drift, *, is_detailed: bool) -> int:
     return Exit.CHANGES if is_detailed and drift_report.objects else Exit.OK
 
 
-def accept_drift_and_print_edits(
-    console: Console, invocation: Invocation, names: Sequence[str], *, write: bool
+def write_drift_and_print_edits(
+    console: Console, invocation: Invocation, names: Sequence[str], *, dry_run: bool
 ) -> int:
     """Write live values of the named resources into the files, and print the edits."""
     with open_command_target(invocation) as target:
-        drift_report = target.accept_drift(names, write=write)
+        drift_report = target.write_drift(names, dry_run=dry_run)
     if console.as_json:
         console.write_document(drift_document(drift_report))
     else:
         hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
         console.write_output(
-            render_accepted_edits(
+            render_written_edits(
                 drift_report,
                 color=console.is_output_colored,
-                is_written=write,
+                is_written=not dry_run,
                 show_hints=hints,
                 location=list_location_options(invocation),
             )

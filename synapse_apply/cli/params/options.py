@@ -162,7 +162,7 @@ def add_target_options(body: CommandBody) -> CommandBody:
         "--target",
         metavar="NAME",
         shell_complete=completion.complete_targets,
-        help="The backend to work on.",
+        help="The target to work on: one of the project file, or embedded.",
     )(add_project_options(body))
 
 

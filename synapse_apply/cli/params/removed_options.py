@@ -1,4 +1,4 @@
-"""Options of earlier versions: each is a usage error that names its replacement."""
+"""Options of earlier versions: a removed one is a usage error, a renamed one warns."""
 
 from __future__ import annotations
 
@@ -28,6 +28,21 @@ def add_removed_option(name: str, advice: str) -> Callable[[Any], Any]:
         expose_value=False,
         callback=reject,
     )
+
+
+def add_renamed_option(old_name: str, new_name: str, **settings: Any) -> Callable[[Any], Any]:
+    """A hidden option that works as before, for one more version, and warns on stderr."""
+
+    def warn(_ctx: click.Context, _param: click.Parameter, value: Any) -> Any:
+        if value:
+            click.echo(
+                f"Warning: `{old_name}` is now `{new_name}`\n"
+                "  The old name will be removed in the next version.\n",
+                err=True,
+            )
+        return value
+
+    return click.option(old_name, hidden=True, callback=warn, **settings)
 
 
 def add_removed_preflight_option(command_name: str) -> Callable[[Any], Any]:

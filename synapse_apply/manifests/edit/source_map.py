@@ -160,7 +160,7 @@ class FieldOrigins:
 
     def _build_refusal(self, detail: str, hint: str, position: Position | None) -> Diagnostic:
         return error_finding(
-            "This drift cannot be accepted",
+            "This drift cannot be written",
             f"{detail}.",
             hint,
             position=position,

@@ -33,7 +33,7 @@ def _iter_next_steps_after_plan(plan: Plan) -> Iterator[str]:
         yield '<a href="#guards">A guard</a> stops the whole apply; let it pass if that is meant.'
     if any(field.cause in {Cause.DRIFT, Cause.BOTH} for c in plan.changes for field in c.fields):
         accept_command = render_copyable_command(
-            Command("drift --accept ADDRESS", target=target).format_line()
+            Command("drift --write ADDRESS", target=target).format_line()
         )
         yield (
             "Apply would undo what was changed outside. To keep it, take the change into Git "
@@ -62,7 +62,7 @@ def _iter_report_steps(report: Report) -> Iterator[str]:
         }
     )
     for file in recovery_files:
-        line = render_copyable_command(Command("state recover FILE", target=target).format_line())
+        line = render_copyable_command(Command("state record FILE", target=target).format_line())
         yield f"Record what could not be recorded: {line}, where FILE is {render_code(file)}"
     if report.count_outcomes(Result.FAILED):
         yield 'Mend what <a href="#failed">failed</a>: each finding says why.'

@@ -11,7 +11,7 @@ from synapse_apply.model.command import (
     name_target,
 )
 from synapse_apply.model.diagnostic import format_json_pointer
-from synapse_apply.model.drift import AcceptedEdit, Drift, ObjectDrift, Unmanaged
+from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged, WrittenEdit
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.grammar import pluralize
@@ -57,29 +57,29 @@ def render_drift(
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
-def render_accepted_edits(
+def render_written_edits(
     drift: Drift, *, color: bool, is_written: bool, show_hints: bool, location: Sequence[str] = ()
 ) -> str:
     """The edits by which drift was accepted, as text: file, field, old and new value.
 
     `location` are options that are added to the commands that the text names.
     """
-    if not drift.accepted_edits:
+    if not drift.written_edits:
         return "Nothing to edit: the files have the live values already.\n"
     style = Style(color)
     lines: list[str] = []
-    for address in dict.fromkeys(edit.address for edit in drift.accepted_edits):
+    for address in dict.fromkeys(edit.address for edit in drift.written_edits):
         lines.append(style(sanitize(address), "bold"))
         lines += [
-            f"  {format_accepted_edit_row(edit)}"
-            for edit in drift.accepted_edits
+            f"  {format_written_edit_row(edit)}"
+            for edit in drift.written_edits
             if edit.address == address
         ]
     if not is_written:
         lines += ["", "Nothing was written (--dry-run)."]
     elif show_hints:
         # With changes of Git that wait, the next plan still shows the resource.
-        has_pending = any(edit.address in drift.pending_addresses for edit in drift.accepted_edits)
+        has_pending = any(edit.address in drift.pending_addresses for edit in drift.written_edits)
         absence_text = (
             "no drift for it, only what Git changes besides" if has_pending else "no change for it"
         )
@@ -90,7 +90,7 @@ def render_accepted_edits(
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
-def format_accepted_edit_row(edit: AcceptedEdit) -> str:
+def format_written_edit_row(edit: WrittenEdit) -> str:
     """One row of an edit: file and line, field, old and new value."""
     old, new = (_format_value_or_not_there(side) for side in (edit.field.before, edit.field.after))
     name = format_quoted_path(("spec", *edit.field.path))
@@ -211,7 +211,7 @@ def _iter_ways_out_with_commands_unscoped(drift: Drift) -> Iterator[str]:
             else f" (of {_join_first_addresses_and_count_rest(writable_objects)})"
         )
         yield Text(
-            Command("drift --accept ADDRESS"),
+            Command("drift --write ADDRESS"),
             f" writes live values{scope_text} into the manifests.",
         )
 
@@ -305,7 +305,7 @@ def drift_document(drift: Drift) -> dict[str, Any]:
         else list(map(_build_unmanaged_document, drift.unmanaged)),
         "not_listed": sorted((*drift.unlistable_kinds, *drift.unread_kinds)),
         "accepted_differences": build_json_of_accepted_differences(drift.changes_with_accepted),
-        "accepted": [_build_edit_document(entry) for entry in drift.accepted_edits],
+        "accepted": [_build_edit_document(entry) for entry in drift.written_edits],
         "diagnostics": [finding.to_json() for finding in drift.diagnostics],
     }
 
@@ -346,7 +346,7 @@ def _build_unmanaged_document(unmanaged: Unmanaged) -> dict[str, Any]:
     return {"type": unmanaged.kind, "id": unmanaged.remote_id, "natural_keys": list(unmanaged.keys)}
 
 
-def _build_edit_document(edit: AcceptedEdit) -> dict[str, Any]:
+def _build_edit_document(edit: WrittenEdit) -> dict[str, Any]:
     return {
         "address": str(edit.address),
         "path": format_json_pointer(edit.field.path),

@@ -256,7 +256,7 @@ def _explain_stop_lock_recovery_and_unknown(report: Report) -> list[str]:
     ):
         lines.append(f"What could not be recorded is kept in {sanitize(file)}.")
         lines.append(
-            f"Once the state can be written, {Command('state recover FILE', target=target)} "
+            f"Once the state can be written, {Command('state record FILE', target=target)} "
             "records it."
         )
     if any(

@@ -278,7 +278,7 @@ def test_calls_that_only_a_file_knows(applied: Site) -> None:
     file.touch()
     found = applied.look()
     assert found.odd == ["calls"]
-    assert f"`synapse-apply state recover {file} -t prod`" in found.text("calls")
+    assert f"`synapse-apply state record {file} -t prod`" in found.text("calls")
     file.rename(file.with_name(f"unrecorded-prod-eu-{PLAN}.jsonl"))
     assert applied.look().odd == []
 
@@ -302,13 +302,13 @@ def test_calls_kept_where_temporary_files_are(applied: Site, tmp_path: Path) -> 
     ).record_call(*ended)
     found = applied.look()
     assert found.odd == ["calls"]
-    assert f"`synapse-apply state recover {ours} -t prod`" in found.text("calls")
-    assert "state recover" in applied.run("plan", 0).stdout
+    assert f"`synapse-apply state record {ours} -t prod`" in found.text("calls")
+    assert "state record" in applied.run("plan", 0).stdout
 
     Path(ours).unlink()
     RecoveryJournal([shared], *whose).record_call(*ended)
     assert "the state key did not sign it" in applied.look().text("calls")
-    assert "state recover" not in applied.run("plan", 0).stdout
+    assert "state record" not in applied.run("plan", 0).stdout
 
 
 def test_bad_manifests_hide_nothing(applied: Site) -> None:

@@ -59,7 +59,7 @@ def test_over_some_nights(applied: Workplace, server: Server, tmp_path: Path) ->
     # A fresh checkout of somebody else, who only has the state.
     branch = Workplace(tmp_path / "branch", applied.environ)
     shutil.copytree(applied.root, branch.root)
-    run("drift --accept plugin/yolo", branch.root, applied.environ)
+    run("drift --write plugin/yolo", branch.root, applied.environ)
     diff = subprocess.run(
         ["diff", "-r", "-x", ".synapse-apply", "-x", "drift.md", applied.root, branch.root],
         capture_output=True, text=True, check=False,

@@ -1,4 +1,4 @@
-"""`drift --accept` below lists and of last keys: what live did not change keeps its lines."""
+"""`drift --write` below lists and of last keys: what live did not change keeps its lines."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def accepted(place: Workplace, server: Server, declared: str, live: Any) -> str:
     place.run("state", "init", code=0)
     place.apply()
     server.call("PATCH", "_emulator/objects/plugin/1/", {"configuration": live})
-    place.run("drift", "-t", "prod", "--accept", "plugin/lk1", code=0)
+    place.run("drift", "-t", "prod", "--write", "plugin/lk1", code=0)
     text = (place.root / path).read_text(encoding="utf-8")
     place.unchanged()
     place.apply()

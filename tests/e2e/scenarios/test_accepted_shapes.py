@@ -1,4 +1,4 @@
-"""`drift --accept` where live has another shape: no value of it is lost, and the plan is clean."""
+"""`drift --write` where live has another shape: no value of it is lost, and the plan is clean."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from e2e.scenarios.workplace import QUIET, STAGING, Server, Workplace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
-from synapse_apply.operations.accept_drift import write_live_values
 from synapse_apply.operations.drift import build_drift_options, find_drift
 from synapse_apply.operations.plan import plan
+from synapse_apply.operations.write_drift import write_live_values
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import open_context
 
@@ -165,9 +165,9 @@ def files(place: Workplace) -> dict[str, str]:
 
 def refused(place: Workplace, address: str = "plugin/p1") -> str:
     before = files(place)
-    ran = place.run("drift", "-t", "prod", "--accept", address, code=1)
+    ran = place.run("drift", "-t", "prod", "--write", address, code=1)
     assert files(place) == before, "a file was written"
-    assert "This drift cannot be accepted" in ran.err
+    assert "This drift cannot be written" in ran.err
     return ran.err
 
 
@@ -178,7 +178,7 @@ def test_live_takes_the_place_of_what_is_declared(
     """The file says what is live, the words say what was edited, and an apply changes nothing."""
     before, live, after, said = SHAPES[name]
     drifted(site, server, before, live)
-    ran = site.run("drift", "--accept", "plugin/p1", code=0)
+    ran = site.run("drift", "--write", "plugin/p1", code=0)
     assert yaml.safe_load(text(site))["spec"].get("configuration") == after
     for words in said:
         assert f"spec.{'' if live is None else 'configuration.'}{words}" in ran.out
@@ -211,7 +211,7 @@ def test_so_does_the_overlay_of_a_target(site: Workplace, server: Server, name: 
     before, live, _, said = SHAPES[name]
     drifted(site, server, before, live)
     site.write("synapse-apply.yaml", PROJECT.replace("URL", server.url) + STAGING)
-    ran = site.run("drift", "-t", "prod", "--accept", "plugin/p1", code=0)
+    ran = site.run("drift", "-t", "prod", "--write", "plugin/p1", code=0)
     assert text(site) == declared(before)
     for words in said:
         assert f"spec.configuration.{words}" in ran.out
@@ -229,7 +229,7 @@ def test_lines_and_their_comments(site: Workplace, server: Server) -> None:
     body = {"name": "P1", "code": "p1"}
     live = {"deep": {"x": "PRECIOUS"}, "a": ["one", {"two": 2}], "m": None, "l": 2}
     server.call("PUT", "plugins/1/", {**body, "configuration": live})
-    ran = site.run("drift", "--accept", "plugin/p1", code=0)
+    ran = site.run("drift", "--write", "plugin/p1", code=0)
     assert 'manifests/all.yaml:10  spec.configuration.deep.x: { y = "z" } -> "PRECIOUS"' in ran.out
     assert text(site) == PLUGIN.format(declared="# all of it") + BLOCK_AFTER
     site.unchanged()
@@ -243,7 +243,7 @@ def test_an_overlay_that_is_there(site: Workplace, server: Server) -> None:
     ours = PROJECT.replace("URL", server.url)
     site.write("synapse-apply.yaml", ours + overlay + STAGING)
     drifted(site, server, {"a": {"b": {"c": 1, "d": 1}}}, {"a": {"b": "PRECIOUS"}})
-    ran = site.run("drift", "-t", "prod", "--accept", "plugin/p1", code=0)
+    ran = site.run("drift", "-t", "prod", "--write", "plugin/p1", code=0)
     assert 'spec.configuration.a.b: { c = 2, d = 1 } -> "PRECIOUS"' in ran.out
     assert "spec.configuration.n: { m = 1 } -> (not there)" in ran.out
     made = yaml.safe_load(text(site, "synapse-apply.yaml"))["targets"]["prod"]["overlays"]
@@ -257,7 +257,7 @@ def test_what_only_git_has_stays_where_it_can(site: Workplace, server: Server) -
     """A key that waits to be applied is no drift: its map is not taken out with what is gone."""
     drifted(site, server, {"only": {"x": 1}, "n": 1}, {"n": 1})
     site.write("manifests/all.yaml", declared({"only": {"x": 1, "new": 2}, "n": 1}))
-    ran = site.run("drift", "--accept", "plugin/p1", code=0)
+    ran = site.run("drift", "--write", "plugin/p1", code=0)
     assert "spec.configuration.only.x: 1 -> (not there)" in ran.out
     assert yaml.safe_load(text(site))["spec"]["configuration"] == {"only": {"new": 2}, "n": 1}
     assert "1 to change" in site.plan().out
@@ -269,7 +269,7 @@ def test_the_document_has_the_edits(site: Workplace, server: Server) -> None:
     """--json --dry-run: one edit a place, whatever was declared below it; nothing is written."""
     drifted(site, server, {"a": {"b": 1, "c": {"d": 2}}}, {"a": ["x"]})
     before = files(site)
-    ran = site.run("drift", "--accept", "plugin/p1", "--dry-run", "--json", code=0)
+    ran = site.run("drift", "--write", "plugin/p1", "--dry-run", "--json", code=0)
     (one,) = ran.document["accepted"]
     assert (one["path"], one["before"], one["after"]) == (
         "/configuration/a",
@@ -320,7 +320,7 @@ def test_what_a_plan_would_still_change_is_refused(site: Workplace, server: Serv
         with pytest.raises(InputError) as raised:
             write_live_values(where, context, planned, some, [address], write=True)
     (finding,) = raised.value.diagnostics
-    assert finding.summary == "This drift cannot be accepted"
+    assert finding.summary == "This drift cannot be written"
     still = "With what is live in the files a plan would still change spec.configuration.n."
     assert finding.detail == still
     assert finding.hint == "Edit the manifest by hand. No file was written."

@@ -69,7 +69,7 @@ def test_before_anything_is_applied(place: Workplace, typed: str, code: int) -> 
     ("typed", "code"),
     [
         ("drift", 0),
-        ("drift --accept plugin/yolo", 0),
+        ("drift --write plugin/yolo", 0),
         ("apply", 1),
         ("apply --json", 1),
         ("show storage/nowhere", 1),
@@ -104,7 +104,7 @@ def test_drift_that_is_kept_or_cannot_be_undone(moved: Workplace, server: Server
     assert told(moved.plan("-t", "prod", code=0))
     server.call("DELETE", "_emulator/objects/plugin/1/")
     assert told(moved.run("drift", "-t", "prod"))
-    assert told(moved.run("drift", "--accept", "plugin/yolo", "-t", "prod", code=1))
+    assert told(moved.run("drift", "--write", "plugin/yolo", "-t", "prod", code=1))
 
 
 def test_a_backup_that_was_restored(moved: Workplace) -> None:

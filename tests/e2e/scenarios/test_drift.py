@@ -161,7 +161,7 @@ def test_looking_changes_nothing(applied: Workplace, server: Server) -> None:
         assert {path: path.read_bytes() for path in files} == locked
     before = {path: path.read_bytes() for path in files}
     applied.run("drift", "--unmanaged", "--json", code=0)
-    applied.run("drift", "--accept", "plugin/yolo", code=0)
+    applied.run("drift", "--write", "plugin/yolo", code=0)
     assert {path: path.read_bytes() for path in files} == before
     calls = server.call("GET", "_emulator/requests/")["counts"]
     assert {at: n for at, n in calls.items() if not at.startswith(("GET", "HEAD"))} == writes
@@ -258,8 +258,8 @@ def test_a_removed_option_is_not_suggested(applied: Workplace, typed: str) -> No
 
 @pytest.mark.parametrize(
     "typed",
-    ["--dry-run", "--accept plugin/yolo --unmanaged", "--accept plugin/yolo --report json=a",
-     "--accept plugin/yolo --only plugin"],
+    ["--dry-run", "--write plugin/yolo --unmanaged", "--write plugin/yolo --report json=a",
+     "--write plugin/yolo --only plugin"],
 )  # fmt: skip
 def test_what_does_not_go_together(applied: Workplace, typed: str) -> None:
     """Usage errors."""
@@ -268,7 +268,7 @@ def test_what_does_not_go_together(applied: Workplace, typed: str) -> None:
 
 def test_what_nothing_is_called_cannot_be_accepted(applied: Workplace) -> None:
     """The error says what there is."""
-    ran = applied.run("drift", "--accept", "nothing", code=1)
+    ran = applied.run("drift", "--write", "nothing", code=1)
     assert "`nothing` is not an address" in ran.text
 
 

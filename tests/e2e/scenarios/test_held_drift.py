@@ -30,7 +30,7 @@ def test_nothing_is_sent_for_it(holding: Workplace, server: Server) -> None:
             ". plugin/yolo: description was changed outside and is kept (on_drift: hold)" in ran.out
         )
         assert "No changes. What was changed outside is kept (on_drift: hold).\n" in ran.out
-        assert "drift --accept plugin/yolo" in ran.out
+        assert "drift --write plugin/yolo" in ran.out
         assert "apply --only plugin/yolo --revert-drift" in ran.out
         holding.apply()
     assert server.writes == before
@@ -76,7 +76,7 @@ def test_reverting_it(holding: Workplace, server: Server) -> None:
 def test_accepting_it(holding: Workplace, server: Server) -> None:
     """The manifest follows, nothing is sent, and there is no drift any more."""
     before = server.writes
-    holding.run("drift", "--accept", "plugin/yolo", code=0)
+    holding.run("drift", "--write", "plugin/yolo", code=0)
     holding.unchanged()
     holding.apply()
     assert server.writes == before
@@ -108,5 +108,5 @@ def test_what_this_api_cannot_undo(holding: Workplace, server: Server) -> None:
     assert "change it back in Synapse" in holding.plan("--revert-drift", code=0).out
     ran = holding.apply("--only", "storage", "--revert-drift", code=5)
     assert "this API cannot change a storage" in ran.out
-    holding.run("drift", "--accept", "storage/raw-data", code=0)
+    holding.run("drift", "--write", "storage/raw-data", code=0)
     holding.run("drift", "--only", "storage", "--detailed-exitcode", code=0)

@@ -72,7 +72,7 @@ def test_drift_names_where_it_looked(away, server):
     told = commands(away.run("drift", *PLACE, code=0).out)
     assert [words[0] for words in told] == ["apply", "drift"]
     assert all(words[-6:] == list(PLACE) for words in told)
-    ran = away.run("drift", "--accept", "plugin/yolo", *PLACE, code=0)
+    ran = away.run("drift", "--write", "plugin/yolo", *PLACE, code=0)
     told = commands(ran.out)
     assert [words[0] for words in told] == ["plan", "apply"]
     for words in told:

@@ -19,6 +19,7 @@ RENAMED = [
     ("settle --json", "state settle --json"),
     ("history --json", "state history --json"),
     ("unlock no-such-lock", "state unlock no-such-lock"),
+    ("state recover no-such-file", "state record no-such-file"),
 ]
 
 
@@ -64,3 +65,13 @@ def test_a_list_of_releases_without_a_plugin_shows_a_command_that_works(
     err = applied.run("releases", "list", code=64).err
     assert "Usage: synapse-apply get releases [OPTIONS] --plugin PLUGIN" in err
     assert "The old name will be removed in the next version." in err
+
+
+def test_the_old_name_of_an_option_does_the_same(applied: Workplace) -> None:
+    """With the warning, and no help lists it."""
+    expected = applied.run("drift", "--write", "plugin/yolo", code=None)
+    ran = applied.run("drift", "--accept", "plugin/yolo", code=expected.code)
+    assert ran.out == expected.out
+    assert ran.err.startswith("Warning: `--accept` is now `--write`\n")
+    assert ran.err.endswith(expected.err)
+    assert "--accept" not in applied.run("drift", "--help", code=0).out

@@ -50,7 +50,7 @@ def test_a_name_of_two_kinds_is_asked_back(applied: Workplace, command: list[str
 
 @pytest.mark.parametrize(
     "command",
-    [["show"], ["state", "show"], ["state", "rm"], ["state", "settle"], ["drift", "--accept"]],
+    [["show"], ["state", "show"], ["state", "rm"], ["state", "settle"], ["drift", "--write"]],
 )
 def test_a_pattern_of_nothing_is_an_error(applied: Workplace, command: list[str]) -> None:
     """Nothing matched is never taken for all of it."""
@@ -68,10 +68,10 @@ def test_a_pattern_forgets_what_it_fits(applied: Workplace) -> None:
 def test_drift_is_accepted_by_pattern(applied: Workplace, server: Server) -> None:
     """All that drifted, and nothing of what did not."""
     server.call("PATCH", "_emulator/objects/plugin/1/", {"description": "By hand"})
-    ran = applied.run("drift", "--accept", "*", code=0)
+    ran = applied.run("drift", "--write", "*", code=0)
     assert "description: By hand" in (applied.root / "manifests/plugin.yaml").read_text()
     assert "storage/raw-data" not in ran.out
-    assert "Nothing that `*` fits has drifted" in applied.run("drift", "--accept", "*", code=1).err
+    assert "Nothing that `*` fits has drifted" in applied.run("drift", "--write", "*", code=1).err
 
 
 def test_verify_takes_the_plugins_name(applied: Workplace) -> None:

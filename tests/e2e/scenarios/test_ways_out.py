@@ -48,7 +48,7 @@ def test_of_an_edit_taking_it_back_in_git_comes_first(edited):
 
 
 def test_of_an_edit_nothing_offers_to_take_drift_over(edited):
-    assert not any("drift --accept" in way for way in ways_out(edited))
+    assert not any("drift --write" in way for way in ways_out(edited))
 
 
 def test_an_edit_is_made_in_the_product_and_accepted(edited, server):
@@ -86,7 +86,7 @@ def test_an_edit_is_declared_under_a_new_name(edited, server):
 
 def test_drift_alone_is_taken_over_first(drifted):
     first = ways_out(drifted)[0]
-    assert "drift --accept storage/raw-data" in first
+    assert "drift --write storage/raw-data" in first
     run_printed(drifted, first)
     assert "/data/new" in (drifted.root / "manifests/storage.yaml").read_text(encoding="utf-8")
     drifted.apply()
@@ -131,15 +131,15 @@ def give_by_pattern(place: Workplace) -> None:
 
 @pytest.mark.parametrize("give", [give_by_variable, give_by_pattern])
 def test_what_cannot_be_written_is_not_offered(applied, server, give):
-    """What `drift --accept` would refuse is offered by neither plan nor drift."""
+    """What `drift --write` would refuse is offered by neither plan nor drift."""
     give(applied)
     applied.unchanged()
     change_live(server, "/data/new")
-    assert "drift --accept" not in " ".join(ways_out(applied))
+    assert "drift --write" not in " ".join(ways_out(applied))
     out = applied.run("drift", code=0).out
     assert "storage/raw-data has changed" in out
-    assert "drift --accept" not in out
-    applied.run("drift", "--accept", "storage/raw-data", code=1)
+    assert "drift --write" not in out
+    applied.run("drift", "--write", "storage/raw-data", code=1)
 
 
 def test_drift_names_what_can_be_written_of_several(applied, server):
@@ -147,8 +147,8 @@ def test_drift_names_what_can_be_written_of_several(applied, server):
     change_live(server, "/data/new")
     server.call("PATCH", "_emulator/objects/plugin/1/", {"description": "By hand"})
     out = applied.run("drift", code=0).out
-    assert "`synapse-apply drift --accept ADDRESS` writes live values (of plugin/yolo)" in out
-    applied.run("drift", "--accept", "plugin/yolo", code=0)
+    assert "`synapse-apply drift --write ADDRESS` writes live values (of plugin/yolo)" in out
+    applied.run("drift", "--write", "plugin/yolo", code=0)
 
 
 def test_a_secret_is_not_offered_to_be_written(applied, server):
@@ -167,8 +167,8 @@ def test_a_secret_is_not_offered_to_be_written(applied, server):
     number = next(o["id"] for o in server.objects("storage") if o["body"]["name"] == "s3")
     at = f"_emulator/objects/storage/{number}/"
     server.call("PATCH", at, {"configuration": {"secret_key": "another-secret-of-tests"}})
-    assert "drift --accept" not in " ".join(ways_out(applied, "storage/s3"))
-    assert "drift --accept" not in applied.run("drift", code=0).out
+    assert "drift --write" not in " ".join(ways_out(applied, "storage/s3"))
+    assert "drift --write" not in applied.run("drift", code=0).out
 
 
 @pytest.fixture

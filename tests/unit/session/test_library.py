@@ -272,7 +272,7 @@ def test_a_closed_target_stays_closed(target: OpenTarget) -> None:
         lambda: target.read_saved_plan("next.plan"),
         lambda: target.read_reviewed_plans(["next.plan"]),
         lambda: target.apply_saved("next.plan"),
-        lambda: target.accept_drift(["results"]),
+        lambda: target.write_drift(["results"]),
         lambda: target.import_objects({"results": "1"}),
         lambda: target.find_run("1"),
         lambda: target.verify(["release"]),

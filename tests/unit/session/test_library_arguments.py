@@ -41,7 +41,7 @@ CALLS_WITH_A_LIST: dict[str, Callable[[OpenTarget, Any], object]] = {
     "read_reviewed_plans-files": lambda target, names: target.read_reviewed_plans(names),
     "drift-only": lambda target, names: target.drift(only=names),
     "drift-exclude": lambda target, names: target.drift(exclude=names),
-    "accept_drift-names": lambda target, names: target.accept_drift(names),
+    "write_drift-names": lambda target, names: target.write_drift(names),
     "verify-releases": lambda target, names: target.verify(names),
     "compare_published_bytes-releases": lambda target, names: target.compare_published_bytes(names),
     "live.check_agents-names": lambda target, names: target.live.check_agents(names),

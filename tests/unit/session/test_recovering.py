@@ -1,4 +1,4 @@
-"""`state recover`: which files it takes for those of a run, and removes."""
+"""`state record`: which files it takes for those of a run, and removes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import pytest
 from unit.applying.bench import Bench
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.operations.recover import read_recovery_journal, settle_calls_and_remove_journal
+from synapse_apply.operations.record_calls import (
+    read_recovery_journal,
+    settle_calls_and_remove_journal,
+)
 
 PLAN = "5f1c0000-0000-4000-8000-000000000000"
 

@@ -15,14 +15,14 @@ from unit.views.test_terminal_safety import EVIL, assert_harmless
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position
-from synapse_apply.model.drift import AcceptedEdit, Drift, ObjectDrift, Unmanaged
+from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged, WrittenEdit
 from synapse_apply.model.plan import Cause
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.ci import github, gitlab
 from synapse_apply.views.ci.annotations import build_drift_annotations
 from synapse_apply.views.json.documents import format_redacted_json_document
 from synapse_apply.views.markdown.markdown_report import render_drift_markdown
-from synapse_apply.views.text.drift import drift_document, render_accepted_edits, render_drift
+from synapse_apply.views.text.drift import drift_document, render_drift, render_written_edits
 
 YOLO = Address("plugin", "yolo")
 LAKE = Address("storage", "데이터-호수")
@@ -55,10 +55,10 @@ EVERYTHING = replace(
 )  # fmt: skip
 ACCEPTED = replace(
     NOTHING,
-    accepted_edits=(
-        AcceptedEdit(YOLO, moved("description", before="Finds things", after="#1"), "m/y.yaml", 8),
-        AcceptedEdit(YOLO, moved("configuration", "old", before=1, after=ABSENT), "m/y.yaml", 10),
-        AcceptedEdit(LAKE, moved("name", before=ABSENT, after="호수"), "synapse-apply.yaml", 30),
+    written_edits=(
+        WrittenEdit(YOLO, moved("description", before="Finds things", after="#1"), "m/y.yaml", 8),
+        WrittenEdit(YOLO, moved("configuration", "old", before=1, after=ABSENT), "m/y.yaml", 10),
+        WrittenEdit(LAKE, moved("name", before=ABSENT, after="호수"), "synapse-apply.yaml", 30),
     ),
 )
 
@@ -87,12 +87,12 @@ def test_what_was_accepted() -> None:
     """By resource: the place, the field, and what it said before."""
     check_golden(
         "drift-accepted.txt",
-        render_accepted_edits(ACCEPTED, color=False, is_written=True, show_hints=True),
+        render_written_edits(ACCEPTED, color=False, is_written=True, show_hints=True),
     )
-    text = render_accepted_edits(ACCEPTED, color=False, is_written=False, show_hints=True)
+    text = render_written_edits(ACCEPTED, color=False, is_written=False, show_hints=True)
     assert text.endswith("\nNothing was written (--dry-run).\n")
     waits = replace(ACCEPTED, pending_addresses=(YOLO,))
-    text = render_accepted_edits(waits, color=False, is_written=True, show_hints=True)
+    text = render_written_edits(waits, color=False, is_written=True, show_hints=True)
     assert (
         "shows no drift for it, only what Git changes besides; `synapse-apply apply` records that."
         in text
@@ -130,9 +130,9 @@ def test_names_and_values_break_out_of_nothing() -> None:
                       (moved(evil, before=evil, after=evil + "1", cause=Cause.DRIFT),), replacement_id=evil, blocked_reason=evil)  # fmt: skip
     drift = replace(NOTHING, objects=(one, replace(one, is_missing=True)),
                     unmanaged=(Unmanaged("plugin", evil, (evil,)),),
-                    accepted_edits=(AcceptedEdit(one.address, one.fields[0], evil, 1),))  # fmt: skip
+                    written_edits=(WrittenEdit(one.address, one.fields[0], evil, 1),))  # fmt: skip
     assert_harmless(render_drift(drift, color=False))
-    assert_harmless(render_accepted_edits(drift, color=False, is_written=True, show_hints=False))
+    assert_harmless(render_written_edits(drift, color=False, is_written=True, show_hints=False))
     text = render_drift_markdown(drift)
     page = read(text)
     assert (page.tags.count("details"), page.tags.count("pre")) == (2, 2)

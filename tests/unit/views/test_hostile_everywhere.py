@@ -23,7 +23,7 @@ from synapse_apply.cli.texts.history import print_run_with_calls, print_runs_tab
 from synapse_apply.model.address import Address
 from synapse_apply.model.checkup import CheckResult, Checkup
 from synapse_apply.model.diagnostic import Position, error_finding
-from synapse_apply.model.drift import AcceptedEdit, Drift, ObjectDrift, Unmanaged
+from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged, WrittenEdit
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, Refusal
 from synapse_apply.model.refactoring import MovedAddress
@@ -45,7 +45,7 @@ from synapse_apply.views.json.documents import (
 from synapse_apply.views.json.failure import failure_document
 from synapse_apply.views.markdown import markdown_report
 from synapse_apply.views.text.checkup import checkup_document, render_checkup
-from synapse_apply.views.text.drift import drift_document, render_accepted_edits, render_drift
+from synapse_apply.views.text.drift import drift_document, render_drift, render_written_edits
 from synapse_apply.views.text.export import render_unexported_with_reasons_or_empty
 from synapse_apply.views.text.findings import render_diagnostics
 from synapse_apply.views.text.job_log import format_log_line, format_log_line_as_json
@@ -119,7 +119,7 @@ def a_drift(text: str) -> Drift:
     return Drift(
         text, text, replace(samples.BASE, target=text), (one, replace(one, is_missing=True)), (at,),
         unmanaged=(Unmanaged("kind", text, (text, text)),), unlistable_kinds=(text,),
-        accepted_edits=(AcceptedEdit(at, field, text, 1),), diagnostics=(error_finding(text, text, text),),
+        written_edits=(WrittenEdit(at, field, text, 1),), diagnostics=(error_finding(text, text, text),),
     )  # fmt: skip
 
 
@@ -166,7 +166,7 @@ TEXTS: Mapping[str, Callable[[str], str]] = {
     "offline": lambda text: render_plan(a_plan(text, offline=True), color=False),
     "report": lambda text: render_report(a_report(text), color=False),
     "drift": lambda text: render_drift(a_drift(text), color=False),
-    "accepted": lambda text: render_accepted_edits(
+    "accepted": lambda text: render_written_edits(
         a_drift(text), color=False, is_written=False, show_hints=True
     ),
     "findings": lambda text: render_diagnostics(found(text), color=False),

@@ -130,7 +130,7 @@ def test_drift_tells_recorded_and_live():
     leaf = Leaf(page := render_drift_html(drift))
     assert titles(page) == [("Changed outside", "2"), ("Unmanaged", "1")]
     assert [row["data-action"] for row in leaf.rows] == ["changed", "gone", "unmanaged"]
-    for said in ("Recorded", "Live", "it cannot be changed", "Was id 7", "code=old", "--accept"):
+    for said in ("Recorded", "Live", "it cannot be changed", "Was id 7", "code=old", "--write"):
         assert said in leaf.said
 
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     examples=[
         ("synapse-apply agents check -t prod", "All agents that the target names."),
         ("synapse-apply agents check gpu-1 --json", "One of them, for a script."),
-        ("synapse-apply agents check --token-env AGENT_TOKEN", "One the project file has not."),
+        (
+            "synapse-apply agents check --token-env AGENT_TOKEN",
+            "One that the project file does not name.",
+        ),
     ],
     exits=[("0", "all are healthy"), ("1", "one is not, or could not be asked")],
 )

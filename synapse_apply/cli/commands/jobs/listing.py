@@ -23,11 +23,19 @@ if TYPE_CHECKING:
         ("synapse-apply jobs list --plugin yolo --created-after 7d", "A plugin's, of a week."),
         ("synapse-apply jobs list --limit 20 --json", "The newest ones, for a script."),
     ],
-    exits=[("0", "listed, also where there is none"), ("1", "they could not be read")],
+    exits=[
+        ("0", "listed, also where there is none"),
+        ("1", "there is no such plugin, or they could not be read"),
+    ],
 )
 @options.add_json_options
 @options.add_target_options
-@click.option("--status", type=param_types.STATUS, metavar="WORD", help="Only jobs of this status.")
+@click.option(
+    "--status",
+    type=param_types.STATUS,
+    metavar="WORD",
+    help="Only jobs of this status: queued, running, completed, failed or stopped.",
+)
 @click.option("--plugin", default="", metavar="PLUGIN",
               help="Only jobs of this plugin: a recorded name, a code, or id=123.")  # fmt: skip
 @click.option("--created-after", type=param_types.MOMENT, metavar="DATE|SPAN",

@@ -37,9 +37,9 @@ def command(
 ) -> int:
     """Write the zip of a package, as a release uploads it.
 
-    It is reproducible: the same files give the same bytes, with fixed times, order and modes. What
-    is left out, and why, shows `package show`. A zip that was built elsewhere is packed anew; an
-    upload of `file:` sends that file as it is.
+    It is reproducible: the same files give the same bytes, with fixed times, order and modes.
+    `package show` shows what is left out, and why. A zip that was built elsewhere is packed anew;
+    an upload of `file:` sends that file as it is.
     """
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts import packages

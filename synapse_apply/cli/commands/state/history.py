@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 def command(*, console: Console, invocation: Invocation, words: tuple[str, ...], limit: int) -> int:
     """List what was done on a target: when, by whom, in which CI run, by which plan.
 
-    `state history show PLAN_ID` tells every mutating call of one plan: address, verb, id of the
+    `state history show PLAN_ID` lists every mutating call of one plan: address, verb, id of the
     object, the server's request id, a digest of what was sent, and how it ended. There is never a
     value.
     Changes to the state alone are listed as well: moves, imports, what was adopted or forgotten.

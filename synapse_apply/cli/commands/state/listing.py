@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def command(*, console: Console, invocation: Invocation) -> int:
     """List what is recorded: address, id of the live object, API version, last write.
 
-    Calls of unknown outcome are told, too, and files that know of calls the state does not.
+    Calls of unknown outcome are listed, too, and files that hold calls which the state does not
+    have (`state record` records these).
     """
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.command import name_target

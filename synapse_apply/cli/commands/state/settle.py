@@ -40,11 +40,13 @@ if TYPE_CHECKING:
 @options.add_variable_options
 @click.argument("names", nargs=-1, type=RECORDED_NAME, metavar="[ADDRESS]...")
 @options.add_wait_option
-@click.option("--absent", is_flag=True, help="Ask nobody: the call was not done; you looked.")
+@click.option(
+    "--absent", is_flag=True, help="Do not look it up: you checked that the call was not done."
+)
 @click.option(
     "--job",
     metavar="ID",
-    help="Ask nobody: the run was started, and this is its job; you looked.",
+    help="Do not look it up: you checked that the run was started, and this is its job.",
 )
 @options.add_lock_timeout_option
 def command(
@@ -67,7 +69,7 @@ def command(
     Where the backend cannot tell, plan refuses the resource, and you say what became of its call:
     --absent if it was not done, --job for a run that was started, which the next apply follows. If
     the object was made after all, `synapse-apply import ADDRESS ID` is the right command. What a
-    run did and could not record is recorded with `synapse-apply state recover FILE`.
+    run did and could not record is recorded with `synapse-apply state record FILE`.
     """
     if absent or job:
         if len(names) != 1 or (absent and job) or wait or console.as_json:

@@ -1,4 +1,4 @@
-"""`drift --accept`: live values are written where the declared ones stand, and nowhere else."""
+"""`drift --write`: live values are written where the declared ones stand, and nowhere else."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def files(place: Workplace) -> dict[str, str]:
 
 def test_the_manifest_follows(site: Workplace) -> None:
     """Scalars, items, keys that are gone, texts that look like variables; comments stay."""
-    ran = site.run("drift", "--accept", "plugin/yolo", code=0)
+    ran = site.run("drift", "--write", "plugin/yolo", code=0)
     assert (
         'manifests/all.yaml:8  spec.description: "Finds things" -> "Finds all: ${even} #this"'
         in ran.out
@@ -87,16 +87,16 @@ def test_the_manifest_follows(site: Workplace) -> None:
     )
     assert text(site) == expected.replace("    old: 1\n", "")
     site.unchanged()
-    ran = site.run("drift", "--accept", "plugin/yolo", code=0)
+    ran = site.run("drift", "--write", "plugin/yolo", code=0)
     assert ran.out == "Nothing to edit: the files have the live values already.\n"
 
 
 def test_a_rehearsal(site: Workplace) -> None:
     """--dry-run shows the edits and writes nothing; --json has them as data."""
     before = files(site)
-    ran = site.run("drift", "--accept", "plugin/yolo", "--dry-run", code=0)
+    ran = site.run("drift", "--write", "plugin/yolo", "--dry-run", code=0)
     assert "Nothing was written (--dry-run)." in ran.out
-    document = site.run("drift", "--accept", "plugin/yolo", "--dry-run", "--json", code=0).document
+    document = site.run("drift", "--write", "plugin/yolo", "--dry-run", "--json", code=0).document
     assert {"address": "plugin/yolo", "path": "/configuration/parameters/quality/default",
             "file": "manifests/all.yaml", "line": 11, "before": 0.8, "after": 0.5} in document[
         "accepted"]  # fmt: skip
@@ -108,7 +108,7 @@ def test_of_several_targets_one_is_edited(site: Workplace, server: Server) -> No
     path = "synapse-apply.yaml"
     site.write(path, PROJECT.replace("URL", server.url) + STAGING)
     before = text(site)
-    site.run("drift", "-t", "prod", "--accept", "plugin/yolo", code=0)
+    site.run("drift", "-t", "prod", "--write", "plugin/yolo", code=0)
     assert text(site) == before
     made = text(site, path)
     assert made.startswith(PROJECT.replace("URL", server.url))
@@ -118,7 +118,7 @@ def test_of_several_targets_one_is_edited(site: Workplace, server: Server) -> No
     site.unchanged()
     site.apply()
     server.call("PATCH", "_emulator/objects/plugin/1/", {"description": "Once more"})
-    ran = site.run("drift", "--accept", "plugin/yolo", code=0)
+    ran = site.run("drift", "--write", "plugin/yolo", code=0)
     assert "synapse-apply.yaml:" in ran.out
     assert '          description: "Once more"\n' in text(site, path)
     site.unchanged()
@@ -130,7 +130,7 @@ def test_a_document_of_one_target_alone_is_edited_itself(site: Workplace, server
     own += "    manifests: [manifests/]\n" + STAGING
     site.write("synapse-apply.yaml", own)
     site.write("common/storage.yaml", STORAGE)
-    site.run("drift", "-t", "prod", "--accept", "plugin/yolo", code=0)
+    site.run("drift", "-t", "prod", "--write", "plugin/yolo", code=0)
     assert "Finds all" in text(site)
     assert text(site, "synapse-apply.yaml") == own
 
@@ -139,14 +139,14 @@ def refused(place: Workplace, *typed: str) -> str:
     before = files(place)
     ran = place.run("drift", *typed, code=1)
     assert files(place) == before, "a file was written"
-    assert "This drift cannot be accepted" in ran.err
+    assert "This drift cannot be written" in ran.err
     return ran.err
 
 
 def test_a_variable_is_told_with_its_place(site: Workplace, server: Server) -> None:
     """It is not written at the field; nothing of the same command is written either."""
     server.call("PATCH", "_emulator/objects/plugin/1/", {"author": "Somebody"})
-    said = refused(site, "--accept", "plugin/yolo")
+    said = refused(site, "--write", "plugin/yolo")
     assert "on manifests/all.yaml:9:3, with plugin/yolo" in said
     assert "spec.author comes from variable author." in said
     assert "Change the variable (synapse-apply.yaml:6:3), or write the value out." in said
@@ -156,7 +156,7 @@ def test_a_pattern_is_for_others_too(site: Workplace, server: Server) -> None:
     """An overlay of several addresses is named, not edited."""
     overlay = '    overlays: {"plugin/*": {spec: {description: All}}}\n'
     site.write("synapse-apply.yaml", PROJECT.replace("URL", server.url) + overlay)
-    said = refused(site, "--accept", "plugin/yolo")
+    said = refused(site, "--write", "plugin/yolo")
     assert "spec.description is set by the overlay plugin/*, which is for others, too." in said
     assert "on synapse-apply.yaml:13:36" in said
 
@@ -166,7 +166,7 @@ def test_what_the_package_says(site: Workplace, server: Server) -> None:
     site.write("plugins/yolo/config.yaml", "name: Yolo\ncode: yolo\ndescription: Finds things\n")
     site.edit("manifests/all.yaml", "  name: Yolo\n", "  from: ./plugins/yolo\n  name: Yolo\n")
     site.edit("manifests/all.yaml", "  description: Finds things  # shown in Synapse\n", "")
-    said = refused(site, "--accept", "plugin/yolo")
+    said = refused(site, "--write", "plugin/yolo")
     assert "spec.description is not in the manifest: the package's config.yaml gives it." in said
     assert "Change it in the config.yaml of ./plugins/yolo." in said
 
@@ -175,15 +175,15 @@ def test_all_findings_at_once(site: Workplace, server: Server) -> None:
     """Unknown, gone, and what cannot be edited in place: each is told, and no file is written."""
     site.edit("manifests/all.yaml", "description: Finds", "description: &d Finds")
     site.run("apply", "--auto-approve", "--exclude", "plugin", code=0)
-    said = refused(site, "--accept", "plugin/yolo", "--accept", "plugin/nobody")
+    said = refused(site, "--write", "plugin/yolo", "--write", "plugin/nobody")
     assert "No manifest declares plugin/nobody." in said
     site.write("manifests/more.yaml", PLUGIN.replace("yolo", "two").replace("Yolo", "Two"))
     site.apply("--only", "plugin/two")
     server.call("DELETE", "_emulator/objects/plugin/2/")
-    said = refused(site, "--accept", "plugin/two", "--accept", "plugin/nobody")
+    said = refused(site, "--write", "plugin/two", "--write", "plugin/nobody")
     assert "plugin/two is gone, so there is nothing to write." in said
     assert "plugin/nobody" in said
-    ran = site.run("drift", "--accept", "plugin/yolo", code=1)
+    ran = site.run("drift", "--write", "plugin/yolo", code=1)
     assert "has an anchor or a tag (&d)" in ran.err
 
 
@@ -199,7 +199,7 @@ def test_a_secret_never_goes_into_a_file(make: Callable[..., Workplace], server:
     live: dict[str, Any] = {"bucket_name": "c", "access_key_id": "id",
                             "secret_access_key": CANARIES["file"]}  # fmt: skip
     server.call("PATCH", "_emulator/objects/storage/1/", {"configuration": live})
-    said = refused(place, "--accept", "storage/raw-data")
+    said = refused(place, "--write", "storage/raw-data")
     assert (
         "spec.configuration.secret_access_key is a secret: its value never goes into a file" in said
     )
@@ -207,13 +207,13 @@ def test_a_secret_never_goes_into_a_file(make: Callable[..., Workplace], server:
     assert "--revert-drift" not in said
     assert not leaks_in_files(place.root, [])
     there = Workplace(place.root, {"PROD_TOKEN": TOKEN})
-    assert "is a secret" in refused(there, "--accept", "storage/raw-data")
+    assert "is a secret" in refused(there, "--write", "storage/raw-data")
 
 
 def test_what_would_contradict_the_package(site: Workplace, server: Server) -> None:
     """A field that stands in both places must be the same in both: nothing is written."""
     site.write("plugins/yolo/config.yaml", "name: Yolo\ncode: yolo\ndescription: Finds things\n")
     site.edit("manifests/all.yaml", "  name: Yolo\n", "  from: ./plugins/yolo\n  name: Yolo\n")
-    said = refused(site, "--accept", "plugin/yolo")
+    said = refused(site, "--write", "plugin/yolo")
     assert "With what is live the manifests would have errors, which follow." in said
     assert "Manifest and package disagree" in said

@@ -1,4 +1,4 @@
-"""The command `state recover`: what it shows of an unsigned journal, and when it asks."""
+"""The command `state record`: what it shows of an unsigned journal, and when it asks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _UNSIGNED_FLAG = "--allow-unsigned"
 
 
 @manual_command(
-    "recover",
+    "record",
     examples=[
         (
-            "synapse-apply state recover .synapse-apply/unrecorded-prod-5f1c.jsonl -t prod",
+            "synapse-apply state record .synapse-apply/unrecorded-prod-5f1c.jsonl -t prod",
             "The disk has room again: record what was done.",
         ),
     ],
@@ -44,8 +44,8 @@ def command(*, console: Console, invocation: Invocation, file: Path, allow_unsig
     """Record what a run did while its state could not be written.
 
     Such a run (a full disk, a database that went away) writes what it did to a file beside the
-    project and names it in its report. What the state knows already is passed over; the file is
-    removed when all of it is recorded.
+    project, unrecorded-TARGET-PLAN.jsonl, and names it in its report. What the state knows
+    already is skipped; the file is removed when all of it is recorded.
 
     Each line is signed with the state key. A file that was changed is refused. One that the key
     in use did not sign, such as that of an earlier version or of a run without the key, is shown
@@ -59,7 +59,7 @@ def command(*, console: Console, invocation: Invocation, file: Path, allow_unsig
         def show_and_confirm(journal: JournalContent) -> bool:
             _show_unsigned_journal(console, file, journal)
             require_approval(
-                console, is_approved=allow_unsigned, verb="state recover", flag=_UNSIGNED_FLAG
+                console, is_approved=allow_unsigned, verb="state record", flag=_UNSIGNED_FLAG
             )
             question = f"Record this in the state of target {target.name}?"
             detail = "Only if the report of a run of yours named this file."

@@ -1,4 +1,4 @@
-"""Which calls of a recovery journal `state recover` writes into the state."""
+"""Which calls of a recovery journal `state record` writes into the state."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def settle_calls_and_remove_journal(
     a file that the state key did not sign.
     """
     recorded_intents, known_intents = [], []
-    with session.lock_state("state recover"):
+    with session.lock_state("state record"):
         for ended_call in content.calls:
             state = session.store.read_state()
             _require_same_lineage(path, ended_call, state)

@@ -1,4 +1,4 @@
-"""Where `drift --accept` writes live values in the manifests, and when it refuses to."""
+"""Where `drift --write` writes live values in the manifests, and when it refuses to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
-from synapse_apply.model.drift import AcceptedEdit, Drift, ObjectDrift
+from synapse_apply.model.drift import Drift, ObjectDrift, WrittenEdit
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path, suggest_known_word
@@ -37,7 +37,7 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.selection import choose_addresses
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
-_REFUSAL_SUMMARY = "This drift cannot be accepted"
+_REFUSAL_SUMMARY = "This drift cannot be written"
 
 
 @frozen
@@ -95,7 +95,7 @@ class _EditedFiles:
             )
 
 
-def accept_named_drift(
+def write_named_drift(
     invocation: Invocation, session: TargetSession, names: Sequence[str], *, write: bool
 ) -> Drift:
     """Compute the drift, and write the live values of the named resources into their manifests.
@@ -133,7 +133,7 @@ def write_live_values(
     editor = _ProjectEditor.from_session(invocation, session)
     for address in dict.fromkeys(addresses):
         try:
-            object_drift = _require_acceptable_drift(session, drift, address)
+            object_drift = _require_writable_drift(session, drift, address)
             origins = editor.locate_field_origins(session.desired[address])
         except InputError as problem:
             findings += problem.diagnostics
@@ -166,12 +166,10 @@ def write_live_values(
     _require_no_remaining_drift(session, plan_result, new_manifests, addresses)
     if write:
         rewrite_all_or_none(rewrites)
-    return replace(drift, accepted_edits=tuple(_iter_accepted_edits(live_edits, rewrites)))
+    return replace(drift, written_edits=tuple(_iter_written_edits(live_edits, rewrites)))
 
 
-def _require_acceptable_drift(
-    session: TargetSession, drift: Drift, address: Address
-) -> ObjectDrift:
+def _require_writable_drift(session: TargetSession, drift: Drift, address: Address) -> ObjectDrift:
     """The drift of an address, empty where it has none.
 
     InputError where a read of it failed, it is not declared, or the live object is gone.
@@ -250,7 +248,7 @@ def _iter_writable_edits(
 
 
 def _describe_undo(address: Address, blocked_reason: str) -> str:
-    """How to undo the drift instead of accepting it, as the end of a sentence."""
+    """How to undo the drift instead of writing it, as the end of a sentence."""
     if blocked_reason:
         return f"change it back in Synapse: apply cannot undo it ({blocked_reason})"
     return Text("undo it: ", Command("apply --only", address, "--revert-drift"))
@@ -273,9 +271,9 @@ def _wrap_value_in_maps(path: Path, value: Any) -> Any:
     return value
 
 
-def _iter_accepted_edits(
+def _iter_written_edits(
     live_edits: Sequence[_LiveEdit], rewrites: Sequence[Rewrite]
-) -> Iterator[AcceptedEdit]:
+) -> Iterator[WrittenEdit]:
     """Each edit with its line in the new file; of a removed value, its nearest parent's line."""
     documents_by_file = {
         edit.file: read_documents(edit.new_content, edit.name).documents for edit in rewrites
@@ -285,7 +283,7 @@ def _iter_accepted_edits(
         positions = documents_by_file[document.file][document.index].positions
         while path and path not in positions:
             path = path[:-1]
-        yield AcceptedEdit(edit.address, edit.change, document.name, positions[path].line)
+        yield WrittenEdit(edit.address, edit.change, document.name, positions[path].line)
 
 
 @frozen
@@ -347,7 +345,7 @@ class _ProjectEditor:
     ) -> LoadedManifests:
         """Decode the edited files for every target; returns the manifests of this target.
 
-        InputError for an error that was not there before, an accepted value that would still not be
+        InputError for an error that was not there before, a written value that would still not be
         declared, or a change of anything else.
         """
         target_manifests = self.manifests_by_target[self.target.name]
