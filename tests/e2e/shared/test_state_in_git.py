@@ -142,3 +142,19 @@ def test_a_state_moves_into_the_repository(clone: Workplace, remote: Path) -> No
     clone.write("synapse-apply.yaml", json.dumps(settings))
     clone.unchanged()
     assert git(remote, "rev-parse", REF)
+
+
+def test_a_key_that_is_lost(clone: Workplace) -> None:
+    """Another one takes its place, and is enough for all others; who has the former is shut out."""
+    clone.run("state", "init", code=0)
+    clone.apply()
+    del clone.environ["SYNAPSE_APPLY_STATE_KEY"]
+    assert "The state is not verified" in clone.plan(code=0).text
+    assert "The key of the state is not here" in clone.apply(code=1).err
+    clone.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
+    clone.run("state", "rekey", "--yes", code=0)
+    clone.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    assert "1 changed" in clone.apply().out
+    assert "not verified" not in clone.plan(code=0).text
+    clone.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[0]
+    assert "The state key is not the one of this state" in clone.plan(code=1).err
