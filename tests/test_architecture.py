@@ -245,12 +245,7 @@ def test_child_processes_are_started_in_one_place() -> None:
 def test_the_engine_sees_no_session() -> None:
     """A session has everything: what plans, applies or prints is given values and ports instead."""
     users = {path for path in modules() if "TargetSession" in path.read_text(encoding="utf-8")}
-    assert {layer(path) for path in users} <= {"workspace", "live", "operations", "library", "cli"}
-    commands = {str(path.relative_to(PACKAGE)) for path in users if layer(path) == "cli"}
-    # Fewer may come to be; what a command wants of a session is for operations to ask.
-    assert commands <= {
-        "cli/reports.py",
-    }
+    assert {layer(path) for path in users} <= {"workspace", "live", "operations", "library"}
 
 
 def test_a_target_is_wired_in_one_place() -> None:

@@ -230,10 +230,10 @@ class Reports:
         if self.invocation.target or self.command == "validate":
             return self.invocation.target or ""
         # Here, not above: what went well knows its target.
-        from synapse_apply.workspace.target_session import TargetSession
+        from synapse_apply.library import OpenTarget
 
         try:
-            return TargetSession(self.invocation).target.name
+            return OpenTarget(self.invocation).name
         except (SynapseApplyError, OSError):
             return ""
 
