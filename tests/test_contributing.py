@@ -58,7 +58,7 @@ def is_string(node: ast.AST, *texts: str) -> bool:
     return isinstance(node, ast.Constant) and node.value in texts
 
 
-def iter_imported_modules(node: ast.AST) -> Iterator[str]:
+def iter_possibly_imported_module_paths(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.ImportFrom):
         yield from (f"{node.module}.{alias.name}" for alias in node.names)
         yield str(node.module)
@@ -88,7 +88,7 @@ def test_the_files_of_a_kind() -> None:
     def is_about_storages(node: ast.AST) -> bool:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             return re.search(r"(?:^|_)storages?(?:_|$)", node.name) is not None
-        names = set(iter_imported_modules(node))
+        names = set(iter_possibly_imported_module_paths(node))
         return is_string(node, "storage", "Storage", "storages") or any(
             re.search(r"\.(?:kinds|decode|emulator)\.storages?(?:$|\.urls$)", name)
             for name in names
@@ -119,7 +119,7 @@ def test_the_files_of_a_source_of_secrets() -> None:
         )
 
     def imports_source(node: ast.AST) -> bool:
-        return "synapse_apply.secret_sources.file.FILE" in iter_imported_modules(node)
+        return "synapse_apply.secret_sources.file.FILE" in iter_possibly_imported_module_paths(node)
 
     needed = find_modules(asks_for_source) | find_modules(imports_source)
     needed |= {"schemas/v1/parts.schema.json"}

@@ -40,7 +40,7 @@ class AnswerShape:
         """A copy that accepts missing fields: the answer to a dry run may be short."""
         return replace(self, required_fields=())
 
-    def describe_first_fault(self, value: Mapping[str, Any]) -> str:
+    def describe_first_fault_or_empty(self, value: Mapping[str, Any]) -> str:
         """What is wrong with an object, as a phrase for an error message; "" if nothing is."""
         for name in self.required_fields:
             if value.get(name) is None:
@@ -60,7 +60,9 @@ class AnswerShape:
                     return f"its {name} is not {type_text}"
         return ""
 
-    def is_other_object(self, value: Mapping[str, Any], requested_id: int | str) -> bool:
+    def is_object_with_other_id_and_code(
+        self, value: Mapping[str, Any], requested_id: int | str
+    ) -> bool:
         """Whether an answered object is another one than the one requested by this id or code."""
         object_id = next(
             (value[name] for name in self.identity_fields if value.get(name) is not None),

@@ -13,7 +13,7 @@ from synapse_apply.client.dialects.dialect import Credentials
 from synapse_apply.client.dry_run_clients import DryRunV1
 from synapse_apply.client.events import OnRateLimit, OnRequest
 from synapse_apply.client.http.deadlines import Backoff, Clock, Limits
-from synapse_apply.client.http.environment import build_route
+from synapse_apply.client.http.environment import build_route_with_proxies_and_tls
 from synapse_apply.client.http.options import Options, TransportTiming
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.client.http.transport import Transport
@@ -74,18 +74,18 @@ class BackendClient(IntegrationClientMixin):
         timeouts = (connect_timeout, read_timeout, total_timeout, upload_rate)
         self._limits = Limits(*timeouts, max_answer_size, max_pages, idle_timeout)
         credentials = _build_credentials(
-            _require_single_token(api_token, access_token), tenant, agent_token
+            _normalize_and_require_same_token(api_token, access_token), tenant, agent_token
         )
         redactor = redactor or Redactor()
         for token in (credentials.token, credentials.agent_token):
-            redactor.add_secret(token)
+            redactor.mask_secret_from_now_on(token)
         options = Options(
             self._limits, Backoff(max(0, retries), jitter=jitter),
             TransportTiming(clock, now, sleep),
             resend_rate_limited, pool_size, on_request, on_rate_limit, refusal,
             redactor,
         )  # fmt: skip
-        route = build_route(base_url, verify)
+        route = build_route_with_proxies_and_tls(base_url, verify)
         self.base_url = route.base_url
         self._tenant = credentials.tenant or ""
         self._transport = Transport(route, _build_auth_headers(credentials), options)
@@ -110,7 +110,7 @@ class BackendClient(IntegrationClientMixin):
 
     def max_call_seconds(self, upload_size: int = 0) -> float:
         """The upper bound, in seconds, of one call with an upload of `upload_size` bytes."""
-        return self._limits.compute_call_timeout(upload_size)
+        return self._limits.compute_timeout_with_upload(upload_size)
 
     def hang_up(self, reason: str) -> None:
         """Abort running calls; every later call fails with EndedError and this `reason`.
@@ -171,7 +171,9 @@ def _validate_and_normalize_credential(name: str, value: str | None) -> str | No
     return text or None
 
 
-def _require_single_token(api_token: str | None, access_token: str | None) -> str | None:
+def _normalize_and_require_same_token(
+    api_token: str | None, access_token: str | None
+) -> str | None:
     """The one token that is given under either name; InputError for two different ones."""
     api_token, access_token = (
         _validate_and_normalize_credential("api_token", api_token),

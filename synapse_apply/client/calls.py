@@ -22,7 +22,7 @@ _AGENT_TOKEN_PATH = re.compile(r"(agents/)[^/?\s\"']+")
 # An agent's token stands in the path of its health check. So the path is masked everywhere, the
 # server's words about it are withheld, an id that repeats it is dropped, and the check is sent
 # once, also after a 429.
-def mask_agent_token(text: str) -> str:
+def mask_agent_token_in_path(text: str) -> str:
     """The text with the token of every `agents/TOKEN` path in it replaced by `***`."""
     return _AGENT_TOKEN_PATH.sub(r"\1***", text)
 
@@ -44,14 +44,14 @@ def _quote_segment(part: int | str, safe_chars: str) -> str:
     return quote(text, safe=safe_chars)
 
 
-def is_always_sensitive(_path: Path) -> bool:
+def treat_every_path_as_sensitive(_path: Path) -> bool:
     """The check for a call whose path holds a credential: any error text may quote it."""
     return True
 
 
 # An error body may echo the request, so of what a server says only the texts of declared fields
 # that are not secret are printed.
-def build_sensitive_check(*field_names: str) -> IsSensitive:
+def build_check_for_sensitive_fields(*field_names: str) -> IsSensitive:
     """A check that is true for each path below one of these top-level fields."""
     return lambda path: bool(path) and path[0] in field_names
 
@@ -97,7 +97,7 @@ class ClientCall:
     @property
     def masked_path(self) -> str:
         """The path without its agent token, for messages and observers."""
-        return mask_agent_token(self.path)
+        return mask_agent_token_in_path(self.path)
 
     @property
     def secret_bytes(self) -> bytes:

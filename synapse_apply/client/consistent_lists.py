@@ -16,7 +16,12 @@ from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.dialects.dialect import ListPage
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.deadlines import MAX_LIST_WEIGHT
-from synapse_apply.client.pagination import ListQuery, iter_pages, limit_total_weight, parse_page
+from synapse_apply.client.pagination import (
+    ListQuery,
+    iter_pages_requested_lazily,
+    parse_page_or_raise_unexpected,
+    with_fetch_limited_to_total_weight,
+)
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 
@@ -28,7 +33,7 @@ _PARALLEL_READINGS = 3
 
 # Absence needs two readings, the second with all that a sound first one had: objects move between
 # pages while the list is read.
-def read_complete_list(
+def reread_list_until_complete(
     list_query: ListQuery, max_pages: int, max_weight: int = MAX_LIST_WEIGHT
 ) -> list[Any]:
     """All items of a list, each `id` once, from at most `max_pages` pages of `max_weight` in all.
@@ -48,8 +53,10 @@ def read_complete_list(
     previous_ids: set[Any] | None = None
     for number in range(_MAX_READINGS):
         max_parallel = list_query.max_parallel if number < _PARALLEL_READINGS else 1
-        reading = _read_all_pages(
-            limit_total_weight(replace(list_query, max_parallel=max_parallel), max_weight),
+        reading = _read_each_page_once(
+            with_fetch_limited_to_total_weight(
+                replace(list_query, max_parallel=max_parallel), max_weight
+            ),
             max_pages,
         )
         if not reading.is_sound:
@@ -66,7 +73,7 @@ def read_complete_list(
     raise failures.build_unexpected_answer_error(*reading.last_exchange, problem)
 
 
-def read_list_once(
+def read_list_once_or_none_if_not_useful(
     list_query: ListQuery,
     max_pages: int,
     is_first_page_useful: Callable[[Sequence[Any]], bool],
@@ -78,8 +85,10 @@ def read_list_once(
     items of the first page.
     """
     try:
-        return _read_all_pages(
-            limit_total_weight(list_query, max_weight), max_pages, is_first_page_useful
+        return _read_each_page_once(
+            with_fetch_limited_to_total_weight(list_query, max_weight),
+            max_pages,
+            is_first_page_useful,
         ).items
     except _ListNotUsefulError:
         return None
@@ -104,15 +113,15 @@ class _ListReading:
 
     def add_page(self, page: ListPage) -> None:
         self.page_count += 1
-        self.items += [item for item in page.items if _remember_if_new_item(item, self.ids)]
+        self.items += [item for item in page.items if _remember_id_and_tell_if_new(item, self.ids)]
 
 
-def _read_all_pages(
+def _read_each_page_once(
     list_query: ListQuery,
     max_pages: int,
     is_first_page_useful: Callable[[Sequence[Any]], bool] | None = None,
 ) -> _ListReading:
-    """Read each page once. _ListNotUsefulError as `read_list_once` says."""
+    """Read each page once. _ListNotUsefulError as `read_list_once_or_none_if_not_useful` says."""
     exchanges: list[tuple[ClientCall, Answer]] = []
 
     def fetch_and_remember_exchange(call: ClientCall) -> Answer:
@@ -120,18 +129,20 @@ def _read_all_pages(
         exchanges[:] = [(call, answer)]
         return answer
 
-    pages = iter_pages(replace(list_query, fetch=fetch_and_remember_exchange), max_pages)
+    pages = iter_pages_requested_lazily(
+        replace(list_query, fetch=fetch_and_remember_exchange), max_pages
+    )
     first_page = next(pages)
     reading = _ListReading(exchanges[-1])
     reading.add_page(first_page)
-    page_numbers = _compute_later_page_numbers_or_empty(list_query, first_page)
+    page_numbers = _compute_later_page_numbers_if_countable(list_query, first_page)
     if is_first_page_useful is not None and (
         len(page_numbers) >= max_pages or not is_first_page_useful(first_page.items)
     ):
         raise _ListNotUsefulError
     try:
         if page_numbers and len(page_numbers) < max_pages and list_query.max_parallel > 1:
-            _add_pages_in_parallel(
+            _add_pages_in_parallel_and_judge_soundness(
                 reading,
                 replace(list_query, fetch=fetch_and_remember_exchange),
                 first_page,
@@ -151,7 +162,7 @@ def _read_all_pages(
     return reading
 
 
-def _compute_later_page_numbers_or_empty(list_query: ListQuery, first_page: ListPage) -> range:
+def _compute_later_page_numbers_if_countable(list_query: ListQuery, first_page: ListPage) -> range:
     """The numbers of the pages after the first; empty if they cannot be read by number."""
     page_param = list_query.dialect.page_number_param
     if (
@@ -172,7 +183,7 @@ def _compute_later_page_numbers_or_empty(list_query: ListQuery, first_page: List
     return range(2, -(-first_page.total_count // len(first_page.items)) + 1)
 
 
-def _add_pages_in_parallel(
+def _add_pages_in_parallel_and_judge_soundness(
     reading: _ListReading, list_query: ListQuery, first_page: ListPage, page_numbers: range
 ) -> None:
     """Read the pages of these numbers at the same time, and add them in order."""
@@ -180,7 +191,9 @@ def _add_pages_in_parallel(
     def fetch_page(number: int) -> ListPage:
         query = {**list_query.first_page_query, list_query.dialect.page_number_param: str(number)}
         call = ClientCall("GET", list_query.path, query=query, repeatable=True)
-        return parse_page(list_query.dialect, call, list_query.fetch(call), list_query.shape)
+        return parse_page_or_raise_unexpected(
+            list_query.dialect, call, list_query.fetch(call), list_query.shape
+        )
 
     # All pages before any is added: `is_sound` compares the counts of all of them.
     with open_interruptible_thread_pool(min(list_query.max_parallel, len(page_numbers))) as pool:
@@ -194,7 +207,7 @@ def _add_pages_in_parallel(
     )
 
 
-def _remember_if_new_item(item: Any, seen_ids: set[Any]) -> bool:
+def _remember_id_and_tell_if_new(item: Any, seen_ids: set[Any]) -> bool:
     """Whether the item's id is not in `seen_ids`, to which it is added. True without an id."""
     identity = item.get("id") if isinstance(item, Mapping) else None
     if not isinstance(identity, str | int):

@@ -57,7 +57,7 @@ class DryRunV2(PlatformV2):
         answer = super()._send(call)
         # A delete is answered without a body, so that it cannot state anything.
         if answer.body.strip() or not call.empty_ok:
-            _require_dry_run_answer(call, answer)
+            _raise_unless_answer_says_dry_run(call, answer)
         return answer
 
     def _relax_shape_of_dry_run(self, call: ClientCall, shape: AnswerShape) -> AnswerShape:
@@ -68,9 +68,9 @@ class DryRunV2(PlatformV2):
         )
 
 
-def _require_dry_run_answer(call: ClientCall, answer: Answer) -> None:
+def _raise_unless_answer_says_dry_run(call: ClientCall, answer: Answer) -> None:
     """UnconfirmedError, effect unknown, unless the answer states that it was a dry run."""
-    if is_dry_run_answer(answer.parsed):
+    if does_answer_say_dry_run(answer.parsed):
         return
     raise UnconfirmedError(
         f"{call}: {answer.status}: the answer does not say that it was a dry run",
@@ -80,7 +80,7 @@ def _require_dry_run_answer(call: ClientCall, answer: Answer) -> None:
     )
 
 
-def is_dry_run_answer(answer: Any) -> bool:
+def does_answer_say_dry_run(answer: Any) -> bool:
     """Whether a parsed answer has `dry_run: true`: at its top, in `meta` or in `data`."""
     if not isinstance(answer, Mapping):
         return False

@@ -138,7 +138,7 @@ _CLASS_BY_STATUS: dict[int, type[ClientError]] = {
 }
 
 
-def find_error_class(status: int) -> type[ClientError]:
+def choose_error_class_for_status(status: int) -> type[ClientError]:
     """The exception class for an HTTP status; UnexpectedAnswerError below 400."""
     if status in _CLASS_BY_STATUS:
         return _CLASS_BY_STATUS[status]

@@ -27,7 +27,7 @@ from synapse_apply.client.errors import (
     NotSentError,
     RateLimitError,
     UnexpectedAnswerError,
-    find_error_class,
+    choose_error_class_for_status,
 )
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.connections import CutOffError, SpokeFirstError
@@ -60,7 +60,7 @@ TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 _NOT_ACTED_REDIRECTS = frozenset({307, 308})
 
 
-def build_error_from_exception(
+def build_error_of_exception(
     call: ClientCall, failure: Exception, *, sent: bool, is_late: bool
 ) -> ClientError:
     """The error for an exception raised by an HTTP library.
@@ -70,7 +70,7 @@ def build_error_from_exception(
     if isinstance(failure, UnreadableBodyError):
         return NotSentError(f"{call}: not sent: {failure}")
     causes = list(iter_failure_and_causes(failure))
-    is_effect_unknown = sent and call.mutates and not is_upload_cut_short(call)
+    is_effect_unknown = sent and call.mutates and not was_upload_sent_only_in_part(call)
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
     reason = explain_causes(causes)
     if is_late or any(is_timeout_error(cause) for cause in causes):
@@ -98,7 +98,7 @@ def build_error_from_exception(
     return client_error
 
 
-def build_cut_off_error(call: ClientCall, reason: str, *, sent: bool) -> ClientError:
+def build_aborted_or_unsent_error(call: ClientCall, reason: str, *, sent: bool) -> ClientError:
     """The error for a call that this program aborted, or did not send, for this reason."""
     effect = Effect.UNKNOWN if sent and call.mutates else Effect.NONE
     text = (
@@ -109,21 +109,23 @@ def build_cut_off_error(call: ClientCall, reason: str, *, sent: bool) -> ClientE
     return EndedError(text, effect=effect)
 
 
-def is_upload_cut_short(call: ClientCall) -> bool:
+def was_upload_sent_only_in_part(call: ClientCall) -> bool:
     """Whether only a part of the upload was sent: no server can act on such a request."""
     return isinstance(call.body, MultipartBody) and not call.body.is_fully_read
 
 
-def build_error_from_status(call: ClientCall, answer: Answer) -> ClientError:
+def build_error_of_failure_status(call: ClientCall, answer: Answer) -> ClientError:
     """The error for an answer whose status is not a success."""
     status = answer.status
     parsed = answer.parsed
     # A 404 whose body is not JSON comes from a web server in front of the API, or from another
     # site: as a plain "not found" it would make a plan create everything again.
     is_foreign = status == 404 and parsed is None and bool(answer.body.strip())
-    error_class = UnexpectedAnswerError if is_foreign else find_error_class(status)
+    error_class = UnexpectedAnswerError if is_foreign else choose_error_class_for_status(status)
     # Only a 4xx is certain: after a 5xx a proxy may have passed the request on.
-    is_effect_unknown = not 400 <= status < 500 and call.mutates and not is_upload_cut_short(call)
+    is_effect_unknown = (
+        not 400 <= status < 500 and call.mutates and not was_upload_sent_only_in_part(call)
+    )
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
     explanation = _explain_error_answer(call, answer)
     if is_foreign:
@@ -141,12 +143,12 @@ def build_error_from_status(call: ClientCall, answer: Answer) -> ClientError:
     return client_error
 
 
-def build_redirect_error(call: ClientCall, answer: Answer, origin: str) -> ClientError:
+def build_unfollowed_redirect_error(call: ClientCall, answer: Answer, origin: str) -> ClientError:
     """The error for a redirect that is not followed; `origin` is its target's scheme and host."""
     effect = Effect.NONE
     if call.mutates and answer.status not in _NOT_ACTED_REDIRECTS:
         effect = Effect.UNKNOWN
-    destination = answer.redactor.mask_text(origin) or "nowhere"
+    destination = answer.redactor.mask_secrets_in_text(origin) or "nowhere"
     explanation = (
         f"it leads to {destination} and was not followed, since the token goes to the "
         "backend's own URL only; if that is the backend, put it there"
@@ -174,7 +176,9 @@ def build_unexpected_answer_error(
     )
 
 
-def format_field_errors(call: ClientCall, errors: dict[Path, tuple[str, ...]]) -> str:
+def format_server_messages_without_secrets(
+    call: ClientCall, errors: dict[Path, tuple[str, ...]]
+) -> str:
     """The server's messages that may be printed, as `path: text; ...`.
 
     If the request carried secrets, these are only the messages about its non-sensitive fields:
@@ -192,10 +196,10 @@ def format_field_errors(call: ClientCall, errors: dict[Path, tuple[str, ...]]) -
             is_withheld = True
     if is_withheld:
         parts.append("(the server's message is withheld, because the request contained secrets)")
-    return to_short_printable_line("; ".join(parts))
+    return collapse_to_short_printable_line("; ".join(parts))
 
 
-def to_short_printable_line(text: str) -> str:
+def collapse_to_short_printable_line(text: str) -> str:
     """The text as one line of at most 400 printable characters.
 
     Control characters in a server's answer must not reach a terminal.
@@ -206,19 +210,21 @@ def to_short_printable_line(text: str) -> str:
 
 def _explain_error_answer(call: ClientCall, answer: Answer) -> str:
     if answer.parsed is not None:
-        return format_field_errors(call, parse_field_errors(answer.parsed))
+        return format_server_messages_without_secrets(call, parse_field_errors(answer.parsed))
     if call.sensitive is not None or not answer.body:
         return ""
-    return describe_non_json_body(answer)
+    return describe_body_by_html_title_or_text(answer)
 
 
-def describe_non_json_body(answer: Answer) -> str:
+def describe_body_by_html_title_or_text(answer: Answer) -> str:
     """A body that is not JSON as a phrase for an error: an HTML page's title, else its text."""
     text = answer.text
     if "html" in answer.content_type or re.match(r"\s*<(!doctype|html)", text, re.IGNORECASE):
         title = re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)
-        return "an HTML page" + (f' "{to_short_printable_line(title[1])[:80]}"' if title else "")
-    return to_short_printable_line(text)
+        return "an HTML page" + (
+            f' "{collapse_to_short_printable_line(title[1])[:80]}"' if title else ""
+        )
+    return collapse_to_short_printable_line(text)
 
 
 def _format_answer_error(call: ClientCall, answer: Answer, explanation: str, effect: Effect) -> str:
@@ -234,7 +240,7 @@ def _format_unanswered_call(call: ClientCall, reason: str, effect: Effect, sent:
     text = f"{call}: {reason}."
     if effect is Effect.UNKNOWN:
         return f"{text} {MAY_HAVE_ACTED_TEXT}"
-    if sent and is_upload_cut_short(call):
+    if sent and was_upload_sent_only_in_part(call):
         return f"{text} {CUT_SHORT_TEXT}"
     return text if sent else f"{text} {NOT_ACTED_TEXT}"
 
@@ -309,7 +315,7 @@ def explain_causes(causes: list[BaseException]) -> str:
     # The innermost cause comes last and is the most exact.
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            detail = to_short_printable_line(cause.verify_message)
+            detail = collapse_to_short_printable_line(cause.verify_message)
             return f"the server's certificate is not trusted ({detail}); a CA bundle may be needed"
         if isinstance(cause, socket.gaierror):
             return "the host name cannot be resolved"

@@ -14,9 +14,9 @@ from synapse_apply.client.answer_shapes import JOB, PLUGIN, RELEASE, STORAGE
 from synapse_apply.client.calls import (
     ClientCall,
     IsSensitive,
+    build_check_for_sensitive_fields,
     build_path,
-    build_sensitive_check,
-    is_always_sensitive,
+    treat_every_path_as_sensitive,
 )
 from synapse_apply.client.dialects import v1
 from synapse_apply.client.errors import ClientError
@@ -31,7 +31,7 @@ from synapse_apply.client.operations import (
 )
 from synapse_apply.model.ports import PartialList
 
-_IS_IN_CONFIGURATION = build_sensitive_check("configuration")
+_IS_IN_CONFIGURATION = build_check_for_sensitive_fields("configuration")
 # API page, "Storage data structure": an error may be about a field that was not sent.
 _STORAGE_FIELDS = frozenset({"name", "provider", "category", "configuration"})
 
@@ -65,11 +65,11 @@ class IntegrationClientMixin(ApiOperations):
             content_type=JSON,
             send_once=True,
             empty_ok=True,
-            sensitive=is_always_sensitive,
+            sensitive=treat_every_path_as_sensitive,
         )
         # The token is an argument of this call only; a server may quote the path.
-        self._transport.redactor.add_secret(token)
-        return self._send_for_object(call)
+        self._transport.redactor.mask_secret_from_now_on(token)
+        return self._send_and_require_object(call)
 
     def get_plugin(self, pk: Pk) -> Object:
         """The plugin as the server answers it: `id`, `name`, and fields of its own."""
@@ -104,10 +104,10 @@ class IntegrationClientMixin(ApiOperations):
         """
         call = build_json_call("POST", build_path("plugins", pk, "run"), data, sensitive)
         answer = self._send(call)
-        value = self._unwrap_answer(call, answer)
+        value = self._unwrap_json_answer_or_raise(call, answer)
         if not isinstance(value, dict):
             return {"result": value}
-        if fault := JOB.describe_first_fault(value):
+        if fault := JOB.describe_first_fault_or_empty(value):
             raise failures.build_unexpected_answer_error(
                 call, answer, f"it is answered with {fault}"
             )
@@ -192,7 +192,7 @@ class IntegrationClientMixin(ApiOperations):
         RemoteError, without the URL in its text, for a file that is missing, has more than
         `max_bytes` bytes, or is in a network that this backend may not refer to (storage_files).
         """
-        self._transport.fetch_file(url, out, max_bytes)
+        self._transport.download_file_without_token(url, out, max_bytes)
 
     def get_job(self, pk: Pk, params: Data | None = None) -> Object:
         """The job with this id; `{"expand": "logs,metrics,result"}` adds these fields."""
@@ -202,7 +202,7 @@ class IntegrationClientMixin(ApiOperations):
         """One page of jobs, and the server's count of all jobs that match."""
         call = ClientCall("GET", build_path("jobs"), query=dict(params or {}), repeatable=True)
         answer = self._send(call)
-        page = pagination.parse_page(self._dialect, call, answer, JOB)
+        page = pagination.parse_page_or_raise_unexpected(self._dialect, call, answer, JOB)
         total_count = len(page.items) if page.total_count is None else page.total_count
         return JobsPage(page.items, total_count)
 
@@ -239,7 +239,7 @@ class IntegrationClientMixin(ApiOperations):
         logs = answer.parsed.get("logs") if isinstance(answer.parsed, dict) else None
         if isinstance(logs, list):
             return logs
-        page = pagination.parse_page(self._dialect, call, answer)
+        page = pagination.parse_page_or_raise_unexpected(self._dialect, call, answer)
         # A list in several pages is read anew, as consistent lists need it.
         return (
             self._read_complete_value_list(call.path) if page.next_query is not None else page.items
@@ -251,7 +251,7 @@ class IntegrationClientMixin(ApiOperations):
         items = pagination.stream_list_items(
             self._transport.stream_body, path, ("logs", "results"), self._transport.limits.max_pages
         )
-        return map(self._transport.redactor.mask_json, items)
+        return map(self._transport.redactor.mask_secrets_in_json_value, items)
 
     def tail_job_console_logs(
         self, pk: Pk, *, max_seconds: float | None = None
@@ -298,4 +298,4 @@ class IntegrationClientMixin(ApiOperations):
         call = replace(
             call, body_fields=call.body_fields | _STORAGE_FIELDS, idempotency_key=idempotency_key
         )
-        return self._send_for_object(call, STORAGE)
+        return self._send_and_require_object(call, STORAGE)

@@ -48,7 +48,9 @@ class ApiOperations:
         """
         full_path = self._build_path(*path.strip("/").split("/"))
         list_query = self._build_list_query(full_path, params, shape)
-        for page in pagination.iter_pages(list_query, self._transport.limits.max_pages):
+        for page in pagination.iter_pages_requested_lazily(
+            list_query, self._transport.limits.max_pages
+        ):
             yield from page.items
             if is_last_page is not None and is_last_page(page.items):
                 return
@@ -71,7 +73,7 @@ class ApiOperations:
 
     def _read_complete_value_list(self, path: str, params: Data | None = None) -> list[Any]:
         limits = self._transport.limits
-        return consistent_lists.read_complete_list(
+        return consistent_lists.reread_list_until_complete(
             self._build_list_query(path, params), limits.max_pages, limits.max_weight
         )
 
@@ -80,15 +82,17 @@ class ApiOperations:
     ) -> list[Object]:
         limits = self._transport.limits
         list_query = self._build_list_query(path, params, shape)
-        return consistent_lists.read_complete_list(list_query, limits.max_pages, limits.max_weight)
+        return consistent_lists.reread_list_until_complete(
+            list_query, limits.max_pages, limits.max_weight
+        )
 
     def _read_list_once_if_first_page_useful(
         self, path: str, shape: AnswerShape, max_pages: int, is_first_page_useful: PageCheck
     ) -> PartialList | None:
-        """A single reading of a list, or None; see `read_list_once`."""
+        """A single reading of a list, or None; see `read_list_once_or_none_if_not_useful`."""
         max_weight = self._transport.limits.max_weight
         list_query = self._build_list_query(path, shape=shape)
-        return consistent_lists.read_list_once(
+        return consistent_lists.read_list_once_or_none_if_not_useful(
             list_query, max_pages, is_first_page_useful, max_weight
         )
 
@@ -101,7 +105,7 @@ class ApiOperations:
         expected_id: Pk | None = None,
     ) -> Object:
         call = ClientCall("GET", path, query=dict(params or {}), repeatable=True)
-        return self._send_for_object(call, shape, expected_id=expected_id)
+        return self._send_and_require_object(call, shape, expected_id=expected_id)
 
     def _write_object(
         self,
@@ -129,7 +133,7 @@ class ApiOperations:
             empty_ok=empty_ok,
             idempotency_key=idempotency_key,
         )
-        return self._send_for_object(call, shape, expected_id=expected_id)
+        return self._send_and_require_object(call, shape, expected_id=expected_id)
 
     def _upload_file(
         self,
@@ -150,7 +154,9 @@ class ApiOperations:
         try:
             body = MultipartBody(fields, file, digest_field=digest_field)
         except (UnreadableBodyError, TypeError, ValueError) as failure:
-            raise NotSentError(f"POST {path}: not sent: {explain_unusable_data(failure)}") from None
+            raise NotSentError(
+                f"POST {path}: not sent: {explain_why_data_cannot_be_sent(failure)}"
+            ) from None
         field_names = (
             frozenset(fields) | {"file"} | ({digest_field} if digest_field else frozenset())
         )
@@ -166,7 +172,7 @@ class ApiOperations:
             idempotency_key=idempotency_key,
         )
         try:
-            return self._send_for_object(call, shape)
+            return self._send_and_require_object(call, shape)
         finally:
             body.close()
 
@@ -178,14 +184,14 @@ class ApiOperations:
         )
         answers: list[Answer] = []
         try:
-            for event in sse.iter_events(
+            for event in sse.parse_server_sent_events(
                 self._transport.stream_body(call, answers.append, max_seconds)
             ):
-                yield self._transport.redactor.mask_json(event)
+                yield self._transport.redactor.mask_secrets_in_json_value(event)
         except sse.OversizedEventError as failure:
             raise failures.build_unexpected_answer_error(call, answers[-1], str(failure)) from None
 
-    def _send_for_object(
+    def _send_and_require_object(
         self, call: ClientCall, shape: AnswerShape = OBJECT, *, expected_id: Pk | None = None
     ) -> Object:
         """Send a call and return the answered object, which has this shape and `expected_id`.
@@ -193,17 +199,17 @@ class ApiOperations:
         UnexpectedAnswerError for an answer that is something else.
         """
         answer = self._send(call)
-        value = self._unwrap_answer(call, answer)
+        value = self._unwrap_json_answer_or_raise(call, answer)
         if not isinstance(value, dict):
             raise failures.build_unexpected_answer_error(call, answer, "an object was expected")
         # An empty object, as for an empty body, has neither fields nor an id to be checked.
         if not (value or shape.required_fields):
             return value
-        if fault := self._relax_shape_of_dry_run(call, shape).describe_first_fault(value):
+        if fault := self._relax_shape_of_dry_run(call, shape).describe_first_fault_or_empty(value):
             raise failures.build_unexpected_answer_error(
                 call, answer, f"it is answered with {fault}"
             )
-        if expected_id is not None and shape.is_other_object(value, expected_id):
+        if expected_id is not None and shape.is_object_with_other_id_and_code(value, expected_id):
             raise failures.build_unexpected_answer_error(
                 call, answer, "another object than this one is answered"
             )
@@ -217,7 +223,7 @@ class ApiOperations:
             else shape
         )
 
-    def _unwrap_answer(self, call: ClientCall, answer: Answer) -> Any:
+    def _unwrap_json_answer_or_raise(self, call: ClientCall, answer: Answer) -> Any:
         """The parsed answer without its envelope, {} for an empty one that is allowed to be so.
 
         UnexpectedAnswerError for a body that is not JSON.
@@ -228,12 +234,13 @@ class ApiOperations:
             return {}
         problem = "the answer is not JSON" if answer.body.strip() else "the answer is empty"
         if answer.body.strip() and call.sensitive is None and "html" in answer.content_type:
+            body_text = failures.describe_body_by_html_title_or_text(answer)
+            problem += f" but {body_text}; check the URL of the backend"
+        if answer.body.strip() and answer.parse_fault_or_empty:
             problem += (
-                f" but {failures.describe_non_json_body(answer)}; check the URL of the backend"
-            )
-        if answer.body.strip() and answer.parse_fault:
-            problem += (
-                f" that can be used: {answer.parse_fault}" if answer.parse_fault != NOT_JSON else ""
+                f" that can be used: {answer.parse_fault_or_empty}"
+                if answer.parse_fault_or_empty != NOT_JSON
+                else ""
             )
         raise failures.build_unexpected_answer_error(call, answer, problem)
 
@@ -256,7 +263,9 @@ def build_json_call(
     try:
         body = _BODY_ENCODER.encode(dict(data)).encode()
     except (TypeError, ValueError, RecursionError) as failure:
-        raise NotSentError(f"{method} {path}: not sent: {explain_unusable_data(failure)}") from None
+        raise NotSentError(
+            f"{method} {path}: not sent: {explain_why_data_cannot_be_sent(failure)}"
+        ) from None
     return ClientCall(
         method,
         path,
@@ -271,7 +280,7 @@ def build_json_call(
     )
 
 
-def explain_unusable_data(failure: Exception) -> str:
+def explain_why_data_cannot_be_sent(failure: Exception) -> str:
     """Why data cannot be sent, without quoting it: a TypeError's text names types only."""
     if isinstance(failure, UnreadableBodyError):
         return str(failure)

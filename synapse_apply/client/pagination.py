@@ -10,7 +10,7 @@ from typing import Any
 from synapse_apply.client import failures
 from synapse_apply.client.answer_shapes import ANYTHING, AnswerShape
 from synapse_apply.client.calls import ClientCall
-from synapse_apply.client.dialects.dialect import Dialect, ListPage, parse_link_query
+from synapse_apply.client.dialects.dialect import Dialect, ListPage, parse_query_of_link
 from synapse_apply.client.errors import UnexpectedAnswerError
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.json_items import JsonItems, NotItemsError
@@ -45,15 +45,15 @@ class ListQuery:
 
 # A v2 list that does not say whether more follows is refused: what lies behind its end would be
 # taken for absent.
-def parse_page(
+def parse_page_or_raise_unexpected(
     dialect: Dialect, call: ClientCall, answer: Answer, shape: AnswerShape = ANYTHING
 ) -> ListPage:
     """The page in an answer; UnexpectedAnswerError for anything else, or items of another shape."""
-    if answer.parse_fault and answer.body.strip():
+    if answer.parse_fault_or_empty and answer.body.strip():
         raise failures.build_unexpected_answer_error(
-            call, answer, f"the answer cannot be read: {answer.parse_fault}"
+            call, answer, f"the answer cannot be read: {answer.parse_fault_or_empty}"
         )
-    page = dialect.read_page(answer.parsed)
+    page = dialect.read_page_or_none(answer.parsed)
     if page is None:
         raise failures.build_unexpected_answer_error(
             call, answer, "neither a list nor a page of one"
@@ -63,17 +63,17 @@ def parse_page(
             raise failures.build_unexpected_answer_error(
                 call, answer, "the list holds items that are no objects"
             )
-        if fault := shape.describe_first_fault(item):
+        if fault := shape.describe_first_fault_or_empty(item):
             raise failures.build_unexpected_answer_error(
                 call, answer, f"of an item in the list: {fault}"
             )
     return page
 
 
-def limit_total_weight(list_query: ListQuery, max_weight: int) -> ListQuery:
+def with_fetch_limited_to_total_weight(list_query: ListQuery, max_weight: int) -> ListQuery:
     """The same query, whose `fetch` fails once its pages together exceed `max_weight` bytes.
 
-    See `Answer.parsed_weight`. UnexpectedAnswerError from `fetch`.
+    See `Answer.estimated_memory_of_parsed_body`. UnexpectedAnswerError from `fetch`.
     """
     lock, total_weight = Lock(), 0
 
@@ -81,7 +81,7 @@ def limit_total_weight(list_query: ListQuery, max_weight: int) -> ListQuery:
         nonlocal total_weight
         answer = list_query.fetch(call)
         with lock:
-            total_weight += answer.parsed_weight
+            total_weight += answer.estimated_memory_of_parsed_body
             is_too_heavy = total_weight > max_weight
         if is_too_heavy:
             problem = (
@@ -95,7 +95,7 @@ def limit_total_weight(list_query: ListQuery, max_weight: int) -> ListQuery:
     return replace(list_query, fetch=fetch_within_weight)
 
 
-def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
+def iter_pages_requested_lazily(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
     """Each page of a list, requested when it is needed.
 
     UnexpectedAnswerError for more than `max_pages` pages, or if the links form a circle.
@@ -106,7 +106,7 @@ def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
         call = ClientCall("GET", list_query.path, query=query, repeatable=True)
         seen_queries.add(_build_query_key(query))
         answer = list_query.fetch(call)
-        page = parse_page(list_query.dialect, call, answer, list_query.shape)
+        page = parse_page_or_raise_unexpected(list_query.dialect, call, answer, list_query.shape)
         yield page
         if page.next_query is None:
             return
@@ -147,7 +147,7 @@ def stream_list_items(
                 call, answers[-1], f"the answer is {failure}"
             ) from None
         next_link = items.other_values.get("next")
-        query = parse_link_query(next_link) if next_link and isinstance(next_link, str) else None
+        query = parse_query_of_link(next_link) if next_link and isinstance(next_link, str) else None
 
 
 def _build_query_key(query: Params) -> tuple[tuple[str, str], ...]:

@@ -79,7 +79,7 @@ class PlatformV2(ApiOperations):
         `file`, here or in the data, is what `source: file` needs; see `create_plugin_release`.
         `idempotency_key` is as in v1.
         """
-        fields, upload_file = _split_off_file(data, file)
+        fields, upload_file = _split_into_fields_and_file(data, file)
         path, query = self._build_path("plugins"), _build_dry_run_query(dry_run)
         if upload_file is None:
             return self._write_object(
@@ -149,7 +149,7 @@ class PlatformV2(ApiOperations):
         streamed from its current position. Unless the data has its `sha256`, it is read once
         before to compute it. NotSentError without a file, or if the file changes meanwhile.
         """
-        fields, upload_file = _split_off_file(data, file)
+        fields, upload_file = _split_into_fields_and_file(data, file)
         path = self._build_path(_RELEASES_PATH)
         # v1 accepts a release as JSON; v2 answers that with 415 (API page, section b).
         if upload_file is None:
@@ -211,7 +211,7 @@ class PlatformV2(ApiOperations):
     def list_job_console_logs(self, pk: Pk) -> list[Any]:
         """The log lines of a job, as texts."""
         path = self._build_path("jobs", pk, "console_logs")
-        logs = self._send_for_object(
+        logs = self._send_and_require_object(
             ClientCall("GET", path, repeatable=True, is_display_text=True)
         ).get("logs")
         return logs if isinstance(logs, list) else []
@@ -220,7 +220,7 @@ class PlatformV2(ApiOperations):
         self, pk: Pk, data: Data, *, file: Any = None, dry_run: bool = False
     ) -> Object:
         """Add a log of `event`, `data`, `datetime`, maybe a file; returns it. Never repeated."""
-        fields, upload_file = _split_off_file(data, file)
+        fields, upload_file = _split_into_fields_and_file(data, file)
         path, query = self._build_path("jobs", pk, "logs"), _build_dry_run_query(dry_run)
         if upload_file is None:
             return self._write_object("POST", path, fields, None, query=query)
@@ -234,7 +234,7 @@ class PlatformV2(ApiOperations):
         call = build_json_call("POST", path, {"logs": [dict(log) for log in logs]}, None)
         call = replace(call, query=_build_dry_run_query(dry_run))
         answer = self._send(call)
-        created_logs = self._unwrap_answer(call, answer)
+        created_logs = self._unwrap_json_answer_or_raise(call, answer)
         if not isinstance(created_logs, list):
             raise failures.build_unexpected_answer_error(call, answer, "a list was expected")
         return created_logs
@@ -253,14 +253,14 @@ class PlatformV2(ApiOperations):
         call = ClientCall(
             "POST", path, query=_build_dry_run_query(dry_run), content_type=JSON, mutates=True
         )
-        return self._send_for_object(call, shape, expected_id=pk)
+        return self._send_and_require_object(call, shape, expected_id=pk)
 
 
 def _build_dry_run_query(dry_run: bool) -> Query:
     return DRY_RUN if dry_run else ()
 
 
-def _split_off_file(data: Data, file: Any) -> tuple[dict[str, Any], Any]:
+def _split_into_fields_and_file(data: Data, file: Any) -> tuple[dict[str, Any], Any]:
     """The fields without `file`, and the file: the argument, else the data's, else None."""
     fields = {key: value for key, value in data.items() if key != "file"}
     return fields, data.get("file") if file is None else file

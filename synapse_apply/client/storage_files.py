@@ -30,10 +30,15 @@ from synapse_apply.client.http.connections import (
     TimedAdapter,
     TimedConnection,
     TimedTlsConnection,
-    closing_response,
-    iter_body_blocks,
+    close_response_on_exit,
+    iter_decoded_body_blocks,
 )
-from synapse_apply.client.http.deadlines import Clock, Deadline, Limits, parse_retry_after
+from synapse_apply.client.http.deadlines import (
+    Clock,
+    Deadline,
+    Limits,
+    parse_retry_after_seconds_or_none,
+)
 from synapse_apply.client.http.environment import BackendRoute
 from synapse_apply.client.http.redirects import extract_origin
 from synapse_apply.model.errors import RemoteError
@@ -216,7 +221,7 @@ class FetchOptions:
         """
         reachable = ReachableNetworks.from_backend(self.route.base_url)
         # Some servers give a URL relative to their own.
-        url, redirect_count = _join_url(self.route.base_url, url), 0
+        url, redirect_count = _join_url_or_empty(self.route.base_url, url), 0
         while True:
             if fault := reachable.describe_url_fault(url):
                 subject = (
@@ -225,15 +230,17 @@ class FetchOptions:
                     else "A redirect of the file"
                 )
                 raise RemoteError(f"{subject} is not fetched: {fault}")
-            next_location = self._download_once(url, out, reachable)
+            next_location = self._download_once_or_return_redirect(url, out, reachable)
             if not next_location:
                 return
             redirect_count += 1
             if redirect_count > MAX_REDIRECTS:
                 raise RemoteError(f"the file of {extract_origin(url)} is redirected too often")
-            url = _join_url(url, next_location)
+            url = _join_url_or_empty(url, next_location)
 
-    def _download_once(self, url: str, out: BinaryIO, reachable: ReachableNetworks) -> str:
+    def _download_once_or_return_redirect(
+        self, url: str, out: BinaryIO, reachable: ReachableNetworks
+    ) -> str:
         """Send one request; writes the body and returns "", or returns a redirect's Location."""
         origin, url = extract_origin(url), requote_uri(url.partition("#")[0])
         proxies = (
@@ -257,8 +264,8 @@ class FetchOptions:
         try:
             remaining = max(self.deadline.remaining_seconds(), 0.001)
             timeout = Timeout(connect=min(self.limits.connect_timeout, remaining), read=remaining)
-            with closing_response(
-                adapter.send_request("GET", url, _HEADERS, None, timeout)
+            with close_response_on_exit(
+                adapter.send_once_with_body_unread("GET", url, _HEADERS, None, timeout)
             ) as response:
                 return self._write_body_or_return_redirect(response, origin, out)
         except failures.LIBRARY_ERRORS as caught:
@@ -284,7 +291,9 @@ class FetchOptions:
             words = f"GET {origin}: the storage answered {status}{hint}"
             failure = FailedFetchError(words, status_code=status)
             failure.transient = status in failures.TRANSIENT_STATUSES
-            failure.retry_after = parse_retry_after(response.headers.get("Retry-After"), self.now)
+            failure.retry_after = parse_retry_after_seconds_or_none(
+                response.headers.get("Retry-After"), self.now
+            )
             raise failure
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise RemoteError(f"GET {origin}: the file is encoded in a way that was not asked for")
@@ -294,7 +303,7 @@ class FetchOptions:
         if length.isdecimal() and int(length[:20]) > self.max_bytes:
             raise RemoteError(size_problem)
         total_size = 0
-        for block in iter_body_blocks(response):
+        for block in iter_decoded_body_blocks(response):
             total_size += len(block)
             if total_size > self.max_bytes:
                 raise RemoteError(size_problem)
@@ -306,7 +315,7 @@ class FetchOptions:
         return ""
 
 
-def _join_url(base: str, location: str) -> str:
+def _join_url_or_empty(base: str, location: str) -> str:
     """The absolute URL of a Location header relative to `base`; "" if it is not a URL."""
     try:
         return urljoin(base, location)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synapse_apply.model.errors import BackendError, InputError, RemoteError, build_remote_finding
-from synapse_apply.packages.source.ref_memory import pin_refs_while_running
+from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
 from synapse_apply.workspace.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class TargetConnection:
 
                 new_backend = open_live_backend(self.invocation)
                 self._live_backend = self._closing.enter_context(new_backend)
-            self._live_backend.forget_state()
+            self._live_backend.reread_state_at_next_use()
             yield self._live_backend
 
     def find_target_name(self) -> str:
@@ -101,7 +101,7 @@ class TargetConnection:
         """
         self.require_open()
         try:
-            with pin_refs_while_running(self._commits):
+            with pin_refs_to_commits_in_block(self._commits):
                 yield
         except RemoteError as failure:
             raise BackendError(build_remote_finding(failure)) from failure

@@ -43,11 +43,13 @@ def build_declared_fields(
             observed = lookup_result.observed if lookup_result else None
             fields[path] = observed.remote_id if observed else KnownAfterApply(value.address)
         elif isinstance(value, SecretRef):
-            fields[path] = _build_desired_secret(value, path, salt, secrets)
+            fields[path] = _build_desired_secret_with_mac_or_reason(value, path, salt, secrets)
     return fields
 
 
-def _build_desired_secret(ref: SecretRef, path: Path, salt: str, secrets: Secrets) -> DesiredSecret:
+def _build_desired_secret_with_mac_or_reason(
+    ref: SecretRef, path: Path, salt: str, secrets: Secrets
+) -> DesiredSecret:
     if ref.keeps_live_value:
         return DesiredSecret(ref, missing_reason="the server's value is kept")
     try:
@@ -57,7 +59,7 @@ def _build_desired_secret(ref: SecretRef, path: Path, salt: str, secrets: Secret
     return DesiredSecret(ref, mac, "" if mac else NO_STATE_KEY_REASON)
 
 
-def build_agreed_fields(
+def build_fields_as_recorded_when_live_agrees(
     declared_fields: Fields, ignored_paths: tuple[Path, ...]
 ) -> dict[Path, Any]:
     """Declared fields as a record has them when live agrees, without ignored ones."""

@@ -134,11 +134,11 @@ class ObjectGatherer:
         """The gathered objects of a kind, sorted by id."""
         return sorted(self._objects[prefix].values(), key=build_id_sort_key)
 
-    def get_objects_by_id(self, prefix: str) -> Mapping[str, Observed]:
+    def get_gathered_objects_by_id(self, prefix: str) -> Mapping[str, Observed]:
         """The gathered objects of a kind, by id."""
         return self._objects[prefix]
 
-    def gather_objects(self) -> None:
+    def gather_selected_objects_and_owners(self) -> None:
         """Read all selected objects. RemoteError where a list cannot be read."""
         kinds = sorted(self._live_backend.catalogue.values(), key=lambda kind: kind.rank)
         ids_by_kind = {prefix: list(ids) for prefix, ids in self._query.ids.items()}
@@ -154,10 +154,13 @@ class ObjectGatherer:
         for kind in kinds:
             if not kind.series_field:
                 self._gather_objects_without_owner(kind, ids_by_kind.get(kind.prefix))
-            elif self._query.members != NO_MEMBERS and not self._selects_members_by_id_only(kind):
-                self._gather_members(kind)
+            elif (
+                self._query.members != NO_MEMBERS
+                and not self._selects_owners_only_for_their_members(kind)
+            ):
+                self._gather_selected_members_of_owners(kind)
 
-    def _selects_members_by_id_only(self, kind: ResourceType) -> bool:
+    def _selects_owners_only_for_their_members(self, kind: ResourceType) -> bool:
         """Whether members were named by id, so that owners are read only because of them."""
         query = self._query
         selects_owners = query.codes or query.from_jobs or get_owner_kind_prefix(kind) in query.ids
@@ -178,7 +181,7 @@ class ObjectGatherer:
                 kind, [NamedObject(plugin_id, is_required=False) for plugin_id in plugin_ids]
             )
         if selects_by_code:
-            self._gather_by_code(kind, binding)
+            self._gather_or_record_missed_by_code(kind, binding)
         if named_objects is not None or selects_by_jobs or selects_by_code:
             return
         raw_objects = list_objects_if_supported(self._live_backend.api, binding)
@@ -191,7 +194,7 @@ class ObjectGatherer:
                 MissedObject(kind.prefix, f"{kind.prefix}s", reason, is_failure=False)
             )
 
-    def _gather_by_code(self, kind: ResourceType, binding: ApiBinding) -> None:
+    def _gather_or_record_missed_by_code(self, kind: ResourceType, binding: ApiBinding) -> None:
         raw_objects = list_objects_if_supported(self._live_backend.api, binding)
 
         def find_raw_objects(code: str) -> Sequence[Raw]:
@@ -216,7 +219,7 @@ class ObjectGatherer:
                     kind, f" {code}", reason + (alternative if raw_objects is None else "")
                 )
 
-    def _gather_members(self, kind: ResourceType) -> None:
+    def _gather_selected_members_of_owners(self, kind: ResourceType) -> None:
         binding = self._live_backend.select_binding(kind.prefix)
         owners = {
             owner_object.remote_id: owner_object
@@ -234,7 +237,7 @@ class ObjectGatherer:
                 groups[str(owner)].append(raw)
             for owner in owners:
                 self._store_or_read_listed_objects(
-                    kind, binding, self._select_members(kind, groups[owner])
+                    kind, binding, self._select_all_or_newest_member(kind, groups[owner])
                 )
             return
 
@@ -252,10 +255,12 @@ class ObjectGatherer:
             if raws is None:
                 reason = "its code is none that they can be listed by; --ids can name them"
                 self._record_missed(kind, _format_members_label(owner_object), reason)
-            chosen_members += self._select_members(kind, raws or ())
+            chosen_members += self._select_all_or_newest_member(kind, raws or ())
         self._store_or_read_listed_objects(kind, binding, chosen_members)
 
-    def _select_members(self, kind: ResourceType, raws: Sequence[Raw]) -> Sequence[Raw]:
+    def _select_all_or_newest_member(
+        self, kind: ResourceType, raws: Sequence[Raw]
+    ) -> Sequence[Raw]:
         """All members of a series, or the newest: by version, else by id."""
         if self._query.members == ALL_MEMBERS or not raws:
             return raws

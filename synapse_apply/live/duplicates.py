@@ -27,7 +27,9 @@ from synapse_apply.model.values import ABSENT
 MAX_PLAN_PAGES = 2
 
 
-def list_raw_objects_if_short(api: Api, binding: ApiBinding, max_pages: int) -> Sequence[Raw]:
+def list_raw_objects_if_short_else_none(
+    api: Api, binding: ApiBinding, max_pages: int
+) -> Sequence[Raw]:
     """A kind's list, if it has at most `max_pages` pages; else, and without a list, nothing."""
     if binding.list_partially is None:
         return ()
@@ -48,7 +50,7 @@ def list_raw_members_of_owners(
     return listed
 
 
-def iter_live_owners_of_records(
+def read_live_owners_of_recorded_members(
     api: Api,
     kind: ResourceType,
     binding: ApiBinding,
@@ -62,7 +64,7 @@ def iter_live_owners_of_records(
             yield read_observed_object(api, binding, owner, marks)
 
 
-def iter_addresses_with_duplicate_ids(
+def iter_records_with_ids_of_same_key(
     kind: ResourceType,
     binding: ApiBinding,
     records: Mapping[Address, Record],

@@ -13,7 +13,10 @@ from functools import cached_property
 from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
 from synapse_apply.kinds.search import list_objects_if_supported, read_listed_objects_in_full
 from synapse_apply.kinds.wire import extract_remote_id
-from synapse_apply.live.named_secrets import add_named_secrets, hide_free_form_fields
+from synapse_apply.live.named_secrets import (
+    add_secret_fields_of_single_objects,
+    mark_every_free_form_field_secret,
+)
 from synapse_apply.manifests.files.quoted_refs import scan_secret_refs
 from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.address import Address
@@ -47,21 +50,21 @@ class LiveBackend(TargetSession):
         try:
             state = self.recorded_store.read_state() if self.recorded_store else None
         except SynapseApplyError:
-            return hide_free_form_fields(of_kinds, self.catalogue)
+            return mark_every_free_form_field_secret(of_kinds, self.catalogue)
         desired: Mapping[Address, Desired] = {}
         with suppress(SynapseApplyError, OSError):
             desired = self.uninspected_manifests.desired
         records, intents = (state.records, state.open_intents) if state else ({}, ())
-        return add_named_secrets(
+        return add_secret_fields_of_single_objects(
             of_kinds, self.catalogue, self.target.api, desired, records, intents
         )
 
-    def forget_state(self) -> None:
+    def reread_state_at_next_use(self) -> None:
         """Read the state again at its next use, and what depends on it."""
         for name in ("marks", "recorded_store"):
             vars(self).pop(name, None)
 
-    def mask_project_references(self) -> None:
+    def mask_project_secret_references(self) -> None:
         """Mask the values of the project's secret references in the backend's answers."""
         references = scan_secret_refs(self.project, self.target)
         marks = build_marks_with_project_providers(self.project.providers)
@@ -82,11 +85,11 @@ class LiveObject:
 def open_live_backend(invocation: Invocation) -> Iterator[LiveBackend]:
     """Open the backend of a target; sends nothing yet. InputError without a url or a token."""
     with LiveBackend(invocation) as live_backend:
-        live_backend.mask_project_references()
+        live_backend.mask_project_secret_references()
         yield live_backend
 
 
-def parse_typed_id(prefix: str, text: str) -> str | None:
+def parse_typed_id_or_none_for_name(prefix: str, text: str) -> str | None:
     """The server's id in a typed `123` or `id=123`; None for a name."""
     text = text.removeprefix(f"{prefix}/")
     if text.startswith("id="):
@@ -94,7 +97,9 @@ def parse_typed_id(prefix: str, text: str) -> str | None:
     return text if text.isdecimal() else None
 
 
-def find_recorded_id(live_backend: LiveBackend, prefix: str, text: str) -> str | None:
+def find_recorded_id_or_none_for_name(
+    live_backend: LiveBackend, prefix: str, text: str
+) -> str | None:
     """The id that the state has for a name or an address; None where it has none.
 
     InputError for an unrecorded address, which can mean nothing else. A record of another API
@@ -130,7 +135,9 @@ def require_live_object(live_backend: LiveBackend, prefix: str, text: str) -> Li
     InputError when there is none or there are several; RemoteError when it cannot be read.
     """
     kind, binding = live_backend.catalogue[prefix], live_backend.select_binding(prefix)
-    object_id = parse_typed_id(prefix, text) or find_recorded_id(live_backend, prefix, text)
+    object_id = parse_typed_id_or_none_for_name(prefix, text) or find_recorded_id_or_none_for_name(
+        live_backend, prefix, text
+    )
     if object_id is not None:
         return decode_live_object(
             live_backend, binding, read_raw_object(live_backend, prefix, object_id)
@@ -161,7 +168,9 @@ def require_live_object_if_known(live_backend: LiveBackend, prefix: str, text: s
     Of an id it can, of a name where it lists all objects of the kind; else nothing is raised.
     """
     binding = live_backend.select_binding(prefix)
-    object_id = parse_typed_id(prefix, text) or find_recorded_id(live_backend, prefix, text)
+    object_id = parse_typed_id_or_none_for_name(prefix, text) or find_recorded_id_or_none_for_name(
+        live_backend, prefix, text
+    )
     can_tell = object_id is not None or Lookup.COMPLETE in binding.lookup.values()
     if can_tell or list_objects_if_supported(live_backend.api, binding) is not None:
         require_live_object(live_backend, prefix, text)

@@ -24,9 +24,9 @@ from synapse_apply.kinds.search import (
 from synapse_apply.live.duplicates import (
     MAX_PLAN_PAGES,
     build_duplicate_warning,
-    iter_addresses_with_duplicate_ids,
+    iter_records_with_ids_of_same_key,
     list_raw_members_of_owners,
-    list_raw_objects_if_short,
+    list_raw_objects_if_short_else_none,
 )
 from synapse_apply.live.unseen_resources import (
     build_ambiguous_key_finding,
@@ -103,12 +103,12 @@ class LiveReader:
     def capabilities(self) -> Capabilities:
         return Capabilities(dict(self._known_capabilities))
 
-    def probe_capabilities(self, kinds: Iterable[str]) -> Capabilities:
+    def list_kinds_to_learn_capabilities(self, kinds: Iterable[str]) -> Capabilities:
         """The capabilities known so far, with those of these kinds read now."""
         for prefix in {kind for kind in kinds if kind in self._catalogue}:
             binding = self.select_binding(self._catalogue[prefix])
             if binding.list_capability:
-                self._index_list_by_key(prefix, binding)
+                self._index_list_by_key_once_or_none(prefix, binding)
         return self.capabilities
 
     def find_listed_by_key(
@@ -120,7 +120,7 @@ class LiveReader:
         """
         if binding is not self.select_binding(self._catalogue[prefix]):
             return None
-        objects_by_key = self._index_list_by_key(prefix, binding)
+        objects_by_key = self._index_list_by_key_once_or_none(prefix, binding)
         if objects_by_key is None:
             return None
         matches = read_listed_objects_in_full(self._api, binding, objects_by_key.get(key, []))
@@ -132,7 +132,7 @@ class LiveReader:
             api_binding = self._bindings[kind.prefix] = kind.select_binding(self._versions)
         return api_binding
 
-    def observe_declared(
+    def look_up_declared_parents_first(
         self, desired: Mapping[Address, Desired], records: Mapping[Address, Record]
     ) -> None:
         """Fill `lookup_results` and `natural_keys` for every declared address, parents first."""
@@ -148,7 +148,7 @@ class LiveReader:
                 unlisted_addresses = [
                     address
                     for address in by_rank[rank]
-                    if not self._try_observe_from_list(desired[address], records.get(address))
+                    if not self._look_up_in_list_or_false(desired[address], records.get(address))
                 ]
                 results = pool.map(
                     lambda address: self._observe_resource(desired[address], records.get(address)),
@@ -156,7 +156,7 @@ class LiveReader:
                 )
                 self.lookup_results.update(zip(unlisted_addresses, results, strict=True))
 
-    def _try_observe_from_list(self, desired: Desired, record: Record | None) -> bool:
+    def _look_up_in_list_or_false(self, desired: Desired, record: Record | None) -> bool:
         """Look a recorded object up in a list; False where it must be read by its id."""
         if record is None or desired.remote_id is not None or self._outage_finding is not None:
             return False
@@ -172,7 +172,7 @@ class LiveReader:
             )
             if observed is None:
                 return False
-            parents, _ = self._find_live_parents(kind, desired)
+            parents, _ = self._find_live_parents_and_if_one_is_missing(kind, desired)
         except RemoteError:
             return False  # told when it is asked for by its id
         self.natural_keys[address] = kind.derive_natural_key(desired.spec, parents)
@@ -206,10 +206,10 @@ class LiveReader:
             # Those without a record are searched for in the whole list, which has the others too.
             # Where it cannot be had, each of them says so.
             with suppress(RemoteError):
-                for raws in (self._index_list_by_key(prefix, binding) or {}).values():
+                for raws in (self._index_list_by_key_once_or_none(prefix, binding) or {}).values():
                     self._list_cache.add_items(prefix, raws)
 
-    def observe_undeclared(
+    def look_up_undeclared_in_recorded_api(
         self, addresses: Iterable[Address], records: Mapping[Address, Record]
     ) -> None:
         """Fill `lookup_results` for recorded addresses that are not declared, for a delete."""
@@ -226,11 +226,15 @@ class LiveReader:
         kind = self._catalogue[desired.address.kind]
         binding = self.select_binding(kind)
         try:
-            owner = self._find_live_parents(kind, desired)[0].get(kind.series_field)
+            owner = self._find_live_parents_and_if_one_is_missing(kind, desired)[0].get(
+                kind.series_field
+            )
             if owner is None:
                 return []
             return (
-                self._list_live_members(kind, binding, owner) if owner.api == binding.api else None
+                self._list_live_members_or_none(kind, binding, owner)
+                if owner.api == binding.api
+                else None
             )
         except RemoteError as failure:
             finding = self._record_read_failure(desired.address, failure)
@@ -254,7 +258,7 @@ class LiveReader:
             raw_objects = self._list_raw_objects_for_duplicates(
                 prefix, binding, [desired[address] for address in kind_records]
             )
-            for address, duplicates in iter_addresses_with_duplicate_ids(
+            for address, duplicates in iter_records_with_ids_of_same_key(
                 kind, binding, kind_records, raw_objects, self.marks
             ):
                 position = desired[address].position
@@ -273,7 +277,7 @@ class LiveReader:
                 if len(owners) <= MAX_PLAN_PAGES
                 else ()
             )
-        return self._list_cache.known_listed_objects(prefix) or list_raw_objects_if_short(
+        return self._list_cache.known_listed_objects(prefix) or list_raw_objects_if_short_else_none(
             self._api, binding, MAX_PLAN_PAGES
         )
 
@@ -284,15 +288,17 @@ class LiveReader:
         owners: dict[str, Observed] = {}
         for desired in members:
             with suppress(RemoteError):
-                owner = self._find_live_parents(kind, desired)[0].get(kind.series_field)
+                owner = self._find_live_parents_and_if_one_is_missing(kind, desired)[0].get(
+                    kind.series_field
+                )
                 if owner is not None and owner.api == binding.api:
                     owners[owner.remote_id] = owner
         return list(owners.values())
 
-    def _list_live_members(
+    def _list_live_members_or_none(
         self, kind: ResourceType, binding: ApiBinding, owner: Observed
     ) -> list[Observed] | None:
-        objects_by_key = self._index_list_by_key(kind.prefix, binding)
+        objects_by_key = self._index_list_by_key_once_or_none(kind.prefix, binding)
         if objects_by_key is None:
             raws = list_members(self._api, binding, owner)
             return None if raws is None else [binding.decode(raw, self.marks) for raw in raws]
@@ -312,7 +318,7 @@ class LiveReader:
 
     def _observe_resource(self, desired: Desired, record: Record | None) -> LookupResult:
         return self._observe_or_record_failure(
-            desired.address, lambda: self._observe_by_pin_record_or_key(desired, record)
+            desired.address, lambda: self._look_up_by_pin_record_or_key(desired, record)
         )
 
     def _observe_or_record_failure(
@@ -337,13 +343,13 @@ class LiveReader:
                 )
         return self._outage_finding or build_read_failure_finding(address, failure)
 
-    def _observe_by_pin_record_or_key(
+    def _look_up_by_pin_record_or_key(
         self, desired: Desired, record: Record | None
     ) -> LookupResult:
         address = desired.address
         kind = self._catalogue[address.kind]
         binding = self.select_binding(kind)
-        parents, has_missing_parent = self._find_live_parents(kind, desired)
+        parents, has_missing_parent = self._find_live_parents_and_if_one_is_missing(kind, desired)
         key = kind.derive_natural_key(desired.spec, parents)
         self.natural_keys[address] = key
         if desired.remote_id is not None:
@@ -416,12 +422,14 @@ class LiveReader:
     def _find_by_key(self, kind: str, binding: ApiBinding, key: str) -> Sequence[Raw]:
         if not key:
             return []
-        objects_by_key = self._index_list_by_key(kind, binding)
+        objects_by_key = self._index_list_by_key_once_or_none(kind, binding)
         if objects_by_key is not None:
             return objects_by_key.get(key, [])
         return binding.find_by_key(self._api, key) if binding.find_by_key is not None else []
 
-    def _index_list_by_key(self, kind: str, binding: ApiBinding) -> dict[str, list[Raw]] | None:
+    def _index_list_by_key_once_or_none(
+        self, kind: str, binding: ApiBinding
+    ) -> dict[str, list[Raw]] | None:
         """Listed objects by natural key, read once per run; None where there is no list."""
         with self._lock:
             if kind in self._list_failures:
@@ -450,7 +458,7 @@ class LiveReader:
             )
             raise self._list_failures[kind] from None
 
-    def _find_live_parents(
+    def _find_live_parents_and_if_one_is_missing(
         self, kind: ResourceType, desired: Desired
     ) -> tuple[dict[str, Observed], bool]:
         """Live objects by reference field; and whether one of them certainly does not exist."""
@@ -467,7 +475,7 @@ class LiveReader:
                     lookup_result is not None and not parent and not lookup_result.problem
                 )
             else:
-                parent = self._read_referenced_once(rule.references, str(value))
+                parent = self._read_object_named_by_id_once(rule.references, str(value))
             if parent is not None:
                 parents[name] = parent
         return parents, has_missing_parent
@@ -480,7 +488,7 @@ class LiveReader:
             self._reference_rules[kind.prefix] = rules
         return rules
 
-    def _read_referenced_once(self, prefix: str, remote_id: str) -> Observed:
+    def _read_object_named_by_id_once(self, prefix: str, remote_id: str) -> Observed:
         """Read an object that a manifest names by its id, once per run; NotFound without it."""
         with self._lock:
             object_key = (prefix, remote_id)

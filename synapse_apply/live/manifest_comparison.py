@@ -29,7 +29,7 @@ from synapse_apply.planning.diff.field_diff import diff_resource
 from synapse_apply.planning.plan_input import ResourceState
 
 
-def build_takeover_edits(
+def build_edits_that_declare_live_values(
     resource: ResourceState, spec: Mapping[str, Any], drift_changes: Sequence[FieldChange]
 ) -> tuple[FieldChange, ...]:
     """The edits that make a spec declare what is live, from the declared to the live value.
@@ -46,7 +46,9 @@ def build_takeover_edits(
     changes_by_path: dict[Path, FieldChange] = {}
     for change in drift_changes:
         path = (
-            change.path if change.sensitive else _find_highest_changing_path(live_tree, change.path)
+            change.path
+            if change.sensitive
+            else _find_non_map_above_or_leaf_path(live_tree, change.path)
         )
         if path == change.path and change.after is ABSENT and not change.sensitive:
             path = _remove_leaf_and_emptied_maps(remaining_tree, live_tree, path)
@@ -71,7 +73,7 @@ def build_takeover_edits(
     return tuple(field_edits)
 
 
-def _find_highest_changing_path(live_tree: Mapping[str, Any], path: Path) -> Path:
+def _find_non_map_above_or_leaf_path(live_tree: Mapping[str, Any], path: Path) -> Path:
     """The first path above a leaf where live has a value that is no map; else the leaf's path."""
     for end in range(1, len(path)):
         value = get_at_or_absent(live_tree, path[:end])
@@ -121,7 +123,7 @@ class ManifestComparison:
     resources: Mapping[Address, ResourceState]
     secrets: Secrets
 
-    def list_remaining_drift(self, desired: Desired) -> tuple[Path, ...]:
+    def list_fields_plan_would_still_change(self, desired: Desired) -> tuple[Path, ...]:
         """The drifted fields that a plan would still change if this were declared.
 
         Also other fields that only the new declaration makes it change. Changes that were pending

@@ -42,7 +42,7 @@ def list_secret_paths(*sides: Fields) -> frozenset[Path]:
 # A record's digests count for its id, so that no edit of a manifest, move or pin shows a live
 # value. Kinds whose schemas mark fields have no others. Plain values declared at such a place are
 # wrapped before anything is compared; the state stays as it is until the next apply.
-def add_named_secrets(
+def add_secret_fields_of_single_objects(
     marks: SecretMarks,
     catalogue: Catalogue,
     versions: Mapping[str, str],
@@ -101,7 +101,7 @@ def add_named_secrets(
     return replace(marks, named=NamedSecrets(by_address, by_id, by_key, anywhere))
 
 
-def hide_free_form_fields(marks: SecretMarks, catalogue: Catalogue) -> SecretMarks:
+def mark_every_free_form_field_secret(marks: SecretMarks, catalogue: Catalogue) -> SecretMarks:
     """The marks where single objects are unknown: every free-form field is secret."""
     anywhere = {
         prefix: frozenset((name,) for name, rule in kind.rules.items() if rule.free_form)
@@ -111,7 +111,7 @@ def hide_free_form_fields(marks: SecretMarks, catalogue: Catalogue) -> SecretMar
     return replace(marks, named=NamedSecrets(anywhere=anywhere))
 
 
-def wrap_recorded_secrets(
+def wrap_values_recorded_as_secret_and_warn(
     desired: Mapping[Address, Desired],
     records: Mapping[Address, Record],
     marks: SecretMarks,

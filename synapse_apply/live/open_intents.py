@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from synapse_apply.live.live_reader import LiveReader
-from synapse_apply.live.named_secrets import add_named_secrets
+from synapse_apply.live.named_secrets import add_secret_fields_of_single_objects
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import StateError
@@ -35,7 +35,7 @@ def build_secret_marks(
     context: TargetSession, records: Mapping[Address, Record], intents: Iterable[Intent] = ()
 ) -> SecretMarks:
     """Which fields are secret, those of single objects included."""
-    return add_named_secrets(
+    return add_secret_fields_of_single_objects(
         context.declared_target.manifests.marks,
         context.catalogue,
         context.target.api,
@@ -45,7 +45,7 @@ def build_secret_marks(
     )
 
 
-def resolve_open_intents(
+def look_up_outcomes_of_open_intents(
     session: TargetSession, state: State, live_reader: LiveReader
 ) -> list[ResolvedIntent]:
     """The outcome of every open call, as far as the backend shows it; writes nothing."""
@@ -63,7 +63,9 @@ def resolve_open_intents(
         session.catalogue,
         session.secrets,
         live_reader.marks,
-        live_reader.probe_capabilities(intent.address.kind for intent in state.open_intents),
+        live_reader.list_kinds_to_learn_capabilities(
+            intent.address.kind for intent in state.open_intents
+        ),
         now,
         session.target.settle_after,
         current_uptime,
@@ -90,7 +92,7 @@ def _find_other_owner(
     return None if owner == address else owner
 
 
-def close_resolved_intents(
+def record_outcomes_of_resolved_intents(
     session: TargetSession, resolved_intents: Iterable[ResolvedIntent], plan_id: str = ""
 ) -> None:
     """Record the outcomes that are known; other calls stay open.
@@ -118,7 +120,7 @@ def build_no_open_call_error(address: Address, state: State) -> StateError:
     )
 
 
-def require_not_recorded_as_done(
+def raise_if_journal_says_call_was_done(
     session: TargetSession, state: State, open_intent: Intent, remote_id: str = ""
 ) -> None:
     """StateError when a recovery journal says that a call, to be closed by hand, was done.

@@ -38,7 +38,7 @@ _COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 IterOriginSources = Callable[[Record, PackageSource], Iterable[PackageSource]]
 
 
-def with_replaced_files(
+def with_differences_to_replaced_versions(
     plan: Plan,
     resources: Mapping[Address, ResourceState],
     iter_sources: IterOriginSources,
@@ -56,14 +56,14 @@ def with_replaced_files(
         resource = resources.get(change.address)
         replacement = None
         if resource is not None and change.action is Action.CREATE and change.extras.get("package"):
-            replacement = _find_replacement(
+            replacement = _compare_with_newest_older_version(
                 resource, records_by_series, iter_sources, root, allow_files
             )
         changes.append(change if replacement is None else _with_replacement(change, replacement))
     return replace(plan, changes=tuple(changes))
 
 
-def build_commit_source_finder(session: TargetSession) -> IterOriginSources:
+def make_finder_of_published_source(session: TargetSession) -> IterOriginSources:
     """Finds the sources of a release at the commit it was published from, or at the current one."""
     commit_by_release: dict[tuple[str, str], str] = {}
 
@@ -96,7 +96,7 @@ def _group_records_by_series(
     return groups
 
 
-def _find_replacement(
+def _compare_with_newest_older_version(
     resource: ResourceState,
     records_by_series: Mapping[tuple[str, str], list[Record]],
     iter_sources: IterOriginSources,
@@ -121,10 +121,10 @@ def _find_replacement(
     record = max(older_records, key=lambda pair: pair[0])[1]
     if not record.files:
         return Replacement(record.version)
-    return _compare_packages(record, package, iter_sources, root, allow_files)
+    return _diff_with_recorded_package(record, package, iter_sources, root, allow_files)
 
 
-def _compare_packages(
+def _diff_with_recorded_package(
     record: Record,
     package: Package,
     iter_sources: IterOriginSources,
@@ -132,9 +132,9 @@ def _compare_packages(
     allow_files: tuple[str, ...],
 ) -> Replacement:
     # Here, not above: a plan without a new release compares no packages.
-    from synapse_apply.packages.diff import list_file_changes
+    from synapse_apply.packages.diff import describe_each_changed_file
 
-    changes = list_file_changes(record.files, package.files)
+    changes = describe_each_changed_file(record.files, package.files)
     counts = {verb: sum(change.verb == verb for change in changes) for verb in FILE_VERBS}
     changed_files = [ChangedFile(change.path, change.verb) for change in changes[:_MAX_FILES]]
     text_paths = [
@@ -159,7 +159,7 @@ def _diff_available_files(
     from synapse_apply.packages.text_diff import build_text_diff
 
     new_bytes = (
-        _read_matching_files(package.source, paths, package.files, root, allow_files)
+        _read_files_with_these_digests(package.source, paths, package.files, root, allow_files)
         if paths
         else {}
     )
@@ -169,7 +169,7 @@ def _diff_available_files(
         if not missing_paths:
             break
         old_bytes.update(
-            _read_matching_files(source, missing_paths, record.files, root, allow_files)
+            _read_files_with_these_digests(source, missing_paths, record.files, root, allow_files)
         )
     changed_files, remaining_lines = {}, _MAX_LINES
     for path in paths:
@@ -183,7 +183,7 @@ def _diff_available_files(
 # Of the commit that the audit names, then of the one at hand, the bytes of a file are used where
 # their SHA-256 is the recorded one, so that no wrong base is ever shown. Bounds keep difflib, which
 # is quadratic, brief.
-def _read_matching_files(
+def _read_files_with_these_digests(
     source: PackageSource,
     paths: Iterable[str],
     digests: Mapping[str, str],

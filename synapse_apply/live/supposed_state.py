@@ -13,7 +13,10 @@ from collections.abc import Mapping
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.kinds.run_body import compute_body_digest
-from synapse_apply.live.comparable_values import build_agreed_fields, build_declared_fields
+from synapse_apply.live.comparable_values import (
+    build_declared_fields,
+    build_fields_as_recorded_when_live_agrees,
+)
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
@@ -78,7 +81,9 @@ def build_record_as_if_applied(
 ) -> Record:
     """The record of one resource, as if it had been applied to the object in `lookup_results`."""
     kind, observed = CATALOGUE[resource.address.kind], lookup_results[resource.address].observed
-    fields = build_agreed_fields(build_declared_fields(resource, lookup_results, "", secrets), ())
+    fields = build_fields_as_recorded_when_live_agrees(
+        build_declared_fields(resource, lookup_results, "", secrets), ()
+    )
     referenced_addresses = {
         reference.address
         for reference in flatten(resource.spec).values()
@@ -89,7 +94,7 @@ def build_record_as_if_applied(
         address=resource.address,
         remote_id=observed.remote_id if observed else "",
         api=kind.select_binding(target.api).api,
-        natural_key=compute_natural_key(kind, resource, resources),
+        natural_key=derive_natural_key_from_declared_parents(kind, resource, resources),
         applied=fields,
         seen=fields,
         digest=(resource.package.digest or None) if resource.package else None,
@@ -102,7 +107,7 @@ def build_record_as_if_applied(
     )
 
 
-def build_record_from_address(address: Address, kind: ResourceType, target: Target) -> Record:
+def build_minimal_record_of_address(address: Address, kind: ResourceType, target: Target) -> Record:
     """A record of an inventory's row that no manifest declares, with what its address says."""
     series, version = "", ""
     if kind.series_field:
@@ -124,7 +129,7 @@ def _build_assumed_passed_run(kind: ResourceType, resource: Desired) -> Mapping[
     return LastRun(RunStatus.PASSED, parameters=parameters).to_json()
 
 
-def compute_natural_key(
+def derive_natural_key_from_declared_parents(
     kind: ResourceType, resource: Desired, resources: Mapping[Address, Desired]
 ) -> str:
     parents = {}

@@ -9,7 +9,7 @@ from uuid import uuid4
 from synapse_apply.applying.acceptance import build_acceptance, revert_acceptance
 from synapse_apply.applying.records import build_record_of_desired_and_live
 from synapse_apply.applying.step import Step
-from synapse_apply.live.comparable_values import build_agreed_fields
+from synapse_apply.live.comparable_values import build_fields_as_recorded_when_live_agrees
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Path
@@ -117,7 +117,7 @@ def record_differences_as_accepted(
         desired=resource.desired,
         record=resource.record,
         observed=observed,
-        declared_fields=build_agreed_fields(
+        declared_fields=build_fields_as_recorded_when_live_agrees(
             resource.declared_fields, lifecycle.ignore_changes if lifecycle else ()
         ),
         salt=resource.salt,

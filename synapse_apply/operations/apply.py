@@ -12,7 +12,7 @@ from synapse_apply.applying.executors import SerialExecutor, ThreadedExecutor
 from synapse_apply.applying.scheduler import Scheduler
 from synapse_apply.applying.step import Step
 from synapse_apply.applying.steps.request_body import iter_secrets_that_calls_send
-from synapse_apply.live.open_intents import close_resolved_intents
+from synapse_apply.live.open_intents import record_outcomes_of_resolved_intents
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
 from synapse_apply.model.errors import (
     InputError,
@@ -289,7 +289,7 @@ def _carry_out(
     if is_single_use and (steps or plan.moved):
         session.store.mark_plan_applied(plan.id)
     # Before any new intent: an address has at most one open call.
-    close_resolved_intents(session, plan_result.resolved_intents, plan.id)
+    record_outcomes_of_resolved_intents(session, plan_result.resolved_intents, plan.id)
     if plan.moved:
         _apply_moves(session, plan)
     tools = replace(build_apply_tools(session, plan_result, progress), may_adopt=may_adopt)

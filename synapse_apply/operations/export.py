@@ -153,7 +153,7 @@ def export_live_objects(
     recorded_addresses, has_state = _index_recorded_addresses(live_backend)
     with open_interruptible_thread_pool(live_backend.invocation.parallelism) as pool:
         gatherer = ObjectGatherer(live_backend, query, pool)
-        gatherer.gather_objects()
+        gatherer.gather_selected_objects_and_owners()
     chosen_kinds = set(only or live_backend.catalogue)
     maker = _ManifestMaker(live_backend, gatherer, recorded_addresses, chosen_kinds)
     # Owners before members: a release is named after the address that its plugin got.
@@ -340,7 +340,7 @@ class _ManifestMaker:
         """The natural key, else a text that is unique to the object, such as `id=7`."""
         owner = None
         if kind.series_field:
-            owners = self._gatherer.get_objects_by_id(get_owner_kind_prefix(kind))
+            owners = self._gatherer.get_gathered_objects_by_id(get_owner_kind_prefix(kind))
             owner = owners.get(str(observed.spec.get(kind.series_field)))
         key = kind.derive_natural_key(
             observed.spec, {kind.series_field: owner} if owner is not None else {}

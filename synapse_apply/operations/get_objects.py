@@ -10,8 +10,8 @@ from synapse_apply.live.live_backend import (
     LiveBackend,
     LiveObject,
     decode_live_object,
-    find_recorded_id,
-    parse_typed_id,
+    find_recorded_id_or_none_for_name,
+    parse_typed_id_or_none_for_name,
     read_raw_object,
     require_live_object,
     require_live_object_if_known,
@@ -81,7 +81,9 @@ def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
         return _sort_by_version(
             _decode_objects(live_backend, "release", list_by_owner(live_backend.api, owner_id))
         )
-    plugin_id = parse_typed_id("plugin", plugin) or find_recorded_id(live_backend, "plugin", plugin)
+    plugin_id = parse_typed_id_or_none_for_name(
+        "plugin", plugin
+    ) or find_recorded_id_or_none_for_name(live_backend, "plugin", plugin)
     code = (
         plugin
         if plugin_id is None

@@ -12,7 +12,7 @@ from uuid import uuid4
 from synapse_apply.applying.records import flatten_live_fields_with_macs
 from synapse_apply.applying.runs import with_unverified_last_run
 from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
-from synapse_apply.live.open_intents import build_secret_marks, require_not_recorded_as_done
+from synapse_apply.live.open_intents import build_secret_marks, raise_if_journal_says_call_was_done
 from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -66,7 +66,7 @@ def import_objects(
         for intent in state.open_intents:
             if intent.address in inventory and intent.verb != RUN_VERB:
                 remote_id = inventory[intent.address].remote_id
-                require_not_recorded_as_done(session, state, intent, remote_id)
+                raise_if_journal_says_call_was_done(session, state, intent, remote_id)
         lookup = _RowImporter(session, state.records, warn, reads_bytes=reads_bytes)
         with open_interruptible_thread_pool(session.parallelism) as pool:
             results = list(pool.map(lookup.build_record_or_findings, inventory.items()))

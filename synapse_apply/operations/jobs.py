@@ -17,8 +17,8 @@ from synapse_apply.live.live_backend import (
     build_absent_error,
     build_malformed_id_error,
     find_by_key,
-    find_recorded_id,
-    parse_typed_id,
+    find_recorded_id_or_none_for_name,
+    parse_typed_id_or_none_for_name,
     record_audit_entry,
     require_live_object_if_known,
     resolve_v1_plugin_id,
@@ -212,7 +212,9 @@ def _explain_job_errors(job_id: str) -> Iterator[None]:
 
 def _find_plugin_id(live_backend: LiveBackend, text: str) -> str | None:
     """The id of a plugin given by id, recorded name or code; None for a code without a lookup."""
-    plugin_id = parse_typed_id("plugin", text) or find_recorded_id(live_backend, "plugin", text)
+    plugin_id = parse_typed_id_or_none_for_name(
+        "plugin", text
+    ) or find_recorded_id_or_none_for_name(live_backend, "plugin", text)
     if plugin_id is not None:
         return plugin_id
     matches = find_by_key(live_backend, live_backend.select_binding("plugin"), text)

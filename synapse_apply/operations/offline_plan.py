@@ -11,15 +11,15 @@ from types import MappingProxyType
 from synapse_apply import __version__
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.comparable_values import build_declared_fields
-from synapse_apply.live.named_secrets import wrap_recorded_secrets
-from synapse_apply.live.replaced_packages import with_replaced_files
+from synapse_apply.live.named_secrets import wrap_values_recorded_as_secret_and_warn
+from synapse_apply.live.replaced_packages import with_differences_to_replaced_versions
 from synapse_apply.live.supposed_state import (
     UnresolvedSecrets,
     build_assumed_lookup_results,
+    build_minimal_record_of_address,
     build_record_as_if_applied,
-    build_record_from_address,
     build_records_as_if_applied,
-    compute_natural_key,
+    derive_natural_key_from_declared_parents,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -162,7 +162,7 @@ def load_offline_against_inventory(
             raise InputError.from_summary(
                 "There is no such kind", f"{address} in {label}.", f"Kinds: {', '.join(CATALOGUE)}."
             )
-        record = build_record_from_address(address, kind, target)
+        record = build_minimal_record_of_address(address, kind, target)
         if address in desired:
             record = build_record_as_if_applied(
                 desired[address], target, desired, lookup_results, comparison.secrets
@@ -219,7 +219,7 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
         if base_resource is not None and base_resource.package is not None:
             yield base_resource.package.source
 
-    final_plan = with_replaced_files(
+    final_plan = with_differences_to_replaced_versions(
         replace(draft_plan, changes=changes),
         resources,
         iter_base_sources,
@@ -231,9 +231,11 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
 
 def _build_offline_resources(comparison: OfflineComparison) -> dict[Address, ResourceState]:
     base_records, marks = comparison.base_records, comparison.declared_target.manifests.marks
-    desired, _ = wrap_recorded_secrets(comparison.desired, base_records, marks)
+    desired, _ = wrap_values_recorded_as_secret_and_warn(comparison.desired, base_records, marks)
     keys = {
-        address: compute_natural_key(comparison.catalogue[address.kind], declared_resource, desired)
+        address: derive_natural_key_from_declared_parents(
+            comparison.catalogue[address.kind], declared_resource, desired
+        )
         for address, declared_resource in desired.items()
     }
     lookup_results = build_assumed_lookup_results(

@@ -21,7 +21,7 @@ from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
 from synapse_apply.model.state import Record
 from synapse_apply.packages.build import write_package_zip as write_zip_of_source
-from synapse_apply.packages.diff import FileChange, list_file_changes
+from synapse_apply.packages.diff import FileChange, describe_each_changed_file
 from synapse_apply.packages.inspection import (
     PackageListing,
     list_package_files,
@@ -262,7 +262,7 @@ def compare_with_published(
     if record.digest is None:
         raise InputError(_build_unknown_bytes_finding(release, record))
     package = read_package(_build_release_query(session, release)).package
-    changes = list_file_changes(record.files, package.files) if record.files else ()
+    changes = describe_each_changed_file(record.files, package.files) if record.files else ()
     are_files_known = bool(record.files) or record.digest == package.digest
     return PackageDifference(
         release, package, record.address, record.digest, are_files_known, changes

@@ -11,18 +11,21 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from synapse_apply.live.common_rules import find_addresses_declared_by_other_targets
+from synapse_apply.live.common_rules import find_rule_addresses_other_targets_declare
 from synapse_apply.live.comparable_values import build_resource_states
 from synapse_apply.live.live_reader import LiveReader
-from synapse_apply.live.named_secrets import wrap_recorded_secrets
+from synapse_apply.live.named_secrets import wrap_values_recorded_as_secret_and_warn
 from synapse_apply.live.open_intents import (
     build_live_reader,
     build_secret_marks,
-    resolve_open_intents,
+    look_up_outcomes_of_open_intents,
 )
 from synapse_apply.live.other_runs import build_concurrent_run_warnings
 from synapse_apply.live.published_versions import read_published_versions
-from synapse_apply.live.replaced_packages import build_commit_source_finder, with_replaced_files
+from synapse_apply.live.replaced_packages import (
+    make_finder_of_published_source,
+    with_differences_to_replaced_versions,
+)
 from synapse_apply.live.writable_fields import WritableFields
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -109,7 +112,7 @@ def _read_state_and_live_objects(
     """Read the state, then every live object that it or the manifests name."""
     state = session.store.read_state()
     live_reader = build_live_reader(session, state)
-    resolved_intents = resolve_open_intents(session, state, live_reader)
+    resolved_intents = look_up_outcomes_of_open_intents(session, state, live_reader)
     open_intents = tuple(resolved.intent for resolved in resolved_intents if resolved.is_open)
     trusted_records, forged_addresses = session.signer.mark_forged_runs_unknown(state.records)
     moves = build_moved_records(
@@ -121,7 +124,7 @@ def _read_state_and_live_objects(
     if resolved_intents or moves.renames:  # else the records are those of the state
         live_reader.marks = build_secret_marks(session, records, state.open_intents)
     desired, unnamed = _wrap_recorded_secrets(session, live_reader, records, state)
-    live_reader.observe_declared(desired, records)
+    live_reader.look_up_declared_parents_first(desired, records)
     _read_undeclared_objects(session, live_reader, records, addresses_to_read, prune=options.prune)
     duplicate_warnings = _list_duplicate_warnings(live_reader, desired, records, options.selected)
     live_versions, version_warnings = read_published_versions(
@@ -157,7 +160,7 @@ def _read_state_and_live_objects(
         ),
         published_versions=live_versions,
         can_write=WritableFields(session),
-        declared_in_other_targets=find_addresses_declared_by_other_targets(session, resources),
+        declared_in_other_targets=find_rule_addresses_other_targets_declare(session, resources),
     )
     return _PlanInputAtSerial(state.serial, plan_input, tuple(resolved_intents))
 
@@ -182,8 +185,8 @@ def _with_package_changes_and_target(
 ) -> Plan:
     """The plan with the files that new packages replace, and with commands that name the target."""
     root, allow_files = session.project.root, session.target.allow_files
-    detailed_plan = with_replaced_files(
-        plan, resources, build_commit_source_finder(session), root, allow_files
+    detailed_plan = with_differences_to_replaced_versions(
+        plan, resources, make_finder_of_published_source(session), root, allow_files
     )
     return detailed_plan.with_target(session.typed_target)
 
@@ -195,7 +198,9 @@ def _wrap_recorded_secrets(
     if live_reader.marks.named is None:
         return session.desired, ()
     marks = session.declared_target.manifests.marks
-    return wrap_recorded_secrets(session.desired, records, marks, state.open_intents)
+    return wrap_values_recorded_as_secret_and_warn(
+        session.desired, records, marks, state.open_intents
+    )
 
 
 def _apply_resolved_intents(
@@ -348,7 +353,7 @@ def _read_undeclared_objects(
 ) -> None:
     """Read recorded, undeclared objects: those that `prune` may delete, and `addresses_to_read`."""
     deletable = _list_deletable_addresses(session, session.desired, records) if prune else []
-    live_reader.observe_undeclared(
+    live_reader.look_up_undeclared_in_recorded_api(
         {*deletable, *_iter_undeclared_addresses(session, records, addresses_to_read)}, records
     )
 

@@ -26,8 +26,8 @@ from synapse_apply.kinds.run_forms import (
 from synapse_apply.live.live_backend import (
     LiveBackend,
     build_absent_error,
-    find_recorded_id,
-    parse_typed_id,
+    find_recorded_id_or_none_for_name,
+    parse_typed_id_or_none_for_name,
     read_raw_object,
     record_audit_entry,
     resolve_v1_plugin_id,
@@ -112,9 +112,9 @@ def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
     id, then calls `audit_started_run`.
     """
     with explain_interruption("Nothing was sent. Run the command again."):
-        plugin_id = parse_typed_id(_PLUGIN_PREFIX, request.plugin) or find_recorded_id(
-            live_backend, _PLUGIN_PREFIX, request.plugin
-        )
+        plugin_id = parse_typed_id_or_none_for_name(
+            _PLUGIN_PREFIX, request.plugin
+        ) or find_recorded_id_or_none_for_name(live_backend, _PLUGIN_PREFIX, request.plugin)
         request = _with_default_action(live_backend, request, plugin_id)
     # Before the call: a lost answer is looked for among jobs from this moment on.
     search_start = datetime.now(UTC) - _CLOCK_TOLERANCE

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.entry_names import format_printable
+from synapse_apply.packages.entry_names import escape_misleading_path
 from synapse_apply.packages.write_aside import remove_leftovers_and_choose_temporary_path
 
 PLAN_ENTRY = "plan.json"
@@ -109,7 +109,7 @@ def _explain_invalid_entries(archive: zipfile.ZipFile, infos: Sequence[zipfile.Z
         return "two things in it have one name"
     for name in names:
         if name != PLAN_ENTRY:
-            return f"{format_printable(name)} is in it, which no plan has"
+            return f"{escape_misleading_path(name)} is in it, which no plan has"
     if PLAN_ENTRY not in names:
         return f"there is no {PLAN_ENTRY} in it"
     if archive.comment or any(info.comment for info in infos):

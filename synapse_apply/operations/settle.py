@@ -10,8 +10,8 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.open_intents import (
     build_live_reader,
     build_no_open_call_error,
-    close_resolved_intents,
-    resolve_open_intents,
+    look_up_outcomes_of_open_intents,
+    record_outcomes_of_resolved_intents,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
@@ -155,8 +155,10 @@ def look_up_and_settle_open_calls(
     """Look up the open calls (of these addresses, all by default) and record known outcomes."""
     with session.lock_state("settle"):
         state = _with_selected_intents(session.store.read_state(), addresses)
-        resolved_intents = resolve_open_intents(session, state, build_live_reader(session, state))
-        close_resolved_intents(session, resolved_intents)
+        resolved_intents = look_up_outcomes_of_open_intents(
+            session, state, build_live_reader(session, state)
+        )
+        record_outcomes_of_resolved_intents(session, resolved_intents)
     return resolved_intents
 
 

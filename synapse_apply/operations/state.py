@@ -12,7 +12,10 @@ from synapse_apply.applying.runs import (
     build_closed_run_intent_and_record,
     map_job_ids_to_recorded_addresses,
 )
-from synapse_apply.live.open_intents import build_no_open_call_error, require_not_recorded_as_done
+from synapse_apply.live.open_intents import (
+    build_no_open_call_error,
+    raise_if_journal_says_call_was_done,
+)
 from synapse_apply.manifests.export.manifest_names import explain_invalid_address
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -177,7 +180,7 @@ def settle_as_not_done(session: TargetSession, address: Address, *, moment: str)
     with session.lock_state("state settle"):
         state = session.store.read_state()
         intent = _require_open_intent_of_address(state, address)
-        require_not_recorded_as_done(session, state, intent)
+        raise_if_journal_says_call_was_done(session, state, intent)
         closed_intent = replace(intent, state=IntentState.ABSENT)
         entry = session.actor.build_audit_entry(intent, "settled by hand: absent", moment=moment)
         session.store.close_intent(closed_intent, state.records.get(address), entry)
@@ -206,7 +209,7 @@ def settle_with_job(
                     " if not.",
                 ),
             )
-        require_not_recorded_as_done(session, state, intent, job_id)
+        raise_if_journal_says_call_was_done(session, state, intent, job_id)
         _require_unused_job(state, address, job_id)
         closed_intent, record = build_closed_run_intent_and_record(
             intent, state.records.get(address), job_id, moment

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from synapse_apply.applying.step import ApplyTools, Step
 from synapse_apply.applying.uploading import ProgressPackages
-from synapse_apply.live.comparable_values import build_agreed_fields
+from synapse_apply.live.comparable_values import build_fields_as_recorded_when_live_agrees
 from synapse_apply.live.open_intents import build_secret_marks
 from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Observed
@@ -104,7 +104,9 @@ def _build_step(plan_result: PlanResult, change: Change, unkept: frozenset[str])
         desired=resource.desired,
         record=resource.record,
         observed=resource.lookup_result.observed,
-        declared_fields=build_agreed_fields(resource.declared_fields, ignored_paths),
+        declared_fields=build_fields_as_recorded_when_live_agrees(
+            resource.declared_fields, ignored_paths
+        ),
         salt=resource.salt,
         natural_key=resource.natural_key,
         unkept=unkept,

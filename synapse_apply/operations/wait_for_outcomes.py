@@ -12,8 +12,8 @@ from dataclasses import replace
 from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.live.open_intents import (
     build_live_reader,
-    close_resolved_intents,
-    resolve_open_intents,
+    look_up_outcomes_of_open_intents,
+    record_outcomes_of_resolved_intents,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent, State
@@ -29,7 +29,7 @@ def wait_for_open_calls(session: TargetSession, wait: WaitCallback) -> None:
     while pending_ids:
         state = _read_state_with_intents(session, pending_ids)
         young_intents = _list_calls_too_recent_to_settle(
-            resolve_open_intents(session, state, build_live_reader(session, state))
+            look_up_outcomes_of_open_intents(session, state, build_live_reader(session, state))
         )
         if not young_intents:
             return
@@ -60,8 +60,10 @@ def wait_and_settle(
         # The lock is taken only after the wait, which may last minutes.
         with session.lock_state("settle"):
             state = _read_state_with_intents(session, pending_ids)
-            new_resolved = resolve_open_intents(session, state, build_live_reader(session, state))
-            close_resolved_intents(session, new_resolved)
+            new_resolved = look_up_outcomes_of_open_intents(
+                session, state, build_live_reader(session, state)
+            )
+            record_outcomes_of_resolved_intents(session, new_resolved)
         resolved_by_id.update({resolved.intent.id: resolved for resolved in new_resolved})
         missing_ids = pending_ids - {resolved.intent.id for resolved in new_resolved}
         other_addresses.extend(

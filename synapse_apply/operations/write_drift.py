@@ -9,7 +9,10 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.live.manifest_comparison import ManifestComparison, build_takeover_edits
+from synapse_apply.live.manifest_comparison import (
+    ManifestComparison,
+    build_edits_that_declare_live_values,
+)
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
 from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
 from synapse_apply.manifests.edit.source_map import DocumentSpot, FieldOrigins
@@ -140,7 +143,7 @@ def write_live_values(
             continue
         if not object_drift.fields:
             continue
-        for change in build_takeover_edits(
+        for change in build_edits_that_declare_live_values(
             plan_result.resources[address], origins.resource.spec, object_drift.fields
         ):
             try:
@@ -419,7 +422,7 @@ def _require_no_remaining_drift(
     comparison = ManifestComparison(plan_result.resources, session.secrets)
     findings: list[Diagnostic] = []
     for address in dict.fromkeys(addresses):
-        for path in comparison.list_remaining_drift(new_manifests.desired[address]):
+        for path in comparison.list_fields_plan_would_still_change(new_manifests.desired[address]):
             full_path: Path = ("spec", *path)
             detail = (
                 f"With what is live in the files a plan would still change "

@@ -18,7 +18,7 @@ from synapse_apply.packages.inspection import (
 )
 from synapse_apply.packages.source.folder import FolderTree
 from synapse_apply.packages.source.open_source import open_and_gather_source_files
-from synapse_apply.packages.source.tree import find_rule_for_path
+from synapse_apply.packages.source.tree import find_rule_leaving_path_or_parent_out
 from synapse_apply.packages.write_aside import remove_leftovers_and_choose_temporary_path
 
 
@@ -68,14 +68,14 @@ def _require_writable_zip_path(source: PackageSource, root: Path, path: Path) ->
     if source.kind == FILE and path.resolve() == source_path:
         raise InputError(_build_unusable_path_finding(path, "it is the source itself."))
     if source.kind == FOLDER and path.resolve().is_relative_to(source_path):
-        _require_zip_left_out(path, source_path)
+        _raise_unless_ignore_rule_leaves_zip_out(path, source_path)
 
 
-def _require_zip_left_out(path: Path, folder: Path) -> None:
+def _raise_unless_ignore_rule_leaves_zip_out(path: Path, folder: Path) -> None:
     """InputError unless an ignore rule leaves the path out: else the next zip would contain it."""
     relative_path = path.resolve().relative_to(folder).as_posix()
     try:
-        rule = find_rule_for_path(FolderTree(folder), relative_path)
+        rule = find_rule_leaving_path_or_parent_out(FolderTree(folder), relative_path)
     except UnreadableError as problem:
         raise InputError(problem.finding) from None
     if rule is None:

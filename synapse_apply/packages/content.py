@@ -113,7 +113,7 @@ def compute_package_digest(files: Mapping[str, str]) -> str:
     return f"pkg1:sha256:{package_hash.hexdigest()}"
 
 
-def hash_and_measure_files(
+def hash_files_collecting_errors(
     entries: list[PackageFile],
     write: Callable[[PackageFile, Iterator[bytes]], None] | None = None,
     watcher: ContentWatcher | None = None,
@@ -134,7 +134,7 @@ def hash_and_measure_files(
             else _make_callback_joining_blocks_for_watcher(file_watcher)
         )
         try:
-            content = read_and_hash_file(entry, block_writer)
+            content = read_hash_and_recognize_lfs_pointer(entry, block_writer)
         except UnreadableError as problem:
             measured.findings.append(problem.finding)
             continue
@@ -161,7 +161,7 @@ def _make_callback_joining_blocks_for_watcher(
     return lambda entry, blocks: watcher.inspect_file(entry, b"".join(blocks))
 
 
-def read_and_hash_file(
+def read_hash_and_recognize_lfs_pointer(
     entry: PackageFile, write: Callable[[PackageFile, Iterator[bytes]], None] | None = None
 ) -> FileContent:
     """Read a file to its end and hash it; `write` must consume the blocks. UnreadableError."""

@@ -30,7 +30,9 @@ class PathDifferences(NamedTuple):
     changed: tuple[str, ...]
 
 
-def compare_files(old: Mapping[str, str], new: Mapping[str, str]) -> PathDifferences:
+def list_added_removed_and_changed_paths(
+    old: Mapping[str, str], new: Mapping[str, str]
+) -> PathDifferences:
     """Compare two `Package.files` by content and executable bit."""
     return PathDifferences(
         tuple(sorted(new.keys() - old.keys())),
@@ -39,9 +41,11 @@ def compare_files(old: Mapping[str, str], new: Mapping[str, str]) -> PathDiffere
     )
 
 
-def list_file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[FileChange, ...]:
+def describe_each_changed_file(
+    old: Mapping[str, str], new: Mapping[str, str]
+) -> tuple[FileChange, ...]:
     """Each path that differs between two `Package.files`, sorted by path."""
-    added, removed, changed = compare_files(old, new)
+    added, removed, changed = list_added_removed_and_changed_paths(old, new)
     differences = [
         FileChange(path, "added", executable=_has_executable_suffix(new[path]) or None)
         for path in added

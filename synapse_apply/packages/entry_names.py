@@ -27,7 +27,7 @@ _NUMBERED_DEVICES = (
 _DEVICES = frozenset(("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *_NUMBERED_DEVICES))
 
 
-def normalize_path(path: str) -> str:
+def normalize_path_to_nfc(path: str) -> str:
     """The path in NFC, since systems store accents and Hangul in different forms."""
     return unicodedata.normalize("NFC", path)
 
@@ -39,19 +39,19 @@ def iter_name_errors(path: str) -> Iterator[Diagnostic]:
     for fault in _iter_name_faults(path):
         yield error_finding(
             "Unsafe name in the package",
-            f"{format_printable(path)} {fault}.",
+            f"{escape_misleading_path(path)} {fault}.",
             "Rename the file, or leave it out with a line in .synapseignore.",
         )
 
 
-def format_printable(path: str) -> str:
+def escape_misleading_path(path: str) -> str:
     """The path as it is, or quoted with escapes if it could mislead on a terminal."""
     return (
         path if path and path.isprintable() and not _INVISIBLE.intersection(path) else ascii(path)
     )
 
 
-def describe_windows_name_fault(path: str) -> str:
+def describe_windows_name_fault_or_empty(path: str) -> str:
     """Why Windows does not allow this path, as a phrase; "" if it does."""
     for part in path.split("/"):
         if part.partition(".")[0].rstrip(" ").upper() in _DEVICES:
@@ -91,7 +91,7 @@ def _is_invisible(char: str) -> bool:
     return unicodedata.category(char) in _INVISIBLE_CATEGORIES or char in _INVISIBLE
 
 
-def find_name_collisions(paths: Iterable[str]) -> list[Diagnostic]:
+def build_errors_of_colliding_paths(paths: Iterable[str]) -> list[Diagnostic]:
     """An error for each two paths that are the same file on some system.
 
     That is by case or Unicode form, or since one is a file where the other needs a folder.
@@ -99,7 +99,7 @@ def find_name_collisions(paths: Iterable[str]) -> list[Diagnostic]:
     findings: list[Diagnostic] = []
     files: dict[str, str] = {}
     for path in paths:
-        folded_path = _fold_for_comparison(path)
+        folded_path = _fold_case_dots_and_unicode_form(path)
         if folded_path in files:
             findings.append(_build_collision_finding(files[folded_path], path))
         files.setdefault(folded_path, path)
@@ -107,24 +107,24 @@ def find_name_collisions(paths: Iterable[str]) -> list[Diagnostic]:
         parts = path.split("/")
         # A file where another path needs a folder of the same name.
         for depth in range(1, len(parts)):
-            parent_path = files.get(_fold_for_comparison("/".join(parts[:depth])))
+            parent_path = files.get(_fold_case_dots_and_unicode_form("/".join(parts[:depth])))
             if parent_path is not None:
                 findings.append(_build_collision_finding(parent_path, path))
     return findings
 
 
-def _fold_for_comparison(path: str) -> str:
+def _fold_case_dots_and_unicode_form(path: str) -> str:
     """The path in the form in which case-insensitive systems compare it."""
     # Windows drops dots and spaces at the end of a part.
     trimmed_path = "/".join(part.rstrip(". ") or part for part in path.split("/"))
     # Case folding may undo the normal form, so that it is applied again (Unicode, D145).
-    return normalize_path(normalize_path(trimmed_path).casefold())
+    return normalize_path_to_nfc(normalize_path_to_nfc(trimmed_path).casefold())
 
 
 def _build_collision_finding(first: str, second: str) -> Diagnostic:
     relation = "the same name" if first == second else "one name on some systems"
     return error_finding(
         "Names collide in the package",
-        f"{format_printable(first)} and {format_printable(second)} are {relation}.",
+        f"{escape_misleading_path(first)} and {escape_misleading_path(second)} are {relation}.",
         "Rename one of them.",
     )

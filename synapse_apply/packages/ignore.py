@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import UnreadableError
-from synapse_apply.packages.entry_names import format_printable, normalize_path
+from synapse_apply.packages.entry_names import escape_misleading_path, normalize_path_to_nfc
 from synapse_apply.packages.wildmatch import IgnorePattern, parse_pattern
 
 IGNORE_FILES = (".synapseignore", ".gitignore")
@@ -106,7 +106,7 @@ def _parse_ignore_file(
 ) -> _IgnoreFile:
     """Parse the text of an ignore file; ValueError for a pattern that is too long."""
     # Paths are matched in NFC, and so must be the patterns.
-    lines = tuple(normalize_path(text).split("\n"))
+    lines = tuple(normalize_path_to_nfc(text).split("\n"))
     patterns: list[tuple[int, IgnorePattern]] = []
     for index, line in enumerate(lines):
         if pattern := parse_pattern(line):
@@ -147,7 +147,8 @@ class IgnoreRules:
                 ignore_file = _parse_ignore_file(name, base, text, self.cost)
             except ValueError as problem:
                 raise UnreadableError(
-                    "Ignore file cannot be read", f"{format_printable(base + name)}: {problem}."
+                    "Ignore file cannot be read",
+                    f"{escape_misleading_path(base + name)}: {problem}.",
                 ) from None
             # After all files of higher precedence, before those of the same name in folders above.
             ranks = [IGNORE_FILES.index(other.name) for other in ignore_files]

@@ -15,9 +15,12 @@ from synapse_apply.packages.content import (
     GatheredFiles,
     MeasuredPackage,
     compute_package_digest,
-    hash_and_measure_files,
+    hash_files_collecting_errors,
 )
-from synapse_apply.packages.entry_names import describe_windows_name_fault, format_printable
+from synapse_apply.packages.entry_names import (
+    describe_windows_name_fault_or_empty,
+    escape_misleading_path,
+)
 from synapse_apply.packages.source.open_source import (
     CONFIG_FILES,
     open_and_gather_source_files,
@@ -130,7 +133,7 @@ def measure_or_raise_all_errors(
     elif sum(entry.size for entry in gathered.entries) > max_size:
         measured = MeasuredPackage()
     else:
-        measured = hash_and_measure_files(gathered.entries, watcher=watcher)
+        measured = hash_files_collecting_errors(gathered.entries, watcher=watcher)
     findings += measured.findings
     if findings:
         raise InputError(*findings)
@@ -174,11 +177,13 @@ def iter_package_warnings(
     With `is_linted` the latter is left to the lint, which reports it by its own rule.
     """
     unfit_names = [
-        (path, fault) for path in measured.files if (fault := describe_windows_name_fault(path))
+        (path, fault)
+        for path in measured.files
+        if (fault := describe_windows_name_fault_or_empty(path))
     ]
     if unfit_names:
         names_text = ", ".join(
-            f"{format_printable(path)} {fault}" for path, fault in unfit_names[:_MAX_NAMES]
+            f"{escape_misleading_path(path)} {fault}" for path, fault in unfit_names[:_MAX_NAMES]
         )
         more_text = (
             f" and {len(unfit_names) - _MAX_NAMES} more" if len(unfit_names) > _MAX_NAMES else ""

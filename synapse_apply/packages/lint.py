@@ -29,14 +29,14 @@ from synapse_apply.packages import requirements
 from synapse_apply.packages.content import GatheredFiles, PackageFile
 from synapse_apply.packages.entrypoints import (
     Entrypoint,
-    find_module_file,
-    find_top_level_modules,
+    find_file_imported_for_module,
     iter_entrypoints,
-    iter_imported_modules,
-    may_define_name,
+    iter_possibly_imported_module_paths,
+    list_python_names_at_root,
+    may_module_text_define_name,
 )
 from synapse_apply.packages.publisher import PublisherRules
-from synapse_apply.packages.source.open_source import CONFIG_FILES, label_package_file
+from synapse_apply.packages.source.open_source import CONFIG_FILES, format_package_file_label
 
 _MAX_TEXT_SIZE, _MAX_CONFIG_SIZE = 512 * 1024, 1024 * 1024
 # Characters of Python code that are kept in memory to look for imports.
@@ -87,7 +87,7 @@ class _LeftOutPaths:
 
     rules: Mapping[str, str]
 
-    def find_left_out_module(self, module: str) -> LeftOutModule | None:
+    def find_left_out_module_and_rule(self, module: str) -> LeftOutModule | None:
         """Which left-out path contains a module, given by its path without an ending; else None."""
         parts = module.split("/")
         prefix = ""
@@ -125,7 +125,7 @@ class PackageLint:
         """As `Watch` has it."""
         self._gathered = gathered
         self._file_sizes = {entry.path: entry.size for entry in gathered.entries}
-        self._config_name = choose_config_file(self._file_sizes)
+        self._config_name = choose_config_file_or_empty(self._file_sizes)
         self._left_out = _LeftOutPaths(dict(gathered.excluded))
         # A zip is published as it is, whatever its ignore files say.
         if self.source.kind != FILE:
@@ -135,7 +135,11 @@ class PackageLint:
 
     def _find_excluding_publisher_pattern(self, path: str) -> str | None:
         """The pattern by which the platform's own publisher leaves a file out, else None."""
-        return self._publisher_rules.find_excluding_pattern(path) if self._publisher_rules else None
+        return (
+            self._publisher_rules.find_pattern_excluding_path_or_part(path)
+            if self._publisher_rules
+            else None
+        )
 
     def wants_file(self, entry: PackageFile) -> bool:
         """As `Watch` has it."""
@@ -151,7 +155,7 @@ class PackageLint:
         if b"\0" in data:
             return
         text = data.decode("utf-8", "replace")
-        self._flaws += self._iter_secret_flaws(entry.path, text)
+        self._flaws += self._iter_flaws_of_credentials_in_text(entry.path, text)
         if entry.path == requirements.REQUIREMENTS_FILE:
             self._flaws += self._remember_libraries_and_iter_unpinned_flaws(text)
         # Beyond the limit only imports go unchecked; secrets are still searched for.
@@ -164,14 +168,19 @@ class PackageLint:
 
         A text that would quote a well-known secret is withheld.
         """
-        all_flaws = [*self._iter_config_flaws(), *self._flaws, *self._iter_import_flaws()]
+        all_flaws = [
+            *self._iter_config_flaws(),
+            *self._flaws,
+            *self._iter_flaws_of_left_out_imports(),
+        ]
         sorted_flaws = sorted(
-            dict.fromkeys(map(redact_secret_in_flaw, all_flaws)), key=_build_sort_key
+            dict.fromkeys(map(withhold_flaw_text_with_known_secret, all_flaws)),
+            key=_build_position_sort_key,
         )
-        return list(_limit_flaws_per_rule(sorted_flaws))
+        return list(_limit_flaws_per_rule_and_count_rest(sorted_flaws))
 
     def _label_file(self, path: str) -> str:
-        return label_package_file(self.source, path)
+        return format_package_file_label(self.source, path)
 
     def _build_position(self, path: str, line: int = 1, column: int = 1) -> Position:
         return Position(self._label_file(path), line, column)
@@ -189,10 +198,10 @@ class PackageLint:
             for finding in config.findings
         )
         yield from config.flaws
-        yield from self._iter_environment_flaws(config)
+        yield from self._iter_flaws_of_secret_variables(config)
         for entrypoint in iter_entrypoints(config.value):
             yield from self._iter_entrypoint_flaws(entrypoint, config)
-        yield from self._iter_dockerfile_flaws(config)
+        yield from self._iter_flaws_of_missing_dockerfiles(config)
 
     def _iter_config_name_flaws(self) -> Iterator[PackageFlaw]:
         name = self._config_name
@@ -230,14 +239,14 @@ class PackageLint:
             detail = f"{self._label_file(name)} is over 1 MiB"
             yield PackageFlaw("package:unreadable-config", detail, "", self._build_position(name))
 
-    def _iter_secret_flaws(self, path: str, text: str) -> Iterator[PackageFlaw]:
+    def _iter_flaws_of_credentials_in_text(self, path: str, text: str) -> Iterator[PackageFlaw]:
         for credential in find_credentials(text):
             position = self._build_position(path, credential.line, credential.column)
             yield _build_secret_flaw(
                 credential.kind, "here", position, is_certain=credential.is_certain
             )
 
-    def _iter_environment_flaws(self, config: LintableConfig) -> Iterator[PackageFlaw]:
+    def _iter_flaws_of_secret_variables(self, config: LintableConfig) -> Iterator[PackageFlaw]:
         """Environment variables in config.yaml whose name and value look like a secret.
 
         The search in the text cannot find them all, since YAML may write a value in several ways.
@@ -269,7 +278,7 @@ class PackageLint:
 
     def _remember_libraries_and_iter_unpinned_flaws(self, text: str) -> Iterator[PackageFlaw]:
         """Requirements without a pinned version; also remembers the names of the libraries."""
-        parsed = list(requirements.iter_requirements(text))
+        parsed = list(requirements.iter_named_requirements(text))
         self._libraries = frozenset(
             requirement.name.lower().replace("-", "_") for requirement in parsed
         )
@@ -296,7 +305,7 @@ class PackageLint:
             return PackageFlaw(f"package:{rule}", detail, hint, position, entrypoint.path)
 
         entrypoint_text = f"`{entrypoint.text}`"
-        if not entrypoint.is_wellformed:
+        if not entrypoint.has_module_and_name:
             if entrypoint.text:
                 detail = f"{entrypoint_text} of action `{entrypoint.action}` is not an entrypoint"
                 yield build_flaw("entrypoint-form", detail, "write plugin.FILE:NAME")
@@ -304,7 +313,7 @@ class PackageLint:
                 detail = f"action `{entrypoint.action}` has no `entrypoint`"
                 yield build_flaw("entrypoint-none", detail, "write `entrypoint: plugin.FILE:NAME`")
             return
-        file = find_module_file(entrypoint.module, self._file_sizes)
+        file = find_file_imported_for_module(entrypoint.module, self._file_sizes)
         top_module = entrypoint.module.partition(".")[0]
         if file is not None:
             if (pattern := self._find_excluding_publisher_pattern(file)) is not None:
@@ -314,15 +323,17 @@ class PackageLint:
                 )
                 yield build_flaw("left-out-elsewhere", detail, _RENAME_HINT)
             text = self._code_by_path.get(file)
-            if text is not None and not may_define_name(text, entrypoint.name):
+            if text is not None and not may_module_text_define_name(text, entrypoint.name):
                 detail = f"{self._label_file(file)} has no `{entrypoint.name}`"
                 yield build_flaw("entrypoint-name", detail, "name a class or a function of it")
-        elif exclusion := self._left_out.find_left_out_module(entrypoint.module.replace(".", "/")):
+        elif exclusion := self._left_out.find_left_out_module_and_rule(
+            entrypoint.module.replace(".", "/")
+        ):
             detail = f"{exclusion[0]}, of {entrypoint_text}, is left out ({exclusion[1]})"
             yield build_flaw(
                 "left-out", detail, f"rename it, or write `!{exclusion[0]}` into .synapseignore"
             )
-        elif top_module in find_top_level_modules(self._file_sizes):
+        elif top_module in list_python_names_at_root(self._file_sizes):
             detail = (
                 f"{entrypoint_text} of action `{entrypoint.action}` leads to no file: there "
                 f"is no module "
@@ -338,7 +349,7 @@ class PackageLint:
             )
             yield build_flaw("entrypoint-outside", detail, "is the path from the package's root?")
 
-    def _iter_dockerfile_flaws(self, config: LintableConfig) -> Iterator[PackageFlaw]:
+    def _iter_flaws_of_missing_dockerfiles(self, config: LintableConfig) -> Iterator[PackageFlaw]:
         for block in ("container", "code_server"):
             settings = _get_section_or_empty(config.value, (block,))
             file = settings.get("dockerfile")
@@ -351,7 +362,7 @@ class PackageLint:
                 position = config.positions.get(field_path)
                 yield PackageFlaw("package:dockerfile-missing", detail, "", position, field_path)
 
-    def _iter_import_flaws(self) -> Iterator[PackageFlaw]:
+    def _iter_flaws_of_left_out_imports(self) -> Iterator[PackageFlaw]:
         """Imported modules that a rule, or the platform's publisher, leaves out; each once."""
         excluded_patterns = {
             path: pattern
@@ -363,9 +374,11 @@ class PackageLint:
             return
         named_modules: set[str] = set()
         for path, text in self._code_by_path.items():
-            for module, offset in iter_imported_modules(text, path):
-                file = find_module_file(module.replace("/", "."), self._file_sizes)
-                exclusion = self._left_out.find_left_out_module(module) if file is None else None
+            for module, offset in iter_possibly_imported_module_paths(text, path):
+                file = find_file_imported_for_module(module.replace("/", "."), self._file_sizes)
+                exclusion = (
+                    self._left_out.find_left_out_module_and_rule(module) if file is None else None
+                )
                 name = file or module
                 if name in named_modules or (exclusion is None and file not in excluded_patterns):
                     continue
@@ -383,7 +396,7 @@ class PackageLint:
                     yield PackageFlaw("package:left-out-elsewhere", detail, _RENAME_HINT, position)
 
 
-def choose_config_file(files: Mapping[str, int]) -> str:
+def choose_config_file_or_empty(files: Mapping[str, int]) -> str:
     """The path of the file that the platform takes for config.yaml, "" if there is none.
 
     Without one at the root it takes the file with the shortest path that ends in `config.yaml`.
@@ -414,19 +427,19 @@ def _build_secret_flaw(
     return PackageFlaw(rule, detail, hint, position, path)
 
 
-def _build_sort_key(flaw: PackageFlaw) -> tuple[str, int, int]:
+def _build_position_sort_key(flaw: PackageFlaw) -> tuple[str, int, int]:
     position = flaw.position
     return (position.file, position.line, position.column) if position else ("", 0, 0)
 
 
-def redact_secret_in_flaw(flaw: PackageFlaw) -> PackageFlaw:
+def withhold_flaw_text_with_known_secret(flaw: PackageFlaw) -> PackageFlaw:
     """The flaw, without detail, hint and path if these would quote a well-known secret."""
     if not contains_known_secret(f"{flaw.detail} {flaw.hint} {flaw.path}"):
         return flaw
     return PackageFlaw(flaw.rule, NOT_SHOWN_TEXT, "", flaw.position)
 
 
-def _limit_flaws_per_rule(flaws: list[PackageFlaw]) -> Iterator[PackageFlaw]:
+def _limit_flaws_per_rule_and_count_rest(flaws: list[PackageFlaw]) -> Iterator[PackageFlaw]:
     counts, seen_counts = Counter(flaw.rule for flaw in flaws), Counter[str]()
     for flaw in flaws:
         seen_counts[flaw.rule] += 1

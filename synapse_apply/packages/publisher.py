@@ -31,7 +31,7 @@ class PublisherRules:
         # The last ones, since the built-in patterns come last.
         self._wildcard_patterns = list(dict.fromkeys(wildcards))[-_MAX_WILDCARD_PATTERNS:]
 
-    def find_excluding_pattern(self, path: str) -> str | None:
+    def find_pattern_excluding_path_or_part(self, path: str) -> str | None:
         """The pattern by which the publisher leaves a file out, None if it publishes it."""
         parts = path.split("/")
         for part in (path, *parts):

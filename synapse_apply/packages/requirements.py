@@ -23,7 +23,7 @@ class Requirement:
     is_pinned: bool
 
 
-def iter_requirements(text: str) -> Iterator[Requirement]:
+def iter_named_requirements(text: str) -> Iterator[Requirement]:
     """The named requirements in a text; options (`-r`, ...), URLs and paths are skipped."""
     for line_number, line in enumerate(text.split("\n"), 1):
         requirement_text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip().rstrip("\\").strip()

@@ -15,10 +15,13 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, Stale
 from synapse_apply.model.resource import FILE, PUBLISHED, Package
 from synapse_apply.packages.content import BLOCK, MeasuredPackage, compute_package_digest
-from synapse_apply.packages.diff import compare_files
+from synapse_apply.packages.diff import list_added_removed_and_changed_paths
 from synapse_apply.packages.inspection import MAX_SIZE, measure_or_raise_all_errors
 from synapse_apply.packages.original import OriginalFile
-from synapse_apply.packages.source.open_source import open_and_gather_source_files, open_zip_source
+from synapse_apply.packages.source.open_source import (
+    open_and_gather_source_files,
+    open_zip_file_or_zip_at_ref,
+)
 from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
 from synapse_apply.packages.zip_stamps import ZipStamps, build_file_stamp
 
@@ -80,7 +83,7 @@ class SourcePackages:
         if source.kind != FILE or source.ref:
             return None
         try:
-            file = open_zip_source(source, self._root, self._allow_files)
+            file = open_zip_file_or_zip_at_ref(source, self._root, self._allow_files)
         except InputError:
             return None  # the copy, which follows, reports the error with its position
         stamp = build_file_stamp(file.name, os.fstat(file.fileno()))
@@ -106,7 +109,7 @@ class SourcePackages:
         """Write the source to `copy` and measure what was written; InputError for any error."""
         source = package.source
         if source.kind == FILE:
-            with open_zip_source(source, self._root, self._allow_files) as file:
+            with open_zip_file_or_zip_at_ref(source, self._root, self._allow_files) as file:
                 shutil.copyfileobj(file, copy, BLOCK)
             copy.seek(0)
             with open_zip(copy, source.path) as archive:
@@ -175,7 +178,7 @@ def _raise_package_changed(
     address: Address, package: Package, measured: MeasuredPackage
 ) -> NoReturn:
     """InputError that names the first five changes."""
-    added, removed, changed = compare_files(package.files, measured.files)
+    added, removed, changed = list_added_removed_and_changed_paths(package.files, measured.files)
     change_texts = [f"added {path}" for path in added]
     change_texts += [f"removed {path}" for path in removed]
     change_texts += [f"changed {path}" for path in changed]

@@ -6,7 +6,11 @@ import zipfile
 from collections.abc import Iterator
 from typing import IO
 
-from synapse_apply.packages.content import MeasuredPackage, PackageFile, hash_and_measure_files
+from synapse_apply.packages.content import (
+    MeasuredPackage,
+    PackageFile,
+    hash_files_collecting_errors,
+)
 
 # The earliest time that a zip can store.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -27,7 +31,7 @@ def write_reproducible_zip(entries: list[PackageFile], out: IO[bytes]) -> Measur
                 for block in blocks:
                     file.write(block)
 
-        return hash_and_measure_files(entries, write_entry)
+        return hash_files_collecting_errors(entries, write_entry)
 
 
 def _build_zip_info(entry: PackageFile) -> zipfile.ZipInfo:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from synapse_apply.client import BackendClient
 from synapse_apply.client.events import RequestEvent
-from synapse_apply.client.http.environment import build_route
+from synapse_apply.client.http.environment import build_route_with_proxies_and_tls
 from synapse_apply.client.http.exchange import HttpExchanger
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.client.http.server_clock import ServerClock
@@ -61,10 +61,10 @@ class LastRequest(threading.local):
     def __init__(self, clock: ServerClock) -> None:
         self._clock = clock
 
-    def record_event(self, event: RequestEvent) -> None:
+    def remember_and_log_attempt(self, event: RequestEvent) -> None:
         """Remember and log a finished attempt, and compare its time with the server's clock."""
         self.id = event.request_id or ""
-        self._clock.record_event(event)
+        self._clock.narrow_skew_by_answer_date(event)
         _log.debug(
             "%s %s -> %s in %.3f s (request id %s, attempt %d)",
             event.method,
@@ -104,7 +104,7 @@ def connect_backend(
         tenant=target.tenant or None,
         pool_size=max(invocation.parallelism, 1),
         retries=retries,
-        on_request=last_request.record_event,
+        on_request=last_request.remember_and_log_attempt,
         refusal=find_refusal,
         redactor=redactor,
     ) as client:
@@ -199,7 +199,7 @@ def connect_secret_server(origin: str, ca_file: str, environ: Mapping[str, str])
             "file.",
         )
     try:
-        route = build_route(origin, ca_file or None)
+        route = build_route_with_proxies_and_tls(origin, ca_file or None)
     except InputError as unusable:
         raise SecretUnavailable(*unusable.diagnostics) from None
     return HttpExchanger(route)

@@ -20,9 +20,9 @@ from synapse_apply.packages.source.git import (
     OBJECT_MISSING,
     GitCommit,
     is_checked_out_branch_without_commits,
-    resolve_commit,
+    resolve_ref_to_commit_or_raise,
 )
-from synapse_apply.packages.source.ref_memory import pin_refs_while_running
+from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
 from synapse_apply.views.paths import format_path
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.git_revision import open_folder_at_commit
@@ -49,7 +49,7 @@ def read_base_at_ref(
 
     InputError where the ref cannot be read. A ref whose manifests have errors is no error here.
     """
-    with pin_refs_while_running():
+    with pin_refs_to_commits_in_block():
         return _read_base_or_warning(invocation, project, target, ref)
 
 
@@ -59,7 +59,7 @@ def _read_base_or_warning(
     if is_checked_out_branch_without_commits(project.root, ref):
         no_commit_warning = warning_finding("Everything counts as new", f"{ref} has no commit yet.")
         return ComparisonBase(f"git:{ref} (no commit yet)", {}, (no_commit_warning,))
-    commit = resolve_commit(project.root, ref)
+    commit = resolve_ref_to_commit_or_raise(project.root, ref)
     try:
         declared_resources, warnings = _read_declared_at(invocation, project, target, commit)
     except InputError as problem:
@@ -195,7 +195,7 @@ def _with_converted_files(
     # Here, not above: few packages differ from what was committed.
     from synapse_apply.model.resource import FOLDER, GIT
     from synapse_apply.packages.content import compute_package_digest
-    from synapse_apply.packages.source.unmodified import find_unmodified_files
+    from synapse_apply.packages.source.unmodified import find_files_with_same_content_as_ref
 
     differing_paths = [
         path
@@ -204,7 +204,7 @@ def _with_converted_files(
     ]
     if not differing_paths or (old_package.source.kind, new_package.source.kind) != (GIT, FOLDER):
         return record, frozenset()
-    comparison = find_unmodified_files(
+    comparison = find_files_with_same_content_as_ref(
         old_package.source, root, new_package.source.path, sorted(differing_paths)
     )
     unchanged_paths = comparison.unchanged | comparison.filtered

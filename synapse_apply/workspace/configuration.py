@@ -86,9 +86,9 @@ def _with_pinned_settings(project: Project, file: Path, invocation: Invocation) 
     """The project with the settings that its file has at the Git ref `project_from`."""
     ref = invocation.project_from
     # Here, not above: who names no Git ref needs no reader of one.
-    from synapse_apply.packages.source.git import resolve_commit
+    from synapse_apply.packages.source.git import resolve_ref_to_commit_or_raise
 
-    pinned_project = read_project_at(resolve_commit(file.parent, ref), file)
+    pinned_project = read_project_at(resolve_ref_to_commit_or_raise(file.parent, ref), file)
     if pinned_project is None:
         raise InputError.from_summary(
             "No project file at that Git ref",
@@ -114,9 +114,9 @@ def _open_committed_folder(commit: GitCommit) -> AbstractContextManager[Committe
 
 def resolve_commit_of_manifests(project: Project, ref: str) -> GitCommit:
     """The commit that a Git ref means in the project's repository; InputError."""
-    from synapse_apply.packages.source.git import resolve_commit
+    from synapse_apply.packages.source.git import resolve_ref_to_commit_or_raise
 
-    return resolve_commit(project.root, ref)
+    return resolve_ref_to_commit_or_raise(project.root, ref)
 
 
 def read_project_at(commit: GitCommit, file: Path) -> Project | None:

@@ -89,11 +89,11 @@ def read_checkout(root: Path, read_paths: Iterable[str]) -> CheckoutState:
     commit = read_head_commit(root)
     if not commit:
         return CheckoutState()
-    from synapse_apply.packages.source.dirty_files import list_files_changed_since
+    from synapse_apply.packages.source.dirty_files import list_changed_and_untracked_files
 
     try:
         return CheckoutState(
-            commit, list_files_changed_since(root, commit, set(read_paths), _LABEL_TIMEOUT)
+            commit, list_changed_and_untracked_files(root, commit, set(read_paths), _LABEL_TIMEOUT)
         )
     except (InputError, OSError):
         return CheckoutState(commit)
@@ -187,9 +187,9 @@ def read_head_commit(root: Path) -> str:
     if not any((folder / ".git").exists() for folder in (real_root, *real_root.parents)):
         return ""
     # Here, not above: outside Git there is nothing to ask.
-    from synapse_apply.packages.source.git import read_checked_out_commit_id
+    from synapse_apply.packages.source.git import read_head_commit_id_or_empty
 
     try:
-        return read_checked_out_commit_id(root, timeout=_LABEL_TIMEOUT)
+        return read_head_commit_id_or_empty(root, timeout=_LABEL_TIMEOUT)
     except (InputError, OSError):
         return ""

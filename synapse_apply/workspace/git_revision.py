@@ -16,7 +16,7 @@ from synapse_apply.packages.source.tree import (
     SourceTree,
     TreeEntry,
     is_link_to_folder,
-    read_file_bytes,
+    read_file_bytes_or_raise_unreadable,
 )
 
 _SUBMODULE_REASON = "is a Git submodule; its files are in another repository"
@@ -76,7 +76,7 @@ class CommittedTree:
     def read_content(self, path: str) -> bytes:
         tree, inner_path = self._find_tree_and_path(path)
         try:
-            return read_file_bytes(tree, inner_path)
+            return read_file_bytes_or_raise_unreadable(tree, inner_path)
         except UnreadableError as problem:
             node = tree.find_entry(inner_path)
             if node is None or node.kind is not EntryKind.LINK:

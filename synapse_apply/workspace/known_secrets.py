@@ -43,10 +43,10 @@ def register_declared_secrets(
                     _register_literal_secret(redactor, value.literal.reveal())
                 elif not value.keeps_live_value:
                     references[value.identity] = value
-    redactor.allow_public_texts(public_texts)
+    redactor.stop_masking_equal_texts(public_texts)
     for ref in references.values():
         with suppress(SecretUnavailable):
-            redactor.add_secret(resolve(ref).reveal())
+            redactor.mask_secret_from_now_on(resolve(ref).reveal())
 
 
 def register_reference_secrets(
@@ -56,10 +56,10 @@ def register_reference_secrets(
 
     A reference that does not resolve is skipped.
     """
-    redactor.allow_public_texts(set(_iter_field_names(marks)))
+    redactor.stop_masking_equal_texts(set(_iter_field_names(marks)))
     for ref in references:
         with suppress(SecretUnavailable):
-            redactor.add_secret(resolve(ref).reveal())
+            redactor.mask_secret_from_now_on(resolve(ref).reveal())
 
 
 def register_setting_secrets(redactor: Redactor, target: Target, resolve: ResolveSecret) -> None:
@@ -69,19 +69,19 @@ def register_setting_secrets(redactor: Redactor, target: Target, resolve: Resolv
     """
     for token in target.agents.values():
         with suppress(SecretUnavailable):
-            redactor.add_secret(resolve(token).reveal())
+            redactor.mask_secret_from_now_on(resolve(token).reveal())
     url = target.state.url
     if isinstance(url, SecretRef):
         with suppress(SecretUnavailable):
-            redactor.add_secret(resolve(url).reveal())
+            redactor.mask_secret_from_now_on(resolve(url).reveal())
     # Only a url with user information can hold a password.
     elif "@" in url:
-        redactor.add_secret(url)
+        redactor.mask_secret_from_now_on(url)
 
 
 def _register_literal_secret(redactor: Redactor, value: Any) -> None:
     if isinstance(value, str) and _CREDENTIAL_PATTERN.fullmatch(value):
-        redactor.add_secret(value)
+        redactor.mask_secret_from_now_on(value)
 
 
 def _collect_texts(tree: Mapping[str, Any], public_texts: set[str]) -> list[Any]:

@@ -32,7 +32,7 @@ from synapse_apply.files.opening import (
     is_ignored_by_git,
 )
 from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
-from synapse_apply.packages.entry_names import format_printable
+from synapse_apply.packages.entry_names import escape_misleading_path
 
 if TYPE_CHECKING:
     from synapse_apply.files.repository import Repository
@@ -190,11 +190,13 @@ def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
     ]
     if not tracked_paths:
         return
-    tracked_text = format_printable(tracked_paths[0]) + (
+    tracked_text = escape_misleading_path(tracked_paths[0]) + (
         f" and {len(tracked_paths) - 1} more" if len(tracked_paths) > 1 else ""
     )
     name = (
-        OWN_FOLDER if own_path.name == OWN_FOLDER else format_printable(Path(tracked_paths[0]).name)
+        OWN_FOLDER
+        if own_path.name == OWN_FOLDER
+        else escape_misleading_path(Path(tracked_paths[0]).name)
     )
     raise build_untrusted_error(
         own_path,

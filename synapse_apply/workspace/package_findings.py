@@ -93,11 +93,13 @@ def _iter_unmet_need_findings(
             config = None
         return config or ({}, {})
 
-    from synapse_apply.packages.lint import redact_secret_in_flaw
+    from synapse_apply.packages.lint import withhold_flaw_text_with_known_secret
 
     for resource, flaw in iter_unmet_needs(manifests.desired, read_source_config):
         finding = with_visible_path(
-            build_flaw_finding(redact_secret_in_flaw(flaw), embedded=manifests.target.is_embedded),
+            build_flaw_finding(
+                withhold_flaw_text_with_known_secret(flaw), embedded=manifests.target.is_embedded
+            ),
             root,
         )
         yield finding.with_changes(address=str(resource.address), target=manifests.target.name)

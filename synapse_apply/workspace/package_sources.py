@@ -95,18 +95,18 @@ class PackageSources:
         # The place in a manifest does not change what is read.
         plain_source = replace(source, position=None)
         if self._ref:
-            from synapse_apply.packages.source.open_source import at_git_ref
+            from synapse_apply.packages.source.open_source import with_git_ref_if_folder_or_zip
 
-            plain_source = at_git_ref(plain_source, self._ref)
+            plain_source = with_git_ref_if_folder_or_zip(plain_source, self._ref)
         return plain_source, target.allow_files
 
     def _is_uncommitted_zip(self, source: PackageSource) -> bool:
         """Whether it is a zip that the commit to read does not have, such as a build result."""
         from synapse_apply.model.resource import FILE
-        from synapse_apply.packages.source.open_source import is_zip_committed
+        from synapse_apply.packages.source.open_source import is_zip_committed_at_its_ref
 
         is_zip = source.kind == FILE and bool(source.ref)
-        return is_zip and not is_zip_committed(source, self._project.root)
+        return is_zip and not is_zip_committed_at_its_ref(source, self._project.root)
 
     def _read_config_text(
         self, source: PackageSource, allow_files: tuple[str, ...]

@@ -23,10 +23,10 @@ from unit.client.scripted import ScriptedServer, answer, raw
 
 from synapse_apply.client import BackendClient, ClientError
 from synapse_apply.client.calls import ClientCall
-from synapse_apply.client.consistent_lists import read_complete_list
+from synapse_apply.client.consistent_lists import reread_list_until_complete
 from synapse_apply.client.dialects import v1, v2
 from synapse_apply.client.http.answers import Answer
-from synapse_apply.client.http.sse import OversizedEventError, iter_events
+from synapse_apply.client.http.sse import OversizedEventError, parse_server_sent_events
 from synapse_apply.client.json_items import JsonItems, NotItemsError
 from synapse_apply.client.pagination import ListQuery, stream_list_items
 from synapse_apply.model.resource import PackageSource
@@ -233,7 +233,7 @@ def test_pages_for_ever(case):
     """They end, with words on how many there were."""
     body, width, dialect = PAGES[case]
     with pytest.raises(ClientError, match=r"more than 300 pages"):
-        read_complete_list(pages_of(body, width, dialect), 300)
+        reread_list_until_complete(pages_of(body, width, dialect), 300)
 
 
 HEAVY: dict[str, Callable[[int], Any]] = {
@@ -247,7 +247,7 @@ HEAVY: dict[str, Callable[[int], Any]] = {
 def test_pages_that_are_heavy_together(case):
     """What all of them take is bounded, not what each takes."""
     with pytest.raises(ClientError, match="pages together take more than 19 MiB"):
-        read_complete_list(pages_of(HEAVY[case]), 10_000, 20_000_000)
+        reread_list_until_complete(pages_of(HEAVY[case]), 10_000, 20_000_000)
 
 
 def test_log_pages_for_ever():
@@ -315,7 +315,7 @@ def test_an_event_without_end(line):
     blocks = [line, *[b"a" * 512] * 20_000]
     begun = time.process_time()
     with pytest.raises(OversizedEventError):
-        list(iter_events(blocks))
+        list(parse_server_sent_events(blocks))
     assert time.process_time() - begun < MOST_SECONDS
 
 

@@ -25,7 +25,7 @@ PARTS = {
     "YAML to documents with places": ("manifests/yaml/reader.py", "collect_documents_and_findings"),
     "schemas, secret fields, decoding": ("manifests/decode/loading.py", "_decode_documents"),
     "reading the state": ("stores/sql.py", "read_state"),
-    "live objects": ("live/live_reader.py", "observe_declared"),
+    "live objects": ("live/live_reader.py", "look_up_declared_parents_first"),
     "the three sides made comparable": ("live/comparable_values.py", "build_resource_states"),
     "the plan": ("planning/planner.py", "build_plan"),
     "the text of the plan": ("views/text/plan.py", "render_plan"),

@@ -260,7 +260,7 @@ class Site:
                 tenant=TENANT,
                 read_timeout=READ_SECONDS if self.server.is_failing else PATIENT_SECONDS,
                 total_timeout=TOTAL_SECONDS if self.server.is_failing else PATIENT_SECONDS,
-                on_request=last.record_event,
+                on_request=last.remember_and_log_attempt,
                 sleep=lambda seconds: time.sleep(min(seconds, 0.01)),
             ) as api,
         ):

@@ -221,7 +221,9 @@ class Answers:
         url = f"http://127.0.0.1:{self.relay.server_port}"
         (folder / "synapse-apply.yaml").write_text(PROJECT.format(url=url), encoding="utf-8")
         self.folder, self.now = folder, folder / ".synapse-apply"
-        mock.patch.object(Transport, "_sleep", return_value=None).start()  # nobody has the time
+        mock.patch.object(
+            Transport, "_sleep_until_refused", return_value=None
+        ).start()  # nobody has the time
         for command in (("state", "init"), ("plan",), ("apply", "--auto-approve")):
             if execute(*command, "-t", "one"):
                 raise RuntimeError(f"{command} failed")

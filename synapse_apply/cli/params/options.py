@@ -15,7 +15,7 @@ from synapse_apply.cli import completion
 from synapse_apply.cli.console import Console, OutputFailedError
 from synapse_apply.cli.help_pages import Terminated, format_command_name
 from synapse_apply.cli.params import option_parsing
-from synapse_apply.packages.source.ref_memory import pin_refs_while_running
+from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
 
 if TYPE_CHECKING:
     from synapse_apply.workspace.invocation import Invocation
@@ -197,7 +197,7 @@ def add_project_options(body: CommandBody) -> CommandBody:
             chdir, project, target, parameters.get("console", Console()), invocation_options
         )
         # A branch may move while the command runs, so each Git ref is resolved once.
-        with pin_refs_while_running():
+        with pin_refs_to_commits_in_block():
             return body(invocation=where, **parameters)
 
     return call_with_invocation

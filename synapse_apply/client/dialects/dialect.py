@@ -42,20 +42,20 @@ class Dialect:
 
     `prefix` precedes every path; `page_size_query` requests large pages; `page_number_param` is
     the query parameter for a page number ("" if pages are only reachable by the link of the page
-    before); `read_page` parses a page (None for anything else); `unwrap` removes the envelope of
-    an answer; `build_auth_headers` gives the headers with the credentials.
+    before); `read_page_or_none` parses a page; `unwrap` removes the envelope of an answer;
+    `build_auth_headers` gives the headers with the credentials.
     """
 
     api_version: str
     prefix: str
     page_size_query: Query
     page_number_param: str
-    read_page: Callable[[Any], ListPage | None]
+    read_page_or_none: Callable[[Any], ListPage | None]
     unwrap: Callable[[Any], Any]
     build_auth_headers: Callable[[Credentials], dict[str, str]]
 
 
-def parse_link_query(link: str) -> Query:
+def parse_query_of_link(link: str) -> Query:
     """The query of a link as pairs; its host and path are ignored.
 
     Behind a proxy the host is often an internal one, which must not receive the token.
@@ -64,7 +64,9 @@ def parse_link_query(link: str) -> Query:
     return tuple(parse_qsl(urlsplit(unmask_value(link)).query, keep_blank_values=True))
 
 
-def parse_linked_page(answer: Any, parse_next_query: Callable[[str], Query]) -> ListPage | None:
+def parse_results_page_or_none(
+    answer: Any, parse_next_query: Callable[[str], Query]
+) -> ListPage | None:
     """The page in an object `{count, next, previous, results}`; None for anything else."""
     if not isinstance(answer, Mapping) or not isinstance(answer.get("results"), list):
         return None

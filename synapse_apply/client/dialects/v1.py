@@ -8,8 +8,8 @@ from synapse_apply.client.dialects.dialect import (
     Credentials,
     Dialect,
     ListPage,
-    parse_link_query,
-    parse_linked_page,
+    parse_query_of_link,
+    parse_results_page_or_none,
 )
 
 
@@ -23,12 +23,12 @@ def build_auth_headers(credentials: Credentials) -> dict[str, str]:
     return {name: f"Token {value}" for name, value in tokens.items() if value}
 
 
-def read_page(answer: Any) -> ListPage | None:
+def read_page_or_none(answer: Any) -> ListPage | None:
     """The page in an answer: `{count, next, previous, results}` or a plain list; else None."""
     return (
         ListPage(answer)
         if isinstance(answer, list)
-        else parse_linked_page(answer, parse_link_query)
+        else parse_results_page_or_none(answer, parse_query_of_link)
     )
 
 
@@ -37,7 +37,7 @@ DIALECT = Dialect(
     prefix="",
     page_size_query=(("page_size", "100"),),
     page_number_param="page",
-    read_page=read_page,
+    read_page_or_none=read_page_or_none,
     unwrap=lambda answer: answer,
     build_auth_headers=build_auth_headers,
 )

@@ -10,8 +10,8 @@ from synapse_apply.client.dialects.dialect import (
     Dialect,
     ListPage,
     Query,
-    parse_link_query,
-    parse_linked_page,
+    parse_query_of_link,
+    parse_results_page_or_none,
 )
 from synapse_apply.model.secrets.masked_text import unmask_value
 
@@ -27,23 +27,23 @@ def build_auth_headers(credentials: Credentials) -> dict[str, str]:
     return {name: value for name, value in header_values.items() if value}
 
 
-def unwrap_envelope(answer: Any) -> Any:
+def unwrap_data_envelope_or_unchanged(answer: Any) -> Any:
     """The `data` of an envelope `{data, meta}`; any other answer unchanged."""
     if isinstance(answer, Mapping) and "data" in answer and answer.keys() <= {"data", "meta"}:
         return answer["data"]
     return answer
 
 
-def read_page(answer: Any) -> ListPage | None:
+def read_page_or_none(answer: Any) -> ListPage | None:
     """The page in an answer; None for anything else.
 
     A page is an envelope whose `meta.pagination` has `next_cursor`, or `{next, previous, results}`
     with or without an envelope. A list that does not say whether more follows is not accepted as
     a page: items after its end would be taken for absent.
     """
-    content = unwrap_envelope(answer)
+    content = unwrap_data_envelope_or_unchanged(answer)
     if not isinstance(content, list):
-        return parse_linked_page(content, _parse_next_query)
+        return parse_results_page_or_none(content, _parse_next_query)
     meta = answer.get("meta") if isinstance(answer, Mapping) else None
     pagination = meta.get("pagination") if isinstance(meta, Mapping) else None
     if not isinstance(pagination, Mapping) or "next_cursor" not in pagination:
@@ -56,7 +56,7 @@ def read_page(answer: Any) -> ListPage | None:
 
 def _parse_next_query(link_or_cursor: str) -> Query:
     """The query of the next page, from a link with a `cursor` in it or from a bare cursor."""
-    query = parse_link_query(link_or_cursor) if "?" in link_or_cursor else ()
+    query = parse_query_of_link(link_or_cursor) if "?" in link_or_cursor else ()
     return query if _CURSOR in dict(query) else ((_CURSOR, unmask_value(link_or_cursor)),)
 
 
@@ -65,7 +65,7 @@ DIALECT = Dialect(
     prefix="v2/",
     page_size_query=(("per_page", "200"),),  # the most there is
     page_number_param="",
-    read_page=read_page,
-    unwrap=unwrap_envelope,
+    read_page_or_none=read_page_or_none,
+    unwrap=unwrap_data_envelope_or_unchanged,
     build_auth_headers=build_auth_headers,
 )

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from synapse_apply.client.http.deadlines import parse_http_date, parse_retry_after
+from synapse_apply.client.http.deadlines import (
+    parse_http_date_seconds_or_none,
+    parse_retry_after_seconds_or_none,
+)
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.model.coding.server_json import (
     OddJsonError,
@@ -46,7 +49,7 @@ class Answer:
     is_display_text: bool = False
 
     @property
-    def parsed_weight(self) -> int:
+    def estimated_memory_of_parsed_body(self) -> int:
         """The memory that the parsed body takes, in bytes, estimated without parsing it."""
         value_count = sum(map(self.body.count, (b",", b"[", b"{")))
         return len(self.body) + _VALUE_WEIGHT * value_count
@@ -54,21 +57,21 @@ class Answer:
     @cached_property
     def parsed(self) -> Any:
         """The JSON value, masked; None if the body is not JSON (or `null`, which no call gives)."""
-        return self._masked_json_and_problem[0]
+        return self._masked_json_and_parse_fault[0]
 
     @property
-    def parse_fault(self) -> str:
+    def parse_fault_or_empty(self) -> str:
         """Why the body is not usable JSON; "" if it is."""
-        return self._masked_json_and_problem[1]
+        return self._masked_json_and_parse_fault[1]
 
     @cached_property
-    def _masked_json_and_problem(self) -> tuple[Any, str]:
+    def _masked_json_and_parse_fault(self) -> tuple[Any, str]:
         try:
             text = decode_utf8(self.body)
             value = (parse_lenient_json if self.is_display_text else parse_strict_json)(text)
         except OddJsonError as problem:
             return None, str(problem)
-        return self.redactor.mask_parsed_json(value, text), ""
+        return self.redactor.mask_secrets_in_value_of_text(value, text), ""
 
     @property
     def detail(self) -> Any:
@@ -79,7 +82,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        text = self.redactor.mask_text(self.body.decode("utf-8", "replace"))
+        text = self.redactor.mask_secrets_in_text(self.body.decode("utf-8", "replace"))
         return str(text[:_MAX_TEXT_LENGTH]).strip()
 
     @property
@@ -105,13 +108,13 @@ class Answer:
             return None
         if not _REQUEST_ID.fullmatch(candidate) or candidate.encode() in self.secret_bytes:
             return None
-        # `mask_text` returns the same object if there is nothing to mask.
-        return candidate if self.redactor.mask_text(candidate) is candidate else None
+        # `mask_secrets_in_text` returns the same object if there is nothing to mask.
+        return candidate if self.redactor.mask_secrets_in_text(candidate) is candidate else None
 
     @property
     def retry_after(self) -> float | None:
         """Seconds the server asks to wait."""
-        return parse_retry_after(self.headers.get("Retry-After"), self.now)
+        return parse_retry_after_seconds_or_none(self.headers.get("Retry-After"), self.now)
 
     @property
     def server_date(self) -> float | None:
@@ -119,4 +122,8 @@ class Answer:
 
         An answer with an Age header comes from a cache (RFC 9111, 5.1): its Date is an older one.
         """
-        return None if "Age" in self.headers else parse_http_date(self.headers.get("Date"))
+        return (
+            None
+            if "Age" in self.headers
+            else parse_http_date_seconds_or_none(self.headers.get("Date"))
+        )

@@ -32,7 +32,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import LocationValueError, ProtocolError
 from urllib3.util.wait import wait_for_read
 
-from synapse_apply.client.calls import mask_agent_token
+from synapse_apply.client.calls import mask_agent_token_in_path
 from synapse_apply.client.http.deadlines import Deadline
 from synapse_apply.client.http.environment import BackendRoute
 from synapse_apply.client.http.redaction import Redactor
@@ -44,7 +44,7 @@ FRESH_SECONDS = 2.0
 _BLOCK = 64 * 1024
 # The only 1xx that is a final answer (RFC 9110, 15.2.2).
 _SWITCHING_PROTOCOLS = http.client.SWITCHING_PROTOCOLS
-# Bytes read at once of a compressed body; see `iter_body_blocks`.
+# Bytes read at once of a compressed body; see `iter_decoded_body_blocks`.
 _COMPRESSED_BLOCK = 8 * 1024
 
 
@@ -85,14 +85,16 @@ class Attempt:
 
     # The lock is checked here, at the socket: a process can be stopped between two instructions,
     # and after a check before the call alone, a continued process would still send it.
-    def mark_sent_unless_refused(self, sock: Any) -> None:
+    def mark_sent_or_raise_cut_off(self, sock: Any) -> None:
         """Record that bytes are about to leave on this socket; CutOffError if they may not."""
-        self._socket = sock  # first, so that an `abort` at this moment reaches the socket
+        self._socket = (
+            sock  # first, so that an `shut_socket_down` at this moment reaches the socket
+        )
         if refusal := self._find_refusal():
             raise CutOffError(refusal)
         self.sent = True
 
-    def abort(self) -> None:
+    def shut_socket_down(self) -> None:
         """Shut the socket down, which wakes the waiting thread. Safe in a signal handler."""
         raw_socket = getattr(
             self._socket, "socket", self._socket
@@ -239,12 +241,16 @@ class TimedConnection(HTTPConnection):
         if attempt is not None and not self._is_connecting:
             if self.sock is None:
                 self.connect()
-            if not attempt.sent and not attempt.repeatable and has_unread_bytes(self.sock):
+            if (
+                not attempt.sent
+                and not attempt.repeatable
+                and is_readable_or_closed_by_server(self.sock)
+            ):
                 # http.client would take these bytes for the answer to this request.
                 self.close()
                 raise SpokeFirstError
             self.sock.settimeout(attempt.next_write_timeout())
-            attempt.mark_sent_unless_refused(self.sock)
+            attempt.mark_sent_or_raise_cut_off(self.sock)
         super().send(data)
 
     def getresponse(self) -> Any:
@@ -259,14 +265,14 @@ class TimedConnection(HTTPConnection):
         idle_seconds = time.monotonic() - self._last_used_at
         if attempt is not None and not attempt.repeatable and idle_seconds > FRESH_SECONDS:
             return False
-        if (self._trailing_bytes and self._trailing_bytes.is_present) or has_unread_bytes(
-            self.sock
-        ):
+        if (
+            self._trailing_bytes and self._trailing_bytes.is_present
+        ) or is_readable_or_closed_by_server(self.sock):
             return False
         return super().is_connected
 
 
-def has_unread_bytes(sock: Any) -> bool:
+def is_readable_or_closed_by_server(sock: Any) -> bool:
     """Whether an idle connection has bytes to read, or was closed by the server.
 
     With TLS only decrypted bytes count, since a server may send session tickets at any time. That
@@ -326,7 +332,7 @@ class TimedAdapter(HTTPAdapter):
         self._routes_by_origin: dict[tuple[str, str], _OriginRoute] = {}
         super().__init__(pool_connections=2, pool_maxsize=connections, max_retries=0)
 
-    def send_request(
+    def send_once_with_body_unread(
         self, method: str, url: str, headers: Mapping[str, str], body: Any, timeout: Timeout
     ) -> BaseHTTPResponse:
         """Send one request and return its answer with the body unread; raises as `send` does.
@@ -384,7 +390,7 @@ class TimedAdapter(HTTPAdapter):
 
 
 @contextmanager
-def closing_response(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
+def close_response_on_exit(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
     """Close the answer on exit; a connection with unread bytes of it is not used again."""
     try:
         yield response
@@ -393,7 +399,7 @@ def closing_response(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
         response.release_conn()
 
 
-def iter_body_blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
+def iter_decoded_body_blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
     """The decoded body in blocks. ChunkedEncodingError, not ConnectionError, if it breaks off."""
     try:
         # One compressed block may inflate to a thousand times its size before it can be counted.
@@ -407,7 +413,7 @@ def iter_body_blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
 _REDACTORS: weakref.WeakSet[Redactor] = weakref.WeakSet()
 
 
-def register_log_redactor(redactor: Redactor) -> None:
+def mask_secrets_in_urllib3_logs(redactor: Redactor) -> None:
     """Mask the secrets of this redactor in urllib3's log records, as long as the redactor lives."""
     _REDACTORS.add(redactor)
 
@@ -419,9 +425,9 @@ class _SecretsFilter(logging.Filter):
         if IS_LOGGING_SUPPRESSED.get():
             return False
         text = record.getMessage()
-        masked = mask_agent_token(text)
+        masked = mask_agent_token_in_path(text)
         for redactor in tuple(_REDACTORS):
-            masked = str(redactor.mask_text(masked))
+            masked = str(redactor.mask_secrets_in_text(masked))
         if masked != text:
             record.msg, record.args, record.exc_info = masked, (), None
         return True

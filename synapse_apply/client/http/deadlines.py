@@ -25,9 +25,9 @@ class Limits:
     """Times in seconds, sizes in bytes, rates in bytes per second.
 
     `max_answer_size` bounds one decompressed body; `max_weight` the memory of one parsed answer, or
-    of all pages of a list (`Answer.parsed_weight`). `total_timeout` covers a call with its repeats
-    and waits; an upload gets `size / upload_rate` in addition. A streamed answer has no total time:
-    it ends when nothing arrives for `idle_timeout`.
+    of all pages of a list (`Answer.estimated_memory_of_parsed_body`). `total_timeout` covers a call
+    with its repeats and waits; an upload gets `size / upload_rate` in addition. A streamed answer
+    has no total time: it ends when nothing arrives for `idle_timeout`.
     """
 
     connect_timeout: float = 5.0
@@ -39,7 +39,7 @@ class Limits:
     idle_timeout: float = 60.0
     max_weight: int = MAX_LIST_WEIGHT
 
-    def compute_call_timeout(self, upload_size: int) -> float:
+    def compute_timeout_with_upload(self, upload_size: int) -> float:
         """Seconds for a call, its repeats included, with an upload of this many bytes."""
         return self.total_timeout + upload_size / self.upload_rate
 
@@ -105,7 +105,7 @@ class Repeats:
         self._free_repeats = 0
         self.attempt = 1
 
-    def next_wait_after_failure(
+    def count_attempt_and_get_wait_or_none(
         self, *, is_rate_limited: bool, retry_after: float | None
     ) -> float | None:
         """Seconds to wait before the next attempt; None when this one was the last.
@@ -130,7 +130,7 @@ class Repeats:
         return wait
 
 
-def parse_retry_after(value: str | None, now: Clock) -> float | None:
+def parse_retry_after_seconds_or_none(value: str | None, now: Clock) -> float | None:
     """Retry-After in seconds, from seconds or an HTTP date (RFC 9110, 10.2.3); None if unusable.
 
     `now` is wall-clock seconds since the epoch.
@@ -138,11 +138,11 @@ def parse_retry_after(value: str | None, now: Clock) -> float | None:
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])  # thirty years at most: float() of a long text takes long
-    date_seconds = parse_http_date(text)
+    date_seconds = parse_http_date_seconds_or_none(text)
     return None if date_seconds is None else max(0.0, date_seconds - now())
 
 
-def parse_http_date(value: str | None) -> float | None:
+def parse_http_date_seconds_or_none(value: str | None) -> float | None:
     """An HTTP date (RFC 9110, 5.6.7) in seconds since the epoch; None if unusable."""
     if not value or len(value) > _MAX_DATE_LENGTH or not value.isascii():
         return None

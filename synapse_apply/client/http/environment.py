@@ -28,12 +28,14 @@ class BackendRoute:
     proxies: Mapping[str, str]
     verify: bool | str
 
-    def is_same_origin(self, url: str) -> bool:
+    def may_get_token(self, url: str) -> bool:
         """Whether a URL has the base URL's scheme, host and port, and so may get the token."""
         return have_same_origin(url, self.base_url)
 
 
-def build_route(base_url: str, verify: bool | str | None = None) -> BackendRoute:
+def build_route_with_proxies_and_tls(
+    base_url: str, verify: bool | str | None = None
+) -> BackendRoute:
     """The route to a backend, with proxies and CA bundle taken from the environment.
 
     `verify` None means the bundle of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, else requests' own.
@@ -43,7 +45,7 @@ def build_route(base_url: str, verify: bool | str | None = None) -> BackendRoute
     is_local = is_loopback(urlsplit(base).hostname or "")
     # A proxy's loopback is another machine's, so that the call would fail or go astray.
     proxies: dict[str, Any] = {} if is_local else requests.utils.get_environ_proxies(base, None)
-    return BackendRoute(base, proxies, _resolve_tls_verification(verify))
+    return BackendRoute(base, proxies, _resolve_tls_verification_from_environment(verify))
 
 
 def _validate_and_normalize_base_url(base_url: str) -> str:
@@ -70,7 +72,7 @@ def _validate_and_normalize_base_url(base_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
 
 
-def _resolve_tls_verification(verify: bool | str | None) -> bool | str:
+def _resolve_tls_verification_from_environment(verify: bool | str | None) -> bool | str:
     """`verify` as requests takes it, None from the environment; InputError for a missing bundle."""
     if verify is None:
         verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True

@@ -19,10 +19,15 @@ from synapse_apply.client.http.connections import (
     IS_LOGGING_SUPPRESSED,
     Attempt,
     TimedAdapter,
-    closing_response,
-    iter_body_blocks,
+    close_response_on_exit,
+    iter_decoded_body_blocks,
 )
-from synapse_apply.client.http.deadlines import Backoff, Deadline, Repeats, parse_retry_after
+from synapse_apply.client.http.deadlines import (
+    Backoff,
+    Deadline,
+    Repeats,
+    parse_retry_after_seconds_or_none,
+)
 from synapse_apply.client.http.environment import BackendRoute
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.remote.http_exchange import (
@@ -89,9 +94,9 @@ class HttpExchanger:
             wait = None
             if _may_succeed_later(request, answer, failure):
                 retry_after = answer.headers.get("retry-after") if answer else None
-                wait = repeats.next_wait_after_failure(
+                wait = repeats.count_attempt_and_get_wait_or_none(
                     is_rate_limited=answer is not None and answer.status == 429,
-                    retry_after=parse_retry_after(retry_after, time.time),
+                    retry_after=parse_retry_after_seconds_or_none(retry_after, time.time),
                 )
             if wait is None and answer is not None:
                 return answer
@@ -115,7 +120,7 @@ class HttpExchanger:
             # urllib3 refuses a timeout of 0.
             remaining = max(deadline.remaining_seconds(), 0.001)
             timeout = Timeout(connect=min(limits.connect_timeout, remaining), read=remaining)
-            response = self._adapter.send_request(
+            response = self._adapter.send_once_with_body_unread(
                 request.method,
                 self._route.base_url.rstrip("/") + request.path,
                 {**_HEADERS, **request.headers},
@@ -137,13 +142,13 @@ class HttpExchanger:
         """The whole answer; HttpExchangeError for one that is too large or encoded."""
         limit = self._limits.max_answer_size
         headers = {name.lower(): value for name, value in response.headers.items()}
-        with closing_response(response):
+        with close_response_on_exit(response):
             if headers.get("content-encoding", "identity").strip().lower() != "identity":
                 raise HttpExchangeError(
                     HttpFault.BROKEN, "the answer is encoded in a way that was not asked for"
                 )
             body = bytearray()
-            for block in iter_body_blocks(response):
+            for block in iter_decoded_body_blocks(response):
                 body += block
                 if len(body) > limit:
                     reason = f"the answer has more than {limit // 1024} KiB"

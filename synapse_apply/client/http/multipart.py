@@ -50,20 +50,21 @@ class MultipartBody:
         # Random, so that the file need not be searched for it (RFC 2046, 5.1.1).
         self._boundary = secrets.token_hex(16)
         self._owns_file = isinstance(file, str | os.PathLike)
-        self._file, self._start, self._size = _open_upload_file(file)
+        self._file, self._start, self._size = _open_and_measure_upload_file(file)
         self._sent_hash: Any = hashlib.sha256() if digest_field else None
         try:
             if digest_field and fields.get(digest_field) is None:
                 fields = {
                     **fields,
-                    digest_field: self._read_declared_digest(file) or self._compute_file_digest(),
+                    digest_field: self._get_declared_digest_if_sent_whole(file)
+                    or self._compute_file_digest(),
                 }
             self._expected_digest = str(fields[digest_field]).lower() if digest_field else ""
             self._head = b"".join(self._encode_field(key, value) for key, value in fields.items())
         except BaseException:
             self.close()
             raise
-        self._head += self._encode_file_head(name, _choose_upload_file_name(file))
+        self._head += self._encode_file_head(name, _get_file_name_or_package_zip(file))
         self._tail = f"\r\n--{self._boundary}--\r\n".encode()
         self._position = 0
 
@@ -111,7 +112,7 @@ class MultipartBody:
             return self._read_file_block(min(size, self._size - offset))
         offset -= self._size
         if offset == 0:
-            self._require_unchanged_file()
+            self._raise_if_file_grew_or_digest_differs()
         return self._tail[offset : offset + size]
 
     def _read_file_block(self, size: int) -> bytes:
@@ -127,17 +128,17 @@ class MultipartBody:
             self._sent_hash.update(block)
         return block
 
-    def _require_unchanged_file(self) -> None:
+    def _raise_if_file_grew_or_digest_differs(self) -> None:
         """UnreadableBodyError if the file grew, or does not have the digest stated in the form.
 
         Called before the closing boundary is sent: without it a server takes nothing.
         """
-        if self._has_bytes_past_size():
+        if self._has_file_grown():
             raise UnreadableBodyError("the file grew while it was sent")
         if self._sent_hash is not None and self._sent_hash.hexdigest() != self._expected_digest:
             raise UnreadableBodyError("the file does not have the SHA-256 that was said of it")
 
-    def _read_declared_digest(self, file: Any) -> str:
+    def _get_declared_digest_if_sent_whole(self, file: Any) -> str:
         """The SHA-256 in the file object's `sha256`; "" without one, or if not sent from byte 0."""
         digest = getattr(file, "sha256", "")
         return digest if isinstance(digest, str) and not self._start else ""
@@ -151,7 +152,7 @@ class MultipartBody:
         self.rewind()
         return digest
 
-    def _has_bytes_past_size(self) -> bool:
+    def _has_file_grown(self) -> bool:
         try:
             return bool(self._file.read(1))
         except (OSError, ValueError):
@@ -197,12 +198,12 @@ def _quote_header_name(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _choose_upload_file_name(file: Any) -> str:
+def _get_file_name_or_package_zip(file: Any) -> str:
     name = file if isinstance(file, str | os.PathLike) else getattr(file, "name", None)
     return Path(name).name or "package.zip" if isinstance(name, str | Path) else "package.zip"
 
 
-def _open_upload_file(file: Any) -> _UploadFile:
+def _open_and_measure_upload_file(file: Any) -> _UploadFile:
     """Open a path, or measure an open file; UnreadableBodyError for a text file or no file."""
     try:
         stream: Any = Path(file).open("rb") if isinstance(file, str | os.PathLike) else file  # noqa: SIM115

@@ -41,7 +41,7 @@ class RequestPacer:
         """Seconds until the pause that a Retry-After asked for is over; 0 without one."""
         return max(0.0, self._paused_until - self._clock())
 
-    def acquire_slot(self, should_stop: Callable[[], bool]) -> AcquisitionTime:
+    def wait_for_slot_or_stop(self, should_stop: Callable[[], bool]) -> AcquisitionTime:
         """Wait for a free slot or until `should_stop`; returns the clock's time for `release_slot`.
 
         A slot is taken in both cases, so that each call must release it.
@@ -64,7 +64,7 @@ class RequestPacer:
                 self._paused_until = float("-inf")
             self._condition.notify()
 
-    def slow_down_after_rate_limit(self, acquired_at: AcquisitionTime, retry_after: float) -> None:
+    def halve_limit_and_pause(self, acquired_at: AcquisitionTime, retry_after: float) -> None:
         """Lower the limit after a 429 and pause `retry_after` seconds. Call before `release_slot`.
 
         Several 429s of calls that ran at the same time lower the limit once.

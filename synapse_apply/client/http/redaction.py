@@ -100,40 +100,40 @@ class Redactor:
         self._search: _SecretSearch | None = None
         self._is_stale = False
         for value in values:
-            self.add_secret(value)
+            self.mask_secret_from_now_on(value)
 
     def __repr__(self) -> str:
         return f"<Redactor of {len(self._secrets)} values>"
 
-    def add_secret(self, value: Any) -> None:
+    def mask_secret_from_now_on(self, value: Any) -> None:
         """Mask this from now on: a text, a number, or a tree whose texts are all secrets."""
         with self._lock:
-            for part in _iter_maskable_texts(value):
+            for part in _iter_texts_of_secret_to_mask(value):
                 if part in self._secrets:
                     continue
                 self._secrets.add(part)
-                for form in _iter_secret_forms(part):
+                for form in _iter_encoded_forms_of_secret(part):
                     self._forms_by_prefix.setdefault(form.prefix, set()).add(form)
                     self._is_stale = True
 
     # Otherwise a password that is also a user's name would be drift for ever.
-    def allow_public_texts(self, texts: Iterable[str]) -> None:
+    def stop_masking_equal_texts(self, texts: Iterable[str]) -> None:
         """From now on leave a text or key of an answer alone if it equals one of these."""
         with self._lock:
             self._public_texts.update(texts)
 
-    def mask_text(self, text: str) -> str:
+    def mask_secrets_in_text(self, text: str) -> str:
         """The text with its secrets masked, the same object when it has none."""
         search = self._rebuild_search_if_stale()
-        return text if search is None else self._mask_string(text, search)
+        return text if search is None else self._mask_secrets_in_string_cached(text, search)
 
-    def mask_json(self, value: Any) -> Any:
+    def mask_secrets_in_json_value(self, value: Any) -> Any:
         """A parsed value with the secrets of its texts, keys and numbers masked."""
         search = self._rebuild_search_if_stale()
         return value if search is None else self._mask_value(value, search, 0)
 
-    def mask_parsed_json(self, value: Any, source_text: str) -> Any:
-        """As `mask_json` for a value parsed from `source_text`; faster if that has no secret."""
+    def mask_secrets_in_value_of_text(self, value: Any, source_text: str) -> Any:
+        """As `mask_secrets_in_json_value` for what `source_text` parses to, but faster."""
         search = self._rebuild_search_if_stale()
         if search is None:
             return value
@@ -145,14 +145,14 @@ class Redactor:
     def _mask_value(self, value: Any, search: _SecretSearch, depth: int) -> Any:
         kind = type(value)
         if kind is str:
-            return self._mask_string(value, search)
+            return self._mask_secrets_in_string_cached(value, search)
         if kind is dict and depth < _MAX_DEPTH:
             return self._mask_mapping(value, search, depth)
         if kind is list and depth < _MAX_DEPTH:
             return [self._mask_value(item, search, depth + 1) for item in value]
         if kind is int and abs(value) >= 10 ** (_MIN_RUN_LENGTH - 1):
             digits = str(value) if value.bit_length() < 10_000 else ""
-            masked = self._mask_string(digits, search)
+            masked = self._mask_secrets_in_string_cached(digits, search)
             return MaskedText.from_original(MASK, value) if masked is not digits else value
         # A container below _MAX_DEPTH, where no value of this API is.
         return MASK if kind in (dict, list) else value
@@ -162,18 +162,20 @@ class Redactor:
     ) -> dict[str, Any]:
         masked_mapping: dict[str, Any] = {}
         for key, child in value.items():
-            name = self._mask_string(key, search)
+            name = self._mask_secrets_in_string_cached(key, search)
             # Two keys may become equal when they are masked; neither value may be lost.
             while name in masked_mapping:
                 name = MaskedText.from_original(f"{name}*", key)
             masked_mapping[name] = self._mask_value(child, search, depth + 1)
         return masked_mapping
 
-    def _mask_string(self, text: str, search: _SecretSearch) -> str:
+    def _mask_secrets_in_string_cached(self, text: str, search: _SecretSearch) -> str:
         # The same keys, and values such as a provider, occur in every object of a list.
         if text in search.clean_texts:
             return text
-        masked = None if text in self._public_texts else _mask_if_secret(text, search)
+        masked = (
+            None if text in self._public_texts else _mask_spans_or_none_without_secret(text, search)
+        )
         if masked is not None:
             return MaskedText.from_original(masked, text)
         if len(text) <= _MAX_CLEAN_LENGTH and len(search.clean_texts) < _MAX_CLEAN_TEXTS:
@@ -191,26 +193,26 @@ class Redactor:
         return self._search
 
 
-def _iter_maskable_texts(value: Any) -> Iterator[str]:
+def _iter_texts_of_secret_to_mask(value: Any) -> Iterator[str]:
     """The texts of a secret value, each of which is masked by itself, if long enough."""
     if isinstance(value, dict):
         for child in value.values():
-            yield from _iter_maskable_texts(child)
+            yield from _iter_texts_of_secret_to_mask(child)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _iter_maskable_texts(item)
+            yield from _iter_texts_of_secret_to_mask(item)
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int):
         if abs(value) >= 10 ** (_MIN_RUN_LENGTH - 1):
             yield str(value)
     elif isinstance(value, str) and (text := value.strip()):
-        if _is_long_enough(text):
+        if _is_long_enough_to_mask(text):
             yield text
-        yield from _iter_quotable_texts(text)
+        yield from _iter_parts_a_server_may_quote(text)
 
 
-def _iter_quotable_texts(text: str) -> Iterator[str]:
+def _iter_parts_a_server_may_quote(text: str) -> Iterator[str]:
     """The parts of a longer secret that a server may quote alone.
 
     These are the values of a JSON document, the credential after `Bearer`, long lines, and the
@@ -218,10 +220,12 @@ def _iter_quotable_texts(text: str) -> Iterator[str]:
     """
     if text[0] in "{[":
         with suppress(ValueError, RecursionError):
-            yield from _iter_maskable_texts(json.loads(text))
+            yield from _iter_texts_of_secret_to_mask(json.loads(text))
     elif scheme_match := _SCHEME.match(text):
         yield from (
-            candidate for candidate in (text[scheme_match.end() :],) if _is_long_enough(candidate)
+            candidate
+            for candidate in (text[scheme_match.end() :],)
+            if _is_long_enough_to_mask(candidate)
         )
     elif "\n" in text:
         lines = (line.strip() for line in text.splitlines())
@@ -236,13 +240,17 @@ def _iter_quotable_texts(text: str) -> Iterator[str]:
         except ValueError:
             return
         yield from (
-            (candidate for candidate in {password, unquote(password)} if _is_long_enough(candidate))
+            (
+                candidate
+                for candidate in {password, unquote(password)}
+                if _is_long_enough_to_mask(candidate)
+            )
             if password
             else ()
         )
 
 
-def _is_long_enough(text: str) -> bool:
+def _is_long_enough_to_mask(text: str) -> bool:
     """Whether a value is long enough to be masked without hitting common words."""
     return len(text) >= _MIN_SECRET_LENGTH or (
         len(text) >= _MIN_MIXED_LENGTH and _MIXED_CHARS.match(text) is not None
@@ -254,13 +262,13 @@ def _min_masked_prefix_length(text: str) -> int:
     if text[0] in "{[":
         # Documents of one kind begin alike: `{"type": "service_account", ...`.
         return min(len(text), _MIN_DOCUMENT_RUN_LENGTH)
-    length = max(_MIN_RUN_LENGTH, _min_length_past_common_prefix(text))
+    length = max(_MIN_RUN_LENGTH, _min_length_past_common_prefix_or_zero(text))
     if _WORDS.fullmatch(text[:length]):
         length = max(length, _MIN_LENGTH_OF_WORDS)
     return min(length, len(text))
 
 
-def _min_length_past_common_prefix(text: str) -> int:
+def _min_length_past_common_prefix_or_zero(text: str) -> int:
     """The length of a prefix that many values share, plus the characters needed after it.
 
     0 if the text has no such prefix (`syn_`, `https://host/`, `Bearer `, a JWT or PEM header).
@@ -278,7 +286,7 @@ def _min_length_past_common_prefix(text: str) -> int:
     return match.end() + _CHARS_AFTER_PREFIX if match else 0
 
 
-def _iter_secret_forms(text: str) -> Iterator[_SecretForm]:
+def _iter_encoded_forms_of_secret(text: str) -> Iterator[_SecretForm]:
     """The encodings of a secret, each with the encoding of its leading part."""
     length = _min_masked_prefix_length(text)
     needs_boundary = len(text) < _MIN_RUN_LENGTH or (
@@ -357,13 +365,13 @@ def _iter_secret_spans(text: str, search: _SecretSearch) -> Iterator[tuple[int, 
         run_start, run_end = run.span()
         for position in range(max(run_start, end), run_end - length + 1):
             if position >= end and text[position : position + length] in keys:
-                secret_end = _find_secret_end(text, position, search)
+                secret_end = _find_end_of_longest_secret(text, position, search)
                 if secret_end > position:
                     end = secret_end
                     yield position, end
 
 
-def _find_secret_end(text: str, position: int, search: _SecretSearch) -> int:
+def _find_end_of_longest_secret(text: str, position: int, search: _SecretSearch) -> int:
     """The end of the longest secret that begins at `position`; `position` itself if none does."""
     end = position
     for length in search.prefix_lengths:
@@ -398,7 +406,7 @@ def _is_full_form_as_own_word(text: str, position: int, end: int, form: _SecretF
     return not any(char.isalnum() or char == "_" for char in (before, after))
 
 
-def _mask_if_secret(text: str, search: _SecretSearch) -> str | None:
+def _mask_spans_or_none_without_secret(text: str, search: _SecretSearch) -> str | None:
     """The text with its secrets masked; None if there are none."""
     pieces, end = [], 0
     for secret_start, secret_end in _iter_secret_spans(text, search):

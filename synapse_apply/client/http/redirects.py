@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 from synapse_apply.client.http.answers import Answer
 
 
-def resolve_redirect_url(url: str, answer: Answer) -> str:
+def resolve_redirect_url_or_empty(url: str, answer: Answer) -> str:
     """The absolute URL in the Location header of an answer to `url`; "" without a usable one."""
     location = answer.headers.get("Location", "")
     try:

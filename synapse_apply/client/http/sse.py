@@ -25,7 +25,7 @@ class OversizedEventError(ValueError):
     """An event has more than MAX_EVENT_LENGTH characters."""
 
 
-def iter_events(blocks: Iterable[bytes]) -> Iterator[Event]:
+def parse_server_sent_events(blocks: Iterable[bytes]) -> Iterator[Event]:
     """Each event as an object with a `type`; a comment is `{"type": "heartbeat"}`.
 
     An event that is not JSON object, or has no type, becomes `{"type": "log", "data": ...}`. An
@@ -41,7 +41,7 @@ def iter_events(blocks: Iterable[bytes]) -> Iterator[Event]:
             if name == "data":
                 data.append(value.removeprefix(" "))
                 size += len(value) + 1
-                _require_bounded_size(size)
+                _raise_if_event_is_oversized(size)
         elif data:
             yield _parse_event("\n".join(data))
             data, size = [], 0
@@ -72,16 +72,16 @@ def _iter_complete_lines(blocks: Iterable[bytes]) -> Iterator[str]:
         after_cr = text.endswith("\r")
         partial_line.append(first)
         size += len(first)
-        _require_bounded_size(size)
+        _raise_if_event_is_oversized(size)
         if next_parts:
             yield "".join(partial_line)
             *complete_lines, last = next_parts
             yield from complete_lines
             partial_line, size = [last], len(last)
-            _require_bounded_size(size)
+            _raise_if_event_is_oversized(size)
 
 
-def _require_bounded_size(size: int) -> None:
+def _raise_if_event_is_oversized(size: int) -> None:
     """OversizedEventError for an event that would fill the memory if it never ended."""
     if size > MAX_EVENT_LENGTH:
         raise OversizedEventError(f"an event has more than {MAX_EVENT_LENGTH} characters")

@@ -28,9 +28,9 @@ from synapse_apply.client.http.connections import (
     Attempt,
     CutOffError,
     TimedAdapter,
-    closing_response,
-    iter_body_blocks,
-    register_log_redactor,
+    close_response_on_exit,
+    iter_decoded_body_blocks,
+    mask_secrets_in_urllib3_logs,
 )
 from synapse_apply.client.http.deadlines import Deadline, Limits, Repeats
 from synapse_apply.client.http.environment import BackendRoute
@@ -38,7 +38,7 @@ from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.client.http.options import Options
 from synapse_apply.client.http.pacing import RequestPacer
 from synapse_apply.client.http.redaction import Redactor
-from synapse_apply.client.http.redirects import extract_origin, resolve_redirect_url
+from synapse_apply.client.http.redirects import extract_origin, resolve_redirect_url_or_empty
 from synapse_apply.client.storage_files import FailedFetchError, FetchOptions
 from synapse_apply.model.frozen import frozen
 
@@ -86,7 +86,7 @@ class Transport:
         self._attempts: set[Attempt] = set()
         # No requests.Session: it would add cookies, and credentials of a .netrc file.
         self._adapter = TimedAdapter(options.max_connections, route)
-        register_log_redactor(options.redactor)
+        mask_secrets_in_urllib3_logs(options.redactor)
 
     @property
     def limits(self) -> Limits:
@@ -114,11 +114,11 @@ class Transport:
         self._end_reason = reason
         # A copy, since other threads add and remove attempts at the same time.
         for attempt in list(self._attempts):
-            attempt.abort()
+            attempt.shut_socket_down()
 
     def send(self, call: ClientCall) -> Answer:
         """Send a call, repeated within its deadline; returns its 2xx answer, else ClientError."""
-        seconds = self.limits.compute_call_timeout(call.upload_size)
+        seconds = self.limits.compute_timeout_with_upload(call.upload_size)
         result = self._send_with_repeats(call, Deadline(self._options.timing.clock, seconds))
         if result.error is not None:
             raise result.error
@@ -144,34 +144,34 @@ class Transport:
             raise result.error
         if result.body is None:  # pragma: no cover - a success has its body still to come
             raise AssertionError("an answer without its body")
-        with closing_response(result.body) as body:
+        with close_response_on_exit(result.body) as body:
             if result.answer is not None:
                 on_answer(result.answer)
-            if result.answer is not None and (problem := _describe_unexpected_encoding(body)):
+            if result.answer is not None and (problem := _explain_bad_encoding_or_empty(body)):
                 raise failures.build_unexpected_answer_error(call, result.answer, problem)
             # A proxy's login page is a 200 with HTML; as a log it would be shown line by line.
             if result.answer is not None and "html" in result.answer.content_type:
                 explanation = "the answer is an HTML page; check the URL of the backend"
                 raise failures.build_unexpected_answer_error(call, result.answer, explanation)
-            while piece := _read_arrived_bytes(call, body, deadline):
+            while piece := _read_arrived_bytes_or_raise(call, body, deadline):
                 yield piece
 
     def _send_with_repeats(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
         # A stream has no total time to bound the waits after 429s, so that they count as repeats.
         repeats = Repeats(self._options.backoff, deadline, rate_limits_count=bool(call.accept))
         while True:
-            result = self._send_once_when_host_allows(call, deadline, repeats.attempt)
-            if result.error is None or not self._can_repeat(call, result):
+            result = self._send_once_within_pacer_limits(call, deadline, repeats.attempt)
+            if result.error is None or not self._is_failed_call_safe_to_repeat(call, result):
                 return result
-            wait = repeats.next_wait_after_failure(
+            wait = repeats.count_attempt_and_get_wait_or_none(
                 is_rate_limited=isinstance(result.error, RateLimitError),
                 retry_after=result.answer.retry_after if result.answer else None,
             )
             if wait is None:
                 return result
-            self._sleep(wait)
+            self._sleep_until_refused(wait)
 
-    def _send_once_when_host_allows(
+    def _send_once_within_pacer_limits(
         self, call: ClientCall, deadline: Deadline, attempt_number: int
     ) -> _AttemptResult:
         """One attempt, begun when the pacer has a free slot; a stream takes none.
@@ -182,18 +182,18 @@ class Transport:
             return self._send_once_and_notify(call, deadline, attempt_number)
 
         def should_stop() -> bool:
-            return bool(self._find_refusal()) or deadline.is_passed
+            return bool(self._get_refusal_or_empty()) or deadline.is_passed
 
         # A later attempt has already waited for the server's Retry-After.
         if attempt_number == 1 and (delay := self._pacer.seconds_until_resume()):
-            self._sleep(min(delay, deadline.remaining_seconds()))
-        acquired_at = self._pacer.acquire_slot(should_stop)
+            self._sleep_until_refused(min(delay, deadline.remaining_seconds()))
+        acquired_at = self._pacer.wait_for_slot_or_stop(should_stop)
         is_answered = False
         try:
             result = self._send_once_and_notify(call, deadline, attempt_number)
             if isinstance(result.error, RateLimitError):
                 max_wait = self._options.backoff.max_server_wait
-                self._pacer.slow_down_after_rate_limit(
+                self._pacer.halve_limit_and_pause(
                     acquired_at, min(result.error.retry_after or 0.0, max_wait)
                 )
             elif result.answer is not None:
@@ -204,33 +204,38 @@ class Transport:
 
     # An upload that did not leave completely was not acted on: its length is announced and its last
     # boundary is missing. It is sent again; a complete one without an answer never is.
-    def _can_repeat(self, call: ClientCall, result: _AttemptResult) -> bool:
+    def _is_failed_call_safe_to_repeat(self, call: ClientCall, result: _AttemptResult) -> bool:
         """Whether a failed call may be sent again: it is harmless, or was not acted on."""
-        if result.error is None or not result.error.transient or self._find_refusal():
+        if result.error is None or not result.error.transient or self._get_refusal_or_empty():
             return False
         if isinstance(result.error, RateLimitError):
             return call.repeatable or (self._options.resend_rate_limited and not call.send_once)
-        return call.repeatable or not result.sent or failures.is_upload_cut_short(call)
+        return call.repeatable or not result.sent or failures.was_upload_sent_only_in_part(call)
 
-    def _find_refusal(self) -> str:
+    def _get_refusal_or_empty(self) -> str:
         """The reason why nothing may be sent any more; "" while calls may be sent."""
         return self._end_reason or self._options.find_refusal()
 
-    def fetch_file(self, url: str, out: BinaryIO, max_bytes: int) -> None:
+    def download_file_without_token(self, url: str, out: BinaryIO, max_bytes: int) -> None:
         """Download a file of at most `max_bytes` from a storage, without any of our headers.
 
         RemoteError if it cannot be fetched. Each repeat starts again at the first URL: the target
         of a redirect may have been signed for a single use. `out` is cut back to its start.
         """
         seconds, timing = (
-            self.limits.compute_call_timeout(min(max_bytes, _TIMEOUT_SIZE_CAP)),
+            self.limits.compute_timeout_with_upload(min(max_bytes, _TIMEOUT_SIZE_CAP)),
             self._options.timing,
         )
         deadline = Deadline(timing.clock, seconds)
         # The deadline grows with the file's size; the waits between attempts need not.
         repeats = Repeats(self._options.backoff, deadline, max_total_wait=self.limits.total_timeout)
         fetching = FetchOptions(
-            self._route, self.limits, deadline, self._find_refusal, max_bytes, timing.now
+            self._route,
+            self.limits,
+            deadline,
+            self._get_refusal_or_empty,
+            max_bytes,
+            timing.now,
         )
         begin = out.tell()
         while True:
@@ -241,25 +246,25 @@ class Transport:
             else:
                 return
             wait = None
-            if failure.transient and not self._find_refusal():
-                wait = repeats.next_wait_after_failure(
+            if failure.transient and not self._get_refusal_or_empty():
+                wait = repeats.count_attempt_and_get_wait_or_none(
                     is_rate_limited=failure.status_code == http.client.TOO_MANY_REQUESTS,
                     retry_after=failure.retry_after,
                 )
             if wait is None:
                 raise failure
-            self._sleep(wait)
+            self._sleep_until_refused(wait)
             # The failed attempt may have written a part of the file.
             out.seek(begin)
             out.truncate()
 
-    def _sleep(self, seconds: float) -> None:
+    def _sleep_until_refused(self, seconds: float) -> None:
         if self._options.timing.sleep is not None:
             self._options.timing.sleep(seconds)
             return
         # Not the injected clock: without an injected `sleep` real time has to pass.
         end = time.monotonic() + seconds
-        while not self._find_refusal() and (remaining := end - time.monotonic()) > 0:
+        while not self._get_refusal_or_empty() and (remaining := end - time.monotonic()) > 0:
             time.sleep(min(remaining, _POLL_SECONDS))
 
     def _send_once_and_notify(
@@ -289,9 +294,11 @@ class Transport:
 
     def _attempt_unless_refused(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
         """One attempt with its redirects; an error without sending if calls are refused."""
-        if reason := self._find_refusal():
+        if reason := self._get_refusal_or_empty():
             return _AttemptResult(
-                None, failures.build_cut_off_error(call, reason, sent=False), sent=False
+                None,
+                failures.build_aborted_or_unsent_error(call, reason, sent=False),
+                sent=False,
             )
         attempt = self._build_attempt(call, deadline)
         self._attempts.add(attempt)
@@ -312,19 +319,19 @@ class Transport:
                 return result
             if not 300 <= answer.status < 400:
                 return _AttemptResult(
-                    answer, failures.build_error_from_status(call, answer), attempt.sent
+                    answer, failures.build_error_of_failure_status(call, answer), attempt.sent
                 )
             url, query, redirect_count = (
-                requote_uri(resolve_redirect_url(url, answer)),
+                requote_uri(resolve_redirect_url_or_empty(url, answer)),
                 (),
                 redirect_count + 1,
             )
             if (
                 redirect_count > _MAX_REDIRECTS
                 or not call.repeatable
-                or not self._route.is_same_origin(url)
+                or not self._route.may_get_token(url)
             ):
-                error = failures.build_redirect_error(call, answer, extract_origin(url))
+                error = failures.build_unfollowed_redirect_error(call, answer, extract_origin(url))
                 return _AttemptResult(answer, error, attempt.sent)
 
     def _build_attempt(self, call: ClientCall, deadline: Deadline) -> Attempt:
@@ -336,7 +343,7 @@ class Transport:
             read_timeout = self.limits.idle_timeout
         return Attempt(
             deadline,
-            self._find_refusal,
+            self._get_refusal_or_empty,
             write_timeout=self.limits.read_timeout,
             read_timeout=read_timeout,
             repeatable=call.repeatable,
@@ -352,7 +359,7 @@ class Transport:
             response = self._send_and_read_head(call, url, query, deadline)
             # Kept for the case that the body breaks off: the status alone settles a 4xx or 5xx.
             answer = self._build_answer(call, response, b"", complete=False)
-            return self._read_body_or_leave_stream(call, response, attempt)
+            return self._read_body_unless_streamed(call, response, attempt)
         except failures.LIBRARY_ERRORS as caught:
             failure = caught
             attempt.close_response()
@@ -363,9 +370,11 @@ class Transport:
         if answer is not None and answer.status >= 400 and not call.repeatable:
             return _AttemptResult(answer, None, attempt.sent)
         if self._end_reason or isinstance(failure, CutOffError):
-            error = failures.build_cut_off_error(call, self._find_refusal(), sent=attempt.sent)
+            error = failures.build_aborted_or_unsent_error(
+                call, self._get_refusal_or_empty(), sent=attempt.sent
+            )
             return _AttemptResult(None, error, attempt.sent)
-        error = failures.build_error_from_exception(
+        error = failures.build_error_of_exception(
             call, failure, sent=attempt.sent, is_late=deadline.is_passed
         )
         return _AttemptResult(None, error, attempt.sent)
@@ -395,27 +404,27 @@ class Transport:
             0.001,
         )
         timeout = Timeout(connect=min(self.limits.connect_timeout, remaining), read=remaining)
-        return self._adapter.send_request(
+        return self._adapter.send_once_with_body_unread(
             call.method, _append_query(url, query), headers, call.body, timeout
         )
 
-    def _read_body_or_leave_stream(
+    def _read_body_unless_streamed(
         self, call: ClientCall, response: BaseHTTPResponse, attempt: Attempt
     ) -> _AttemptResult:
         if call.accept and 200 <= response.status < 300:
             head = self._build_answer(call, response, b"", complete=False)
             return _AttemptResult(head, None, attempt.sent, response)
         body = bytearray()
-        if problem := _describe_unexpected_encoding(response):
-            with closing_response(response):
+        if problem := _explain_bad_encoding_or_empty(response):
+            with close_response_on_exit(response):
                 answer = self._build_answer(call, response, b"", complete=False)
                 return _AttemptResult(
                     answer,
                     failures.build_unexpected_answer_error(call, answer, problem),
                     attempt.sent,
                 )
-        with closing_response(response):
-            for block in iter_body_blocks(response):
+        with close_response_on_exit(response):
+            for block in iter_decoded_body_blocks(response):
                 body += block
                 if len(body) > self.limits.max_answer_size:
                     answer = self._build_answer(call, response, b"", complete=False)
@@ -427,7 +436,7 @@ class Transport:
                     )
         answer = self._build_answer(call, response, bytes(body), complete=True)
         # A body of one block cannot be too heavy, so that most answers are not counted.
-        if len(body) > _BLOCK and answer.parsed_weight > self.limits.max_weight:
+        if len(body) > _BLOCK and answer.estimated_memory_of_parsed_body > self.limits.max_weight:
             answer = self._build_answer(call, response, b"", complete=False)
             explanation = "the answer holds more values than any answer of this API"
             return _AttemptResult(
@@ -451,7 +460,7 @@ def _append_query(url: str, query: Query) -> str:
     return f"{url}?{text}" if text else url
 
 
-def _describe_unexpected_encoding(response: BaseHTTPResponse) -> str:
+def _explain_bad_encoding_or_empty(response: BaseHTTPResponse) -> str:
     """Why a body is not decoded, as a phrase; "" if it may be.
 
     Only one layer of compression is accepted: of several, one block could inflate without bound.
@@ -463,7 +472,9 @@ def _describe_unexpected_encoding(response: BaseHTTPResponse) -> str:
     return ""
 
 
-def _read_arrived_bytes(call: ClientCall, body: BaseHTTPResponse, deadline: Deadline) -> bytes:
+def _read_arrived_bytes_or_raise(
+    call: ClientCall, body: BaseHTTPResponse, deadline: Deadline
+) -> bytes:
     """The bytes that have arrived, after waiting for the first one; b"" at the end of the body."""
     failure: Exception
     try:
@@ -472,7 +483,7 @@ def _read_arrived_bytes(call: ClientCall, body: BaseHTTPResponse, deadline: Dead
         failure = caught
     else:
         return piece or b""
-    raise failures.build_error_from_exception(call, failure, sent=True, is_late=deadline.is_passed)
+    raise failures.build_error_of_exception(call, failure, sent=True, is_late=deadline.is_passed)
 
 
 def _notify_observer(observer: Callable[[Any], None], notice: Any) -> None:

@@ -13,9 +13,9 @@ from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.kinds.search import list_objects_if_supported
 from synapse_apply.live.duplicates import (
     build_duplicate_warning,
-    iter_addresses_with_duplicate_ids,
-    iter_live_owners_of_records,
+    iter_records_with_ids_of_same_key,
     list_raw_members_of_owners,
+    read_live_owners_of_recorded_members,
 )
 from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.checkup import CheckResult
@@ -298,9 +298,11 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
         if kind_records and binding.list_objects is None and binding.list_members is not None:
             parent = CATALOGUE[kind.rules[kind.series_field].references].select_binding(versions)
             raw_objects = list_raw_members_of_owners(
-                api, binding, iter_live_owners_of_records(api, kind, parent, kind_records, marks)
+                api,
+                binding,
+                read_live_owners_of_recorded_members(api, kind, parent, kind_records, marks),
             )
-        for address, duplicates in iter_addresses_with_duplicate_ids(
+        for address, duplicates in iter_records_with_ids_of_same_key(
             kind, binding, kind_records, raw_objects, marks
         ):
             count += 1

@@ -14,8 +14,11 @@ from pathlib import Path
 from synapse_apply.files.repository import find_trusted_repository, run_git
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.entry_names import format_printable
-from synapse_apply.packages.source.unmodified import find_unmodified_files, read_git_filter_names
+from synapse_apply.packages.entry_names import escape_misleading_path
+from synapse_apply.packages.source.unmodified import (
+    find_files_with_same_content_as_ref,
+    read_git_filter_names,
+)
 
 MAX_FILES = 1000
 _MODIFIED_STATUS = b"M"
@@ -23,7 +26,7 @@ _MODIFIED_STATUS = b"M"
 
 # By plumbing commands: `git status` runs filters. A new file counts only where it was read, or each
 # report beside the manifests would make a checkout dirty.
-def list_files_changed_since(
+def list_changed_and_untracked_files(
     root: Path, commit: str, read_names: Collection[str], timeout: float
 ) -> tuple[str, ...]:
     """Files below `root` that differ from the commit, and those of `read_names` not in it.
@@ -40,7 +43,7 @@ def list_files_changed_since(
     # Such a filter cannot be switched off with `-c`, and must not run.
     if any("=" in name for name in filters):
         return ()
-    unfiltered = _build_options_without_filters(filters)
+    unfiltered = _build_options_disabling_filters(filters)
     code, out, _ = run_git(
         root, repository, *unfiltered, *arguments, commit, "--", ".", timeout=timeout
     )
@@ -54,11 +57,11 @@ def list_files_changed_since(
     all_names = sorted(
         {
             *changed_names,
-            *_keep_those_with_other_content(root, commit, uncertain_names),
+            *_keep_names_with_other_content(root, commit, uncertain_names),
             *untracked_names,
         }
     )
-    return tuple(map(format_printable, all_names[:MAX_FILES]))
+    return tuple(map(escape_misleading_path, all_names[:MAX_FILES]))
 
 
 def _split_changed_and_uncertain(fields: list[bytes], prefix: str) -> tuple[list[str], list[str]]:
@@ -77,12 +80,12 @@ def _split_changed_and_uncertain(fields: list[bytes], prefix: str) -> tuple[list
     return changed_names, uncertain_names
 
 
-def _keep_those_with_other_content(root: Path, commit: str, names: list[str]) -> Iterable[str]:
+def _keep_names_with_other_content(root: Path, commit: str, names: list[str]) -> Iterable[str]:
     """Those files whose content differs from the commit's, after Git's own conversions."""
     if not names:
         return ()
     try:
-        unmodified_files = find_unmodified_files(
+        unmodified_files = find_files_with_same_content_as_ref(
             PackageSource("git", ".", commit), root, ".", names
         )
     except InputError:
@@ -94,7 +97,7 @@ def _keep_those_with_other_content(root: Path, commit: str, names: list[str]) ->
     ]
 
 
-def _build_options_without_filters(names: Collection[str]) -> list[str]:
+def _build_options_disabling_filters(names: Collection[str]) -> list[str]:
     """Options of `git` that switch these filters off: it would run them to compare content."""
     settings = ("clean=", "process=", "required=false")
     return [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from synapse_apply.files.checkout import read_submodule_paths
 from synapse_apply.packages.content import BLOCK, UnreadableError
-from synapse_apply.packages.entry_names import format_printable
+from synapse_apply.packages.entry_names import escape_misleading_path
 from synapse_apply.packages.source.tree import EntryKind, TreeEntry
 
 
@@ -45,7 +45,8 @@ class FolderTree:
             return TreeEntry(path, EntryKind.LINK)
         if stat.S_ISDIR(info.st_mode):
             return TreeEntry(
-                path, EntryKind.SUBMODULE if self._is_unfilled_submodule(path) else EntryKind.FOLDER
+                path,
+                EntryKind.SUBMODULE if self._is_submodule_without_files(path) else EntryKind.FOLDER,
             )
         if not stat.S_ISREG(info.st_mode):
             return TreeEntry(path, EntryKind.SPECIAL)
@@ -69,7 +70,7 @@ class FolderTree:
         except OSError as problem:
             raise _build_unreadable_error(file.path, problem) from None
 
-    def _is_unfilled_submodule(self, path: str) -> bool:
+    def _is_submodule_without_files(self, path: str) -> bool:
         """Whether a folder is a Git submodule whose files were not fetched."""
         folder = self._top / path
         try:
@@ -97,6 +98,6 @@ def _find_submodules(top: Path) -> frozenset[Path]:
 def _build_unreadable_error(path: str, problem: OSError) -> UnreadableError:
     return UnreadableError(
         "File of the package cannot be read",
-        f"{format_printable(path)}: {problem.strerror}.",
+        f"{escape_misleading_path(path)}: {problem.strerror}.",
         "Check its permissions, or leave it out with a line in .synapseignore.",
     )

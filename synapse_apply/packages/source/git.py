@@ -24,7 +24,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.resource import shorten_git_ref
 from synapse_apply.packages.content import BLOCK, UnreadableError
-from synapse_apply.packages.entry_names import format_printable
+from synapse_apply.packages.entry_names import escape_misleading_path
 from synapse_apply.packages.source.git_ref import resolve_unambiguous_ref
 from synapse_apply.packages.source.ref_memory import get_pinned_or_find_commit
 from synapse_apply.packages.source.tree import EntryKind, TreeEntry
@@ -56,20 +56,27 @@ class GitCommit:
         return self.ref if self.id.startswith(self.ref) else f"{self.ref} ({self.short_id})"
 
 
-def resolve_commit(root: Path, ref: str) -> GitCommit:
+def resolve_ref_to_commit_or_raise(root: Path, ref: str) -> GitCommit:
     """The commit that a ref means in the repository that contains `root`; InputError for none."""
     commit_id = _resolve_commit_id(root, ref)
-    short_id = run_plumbing(root, "rev-parse", "--short=7", commit_id)[1].decode().strip()
+    short_id = (
+        run_git_plumbing_in_trusted_repository(root, "rev-parse", "--short=7", commit_id)[1]
+        .decode()
+        .strip()
+    )
     return GitCommit(root, ref, commit_id, short_id)
 
 
 def is_checked_out_branch_without_commits(root: Path, ref: str) -> bool:
     """Whether a ref means the checked-out branch and that branch has no commit yet."""
-    code, out, _ = run_plumbing(root, "symbolic-ref", "--quiet", "HEAD")
+    code, out, _ = run_git_plumbing_in_trusted_repository(root, "symbolic-ref", "--quiet", "HEAD")
     branch = out.decode(errors="surrogateescape").strip()
     if code or ref not in {"HEAD", "@", branch, branch.removeprefix("refs/heads/")}:
         return False
-    return run_plumbing(root, "show-ref", "--verify", "--quiet", branch)[0] != 0
+    return (
+        run_git_plumbing_in_trusted_repository(root, "show-ref", "--verify", "--quiet", branch)[0]
+        != 0
+    )
 
 
 class RepositoryLocation(NamedTuple):
@@ -81,11 +88,11 @@ class RepositoryLocation(NamedTuple):
 
 def locate_in_repository(root: Path) -> RepositoryLocation:
     """Where a folder is in its repository; InputError if it is in none."""
-    repository = _require_repository(root)
+    repository = _require_trusted_repository(root)
     return RepositoryLocation(repository.top, repository.find_relative_path(root))
 
 
-def read_checked_out_commit_id(root: Path, timeout: float | None = None) -> str:
+def read_head_commit_id_or_empty(root: Path, timeout: float | None = None) -> str:
     """The id of the checked-out commit; InputError if the repository cannot be trusted.
 
     "" outside of a repository, without a commit, or if Git takes longer than `timeout` seconds.
@@ -170,7 +177,7 @@ class _BlobReader:
         if len(header) != 3 or header[1] != b"blob":
             raise UnreadableError(
                 OBJECT_MISSING,
-                f"{format_printable(file.path)} ({file.key[:12]}) is not in this clone.",
+                f"{escape_misleading_path(file.path)} ({file.key[:12]}) is not in this clone.",
                 _FETCH_HINT,
             )
         remaining = int(header[2])
@@ -180,7 +187,7 @@ class _BlobReader:
                 if not block:
                     raise UnreadableError(
                         "Git object cannot be read",
-                        f"{format_printable(file.path)} ends too early.",
+                        f"{escape_misleading_path(file.path)} ends too early.",
                     )
                 remaining -= len(block)
                 yield block
@@ -203,7 +210,7 @@ class _BlobReader:
 
     def _start_if_needed(self) -> tuple[IO[bytes], IO[bytes]]:
         if self._process is None:
-            repository = _require_repository(self._root)
+            repository = _require_trusted_repository(self._root)
             self._process = start_git_with_pipes(self._root, repository, "cat-file", "--batch")
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("git was started without pipes")
@@ -217,7 +224,7 @@ def _resolve_commit_id(root: Path, ref: str) -> str:
         _raise_input_error(
             "Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit."
         )
-    repository = _require_repository(root)
+    repository = _require_trusted_repository(root)
     commit = get_pinned_or_find_commit(
         repository.git_dir, ref, lambda: resolve_unambiguous_ref(repository, ref)
     )
@@ -234,7 +241,7 @@ def _resolve_commit_id(root: Path, ref: str) -> str:
     return commit
 
 
-def _require_repository(root: Path) -> Repository:
+def _require_trusted_repository(root: Path) -> Repository:
     """The repository that contains a folder; InputError for none."""
     repository = find_trusted_repository(root)
     if repository is None:
@@ -250,7 +257,7 @@ def _require_repository(root: Path) -> Repository:
 def _iter_tree_entries(root: Path, commit: str, path: str, ref: str) -> Iterator[TreeEntry]:
     full_path = _build_path_from_repository_top(root, path)
     tree_name = f"{commit}:" if full_path == "." else f"{commit}:{full_path}"
-    code, out, error_text = run_plumbing(
+    code, out, error_text = run_git_plumbing_in_trusted_repository(
         root, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", tree_name
     )
     if code:
@@ -280,7 +287,9 @@ def _read_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
     full_path = _build_path_from_repository_top(commit.root, path)
     # `:(literal)`: a path must not be taken for a pattern.
     arguments = ("-l", "-z", "--full-tree", commit.id, "--", f":(literal){full_path}")
-    code, out, error_text = run_plumbing(commit.root, "ls-tree", *arguments)
+    code, out, error_text = run_git_plumbing_in_trusted_repository(
+        commit.root, "ls-tree", *arguments
+    )
     if code:
         _raise_input_error(
             "Git cannot read the file", f"{path} at {commit.ref}: {error_text.strip()}", _FETCH_HINT
@@ -294,7 +303,7 @@ def _read_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
 
 def _build_path_from_repository_top(root: Path, path: str) -> str:
     """The path, given relative to `root`, relative to the top of the repository."""
-    prefix = _require_repository(root).find_relative_path(root)
+    prefix = _require_trusted_repository(root).find_relative_path(root)
     return os.path.normpath(f"{prefix}/{path}" if prefix else path).replace(os.sep, "/")
 
 
@@ -305,7 +314,7 @@ def _raise_folder_not_readable(
     parts = full_path.split("/")
     for depth in range(1, len(parts) + 1):
         parent = "/".join(parts[:depth])
-        listing = run_plumbing(
+        listing = run_git_plumbing_in_trusted_repository(
             root, "ls-tree", "-z", "--full-tree", commit, "--", f":(literal){parent}"
         )[1]
         if listing.startswith(b"160000"):
@@ -331,7 +340,9 @@ def _raise_folder_not_readable(
     )
 
 
-def run_plumbing(root: Path, *arguments: str, input_bytes: bytes = b"") -> GitResult:
+def run_git_plumbing_in_trusted_repository(
+    root: Path, *arguments: str, input_bytes: bytes = b""
+) -> GitResult:
     """Run one plumbing command in the repository that contains `root`.
 
     `input_bytes` is its standard input. Exit code 128 outside of a repository, as Git has it.

@@ -59,7 +59,7 @@ def resolve_unambiguous_ref(repository: Repository, ref: str) -> str:
         steps = steps[selector_match.end() :]
         commit = _resolve_at_selector_or_empty(repository, ref, name, selector_match[0])
     else:
-        commit = _require_single_commit(ref, _list_ref_meanings(repository, name))
+        commit = _require_all_meanings_are_one_commit(ref, _list_ref_meanings(repository, name))
     if commit and steps:
         return _resolve_revision(repository, f"{commit}{steps}^{{commit}}")
     return commit
@@ -77,7 +77,7 @@ def _resolve_at_selector_or_empty(
             repository, "rev-parse", "--verify", "--symbolic-full-name", name + at_selector
         )
         return (
-            _require_single_commit(ref, _list_ref_meanings(repository, full_name))
+            _require_all_meanings_are_one_commit(ref, _list_ref_meanings(repository, full_name))
             if full_name.startswith("refs/")
             else ""
         )
@@ -93,7 +93,7 @@ def _resolve_at_selector_or_empty(
     )
 
 
-def _require_single_commit(ref: str, meanings: list[RefMeaning]) -> str:
+def _require_all_meanings_are_one_commit(ref: str, meanings: list[RefMeaning]) -> str:
     """The one commit of all meanings, "" without any; InputError if they differ."""
     commits = {meaning.commit for meaning in meanings}
     if len(commits) > 1:

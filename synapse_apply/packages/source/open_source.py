@@ -15,12 +15,16 @@ from synapse_apply.model.resource import FILE, FOLDER, GIT, PackageSource
 from synapse_apply.packages.content import GatheredFiles, UnreadableError
 from synapse_apply.packages.ignore import IgnoreRules
 from synapse_apply.packages.source.folder import FolderTree
-from synapse_apply.packages.source.git import GitTree, read_committed_file, resolve_commit
+from synapse_apply.packages.source.git import (
+    GitTree,
+    read_committed_file,
+    resolve_ref_to_commit_or_raise,
+)
 from synapse_apply.packages.source.tree import (
     SourceTree,
     decode_small_utf8_text,
-    gather_tree,
-    read_small_text_file,
+    gather_files_and_collect_errors,
+    read_small_text_file_or_none,
 )
 from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
 from synapse_apply.packages.zip_stamps import build_file_stamp
@@ -39,7 +43,7 @@ def open_and_gather_source_files(
     """
     if source.kind == FILE:
         with (
-            open_zip_source(source, root, allow_files) as file,
+            open_zip_file_or_zip_at_ref(source, root, allow_files) as file,
             open_zip(file, source.path) as archive,
         ):
             gathered = gather_zip(archive, source.path)
@@ -49,7 +53,7 @@ def open_and_gather_source_files(
             yield gathered
     elif source.kind in (FOLDER, GIT):
         with _open_folder_or_git_tree(source, root, allow_files) as tree:
-            yield gather_tree(tree)
+            yield gather_files_and_collect_errors(tree)
     else:
         yield GatheredFiles()
 
@@ -97,10 +101,10 @@ def _read_config_in_tree(source: PackageSource, tree: SourceTree) -> SourceConfi
     if config is None:
         return None
     name, text = config
-    return SourceConfigText(text, label_package_file(source, name))
+    return SourceConfigText(text, format_package_file_label(source, name))
 
 
-def label_package_file(source: PackageSource, path: str) -> str:
+def format_package_file_label(source: PackageSource, path: str) -> str:
     """How a file of a package is called in messages: `ZIP!PATH` or `FOLDER/PATH`, `at REF`."""
     ref_text = f" at {source.short_ref}" if source.ref else ""
     if source.kind == FILE:
@@ -116,9 +120,11 @@ class _NamedText(NamedTuple):
 def _read_first_unignored_config(tree: SourceTree) -> _NamedText | None:
     """The first config file at the root that no ignore rule leaves out; None without one."""
     # A config file that a rule leaves out is no part of the package, and must not be read for it.
-    rules = IgnoreRules().with_folder_files("", lambda path: read_small_text_file(tree, path))
+    rules = IgnoreRules().with_folder_files(
+        "", lambda path: read_small_text_file_or_none(tree, path)
+    )
     for name in CONFIG_FILES:
-        text = None if rules.find_excluding_rule(name) else read_small_text_file(tree, name)
+        text = None if rules.find_excluding_rule(name) else read_small_text_file_or_none(tree, name)
         if text is not None:
             return _NamedText(name, text)
     return None
@@ -132,7 +138,7 @@ def _read_config_in_zip(
         for name in CONFIG_FILES:
             if entry := entries.get(name):
                 text = decode_small_utf8_text(name, entry.size, entry.blocks())
-                return SourceConfigText(text, label_package_file(source, name))
+                return SourceConfigText(text, format_package_file_label(source, name))
     return None
 
 
@@ -177,7 +183,9 @@ def _resolve_inside_project(source: PackageSource, root: Path, allow_files: Sequ
     return source_path
 
 
-def open_zip_source(source: PackageSource, root: Path, allow_files: Sequence[str] = ()) -> BinaryIO:
+def open_zip_file_or_zip_at_ref(
+    source: PackageSource, root: Path, allow_files: Sequence[str] = ()
+) -> BinaryIO:
     """Open the zip of a `file` source for reading; its `name` is the real path. InputError.
 
     A zip at a Git ref is read into memory.
@@ -200,22 +208,25 @@ def _open_without_links(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
-def at_git_ref(source: PackageSource, ref: str) -> PackageSource:
+def with_git_ref_if_folder_or_zip(source: PackageSource, ref: str) -> PackageSource:
     """A folder or zip source at this Git ref; a source of another kind is returned unchanged."""
     if source.kind == FOLDER:
         return replace(source, kind=GIT, ref=ref)
     return replace(source, ref=ref) if source.kind == FILE else source
 
 
-def is_zip_committed(source: PackageSource, root: Path) -> bool:
+def is_zip_committed_at_its_ref(source: PackageSource, root: Path) -> bool:
     """Whether the zip of a source at a Git ref is committed there; build results rarely are."""
     _require_path_inside_project(source)
-    return read_committed_file(resolve_commit(root, source.ref), source.path) is not None
+    return (
+        read_committed_file(resolve_ref_to_commit_or_raise(root, source.ref), source.path)
+        is not None
+    )
 
 
 def _open_committed_zip(source: PackageSource, root: Path) -> BinaryIO:
     _require_path_inside_project(source)
-    content = read_committed_file(resolve_commit(root, source.ref), source.path)
+    content = read_committed_file(resolve_ref_to_commit_or_raise(root, source.ref), source.path)
     if content is None:
         _raise_input_error(
             "Package file not found", f"{source.path} is not in {source.short_ref}.", _RELATIVE_HINT

@@ -19,7 +19,9 @@ _MEMORY: ContextVar[dict[tuple[Path, str], str] | None] = ContextVar(
 # A fetch that runs beside the command would otherwise give the project file of one commit and the
 # manifests of another.
 @contextmanager
-def pin_refs_while_running(commits: dict[tuple[Path, str], str] | None = None) -> Iterator[None]:
+def pin_refs_to_commits_in_block(
+    commits: dict[tuple[Path, str], str] | None = None,
+) -> Iterator[None]:
     """Let each ref keep the commit of its first use in the block; a nested block shares them.
 
     Blocks that are given the same `commits` share them, too.
@@ -37,7 +39,7 @@ def pin_refs_while_running(commits: dict[tuple[Path, str], str] | None = None) -
 def get_pinned_or_find_commit(git_dir: Path, ref: str, find: Callable[[], str]) -> str:
     """The pinned commit id of a ref, else the result of `find`, which is pinned from now on.
 
-    An empty result is not pinned. Outside of `pin_refs_while_running` nothing is.
+    An empty result is not pinned. Outside of `pin_refs_to_commits_in_block` nothing is.
     """
     memory = _MEMORY.get()
     if memory is None:

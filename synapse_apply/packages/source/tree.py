@@ -11,10 +11,10 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import GatheredFiles, PackageFile, UnreadableError
 from synapse_apply.packages.entry_names import (
-    find_name_collisions,
-    format_printable,
+    build_errors_of_colliding_paths,
+    escape_misleading_path,
     iter_name_errors,
-    normalize_path,
+    normalize_path_to_nfc,
 )
 from synapse_apply.packages.ignore import NEVER_PACKAGED, IgnoreRules, TooManyPatternsError
 
@@ -66,7 +66,7 @@ class SourceTree(Protocol):
         ...
 
 
-def gather_tree(tree: SourceTree) -> GatheredFiles:
+def gather_files_and_collect_errors(tree: SourceTree) -> GatheredFiles:
     """Gather each file that no ignore rule leaves out, links followed; collects all errors."""
     gathered = GatheredFiles()
     try:
@@ -75,7 +75,7 @@ def gather_tree(tree: SourceTree) -> GatheredFiles:
         gathered.findings.append(problem.finding)
     gathered.entries.sort(key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
     gathered.excluded.sort()
-    gathered.findings += find_name_collisions(entry.path for entry in gathered.entries)
+    gathered.findings += build_errors_of_colliding_paths(entry.path for entry in gathered.entries)
     return gathered
 
 
@@ -83,7 +83,7 @@ def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
     """Walk the tree and add files, left-out paths and errors to `gathered`."""
 
     def read_ignore_file(path: str) -> str | None:
-        return read_small_text_file(tree, path)
+        return read_small_text_file_or_none(tree, path)
 
     def read_root_ignore_file(path: str) -> str | None:
         text = read_ignore_file(path)
@@ -97,7 +97,7 @@ def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
         folder, parent_rules = pending_folders.pop()
         try:
             rules = parent_rules.with_folder_files(
-                normalize_path(folder), read_ignore_file if folder else read_root_ignore_file
+                normalize_path_to_nfc(folder), read_ignore_file if folder else read_root_ignore_file
             )
             nodes = tree.list_children(folder)
         except TooManyPatternsError:
@@ -107,25 +107,29 @@ def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
             continue
         for node in nodes:
             is_folder_like = node.kind in (EntryKind.FOLDER, EntryKind.SUBMODULE)
-            rule = rules.find_excluding_rule(normalize_path(node.path), is_folder=is_folder_like)
+            rule = rules.find_excluding_rule(
+                normalize_path_to_nfc(node.path), is_folder=is_folder_like
+            )
             if rule is not None:
                 slash = "/" if is_folder_like else ""
                 gathered.excluded.append(
-                    (format_printable(normalize_path(node.path)) + slash, rule)
+                    (escape_misleading_path(normalize_path_to_nfc(node.path)) + slash, rule)
                 )
             elif node.kind is EntryKind.FOLDER:
                 pending_folders.append((node.path, rules))
             else:
-                _add_file_or_finding(tree, node, gathered)
+                _add_file_or_findings_on_it(tree, node, gathered)
 
 
-def find_rule_for_path(tree: SourceTree, path: str) -> str | None:
+def find_rule_leaving_path_or_parent_out(tree: SourceTree, path: str) -> str | None:
     """The rule that leaves a path, or a folder above it, out; None if it would be included."""
     rules = IgnoreRules()
     parts = path.split("/")
     for depth in range(len(parts)):
         folder = "/".join(parts[:depth])
-        rules = rules.with_folder_files(folder, lambda name: read_small_text_file(tree, name))
+        rules = rules.with_folder_files(
+            folder, lambda name: read_small_text_file_or_none(tree, name)
+        )
         partial_path = "/".join(parts[: depth + 1])
         rule = rules.find_excluding_rule(partial_path, is_folder=depth + 1 < len(parts))
         if rule is not None:
@@ -133,10 +137,10 @@ def find_rule_for_path(tree: SourceTree, path: str) -> str | None:
     return None
 
 
-def _add_file_or_finding(tree: SourceTree, node: TreeEntry, gathered: GatheredFiles) -> None:
-    gathered.findings += iter_name_errors(normalize_path(node.path))
+def _add_file_or_findings_on_it(tree: SourceTree, node: TreeEntry, gathered: GatheredFiles) -> None:
+    gathered.findings += iter_name_errors(normalize_path_to_nfc(node.path))
     try:
-        file_or_finding = resolve_to_regular_file(tree, node)
+        file_or_finding = resolve_to_regular_file_or_error(tree, node)
     except UnreadableError as problem:
         file_or_finding = problem.finding
     if isinstance(file_or_finding, Diagnostic):
@@ -145,16 +149,19 @@ def _add_file_or_finding(tree: SourceTree, node: TreeEntry, gathered: GatheredFi
     file = file_or_finding
     gathered.entries.append(
         PackageFile(
-            normalize_path(node.path), file.is_executable, file.size, lambda: tree.iter_blocks(file)
+            normalize_path_to_nfc(node.path),
+            file.is_executable,
+            file.size,
+            lambda: tree.iter_blocks(file),
         )
     )
 
 
-def resolve_to_regular_file(tree: SourceTree, node: TreeEntry) -> TreeEntry | Diagnostic:
+def resolve_to_regular_file_or_error(tree: SourceTree, node: TreeEntry) -> TreeEntry | Diagnostic:
     """The regular file that an entry is, or that its link leads to; else the error."""
-    name = format_printable(node.path)
+    name = escape_misleading_path(node.path)
     if node.kind is EntryKind.LINK:
-        return _follow_link(tree, node)
+        return _follow_link_inside_tree_or_error(tree, node)
     if node.kind is EntryKind.SUBMODULE:
         return error_finding(
             "Submodule without its files",
@@ -171,7 +178,7 @@ def resolve_to_regular_file(tree: SourceTree, node: TreeEntry) -> TreeEntry | Di
     return node
 
 
-def _follow_link(tree: SourceTree, link: TreeEntry) -> TreeEntry | Diagnostic:
+def _follow_link_inside_tree_or_error(tree: SourceTree, link: TreeEntry) -> TreeEntry | Diagnostic:
     """The file that a link leads to, or the error; every step must stay inside of the tree.
 
     Steps are resolved here and not by the system, which would follow them anywhere.
@@ -190,7 +197,7 @@ def _follow_link(tree: SourceTree, link: TreeEntry) -> TreeEntry | Diagnostic:
             or target_path.startswith("../")
         ):
             return _build_link_finding(
-                link, f"leads out of the package (to {format_printable(target)})"
+                link, f"leads out of the package (to {escape_misleading_path(target)})"
             )
         if any(part in NEVER_PACKAGED for part in target_path.split("/")):
             return _build_link_finding(
@@ -199,9 +206,9 @@ def _follow_link(tree: SourceTree, link: TreeEntry) -> TreeEntry | Diagnostic:
         if target_path in seen_paths:
             return _build_link_finding(link, "leads back to itself")
         seen_paths.add(target_path)
-        next_entry = _find_entry_without_links(tree, target_path)
+        next_entry = _find_entry_without_linked_folders(tree, target_path)
         if next_entry is None:
-            return _build_link_finding(link, f"leads nowhere (to {format_printable(target)})")
+            return _build_link_finding(link, f"leads nowhere (to {escape_misleading_path(target)})")
         current_entry = next_entry
     if current_entry.kind is not EntryKind.FILE:
         return _build_link_finding(
@@ -210,7 +217,7 @@ def _follow_link(tree: SourceTree, link: TreeEntry) -> TreeEntry | Diagnostic:
     return current_entry
 
 
-def _find_entry_without_links(tree: SourceTree, path: str) -> TreeEntry | None:
+def _find_entry_without_linked_folders(tree: SourceTree, path: str) -> TreeEntry | None:
     """The entry at a path, None if there is none or a folder on the way is a link."""
     parts = path.split("/")
     for depth in range(1, len(parts)):
@@ -222,27 +229,29 @@ def _find_entry_without_links(tree: SourceTree, path: str) -> TreeEntry | None:
 
 def _build_link_finding(link: TreeEntry, reason: str) -> Diagnostic:
     return error_finding(
-        "Link cannot be followed", f"{format_printable(link.path)} {reason}.", _LEAVE_OUT_HINT
+        "Link cannot be followed",
+        f"{escape_misleading_path(link.path)} {reason}.",
+        _LEAVE_OUT_HINT,
     )
 
 
-def read_small_text_file(tree: SourceTree, path: str) -> str | None:
+def read_small_text_file_or_none(tree: SourceTree, path: str) -> str | None:
     """The UTF-8 text of a file of at most 1 MiB, None if there is none; UnreadableError."""
     node = tree.find_entry(path)
     if node is None or node.kind is EntryKind.FOLDER:
         return None
-    file_or_finding = resolve_to_regular_file(tree, node)
+    file_or_finding = resolve_to_regular_file_or_error(tree, node)
     if isinstance(file_or_finding, Diagnostic):
         raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
     return decode_small_utf8_text(path, file_or_finding.size, tree.iter_blocks(file_or_finding))
 
 
-def read_file_bytes(tree: SourceTree, path: str) -> bytes:
+def read_file_bytes_or_raise_unreadable(tree: SourceTree, path: str) -> bytes:
     """The content of a file, a link followed inside of the tree; UnreadableError also for none."""
     node = tree.find_entry(path)
     if node is None:
-        raise UnreadableError("File not found", f"There is no {format_printable(path)}.")
-    file_or_finding = resolve_to_regular_file(tree, node)
+        raise UnreadableError("File not found", f"There is no {escape_misleading_path(path)}.")
+    file_or_finding = resolve_to_regular_file_or_error(tree, node)
     if isinstance(file_or_finding, Diagnostic):
         raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
     return b"".join(tree.iter_blocks(file_or_finding))
@@ -263,7 +272,7 @@ def is_link_to_folder(tree: SourceTree, link: TreeEntry) -> bool:
                 posixpath.dirname(current_entry.path), tree.read_link_target(current_entry)
             )
         )
-        current_entry = _find_entry_without_links(tree, target_path)
+        current_entry = _find_entry_without_linked_folders(tree, target_path)
     return current_entry is not None and current_entry.kind is EntryKind.FOLDER
 
 

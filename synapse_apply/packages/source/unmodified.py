@@ -17,10 +17,10 @@ from synapse_apply.packages.content import UnreadableError
 from synapse_apply.packages.source.git import (
     GitTree,
     locate_in_repository,
-    resolve_commit,
-    run_plumbing,
+    resolve_ref_to_commit_or_raise,
+    run_git_plumbing_in_trusted_repository,
 )
-from synapse_apply.packages.source.tree import resolve_to_regular_file
+from synapse_apply.packages.source.tree import resolve_to_regular_file_or_error
 
 _CONVERTING_ATTRIBUTES = ("text", "crlf", "eol", "ident", "working-tree-encoding")
 _FILTER = "filter"
@@ -37,20 +37,20 @@ class UnmodifiedFiles:
 # Where the bytes of a checkout are not those of a commit, Git is asked for the blob that it would
 # make of them: converting a blob instead would need Git's rules for line ends, and filters might
 # run.
-def find_unmodified_files(
+def find_files_with_same_content_as_ref(
     ref_source: PackageSource, root: Path, folder: str, names: Collection[str]
 ) -> UnmodifiedFiles:
     """Which `names` in a folder of the checkout have the content of `ref_source`, for Git.
 
     `ref_source` is a source at a Git ref, `folder` is relative to `root`. Nothing is written, and
     no filter runs. A file whose conversion has changed since that ref is not among them.
-    InputError as `resolve_commit` and GitTree.
+    InputError as `resolve_ref_to_commit_or_raise` and GitTree.
     """
     top, _ = locate_in_repository(root)
     paths_by_name = dict(_iter_names_with_paths_in_repository(top.resolve(), root / folder, names))
     blob_ids = _read_blob_ids_by_name(ref_source, root, paths_by_name)
     current_attributes = _read_attributes(top, paths_by_name.values())
-    commit = resolve_commit(root, ref_source.ref).id
+    commit = resolve_ref_to_commit_or_raise(root, ref_source.ref).id
     ref_attributes = (
         _read_attributes(top, paths_by_name.values(), "--source", commit) or current_attributes
     )  # Git before 2.40
@@ -68,7 +68,7 @@ def find_unmodified_files(
         and current_attributes.get(path) == ref_attributes.get(path)
     ]
     input_text = "".join(f"{paths_by_name[name]}\n" for name in candidates)
-    _, out, _ = run_plumbing(
+    _, out, _ = run_git_plumbing_in_trusted_repository(
         top, "hash-object", "--stdin-paths", input_bytes=os.fsencode(input_text)
     )
     ids = out.decode("ascii").split()
@@ -100,7 +100,7 @@ def _read_blob_ids_by_name(
         for name in names:
             node = tree.find_entry(name)
             try:
-                file = None if node is None else resolve_to_regular_file(tree, node)
+                file = None if node is None else resolve_to_regular_file_or_error(tree, node)
             except UnreadableError:
                 continue
             if file is not None and not isinstance(file, Diagnostic):
@@ -111,14 +111,14 @@ def _read_blob_ids_by_name(
 def read_git_filter_names(top: Path) -> set[str]:
     """The names of all filters in the Git configuration."""
     arguments = ("config", "--null", "--name-only", "--get-regexp", "^filter\\.")
-    names = os.fsdecode(run_plumbing(top, *arguments)[1]).split("\0")
+    names = os.fsdecode(run_git_plumbing_in_trusted_repository(top, *arguments)[1]).split("\0")
     return {name.removeprefix("filter.").rpartition(".")[0] for name in names if name}
 
 
 def _read_attributes(top: Path, paths: Iterable[str], *source: str) -> dict[str, dict[str, str]]:
     input_bytes = os.fsencode("".join(f"{path}\0" for path in paths))
     arguments = ("check-attr", *source, "-z", "--stdin", *_CONVERTING_ATTRIBUTES, _FILTER)
-    code, out, _ = run_plumbing(top, *arguments, input_bytes=input_bytes)
+    code, out, _ = run_git_plumbing_in_trusted_repository(top, *arguments, input_bytes=input_bytes)
     if code:
         return {}
     fields = [os.fsdecode(field) for field in out.split(b"\0")[:-1]]

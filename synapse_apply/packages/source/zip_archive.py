@@ -12,10 +12,10 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.content import BLOCK, GatheredFiles, PackageFile, UnreadableError
 from synapse_apply.packages.entry_names import (
-    find_name_collisions,
-    format_printable,
+    build_errors_of_colliding_paths,
+    escape_misleading_path,
     iter_name_errors,
-    normalize_path,
+    normalize_path_to_nfc,
 )
 
 # APPNOTE.TXT: flag bit 0 (4.4.4), host system Unix (4.4.2), and the bytes of a local file header
@@ -61,7 +61,7 @@ def gather_zip(archive: zipfile.ZipFile, name: str = "", size: int | None = None
         if not info.is_dir() and not findings:
             gathered.entries.append(_build_package_file(archive, info, name))
     gathered.entries.sort(key=lambda entry: entry.path.encode())
-    gathered.findings += find_name_collisions(entry.path for entry in gathered.entries)
+    gathered.findings += build_errors_of_colliding_paths(entry.path for entry in gathered.entries)
     if name:
         gathered.findings = [
             finding.with_changes(detail=f"{name}: {finding.detail}")
@@ -73,7 +73,7 @@ def gather_zip(archive: zipfile.ZipFile, name: str = "", size: int | None = None
 def _build_package_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> PackageFile:
     is_executable = info.create_system == _UNIX and bool(info.external_attr >> 16 & stat.S_IXUSR)
     return PackageFile(
-        normalize_path(info.filename),
+        normalize_path_to_nfc(info.filename),
         is_executable,
         info.file_size,
         lambda: _iter_entry_blocks(archive, info, name),
@@ -89,9 +89,9 @@ def _iter_entry_blocks(
                 yield block
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
         label = (
-            f"{name}: {format_printable(info.filename)}"
+            f"{name}: {escape_misleading_path(info.filename)}"
             if name
-            else format_printable(info.filename)
+            else escape_misleading_path(info.filename)
         )
         raise UnreadableError(
             "Damaged entry in the zip", f"{label}: {problem}.", _REBUILD_HINT
@@ -101,26 +101,28 @@ def _iter_entry_blocks(
 def _iter_entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
     # zipfile truncates names at a zero byte and, on Windows, turns backslashes into slashes.
     name = info.orig_filename
-    yield from iter_name_errors(normalize_path(name.removesuffix("/") if info.is_dir() else name))
+    yield from iter_name_errors(
+        normalize_path_to_nfc(name.removesuffix("/") if info.is_dir() else name)
+    )
     mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
     file_type = stat.S_IFMT(mode)
     if file_type and not (stat.S_ISREG(file_type) or stat.S_ISDIR(file_type)):
         type_text = "a link" if stat.S_ISLNK(file_type) else "a special file"
         yield error_finding(
             "Link or special file in the zip",
-            f"{format_printable(name)} is {type_text}.",
+            f"{escape_misleading_path(name)} is {type_text}.",
             "Put the file itself into the zip (zip does so without --symlinks).",
         )
     if info.flag_bits & _ENCRYPTED:
         yield error_finding(
             "Encrypted entry in the zip",
-            f"{format_printable(name)} needs a password, which the platform does not have.",
+            f"{escape_misleading_path(name)} needs a password, which the platform does not have.",
             "Build the zip without encryption.",
         )
     elif info.compress_type not in _COMPRESSION_METHODS:
         yield error_finding(
             "Unusual compression in the zip",
-            f"{format_printable(name)} uses method {info.compress_type}.",
+            f"{escape_misleading_path(name)} uses method {info.compress_type}.",
             "Build the zip with deflate, which every system reads.",
         )
 
@@ -158,7 +160,7 @@ def _iter_first_overlap_error(
         if entry_end > next_start:
             yield error_finding(
                 "Overlapping entries in the zip",
-                f"{format_printable(info.filename)} shares its bytes with another entry.",
+                f"{escape_misleading_path(info.filename)} shares its bytes with another entry.",
                 _REBUILD_HINT,
             )
             return

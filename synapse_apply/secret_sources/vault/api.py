@@ -122,7 +122,7 @@ class VaultApi:
             if not 300 <= answer.status < 400:
                 return self._parse_answer(answer)
             url_path = self._resolve_redirect(url_path, answer)
-        raise self._problems.build_redirect_error()
+        raise self._problems.build_unfollowed_redirect_error()
 
     def _send_or_raise(self, request: HttpRequest) -> HttpAnswer:
         try:
@@ -147,7 +147,7 @@ class VaultApi:
             or not (url.isascii() and url.isprintable())
             or " " in url
         ):
-            raise self._problems.build_redirect_error()
+            raise self._problems.build_unfollowed_redirect_error()
         return parts.path + (f"?{parts.query}" if parts.query else "")
 
     def _parse_answer(self, answer: HttpAnswer) -> VaultAnswer:

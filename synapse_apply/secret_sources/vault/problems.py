@@ -139,7 +139,7 @@ class VaultProblems:
         """A 5xx answer that is not Vault's own."""
         return self._build(_GATEWAY, status=status)
 
-    def build_redirect_error(self) -> SecretUnavailable:
+    def build_unfollowed_redirect_error(self) -> SecretUnavailable:
         """A redirect to another server, where no token is sent."""
         return SecretUnavailable.from_summary(
             "This Vault is a standby",

@@ -11,7 +11,7 @@ from contract.v2.description import DESCRIPTION
 from contract.v2.mock import Mock, example_of
 
 from synapse_apply.client import BackendClient, ClientError
-from synapse_apply.client.errors import find_error_class
+from synapse_apply.client.errors import choose_error_class_for_status
 from synapse_apply.client.platform import PlatformV2
 
 UUID = "0b6e57a1-0000-4000-8000-000000000001"
@@ -128,7 +128,7 @@ def test_every_operation_is_there():
 def test_listed_refusals_are_errors(mock, v2, name, do, status):
     """Each by its status, with what the server says and the request's id."""
     mock.status = status
-    with pytest.raises(find_error_class(int(status))) as caught:
+    with pytest.raises(choose_error_class_for_status(int(status))) as caught:
         do(v2)
     assert (caught.value.status_code, caught.value.code) == (int(status), "SOME_CODE")
     assert caught.value.request_id == "r-2"

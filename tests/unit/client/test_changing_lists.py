@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from synapse_apply.client import ClientError
 from synapse_apply.client.calls import ClientCall
-from synapse_apply.client.consistent_lists import read_complete_list, read_list_once
+from synapse_apply.client.consistent_lists import (
+    read_list_once_or_none_if_not_useful,
+    reread_list_until_complete,
+)
 from synapse_apply.client.dialects import v1
 from synapse_apply.client.errors import NotFoundError
 from synapse_apply.client.http.answers import Answer
@@ -74,7 +77,7 @@ def test_nothing_that_was_there_all_the_time_is_missing(count, changes, newest_f
     """Or the list is refused; never an item less, however pages shift under the reading."""
     server = Changing(count, changes, newest_first=newest_first)
     try:
-        found = read_complete_list(server.listing(width), 1000)
+        found = reread_list_until_complete(server.listing(width), 1000)
     except ClientError:
         return
     ids = [item["id"] for item in found]
@@ -86,7 +89,7 @@ def test_nothing_that_was_there_all_the_time_is_missing(count, changes, newest_f
 def test_a_list_that_stands_still_is_read_twice(width):
     """Five pages, ten requests, side by side or not."""
     server = Changing(14, [], newest_first=False)
-    assert [item["id"] for item in read_complete_list(server.listing(width), 1000)] == list(
+    assert [item["id"] for item in reread_list_until_complete(server.listing(width), 1000)] == list(
         range(14)
     )
     assert server.asked == 10
@@ -95,7 +98,9 @@ def test_a_list_that_stands_still_is_read_twice(width):
 def test_a_glance_reads_each_page_once():
     """It claims nothing of what it lacks."""
     server = Changing(14, [], newest_first=False)
-    assert len(read_list_once(server.listing(4), 10, lambda _items: True)) == 14
+    assert (
+        len(read_list_once_or_none_if_not_useful(server.listing(4), 10, lambda _items: True)) == 14
+    )
     assert server.asked == 5
 
 
@@ -103,5 +108,5 @@ def test_a_glance_reads_each_page_once():
 def test_a_glance_that_is_not_worth_it_ends_at_the_first_page(most, use):
     """More pages than it may cost, or items of no use."""
     server = Changing(14, [], newest_first=False)
-    assert read_list_once(server.listing(4), most, lambda _items: use) is None
+    assert read_list_once_or_none_if_not_useful(server.listing(4), most, lambda _items: use) is None
     assert server.asked == 1

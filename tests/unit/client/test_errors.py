@@ -169,7 +169,7 @@ class RaisingAdapter:
     def __init__(self, kind: type[Exception]) -> None:
         self.kind = kind
 
-    def send_request(self, *arguments: object, **options: object) -> NoReturn:
+    def send_once_with_body_unread(self, *arguments: object, **options: object) -> NoReturn:
         failure = self.kind.__new__(self.kind, "/agents/tok-agent/connect/ and tok-1")
         failure.args = ("/agents/tok-agent/connect/ and tok-1",)
         raise failure

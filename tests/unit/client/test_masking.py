@@ -51,7 +51,7 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_masked(form):
     """The whole value in a text, but for characters of base64 that its neighbours share."""
-    masked = Redactor([SECRET]).mask_text(f"it said {FORMS[form]}, no more")
+    masked = Redactor([SECRET]).mask_secrets_in_text(f"it said {FORMS[form]}, no more")
     assert masked.startswith("it said ")
     assert masked.endswith(", no more")
     left = masked.removeprefix("it said ").removesuffix(", no more").replace(MASK, "")
@@ -63,7 +63,7 @@ def test_every_form_is_masked(form):
 def test_a_value_cut_short_is_masked(length, encode):
     """Eight leading characters are enough, in other forms as well."""
     cut = encode(SECRET[:length])
-    assert Redactor([SECRET]).mask_text(f"<{cut}...>") == f"<{MASK}...>"
+    assert Redactor([SECRET]).mask_secrets_in_text(f"<{cut}...>") == f"<{MASK}...>"
 
 
 @pytest.mark.parametrize(
@@ -84,57 +84,65 @@ def test_a_value_cut_short_is_masked(length, encode):
 def test_words_that_are_no_secret_stay(secret, shown, hidden):
     """What many values begin with, and what has a short value in it, is not the value."""
     redactor = Redactor([secret])
-    assert redactor.mask_text(shown) == shown
+    assert redactor.mask_secrets_in_text(shown) == shown
     if hidden.startswith("/"):
         hidden = secret[: secret.index(hidden) + len(hidden)]
-    assert MASK in redactor.mask_text(f"({hidden})")
+    assert MASK in redactor.mask_secrets_in_text(f"({hidden})")
 
 
 @pytest.mark.parametrize("secret", ["", "abc", "root", "admin", "8080", "1", None, True, 12, "   "])
 def test_what_is_too_short_is_no_secret(secret):
     """It would be found everywhere."""
     text = "root of admin on 8080: abc 1 12 True"
-    assert Redactor([secret]).mask_text(text) is text
+    assert Redactor([secret]).mask_secrets_in_text(text) is text
 
 
 def test_parts_of_a_secret_document_are_secrets():
     """JSON, key files of several lines, passwords in urls: a server may quote a part."""
     key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0\nBAQEFAASCBKcwggSj\n-----END"
     redactor = Redactor([json.dumps({"private": {"key": "q1w2e3r4t5"}, "n": 123456789}), key])
-    redactor.add_secret("postgresql://ci:p%40ss-w0rd@db.example.com/state")
-    redactor.add_secret({"token": ["zx81-spectrum"]})
+    redactor.mask_secret_from_now_on("postgresql://ci:p%40ss-w0rd@db.example.com/state")
+    redactor.mask_secret_from_now_on({"token": ["zx81-spectrum"]})
     for text in ("q1w2e3r4t5", "BAQEFAASCBKcwggSj", "p@ss-w0rd", "p%40ss-w0rd", "zx81-spectrum"):
-        assert redactor.mask_text(f"a {text} b") == f"a {MASK} b", text
-    assert redactor.mask_text("-----BEGIN PRIVATE KEY-----") == "-----BEGIN PRIVATE KEY-----"
-    assert redactor.mask_json({"n": 123456789, "m": 1234}) == {"n": MASK, "m": 1234}
+        assert redactor.mask_secrets_in_text(f"a {text} b") == f"a {MASK} b", text
+    assert (
+        redactor.mask_secrets_in_text("-----BEGIN PRIVATE KEY-----")
+        == "-----BEGIN PRIVATE KEY-----"
+    )
+    assert redactor.mask_secrets_in_json_value({"n": 123456789, "m": 1234}) == {
+        "n": MASK,
+        "m": 1234,
+    }
 
 
 def test_keys_and_values_at_every_depth():
     """Two keys that are masked stay two; what lies too deep to be walked is no value at all."""
     redactor = Redactor([SECRET, "an0ther-secret"])
     value = {SECRET: 1, "an0ther-secret": [{"a": [SECRET]}], "b": SECRET.encode().hex()}
-    masked = redactor.mask_json(value)
+    masked = redactor.mask_secrets_in_json_value(value)
     assert masked == {MASK: 1, f"{MASK}*": [{"a": [MASK]}], "b": MASK}
     assert unmask_value(masked) == value
     assert contains_masked_text(masked)
     deep: list[object] = [SECRET]
     for _ in range(300):
         deep = [deep]
-    assert SECRET not in json.dumps(redactor.mask_json(deep))
+    assert SECRET not in json.dumps(redactor.mask_secrets_in_json_value(deep))
 
 
 def test_text_with_escapes_is_not_believed_to_be_clean():
     """A server can escape every letter of a JSON text."""
     text = '{"a": "' + "".join(f"\\u{ord(c):04x}" for c in SECRET) + '"}'
-    assert Redactor([SECRET]).mask_parsed_json(json.loads(text), text) == {"a": MASK}
+    assert Redactor([SECRET]).mask_secrets_in_value_of_text(json.loads(text), text) == {"a": MASK}
 
 
 def test_public_texts_stay():
     """What manifests declare in plain is no secret, where it stands alone."""
     redactor = Redactor(["minio-admin-9"])
-    redactor.allow_public_texts(["minio-admin-9"])
-    assert redactor.mask_json({"user": "minio-admin-9"}) == {"user": "minio-admin-9"}
-    assert redactor.mask_json(["for minio-admin-9"]) == [f"for {MASK}"]
+    redactor.stop_masking_equal_texts(["minio-admin-9"])
+    assert redactor.mask_secrets_in_json_value({"user": "minio-admin-9"}) == {
+        "user": "minio-admin-9"
+    }
+    assert redactor.mask_secrets_in_json_value(["for minio-admin-9"]) == [f"for {MASK}"]
 
 
 def test_the_original_is_for_comparison_and_for_the_server_alone():
@@ -145,7 +153,7 @@ def test_the_original_is_for_comparison_and_for_the_server_alone():
         "name": f"of {SECRET}",
         "configuration": {"bucket_name": SECRET, "secret_access_key": SECRET},
     }
-    safe = wrap_secrets("storage", redactor.mask_json(spec), read_secret_marks())
+    safe = wrap_secrets("storage", redactor.mask_secrets_in_json_value(spec), read_secret_marks())
     assert safe["configuration"]["secret_access_key"] == Sensitive(SECRET)
     for shown in (str(safe), f"{safe['name']}", json.dumps(safe["name"]), repr(redactor)):
         assert SECRET[:8] not in shown
@@ -158,7 +166,7 @@ def test_the_original_is_for_comparison_and_for_the_server_alone():
 @pytest.mark.parametrize("found", [SECRET, 1234567890123])
 def test_an_id_that_repeats_a_secret_is_no_id(found):
     """It is neither recorded nor asked for."""
-    masked = Redactor([SECRET, "1234567890123"]).mask_json({"id": found})
+    masked = Redactor([SECRET, "1234567890123"]).mask_secrets_in_json_value({"id": found})
     assert isinstance(masked["id"], MaskedText)
     with pytest.raises(RemoteError, match="repeats a secret"):
         extract_remote_id(masked)

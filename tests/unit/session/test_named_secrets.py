@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.named_secrets import (
-    add_named_secrets,
-    hide_free_form_fields,
-    wrap_recorded_secrets,
+    add_secret_fields_of_single_objects,
+    mark_every_free_form_field_secret,
+    wrap_values_recorded_as_secret_and_warn,
 )
 from synapse_apply.manifests.schema.schemas import read_secret_marks
 from synapse_apply.model.address import Address
@@ -44,14 +44,18 @@ def test_a_record_with_a_digest_hides_the_field_of_its_object():
         {"seen": {TOKEN: MAC}},
         {"seen": {TOKEN: WithheldSecret("omitted")}},
     ):
-        marks = add_named_secrets(read_secret_marks(), CATALOGUE, {}, {}, {YOLO: record(**sides)})
+        marks = add_secret_fields_of_single_objects(
+            read_secret_marks(), CATALOGUE, {}, {}, {YOLO: record(**sides)}
+        )
         assert shown(marks) == HIDDEN
         assert shown(marks, id=8, code="other")["token"] == "t"
 
 
 def test_an_open_create_hides_it_too():
     """The object may have been made before anybody saw the answer."""
-    marks = add_named_secrets(read_secret_marks(), CATALOGUE, {}, {}, {}, [open_create()])
+    marks = add_secret_fields_of_single_objects(
+        read_secret_marks(), CATALOGUE, {}, {}, {}, [open_create()]
+    )
     assert shown(marks) == HIDDEN
     assert shown(marks.with_address(YOLO)) == HIDDEN
 
@@ -66,20 +70,27 @@ def test_a_manifest_hides_it_by_its_pin_its_key_and_its_record():
         (by_key, {}),
         (Desired(YOLO, {}, lifecycle=named), {YOLO: record()}),
     ):
-        marks = add_named_secrets(read_secret_marks(), CATALOGUE, {}, {YOLO: one}, records)
+        marks = add_secret_fields_of_single_objects(
+            read_secret_marks(), CATALOGUE, {}, {YOLO: one}, records
+        )
         assert shown(marks) == HIDDEN
 
 
 def test_nothing_is_named_where_nothing_is():
     """The marks of the schemas are given back as they are."""
     marks = read_secret_marks()
-    assert add_named_secrets(marks, CATALOGUE, {}, {YOLO: PLAIN}, {YOLO: record()}) is marks
+    assert (
+        add_secret_fields_of_single_objects(marks, CATALOGUE, {}, {YOLO: PLAIN}, {YOLO: record()})
+        is marks
+    )
 
 
 def test_plain_values_are_wrapped_where_a_secret_is_recorded():
     """Once, with a warning; beside it all stays as it is. An open call counts as a record does."""
     for records, intents in (({YOLO: record(applied={TOKEN: MAC})}, ()), ({}, (open_create(),))):
-        desired, told = wrap_recorded_secrets({YOLO: PLAIN}, records, read_secret_marks(), intents)
+        desired, told = wrap_values_recorded_as_secret_and_warn(
+            {YOLO: PLAIN}, records, read_secret_marks(), intents
+        )
         found = desired[YOLO].spec["configuration"]
         assert found["open"] == 1
         assert found["token"] == SecretRef("literal", literal=Sensitive("t"))
@@ -90,7 +101,7 @@ def test_plain_values_are_wrapped_where_a_secret_is_recorded():
 def test_kinds_whose_schemas_mark_fields_have_no_others():
     """A provider that is described later takes the mark off, as before."""
     storage = Desired(RAW, {"provider": "p", "configuration": {"token": "t"}})
-    desired, told = wrap_recorded_secrets(
+    desired, told = wrap_values_recorded_as_secret_and_warn(
         {RAW: storage}, {RAW: record(RAW, applied={TOKEN: MAC})}, read_secret_marks()
     )
     assert desired[RAW] is storage
@@ -99,7 +110,7 @@ def test_kinds_whose_schemas_mark_fields_have_no_others():
 
 def test_where_nothing_is_known_every_free_form_field_is_secret():
     """And no other one."""
-    marks = hide_free_form_fields(read_secret_marks(), CATALOGUE)
+    marks = mark_every_free_form_field_secret(read_secret_marks(), CATALOGUE)
     assert shown(marks) == {"token": Sensitive("t"), "open": Sensitive(1)}
     body = {"id": 7, "plugin": 1, "version": "1", "config": {"a": 1}}
     found = CATALOGUE["release"].bindings["v1"].decode(body, marks).spec

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from unit.applying.bench import Bench, widget
 
-from synapse_apply.live.manifest_comparison import ManifestComparison, build_takeover_edits
+from synapse_apply.live.manifest_comparison import (
+    ManifestComparison,
+    build_edits_that_declare_live_values,
+)
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.resource import Lifecycle
@@ -36,7 +39,7 @@ def edited(planned: PlanResult) -> dict[str, tuple[Any, Any]]:
         ".".join(map(str, edit.path[1:])): ("secret", "")
         if edit.sensitive
         else (edit.before, edit.after)
-        for edit in build_takeover_edits(item, item.desired.spec, one.fields)
+        for edit in build_edits_that_declare_live_values(item, item.desired.spec, one.fields)
     }
 
 
@@ -45,7 +48,7 @@ def remaining(
 ) -> tuple[Path, ...]:
     secrets = bench.context().secrets
     now = widget("w", configuration=configuration, **more)
-    return ManifestComparison(planned.resources, secrets).list_remaining_drift(now)
+    return ManifestComparison(planned.resources, secrets).list_fields_plan_would_still_change(now)
 
 
 def test_one_edit_a_place(bench):
