@@ -9,19 +9,25 @@ from pathlib import Path
 import pytest
 from unit.manifests.manifests_on_disk import project_of
 
-from synapse_apply.manifests.project.project import build_default_project, find_project_file
+from synapse_apply.manifests.project.project import (
+    build_default_project,
+    find_project_file,
+    read_and_check_project,
+)
 from synapse_apply.manifests.project.targets import (
     choose_and_fill_target,
     list_declared_targets,
     select_targets_to_check,
 )
 from synapse_apply.manifests.schema.schemas import find_schema_folder
+from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.policy import DEFAULT_RULES, Policy
 from synapse_apply.model.project import GuardSettings, StateSettings
 from synapse_apply.model.values import SecretRef
 from synapse_apply.planning.policy.plan_rules import PLAN_CHECKS
 from synapse_apply.planning.policy.resource_rules import CHECKS
+from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
 
 WHOLE = """\
 manifests: [manifests/]
@@ -262,3 +268,22 @@ def test_every_built_in_rule_is_one_of_the_schema() -> None:
     schema = json.loads((find_schema_folder() / "policy.schema.json").read_text("utf-8"))
     known = schema["properties"]["rules"]["items"]["properties"]["rule"]["enum"]
     assert sorted(known) == sorted((*CHECKS, *PLAN_CHECKS))
+
+
+@pytest.mark.parametrize("name", [name for name, one in SECRET_SOURCES.items() if one.is_read])
+def test_a_state_key_may_come_from_any_source_of_secrets(name: str, tmp_path: Path) -> None:
+    """What has a value for manifests has one for the project file; a file's path is told apart."""
+    source = SECRET_SOURCES[name]
+    block = read_documents(source.example.encode(), "x").documents[0].value["valueFrom"]
+    document = {
+        "apiVersion": "synapse-apply/v1",
+        "kind": "Project",
+        "targets": {"prod": {"url": "https://api.example.com", "state": {"key": block}}},
+    }
+    (tmp_path / "synapse-apply.yaml").write_text(json.dumps(document), encoding="utf-8")
+    project, findings = read_and_check_project(tmp_path / "synapse-apply.yaml", "p")
+    assert project is not None, findings
+    settings = project.targets["prod"].state
+    assert settings.key is not None
+    assert settings.key.source == name
+    assert bool(settings.key_file) == (name == "file")
