@@ -145,6 +145,7 @@ class _ProjectDecoder:
         targets.setdefault(EMBEDDED, self._build_target(EMBEDDED, {}, None))
         self._report_undeclared_target_variables(variables)
         self._report_wrong_required_targets(targets)
+        self._report_state_keys_of_servers(targets)
         refactoring = RefactoringDecoder(value, self.positions, self._report_finding)
         moved = refactoring.decode_moves()
         default = value.get("default_target", "")
@@ -190,6 +191,16 @@ class _ProjectDecoder:
                 ),
             )
         return providers
+
+    def _report_state_keys_of_servers(self, targets: Mapping[str, Target]) -> None:
+        for name, target in targets.items():
+            if target.state.key is not None and target.state.key.keeps_live_value:
+                self._report_finding(
+                    ("targets", name, "state", "key"),
+                    "State key without a value",
+                    "no server has a state key that could be kept",
+                    "name a variable or a file, such as {env: NAME}",
+                )
 
     def _report_finding(self, path: Path, summary: str, detail: str, hint: str) -> None:
         self.findings.append(
@@ -334,10 +345,11 @@ def _decode_state_settings(settings: Mapping[str, Any]) -> StateSettings:
     url = settings.get("url", "")
     key: SecretRef | None = None
     key_file = ""
-    for name, argument in settings.get("key", {}).items():
+    block = settings.get("key", {})
+    for name in [name for name in block if name in SECRET_SOURCES]:
         source = SECRET_SOURCES[name]
-        key = build_reference(source, argument, "text")
-        key_file = argument if source.names_file else ""
+        key = build_reference(source, block[name], block.get("format", "text"))
+        key_file = block[name] if source.names_file else ""
     return StateSettings(
         SecretRef("env", url["env"]) if isinstance(url, Mapping) else str(url),
         settings.get("lineage", ""),
