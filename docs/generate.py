@@ -38,8 +38,9 @@ WORDS = {
 }
 MORE = {
     "targets.NAME.state.url": "A path, or `sqlite:///PATH`, from the project file's folder; or "
-    "`postgresql://USER@HOST/DATABASE`, `s3://BUCKET/FOLDER` or `az://CONTAINER/FOLDER`, which "
-    "runners share ([state.md](state.md)). A url with a password comes from `{env: NAME}`.",
+    "`postgresql://USER@HOST/DATABASE`, `s3://BUCKET/FOLDER`, `az://CONTAINER/FOLDER` or "
+    "`git:REMOTE`, which runners share ([state.md](state.md)). A url with a password comes from "
+    "`{env: NAME}`.",
     "policy": "Its fields are [below](#the-policy).",
     "targets.NAME.policy": "Its fields are [below](#the-policy).",
 }
