@@ -19,8 +19,9 @@ class BucketProxy:
 
     `choose(method, path)` says what becomes of a request: None (it passes), `before` (it never
     arrives, and there is no answer), `after` (it arrives, and there is no answer), a number of
-    seconds to wait, or (status, body) to answer with. Headers in `dropped` do not pass. While
-    `flows` is not set, requests wait.
+    seconds to wait, (status, body) to answer with, or (`hang`, `before` or `after`): it stands
+    still at that moment until `flows` is set again, and `reached` is set. Headers in `dropped` do
+    not pass.
     """
 
     def __init__(self, port, dropped=()):
@@ -29,6 +30,7 @@ class BucketProxy:
         self.dropped = {name.lower() for name in dropped}
         self.flows = Event()
         self.flows.set()
+        self.reached = Event()
         self.extra_headers = []
         self.requests = []
         self._server = Server(("127.0.0.1", 0), _build_handler(self, port))
@@ -56,7 +58,6 @@ def _build_handler(proxy, port):
 
         def pass_on(self):
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            proxy.flows.wait()
             proxy.requests.append((self.command, self.path))
             fate = proxy.choose(self.command, self.path)
             if fate == "before":
@@ -64,7 +65,10 @@ def _build_handler(proxy, port):
                 return
             if isinstance(fate, int | float):
                 time.sleep(fate)
-            if isinstance(fate, tuple):
+            hangs = fate[1] if isinstance(fate, tuple) and fate[0] == "hang" else ""
+            if hangs == "before":
+                self.stand_still()
+            if isinstance(fate, tuple) and not hangs:
                 headers = [("Content-Type", "application/xml"), *proxy.extra_headers]
                 self.answer(fate[0], headers, fate[1])
                 return
@@ -80,10 +84,17 @@ def _build_handler(proxy, port):
                 content = response.read()
             finally:
                 store.close()
+            if hangs == "after":
+                self.stand_still()
             if fate == "after":
                 self.close_connection = True
                 return
             self.answer(response.status, response.getheaders(), content)
+
+        def stand_still(self):
+            proxy.flows.clear()
+            proxy.reached.set()
+            proxy.flows.wait()
 
         def answer(self, status, headers, content):
             self.send_response_only(status)

@@ -113,7 +113,9 @@ class Signalled:
     def _send_signal(self, moment: str) -> None:
         if (self.writes, moment) == (self._altered.nth, self._altered.moment):
             # Not in the middle of a sign of life: that one would keep the file to itself.
-            with self._store._database._connection_lock:
+            database = self._store._database
+            turn = database._turn if hasattr(database, "_turn") else database._connection_lock
+            with turn:
                 os.kill(os.getpid(), self._altered.signal)
 
 

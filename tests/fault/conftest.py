@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from buckets.servers import BucketServer
 from fault.convergence import STORES, Row
 from fault.site import TENANT, TOKEN, Server, Site
 from postgres.server import PostgresServer
@@ -61,6 +62,9 @@ def make_shared_site(
     """The same for each sort of state that processes share, or for those a test chooses."""
     if request.param == "sqlite":
         return make_site
+    if request.param == "s3":
+        bucket: BucketServer = request.getfixturevalue("seaweed")
+        return lambda *given, **named: make_site(*given, state_url=bucket.url(), **named)
     database: PostgresServer = request.getfixturevalue("postgres")
     return lambda *given, **named: make_site(
         *given, state_url=database.url(schema=f"state_{uuid4().hex}"), **named

@@ -20,11 +20,12 @@ from synapse_apply.cli.main import run
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report, Result
 
-STORES = ("sqlite", "postgres")
+STORES = ("sqlite", "postgres", "s3")
 # The vendor's v1 is what production meets: a share of it is tried whatever the profile of all is.
 PROFILES = tuple(dict.fromkeys((PROFILE, VENDOR)))
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
-_LEFT_OUT = () if DEEP else (("postgres", "v2"),)
+# What a bucket adds is tried once at each kind of boundary, on the vendor's profile; all with DEEP.
+_LEFT_OUT = () if DEEP else (("postgres", "v2"), ("s3", "v1"), ("s3", "v2"))
 STORES_AND_APIS = [
     (store, api) for api in APIS for store in STORES if (store, api) not in _LEFT_OUT
 ]
@@ -32,8 +33,9 @@ PLACES = [(store, api, PROFILE) for store, api in STORES_AND_APIS]
 PLACES += [
     (store, api, profile)
     for profile in PROFILES[1:]
-    for store, api in STORES_AND_APIS
-    if DEEP or (store, api) == ("sqlite", "v1")
+    for store in STORES
+    for api in APIS
+    if DEEP or (store, api) in {("sqlite", "v1"), ("s3", "v1")}
 ]
 _COMMAND = re.compile(r"`synapse-apply ([^`]+)`")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from buckets.servers import BucketServer
 from profiles import PAGE, PROFILE
 
 from synapse_apply.client import BackendClient
@@ -208,7 +209,11 @@ class Site:
         """
         server.empty(profile)
         # Whoever shares a state needs its key.
-        sharing = {"FAULT_STATE_URL": state_url, "SYNAPSE_APPLY_STATE_KEY": "A" * 44}
+        sharing = {
+            "FAULT_STATE_URL": state_url,
+            "SYNAPSE_APPLY_STATE_KEY": "A" * 44,
+            **(BucketServer.environ if state_url.startswith("s3:") else {}),
+        }
         made = cls(root, server, groups, {**ENVIRON, **(sharing if state_url else {})}, api)
         root.mkdir(parents=True, exist_ok=True)
         target = {
