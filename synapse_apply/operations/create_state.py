@@ -13,6 +13,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import NO_SHARED_IDS, SharedIds, StateIdentity
 from synapse_apply.operations.checks.state_bucket import require_usable_bucket
 from synapse_apply.secrets.keys import StateKey, key_variable_name
+from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.state_messages import build_existing_state_error
 from synapse_apply.workspace.sharing.project_binding import (
@@ -105,10 +106,16 @@ _GIT_WRITERS = (
     "No rule protects such a ref: whoever may push to the repository may write it. What is not "
     "signed with the state key is not believed, so keep that key from who may only push."
 )
+_BUCKET_RULES = (
+    "No lifecycle rule may expire current objects there: that would destroy the state. A rule that "
+    "expires old versions is right."
+)
 
 
 def list_place_notes(location: str) -> tuple[str, ...]:
-    """Sentences on who reads and writes a store, by its location in messages; () for most."""
+    """Sentences on who reads and writes a store, or may not, by its location; () for most."""
+    if is_bucket_url(location):
+        return (f"The state is at {location}.", _BUCKET_RULES)
     if not is_git_url(location):
         return ()
     return (f"The state is at {location}.", _GIT_READERS, _GIT_WRITERS)

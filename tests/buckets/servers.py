@@ -20,9 +20,11 @@ import time
 from contextlib import suppress
 from email.utils import formatdate
 from pathlib import Path
+from threading import Lock
 from typing import ClassVar
 from uuid import uuid4
 
+from buckets.proxy import BucketProxy
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 from postgres.server import KEEPER
@@ -153,7 +155,23 @@ class SeaweedServer(BucketServer):
 
 
 class MotoServer(BucketServer):
-    """moto: what others know of Amazon's answers, in memory."""
+    """moto: what others know of Amazon's answers, in memory.
+
+    It looks whether there is an object and makes it afterwards, so that of sixteen requests at once
+    two get through now and then. So it gets one at a time, from a proxy.
+    """
+
+    _proxy = None
+
+    def start(self):
+        super().start()
+        self._proxy = BucketProxy(self.port, turn=Lock())
+        self.port = self._proxy.port
+
+    def remove(self):
+        if self._proxy is not None:
+            self._proxy.close()
+        super().remove()
 
     def _command(self):
         (port,) = free_ports(1)

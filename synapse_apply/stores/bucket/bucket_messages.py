@@ -34,7 +34,10 @@ _LOGIN_CODES = frozenset(
     }
 )
 # Where the client asks for credentials if the environment has none.
-_METADATA_MARKS = ("/latest/api/token", "/latest/meta-data", "/metadata/identity", "AssumeRole")
+_METADATA_MARKS = (
+    *("/latest/api/token", "/latest/meta-data", "/metadata/identity", "AssumeRole"),
+    "REDACTED",  # the client's own word for the URL of such a request
+)
 
 # Such an answer has a status of success and is no object store's.
 _FOREIGN_MARKS = ("InvalidListResponse", "MissingEtag", "MissingLastModified", "kind: Redirect")
@@ -154,16 +157,16 @@ def _describe_answer(failure: BucketFailure, where: str, endpoint: str) -> tuple
 def _describe_silence(failure: BucketFailure, where: str, endpoint: str) -> tuple[str, str, str]:
     """The texts for a failure without a status."""
     marks = failure.marks
-    if any(mark in marks for mark in _METADATA_MARKS):
-        return _describe_login(f"{where}: no credentials were found.")
-    if "BareRedirect" in marks:
-        return _describe_region(f"{where}: the store says that the bucket is elsewhere.", "NAME")
     if certificate := _CERTIFICATE_PATTERN.search(marks):
         return (
             "The certificate of the bucket's server is not trusted",
             f"{where}: {certificate[1]}.",
             "If it is signed by an authority of your own, name its file in AWS_CA_BUNDLE.",
         )
+    if any(mark in marks for mark in _METADATA_MARKS):
+        return _describe_login(f"{where}: no credentials were found.")
+    if "BareRedirect" in marks:
+        return _describe_region(f"{where}: the store says that the bucket is elsewhere.", "NAME")
     if "InvalidMessage" in marks:
         return _describe_foreign_server(f"{where}: the server does not speak TLS.", endpoint)
     if any(mark in marks for mark in _FOREIGN_MARKS):
