@@ -190,7 +190,7 @@ def decode_object(content: bytes, number: int, signer: Signer) -> Decoded:
         raise WrongContent("is not of this place")
     try:
         value = _PARSERS[document["kind"]](document)
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise WrongContent("does not have what a chain writes") from None
     is_genuine = signer.check(_build_signed_text(body), signature_text)
     return Decoded(value, _compute_digest(text), is_genuine)
@@ -290,10 +290,14 @@ _PARSERS: dict[str, Callable[[Mapping[str, Any]], Link | Seal | Snapshot]] = {
 
 
 def _parse_rows(table: str, rows: Any) -> list[Row]:
-    """Rows of a table, each with the right number of cells; their types are checked when read."""
-    width = len(schema.TABLE_COLUMNS[table])
-    if any(type(row) is not list or len(row) != width for row in rows):
-        raise ValueError(table)
+    """Rows of a table, whose cells have the types of its columns."""
+    types = [schema.list_allowed_cell_types(column) for column in schema.TABLE_COLUMNS[table]]
+    for row in rows:
+        if type(row) is not list or len(row) != len(types):
+            raise ValueError(table)
+        for cell, allowed_types in zip(row, types, strict=True):
+            if type(cell) not in allowed_types:
+                raise ValueError(table)
     return [tuple(row) for row in rows]
 
 

@@ -375,6 +375,9 @@ class ReplicaDatabase:
                 self._lacks_older_audit = True
             for batch in reading.batches:
                 self._apply_batch(batch)
+        except StateError as problem:
+            self._forget_replica()
+            raise DamagedLog(*problem.diagnostics) from None
         except BaseException:
             # Half of a reading is no state: the next one begins anew.
             self._forget_replica()

@@ -40,16 +40,11 @@ class ReplicaRows:
         With `keeps_changes` False it is always rolled back. Errors become StateErrors, whose
         message begins with `activity`.
         """
-        with sqlite_messages.translate_errors(self._location, activity):
-            self._connection.execute("BEGIN")
-            try:
-                yield make_sqlite_runner(self._connection, self._location)
-                self._clear_capture()
-                self._connection.execute("COMMIT" if keeps_changes else "ROLLBACK")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with (
+            sqlite_messages.translate_errors(self._location, activity),
+            self._begin_and_end_transaction(keeps_changes=keeps_changes),
+        ):
+            yield make_sqlite_runner(self._connection, self._location)
 
     def collect_changes(self) -> tuple[RowChange, ...]:
         """The rows that differ from those before the present transaction."""
@@ -64,7 +59,7 @@ class ReplicaRows:
 
         StateError (damaged) if its rows are not those of a state.
         """
-        with self._translate_errors_as_damage(), self.run_transaction("Reading"):
+        with self._translate_errors_as_damage(), self._begin_and_end_transaction():
             # All old rows go first: two records may exchange their ids, which are unique.
             for change in batch.changes:
                 key_column = schema.TABLE_COLUMNS[change.table][0]
@@ -77,7 +72,7 @@ class ReplicaRows:
     def insert_missing_audit_rows(self, rows: Sequence[Row]) -> None:
         """Insert rows of the audit table that are not there yet."""
         statement = "INSERT OR IGNORE INTO audit (seq, at, address, entry) VALUES (?, ?, ?, ?)"
-        with self._translate_errors_as_damage(), self.run_transaction("Reading"):
+        with self._translate_errors_as_damage(), self._begin_and_end_transaction():
             self._connection.executemany(statement, rows)
 
     def read_tables(self) -> TableRows:
@@ -112,6 +107,18 @@ class ReplicaRows:
             new_row = tuple(cells[len(columns) :]) if cells[len(columns)] is not None else None
             if old_row != new_row:
                 yield key, new_row
+
+    @contextmanager
+    def _begin_and_end_transaction(self, *, keeps_changes: bool = True) -> Iterator[None]:
+        self._connection.execute("BEGIN")
+        try:
+            yield
+            self._clear_capture()
+            self._connection.execute("COMMIT" if keeps_changes else "ROLLBACK")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
     def _clear_capture(self) -> None:
         for table in schema.TABLE_COLUMNS:

@@ -19,6 +19,9 @@ from synapse_apply.workspace.environment import require_allowed_host
 if TYPE_CHECKING:
     from synapse_apply.stores.bucket.obstore_folder import ObstoreFolder
 
+# A command that only looks asks for one thing after the other, and each look is a round trip.
+FRESH_SECONDS = 2.0
+
 
 def open_bucket_store(
     url: str,
@@ -29,7 +32,13 @@ def open_bucket_store(
 ) -> SqlStore:
     """The store at the URL of a bucket; nothing is sent yet. InputError as `_open_folder`."""
     folder = _open_folder(url, target, environ)
-    return open_chain(folder, signer=signer, tool_version=__version__, runner=runner)
+    return open_chain(
+        folder,
+        signer=signer,
+        tool_version=__version__,
+        runner=runner,
+        fresh_seconds=FRESH_SECONDS,
+    )
 
 
 @contextmanager

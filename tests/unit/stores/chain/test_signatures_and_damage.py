@@ -174,6 +174,32 @@ def test_a_forged_link_stops_every_write_until_a_restore(chains, tmp_path):
     write_many(reader, 1, first=9)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        [],
+        {"records": 5},
+        {"records": [["plugin/x", "plugin", "v1", "1"]]},
+        {"records": [["plugin/x", "plugin", "v1", ["1"], "{}"]]},
+        {"plans": [["\ud800", ""]]},
+        {"audit": [[2**70, "", "", ""]]},
+        {"meta": [[2, 1, "l", 1, "u", "t", "d", "c", "v", 1]]},
+        {"sqlite_master": [["x"]]},
+    ],
+)
+def test_rows_that_fit_no_table_are_damage_that_a_restore_leaves_behind(chains, tmp_path, written):
+    """Whether the link shows it by itself, or only where it is carried out."""
+    store = chains.make(KeySigner())
+    write_many(store, 1)
+    store.write_backup(str(tmp_path / "backup"))
+    forge_last_link(chains, written=written)
+    victim = chains.open(KeySigner())
+    with pytest.raises(StateError, match="damaged"):
+        victim.read_state()
+    victim.restore_backup(str(tmp_path / "backup"))
+    assert addresses(chains.open(KeySigner())) == ["p0"]
+
+
 def test_unsigned_links_are_forged_where_there_is_a_key(chains):
     """Else who wants to forge leaves the signature out."""
     write_many(chains.make(KeySigner()), 1)
