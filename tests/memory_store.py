@@ -19,7 +19,7 @@ from synapse_apply.model.ports import (
     CallLoad,
     ProgressFloor,
     accept_any_backup,
-    no_known_progress,
+    return_no_progress,
 )
 from synapse_apply.model.refactoring import (
     RecordFinisher,
@@ -295,7 +295,7 @@ class MemoryStore:
         source: str,
         check_backup: BackupCheck = accept_any_backup,
         kept_path: str = "",
-        find_floor: ProgressFloor = no_known_progress,
+        find_floor: ProgressFloor = return_no_progress,
     ) -> str:
         """Nothing is kept: memory has no place for it."""
         del kept_path

@@ -95,7 +95,7 @@ class Console:
         if self.environ.get("NO_COLOR"):
             return False
         if any(
-            _is_enabled(self.environ.get(name, "")) for name in ("FORCE_COLOR", "CLICOLOR_FORCE")
+            _is_flag_set(self.environ.get(name, "")) for name in ("FORCE_COLOR", "CLICOLOR_FORCE")
         ):
             return True
         return self.environ.get("TERM") != "dumb" and _is_terminal(stream)
@@ -211,7 +211,7 @@ class Console:
             self.write_stderr(text + "\n")
 
 
-def _is_enabled(value: str) -> bool:
+def _is_flag_set(value: str) -> bool:
     return value not in {"", "0"}
 
 

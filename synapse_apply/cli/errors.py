@@ -77,7 +77,7 @@ def describe_failure(problem: BaseException) -> tuple[Sequence[Diagnostic], int]
         return problem.diagnostics or (error_finding(str(problem)),), problem.exit_code
     if isinstance(problem, RemoteError):
         return [build_remote_finding(problem)], Exit.ERROR
-    return [_build_system_finding(problem) or _build_internal_finding(problem)], Exit.ERROR
+    return [_build_system_finding_or_none(problem) or _build_internal_finding(problem)], Exit.ERROR
 
 
 def find_stopped_plan(problem: BaseException) -> Plan | None:
@@ -104,7 +104,7 @@ _RESOURCE_ERRNOS = frozenset(
 )
 
 
-def _build_system_finding(problem: BaseException) -> Diagnostic | None:
+def _build_system_finding_or_none(problem: BaseException) -> Diagnostic | None:
     """The finding where the machine lacks something, such as memory or disk; else None."""
     if isinstance(problem, MemoryError):
         return error_finding(

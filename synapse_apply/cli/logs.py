@@ -57,7 +57,7 @@ def configure_logging(environ: Mapping[str, str]) -> None:
     level = environ.get("SYNAPSE_APPLY_LOG", "").lower()
     if level not in LEVELS:
         raise UnusableLog(f"SYNAPSE_APPLY_LOG is one of {', '.join(LEVELS)}, not {level!r}.")
-    handler = _open_handler(environ.get("SYNAPSE_APPLY_LOG_PATH", ""))
+    handler = _open_log_handler(environ.get("SYNAPSE_APPLY_LOG_PATH", ""))
     handler.setFormatter(JsonLines() if level == "json" else TextLines())
     logger = logging.getLogger("synapse_apply")
     logger.handlers[:] = [handler]
@@ -65,7 +65,7 @@ def configure_logging(environ: Mapping[str, str]) -> None:
     logger.setLevel(LEVELS[level])
 
 
-def _open_handler(path: str) -> logging.Handler:
+def _open_log_handler(path: str) -> logging.Handler:
     if not path:
         return logging.StreamHandler(sys.stderr)
     try:

@@ -94,10 +94,10 @@ def _prepare_output_streams() -> None:
     # Typed as never None, but a process may be started without them.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    sys.stdout, sys.stderr = map(_make_tolerant_stream, (sys.stdout, sys.stderr))
+    sys.stdout, sys.stderr = map(_make_stream_escape_unencodable, (sys.stdout, sys.stderr))
 
 
-def _make_tolerant_stream(stream: TextIO) -> TextIO:
+def _make_stream_escape_unencodable(stream: TextIO) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     # Typed as always buffered, but PYTHONUNBUFFERED leaves the buffer out. Then nobody looks how

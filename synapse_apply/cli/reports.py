@@ -41,10 +41,10 @@ from synapse_apply.views.markdown.budget import (
 )
 from synapse_apply.views.text.drift import drift_document
 from synapse_apply.workspace.environment import (
+    find_ci_checkout_folder_or_empty,
+    find_ci_run_url_or_empty,
     find_repository_url_and_blob_prefix,
-    find_run_url,
-    find_workspace,
-    read_head_commit,
+    read_head_commit_id_or_empty,
 )
 from synapse_apply.workspace.invocation import Invocation
 
@@ -84,7 +84,7 @@ class Reports:
         """The writable reports, and a finding for each that would overwrite a protected file.
 
         Protected are the project's own files and those that this command writes. Called before the
-        command does anything; `raise_misplaced_findings` ends it then.
+        command does anything; `raise_findings_if_any` ends it then.
         """
         reserved_files = (
             {self._resolve_path(self.out): "is where the plan goes"} if self.out else {}
@@ -162,7 +162,7 @@ class Reports:
         )
 
     def _build_plan_source(self, plan: Plan, code: int) -> ReportSource:
-        url = find_run_url(self.invocation.environ)
+        url = find_ci_run_url_or_empty(self.invocation.environ)
         return ReportSource(
             lambda: plan_document(plan),
             lambda budget: markdown.render_plan_markdown(
@@ -178,7 +178,7 @@ class Reports:
         )
 
     def _build_drift_source(self, drift: Drift, code: int) -> ReportSource:
-        url = find_run_url(self.invocation.environ)
+        url = find_ci_run_url_or_empty(self.invocation.environ)
         return ReportSource(
             lambda: drift_document(drift),
             lambda budget: markdown.render_drift_markdown(drift, budget=budget, run_url=url),
@@ -189,7 +189,7 @@ class Reports:
         )
 
     def _build_apply_source(self, report: Report) -> ReportSource:
-        url = find_run_url(self.invocation.environ)
+        url = find_ci_run_url_or_empty(self.invocation.environ)
         return ReportSource(
             lambda: report_document(report),
             lambda budget: markdown.render_report_markdown(report, budget=budget, run_url=url),
@@ -201,7 +201,10 @@ class Reports:
 
     def _build_findings_source(self, findings: Sequence[Diagnostic], code: int) -> ReportSource:
         targeted_findings = list(name_target(findings, self.console.typed_target))
-        url, target = find_run_url(self.invocation.environ), self._resolve_target_name_or_empty()
+        url, target = (
+            find_ci_run_url_or_empty(self.invocation.environ),
+            self._resolve_target_name_or_empty(),
+        )
         return ReportSource(
             lambda: self._build_failure_document(targeted_findings, code),
             lambda budget: markdown.render_findings_markdown(
@@ -213,7 +216,9 @@ class Reports:
                 target=target,
                 tool_version=__version__,
                 run_url=url,
-                links=self._build_forge_links(read_head_commit(self.invocation.directory)),
+                links=self._build_forge_links(
+                    read_head_commit_id_or_empty(self.invocation.directory)
+                ),
             ),
             lambda: remarks.build_finding_annotations(targeted_findings),
             lambda: gitlab.NO_COUNTS,
@@ -285,31 +290,31 @@ class Reports:
             for annotation in plain_annotations
             if annotation.position is not None
         }
-        root = find_workspace(self.invocation.environ)
+        root = find_ci_checkout_folder_or_empty(self.invocation.environ)
         return remarks.with_file_names_mapped(
             plain_annotations,
-            {name: _relative_path_inside(name, root) or name for name in names} if root else {},
+            {name: _get_path_inside_or_none(name, root) or name for name in names} if root else {},
         )
 
     def _build_forge_links(self, commit: str | None = None) -> ForgeLinks:
         """How an HTML page links to files: to the forge that the pipeline runs on, if any."""
         repository, separator = find_repository_url_and_blob_prefix(self.invocation.environ)
-        root = find_workspace(self.invocation.environ)
+        root = find_ci_checkout_folder_or_empty(self.invocation.environ)
         return ForgeLinks(
             repository,
             separator,
-            lambda file: _relative_path_inside(file, root) if root else None,
+            lambda file: _get_path_inside_or_none(file, root) if root else None,
             commit or "",
         )
 
 
-def raise_misplaced_findings(misplaced: Sequence[Diagnostic]) -> None:
+def raise_findings_if_any(misplaced: Sequence[Diagnostic]) -> None:
     """InputError with these findings, if there are any."""
     if misplaced:
         raise InputError(*misplaced)
 
 
-def _relative_path_inside(file: str, root: str) -> str | None:
+def _get_path_inside_or_none(file: str, root: str) -> str | None:
     """A file's path relative to `root`, None where it lies elsewhere."""
     try:
         return Path(os.path.realpath(file)).relative_to(os.path.realpath(root)).as_posix()

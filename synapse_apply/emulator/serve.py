@@ -192,7 +192,7 @@ def serve(
     url = build_socket_url(listening_socket)
     is_named_loopback = host in LOOPBACK_NAMES
 
-    def announce_server() -> None:
+    def write_endpoint_and_print_url() -> None:
         write_endpoint(data, url, backend.store.data_set, settings.token)
         print(f"listening on {url}", flush=True)  # noqa: T201 - what a caller waits for
         if not settings.tokens and not settings.any_token:
@@ -203,7 +203,7 @@ def serve(
 
     try:
         app = _build_app_with_faults(backend, only_loopback=is_named_loopback)
-        Listener(app, announce_server).run([listening_socket])
+        Listener(app, write_endpoint_and_print_url).run([listening_socket])
     finally:
         data_folder.remove_endpoint(data)
         listening_socket.close()

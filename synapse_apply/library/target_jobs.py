@@ -102,12 +102,12 @@ class TargetJobs:
         `tail`: only so many of the last lines. `on_note` gets what is said of calls that failed
         and are made again.
         """
-        from synapse_apply.operations.jobs import build_log_listener, show_current_job_log
+        from synapse_apply.operations.jobs import build_log_listener, pass_current_job_log_to
 
         job_id = require_text("job_id", job_id)
         listener = build_log_listener(on_line, None, on_note)
         with self._connection.open_live_backend() as live_backend:
-            show_current_job_log(live_backend, job_id, listener, tail)
+            pass_current_job_log_to(live_backend, job_id, listener, tail)
 
     def follow_log(
         self,
@@ -213,8 +213,8 @@ class TargetJobs:
         """
         from synapse_apply.operations.run import (
             RunRequest,
-            audit_started_run,
-            explain_interruption,
+            add_advice_to_interruption,
+            audit_started_run_or_warn,
             start_run,
         )
 
@@ -224,10 +224,12 @@ class TargetJobs:
         )  # fmt: skip
         with self._connection.open_live_backend() as live_backend:
             started_run = start_run(live_backend, request)
-            with explain_interruption("The run was started; the same command would start another."):
+            with add_advice_to_interruption(
+                "The run was started; the same command would start another."
+            ):
                 if on_start is not None:
                     on_start(started_run)
-                warning = audit_started_run(live_backend, request, started_run)
+                warning = audit_started_run_or_warn(live_backend, request, started_run)
                 _pass_warning(warning, warn)
         return started_run
 

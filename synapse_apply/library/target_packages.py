@@ -42,13 +42,13 @@ class TargetPackages:
         with self._connection.pin_refs_and_convert_errors():
             return find_package(self._connection.invocation, name, ref)
 
-    def check_package(self, package: str | PackageQuery) -> tuple[Diagnostic, ...]:
+    def list_package_flaws(self, package: str | PackageQuery) -> tuple[Diagnostic, ...]:
         """All that the platform would refuse or ignore, and what prevents building the package."""
-        from synapse_apply.operations.package import check_package
+        from synapse_apply.operations.package import list_package_flaws
 
         package = self._find_if_named(package)
         with self._connection.pin_refs_and_convert_errors():
-            return check_package(package, strict=self._connection.invocation.strict)
+            return list_package_flaws(package, strict=self._connection.invocation.strict)
 
     def read_package(self, package: str | PackageQuery) -> PackageInside:
         """The digest of a package, and the size and digest of each file; InputError."""
@@ -116,7 +116,7 @@ class TargetPackages:
             require_text("plugin", plugin), require_text("part", part),
             require_text("exact_version", exact_version), changelog,
         )  # fmt: skip
-        request.require_one_way_to_raise()
+        request.require_part_or_exact_version()
         with self._connection.pin_refs_and_convert_errors():
             return bump_version(self._connection.invocation, request, write=write)
 

@@ -21,7 +21,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.packages.versions import VersionSortKey, version_sort_key
+from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
 
 NEWEST_MEMBERS, ALL_MEMBERS, NO_MEMBERS = "newest", "all", "none"
 T = TypeVar("T")
@@ -267,7 +267,7 @@ class ObjectGatherer:
 
         def newness_key(raw: Raw) -> tuple[bool, VersionSortKey | tuple[()], int, str]:
             version_key, object_id = (
-                version_sort_key(str(raw.get(kind.version_field, ""))),
+                get_version_sort_key_or_none(str(raw.get(kind.version_field, ""))),
                 extract_remote_id(raw),
             )
             return (

@@ -19,7 +19,7 @@ from synapse_apply.model.packages.replacement import (
     ChangedFile,
     Replacement,
 )
-from synapse_apply.model.packages.versions import version_sort_key
+from synapse_apply.model.packages.versions import get_version_sort_key_or_none
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.model.state import CREATE_VERB, Record
@@ -107,13 +107,13 @@ def _compare_with_newest_older_version(
     if resource.desired is None or package is None or not resource.type.series_field:
         return None
     series, version = resource.type.locate_in_series(resource.desired.spec)
-    own_version_key = version_sort_key(version)
+    own_version_key = get_version_sort_key_or_none(version)
     series_records = records_by_series.get((resource.address.kind, series), ())
     older_records = [
         (version_key, candidate)
         for candidate in series_records
         if own_version_key is not None
-        and (version_key := version_sort_key(candidate.version)) is not None
+        and (version_key := get_version_sort_key_or_none(candidate.version)) is not None
         and version_key < own_version_key
     ]
     if not older_records:

@@ -103,7 +103,7 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
         status=parse_job_status(raw.get("status", "queued")),
         progress=_parse_progress_percent(raw),
         plugin=_to_text_or_object_id(owner),
-        plugin_code=_get_plugin_code(owner),
+        plugin_code=_get_plugin_code_or_empty(owner),
         release=_to_text_or_object_id(raw.get("plugin_release")),
         version=_find_release_version_or_empty(raw),
         created=_to_text_or_object_id(raw.get("created", raw.get("created_at"))),
@@ -157,7 +157,7 @@ def _find_plugin_reference(raw: Mapping[str, Any]) -> object:
     return next((owner for owner in owners if owner is not None), None)
 
 
-def _get_plugin_code(owner: object) -> str:
+def _get_plugin_code_or_empty(owner: object) -> str:
     return _to_text_or_object_id(owner.get("code")) if isinstance(owner, Mapping) else ""
 
 

@@ -31,7 +31,7 @@ def format_short_list(names: Iterable[object]) -> str:
 
 def suggest_name(name: str, known_names: Iterable[str], default_hint: str) -> str:
     """A hint with the known name closest to an unknown one, else the default."""
-    match = find_closest_word(name, known_names)
+    match = find_closest_word_or_empty(name, known_names)
     return f"Did you mean {match}?" if match else default_hint
 
 
@@ -43,7 +43,7 @@ def suggest_known_word(word: str, known_words: Iterable[str]) -> str:
     words = [str(known_word) for known_word in known_words]
     if not words:
         return ""
-    match = find_closest_word(word, words)
+    match = find_closest_word_or_empty(word, words)
     if match:
         return f"did you mean `{match}`?"
     first_words = sorted(words)[:_MAX_KNOWN_WORDS]
@@ -51,7 +51,7 @@ def suggest_known_word(word: str, known_words: Iterable[str]) -> str:
     return "known: " + ", ".join(first_words) + ellipsis_text
 
 
-def find_closest_word(word: str, words: Iterable[str], min_likeness: float = 0.6) -> str:
+def find_closest_word_or_empty(word: str, words: Iterable[str], min_likeness: float = 0.6) -> str:
     """The word that shares a prefix with `word` or is spelled most like it; "" for none.
 
     `min_likeness` is from 0 to 1, as the ratio of `difflib.SequenceMatcher`.

@@ -134,7 +134,7 @@ BackupCheck = Callable[[StateIdentity, str], None]
 ProgressFloor = Callable[[str], StateProgress]
 
 
-def no_known_progress(_lineage: str) -> StateProgress:
+def return_no_progress(_lineage: str) -> StateProgress:
     """A ProgressFloor that knows of no state."""
     return NO_PROGRESS
 
@@ -302,7 +302,7 @@ class StateStore(Protocol):
         source: str,
         check_backup: BackupCheck = accept_any_backup,
         kept_path: str = "",
-        find_floor: ProgressFloor = no_known_progress,
+        find_floor: ProgressFloor = return_no_progress,
     ) -> str:
         """Replace this state by a backup, and return where the old state was saved ("" if not).
 

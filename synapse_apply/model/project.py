@@ -129,7 +129,7 @@ class Project:
     providers: Mapping[str, Provider] = field(default_factory=dict)
 
 
-def collect_reserved_sources(targets: Mapping[str, Target]) -> ReservedVariables:
+def collect_credential_variables_and_files(targets: Mapping[str, Target]) -> ReservedVariables:
     """The variables and files that these targets name for their own credentials.
 
     These are token, agents, state, and what opens a source of secrets.

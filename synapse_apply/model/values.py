@@ -75,7 +75,7 @@ class SecretRef:
         """All that the reference names, without a value: equal for the same secret."""
         return (self.source, self.name, self.format, *itertools.chain(*self.arguments))
 
-    def get_argument(self, key: str) -> str:
+    def get_argument_or_empty(self, key: str) -> str:
         """The text at a key of its `valueFrom`; "" without one."""
         return dict(self.arguments).get(key, "")
 

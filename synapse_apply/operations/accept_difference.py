@@ -130,7 +130,7 @@ def record_differences_as_accepted(
         record = build_record_of_desired_and_live(
             step, acceptable.record, observed, session.secrets, session.clock.utc_now()
         )
-        record = replace(record, accepted=_merge_with_old_acceptance(acceptable))
+        record = replace(record, accepted=_add_to_old_acceptance_or_none(acceptable))
         session.store.write_records(record)
         moment, run_id = session.clock.utc_now(), str(uuid4())
         audit_entry = session.actor.build_state_audit_entry(
@@ -142,7 +142,7 @@ def record_differences_as_accepted(
 
 # Remembered with what it took the place of, so that it can be told from what a server merely
 # normalised, and be undone. It ends for a field when `applied` or `seen` of it changes.
-def _merge_with_old_acceptance(acceptable: AcceptableResource) -> Acceptance | None:
+def _add_to_old_acceptance_or_none(acceptable: AcceptableResource) -> Acceptance | None:
     """The new acceptance, which keeps the undo values of earlier ones; None without any."""
     record, paths = acceptable.record, [change.path for change in acceptable.differing_fields]
     new_acceptance = build_acceptance(paths, record.applied, record.seen)

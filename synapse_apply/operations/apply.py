@@ -79,7 +79,7 @@ class ApplyRun:
         if self._confirm is not None:
             plan_result = self.make_plan_with_preflight()
             self._observer.show_plan(plan_result.plan)
-            return self._confirm_and_apply(plan_result)
+            return self._confirm_until_current_then_apply(plan_result)
         with self._session.lock_state(self._operation):
             plan_result = self.make_plan_with_preflight()
             self._observer.show_plan(plan_result.plan)
@@ -110,9 +110,9 @@ class ApplyRun:
         if self._confirm is None:
             raise _build_outdated_error(plan)
         self._observer.show_changed_plan(current_result.plan)
-        return self._confirm_and_apply(current_result)
+        return self._confirm_until_current_then_apply(current_result)
 
-    def _confirm_and_apply(self, plan_result: PlanResult) -> Report:
+    def _confirm_until_current_then_apply(self, plan_result: PlanResult) -> Report:
         """Ask, lock and plan again, until the approved plan is still current; then apply it."""
         while True:
             plan = plan_result.plan
@@ -162,7 +162,7 @@ class ApplyRun:
         if plan.actionable_changes or plan.moved or plan_result.resolved_intents:
             with self._observer.watch_calls(self._session.backend.hang_up) as watcher:
                 held_back_errors = HeldBackErrors(watcher, watcher.read_stop_signal)
-                report = _carry_out(
+                report = _carry_out_and_hold_back_errors(
                     self._session,
                     plan_result,
                     held_back_errors,
@@ -260,7 +260,7 @@ def apply(
     `stop_signal` is raised when all is recorded, as `HeldBackErrors` says.
     """
     held_back_errors = HeldBackErrors(progress, stop_signal)
-    report = _carry_out(
+    report = _carry_out_and_hold_back_errors(
         session,
         plan_result,
         held_back_errors,
@@ -272,7 +272,7 @@ def apply(
     return report
 
 
-def _carry_out(
+def _carry_out_and_hold_back_errors(
     session: TargetSession,
     plan_result: PlanResult,
     progress: HeldBackErrors,
@@ -285,7 +285,7 @@ def _carry_out(
     plan = plan_result.plan
     steps = build_steps(plan_result)
     # All secrets first: an apply must not stop half-way because the last one is missing.
-    _require_secrets(session, steps)
+    _require_secrets_resolve(session, steps)
     if is_single_use and (steps or plan.moved):
         session.store.mark_plan_applied(plan.id)
     # Before any new intent: an address has at most one open call.
@@ -344,7 +344,7 @@ def _apply_moves(session: TargetSession, plan: Plan) -> None:
     )
 
 
-def _require_secrets(session: TargetSession, steps: list[Step]) -> None:
+def _require_secrets_resolve(session: TargetSession, steps: list[Step]) -> None:
     """SecretUnavailable, with every finding, unless each secret that will be sent resolves."""
     findings: list[Diagnostic] = []
     for step in steps:

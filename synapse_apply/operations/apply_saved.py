@@ -18,7 +18,7 @@ from synapse_apply.operations.saved_plan import (
     SavedPlan,
     narrow_to_saved_plan,
     read_saved_plan,
-    require_usable_plans,
+    require_usable_plans_and_list_warnings,
     unite_reviewed_plans,
 )
 from synapse_apply.workspace.invocation import Invocation
@@ -118,7 +118,7 @@ def apply_approved_plans(
     """
     united_plan, reviewed = approved_plans.united_plan, approved_plans.reviewed
     with session.lock_state("apply"):
-        warnings = require_usable_plans(
+        warnings = require_usable_plans_and_list_warnings(
             session, approved_plans.files, reviewed=reviewed, allow_unsigned=allow_unsigned
         )
         # A saved plan says what was approved; only a new plan knows what is live now.

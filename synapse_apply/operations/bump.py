@@ -47,7 +47,7 @@ class BumpRequest:
     exact_version: str = ""
     changelog: str | None = None
 
-    def require_one_way_to_raise(self) -> None:
+    def require_part_or_exact_version(self) -> None:
         """InputError unless it says either which part to raise, or the new version."""
         if bool(self.part) == bool(self.exact_version):
             raise InputError.from_summary(
@@ -162,7 +162,7 @@ def _require_release_document(
     matches = [
         candidate
         for candidate in bump_project.documents
-        if candidate.address_prefix == RELEASE and _format_owner(candidate) == name
+        if candidate.address_prefix == RELEASE and _format_plugin_reference(candidate) == name
     ]
     if not matches:
         _raise_no_release(bump_project, plugin, name)
@@ -199,7 +199,7 @@ def _require_release_document(
     return document, resources
 
 
-def _format_owner(document: WrittenDocument) -> str:
+def _format_plugin_reference(document: WrittenDocument) -> str:
     plugin = document.get_value("spec", "plugin")
     return f"id={plugin.get('id')}" if isinstance(plugin, Mapping) else str(plugin)
 
@@ -218,7 +218,7 @@ def _list_resources_of_document(
 def _raise_no_release(bump_project: _BumpProject, plugin: str, name: str) -> NoReturn:
     owners = sorted(
         {
-            _format_owner(entry)
+            _format_plugin_reference(entry)
             for entry in bump_project.documents
             if entry.address_prefix == RELEASE
         }
@@ -280,7 +280,7 @@ def _collect_edits(
     for other_document in bump_project.documents:
         is_mirror = other_document.address_prefix == PLUGIN and other_document.get_value(
             "metadata", "name"
-        ) == _format_owner(document)
+        ) == _format_plugin_reference(document)
         if other_document is document or (
             is_mirror and other_document.get_value(*_VERSION_PATH) == old_version
         ):

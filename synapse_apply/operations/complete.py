@@ -39,7 +39,7 @@ def list_recorded_addresses(invocation: Invocation) -> list[str]:
         {
             str(address)
             for target in _choose_target_or_all(invocation, session.project)
-            for address in _read_addresses_of_local_state(session.open_other_target(target))
+            for address in _read_addresses_of_local_state_or_none(session.open_other_target(target))
         }
     )
 
@@ -73,7 +73,7 @@ def _iter_declared_resources(invocation: Invocation) -> Iterator[Desired]:
         yield from configuration.load_target_manifests(invocation, project, target).desired.values()
 
 
-def _read_addresses_of_local_state(session: TargetSession) -> set[Address]:
+def _read_addresses_of_local_state_or_none(session: TargetSession) -> set[Address]:
     url = session.target.state.url
     if not isinstance(url, str) or not is_local_url(url):
         return set()

@@ -19,8 +19,8 @@ from synapse_apply.stores.state_messages import build_existing_state_error
 from synapse_apply.workspace.sharing.project_binding import (
     NO_PROJECT_ID,
     ProjectId,
-    build_project_findings,
-    find_project_id,
+    build_other_project_findings,
+    get_or_generate_project_id,
     write_project_id,
 )
 from synapse_apply.workspace.state_access import require_no_error
@@ -66,15 +66,15 @@ def create_state(
                 "key is made beside it.",
                 "Leave it out.",
             )
-        _create_in_store(session, state_identity, new_lineage)
+        _create_state_beyond_seen_progress(session, state_identity, new_lineage)
         session.load_state_keys(create=True)
         return CreatedState(new_lineage)
     _require_no_state(session)
     require_usable_bucket(session)
-    project_id = find_project_id(session.project)
+    project_id = get_or_generate_project_id(session.project)
     if project_id.is_new and not session.invocation.on_terminal:
         project_id = NO_PROJECT_ID
-    new_key_path = _find_new_key_path(session, project_id, key_file)
+    new_key_path = _choose_path_for_new_key_or_none(session, project_id, key_file)
     # First the id, which is part of the key's file name; last the state, so that what is cut short
     # can be repeated.
     if project_id.is_new:
@@ -84,7 +84,7 @@ def create_state(
     found_key = session.load_state_keys().current_key
     key = made_key or found_key
     shared_ids = SharedIds(project_id.text, key.key_id if key is not None else "")
-    _create_in_store(session, state_identity, new_lineage, shared_ids)
+    _create_state_beyond_seen_progress(session, state_identity, new_lineage, shared_ids)
     return CreatedState(new_lineage, project_id, key, new_key_path, is_key_found=found_key == key)
 
 
@@ -121,7 +121,7 @@ def list_place_notes(location: str) -> tuple[str, ...]:
     return (f"The state is at {location}.", _GIT_READERS, _GIT_WRITERS)
 
 
-def _create_in_store(
+def _create_state_beyond_seen_progress(
     session: TargetSession,
     state_identity: StateIdentity,
     lineage: str,
@@ -130,7 +130,7 @@ def _create_in_store(
     session.store.create_state(
         state_identity,
         lineage,
-        session.last_seen_states.find_farthest(lineage).progress,
+        session.last_seen_states.find_farthest_progress(lineage).progress,
         shared_ids,
     )
 
@@ -159,11 +159,11 @@ def _require_no_state(session: TargetSession) -> None:
         return
     recorded_id = session.store.read_shared_ids().project_id
     if recorded_id:
-        require_no_error(build_project_findings(recorded_id, session.project, session.target))
+        require_no_error(build_other_project_findings(recorded_id, session.project, session.target))
     raise build_existing_state_error(session.store.where)
 
 
-def _find_new_key_path(
+def _choose_path_for_new_key_or_none(
     session: TargetSession, project_id: ProjectId, key_file: Path | None
 ) -> Path | None:
     """Where a key is to be made; None where there is one. InputError where there is no place."""
@@ -187,7 +187,7 @@ def _find_new_key_path(
     raise InputError.from_summary(
         "There is no state key for a state that several machines share",
         f"Every machine and job that uses the state of target {session.target.name} needs the "
-        f"same key, and there is none in {session.key_sources.describe_places()}.",
+        f"same key, and there is none in {session.key_sources.describe_key_places()}.",
         Text(
             "Get it from whoever has it. To make one: ",
             Command("state init --key-file PATH", target=session.target.name),

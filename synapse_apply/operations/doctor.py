@@ -132,6 +132,6 @@ def _describe_defect(problem: Exception) -> str:
 
 def _get_target_name_or_empty(checkup: TargetCheckup) -> str:
     try:
-        return checkup.target.require_value().name
+        return checkup.target.get_or_raise_unchecked().name
     except UncheckedError:
         return ""

@@ -150,7 +150,7 @@ def export_live_objects(
     a list cannot be read; an object that cannot be exported is among `missed_objects`.
     """
     _mask_manifest_secrets(live_backend)
-    recorded_addresses, has_state = _index_recorded_addresses(live_backend)
+    recorded_addresses, has_state = _map_recorded_addresses_and_has_state(live_backend)
     with open_interruptible_thread_pool(live_backend.invocation.parallelism) as pool:
         gatherer = ObjectGatherer(live_backend, query, pool)
         gatherer.gather_selected_objects_and_owners()
@@ -158,7 +158,7 @@ def export_live_objects(
     maker = _ManifestMaker(live_backend, gatherer, recorded_addresses, chosen_kinds)
     # Owners before members: a release is named after the address that its plugin got.
     for kind in sorted(live_backend.catalogue.values(), key=lambda kind: kind.rank):
-        maker.export_kind(kind)
+        maker.add_manifests_of_kind(kind)
     excluded_addresses = set(recorded_addresses.values()) if unmanaged else set()
     return ExportReport(
         tuple(
@@ -177,7 +177,7 @@ def _mask_manifest_secrets(live_backend: LiveBackend) -> None:
         live_backend.mask_declared_secrets(live_backend.uninspected_manifests)
 
 
-def _index_recorded_addresses(
+def _map_recorded_addresses_and_has_state(
     live_backend: LiveBackend,
 ) -> tuple[dict[tuple[str, str], Address], bool]:
     """Recorded addresses by (kind, remote id), and whether the target has a state.
@@ -229,7 +229,7 @@ class _ManifestMaker:
         self.exported_objects: list[ExportedObject] = []
         self.missed_objects: list[MissedObject] = list(gatherer.missed_objects)
 
-    def export_kind(self, kind: ResourceType) -> None:
+    def add_manifests_of_kind(self, kind: ResourceType) -> None:
         """Build the manifests of one kind. Owners must come before members of their series."""
         objects = self._gatherer.list_objects(kind.prefix)
         objects_by_key = self._group_by_key(kind, objects)
@@ -241,13 +241,15 @@ class _ManifestMaker:
             ]
             reason = self._explain_not_exportable(kind, observed, same_key_objects)
             if reason:
-                self._record_missed(kind, observed, reason)
+                self._add_missed_object(kind, observed, reason)
             else:
-                self._export_or_record_missed(kind, observed, self._choose_address(kind, observed))
+                self._add_manifest_or_missed_object(
+                    kind, observed, self._choose_address(kind, observed)
+                )
 
     # An exported manifest is decoded again: what does not validate, or reads back differently, is
     # left out and reported.
-    def _export_or_record_missed(
+    def _add_manifest_or_missed_object(
         self, kind: ResourceType, observed: Observed, address: Address
     ) -> None:
         # A map that may be the package's own would be declared a second time.
@@ -270,7 +272,7 @@ class _ManifestMaker:
         )
         left_out_fields = tuple(map(str, manifest.left_out))
         if not manifest.text:
-            self._record_missed(
+            self._add_missed_object(
                 kind, observed, "; ".join(left_out_fields) or "no manifest can hold it"
             )
             return
@@ -352,7 +354,7 @@ class _ManifestMaker:
             f"{observed.spec.get(kind.series_field)}"
         )
 
-    def _record_missed(self, kind: ResourceType, observed: Observed, reason: str) -> None:
+    def _add_missed_object(self, kind: ResourceType, observed: Observed, reason: str) -> None:
         name = describe_object(observed)
         if kind.series_field:
             owner = self._addresses.get(

@@ -18,7 +18,7 @@ from synapse_apply.live.live_backend import (
 )
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, NotFound
-from synapse_apply.model.packages.versions import version_sort_key
+from synapse_apply.model.packages.versions import get_version_sort_key_or_none
 
 
 def require_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:
@@ -101,7 +101,7 @@ def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
 
 def _sort_by_version(live_objects: list[LiveObject]) -> list[LiveObject]:
     keyed_objects = [
-        (version_sort_key(str(live_object.observed.spec.get("version"))), live_object)
+        (get_version_sort_key_or_none(str(live_object.observed.spec.get("version"))), live_object)
         for live_object in live_objects
     ]
     versioned_objects = [

@@ -152,19 +152,19 @@ class _RowImporter:
                 address=str(address),
             )
         # Before the object is read: what is recorded elsewhere needs no request to be refused.
-        self._require_not_taken(address, row.remote_id, binding)
-        raw, observed = _read_object(
+        self._require_address_and_object_are_free(address, row.remote_id, binding)
+        raw, observed = _read_and_decode_object(
             session, binding, address, row.remote_id, self._marks.with_address(address)
         )
         _require_matching_version(kind, address, observed)
         old_record = self._records.get(address)
-        digest = _resolve_digest(kind, address, row, observed, old_record)
+        digest = _choose_digest_or_raise_if_row_differs(kind, address, row, observed, old_record)
         published_bytes = self._read_published_bytes_or_warn(binding, address, raw, old_record)
         if published_bytes is not None and digest not in (None, published_bytes.digest):
             raise _build_other_bytes_error(
                 address, row.remote_id, str(digest), published_bytes.digest
             )
-        parents = self._read_parents(kind, observed)
+        parents = self._read_owners_by_field(kind, observed)
         record = _build_record(
             session, kind, binding, address, observed, old_record, digest, parents
         )
@@ -192,7 +192,9 @@ class _RowImporter:
             self._warn(finding)
             return None
 
-    def _require_not_taken(self, address: Address, remote_id: str, binding: ApiBinding) -> None:
+    def _require_address_and_object_are_free(
+        self, address: Address, remote_id: str, binding: ApiBinding
+    ) -> None:
         own_record = self._records.get(address)
         if own_record is not None and own_record.remote_id != remote_id:
             raise InputError.from_summary(
@@ -246,18 +248,18 @@ class _RowImporter:
         lookups = {binding.lookup_proof(key, capabilities) for key in keys}
         return next((lookup for lookup in _WEAKEST_FIRST if lookup in lookups), Lookup.NONE)
 
-    def _read_parents(self, kind: ResourceType, observed: Observed) -> dict[str, Observed]:
+    def _read_owners_by_field(self, kind: ResourceType, observed: Observed) -> dict[str, Observed]:
         """Live owners by field, if they can be read: they help to recognise a rename later."""
         parents = {}
         for name, rule in kind.rules.items():
             parent_id = observed.spec.get(name)
             if rule.references and parent_id is not None:
-                owner = self._read_owner(rule.references, str(parent_id))
+                owner = self._read_owner_once_or_none(rule.references, str(parent_id))
                 if owner is not None:
                     parents[name] = owner
         return parents
 
-    def _read_owner(self, prefix: str, remote_id: str) -> Observed | None:
+    def _read_owner_once_or_none(self, prefix: str, remote_id: str) -> Observed | None:
         object_key = (prefix, remote_id)
         if object_key not in self._owner_cache:
             binding = self._session.select_binding(prefix)
@@ -271,7 +273,7 @@ class _RowImporter:
         return self._owner_cache[object_key]
 
 
-def _resolve_digest(
+def _choose_digest_or_raise_if_row_differs(
     kind: ResourceType,
     address: Address,
     row: InventoryRow,
@@ -348,7 +350,7 @@ def _require_matching_version(kind: ResourceType, address: Address, observed: Ob
         )
 
 
-def _read_object(
+def _read_and_decode_object(
     session: TargetSession,
     binding: ApiBinding,
     address: Address,
@@ -391,7 +393,9 @@ def _build_record(
     desired = session.desired.get(address)
     salt = old_record.salt if old_record and old_record.salt else session.new_salt()
     declared_fields = flatten(desired.spec) if desired else {}
-    series, version = _resolve_series(kind, address, observed, desired.spec if desired else {})
+    series, version = _get_series_and_version(
+        kind, address, observed, desired.spec if desired else {}
+    )
     now = session.clock.utc_now()
     record = Record(
         address=address,
@@ -423,7 +427,7 @@ def _list_dependencies(
     return tuple(sorted(referenced_addresses | set(desired.depends_on if desired else ())))
 
 
-def _resolve_series(
+def _get_series_and_version(
     kind: ResourceType, address: Address, observed: Observed, spec: Mapping[str, object]
 ) -> tuple[str, str]:
     """(series, version) of the record: from the manifest if there is one, else the address."""

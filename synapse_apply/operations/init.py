@@ -84,13 +84,13 @@ class ProjectScaffold:
             raise InputError(*map(build_existing_file_finding, existing_paths))
         for path, text in self.files.items():
             name = "project" if path.name == FILE_NAME else "manifest"
-            schema = find_schema_path(self.root, path, name)
+            schema = find_existing_or_new_schema_path(self.root, path, name)
             write_new_file(path, with_schema_line(text, path, schema))
             if not schema.exists() and not schema.parent.is_symlink():
                 write_new_file(schema, format_schema(name))
 
 
-def find_schema_path(root: Path, file: Path, name: str) -> Path:
+def find_existing_or_new_schema_path(root: Path, file: Path, name: str) -> Path:
     """The path of a file's schema: an existing one beside it or in a folder above, else a new one.
 
     A new one goes into the folder of manifests, as with `export`.
@@ -124,7 +124,7 @@ def write_new_manifest(folder: Path, text: str, out: Path | None) -> str:
     file = out if out is not None else root / MANIFESTS_FOLDER / "new.yaml"
     if out is not None:
         ProjectScaffold(root, {file: text}).write_files()
-    return with_schema_line(text, file, find_schema_path(root, file, "manifest"))
+    return with_schema_line(text, file, find_existing_or_new_schema_path(root, file, "manifest"))
 
 
 def build_project_scaffold(folder: Path) -> ProjectScaffold:
@@ -302,10 +302,10 @@ def _iter_configuration_lines(name: str, schema: Mapping[str, Any]) -> Iterator[
             format_text = ", format: json" if "secretMap" in keys[key].get("$ref", "") else ""
             value = f"{{valueFrom: {{env: {variable}_{key.upper()}{format_text}}}}}"
         line_start = "    " if key in required_keys else "    # "
-        yield f"{line_start}{key}: {value}  # {_describe_key(keys[key])}"
+        yield f"{line_start}{key}: {value}  # {_get_description_without_vocabulary(keys[key])}"
 
 
-def _describe_key(key: Mapping[str, Any]) -> str:
+def _get_description_without_vocabulary(key: Mapping[str, Any]) -> str:
     """A key's description, without the note on its vocabulary: only one of them is written here."""
     text = str(key.get("description", ""))
     return text.removesuffix(".").removesuffix(", in the documented keys")

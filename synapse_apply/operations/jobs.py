@@ -78,7 +78,9 @@ def iter_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]
     that there is no such plugin.
     """
     query: dict[str, Any] = {}
-    plugin_id = _find_plugin_id(live_backend, job_filter.plugin) if job_filter.plugin else None
+    plugin_id = (
+        _find_plugin_id_or_none(live_backend, job_filter.plugin) if job_filter.plugin else None
+    )
     if job_filter.plugin:
         query["plugin"] = (
             resolve_v1_plugin_id(live_backend, plugin_id) if plugin_id else job_filter.plugin
@@ -127,7 +129,7 @@ def build_log_listener(
     return LogListener(on_line, on_job or (lambda _job: None), on_note or (lambda _note: None))
 
 
-def show_current_job_log(
+def pass_current_job_log_to(
     live_backend: LiveBackend, job_id: str, listener: LogListener, last_lines: int | None = None
 ) -> None:
     """Pass the log so far, or its last lines, to `listener`; InputError without such a job."""
@@ -210,7 +212,7 @@ def _explain_job_errors(job_id: str) -> Iterator[None]:
         raise build_malformed_id_error("job", job_id, failure, hint) from None
 
 
-def _find_plugin_id(live_backend: LiveBackend, text: str) -> str | None:
+def _find_plugin_id_or_none(live_backend: LiveBackend, text: str) -> str | None:
     """The id of a plugin given by id, recorded name or code; None for a code without a lookup."""
     plugin_id = parse_typed_id_or_none_for_name(
         "plugin", text

@@ -37,7 +37,10 @@ from synapse_apply.planning import refusals as refusal_rules
 from synapse_apply.planning.moving import build_moved_records, list_removed_addresses_with_members
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
-from synapse_apply.workspace.comparison_base import read_base_at_ref, with_checkout_files
+from synapse_apply.workspace.comparison_base import (
+    read_base_at_ref,
+    with_files_as_git_checks_them_out,
+)
 from synapse_apply.workspace.environment import SystemClock
 from synapse_apply.workspace.inventory_rows import read_inventory_file
 from synapse_apply.workspace.invocation import Invocation
@@ -138,7 +141,7 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
         new_addresses.get(address, address): entry
         for address, entry in base.declared_resources.items()
     }
-    comparison.base_records, warnings = with_checkout_files(
+    comparison.base_records, warnings = with_files_as_git_checks_them_out(
         comparison.base_records, comparison.base_resources, desired, comparison.project.root
     )
     comparison.diagnostics += warnings
@@ -214,7 +217,7 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
         for change in draft_plan.changes
     )
 
-    def iter_base_sources(record: Record, _: PackageSource) -> Iterator[PackageSource]:
+    def iter_source_of_base_resource(record: Record, _: PackageSource) -> Iterator[PackageSource]:
         base_resource = comparison.base_resources.get(record.address)
         if base_resource is not None and base_resource.package is not None:
             yield base_resource.package.source
@@ -222,7 +225,7 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
     final_plan = with_differences_to_replaced_versions(
         replace(draft_plan, changes=changes),
         resources,
-        iter_base_sources,
+        iter_source_of_base_resource,
         comparison.project.root,
         comparison.target.allow_files,
     )
@@ -300,7 +303,10 @@ def _with_offline_notes(
         notes.append(f"content {digest}")
     fields, refusals = change.fields, change.refusals
     if change.action is not Action.CREATE and resource is not None:
-        fields = tuple(_with_reference_note(entry, resource.declared_fields) for entry in fields)
+        fields = tuple(
+            _with_note_if_secret_reference_changed(entry, resource.declared_fields)
+            for entry in fields
+        )
         only_references_differ = bool(fields) and all(
             entry.note == _OTHER_REFERENCE_NOTE for entry in fields
         )
@@ -317,7 +323,9 @@ def _with_offline_notes(
     )
 
 
-def _with_reference_note(field_change: FieldChange, declared_fields: Fields) -> FieldChange:
+def _with_note_if_secret_reference_changed(
+    field_change: FieldChange, declared_fields: Fields
+) -> FieldChange:
     declared_value = declared_fields.get(field_change.path)
     is_reference = isinstance(declared_value, DesiredSecret) and declared_value.ref.literal is None
     return (

@@ -16,7 +16,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import build_flaw_finding
-from synapse_apply.model.packages.versions import is_valid_version, version_sort_key
+from synapse_apply.model.packages.versions import get_version_sort_key_or_none, is_valid_version
 from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
 from synapse_apply.model.state import Record
@@ -30,7 +30,7 @@ from synapse_apply.packages.inspection import (
 )
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.package_findings import with_visible_path
+from synapse_apply.workspace.package_findings import with_path_relative_to_working_folder
 from synapse_apply.workspace.package_sources import build_package_linter
 from synapse_apply.workspace.selection import SelectableAddresses, find_matching_addresses
 from synapse_apply.workspace.state_access import build_missing_state_error
@@ -183,7 +183,7 @@ def read_package(query: PackageQuery) -> PackageInside:
     return PackageInside(package, list_package_contents(query).included, findings)
 
 
-def check_package(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnostic, ...]:
+def list_package_flaws(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnostic, ...]:
     """All that the platform would refuse or ignore, and what prevents building the package."""
     package_linter = build_package_linter(query.source)
     findings: list[Diagnostic] = []
@@ -200,7 +200,10 @@ def check_package(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnos
         findings.extend(problem.diagnostics)
     flaws = package_linter.list_flaws()
     lint_findings = (*package_linter.config_findings, *map(build_flaw_finding, flaws))
-    findings = [*(with_visible_path(finding, query.root) for finding in lint_findings), *findings]
+    findings = [
+        *(with_path_relative_to_working_folder(finding, query.root) for finding in lint_findings),
+        *findings,
+    ]
     return tuple(
         finding.with_strict_severity() if strict else finding for finding in dict.fromkeys(findings)
     )
@@ -258,7 +261,7 @@ def compare_with_published(
             raise build_missing_state_error(session.target)
         release = _require_single_release(_read_declared_resources(session), name)
         records = session.store.read_state().records if has_state else {}
-    record = _require_record_to_compare(records, release, compared_name)
+    record = _choose_record_to_compare_or_raise(records, release, compared_name)
     if record.digest is None:
         raise InputError(_build_unknown_bytes_finding(release, record))
     package = read_package(_build_release_query(session, release)).package
@@ -269,7 +272,7 @@ def compare_with_published(
     )
 
 
-def _require_record_to_compare(
+def _choose_record_to_compare_or_raise(
     records: Mapping[Address, Record], release: Desired, compared_name: str
 ) -> Record:
     address = release.address
@@ -308,7 +311,8 @@ def _require_record_to_compare(
 
 def _find_newest_record(records: Iterable[Record]) -> Record:
     return max(
-        records, key=lambda record: (version_sort_key(record.version) or (), record.created_at)
+        records,
+        key=lambda record: (get_version_sort_key_or_none(record.version) or (), record.created_at),
     )
 
 

@@ -116,7 +116,7 @@ def _read_state_and_live_objects(
     open_intents = tuple(resolved.intent for resolved in resolved_intents if resolved.is_open)
     trusted_records, forged_addresses = session.signer.mark_forged_runs_unknown(state.records)
     moves = build_moved_records(
-        _apply_resolved_intents(trusted_records, resolved_intents),
+        _with_outcomes_of_open_calls(trusted_records, resolved_intents),
         _list_oriented_moves(session),
         open_intents,
     )
@@ -142,7 +142,7 @@ def _read_state_and_live_objects(
         resources=resources,
         open_intents=open_intents,
         seconds_until_resolvable=_map_seconds_until_resolvable(resolved_intents),
-        recovery_hints=_build_recovery_hints(session, state),
+        recovery_hints=_build_recovery_hints_by_address(session, state),
         open_call_by_new_address=moves.open_call_by_new_address,
         options=replace(options.with_target_rules(session.target), partial=session.partial),
         capabilities=live_reader.capabilities,
@@ -203,7 +203,7 @@ def _wrap_recorded_secrets(
     )
 
 
-def _apply_resolved_intents(
+def _with_outcomes_of_open_calls(
     records: Mapping[Address, Record], resolved_intents: list[ResolvedIntent]
 ) -> Mapping[Address, Record]:
     """The records as they are once the outcomes of open calls are applied to them."""
@@ -268,7 +268,7 @@ def _map_seconds_until_resolvable(
     }
 
 
-def _build_recovery_hints(session: TargetSession, state: State) -> dict[Address, str]:
+def _build_recovery_hints_by_address(session: TargetSession, state: State) -> dict[Address, str]:
     """How to record an open call that a recovery journal says was done, by address."""
     if not state.open_intents:
         return {}

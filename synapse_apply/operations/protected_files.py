@@ -20,7 +20,7 @@ from synapse_apply.model.resource import FILE, FOLDER
 from synapse_apply.operations.saved_plan_file import is_plan_file
 from synapse_apply.workspace import configuration, state_access
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.sharing.key_sources import state_key_path
+from synapse_apply.workspace.sharing.key_sources import build_state_key_path
 
 
 def explain_protected_file(path: Path, invocation: Invocation, *, inventory: bool = False) -> str:
@@ -43,11 +43,13 @@ def explain_protected_file(path: Path, invocation: Invocation, *, inventory: boo
         return "is a file of variables"
     with suppress(SynapseApplyError, OSError):
         project = configuration.load_project(replace(invocation, project_from=""))
-        return _explain_project_file(path, project, invocation, inventory=inventory)
+        return _explain_state_package_or_manifest_file(
+            path, project, invocation, inventory=inventory
+        )
     return ""
 
 
-def _explain_project_file(
+def _explain_state_package_or_manifest_file(
     path: Path, project: Project, invocation: Invocation, *, inventory: bool
 ) -> str:
     if any(_belongs_to_state(path, state_path) for state_path in _iter_state_paths(project)):
@@ -69,7 +71,7 @@ def _belongs_to_state(path: Path, state_path: Path) -> bool:
 def _iter_state_paths(project: Project) -> Iterator[Path]:
     """The local states and keys of all targets, links followed: some lie outside the project."""
     for target in project.targets.values():
-        yield Path(os.path.realpath(state_key_path(project, target)))
+        yield Path(os.path.realpath(build_state_key_path(project, target)))
         if target.state.key_file:
             yield Path(os.path.realpath(project.root / target.state.key_file))
         url = target.state.url
@@ -78,7 +80,7 @@ def _iter_state_paths(project: Project) -> Iterator[Path]:
             yield Path(os.path.realpath(local_file))
 
 
-def _list_manifest_selections(invocation: Invocation) -> set[tuple[str, ...]]:
+def _list_default_and_named_manifest_paths(invocation: Invocation) -> set[tuple[str, ...]]:
     """The project's own manifests, as (), and those that the command line names instead."""
     return {(), tuple(str(invocation.directory / path) for path in invocation.paths)}
 
@@ -87,7 +89,7 @@ def _would_be_manifest(path: Path, project: Project, invocation: Invocation) -> 
     return any(
         would_read_file(path, project, target, selection)
         for target in project.targets.values()
-        for selection in _list_manifest_selections(invocation)
+        for selection in _list_default_and_named_manifest_paths(invocation)
     )
 
 
@@ -120,7 +122,7 @@ def _is_manifest_file(path: Path, project: Project, invocation: Invocation) -> b
     if not path.is_file():
         return False
     for target in project.targets.values():
-        for selection in _list_manifest_selections(invocation):
+        for selection in _list_default_and_named_manifest_paths(invocation):
             listing = find_manifest_files(project, target, selection)
             if any(_is_same_file(path, file) for file in listing.files):
                 reading = read_documents(path.read_bytes(), path.name)

@@ -9,8 +9,8 @@ from synapse_apply.model.state import NO_SHARED_IDS, SharedIds, StateIdentity
 from synapse_apply.workspace.sharing.key_findings import collect_used_key_ids
 from synapse_apply.workspace.sharing.project_binding import (
     ProjectId,
-    build_project_findings,
-    find_project_id,
+    build_other_project_findings,
+    get_or_generate_project_id,
     write_project_id,
 )
 from synapse_apply.workspace.state_access import describe_state_identity, require_no_error
@@ -78,9 +78,11 @@ def prepare_rebinding(session: TargetSession, identity: StateIdentity) -> Rebind
         return Rebinding(bound_identity, identity)
     if shared_ids.project_id and not session.project.id:
         require_no_error(
-            build_project_findings(shared_ids.project_id, session.project, session.target)
+            build_other_project_findings(shared_ids.project_id, session.project, session.target)
         )
-    return Rebinding(bound_identity, identity, find_project_id(session.project), shared_ids)
+    return Rebinding(
+        bound_identity, identity, get_or_generate_project_id(session.project), shared_ids
+    )
 
 
 def rebind_state(session: TargetSession, rebinding: Rebinding) -> None:

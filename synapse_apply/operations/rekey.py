@@ -23,7 +23,7 @@ from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
-from synapse_apply.workspace.sharing.key_sources import state_key_path
+from synapse_apply.workspace.sharing.key_sources import build_state_key_path
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -56,7 +56,7 @@ def will_shut_out_others(session: TargetSession) -> bool:
     if shared_ids is None:
         return False
     keys = session.load_state_keys()
-    if keys.current_key is None or session.key_sources.find_renewable_path(keys) is not None:
+    if keys.current_key is None or session.key_sources.find_renewable_key_file(keys) is not None:
         return True
     return keys.current_key.key_id != shared_ids.key_id
 
@@ -125,13 +125,13 @@ def _rekey_state(
 def _find_file_to_renew(session: TargetSession, keys: StateKeys, *, is_shared: bool) -> Path | None:
     """The file that gets a new key; None where the key in use is of a variable, and so is new."""
     if keys.current_key is None and not is_shared:
-        return state_key_path(session.project, session.target)
-    path = session.key_sources.find_renewable_path(keys)
+        return build_state_key_path(session.project, session.target)
+    path = session.key_sources.find_renewable_key_file(keys)
     if path is None and keys.current_key is None:
         raise InputError.from_summary(
             "There is no place for a state key",
-            f"None is in {session.key_sources.describe_places()}, and the project has no id, under "
-            "which one could be made for this user.",
+            f"None is in {session.key_sources.describe_key_places()}, and the project has no id, "
+            "under which one could be made for this user.",
             Text(
                 "Put a key into one of them (openssl rand -base64 32), or first: ",
                 Command("state rebind"),

@@ -17,7 +17,7 @@ from synapse_apply.operations.state import build_current_identity
 from synapse_apply.stores.backups import KEPT_FILE_SUFFIX
 from synapse_apply.stores.snapshot import StateOrigin
 from synapse_apply.stores.sqlite.sqlite_database import read_backup_origin
-from synapse_apply.workspace.sharing.key_sources import state_folder_path
+from synapse_apply.workspace.sharing.key_sources import build_state_folder_path
 from synapse_apply.workspace.state_access import (
     EMBEDDED_URL,
     describe_state_identity,
@@ -91,10 +91,12 @@ def restore_backup(session: TargetSession, path: Path, state_identity: StateIden
     that was seen here, so that it is not refused as an older copy.
     """
     check_backup = partial(_require_restorable, path, session.target, state_identity)
-    kept_path = state_folder_path(session.project) / f"{session.target.name}.{KEPT_FILE_SUFFIX}"
+    kept_path = (
+        build_state_folder_path(session.project) / f"{session.target.name}.{KEPT_FILE_SUFFIX}"
+    )
 
     def find_progress_seen_here(lineage: str) -> StateProgress:
-        return session.last_seen_states.find_farthest(lineage).progress
+        return session.last_seen_states.find_farthest_progress(lineage).progress
 
     return session.store.restore_backup(
         str(path), check_backup, str(kept_path), find_progress_seen_here
@@ -134,14 +136,14 @@ def _require_restorable(
     lineage: str,
 ) -> None:
     findings = (
-        *_find_identity_mismatch(path, target, state_identity, backup_identity),
-        *_find_lineage_mismatch(path, target, lineage),
+        *_build_identity_mismatch_findings(path, target, state_identity, backup_identity),
+        *_build_lineage_mismatch_findings(path, target, lineage),
     )
     if findings:
         raise StateError(*findings)
 
 
-def _find_identity_mismatch(
+def _build_identity_mismatch_findings(
     path: Path, target: Target, state_identity: StateIdentity, backup_identity: StateIdentity
 ) -> tuple[Diagnostic, ...]:
     if backup_identity == state_identity:
@@ -170,7 +172,9 @@ def _find_identity_mismatch(
 # pin the right backup must be able to replace a state that was made by mistake, so a changed
 # lineage is only a warning that names both and the way back. What is replaced is kept, and a kept
 # state never takes the place of another.
-def _find_lineage_mismatch(path: Path, target: Target, lineage: str) -> tuple[Diagnostic, ...]:
+def _build_lineage_mismatch_findings(
+    path: Path, target: Target, lineage: str
+) -> tuple[Diagnostic, ...]:
     pinned_lineage = target.state.lineage
     if not pinned_lineage or lineage == pinned_lineage:
         return ()

@@ -109,9 +109,9 @@ def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
 
     OutcomeUnknown when nobody can tell whether it started. An interruption, such as a
     KeyboardInterrupt, has a note that says whether the run was sent. The caller prints the job's
-    id, then calls `audit_started_run`.
+    id, then calls `audit_started_run_or_warn`.
     """
-    with explain_interruption("Nothing was sent. Run the command again."):
+    with add_advice_to_interruption("Nothing was sent. Run the command again."):
         plugin_id = parse_typed_id_or_none_for_name(
             _PLUGIN_PREFIX, request.plugin
         ) or find_recorded_id_or_none_for_name(live_backend, _PLUGIN_PREFIX, request.plugin)
@@ -119,7 +119,7 @@ def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
     # Before the call: a lost answer is looked for among jobs from this moment on.
     search_start = datetime.now(UTC) - _CLOCK_TOLERANCE
     try:
-        with explain_interruption("Nothing was sent. Run the command again."):
+        with add_advice_to_interruption("Nothing was sent. Run the command again."):
             plugin = resolve_v1_plugin_id(live_backend, plugin_id) if plugin_id else request.plugin
         body = request.build_body()
         answer = _send_run(live_backend, request, plugin, body, search_start)
@@ -146,7 +146,7 @@ def _send_run(
 ) -> Mapping[str, Any]:
     """The answer to the run; an interruption is noted in the audit as of unknown outcome."""
     search_hint = _build_search_hint(live_backend, request, search_start)
-    with explain_interruption(
+    with add_advice_to_interruption(
         f"The job may have been started; the same command would start another. {search_hint}"
     ):
         try:
@@ -159,7 +159,7 @@ def _send_run(
 
 
 @contextmanager
-def explain_interruption(advice: str) -> Iterator[None]:
+def add_advice_to_interruption(advice: str) -> Iterator[None]:
     """Add `advice` as a note to an interruption of the block: what the user has to know of it."""
     try:
         yield
@@ -224,16 +224,16 @@ def _read_release_config(
         lookup = f"{code}@{request.version}"
         return live_backend.api.get_plugin_release_by_lookup(lookup, expand=None).get("config")
     releases = live_backend.api.list_plugin_releases(code)
-    return max(releases, key=_creation_order_key).get("config") if releases else None
+    return max(releases, key=_build_creation_order_key).get("config") if releases else None
 
 
-def _creation_order_key(release: Mapping[str, Any]) -> int:
+def _build_creation_order_key(release: Mapping[str, Any]) -> int:
     """Greater for a later release. Of several without numeric ids, the first is the newest."""
     release_id = str(release.get("id"))
     return int(release_id) if release_id.isdecimal() else 0
 
 
-def audit_started_run(
+def audit_started_run_or_warn(
     live_backend: LiveBackend, request: RunRequest, started_run: StartedRun
 ) -> Diagnostic | None:
     """Note a started run in the audit of the state; a warning when that fails."""

@@ -152,7 +152,7 @@ def unite_reviewed_plans(plans: Sequence[SavedPlan]) -> SavedPlan:
     )
 
 
-def require_usable_plans(
+def require_usable_plans_and_list_warnings(
     context: TargetSession, plans: Sequence[SavedPlan], *, reviewed: bool, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
     """Stale, with all findings, unless every plan is usable; returns the warnings of all."""
@@ -160,7 +160,7 @@ def require_usable_plans(
     problems: list[Diagnostic] = []
     for each in plans:
         try:
-            warnings += require_usable_plan(
+            warnings += require_usable_plan_and_list_warnings(
                 context, each, reviewed=reviewed, allow_unsigned=allow_unsigned
             )
         except Stale as stale:
@@ -170,7 +170,7 @@ def require_usable_plans(
     return tuple(warnings)
 
 
-def require_usable_plan(
+def require_usable_plan_and_list_warnings(
     session: TargetSession, saved_plan: SavedPlan, *, reviewed: bool, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
     """Stale (exit 4) unless the plan is genuine, for this target, and not applied yet.
@@ -182,7 +182,7 @@ def require_usable_plan(
     # First whose plan it is: with another target's key nothing can be said of its signature.
     if any(finding.summary == _OTHER_TARGET_SUMMARY for finding in findings):
         raise Stale(*findings)
-    warnings = _require_valid_signature(session, saved_plan, allow_unsigned=allow_unsigned)
+    warnings = _require_valid_signature_or_warn(session, saved_plan, allow_unsigned=allow_unsigned)
     if findings and not reviewed:
         raise Stale(*findings)
     return warnings
@@ -232,7 +232,7 @@ def _build_other_target_hint(saved_plan: SavedPlan, target: str) -> str:
     return f"Apply it with -t {shlex.quote(own_target)}, the target it was made for, or plan again."
 
 
-def _require_valid_signature(
+def _require_valid_signature_or_warn(
     session: TargetSession, saved_plan: SavedPlan, *, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
     """Stale for a wrong signature; for one that is missing or unknown, Stale or a warning."""

@@ -154,7 +154,7 @@ def look_up_and_settle_open_calls(
 ) -> list[ResolvedIntent]:
     """Look up the open calls (of these addresses, all by default) and record known outcomes."""
     with session.lock_state("settle"):
-        state = _with_selected_intents(session.store.read_state(), addresses)
+        state = _with_open_intents_of_addresses_or_raise(session.store.read_state(), addresses)
         resolved_intents = look_up_outcomes_of_open_intents(
             session, state, build_live_reader(session, state)
         )
@@ -170,7 +170,7 @@ def choose_addresses_with_open_call(state: State, names: Sequence[str]) -> list[
     )
 
 
-def _with_selected_intents(state: State, addresses: Collection[Address]) -> State:
+def _with_open_intents_of_addresses_or_raise(state: State, addresses: Collection[Address]) -> State:
     open_addresses = {intent.address for intent in state.open_intents}
     for address in addresses:
         if address not in open_addresses:

@@ -44,7 +44,7 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     unique_findings = dict.fromkeys((*project.findings, *findings))
     counts = {}
     for target, entry in zip(targets, target_manifests, strict=True):
-        checked_manifests = configuration.inspect_packages(target, entry, sources)
+        checked_manifests = configuration.read_and_hash_packages(target, entry, sources)
         known_findings = set(entry.diagnostics)
         unique_findings.update(
             dict.fromkeys(

@@ -61,7 +61,7 @@ def narrow_to_runs(plan_result: PlanResult, timeout: float | None = None) -> Pla
     for change in plan_result.plan.changes:
         finding = _find_reason_not_to_run(change, plan_result.resources.get(change.address))
         if finding is None:
-            changes.append(_reduce_to_run(change, timeout))
+            changes.append(_reduce_change_to_its_run(change, timeout))
         else:
             findings.append(finding)
     problems = [diagnostic for diagnostic in plan_result.plan.diagnostics if diagnostic.is_error]
@@ -80,7 +80,7 @@ def narrow_to_runs(plan_result: PlanResult, timeout: float | None = None) -> Pla
     return replace(plan_result, plan=plan)
 
 
-def _reduce_to_run(change: Change, timeout: float | None) -> Change:
+def _reduce_change_to_its_run(change: Change, timeout: float | None) -> Change:
     verification = change.verification
     if verification is not None and timeout is not None:
         verification = replace(verification, timeout=timeout)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.packages.versions import VersionSortKey, version_sort_key
+from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.values import Reference
 from synapse_apply.planning import missing_dependencies
@@ -163,7 +163,7 @@ def _version_then_address_sort_key(
     version = (
         str(resource.desired.spec.get(resource.type.version_field, "")) if resource.desired else ""
     )
-    parsed_version = version_sort_key(version)
+    parsed_version = get_version_sort_key_or_none(version)
     return parsed_version is None, parsed_version or (), resource.address
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.model.packages.versions import next_free_patch_version
+from synapse_apply.model.packages.versions import find_next_free_patch_version_or_empty
 from synapse_apply.model.plan import Change
 from synapse_apply.model.resource import Package
 from synapse_apply.planning.plan_input import ResourceState
@@ -90,4 +90,4 @@ def _suggest_free_patch_version_or_empty(resource: ResourceState, series: Series
         return ""
     name, version = resource.type.locate_in_series(resource.desired.spec)
     members = series.get((resource.address.kind, name))
-    return next_free_patch_version(version, members.all_versions if members else ())
+    return find_next_free_patch_version_or_empty(version, members.all_versions if members else ())

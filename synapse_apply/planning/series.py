@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.packages.versions import VersionSortKey, version_sort_key
+from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
 from synapse_apply.planning.plan_input import ResourceState
 
 
@@ -25,7 +25,9 @@ class SeriesMembers:
     @property
     def newest_declared(self) -> VersionSortKey | None:
         """The highest declared version that can be ordered; None for none."""
-        return max(filter(None, map(version_sort_key, self.declared.values())), default=None)
+        return max(
+            filter(None, map(get_version_sort_key_or_none, self.declared.values())), default=None
+        )
 
     def is_retained(self, version: VersionSortKey) -> bool:
         """Whether a version is among the newest that are kept."""
@@ -33,7 +35,7 @@ class SeriesMembers:
         known_versions = sorted(
             {
                 parsed_version
-                for parsed_version in map(version_sort_key, self.all_versions)
+                for parsed_version in map(get_version_sort_key_or_none, self.all_versions)
                 if parsed_version is not None
             },
             reverse=True,
@@ -82,14 +84,14 @@ def continues_series_without_record(resource: ResourceState, series: SeriesMap) 
     if record is None or not record.series:
         return False
     members = series.get((resource.address.kind, record.series))
-    version = version_sort_key(record.version)
+    version = get_version_sort_key_or_none(record.version)
     return members is not None and version is not None and members.newest_declared is not None
 
 
 def is_superseded_beyond_retention(resource: ResourceState, series: SeriesMap) -> bool:
     """Whether a superseded record is older than all that its series keeps."""
     record = resource.record
-    version = version_sort_key(record.version) if record is not None else None
+    version = get_version_sort_key_or_none(record.version) if record is not None else None
     members = series.get((resource.address.kind, record.series)) if record is not None else None
     if members is None or version is None or not continues_series_without_record(resource, series):
         return False
@@ -119,7 +121,7 @@ def build_lowered_version_warnings(
         higher_versions = [
             (parsed_version, address)
             for address, version in members.recorded.items()
-            if (parsed_version := version_sort_key(version)) is not None
+            if (parsed_version := get_version_sort_key_or_none(version)) is not None
             and newest is not None
             and parsed_version > newest
         ]
@@ -136,7 +138,7 @@ def _build_lowered_version_warning(
     ordered = [
         (parsed_version, address)
         for address, text in members.declared.items()
-        if (parsed_version := version_sort_key(text))
+        if (parsed_version := get_version_sort_key_or_none(text))
     ]
     declared = max(ordered)[1]
     resource = resources[declared]

@@ -8,7 +8,7 @@ from typing import Any
 
 from synapse_apply.kinds.run_body import compute_body_digest
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.packages.versions import version_sort_key
+from synapse_apply.model.packages.versions import get_version_sort_key_or_none
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.project import EMBEDDED
 from synapse_apply.model.state import Record
@@ -162,7 +162,10 @@ def _is_older_than_newest_declared(resource: ResourceState, series: SeriesMap) -
     if resource.desired is None or not resource.type.series_field:
         return False
     name, version = resource.type.locate_in_series(resource.desired.spec)
-    members, parsed_version = series.get((resource.address.kind, name)), version_sort_key(version)
+    members, parsed_version = (
+        series.get((resource.address.kind, name)),
+        get_version_sort_key_or_none(version),
+    )
     newest = members.newest_declared if members is not None else None
     return newest is not None and parsed_version is not None and parsed_version < newest
 

@@ -23,7 +23,7 @@ MAX_SECRET_BYTES = 1024 * 1024
 
 def find_file_denial(name: str, context: SourceContext) -> Denial | None:
     """Why manifests may not read a file, by its path's text alone; None where they may."""
-    if setting := context.reserved.find_setting_by_file(name, context.root):
+    if setting := context.reserved.find_setting_by_file_or_empty(name, context.root):
         return _build_reserved_denial(name, setting)
     if is_file_allowed(name, context.root, context.allow_files):
         return None
@@ -113,7 +113,7 @@ def _build_outside_denial(name: str) -> Denial:
 
 def _find_setting_that_names_file(name: str, root: Path, context: SourceContext) -> str:
     """The project setting that names this file, by this or another path; "" if none does."""
-    if setting := context.reserved.find_setting_by_file(name, root):
+    if setting := context.reserved.find_setting_by_file_or_empty(name, root):
         return setting
     for other, setting in context.reserved.files.items():
         with suppress(OSError, ValueError):

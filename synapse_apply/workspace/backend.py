@@ -30,7 +30,7 @@ from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import normalize_base_url, require_allowed_host
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.known_secrets import ResolveSecret, register_setting_secrets
+from synapse_apply.workspace.known_secrets import ResolveSecret, register_agent_tokens_and_state_url
 
 _log = logging.getLogger("synapse_apply.http")
 
@@ -95,7 +95,11 @@ def connect_backend(
     url = embedded.url if embedded else require_target_url(target)
     if embedded is None:
         require_allowed_host(url, invocation.environ)
-    token = embedded.token.reveal() if embedded else resolve_target_token(target, resolve)
+    token = (
+        embedded.token.reveal()
+        if embedded
+        else resolve_target_token_or_none_on_loopback(target, resolve)
+    )
     clock, redactor = ServerClock(), Redactor()
     last_request = LastRequest(clock)
     with BackendClient(
@@ -109,7 +113,7 @@ def connect_backend(
         redactor=redactor,
     ) as client:
         # Before the first request: from then on every answer may repeat one of them.
-        register_setting_secrets(redactor, target, resolve)
+        register_agent_tokens_and_state_url(redactor, target, resolve)
         yield ConnectedBackend(
             api=client,
             state_identity=state_access.build_state_identity(
@@ -137,7 +141,7 @@ def require_target_url(target: Target) -> str:
     )
 
 
-def resolve_target_token(target: Target, resolve: ResolveSecret) -> str | None:
+def resolve_target_token_or_none_on_loopback(target: Target, resolve: ResolveSecret) -> str | None:
     """The access token of a target, None where none is needed; InputError without one."""
     if target.token is not None:
         return _resolve_declared_token(target, target.token, resolve)
@@ -166,7 +170,7 @@ def _resolve_declared_token(target: Target, token: SecretRef, resolve: ResolveSe
         ) from None
 
 
-def _find_ca_file_problem(ca_file: str) -> str:
+def _explain_unusable_ca_file_or_empty(ca_file: str) -> str:
     """Why no certificates can be read from a file, as a phrase; "" if they can."""
     if not Path(ca_file).is_file():
         return "does not exist"
@@ -178,7 +182,9 @@ def _find_ca_file_problem(ca_file: str) -> str:
     return ""
 
 
-def connect_secret_server(origin: str, ca_file: str, environ: Mapping[str, str]) -> HttpExchanger:
+def prepare_secret_server_connection(
+    origin: str, ca_file: str, environ: Mapping[str, str]
+) -> HttpExchanger:
     """Prepare connections to an origin; nothing is sent yet.
 
     `ca_file` has the trusted authorities, "" for those of the environment. SecretUnavailable for a
@@ -191,7 +197,7 @@ def connect_secret_server(origin: str, ca_file: str, environ: Mapping[str, str])
         raise SecretUnavailable(
             *(finding.with_changes(hint=hint) for finding in refusal.diagnostics)
         ) from None
-    if ca_file and (problem := _find_ca_file_problem(ca_file)):
+    if ca_file and (problem := _explain_unusable_ca_file_or_empty(ca_file)):
         raise SecretUnavailable.from_summary(
             "The certificate authority cannot be used",
             f"the file {ca_file} {problem}",

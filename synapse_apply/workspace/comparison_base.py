@@ -50,10 +50,10 @@ def read_base_at_ref(
     InputError where the ref cannot be read. A ref whose manifests have errors is no error here.
     """
     with pin_refs_to_commits_in_block():
-        return _read_base_or_warning(invocation, project, target, ref)
+        return _read_base_or_warn_that_all_is_new(invocation, project, target, ref)
 
 
-def _read_base_or_warning(
+def _read_base_or_warn_that_all_is_new(
     invocation: Invocation, project: Project, target: Target, ref: str
 ) -> ComparisonBase:
     if is_checked_out_branch_without_commits(project.root, ref):
@@ -61,18 +61,22 @@ def _read_base_or_warning(
         return ComparisonBase(f"git:{ref} (no commit yet)", {}, (no_commit_warning,))
     commit = resolve_ref_to_commit_or_raise(project.root, ref)
     try:
-        declared_resources, warnings = _read_declared_at(invocation, project, target, commit)
+        declared_resources, warnings = _read_resources_and_warnings_at(
+            invocation, project, target, commit
+        )
     except InputError as problem:
         # A shallow clone: the ref may well be right, so this is no warning about its manifests.
         if any(finding.summary == OBJECT_MISSING for finding in problem.diagnostics):
             raise
         return ComparisonBase(
-            f"git:{commit}", {}, _build_not_compared_warnings(commit, problem), is_usable=False
+            f"git:{commit}", {}, _turn_base_errors_into_warnings(commit, problem), is_usable=False
         )
     return ComparisonBase(f"git:{commit}", declared_resources, warnings)
 
 
-def _build_not_compared_warnings(commit: GitCommit, problem: InputError) -> tuple[Diagnostic, ...]:
+def _turn_base_errors_into_warnings(
+    commit: GitCommit, problem: InputError
+) -> tuple[Diagnostic, ...]:
     """The errors of the base as warnings: the checkout is not to blame and may fix them."""
     first_warning = warning_finding(
         "Nothing was compared",
@@ -85,7 +89,7 @@ def _build_not_compared_warnings(commit: GitCommit, problem: InputError) -> tupl
     )
 
 
-def _read_declared_at(
+def _read_resources_and_warnings_at(
     invocation: Invocation, project: Project, target: Target, commit: GitCommit
 ) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
     """What a commit declares, with warnings about it; InputError with the errors in it."""
@@ -103,7 +107,7 @@ def _read_declared_at(
         as_of=commit.ref,
         # --strict is about the checkout: warnings in the base are nobody's to fix now.
         strict=False,
-        paths=_list_named_paths_in_commit(invocation, project, commit),
+        paths=_list_named_manifests_that_commit_has(invocation, project, commit),
     )
     if invocation.paths and not base_invocation.paths:
         return {}, ()
@@ -136,7 +140,7 @@ def _build_all_new_warning(reason: str) -> Diagnostic:
     )
 
 
-def _list_named_paths_in_commit(
+def _list_named_manifests_that_commit_has(
     invocation: Invocation, project: Project, commit: GitCommit
 ) -> tuple[Path, ...]:
     """Of the manifests named with `-f`, those that the commit has: the others are new."""
@@ -155,7 +159,7 @@ def _read_variable_files(invocation: Invocation) -> list[tuple[str, bytes]]:
     return [(str(path), read_command_line_file(path)) for path in invocation.variable_files]
 
 
-def with_checkout_files(
+def with_files_as_git_checks_them_out(
     records: Mapping[Address, Record],
     base_resources: Mapping[Address, Desired],
     current_resources: Mapping[Address, Desired],
@@ -177,11 +181,13 @@ def with_checkout_files(
             and new_package is not None
             and old_package.digest != new_package.digest
         ):
-            new_records[address], filtered_paths = _with_converted_files(
+            new_records[address], filtered_paths = _with_unmodified_files_and_filtered_paths(
                 record, old_package, new_package, root
             )
             if filtered_paths:
-                findings.append(_build_filtered_warning(address, filtered_paths, new_package))
+                findings.append(
+                    _build_uncompared_files_warning(address, filtered_paths, new_package)
+                )
     return new_records, tuple(findings)
 
 
@@ -189,7 +195,7 @@ def _get_package_or_none(resource: Desired | None) -> Package | None:
     return None if resource is None else resource.package
 
 
-def _with_converted_files(
+def _with_unmodified_files_and_filtered_paths(
     record: Record, old_package: Package, new_package: Package, root: Path
 ) -> tuple[Record, frozenset[str]]:
     # Here, not above: few packages differ from what was committed.
@@ -200,7 +206,7 @@ def _with_converted_files(
     differing_paths = [
         path
         for path in old_package.files.keys() & new_package.files.keys()
-        if _only_content_differs(path, old_package, new_package)
+        if _differs_only_in_content(path, old_package, new_package)
     ]
     if not differing_paths or (old_package.source.kind, new_package.source.kind) != (GIT, FOLDER):
         return record, frozenset()
@@ -212,19 +218,19 @@ def _with_converted_files(
     return replace(record, files=files, digest=compute_package_digest(files)), comparison.filtered
 
 
-def _only_content_differs(path: str, old_package: Package, new_package: Package) -> bool:
+def _differs_only_in_content(path: str, old_package: Package, new_package: Package) -> bool:
     """Whether the bytes differ but the executable bit does not, which no Git filter changes."""
     old_entry, new_entry = old_package.files[path], new_package.files[path]
     return old_entry != new_entry and old_entry.endswith(" x") == new_entry.endswith(" x")
 
 
-def _build_filtered_warning(
-    address: Address, names: frozenset[str], package: Package
+def _build_uncompared_files_warning(
+    address: Address, filtered_paths: frozenset[str], package: Package
 ) -> Diagnostic:
     return warning_finding(
         "Files behind a Git filter were not compared",
-        f"{', '.join(sorted(names))}: the checkout has what the filter made of them, Git what it "
-        "was made from.",
+        f"{', '.join(sorted(filtered_paths))}: the checkout has what the filter made of them, Git "
+        "what it was made from.",
         "A plan that asks the backend compares what was published.",
         address=str(address),
         position=package.source.position,

@@ -65,7 +65,11 @@ def load_project(invocation: Invocation) -> Project:
     if file is None:
         return build_default_project(invocation.directory)
     project = _read_project_file(file)
-    return _with_pinned_settings(project, file, invocation) if invocation.project_from else project
+    return (
+        _with_settings_from_git_ref(project, file, invocation)
+        if invocation.project_from
+        else project
+    )
 
 
 def _read_project_file(file: Path) -> Project:
@@ -82,7 +86,7 @@ def _read_project_file(file: Path) -> Project:
     return project
 
 
-def _with_pinned_settings(project: Project, file: Path, invocation: Invocation) -> Project:
+def _with_settings_from_git_ref(project: Project, file: Path, invocation: Invocation) -> Project:
     """The project with the settings that its file has at the Git ref `project_from`."""
     ref = invocation.project_from
     # Here, not above: who names no Git ref needs no reader of one.
@@ -176,7 +180,7 @@ def read_declared_target(
             committed_folder=committed_folder,
             variables=variables,
         )
-    declared_target = inspect_packages(target, manifests, sources)
+    declared_target = read_and_hash_packages(target, manifests, sources)
     findings = (*project.findings, *declared_target.diagnostics)
     return replace(
         declared_target, diagnostics=findings, commit=commit, zip_stamps=sources.zip_stamps
@@ -217,7 +221,7 @@ def load_target_manifests(
     )
 
 
-def inspect_packages(
+def read_and_hash_packages(
     target: Target, manifests: LoadedManifests, sources: PackageSources
 ) -> DeclaredTarget:
     """Read and hash the package of every resource, and add it to the resource."""
@@ -243,7 +247,9 @@ def inspect_packages(
     return DeclaredTarget(manifests, desired, packages, tuple(dict.fromkeys(findings)))
 
 
-def iter_read_files(project: Project, declared_target: DeclaredTarget) -> Iterator[str]:
+def iter_relative_paths_that_were_read(
+    project: Project, declared_target: DeclaredTarget
+) -> Iterator[str]:
     """The files that the declared resources were read from, relative to the project's folder."""
     if project.file is not None:
         yield project.file.name

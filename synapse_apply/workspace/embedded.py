@@ -42,7 +42,7 @@ class EmbeddedBackend:
     token: Sensitive
 
 
-def data_folder_path(root: Path) -> Path:
+def build_data_folder_path(root: Path) -> Path:
     """The folder with the data of a project's embedded backend."""
     return root / OWN_FOLDER / "embedded"
 
@@ -51,7 +51,7 @@ def require_trusted_data_folder(root: Path) -> Path:
     """The same path; StateError where it or a file in it may be a commit's or another user's."""
     from synapse_apply.emulator.core import data_folder
 
-    data_path = data_folder_path(root)
+    data_path = build_data_folder_path(root)
     with explain_read_errors(data_path):
         if has_own_folder_or_raise_if_untrusted(root) and has_own_folder(data_path):
             try:
@@ -61,7 +61,7 @@ def require_trusted_data_folder(root: Path) -> Path:
     return data_path
 
 
-def find_data_set_id(root: Path) -> str:
+def find_data_set_id_or_empty(root: Path) -> str:
     """The UUID of a project's data set, "" without one; StateError where it is not trusted."""
     from synapse_apply.emulator.data_set import read_data_set_id_or_empty
 

@@ -36,11 +36,11 @@ class SystemClock:
 
 def read_uptime() -> Uptime:
     """The time since boot, with an id of the boot."""
-    return Uptime(_read_boot_and_time_namespace(), read_boottime())
+    return Uptime(_read_boot_and_time_namespace_ids(), read_boottime())
 
 
 @functools.cache
-def _read_boot_and_time_namespace() -> str:
+def _read_boot_and_time_namespace_ids() -> str:
     """The ids of this boot and of the time namespace: a container's uptime may start at 0."""
     clock_space = ""
     try:
@@ -60,8 +60,8 @@ def build_actor(invocation: Invocation, root: Path) -> Actor:
         user = f"uid{os.getuid()}"
     return Actor(
         f"{user}@{socket.gethostname()}",
-        find_run_url(invocation.environ),
-        read_head_commit(root),
+        find_ci_run_url_or_empty(invocation.environ),
+        read_head_commit_id_or_empty(root),
         command=invocation.command,
     )
 
@@ -86,7 +86,7 @@ def read_checkout(root: Path, read_paths: Iterable[str]) -> CheckoutState:
 
     A label only: what Git does not answer in time is left out.
     """
-    commit = read_head_commit(root)
+    commit = read_head_commit_id_or_empty(root)
     if not commit:
         return CheckoutState()
     from synapse_apply.packages.source.dirty_files import list_changed_and_untracked_files
@@ -99,7 +99,7 @@ def read_checkout(root: Path, read_paths: Iterable[str]) -> CheckoutState:
         return CheckoutState(commit)
 
 
-def find_run_url(environ: Mapping[str, str]) -> str:
+def find_ci_run_url_or_empty(environ: Mapping[str, str]) -> str:
     """The URL of the CI run, "" outside CI."""
     if environ.get("CI_JOB_URL"):
         return environ["CI_JOB_URL"]
@@ -116,20 +116,22 @@ def find_repository_url_and_blob_prefix(environ: Mapping[str, str]) -> tuple[str
     return ("/".join(parts) if all(parts) else ""), ""
 
 
-def find_workspace(environ: Mapping[str, str]) -> str:
+def find_ci_checkout_folder_or_empty(environ: Mapping[str, str]) -> str:
     """The folder of a pipeline's checkout, "" outside of one."""
     return environ.get("GITHUB_WORKSPACE") or environ.get("CI_PROJECT_DIR") or ""
 
 
-def find_user_folder(environ: Mapping[str, str], variable: str, name: str) -> Path | None:
-    """The folder that an XDG variable names, else `name` in the user's home; None without a home.
+def find_user_folder(
+    environ: Mapping[str, str], xdg_variable: str, default_name_in_home: str
+) -> Path | None:
+    """The folder that an XDG variable names, else the default in the home; None without a home.
 
     A relative path in the variable is ignored (XDG Base Directory Specification).
     """
-    named_folder, home = Path(environ.get(variable, "")), Path(environ.get("HOME", ""))
+    named_folder, home = Path(environ.get(xdg_variable, "")), Path(environ.get("HOME", ""))
     if named_folder.is_absolute():
         return named_folder
-    return home / name if home.is_absolute() and home.is_dir() else None
+    return home / default_name_in_home if home.is_absolute() and home.is_dir() else None
 
 
 def require_allowed_host(
@@ -180,7 +182,7 @@ def normalize_base_url(url: str) -> str:
     ).geturl()
 
 
-def read_head_commit(root: Path) -> str:
+def read_head_commit_id_or_empty(root: Path) -> str:
     """The checked-out commit, "" where Git has no answer: a label, nothing depends on it."""
     real_root = root.resolve()
     # Outside Git no process is started: this runs in most commands.

@@ -46,7 +46,7 @@ class CommittedTree:
         return self._name
 
     def contains_path(self, path: str) -> bool:
-        return not path.startswith("/") and not _leads_above_project(self._repository_path(path))
+        return not path.startswith("/") and not _leads_above_project(self._to_repository_path(path))
 
     def find_entry(self, path: str) -> CommittedEntry | None:
         """The entry at a path, or the submodule or link on the way to it; None without one."""
@@ -60,7 +60,7 @@ class CommittedTree:
             ancestor = tree.find_entry("/".join(parts[:depth]))
             if ancestor is not None and ancestor.kind in _OUTSIDE_REASONS:
                 return CommittedEntry(
-                    self._project_path(tree, ancestor),
+                    self._to_project_path(tree, ancestor),
                     unreadable_reason=_OUTSIDE_REASONS[ancestor.kind],
                 )
         node = tree.find_entry(inner_path)
@@ -91,20 +91,22 @@ class CommittedTree:
         reason = _UNREADABLE_REASONS.get(node.kind, "")
         if node.kind is EntryKind.LINK and is_link_to_folder(tree, node):
             reason = _LINK_REASON
-        return CommittedEntry(self._project_path(tree, node), node.kind is EntryKind.FOLDER, reason)
+        return CommittedEntry(
+            self._to_project_path(tree, node), node.kind is EntryKind.FOLDER, reason
+        )
 
-    def _repository_path(self, path: str) -> str:
+    def _to_repository_path(self, path: str) -> str:
         return posixpath.normpath(posixpath.join(self._prefix, path))
 
     def _find_tree_and_path(self, path: str) -> tuple[SourceTree, str]:
         """The tree with this path, and the path in it; the whole repository only if needed."""
         return (
-            (self._open_repository(), self._repository_path(path))
+            (self._open_repository(), self._to_repository_path(path))
             if _leads_above_project(path)
             else (self._tree, path)
         )
 
-    def _project_path(self, tree: SourceTree, node: TreeEntry) -> str:
+    def _to_project_path(self, tree: SourceTree, node: TreeEntry) -> str:
         return (
             node.path if tree is self._tree else posixpath.relpath(node.path, self._prefix or ".")
         )

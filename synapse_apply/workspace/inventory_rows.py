@@ -53,11 +53,14 @@ def parse_inventory(
             address, row = _parse_inventory_row(raw, number, position)
         except (TypeError, ValueError) as problem:
             summary = "A row of the inventory cannot be used"
-            detail = f"row {number} of {source_name}{_format_address_suffix(raw)}: {problem}."
+            row_name = (
+                f"row {number} of {source_name}{_format_address_in_parentheses_or_empty(raw)}"
+            )
+            detail = f"{row_name}: {problem}."
             findings.append(error_finding(summary, detail, _ROW_FORM_HINT, position=position))
             continue
         first_row = rows_by_address.setdefault(address, row)
-        if differences := _list_differing_fields(first_row, row):
+        if differences := _describe_differing_fields(first_row, row):
             findings.append(
                 _build_duplicate_finding(address, first_row, row, differences, source_name)
             )
@@ -66,7 +69,7 @@ def parse_inventory(
     return rows_by_address
 
 
-def _format_address_suffix(raw: object) -> str:
+def _format_address_in_parentheses_or_empty(raw: object) -> str:
     address = raw.get("address") if isinstance(raw, Mapping) else None
     return f" ({address})" if isinstance(address, str) and address else ""
 
@@ -80,16 +83,16 @@ def _parse_inventory_row(
         raise TypeError(
             f"it is {describe_value_kind(raw)}{shown_text}, where address and id are expected"
         )
-    address = Address.parse(_read_text_field(raw, "address"))
-    remote_id = parse_remote_id(raw["id"]) if _read_text_field(raw, "id") else ""
-    digest = _read_text_field(raw, "digest", is_required=False)
+    address = Address.parse(_get_field_as_text(raw, "address"))
+    remote_id = parse_remote_id(raw["id"]) if _get_field_as_text(raw, "id") else ""
+    digest = _get_field_as_text(raw, "digest", is_required=False)
     if digest and not is_package_digest(digest):
         raise ValueError(f"the digest {digest!r} is none: one is {DIGEST_RULE}")
-    api = _read_text_field(raw, "api", is_required=False)
+    api = _get_field_as_text(raw, "api", is_required=False)
     return address, InventoryRow(remote_id, api, digest, number, position)
 
 
-def _read_text_field(raw: Mapping[object, object], name: str, *, is_required: bool = True) -> str:
+def _get_field_as_text(raw: Mapping[object, object], name: str, *, is_required: bool = True) -> str:
     """A text or whole number as text; "" for a missing field that is not required."""
     value = raw.get(name)
     if value in (None, "") and is_required:
@@ -101,7 +104,7 @@ def _read_text_field(raw: Mapping[object, object], name: str, *, is_required: bo
     raise TypeError(f"its {name} is {describe_value_kind(value)}")
 
 
-def _list_differing_fields(first_row: InventoryRow, second_row: InventoryRow) -> list[str]:
+def _describe_differing_fields(first_row: InventoryRow, second_row: InventoryRow) -> list[str]:
     pairs = {
         "id": (first_row.remote_id, second_row.remote_id),
         "api": (first_row.api, second_row.api),

@@ -34,13 +34,13 @@ def register_declared_secrets(
 
     A secret that does not resolve is skipped: it is not sent either.
     """
-    public_texts = set(_iter_field_names(marks))
+    public_texts = set(_iter_schema_field_names(marks))
     references: dict[tuple[str, ...], SecretRef] = {}
     for resource in desired:
-        for value in _collect_texts(resource.spec, public_texts):
+        for value in _collect_texts_and_return_other_values(resource.spec, public_texts):
             if isinstance(value, SecretRef):
                 if value.literal is not None:
-                    _register_literal_secret(redactor, value.literal.reveal())
+                    _register_literal_if_credential_like(redactor, value.literal.reveal())
                 elif not value.keeps_live_value:
                     references[value.identity] = value
     redactor.stop_masking_equal_texts(public_texts)
@@ -56,13 +56,15 @@ def register_reference_secrets(
 
     A reference that does not resolve is skipped.
     """
-    redactor.stop_masking_equal_texts(set(_iter_field_names(marks)))
+    redactor.stop_masking_equal_texts(set(_iter_schema_field_names(marks)))
     for ref in references:
         with suppress(SecretUnavailable):
             redactor.mask_secret_from_now_on(resolve(ref).reveal())
 
 
-def register_setting_secrets(redactor: Redactor, target: Target, resolve: ResolveSecret) -> None:
+def register_agent_tokens_and_state_url(
+    redactor: Redactor, target: Target, resolve: ResolveSecret
+) -> None:
     """Register the tokens of the target's agents, and the url of its state, with the redactor.
 
     The client itself masks the token that calls carry.
@@ -79,12 +81,14 @@ def register_setting_secrets(redactor: Redactor, target: Target, resolve: Resolv
         redactor.mask_secret_from_now_on(url)
 
 
-def _register_literal_secret(redactor: Redactor, value: Any) -> None:
+def _register_literal_if_credential_like(redactor: Redactor, value: Any) -> None:
     if isinstance(value, str) and _CREDENTIAL_PATTERN.fullmatch(value):
         redactor.mask_secret_from_now_on(value)
 
 
-def _collect_texts(tree: Mapping[str, Any], public_texts: set[str]) -> list[Any]:
+def _collect_texts_and_return_other_values(
+    tree: Mapping[str, Any], public_texts: set[str]
+) -> list[Any]:
     """Add texts and field names of a spec to `public_texts`; returns its other values."""
     other_values: list[Any] = []
     public_texts.update(tree)
@@ -92,7 +96,7 @@ def _collect_texts(tree: Mapping[str, Any], public_texts: set[str]) -> list[Any]
         if type(value) is str:
             public_texts.add(value)
         elif is_map(value):
-            other_values += _collect_texts(value, public_texts)
+            other_values += _collect_texts_and_return_other_values(value, public_texts)
         elif isinstance(value, list | tuple):
             public_texts.update(item for item in value if isinstance(item, str))
             other_values += (item for item in value if not isinstance(item, str))
@@ -103,7 +107,7 @@ def _collect_texts(tree: Mapping[str, Any], public_texts: set[str]) -> list[Any]
     return other_values
 
 
-def _iter_field_names(marks: SecretMarks) -> Iterator[str]:
+def _iter_schema_field_names(marks: SecretMarks) -> Iterator[str]:
     """All field names of the kinds and of their schemas, which are never secret."""
     for kind in CATALOGUE.values():
         yield from kind.rules

@@ -66,22 +66,22 @@ class LastSeenStates:
     folders: tuple[Path, ...] = ()
     outside_folders: tuple[Path, ...] = ()
 
-    def find_farthest(self, lineage: str) -> SeenProgress:
+    def find_farthest_progress(self, lineage: str) -> SeenProgress:
         """The greatest progress of a lineage in any of the folders."""
         farthest = SeenProgress()
         for folder in self.folders:
             seen = _read_seen_file(_build_seen_file_path(folder, lineage), lineage)
             if seen is not None:
-                farthest = _max_progress(farthest, seen)
+                farthest = _take_greater_parts(farthest, seen)
         return farthest
 
-    def remember_progress(self, lineage: str, progress: StateProgress) -> None:
+    def remember_progress_if_greater(self, lineage: str, progress: StateProgress) -> None:
         """Write the progress of a lineage to each folder that has a smaller one."""
         for folder in self.folders:
             seen = _read_seen_file(_build_seen_file_path(folder, lineage), lineage)
             if seen is None or not seen.progress.has_reached(progress):
                 with suppress(OSError, UntrustedFileError):
-                    _write_seen_file(folder, lineage, progress)
+                    _write_greater_progress(folder, lineage, progress)
 
     def forget_lineage(self, lineage: str) -> None:
         """Remove what is remembered of a lineage, whose state is removed on purpose."""
@@ -93,7 +93,7 @@ class LastSeenStates:
         self, store: StateStore, lineage: str, progress: StateProgress, target: Target
     ) -> tuple[Diagnostic, ...]:
         """An error where a state has less progress than was seen of its lineage."""
-        farthest = self.find_farthest(lineage)
+        farthest = self.find_farthest_progress(lineage)
         if progress.has_reached(farthest.progress):
             return ()
         last_change = next((entry.at for entry in store.list_audit_entries(1)), "")
@@ -131,12 +131,12 @@ class LastSeenStates:
         if findings := self.build_older_state_findings(store, lineage, progress, target):
             raise StateError(*findings)
         writable_states = replace(self, folders=self.outside_folders) if read_only else self
-        writable_states.remember_progress(lineage, progress)
+        writable_states.remember_progress_if_greater(lineage, progress)
 
     def remember_store_progress(self, store: StateStore) -> None:
         """Remember a state's progress at the end of a run, where it can be read."""
         with suppress(StateError):
-            self.remember_progress(store.read_lineage(), store.read_progress())
+            self.remember_progress_if_greater(store.read_lineage(), store.read_progress())
 
 
 def build_last_seen_states(
@@ -163,7 +163,7 @@ def _build_seen_file_path(folder: Path, lineage: str) -> Path:
     return folder / f"{hashlib.sha256(lineage.encode()).hexdigest()[:32]}.json"
 
 
-def _max_progress(first: SeenProgress, second: SeenProgress) -> SeenProgress:
+def _take_greater_parts(first: SeenProgress, second: SeenProgress) -> SeenProgress:
     return SeenProgress(
         first.progress.max_with(second.progress), max(first.seen_at, second.seen_at)
     )
@@ -177,17 +177,20 @@ def _read_seen_file(path: Path, lineage: str) -> SeenProgress | None:
         return None
     if not isinstance(document, dict) or document.get("format") != FILE_FORMAT:
         return None
-    serial, fence = _parse_count(document.get("serial")), _parse_count(document.get("fence"))
+    serial, fence = (
+        _get_valid_count_or_none(document.get("serial")),
+        _get_valid_count_or_none(document.get("fence")),
+    )
     if document.get("lineage") != lineage or serial is None or fence is None:
         return None
     return SeenProgress(StateProgress(serial, fence), str(document.get("at", ""))[:40])
 
 
-def _parse_count(value: object) -> int | None:
+def _get_valid_count_or_none(value: object) -> int | None:
     return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
 
 
-def _write_seen_file(folder: Path, lineage: str, progress: StateProgress) -> None:
+def _write_greater_progress(folder: Path, lineage: str, progress: StateProgress) -> None:
     """Replace a file at once, with the greater of its progress and the new one."""
     # Below it is a folder of ours, the project's or the one in the user's cache.
     create_folders(folder, own_top=folder.parent)

@@ -20,7 +20,7 @@ def create_embedded_data_set_if_absent(
 
     with TargetSession(invocation) as session:
         session.project, session.target = project, project.targets[EMBEDDED]
-        database = embedded.data_folder_path(project.root) / DATABASE
+        database = embedded.build_data_folder_path(project.root) / DATABASE
         if session.store.exists() or database.exists():
             return False
         with embedded.open_embedded_backend(project.root, profile=profile) as backend:

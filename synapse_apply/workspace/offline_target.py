@@ -83,5 +83,7 @@ class OfflineTarget:
 
     def read_checkout(self) -> CheckoutState:
         """The checked-out commit, and which of the files that were read differ from it."""
-        read_files = configuration.iter_read_files(self.project, self.declared_target)
+        read_files = configuration.iter_relative_paths_that_were_read(
+            self.project, self.declared_target
+        )
         return read_checkout(self.project.root, read_files)

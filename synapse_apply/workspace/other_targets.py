@@ -15,7 +15,7 @@ from synapse_apply.model.verification import LastRun, OtherTargetRuns, RunDoubt,
 from synapse_apply.secrets.keys import StateKeys, key_variable_name
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus, parse_key_id
 from synapse_apply.workspace import state_access
-from synapse_apply.workspace.embedded import find_data_set_id
+from synapse_apply.workspace.embedded import find_data_set_id_or_empty
 from synapse_apply.workspace.environment import normalize_base_url
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -38,8 +38,8 @@ def _read_runs_of_target(other_session: TargetSession) -> OtherTargetRuns:
             if not store.exists():
                 return OtherTargetRuns(missing=True)
             state = store.read_state()
-            require_state_of_target(other_session.project, target, state)
-            _require_state_of_project(other_session)
+            require_state_belongs_to_target(other_session.project, target, state)
+            _require_state_belongs_to_project(other_session)
             if other_session.last_seen_states.build_older_state_findings(
                 store, state.lineage, store.read_progress(), target
             ):
@@ -50,10 +50,10 @@ def _read_runs_of_target(other_session: TargetSession) -> OtherTargetRuns:
             return _collect_target_runs(state, target, other_session.state_keys)
     # One target that cannot be read must not stop a plan that may not need it.
     except SynapseApplyError as failure:
-        return OtherTargetRuns(problem="; ".join(_list_failure_texts(failure)) or str(failure))
+        return OtherTargetRuns(problem="; ".join(_list_diagnostic_details(failure)) or str(failure))
 
 
-def _require_state_of_project(other_session: TargetSession) -> None:
+def _require_state_belongs_to_project(other_session: TargetSession) -> None:
     shared_ids, project_id = other_session.read_shared_ids(), other_session.project.id
     if shared_ids is not None and shared_ids.project_id not in ("", project_id):
         raise StateError.from_summary(
@@ -63,13 +63,13 @@ def _require_state_of_project(other_session: TargetSession) -> None:
         )
 
 
-def _list_failure_texts(failure: SynapseApplyError) -> list[str]:
+def _list_diagnostic_details(failure: SynapseApplyError) -> list[str]:
     return [
         (diagnostic.detail or diagnostic.summary).rstrip(".") for diagnostic in failure.diagnostics
     ]
 
 
-def require_state_of_target(project: Project, target: Target, state: State) -> None:
+def require_state_belongs_to_target(project: Project, target: Target, state: State) -> None:
     """StateError where a state does not belong to a target that this run does not connect to.
 
     A url or tenant that the project file leaves open is not compared, because the environment
@@ -97,7 +97,7 @@ def _build_expected_identity(
     project: Project, target: Target, recorded_identity: StateIdentity
 ) -> StateIdentity:
     if target.is_embedded:
-        return StateIdentity(state_access.EMBEDDED_URL, "", find_data_set_id(project.root))
+        return StateIdentity(state_access.EMBEDDED_URL, "", find_data_set_id_or_empty(project.root))
     url = normalize_base_url(target.url) if target.url else recorded_identity.url
     return StateIdentity(url, target.tenant or recorded_identity.tenant)
 

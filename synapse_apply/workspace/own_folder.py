@@ -49,7 +49,7 @@ def has_own_folder_or_raise_if_untrusted(root: Path) -> bool:
     with explain_read_errors(folder):
         if not has_own_folder(folder):
             return False
-        _require_untracked(folder, (folder,))
+        _require_paths_untracked_by_git(folder, (folder,))
     return True
 
 
@@ -84,7 +84,7 @@ def resolve_trusted_state_path(path: Path, root: Path) -> Path:
             path.with_name(f"{path.name}{ending}") for ending in _COMPANION_SUFFIXES
         )
         if any(os.path.lexists(companion) for companion in companion_paths):
-            _require_untracked(path, companion_paths)
+            _require_paths_untracked_by_git(path, companion_paths)
         return path
 
 
@@ -108,7 +108,7 @@ def find_git_exposure(path: Path) -> GitExposure | None:
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - a link itself is looked at, too
     for name in dict.fromkeys((path, Path(os.path.realpath(path)))):
-        if _find_tracked_paths(name, (name,)):
+        if _find_tracked_paths_cached(name, (name,)):
             return GitExposure("is tracked by Git", is_tracked=True)
         if not _is_ignored_by_repository(name):
             return GitExposure("lies in a checkout, and Git does not ignore it", is_tracked=False)
@@ -120,7 +120,7 @@ def _is_ignored_by_repository(path: Path) -> bool:
     from synapse_apply.files.repository import run_git
 
     real_path = Path(os.path.realpath(path.parent)) / path.name
-    repository = _find_repository(real_path)
+    repository = _find_trusted_repository_or_none(real_path)
     if repository is None:
         return True
     name = os.fsencode(real_path.relative_to(repository.top).as_posix())
@@ -168,7 +168,7 @@ def _resolve_links(path: Path, root: Path) -> Path:
 # commit may have made it.
 def _require_trusted_link(link: Path, root: Path) -> None:
     """StateError for a link that a commit or another user may have created."""
-    if link.is_relative_to(root) or _find_repository(link) is not None:
+    if link.is_relative_to(root) or _find_trusted_repository_or_none(link) is not None:
         raise build_untrusted_error(
             link,
             "is a link in a checkout",
@@ -181,11 +181,11 @@ def _require_trusted_link(link: Path, root: Path) -> None:
 
 # What Git cannot answer is refused, also where Git is missing. Git is asked once per index, and
 # only where the folder exists.
-def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
+def _require_paths_untracked_by_git(own_path: Path, paths: tuple[Path, ...]) -> None:
     """StateError when Git tracks one of these paths, or a file below it."""
     tracked_paths = [
         tracked_path
-        for tracked_path in _find_tracked_paths(own_path, paths)
+        for tracked_path in _find_tracked_paths_cached(own_path, paths)
         if not _is_own_gitignore(own_path, tracked_path)
     ]
     if not tracked_paths:
@@ -214,23 +214,23 @@ def _is_own_gitignore(folder: Path, tracked_path: str) -> bool:
     return is_ignore_path and folder.name == OWN_FOLDER and is_ignored_by_git(folder)
 
 
-def _find_tracked_paths(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
+def _find_tracked_paths_cached(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
     """The paths that Git tracks, relative to the top of the repository; cached per Git index."""
     real_folder = Path(os.path.realpath(own_path.parent))
-    repository = _find_repository(real_folder / own_path.name)
+    repository = _find_trusted_repository_or_none(real_folder / own_path.name)
     if repository is None:
         return ()
     names = tuple(
         (real_folder / path.name).relative_to(repository.top).as_posix() for path in paths
     )
     # `git ls-files` costs a process: several checks of one command share its answer.
-    cache_key = (repository, names, _fingerprint_index(repository))
+    cache_key = (repository, names, _fingerprint_git_index(repository))
     if cache_key not in _tracked_by_index:
-        _tracked_by_index[cache_key] = _list_tracked_paths(repository, names)
+        _tracked_by_index[cache_key] = _ask_git_for_tracked_paths(repository, names)
     return _tracked_by_index[cache_key]
 
 
-def _list_tracked_paths(repository: Repository, names: tuple[str, ...]) -> tuple[str, ...]:
+def _ask_git_for_tracked_paths(repository: Repository, names: tuple[str, ...]) -> tuple[str, ...]:
     from synapse_apply.files.repository import run_git
 
     # Where file systems take A for a, `.Synapse-Apply` of a commit is our folder.
@@ -245,7 +245,7 @@ def _list_tracked_paths(repository: Repository, names: tuple[str, ...]) -> tuple
     return tuple(os.fsdecode(name) for name in out.split(b"\0") if name)
 
 
-def _find_repository(path: Path) -> Repository | None:
+def _find_trusted_repository_or_none(path: Path) -> Repository | None:
     """The repository that contains a path, None without one; StateError for an untrusted one."""
     # Here, not above: many commands find no folder of ours, and need no Git.
     from synapse_apply.files.repository import find_trusted_repository
@@ -266,7 +266,7 @@ def _build_git_failure_error(path: Path, problem: SynapseApplyError) -> Untruste
     )
 
 
-def _fingerprint_index(repository: Repository) -> tuple[int, ...]:
+def _fingerprint_git_index(repository: Repository) -> tuple[int, ...]:
     """Changes whenever Git's index does; () while the repository has none."""
     try:
         index_stat = (repository.git_dir / "index").stat()

@@ -37,7 +37,7 @@ def lint_packages(
     """
     findings_by_key: dict[Diagnostic, list[Diagnostic]] = {}
     for manifests in target_manifests:
-        for finding in _iter_target_findings(root, sources, manifests):
+        for finding in _iter_package_findings_of_target(root, sources, manifests):
             finding_key = finding.with_changes(severity=Severity.NOTE, target=None)
             findings_by_key.setdefault(finding_key, []).append(finding)
     return tuple(map(_merge_findings_of_targets, findings_by_key.values()))
@@ -53,7 +53,7 @@ def _merge_findings_of_targets(findings: Sequence[Diagnostic]) -> Diagnostic:
     )
 
 
-def with_visible_path(finding: Diagnostic, root: Path) -> Diagnostic:
+def with_path_relative_to_working_folder(finding: Diagnostic, root: Path) -> Diagnostic:
     """The finding with its file relative to the working folder instead of to the project's."""
     position = finding.position
     return (
@@ -65,7 +65,7 @@ def with_visible_path(finding: Diagnostic, root: Path) -> Diagnostic:
     )
 
 
-def _iter_target_findings(
+def _iter_package_findings_of_target(
     root: Path, sources: PackageSources, manifests: LoadedManifests
 ) -> Iterator[Diagnostic]:
     target = manifests.target
@@ -74,7 +74,9 @@ def _iter_target_findings(
         for flaw in sources.list_flaws(source, target):
             if (replace(source, position=None), flaw.rule) in manifests.reported_flaws:
                 continue
-            yield with_visible_path(build_flaw_finding(flaw, embedded=target.is_embedded), root)
+            yield with_path_relative_to_working_folder(
+                build_flaw_finding(flaw, embedded=target.is_embedded), root
+            )
     yield from _iter_unmet_need_findings(root, sources, manifests)
     yield from iter_cycle_findings(manifests.desired)
     if not target.is_embedded:
@@ -96,7 +98,7 @@ def _iter_unmet_need_findings(
     from synapse_apply.packages.lint import withhold_flaw_text_with_known_secret
 
     for resource, flaw in iter_unmet_needs(manifests.desired, read_source_config):
-        finding = with_visible_path(
+        finding = with_path_relative_to_working_folder(
             build_flaw_finding(
                 withhold_flaw_text_with_known_secret(flaw), embedded=manifests.target.is_embedded
             ),

@@ -58,7 +58,7 @@ class PackageSources:
         """A function that reads a source's config.yaml for this target; it raises InputError."""
 
         def read_config(source: PackageSource) -> ConfigWithPositions | None:
-            config = self._get_or_read_config(*self._source_key(source, target))
+            config = self._get_or_read_config(*self._build_source_key(source, target))
             return None if config is None else read_mapping(config.text, config.name)
 
         return read_config
@@ -67,15 +67,15 @@ class PackageSources:
         self, source: PackageSource, target: Target
     ) -> tuple[Package | None, list[Diagnostic]]:
         """Read and hash a source, once; None with the findings where it cannot be used."""
-        key = self._source_key(source, target)
+        key = self._build_source_key(source, target)
         if key not in self._packages:
-            self._packages[key] = self._inspect_source(key)
+            self._packages[key] = self._read_and_lint_source(key)
         return self._packages[key]
 
     def list_flaws(self, source: PackageSource, target: Target) -> list[PackageFlaw]:
         """The lint rules that a source violates; reads it unless it was read before."""
         self.inspect_package(source, target)
-        return self._flaws.get(self._source_key(source, target), [])
+        return self._flaws.get(self._build_source_key(source, target), [])
 
     def list_sources_with_read_config(self, target: Target) -> tuple[PackageSource, ...]:
         """The sources whose config.yaml was read for this target."""
@@ -91,7 +91,7 @@ class PackageSources:
             self._configs[key] = self._read_config_text(source, allow_files)
         return self._configs[key]
 
-    def _source_key(self, source: PackageSource, target: Target) -> _SourceKey:
+    def _build_source_key(self, source: PackageSource, target: Target) -> _SourceKey:
         # The place in a manifest does not change what is read.
         plain_source = replace(source, position=None)
         if self._ref:
@@ -119,7 +119,7 @@ class PackageSources:
         text_and_name = read_config_text(source, self._project.root, allow_files)
         return None if text_and_name is None else ConfigText(*text_and_name)
 
-    def _inspect_source(self, key: _SourceKey) -> tuple[Package | None, list[Diagnostic]]:
+    def _read_and_lint_source(self, key: _SourceKey) -> tuple[Package | None, list[Diagnostic]]:
         from synapse_apply.packages.inspection import read_source_as_package
 
         findings: list[Diagnostic] = []

@@ -119,7 +119,7 @@ class RecoveryJournal:
         A reviewed plan can be applied again under its id, so a file may grow: it stays signed, or
         unsigned, as it began. OSError where that is impossible.
         """
-        line_count, last_signature = _read_line_count_and_signature(path)
+        line_count, last_signature = _read_line_count_and_last_signature(path)
         if line_count and not last_signature:
             return {}
         signature = sign_document(
@@ -145,7 +145,7 @@ def _read_trusted_lines(path: Path) -> list[str]:
         return file.read().splitlines()
 
 
-def _read_line_count_and_signature(path: Path) -> tuple[int, str]:
+def _read_line_count_and_last_signature(path: Path) -> tuple[int, str]:
     """The number of lines, and the last signature; OSError for a file that is no journal."""
     try:
         lines = _read_trusted_lines(path)
@@ -178,10 +178,10 @@ def _append_line(path: Path, line: str) -> Path:
 
 def list_journal_folders(project: Project) -> tuple[Path, Path]:
     """The folder beside the project, then the system's folder of temporary files."""
-    return _own_folder_path(project), Path(tempfile.gettempdir())
+    return _get_own_folder_path(project), Path(tempfile.gettempdir())
 
 
-def _own_folder_path(project: Project) -> Path:
+def _get_own_folder_path(project: Project) -> Path:
     return project.root / ".synapse-apply"
 
 
@@ -452,12 +452,12 @@ def _verify_line_signatures(
                 path, number, "is signed with another key than the lines before it"
             )
         signature_status, previous_signature = line_status, signature
-    return signature_status or SignatureStatus.GENUINE, _explain_signature_status(
+    return signature_status or SignatureStatus.GENUINE, _explain_not_genuine_or_empty(
         signature_status, previous_signature
     )
 
 
-def _explain_signature_status(status: SignatureStatus | None, signature: str) -> str:
+def _explain_not_genuine_or_empty(status: SignatureStatus | None, signature: str) -> str:
     if status is SignatureStatus.UNSIGNED:
         return "it is not signed: an earlier version wrote it, or a run without the state key"
     if status in {SignatureStatus.STRANGE, SignatureStatus.EARLIER}:

@@ -110,7 +110,7 @@ def choose_address(
         return matches[0]
     if matches:
         raise InputError(_build_ambiguous_finding(name, matches))
-    return _parse_address(name, known_addresses, selectable)
+    return _parse_address_or_raise_no_match(name, known_addresses, selectable)
 
 
 def choose_addresses(
@@ -196,7 +196,8 @@ def _find_series_members(
     members = [
         address
         for address in known_addresses
-        if _belongs_to_series(address, selectable) and _get_series_address_text(address) == name
+        if _belongs_to_series(address, selectable)
+        and _format_address_without_version(address) == name
     ]
     return [address for address in members if address in selectable.desired] or members
 
@@ -236,11 +237,13 @@ def _find_kinds_by_name(name: str, catalogue: Catalogue) -> set[str]:
     return {prefix for prefix, kind in catalogue.items() if name in (prefix, kind.kind)}
 
 
-def _get_series_address_text(address: Address) -> str:
+def _format_address_without_version(address: Address) -> str:
     return f"{address.kind}/{address.name.rpartition('@')[0]}"
 
 
-def _parse_address(name: str, known_addresses: KnownAddresses, selectable: Selectable) -> Address:
+def _parse_address_or_raise_no_match(
+    name: str, known_addresses: KnownAddresses, selectable: Selectable
+) -> Address:
     if has_wildcard(name):
         raise NameNotFound(_build_no_match_finding(name, known_addresses, selectable))
     try:

@@ -24,10 +24,10 @@ from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 from synapse_apply.stores.state_urls import is_local_url
 from synapse_apply.workspace.embedded import EmbeddedBackend
-from synapse_apply.workspace.environment import find_run_url
+from synapse_apply.workspace.environment import find_ci_run_url_or_empty
 from synapse_apply.workspace.own_folder import resolve_trusted_state_path
 from synapse_apply.workspace.sharing.bucket_access import open_bucket_store
-from synapse_apply.workspace.sharing.key_sources import state_folder_path
+from synapse_apply.workspace.sharing.key_sources import build_state_folder_path
 
 EMBEDDED_URL = "embedded:"
 NO_STATE_TEXT = "has objects, but there is no state that remembers them"
@@ -68,7 +68,7 @@ def open_store_at_url(
     place. InputError for an unknown scheme; the message repeats only the scheme.
     """
     url = resolve_state_url(url, project, environ)
-    runner = LockRunner(find_run_url(environ), target.name)
+    runner = LockRunner(find_ci_run_url_or_empty(environ), target.name)
     if is_postgres_url(url):
         return _open_postgres_store(url, target, runner)
     if is_bucket_url(url):
@@ -86,7 +86,9 @@ def open_store_at_url(
             "az://CONTAINER/FOLDER or git:REMOTE.",
             position=target.position,
         )
-    path = resolve_local_path(url, project) or state_folder_path(project) / f"{target.name}.db"
+    path = (
+        resolve_local_path(url, project) or build_state_folder_path(project) / f"{target.name}.db"
+    )
     path = resolve_trusted_state_path(path, project.root)
     return open_sqlite(path, tool_version=__version__, runner=runner)
 

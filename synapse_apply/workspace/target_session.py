@@ -48,9 +48,9 @@ from synapse_apply.workspace.sharing.key_findings import build_key_findings
 from synapse_apply.workspace.sharing.key_sources import (
     KeySources,
     build_key_sources,
-    state_key_path,
+    build_state_key_path,
 )
-from synapse_apply.workspace.sharing.project_binding import build_project_findings
+from synapse_apply.workspace.sharing.project_binding import build_other_project_findings
 
 if TYPE_CHECKING:
     from synapse_apply.applying.settle import ResolvedIntent
@@ -141,7 +141,7 @@ class TargetSession(OfflineTarget):
             self.target.allow_files,
             self.project.reserved,
             self.target.source_settings,
-            self._connect_http,
+            self._connect_secret_server,
             target=self.target.name,
             read_mapping=read_mapping,
             read_committed_file=self._read_file_at_commit if self.invocation.as_of else None,
@@ -149,12 +149,12 @@ class TargetSession(OfflineTarget):
         self._closing.callback(resolver.close)
         return resolver
 
-    def _connect_http(self, origin: str, ca_file: str) -> HttpConnection:
+    def _connect_secret_server(self, origin: str, ca_file: str) -> HttpConnection:
         """Connect to a server of secrets; SecretUnavailable where no credential may go there."""
         # Here, not above: most targets have no such server.
-        from synapse_apply.workspace.backend import connect_secret_server
+        from synapse_apply.workspace.backend import prepare_secret_server_connection
 
-        return connect_secret_server(origin, ca_file, self.invocation.environ)
+        return prepare_secret_server_connection(origin, ca_file, self.invocation.environ)
 
     def _read_file_at_commit(self, path: str) -> bytes | None:
         """A file as the revision of the manifests has it, None for one outside of the project."""
@@ -216,7 +216,7 @@ class TargetSession(OfflineTarget):
         """
         keys = self.key_sources.load_keys()
         if create and keys.current_key is None:
-            self.key_sources.create_key(state_key_path(self.project, self.target))
+            self.key_sources.create_key(build_state_key_path(self.project, self.target))
             keys = self.key_sources.load_keys()
         self._loaded_keys = keys
         return keys
@@ -304,15 +304,15 @@ class TargetSession(OfflineTarget):
         state_access.create_embedded_or_require_state(
             self.store, self.target, backend.state_identity, backend.embedded
         )
-        self._require_state_of_project()
+        self._list_project_warnings_or_raise()
         return self.store
 
-    def _require_state_of_project(self) -> tuple[Diagnostic, ...]:
+    def _list_project_warnings_or_raise(self) -> tuple[Diagnostic, ...]:
         """StateError for the shared state of another project; a warning for one of none."""
         shared_ids = self.read_shared_ids()
         if shared_ids is None:
             return ()
-        findings = build_project_findings(shared_ids.project_id, self.project, self.target)
+        findings = build_other_project_findings(shared_ids.project_id, self.project, self.target)
         return state_access.require_no_error(findings)
 
     def open_other_target(self, target: Target) -> TargetSession:
@@ -340,10 +340,13 @@ class TargetSession(OfflineTarget):
         self.last_seen_states.require_not_older_and_remember(
             store, target, read_only=self._read_only
         )
-        project_warnings = self._require_state_of_project()
+        project_warnings = self._list_project_warnings_or_raise()
         keys = self.state_keys = self.load_state_keys(create=is_new)
         key_findings = build_key_findings(
-            keys, self.key_sources, desired, "" if accept_other_key else self._read_shared_key_id()
+            keys,
+            self.key_sources,
+            desired,
+            "" if accept_other_key else self._read_shared_key_id_or_empty(),
         )
         self.diagnostics = (
             *declared.diagnostics,
@@ -359,7 +362,7 @@ class TargetSession(OfflineTarget):
             checkout = self.read_checkout()
             self.actor = replace(self.actor, commit=checkout.commit_label, dirty=checkout.dirty)
 
-    def _read_shared_key_id(self) -> str:
+    def _read_shared_key_id_or_empty(self) -> str:
         """The id of the key that a shared state is bound to; "" for all other states."""
         shared_ids = self.read_shared_ids()
         return shared_ids.key_id if shared_ids is not None else ""
@@ -378,7 +381,7 @@ class TargetSession(OfflineTarget):
 
         StateError for the shared state of another project, which no command writes to but a rebind.
         """
-        self._require_state_of_project()
+        self._list_project_warnings_or_raise()
         return self.store.lock(operation, self.patience)
 
     def list_recorded_addresses(self) -> set[Address]:

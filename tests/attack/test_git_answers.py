@@ -12,7 +12,7 @@ from laws.effort import DEEP
 from unit.packages.trees import commit, git, write
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.workspace.environment import read_head_commit
+from synapse_apply.workspace.environment import read_head_commit_id_or_empty
 
 __all__ = ["checkout"]
 
@@ -89,7 +89,7 @@ def assert_base_answers(checkout: Checkout) -> None:
     assert checkout.names() == ["good"]
     assert checkout.changes() == ["storage/bucket"]
     assert checkout.digest(BASE) == checkout.digest(checkout.base)
-    assert read_head_commit(checkout.folder) == checkout.head
+    assert read_head_commit_id_or_empty(checkout.folder) == checkout.head
     assert str(checkout.top) in checkout.row()
 
 
@@ -100,7 +100,7 @@ def assert_nobody_answers(checkout: Checkout, why: str) -> None:
             ask()
         assert why in caught.value.diagnostics[0].detail
         assert caught.value.diagnostics[0].hint
-    assert read_head_commit(checkout.folder) == ""
+    assert read_head_commit_id_or_empty(checkout.folder) == ""
     assert why in checkout.row()
 
 
@@ -177,7 +177,7 @@ class TestAnotherRepository:
         monkeypatch.setenv(variable, str(checkout.top.parent / "elsewhere"))
         assert checkout.url() == GOOD
         assert checkout.names() == ["good"]
-        assert read_head_commit(checkout.folder) == checkout.head
+        assert read_head_commit_id_or_empty(checkout.folder) == checkout.head
 
     def test_an_object_put_in_the_place_of_another(self, checkout: Checkout) -> None:
         """Replacements and grafts are refs and files, and may be fetched."""

@@ -40,7 +40,7 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     Nothing is ever overwritten, and nothing is sent. With --from inside a project, only the
     plugin's manifests are added.
     """
-    from synapse_apply.cli.params.invocation_options import with_invocation_options
+    from synapse_apply.cli.params.invocation_options import name_invocation_options_in_commands
     from synapse_apply.model.command import Command, Text
     from synapse_apply.operations import init
     from synapse_apply.views.paths import format_path
@@ -57,5 +57,7 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
         console.write_output(f"Wrote {format_path(path)}\n")
     if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
         next_step = Text(Command("plan"), " shows what would be done on the embedded backend.")
-        console.write_output(f"\nNext: {with_invocation_options(next_step, Invocation(folder))}\n")
+        console.write_output(
+            f"\nNext: {name_invocation_options_in_commands(next_step, Invocation(folder))}\n"
+        )
     return 0

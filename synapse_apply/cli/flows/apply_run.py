@@ -125,7 +125,7 @@ class ConsoleObserver(ApplyObserver):
         Ends the process where a second signal cut the apply short.
         """
         try:
-            self._write_report(report)
+            self._print_report(report)
         except OutputFailedError:
             # All that was done must not go unsaid because nobody can take it where it was to go.
             self._console.write_stderr(render_report(report, color=self._console.is_stderr_colored))
@@ -137,7 +137,7 @@ class ConsoleObserver(ApplyObserver):
             if self._stop is not None and self._stop.was_cut:
                 exit_immediately(report.exit_code)
 
-    def _write_report(self, report: Report) -> None:
+    def _print_report(self, report: Report) -> None:
         if self._console.as_json:
             from synapse_apply.views.json.documents import report_document
 

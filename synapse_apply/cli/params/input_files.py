@@ -23,7 +23,7 @@ def read_mapping_file(path: Path) -> dict[str, Any]:
     return dict(mapping)
 
 
-def read_lines_file(path: Path, option: str) -> tuple[str, ...]:
+def read_lines_without_blanks_and_comments(path: Path, option: str) -> tuple[str, ...]:
     """The lines of a file, without blank ones and those that begin with #; else a usage error."""
     try:
         lines = read_command_line_file(path).decode("utf-8-sig").splitlines()

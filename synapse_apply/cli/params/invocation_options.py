@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from synapse_apply.workspace.invocation import Invocation
 
 
-def with_invocation_options(text: str, invocation: Invocation) -> str:
+def name_invocation_options_in_commands(text: str, invocation: Invocation) -> str:
     """The text, with the location and target options of this invocation in its commands."""
     return name_target(text, invocation.target or "", list_location_options(invocation))
 

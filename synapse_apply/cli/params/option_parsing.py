@@ -100,9 +100,9 @@ def require_known_guard_names(
 
 
 def require_follow_option(
-    ctx: click.Context, _param: click.Parameter, value: float | None
+    ctx: click.Context, _param: click.Parameter, timeout: float | None
 ) -> float | None:
     """A usage error for --timeout without --follow."""
-    if value is not None and not ctx.params.get("follow"):
+    if timeout is not None and not ctx.params.get("follow"):
         raise click.UsageError("--timeout needs --follow.", ctx)
-    return value
+    return timeout

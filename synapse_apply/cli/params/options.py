@@ -127,7 +127,7 @@ def add_report_option(body: CommandBody) -> CommandBody:
     ) -> int:
         if not report_requests:
             return body(console=console, invocation=invocation, reports=None, **parameters)
-        from synapse_apply.cli.reports import Reports, raise_misplaced_findings
+        from synapse_apply.cli.reports import Reports, raise_findings_if_any
 
         if any(file == "-" for _, file in report_requests):
             if console.as_json:
@@ -140,7 +140,7 @@ def add_report_option(body: CommandBody) -> CommandBody:
             report_requests, console, invocation, command, *out_and_against
         ).split_off_misplaced_requests()
         try:
-            raise_misplaced_findings(misplaced_findings)
+            raise_findings_if_any(misplaced_findings)
             return body(
                 console=console, invocation=invocation, reports=writable_reports, **parameters
             )

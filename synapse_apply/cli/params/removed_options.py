@@ -14,7 +14,9 @@ def add_removed_option(name: str, advice: str) -> Callable[[Any], Any]:
     It may be given with a value or without one.
     """
 
-    def reject(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    def raise_advice_if_given(
+        ctx: click.Context, _param: click.Parameter, value: str | None
+    ) -> None:
         if value is not None:
             raise click.UsageError(advice, ctx)
 
@@ -26,7 +28,7 @@ def add_removed_option(name: str, advice: str) -> Callable[[Any], Any]:
         is_eager=True,
         hidden=True,
         expose_value=False,
-        callback=reject,
+        callback=raise_advice_if_given,
     )
 
 

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from synapse_apply import Invocation
-from synapse_apply.cli.params.invocation_options import with_invocation_options
+from synapse_apply.cli.params.invocation_options import name_invocation_options_in_commands
 from synapse_apply.library import BumpResult, Rewrite
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import format_json_pointer
@@ -68,12 +68,12 @@ def _iter_changed_lines(file: Rewrite, style: Style) -> Iterator[str]:
         if verb == "equal":
             continue
         yield style(f"  {sanitize(file.name)}:{i + 1}", "bold")
-        old, new = _shorten_changed_lines(old_lines[i:j], new_lines[k:m])
+        old, new = _shorten_around_change(old_lines[i:j], new_lines[k:m])
         for sign, lines in (("-", old), ("+", new)):
             yield from (f"  {style(sign, sign)} {sanitize(line)}".rstrip() for line in lines)
 
 
-def _shorten_changed_lines(old: list[str], new: list[str]) -> tuple[list[str], list[str]]:
+def _shorten_around_change(old: list[str], new: list[str]) -> tuple[list[str], list[str]]:
     """The old and new lines; of a single long line the part around its change."""
     if len(old) != 1 or len(new) != 1 or max(map(len, (*old, *new))) <= _MAX_LINE_LENGTH:
         return [_shorten_line(line) for line in old], [_shorten_line(line) for line in new]
@@ -88,8 +88,8 @@ def _shorten_changed_lines(old: list[str], new: list[str]) -> tuple[list[str], l
     ]
 
 
-def _shorten_line(line: str, is_cut: bool = False) -> str:
-    return ("…" if is_cut else "") + (
+def _shorten_line(line: str, is_start_cut: bool = False) -> str:
+    return ("…" if is_start_cut else "") + (
         line if len(line) <= _MAX_LINE_LENGTH else line[: _MAX_LINE_LENGTH - 1] + "…"
     )
 
@@ -111,6 +111,6 @@ def _iter_next_steps(bump_result: BumpResult, invocation: Invocation) -> Iterato
             )
         elif source.kind != FOLDER:
             yield f"The source is {sanitize(source)}: see that it holds the code of {new_version}."
-    yield with_invocation_options(
+    yield name_invocation_options_in_commands(
         Text("Next: ", Command("plan"), " shows the new release."), invocation
     )

@@ -25,10 +25,10 @@ def print_runs_table(console: Console, runs: Sequence[PastRun]) -> int:
         rows = [
             (
                 *(
-                    _format_time(run.ended_at),
+                    _format_utc_to_the_second(run.ended_at),
                     run.plan_id,
                     run.command,
-                    _format_counts(run.call_counts),
+                    _format_call_counts(run.call_counts),
                 ),
                 *(run.actor_name, shorten_commit_keeping_dirty_suffix(run.commit_id), run.run_url),
             )
@@ -49,7 +49,7 @@ def print_run_with_calls(console: Console, run: PastRun) -> int:
     facts = {
         "plan": run.plan_id,
         "command": run.command,
-        "calls": _format_counts(run.call_counts),
+        "calls": _format_call_counts(run.call_counts),
         "who": run.actor_name,
         "run": run.run_url,
         "commit": run.commit_id,
@@ -59,7 +59,7 @@ def print_run_with_calls(console: Console, run: PastRun) -> int:
     console.write_output(escape_ci_commands(facts_text))
     rows = [
         (
-            _format_time(call.at),
+            _format_utc_to_the_second(call.at),
             call.address,
             call.verb,
             call.remote_id,
@@ -97,9 +97,9 @@ def _build_run_document(run: PastRun) -> dict[str, Any]:
     }
 
 
-def _format_counts(counts: Mapping[str, int]) -> str:
+def _format_call_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {label}" for label, count in counts.items())
 
 
-def _format_time(timestamp: str) -> str:
+def _format_utc_to_the_second(timestamp: str) -> str:
     return f"{timestamp[:19]}Z"

@@ -75,7 +75,10 @@ def print_live_objects_table(
         rows = [
             (
                 live_object.observed.remote_id,
-                *(_format_cell(live_object.observed.spec.get(name)) for name in fields),
+                *(
+                    _format_cell_hiding_secrets(live_object.observed.spec.get(name))
+                    for name in fields
+                ),
                 strip_second_fractions(live_object.created),
             )
             for live_object in live_objects
@@ -93,7 +96,7 @@ def _build_live_document(kind: str, live_object: LiveObject) -> dict[str, Any]:
     }
 
 
-def _format_cell(value: Any) -> str:
+def _format_cell_hiding_secrets(value: Any) -> str:
     if isinstance(value, SECRET_TYPES):
         return SENSITIVE_TEXT
     if isinstance(value, bool):

@@ -11,9 +11,9 @@ from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.errors import (
     ApiError,
-    bad_request_error,
-    conflict_error,
-    not_found_error,
+    build_bad_request_error,
+    build_conflict_error,
+    build_not_found_error,
 )
 from synapse_apply.emulator.core.store import (
     KINDS,
@@ -64,20 +64,20 @@ def read_data_set_state(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def _require_kind(request: EmulatorRequest) -> Kind:
+def _require_kind_in_path(request: EmulatorRequest) -> Kind:
     """The kind in the path. Raises ApiError (404) for an unknown one."""
     kind = request.path["kind"]
     if kind not in KINDS:
-        raise not_found_error(f"There is no kind {kind}; there are: {', '.join(KINDS)}.")
+        raise build_not_found_error(f"There is no kind {kind}; there are: {', '.join(KINDS)}.")
     return kind
 
 
-def _require_object(request: EmulatorRequest, kind: Kind) -> StoredObject:
+def _require_object_in_path(request: EmulatorRequest, kind: Kind) -> StoredObject:
     """The object with the id in the path, of any tenant. Raises ApiError (404)."""
     text = request.path["id"]
     row = request.backend.store.find_by_id(kind, int(text)) if text.isdecimal() else None
     if row is None:
-        raise not_found_error()
+        raise build_not_found_error()
     return row
 
 
@@ -93,14 +93,16 @@ def _build_object_json(row: StoredObject) -> dict[str, Any]:
 
 
 def list_objects(request: EmulatorRequest) -> EmulatorAnswer:
-    rows = request.backend.store.select(_require_kind(request), ObjectQuery())
+    rows = request.backend.store.select(_require_kind_in_path(request), ObjectQuery())
     return EmulatorAnswer(
         {"count": len(rows), "results": [_build_object_json(row) for row in rows]}
     )
 
 
 def read_object(request: EmulatorRequest) -> EmulatorAnswer:
-    return EmulatorAnswer(_build_object_json(_require_object(request, _require_kind(request))))
+    return EmulatorAnswer(
+        _build_object_json(_require_object_in_path(request, _require_kind_in_path(request)))
+    )
 
 
 def create_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
@@ -108,10 +110,10 @@ def create_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
     values = request.body.values
     backend = request.backend
     if not isinstance(values.get("body"), dict):
-        raise bad_request_error("body must be an object")
+        raise build_bad_request_error("body must be an object")
     try:
         row = backend.store.insert(
-            _require_kind(request),
+            _require_kind_in_path(request),
             str(values.get("tenant") or request.tenant),
             values["body"],
             created=backend.clock.now(),
@@ -119,7 +121,7 @@ def create_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
             parent=values.get("parent"),
         )
     except DuplicateKeyError:
-        raise conflict_error("The key is taken.") from None
+        raise build_conflict_error("The key is taken.") from None
     return EmulatorAnswer(_build_object_json(row), 201)
 
 
@@ -128,8 +130,8 @@ def edit_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
 
     Its key follows from the new code or version. Raises ApiError (404, 409).
     """
-    kind = _require_kind(request)
-    row = _require_object(request, kind)
+    kind = _require_kind_in_path(request)
+    row = _require_object_in_path(request, kind)
     body = {**row.body, **request.body.values}
     if kind != "job":
         body["modified"] = request.backend.clock.now()
@@ -143,13 +145,13 @@ def edit_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
             _build_object_json(request.backend.store.replace(kind, row, body, key=key))
         )
     except DuplicateKeyError:
-        raise conflict_error("The key is taken.") from None
+        raise build_conflict_error("The key is taken.") from None
 
 
 def delete_object(request: EmulatorRequest) -> EmulatorAnswer:
     """Delete a stored object, whatever refers to it: an outside deletion."""
-    kind = _require_kind(request)
-    request.backend.store.delete(kind, _require_object(request, kind).id)
+    kind = _require_kind_in_path(request)
+    request.backend.store.delete(kind, _require_object_in_path(request, kind).id)
     return EmulatorAnswer(None, 204)
 
 
@@ -159,7 +161,7 @@ def list_requests(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer({"counts": dict(log.counts), "last": list(log.recent_entries)})
 
 
-def forget_requests(request: EmulatorRequest) -> EmulatorAnswer:
+def clear_request_log(request: EmulatorRequest) -> EmulatorAnswer:
     """Clear the request log and its counters."""
     request.backend.request_log.clear()
     return EmulatorAnswer(None, 204)
@@ -169,7 +171,7 @@ def list_switches(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(request.backend.switches.as_dict())
 
 
-def change_switches(request: EmulatorRequest) -> EmulatorAnswer:
+def change_switches_and_profile(request: EmulatorRequest) -> EmulatorAnswer:
     """Set switches; with `profile`, first all values of that profile, which is stored.
 
     Raises ApiError (400) for an unknown switch, value or profile.
@@ -183,7 +185,7 @@ def change_switches(request: EmulatorRequest) -> EmulatorAnswer:
         else:
             request.backend.change_profile(profile, chosen)
     except UnknownSwitchError as error:
-        raise bad_request_error(str(error)) from None
+        raise build_bad_request_error(str(error)) from None
     return list_switches(request)
 
 
@@ -191,12 +193,12 @@ def list_faults(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(request.backend.fault_schedule.as_dict())
 
 
-def change_faults(request: EmulatorRequest) -> EmulatorAnswer:
+def replace_fault_rules(request: EmulatorRequest) -> EmulatorAnswer:
     """Replace all fault rules; their counters start at 0. Raises ApiError (400)."""
     try:
         request.backend.fault_schedule.replace_rules(request.body.values)
     except FaultsError as error:
-        raise bad_request_error(str(error)) from None
+        raise build_bad_request_error(str(error)) from None
     return list_faults(request)
 
 
@@ -240,5 +242,5 @@ def send_package(request: EmulatorRequest) -> EmulatorAnswer:
     file = request.backend.packages_folder / stored_package["sha256"] if stored_package else None
     # A link in its place may have been committed and could lead anywhere.
     if file is None or file.is_symlink():
-        raise not_found_error()
+        raise build_not_found_error()
     return EmulatorAnswer(None, headers={"Content-Type": "application/zip"}, file=file)

@@ -24,7 +24,7 @@ ENDPOINTS = (
     _build_own_endpoint(
         "PATCH",
         "switches/",
-        responses.change_switches,
+        responses.change_switches_and_profile,
         "Choose others: `{name: value}`; `profile`: all of one.",
     ),
     _build_own_endpoint(
@@ -38,12 +38,12 @@ ENDPOINTS = (
         "The fault rules and their counts (docs/faults.md).",
     ),
     _build_own_endpoint(
-        "PUT", "faults/", responses.change_faults, "Put others in force: `{rules: [...]}`."
+        "PUT", "faults/", responses.replace_fault_rules, "Put others in force: `{rules: [...]}`."
     ),
     _build_own_endpoint(
         "GET", "requests/", responses.list_requests, "The last requests, counts by method and path."
     ),
-    _build_own_endpoint("DELETE", "requests/", responses.forget_requests, "Forget them."),
+    _build_own_endpoint("DELETE", "requests/", responses.clear_request_log, "Forget them."),
     _build_own_endpoint(
         "POST", "jobs/fail-next/", responses.fail_next_jobs, "Let the next `{count}` jobs fail."
     ),

@@ -7,7 +7,7 @@ from typing import Any
 from synapse_apply.emulator.agents import models
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.clock import format_iso
-from synapse_apply.emulator.core.errors import not_found_error, unavailable_error
+from synapse_apply.emulator.core.errors import build_not_found_error, build_unavailable_error
 from synapse_apply.emulator.core.paging import build_page_answer
 from synapse_apply.emulator.core.store import EVERY_TENANT, ObjectQuery, StoredObject
 
@@ -16,11 +16,11 @@ def check_agent_health(request: EmulatorRequest) -> EmulatorAnswer:
     """The status of the agent with the token in the path. Raises ApiError (404, 503)."""
     row = request.backend.store.find_by_key("agent", request.path["token"])
     if row is None or row.tenant not in (request.tenant, EVERY_TENANT):
-        raise not_found_error()
+        raise build_not_found_error()
     agent = models.build_agent_json(row, request.root_url)
     is_healthy = agent["status"] == models.HEALTHY
     if not is_healthy and request.backend.switches.has_value("unhealthy_agent", "refused"):
-        raise unavailable_error("The agent does not answer.")
+        raise build_unavailable_error("The agent does not answer.")
     connected_at = format_iso(request.backend.clock.now()) if is_healthy else None
     return EmulatorAnswer({**agent, "connected_at": connected_at})
 

@@ -29,9 +29,16 @@ from synapse_apply.emulator.core.call import (
     find_version_by_path,
 )
 from synapse_apply.emulator.core.clock import DataSetClock
-from synapse_apply.emulator.core.errors import ApiError, method_not_allowed_error, too_large_error
-from synapse_apply.emulator.core.fields import Body, Field, clean_body_values
-from synapse_apply.emulator.core.guards import find_address_refusal, require_no_control_characters
+from synapse_apply.emulator.core.errors import (
+    ApiError,
+    build_method_not_allowed_error,
+    build_too_large_error,
+)
+from synapse_apply.emulator.core.fields import Body, Field, convert_sent_fields_or_raise_all
+from synapse_apply.emulator.core.guards import (
+    find_path_or_query_refusal,
+    require_no_control_characters,
+)
 from synapse_apply.emulator.core.languages import prefers_english, translate_error
 
 _DRY_RUN_ACTIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
@@ -164,7 +171,9 @@ class _PathApp:
         received_body = ReceivedBody(Body({}))
         try:
             if (
-                address_error := _find_refused_address(self.backend, self.version, request)
+                address_error := _find_path_or_query_refusal_if_guarded(
+                    self.backend, self.version, request
+                )
             ) is not None:
                 raise address_error
             endpoint, tenant = self._select_endpoint_and_authenticate(request)
@@ -176,7 +185,7 @@ class _PathApp:
                 request, self.backend, tenant, received_body, is_dry_run=is_dry_run
             )
             answer = self.version.wrap_answer(
-                _respond_or_rehearse(endpoint, emulator_request), emulator_request
+                _respond_or_dry_run(endpoint, emulator_request), emulator_request
             )
         except ApiError as error:
             answer = _build_refusal(self.backend, self.version, error, request)
@@ -207,7 +216,7 @@ class _PathApp:
         # Authentication comes before 405, as in Django REST framework.
         tenant = authenticate_tenant(self.backend, request.headers)
         if endpoint is None:
-            raise method_not_allowed_error(request.method, tuple(served_endpoints))
+            raise build_method_not_allowed_error(request.method, tuple(served_endpoints))
         return endpoint, tenant
 
     def _is_dry_run(self, request: Request) -> bool:
@@ -222,7 +231,9 @@ class _PathApp:
         if self.backend.switches.has_value("v2_dry_run", "unknown"):
             return False
         return bool(
-            clean_body_values(_DRY_RUN_FIELDS, Body({"dry_run": parameter_text}))["dry_run"]
+            convert_sent_fields_or_raise_all(_DRY_RUN_FIELDS, Body({"dry_run": parameter_text}))[
+                "dry_run"
+            ]
         )
 
     def _log_request(
@@ -249,7 +260,7 @@ class _PathApp:
         )
 
 
-def _respond_or_rehearse(endpoint: Endpoint, request: EmulatorRequest) -> EmulatorAnswer:
+def _respond_or_dry_run(endpoint: Endpoint, request: EmulatorRequest) -> EmulatorAnswer:
     """Call the endpoint; in a dry run, undo its writes and answer as `v2_dry_run_answer` says."""
     if not request.is_dry_run:
         return endpoint.respond(request)
@@ -266,14 +277,14 @@ def _respond_or_rehearse(endpoint: Endpoint, request: EmulatorRequest) -> Emulat
     return EmulatorAnswer(summary)
 
 
-def _find_refused_address(
+def _find_path_or_query_refusal_if_guarded(
     backend: DataSetBackend, version: ApiVersion, request: Request
 ) -> ApiError | None:
     """The refusal of an odd path or query by `core.guards`, None if there is none."""
     if not version.is_guarded or not backend.switches.has_value("v2_guards", "on"):
         return None
     path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
-    return find_address_refusal(path, request.url.query)
+    return find_path_or_query_refusal(path, request.url.query)
 
 
 def _build_refusal(
@@ -294,7 +305,7 @@ async def _read_body_within_limit(request: Request, backend: DataSetBackend) -> 
     # A size that is stated is refused before the body is read; else it is counted while reading.
     content_length = request.headers.get("content-length", "")
     if content_length.isdecimal() and int(content_length) > limit:
-        raise too_large_error(limit)
+        raise build_too_large_error(limit)
     content_type = request.headers.get("content-type", "")
     return await read_request_body(
         _iter_body_chunks(request), content_type, backend.incoming_folder, limit
@@ -363,7 +374,8 @@ def _build_fallback_refusal(
     version = find_version_by_path(versions, request.url.path)
     if (
         status == 404
-        and (address_error := _find_refused_address(backend, version, request)) is not None
+        and (address_error := _find_path_or_query_refusal_if_guarded(backend, version, request))
+        is not None
     ):
         return _build_response(_build_refusal(backend, version, address_error, request))
     return _build_response(

@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Mapping
 
 from synapse_apply.emulator.core.backend import EXAMPLE_AGENTS, DataSetBackend
-from synapse_apply.emulator.core.errors import forbidden_error, unauthorized_error
+from synapse_apply.emulator.core.errors import build_forbidden_error, build_unauthorized_error
 from synapse_apply.emulator.core.facts import Fact, FactSource
 
 FACTS = (
@@ -53,13 +53,13 @@ def authenticate_tenant(backend: DataSetBackend, headers: Mapping[str, str]) -> 
     # Without configured tokens a token belongs to no tenant: the tenant header decides.
     if not settings.tokens:
         if not settings.any_token and not _is_same_token(token, settings.own_token):
-            raise unauthorized_error("Invalid token.")
+            raise build_unauthorized_error("Invalid token.")
         return header_tenant or settings.tenant
     tenant = settings.tokens.get(token)
     if tenant is None:
-        raise unauthorized_error("Invalid token.")
+        raise build_unauthorized_error("Invalid token.")
     if header_tenant is not None and header_tenant != tenant:
-        raise forbidden_error("You do not have permission to perform this action.")
+        raise build_forbidden_error("You do not have permission to perform this action.")
     return tenant
 
 
@@ -68,15 +68,15 @@ def _authenticate_agent(
 ) -> str:
     """The tenant of a request with only an agent's token. Raises ApiError: 401 or 403."""
     if agent is None:
-        raise unauthorized_error("Authentication credentials were not provided.")
+        raise build_unauthorized_error("Authentication credentials were not provided.")
     # Everybody knows these two tokens, so that they count only where any token does.
     is_published = agent in EXAMPLE_AGENTS and not backend.settings.any_token
     if is_published or backend.store.find_by_key("agent", agent) is None:
-        raise unauthorized_error("Invalid token.")
+        raise build_unauthorized_error("Invalid token.")
     tenant = header_tenant or backend.settings.tenant
     known_tenants = backend.settings.tokens.values()
     if known_tenants and tenant not in known_tenants:
-        raise forbidden_error("You do not have permission to perform this action.")
+        raise build_forbidden_error("You do not have permission to perform this action.")
     return tenant
 
 

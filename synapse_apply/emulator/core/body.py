@@ -19,9 +19,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from synapse_apply.emulator.core.call import Upload
 from synapse_apply.emulator.core.errors import (
     ApiError,
-    bad_request_error,
-    too_large_error,
-    unsupported_media_error,
+    build_bad_request_error,
+    build_too_large_error,
+    build_unsupported_media_error,
 )
 from synapse_apply.emulator.core.facts import Fact, FactSource
 from synapse_apply.emulator.core.fields import Body
@@ -76,7 +76,7 @@ async def read_request_body(
         pairs = parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True)
         values = {name: texts[0] if len(texts) == 1 else texts for name, texts in pairs.items()}
         return ReceivedBody(Body(values, is_form=True))
-    raise unsupported_media_error(content_type)
+    raise build_unsupported_media_error(content_type)
 
 
 async def _read_all_within_limit(chunks: AsyncIterator[bytes], limit: int) -> bytes:
@@ -88,7 +88,7 @@ async def _read_all_within_limit(chunks: AsyncIterator[bytes], limit: int) -> by
     # The rest is read although it is refused: a client that is still sending would not see the
     # answer.
     if size > limit:
-        raise too_large_error(limit)
+        raise build_too_large_error(limit)
     return b"".join(parts)
 
 
@@ -101,9 +101,11 @@ def _parse_json_object(raw: bytes) -> dict[str, Any]:
         if _SURROGATE_ESCAPE.search(raw):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise bad_request_error("JSON parse error - surrogate characters are not allowed") from None
+        raise build_bad_request_error(
+            "JSON parse error - surrogate characters are not allowed"
+        ) from None
     except (ValueError, RecursionError) as error:
-        raise bad_request_error(f"JSON parse error - {error}") from None
+        raise build_bad_request_error(f"JSON parse error - {error}") from None
     if not isinstance(value, dict):
         text = f"Invalid data. Expected a dictionary, but got {type(value).__name__}."
         raise ApiError(400, {"non_field_errors": [text]})
@@ -119,7 +121,9 @@ async def _read_multipart(
 ) -> ReceivedBody:
     boundary = options.get(b"boundary")
     if not boundary:
-        raise bad_request_error("Multipart form parse error - Invalid boundary in multipart: None")
+        raise build_bad_request_error(
+            "Multipart form parse error - Invalid boundary in multipart: None"
+        )
     reader = _MultipartReader(boundary, incoming_folder)
     size = 0
     problem: ApiError | None = None
@@ -127,7 +131,7 @@ async def _read_multipart(
         async for chunk in chunks:
             size += len(chunk)
             if size > limit:
-                problem = too_large_error(limit)
+                problem = build_too_large_error(limit)
             # After a problem the rest is still read, as in _read_all_within_limit.
             if problem is None:
                 problem = reader.feed_chunk(chunk)
@@ -172,7 +176,7 @@ class _MultipartReader:
         try:
             self._parser.write(chunk)
         except FormParserError as error:
-            return bad_request_error(f"Multipart form parse error - {error}")
+            return build_bad_request_error(f"Multipart form parse error - {error}")
         except ApiError as error:
             return error
         return None
@@ -181,7 +185,7 @@ class _MultipartReader:
         return (
             None
             if self._is_ended
-            else bad_request_error("Multipart form parse error - it is cut short")
+            else build_bad_request_error("Multipart form parse error - it is cut short")
         )
 
     def collect_values(self) -> dict[str, Any]:
@@ -238,7 +242,7 @@ class _MultipartReader:
         self._text_size += len(piece)
         # Counted over all parts, since many small texts take as much memory as a large one.
         if self._text_size > TEXT_LIMIT:
-            raise too_large_error(TEXT_LIMIT)
+            raise build_too_large_error(TEXT_LIMIT)
         self._data += piece
 
     def _end_part(self) -> None:

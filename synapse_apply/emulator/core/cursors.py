@@ -11,9 +11,9 @@ from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.errors import ApiError, not_found_error
+from synapse_apply.emulator.core.errors import ApiError, build_not_found_error
 from synapse_apply.emulator.core.facts import Fact, FactSource
-from synapse_apply.emulator.core.fields import Body, Field, clean_body_values
+from synapse_apply.emulator.core.fields import Body, Field, convert_sent_fields_or_raise_all
 from synapse_apply.emulator.core.store import Kind, ObjectQuery, StoredObject
 
 DEFAULT_SIZE = 50
@@ -81,7 +81,7 @@ def build_cursor_page(
 
 def parse_filters(request: EmulatorRequest, fields: Iterable[Field]) -> dict[str, Any]:
     """The values of these filters in the query; an empty one is ignored. Raises ApiError (400)."""
-    return clean_body_values(
+    return convert_sent_fields_or_raise_all(
         fields, Body({name: text for name, text in request.query.items() if text})
     )
 
@@ -113,7 +113,7 @@ def _decode_cursor(text: str) -> tuple[str, int | None]:
 
 
 def _build_cursor_error() -> ApiError:
-    return not_found_error("Invalid cursor")
+    return build_not_found_error("Invalid cursor")
 
 
 def _build_page_url(request: EmulatorRequest, cursor: str | None) -> str | None:

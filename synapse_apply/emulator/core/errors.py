@@ -30,33 +30,33 @@ class ApiError(Exception):
         self.details = dict(details or {})
 
 
-def field_errors(errors: Mapping[str, Sequence[str]]) -> ApiError:
+def build_field_errors(errors: Mapping[str, Sequence[str]]) -> ApiError:
     """400 with every wrong field: `{"field": ["..."]}`."""
     return ApiError(400, {name: list(texts) for name, texts in errors.items()})
 
 
-def field_error(name: str, text: str) -> ApiError:
-    return field_errors({name: [text]})
+def build_field_error(name: str, text: str) -> ApiError:
+    return build_field_errors({name: [text]})
 
 
-def bad_request_error(detail: str) -> ApiError:
+def build_bad_request_error(detail: str) -> ApiError:
     return ApiError(400, {"detail": detail})
 
 
-def unauthorized_error(detail: str) -> ApiError:
+def build_unauthorized_error(detail: str) -> ApiError:
     # RFC 9110, 11.6.1: a 401 has this header.
     return ApiError(401, {"detail": detail}, {"WWW-Authenticate": "Token"})
 
 
-def forbidden_error(detail: str) -> ApiError:
+def build_forbidden_error(detail: str) -> ApiError:
     return ApiError(403, {"detail": detail})
 
 
-def not_found_error(detail: str = "Not found.") -> ApiError:
+def build_not_found_error(detail: str = "Not found.") -> ApiError:
     return ApiError(404, {"detail": detail})
 
 
-def method_not_allowed_error(method: str, allowed: Sequence[str]) -> ApiError:
+def build_method_not_allowed_error(method: str, allowed: Sequence[str]) -> ApiError:
     return ApiError(
         # RFC 9110, 15.5.6: a 405 has the header Allow.
         405,
@@ -65,17 +65,17 @@ def method_not_allowed_error(method: str, allowed: Sequence[str]) -> ApiError:
     )
 
 
-def conflict_error(detail: str) -> ApiError:
+def build_conflict_error(detail: str) -> ApiError:
     return ApiError(409, {"detail": detail})
 
 
-def too_large_error(limit: int) -> ApiError:
+def build_too_large_error(limit: int) -> ApiError:
     return ApiError(413, {"detail": f"The request body is larger than {limit} bytes."})
 
 
-def unsupported_media_error(content_type: str) -> ApiError:
+def build_unsupported_media_error(content_type: str) -> ApiError:
     return ApiError(415, {"detail": f'Unsupported media type "{content_type}" in request.'})
 
 
-def unavailable_error(detail: str) -> ApiError:
+def build_unavailable_error(detail: str) -> ApiError:
     return ApiError(503, {"detail": detail})

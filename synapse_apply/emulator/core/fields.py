@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from synapse_apply.emulator.core.errors import ApiError, field_errors
+from synapse_apply.emulator.core.errors import ApiError, build_field_errors
 
 FieldType = Literal[
     "text", "object", "boolean", "texts", "integer", "choice", "any", "raw", "percent"
@@ -63,7 +63,7 @@ class _FieldError(Exception):
     """The message for one wrong field."""
 
 
-def clean_body_values(
+def convert_sent_fields_or_raise_all(
     fields: Iterable[Field], body: Body, *, partial: bool = False
 ) -> dict[str, Any]:
     """The cleaned values of the fields that were sent; other fields are ignored.
@@ -78,11 +78,13 @@ def clean_body_values(
                 errors[field.name] = [REQUIRED_MESSAGE]
             continue
         try:
-            values[field.name] = _clean_value(field, body.values[field.name], is_form=body.is_form)
+            values[field.name] = _convert_to_field_type_or_raise(
+                field, body.values[field.name], is_form=body.is_form
+            )
         except _FieldError as error:
             errors[field.name] = [str(error)]
     if errors:
-        raise field_errors(errors)
+        raise build_field_errors(errors)
     return values
 
 
@@ -91,7 +93,7 @@ def with_default_values(fields: Iterable[Field], values: Mapping[str, Any]) -> d
     return {field.name: values.get(field.name, field.default) for field in fields}
 
 
-def _clean_value(field: Field, value: Any, *, is_form: bool) -> Any:
+def _convert_to_field_type_or_raise(field: Field, value: Any, *, is_form: bool) -> Any:
     if is_form:
         value = _parse_form_value(field, value)
     if value is None:
@@ -131,7 +133,7 @@ def _parse_json_or_refuse(text: str) -> Any:
     return value
 
 
-def _clean_text(field: Field, value: Any) -> str:
+def _convert_to_text_or_raise(field: Field, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise _FieldError("Not a valid string.")
     text = str(value).strip()
@@ -144,27 +146,27 @@ def _clean_text(field: Field, value: Any) -> str:
     return text
 
 
-def _clean_object(_field: Field, value: Any) -> dict[str, Any]:
+def _require_mapping_or_raise(_field: Field, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _FieldError(f'Expected a dictionary of items but got type "{_type_name(value)}".')
+        raise _FieldError(f'Expected a dictionary of items but got type "{_get_type_name(value)}".')
     return value
 
 
-def _clean_boolean(_field: Field, value: Any) -> bool:
+def _convert_to_boolean_or_raise(_field: Field, value: Any) -> bool:
     word = str(value).lower() if isinstance(value, str | int) else ""
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
     raise _FieldError("Must be a valid boolean.")
 
 
-def _clean_texts(field: Field, value: Any) -> list[str]:
+def _convert_to_texts_or_raise(field: Field, value: Any) -> list[str]:
     if not isinstance(value, list):
-        raise _FieldError(f'Expected a list of items but got type "{_type_name(value)}".')
-    clean_item = _clean_choice if field.choices else _clean_text
+        raise _FieldError(f'Expected a list of items but got type "{_get_type_name(value)}".')
+    clean_item = _require_declared_choice_or_raise if field.choices else _convert_to_text_or_raise
     return [clean_item(field, item) for item in value]
 
 
-def _clean_integer(_field: Field, value: Any) -> int:
+def _convert_to_integer_or_raise(_field: Field, value: Any) -> int:
     if isinstance(value, str) and value.strip().isdecimal():
         # A longer number does not fit into an integer of a database.
         value = int(value) if len(value) < 20 else None
@@ -173,14 +175,14 @@ def _clean_integer(_field: Field, value: Any) -> int:
     return value
 
 
-def _clean_choice(field: Field, value: Any) -> str:
+def _require_declared_choice_or_raise(field: Field, value: Any) -> str:
     if not isinstance(value, str) or value not in field.choices:
         value_text = value if isinstance(value, str) else json.dumps(value)
         raise _FieldError(f'"{value_text}" is not a valid choice.')
     return value
 
 
-def _clean_percent(_field: Field, value: Any) -> int | float:
+def _require_percent_or_raise(_field: Field, value: Any) -> int | float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= 100:
         raise _FieldError("Ensure this value is a number between 0 and 100.")
@@ -188,7 +190,7 @@ def _clean_percent(_field: Field, value: Any) -> int | float:
     return number
 
 
-def _type_name(value: Any) -> str:
+def _get_type_name(value: Any) -> str:
     return type(value).__name__
 
 
@@ -197,15 +199,15 @@ def _accept_any_value(_field: Field, value: Any) -> Any:
 
 
 _CLEANERS = {
-    "text": _clean_text,
-    "object": _clean_object,
-    "boolean": _clean_boolean,
-    "texts": _clean_texts,
-    "integer": _clean_integer,
-    "choice": _clean_choice,
+    "text": _convert_to_text_or_raise,
+    "object": _require_mapping_or_raise,
+    "boolean": _convert_to_boolean_or_raise,
+    "texts": _convert_to_texts_or_raise,
+    "integer": _convert_to_integer_or_raise,
+    "choice": _require_declared_choice_or_raise,
     "any": _accept_any_value,
     "raw": _accept_any_value,
-    "percent": _clean_percent,
+    "percent": _require_percent_or_raise,
 }
 
 

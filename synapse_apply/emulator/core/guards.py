@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from synapse_apply.emulator.core.errors import ApiError, bad_request_error, field_errors
+from synapse_apply.emulator.core.errors import ApiError, build_bad_request_error, build_field_errors
 from synapse_apply.emulator.core.facts import Fact, FactSource
 
 FACTS = (
@@ -28,12 +28,12 @@ _ENCODED_TWICE = re.compile(r"%25[0-9a-f]{2}", re.IGNORECASE)
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-def find_address_refusal(path: str, query: str) -> ApiError | None:
+def find_path_or_query_refusal(path: str, query: str) -> ApiError | None:
     """The refusal (400) of a path as it was sent, or of a query; None if both are fine."""
     if _ODD_PATH.search(path):
-        return bad_request_error("The path has a character that an id cannot have.")
+        return build_bad_request_error("The path has a character that an id cannot have.")
     if _ENCODED_TWICE.search(query):
-        return bad_request_error("The query is encoded twice.")
+        return build_bad_request_error("The query is encoded twice.")
     return None
 
 
@@ -45,7 +45,9 @@ def require_no_control_characters(values: Mapping[str, Any]) -> None:
         if any(map(_CONTROL_CHARACTER.search, _iter_texts(value)))
     ]
     if wrong_names:
-        raise field_errors({name: ["Control characters are not allowed."] for name in wrong_names})
+        raise build_field_errors(
+            {name: ["Control characters are not allowed."] for name in wrong_names}
+        )
 
 
 def _iter_texts(value: Any) -> Iterator[str]:

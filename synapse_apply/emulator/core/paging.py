@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.clock import parse_iso
-from synapse_apply.emulator.core.errors import field_error, not_found_error
+from synapse_apply.emulator.core.errors import build_field_error, build_not_found_error
 from synapse_apply.emulator.core.facts import Fact, FactSource
 from synapse_apply.emulator.core.store import ObjectQuery
 
@@ -58,7 +58,7 @@ def _parse_time_filter(request: EmulatorRequest, name: str, default: float | Non
         return default
     moment = parse_iso(text)
     if moment is None:
-        raise field_error(name, "Enter a valid date/time.")
+        raise build_field_error(name, "Enter a valid date/time.")
     return moment
 
 
@@ -79,7 +79,7 @@ def build_page_answer(
     elif page_text.isdecimal() and len(page_text) < 10 and 1 <= int(page_text) <= last_page:
         page_number = int(page_text)
     else:
-        raise not_found_error("Invalid page.")
+        raise build_not_found_error("Invalid page.")
     return EmulatorAnswer(
         {
             "count": count,

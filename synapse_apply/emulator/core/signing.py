@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from synapse_apply.emulator.core.auth import TOKEN_HEADERS
 from synapse_apply.emulator.core.backend import DataSetBackend
-from synapse_apply.emulator.core.errors import bad_request_error, forbidden_error
+from synapse_apply.emulator.core.errors import build_bad_request_error, build_forbidden_error
 
 LIFETIME = 3600  # seconds
 _KEY_SETTING = "signing_key"  # its key in the table `about` of the data set
@@ -35,15 +35,15 @@ def require_valid_signed_url(
 ) -> None:
     """Raises ApiError: 403 for a wrong or expired signature, 400 if there is a token as well."""
     if any(name in headers for name in TOKEN_HEADERS):
-        raise bad_request_error("Only one way to authenticate is allowed.")
+        raise build_bad_request_error("Only one way to authenticate is allowed.")
     date, lifetime = query.get(_DATE, ""), query.get(_EXPIRES, "")
     expected_signature = _make_signature(backend, path, date, lifetime)
     if not hmac.compare_digest(expected_signature.encode(), query.get(_SIGNATURE, "").encode()):
-        raise forbidden_error("The signature does not match.")
+        raise build_forbidden_error("The signature does not match.")
     # Parsed after the comparison: a genuine signature proves that these texts are ours.
     signed_at = datetime.strptime(date, _DATE_FORMAT).replace(tzinfo=UTC).timestamp()
     if backend.clock.now() > signed_at + int(lifetime):
-        raise forbidden_error("The request has expired.")
+        raise build_forbidden_error("The request has expired.")
 
 
 def _make_signature(backend: DataSetBackend, path: str, date: str, lifetime: str) -> str:

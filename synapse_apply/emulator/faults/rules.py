@@ -163,7 +163,7 @@ def _build_rule(rule_document: Mapping[str, Any]) -> FaultRule:
     commit_point = (
         action_document[kind]
         if kind == "reset"
-        else action_document.get("commit", _default_commit_point(kind))
+        else action_document.get("commit", _get_default_commit_point(kind))
     )
     nth = match.get("nth")
     return FaultRule(
@@ -182,7 +182,7 @@ def _build_rule(rule_document: Mapping[str, Any]) -> FaultRule:
     )
 
 
-def _default_commit_point(kind: str) -> str:
+def _get_default_commit_point(kind: str) -> str:
     # A refusal normally means that nothing was done; a lost answer matters after the commit.
     return BEFORE if kind in ("latency", "hang", "status", "bucket") else AFTER
 
@@ -218,7 +218,7 @@ def _iter_match_problems(match: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(match.get("path", ""), str):
         yield "path is a text"
     for name in ("nth", "from", "to"):
-        if name in match and not _is_count(match[name]):
+        if name in match and not _is_positive_integer(match[name]):
             yield f"{name} is a whole number from 1 on"
     if "nth" in match and ("from" in match or "to" in match):
         yield "nth excludes from and to"
@@ -244,32 +244,35 @@ def _iter_action_problems(action_document: Mapping[str, Any]) -> Iterator[str]:
     elif (
         kind == "status"
         and action_document.get("commit") == AFTER
-        and _is_number(value)
+        and _is_non_negative_number(value)
         and value < 500
     ):
         yield "a status below 500 says that nothing was done: it cannot come after the commit"
     for name in ("retry_after", "wait"):
-        if name in action_document and not _is_number(action_document[name]):
+        if name in action_document and not _is_non_negative_number(action_document[name]):
             yield f"{name} is a number of seconds"
 
 
-def _is_count(value: Any) -> bool:
+def _is_positive_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _is_number(value: Any) -> bool:
+def _is_non_negative_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 _VALUE_CHECKS: dict[str, tuple[Any, str]] = {
-    "latency": (_is_number, "a number of milliseconds"),
-    "hang": (_is_number, "a number of seconds"),
-    "status": (lambda value: _is_count(value) and 400 <= value <= 599, "a status, 400 to 599"),
+    "latency": (_is_non_negative_number, "a number of milliseconds"),
+    "hang": (_is_non_negative_number, "a number of seconds"),
+    "status": (
+        lambda value: _is_positive_integer(value) and 400 <= value <= 599,
+        "a status, 400 to 599",
+    ),
     "reset": (lambda value: value in _COMMIT_POINTS, "before or after"),
-    "truncate": (lambda value: value == 0 or _is_count(value), "a number of bytes"),
-    "slow": (_is_count, "a number of bytes per second, from 1 on"),
+    "truncate": (lambda value: value == 0 or _is_positive_integer(value), "a number of bytes"),
+    "slow": (_is_positive_integer, "a number of bytes per second, from 1 on"),
     "page_shift": (lambda value: value in ("insert", "delete"), "insert or delete"),
-    "bucket": (_is_count, "a number of requests per second, from 1 on"),
-    "cut": (lambda value: value == 0 or _is_count(value), "a number of bytes"),
-    "narrow": (_is_count, "a number of bytes per second, from 1 on"),
+    "bucket": (_is_positive_integer, "a number of requests per second, from 1 on"),
+    "cut": (lambda value: value == 0 or _is_positive_integer(value), "a number of bytes"),
+    "narrow": (_is_positive_integer, "a number of bytes per second, from 1 on"),
 }

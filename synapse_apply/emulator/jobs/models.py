@@ -13,7 +13,7 @@ from typing import Any, cast
 from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.fields import Field
 from synapse_apply.emulator.core.store import StoredObject
-from synapse_apply.emulator.jobs.errors import bad_lines_error
+from synapse_apply.emulator.jobs.errors import build_bad_lines_error
 from synapse_apply.emulator.jobs.words import Status
 
 RUN_FIELDS = (
@@ -157,7 +157,7 @@ def list_log_lines(
     return lines[first : first + max_lines]
 
 
-def format_line(line: Mapping[str, str], form: str) -> Any:
+def format_log_line_by_switch(line: Mapping[str, str], form: str) -> Any:
     """A log line in the form of the switch `console_logs`: entries, lines or timed."""
     if form == "entries":
         return line
@@ -260,6 +260,6 @@ def parse_reported_lines(value: Any, moment: float, lines_before: int) -> list[d
         elif isinstance(entry, dict):
             line |= {key: str(text) for key, text in entry.items() if key in line}
         else:
-            raise bad_lines_error()
+            raise build_bad_lines_error()
         lines.append({**line, LINES_BEFORE_KEY: lines_before})
     return lines

@@ -11,13 +11,13 @@ from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.clock import format_iso, format_iso_in_seoul, parse_iso
 from synapse_apply.emulator.core.errors import (
     ApiError,
-    field_error,
-    method_not_allowed_error,
-    not_found_error,
+    build_field_error,
+    build_method_not_allowed_error,
+    build_not_found_error,
 )
 from synapse_apply.emulator.core.fields import (
-    clean_body_values,
     collect_problems,
+    convert_sent_fields_or_raise_all,
     with_default_values,
 )
 from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_page_answer
@@ -29,7 +29,7 @@ from synapse_apply.emulator.releases import models as releases
 USER_ID = 1
 
 
-def _require_job(request: EmulatorRequest) -> StoredObject:
+def _require_job_in_path(request: EmulatorRequest) -> StoredObject:
     """The tenant's job with the id in the path. Raises ApiError (404)."""
     text, store = request.path["id"], request.backend.store
     number = int(text) if text.isdecimal() and len(text) < 20 else 0
@@ -37,7 +37,7 @@ def _require_job(request: EmulatorRequest) -> StoredObject:
         number = ids.parse_job_uuid(store.data_set, text) or 0
     row = store.find_by_id("job", number, request.tenant)
     if row is None:
-        raise not_found_error()
+        raise build_not_found_error()
     return row
 
 
@@ -46,7 +46,7 @@ def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     backend = request.backend
     plugin = plugins.find_plugin(backend, request.tenant, request.path["lookup"])
     if plugin is None:
-        raise not_found_error()
+        raise build_not_found_error()
     values, release = _parse_run_request(request, plugin)
     # `parameters` on the API page, `params` on the platform.
     parameters = values.pop("parameters") or values.pop("params")
@@ -88,11 +88,13 @@ def _parse_run_request(
             models.REQUIRED_ACTION_FIELD if run_field.name == "action" else run_field
             for run_field in fields
         )
-    values = with_default_values(models.RUN_FIELDS, clean_body_values(fields, request.body))
+    values = with_default_values(
+        models.RUN_FIELDS, convert_sent_fields_or_raise_all(fields, request.body)
+    )
     release = _find_run_release(request, plugin, values.pop("version"))
     actions = releases.list_available_actions(release) if release else []
     if is_platform and actions and values["action"] not in actions:
-        raise errors.unknown_action_error(values["action"], actions)
+        raise errors.build_unknown_action_error(values["action"], actions)
     return values, release
 
 
@@ -111,7 +113,7 @@ def _is_answered_with_result(
 
 def _build_action_result(script: models.JobScript, parameters: dict[str, Any]) -> EmulatorAnswer:
     if script.outcome == "failed":
-        raise errors.action_failed_error()
+        raise errors.build_action_failed_error()
     return EmulatorAnswer({"parameters": parameters, "processed": script.log_lines})
 
 
@@ -123,7 +125,9 @@ def _find_run_release(
     if version:
         row = store.find_by_key("release", releases.build_release_key(plugin.id, version))
         if row is None:
-            raise field_error("version", f'Version "{version}" of this plugin does not exist.')
+            raise build_field_error(
+                "version", f'Version "{version}" of this plugin does not exist.'
+            )
         return row
     newest = store.select(
         "release", ObjectQuery(request.tenant, plugin.id, newest_first=True), limit=1
@@ -132,7 +136,7 @@ def _find_run_release(
 
 
 def read_job(request: EmulatorRequest) -> EmulatorAnswer:
-    return EmulatorAnswer(build_job_json(request, _require_job(request)))
+    return EmulatorAnswer(build_job_json(request, _require_job_in_path(request)))
 
 
 def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
@@ -174,7 +178,7 @@ def _build_job_filter(
     """
     parsed_status = words.parse_status_word(status) if status else None
     if status and parsed_status is None:
-        raise field_error(
+        raise build_field_error(
             "status", f"Select a valid choice. {status} is not one of the available choices."
         )
     moment = request.backend.clock.now()
@@ -200,13 +204,13 @@ def _build_job_query(request: EmulatorRequest) -> ObjectQuery:
     if request.query.get("created_after"):
         created_after = parse_iso(request.query["created_after"])
         if created_after is None:
-            raise field_error("created_after", "Enter a valid date/time.")
+            raise build_field_error("created_after", "Enter a valid date/time.")
     return ObjectQuery(request.tenant, parent, created_after, newest_first=True)
 
 
 def report_on_job(request: EmulatorRequest) -> EmulatorAnswer:
     """Store a report of status, progress, result or logs; a status or progress stops the clock."""
-    backend, row = request.backend, _require_job(request)
+    backend, row = request.backend, _require_job_in_path(request)
     moment = backend.clock.now()
     job_moment = models.compute_job_moment(row, moment)
     values = _parse_update_request(request, row, job_moment)
@@ -229,9 +233,11 @@ def _parse_update_request(
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
     with collect_problems(problems):
-        values |= clean_body_values(models.UPDATE_FIELDS, request.body)
+        values |= convert_sent_fields_or_raise_all(models.UPDATE_FIELDS, request.body)
     with collect_problems(problems):
-        for name, lines in clean_body_values(models.CONSOLE_LOGS_FIELDS, request.body).items():
+        for name, lines in convert_sent_fields_or_raise_all(
+            models.CONSOLE_LOGS_FIELDS, request.body
+        ).items():
             moment, lines_before = (
                 request.backend.clock.now(),
                 models.count_clock_lines(row, job_moment),
@@ -254,28 +260,31 @@ def _parse_update_request(
 def _parse_status_change(word: object, old: words.Status) -> words.Status:
     status = words.parse_status_word(word)
     if status is None:
-        raise errors.bad_status_error(word)
+        raise errors.build_bad_status_error(word)
     if not words.may_become(old, status):
-        raise errors.bad_transition_error(old, status)
+        raise errors.build_bad_transition_error(old, status)
     return status
 
 
 def list_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
-    row = _require_job(request)
+    row = _require_job_in_path(request)
     lines = models.list_log_lines(row, models.compute_job_moment(row, request.backend.clock.now()))
     if not lines and request.has_switch_value("no_logs", "missing"):
-        raise not_found_error()
+        raise build_not_found_error()
     return EmulatorAnswer(
-        [models.format_line(line, request.backend.switches["console_logs"]) for line in lines]
+        [
+            models.format_log_line_by_switch(line, request.backend.switches["console_logs"])
+            for line in lines
+        ]
     )
 
 
 def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
     """The log lines as server-sent events until the job has ended. Raises ApiError (404, 405)."""
     if request.backend.switches.has_value("tail", "none"):
-        raise method_not_allowed_error("GET", ())
+        raise build_method_not_allowed_error("GET", ())
     try:
-        row = _require_job(request)
+        row = _require_job_in_path(request)
     except ApiError:
         if request.has_switch_value("tail_of_none", "missing"):
             raise

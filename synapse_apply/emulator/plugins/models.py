@@ -8,10 +8,10 @@ from typing import Any
 
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.clock import format_iso
-from synapse_apply.emulator.core.errors import forbidden_error
+from synapse_apply.emulator.core.errors import build_forbidden_error
 from synapse_apply.emulator.core.fields import Field
 from synapse_apply.emulator.core.store import EVERY_TENANT, StoredObject
-from synapse_apply.emulator.plugins.errors import bad_code_error
+from synapse_apply.emulator.plugins.errors import build_bad_code_error
 
 CATEGORIES = (
     "neural_net",
@@ -59,12 +59,12 @@ def list_plugin_fields(backend: DataSetBackend) -> tuple[Field, ...]:
     return tuple(_REQUIRED_FIELDS.get(field.name, field) for field in base_fields)
 
 
-def parse_code(code: str | None) -> str | None:
+def require_valid_code_or_none(code: str | None) -> str | None:
     """A valid code, None for an empty one. Raises ApiError (400)."""
     if not code:
         return None
     if not _CODE_PATTERN.fullmatch(code):
-        raise bad_code_error()
+        raise build_bad_code_error()
     return code
 
 
@@ -110,7 +110,7 @@ def shows_plugins_of_others(backend: DataSetBackend) -> bool:
 def require_own_plugin(backend: DataSetBackend, tenant: str, row: StoredObject) -> None:
     """Raises ApiError (403) for a visible plugin of another tenant or the system."""
     if row.tenant != tenant and shows_plugins_of_others(backend):
-        raise forbidden_error("You do not have permission to perform this action.")
+        raise build_forbidden_error("You do not have permission to perform this action.")
 
 
 def build_plugin_json(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:

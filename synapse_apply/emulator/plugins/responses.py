@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.errors import not_found_error
-from synapse_apply.emulator.core.fields import clean_body_values, with_default_values
+from synapse_apply.emulator.core.errors import build_not_found_error
+from synapse_apply.emulator.core.fields import convert_sent_fields_or_raise_all, with_default_values
 from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_page_answer
 from synapse_apply.emulator.core.store import DuplicateKeyError, ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import errors, models
@@ -21,7 +21,7 @@ def require_plugin(request: EmulatorRequest) -> StoredObject:
         row = models.keep_if_visible(request.backend, request.tenant, row)
         if row is not None:
             return row
-    raise not_found_error()
+    raise build_not_found_error()
 
 
 def read_plugin(request: EmulatorRequest) -> EmulatorAnswer:
@@ -50,9 +50,9 @@ def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     """Create a plugin, with `first_release=made` also its release. Raises ApiError (400, 409)."""
     backend = request.backend
     fields = models.list_plugin_fields(backend)
-    values = with_default_values(fields, clean_body_values(fields, request.body))
-    _refuse_system_only(values)
-    code = models.parse_code(values["code"])
+    values = with_default_values(fields, convert_sent_fields_or_raise_all(fields, request.body))
+    _raise_if_system_only(values)
+    code = models.require_valid_code_or_none(values["code"])
     if code is None and backend.switches.has_value("code", "slug"):
         code = models.find_free_slug(backend, values["name"])
     now = backend.clock.now()
@@ -65,15 +65,15 @@ def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
             if request.has_switch_value("first_release", "made"):
                 release_field["release"] = releases.create_first_release(backend, row)
     except DuplicateKeyError:
-        raise errors.code_taken_error(
+        raise errors.build_code_taken_error(
             str(code), is_field=request.has_switch_value("code_taken", "field")
         ) from None
     return EmulatorAnswer({**models.build_plugin_json(backend, row), **release_field}, 201)
 
 
-def _refuse_system_only(values: dict[str, Any]) -> None:
+def _raise_if_system_only(values: dict[str, Any]) -> None:
     if values.get("system_only"):
-        raise errors.tenant_plugin_system_only_error()
+        raise errors.build_tenant_plugin_system_only_error()
 
 
 def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
@@ -82,15 +82,15 @@ def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     models.require_own_plugin(backend, request.tenant, row)
     fields = models.list_plugin_fields(backend)
     is_full = backend.switches.has_value("put", "full")
-    values = clean_body_values(fields, request.body, partial=not is_full)
-    _refuse_system_only(values)
+    values = convert_sent_fields_or_raise_all(fields, request.body, partial=not is_full)
+    _raise_if_system_only(values)
     old_code = row.body.get("code")
     # A code that is not sent, or is empty, stays.
-    code = models.parse_code(values.pop("code", None)) or old_code
+    code = models.require_valid_code_or_none(values.pop("code", None)) or old_code
     # A plugin without a code may get one; then it is final.
     if old_code is not None and code != old_code:
         if request.has_switch_value("code_change", "refused"):
-            raise errors.code_change_error()
+            raise errors.build_code_change_error()
         code = old_code
     if is_full:
         values = with_default_values((field for field in fields if field.name != "code"), values)
@@ -100,6 +100,6 @@ def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
             models.build_plugin_json(backend, backend.store.replace("plugin", row, body, key=code))
         )
     except DuplicateKeyError:
-        raise errors.code_taken_error(
+        raise errors.build_code_taken_error(
             str(code), is_field=request.has_switch_value("code_taken", "field")
         ) from None

@@ -88,7 +88,7 @@ def store_package_by_sha256(backend: DataSetBackend, upload: Upload) -> str:
     return upload.sha256
 
 
-def find_package(backend: DataSetBackend, row: StoredObject | None) -> Path | None:
+def find_package_file(backend: DataSetBackend, row: StoredObject | None) -> Path | None:
     """The file of a release's package; None without one, or if it is a link."""
     package = row.body.get("package") if row else None
     file = backend.packages_folder / package["sha256"] if package else None
@@ -149,9 +149,9 @@ def _build_file_field(request: EmulatorRequest, row: StoredObject) -> Any:
     if not package:
         return None
     if request.has_switch_value("release_file", "signed"):
-        return signing.sign_url(request.backend, request.root_url, build_file_path(row.id))
+        return signing.sign_url(request.backend, request.root_url, build_package_url_path(row.id))
     return {"name": package["name"], "url": f"{request.root_url}/_emulator/packages/{row.id}/"}
 
 
-def build_file_path(release_id: int) -> str:
+def build_package_url_path(release_id: int) -> str:
     return f"/media/plugin_releases/{release_id}/package.zip"

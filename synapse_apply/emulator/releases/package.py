@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from synapse_apply.emulator.core.errors import ApiError, field_error
+from synapse_apply.emulator.core.errors import ApiError, build_field_error
 
 _CONFIG_NAMES = ("config.yaml", "synapse.yaml")
 _MAX_CONFIG_BYTES = 1024 * 1024
@@ -68,4 +68,4 @@ def _count_values(value: Any) -> int:
 
 
 def _build_file_error(text: str) -> ApiError:
-    return field_error("file", text)
+    return build_field_error("file", text)

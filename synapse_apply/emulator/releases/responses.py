@@ -6,11 +6,11 @@ from typing import Any
 
 from synapse_apply.emulator.core import signing
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.errors import ApiError, field_error, not_found_error
+from synapse_apply.emulator.core.errors import ApiError, build_field_error, build_not_found_error
 from synapse_apply.emulator.core.fields import (
     REQUIRED_MESSAGE,
-    clean_body_values,
     collect_problems,
+    convert_sent_fields_or_raise_all,
     with_default_values,
 )
 from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_page_answer
@@ -26,7 +26,7 @@ _VERSION_EXISTS_FIELDS = {"conflict": "", "field": "version", "general": "non_fi
 def read_release(request: EmulatorRequest) -> EmulatorAnswer:
     row = models.find_release(request.backend, request.tenant, request.path["lookup"])
     if row is None:
-        raise not_found_error()
+        raise build_not_found_error()
     return EmulatorAnswer(_build_release_json(request, row))
 
 
@@ -40,7 +40,7 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
     if request.query.get("plugin"):
         plugin = plugins.find_plugin(request.backend, request.tenant, request.query["plugin"])
         if plugin is None and request.has_switch_value("unknown_plugin", "refused"):
-            raise errors.plugin_choice_error(request.query["plugin"])
+            raise errors.build_plugin_choice_error(request.query["plugin"])
         parent = plugin.id if plugin else 0
         # A visible plugin of another tenant has releases of that tenant.
         tenant = plugin.tenant if plugin else request.tenant
@@ -93,9 +93,9 @@ def _require_replaceable(
     version = values["version"]
     if not (values["debug"] and request.has_switch_value("debug_releases", "replaced")):
         field = _VERSION_EXISTS_FIELDS[request.backend.switches["release_taken"]]
-        raise errors.version_exists_error(plugin.key or str(plugin.id), version, field)
+        raise errors.build_version_exists_error(plugin.key or str(plugin.id), version, field)
     if earlier.body.get("is_released"):
-        raise errors.version_locked_error(version)
+        raise errors.build_version_locked_error(version)
 
 
 def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, dict[str, Any]]:
@@ -105,9 +105,9 @@ def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, di
     values: dict[str, Any] = {}
     fields = models.list_release_fields(request.backend)
     with collect_problems(problems):
-        values = with_default_values(fields, clean_body_values(fields, request.body))
+        values = with_default_values(fields, convert_sent_fields_or_raise_all(fields, request.body))
     with collect_problems(problems):
-        _require_usable_file(request)
+        _require_file_is_nonempty_upload(request)
         values |= _read_version_and_config_from_package(request, values)
     with collect_problems(problems):
         plugin = _require_plugin(request)
@@ -123,12 +123,12 @@ def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, di
     return plugin, values
 
 
-def _require_usable_file(request: EmulatorRequest) -> None:
+def _require_file_is_nonempty_upload(request: EmulatorRequest) -> None:
     upload = request.uploads.get("file")
     if upload is not None and upload.size == 0:
-        raise errors.empty_file_error()
+        raise errors.build_empty_file_error()
     if request.body.values.get("file") is not None:
-        raise errors.not_a_file_error()
+        raise errors.build_not_a_file_error()
 
 
 def _read_version_and_config_from_package(
@@ -142,12 +142,12 @@ def _read_version_and_config_from_package(
         return {}
     upload, is_debug = request.uploads.get("file"), bool(values.get("debug"))
     if upload is None:
-        raise field_error("file", REQUIRED_MESSAGE)
+        raise build_field_error("file", REQUIRED_MESSAGE)
     form_version = values.get("version", "")
     try:
         config = read_package_config(upload.path)
         if not config:
-            raise errors.missing_config_error()
+            raise errors.build_missing_config_error()
         # YAML reads an unquoted 1.0 as a number.
         version = str(config.get("version") or form_version or models.DEFAULT_VERSION)
         if (
@@ -155,7 +155,7 @@ def _read_version_and_config_from_package(
             and form_version != version
             and request.has_switch_value("release_source", "checked")
         ):
-            raise errors.version_mismatch_error(form_version, version)
+            raise errors.build_version_mismatch_error(form_version, version)
     except ApiError:
         if not is_debug:
             raise
@@ -165,7 +165,7 @@ def _read_version_and_config_from_package(
 
 def _require_plugin(request: EmulatorRequest) -> StoredObject:
     """The plugin in the body, by id or code as `release_plugin` says. Raises ApiError (400)."""
-    value = clean_body_values((models.PLUGIN_FIELD,), request.body)["plugin"]
+    value = convert_sent_fields_or_raise_all((models.PLUGIN_FIELD,), request.body)["plugin"]
     if isinstance(value, list):  # a form part that was sent twice
         value = value[-1] if value else None
     is_name = isinstance(value, int | str) and not isinstance(value, bool)
@@ -176,13 +176,13 @@ def _require_plugin(request: EmulatorRequest) -> StoredObject:
             backend, request.tenant, backend.store.find_by_key("plugin", text)
         )
         if row is None:
-            raise errors.unknown_plugin_code_error(value)
+            raise errors.build_unknown_plugin_code_error(value)
         return row
     if lookup_mode == "id" and not text.isdecimal():
-        raise errors.plugin_id_required_error()
+        raise errors.build_plugin_id_required_error()
     row = plugins.find_plugin(backend, request.tenant, text) if text else None
     if row is None:
-        raise errors.unknown_plugin_error(value)
+        raise errors.build_unknown_plugin_error(value)
     return row
 
 
@@ -191,12 +191,12 @@ def send_package_by_signed_url(request: EmulatorRequest) -> EmulatorAnswer:
     identity = request.path["id"]
     number = int(identity) if identity.isdecimal() and len(identity) < 20 else 0
     signing.require_valid_signed_url(
-        request.backend, models.build_file_path(number), request.query, request.headers
+        request.backend, models.build_package_url_path(number), request.query, request.headers
     )
     row = request.backend.store.find_by_id("release", number)
-    file = models.find_package(request.backend, row)
+    file = models.find_package_file(request.backend, row)
     if file is None:
-        raise not_found_error()
+        raise build_not_found_error()
     return EmulatorAnswer(None, headers={"Content-Type": "application/zip"}, file=file)
 
 

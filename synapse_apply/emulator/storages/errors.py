@@ -8,7 +8,7 @@ from synapse_apply.emulator.core.errors import ApiError
 from synapse_apply.emulator.core.fields import REQUIRED_MESSAGE
 
 
-def session_refused_error(code: str, detail: str) -> ApiError:
+def build_session_refused_error(code: str, detail: str) -> ApiError:
     return ApiError(400, {"code": code, "detail": detail})
 
 

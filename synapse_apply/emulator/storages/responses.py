@@ -6,8 +6,12 @@ from typing import Any
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.clock import format_iso
-from synapse_apply.emulator.core.errors import field_error, not_found_error
-from synapse_apply.emulator.core.fields import Field, clean_body_values, with_default_values
+from synapse_apply.emulator.core.errors import build_field_error, build_not_found_error
+from synapse_apply.emulator.core.fields import (
+    Field,
+    convert_sent_fields_or_raise_all,
+    with_default_values,
+)
 from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_page_answer
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.storages import errors, models
@@ -16,14 +20,14 @@ SESSION_SECONDS = 3600
 _PURPOSE_FIELDS = (Field("purpose", "choice", choices=("read", "write"), default="read"),)
 
 
-def _require_storage(request: EmulatorRequest) -> StoredObject:
+def _require_storage_in_path(request: EmulatorRequest) -> StoredObject:
     """The tenant's storage with the id in the path. Raises ApiError (404)."""
     text = request.path["id"]
     row = None
     if text.isdecimal() and len(text) < 20:
         row = request.backend.store.find_by_id("storage", int(text), request.tenant)
     if row is None:
-        raise not_found_error()
+        raise build_not_found_error()
     return row
 
 
@@ -39,7 +43,7 @@ def _build_storage_json(request: EmulatorRequest, row: StoredObject) -> dict[str
 
 
 def read_storage(request: EmulatorRequest) -> EmulatorAnswer:
-    return EmulatorAnswer(_build_storage_json(request, _require_storage(request)))
+    return EmulatorAnswer(_build_storage_json(request, _require_storage_in_path(request)))
 
 
 def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
@@ -76,7 +80,7 @@ def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
 def _parse_category_filter(request: EmulatorRequest) -> str | None:
     category = request.query.get("category")
     if category is not None and category not in ("internal", "external"):
-        raise field_error(
+        raise build_field_error(
             "category",
             f"Select a valid choice. {category} is not one of the available choices.",
         )
@@ -95,7 +99,9 @@ def _build_list_item(request: EmulatorRequest, row: StoredObject) -> dict[str, A
 
 
 def create_storage(request: EmulatorRequest) -> EmulatorAnswer:
-    values = with_default_values(models.FIELDS, clean_body_values(models.FIELDS, request.body))
+    values = with_default_values(
+        models.FIELDS, convert_sent_fields_or_raise_all(models.FIELDS, request.body)
+    )
     if request.has_switch_value("storage_keys", "checked"):
         errors.require_no_missing_keys(
             models.list_missing_keys(values["provider"], values["configuration"])
@@ -107,18 +113,18 @@ def create_storage(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(_build_storage_json(request, row), 201)
 
 
-def open_session(request: EmulatorRequest) -> EmulatorAnswer:
+def answer_configuration_with_credentials(request: EmulatorRequest) -> EmulatorAnswer:
     """The configuration with its credentials, valid for an hour. Raises ApiError (400, 404)."""
-    row = _require_storage(request)
+    row = _require_storage_in_path(request)
     # Only checked: a session to read and one to write show the same configuration.
-    clean_body_values(_PURPOSE_FIELDS, request.body)
+    convert_sent_fields_or_raise_all(_PURPOSE_FIELDS, request.body)
     provider = row.body["provider"]
     if provider == "smb":
-        raise errors.session_refused_error(
+        raise errors.build_session_refused_error(
             "credential_not_registered", "No credential is registered for this storage."
         )
     if provider not in models.SESSION_PROVIDERS:
-        raise errors.session_refused_error(
+        raise errors.build_session_refused_error(
             "provider_unsupported", f'Provider "{provider}" has no sessions.'
         )
     return EmulatorAnswer(

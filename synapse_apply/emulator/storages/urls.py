@@ -31,7 +31,7 @@ ENDPOINTS = (
     Endpoint(
         "POST",
         "storages/{id}/session/",
-        responses.open_session,
+        responses.answer_configuration_with_credentials,
         FactSource.OBSERVED,
         "Open a session: `{purpose: read | write}`.",
     ),

@@ -17,7 +17,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position, find_nearest_position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import PackageFlaw
-from synapse_apply.model.packages.versions import VersionSortKey, version_sort_key
+from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.values import Reference
@@ -91,7 +91,7 @@ class DeclaredPlugins:
 def release_version_sort_key(release: Desired) -> tuple[bool, VersionSortKey | tuple[()], str]:
     """Sorts releases by version; versions that are not semantic come first, by their text."""
     version = str(release.spec.get("version", ""))
-    sort_key = version_sort_key(version)
+    sort_key = get_version_sort_key_or_none(version)
     return sort_key is not None, sort_key or (), version
 
 

@@ -20,7 +20,11 @@ from synapse_apply.manifests.decode.draft import DecodeContext, Draft
 from synapse_apply.manifests.phrases import ONLY_FOR_SECRETS, VALUE_FROM
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.model.diagnostic import Path, format_json_pointer, parse_json_pointer
-from synapse_apply.model.phrases import find_closest_word, format_field_path, suggest_known_word
+from synapse_apply.model.phrases import (
+    find_closest_word_or_empty,
+    format_field_path,
+    suggest_known_word,
+)
 from synapse_apply.model.secrets.credentials import (
     guess_secret_kind_or_empty,
     is_line_allowed_by_comment,
@@ -132,7 +136,11 @@ def _report_absent_sensitive_path(
         detail = f"`{text}` names no field of spec: {above} has no `{part}`"
         is_early = int(pointer_path[-1]) < _MAX_SUGGESTIONS
         hint = suggest_known_word(str(part), value) if isinstance(value, dict) and is_early else ""
-        if isinstance(value, dict) and is_early and (near := find_closest_word(str(part), value)):
+        if (
+            isinstance(value, dict)
+            and is_early
+            and (near := find_closest_word_or_empty(str(part), value))
+        ):
             hint = f"did you mean `{format_json_pointer((*path[:end], near, *path[end + 1 :]))}`?"
         elif isinstance(value, list):
             detail = f"`{text}` names a part of {above}, which is a list: a list is one value"

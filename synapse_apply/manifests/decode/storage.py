@@ -7,7 +7,7 @@ from typing import Any
 from synapse_apply.manifests.decode.draft import DecodeContext, Draft
 from synapse_apply.manifests.decode.secret_fields import replace_and_report_secrets
 from synapse_apply.manifests.schema import schemas
-from synapse_apply.model.phrases import find_closest_word, suggest_known_word
+from synapse_apply.model.phrases import find_closest_word_or_empty, suggest_known_word
 from synapse_apply.model.project import Provider
 
 PREFIX = "storage"
@@ -37,7 +37,7 @@ def decode_storage_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
 
 
 def _warn_of_unknown_provider(context: DecodeContext, draft: Draft, provider: str) -> None:
-    closest_name = find_closest_word(
+    closest_name = find_closest_word_or_empty(
         provider, (*schemas.list_provider_schemas(), *context.project.providers)
     )
     describe_hint = (

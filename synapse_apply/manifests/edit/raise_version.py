@@ -9,7 +9,11 @@ from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.edit.written_documents import WrittenDocument
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.packages.versions import bump_version, is_valid_version, version_sort_key
+from synapse_apply.model.packages.versions import (
+    bump_version,
+    get_version_sort_key_or_none,
+    is_valid_version,
+)
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired
 
@@ -55,7 +59,10 @@ def compute_raised_address(release: Desired, part: str, requested_version: str =
             "Use letters, digits, `.`, `_`, `+` and `-`, at most 64.",
         )
     # Versions without an order (None) cannot be compared: only an equal one is refused.
-    old_key, new_key = version_sort_key(version), version_sort_key(new_version)
+    old_key, new_key = (
+        get_version_sort_key_or_none(version),
+        get_version_sort_key_or_none(new_version),
+    )
     if new_version == version or (
         old_key is not None and new_key is not None and new_key <= old_key
     ):

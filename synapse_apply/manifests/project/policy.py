@@ -8,7 +8,7 @@ from datetime import UTC, timedelta, tzinfo
 from typing import Any
 
 from synapse_apply.model.diagnostic import Path, Position
-from synapse_apply.model.phrases import find_closest_word, suggest_known_word
+from synapse_apply.model.phrases import find_closest_word_or_empty, suggest_known_word
 from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, PolicyRule
 from synapse_apply.model.runtime.cron import Cron, Window
 
@@ -141,7 +141,7 @@ def _load_time_zone(name: str, zone_path: Path, report_finding: ReportFinding) -
     try:
         return zoneinfo.ZoneInfo(name)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        closest_name = find_closest_word(name, zoneinfo.available_timezones())
+        closest_name = find_closest_word_or_empty(name, zoneinfo.available_timezones())
         hint = f"did you mean `{closest_name}`?" if closest_name else _IANA_HINT
         report_finding(zone_path, "Unknown time zone", f"there is no time zone `{name}` here", hint)
     return None

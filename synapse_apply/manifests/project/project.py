@@ -37,7 +37,7 @@ from synapse_apply.model.project import (
     StateSettings,
     Target,
     Variable,
-    collect_reserved_sources,
+    collect_credential_variables_and_files,
 )
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
@@ -163,7 +163,7 @@ class _ProjectDecoder:
             manifests=self._list_texts_with_positions(("manifests",), value),
             variables=variables,
             targets=targets,
-            reserved=collect_reserved_sources(targets),
+            reserved=collect_credential_variables_and_files(targets),
             default_target=default,
             moved=moved,
             removed=refactoring.decode_removals(moved),

@@ -127,7 +127,7 @@ def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
     hints = get_type_hints(dataclass_type)
     coded_fields = []
     for field in fields(dataclass_type):
-        coder = _restrict_to_form(
+        coder = _add_form_check_to_coder(
             build_coder(hints[field.name]), field.metadata.get(FORM_METADATA_KEY)
         )
         coded_fields.append(
@@ -183,7 +183,7 @@ def is_required_field(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
 
 
-def _restrict_to_form(coder: Coder, form: TextForm | None) -> Coder:
+def _add_form_check_to_coder(coder: Coder, form: TextForm | None) -> Coder:
     """The coder with a check of a text's form, when written and when read."""
     if form is None:
         return coder

@@ -23,7 +23,7 @@ def is_valid_version(text: str) -> bool:
     return _VERSION_CHARS.fullmatch(text) is not None
 
 
-def version_sort_key(version: str) -> VersionSortKey | None:
+def get_version_sort_key_or_none(version: str) -> VersionSortKey | None:
     """A sort key by semantic versioning 2.0.0, section 11; None for what is not a semantic version.
 
     Build metadata does not count.
@@ -32,10 +32,10 @@ def version_sort_key(version: str) -> VersionSortKey | None:
     if match is None:
         return None
     major, minor, patch, prerelease = match.groups()
-    return int(major), int(minor), int(patch), _prerelease_sort_key(prerelease)
+    return int(major), int(minor), int(patch), _build_prerelease_sort_key(prerelease)
 
 
-def _prerelease_sort_key(text: str | None) -> tuple[tuple[int, int, str], ...]:
+def _build_prerelease_sort_key(text: str | None) -> tuple[tuple[int, int, str], ...]:
     if not text:
         return _NO_PRERELEASE
     return tuple(
@@ -45,9 +45,9 @@ def _prerelease_sort_key(text: str | None) -> tuple[tuple[int, int, str], ...]:
     )
 
 
-def next_free_patch_version(version: str, used_versions: Iterable[str]) -> str:
+def find_next_free_patch_version_or_empty(version: str, used_versions: Iterable[str]) -> str:
     """The next patch version that is not used; "" for what is not a semantic version."""
-    sort_key = version_sort_key(version)
+    sort_key = get_version_sort_key_or_none(version)
     if sort_key is None:
         return ""
     used = set(used_versions)
@@ -65,7 +65,7 @@ def bump_version(version: str, part: str) -> str:
     A prerelease counts as earlier than the version that it leads to: 1.2.0-rc.1 is followed by
     1.2.0 for patch and minor, by 2.0.0 for major. Prerelease and build metadata are dropped.
     """
-    sort_key = version_sort_key(version)
+    sort_key = get_version_sort_key_or_none(version)
     if sort_key is None:
         return ""
     major, minor, patch, prerelease = sort_key

@@ -33,11 +33,13 @@ def iter_log_lines(entry: object) -> Iterator[LogLine]:
             message = message.get("message", message)
         text = _to_text(entry if message is None else message)
         timestamp = _to_text(entry.get("timestamp", entry.get("datetime")))
-        yield from _split_lines(text, timestamp, _to_text(entry.get("level")).lower())
+        yield from _iter_lines_with_time_and_level(
+            text, timestamp, _to_text(entry.get("level")).lower()
+        )
     elif isinstance(entry, str) and entry.lstrip().startswith(_EVENT_PREFIX):
         yield from _iter_lines_of_sse_frames_or_text(entry)
     else:
-        yield from _split_lines(_to_text(entry))
+        yield from _iter_lines_with_time_and_level(_to_text(entry))
 
 
 def _iter_lines_of_sse_frames_or_text(text: str) -> Iterator[LogLine]:
@@ -52,7 +54,7 @@ def _iter_lines_of_sse_frames_or_text(text: str) -> Iterator[LogLine]:
             inner = None
         # A log line that merely begins with `data:`; it is shown as it is.
         if not isinstance(inner, Mapping) or not isinstance(inner.get("type"), str):
-            yield from _split_lines(text)
+            yield from _iter_lines_with_time_and_level(text)
             return
         frames.append(inner)
     for frame in frames:
@@ -60,7 +62,9 @@ def _iter_lines_of_sse_frames_or_text(text: str) -> Iterator[LogLine]:
             yield from iter_log_lines(frame.get("data", frame))
 
 
-def _split_lines(text: str, timestamp: str = "", level: str = "") -> Iterator[LogLine]:
+def _iter_lines_with_time_and_level(
+    text: str, timestamp: str = "", level: str = ""
+) -> Iterator[LogLine]:
     for line in text.replace("\r\n", "\n").removesuffix("\n").split("\n"):
         yield LogLine(line, timestamp, level)
 

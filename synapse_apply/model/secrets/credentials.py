@@ -154,7 +154,7 @@ def guess_secret_kind_or_empty(setting_name: str, value: str) -> str:
     for word, match in _iter_secret_assignments(f"{setting_name}={value}"):
         # A match inside the value would be of another name.
         if match["value"] == value:
-            return _classify_named_value(word, value)
+            return _guess_kind_of_named_value_or_empty(word, value)
     return ""
 
 
@@ -211,7 +211,7 @@ def _iter_named_secrets(text: str) -> Iterator[tuple[int, str]]:
         # Unquoted values in code are expressions; in settings they reach to the end of the line.
         if not quote and (match["close"] or not _fills_rest_of_line(text, match)):
             continue
-        kind = _classify_named_value(word, match["value"])
+        kind = _guess_kind_of_named_value_or_empty(word, match["value"])
         if kind:
             yield match.start("value"), kind
 
@@ -251,7 +251,7 @@ def _is_placeholder(value: str) -> bool:
     return value.lower() in _SECRET_NAME_ENDINGS or _PLACEHOLDER.search(value) is not None
 
 
-def _classify_named_value(word: str, value: str) -> str:
+def _guess_kind_of_named_value_or_empty(word: str, value: str) -> str:
     if _is_placeholder(value):
         return ""
     if word in _PASSWORD_ENDINGS:

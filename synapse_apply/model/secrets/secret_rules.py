@@ -88,11 +88,11 @@ class ReservedVariables:
                 return setting
         return ""
 
-    def find_setting_by_variable(self, name: str) -> str:
+    def find_setting_by_variable_or_empty(self, name: str) -> str:
         """The path of the setting that names a variable; "" for none."""
         return self.variables.get(name.upper(), "")
 
-    def find_setting_by_file(self, path: str, root: Path) -> str:
+    def find_setting_by_file_or_empty(self, path: str, root: Path) -> str:
         """The path of the setting that names a file, or a file beside it; "" for none.
 
         By the path's text alone, as in `is_file_allowed`: the reader checks the resolved path

@@ -55,7 +55,7 @@ def build_agents(tokens_by_name: Mapping[str, SecretRef]) -> tuple[Agent, ...]:
 
 def check_target_agents(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """The rows for the target's agents; without a backend, only their variables are checked."""
-    target = checkup.target.require_value()
+    target = checkup.target.get_or_raise_unchecked()
     target_agents = build_agents(target.agents)
     if not target_agents:
         yield CheckResult.build_ok("agents", "the target names none")
@@ -83,8 +83,8 @@ def check_agent_health(
 
 def _get_health_call_or_reason(checkup: TargetCheckup) -> tuple[AskHealth | None, str]:
     try:
-        checkup.answer_seconds.require_value()
-        return checkup.backend.require_value().api.health_check_agent, ""
+        checkup.answer_seconds.get_or_raise_unchecked()
+        return checkup.backend.get_or_raise_unchecked().api.health_check_agent, ""
     except UncheckedError as missing:
         return None, f"{missing}"
 
@@ -106,10 +106,12 @@ def _check_agent(
         return CheckResult.from_finding(
             CHECK_NAME, _build_failure_finding(agent, failure), agent.name
         )
-    return _classify_answer(agent, answer, token)
+    return _build_result_from_health_answer(agent, answer, token)
 
 
-def _classify_answer(agent: Agent, answer: Mapping[str, Any], token: str) -> CheckResult:
+def _build_result_from_health_answer(
+    agent: Agent, answer: Mapping[str, Any], token: str
+) -> CheckResult:
     """A success means healthy (API page, `health_check_agent`), unless the answer denies it."""
     status = answer.get("status")
     word = status.strip() if isinstance(status, str) else ""

@@ -30,7 +30,7 @@ HAS_LIST = "yes"
 
 def check_url_is_set_and_encrypted(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """The url and the setting it comes from; a warning for http:// to another machine."""
-    backend_url, target = checkup.url.get_or_raise(), checkup.target.require_value()
+    backend_url, target = checkup.url.get_or_raise(), checkup.target.get_or_raise_unchecked()
     if target.is_embedded:
         yield CheckResult.build_ok("url", f"{backend_url} (the embedded backend)")
         return
@@ -51,7 +51,7 @@ def check_allowed_hosts(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the token may be sent to this host."""
     checkup.host_permission.get_or_raise()
     limit = checkup.session.invocation.environ.get(HOSTS_VARIABLE)
-    if checkup.target.require_value().is_embedded or limit is None:
+    if checkup.target.get_or_raise_unchecked().is_embedded or limit is None:
         reason = (
             "the embedded backend is this process's own"
             if limit
@@ -64,7 +64,7 @@ def check_allowed_hosts(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_token(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Where the token comes from, never what it is."""
-    access_token, target = checkup.token.get_or_raise(), checkup.target.require_value()
+    access_token, target = checkup.token.get_or_raise(), checkup.target.get_or_raise_unchecked()
     if target.is_embedded:
         yield CheckResult.build_ok("token", "the embedded backend's own, new at each start")
     elif access_token is None:
@@ -82,15 +82,18 @@ def check_backend_answer(checkup: TargetCheckup) -> Iterator[CheckResult]:
     except RemoteError as failure:
         yield CheckResult.from_finding("backend", build_refusal_finding(failure, checkup))
         return
-    is_token_sent = checkup.token.require_value() and not checkup.target.require_value().is_embedded
+    is_token_sent = (
+        checkup.token.get_or_raise_unchecked()
+        and not checkup.target.get_or_raise_unchecked().is_embedded
+    )
     token_text = " and takes the token" if is_token_sent else ""
     yield CheckResult.build_ok("backend", f"answers in {seconds * 1000:.0f} ms{token_text}")
 
 
 def check_tenant(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Which tenant is requested; a backend that disagrees refuses the read."""
-    target = checkup.target.require_value()
-    checkup.answer_seconds.require_value()
+    target = checkup.target.get_or_raise_unchecked()
+    checkup.answer_seconds.get_or_raise_unchecked()
     if target.is_embedded:
         yield CheckResult.build_ok("tenant", "the embedded backend's own")
     elif target.tenant:
@@ -103,8 +106,8 @@ def check_tenant(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_api_versions(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """The API version used for each kind."""
-    target = checkup.target.require_value()
-    checkup.answer_seconds.require_value()
+    target = checkup.target.get_or_raise_unchecked()
+    checkup.answer_seconds.get_or_raise_unchecked()
     kinds: dict[str, list[str]] = {}
     for kind in CATALOGUE.values():
         kinds.setdefault(kind.select_binding(target.api).api, []).append(kind.prefix)
@@ -114,9 +117,9 @@ def check_api_versions(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_capabilities(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Operations that this backend has and some others lack."""
-    target = checkup.target.require_value()
-    checkup.answer_seconds.require_value()
-    client = checkup.backend.require_value().api
+    target = checkup.target.get_or_raise_unchecked()
+    checkup.answer_seconds.get_or_raise_unchecked()
+    client = checkup.backend.get_or_raise_unchecked().api
     for kind in CATALOGUE.values():
         binding = kind.select_binding(target.api)
         if binding.probe_list is None:
@@ -140,8 +143,8 @@ def check_capabilities(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_clock(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """How far this machine's clock is from the server's, by the answers so far."""
-    target = checkup.target.require_value()
-    yield build_clock_result(checkup.backend.require_value().server_clock.skew, target)
+    target = checkup.target.get_or_raise_unchecked()
+    yield build_clock_result(checkup.backend.get_or_raise_unchecked().server_clock.skew, target)
 
 
 def _describe_source_and_overridden(target: Target, setting: str) -> str:
@@ -198,7 +201,7 @@ def build_refusal_finding(failure: RemoteError, checkup: TargetCheckup) -> Diagn
     """The error for a failed cheap read, with what to do."""
     known_texts = (text[1:] for text in _REFUSAL_TEXTS if isinstance(failure, text[0]))
     summary, hint = next(known_texts, _FOREIGN_API_TEXT)
-    target = checkup.target.require_value()
+    target = checkup.target.get_or_raise_unchecked()
     token_variable = TOKEN_VARIABLE if target.token is None else target.token.name
     hint = hint.format(token=token_variable, tenant=target.tenant or "none named")
     return error_finding(summary, f"{failure}", hint, request_id=failure.request_id)

@@ -36,7 +36,7 @@ def check_repository(checkup: TargetCheckup) -> Iterator[CheckResult]:
     from synapse_apply.files.repository import find_trusted_repository
     from synapse_apply.packages.source.git import read_head_commit_id_or_empty
 
-    root = checkup.project.require_value().root
+    root = checkup.project.get_or_raise_unchecked().root
     try:
         git_repository = find_trusted_repository(root)
         head_commit = read_head_commit_id_or_empty(root)[:7] if git_repository else ""
@@ -67,7 +67,7 @@ def check_target(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_manifests(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the manifests are valid, in one line: `validate` shows each finding."""
-    name = checkup.target.require_value().name
+    name = checkup.target.get_or_raise_unchecked().name
     try:
         declared_target = checkup.declared_target.get_or_raise()
     except SynapseApplyError as problem:
@@ -89,12 +89,12 @@ def check_manifests(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_secret_sources(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Of each source of secrets that the target sets up: what opens it, and why not others."""
-    checkup.target.require_value()
+    checkup.target.get_or_raise_unchecked()
     for source, offers in checkup.session.resolver.list_offers().items():
         text = "; ".join(map(str, offers))
         if any(not offer.reason for offer in offers):
             yield CheckResult.build_ok("secrets", text, source)
-            yield from _check_source_access(checkup, source)
+            yield from _check_login_to_source(checkup, source)
             continue
         finding = warning_finding(
             f"Nothing opens {source} here",
@@ -104,7 +104,7 @@ def check_secret_sources(checkup: TargetCheckup) -> Iterator[CheckResult]:
         yield CheckResult.from_finding("secrets", finding, source)
 
 
-def _check_source_access(checkup: TargetCheckup, source: str) -> Iterator[CheckResult]:
+def _check_login_to_source(checkup: TargetCheckup, source: str) -> Iterator[CheckResult]:
     """A row on the login to a source's server, which is asked for no secret."""
     try:
         text = checkup.session.resolver.check_access(source)

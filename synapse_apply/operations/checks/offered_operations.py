@@ -60,7 +60,9 @@ def read_backend_offer(where: Invocation) -> BackendOffer:
         unlisted: list[str] = []
         for kind in CATALOGUE.values():
             if any(binding.list_capability for binding in kind.bindings.values()):
-                needs = kind.select_binding(checkup.target.require_value().api).list_capability
+                needs = kind.select_binding(
+                    checkup.target.get_or_raise_unchecked().api
+                ).list_capability
                 (listed if not needs or needs in lists else unlisted).append(kind.prefix)
         return BackendOffer(rows, listed=tuple(listed), unlisted=tuple(unlisted))
 

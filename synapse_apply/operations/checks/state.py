@@ -40,12 +40,12 @@ from synapse_apply.workspace.sharing.key_findings import (
     collect_used_key_ids,
     has_declared_secrets,
 )
-from synapse_apply.workspace.sharing.project_binding import build_project_findings
+from synapse_apply.workspace.sharing.project_binding import build_other_project_findings
 
 
 def check_own_folder_trust(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the tool's folder beside the project is its own, and was not committed."""
-    root = checkup.project.require_value().root
+    root = checkup.project.get_or_raise_unchecked().root
     folder = root / OWN_FOLDER if checkup.own_folder.get_or_raise() else root
     if not os.access(folder, os.W_OK | os.X_OK):
         finding = _build_read_only_finding(folder, is_state_kept_there=_is_state_local(checkup))
@@ -89,7 +89,7 @@ def _build_read_only_finding(folder: Path, *, is_state_kept_there: bool) -> Diag
 def _is_state_local(checkup: TargetCheckup) -> bool:
     """Whether the target's state is kept beside the project; True where no target is known."""
     try:
-        return not checkup.target.require_value().state.url
+        return not checkup.target.get_or_raise_unchecked().state.url
     except UncheckedError:
         return True
 
@@ -105,7 +105,10 @@ def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
             f"{len(state_snapshot.records)} record{'' if len(state_snapshot.records) == 1 else 's'}"
         )
         older_findings = checkup.session.last_seen_states.build_older_state_findings(
-            store, state_snapshot.lineage, store.read_progress(), checkup.target.require_value()
+            store,
+            state_snapshot.lineage,
+            store.read_progress(),
+            checkup.target.get_or_raise_unchecked(),
         )
         yield from (CheckResult.from_finding("state", finding) for finding in older_findings)
         if not older_findings:
@@ -113,7 +116,10 @@ def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
                 "state", f"{store.where}: {records}, serial {state_snapshot.serial}"
             )
         return
-    target, embedded = checkup.target.require_value(), checkup.embedded_backend.require_value()
+    target, embedded = (
+        checkup.target.get_or_raise_unchecked(),
+        checkup.embedded_backend.get_or_raise_unchecked(),
+    )
     if embedded is None:
         raise state_access.build_missing_state_error(target)
     if not embedded.is_new:
@@ -124,14 +130,14 @@ def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
 def check_state_identity(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the state belongs to the target's current url and tenant."""
     recorded_identity, target = (
-        checkup.state.require_value().binding,
-        checkup.target.require_value(),
+        checkup.state.get_or_raise_unchecked().binding,
+        checkup.target.get_or_raise_unchecked(),
     )
-    embedded = checkup.embedded_backend.require_value()
+    embedded = checkup.embedded_backend.get_or_raise_unchecked()
     if embedded is not None and recorded_identity.data_set != embedded.data_set:
         raise state_access.build_embedded_mismatch_error(target, state_access.OTHER_DATA_TEXT)
     expected_identity = state_access.build_state_identity(
-        normalize_base_url(checkup.url.require_value()), target, embedded
+        normalize_base_url(checkup.url.get_or_raise_unchecked()), target, embedded
     )
     findings = state_access.build_other_backend_findings(
         recorded_identity, target, expected_identity
@@ -145,11 +151,11 @@ def check_state_identity(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_state_project(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether a shared state is bound to this project; no row for any other state."""
-    shared_ids, project = _read_shared_ids(checkup), checkup.project.require_value()
+    shared_ids, project = _read_shared_ids(checkup), checkup.project.get_or_raise_unchecked()
     if shared_ids is None:
         return
-    findings = build_project_findings(
-        shared_ids.project_id, project, checkup.target.require_value()
+    findings = build_other_project_findings(
+        shared_ids.project_id, project, checkup.target.get_or_raise_unchecked()
     )
     yield from (CheckResult.from_finding("sharing", finding) for finding in findings)
     if not findings:
@@ -158,7 +164,10 @@ def check_state_project(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_lineage(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the state has the lineage that the project file pins."""
-    recorded_lineage, target = checkup.state.require_value().lineage, checkup.target.require_value()
+    recorded_lineage, target = (
+        checkup.state.get_or_raise_unchecked().lineage,
+        checkup.target.get_or_raise_unchecked(),
+    )
     findings = state_access.build_other_lineage_findings(recorded_lineage, target)
     yield from (CheckResult.from_finding("lineage", finding) for finding in findings)
     if not findings:
@@ -168,11 +177,14 @@ def check_lineage(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the state key exists, and is the one that recorded secrets were digested with."""
-    project, target = checkup.project.require_value(), checkup.target.require_value()
-    checkup.own_folder.require_value()
+    project, target = (
+        checkup.project.get_or_raise_unchecked(),
+        checkup.target.get_or_raise_unchecked(),
+    )
+    checkup.own_folder.get_or_raise_unchecked()
     keys = checkup.session.state_keys
     yield from (CheckResult.from_finding("key", entry) for entry in keys.warnings)
-    used_key_ids = _collect_used_key_ids(checkup)
+    used_key_ids = _collect_used_key_ids_or_empty(checkup)
     if (shared_key_id := _read_shared_key_id_or_empty(checkup)) and (
         shared_findings := build_shared_key_findings(
             keys, checkup.session.key_sources, shared_key_id
@@ -183,7 +195,7 @@ def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
     if keys.current_key is None:
         if _certainly_has_no_state(checkup):
             yield CheckResult.build_ok("key", "none here: one is made together with the state")
-        elif used_key_ids or _has_declared_secrets(checkup):
+        elif used_key_ids or _has_readable_declared_secrets(checkup):
             yield CheckResult.from_finding("key", build_no_key_warning(project, target))
         else:
             yield CheckResult.build_ok("key", "none, and no secret needs one yet")
@@ -210,8 +222,8 @@ def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_lock(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether a run would have to wait."""
-    checkup.state.require_value()
-    owner_notes = checkup.store.require_value().describe_lock_owner()
+    checkup.state.get_or_raise_unchecked()
+    owner_notes = checkup.store.get_or_raise_unchecked().describe_lock_owner()
     yield from (
         CheckResult.from_finding("lock", warning_finding(note.summary, note.detail, note.hint))
         for note in owner_notes
@@ -224,7 +236,7 @@ def check_accepted_differences(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Differences between manifest and live object that `state accept` recorded as accepted."""
     field_names = [
         f"{address}: {format_field_path(path)}"
-        for address, record in sorted(checkup.state.require_value().records.items())
+        for address, record in sorted(checkup.state.get_or_raise_unchecked().records.items())
         for path in _iter_still_accepted_paths(record)
     ]
     undo_hint = Text(Command("state accept ADDRESS --undo"), " shows them in plans again")
@@ -252,8 +264,11 @@ def _iter_still_accepted_paths(record: Record) -> Iterator[FieldPath]:
 
 def check_open_calls(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Calls with unknown outcome, and calls that only a recovery journal has."""
-    checkup.own_folder.require_value()
-    project, target = checkup.project.require_value(), checkup.target.require_value()
+    checkup.own_folder.get_or_raise_unchecked()
+    project, target = (
+        checkup.project.get_or_raise_unchecked(),
+        checkup.target.get_or_raise_unchecked(),
+    )
     try:
         keys = checkup.session.state_keys
     except InputError:  # told by the check of the key
@@ -262,7 +277,7 @@ def check_open_calls(checkup: TargetCheckup) -> Iterator[CheckResult]:
         project, target, keys, _read_lineage_or_empty(checkup)
     )
     yield from (CheckResult.from_finding("calls", entry) for entry in unrecorded_findings)
-    intents = checkup.state.require_value().open_intents
+    intents = checkup.state.get_or_raise_unchecked().open_intents
     if not intents:
         if not unrecorded_findings:
             yield CheckResult.build_ok("calls", "none of unknown outcome")
@@ -280,10 +295,13 @@ def check_open_calls(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether a second live object has the natural key of a recorded one."""
-    records = checkup.state.require_value().records
-    checkup.answer_seconds.require_value()
-    marks = build_marks_with_project_providers(checkup.project.require_value().providers)
-    api, versions = checkup.backend.require_value().api, checkup.target.require_value().api
+    records = checkup.state.get_or_raise_unchecked().records
+    checkup.answer_seconds.get_or_raise_unchecked()
+    marks = build_marks_with_project_providers(checkup.project.get_or_raise_unchecked().providers)
+    api, versions = (
+        checkup.backend.get_or_raise_unchecked().api,
+        checkup.target.get_or_raise_unchecked().api,
+    )
     count = 0
     for prefix, kind in CATALOGUE.items():
         kind_records = {
@@ -318,7 +336,7 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
 def _read_lineage_or_empty(checkup: TargetCheckup) -> str:
     """The state's lineage; "" where it cannot be read."""
     try:
-        return checkup.state.require_value().lineage
+        return checkup.state.get_or_raise_unchecked().lineage
     except UncheckedError:
         return ""
 
@@ -326,15 +344,15 @@ def _read_lineage_or_empty(checkup: TargetCheckup) -> str:
 def _certainly_has_no_state(checkup: TargetCheckup) -> bool:
     """Whether there is certainly no state; one that cannot be opened may exist."""
     try:
-        return not checkup.store.require_value().exists()
+        return not checkup.store.get_or_raise_unchecked().exists()
     except (UncheckedError, SynapseApplyError):
         return False
 
 
-def _collect_used_key_ids(checkup: TargetCheckup) -> set[str]:
+def _collect_used_key_ids_or_empty(checkup: TargetCheckup) -> set[str]:
     """Ids of the keys that the state's digests were made with; empty if it cannot be read."""
     try:
-        return collect_used_key_ids(checkup.state.require_value())
+        return collect_used_key_ids(checkup.state.get_or_raise_unchecked())
     except UncheckedError:
         return set()
 
@@ -350,15 +368,15 @@ def _read_shared_key_id_or_empty(checkup: TargetCheckup) -> str:
 
 def _read_shared_ids(checkup: TargetCheckup) -> SharedIds | None:
     """What all who use the state must have in common; None for a state that is not shared."""
-    checkup.store.require_value()
+    checkup.store.get_or_raise_unchecked()
     if not checkup.session.is_state_shared:
         return None
-    checkup.state.require_value()
+    checkup.state.get_or_raise_unchecked()
     return checkup.session.read_shared_ids()
 
 
-def _has_declared_secrets(checkup: TargetCheckup) -> bool:
+def _has_readable_declared_secrets(checkup: TargetCheckup) -> bool:
     try:
-        return has_declared_secrets(checkup.declared_target.require_value().desired)
+        return has_declared_secrets(checkup.declared_target.get_or_raise_unchecked().desired)
     except UncheckedError:
         return False

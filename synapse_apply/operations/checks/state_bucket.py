@@ -20,8 +20,11 @@ def check_bucket(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
     One object is made for it, and deleted.
     """
-    project, target = checkup.project.require_value(), checkup.target.require_value()
-    checkup.store.require_value()
+    project, target = (
+        checkup.project.get_or_raise_unchecked(),
+        checkup.target.get_or_raise_unchecked(),
+    )
+    checkup.store.get_or_raise_unchecked()
     environ = checkup.session.invocation.environ
     url = resolve_state_url(target.state.url, project, environ)
     with open_folder_of_state(url, target, environ) as folder:

@@ -13,7 +13,7 @@ from synapse_apply.model.state import State
 from synapse_apply.workspace.backend import (
     ConnectedBackend,
     require_target_url,
-    resolve_target_token,
+    resolve_target_token_or_none_on_loopback,
 )
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import require_allowed_host
@@ -51,14 +51,14 @@ class LazyValue(Generic[T]):
         if not self._values:
             try:
                 for needed_part in self._needs:
-                    needed_part.require_value()
+                    needed_part.get_or_raise_unchecked()
                 self._values.append(self._make())
             except Exception as failure:
                 self._failure = failure
                 raise
         return self._values[0]
 
-    def require_value(self) -> T:
+    def get_or_raise_unchecked(self) -> T:
         """The value, for a check of something else; UncheckedError without it."""
         try:
             return self.get_or_raise()
@@ -118,7 +118,7 @@ class TargetCheckup:
 
     def _start_embedded_backend(self) -> EmbeddedBackend | None:
         if self.session.target.is_embedded:
-            self.own_folder.require_value()
+            self.own_folder.get_or_raise_unchecked()
         return self.session.embedded_backend
 
     def _get_backend_url(self) -> str:
@@ -133,13 +133,15 @@ class TargetCheckup:
         embedded = self.embedded_backend.get_or_raise()
         if embedded is not None:
             return str(embedded.token.reveal())
-        return resolve_target_token(self.session.target, self.session.resolver.resolve_setting)
+        return resolve_target_token_or_none_on_loopback(
+            self.session.target, self.session.resolver.resolve_setting
+        )
 
     def _connect_backend(self) -> ConnectedBackend:
         connected_backend = self.session.backend
         if self._reads_manifests:
             with suppress(UncheckedError):
-                manifests = self.declared_target.require_value().manifests
+                manifests = self.declared_target.get_or_raise_unchecked().manifests
                 self.session.mask_declared_secrets(manifests)
         return connected_backend
 

@@ -14,7 +14,7 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, warning_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages.versions import VersionSortKey, version_sort_key
+from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Refusal
 from synapse_apply.model.policy import PolicyRule
@@ -180,7 +180,7 @@ def check_version_grows(case: PolicyCase) -> PolicyViolation | None:
     if not series or (resource.address.kind, series) not in case.newest:
         return None
     newest, owner_text = case.newest[resource.address.kind, series]
-    parsed_version, name = version_sort_key(version), resource.type.version_field
+    parsed_version, name = get_version_sort_key_or_none(version), resource.type.version_field
     if parsed_version is not None and parsed_version > newest:
         return None
     if parsed_version is None:
@@ -263,7 +263,7 @@ def _find_newest_existing_version_by_series(
     newest: dict[tuple[str, str], tuple[VersionSortKey, str]] = {}
 
     def add_version(series_key: tuple[str, str], version: str, owner_text: str) -> None:
-        parsed_version = version_sort_key(version)
+        parsed_version = get_version_sort_key_or_none(version)
         if parsed_version is not None and (
             series_key not in newest or newest[series_key][0] < parsed_version
         ):

@@ -45,12 +45,12 @@ def require_named_value(ref: SecretRef, context: SourceContext) -> None:
 
     Decrypts nothing and starts nothing.
     """
-    find_encrypted_value(_load_file(ref, context), ref.get_argument("key"))
+    find_encrypted_value(_load_file(ref, context), ref.get_argument_or_empty("key"))
 
 
 def _load_file(ref: SecretRef, context: SourceContext) -> SopsFile:
     """The file of a reference, read once a run; SecretUnavailable also for keys not listed."""
-    name = ref.get_argument("file")
+    name = ref.get_argument_or_empty("file")
     file: SopsFile = context.memo.get_or_make(
         (_SETTINGS, "file", name), lambda: _read_file(name, context)
     )
@@ -80,7 +80,7 @@ def _read_file(name: str, context: SourceContext) -> SopsFile:
 
 def read_value(ref: SecretRef, context: SourceContext) -> str:
     """The value as text, or as JSON where the format is json; SecretUnavailable."""
-    file, key = _load_file(ref, context), ref.get_argument("key")
+    file, key = _load_file(ref, context), ref.get_argument_or_empty("key")
     find_encrypted_value(file, key)
     decrypted: Sensitive = context.memo.get_or_make(
         (_SETTINGS, "decrypted", file.name), lambda: _decrypt(file, context)

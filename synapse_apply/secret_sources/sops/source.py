@@ -51,7 +51,7 @@ def _find_text_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
             remedy=f"List the keys under {setting} in the project file.",
             names_target=True,
         )
-    return find_file_denial(ref.get_argument("file"), context)
+    return find_file_denial(ref.get_argument_or_empty("file"), context)
 
 
 def _require_allowed(ref: SecretRef, context: SourceContext) -> None:

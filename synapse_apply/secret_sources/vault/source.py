@@ -51,7 +51,7 @@ _JSON_KINDS: tuple[tuple[type, str], ...] = (
 
 def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
     """Why manifests may not name a secret of Vault, by its texts alone; None where they may."""
-    path, version = ref.get_argument("path"), ref.get_argument("version")
+    path, version = ref.get_argument_or_empty("path"), ref.get_argument_or_empty("version")
     if fault := describe_path_fault(path):
         return Denial(
             "Malformed path",
@@ -117,11 +117,13 @@ def _require_allowed_path(ref: SecretRef, context: SourceContext) -> None:
 
 def _read_value_as_text(ref: SecretRef, context: SourceContext) -> str:
     """The text of a value, or the JSON of one that is no text; SecretUnavailable."""
-    version = ref.get_argument("version")
+    version = ref.get_argument_or_empty("version")
     value = (
         _open_reader(context)
         .read_value(
-            ref.get_argument("path"), ref.get_argument("key"), int(version) if version else None
+            ref.get_argument_or_empty("path"),
+            ref.get_argument_or_empty("key"),
+            int(version) if version else None,
         )
         .reveal()
     )

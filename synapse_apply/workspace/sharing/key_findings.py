@@ -12,7 +12,7 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import State
 from synapse_apply.model.values import Mac, SecretRef, flatten
 from synapse_apply.secrets.keys import KEY_VARIABLE, StateKeys, key_variable_name
-from synapse_apply.workspace.sharing.key_sources import KeySources, state_key_path
+from synapse_apply.workspace.sharing.key_sources import KeySources, build_state_key_path
 
 
 def build_key_findings(
@@ -53,8 +53,8 @@ def build_shared_key_findings(
             warning_finding(
                 "The key of this shared state is not at hand",
                 f"The state of target {target.name} has key {shared_key_id}, and there is none in "
-                f"{sources.describe_places()}. Secrets are not compared, and what is signed cannot "
-                "be checked.",
+                f"{sources.describe_key_places()}. Secrets are not compared, and what is signed "
+                "cannot be checked.",
                 hint,
                 target=target.name,
             ),
@@ -75,9 +75,8 @@ def build_no_key_warning(project: Project, target: Target) -> Diagnostic:
     """The warning that there are secrets and no key to digest them."""
     return warning_finding(
         "There is no state key: secrets are not compared",
-        f"Neither {KEY_VARIABLE} nor {state_key_path(project, target)} holds the key that this "
-        f"state's "
-        "secrets were digested with.",
+        f"Neither {KEY_VARIABLE} nor {build_state_key_path(project, target)} holds the key that "
+        "this state's secrets were digested with.",
         Text(
             "Restore the key. If it is lost: ",
             Command("state rekey"),
@@ -117,7 +116,7 @@ def _build_unsigned_runs_warning(project: Project, target: Target) -> Diagnostic
     return warning_finding(
         "There is no state key: the results of runs are not signed",
         f"Neither {key_variable_name(target.name)}, {KEY_VARIABLE} nor "
-        f"{state_key_path(project, target)} holds "
+        f"{build_state_key_path(project, target)} holds "
         f"a key. Targets that require_verified {target.name} believe no run without a signature.",
         Text(
             "Restore the key, or make one and keep it where all runs get it: openssl rand -base64 "

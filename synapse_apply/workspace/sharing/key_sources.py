@@ -40,14 +40,14 @@ from synapse_apply.workspace.own_folder import (
 FindSetting = Callable[[SecretRef], FoundSetting]
 
 
-def state_folder_path(project: Project) -> Path:
+def build_state_folder_path(project: Project) -> Path:
     """The folder of a project's local states."""
     return project.root / ".synapse-apply" / "state"
 
 
-def state_key_path(project: Project, target: Target) -> Path:
+def build_state_key_path(project: Project, target: Target) -> Path:
     """The file of the key beside a target's local state."""
-    return state_folder_path(project) / f"{target.name}.key"
+    return build_state_folder_path(project) / f"{target.name}.key"
 
 
 @frozen
@@ -88,9 +88,9 @@ class KeySources:
         user_key_path = self.user_key_path
         if user_key_path is not None and user_key_path.exists():
             require_ignored_by_git(user_key_path)
-        own_key_path = state_key_path(self.project, self.target)
+        own_key_path = build_state_key_path(self.project, self.target)
         files = (own_key_path,) if user_key_path is None else (user_key_path, own_key_path)
-        declared_key, problem = self._read_declared_key()
+        declared_key, problem = self._read_declared_key_or_warning()
         keys = load_keys_and_restrict_files(
             self.environ, *files, target=self.target.name, declared_key=declared_key
         )
@@ -99,7 +99,7 @@ class KeySources:
             return keys
         return replace(keys, warnings=(*keys.warnings, problem))
 
-    def _read_declared_key(self) -> tuple[DeclaredKey | None, Diagnostic | None]:
+    def _read_declared_key_or_warning(self) -> tuple[DeclaredKey | None, Diagnostic | None]:
         """The key that `state.key` names, or a warning why it has no value on this machine.
 
         SecretUnavailable for a value that cannot be used, unless a variable has a key.
@@ -129,19 +129,19 @@ class KeySources:
 
     def create_key(self, path: Path) -> StateKey:
         """Make a key in a file, or read the one that is there; InputError as `load_keys`."""
-        own_top = self._make_own_folders(path)
+        own_top = self._create_own_folder_of(path)
         require_ignored_by_git(path, is_written=True)
         return create_or_read_key(path, own_top)
 
     def renew_key(self, path: Path) -> StateKey:
         """Replace the key in a file, and keep the old one beside it; InputError as `load_keys`."""
-        own_top = self._make_own_folders(path)
+        own_top = self._create_own_folder_of(path)
         require_ignored_by_git(path, is_written=True)
         return renew_key_file(path, own_top)
 
-    def find_renewable_path(self, keys: StateKeys) -> Path | None:
+    def find_renewable_key_file(self, keys: StateKeys) -> Path | None:
         """The file of the key in use, or the user's without a key; None for a key of elsewhere."""
-        own_key_path = state_key_path(self.project, self.target)
+        own_key_path = build_state_key_path(self.project, self.target)
         if keys.current_key is None:
             return self.user_key_path
         paths = (self.declared_key_path, self.user_key_path, own_key_path)
@@ -151,15 +151,15 @@ class KeySources:
                 return path
         return None
 
-    def describe_places(self) -> str:
+    def describe_key_places(self) -> str:
         """The places as a list in a sentence."""
         names = [key_variable_name(self.target.name), KEY_VARIABLE]
         if (reference := self.target.state.key) is not None:
             names.append(f"targets.{self.target.name}.state.key ({reference.name})")
         names += [str(path) for path in (self.user_key_path,) if path is not None]
-        return f"{', '.join(names)} and {state_key_path(self.project, self.target)}"
+        return f"{', '.join(names)} and {build_state_key_path(self.project, self.target)}"
 
-    def _make_own_folders(self, path: Path) -> Path | None:
+    def _create_own_folder_of(self, path: Path) -> Path | None:
         """Make the folder of a file of ours with its `.gitignore`; returns the tool's folder.
 
         None, with nothing made, for a file in a folder of the user's. InputError.

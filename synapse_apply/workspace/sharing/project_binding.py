@@ -28,7 +28,7 @@ class ProjectId(NamedTuple):
 NO_PROJECT_ID = ProjectId("", is_new=False)
 
 
-def build_project_findings(
+def build_other_project_findings(
     recorded_id: str, project: Project, target: Target
 ) -> tuple[Diagnostic, ...]:
     """An error where a shared state belongs to another project, a warning where to none.
@@ -43,7 +43,7 @@ def build_project_findings(
         finding = error_finding(
             "The project file lacks the id that this state is bound to",
             f"The state of target {target.name} belongs to project {recorded_id}, and "
-            f"{_format_file(project)} names no project.",
+            f"{_format_project_file_name(project)} names no project.",
             "If it is this project: take over the project file in which `state init` or `state "
             f"rebind` wrote it, or add `project: {{id: {recorded_id}}}`. If it is another one: "
             f"give targets.{target.name}.state.url a place of its own.",
@@ -53,8 +53,8 @@ def build_project_findings(
     finding = error_finding(
         "This state belongs to another project",
         f"The state of target {target.name} belongs to project {recorded_id}, and "
-        f"{_format_file(project)} is project {project.id}. Two projects with one state would take "
-        "each other's objects for their own.",
+        f"{_format_project_file_name(project)} is project {project.id}. Two projects with one "
+        "state would take each other's objects for their own.",
         Text(
             f"Give targets.{target.name}.state.url a place of its own. If the other project is "
             "given up, or this one was it before: ",
@@ -66,7 +66,7 @@ def build_project_findings(
     return (finding,)
 
 
-def find_project_id(project: Project) -> ProjectId:
+def get_or_generate_project_id(project: Project) -> ProjectId:
     """The project's id, or a new one where its file has none; writes nothing."""
     return ProjectId(project.id or str(uuid.uuid4()), is_new=not project.id)
 
@@ -120,5 +120,5 @@ def _build_unbound_warning(target: Target) -> Diagnostic:
     )
 
 
-def _format_file(project: Project) -> str:
+def _format_project_file_name(project: Project) -> str:
     return project.file.name if project.file is not None else "the default project"

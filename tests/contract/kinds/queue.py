@@ -15,9 +15,13 @@ from synapse_apply.client.calls import ClientCall as Request
 from synapse_apply.client.calls import build_path
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest, Endpoint
 from synapse_apply.emulator.core.cursors import build_cursor_page
-from synapse_apply.emulator.core.errors import not_found_error
+from synapse_apply.emulator.core.errors import build_not_found_error
 from synapse_apply.emulator.core.facts import FactSource
-from synapse_apply.emulator.core.fields import Field, clean_body_values, with_default_values
+from synapse_apply.emulator.core.fields import (
+    Field,
+    convert_sent_fields_or_raise_all,
+    with_default_values,
+)
 from synapse_apply.emulator.core.paging import build_page_answer
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.kinds.descriptor import ApiBinding, Compare, FieldRule, ResourceType, UpdateMode
@@ -166,7 +170,7 @@ _V2_IDS = 5000
 def _row(call: EmulatorRequest, beyond: int) -> StoredObject:
     row = call.backend.store.find_by_id(PREFIX, int(call.path["id"]) - beyond, call.tenant)  # type: ignore[arg-type]
     if row is None:
-        raise not_found_error()
+        raise build_not_found_error()
     return row
 
 
@@ -188,7 +192,7 @@ def _endpoints(names: frozenset[str], beyond: int, method: str) -> tuple[Endpoin
         )
 
     def create(call: EmulatorRequest) -> EmulatorAnswer:
-        body = with_default_values(_STORED, clean_body_values(_STORED, call.body))
+        body = with_default_values(_STORED, convert_sent_fields_or_raise_all(_STORED, call.body))
         now = call.backend.clock.now()
         return EmulatorAnswer(
             shown(call.backend.store.insert(PREFIX, call.tenant, body, created=now)),  # type: ignore[arg-type]
@@ -199,7 +203,10 @@ def _endpoints(names: frozenset[str], beyond: int, method: str) -> tuple[Endpoin
         return EmulatorAnswer(shown(_row(call, beyond)))
 
     def update(call: EmulatorRequest) -> EmulatorAnswer:
-        row, sent = _row(call, beyond), clean_body_values(_STORED, call.body, partial=True)
+        row, sent = (
+            _row(call, beyond),
+            convert_sent_fields_or_raise_all(_STORED, call.body, partial=True),
+        )
         return EmulatorAnswer(
             shown(call.backend.store.replace(PREFIX, row, {**row.body, **sent}, key=None))
         )  # type: ignore[arg-type]

@@ -113,7 +113,7 @@ def serve_own_data(place: Workplace, _server: Server) -> None:
         assert (place.root / ".synapse-apply/embedded/data.sqlite3").exists()
 
 
-def remember_progress(place: Workplace, server: Server) -> None:
+def remember_progress_if_greater(place: Workplace, server: Server) -> None:
     make_state(place, server)
     place.apply()
     assert list((place.root / "cache/synapse-apply/seen").glob("*.json"))
@@ -147,7 +147,7 @@ def record_in_a_journal(place: Workplace, _server: Server) -> None:
         apply_to_embedded,
         serve_data,
         serve_own_data,
-        remember_progress,
+        remember_progress_if_greater,
         make_users_key,
         record_in_a_journal,
     ],

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from synapse_apply.model.address import Address
 from synapse_apply.model.packages.versions import (
     bump_version,
-    next_free_patch_version,
-    version_sort_key,
+    find_next_free_patch_version_or_empty,
+    get_version_sort_key_or_none,
 )
 from synapse_apply.planning.order import sort_by_dependencies
 
@@ -69,11 +69,11 @@ def test_versions_are_ordered_as_semantic_versions() -> None:
         "1.9.0",
         "1.10.0",
     ]
-    keys = [version_sort_key(version) for version in chain]
+    keys = [get_version_sort_key_or_none(version) for version in chain]
     assert None not in keys
     assert keys == sorted(keys, key=lambda key: key or ())
     assert len(set(keys)) == len(keys)
-    assert version_sort_key("1.0.0+linux") == version_sort_key("1.0.0")
+    assert get_version_sort_key_or_none("1.0.0+linux") == get_version_sort_key_or_none("1.0.0")
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_versions_are_ordered_as_semantic_versions() -> None:
 )
 def test_other_versions_have_no_order(version: str) -> None:
     """What is not a semantic version never supersedes."""
-    assert version_sort_key(version) is None
-    assert not next_free_patch_version(version, [])
+    assert get_version_sort_key_or_none(version) is None
+    assert not find_next_free_patch_version_or_empty(version, [])
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_other_versions_have_no_order(version: str) -> None:
 )
 def test_next_version(version: str, taken: list[str], following: str) -> None:
     """The patch version after it that nobody has."""
-    assert next_free_patch_version(version, taken) == following
+    assert find_next_free_patch_version_or_empty(version, taken) == following
 
 
 @given(
@@ -109,7 +109,10 @@ def test_a_raised_version_comes_after(
 ) -> None:
     """It is higher, released, and leaves no version of its kind out on the way."""
     version = f"{major}.{minor}.{patch}{more}"
-    before, after = version_sort_key(version), version_sort_key(bump_version(version, part))
+    before, after = (
+        get_version_sort_key_or_none(version),
+        get_version_sort_key_or_none(bump_version(version, part)),
+    )
     assert before
     assert after
     assert before < after

@@ -9,7 +9,7 @@ import pytest
 from installed import ROOT
 
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.model.project import Target, collect_reserved_sources
+from synapse_apply.model.project import Target, collect_credential_variables_and_files
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
 from synapse_apply.secret_sources.source import (
@@ -24,7 +24,7 @@ PARTS = json.loads((ROOT / "schemas" / "v1" / "parts.schema.json").read_text("ut
 MAPPING = SecretSource(
     "vault",
     "{valueFrom: {vault: {path: a, key: b}}}",
-    lambda ref, _context: ref.get_argument("key"),
+    lambda ref, _context: ref.get_argument_or_empty("key"),
     required_keys=("path", "key"),
     optional_keys=("version",),
 )
@@ -64,7 +64,7 @@ def test_references_differ_by_all_that_they_name() -> None:
     assert one is not None
     assert other is not None
     assert one.identity != other.identity
-    assert one.get_argument("version") == "3"
+    assert one.get_argument_or_empty("version") == "3"
     assert SecretRef("env", "A").identity == ("env", "A", "text")
 
 
@@ -89,6 +89,8 @@ def test_what_opens_a_source_is_closed_to_manifests() -> None:
     settings = {
         "sops": {"age": {"env": "Age_Key"}, "aws_kms": {"secret": {"env": "S"}, "keys": []}}
     }
-    reserved = collect_reserved_sources({"prod": Target("prod", source_settings=settings)})
-    assert reserved.find_setting_by_variable("AGE_KEY") == "targets.prod.sops.age"
-    assert reserved.find_setting_by_variable("S") == "targets.prod.sops.aws_kms.secret"
+    reserved = collect_credential_variables_and_files(
+        {"prod": Target("prod", source_settings=settings)}
+    )
+    assert reserved.find_setting_by_variable_or_empty("AGE_KEY") == "targets.prod.sops.age"
+    assert reserved.find_setting_by_variable_or_empty("S") == "targets.prod.sops.aws_kms.secret"

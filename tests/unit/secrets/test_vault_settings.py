@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.model.project import Target, collect_reserved_sources
+from synapse_apply.model.project import Target, collect_credential_variables_and_files
 from synapse_apply.secret_sources.source import SourceContext, build_reference
 from synapse_apply.secret_sources.vault.settings import describe_path_fault, parse_settings
 from synapse_apply.secret_sources.vault.source import VAULT, find_address_faults, find_path_denial
@@ -104,7 +104,9 @@ def test_tls_except_on_a_loopback_address(address: str, is_wrong: bool) -> None:
 
 def test_its_credentials_are_closed_to_manifests() -> None:
     """The variable of the JWT, and the file of the token."""
-    reserved = collect_reserved_sources({"prod": Target("prod", source_settings={"vault": BLOCK})})
-    assert reserved.find_setting_by_variable("JOB_JWT") == "targets.prod.vault.jwt.token"
-    setting = reserved.find_setting_by_file("~/.vault-token", Path("/project"))
+    reserved = collect_credential_variables_and_files(
+        {"prod": Target("prod", source_settings={"vault": BLOCK})}
+    )
+    assert reserved.find_setting_by_variable_or_empty("JOB_JWT") == "targets.prod.vault.jwt.token"
+    setting = reserved.find_setting_by_file_or_empty("~/.vault-token", Path("/project"))
     assert setting == "targets.prod.vault.token"

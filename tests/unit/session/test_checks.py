@@ -159,7 +159,7 @@ def test_what_cannot_be_made_is_tried_once() -> None:
         with pytest.raises(InputError):
             thing.get_or_raise()
         with pytest.raises(UncheckedError, match="there is no thing"):
-            thing.require_value()
+            thing.get_or_raise_unchecked()
     assert tries == [1]
 
 

@@ -77,14 +77,14 @@ def test_where_a_new_key_goes(root: Path) -> None:
     declared = sources(root, {}, SecretRef("file", "prod.key"))
     users = sources(root, {})
     assert users.user_key_path is not None
-    assert users.find_renewable_path(users.load_keys()) == users.user_key_path
+    assert users.find_renewable_key_file(users.load_keys()) == users.user_key_path
     first = users.create_key(users.user_key_path)
     assert users.renew_key(users.user_key_path) != first
-    assert users.find_renewable_path(users.load_keys()) == users.user_key_path
+    assert users.find_renewable_key_file(users.load_keys()) == users.user_key_path
     users.user_key_path.unlink()  # a renewal that was cut short
     assert users.load_keys().current_key == first
-    assert users.find_renewable_path(users.load_keys()) == users.user_key_path
+    assert users.find_renewable_key_file(users.load_keys()) == users.user_key_path
     (root / "prod.key").write_text(TEXTS[1])
-    assert declared.find_renewable_path(declared.load_keys()) == root / "prod.key"
+    assert declared.find_renewable_key_file(declared.load_keys()) == root / "prod.key"
     of_variable = sources(root, {"SYNAPSE_APPLY_STATE_KEY_PROD": TEXTS[2]})
-    assert of_variable.find_renewable_path(of_variable.load_keys()) is None
+    assert of_variable.find_renewable_key_file(of_variable.load_keys()) is None

@@ -22,9 +22,9 @@ def only_file(folder: Path) -> Path:
 def test_it_never_goes_back(tmp_path: Path) -> None:
     seen = LastSeenStates((tmp_path,))
     for position in (StateProgress(5, 2), StateProgress(3, 4), StateProgress(4, 1)):
-        seen.remember_progress(LINEAGE, position)
-    assert seen.find_farthest(LINEAGE).progress == StateProgress(5, 4)
-    assert seen.find_farthest("another") == SeenProgress()
+        seen.remember_progress_if_greater(LINEAGE, position)
+    assert seen.find_farthest_progress(LINEAGE).progress == StateProgress(5, 4)
+    assert seen.find_farthest_progress("another") == SeenProgress()
 
 
 def test_many_runs_at_once_leave_the_farthest(tmp_path: Path) -> None:
@@ -33,26 +33,31 @@ def test_many_runs_at_once_leave_the_farthest(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(
             pool.map(
-                lambda one: LastSeenStates((tmp_path,)).remember_progress(LINEAGE, one), positions
+                lambda one: LastSeenStates((tmp_path,)).remember_progress_if_greater(LINEAGE, one),
+                positions,
             )
         )
-    assert LastSeenStates((tmp_path,)).find_farthest(LINEAGE).progress == StateProgress(99, 100)
+    assert LastSeenStates((tmp_path,)).find_farthest_progress(LINEAGE).progress == StateProgress(
+        99, 100
+    )
     assert only_file(tmp_path).suffix == ".json"
 
 
 def test_the_farthest_of_both_folders_counts(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
-    LastSeenStates((one,)).remember_progress(LINEAGE, StateProgress(7, 1))
-    LastSeenStates((other,)).remember_progress(LINEAGE, StateProgress(2, 9))
-    assert LastSeenStates((one, other)).find_farthest(LINEAGE).progress == StateProgress(7, 9)
+    LastSeenStates((one,)).remember_progress_if_greater(LINEAGE, StateProgress(7, 1))
+    LastSeenStates((other,)).remember_progress_if_greater(LINEAGE, StateProgress(2, 9))
+    assert LastSeenStates((one, other)).find_farthest_progress(LINEAGE).progress == StateProgress(
+        7, 9
+    )
 
 
 def test_what_is_as_far_writes_nothing(tmp_path: Path) -> None:
     """A plan costs one look."""
     seen = LastSeenStates((tmp_path,))
-    seen.remember_progress(LINEAGE, StateProgress(7, 1))
+    seen.remember_progress_if_greater(LINEAGE, StateProgress(7, 1))
     before = only_file(tmp_path).stat()
-    seen.remember_progress(LINEAGE, StateProgress(7, 1))
+    seen.remember_progress_if_greater(LINEAGE, StateProgress(7, 1))
     assert only_file(tmp_path).stat().st_ino == before.st_ino
 
 
@@ -68,8 +73,8 @@ def test_what_is_as_far_writes_nothing(tmp_path: Path) -> None:
 def test_a_file_of_something_else_tells_nothing(tmp_path: Path, text: str) -> None:
     """One that a kill or a full disk left, or that somebody wrote; the next run writes it anew."""
     seen = LastSeenStates((tmp_path,))
-    seen.remember_progress(LINEAGE, StateProgress(1, 1))
+    seen.remember_progress_if_greater(LINEAGE, StateProgress(1, 1))
     only_file(tmp_path).write_text(text)
-    assert seen.find_farthest(LINEAGE).progress == NO_PROGRESS
-    seen.remember_progress(LINEAGE, StateProgress(2, 2))
-    assert seen.find_farthest(LINEAGE).progress == StateProgress(2, 2)
+    assert seen.find_farthest_progress(LINEAGE).progress == NO_PROGRESS
+    seen.remember_progress_if_greater(LINEAGE, StateProgress(2, 2))
+    assert seen.find_farthest_progress(LINEAGE).progress == StateProgress(2, 2)

@@ -130,7 +130,9 @@ def test_an_item_that_is_no_job(item: Any) -> None:
 
 def test_a_code_that_the_server_does_not_filter_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs of several plugins are not passed off as those of one."""
-    monkeypatch.setattr("synapse_apply.operations.jobs._find_plugin_id", lambda _reach, _text: None)
+    monkeypatch.setattr(
+        "synapse_apply.operations.jobs._find_plugin_id_or_none", lambda _reach, _text: None
+    )
     with pytest.raises(InputError, match="by the code of their plugin"):
         ids(Api(lambda _params: JOBS), JobFilter(plugin="yolo"))
     assert ids(Api(lambda _params: JOBS[:1]), JobFilter(plugin="yolo")) == ["c3"]
@@ -190,7 +192,7 @@ def test_jobs_of_a_plugin_where_the_server_passes_the_filter_over(
     """By its id and by its code; what shows nothing is not left out."""
     if plugin == "yolo":
         monkeypatch.setattr(
-            "synapse_apply.operations.jobs._find_plugin_id", lambda _reach, _text: None
+            "synapse_apply.operations.jobs._find_plugin_id_or_none", lambda _reach, _text: None
         )
         releases = {at: {**one, "config": {"code": code}} for (at, one), code in zip(
             RELEASES.items(), ("yolo", "yolo", "sam"), strict=True)}  # fmt: skip

@@ -15,7 +15,10 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.state import StateIdentity
 from synapse_apply.model.values import Mac
 from synapse_apply.operations import saved_plan
-from synapse_apply.operations.saved_plan import require_usable_plans, unite_reviewed_plans
+from synapse_apply.operations.saved_plan import (
+    require_usable_plans_and_list_warnings,
+    unite_reviewed_plans,
+)
 from synapse_apply.planning.plan_input import PlanOptions
 
 ADDRESSES = {name: Address("widget", name) for name in "ab"}
@@ -123,10 +126,13 @@ def test_each_is_checked(altered: int, bench: Bench, tmp_path: Path) -> None:
     """One that was changed stops all, whichever it is; the good ones lend it nothing."""
     plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(), PlanOptions())
     context = bench.context(widget("a"))
-    assert require_usable_plans(context, plans, reviewed=True, allow_unsigned=False) == ()
+    assert (
+        require_usable_plans_and_list_warnings(context, plans, reviewed=True, allow_unsigned=False)
+        == ()
+    )
     plans[altered] = replace(plans[altered], signed_text=plans[altered].signed_text + " ")
     with pytest.raises(Stale, match="is wrong") as caught:
-        require_usable_plans(context, plans, reviewed=True, allow_unsigned=True)
+        require_usable_plans_and_list_warnings(context, plans, reviewed=True, allow_unsigned=True)
     assert plans[altered].file.name in caught.value.diagnostics[0].detail
 
 
@@ -135,12 +141,14 @@ def test_all_that_fail_the_check_are_told(bench: Bench, tmp_path: Path) -> None:
     plans = [replace(first, mac=None), second, replace(third, mac=Mac("other", "0" * 64))]
     context = bench.context(widget("a"))
     with pytest.raises(Stale) as caught:
-        require_usable_plans(context, plans, reviewed=True, allow_unsigned=False)
+        require_usable_plans_and_list_warnings(context, plans, reviewed=True, allow_unsigned=False)
     assert [finding.summary for finding in caught.value.diagnostics] == [
         "This plan is not signed",
         "The signature of this plan cannot be checked",
     ]
-    warnings = require_usable_plans(context, plans, reviewed=True, allow_unsigned=True)
+    warnings = require_usable_plans_and_list_warnings(
+        context, plans, reviewed=True, allow_unsigned=True
+    )
     assert len(warnings) == 2
 
 
@@ -154,7 +162,7 @@ def test_a_plan_of_another_target_is_told_once(bench: Bench, tmp_path: Path) -> 
     moved = [replace(each, plan=elsewhere(each.plan)) for each in plans]
     context = bench.context(widget("a"))
     with pytest.raises(Stale) as caught:
-        require_usable_plans(context, moved, reviewed=True, allow_unsigned=True)
+        require_usable_plans_and_list_warnings(context, moved, reviewed=True, allow_unsigned=True)
     assert [finding.summary for finding in caught.value.diagnostics] == [
         "This plan is for another target"
     ]

@@ -75,7 +75,7 @@ def _reset_embedded_backend(project: Project, invocation: Invocation) -> bool:
     from synapse_apply.model.project import EMBEDDED
     from synapse_apply.workspace import embedded, state_access
     from synapse_apply.workspace.last_seen import build_last_seen_states
-    from synapse_apply.workspace.sharing.key_sources import state_folder_path
+    from synapse_apply.workspace.sharing.key_sources import build_state_folder_path
 
     target = project.targets[EMBEDDED]
     environ = invocation.environ
@@ -87,7 +87,7 @@ def _reset_embedded_backend(project: Project, invocation: Invocation) -> bool:
     with store.lock("emulator reset"):
         reset_data_set(data_folder)
         for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
-            remove_own_file_or_link_if_present(state_folder_path(project) / name)
+            remove_own_file_or_link_if_present(build_state_folder_path(project) / name)
     store.close()
     build_last_seen_states(project, target, environ).forget_lineage(lineage)
     return True

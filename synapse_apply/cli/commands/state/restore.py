@@ -42,7 +42,7 @@ def command(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     """
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.cli.params.invocation_options import with_invocation_options
+    from synapse_apply.cli.params.invocation_options import name_invocation_options_in_commands
     from synapse_apply.model.command import Command, Text
 
     if not (invocation.directory / file).is_file():
@@ -65,6 +65,8 @@ def command(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     console.write_findings(restored_state.warnings)
     if kept_location := restored_state.kept_location:
         console.write_output(f"The state that was there is kept as {kept_location}.\n")
-    next_step = with_invocation_options(Text("Run ", Command("plan"), " next."), invocation)
+    next_step = name_invocation_options_in_commands(
+        Text("Run ", Command("plan"), " next."), invocation
+    )
     console.write_output(f"Restored from {file}. {next_step}\n")
     return 0

@@ -7,12 +7,12 @@ from typing import Any
 
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.clock import format_iso, parse_iso
-from synapse_apply.emulator.core.errors import ApiError, field_error
+from synapse_apply.emulator.core.errors import ApiError, build_field_error
 from synapse_apply.emulator.core.fields import (
     REQUIRED_MESSAGE,
     Body,
     Field,
-    clean_body_values,
+    convert_sent_fields_or_raise_all,
     with_default_values,
 )
 from synapse_apply.emulator.core.store import StoredObject
@@ -34,13 +34,13 @@ _IDS_PER_JOB = 1_000_000  # of each job
 def parse_log(body: Body) -> dict[str, Any]:
     """The cleaned log in a body, as it is stored. Raises ApiError (400)."""
     values = with_default_values(
-        FIELDS, clean_body_values(FIELDS, body.parse_packed_values(FIELDS))
+        FIELDS, convert_sent_fields_or_raise_all(FIELDS, body.parse_packed_values(FIELDS))
     )
     moment = parse_iso(values["datetime"])
     if moment is None:
-        raise field_error("datetime", "Datetime has wrong format.")
+        raise build_field_error("datetime", "Datetime has wrong format.")
     if len(values["step"]) > _MAX_STEP_LENGTH:
-        raise field_error(
+        raise build_field_error(
             "step", f"Ensure this field has no more than {_MAX_STEP_LENGTH} characters."
         )
     return {**values, "datetime": moment}
@@ -50,9 +50,9 @@ def parse_logs(body: Body) -> list[dict[str, Any]]:
     """The cleaned logs in a body `{"logs": [...]}`. Raises ApiError (400) if one is wrong."""
     entries = body.values.get("logs")
     if entries is None:
-        raise field_error("logs", REQUIRED_MESSAGE)
+        raise build_field_error("logs", REQUIRED_MESSAGE)
     if not isinstance(entries, list) or not entries:
-        raise field_error("logs", "Expected a list of at least one log.")
+        raise build_field_error("logs", "Expected a list of at least one log.")
     if len(entries) > MAX_LOGS:
         raise ApiError(
             400,
@@ -63,12 +63,12 @@ def parse_logs(body: Body) -> list[dict[str, Any]]:
     logs = []
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping):
-            raise field_error("logs", f"Log {number} is no object.")
+            raise build_field_error("logs", f"Log {number} is no object.")
         try:
             logs.append(parse_log(Body(dict(entry))))
         except ApiError as error:
             message = "; ".join(f"{name}: {texts[0]}" for name, texts in error.body.items())
-            raise field_error("logs", f"Log {number}: {message}") from None
+            raise build_field_error("logs", f"Log {number}: {message}") from None
     return logs
 
 

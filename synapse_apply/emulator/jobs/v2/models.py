@@ -30,7 +30,7 @@ def is_visible_on_v2(row: StoredObject) -> bool:
     return row.body.get("release") is not None
 
 
-def bad_transition_error(old: words.Status, new: words.Status) -> ApiError:
+def build_bad_transition_error(old: words.Status, new: words.Status) -> ApiError:
     before, after = words.PLATFORM[old], words.PLATFORM[new]
     return ApiError(
         400,
@@ -40,7 +40,7 @@ def bad_transition_error(old: words.Status, new: words.Status) -> ApiError:
     )
 
 
-def job_ended_error(status: words.Status) -> ApiError:
+def build_job_ended_error(status: words.Status) -> ApiError:
     word = words.PLATFORM[status]
     return ApiError(
         409,

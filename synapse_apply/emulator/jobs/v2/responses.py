@@ -7,8 +7,8 @@ from typing import Any
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.cursors import build_cursor_page, parse_filters
-from synapse_apply.emulator.core.errors import ApiError, not_found_error
-from synapse_apply.emulator.core.fields import Field, clean_body_values
+from synapse_apply.emulator.core.errors import ApiError, build_not_found_error
+from synapse_apply.emulator.core.fields import Field, convert_sent_fields_or_raise_all
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.jobs import ids, tail, words
 from synapse_apply.emulator.jobs import models as v1
@@ -17,12 +17,12 @@ from synapse_apply.emulator.jobs.v2 import logs, models
 _FILTERS = (Field("status", "choice", choices=models.STATUSES), Field("action"))
 
 
-def _require_job(request: EmulatorRequest) -> StoredObject:
+def _require_job_in_path(request: EmulatorRequest) -> StoredObject:
     store = request.backend.store
     number = ids.parse_job_uuid(store.data_set, request.path["id"])
     row = store.find_by_id("job", number, request.tenant) if number else None
     if row is None or not models.is_visible_on_v2(row):
-        raise not_found_error()
+        raise build_not_found_error()
     return row
 
 
@@ -31,7 +31,7 @@ def _build_job_json(request: EmulatorRequest, row: StoredObject) -> dict[str, An
 
 
 def read_job(request: EmulatorRequest) -> EmulatorAnswer:
-    return EmulatorAnswer(_build_job_json(request, _require_job(request)))
+    return EmulatorAnswer(_build_job_json(request, _require_job_in_path(request)))
 
 
 def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
@@ -54,35 +54,39 @@ def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
 
 def report_on_job(request: EmulatorRequest) -> EmulatorAnswer:
     """Store a report on a job; a reported status stops its clock. Raises ApiError (400, 404)."""
-    row, moment = _require_job(request), request.backend.clock.now()
+    row, moment = _require_job_in_path(request), request.backend.clock.now()
     job_moment = v1.compute_job_moment(row, moment)
-    values = clean_body_values(models.UPDATE_FIELDS, request.body)
+    values = convert_sent_fields_or_raise_all(models.UPDATE_FIELDS, request.body)
     word = values.pop("status", None)
     body = {models.STORED_NAMES.get(name, name): value for name, value in values.items()}
     status = words.parse_status_word(word) if word is not None else None
     if status is not None:
         if not words.may_become(job_moment.status, status):
-            raise models.bad_transition_error(job_moment.status, status)
+            raise models.build_bad_transition_error(job_moment.status, status)
         body["reported"] = v1.build_status_report(job_moment, status, None, moment)
-    return EmulatorAnswer(_build_job_json(request, _store_job_changes(request, row, body)))
+    return EmulatorAnswer(
+        _build_job_json(request, _store_job_changes_and_modified_time(request, row, body))
+    )
 
 
 def stop_job(request: EmulatorRequest) -> EmulatorAnswer:
     """Stop a job; a dry run answers without it. Raises ApiError (404, 409)."""
-    row, moment = _require_job(request), request.backend.clock.now()
+    row, moment = _require_job_in_path(request), request.backend.clock.now()
     job_moment = v1.compute_job_moment(row, moment)
     if job_moment.status in words.ENDED_STATUSES:
-        raise models.job_ended_error(job_moment.status)
+        raise models.build_job_ended_error(job_moment.status)
     if request.is_dry_run:
         target = ids.build_job_uuid(request.backend.store.data_set, row)
         return EmulatorAnswer({"dry_run": True, "action": "stop", "target": target})
     report = v1.build_status_report(job_moment, "stopped", None, moment)
     return EmulatorAnswer(
-        _build_job_json(request, _store_job_changes(request, row, {"reported": report}))
+        _build_job_json(
+            request, _store_job_changes_and_modified_time(request, row, {"reported": report})
+        )
     )
 
 
-def _store_job_changes(
+def _store_job_changes_and_modified_time(
     request: EmulatorRequest, row: StoredObject, changes: dict[str, Any]
 ) -> StoredObject:
     body = {**row.body, **changes, "modified": request.backend.clock.now()}
@@ -90,7 +94,7 @@ def _store_job_changes(
 
 
 def create_log(request: EmulatorRequest) -> EmulatorAnswer:
-    row, log = _require_job(request), logs.parse_log(request.body)
+    row, log = _require_job_in_path(request), logs.parse_log(request.body)
     if upload := request.uploads.get("file"):
         log["file"] = f"{request.root_url}/media/{upload.sha256}/{upload.name}"
     (new_log,) = logs.add_logs(request.backend, row, [log])
@@ -98,7 +102,7 @@ def create_log(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def create_logs(request: EmulatorRequest) -> EmulatorAnswer:
-    row = _require_job(request)
+    row = _require_job_in_path(request)
     new_logs = logs.add_logs(request.backend, row, logs.parse_logs(request.body))
     return EmulatorAnswer([logs.build_log_json(log, request.path["id"]) for log in new_logs], 201)
 
@@ -107,7 +111,7 @@ def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
     """The log lines as server-sent events; one `error` event for an unknown UUID."""
     store = request.backend.store
     try:
-        row = _require_job(request)
+        row = _require_job_in_path(request)
     except ApiError:
         # The platform answers an unknown job with a stream, and what is no UUID with 404.
         if not ids.is_uuid(request.path["id"]):
@@ -120,6 +124,6 @@ def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def list_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
-    row = _require_job(request)
+    row = _require_job_in_path(request)
     lines = v1.list_log_lines(row, v1.compute_job_moment(row, request.backend.clock.now()))
     return EmulatorAnswer({"logs": [line["message"] for line in lines]})

@@ -6,7 +6,7 @@ from typing import Any
 
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.clock import format_iso
-from synapse_apply.emulator.core.errors import ApiError, field_error
+from synapse_apply.emulator.core.errors import ApiError, build_field_error
 from synapse_apply.emulator.core.fields import Field
 from synapse_apply.emulator.core.store import EVERY_TENANT, StoredObject
 from synapse_apply.emulator.plugins.models import CATEGORIES
@@ -62,11 +62,11 @@ def require_free_name(
 ) -> None:
     """Raises ApiError (400) if another plugin of the tenant has this name."""
     if backend.store.is_name_used("plugin", tenant, name, except_id=except_id):
-        raise field_error("name", "A plugin with this name already exists in this workspace.")
+        raise build_field_error("name", "A plugin with this name already exists in this workspace.")
 
 
-def final_field_error(name: str) -> ApiError:
-    return field_error(name, "This field cannot be changed.")
+def build_final_field_error(name: str) -> ApiError:
+    return build_field_error(name, "This field cannot be changed.")
 
 
 def is_visible_on_v2(row: StoredObject | None) -> bool:

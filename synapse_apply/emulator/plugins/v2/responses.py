@@ -8,16 +8,16 @@ from typing import Any
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.cursors import build_cursor_page, parse_filters
 from synapse_apply.emulator.core.dry_run import hide_existing_object_in_blind_dry_run
-from synapse_apply.emulator.core.errors import ApiError, field_error, not_found_error
+from synapse_apply.emulator.core.errors import ApiError, build_field_error, build_not_found_error
 from synapse_apply.emulator.core.fields import (
     Field,
-    clean_body_values,
     collect_problems,
+    convert_sent_fields_or_raise_all,
     with_default_values,
 )
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import models as v1
-from synapse_apply.emulator.plugins.errors import code_taken_error
+from synapse_apply.emulator.plugins.errors import build_code_taken_error
 from synapse_apply.emulator.plugins.v2 import models
 from synapse_apply.emulator.releases.v2 import models as releases
 
@@ -30,7 +30,7 @@ _FILTERS = (
 def _require_plugin(request: EmulatorRequest) -> StoredObject:
     row = models.find_plugin(request.backend, request.tenant, request.path["id"])
     if row is None:
-        raise not_found_error()
+        raise build_not_found_error()
     return row
 
 
@@ -91,7 +91,9 @@ def _validate_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], 
     with collect_problems(problems):
         values = with_default_values(
             models.FIELDS,
-            clean_body_values(models.FIELDS, request.body.parse_packed_values(models.FIELDS)),
+            convert_sent_fields_or_raise_all(
+                models.FIELDS, request.body.parse_packed_values(models.FIELDS)
+            ),
         )
     with collect_problems(problems):
         contents = _build_release_contents(request, values)
@@ -100,7 +102,7 @@ def _validate_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], 
     # On the platform the database refuses a taken code, so that its error is reported alone.
     hide_existing_object_in_blind_dry_run(request, "plugin", values["code"])
     if request.backend.store.find_by_key("plugin", values["code"]):
-        raise code_taken_error(values["code"])
+        raise build_code_taken_error(values["code"])
     models.require_free_name(request.backend, request.tenant, values["name"])
     return values, contents
 
@@ -115,7 +117,7 @@ def _build_release_contents(request: EmulatorRequest, values: dict[str, Any]) ->
         return {**release_values, "config": config}
     upload = request.uploads.get("file")
     if upload is None:
-        raise field_error("file", "A file is required when source is file.")
+        raise build_field_error("file", "A file is required when source is file.")
     return {**release_values, **releases.read_upload_contents(upload)}
 
 
@@ -127,9 +129,11 @@ def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     values: dict[str, Any] = {}
     for name in models.FINAL_FIELD_NAMES:
         if name in request.body.values:
-            problems |= models.final_field_error(name).body
+            problems |= models.build_final_field_error(name).body
     with collect_problems(problems):
-        values = clean_body_values(models.CHANGEABLE_FIELDS, request.body, partial=True)
+        values = convert_sent_fields_or_raise_all(
+            models.CHANGEABLE_FIELDS, request.body, partial=True
+        )
     with collect_problems(problems):
         if "name" in values:
             models.require_free_name(backend, request.tenant, values["name"], except_id=row.id)

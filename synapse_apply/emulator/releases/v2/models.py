@@ -9,15 +9,15 @@ from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.call import EmulatorRequest, Upload
 from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.dry_run import hide_existing_object_in_blind_dry_run
-from synapse_apply.emulator.core.errors import ApiError, conflict_error, field_error
+from synapse_apply.emulator.core.errors import ApiError, build_conflict_error, build_field_error
 from synapse_apply.emulator.core.fields import Field, with_default_values
 from synapse_apply.emulator.core.store import DuplicateKeyError, StoredObject
 from synapse_apply.emulator.plugins.v2 import models as plugins
 from synapse_apply.emulator.releases import models as v1
 from synapse_apply.emulator.releases.errors import (
-    empty_file_error,
-    version_exists_error,
-    version_locked_error,
+    build_empty_file_error,
+    build_version_exists_error,
+    build_version_locked_error,
 )
 from synapse_apply.emulator.releases.package import read_package_config
 
@@ -33,14 +33,14 @@ LOCKED_VERSIONS_KEY = (
 )
 
 
-def sha256_mismatch_error() -> ApiError:
-    return field_error("sha256", "The file has another SHA-256.")
+def build_sha256_mismatch_error() -> ApiError:
+    return build_field_error("sha256", "The file has another SHA-256.")
 
 
 def read_upload_contents(upload: Upload) -> dict[str, Any]:
     """The config and package facts that a release keeps of an upload. Raises ApiError (400)."""
     if upload.size == 0:
-        raise empty_file_error()
+        raise build_empty_file_error()
     package = {"name": upload.name, "size": upload.size, "sha256": upload.sha256}
     return {"config": read_package_config(upload.path), "package": package}
 
@@ -50,7 +50,7 @@ def create_release(
 ) -> StoredObject:
     """Store a release and its package (in a dry run only the release). Raises ApiError (409)."""
     if version in plugin.body.get(LOCKED_VERSIONS_KEY, ()):
-        raise version_locked_error(version)
+        raise build_version_locked_error(version)
     backend, key = request.backend, v1.build_release_key(plugin.id, version)
     hide_existing_object_in_blind_dry_run(request, "release", key)
     values = {**with_default_values(v1.OWN_FIELDS, {}), **contents, "version": version}
@@ -64,7 +64,7 @@ def create_release(
             parent=plugin.id,
         )
     except DuplicateKeyError:
-        raise version_exists_error(plugin.body["code"], version) from None
+        raise build_version_exists_error(plugin.body["code"], version) from None
     # A file is not rolled back with the database.
     if "package" in contents and not request.is_dry_run:
         v1.store_package_by_sha256(backend, request.uploads["file"])
@@ -84,8 +84,8 @@ def lock_release(backend: DataSetBackend, row: StoredObject, plugin: StoredObjec
     return backend.store.replace("release", row, {**row.body, "is_released": True}, key=row.key)
 
 
-def release_in_use_error() -> ApiError:
-    return conflict_error("The release is used by an active serve application.")
+def build_release_in_use_error() -> ApiError:
+    return build_conflict_error("The release is used by an active serve application.")
 
 
 def build_release_reference(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:

@@ -9,20 +9,23 @@ from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.cursors import build_cursor_page, parse_filters
 from synapse_apply.emulator.core.errors import (
     ApiError,
-    field_error,
-    not_found_error,
-    unsupported_media_error,
+    build_field_error,
+    build_not_found_error,
+    build_unsupported_media_error,
 )
 from synapse_apply.emulator.core.fields import (
     REQUIRED_MESSAGE,
     Field,
-    clean_body_values,
     collect_problems,
+    convert_sent_fields_or_raise_all,
 )
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import models as v1
 from synapse_apply.emulator.plugins.v2 import models as plugins
-from synapse_apply.emulator.releases.errors import not_a_file_error, unknown_plugin_error
+from synapse_apply.emulator.releases.errors import (
+    build_not_a_file_error,
+    build_unknown_plugin_error,
+)
 from synapse_apply.emulator.releases.v2 import models
 
 _FILTERS = (Field("plugin", "integer"), Field("debug", "boolean"))
@@ -42,7 +45,7 @@ def _require_release_and_plugin(request: EmulatorRequest) -> tuple[StoredObject,
         )
         if row is not None and plugin is not None:
             return row, plugin
-    raise not_found_error()
+    raise build_not_found_error()
 
 
 def read_release(request: EmulatorRequest) -> EmulatorAnswer:
@@ -82,35 +85,37 @@ def create_release(request: EmulatorRequest) -> EmulatorAnswer:
 def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, str, dict[str, Any]]:
     """(plugin, version, contents) of a create. Raises ApiError (400, 415) with all problems."""
     if not request.body.is_form:
-        raise unsupported_media_error("application/json")
+        raise build_unsupported_media_error("application/json")
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
     contents: dict[str, Any] = {}
     plugin: StoredObject | None = None
     with collect_problems(problems):
-        values = clean_body_values(models.FIELDS, request.body)
+        values = convert_sent_fields_or_raise_all(models.FIELDS, request.body)
         plugin = plugins.find_plugin(request.backend, request.tenant, str(values["plugin"]))
         if plugin is None:
-            raise unknown_plugin_error(values["plugin"])
+            raise build_unknown_plugin_error(values["plugin"])
     with collect_problems(problems):
-        contents = _read_contents(request, values.get("sha256"))
+        contents = _read_upload_contents_checking_sha256(request, values.get("sha256"))
     # Both blocks ran first, so that every wrong field is named at once.
     if problems or plugin is None:
         raise ApiError(400, problems)
     return plugin, values["version"], contents
 
 
-def _read_contents(request: EmulatorRequest, sha256: str | None) -> dict[str, Any]:
+def _read_upload_contents_checking_sha256(
+    request: EmulatorRequest, sha256: str | None
+) -> dict[str, Any]:
     upload = request.uploads.get("file")
     if upload is None:
         raise (
-            not_a_file_error()
+            build_not_a_file_error()
             if "file" in request.body.values
-            else field_error("file", REQUIRED_MESSAGE)
+            else build_field_error("file", REQUIRED_MESSAGE)
         )
     is_compared = request.backend.switches.has_value("v2_sha256", "compared")
     if sha256 and is_compared and sha256.lower() != upload.sha256:
-        raise models.sha256_mismatch_error()
+        raise models.build_sha256_mismatch_error()
     return models.read_upload_contents(upload)
 
 
@@ -126,6 +131,6 @@ def lock_release(request: EmulatorRequest) -> EmulatorAnswer:
 def delete_release(request: EmulatorRequest) -> EmulatorAnswer:
     row, _plugin = _require_release_and_plugin(request)
     if row.body.get(models.IN_USE_KEY):
-        raise models.release_in_use_error()
+        raise models.build_release_in_use_error()
     request.backend.store.delete("release", row.id)
     return EmulatorAnswer(None, 204)
