@@ -25,8 +25,6 @@ from typing import ClassVar
 from uuid import uuid4
 
 from buckets.proxy import BucketProxy
-from obstore.exceptions import BaseError
-from obstore.store import S3Store
 from postgres.server import KEEPER
 
 BUCKET = "states"
@@ -139,6 +137,9 @@ class SeaweedServer(BucketServer):
 
     def _has_bucket(self):
         """It makes the bucket after it has begun to answer."""
+        from obstore.exceptions import BaseError
+        from obstore.store import S3Store
+
         store = S3Store(
             BUCKET,
             endpoint=self.endpoint,
