@@ -6,6 +6,7 @@ Triggers note each row as it was before its first change, so that any statement 
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -23,6 +24,8 @@ class ReplicaRows:
         """StateError (damaged) if these are not rows of a state. `location` is for messages."""
         self._location = location
         self._connection = _connect_to_memory()
+        # A replica of a store that nobody closed holds no file, and goes with its last user.
+        self._close_connection = weakref.finalize(self, self._connection.close)
         with self._translate_errors_as_damage():
             for statement in schema.CREATE_STATEMENTS:
                 self._connection.execute(statement)
@@ -31,7 +34,7 @@ class ReplicaRows:
         _create_capture(self._connection)
 
     def close(self) -> None:
-        self._connection.close()
+        self._close_connection()
 
     @contextmanager
     def run_transaction(self, activity: str, *, keeps_changes: bool = True) -> Iterator[SqlRunner]:
