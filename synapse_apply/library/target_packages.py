@@ -42,13 +42,13 @@ class TargetPackages:
         with self._connection.pin_refs_and_convert_errors():
             return find_package(self._connection.invocation, name, ref)
 
-    def list_package_flaws(self, package: str | PackageQuery) -> tuple[Diagnostic, ...]:
+    def check_package(self, package: str | PackageQuery) -> tuple[Diagnostic, ...]:
         """All that the platform would refuse or ignore, and what prevents building the package."""
-        from synapse_apply.operations.package import list_package_flaws
+        from synapse_apply.operations.package import check_package
 
         package = self._find_if_named(package)
         with self._connection.pin_refs_and_convert_errors():
-            return list_package_flaws(package, strict=self._connection.invocation.strict)
+            return check_package(package, strict=self._connection.invocation.strict)
 
     def read_package(self, package: str | PackageQuery) -> PackageInside:
         """The digest of a package, and the size and digest of each file; InputError."""

@@ -183,7 +183,7 @@ def read_package(query: PackageQuery) -> PackageInside:
     return PackageInside(package, list_package_contents(query).included, findings)
 
 
-def list_package_flaws(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnostic, ...]:
+def check_package(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnostic, ...]:
     """All that the platform would refuse or ignore, and what prevents building the package."""
     package_linter = build_package_linter(query.source)
     findings: list[Diagnostic] = []

@@ -33,7 +33,7 @@ def test_a_package_is_read_by_its_name(target: OpenTarget, folder: Path) -> None
     """By the release that declares it; its zip lies where it is said, and has the same digest."""
     query = target.packages.find_package(RELEASE)
     digest = target.packages.read_package(RELEASE).package.digest
-    assert target.packages.list_package_flaws(query) == target.packages.list_package_flaws(RELEASE)
+    assert target.packages.check_package(query) == target.packages.check_package(RELEASE)
     written = target.packages.write_zip(query)
     assert written.file == folder / "image-processing-1.0.0.zip"
     assert target.packages.read_package(str(written.file)).package.digest == digest

@@ -45,7 +45,7 @@ def command(
 
     with open_command_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
-        findings = target.packages.list_package_flaws(package_query)
+        findings = target.packages.check_package(package_query)
     errors = any(finding.is_error for finding in findings)
     code = Exit.ERROR if errors else Exit.OK
     if console.as_json:
