@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -72,6 +73,8 @@ class PipedProgram:
         self._process = _start_in_own_session(command, environment, subprocess.DEVNULL)
         self.input = cast("IO[bytes]", self._process.stdin)
         self.output = cast("IO[bytes]", self._process.stdout)
+        # Also where an interrupted run leaves it to the garbage collection.
+        self._end_process = weakref.finalize(self, _kill_and_close_pipes, self._process)
 
     def finish(self) -> int:
         """Close its input and wait until it has ended; returns the exit code."""
@@ -85,10 +88,7 @@ class PipedProgram:
 
     def kill(self) -> None:
         """End it at once, if it still runs."""
-        _kill_session(self._process)
-        with suppress(BrokenPipeError):
-            self.input.close()
-        self.output.close()
+        self._end_process()
 
 
 def _start_in_own_session(
@@ -103,6 +103,15 @@ def _start_in_own_session(
         stderr=error_stream,
         start_new_session=True,
     )
+
+
+def _kill_and_close_pipes(process: subprocess.Popen[bytes]) -> None:
+    _kill_session(process)
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def _kill_session(process: subprocess.Popen[bytes]) -> None:
