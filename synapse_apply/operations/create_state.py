@@ -83,6 +83,10 @@ def create_state(
     made_key = session.key_sources.create_key(new_key_path) if new_key_path is not None else None
     found_key = session.load_state_keys().current_key
     key = made_key or found_key
+    # Also where no command finds it by itself: what is written must be signed with the key that
+    # the state is bound to.
+    if made_key is not None and made_key != found_key:
+        session.use_state_key(made_key)
     shared_ids = SharedIds(project_id.text, key.key_id if key is not None else "")
     _create_state_beyond_seen_progress(session, state_identity, new_lineage, shared_ids)
     return CreatedState(new_lineage, project_id, key, new_key_path, is_key_found=found_key == key)

@@ -26,7 +26,7 @@ from synapse_apply.model.remote.http_exchange import HttpConnection
 from synapse_apply.model.secrets.login import Login
 from synapse_apply.model.state import SharedIds, Uptime
 from synapse_apply.planning.plan_input import ResourceState
-from synapse_apply.secrets.keys import StateKeys
+from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.macs import generate_salt
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.signatures import RunSigner, StateKeySigner
@@ -220,6 +220,11 @@ class TargetSession(OfflineTarget):
             keys = self.key_sources.load_keys()
         self._loaded_keys = keys
         return keys
+
+    def use_state_key(self, key: StateKey) -> None:
+        """Sign and digest with a key in this run, wherever commands look for keys."""
+        keys = self.load_state_keys()
+        self._loaded_keys = replace(keys, all_keys=tuple(dict.fromkeys((key, *keys.all_keys))))
 
     @property
     def is_state_shared(self) -> bool:

@@ -158,3 +158,15 @@ def test_a_key_that_is_lost(clone: Workplace) -> None:
     assert "not verified" not in clone.plan(code=0).text
     clone.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[0]
     assert "The state key is not the one of this state" in clone.plan(code=1).err
+
+
+def test_the_key_that_init_makes_signs_from_the_start(clone: Workplace, tmp_path: Path) -> None:
+    """Also where no command finds that key by itself: else nobody with it could write."""
+    del clone.environ["SYNAPSE_APPLY_STATE_KEY"]
+    key_file = tmp_path / "keys" / "prod.key"
+    clone.run("state", "init", "--key-file", str(key_file), code=0)
+    clone.environ["SYNAPSE_APPLY_STATE_KEY_PROD"] = key_file.read_text()
+    assert "not signed" not in clone.apply().text
+    clone.unchanged()
+    del clone.environ["SYNAPSE_APPLY_STATE_KEY_PROD"]
+    assert "The key of the state is not here" in clone.apply(code=1).text
