@@ -97,9 +97,11 @@ def _is_state_local(checkup: TargetCheckup) -> bool:
 def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether a state exists that this version can read, and where it is stored."""
     store = checkup.store.get_or_raise()
+    # Before the warnings: what was read may be one of them.
+    has_state = store.exists()
     for risk in store.list_warnings():
         yield CheckResult.from_finding("state", risk)
-    if store.exists():
+    if has_state:
         state_snapshot = checkup.state.get_or_raise()
         records = (
             f"{len(state_snapshot.records)} record{'' if len(state_snapshot.records) == 1 else 's'}"

@@ -196,13 +196,10 @@ class ChainLog:
             if not self._may_leave_behind(reading.view):
                 return self._find_earlier_restart(reading, batch)
         start = self._reader.find_last_folder()
-        numbers = [
-            number
-            for part in ("links", "snapshots")
-            for number in self._reader.list_numbers(start.folder, part, start.number)
-        ]
-        # A seal that is not genuine leads to a folder in which one that is follows at once.
-        if numbers or self._may_leave_behind(start):
+        numbers, is_left_behind = self._list_all_numbers(start), self._may_leave_behind(start)
+        # A seal that is not genuine leads to a folder in which one that is follows at once. Where a
+        # seal was lost, the next folder is that of an earlier restore, and is passed by.
+        while numbers or is_left_behind:
             seal = Seal(max(numbers, default=start.number) + 1, start.folder + 1)
             encoded = encode_seal(seal, self._signer)
             name = build_link_name(start.folder, seal.number)
@@ -210,8 +207,20 @@ class ChainLog:
             if outcome is not LinkOutcome.OURS:
                 return None
             start = ChainView(seal.next_folder, seal.number, encoded.digest)
+            if self._reader.is_folder_begun(start):
+                return None  # by another process, behind the same seal
+            numbers, is_left_behind = self._list_all_numbers(start), False
         self._view, self._pending, self._has_begun_anew = start, None, True
         return self.append(batch, start.position)
+
+    def _list_all_numbers(self, start: ChainView) -> list[int]:
+        """The numbers of what a folder holds, links and snapshots, behind a view."""
+        parts = ("links", "snapshots")
+        return [
+            number
+            for part in parts
+            for number in self._reader.list_numbers(start.folder, part, start.number)
+        ]
 
     def compact_if_due(self, position: str, read_tables: Callable[[], TableRows]) -> None:
         view = self._view

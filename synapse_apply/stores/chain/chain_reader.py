@@ -117,6 +117,18 @@ class ChainReader:
             else:
                 return start
 
+    def is_folder_begun(self, start: ChainView) -> bool:
+        """Whether a folder's first link follows the seal that leads there, which `start` is of."""
+        name = build_link_name(start.folder, start.number + 1)
+        content = self._folder.get(name)
+        if content is None:
+            return False
+        try:
+            _require_next_link(start, self._decode(name, content, start.number + 1))
+        except WrongContent:
+            return False
+        return True
+
     def _read_folder(self, start: ChainView) -> ChainReading:
         """All links of one folder; _SealMet if the chain goes on in another one."""
         for _ in range(_MAX_READS):

@@ -89,6 +89,21 @@ def test_a_newer_format_is_not_damage(chains, tmp_path):
     assert not chains.names("chain-2")
 
 
+def test_a_restore_passes_by_the_folder_of_an_earlier_one(chains, tmp_path):
+    """The seal that led there is ruined: its folder holds links that would be in the way."""
+    store = chains.make()
+    write_many(store, 3)
+    store.write_backup(str(tmp_path / "backup"))
+    for _ in range(2):
+        last_number = int(chains.names("links")[-1].rpartition("/")[2])
+        ruin(chains, last_number)
+        fresh = chains.open()
+        fresh.restore_backup(str(tmp_path / "backup"))
+        write_many(fresh, 2, first=10)
+        assert addresses(chains.open()) == ["p0", "p1", "p10", "p11", "p2"]
+    assert chains.names("chain-3/links")
+
+
 def test_a_restore_seals_what_cannot_be_read_and_goes_on_behind_it(chains, tmp_path):
     """Nobody writes on the old end; what could be read is kept; numbers go on."""
     store, late = chains.make(), chains.open()
