@@ -70,7 +70,7 @@ def create_state(
         session.load_state_keys(create=True)
         return CreatedState(new_lineage)
     _require_no_state(session)
-    require_usable_bucket(session)
+    require_usable_bucket(session, session.target.state.url)
     project_id = get_or_generate_project_id(session.project)
     if project_id.is_new and not session.invocation.on_terminal:
         project_id = NO_PROJECT_ID

@@ -25,6 +25,7 @@ from synapse_apply.model.refactoring import add_series_member_renames
 from synapse_apply.model.state import Intent, IntentState, Record, State, StateIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
+from synapse_apply.operations.checks.state_bucket import require_usable_bucket
 from synapse_apply.stores.inventory import build_inventory
 from synapse_apply.stores.migrate import copy_and_verify_state
 from synapse_apply.stores.state_messages import build_open_call_error
@@ -159,8 +160,12 @@ def write_state_backup(session: TargetSession, path: Path) -> None:
 
 
 def migrate_state(session: TargetSession, url: str | SecretRef) -> State:
-    """Copy the whole state to the store at a url; StateError when that has a state already."""
+    """Copy the whole state to the store at a url.
+
+    StateError when that has a state already, or is a bucket that cannot hold one.
+    """
     environ = session.invocation.environ
+    require_usable_bucket(session, url)
     with closing(
         open_store_at_url(url, session.project, session.target, environ, session.store_signer)
     ) as new_store:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.diagnostic import warning_finding
+from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.checks.target_checkup import TargetCheckup
 from synapse_apply.stores.bucket.bucket_leftovers import count_unpruned_objects
 from synapse_apply.stores.bucket.bucket_messages import BucketAccessDenied
@@ -54,10 +55,11 @@ def check_bucket(checkup: TargetCheckup) -> Iterator[CheckResult]:
     yield CheckResult.from_finding("bucket", finding)
 
 
-def require_usable_bucket(session: TargetSession) -> None:
-    """StateError where the target's state is to be in a bucket that cannot hold one."""
+def require_usable_bucket(session: TargetSession, url: str | SecretRef) -> None:
+    """StateError where the url of a new state names a bucket that cannot hold one."""
     target, environ = session.target, session.invocation.environ
-    url = resolve_state_url(target.state.url, session.project, environ)
-    with open_folder_of_state(url, target, environ) as folder:
+    with open_folder_of_state(
+        resolve_state_url(url, session.project, environ), target, environ
+    ) as folder:
         if folder is not None:
             probe_bucket(folder)

@@ -143,3 +143,15 @@ def test_no_state_is_made_where_it_would_not_be_safe(project: Project, moto: Buc
     project.keep_state_at(moto.url("unsafe"))
     assert "There is no state" in project.run("plan", code=1)
     proxy.close()
+
+
+def test_no_state_moves_to_where_it_would_not_be_safe(project: Project, moto: BucketServer) -> None:
+    """The state stays where it is, and nothing is written there."""
+    project.keep_state_at("")
+    project.run("state", "init")
+    proxy = BucketProxy(moto.port, dropped=["If-None-Match"])
+    url = moto.url("unsafe-to-move", port=proxy.port)
+    assert "This bucket cannot hold a state" in project.run("state", "migrate", "--to", url, code=1)
+    proxy.close()
+    project.keep_state_at(moto.url("unsafe-to-move"))
+    assert "There is no state for this target" in project.run("plan", code=1)
