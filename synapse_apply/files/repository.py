@@ -176,7 +176,7 @@ def _raise_git_not_started(problem: OSError) -> NoReturn:
     _raise_input_error(
         "Git cannot be started",
         f"git: {problem.strerror}",
-        "Install git, or leave out ref to take the folder as it is.",
+        "Install git. It reads what is committed, and a state at git:REMOTE.",
     )
 
 

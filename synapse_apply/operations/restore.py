@@ -79,7 +79,10 @@ def prepare_and_restore(
     if confirm is not None and session.store.exists() and not confirm(exchange):
         raise NotApproved.from_summary("The state was not replaced", "confirm said no.")
     kept_location = restore_backup(session, path, identity)
-    warnings = build_replaced_warnings(exchange, kept_location, session.target)
+    warnings = (
+        *build_replaced_warnings(exchange, kept_location, session.target),
+        *_build_former_key_warnings(session),
+    )
     return RestoredState(exchange, kept_location, warnings)
 
 
@@ -116,6 +119,28 @@ def build_replaced_warnings(
             state_exchange.lineage_difference.replace("that is here", "that was here"),
             Text("If that was wrong: ", undo_command, ".") if kept_path else "",
             target=target.name,
+        ),
+    )
+
+
+def _build_former_key_warnings(session: TargetSession) -> tuple[Diagnostic, ...]:
+    """A warning where the restored state is bound to another key than the one in use."""
+    shared_ids, current_key = session.read_shared_ids(), session.load_state_keys().current_key
+    if shared_ids is None or current_key is None:
+        return ()
+    if shared_ids.key_id in ("", current_key.key_id):
+        return ()
+    return (
+        warning_finding(
+            "The backup is from before another state key",
+            f"It was made under key {shared_ids.key_id}; at hand is {current_key.key_id} from "
+            f"{current_key.origin}.",
+            Text(
+                "Before anything else: ",
+                Command("state rekey", target=session.target.name),
+                " takes the key at hand for all of it.",
+            ),
+            target=session.target.name,
         ),
     )
 

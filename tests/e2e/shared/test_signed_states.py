@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 from buckets.servers import BucketServer
@@ -60,3 +61,20 @@ def test_a_key_that_is_lost(bucket_team: Workplace, server: Server) -> None:
     assert "storage/raw-data" in bucket_team.run("state", "list", code=0).out
     bucket_team.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     assert "1 changed" in bucket_team.apply().out
+
+
+def test_a_backup_from_before_a_rekey(bucket_team: Workplace, tmp_path: Path) -> None:
+    """The restore names the command that gives the state the key at hand, and that is enough."""
+    backup = str(tmp_path / "backup.db")
+    bucket_team.run("state", "backup", backup, code=0)
+    bucket_team.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
+    bucket_team.run("state", "rekey", "--yes", code=0)
+    restored = bucket_team.run("state", "restore", backup, "--yes", code=0).text
+    assert "The backup is from before another state key" in restored
+    assert "`synapse-apply state rekey -t prod` takes the key at hand" in " ".join(restored.split())
+    bucket_team.run("state", "rekey", "--yes", code=0)
+    bucket_team.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    assert "1 changed" in bucket_team.apply().out
+    later = str(tmp_path / "later.db")
+    bucket_team.run("state", "backup", later, code=0)
+    assert "another state key" not in bucket_team.run("state", "restore", later, "--yes").text
