@@ -287,19 +287,19 @@ class ChainLog:
         """
         timing = self._timing
         deadline = timing.monotonic() + timing.lease_seconds / 3
-        pause_seconds = _FIRST_PAUSE_SECONDS
+        pause_seconds, last_problem = _FIRST_PAUSE_SECONDS, ""
         while True:
             try:
                 if self._folder.try_put_if_absent(name, content):
                     return LinkOutcome.OURS, True
-            except StateError:
+            except StateError as problem:
                 # It may have arrived all the same; if the store is gone, so is the next answer.
-                pass
+                last_problem = problem.diagnostics[0].detail or problem.diagnostics[0].summary
             outcome = judge_link(content, self._folder.get(name))
             if outcome is not LinkOutcome.ABSENT:
                 return outcome, False
             if timing.monotonic() >= deadline:
-                raise chain_messages.build_unsettled_link_error(self.location, name)
+                raise chain_messages.build_unsettled_link_error(self.location, name, last_problem)
             timing.sleep_for(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 

@@ -49,11 +49,15 @@ def build_newer_chain_error(location: str, name: str, format_number: int) -> Sta
     )
 
 
-def build_unsettled_link_error(location: str, name: str) -> StateError:
-    """The error for a link that is still absent after it was sent several times."""
+def build_unsettled_link_error(location: str, name: str, last_problem: str) -> StateError:
+    """The error for a link that is still absent after it was sent several times.
+
+    `last_problem` is what the last attempt met, "" where the store said nothing.
+    """
+    reason = f" The last attempt: {last_problem}" if last_problem else ""
     return StateError.from_summary(
         "A write of the state did not arrive",
-        f"{location} did not take {name}, and did not say why in a way that can be relied on.",
+        f"{location} did not take {name}.{reason}",
         "Check that the store can be reached and may be written to, then run the command again: "
         "it settles first what was under way.",
     )
