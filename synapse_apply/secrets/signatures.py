@@ -99,7 +99,7 @@ class StateKeySigner:
         return sign_document(self._get_keys(), self._purpose, {"text": content})
 
     def check(self, content: str, signature: str) -> bool | None:
-        """Whether a signature is genuine; None if its key is not at hand.
+        """Whether a signature is genuine; None if its key, or any key, is not at hand.
 
         A missing signature ("") is not genuine where there is a key.
         """
@@ -108,7 +108,8 @@ class StateKeySigner:
         if status is SignatureStatus.STRANGE:
             return None
         if status is SignatureStatus.UNSIGNED:
-            return keys.current_key is None
+            # Without a key nothing tells that a signature was not taken away.
+            return False if keys.current_key is not None else None
         return status is not SignatureStatus.FORGED
 
 

@@ -20,7 +20,7 @@ class Signer(Protocol):
         ...
 
     def check(self, content: str, signature: str) -> bool | None:
-        """Whether a signature is genuine; None if its key is not at hand.
+        """Whether a signature is genuine; None if its key, or any key, is not at hand.
 
         A missing signature ("") is not genuine where there is a key.
         """

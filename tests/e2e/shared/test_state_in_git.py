@@ -170,3 +170,17 @@ def test_the_key_that_init_makes_signs_from_the_start(clone: Workplace, tmp_path
     clone.unchanged()
     del clone.environ["SYNAPSE_APPLY_STATE_KEY_PROD"]
     assert "The key of the state is not here" in clone.apply(code=1).text
+
+
+def test_what_was_pushed_without_any_signature(clone: Workplace, remote: Path) -> None:
+    """Who has no key does not believe it either: a plan says so, and an apply stops."""
+    clone.run("state", "init", code=0)
+    clone.apply()
+    commit = git(remote, "cat-file", "commit", REF)
+    changed = re.sub(r'"signature":"[^"]+"', '"signature":""', commit)
+    arguments = ("hash-object", "-t", "commit", "-w", "--stdin")
+    git(remote, "update-ref", REF, git(remote, *arguments, input=f"{changed}\n".encode()))
+    del clone.environ["SYNAPSE_APPLY_STATE_KEY"]
+    clone.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    assert "Warning: The state is not verified" in clone.plan(code=0).text
+    assert "The key of the state is not here" in clone.apply(code=1).text
