@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -239,6 +240,8 @@ class SqliteDatabase:
             self.close()
         if self._connection is None:
             self._connection = self._open_connection_to_same_file(file_stat)
+            # Also where a command that failed leaves its store to the garbage collection.
+            weakref.finalize(self, self._connection.close)
             self._opened_stat = file_stat
         return self._connection
 

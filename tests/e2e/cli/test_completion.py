@@ -64,7 +64,7 @@ def test_commands_and_options(offered: Callable[..., dict[str, list[str]]]) -> N
     )  # fmt: skip
     assert list(found.values()) == [
         ["plan"],
-        ["rebind", "rekey", "restore", "recover"],
+        ["rebind", "rekey", "restore", "record"],
         ["--no-verify", "--no-adopt", "--no-color"],
         [],
         ["bash", "zsh", "fish"],
