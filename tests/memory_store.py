@@ -34,8 +34,8 @@ from synapse_apply.model.state import (
     AuditEntry,
     Intent,
     IntentState,
+    ProjectAndKeyIds,
     Record,
-    SharedIds,
     State,
     StateIdentity,
     StateProgress,
@@ -105,7 +105,7 @@ class MemoryStore:
         binding: StateIdentity,
         lineage: str,
         floor: StateProgress = NO_PROGRESS,
-        shared_ids: SharedIds = NO_SHARED_IDS,
+        shared_ids: ProjectAndKeyIds = NO_SHARED_IDS,
     ) -> None:
         self.create_from_snapshot(
             StateSnapshot(
@@ -114,7 +114,7 @@ class MemoryStore:
             )
         )
 
-    def read_shared_ids(self) -> SharedIds:
+    def read_shared_ids(self) -> ProjectAndKeyIds:
         return parse_shared_ids(self._require_rows().plans)
 
     def read_identity(self) -> StateIdentity:
@@ -243,7 +243,7 @@ class MemoryStore:
             rows.serial += rows.binding != binding
             rows.binding = binding
 
-    def replace_shared_ids(self, shared_ids: SharedIds) -> None:
+    def replace_project_and_key_ids(self, shared_ids: ProjectAndKeyIds) -> None:
         with self._open_rows_for_writing() as rows:
             for row_id in (schema.PROJECT_ROW, schema.KEY_ROW):
                 rows.plans.pop(row_id, None)

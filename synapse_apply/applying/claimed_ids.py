@@ -16,7 +16,9 @@ from synapse_apply.model.state import Record
 _ObjectKey = tuple[str, str, str]
 
 
-def build_owner_index(records: Mapping[Address, Record]) -> dict[_ObjectKey, Address]:
+def build_owner_index_by_kind_api_and_id(
+    records: Mapping[Address, Record],
+) -> dict[_ObjectKey, Address]:
     """The address of each recorded object, by kind, API version and id."""
     return {
         (address.kind, record.api, record.remote_id): address for address, record in records.items()
@@ -55,7 +57,7 @@ class ClaimedIds:
     def _find_recorded_owner(self, store: StateStore, object_key: _ObjectKey) -> Address | None:
         with suppress(StateError):
             if self._recorded is None:
-                self._recorded = build_owner_index(store.read_state().records)
+                self._recorded = build_owner_index_by_kind_api_and_id(store.read_state().records)
             owner = self._recorded.get(object_key)
             # The index may be stale: the record may be gone, and the server may have given its id
             # again.

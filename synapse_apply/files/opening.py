@@ -100,7 +100,7 @@ def stat_own_file(path: Path) -> os.stat_result | None:
         with _open_parent(path) as entry:
             info = entry.stat_entry()
             if info is not None:
-                _require_own_entry(info, path, entry.base_owner)
+                _require_plain_entry_of_trusted_owner(info, path, entry.base_owner)
             return info
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -125,7 +125,7 @@ def open_own_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
     with _open_parent(path) as entry:
         info = entry.stat_entry()
         if info is not None and not flags & os.O_EXCL:
-            _require_own_entry(info, path, entry.base_owner)
+            _require_plain_entry_of_trusted_owner(info, path, entry.base_owner)
         try:
             descriptor = os.open(entry.name, flags | _FILE_FLAGS, mode, dir_fd=entry.folder)
         except OSError as problem:
@@ -134,7 +134,7 @@ def open_own_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
             raise
         # Checked again: the entry may have been replaced between `stat_entry` and `open`.
         try:
-            _require_own_entry(os.fstat(descriptor), path, entry.base_owner)
+            _require_plain_entry_of_trusted_owner(os.fstat(descriptor), path, entry.base_owner)
         except BaseException:
             os.close(descriptor)
             raise
@@ -264,7 +264,7 @@ def _open_parent(path: Path, *, folder: bool = False) -> Iterator[_OpenFolderEnt
 
 def _open_subfolder(descriptor: int, name: str, path: Path, owner: int) -> int:
     """Open a folder inside of an open one; UntrustedFileError if it is not ours."""
-    _require_own_entry(
+    _require_plain_entry_of_trusted_owner(
         os.stat(name, dir_fd=descriptor, follow_symlinks=False), path, owner, folder=True
     )
     try:
@@ -274,7 +274,7 @@ def _open_subfolder(descriptor: int, name: str, path: Path, owner: int) -> int:
             raise build_untrusted_error(path, "was replaced while it was opened") from None
         raise
     try:
-        _require_own_entry(os.fstat(child), path, owner, folder=True)
+        _require_plain_entry_of_trusted_owner(os.fstat(child), path, owner, folder=True)
         _require_no_repository(child, path)
     except BaseException:
         os.close(child)
@@ -282,7 +282,7 @@ def _open_subfolder(descriptor: int, name: str, path: Path, owner: int) -> int:
     return child
 
 
-def _require_own_entry(
+def _require_plain_entry_of_trusted_owner(
     info: os.stat_result, path: Path, base_owner: int, *, folder: bool = False
 ) -> None:
     """UntrustedFileError unless it is a regular file (or a `folder`) of a trusted owner."""
@@ -360,7 +360,7 @@ def _write_ignore_file_unless_valid(entry: _OpenFolderEntry) -> None:
     """Write the `.gitignore` that excludes our folder, unless there is one that does."""
     info = entry.stat_entry()
     if info is not None:
-        _require_own_entry(info, entry.path, entry.base_owner)
+        _require_plain_entry_of_trusted_owner(info, entry.path, entry.base_owner)
         descriptor = os.open(entry.name, os.O_RDONLY | _FILE_FLAGS, dir_fd=entry.folder)
         with os.fdopen(descriptor, "rb") as file:
             if _has_ignore_all_line(file.read(_SMALL)):

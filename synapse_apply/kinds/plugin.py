@@ -1,4 +1,4 @@
-"""The kind Plugin (API page, "Plugin Management"): its fields, identity, and calls of v1 and v2.
+"""The kind Plugin (API page, "Plugin Management"): fields, identity, whose a plugin is, its calls.
 
 The API page of v1 has no list of plugins, the platform has one: each backend is probed. Without a
 list a plugin is found by its code through its releases, which proves presence but never absence.

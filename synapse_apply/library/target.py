@@ -346,7 +346,7 @@ class OpenTarget:
         )
         if not isinstance(plans, apply_saved.ApprovedPlans):
             plans = self.read_saved_plan(plans)
-        invocation = apply_saved.with_plan_target(self._invocation, plans)
+        invocation = apply_saved.with_plan_target_unless_named(self._invocation, plans)
         # Such a plan needs a session of its own: its target may be another one.
         self._last_plan = None
         self._connection.disconnect()

@@ -52,7 +52,7 @@ def look_up_outcomes_of_open_intents(
     if not state.open_intents:
         return []
     # Here, not above: most runs meet no open call.
-    from synapse_apply.applying.claimed_ids import build_owner_index
+    from synapse_apply.applying.claimed_ids import build_owner_index_by_kind_api_and_id
     from synapse_apply.applying.runs import list_job_ids_of_settled_runs
     from synapse_apply.applying.settle import IntentResolver
 
@@ -74,13 +74,13 @@ def look_up_outcomes_of_open_intents(
         live_reader.find_listed_by_key,
     )
     records: dict[Address, Record] = dict(state.records)
-    owners = build_owner_index(records)
+    owners = build_owner_index_by_kind_api_and_id(records)
     results = []
     for intent in state.open_intents:
         result = resolver.resolve_intent(intent, records.get(intent.address))
         if result.is_done and result.record is not None:
             records[intent.address] = result.record
-            owners |= build_owner_index({intent.address: result.record})
+            owners |= build_owner_index_by_kind_api_and_id({intent.address: result.record})
         results.append(result)
     return results
 

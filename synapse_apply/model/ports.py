@@ -15,8 +15,8 @@ from synapse_apply.model.state import (
     NO_SHARED_IDS,
     AuditEntry,
     Intent,
+    ProjectAndKeyIds,
     Record,
-    SharedIds,
     State,
     StateIdentity,
     StateProgress,
@@ -177,7 +177,7 @@ class StateStore(Protocol):
         binding: StateIdentity,
         lineage: str,
         floor: StateProgress = NO_PROGRESS,
-        shared_ids: SharedIds = NO_SHARED_IDS,
+        shared_ids: ProjectAndKeyIds = NO_SHARED_IDS,
     ) -> None:
         """Create an empty state; raises StateError where one exists.
 
@@ -279,11 +279,11 @@ class StateStore(Protocol):
         ...
 
     def replace_identity(self, binding: StateIdentity) -> None: ...
-    def read_shared_ids(self) -> SharedIds:
+    def read_shared_ids(self) -> ProjectAndKeyIds:
         """The project and the state key that a shared state is bound to."""
         ...
 
-    def replace_shared_ids(self, shared_ids: SharedIds) -> None: ...
+    def replace_project_and_key_ids(self, shared_ids: ProjectAndKeyIds) -> None: ...
     def mark_plan_applied(self, plan_id: str) -> None:
         """Remember that a saved plan was applied, so that it is used only once."""
         ...

@@ -36,7 +36,7 @@ class StateIdentity:
 
 
 @frozen
-class SharedIds:
+class ProjectAndKeyIds:
     """What all who use a shared state must have in common; "" where a state does not say.
 
     `project_id` is the id in their project file, `key_id` that of their state key.
@@ -46,7 +46,7 @@ class SharedIds:
     key_id: str = ""
 
 
-NO_SHARED_IDS = SharedIds()
+NO_SHARED_IDS = ProjectAndKeyIds()
 
 
 @frozen

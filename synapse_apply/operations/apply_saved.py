@@ -51,7 +51,9 @@ def read_approved_plans(paths: Sequence[Path], *, reviewed: bool) -> ApprovedPla
     return ApprovedPlans(files, unite_reviewed_plans(files), reviewed)
 
 
-def with_plan_target(invocation: Invocation, approved_plans: ApprovedPlans) -> Invocation:
+def with_plan_target_unless_named(
+    invocation: Invocation, approved_plans: ApprovedPlans
+) -> Invocation:
     """The invocation with the plan's target, unless a target was named.
 
     The name is not trusted: the identity of that target's state must be the one in the plan.

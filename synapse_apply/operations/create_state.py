@@ -10,7 +10,7 @@ from pathlib import Path
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.state import NO_SHARED_IDS, SharedIds, StateIdentity
+from synapse_apply.model.state import NO_SHARED_IDS, ProjectAndKeyIds, StateIdentity
 from synapse_apply.operations.checks.state_bucket import require_usable_bucket
 from synapse_apply.secrets.keys import StateKey, key_variable_name
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
@@ -87,7 +87,7 @@ def create_state(
     # the state is bound to.
     if made_key is not None and made_key != found_key:
         session.use_state_key(made_key)
-    shared_ids = SharedIds(project_id.text, key.key_id if key is not None else "")
+    shared_ids = ProjectAndKeyIds(project_id.text, key.key_id if key is not None else "")
     _create_state_beyond_seen_progress(session, state_identity, new_lineage, shared_ids)
     return CreatedState(new_lineage, project_id, key, new_key_path, is_key_found=found_key == key)
 
@@ -129,7 +129,7 @@ def _create_state_beyond_seen_progress(
     session: TargetSession,
     state_identity: StateIdentity,
     lineage: str,
-    shared_ids: SharedIds = NO_SHARED_IDS,
+    shared_ids: ProjectAndKeyIds = NO_SHARED_IDS,
 ) -> None:
     session.store.create_state(
         state_identity,

@@ -142,7 +142,7 @@ def _read_state_and_live_objects(
         resources=resources,
         open_intents=open_intents,
         seconds_until_resolvable=_map_seconds_until_resolvable(resolved_intents),
-        recovery_hints=_build_recovery_hints_by_address(session, state),
+        recovery_hints=_find_hints_to_record_journaled_calls(session, state),
         open_call_by_new_address=moves.open_call_by_new_address,
         options=replace(options.with_target_rules(session.target), partial=session.partial),
         capabilities=live_reader.capabilities,
@@ -268,7 +268,9 @@ def _map_seconds_until_resolvable(
     }
 
 
-def _build_recovery_hints_by_address(session: TargetSession, state: State) -> dict[Address, str]:
+def _find_hints_to_record_journaled_calls(
+    session: TargetSession, state: State
+) -> dict[Address, str]:
     """How to record an open call that a recovery journal says was done, by address."""
     if not state.open_intents:
         return {}

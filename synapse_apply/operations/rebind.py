@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.state import NO_SHARED_IDS, SharedIds, StateIdentity
+from synapse_apply.model.state import NO_SHARED_IDS, ProjectAndKeyIds, StateIdentity
 from synapse_apply.workspace.sharing.key_findings import collect_used_key_ids
 from synapse_apply.workspace.sharing.project_binding import (
     ProjectId,
@@ -28,7 +28,7 @@ class Rebinding:
     bound_identity: StateIdentity
     identity: StateIdentity
     project_id: ProjectId | None = None
-    shared_ids: SharedIds = NO_SHARED_IDS
+    shared_ids: ProjectAndKeyIds = NO_SHARED_IDS
 
     @property
     def changes_identity(self) -> bool:
@@ -97,7 +97,9 @@ def rebind_state(session: TargetSession, rebinding: Rebinding) -> None:
                 write_project_id(session.project, rebinding.project_id.text)
                 session.project = replace(session.project, id=rebinding.project_id.text)
             key_id = rebinding.shared_ids.key_id or _find_undisputed_key_id(session)
-            session.store.replace_shared_ids(SharedIds(rebinding.project_id.text, key_id))
+            session.store.replace_project_and_key_ids(
+                ProjectAndKeyIds(rebinding.project_id.text, key_id)
+            )
         session.store.replace_identity(rebinding.identity)
 
 

@@ -15,7 +15,7 @@ from synapse_apply.model.diagnostic import Path as FieldPath
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.state import Record, SharedIds
+from synapse_apply.model.state import ProjectAndKeyIds, Record
 from synapse_apply.model.values import Mac, SecretRef, Sensitive, flatten
 from synapse_apply.planning.refusals import suggest_resend_or_accept_of_secrets
 from synapse_apply.secrets.keys import StateKeys
@@ -93,12 +93,12 @@ def rekey_secrets(session: TargetSession) -> RekeyResult:
     )
 
 
-def _has_key(keys: StateKeys, shared_ids: SharedIds | None) -> bool:
+def _has_key(keys: StateKeys, shared_ids: ProjectAndKeyIds | None) -> bool:
     return shared_ids is None or shared_ids.key_id in {key.key_id for key in keys.all_keys}
 
 
 def _rekey_signed_state(
-    session: TargetSession, keys: StateKeys, shared_ids: SharedIds | None
+    session: TargetSession, keys: StateKeys, shared_ids: ProjectAndKeyIds | None
 ) -> RekeyResult:
     """Rekey a copy of the state, and put it in the place of all that another key has signed."""
     with TemporaryDirectory(prefix="synapse-apply-") as folder:
@@ -112,13 +112,13 @@ def _rekey_signed_state(
 
 
 def _rekey_state(
-    session: TargetSession, store: SqlStore, keys: StateKeys, shared_ids: SharedIds | None
+    session: TargetSession, store: SqlStore, keys: StateKeys, shared_ids: ProjectAndKeyIds | None
 ) -> RekeyResult:
     """Digest and sign what a locked store has under the first of the keys."""
     secrets = SecretStore(session.resolver, keys)
     if shared_ids is not None:
         # First: who has the former key must not digest anything with it meanwhile.
-        store.replace_shared_ids(replace(shared_ids, key_id=secrets.key_id))
+        store.replace_project_and_key_ids(replace(shared_ids, key_id=secrets.key_id))
     return _rekey_records(session, store, keys, secrets)
 
 

@@ -288,7 +288,7 @@ def _iter_different_state_findings(plans: Sequence[SavedPlan]) -> Iterator[Diagn
     if len(groups) > 1:
         yield error_finding(
             "These plans were made for different targets",
-            f"{_format_file_groups(groups)}. One apply works on one target and its state.",
+            f"{_join_texts_with_their_files(groups)}. One apply works on one target and its state.",
             "Apply each on the target it was made for, with an `apply --reviewed` of its own.",
         )
 
@@ -304,8 +304,8 @@ def _iter_different_option_findings(plans: Sequence[SavedPlan]) -> Iterator[Diag
         if len(groups) > 1:
             yield error_finding(
                 "These plans were made with different options",
-                f"{option} is {_format_file_groups(groups)}. One apply has one choice, so that "
-                "rows of it would not be what was reviewed.",
+                f"{option} is {_join_texts_with_their_files(groups)}. One apply has one choice, so "
+                "that rows of it would not be what was reviewed.",
                 "Apply each with an `apply --reviewed` of its own, older first, or plan again with "
                 "the same options.",
             )
@@ -319,7 +319,7 @@ def _group_file_names_by_text(plans: Iterable[tuple[str, SavedPlan]]) -> dict[st
     return groups
 
 
-def _format_file_groups(groups: dict[str, list[str]]) -> str:
+def _join_texts_with_their_files(groups: dict[str, list[str]]) -> str:
     return "; ".join(f"{text} in {', '.join(files)}" for text, files in groups.items())
 
 

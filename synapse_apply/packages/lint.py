@@ -87,7 +87,7 @@ class _LeftOutPaths:
 
     rules: Mapping[str, str]
 
-    def find_left_out_module_and_rule(self, module: str) -> LeftOutModule | None:
+    def find_left_out_path_and_rule(self, module: str) -> LeftOutModule | None:
         """Which left-out path contains a module, given by its path without an ending; else None."""
         parts = module.split("/")
         prefix = ""
@@ -326,7 +326,7 @@ class PackageLint:
             if text is not None and not may_module_text_define_name(text, entrypoint.name):
                 detail = f"{self._label_file(file)} has no `{entrypoint.name}`"
                 yield build_flaw("entrypoint-name", detail, "name a class or a function of it")
-        elif exclusion := self._left_out.find_left_out_module_and_rule(
+        elif exclusion := self._left_out.find_left_out_path_and_rule(
             entrypoint.module.replace(".", "/")
         ):
             detail = f"{exclusion[0]}, of {entrypoint_text}, is left out ({exclusion[1]})"
@@ -377,7 +377,7 @@ class PackageLint:
             for module, offset in iter_possibly_imported_module_paths(text, path):
                 file = find_file_imported_for_module(module.replace("/", "."), self._file_sizes)
                 exclusion = (
-                    self._left_out.find_left_out_module_and_rule(module) if file is None else None
+                    self._left_out.find_left_out_path_and_rule(module) if file is None else None
                 )
                 name = file or module
                 if name in named_modules or (exclusion is None and file not in excluded_patterns):

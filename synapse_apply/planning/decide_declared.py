@@ -348,7 +348,9 @@ def _note_or_refuse_unreleased_source(
     if not text:
         return decision
     if index.plan_input.options.policy.unreleased_source == "refuse":
-        return decision.with_refusals(refusals.build_unreleased_refusal(resource, text))
+        return decision.with_refusals(
+            refusals.build_changed_published_content_refusal(resource, text)
+        )
     notes = (*decision.change.notes, f"{resource.address} has {text}")
     return replace(decision, change=replace(decision.change, notes=notes))
 

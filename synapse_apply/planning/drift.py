@@ -1,4 +1,4 @@
-"""Which fields have changed outside, as opposed to changes in Git that are not applied yet."""
+"""What a drift report lists of a plan: fields changed outside, missing objects, what is pending."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def check_guards(
     violations = (
         _check_no_manifests(plan_input, recorded),
         _check_all_missing(recorded),
-        _check_mass_missing(plan_input, recorded, changes),
+        _check_many_missing_deleted_or_forgotten(plan_input, recorded, changes),
         _check_unproven_recreates(plan_input, changes),
         _check_unallowed_adoptions(plan_input, changes),
     )
@@ -87,7 +87,7 @@ def _check_all_missing(recorded: Mapping[Address, ResourceState]) -> GuardViolat
     )
 
 
-def _check_mass_missing(
+def _check_many_missing_deleted_or_forgotten(
     plan_input: PlanInput,
     recorded: Mapping[Address, ResourceState],
     changes: Mapping[Address, Change],

@@ -316,7 +316,7 @@ def build_platform_object_refusal(resource: ResourceState) -> Refusal:
     )
 
 
-def build_unreleased_refusal(resource: ResourceState, text: str) -> Refusal:
+def build_changed_published_content_refusal(resource: ResourceState, text: str) -> Refusal:
     """The refusal of changed content under a published version, if the policy refuses it."""
     return Refusal(
         "unreleased-source",

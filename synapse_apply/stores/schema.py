@@ -200,8 +200,8 @@ DROP_INTENT = "DELETE FROM intents WHERE id = ?"
 GET_PLAN = "SELECT applied FROM plans WHERE id = ?"
 ADD_PLAN = "INSERT INTO plans (id, applied) VALUES (?, ?)"
 
-# The ids of `SharedIds` are rows of `plans` that no plan has, since a plan's id is a UUID. A table
-# or a column of their own would be missing in states of earlier versions, which ignore these rows.
+# The ids of `ProjectAndKeyIds` are rows of `plans` that no plan has, since a plan's id is a UUID. A
+# table or a column of their own would be missing in states of earlier versions, which ignore these.
 PROJECT_ROW, KEY_ROW = "shared project", "shared key"
 DROP_PLAN = "DELETE FROM plans WHERE id = ?"
 

@@ -1,4 +1,4 @@
-"""What a complete state consists of, and how its rows are read, decoded and written again."""
+"""What a state consists of, which state format is too new to be read, how rows are decoded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.runtime.paused_collection import pause_gc
-from synapse_apply.model.state import STATE_FORMAT, AuditEntry, SharedIds, State, StateIdentity
+from synapse_apply.model.state import (
+    STATE_FORMAT,
+    AuditEntry,
+    ProjectAndKeyIds,
+    State,
+    StateIdentity,
+)
 from synapse_apply.stores import row_texts, schema, state_messages
 from synapse_apply.stores.database import Row, SqlRunner, Statement
 
@@ -76,7 +82,7 @@ def read_history(run: SqlRunner, location: str) -> StateHistory:
     return StateHistory(tuple(plans), tuple(audit))
 
 
-def read_shared_ids(run: SqlRunner) -> SharedIds:
+def read_shared_ids(run: SqlRunner) -> ProjectAndKeyIds:
     """The ids that a state is shared under; "" for a missing one, or one of another form."""
     return parse_shared_ids(
         {
@@ -87,17 +93,17 @@ def read_shared_ids(run: SqlRunner) -> SharedIds:
     )
 
 
-def parse_shared_ids(plans: Mapping[str, str]) -> SharedIds:
+def parse_shared_ids(plans: Mapping[str, str]) -> ProjectAndKeyIds:
     """The ids among the rows of table `plans`, by their ids; as `read_shared_ids`."""
     project_id, key_id = plans.get(schema.PROJECT_ROW, ""), plans.get(schema.KEY_ROW, "")
     # A plan with such an id, which somebody made up, has a time in this place.
-    return SharedIds(
+    return ProjectAndKeyIds(
         project_id if _PROJECT_ID.fullmatch(project_id) else "",
         key_id if _KEY_ID.fullmatch(key_id) else "",
     )
 
 
-def list_shared_id_rows(shared_ids: SharedIds) -> tuple[tuple[str, str], ...]:
+def list_shared_id_rows(shared_ids: ProjectAndKeyIds) -> tuple[tuple[str, str], ...]:
     """The rows of table `plans` that hold these ids."""
     rows = (
         (schema.PROJECT_ROW, shared_ids.project_id),

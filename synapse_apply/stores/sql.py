@@ -32,8 +32,8 @@ from synapse_apply.model.state import (
     AuditEntry,
     Intent,
     IntentState,
+    ProjectAndKeyIds,
     Record,
-    SharedIds,
     State,
     StateIdentity,
     StateProgress,
@@ -89,7 +89,7 @@ class SqlStore(LockedStore):
         binding: StateIdentity,
         lineage: str,
         floor: StateProgress = NO_PROGRESS,
-        shared_ids: SharedIds = NO_SHARED_IDS,
+        shared_ids: ProjectAndKeyIds = NO_SHARED_IDS,
     ) -> None:
         """Create an empty state; takes the lock for the moment if it is not held.
 
@@ -239,14 +239,14 @@ class SqlStore(LockedStore):
 
         self._write_durably_counting_serial(update_identity)
 
-    def read_shared_ids(self) -> SharedIds:
-        def read_rows(run: SqlRunner) -> SharedIds:
+    def read_shared_ids(self) -> ProjectAndKeyIds:
+        def read_rows(run: SqlRunner) -> ProjectAndKeyIds:
             self._read_meta_row(run)
             return snapshot.read_shared_ids(run)
 
         return self._database.read_in_snapshot(read_rows)
 
-    def replace_shared_ids(self, shared_ids: SharedIds) -> None:
+    def replace_project_and_key_ids(self, shared_ids: ProjectAndKeyIds) -> None:
         def replace_rows(run: SqlRunner) -> bool:
             if snapshot.read_shared_ids(run) == shared_ids:
                 return False

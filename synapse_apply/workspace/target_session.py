@@ -24,7 +24,7 @@ from synapse_apply.model.ports import Api, Clock, Packages, Secrets
 from synapse_apply.model.project import Target
 from synapse_apply.model.remote.http_exchange import HttpConnection
 from synapse_apply.model.secrets.login import Login
-from synapse_apply.model.state import SharedIds, Uptime
+from synapse_apply.model.state import ProjectAndKeyIds, Uptime
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.macs import generate_salt
@@ -232,7 +232,7 @@ class TargetSession(OfflineTarget):
         # The data of an embedded backend is on this machine, wherever its state may be.
         return self.store.is_shared and not self.target.is_embedded
 
-    def read_shared_ids(self) -> SharedIds | None:
+    def read_shared_ids(self) -> ProjectAndKeyIds | None:
         """What all who use this state must have in common; None where only this machine does."""
         return self.store.read_shared_ids() if self.is_state_shared else None
 

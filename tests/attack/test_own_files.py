@@ -377,7 +377,7 @@ def test_a_swap_between_the_check_and_the_use(site: Site, monkeypatch: pytest.Mo
     """The folder is the one that was checked, or nothing is opened."""
     (site.outside / "state").mkdir()
     (site.outside / "state" / "prod.key").write_text("planted")
-    real = opening._require_own_entry
+    real = opening._require_plain_entry_of_trusted_owner
 
     def swapping(info, at, owner, **more):
         real(info, at, owner, **more)
@@ -385,7 +385,7 @@ def test_a_swap_between_the_check_and_the_use(site: Site, monkeypatch: pytest.Mo
             at.rename(site.outside / "real")
             at.symlink_to(site.outside / "state")
 
-    monkeypatch.setattr(opening, "_require_own_entry", swapping)
+    monkeypatch.setattr(opening, "_require_plain_entry_of_trusted_owner", swapping)
     with pytest.raises(opening.UntrustedFileError, match="A file is not trusted"):
         opening.read_own_file(site.key)
 

@@ -1,4 +1,4 @@
-"""How long a call may take, whether it is repeated, and how long to wait before that."""
+"""How long a call may take, and how long to wait before a repeated one."""
 
 from __future__ import annotations
 

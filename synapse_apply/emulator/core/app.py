@@ -39,7 +39,7 @@ from synapse_apply.emulator.core.guards import (
     find_path_or_query_refusal,
     require_no_control_characters,
 )
-from synapse_apply.emulator.core.languages import prefers_english, translate_error
+from synapse_apply.emulator.core.languages import prefers_english, translate_error_to_korean
 
 _DRY_RUN_ACTIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
 _DRY_RUN_FIELDS = (Field("dry_run", "boolean"),)
@@ -293,7 +293,7 @@ def _build_refusal(
     """The answer for a refusal, in the API version's form and the request's language."""
     is_korean = backend.switches.has_value("texts", "korean")
     if is_korean and not prefers_english(request.headers.get("accept-language", "")):
-        error = translate_error(error)
+        error = translate_error_to_korean(error)
     body = version.build_error_body(error, request.scope["request_id"])
     return EmulatorAnswer(body, error.status, error.headers)
 

@@ -71,9 +71,9 @@ def require_own_files(data: Path) -> None:
     _require_project_folders_are_no_links(data)
     with open_folder(data) as folder:
         for name in (*_DATABASE_FILES, LOCK, ENDPOINT, f"{ENDPOINT}.new"):
-            _require_own_entry(folder, data, name)
+            _require_plain_entry_of_trusted_owner(folder, data, name)
         for name in (PACKAGES, INCOMING):
-            _require_own_entry(folder, data, name, stat.S_IFDIR)
+            _require_plain_entry_of_trusted_owner(folder, data, name, stat.S_IFDIR)
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def open_folder(data: Path) -> Iterator[int]:
 def open_own_file(data: Path, name: str, flags: int) -> int:
     """Open a file in the folder; returns its descriptor. Raises OSError, DataSetPlaceError."""
     with open_folder(data) as folder:
-        _require_own_entry(folder, data, name)
+        _require_plain_entry_of_trusted_owner(folder, data, name)
         # Without O_NONBLOCK opening a named pipe would wait for its writer.
         safety_flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return os.open(name, flags | safety_flags, 0o600, dir_fd=folder)
@@ -151,13 +151,13 @@ def _make_subfolder(data: Path, name: str) -> None:
     with open_folder(data) as folder:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=folder)
-        _require_own_entry(folder, data, name, stat.S_IFDIR)
+        _require_plain_entry_of_trusted_owner(folder, data, name, stat.S_IFDIR)
 
 
 def _remove_matching_files(data: Path, subfolder_name: str, pattern: re.Pattern[str]) -> None:
     """Delete the regular files in a subfolder whose names match; nothing else."""
     with open_folder(data) as folder:
-        _require_own_entry(folder, data, subfolder_name, stat.S_IFDIR)
+        _require_plain_entry_of_trusted_owner(folder, data, subfolder_name, stat.S_IFDIR)
         subfolder = os.open(subfolder_name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
         try:
             for file_name in os.listdir(subfolder):  # noqa: PTH208 - by its descriptor
@@ -171,7 +171,7 @@ def _remove_matching_files(data: Path, subfolder_name: str, pattern: re.Pattern[
             os.close(subfolder)
 
 
-def _require_own_entry(
+def _require_plain_entry_of_trusted_owner(
     folder: int, data: Path, name: str, expected_type: int = stat.S_IFREG
 ) -> None:
     """DataSetPlaceError for an existing entry that is a link, of another type, or not ours."""

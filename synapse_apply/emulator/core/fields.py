@@ -45,7 +45,7 @@ class Body:
     values: dict[str, Any]
     is_form: bool = False
 
-    def parse_packed_values(self, fields: Iterable[Field]) -> Body:
+    def parse_json_texts_unless_form(self, fields: Iterable[Field]) -> Body:
         """The body with JSON texts in it parsed, which API v2 accepts within JSON bodies, too."""
         if self.is_form:
             return self

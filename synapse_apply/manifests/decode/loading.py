@@ -130,7 +130,7 @@ def load_manifests(
         # Before the documents, so that an unused variable with a wrong value is reported as well.
         values.report_invalid_values()
         if commit_folder is None:
-            documents = _read_documents(context, paths, file_cache or FileCache())
+            documents = _find_and_read_documents(context, paths, file_cache or FileCache())
         else:
             documents = _read_committed_documents(context, paths, commit_folder)
         declared = _decode_documents(
@@ -188,7 +188,7 @@ def load_targets(
 
 # An inventory in a listed folder is no manifest and is passed over, recognised by its one key; a
 # file that is listed itself is read as one.
-def _read_documents(
+def _find_and_read_documents(
     context: DecodeContext, paths: Sequence[str], file_cache: FileCache
 ) -> list[Document]:
     listing = find_manifest_files(context.project, context.target, paths)

@@ -98,10 +98,12 @@ def require_no_overlay_conflict(
         overlays: Iterable[Overlay] = target.overlays.values()
         for overlay in overlays:
             if overlay.matches_address(str(old_address)):
-                _require_overlay_compatible(overlay, target, old_address, new_address, keys)
+                _require_matching_overlay_compatible(
+                    overlay, target, old_address, new_address, keys
+                )
 
 
-def _require_overlay_compatible(
+def _require_matching_overlay_compatible(
     overlay: Overlay,
     target: Target,
     old_address: Address,

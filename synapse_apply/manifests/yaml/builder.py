@@ -1,4 +1,4 @@
-"""How YAML events become values and positions, and which YAML constructs are refused.
+"""How YAML events become values and positions; duplicate keys and other constructs are refused.
 
 Refused are constructs that no manifest needs (tags, merge keys, keys that are not
 strings, alias bombs); the builder reads on after them, so that every finding is reported.

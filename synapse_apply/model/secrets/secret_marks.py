@@ -1,4 +1,4 @@
-"""Which fields of an object are secret: by its kind's schema, its manifest and its record.
+"""Which fields of an object, such as a storage, are secret: by its schema, manifest and record.
 
 Beside the fields that schemas mark, single objects have secret fields that their manifests name
 (`lifecycle.sensitive`) or that are recorded as secrets.

@@ -24,7 +24,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_fi
 from synapse_apply.model.diagnostic import Path as FieldPath
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.state import Record, SharedIds
+from synapse_apply.model.state import ProjectAndKeyIds, Record
 from synapse_apply.model.values import Mac, get_at_or_absent
 from synapse_apply.operations.checks.target_checkup import TargetCheckup, UncheckedError
 from synapse_apply.planning.diff.change_sides import unflatten
@@ -368,7 +368,7 @@ def _read_shared_key_id_or_empty(checkup: TargetCheckup) -> str:
     return shared_ids.key_id if shared_ids is not None else ""
 
 
-def _read_shared_ids(checkup: TargetCheckup) -> SharedIds | None:
+def _read_shared_ids(checkup: TargetCheckup) -> ProjectAndKeyIds | None:
     """What all who use the state must have in common; None for a state that is not shared."""
     checkup.store.get_or_raise_unchecked()
     if not checkup.session.is_state_shared:

@@ -1,4 +1,4 @@
-"""Which fields differ and why: desired against applied values, and live against seen ones."""
+"""Which fields differ, and whether Git or drift is the cause: by three-way comparison."""
 
 from __future__ import annotations
 

@@ -133,13 +133,13 @@ class PostgresDatabase:
         return self.read_in_snapshot(self._has_meta_table)
 
     def create_database(self, statements: Sequence[Statement]) -> None:
-        def create_tables(run: SqlRunner) -> None:
+        def create_tables_unless_state_exists(run: SqlRunner) -> None:
             if self._has_meta_table(run):
                 raise state_messages.build_existing_state_error(self.location)
             self._create_schema_if_missing(run)
             _run_statements(statements, run)
 
-        self._write_with_commit_mark(create_tables, has_clients_table=False)
+        self._write_with_commit_mark(create_tables_unless_state_exists, has_clients_table=False)
 
     def read_in_snapshot(
         self, work: Callable[[SqlRunner], T], *, requires_newest: bool = False

@@ -91,7 +91,7 @@ def _render_code_or_command(code_text: str) -> str:
     )
 
 
-def render_sentence_with_copyable_command(sentence: str) -> str:
+def render_sentence_with_copyable_last_command(sentence: str) -> str:
     """A sentence as HTML; a `synapse-apply` command at its end becomes one that can be copied."""
     match = _TRAILING_COMMAND.fullmatch(sentence)
     # Copying a command with words of the sentence behind it would fail in the shell.

@@ -29,7 +29,7 @@ from synapse_apply.views.html.parts import (
     render_fields_table,
     render_paragraph,
     render_prose,
-    render_sentence_with_copyable_command,
+    render_sentence_with_copyable_last_command,
 )
 from synapse_apply.views.json.redaction import hide_values_near_sensitive_paths
 from synapse_apply.views.sanitize import sanitize
@@ -181,7 +181,8 @@ def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
 def _render_refusal(refusal: Any, links: ForgeLinks) -> str:
     position_html = f" ({links.render_position_link(refusal.position)})" if refusal.position else ""
     ways_html = "".join(
-        f"<li>{render_sentence_with_copyable_command(way_out)}</li>" for way_out in refusal.ways_out
+        f"<li>{render_sentence_with_copyable_last_command(way_out)}</li>"
+        for way_out in refusal.ways_out
     )
     title = "Way out" if len(refusal.ways_out) == 1 else "Ways out"
     list_html = f"<h4>{title}</h4><ul>{ways_html}</ul>" if ways_html else ""

@@ -152,7 +152,7 @@ def render_report_markdown(
     headline_end = 1 + next(
         (index for index, line in enumerate(total_lines) if line.startswith("Apply ")), 0
     )
-    run_entries = report_sections.iter_run_entries(report, budget)
+    run_entries = report_sections.iter_run_entries_with_shortened_logs(report, budget)
     sections = [
         *_build_next_step_section_unless_empty(total_lines[headline_end:]),
         *_build_outcome_section_unless_empty("Outcome unknown", by_result[Result.UNKNOWN]),

@@ -282,7 +282,7 @@ def iter_entries_of_runs_to_start_or_follow(changes: Iterable[Change]) -> Iterat
             )
 
 
-def iter_run_entries(report: Report, budget: SizeBudget) -> Iterator[str]:
+def iter_run_entries_with_shortened_logs(report: Report, budget: SizeBudget) -> Iterator[str]:
     """A line for each verification run, with its findings and the last lines of its job's log."""
     for result in report.verification_results:
         row = "\n".join(

@@ -7,7 +7,7 @@ from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.state import IntentState, SharedIds, StateIdentity
+from synapse_apply.model.state import IntentState, ProjectAndKeyIds, StateIdentity
 from synapse_apply.stores import schema
 
 
@@ -106,19 +106,19 @@ def test_a_plan_is_used_once(locked):
 
 def test_the_ids_that_a_state_is_shared_under(store, tmp_path):
     """Kept through backup and restore, and not taken for plans; a state of before has none."""
-    first = SharedIds("5f1c2d60-0000-4000-8000-0123456789ab", "0123456789abcdef")
-    assert store.read_shared_ids() == SharedIds()
+    first = ProjectAndKeyIds("5f1c2d60-0000-4000-8000-0123456789ab", "0123456789abcdef")
+    assert store.read_shared_ids() == ProjectAndKeyIds()
     with store.lock("test"):
         store.mark_plan_applied("plan-1")
         serial = store.read_serial()
-        for ids in (SharedIds(first.project_id), first, first):
-            store.replace_shared_ids(ids)
+        for ids in (ProjectAndKeyIds(first.project_id), first, first):
+            store.replace_project_and_key_ids(ids)
             assert store.read_shared_ids() == ids
         assert store.read_serial() == serial
     store.write_backup(str(tmp_path / "copy"))
     with store.lock("test"):
-        store.replace_shared_ids(SharedIds())
-    assert store.read_shared_ids() == SharedIds()
+        store.replace_project_and_key_ids(ProjectAndKeyIds())
+    assert store.read_shared_ids() == ProjectAndKeyIds()
     store.restore_backup(str(tmp_path / "copy"))
     assert store.read_shared_ids() == first
     assert store.was_plan_applied("plan-1")
@@ -129,8 +129,8 @@ def test_a_plan_with_the_id_of_such_a_row_binds_nothing(store):
     with store.lock("test"):
         for row_id in (schema.PROJECT_ROW, schema.KEY_ROW):
             store.mark_plan_applied(row_id)
-        assert store.read_shared_ids() == SharedIds()
-        store.replace_shared_ids(SharedIds(key_id="0123456789abcdef"))
+        assert store.read_shared_ids() == ProjectAndKeyIds()
+        store.replace_project_and_key_ids(ProjectAndKeyIds(key_id="0123456789abcdef"))
         with pytest.raises(StateError, match="applied"):
             store.mark_plan_applied(schema.KEY_ROW)
-    assert store.read_shared_ids() == SharedIds(key_id="0123456789abcdef")
+    assert store.read_shared_ids() == ProjectAndKeyIds(key_id="0123456789abcdef")

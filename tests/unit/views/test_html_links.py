@@ -10,7 +10,7 @@ from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.views.html.links import ForgeLinks, render_anchor_if_url_is_safe
-from synapse_apply.views.html.parts import render_sentence_with_copyable_command
+from synapse_apply.views.html.parts import render_sentence_with_copyable_last_command
 from synapse_apply.views.html.reports import render_plan_html, render_report_html
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -123,7 +123,7 @@ def test_where_all_is_done_there_is_nothing_next():
 def test_a_command_in_a_way_out_can_be_copied(said, line):
     """Whole and alone, or not at all."""
     found = re.findall(
-        r'<code class="command">([^<]*)</code>', render_sentence_with_copyable_command(said)
+        r'<code class="command">([^<]*)</code>', render_sentence_with_copyable_last_command(said)
     )
     assert found == ([line] if line else [])
 

@@ -34,7 +34,7 @@ _IDS_PER_JOB = 1_000_000  # of each job
 def parse_log(body: Body) -> dict[str, Any]:
     """The cleaned log in a body, as it is stored. Raises ApiError (400)."""
     values = with_default_values(
-        FIELDS, convert_sent_fields_or_raise_all(FIELDS, body.parse_packed_values(FIELDS))
+        FIELDS, convert_sent_fields_or_raise_all(FIELDS, body.parse_json_texts_unless_form(FIELDS))
     )
     moment = parse_iso(values["datetime"])
     if moment is None:

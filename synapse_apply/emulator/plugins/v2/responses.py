@@ -92,7 +92,7 @@ def _validate_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], 
         values = with_default_values(
             models.FIELDS,
             convert_sent_fields_or_raise_all(
-                models.FIELDS, request.body.parse_packed_values(models.FIELDS)
+                models.FIELDS, request.body.parse_json_texts_unless_form(models.FIELDS)
             ),
         )
     with collect_problems(problems):
