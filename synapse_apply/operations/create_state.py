@@ -96,7 +96,8 @@ def list_key_transport_lines(key_file: Path, target_name: str) -> list[str]:
     """Shell commands that give a key file to the secrets of GitHub and GitLab, without the key."""
     name, path = key_variable_name(target_name), shlex.quote(str(key_file))
     return [
-        f"gh secret set {name} < {path}",
+        # Of an environment: every workflow of a pushed branch can read a secret of the repository.
+        f"gh secret set {name} --env {shlex.quote(target_name)} < {path}",
         # GitLab masks no value of several lines.
         f"tr -d '\\n' < {path} | glab variable set {name} --masked",
     ]

@@ -26,14 +26,17 @@ from synapse_apply.model.state import Intent, IntentState, Record, State, StateI
 from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.operations.checks.state_bucket import require_usable_bucket
+from synapse_apply.secrets.keys import key_variable_name
 from synapse_apply.stores.inventory import build_inventory
 from synapse_apply.stores.migrate import copy_and_verify_state
 from synapse_apply.stores.state_messages import build_open_call_error
+from synapse_apply.stores.state_urls import is_local_url
 from synapse_apply.workspace.embedded import open_embedded_backend
 from synapse_apply.workspace.environment import normalize_base_url
 from synapse_apply.workspace.state_access import (
     build_state_identity,
     open_store_at_url,
+    resolve_state_url,
 )
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -170,6 +173,27 @@ def migrate_state(session: TargetSession, url: str | SecretRef) -> State:
         open_store_at_url(url, session.project, session.target, environ, session.store_signer)
     ) as new_store:
         return copy_and_verify_state(session.store, new_store, session.patience)
+
+
+def list_next_steps_after_migration(session: TargetSession, url: str | SecretRef) -> list[str]:
+    """Sentences on the key and the project of a state at a url; [] for one of this machine alone.
+
+    InputError for a variable that is not set.
+    """
+    environ, target = session.invocation.environ, session.target
+    if target.is_embedded or is_local_url(resolve_state_url(url, session.project, environ)):
+        return []
+    variable = key_variable_name(target.name)
+    current_key = session.load_state_keys().current_key
+    key_sentence = (
+        f"The state key did not move: it is in {current_key.origin}. Every machine and job that "
+        f"uses this state needs it, in {variable} or in the user's key file."
+        if current_key is not None
+        else "There is no state key here, so nothing in the copy is signed: put one into "
+        f"{variable}, then {Command('state rekey', target=target.name)}."
+    )
+    rebind_command = Command("state rebind", target=target.name)
+    return [key_sentence, f"Then bind the state to this project: {rebind_command}."]
 
 
 def build_inventory_rows(session: TargetSession) -> list[dict[str, object]]:

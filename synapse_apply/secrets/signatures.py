@@ -18,7 +18,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Record
 from synapse_apply.model.verification import LastRun, RunStatus
-from synapse_apply.secrets.keys import StateKey, StateKeys
+from synapse_apply.secrets.keys import KEY_VARIABLE, StateKey, StateKeys
 from synapse_apply.secrets.macs import encode_canonical_json
 
 _SUB_KEY_DOMAIN = b"synapse-apply sub-key 1\0"
@@ -89,9 +89,15 @@ class StateKeySigner:
     `is_renewed` is set where another key takes the place of the one that signed what is stored.
     """
 
-    def __init__(self, purpose: str, get_keys: Callable[[], StateKeys]) -> None:
+    def __init__(
+        self,
+        purpose: str,
+        get_keys: Callable[[], StateKeys],
+        describe_places_to_put_key: Callable[[], str] = lambda: KEY_VARIABLE,
+    ) -> None:
         self._purpose = purpose
         self._get_keys = get_keys
+        self._describe_places_to_put_key = describe_places_to_put_key
         self.is_renewed = False
 
     def sign(self, content: str) -> str:
@@ -111,6 +117,10 @@ class StateKeySigner:
             # Without a key nothing tells that a signature was not taken away.
             return False if keys.current_key is not None else None
         return status is not SignatureStatus.FORGED
+
+    def describe_places_to_put_key(self) -> str:
+        """Where a key is to be put so that it is at hand, as a part of a sentence."""
+        return self._describe_places_to_put_key()
 
 
 # What a state says to another target counts only if it is signed, and only under the key in use: a

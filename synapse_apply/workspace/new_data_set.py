@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from synapse_apply.model.project import EMBEDDED, Project
 from synapse_apply.workspace import embedded, state_access
 from synapse_apply.workspace.invocation import Invocation
@@ -11,7 +13,7 @@ from synapse_apply.workspace.target_session import TargetSession
 def create_embedded_data_set_if_absent(
     project: Project, invocation: Invocation, profile: str = ""
 ) -> bool:
-    """Create the data set, then the state with its key, as an apply does; returns whether it did.
+    """Create the data set, then the key and the state, as an apply does; returns whether it did.
 
     Nothing is created where one of them exists: the next apply reports what does not fit. Where
     the state cannot be created the data set stays, and the next apply creates the state.
@@ -25,8 +27,11 @@ def create_embedded_data_set_if_absent(
             return False
         with embedded.open_embedded_backend(project.root, profile=profile) as backend:
             identity = state_access.build_state_identity(backend.url, session.target, backend)
-            is_new = state_access.create_embedded_or_require_state(
-                session.store, session.target, identity, backend
+            state_access.create_embedded_or_require_state(
+                session.store,
+                session.target,
+                identity,
+                backend,
+                partial(session.load_state_keys, create=True),
             )
-            session.load_state_keys(create=is_new)
     return True

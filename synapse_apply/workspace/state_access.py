@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from synapse_apply import __version__
@@ -135,23 +135,24 @@ def create_embedded_or_require_state(
     target: Target,
     state_identity: StateIdentity,
     embedded_backend: EmbeddedBackend | None,
-) -> bool:
+    create_key_if_absent: Callable[[], object],
+) -> None:
     """Require a state that is this target's, or StateError that says what to do.
 
-    Only the state of a new embedded data set is created here, because nothing can be lost by it.
-    Returns whether it was created.
+    Only the state of a new embedded data set is created here, because nothing can be lost by it;
+    its key is made first, since a store that others can write to is signed from its first entry on.
     """
     if not store.exists():
         if embedded_backend is None:
             raise build_missing_state_error(target)
         if not embedded_backend.is_new:
             raise build_embedded_mismatch_error(target, NO_STATE_TEXT)
+        create_key_if_absent()
         store.create_state(state_identity, target.state.lineage or str(uuid.uuid4()))
-        return True
+        return
     if embedded_backend is not None and store.read_identity().data_set != state_identity.data_set:
         raise build_embedded_mismatch_error(target, OTHER_DATA_TEXT)
     require_state_identity(store, target, state_identity)
-    return False
 
 
 def require_state_identity(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Self
 
 from synapse_apply import __version__
@@ -185,7 +185,10 @@ class TargetSession(OfflineTarget):
         def get_keys() -> StateKeys:
             return self._loaded_keys if self._loaded_keys is not None else self.load_state_keys()
 
-        return StateKeySigner("link of a state", get_keys)
+        def describe_places_to_put_key() -> str:
+            return self.key_sources.describe_places_to_put_key()
+
+        return StateKeySigner("link of a state", get_keys, describe_places_to_put_key)
 
     @cached_property
     def patience(self) -> float:
@@ -305,12 +308,20 @@ class TargetSession(OfflineTarget):
         """The store if it has a state, else None. StateError for the state of another backend."""
         if not self.store.exists():
             return None
-        backend = self.backend
-        state_access.create_embedded_or_require_state(
-            self.store, self.target, backend.state_identity, backend.embedded
-        )
+        self._create_embedded_or_require_state()
         self._list_project_warnings_or_raise()
         return self.store
+
+    def _create_embedded_or_require_state(self) -> None:
+        """Create the state of a new embedded data set, with its key; StateError without a state."""
+        backend = self.backend
+        state_access.create_embedded_or_require_state(
+            self.store,
+            self.target,
+            backend.state_identity,
+            backend.embedded,
+            partial(self.load_state_keys, create=True),
+        )
 
     def _list_project_warnings_or_raise(self) -> tuple[Diagnostic, ...]:
         """StateError for the shared state of another project; a warning for one of none."""
@@ -337,16 +348,13 @@ class TargetSession(OfflineTarget):
         project, target = self.project, self.target
         if self._read_only:
             state_access.require_existing_state(store, target)
-        backend = self.backend
-        is_new = state_access.create_embedded_or_require_state(
-            store, target, backend.state_identity, backend.embedded
-        )
+        self._create_embedded_or_require_state()
         # Before a plan is made: from an old copy it would create objects a second time.
         self.last_seen_states.require_not_older_and_remember(
             store, target, read_only=self._read_only
         )
         project_warnings = self._list_project_warnings_or_raise()
-        keys = self.state_keys = self.load_state_keys(create=is_new)
+        keys = self.state_keys = self.load_state_keys()
         key_findings = build_key_findings(
             keys,
             self.key_sources,

@@ -324,4 +324,6 @@ class ChainLog:
             name = build_link_name(view.folder, view.forged_number)
             raise chain_messages.build_forged_link_error(self.location, name)
         if view.lacks_key:
-            raise chain_messages.build_missing_key_error(self.location)
+            raise chain_messages.build_missing_key_error(
+                self.location, self._signer.describe_places_to_put_key()
+            )

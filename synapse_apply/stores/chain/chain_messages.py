@@ -78,13 +78,14 @@ def build_forged_link_error(location: str, name: str) -> BatchNotSent:
     )
 
 
-def build_missing_key_error(location: str) -> BatchNotSent:
+def build_missing_key_error(location: str, places_to_put_key: str) -> BatchNotSent:
     return BatchNotSent.from_summary(
         "The key of the state is not here",
         f"What {location} holds is signed with a key that is not at hand, so that nothing can be "
         "checked and nothing is written.",
         Text(
-            "Get the key from whoever made the state. If it is lost: ",
+            f"Get the key from whoever has it, and put it into {places_to_put_key}. "
+            "If it is lost: ",
             Command("state rekey"),
             " makes another one.",
         ),

@@ -26,6 +26,10 @@ class Signer(Protocol):
         """
         ...
 
+    def describe_places_to_put_key(self) -> str:
+        """Where a key is to be put so that it is at hand, as a part of a sentence."""
+        ...
+
 
 class NoSigner:
     """A Signer without a key, for a state whose links are not signed."""
@@ -41,3 +45,7 @@ class NoSigner:
         """Genuine if there is no signature, for there is nothing to check."""
         del content
         return None if signature else True
+
+    def describe_places_to_put_key(self) -> str:
+        """No place in particular: no key is looked for."""
+        return "the place where commands look for it"

@@ -293,7 +293,9 @@ class GitLog:
         if self._is_genuine or (batch.replaces_all and self._signer.sign("")):
             return
         if self._is_genuine is None:
-            raise chain_messages.build_missing_key_error(self.location)
+            raise chain_messages.build_missing_key_error(
+                self.location, self._signer.describe_places_to_put_key()
+            )
         raise chain_messages.build_forged_link_error(self.location, self._tip_label)
 
     def _parse_commit(self, commit_id: str) -> StateCommit:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
+import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +24,9 @@ from synapse_apply.stores.git.object_reader import ObjectReader, UnreadableObjec
 from synapse_apply.stores.git.remote_access import REMOTE_NAME, RemoteAccess
 
 _TIP_REF = "refs/tip"
+_FOLDER_PREFIX = "synapse-apply-git-"
+# Far longer than a run: a folder that is in use must never be removed.
+_LEFTOVER_AGE_SECONDS = 24 * 3600
 # In hexadecimal digits: repositories with SHA-256 have ids of 64.
 _SHA256_LENGTH = 64
 _CONFIG = """[core]
@@ -161,7 +167,8 @@ class PrivateRepository:
     def _make_repository(self) -> None:
         # By hand: `git init` would copy templates, which may have hooks.
         try:
-            self._folder = Path(tempfile.mkdtemp(prefix="synapse-apply-git-"))
+            self._folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
+            _remove_leftovers_of_killed_runs(self._folder.parent)
             # Also where nobody closes this.
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
             git_dir = self._folder / "state.git"
@@ -188,6 +195,24 @@ def _format_safe_directories(directories: Sequence[str]) -> str:
         quoted = directory.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         lines.append(f'\tdirectory = "{quoted}"')
     return "\n".join(lines) + "\n"
+
+
+def _remove_leftovers_of_killed_runs(parent: Path) -> None:
+    """Remove old repositories of this user, as far as that is possible; never through a link.
+
+    Others can write to the system's temporary folder, so a name alone says nothing.
+    """
+    newest_removed = time.time() - _LEFTOVER_AGE_SECONDS
+    with suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            if not entry.name.startswith(_FOLDER_PREFIX):
+                continue
+            with suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                is_own_folder = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+                if is_own_folder and status.st_mtime < newest_removed:
+                    # It removes no link's target, and fails for a link in the folder's place.
+                    shutil.rmtree(entry.path, ignore_errors=True)
 
 
 @cache

@@ -40,11 +40,9 @@ def build_shared_key_findings(
     target, current_key = sources.target, keys.current_key
     if current_key is not None and current_key.key_id == shared_key_id:
         return ()
-    places = [key_variable_name(target.name)]
-    if (user_key_path := sources.user_key_path) is not None:
-        places.append(f"the file {user_key_path} (mode 0600)")
     hint = Text(
-        f"Get the key from whoever has it, and put it into {' or '.join(places)}. If it is lost: ",
+        "Get the key from whoever has it, and put it into "
+        f"{sources.describe_places_to_put_key()}. If it is lost: ",
         Command("state rekey"),
         " takes another one, and shuts out all who have the former until they get it, too.",
     )

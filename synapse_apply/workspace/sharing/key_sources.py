@@ -159,6 +159,13 @@ class KeySources:
         names += [str(path) for path in (self.user_key_path,) if path is not None]
         return f"{', '.join(names)} and {build_state_key_path(self.project, self.target)}"
 
+    def describe_places_to_put_key(self) -> str:
+        """The variable and the user's file that a key of elsewhere is put into, in a sentence."""
+        places = [key_variable_name(self.target.name)]
+        if (user_key_path := self.user_key_path) is not None:
+            places.append(f"the file {user_key_path} (mode 0600)")
+        return " or ".join(places)
+
     def _create_own_folder_of(self, path: Path) -> Path | None:
         """Make the folder of a file of ours with its `.gitignore`; returns the tool's folder.
 

@@ -58,7 +58,7 @@ def test_at_a_terminal_the_key_is_the_users(team: Workplace, server: Server) -> 
     assert key.parent.stat().st_mode & 0o777 == 0o700
     assert (key.parents[1] / ".gitignore").read_text() == "*\n"
     assert f"in {key}." in shown
-    assert f"gh secret set SYNAPSE_APPLY_STATE_KEY_PROD < {key}\n" in shown
+    assert f"gh secret set SYNAPSE_APPLY_STATE_KEY_PROD --env prod < {key}\n" in shown
     assert f"tr -d '\\n' < {key} | glab variable set SYNAPSE_APPLY_STATE_KEY_PROD" in shown
     assert key.read_text().strip() not in shown
     assert list(team.root.rglob("*.key")) == []
@@ -192,7 +192,7 @@ def test_a_rekey_asks_and_goes_to_the_same_place(team: Workplace) -> None:
     code, shown = typed(team, "state", "rekey", answer=b"yes\n")
     assert code == 0, shown
     assert key.read_text() != former
-    assert f"gh secret set SYNAPSE_APPLY_STATE_KEY_PROD < {key}" in shown
+    assert f"gh secret set SYNAPSE_APPLY_STATE_KEY_PROD --env prod < {key}" in shown
     assert "Digested 2 secrets under key" in shown
     team.unchanged()
     refused = other.plan(code=1).err

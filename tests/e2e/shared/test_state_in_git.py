@@ -137,11 +137,27 @@ def test_a_state_moves_into_the_repository(clone: Workplace, remote: Path) -> No
     clone.write("synapse-apply.yaml", json.dumps(settings))
     clone.run("state", "init", code=0)
     clone.apply()
-    clone.run("state", "migrate", "--to", url, code=0)
+    migrated = clone.run("state", "migrate", "--to", url, code=0).out
+    assert "it is in SYNAPSE_APPLY_STATE_KEY. Every machine and job" in migrated
+    assert "bind the state to this project: `synapse-apply state rebind -t prod`." in migrated
     settings["targets"]["prod"]["state"]["url"] = url
     clone.write("synapse-apply.yaml", json.dumps(settings))
     clone.unchanged()
     assert git(remote, "rev-parse", REF)
+
+
+def test_the_embedded_backend_has_its_state_there(clone: Workplace) -> None:
+    """Its first apply makes the key before the state, so that the second believes what it reads."""
+    del clone.environ["SYNAPSE_APPLY_STATE_KEY"]
+    settings = json.loads((clone.root / "synapse-apply.yaml").read_text())
+    settings["targets"]["embedded"] = {"state": {"url": "git:origin?pace=0"}}
+    clone.write("synapse-apply.yaml", json.dumps(settings))
+    clone.write(".gitignore", ".synapse-apply/\n")
+    clone.apply("-t", "embedded")
+    clone.edit("manifests/plugin.yaml", "Finds things", "Finds more")
+    again = clone.apply("-t", "embedded")
+    assert "1 changed" in again.out
+    assert "not signed" not in again.text
 
 
 def test_a_key_that_is_lost(clone: Workplace) -> None:
@@ -150,7 +166,9 @@ def test_a_key_that_is_lost(clone: Workplace) -> None:
     clone.apply()
     del clone.environ["SYNAPSE_APPLY_STATE_KEY"]
     assert "The state is not verified" in clone.plan(code=0).text
-    assert "The key of the state is not here" in clone.apply(code=1).err
+    refused = " ".join(clone.apply(code=1).err.split())
+    assert "The key of the state is not here" in refused
+    assert "whoever has it, and put it into SYNAPSE_APPLY_STATE_KEY_PROD or the file " in refused
     clone.environ["SYNAPSE_APPLY_STATE_KEY"] = KEYS[1]
     clone.run("state", "rekey", "--yes", code=0)
     clone.edit("manifests/plugin.yaml", "Finds things", "Finds more")

@@ -119,6 +119,13 @@ def test_an_unknown_log_level_is_named(
     assert "SYNAPSE_APPLY_LOG is one of trace" in capsys.readouterr().err
 
 
+def test_where_the_id_of_a_lock_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who unlocks without an id reads where to find it."""
+    assert run(["state", "unlock"]) == 64
+    written = " ".join(capsys.readouterr().err.split())
+    assert "The message about the lock shows it, and `synapse-apply doctor`." in written
+
+
 def test_a_guard_nobody_knows_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     """It names those there are: exactly the planner's."""
     assert run(["plan", "--override-guard", "nope"]) == 64

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from synapse_apply import Invocation
 
 
+class _LockIdType(click.types.StringParamType):
+    """A text; where it is missing the error says what shows it."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
+        """Where the id of a lock is shown."""
+        del param, ctx
+        return "The message about the lock shows it, and `synapse-apply doctor`."
+
+
 @manual_command(
     "unlock",
     examples=[
@@ -26,9 +35,9 @@ if TYPE_CHECKING:
 )
 @options.add_color_options
 @options.add_target_options
-@click.argument("lock_id", metavar="ID")
+@click.argument("lock_id", metavar="ID", type=_LockIdType())
 def command(*, console: Console, invocation: Invocation, lock_id: str) -> int:
-    """Remove the lock of a run that is gone; the message about the lock shows its ID.
+    """Remove the lock of a run that is gone; the message about the lock and `doctor` show its ID.
 
     Rarely needed: a run that died on this machine is noticed at once, one elsewhere after one
     lease. A run that only seemed gone can write nothing afterwards.

@@ -41,6 +41,9 @@ class KeySigner:
     def check(self, content: str, signature: str) -> bool | None:
         return hmac.compare_digest(self.sign(content), signature)
 
+    def describe_places_to_put_key(self) -> str:
+        return "KEY"
+
 
 class NoKey:
     """A Signer of who has no key."""
@@ -54,6 +57,9 @@ class NoKey:
     def check(self, content: str, signature: str) -> bool | None:
         del content, signature
         return None
+
+    def describe_places_to_put_key(self) -> str:
+        return "KEY"
 
 
 def git(folder: Path, *arguments: str, **options: bytes) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.stores.git.git_log import GitLog
 
 OpenLog = Callable[..., GitLog]
+DAY = 24 * 3600
 
 
 @pytest.fixture
@@ -31,6 +35,34 @@ def trap(tmp_path: Path) -> Path:
     for name in ("pre-push", "reference-transaction", "post-checkout", "pre-auto-gc"):
         (hooks / name).symlink_to(program)
     return program
+
+
+def test_what_a_killed_run_left_is_removed(
+    checkout: Path, open_log: OpenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only old folders of that name; what a link of that name leads to stays as it is."""
+    temporary = tmp_path / "temporary"
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    old, new, other, elsewhere = (
+        temporary / "synapse-apply-git-old",
+        temporary / "synapse-apply-git-new",
+        temporary / "other",
+        tmp_path / "elsewhere",
+    )
+    for folder in (old, new, other, elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    (old / "link").symlink_to(elsewhere)
+    link = temporary / "synapse-apply-git-link"
+    link.symlink_to(elsewhere)
+    past = time.time() - DAY - 60
+    for path in (old, other, elsewhere, link):
+        os.utime(path, (past, past), follow_symlinks=False)
+    log = open_log(checkout)
+    assert log.append(first_batch(record_change("one")), "") is not None
+    log.close()
+    assert sorted(temporary.iterdir()) == sorted([new, other, link])
+    assert (elsewhere / "file").exists()
 
 
 def write_twice(log: GitLog) -> None:

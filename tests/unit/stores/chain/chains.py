@@ -34,6 +34,10 @@ class KeySigner:
             return None
         return signature == self.sign(content)
 
+    def describe_places_to_put_key(self):
+        """One place."""
+        return "KEY"
+
 
 class Chains:
     """One bucket, and whoever opens the chain in it."""
