@@ -206,6 +206,16 @@ class TargetState:
         with self._connection.open_state() as session:
             return migrate_state(session, url)
 
+    def list_steps_after_copy(self, url: str | SecretRef) -> list[str]:
+        """What is to be done with the key and the project of a copy, as sentences.
+
+        [] for a store of this machine alone. InputError for a variable that is not set.
+        """
+        from synapse_apply.operations.state import list_steps_after_copy
+
+        with self._connection.open_state() as session:
+            return list_steps_after_copy(session, url)
+
     def unlock(self, lock_id: str) -> None:
         """Remove the lock of a run that is gone; StateError where it is not the lock's id."""
         lock_id = require_text("lock_id", lock_id)

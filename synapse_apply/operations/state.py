@@ -175,7 +175,7 @@ def migrate_state(session: TargetSession, url: str | SecretRef) -> State:
         return copy_and_verify_state(session.store, new_store, session.patience)
 
 
-def list_next_steps_after_migration(session: TargetSession, url: str | SecretRef) -> list[str]:
+def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[str]:
     """Sentences on the key and the project of a state at a url; [] for one of this machine alone.
 
     InputError for a variable that is not set.

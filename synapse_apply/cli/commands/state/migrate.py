@@ -50,12 +50,11 @@ def command(*, console: Console, invocation: Invocation, url: str | SecretRef) -
     The state it came from stays as it is: set `state.url` in the project file, then put the old
     file away, so that nobody goes on writing to it.
     """
-    from synapse_apply.operations.state import list_next_steps_after_migration, migrate_state
-    from synapse_apply.workspace.target_session import open_state
+    from synapse_apply.cli.flows.command_target import open_command_target
 
-    with open_state(invocation) as session:
-        copied_state, name = migrate_state(session, url), session.target.name
-        next_steps = list_next_steps_after_migration(session, url)
+    with open_command_target(invocation) as target:
+        copied_state, name = target.state.copy_to(url), target.name
+        next_steps = target.state.list_steps_after_copy(url)
     count = len(copied_state.records)
     records = f"{count} record{'' if count == 1 else 's'}"
     console.write_output(f"Copied {records} of target {name} (serial {copied_state.serial}).\n")
