@@ -123,7 +123,7 @@ def test_where_the_id_of_a_lock_is_shown(capsys: pytest.CaptureFixture[str]) -> 
     """Who unlocks without an id reads where to find it."""
     assert run(["state", "unlock"]) == 64
     written = " ".join(capsys.readouterr().err.split())
-    assert "The message about the lock shows it, and `synapse-apply doctor`." in written
+    assert "The message about the lock shows it, and `doctor`." in written
 
 
 def test_a_guard_nobody_knows_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

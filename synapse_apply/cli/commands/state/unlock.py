@@ -20,7 +20,7 @@ class _LockIdType(click.types.StringParamType):
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
         """Where the id of a lock is shown."""
         del param, ctx
-        return "The message about the lock shows it, and `synapse-apply doctor`."
+        return "The message about the lock shows it, and `doctor`."
 
 
 @manual_command(
