@@ -12,6 +12,7 @@ import hmac
 import http.client
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -51,6 +52,7 @@ class BucketServer:
         self.folder = Path(tempfile.mkdtemp(prefix="bucket-"))
         self.port = 0
         self._keeper = None
+        self._pid = 0
 
     @property
     def endpoint(self):
@@ -72,6 +74,9 @@ class BucketServer:
     def remove(self):
         """Nothing of it stays."""
         if self._keeper is not None:
+            # Not by the end of its input: a process that was forked meanwhile may hold that open.
+            os.kill(self._pid, signal.SIGKILL)
+            self._keeper.kill()
             self._keeper.communicate(timeout=30)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -95,7 +100,7 @@ class BucketServer:
                 cwd=self.folder,
                 env={**os.environ, **self.environ},
             )
-        assert self._keeper.stdout.readline()
+        self._pid = int(self._keeper.stdout.readline())
         until = time.monotonic() + 30
         while time.monotonic() < until and self._keeper.poll() is None:
             with suppress(OSError, http.client.HTTPException):

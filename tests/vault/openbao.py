@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,7 @@ class OpenBao:
                 stderr=log,
                 cwd=self._folder.name,
                 env={"HOME": self._folder.name, "PATH": os.environ.get("PATH", "")},
+                start_new_session=True,
             )
         until = time.monotonic() + 30
         while not self._is_up():
@@ -67,6 +69,8 @@ class OpenBao:
 
     def remove(self):
         """Nothing of it stays."""
+        # Not by the end of its input: a process that was forked meanwhile may hold that open.
+        os.killpg(self._keeper.pid, signal.SIGKILL)
         self._keeper.communicate(timeout=30)
         self._folder.cleanup()
 
