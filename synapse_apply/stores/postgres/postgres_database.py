@@ -23,9 +23,8 @@ from psycopg import pq, sql
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import schema, state_messages
-from synapse_apply.stores.database import OwnerSign, Row, SqlRunner, Statement, T
+from synapse_apply.stores.database import FastWrites, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
-from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.postgres import postgres_messages
 from synapse_apply.stores.postgres.postgres_messages import MissingTable, PostgresUnreachable
 from synapse_apply.stores.postgres.postgres_parameters import build_connection_parameters
@@ -36,7 +35,6 @@ from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.sqlite import sqlite_messages
 from synapse_apply.stores.sqlite.sqlite_database import make_sqlite_runner as sqlite_runner
 from synapse_apply.stores.sqlite.sqlite_database import open_intact_backup, write_new_state_file
-from synapse_apply.stores.write_pacer import WritePace
 
 Connection = psycopg.Connection[Row]
 
@@ -86,7 +84,7 @@ def open_postgres(
     return SqlStore(PostgresDatabase(parse_state_url(url, target)), tool_version, now, runner)
 
 
-class PostgresDatabase:
+class PostgresDatabase(FastWrites):
     """A Database (stores/database.py, which documents its methods): one connection at a time."""
 
     def __init__(
@@ -151,26 +149,6 @@ class PostgresDatabase:
 
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
         return self._write_with_commit_mark(work, has_clients_table=True)
-
-    @property
-    def lease_timing(self) -> LeaseTiming:
-        return LeaseTiming()
-
-    @property
-    def owner_sign(self) -> OwnerSign:
-        """The lock row tells all."""
-        return OwnerSign()
-
-    @property
-    def write_pace(self) -> WritePace:
-        return WritePace()
-
-    @property
-    def waited_seconds(self) -> float:
-        return 0.0
-
-    def wait_for_write_turn(self, may_defer: Callable[[], bool]) -> None:
-        """Nothing to wait for: a commit takes no longer than a call."""
 
     @contextmanager
     def hold_creation_lock(self, operation: str) -> Iterator[None]:

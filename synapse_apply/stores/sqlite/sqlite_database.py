@@ -25,15 +25,13 @@ from synapse_apply.stores.backups import (
     iter_numbered_paths,
     link_or_copy_under_free_name,
 )
-from synapse_apply.stores.database import OwnerSign, Row, SqlRunner, Statement, T
+from synapse_apply.stores.database import FastWrites, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
-from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lockfile import hold_lock_file
 from synapse_apply.stores.snapshot import StateOrigin, read_origin
 from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.sqlite import sqlite_messages
 from synapse_apply.stores.sqlite.mounts import MOUNTS_FILE, build_network_warnings
-from synapse_apply.stores.write_pacer import WritePace
 
 # "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E41
@@ -55,7 +53,7 @@ def open_sqlite(
     return SqlStore(database, tool_version, now, runner or LockRunner(run_url))
 
 
-class SqliteDatabase:
+class SqliteDatabase(FastWrites):
     """A Database (stores/database.py, which documents its methods) in one file.
 
     It has one connection, which one thread uses at a time.
@@ -109,26 +107,6 @@ class SqliteDatabase:
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
         with self._run_transaction("BEGIN IMMEDIATE", "Writing") as run:
             return work(run)
-
-    @property
-    def lease_timing(self) -> LeaseTiming:
-        return LeaseTiming()
-
-    @property
-    def owner_sign(self) -> OwnerSign:
-        """The lock row tells all."""
-        return OwnerSign()
-
-    @property
-    def write_pace(self) -> WritePace:
-        return WritePace()
-
-    @property
-    def waited_seconds(self) -> float:
-        return 0.0
-
-    def wait_for_write_turn(self, may_defer: Callable[[], bool]) -> None:
-        """Nothing to wait for: a commit takes no longer than a call."""
 
     @contextmanager
     def hold_creation_lock(self, operation: str) -> Iterator[None]:
