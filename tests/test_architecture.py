@@ -27,7 +27,18 @@ MAY_IMPORT = {
     "live": {"model", "kinds", "files", "workspace", *PARTS},
     "operations": {"model", "kinds", "files", "emulator", "workspace", "live", *PARTS},
     "library": {*("model", "manifests", "packages", "planning", "workspace", "live", "operations")},
+    "controller": {
+        "library",
+        "model",
+        "files",
+        "client",
+        "manifests",
+        "packages",
+        "secrets",
+        "views",
+    },
     "cli": {
+        "controller",
         "library",
         "model",
         "kinds",
@@ -47,13 +58,15 @@ HOMES = {
     "urllib3": {"client"},
     "deepdiff": {"planning"},
     "packaging": {"manifests"},
-    "sqlite3": {"stores"},
+    "sqlite3": {"stores", "controller"},
     "psycopg": {"stores"},
     "obstore": {"stores"},
     "rich": {"views"},
     "click": {"cli"},
-    "starlette": set(),
-    "uvicorn": set(),
+    "starlette": {"controller"},
+    "uvicorn": {"controller"},
+    "jinja2": {"controller"},
+    "prometheus_client": {"controller"},
 }
 # What several operations share; operations themselves do not import one another. `plan` and `drift`
 # are what others begin with, `apply` how all that is approved is carried out.

@@ -1,0 +1,275 @@
+"""What the loop, the senders and the page need of one another, as Protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from synapse_apply.controller.rows import (
+    AuditRow,
+    ChangeCounts,
+    LookCause,
+    LookOutcome,
+    MessageRow,
+    RevisionRow,
+    RunRow,
+    SourceRow,
+    StatusRow,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import frozen
+
+
+class Head(NamedTuple):
+    """What a ref names after a fetch: a commit, its first author and the first line it says."""
+
+    commit: str
+    author: str
+    subject: str
+
+
+class Mirror(Protocol):
+    """The bare copy of one source's repository. Methods raise SourceUnavailable for a failure."""
+
+    def fetch_head(self) -> Head:
+        """Fetch the source's ref; returns what it names now."""
+        ...
+
+    def is_descendant(self, commit: str, ancestor: str) -> bool:
+        """Whether `ancestor` is reached from `commit`; True for the same commit."""
+        ...
+
+    def keep_commits(self, commits: Sequence[str]) -> None:
+        """Protect these commits from pruning, and no others."""
+        ...
+
+    def list_targets(self, commit: str) -> tuple[str, ...]:
+        """The names of the targets that the project file at a commit declares, sorted.
+
+        InputError with every finding where the project file cannot be used.
+        """
+        ...
+
+    def compute_input_digest(self, commit: str, target: str) -> str:
+        """A digest over what of Git a look at this target reads; no file's content is read.
+
+        Equal digests mean equal project file, manifests, packages and pins, and the same version
+        of this program. InputError where the project file cannot be used.
+        """
+        ...
+
+
+@frozen
+class LookRequest:
+    """One look that a worker is asked for. `timeout` is in seconds."""
+
+    target: TargetName
+    commit: str
+    timeout: float
+
+
+@frozen
+class LookResult:
+    """What a worker found. `plan_json`, `result_digest`: as in RunRow.
+
+    `held_up_by_run` is set where another run had the state's lock for the whole look, so that its
+    plan may already be old ("" else): who holds it.
+    """
+
+    outcome: LookOutcome
+    counts: ChangeCounts = ChangeCounts()
+    findings: tuple[Diagnostic, ...] = ()
+    plan_json: str = ""
+    result_digest: str = ""
+    backend_host: str = ""
+    held_up_by_run: str = ""
+
+
+class Workers(Protocol):
+    """The child processes that look; one of them serves one source at a time."""
+
+    def look(self, request: LookRequest) -> LookResult:
+        """Look at a target, in a child process; waits for it, and never raises for a look.
+
+        A child that takes longer than the timeout is killed (LookOutcome.TIMEOUT).
+        """
+        ...
+
+    def close(self) -> None:
+        """End all children."""
+        ...
+
+
+class TargetPage(NamedTuple):
+    """Some targets, and how many there are in all that match."""
+
+    targets: Sequence[TargetRow]
+    matching_count: int
+
+
+@frozen
+class TargetFilter:
+    """Which targets a page shows. Empty fields match all; `text` is searched in SOURCE/TARGET."""
+
+    source: str = ""
+    state: TargetCondition | None = None
+    text: str = ""
+
+
+class ReadableStore(Protocol):
+    """What the page reads. All of it is committed, and readers never wait for writers for long."""
+
+    def list_sources(self) -> Sequence[SourceRow]:
+        """Every source of the configuration, by name."""
+        ...
+
+    def list_targets(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
+        """Targets by state (those that need a person first), then by name."""
+        ...
+
+    def count_targets_by_state(self, source: str = "") -> Mapping[TargetCondition, int]:
+        """How many targets are in each state; of one source, or of all."""
+        ...
+
+    def find_target(self, name: TargetName) -> TargetRow | None:
+        """A target, None for an unknown one."""
+        ...
+
+    def find_run(self, run_id: str) -> RunRow | None:
+        """A run, None for an unknown one."""
+        ...
+
+    def list_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
+        """The newest runs of a target, newest first, without `plan_json`."""
+        ...
+
+    def list_outcomes(
+        self, names: Sequence[TargetName], limit: int
+    ) -> Mapping[TargetName, Sequence[LookOutcome]]:
+        """The outcomes of the newest runs of each target, oldest first, for spark lines."""
+        ...
+
+    def find_revision(self, source: str, commit: str) -> RevisionRow | None:
+        """A revision by its full id, None for one that never was the head."""
+        ...
+
+    def list_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
+        """The newest revisions of a source, newest first."""
+        ...
+
+    def list_targets_of_revision(self, source: str, commit: str) -> Sequence[TargetRow]:
+        """The targets that want a revision, by name."""
+        ...
+
+    def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+        """Statuses and messages that are still to be sent, or never can be."""
+        ...
+
+    def list_audit(self, limit: int) -> Sequence[AuditRow]:
+        """The newest audit rows, newest first."""
+        ...
+
+
+class WritableStore(ReadableStore, Protocol):
+    """The store as the loop has it: one writer, which is the controller's own process."""
+
+    def write(self) -> AbstractContextManager[StoreWriter]:
+        """A transaction: all that is written in the block is committed at its end, or nothing."""
+        ...
+
+
+class StoreWriter(Protocol):
+    """What one transaction can write. Rows replace those with the same key."""
+
+    def put_source(self, row: SourceRow) -> None: ...
+
+    def accept_head(self, source: str, old_number: int, revision: RevisionRow) -> bool:
+        """Make a revision the head if the head's number is still `old_number`; whether it was.
+
+        `revision.number` must be `old_number + 1`.
+        """
+        ...
+
+    def put_revision(self, row: RevisionRow) -> None: ...
+
+    def put_target(self, row: TargetRow) -> None:
+        """Write a target; its wanted revision is never moved to a smaller number."""
+        ...
+
+    def list_due_targets(self, now: float, limit: int) -> Sequence[TargetRow]:
+        """Targets that are due and not claimed, longest due first, sources in turn."""
+        ...
+
+    def claim_target(self, name: TargetName, holder: str, until: float, now: float) -> int:
+        """Claim a target that nobody holds at `now`; the new epoch, 0 where somebody holds it."""
+        ...
+
+    def is_claim_valid(self, name: TargetName, holder: str, epoch: int) -> bool: ...
+
+    def release_target(self, name: TargetName, holder: str, epoch: int) -> None:
+        """End a claim; without effect where it is another's by now."""
+        ...
+
+    def put_run(self, row: RunRow) -> None: ...
+
+    def put_status(self, row: StatusRow) -> None: ...
+
+    def put_message(self, row: MessageRow) -> bool:
+        """Write a message unless one of the same channel, event and fact is there; whether so."""
+        ...
+
+    def mark_message(self, row: MessageRow) -> None:
+        """Replace a message that is there."""
+        ...
+
+    def append_audit(
+        self, time: float, who: str, action: str, subject: str, detail: str
+    ) -> None: ...
+
+    def delete_runs_before(self, when: float) -> int:
+        """Delete old runs, but for the newest of each target; how many."""
+        ...
+
+
+class LookTrigger(Protocol):
+    """What the page can ask of the loop in mode observe."""
+
+    def poll_soon(self, source: str) -> None:
+        """Fetch a source at the next round, as a webhook asks; without effect if it just was."""
+        ...
+
+
+class DueWork(NamedTuple):
+    """One target to look at, and why."""
+
+    target: TargetRow
+    cause: LookCause
+
+
+class StatusSender(Protocol):
+    """Sends one status to a forge."""
+
+    def send(self, row: StatusRow) -> SendResult: ...
+
+
+class MessageSender(Protocol):
+    """Sends one message to its channel."""
+
+    def send(self, row: MessageRow) -> SendResult: ...
+
+
+@frozen
+class SendResult:
+    """What became of something that was sent.
+
+    `retry_after` is in seconds, None where the receiver asked for no delay. `is_final` says that it
+    can never be sent (a 403); `finding` is why it was not, None where it was.
+    """
+
+    finding: Diagnostic | None = None
+    retry_after: float | None = None
+    is_final: bool = False

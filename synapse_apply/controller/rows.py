@@ -1,0 +1,257 @@
+"""What the controller remembers, as values: one a row of its store.
+
+Times are wall-clock seconds since the epoch (float) where people read them. What is due is
+counted in seconds of the same clock and looked at again after each jump of it (`rules/due.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from enum import Enum
+from typing import NamedTuple
+
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import frozen
+
+
+class TargetName(NamedTuple):
+    """`SOURCE/TARGET`, as pages, messages and commands name it."""
+
+    source: str
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.target}"
+
+
+class LookOutcome(Enum):
+    """What a look at a target found. Anything but IN_SYNC and CHANGES is a failure."""
+
+    IN_SYNC = "in_sync"
+    CHANGES = "changes"
+    """The plan has changes, refusals or guards."""
+    PLAN_ERROR = "plan_error"
+    """There was no usable plan: a broken manifest, a wrong token, a missing secret."""
+    TIMEOUT = "timeout"
+    WORKER_LOST = "worker_lost"
+    """The child process ended without an answer."""
+
+    @property
+    def is_failure(self) -> bool:
+        return self not in {LookOutcome.IN_SYNC, LookOutcome.CHANGES}
+
+
+class TargetCondition(Enum):
+    """The state word of a target, in the order in which they need a person."""
+
+    FAILING = "failing"
+    REFUSED = "refused"
+    DRIFTED = "drifted"
+    PENDING = "pending"
+    """Git has changes that are not live."""
+    IN_SYNC = "in sync"
+    NOT_LOOKED_AT = "not looked at"
+
+
+@frozen
+class ChangeCounts:
+    """How many rows a plan has of each sort."""
+
+    add: int = 0
+    change: int = 0
+    destroy: int = 0
+    import_: int = 0
+    forget: int = 0
+    refused: int = 0
+    drifted: int = 0
+    """Rows, among the above, with a cause in the live object."""
+    guards: int = 0
+
+    @property
+    def total(self) -> int:
+        """Rows that ask for something to be done or decided."""
+        return self.add + self.change + self.destroy + self.import_ + self.forget + self.refused
+
+
+@frozen
+class SourceRow:
+    """What is known of a source.
+
+    `head` is the newest accepted commit ("" before the first fetch) and `head_number` its number,
+    which only grows. `sideways` is a commit that the ref named at the last fetch and that is no
+    descendant of the head, first seen at `sideways_since`. `finding` is why the last fetch failed,
+    None if it did not; `failures` counts those in a row.
+    """
+
+    name: str
+    head: str = ""
+    head_number: int = 0
+    sideways: str = ""
+    sideways_since: float = 0.0
+    fetched_at: float = 0.0
+    due_at: float = 0.0
+    failures: int = 0
+    finding: Diagnostic | None = None
+
+
+class RevisionEnd(Enum):
+    """How a revision ended; NONE while it has not."""
+
+    NONE = ""
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ERROR = "error"
+
+
+@frozen
+class RevisionRow:
+    """A commit that was a source's head.
+
+    `finding` is what of the commit itself cannot be used (its project file), None for nothing.
+    `overtaken_by` is the commit of the next head, "" for the newest. `forced_away` says that the
+    next head is no descendant of it.
+    """
+
+    source: str
+    number: int
+    commit: str
+    seen_at: float
+    author: str = ""
+    subject: str = ""
+    end: RevisionEnd = RevisionEnd.NONE
+    description: str = ""
+    ended_at: float = 0.0
+    finding: Diagnostic | None = None
+    overtaken_by: str = ""
+    forced_away: bool = False
+
+
+@frozen
+class TargetRow:
+    """What is known of a target, and when it is looked at next.
+
+    `wanted_commit` is the commit it is to be at, with that head's number; `applied_commit` the last
+    one that was seen live without a difference ("": none yet). `input_digest` is the digest of the
+    inputs of the last look. `failures` counts failed looks in a row. `holder`, `lease_until` and
+    `epoch` are the claim of who works on it; `epoch` only grows. `is_gone` says that the head no
+    longer declares it.
+    """
+
+    name: TargetName
+    wanted_commit: str = ""
+    wanted_number: int = 0
+    applied_commit: str = ""
+    input_digest: str = ""
+    state: TargetCondition = TargetCondition.NOT_LOOKED_AT
+    counts: ChangeCounts = ChangeCounts()
+    last_run: str = ""
+    looked_at: float = 0.0
+    changed_at: float = 0.0
+    due_at: float = 0.0
+    failures: int = 0
+    backend_host: str = ""
+    holder: str = ""
+    lease_until: float = 0.0
+    epoch: int = 0
+    is_gone: bool = False
+
+
+class LookCause(Enum):
+    """Why a target was looked at."""
+
+    PUSH = "push"
+    INTERVAL = "interval"
+    RETRY = "retry"
+    ASKED = "asked"
+
+
+@frozen
+class RunRow:
+    """A look that found something new. One that found the same is `repeats` of it.
+
+    `id` is sorted by time. `plan_json` is the plan (`model.plan`, as `Plan.to_json` gives it), ""
+    where there is none; `result_digest` is over what it found, without times and ids.
+    """
+
+    id: str
+    target: TargetName
+    commit: str
+    cause: LookCause
+    began_at: float
+    ended_at: float
+    outcome: LookOutcome
+    counts: ChangeCounts = ChangeCounts()
+    findings: tuple[Diagnostic, ...] = ()
+    plan_json: str = field(default="", repr=False)
+    result_digest: str = ""
+    repeats: int = 0
+    last_seen_at: float = 0.0
+
+
+class StatusState(Enum):
+    """States of a commit status, in the words of both forges' common part."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ERROR = "error"
+
+
+@frozen
+class StatusText:
+    """What one context of a commit shows: at most 140 characters, and a link."""
+
+    state: StatusState
+    description: str
+    url: str
+
+
+@frozen
+class StatusRow:
+    """A register: what a context of a commit is to show, and what was last sent there.
+
+    `refusal` says why the forge will never take it (a 403), "" while it may.
+    """
+
+    source: str
+    commit: str
+    context: str
+    wished: StatusText
+    sent: StatusText | None = None
+    sent_at: float = 0.0
+    try_at: float = 0.0
+    failures: int = 0
+    refusal: str = ""
+
+
+@frozen
+class MessageRow:
+    """A message that is to be sent once; sent again after a crash, with the same `id`.
+
+    `fact` names what it is about: one fact is told once. `fields` is the body, JSON values.
+    """
+
+    id: str
+    channel: str
+    event: str
+    fact: str
+    fields: Mapping[str, object]
+    created_at: float
+    sent_at: float = 0.0
+    try_at: float = 0.0
+    failures: int = 0
+    refusal: str = ""
+
+
+@frozen
+class AuditRow:
+    """One thing that was done: by whom, to what. `digest` is over this row and the one before."""
+
+    number: int
+    time: float
+    who: str
+    action: str
+    subject: str
+    detail: str = ""
+    digest: str = ""

@@ -1,0 +1,169 @@
+"""What `controller.yaml` sets, as values; `configuration/` reads and checks the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from enum import Enum
+from pathlib import Path
+from typing import Literal
+
+from synapse_apply.model.diagnostic import Position
+from synapse_apply.model.frozen import frozen
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+
+
+class Mode(Enum):
+    """What the controller may do with a target. OBSERVE never applies."""
+
+    OBSERVE = "observe"
+    AUTO = "auto"
+    APPROVE = "approve"
+
+
+@frozen
+class SecretName:
+    """Where the controller finds a secret of its own: a variable, or a file, by `kind`."""
+
+    kind: Literal["env", "file"]
+    name: str
+    position: Position | None = None
+
+
+@frozen
+class HttpsToken:
+    """Git over https: the token is the password of `user`."""
+
+    token: SecretName
+    user: str = "x-access-token"
+
+
+@frozen
+class SshKey:
+    """Git over ssh: a private key, and the host keys that are accepted (no other is)."""
+
+    key: SecretName
+    known_hosts: SecretName
+
+
+@frozen
+class ForgeStatus:
+    """Where commit statuses go. `api_url` is that of the forge's API, without a final slash.
+
+    `repository` is OWNER/NAME of GitHub, or the id or path of a GitLab project.
+    """
+
+    forge: Literal["github", "gitlab"]
+    repository: str
+    token: SecretName
+    api_url: str
+    a_context_per_target: bool = False
+
+
+@frozen
+class MayRead:
+    """All that a source's targets can name: variables by pattern, and files below folders."""
+
+    variables: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@frozen
+class TargetRule:
+    """What holds for the targets whose name matches `pattern` (fnmatch, case-sensitive).
+
+    `interval` is in seconds; None takes the default one.
+    """
+
+    pattern: str
+    mode: Mode = Mode.OBSERVE
+    interval: float | None = None
+    paused_reason: str = ""
+    position: Position | None = None
+
+
+@frozen
+class Source:
+    """A Git repository and ref that the controller follows. Times are in seconds.
+
+    `path` is the folder of synapse-apply.yaml in the repository, "." for its top. `project_from`
+    is the ref whose project file pins url, tenant, token names, allow-lists, policy and guards
+    (`pin: git:REF`), "" for the revision's own. The first of `rules` that matches a target holds;
+    a target that none matches is left alone. `hosts`: where its tokens may go, as in
+    SYNAPSE_APPLY_HOSTS.
+    """
+
+    name: str
+    url: str
+    ref: str = "main"
+    path: str = "."
+    credentials: HttpsToken | SshKey | None = None
+    poll: float = MINUTE
+    rewinds: Literal["hold", "follow"] = "hold"
+    status: ForgeStatus | None = None
+    may_read: MayRead = MayRead()
+    hosts: tuple[str, ...] = ()
+    project_from: str = ""
+    rules: tuple[TargetRule, ...] = ()
+    position: Position | None = None
+
+
+@frozen
+class Defaults:
+    """What holds where a source or a target says nothing else. Times are in seconds.
+
+    `jitter` is the share of an interval by which a due time varies. `keep` is the age at which
+    runs are deleted.
+    """
+
+    interval: float = 10 * MINUTE
+    jitter: float = 0.2
+    retry_first: float = 30.0
+    retry_most: float = HOUR
+    timeout: float = 30 * MINUTE
+    keep: float = 90 * DAY
+
+
+class Event(Enum):
+    """What people can be told of."""
+
+    FAILED = "failed"
+    RECOVERED = "recovered"
+    HELD = "held"
+    DRIFT = "drift"
+    PAUSED = "paused"
+
+
+@frozen
+class Channel:
+    """Where messages of some events go. `name` is unique in the file: its kind and its place.
+
+    `secret` signs the body of a webhook (HMAC-SHA256), None: unsigned.
+    """
+
+    name: str
+    kind: Literal["webhook", "slack"]
+    url: SecretName
+    events: frozenset[Event]
+    secret: SecretName | None = None
+
+
+@frozen
+class Controller:
+    """All that `controller.yaml` says.
+
+    `name` stands in status contexts, locks and audit. `public_url` is "" or the address under
+    which people reach the page, without a final slash. `store` is None for SQLite in the data
+    folder. `file` is the file itself, None for one that was not read from a file.
+    """
+
+    name: str
+    sources: Mapping[str, Source]
+    defaults: Defaults = Defaults()
+    channels: tuple[Channel, ...] = ()
+    listen_host: str = "127.0.0.1"
+    listen_port: int = 8080
+    public_url: str = ""
+    open_metrics: bool = False
+    file: Path | None = field(default=None, repr=False)
