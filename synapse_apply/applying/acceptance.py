@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import Fields
 
@@ -29,7 +29,7 @@ def narrow_acceptance_to_unchanged_fields(
     return build_acceptance(paths, accepted.applied, accepted.seen) if paths else None
 
 
-def build_acceptance(paths: Iterable[Path], applied: Fields, last_seen: Fields) -> Acceptance:
+def build_acceptance(paths: Iterable[FieldPath], applied: Fields, last_seen: Fields) -> Acceptance:
     """An acceptance of these paths, with their values in the record's earlier fields."""
     paths = tuple(sorted(paths, key=lambda path: [str(part) for part in path]))
     fields_before = (
@@ -57,7 +57,7 @@ def revert_acceptance(record: Record) -> Record:
     return replace(record, applied=applied, seen=last_seen, accepted=None)
 
 
-def _select_fields_at_or_below(fields: Fields, path: Path) -> dict[Path, Any]:
+def _select_fields_at_or_below(fields: Fields, path: FieldPath) -> dict[FieldPath, Any]:
     return {
         field_path: value for field_path, value in fields.items() if field_path[: len(path)] == path
     }

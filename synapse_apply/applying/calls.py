@@ -15,7 +15,7 @@ from synapse_apply.applying.records import (
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.applying.steps.request_body import replace_secrets_by_macs_for_record
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import Effect, RemoteError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
@@ -29,7 +29,7 @@ class PendingCall:
     """A call that is about to be sent: its body, the fields that become ours, and its intent."""
 
     body: Mapping[str, Any]
-    managed_fields: Mapping[Path, Any]
+    managed_fields: Mapping[FieldPath, Any]
     intent: Intent
 
 
@@ -203,7 +203,7 @@ def build_intent(
     step: Step,
     tools: ApplyTools,
     verb: str,
-    managed_fields: Mapping[Path, Any],
+    managed_fields: Mapping[FieldPath, Any],
     live: LiveObjects,
 ) -> Intent:
     series, version = step.type.locate_in_series(step.desired.spec) if step.desired else ("", "")

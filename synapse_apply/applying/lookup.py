@@ -12,7 +12,7 @@ from synapse_apply.applying.records import (
 )
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.kinds.search import find_by_natural_key, read_observed_object
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.ports import Secrets
@@ -53,7 +53,7 @@ def read_object_by_id_or_raise(step: Step, tools: ApplyTools, remote_id: str) ->
 
 
 def may_be_object_of_create(
-    step: Step, sent: Mapping[Path, Any], observed: Observed, secrets: Secrets
+    step: Step, sent: Mapping[FieldPath, Any], observed: Observed, secrets: Secrets
 ) -> bool:
     """Whether an object may be what a create sent: nothing that is shown differs."""
     package = step.desired.package if step.desired else None
@@ -73,7 +73,7 @@ def get_published_digest_of_object(observed: Observed) -> str | None:
 
 
 def shows_update_in_all_kept_fields(
-    step: Step, sent: Mapping[Path, Any], observed: Observed, secrets: Secrets
+    step: Step, sent: Mapping[FieldPath, Any], observed: Observed, secrets: Secrets
 ) -> bool:
     """Whether an update was certainly done: every field is shown as it was sent."""
     dropped_paths = (change.path for change in step.change.fields if change.path not in sent)
@@ -86,8 +86,8 @@ def shows_update_in_all_kept_fields(
 
 
 def list_fields_not_shown_as_sent(
-    step: Step, sent: Mapping[Path, Any], observed: Observed, secrets: Secrets
-) -> list[Path]:
+    step: Step, sent: Mapping[FieldPath, Any], observed: Observed, secrets: Secrets
+) -> list[FieldPath]:
     """The fields that an object does not show as they were sent, or does not show at all."""
     return [
         path
@@ -97,7 +97,7 @@ def list_fields_not_shown_as_sent(
 
 
 def _is_field_as_sent_or_none_if_hidden(
-    step: Step, path: Path, value: Any, observed: Observed, secrets: Secrets
+    step: Step, path: FieldPath, value: Any, observed: Observed, secrets: Secrets
 ) -> bool | None:
     """Whether a field is as it was sent; None where the server does not show it."""
     rule, live_value = step.type.find_rule(path), get_at_or_absent(observed.spec, path)
@@ -123,14 +123,14 @@ def _is_field_as_sent_or_none_if_hidden(
     )
 
 
-def is_field_not_shown(step: Step, path: Path, observed: Observed) -> bool:
+def is_field_not_shown(step: Step, path: FieldPath, observed: Observed) -> bool:
     """Whether an answer says nothing of a field, as it is missing or partly left out."""
     if path[0] in observed.partial_fields and get_at_or_absent(observed.spec, path) is ABSENT:
         return True
     return path[0] in observed.missing_fields and path[0] not in step.type.identity_fields
 
 
-def is_exempt_from_comparison_at_adoption(step: Step, path: Path, observed: Observed) -> bool:
+def is_exempt_from_comparison_at_adoption(step: Step, path: FieldPath, observed: Observed) -> bool:
     """Whether a field is never compared, so that adopting an object need not look at it."""
     if step.type.find_rule(path).packaged:
         return True

@@ -9,7 +9,7 @@ from typing import Any
 
 from synapse_apply.applying.step import Step
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.secrets.masked_text import unmask_value
 from synapse_apply.model.state import CREATE_VERB, Intent
@@ -34,7 +34,7 @@ def list_fields_that_identify_answer(step: Step, intent: Intent) -> tuple[str, .
 # (case, blanks and hyphens are the server's). Otherwise the object is read by the id that was
 # answered, then looked up by its key.
 def iter_identifying_fields_unlike_sent(
-    step: Step, intent: Intent, sent: Mapping[Path, Any], observed: Observed
+    step: Step, intent: Intent, sent: Mapping[FieldPath, Any], observed: Observed
 ) -> Iterator[str]:
     """The identifying fields that an object shows with another value than was sent."""
     for name in list_fields_that_identify_answer(step, intent):
@@ -50,7 +50,7 @@ def iter_identifying_fields_unlike_sent(
 
 
 def iter_identifying_fields_not_shown(
-    step: Step, intent: Intent, sent: Mapping[Path, Any], observed: Observed
+    step: Step, intent: Intent, sent: Mapping[FieldPath, Any], observed: Observed
 ) -> Iterator[str]:
     """The identifying fields that were sent, and that an object does not show."""
     for name in list_fields_that_identify_answer(step, intent):

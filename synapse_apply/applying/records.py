@@ -10,7 +10,7 @@ from synapse_apply.applying.acceptance import narrow_acceptance_to_unchanged_fie
 from synapse_apply.applying.runs import with_unverified_last_run
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, ResourceType
-from synapse_apply.model.diagnostic import Diagnostic, Path, is_at_or_below, warning_finding
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, is_at_or_below, warning_finding
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.ports import Secrets
@@ -49,7 +49,9 @@ def is_or_contains_live_secret(value: Any) -> bool:
     return isinstance(value, Sensitive | WithheldSecret)
 
 
-def replace_secret_by_mac_or_withheld(value: Any, salt: str, path: Path, secrets: Secrets) -> Any:
+def replace_secret_by_mac_or_withheld(
+    value: Any, salt: str, path: FieldPath, secrets: Secrets
+) -> Any:
     """A live value with a secret replaced by its MAC, or by WithheldSecret if it has none."""
     if isinstance(value, WithheldSecret):
         return value
@@ -113,7 +115,7 @@ def select_seen_fields(
     kept_paths = {*managed_fields, *((name,) for name in step.type.identity_fields)}
     live = flatten_live_fields_with_macs(observed, managed_fields, step.salt, secrets)
     # Where an empty map was declared, only that there is a map is ours, not its keys.
-    maps: dict[Path, Any] = {
+    maps: dict[FieldPath, Any] = {
         path: {}
         for path, value in managed_fields.items()
         if isinstance(value, Mapping) and isinstance(get_at_or_absent(observed.spec, path), Mapping)
@@ -127,7 +129,7 @@ def select_seen_fields(
     }
 
 
-def _is_below_managed_field(path: Path, managed_fields: Fields) -> bool:
+def _is_below_managed_field(path: FieldPath, managed_fields: Fields) -> bool:
     """Whether a path is below one of our fields that is declared as no map."""
     parent_paths = (path[:end] for end in range(1, len(path)))
     return any(
@@ -253,7 +255,7 @@ def build_record_of_desired_and_live(
 # They are no difference while answers lack them, and are compared again once an answer names them.
 # What one backend lacks is a fact about it: `Diagnostic.of_backend`, reported once.
 def list_sent_fields_answer_lacks(
-    kind: ResourceType, paths: Iterable[Path], observed: Observed
+    kind: ResourceType, paths: Iterable[FieldPath], observed: Observed
 ) -> tuple[str, ...]:
     """The names of these fields that an answer lacks, without identity fields."""
     names = {str(path[0]) for path in paths} & observed.missing_fields
@@ -283,7 +285,7 @@ def update_record_where_both_sides_agree(step: Step, record: Record, tools: Appl
     return replace(agreed_record, applied=applied, seen=last_seen, accepted=accepted)
 
 
-def _find_paths_under_other_state_key(record: Record, declared_fields: Fields) -> set[Path]:
+def _find_paths_under_other_state_key(record: Record, declared_fields: Fields) -> set[FieldPath]:
     return {
         path
         for path, value in record.applied.items()
@@ -294,7 +296,7 @@ def _find_paths_under_other_state_key(record: Record, declared_fields: Fields) -
 
 
 def warn_of_fields_not_taken_as_sent(
-    step: Step, sent: Mapping[Path, Any], observed: Observed
+    step: Step, sent: Mapping[FieldPath, Any], observed: Observed
 ) -> tuple[Diagnostic, ...]:
     """Warnings for fields whose answer differs from what was sent, or that the backend lacks."""
     findings = [
@@ -371,7 +373,9 @@ def _build_package_field_warning(step: Step, name: str) -> Diagnostic:
     )
 
 
-def _was_same_difference_recorded_before(step: Step, path: Path, sent: Any, answered: Any) -> bool:
+def _was_same_difference_recorded_before(
+    step: Step, path: FieldPath, sent: Any, answered: Any
+) -> bool:
     """Whether the same value got the same answer before, which was reported then."""
     record = step.record
     if record is None or record.applied.get(path, ABSENT) != sent:
@@ -390,20 +394,22 @@ def _format_short_value(value: Any, max_length: int = 60) -> str:
     return text if len(text) <= max_length else text[: max_length - 3] + "..."
 
 
-def _choose_reset_or_applied_value(step: Step, path: Path, before: Any) -> Any:
+def _choose_reset_or_applied_value(step: Step, path: FieldPath, before: Any) -> Any:
     """The value that we applied last to a dropped field: its reset value, if one was sent."""
     rule = step.type.find_rule(path)
     return before if len(path) > 1 or rule.reset_value is ABSENT else rule.reset_value
 
 
-def _is_dropped_field_still_ours(step: Step, observed: Observed, path: Path, applied: Any) -> bool:
+def _is_dropped_field_still_ours(
+    step: Step, observed: Observed, path: FieldPath, applied: Any
+) -> bool:
     """Whether a dropped field is still live and ours; in an empty map, keys are not ours."""
     answered = get_at_or_absent(observed.spec, path)
     only_held = applied == {} and isinstance(answered, Mapping) and answered != {}
     return not only_held and has_dropped_field_non_reset_value(step, observed, path)
 
 
-def has_dropped_field_non_reset_value(step: Step, observed: Observed, path: Path) -> bool:
+def has_dropped_field_non_reset_value(step: Step, observed: Observed, path: FieldPath) -> bool:
     """Whether a dropped field still has a value; its reset value counts as gone."""
     answered = get_at_or_absent(observed.spec, path)
     if answered is ABSENT:
@@ -415,7 +421,10 @@ def has_dropped_field_non_reset_value(step: Step, observed: Observed, path: Path
 # Otherwise the next plan would not see it. An update of the same object carries the live value;
 # what both sides changed is sent, because Git has spoken last.
 def _restore_held_drift(
-    step: Step, record: Record | None, applied: dict[Path, Any], last_seen: dict[Path, Any]
+    step: Step,
+    record: Record | None,
+    applied: dict[FieldPath, Any],
+    last_seen: dict[FieldPath, Any],
 ) -> None:
     """Put back the recorded values of fields whose drift is kept, so that the next plan sees it."""
     if record is None:
@@ -425,7 +434,9 @@ def _restore_held_drift(
         _restore_recorded_value(last_seen, record.seen, held_change.path)
 
 
-def _restore_recorded_value(fields: dict[Path, Any], recorded_fields: Fields, path: Path) -> None:
+def _restore_recorded_value(
+    fields: dict[FieldPath, Any], recorded_fields: Fields, path: FieldPath
+) -> None:
     """Set a field to its recorded value, or remove it where the record has none."""
     if path in recorded_fields:
         fields[path] = recorded_fields[path]

@@ -22,7 +22,7 @@ from synapse_apply.applying.runs import build_closed_run_intent_and_record, find
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, ResourceType
 from synapse_apply.kinds.search import find_by_natural_key, read_observed_object
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
@@ -250,7 +250,7 @@ def _mark_intent_absent(intent: Intent, record: Record | None) -> ResolvedIntent
 
 
 def _is_field_live_as_sent_or_hidden_create(
-    kind: ResourceType, path: Path, sent: Any, live_value: Any, *, is_create: bool
+    kind: ResourceType, path: FieldPath, sent: Any, live_value: Any, *, is_create: bool
 ) -> bool:
     """Whether the server has a value that was sent, or hides one that came with the create.
 

@@ -13,7 +13,7 @@ from synapse_apply.applying.steps.plain_forms import AcceptedPlainForms
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.codec import fields_to_json
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Observed
 from synapse_apply.model.plan import Action, Change, FieldChange
@@ -55,7 +55,7 @@ class Step:
         return self.change.address
 
     @property
-    def ignored_and_held_paths(self) -> tuple[Path, ...]:
+    def ignored_and_held_paths(self) -> tuple[FieldPath, ...]:
         """The paths that an update leaves as they are live: ignored fields, and kept drift."""
         ignored = self.desired.lifecycle.ignore_changes if self.desired else ()
         return (*ignored, *(held_change.path for held_change in self.change.held))

@@ -13,6 +13,7 @@ from synapse_apply import __version__
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.errors import describe_failure, find_stopped_plan
 from synapse_apply.cli.report_files import append_text, get_file_size_or_zero, replace_file
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.drift import Drift
@@ -227,7 +228,7 @@ class Reports:
 
     def _build_failure_document(
         self, findings: Sequence[Diagnostic], code: int, plan: Plan | None = None
-    ) -> dict[str, Any]:
+    ) -> JsonDocument:
         return failure_document(self.command, findings, code, tool_version=__version__, plan=plan)
 
     def _resolve_target_name_or_empty(self) -> str:

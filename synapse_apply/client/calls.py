@@ -9,11 +9,11 @@ from urllib.parse import quote, unquote
 
 from synapse_apply.client.errors import NotSentError
 from synapse_apply.client.http.multipart import MultipartBody
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 
 # Whether an error text about this path of the request's body must not be printed.
-IsSensitive = Callable[[Path], bool]
+IsSensitive = Callable[[FieldPath], bool]
 Query = Mapping[str, Any] | tuple[tuple[str, str], ...]
 
 _AGENT_TOKEN_PATH = re.compile(r"(agents/)[^/?\s\"']+")
@@ -44,7 +44,7 @@ def _quote_segment(part: int | str, safe_chars: str) -> str:
     return quote(text, safe=safe_chars)
 
 
-def treat_every_path_as_sensitive(_path: Path) -> bool:
+def treat_every_path_as_sensitive(_path: FieldPath) -> bool:
     """The check for a call whose path holds a credential: any error text may quote it."""
     return True
 

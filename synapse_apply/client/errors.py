@@ -20,7 +20,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import (
     CallEnded,
     Conflict,
@@ -67,7 +67,7 @@ class ClientError(RemoteError):
             error_code if isinstance(error_code, str) and _ERROR_CODE.fullmatch(error_code) else ""
         )
 
-    def field_errors(self) -> dict[Path, tuple[str, ...]]:
+    def field_errors(self) -> dict[FieldPath, tuple[str, ...]]:
         """The server's messages by the path of their field; () is the whole request."""
         return parse_field_errors(self.response)
 

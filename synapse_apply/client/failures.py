@@ -32,7 +32,7 @@ from synapse_apply.client.errors import (
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.connections import CutOffError, SpokeFirstError
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import Effect
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.remote.error_body import format_field_name_if_safe, parse_field_errors
@@ -177,7 +177,7 @@ def build_unexpected_answer_error(
 
 
 def format_server_messages_without_secrets(
-    call: ClientCall, errors: dict[Path, tuple[str, ...]]
+    call: ClientCall, errors: dict[FieldPath, tuple[str, ...]]
 ) -> str:
     """The server's messages that may be printed, as `path: text; ...`.
 

@@ -23,12 +23,10 @@ from synapse_apply.client.errors import ClientError
 from synapse_apply.client.operations import (
     JSON,
     ApiOperations,
-    Data,
-    Object,
     PageCheck,
-    Pk,
     build_json_call,
 )
+from synapse_apply.model.coding.json_types import QueryParams, RemoteId, RequestBody, ServerObject
 from synapse_apply.model.ports import PartialList
 
 _IS_IN_CONFIGURATION = build_check_for_sensitive_fields("configuration")
@@ -39,7 +37,7 @@ _STORAGE_FIELDS = frozenset({"name", "provider", "category", "configuration"})
 class JobsPage(NamedTuple):
     """One page of jobs, and the server's count of all jobs that match."""
 
-    jobs: list[Object]
+    jobs: list[ServerObject]
     total_count: int
 
 
@@ -53,7 +51,7 @@ class IntegrationClientMixin(ApiOperations):
 
     _dialect = v1.DIALECT
 
-    def health_check_agent(self, token: str) -> Object:
+    def health_check_agent(self, token: str) -> ServerObject:
         """The health of the agent with this token: a POST that only reads, and is never repeated.
 
         The path holds the token, so that an error's text has nothing of the server's message.
@@ -71,17 +69,17 @@ class IntegrationClientMixin(ApiOperations):
         self._transport.redactor.mask_secret_from_now_on(token)
         return self._send_and_require_object(call)
 
-    def get_plugin(self, pk: Pk) -> Object:
+    def get_plugin(self, pk: RemoteId) -> ServerObject:
         """The plugin as the server answers it: `id`, `name`, and fields of its own."""
         return self._get_object(build_path("plugins", pk), shape=PLUGIN, expected_id=pk)
 
     def create_plugin(
         self,
-        data: Data,
+        data: RequestBody,
         *,
         sensitive: IsSensitive | None = None,
         idempotency_key: str = "",
-    ) -> Object:
+    ) -> ServerObject:
         """Create a plugin and return it with its `id`. Never repeated: v1 would create two.
 
         A server that supports `idempotency_key` answers a second create with the first object.
@@ -91,13 +89,17 @@ class IntegrationClientMixin(ApiOperations):
             "POST", path, data, sensitive, shape=PLUGIN, idempotency_key=idempotency_key
         )
 
-    def update_plugin(self, pk: Pk, data: Data, *, sensitive: IsSensitive | None = None) -> Object:
+    def update_plugin(
+        self, pk: RemoteId, data: RequestBody, *, sensitive: IsSensitive | None = None
+    ) -> ServerObject:
         """PUT these fields; returns the plugin as the server has it afterwards."""
         return self._write_object(
             "PUT", build_path("plugins", pk), data, sensitive, shape=PLUGIN, expected_id=pk
         )
 
-    def run_plugin(self, pk: Pk, data: Data, *, sensitive: IsSensitive | None = None) -> Object:
+    def run_plugin(
+        self, pk: RemoteId, data: RequestBody, *, sensitive: IsSensitive | None = None
+    ) -> ServerObject:
         """Start a run; returns the job with its `job_id`. `pk` may be the plugin's code.
 
         An answer that is no object is the run's direct result, returned as `{"result": ...}`.
@@ -113,7 +115,7 @@ class IntegrationClientMixin(ApiOperations):
             )
         return value
 
-    def list_plugins(self) -> list[Object]:
+    def list_plugins(self) -> list[ServerObject]:
         """All plugins, of all pages; a v1 server that does not list them answers 404 or 405."""
         return self._read_complete_object_list(build_path("plugins"), shape=PLUGIN)
 
@@ -139,13 +141,15 @@ class IntegrationClientMixin(ApiOperations):
             raise
         return True
 
-    def get_plugin_release(self, pk: Pk, params: Data | None = None) -> Object:
+    def get_plugin_release(self, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
         """The release with this id; `{"expand": "plugin"}` makes its plugin an object."""
         return self._get_object(
             build_path("plugin_releases", pk), params, shape=RELEASE, expected_id=pk
         )
 
-    def get_plugin_release_by_lookup(self, lookup: str, expand: str | None = "plugin") -> Object:
+    def get_plugin_release_by_lookup(
+        self, lookup: str, expand: str | None = "plugin"
+    ) -> ServerObject:
         """The release that is looked up by `CODE@VERSION`, or by its id."""
         params = {"expand": expand} if expand else None
         path = build_path("plugin_releases", lookup, safe_chars="@")
@@ -156,7 +160,7 @@ class IntegrationClientMixin(ApiOperations):
         shape = replace(RELEASE, identity_fields=("version",))
         return self._get_object(path, params, shape=shape, expected_id=version)
 
-    def list_plugin_releases(self, plugin_code: str) -> list[Object]:
+    def list_plugin_releases(self, plugin_code: str) -> list[ServerObject]:
         """All releases of the plugin with this code, of all pages."""
         return self._read_complete_object_list(
             build_path("plugin_releases"), {"plugin": plugin_code}, RELEASE
@@ -164,12 +168,12 @@ class IntegrationClientMixin(ApiOperations):
 
     def create_plugin_release(
         self,
-        data: Data,
+        data: RequestBody,
         *,
         file: Any = None,
         sensitive: IsSensitive | None = None,
         idempotency_key: str = "",
-    ) -> Object:
+    ) -> ServerObject:
         """Create a release and return it with its `id`.
 
         `file`, here or in the data, is a path or an open, seekable binary file, streamed from its
@@ -194,11 +198,11 @@ class IntegrationClientMixin(ApiOperations):
         """
         self._transport.download_file_without_token(url, out, max_bytes)
 
-    def get_job(self, pk: Pk, params: Data | None = None) -> Object:
+    def get_job(self, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
         """The job with this id; `{"expand": "logs,metrics,result"}` adds these fields."""
         return self._get_object(build_path("jobs", pk), params, shape=JOB, expected_id=pk)
 
-    def list_jobs(self, params: Data | None = None) -> JobsPage:
+    def list_jobs(self, params: QueryParams | None = None) -> JobsPage:
         """One page of jobs, and the server's count of all jobs that match."""
         call = ClientCall("GET", build_path("jobs"), query=dict(params or {}), repeatable=True)
         answer = self._send(call)
@@ -207,15 +211,17 @@ class IntegrationClientMixin(ApiOperations):
         return JobsPage(page.items, total_count)
 
     def iterate_jobs(
-        self, params: Data | None = None, *, is_last_page: PageCheck | None = None
-    ) -> Iterator[Object]:
+        self, params: QueryParams | None = None, *, is_last_page: PageCheck | None = None
+    ) -> Iterator[ServerObject]:
         """All jobs that match; each page is requested when it is needed.
 
         No further page is requested once `is_last_page` is true for the items of a page.
         """
         return self.iterate("jobs", params, JOB, is_last_page)
 
-    def update_job(self, pk: Pk, data: Data, *, sensitive: IsSensitive | None = None) -> Object:
+    def update_job(
+        self, pk: RemoteId, data: RequestBody, *, sensitive: IsSensitive | None = None
+    ) -> ServerObject:
         """PATCH these fields; returns the job as the server has it afterwards."""
         return self._write_object(
             "PATCH",
@@ -227,7 +233,7 @@ class IntegrationClientMixin(ApiOperations):
             expected_id=pk,
         )
 
-    def list_job_console_logs(self, pk: Pk) -> list[Any]:
+    def list_job_console_logs(self, pk: RemoteId) -> list[Any]:
         """All log entries of a job.
 
         On the API page they are objects with timestamp, level and message; other servers answer
@@ -245,7 +251,7 @@ class IntegrationClientMixin(ApiOperations):
             self._read_complete_value_list(call.path) if page.next_query is not None else page.items
         )
 
-    def iterate_job_console_logs(self, pk: Pk) -> Iterator[Any]:
+    def iterate_job_console_logs(self, pk: RemoteId) -> Iterator[Any]:
         """The log entries one by one as they arrive, without holding a long log in memory."""
         path = build_path("jobs", pk, "console_logs")
         items = pagination.stream_list_items(
@@ -254,8 +260,8 @@ class IntegrationClientMixin(ApiOperations):
         return map(self._transport.redactor.mask_secrets_in_json_value, items)
 
     def tail_job_console_logs(
-        self, pk: Pk, *, max_seconds: float | None = None
-    ) -> Iterator[Object]:
+        self, pk: RemoteId, *, max_seconds: float | None = None
+    ) -> Iterator[ServerObject]:
         """The events of a running job's log as they arrive, until the stream ends.
 
         Each has a `type`: `connected`, `log` (with `data`), `complete` or `error` (with `message`)
@@ -265,7 +271,7 @@ class IntegrationClientMixin(ApiOperations):
         """
         return self._stream_events(build_path("jobs", pk, "tail_console_logs"), max_seconds)
 
-    def list_storages(self) -> list[Object]:
+    def list_storages(self) -> list[ServerObject]:
         """All storages, of all pages."""
         return self._read_complete_object_list(build_path("storages"), shape=STORAGE)
 
@@ -277,7 +283,7 @@ class IntegrationClientMixin(ApiOperations):
             build_path("storages"), STORAGE, max_pages, is_first_page_useful
         )
 
-    def get_storage(self, pk: Pk) -> Object:
+    def get_storage(self, pk: RemoteId) -> ServerObject:
         """The storage with its configuration, which may hold secrets in plain text."""
         return self._get_object(
             build_path("storages", pk),
@@ -288,11 +294,11 @@ class IntegrationClientMixin(ApiOperations):
 
     def create_storage(
         self,
-        data: Data,
+        data: RequestBody,
         *,
         sensitive: IsSensitive | None = _IS_IN_CONFIGURATION,
         idempotency_key: str = "",
-    ) -> Object:
+    ) -> ServerObject:
         """Create a storage and return it with its `id`. Never repeated: v1 would create two."""
         call = build_json_call("POST", build_path("storages"), data, sensitive)
         call = replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -16,14 +16,12 @@ from synapse_apply.client.http import sse
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.client.http.transport import Transport
+from synapse_apply.model.coding.json_types import QueryParams, RemoteId, RequestBody, ServerObject
 from synapse_apply.model.coding.server_json import NOT_JSON
 from synapse_apply.model.ports import PartialList
 
-Object = dict[str, Any]
-Data = Mapping[str, Any]
-Pk = int | str
 # A decision about a list (is it useful, was it the last page) by the items of one page.
-PageCheck = Callable[[Sequence[Object]], bool]
+PageCheck = Callable[[Sequence[ServerObject]], bool]
 
 JSON = "application/json"
 DRY_RUN = (("dry_run", "true"),)
@@ -38,7 +36,7 @@ class ApiOperations:
     def iterate(
         self,
         path: str,
-        params: Data | None = None,
+        params: QueryParams | None = None,
         shape: AnswerShape = ANYTHING,
         is_last_page: PageCheck | None = None,
     ) -> Iterator[Any]:
@@ -55,7 +53,7 @@ class ApiOperations:
             if is_last_page is not None and is_last_page(page.items):
                 return
 
-    def _build_path(self, *parts: Pk) -> str:
+    def _build_path(self, *parts: RemoteId) -> str:
         return self._dialect.prefix + build_path(*parts)
 
     def _send(self, call: ClientCall) -> Answer:
@@ -64,22 +62,22 @@ class ApiOperations:
         return self._transport.send(call)
 
     def _build_list_query(
-        self, path: str, params: Data | None = None, shape: AnswerShape = ANYTHING
+        self, path: str, params: QueryParams | None = None, shape: AnswerShape = ANYTHING
     ) -> pagination.ListQuery:
         max_parallel = self._transport.max_parallel_calls
         return pagination.ListQuery(
             self._send, self._dialect, path, params or {}, max_parallel, shape
         )
 
-    def _read_complete_value_list(self, path: str, params: Data | None = None) -> list[Any]:
+    def _read_complete_value_list(self, path: str, params: QueryParams | None = None) -> list[Any]:
         limits = self._transport.limits
         return consistent_lists.reread_list_until_complete(
             self._build_list_query(path, params), limits.max_pages, limits.max_weight
         )
 
     def _read_complete_object_list(
-        self, path: str, params: Data | None = None, shape: AnswerShape = OBJECT
-    ) -> list[Object]:
+        self, path: str, params: QueryParams | None = None, shape: AnswerShape = OBJECT
+    ) -> list[ServerObject]:
         limits = self._transport.limits
         list_query = self._build_list_query(path, params, shape)
         return consistent_lists.reread_list_until_complete(
@@ -99,11 +97,11 @@ class ApiOperations:
     def _get_object(
         self,
         path: str,
-        params: Data | None = None,
+        params: QueryParams | None = None,
         *,
         shape: AnswerShape = OBJECT,
-        expected_id: Pk | None = None,
-    ) -> Object:
+        expected_id: RemoteId | None = None,
+    ) -> ServerObject:
         call = ClientCall("GET", path, query=dict(params or {}), repeatable=True)
         return self._send_and_require_object(call, shape, expected_id=expected_id)
 
@@ -111,15 +109,15 @@ class ApiOperations:
         self,
         method: str,
         path: str,
-        data: Data,
+        data: RequestBody,
         sensitive: IsSensitive | None,
         *,
         shape: AnswerShape = OBJECT,
         query: Query = (),
         empty_ok: bool = False,
-        expected_id: Pk | None = None,
+        expected_id: RemoteId | None = None,
         idempotency_key: str = "",
-    ) -> Object:
+    ) -> ServerObject:
         """Send a JSON body with a mutating method; returns the answered object, checked.
 
         `expected_id` is the id that the answered object must have.
@@ -138,7 +136,7 @@ class ApiOperations:
     def _upload_file(
         self,
         path: str,
-        fields: Data,
+        fields: RequestBody,
         file: Any,
         sensitive: IsSensitive | None,
         *,
@@ -146,7 +144,7 @@ class ApiOperations:
         query: Query = (),
         digest_field: str = "",
         idempotency_key: str = "",
-    ) -> Object:
+    ) -> ServerObject:
         """POST a form with a file; returns the answered object, checked.
 
         `digest_field` names the form field for the file's SHA-256, "" for none.
@@ -176,7 +174,7 @@ class ApiOperations:
         finally:
             body.close()
 
-    def _stream_events(self, path: str, max_seconds: float | None) -> Iterator[Object]:
+    def _stream_events(self, path: str, max_seconds: float | None) -> Iterator[ServerObject]:
         """The server-sent events at `path`, masked, for at most `max_seconds` (None: no limit)."""
         content_type = "text/event-stream"
         call = ClientCall(
@@ -192,8 +190,8 @@ class ApiOperations:
             raise failures.build_unexpected_answer_error(call, answers[-1], str(failure)) from None
 
     def _send_and_require_object(
-        self, call: ClientCall, shape: AnswerShape = OBJECT, *, expected_id: Pk | None = None
-    ) -> Object:
+        self, call: ClientCall, shape: AnswerShape = OBJECT, *, expected_id: RemoteId | None = None
+    ) -> ServerObject:
         """Send a call and return the answered object, which has this shape and `expected_id`.
 
         UnexpectedAnswerError for an answer that is something else.
@@ -252,7 +250,7 @@ _BODY_ENCODER = json.JSONEncoder(allow_nan=False)
 def build_json_call(
     method: str,
     path: str,
-    data: Data,
+    data: RequestBody,
     sensitive: IsSensitive | None,
     *,
     query: Query = (),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from threading import Lock
 from typing import Any
@@ -14,9 +14,9 @@ from synapse_apply.client.dialects.dialect import Dialect, ListPage, parse_query
 from synapse_apply.client.errors import UnexpectedAnswerError
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.json_items import JsonItems, NotItemsError
+from synapse_apply.model.coding.json_types import QueryParams
 from synapse_apply.model.frozen import frozen
 
-Params = Mapping[str, Any]
 Fetch = Callable[[ClientCall], Answer]
 # Gives the body of an answer as it arrives; its second argument is called with the answer's head.
 Stream = Callable[[ClientCall, Callable[[Answer], None]], Iterator[bytes]]
@@ -33,7 +33,7 @@ class ListQuery:
     fetch: Fetch
     dialect: Dialect
     path: str
-    params: Params
+    params: QueryParams
     max_parallel: int = 1
     shape: AnswerShape = ANYTHING
 
@@ -150,5 +150,5 @@ def stream_list_items(
         query = parse_query_of_link(next_link) if next_link and isinstance(next_link, str) else None
 
 
-def _build_query_key(query: Params) -> tuple[tuple[str, str], ...]:
+def _build_query_key(query: QueryParams) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((key, str(value)) for key, value in query.items()))

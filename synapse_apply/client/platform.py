@@ -16,12 +16,10 @@ from synapse_apply.client.operations import (
     DRY_RUN,
     JSON,
     ApiOperations,
-    Data,
-    Object,
     PageCheck,
-    Pk,
     build_json_call,
 )
+from synapse_apply.model.coding.json_types import QueryParams, RemoteId, RequestBody, ServerObject
 from synapse_apply.model.ports import PartialList
 
 _RELEASES_PATH = "plugin-releases"
@@ -45,7 +43,7 @@ class PlatformV2(ApiOperations):
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def list_plugins(self, params: Data | None = None) -> list[Object]:
+    def list_plugins(self, params: QueryParams | None = None) -> list[ServerObject]:
         """All plugins of the tenant, of all pages; filters `category`, `is_active`."""
         return self._read_complete_object_list(self._build_path("plugins"), params, PLUGIN_V2)
 
@@ -57,23 +55,23 @@ class PlatformV2(ApiOperations):
             self._build_path("plugins"), PLUGIN_V2, max_pages, is_first_page_useful
         )
 
-    def iterate_plugins(self, params: Data | None = None) -> Iterator[Object]:
+    def iterate_plugins(self, params: QueryParams | None = None) -> Iterator[ServerObject]:
         """Plugins page by page, of a single reading: one that is missing may exist all the same."""
         return self.iterate("plugins", params, PLUGIN_V2)
 
-    def get_plugin(self, pk: Pk) -> Object:
+    def get_plugin(self, pk: RemoteId) -> ServerObject:
         """The plugin with this integer id; v2 has no look-up by code."""
         return self._get_object(self._build_path("plugins", pk), shape=PLUGIN_V2, expected_id=pk)
 
     def create_plugin(
         self,
-        data: Data,
+        data: RequestBody,
         *,
         file: Any = None,
         dry_run: bool = False,
         sensitive: IsSensitive | None = None,
         idempotency_key: str = "",
-    ) -> Object:
+    ) -> ServerObject:
         """Create a plugin; returns it with its `id` and its first `release`. Never repeated.
 
         `file`, here or in the data, is what `source: file` needs; see `create_plugin_release`.
@@ -103,12 +101,12 @@ class PlatformV2(ApiOperations):
 
     def update_plugin(
         self,
-        pk: Pk,
-        data: Data,
+        pk: RemoteId,
+        data: RequestBody,
         *,
         dry_run: bool = False,
         sensitive: IsSensitive | None = None,
-    ) -> Object:
+    ) -> ServerObject:
         """PATCH name or description (nothing else may change); returns the plugin afterwards."""
         path = self._build_path("plugins", pk)
         query = _build_dry_run_query(dry_run)
@@ -116,7 +114,7 @@ class PlatformV2(ApiOperations):
             "PATCH", path, data, sensitive, shape=PLUGIN_V2, query=query, expected_id=pk
         )
 
-    def list_plugin_releases(self, params: Data | None = None) -> list[Object]:
+    def list_plugin_releases(self, params: QueryParams | None = None) -> list[ServerObject]:
         """All releases without their config, of all pages; filters `plugin` (an id), `debug`."""
         return self._read_complete_object_list(self._build_path(_RELEASES_PATH), params, RELEASE_V2)
 
@@ -128,7 +126,7 @@ class PlatformV2(ApiOperations):
             self._build_path(_RELEASES_PATH), RELEASE_V2, max_pages, is_first_page_useful
         )
 
-    def get_plugin_release(self, pk: Pk) -> Object:
+    def get_plugin_release(self, pk: RemoteId) -> ServerObject:
         """The release with this integer id; its plugin is an object."""
         return self._get_object(
             self._build_path(_RELEASES_PATH, pk), shape=RELEASE_V2, expected_id=pk
@@ -136,13 +134,13 @@ class PlatformV2(ApiOperations):
 
     def create_plugin_release(
         self,
-        data: Data,
+        data: RequestBody,
         *,
         file: Any = None,
         dry_run: bool = False,
         sensitive: IsSensitive | None = None,
         idempotency_key: str = "",
-    ) -> Object:
+    ) -> ServerObject:
         """Create a release of `plugin` (an id) and `version`; returns it with its `id`.
 
         Never repeated. `file`, here or in the data, is a path or an open, seekable binary file,
@@ -165,13 +163,13 @@ class PlatformV2(ApiOperations):
             idempotency_key=idempotency_key,
         )
 
-    def lock_plugin_release(self, pk: Pk, *, dry_run: bool = False) -> Object:
+    def lock_plugin_release(self, pk: RemoteId, *, dry_run: bool = False) -> ServerObject:
         """Lock the release for ever and return it. Locking it again changes nothing."""
         return self._post_action(
             self._build_path(_RELEASES_PATH, pk, "release"), RELEASE_V2, pk, dry_run=dry_run
         )
 
-    def delete_plugin_release(self, pk: Pk, *, dry_run: bool = False) -> None:
+    def delete_plugin_release(self, pk: RemoteId, *, dry_run: bool = False) -> None:
         """Delete a release; ConflictError while it is in use."""
         path = self._build_path(_RELEASES_PATH, pk)
         self._send(
@@ -180,35 +178,35 @@ class PlatformV2(ApiOperations):
             )
         )
 
-    def get_job(self, pk: Pk, params: Data | None = None) -> Object:
+    def get_job(self, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
         """The job with this UUID, with all its fields; NotSentError for any `params`."""
         if params:
             raise NotSentError("GET jobs: not sent: API v2 shows a job whole and takes no expand")
         return self._get_object(self._build_path("jobs", pk), shape=JOB, expected_id=pk)
 
-    def iterate_jobs(self, params: Data | None = None) -> Iterator[Object]:
+    def iterate_jobs(self, params: QueryParams | None = None) -> Iterator[ServerObject]:
         """All jobs that match, each page requested when needed; filters `status`, `action`."""
         return self.iterate("jobs", params, JOB)
 
     def update_job(
         self,
-        pk: Pk,
-        data: Data,
+        pk: RemoteId,
+        data: RequestBody,
         *,
         dry_run: bool = False,
         sensitive: IsSensitive | None = None,
-    ) -> Object:
+    ) -> ServerObject:
         """PATCH these fields, each of which is replaced as a whole; returns the job afterwards."""
         path, query = self._build_path("jobs", pk), _build_dry_run_query(dry_run)
         return self._write_object(
             "PATCH", path, data, sensitive, shape=JOB, query=query, expected_id=pk
         )
 
-    def stop_job(self, pk: Pk, *, dry_run: bool = False) -> Object:
+    def stop_job(self, pk: RemoteId, *, dry_run: bool = False) -> ServerObject:
         """Stop the job and return it; ConflictError if it has ended. A dry run answers no job."""
         return self._post_action(self._build_path("jobs", pk, "stop"), JOB, pk, dry_run=dry_run)
 
-    def list_job_console_logs(self, pk: Pk) -> list[Any]:
+    def list_job_console_logs(self, pk: RemoteId) -> list[Any]:
         """The log lines of a job, as texts."""
         path = self._build_path("jobs", pk, "console_logs")
         logs = self._send_and_require_object(
@@ -217,8 +215,8 @@ class PlatformV2(ApiOperations):
         return logs if isinstance(logs, list) else []
 
     def create_job_log(
-        self, pk: Pk, data: Data, *, file: Any = None, dry_run: bool = False
-    ) -> Object:
+        self, pk: RemoteId, data: RequestBody, *, file: Any = None, dry_run: bool = False
+    ) -> ServerObject:
         """Add a log of `event`, `data`, `datetime`, maybe a file; returns it. Never repeated."""
         fields, upload_file = _split_into_fields_and_file(data, file)
         path, query = self._build_path("jobs", pk, "logs"), _build_dry_run_query(dry_run)
@@ -227,8 +225,8 @@ class PlatformV2(ApiOperations):
         return self._upload_file(path, fields, upload_file, None, query=query)
 
     def create_job_logs(
-        self, pk: Pk, logs: Sequence[Data], *, dry_run: bool = False
-    ) -> list[Object]:
+        self, pk: RemoteId, logs: Sequence[RequestBody], *, dry_run: bool = False
+    ) -> list[ServerObject]:
         """Add up to 1000 logs to a job, all or none; returns them with ids. Never repeated."""
         path = self._build_path("jobs", pk, "logs", "bulk")
         call = build_json_call("POST", path, {"logs": [dict(log) for log in logs]}, None)
@@ -239,17 +237,19 @@ class PlatformV2(ApiOperations):
             raise failures.build_unexpected_answer_error(call, answer, "a list was expected")
         return created_logs
 
-    def iterate_job_console_logs(self, pk: Pk) -> Iterator[LineOfLogReadAsWhole]:
+    def iterate_job_console_logs(self, pk: RemoteId) -> Iterator[LineOfLogReadAsWhole]:
         """The log lines one by one, although v2 answers them as a whole."""
         yield from self.list_job_console_logs(pk)
 
     def tail_job_console_logs(
-        self, pk: Pk, *, max_seconds: float | None = None
-    ) -> Iterator[Object]:
+        self, pk: RemoteId, *, max_seconds: float | None = None
+    ) -> Iterator[ServerObject]:
         """The events of a running job's log, as in v1. An `error` event for an unknown job."""
         return self._stream_events(self._build_path("jobs", pk, "tail_console_logs"), max_seconds)
 
-    def _post_action(self, path: str, shape: AnswerShape, pk: Pk, *, dry_run: bool) -> Object:
+    def _post_action(
+        self, path: str, shape: AnswerShape, pk: RemoteId, *, dry_run: bool
+    ) -> ServerObject:
         call = ClientCall(
             "POST", path, query=_build_dry_run_query(dry_run), content_type=JSON, mutates=True
         )
@@ -260,7 +260,7 @@ def _build_dry_run_query(dry_run: bool) -> Query:
     return DRY_RUN if dry_run else ()
 
 
-def _split_into_fields_and_file(data: Data, file: Any) -> tuple[dict[str, Any], Any]:
+def _split_into_fields_and_file(data: RequestBody, file: Any) -> tuple[dict[str, Any], Any]:
     """The fields without `file`, and the file: the argument, else the data's, else None."""
     fields = {key: value for key, value in data.items() if key != "file"}
     return fields, data.get("file") if file is None else file

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from synapse_apply.model.plan import FieldChange
     from synapse_apply.model.ports import Api, JobCalls, PagePredicate
 
-Raw = Mapping[str, Any]
 NaturalKey = Callable[[Mapping[str, Any], Mapping[str, Observed]], str]
 
 
@@ -101,7 +101,7 @@ class Bootstrap:
 
     kind: str
     build_body: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
-    extract_member: Callable[[Raw], Raw | None]
+    extract_member: Callable[[ServerObject], ServerObject | None]
 
 
 # It comes after the run, so that nothing unverified is locked; the verb of its intent is its own.
@@ -115,7 +115,7 @@ class FinalCall:
 
     name: str
     verb: str
-    send_call: Callable[[Api, str], Raw]
+    send_call: Callable[[Api, str], ServerObject]
     warning: str
 
     def makes_change(self, change: FieldChange) -> bool:
@@ -172,25 +172,25 @@ class ApiBinding:
     api: str
     fields: frozenset[str]
     lookup: Mapping[str, Lookup]
-    read_object: Callable[[Api, str], Raw]
-    create_object: Callable[[Api, Mapping[str, Any], str], Raw]
-    decode: Callable[[Raw, SecretMarks], Observed]
+    read_object: Callable[[Api, str], ServerObject]
+    create_object: Callable[[Api, Mapping[str, Any], str], ServerObject]
+    decode: Callable[[ServerObject, SecretMarks], Observed]
     encode: Callable[[Mapping[str, Any]], dict[str, Any]]
     encode_for_platform: Callable[[Mapping[str, Any], str], Mapping[str, Any]] = (
         lambda _spec, _key: {}
     )
-    find_by_key: Callable[[Api, str], Sequence[Raw]] | None = None
-    list_objects: Callable[[Api], Sequence[Raw]] | None = None
+    find_by_key: Callable[[Api, str], Sequence[ServerObject]] | None = None
+    list_objects: Callable[[Api], Sequence[ServerObject]] | None = None
     list_capability: str = ""
     probe_list: Callable[[Api], bool] | None = None
-    list_members: Callable[[Api, Observed], Sequence[Raw] | None] | None = None
+    list_members: Callable[[Api, Observed], Sequence[ServerObject] | None] | None = None
     iter_ids_named_by_jobs: Callable[[Api], Iterable[str]] | None = None
     lists_whole_objects: bool = False
-    list_partially: Callable[[Api, int, PagePredicate], Sequence[Raw] | None] | None = None
+    list_partially: Callable[[Api, int, PagePredicate], Sequence[ServerObject] | None] | None = None
     variety_field: str = ""
-    list_natural_keys: Callable[[Raw], tuple[str, ...]] = lambda _raw: ()
-    belongs_to_tenant: Callable[[Api, Raw], bool] = lambda _api, _raw: True
-    update_object: Callable[[Api, str, Mapping[str, Any]], Raw] | None = None
+    list_natural_keys: Callable[[ServerObject], tuple[str, ...]] = lambda _raw: ()
+    belongs_to_tenant: Callable[[Api, ServerObject], bool] = lambda _api, _raw: True
+    update_object: Callable[[Api, str, Mapping[str, Any]], ServerObject] | None = None
     update_mode: UpdateMode = UpdateMode.PUT
     delete_object: Callable[[Api, str], None] | None = None
     lookup_by_capability: Mapping[str, Mapping[str, Lookup]] = field(default_factory=dict)
@@ -199,11 +199,11 @@ class ApiBinding:
     platform_constraints: Mapping[str, CreateConstraint] = field(default_factory=dict)
     bootstrap: Bootstrap | None = None
     resolve_run_owner: Callable[[Api, str], str] | None = None
-    list_belonging: Callable[[Api, str], Sequence[Raw]] | None = None
+    list_belonging: Callable[[Api, str], Sequence[ServerObject]] | None = None
     select_job_calls: Callable[[Api, str], JobCalls] | None = None
     final_call: FinalCall | None = None
     send_dry_run_probe: Callable[[Api], bool] | None = None
-    extract_file_url: Callable[[Raw], str] | None = None
+    extract_file_url: Callable[[ServerObject], str] | None = None
     read_only_advice: str = ""
     advice_by_refused_field: Mapping[str, str] = field(default_factory=dict)
 

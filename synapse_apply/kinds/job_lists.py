@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synapse_apply.kinds.wire import to_wire_id
+from synapse_apply.model.coding.json_types import QueryParams, ServerObject
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
@@ -19,12 +20,13 @@ from synapse_apply.model.remote.remote_ids import is_remote_id
 if TYPE_CHECKING:
     from synapse_apply.model.ports import Api
 
-Raw = Mapping[str, Any]
 # Two times are in descending order by chance half of the time.
 _FEWEST_IN_ORDER = 3
 
 
-def iter_jobs_at_least_since(api: Api, params: Raw, since: datetime | None) -> Iterator[Raw]:
+def iter_jobs_at_least_since(
+    api: Api, params: QueryParams, since: datetime | None
+) -> Iterator[ServerObject]:
     """The jobs that match these filters, newest first if the server supports ordering.
 
     With `since` no more pages are requested once a page shows that the list is ordered and has
@@ -42,7 +44,7 @@ def iter_jobs_at_least_since(api: Api, params: Raw, since: datetime | None) -> I
 
 # A list is left early only behind a page that is in order: a job that is missed would be started a
 # second time.
-def build_last_page_check(since: datetime) -> Callable[[Sequence[Raw]], bool]:
+def build_last_page_check(since: datetime) -> Callable[[Sequence[ServerObject]], bool]:
     """A check to be called with page after page: whether all later pages are older than `since`.
 
     That is so if this page by itself shows descending times down to an older one, and no page
@@ -52,7 +54,7 @@ def build_last_page_check(since: datetime) -> Callable[[Sequence[Raw]], bool]:
     previous_times: list[datetime] = []
     is_ordered = True
 
-    def is_last_page(items: Sequence[Raw]) -> bool:
+    def is_last_page(items: Sequence[ServerObject]) -> bool:
         nonlocal is_ordered, previous_times
         times = [_parse_zoned_time(item.get("created", item.get("created_at"))) for item in items]
         valid_times = [moment for moment in times if moment is not None]

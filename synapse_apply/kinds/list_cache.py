@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
-from synapse_apply.kinds.descriptor import ApiBinding, Raw
+from synapse_apply.kinds.descriptor import ApiBinding
 from synapse_apply.kinds.wire import extract_remote_id
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.coding.json_types import ServerObject
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
@@ -37,8 +38,8 @@ class _ListedKind:
     `first_page` has the items of the first page, also if the list was then found to be useless.
     """
 
-    first_page: Sequence[Raw] = ()
-    items: dict[str, Raw] = field(default_factory=dict)
+    first_page: Sequence[ServerObject] = ()
+    items: dict[str, ServerObject] = field(default_factory=dict)
     coverage_by_variety: dict[Any, _ItemCoverage] = field(default_factory=dict)
 
 
@@ -65,7 +66,7 @@ class ListCache:
         kind: str,
         binding: ApiBinding,
         recorded_count: int,
-        list_needed_paths: Callable[[], Iterable[Iterable[Path]]],
+        list_needed_paths: Callable[[], Iterable[Iterable[FieldPath]]],
     ) -> None:
         """Read the list of a kind once, if that saves reads of `recorded_count` objects.
 
@@ -76,7 +77,7 @@ class ListCache:
             return
         listed_kind = self._listed_kinds.setdefault(kind, _ListedKind())
 
-        def is_first_page_useful(items: Sequence[Raw]) -> bool:
+        def is_first_page_useful(items: Sequence[ServerObject]) -> bool:
             listed_kind.first_page = items
             if not items:
                 return False
@@ -96,12 +97,12 @@ class ListCache:
                 or (),
             )
 
-    def known_listed_objects(self, kind: str) -> Sequence[Raw]:
+    def known_listed_objects(self, kind: str) -> Sequence[ServerObject]:
         """The objects of a kind that were listed until now; there may be more of them."""
         listed_kind = self._listed_kinds.get(kind)
         return tuple(listed_kind.items.values()) or listed_kind.first_page if listed_kind else ()
 
-    def add_items(self, kind: str, items: Iterable[Raw]) -> None:
+    def add_items(self, kind: str, items: Iterable[ServerObject]) -> None:
         """Add the items of a list that was read for another purpose."""
         self._store_items(self._listed_kinds.setdefault(kind, _ListedKind()), items)
 
@@ -110,7 +111,7 @@ class ListCache:
         kind: str,
         binding: ApiBinding,
         record: Record,
-        paths: Iterable[Path],
+        paths: Iterable[FieldPath],
         marks: SecretMarks | None = None,
     ) -> Observed | None:
         """A recorded object as listed; None if it must be read by its id.
@@ -131,8 +132,8 @@ class ListCache:
         self,
         kind: str,
         binding: ApiBinding,
-        item: Raw,
-        paths: Iterable[Path],
+        item: ServerObject,
+        paths: Iterable[FieldPath],
         marks: SecretMarks | None = None,
     ) -> Observed | None:
         """A listed object, decoded; None if its values at these paths need a read by its id.
@@ -156,7 +157,7 @@ class ListCache:
         return observed if _has_values_at(observed, paths) else None
 
     def _determine_reliable_fields(
-        self, listed_kind: _ListedKind, binding: ApiBinding, item: Raw
+        self, listed_kind: _ListedKind, binding: ApiBinding, item: ServerObject
     ) -> frozenset[str]:
         """The fields whose values are reliable in items like this one.
 
@@ -183,13 +184,13 @@ class ListCache:
         return coverage.fields if coverage.names == item.keys() else frozenset()
 
     @staticmethod
-    def _store_items(listed_kind: _ListedKind, items: Iterable[Raw]) -> None:
+    def _store_items(listed_kind: _ListedKind, items: Iterable[ServerObject]) -> None:
         listed_kind.items.update(
             (str(item["id"]), item) for item in items if item.get("id") is not None
         )
 
 
-def _has_values_at(observed: Observed, paths: Iterable[Path]) -> bool:
+def _has_values_at(observed: Observed, paths: Iterable[FieldPath]) -> bool:
     """Whether the spec has a value at each path that the server does not withhold."""
     fields = observed.flatten_spec()
     if WithheldSecret not in map(type, fields.values()):

@@ -15,7 +15,6 @@ from synapse_apply.kinds.descriptor import (
     Bootstrap,
     CreateConstraint,
     FieldRule,
-    Raw,
     ResourceType,
     UpdateMode,
 )
@@ -29,6 +28,7 @@ from synapse_apply.kinds.wire import (
     to_wire_id,
     wrap_secrets,
 )
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.job import parse_job
 from synapse_apply.model.observed import Lookup, Observed
@@ -53,7 +53,7 @@ def derive_natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]
     return f"name={spec['name']}" if spec.get("name") else ""
 
 
-def _decode_v1(raw: Raw, marks: SecretMarks) -> Observed:
+def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
     remote_id, missing_fields = extract_remote_id(raw), list_missing_fields(raw, FIELDS)
     spec = wrap_secrets(
         PREFIX, select_fields(raw, FIELDS), marks, "v1", remote_id, _list_natural_keys(raw)
@@ -63,12 +63,12 @@ def _decode_v1(raw: Raw, marks: SecretMarks) -> Observed:
     )
 
 
-def _is_platform_owned(raw: Raw) -> bool:
+def _is_platform_owned(raw: ServerObject) -> bool:
     has_no_tenant = "tenant" in raw and raw["tenant"] is None and raw.get("is_public") is True
     return raw.get("system_only") is True or has_no_tenant
 
 
-def _belongs_to_tenant(api: Api, raw: Raw) -> bool:
+def _belongs_to_tenant(api: Api, raw: ServerObject) -> bool:
     """Whether a plugin may be the tenant's own; lists also show public ones of other tenants.
 
     False only if the answer says so: by a tenant's name other than ours, where ours is known. A
@@ -85,22 +85,22 @@ def _belongs_to_tenant(api: Api, raw: Raw) -> bool:
     return not tenant or not owner_names or tenant in owner_names
 
 
-def _filter_tenant_plugins(api: Api, plugins: Sequence[Raw]) -> Sequence[Raw]:
+def _filter_tenant_plugins(api: Api, plugins: Sequence[ServerObject]) -> Sequence[ServerObject]:
     return [raw for raw in plugins if _belongs_to_tenant(api, raw)]
 
 
 def _list_partially(
     api: Api, max_pages: int, is_first_page_useful: PagePredicate
-) -> Sequence[Raw] | None:
+) -> Sequence[ServerObject] | None:
     plugins = api.list_plugins_partially(max_pages, is_first_page_useful)
     return None if plugins is None else _filter_tenant_plugins(api, plugins)
 
 
-def _list_natural_keys(raw: Raw) -> tuple[str, ...]:
+def _list_natural_keys(raw: ServerObject) -> tuple[str, ...]:
     return tuple(f"{form}={raw[form]}" for form in ("code", "name") if raw.get(form))
 
 
-def _find_plugin_by_code_key_through_releases(api: Api, key: str) -> Sequence[Raw]:
+def _find_plugin_by_code_key_through_releases(api: Api, key: str) -> Sequence[ServerObject]:
     form, _, code = key.partition("=")
     # Releases are listed by a plugin's code only.
     if form != "code":
@@ -117,7 +117,7 @@ def _find_plugin_by_code_key_through_releases(api: Api, key: str) -> Sequence[Ra
     return []
 
 
-def _read_plugin_or_none(api: Api, plugin_id: str) -> Raw | None:
+def _read_plugin_or_none(api: Api, plugin_id: str) -> ServerObject | None:
     try:
         return api.get_plugin(to_wire_id(plugin_id))
     except NotFound:
@@ -192,7 +192,7 @@ V1 = ApiBinding(
 FIELDS_V2 = frozenset({"name", "code", "description", "category"})
 
 
-def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
+def _decode_v2(raw: ServerObject, marks: SecretMarks) -> Observed:
     remote_id = extract_remote_id(raw)
     spec = wrap_secrets(
         PREFIX, select_fields(raw, FIELDS_V2), marks, "v2", remote_id, _list_natural_keys(raw)
@@ -204,7 +204,7 @@ def _add_release_to_body(body: Mapping[str, Any], release: Mapping[str, Any]) ->
     return {**body, "source": "file", **release}
 
 
-def _extract_release(raw: Raw) -> Raw | None:
+def _extract_release(raw: ServerObject) -> ServerObject | None:
     release = raw.get("release")
     if not isinstance(release, Mapping) or "id" not in release:
         return None

@@ -14,7 +14,6 @@ from synapse_apply.kinds.descriptor import (
     ApiBinding,
     FieldRule,
     FinalCall,
-    Raw,
     ResourceType,
     VerificationSpec,
 )
@@ -28,6 +27,7 @@ from synapse_apply.kinds.wire import (
     to_wire_id,
     wrap_secrets,
 )
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.observed import Lookup, Observed
@@ -59,7 +59,7 @@ def derive_natural_key(spec: Mapping[str, Any], parents: Mapping[str, Observed])
     return f"code={code}@{spec['version']}" if code and spec.get("version") else ""
 
 
-def _decode_v1(raw: Raw, marks: SecretMarks) -> Observed:
+def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
     spec = select_fields(raw, FIELDS)
     owner = spec.get("plugin")
     if owner is not None:
@@ -100,14 +100,14 @@ def _encode_for_platform(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
     return body
 
 
-def _find_releases_by_key(api: Api, key: str) -> Sequence[Raw]:
+def _find_releases_by_key(api: Api, key: str) -> Sequence[ServerObject]:
     try:
         return [api.get_plugin_release_by_lookup(key.partition("=")[2], expand=None)]
     except NotFound:
         return []
 
 
-def list_releases_by_code(api: Api, code: str) -> Sequence[Raw]:
+def list_releases_by_code(api: Api, code: str) -> Sequence[ServerObject]:
     """The releases of the plugin with this code; [] if there is no such plugin.
 
     For an unknown code servers answer an empty list, 404, or 400 on that filter.
@@ -124,7 +124,7 @@ def list_releases_by_code(api: Api, code: str) -> Sequence[Raw]:
         raise
 
 
-def _list_releases_of_plugin(api: Api, owner: Observed) -> Sequence[Raw] | None:
+def _list_releases_of_plugin(api: Api, owner: Observed) -> Sequence[ServerObject] | None:
     """The releases of one plugin; None if a list cannot tell.
 
     A server takes a code of digits for an id, and then lists the releases of another plugin.
@@ -135,7 +135,7 @@ def _list_releases_of_plugin(api: Api, owner: Observed) -> Sequence[Raw] | None:
     return owned_releases if owned_releases or (code and not str(code).isdecimal()) else None
 
 
-def _extract_plugin_id(raw: Raw) -> str | None:
+def _extract_plugin_id(raw: ServerObject) -> str | None:
     owner = raw.get("plugin")
     owner_id = owner.get("id") if isinstance(owner, Mapping) else owner
     return None if owner_id is None else str(owner_id)
@@ -149,7 +149,7 @@ def _build_run_body(spec: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[
     return {"parameters": verify.get("parameters", {}), "context": verify.get("context", {})}
 
 
-def _extract_file_url(raw: Raw) -> str:
+def _extract_file_url(raw: ServerObject) -> str:
     """The signed URL in `file`, which needs no token; "" if the server has something else there."""
     url = raw.get("file")
     return url if isinstance(url, str) and not isinstance(url, MaskedText) else ""
@@ -188,18 +188,18 @@ LOCKED_FIELD = "locked"
 FIELDS_V2 = frozenset({"plugin", "version", LOCKED_FIELD})
 
 
-def _list_with_codes_v2(api: Api) -> Sequence[Raw]:
+def _list_with_codes_v2(api: Api) -> Sequence[ServerObject]:
     """All releases, each with a `code` added: in v2 only plugins have their code."""
     codes = {str(plugin["id"]): plugin["code"] for plugin in api.v2.list_plugins()}
     releases = api.v2.list_plugin_releases()
     return [{**raw, "code": codes.get(str(raw["plugin_id"]))} for raw in releases]
 
 
-def _list_natural_keys_v2(raw: Raw) -> tuple[str, ...]:
+def _list_natural_keys_v2(raw: ServerObject) -> tuple[str, ...]:
     return (f"code={raw['code']}@{raw['version']}",) if raw.get("code") else ()
 
 
-def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
+def _decode_v2(raw: ServerObject, marks: SecretMarks) -> Observed:
     locked = bool(raw.get("is_released"))
     spec = {"plugin": str(raw["plugin_id"]), "version": raw["version"], LOCKED_FIELD: locked}
     remote_id = extract_remote_id(raw)

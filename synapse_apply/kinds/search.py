@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synapse_apply.kinds.descriptor import ApiBinding, Raw
+from synapse_apply.kinds.descriptor import ApiBinding
 from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Api
@@ -21,7 +22,7 @@ def can_list(binding: ApiBinding, capabilities: Capabilities) -> bool:
     )
 
 
-def list_objects_if_supported(api: Api, binding: ApiBinding) -> Sequence[Raw] | None:
+def list_objects_if_supported(api: Api, binding: ApiBinding) -> Sequence[ServerObject] | None:
     """All listed objects; None if this backend has no list of this kind.
 
     That is known by 404 or 405, and only for a list that is a probed capability. RemoteError for
@@ -37,7 +38,7 @@ def list_objects_if_supported(api: Api, binding: ApiBinding) -> Sequence[Raw] | 
         raise
 
 
-def list_members(api: Api, binding: ApiBinding, owner: Observed) -> Sequence[Raw] | None:
+def list_members(api: Api, binding: ApiBinding, owner: Observed) -> Sequence[ServerObject] | None:
     """The objects of one live owner, of a kind that can only be listed by owner.
 
     None if this owner's cannot be listed, or this backend has no such list (404 or 405).
@@ -73,7 +74,7 @@ def find_by_natural_key(
     # A search whose result proves nothing is not sent.
     if not key or binding.lookup_proof(key, capabilities) is Lookup.NONE:
         return []
-    hits: Sequence[Raw] = []
+    hits: Sequence[ServerObject] = []
     if binding.list_objects is not None and can_list(binding, capabilities):
         hits = read_listed_objects_in_full(
             api,
@@ -86,8 +87,8 @@ def find_by_natural_key(
 
 
 def read_listed_objects_in_full(
-    api: Api, binding: ApiBinding, hits: Sequence[Raw]
-) -> Sequence[Raw]:
+    api: Api, binding: ApiBinding, hits: Sequence[ServerObject]
+) -> Sequence[ServerObject]:
     """Listed objects with all their fields: each is read by id, unless list items are complete."""
     if binding.lists_whole_objects:
         return hits

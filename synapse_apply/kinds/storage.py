@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.kinds.descriptor import ApiBinding, FieldRule, Raw, ResourceType
+from synapse_apply.kinds.descriptor import ApiBinding, FieldRule, ResourceType
 from synapse_apply.kinds.wire import (
     extract_remote_id,
     list_missing_fields,
@@ -16,6 +16,7 @@ from synapse_apply.kinds.wire import (
     to_wire_id,
     wrap_secrets,
 )
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 
@@ -28,7 +29,7 @@ def derive_natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]
     return f"name={spec['name']}" if spec.get("name") else ""
 
 
-def _decode_v1(raw: Raw, marks: SecretMarks) -> Observed:
+def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
     # With any other regime the server leaves the credentials out of the configuration it shows.
     partial_fields = frozenset(
         {"configuration"} if raw.get("credential_regime", "none") != "none" else ()

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from synapse_apply.model.coding.server_json import describe_field_names
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.remote.remote_ids import parse_remote_id
 from synapse_apply.model.secrets.masked_text import MaskedText, unmask_value
@@ -67,7 +67,7 @@ def wrap_secrets(
     return wrapped_spec
 
 
-def _wrap_named_secrets(marks: SpecMarks, path: Path, value: Any) -> Any:
+def _wrap_named_secrets(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
     """A value with only the fields wrapped that a manifest or the state names as secrets."""
     if value is None:
         return None
@@ -86,7 +86,7 @@ def _wrap_named_secrets(marks: SpecMarks, path: Path, value: Any) -> Any:
     )
 
 
-def _wrap_secrets_or_none(marks: SpecMarks, path: Path, value: Any) -> Any:
+def _wrap_secrets_or_none(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
     """A value with its secrets wrapped; None for null, and for a map that has only nulls."""
     if value is None:
         return None

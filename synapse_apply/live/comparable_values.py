@@ -9,7 +9,7 @@ from synapse_apply.applying.records import flatten_live_fields_with_macs
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path, is_at_or_below
+from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.observed import LookupResult
 from synapse_apply.model.ports import Secrets
@@ -32,7 +32,7 @@ NO_STATE_KEY_REASON = "there is no state key"
 
 def build_declared_fields(
     desired: Desired, lookup_results: Mapping[Address, LookupResult], salt: str, secrets: Secrets
-) -> dict[Path, Any]:
+) -> dict[FieldPath, Any]:
     """Declared fields by path, with references as ids and secrets as keyed digests."""
     fields = flatten(desired.spec)
     for path, value in fields.items():
@@ -48,7 +48,7 @@ def build_declared_fields(
 
 
 def _build_desired_secret_with_mac_or_reason(
-    ref: SecretRef, path: Path, salt: str, secrets: Secrets
+    ref: SecretRef, path: FieldPath, salt: str, secrets: Secrets
 ) -> DesiredSecret:
     if ref.keeps_live_value:
         return DesiredSecret(ref, missing_reason="the server's value is kept")
@@ -60,10 +60,10 @@ def _build_desired_secret_with_mac_or_reason(
 
 
 def build_fields_as_recorded_when_live_agrees(
-    declared_fields: Fields, ignored_paths: tuple[Path, ...]
-) -> dict[Path, Any]:
+    declared_fields: Fields, ignored_paths: tuple[FieldPath, ...]
+) -> dict[FieldPath, Any]:
     """Declared fields as a record has them when live agrees, without ignored ones."""
-    fields: dict[Path, Any] = {}
+    fields: dict[FieldPath, Any] = {}
     for path, value in declared_fields.items():
         if is_at_or_below(path, ignored_paths):
             continue

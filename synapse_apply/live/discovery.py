@@ -8,10 +8,11 @@ from concurrent.futures import Executor
 from dataclasses import field
 from typing import Self, TypeVar
 
-from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
+from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.kinds.search import list_objects_if_supported
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.live_backend import LiveBackend
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.errors import (
     FINAL_READ_ERRORS,
     InputError,
@@ -197,7 +198,7 @@ class ObjectGatherer:
     def _gather_or_record_missed_by_code(self, kind: ResourceType, binding: ApiBinding) -> None:
         raw_objects = list_objects_if_supported(self._live_backend.api, binding)
 
-        def find_raw_objects(code: str) -> Sequence[Raw]:
+        def find_raw_objects(code: str) -> Sequence[ServerObject]:
             key = f"code={code}"
             if raw_objects is not None:
                 return [raw for raw in raw_objects if key in binding.list_natural_keys(raw)]
@@ -231,7 +232,7 @@ class ObjectGatherer:
             else None
         )
         if raw_objects is not None:
-            groups: dict[str, list[Raw]] = defaultdict(list)
+            groups: dict[str, list[ServerObject]] = defaultdict(list)
             for raw in raw_objects:
                 owner = binding.decode(raw, self._live_backend.marks).spec.get(kind.series_field)
                 groups[str(owner)].append(raw)
@@ -241,14 +242,14 @@ class ObjectGatherer:
                 )
             return
 
-        def list_owner_members(owner: Observed) -> Sequence[Raw] | None:
+        def list_owner_members(owner: Observed) -> Sequence[ServerObject] | None:
             return (
                 binding.list_members(self._live_backend.api, owner)
                 if binding.list_members
                 else None
             )
 
-        chosen_members: list[Raw] = []
+        chosen_members: list[ServerObject] = []
         for owner_object, raws in self._fetch_all_or_record_missed(
             kind, list_owner_members, list(owners.values()), _format_members_label
         ):
@@ -259,13 +260,13 @@ class ObjectGatherer:
         self._store_or_read_listed_objects(kind, binding, chosen_members)
 
     def _select_all_or_newest_member(
-        self, kind: ResourceType, raws: Sequence[Raw]
-    ) -> Sequence[Raw]:
+        self, kind: ResourceType, raws: Sequence[ServerObject]
+    ) -> Sequence[ServerObject]:
         """All members of a series, or the newest: by version, else by id."""
         if self._query.members == ALL_MEMBERS or not raws:
             return raws
 
-        def newness_key(raw: Raw) -> tuple[bool, VersionSortKey | tuple[()], int, str]:
+        def newness_key(raw: ServerObject) -> tuple[bool, VersionSortKey | tuple[()], int, str]:
             version_key, object_id = (
                 get_version_sort_key_or_none(str(raw.get(kind.version_field, ""))),
                 extract_remote_id(raw),
@@ -288,7 +289,7 @@ class ObjectGatherer:
         }
         ids = list(dict.fromkeys(named_object.id for named_object in named_objects))
 
-        def read_or_none(object_id: str) -> Raw | None:
+        def read_or_none(object_id: str) -> ServerObject | None:
             try:
                 return binding.read_object(self._live_backend.api, object_id)
             except NotFound:
@@ -309,7 +310,7 @@ class ObjectGatherer:
                 )
 
     def _store_or_read_listed_objects(
-        self, kind: ResourceType, binding: ApiBinding, raws: Iterable[Raw]
+        self, kind: ResourceType, binding: ApiBinding, raws: Iterable[ServerObject]
     ) -> None:
         """Store listed objects; where list items lack fields, read each object first."""
         if not binding.lists_whole_objects:
@@ -318,7 +319,9 @@ class ObjectGatherer:
         for raw in raws:
             self._decode_and_store_object(kind, binding, raw)
 
-    def _decode_and_store_object(self, kind: ResourceType, binding: ApiBinding, raw: Raw) -> None:
+    def _decode_and_store_object(
+        self, kind: ResourceType, binding: ApiBinding, raw: ServerObject
+    ) -> None:
         observed = binding.decode(raw, self._live_backend.marks)
         self._objects[kind.prefix][observed.remote_id] = observed
 

@@ -10,10 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
+from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.kinds.search import list_members, read_observed_object
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, warning_finding
 from synapse_apply.model.errors import NotFound, RemoteError
@@ -29,7 +30,7 @@ MAX_PLAN_PAGES = 2
 
 def list_raw_objects_if_short_else_none(
     api: Api, binding: ApiBinding, max_pages: int
-) -> Sequence[Raw]:
+) -> Sequence[ServerObject]:
     """A kind's list, if it has at most `max_pages` pages; else, and without a list, nothing."""
     if binding.list_partially is None:
         return ()
@@ -41,9 +42,9 @@ def list_raw_objects_if_short_else_none(
 
 def list_raw_members_of_owners(
     api: Api, binding: ApiBinding, owners: Iterable[Observed]
-) -> list[Raw]:
+) -> list[ServerObject]:
     """The listed members of these owners, for a kind that can be listed by owner only."""
-    listed: list[Raw] = []
+    listed: list[ServerObject] = []
     for owner in owners:
         with suppress(RemoteError):  # what the plan itself needs says what is wrong
             listed.extend(list_members(api, binding, owner) or ())
@@ -68,11 +69,11 @@ def iter_records_with_ids_of_same_key(
     kind: ResourceType,
     binding: ApiBinding,
     records: Mapping[Address, Record],
-    raw_objects: Iterable[Raw],
+    raw_objects: Iterable[ServerObject],
     marks: SecretMarks,
 ) -> Iterator[tuple[Address, tuple[str, ...]]]:
     """Recorded addresses with the ids of other live objects that have the same key."""
-    raws_by_key: dict[str, list[Raw]] = defaultdict(list)
+    raws_by_key: dict[str, list[ServerObject]] = defaultdict(list)
     raw_count = 0
     for raw in raw_objects:
         for key in _list_object_keys(kind, binding, raw, marks):
@@ -116,7 +117,7 @@ def build_duplicate_warning(
 
 
 def _list_object_keys(
-    kind: ResourceType, binding: ApiBinding, raw: Raw, marks: SecretMarks
+    kind: ResourceType, binding: ApiBinding, raw: ServerObject, marks: SecretMarks
 ) -> Iterable[str]:
     if keys := binding.list_natural_keys(raw):
         return keys

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 
-from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
+from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.kinds.search import list_objects_if_supported, read_listed_objects_in_full
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.named_secrets import (
@@ -20,6 +20,7 @@ from synapse_apply.live.named_secrets import (
 from synapse_apply.manifests.files.quoted_refs import scan_secret_refs
 from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, Invalid, NotFound, StateError, SynapseApplyError
@@ -189,7 +190,7 @@ def _advise_on_unknown_name(kind: ResourceType, binding: ApiBinding, text: str) 
     return "Give its id, as id=123: this API finds only what has releases by its code."
 
 
-def read_raw_object(live_backend: LiveBackend, prefix: str, object_id: str) -> Raw:
+def read_raw_object(live_backend: LiveBackend, prefix: str, object_id: str) -> ServerObject:
     """Read the object with this id; InputError, with the request id, where there is none."""
     kind, binding = live_backend.catalogue[prefix], live_backend.select_binding(prefix)
     try:
@@ -224,7 +225,9 @@ def build_absent_error(kind_name: str, name: str, failure: NotFound, hint: str =
     )
 
 
-def decode_live_object(live_backend: LiveBackend, binding: ApiBinding, raw: Raw) -> LiveObject:
+def decode_live_object(
+    live_backend: LiveBackend, binding: ApiBinding, raw: ServerObject
+) -> LiveObject:
     """Decode a server's object, and wrap its secrets."""
     created = raw.get("created", raw.get("created_at"))
     return LiveObject(
@@ -232,7 +235,9 @@ def decode_live_object(live_backend: LiveBackend, binding: ApiBinding, raw: Raw)
     )
 
 
-def find_by_key(live_backend: LiveBackend, binding: ApiBinding, text: str) -> Sequence[Raw]:
+def find_by_key(
+    live_backend: LiveBackend, binding: ApiBinding, text: str
+) -> Sequence[ServerObject]:
     """Objects with this code or name, as far as this API can search."""
     keys = {f"code={text}", f"name={text}"}
     if binding.find_by_key is not None:

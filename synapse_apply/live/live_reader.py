@@ -14,7 +14,7 @@ from functools import partial
 from itertools import chain
 from threading import Lock
 
-from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, FieldRule, Raw, ResourceType
+from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, FieldRule, ResourceType
 from synapse_apply.kinds.list_cache import MIN_RECORDED, ListCache
 from synapse_apply.kinds.search import (
     list_members,
@@ -33,13 +33,9 @@ from synapse_apply.live.unseen_resources import (
     build_read_failure_finding,
 )
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
-from synapse_apply.model.errors import (
-    FINAL_READ_ERRORS,
-    NotFound,
-    RemoteError,
-    RemoteTimeout,
-)
+from synapse_apply.model.coding.json_types import ServerObject
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
+from synapse_apply.model.errors import FINAL_READ_ERRORS, NotFound, RemoteError, RemoteTimeout
 from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.ports import Api
 from synapse_apply.model.resource import Desired
@@ -60,7 +56,7 @@ class _ListUnavailableError(RemoteError):
         self.finding = finding
 
 
-def _list_compared_paths(desired: Desired, record: Record) -> set[Path]:
+def _list_compared_paths(desired: Desired, record: Record) -> set[FieldPath]:
     """The paths of an object that its plan compares."""
     return {*record.seen, *record.applied, *zip(desired.spec, strict=True)}
 
@@ -85,7 +81,7 @@ class LiveReader:
         self._versions = versions
         self.marks = marks
         self._parallelism = parallelism
-        self._objects_by_key: dict[str, dict[str, list[Raw]] | None] = {}
+        self._objects_by_key: dict[str, dict[str, list[ServerObject]] | None] = {}
         self._members_by_owner: dict[str, dict[str, list[Observed]]] = {}
         self._list_failures: dict[str, _ListUnavailableError] = {}
         self._outage_finding: Diagnostic | None = None
@@ -266,7 +262,7 @@ class LiveReader:
 
     def _list_raw_objects_for_duplicates(
         self, prefix: str, binding: ApiBinding, recorded: Sequence[Desired]
-    ) -> Iterable[Raw]:
+    ) -> Iterable[ServerObject]:
         if objects_by_key := self._objects_by_key.get(prefix):
             return {id(raw): raw for raws in objects_by_key.values() for raw in raws}.values()
         if binding.list_objects is None and binding.list_members is not None:
@@ -407,7 +403,9 @@ class LiveReader:
             Lookup.COMPLETE,
         )
 
-    def _decode_match_in_full(self, desired: Desired, binding: ApiBinding, raw: Raw) -> Observed:
+    def _decode_match_in_full(
+        self, desired: Desired, binding: ApiBinding, raw: ServerObject
+    ) -> Observed:
         """The object that was found by its key, with all its fields."""
         paths, marks = flatten(desired.spec), self.marks.with_address(desired.address)
         observed = self._list_cache.decode_item_if_reliable(
@@ -419,7 +417,7 @@ class LiveReader:
             raw = read_listed_objects_in_full(self._api, binding, [raw])[0]
         return binding.decode(raw, marks)
 
-    def _find_by_key(self, kind: str, binding: ApiBinding, key: str) -> Sequence[Raw]:
+    def _find_by_key(self, kind: str, binding: ApiBinding, key: str) -> Sequence[ServerObject]:
         if not key:
             return []
         objects_by_key = self._index_list_by_key_once_or_none(kind, binding)
@@ -429,7 +427,7 @@ class LiveReader:
 
     def _index_list_by_key_once_or_none(
         self, kind: str, binding: ApiBinding
-    ) -> dict[str, list[Raw]] | None:
+    ) -> dict[str, list[ServerObject]] | None:
         """Listed objects by natural key, read once per run; None where there is no list."""
         with self._lock:
             if kind in self._list_failures:
@@ -438,7 +436,7 @@ class LiveReader:
                 raws = self._list_kind_or_remember_failure(kind, binding)
                 if binding.list_capability:
                     self._known_capabilities[binding.list_capability] = raws is not None
-                index: dict[str, list[Raw]] = defaultdict(list)
+                index: dict[str, list[ServerObject]] = defaultdict(list)
                 for raw in raws or ():
                     for key in binding.list_natural_keys(raw):
                         index[key].append(raw)
@@ -447,7 +445,7 @@ class LiveReader:
 
     def _list_kind_or_remember_failure(
         self, kind: str, binding: ApiBinding
-    ) -> Sequence[Raw] | None:
+    ) -> Sequence[ServerObject] | None:
         try:
             return list_objects_if_supported(self._api, binding)
         except (*FINAL_READ_ERRORS, RemoteTimeout):

@@ -9,7 +9,7 @@ from typing import Any
 from synapse_apply.applying.records import flatten_live_fields_with_macs
 from synapse_apply.live.comparable_values import build_declared_fields
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.ports import Secrets
@@ -43,7 +43,7 @@ def build_edits_that_declare_live_values(
     live_tree = unflatten(resource.live_fields)
     remaining_tree = _copy_maps(spec)
     leaf_paths = {change.path for change in drift_changes}
-    changes_by_path: dict[Path, FieldChange] = {}
+    changes_by_path: dict[FieldPath, FieldChange] = {}
     for change in drift_changes:
         path = (
             change.path
@@ -73,7 +73,7 @@ def build_edits_that_declare_live_values(
     return tuple(field_edits)
 
 
-def _find_non_map_above_or_leaf_path(live_tree: Mapping[str, Any], path: Path) -> Path:
+def _find_non_map_above_or_leaf_path(live_tree: Mapping[str, Any], path: FieldPath) -> FieldPath:
     """The first path above a leaf where live has a value that is no map; else the leaf's path."""
     for end in range(1, len(path)):
         value = get_at_or_absent(live_tree, path[:end])
@@ -83,8 +83,8 @@ def _find_non_map_above_or_leaf_path(live_tree: Mapping[str, Any], path: Path) -
 
 
 def _remove_leaf_and_emptied_maps(
-    remaining_tree: dict[str, Any], live_tree: Mapping[str, Any], leaf_path: Path
-) -> Path:
+    remaining_tree: dict[str, Any], live_tree: Mapping[str, Any], leaf_path: FieldPath
+) -> FieldPath:
     """Remove a leaf, and each map above it that is empty then and that live lacks."""
     removed_path = leaf_path
     delete_at(remaining_tree, removed_path)
@@ -98,7 +98,7 @@ def _remove_leaf_and_emptied_maps(
     return removed_path
 
 
-def _is_live_null(resource: ResourceState, path: Path) -> bool:
+def _is_live_null(resource: ResourceState, path: FieldPath) -> bool:
     """Whether the server answered null there, which comparisons treat as absent."""
     observed = resource.lookup_result.observed
     parent: Any = get_at_or_absent(observed.spec, path[:-1]) if observed else ABSENT
@@ -123,7 +123,7 @@ class ManifestComparison:
     resources: Mapping[Address, ResourceState]
     secrets: Secrets
 
-    def list_fields_plan_would_still_change(self, desired: Desired) -> tuple[Path, ...]:
+    def list_fields_plan_would_still_change(self, desired: Desired) -> tuple[FieldPath, ...]:
         """The drifted fields that a plan would still change if this were declared.
 
         Also other fields that only the new declaration makes it change. Changes that were pending

@@ -14,7 +14,12 @@ from typing import Any
 
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Path, format_json_pointer, warning_finding
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    FieldPath,
+    format_json_pointer,
+    warning_finding,
+)
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import UNMARKED, NamedSecrets, SecretMarks, SpecMarks
@@ -30,10 +35,10 @@ from synapse_apply.model.values import (
 )
 
 _SECRET_TYPES = frozenset({Mac, WithheldSecret})
-_NO_PATHS: frozenset[Path] = frozenset()
+_NO_PATHS: frozenset[FieldPath] = frozenset()
 
 
-def list_secret_paths(*sides: Fields) -> frozenset[Path]:
+def list_secret_paths(*sides: Fields) -> frozenset[FieldPath]:
     """The fields of a record or an open call that hold secrets."""
     paths = [path for side in sides for path, value in side.items() if type(value) in _SECRET_TYPES]
     return frozenset(paths) if paths else _NO_PATHS
@@ -54,13 +59,13 @@ def add_secret_fields_of_single_objects(
 
     `versions` says which API version the ids in manifests are of.
     """
-    by_address: dict[Address, frozenset[Path]] = defaultdict(frozenset)
-    by_id: dict[tuple[str, str, str], frozenset[Path]] = defaultdict(frozenset)
-    by_key: dict[tuple[str, str], frozenset[Path]] = defaultdict(frozenset)
-    anywhere: dict[str, frozenset[Path]] = defaultdict(frozenset)
+    by_address: dict[Address, frozenset[FieldPath]] = defaultdict(frozenset)
+    by_id: dict[tuple[str, str, str], frozenset[FieldPath]] = defaultdict(frozenset)
+    by_key: dict[tuple[str, str], frozenset[FieldPath]] = defaultdict(frozenset)
+    anywhere: dict[str, frozenset[FieldPath]] = defaultdict(frozenset)
 
     def add_paths_of_object(
-        address: Address, api: str, remote_id: str, key: str, paths: frozenset[Path]
+        address: Address, api: str, remote_id: str, key: str, paths: frozenset[FieldPath]
     ) -> None:
         by_address[address] |= paths
         if remote_id:
@@ -118,7 +123,7 @@ def wrap_values_recorded_as_secret_and_warn(
     intents: Iterable[Intent] = (),
 ) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
     """The declared resources, plain values wrapped where a secret is recorded; and warnings."""
-    recorded: dict[Address, frozenset[Path]] = defaultdict(frozenset)
+    recorded: dict[Address, frozenset[FieldPath]] = defaultdict(frozenset)
     for address, record in records.items():
         if address.kind not in marks.kinds and (
             paths := list_secret_paths(record.applied, record.seen)
@@ -146,9 +151,9 @@ class _SecretWrapper:
 
     def __init__(self, marks: SpecMarks) -> None:
         self._marks = marks
-        self.literals: list[Path] = []
+        self.literals: list[FieldPath] = []
 
-    def wrap_secret_values(self, value: Any, path: Path) -> Any:
+    def wrap_secret_values(self, value: Any, path: FieldPath) -> Any:
         if value is None or isinstance(value, SecretRef | Reference):
             return value
         if is_map(value) and value:
@@ -164,7 +169,7 @@ class _SecretWrapper:
         return SecretRef("literal", literal=Sensitive(value))
 
 
-def _build_unnamed_secret_warning(resource: Desired, paths: list[Path]) -> Diagnostic:
+def _build_unnamed_secret_warning(resource: Desired, paths: list[FieldPath]) -> Diagnostic:
     names = format_short_list(map(format_json_pointer, paths))
     return warning_finding(
         "A recorded secret is no longer named as one",

@@ -6,7 +6,8 @@ import tempfile
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from synapse_apply.kinds.descriptor import ApiBinding, Raw
+from synapse_apply.kinds.descriptor import ApiBinding
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import Api
 from synapse_apply.model.resource import PackageSource
@@ -25,7 +26,7 @@ class PublishedBytes:
 
 
 def read_published_bytes(
-    api: Api, binding: ApiBinding, raw: Raw, name: str, max_bytes: int
+    api: Api, binding: ApiBinding, raw: ServerObject, name: str, max_bytes: int
 ) -> PublishedBytes | None:
     """Fetch and hash the package of a live object; None where the server shows no URL of it.
 

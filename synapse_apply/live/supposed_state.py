@@ -18,7 +18,7 @@ from synapse_apply.live.comparable_values import (
     build_fields_as_recorded_when_live_agrees,
 )
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired
@@ -44,12 +44,12 @@ class UnresolvedSecrets:
     def resolve_setting(self, ref: SecretRef) -> Sensitive:
         return self.resolve_secret(ref)
 
-    def compute_mac(self, _salt: str, _path: Path, value: Sensitive) -> Mac:
+    def compute_mac(self, _salt: str, _path: FieldPath, value: Sensitive) -> Mac:
         """Equal for equal references, within one run."""
         text = repr(value.reveal()).encode("utf-8", "surrogatepass")
         return Mac(self.key_id, hmac.new(self._key, text, hashlib.sha256).hexdigest())
 
-    def matches(self, mac: Mac, salt: str, path: Path, value: Sensitive) -> bool:
+    def matches(self, mac: Mac, salt: str, path: FieldPath, value: Sensitive) -> bool:
         return self.compute_mac(salt, path, value) == mac
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
@@ -32,7 +32,9 @@ def build_read_failure_finding(address: Address | None, failure: RemoteError) ->
     )
 
 
-def build_ambiguous_key_finding(desired: Desired, key: str, matches: Sequence[Raw]) -> Diagnostic:
+def build_ambiguous_key_finding(
+    desired: Desired, key: str, matches: Sequence[ServerObject]
+) -> Diagnostic:
     form, _, text = key.partition("=")
     ids = ", ".join(extract_remote_id(raw) for raw in matches)
     return error_finding(

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from synapse_apply.manifests.yaml.reader import read_documents
-from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.diagnostic import FieldPath, Position
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.resource import Desired
 from synapse_apply.views.paths import format_path
@@ -23,7 +23,7 @@ class WritableFields:
     def __init__(self, session: TargetSession) -> None:
         self._session = session
 
-    def __call__(self, desired: Desired, path: Path) -> bool:
+    def __call__(self, desired: Desired, path: FieldPath) -> bool:
         """Whether the value is written in a manifest or overlay of this resource.
 
         False for a value from a variable or a package, and for manifests of a commit.

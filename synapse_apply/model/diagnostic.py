@@ -11,7 +11,7 @@ from typing import Any
 from synapse_apply.model.command import WithCommands
 from synapse_apply.model.frozen import frozen
 
-Path = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 
 # A finding is read by people. What it quotes comes from files and servers and may be of any size.
 MAX_TEXT_LENGTH = 4000
@@ -57,7 +57,7 @@ class Diagnostic(WithCommands):
     hint: str = ""
     position: Position | None = None
     address: str | None = None
-    path: Path | None = None
+    path: FieldPath | None = None
     target: str | None = None
     request_id: str | None = None
     rule: str | None = None
@@ -148,7 +148,9 @@ def warning_finding(summary: str, detail: str = "", hint: str = "", **fields: An
     return Diagnostic(Severity.WARNING, summary, detail, hint, **fields)
 
 
-def find_nearest_position(positions: Mapping[Path, Position], path: Path) -> Position | None:
+def find_nearest_position(
+    positions: Mapping[FieldPath, Position], path: FieldPath
+) -> Position | None:
     """The position of a path, or of the nearest path above it that has one."""
     while path:
         if path in positions:
@@ -157,13 +159,13 @@ def find_nearest_position(positions: Mapping[Path, Position], path: Path) -> Pos
     return positions.get(())
 
 
-def is_at_or_below(path: Path, roots: Iterable[Path]) -> bool:
+def is_at_or_below(path: FieldPath, roots: Iterable[FieldPath]) -> bool:
     """Whether a path is one of these or stands below one."""
     return any(path[: len(root)] == root for root in roots)
 
 
 @lru_cache(maxsize=4096)  # thousands of resources have the same few paths
-def format_json_pointer(path: Path) -> str:
+def format_json_pointer(path: FieldPath) -> str:
     """A path as a JSON Pointer (RFC 6901)."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 
 _MAX_NAMES, _MAX_KNOWN_WORDS = 5, 12
 _MIN_PREFIX_LENGTH = 3
 
 
-def format_field_path(path: Path, format_key: Callable[[Any], str] = str) -> str:
+def format_field_path(path: FieldPath, format_key: Callable[[Any], str] = str) -> str:
     """A path as messages write it, such as `spec.configuration.items[2]`."""
     text = ""
     for part in path:

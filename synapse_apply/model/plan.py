@@ -9,7 +9,7 @@ from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import WithCommands
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.refactoring import MovedAddress
@@ -52,13 +52,13 @@ class FieldChange:
     "not checked: RAW_KEY is not set". `inside` are the paths within a changed list that differ.
     """
 
-    path: Path
+    path: FieldPath
     before: Any
     after: Any
     cause: Cause
     sensitive: bool = False
     note: str = ""
-    inside: tuple[Path, ...] = ()
+    inside: tuple[FieldPath, ...] = ()
 
 
 @frozen
@@ -108,9 +108,9 @@ class Change(WithCommands):
     superseded: bool = False
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
-    before_sensitive: tuple[Path, ...] = ()
-    after_sensitive: tuple[Path, ...] = ()
-    after_unknown: tuple[Path, ...] = ()
+    before_sensitive: tuple[FieldPath, ...] = ()
+    after_sensitive: tuple[FieldPath, ...] = ()
+    after_unknown: tuple[FieldPath, ...] = ()
     fingerprint: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
     position: Position | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import field
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from synapse_apply.model.diagnostic import Diagnostic, Position
@@ -114,8 +114,8 @@ class Project:
     every revision that it was made from.
     """
 
-    root: FilePath
-    file: FilePath | None = None
+    root: Path
+    file: Path | None = None
     id: str = ""
     manifests: tuple[str, ...] = ()
     variables: Mapping[str, Variable] = field(default_factory=dict)

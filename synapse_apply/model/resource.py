@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path, Position, find_nearest_position
+from synapse_apply.model.diagnostic import FieldPath, Position, find_nearest_position
 from synapse_apply.model.frozen import frozen
 
 
@@ -19,9 +19,9 @@ class Lifecycle:
     """
 
     prevent_destroy: bool = False
-    ignore_changes: tuple[Path, ...] = ()
-    own: tuple[Path, ...] = ()
-    sensitive: tuple[Path, ...] = ()
+    ignore_changes: tuple[FieldPath, ...] = ()
+    own: tuple[FieldPath, ...] = ()
+    sensitive: tuple[FieldPath, ...] = ()
 
 
 def shorten_git_ref(ref: str) -> str:
@@ -92,8 +92,8 @@ class Desired:
     verify: Mapping[str, Any] | None = None
     retain: int | None = None
     position: Position | None = None
-    positions: Mapping[Path, Position] = field(default_factory=dict)
+    positions: Mapping[FieldPath, Position] = field(default_factory=dict)
 
-    def find_position(self, path: Path) -> Position | None:
+    def find_position(self, path: FieldPath) -> Position | None:
         """The position of a spec field, or of the nearest field above it that has one."""
         return find_nearest_position(self.positions, ("spec", *path)) or self.position

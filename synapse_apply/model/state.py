@@ -13,7 +13,7 @@ from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.text_forms import FORM_METADATA_KEY
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.digest import DIGEST_FORM
 from synapse_apply.model.remote.remote_ids import REMOTE_ID_FORM
@@ -84,7 +84,7 @@ class Acceptance:
     record's earlier values at these paths, which `state accept --undo` restores.
     """
 
-    paths: tuple[Path, ...] = ()
+    paths: tuple[FieldPath, ...] = ()
     applied: Fields = field(default_factory=dict)
     seen: Fields = field(default_factory=dict)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 
 LIVE_SOURCE = "live"
@@ -156,17 +156,19 @@ PLAIN_TYPES = frozenset({str, int, float, bool})
 
 # What a field may hold: JSON, or one of the markers above.
 FieldValue = Any
-Fields = Mapping[Path, FieldValue]
+Fields = Mapping[FieldPath, FieldValue]
 
 
 def flatten(
-    tree: Mapping[str, Any], is_leaf: Callable[[Path], bool] | None = None, prefix: Path = ()
-) -> dict[Path, Any]:
+    tree: Mapping[str, Any],
+    is_leaf: Callable[[FieldPath], bool] | None = None,
+    prefix: FieldPath = (),
+) -> dict[FieldPath, Any]:
     """The fields of a nested map by path, in its order; `is_leaf` makes a subtree one field.
 
     Nulls are left out, as they count as absent. A map of nulls alone is one field, an empty map.
     """
-    fields: dict[Path, Any] = {}
+    fields: dict[FieldPath, Any] = {}
     for key, value in tree.items():
         path = (*prefix, key)
         if type(value) is str:
@@ -200,7 +202,7 @@ def is_map(value: Any) -> bool:
     return kind is dict or (kind not in _NON_MAP_TYPES and isinstance(value, Mapping))
 
 
-def get_at_or_absent(tree: Any, path: Path) -> Any:
+def get_at_or_absent(tree: Any, path: FieldPath) -> Any:
     """The value at a path of a nested map; ABSENT where there is none, or null."""
     for part in path:
         if not is_map(tree) or part not in tree:
@@ -209,7 +211,7 @@ def get_at_or_absent(tree: Any, path: Path) -> Any:
     return ABSENT if tree is None else tree
 
 
-def set_at(tree: dict[str, Any], path: Path, value: Any) -> None:
+def set_at(tree: dict[str, Any], path: FieldPath, value: Any) -> None:
     """Set the value at a path, creating maps on the way; a value that is no map is replaced."""
     *parents, last = path
     for part in parents:
@@ -220,7 +222,7 @@ def set_at(tree: dict[str, Any], path: Path, value: Any) -> None:
     tree[str(last)] = value
 
 
-def delete_at(tree: dict[str, Any], path: Path) -> None:
+def delete_at(tree: dict[str, Any], path: FieldPath) -> None:
     """Remove the value at a path, if there is one; maps that become empty stay."""
     for part in path[:-1]:
         child = tree.get(str(part))

@@ -12,7 +12,7 @@ from synapse_apply.applying.step import Step
 from synapse_apply.live.comparable_values import build_fields_as_recorded_when_live_agrees
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import InputError, NotApproved, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
@@ -170,8 +170,8 @@ def _add_to_old_acceptance_or_none(acceptable: AcceptableResource) -> Acceptance
 
 
 def _select_differing_paths(
-    paths: Iterable[Path], changes: Iterable[FieldChange]
-) -> tuple[Path, ...]:
+    paths: Iterable[FieldPath], changes: Iterable[FieldChange]
+) -> tuple[FieldPath, ...]:
     differing_paths = {change.path for change in changes}
     return tuple(path for path in paths if path in differing_paths)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.kinds.search import list_objects_if_supported
 from synapse_apply.live.live_backend import (
     LiveBackend,
@@ -16,6 +15,7 @@ from synapse_apply.live.live_backend import (
     require_live_object,
     require_live_object_if_known,
 )
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, NotFound
 from synapse_apply.model.packages.versions import get_version_sort_key_or_none
@@ -90,7 +90,7 @@ def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
         else _require_plugin_code(read_raw_object(live_backend, "plugin", plugin_id), plugin)
     )
     try:
-        raw_releases: Sequence[Raw] = live_backend.api.list_plugin_releases(code)
+        raw_releases: Sequence[ServerObject] = live_backend.api.list_plugin_releases(code)
     # A 404 does not tell a plugin without releases from a code that no plugin has.
     except NotFound:
         raw_releases = ()
@@ -116,7 +116,7 @@ def _sort_by_version(live_objects: list[LiveObject]) -> list[LiveObject]:
     ]
 
 
-def _require_plugin_code(raw: Raw, plugin: str) -> str:
+def _require_plugin_code(raw: ServerObject, plugin: str) -> str:
     code = raw.get("code")
     if isinstance(code, str) and code:
         return code
@@ -128,7 +128,7 @@ def _require_plugin_code(raw: Raw, plugin: str) -> str:
 
 
 def _decode_objects(
-    live_backend: LiveBackend, prefix: str, raws: Sequence[Raw]
+    live_backend: LiveBackend, prefix: str, raws: Sequence[ServerObject]
 ) -> list[LiveObject]:
     binding = live_backend.select_binding(prefix)
     return [decode_live_object(live_backend, binding, raw) for raw in raws]

@@ -11,12 +11,13 @@ from uuid import uuid4
 
 from synapse_apply.applying.records import flatten_live_fields_with_macs
 from synapse_apply.applying.runs import with_unverified_last_run
-from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
+from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.live.open_intents import build_secret_marks, raise_if_journal_says_call_was_done
 from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, Path, warning_finding
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
 from synapse_apply.model.errors import FINAL_READ_ERRORS, InputError, NotFound, RemoteError
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.remote.remote_ids import REMOTE_ID_RULE, is_remote_id
@@ -171,7 +172,7 @@ class _RowImporter:
         return record if published_bytes is None else _with_published_bytes(record, published_bytes)
 
     def _read_published_bytes_or_warn(
-        self, binding: ApiBinding, address: Address, raw: Raw, old_record: Record | None
+        self, binding: ApiBinding, address: Address, raw: ServerObject, old_record: Record | None
     ) -> PublishedBytes | None:
         """Read the published package; None where it was read before, or on failure."""
         if not self._reads_bytes or (old_record is not None and old_record.proven):
@@ -356,7 +357,7 @@ def _read_and_decode_object(
     address: Address,
     remote_id: str,
     marks: SecretMarks,
-) -> tuple[Raw, Observed]:
+) -> tuple[ServerObject, Observed]:
     try:
         raw = binding.read_object(session.api, remote_id)
         return raw, binding.decode(raw, marks)
@@ -418,7 +419,7 @@ def _build_record(
 
 
 def _list_dependencies(
-    desired: Desired | None, declared: Mapping[Path, object]
+    desired: Desired | None, declared: Mapping[FieldPath, object]
 ) -> tuple[Address, ...]:
     """The addresses that a manifest refers to or names in `depends_on`: the order of deletes."""
     referenced_addresses = {

@@ -10,8 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.diagnostic import Path as FieldPath
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path

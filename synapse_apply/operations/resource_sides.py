@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, name_target
-from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import suggest_name
@@ -111,7 +111,7 @@ class ResourceSides:
         findings = tuple(dict.fromkeys((*own_findings, *read_problems)))
         return cls(resource, findings, bool(read_problems), next(accepted_changes, ()))
 
-    def compare_secrets(self) -> dict[Path, ComparedSecret]:
+    def compare_secrets(self) -> dict[FieldPath, ComparedSecret]:
         """Compare the digests of each secret, which were all made with one salt."""
         sides = (
             self.get_declared_fields(),
@@ -125,7 +125,7 @@ class ResourceSides:
             for path in sorted(paths, key=lambda path: [str(part) for part in path])
         }
 
-    def get_declared_fields(self) -> Mapping[Path, Any]:
+    def get_declared_fields(self) -> Mapping[FieldPath, Any]:
         """The fields of the manifest, defaults included."""
         return dict(self.resource.declared_fields)
 
@@ -135,7 +135,7 @@ class ResourceSides:
         # An imported record has nothing applied yet.
         return (record.applied or record.seen) if record else {}
 
-    def get_live_fields(self) -> Mapping[Path, Any]:
+    def get_live_fields(self) -> Mapping[FieldPath, Any]:
         """The fields of the live object; none where it is not there, or could not be read."""
         observed = self.resource.lookup_result.observed
         return flatten(observed.spec) if observed else {}

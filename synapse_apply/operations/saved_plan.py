@@ -12,7 +12,7 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
 from synapse_apply.model.coding.canonical_json import format_canonical_json
-from synapse_apply.model.coding.json_values import Json
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, Stale
@@ -88,7 +88,7 @@ def save_plan(session: TargetSession, plan: Plan, options: PlanOptions, path: Pa
     # A file is an approval, and a plan with errors cannot be applied.
     if plan.has_errors:
         raise InputError(*(finding for finding in plan.diagnostics if finding.is_error))
-    body: Json = {"plan": codec.plan_to_json(plan), "choices": _options_to_json(options)}
+    body: JsonObject = {"plan": codec.plan_to_json(plan), "choices": _options_to_json(options)}
     mac = _compute_signature(session, format_canonical_json(body))
     signature = {"key_id": mac.key_id, "mac": mac.digest} if mac else None
     text = json.dumps({"format": FORMAT, **body, "signature": signature}, sort_keys=True)
@@ -377,7 +377,7 @@ def _is_planned_differently(
     return bool(encoded_changes[0]["after"] != encoded_changes[1]["after"])
 
 
-def _options_to_json(options: PlanOptions) -> Json:
+def _options_to_json(options: PlanOptions) -> JsonObject:
     selected = options.selected
     return {
         "prune": options.prune,

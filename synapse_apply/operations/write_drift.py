@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from synapse_apply.kinds.compare import is_same_value
@@ -23,7 +23,7 @@ from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.drift import Drift, ObjectDrift, WrittenEdit
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -60,8 +60,8 @@ class _LiveEdit:
 class _EditedFiles:
     """The edits so far, by file, and the content of each document after them."""
 
-    edits: dict[tuple[FilePath, str], list[Edit]] = field(default_factory=dict)
-    edited_documents: dict[tuple[FilePath, int], Any] = field(default_factory=dict)
+    edits: dict[tuple[Path, str], list[Edit]] = field(default_factory=dict)
+    edited_documents: dict[tuple[Path, int], Any] = field(default_factory=dict)
 
     def add_edit(self, spot: DocumentSpot, value: Any) -> None:
         """Add an edit that sets `spot` to `value` (ABSENT: removes it), with any missing maps."""
@@ -221,7 +221,7 @@ def _iter_writable_edits(
     """
     resource = origins.resource
     address = resource.address
-    full_path: Path = ("spec", *change.path)
+    full_path: FieldPath = ("spec", *change.path)
     position_fields = {"position": resource.find_position(change.path), "path": full_path}
     if change.sensitive:
         secret_phrase = (
@@ -268,7 +268,7 @@ def _escape_variables(value: Any) -> Any:
     )
 
 
-def _wrap_value_in_maps(path: Path, value: Any) -> Any:
+def _wrap_value_in_maps(path: FieldPath, value: Any) -> Any:
     for part in reversed(path):
         value = {part: value}
     return value
@@ -423,7 +423,7 @@ def _require_no_remaining_drift(
     findings: list[Diagnostic] = []
     for address in dict.fromkeys(addresses):
         for path in comparison.list_fields_plan_would_still_change(new_manifests.desired[address]):
-            full_path: Path = ("spec", *path)
+            full_path: FieldPath = ("spec", *path)
             detail = (
                 f"With what is live in the files a plan would still change "
                 f"{format_field_path(full_path)}"

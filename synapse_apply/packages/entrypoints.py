@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 
 _ENTRYPOINT_FORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*(?::|\.)[^\W\d]\w*")
@@ -35,7 +35,7 @@ class Entrypoint:
 
     action: str
     text: str
-    path: Path
+    path: FieldPath
     module: str = ""
     name: str = ""
 

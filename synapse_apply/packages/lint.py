@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import PackageFlaw
 from synapse_apply.model.phrases import format_field_path
@@ -63,7 +63,7 @@ class LintableConfig(Protocol):
     @property
     def value(self) -> Mapping[str, Any]: ...
     @property
-    def positions(self) -> Mapping[Path, Position]: ...
+    def positions(self) -> Mapping[FieldPath, Position]: ...
     @property
     def findings(self) -> tuple[Diagnostic, ...]: ...
     @property
@@ -357,7 +357,7 @@ class PackageLint:
                 continue
             path = file.strip().removeprefix("./")
             if path not in self._file_sizes:
-                field_path: Path = (block, "dockerfile")
+                field_path: FieldPath = (block, "dockerfile")
                 detail = f"there is no {path} in {self.source}"
                 position = config.positions.get(field_path)
                 yield PackageFlaw("package:dockerfile-missing", detail, "", position, field_path)
@@ -408,7 +408,7 @@ def choose_config_file_or_empty(files: Mapping[str, int]) -> str:
     return config_paths[0] if config_paths else ""
 
 
-def _get_section_or_empty(value: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+def _get_section_or_empty(value: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
     section: Any = value
     for part in path:
         section = section.get(part) if isinstance(section, Mapping) else None
@@ -416,7 +416,7 @@ def _get_section_or_empty(value: Mapping[str, Any], path: Path) -> Mapping[str, 
 
 
 def _build_secret_flaw(
-    kind: str, location: str, position: Position, is_certain: bool, path: Path | None = None
+    kind: str, location: str, position: Position, is_certain: bool, path: FieldPath | None = None
 ) -> PackageFlaw:
     hint = (
         "take it out, and make it invalid where it was ever published; a comment "

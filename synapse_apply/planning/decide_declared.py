@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, is_at_or_below
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, is_at_or_below
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.plan import Action, Refusal
@@ -412,7 +412,9 @@ def _collect_update_refusals(
     return found_refusals
 
 
-def _list_secrets_update_would_clear(resource: ResourceState, diff: ResourceDiff) -> list[Path]:
+def _list_secrets_update_would_clear(
+    resource: ResourceState, diff: ResourceDiff
+) -> list[FieldPath]:
     """Live secrets that an update would leave out although nobody dropped them.
 
     A PUT replaces every field, a PATCH the whole top-level fields in which something changed.
@@ -440,7 +442,7 @@ def _list_secrets_update_would_clear(resource: ResourceState, diff: ResourceDiff
 
 def _list_held_secrets_update_would_overwrite(
     resource: ResourceState, diff: ResourceDiff
-) -> list[Path]:
+) -> list[FieldPath]:
     """Secrets that were changed outside and are kept, although this update would overwrite them."""
     changed_names = {change.path[0] for change in diff.changes}
     replaces_all = resource.binding.update_mode is UpdateMode.PUT
@@ -449,8 +451,8 @@ def _list_held_secrets_update_would_overwrite(
 
 
 def _list_secrets_from_live_or_ignored(
-    resource: ResourceState, ignored: Sequence[Path]
-) -> list[Path]:
+    resource: ResourceState, ignored: Sequence[FieldPath]
+) -> list[FieldPath]:
     """Declared secrets that no update sends: they keep the live value or are ignored."""
     return [
         path

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
 from synapse_apply.model.values import KnownAfterApply, collect_references
@@ -34,7 +34,7 @@ class Decision:
 
     change: Change
     diagnostics: tuple[Diagnostic, ...] = ()
-    foreign_secrets: tuple[Path, ...] = ()
+    foreign_secrets: tuple[FieldPath, ...] = ()
     tolerated_rules: tuple[str, ...] = ()
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.drift import Drift, ObjectDrift
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.state import Record
@@ -119,7 +119,7 @@ def _iter_values_in_place_of_maps_redacted(
     None of those fields shows such a value. If a map of `managed_trees` holds a secret, the text in
     its place may be one as well, so it is not shown.
     """
-    reported: set[Path] = set()
+    reported: set[FieldPath] = set()
     for field in fields:
         for end in range(1, len(field.path) if field.after is ABSENT else 0):
             path = field.path[:end]

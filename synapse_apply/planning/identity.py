@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.phrases import format_short_list
@@ -83,7 +83,7 @@ def list_identity_fields_unlike_recorded(resource: ResourceState) -> list[str]:
     ]
 
 
-def _is_same_text(last_seen: Fields, live: Fields, path: Path) -> bool:
+def _is_same_text(last_seen: Fields, live: Fields, path: FieldPath) -> bool:
     """Whether a field is the same text on both sides, which decides nearly every case cheaply."""
     return type(last_seen.get(path)) is str and last_seen[path] == live.get(path)
 

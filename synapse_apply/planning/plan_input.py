@@ -7,7 +7,7 @@ from dataclasses import field, replace
 
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, ResourceType
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, LookupResult
 from synapse_apply.model.plan import PlanBase, Refusal
@@ -21,10 +21,10 @@ from synapse_apply.model.values import Fields
 from synapse_apply.model.verification import OtherTargetRuns
 
 # Whether a live value can be written into the files in place of a field's declared value.
-CanWrite = Callable[[Desired, Path], bool]
+CanWrite = Callable[[Desired, FieldPath], bool]
 
 
-def can_always_write(_desired: Desired, _path: Path) -> bool:
+def can_always_write(_desired: Desired, _path: FieldPath) -> bool:
     """Always True, as if every field were in a manifest of its own."""
     return True
 

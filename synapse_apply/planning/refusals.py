@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from synapse_apply.kinds.descriptor import ApiBinding
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
-from synapse_apply.model.diagnostic import Path, Position, format_json_pointer
+from synapse_apply.model.diagnostic import FieldPath, Position, format_json_pointer
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Cause, FieldChange, Refusal
@@ -16,7 +16,9 @@ from synapse_apply.planning.plan_input import ResourceState
 FIXED = "fixed"
 
 
-def _find_position_of_first_path(resource: ResourceState, paths: Sequence[Path]) -> Position | None:
+def _find_position_of_first_path(
+    resource: ResourceState, paths: Sequence[FieldPath]
+) -> Position | None:
     return resource.desired.find_position(paths[0]) if resource.desired and paths else None
 
 
@@ -31,7 +33,7 @@ def _build_accept_live_value_hint(resource: ResourceState) -> str:
     return Text("change it in Synapse, then ", import_step, accept_command)
 
 
-def _build_ignore_changes_hint(paths: Sequence[Path]) -> str:
+def _build_ignore_changes_hint(paths: Sequence[FieldPath]) -> str:
     return (
         f"leave it as it is: lifecycle.ignore_changes: "
         f"[{format_short_list(map(format_json_pointer, paths))}]"
@@ -70,12 +72,12 @@ def is_found_by_id_never_applied(resource: ResourceState) -> bool:
     return not (resource.record is not None and resource.record.applied)
 
 
-def is_fixed_field(resource: ResourceState, path: Path) -> bool:
+def is_fixed_field(resource: ResourceState, path: FieldPath) -> bool:
     """Whether this API can never change this field of an existing object."""
     return resource.type.is_unchangeable_field(resource.binding, path[0])
 
 
-def is_sealed_field(resource: ResourceState, path: Path) -> bool:
+def is_sealed_field(resource: ResourceState, path: FieldPath) -> bool:
     """Whether this field cannot be set back once it is set, not even in Synapse."""
     return resource.binding.final_call is not None and path == (resource.binding.final_call.name,)
 
@@ -159,7 +161,7 @@ def build_fixed_fields_refusal(
     )
 
 
-def build_no_reset_refusal(resource: ResourceState, paths: Sequence[Path]) -> Refusal:
+def build_no_reset_refusal(resource: ResourceState, paths: Sequence[FieldPath]) -> Refusal:
     """The refusal for fields that are no longer declared and have no value to reset them to."""
     return Refusal(
         "no-reset",
@@ -179,7 +181,7 @@ def build_no_reset_refusal(resource: ResourceState, paths: Sequence[Path]) -> Re
 
 def build_secret_cleared_refusal(
     resource: ResourceState,
-    paths: Sequence[Path],
+    paths: Sequence[FieldPath],
     changes: Sequence[FieldChange],
     *,
     is_live_writable: bool = False,
@@ -201,7 +203,7 @@ def build_secret_cleared_refusal(
     )
 
 
-def build_held_secret_refusal(resource: ResourceState, paths: Sequence[Path]) -> Refusal:
+def build_held_secret_refusal(resource: ResourceState, paths: Sequence[FieldPath]) -> Refusal:
     """The refusal of an update of the whole object that would undo kept drift of a secret."""
     names = format_short_list(map(format_field_path, paths))
     return Refusal(
@@ -219,7 +221,7 @@ def build_held_secret_refusal(resource: ResourceState, paths: Sequence[Path]) ->
     )
 
 
-def build_no_live_secret_refusal(resource: ResourceState, paths: Sequence[Path]) -> Refusal:
+def build_no_live_secret_refusal(resource: ResourceState, paths: Sequence[FieldPath]) -> Refusal:
     """The refusal of `valueFrom: {live: true}` for an object that is to be created."""
     return Refusal(
         "no-live-secret",
@@ -346,7 +348,7 @@ def build_other_object_refusal(resource: ResourceState, names: Sequence[str]) ->
     )
 
 
-def build_wrong_id_refusal(resource: ResourceState, paths: Sequence[Path]) -> Refusal:
+def build_wrong_id_refusal(resource: ResourceState, paths: Sequence[FieldPath]) -> Refusal:
     """The refusal of an id, given by a user, of an object that cannot be the declared one."""
     remote_id = resource.lookup_result.observed.remote_id if resource.lookup_result.observed else ""
     names = format_short_list(map(format_field_path, paths))

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import field
-from pathlib import Path as FilePath
+from pathlib import Path
 from threading import RLock
 from typing import Any, NoReturn
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.remote.http_exchange import ConnectHttp
@@ -77,7 +77,7 @@ class SourceContext:
     project's folder; SecretUnavailable where the commit lacks it.
     """
 
-    root: FilePath
+    root: Path
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     allow_env: tuple[str, ...] = ()
     allow_files: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ class SettingFault:
     `path` is relative to them.
     """
 
-    path: Path
+    path: FieldPath
     summary: str
     detail: str
     hint: str

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.model.coding.canonical_json import format_canonical_json
-from synapse_apply.model.diagnostic import Path, format_json_pointer
+from synapse_apply.model.diagnostic import FieldPath, format_json_pointer
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.secrets.keys import StateKey
 
@@ -23,7 +23,7 @@ def generate_salt() -> str:
 
 # Keyed, and salted for each record: equal secrets do not look equal, and a stolen state cannot be
 # searched by guessing. Without the key the answer is "not checked", never a change.
-def compute_mac(key: StateKey, salt: str, path: Path, value: Sensitive) -> Mac:
+def compute_mac(key: StateKey, salt: str, path: FieldPath, value: Sensitive) -> Mac:
     """The HMAC-SHA256 of a value in one field of one record.
 
     The message has four parts: a constant, the salt, the path as a JSON Pointer, and the value as

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Lock
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.values import Mac, SecretRef, Sensitive
 from synapse_apply.secrets import macs
 from synapse_apply.secrets.keys import StateKeys
@@ -41,12 +41,12 @@ class SecretStore:
         """The value of a reference in the project file; SecretUnavailable if it has none."""
         return self._resolver.resolve_setting(ref)
 
-    def compute_mac(self, salt: str, path: Path, value: Sensitive) -> Mac | None:
+    def compute_mac(self, salt: str, path: FieldPath, value: Sensitive) -> Mac | None:
         """The keyed digest of a value in one field of one record; None without a key."""
         current = self._keys.current_key
         return macs.compute_mac(current, salt, path, value) if current else None
 
-    def matches_mac(self, mac: Mac, salt: str, path: Path, value: Sensitive) -> bool | None:
+    def matches_mac(self, mac: Mac, salt: str, path: FieldPath, value: Sensitive) -> bool | None:
         """Whether a digest is of this value; None if the key it names is not available."""
         key = next((key for key in self._keys.all_keys if key.key_id == mac.key_id), None)
         return (

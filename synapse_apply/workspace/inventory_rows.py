@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from synapse_apply.files.checkout import read_command_line_file
 from synapse_apply.manifests.yaml.reader import describe_value_kind, read_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.digest import DIGEST_RULE, is_package_digest
@@ -39,7 +39,7 @@ Inventory = Mapping[Address, InventoryRow]
 
 
 def parse_inventory(
-    rows: Sequence[object], source_name: str, positions: Mapping[Path, Position] | None = None
+    rows: Sequence[object], source_name: str, positions: Mapping[FieldPath, Position] | None = None
 ) -> Inventory:
     """The rows by address; InputError with every finding.
 
@@ -136,7 +136,7 @@ def _build_duplicate_finding(
     )
 
 
-def read_inventory_file(path: FilePath) -> Inventory:
+def read_inventory_file(path: Path) -> Inventory:
     """Read the rows of an inventory file, by address; InputError with every finding."""
     name = format_path(path)
     try:

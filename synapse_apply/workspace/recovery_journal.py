@@ -22,7 +22,7 @@ from synapse_apply.files.opening import (
 )
 from synapse_apply.model.coding import codec
 from synapse_apply.model.coding.canonical_json import format_canonical_json
-from synapse_apply.model.coding.json_values import Json
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
@@ -113,7 +113,7 @@ class RecoveryJournal:
                     return str(_append_line(path, format_canonical_json(signed_line)))
         return ""
 
-    def _build_next_line_signature(self, path: Path, line: Json) -> Json:
+    def _build_next_line_signature(self, path: Path, line: JsonObject) -> JsonObject:
         """The signature entry for the next line of a file; {} where the file is unsigned.
 
         A reviewed plan can be applied again under its id, so a file may grow: it stays signed, or
@@ -134,7 +134,9 @@ class RecoveryJournal:
 
 # Each signature covers the one before, so that no line can be changed, dropped or moved. The end
 # cannot be sealed, because a run may be killed; a call that a cut hides is still open in the state.
-def _build_signed_document(number: int, previous_signature: str, line: Mapping[str, Any]) -> Json:
+def _build_signed_document(
+    number: int, previous_signature: str, line: Mapping[str, Any]
+) -> JsonObject:
     """What a line's signature covers, the previous line's signature included."""
     return {"number": number, "before": previous_signature, "line": dict(line)}
 
@@ -387,7 +389,7 @@ def read_journal_file(
     return JournalContent(calls, signature_status, reason)
 
 
-def _parse_json_line(path: Path, number: int, line: str) -> Json:
+def _parse_json_line(path: Path, number: int, line: str) -> JsonObject:
     try:
         document: Any = json.loads(line)
     except (ValueError, RecursionError):
@@ -397,7 +399,7 @@ def _parse_json_line(path: Path, number: int, line: str) -> Json:
     return document
 
 
-def _decode_call(path: Path, number: int, document: Json) -> EndedCall:
+def _decode_call(path: Path, number: int, document: JsonObject) -> EndedCall:
     try:
         if document["format"] != FILE_FORMAT:
             raise _build_unusable_error(path, "another version wrote it")
@@ -426,7 +428,7 @@ def _require_calls_of_one_run(path: Path, calls: Sequence[EndedCall]) -> None:
 
 
 def _verify_line_signatures(
-    path: Path, documents: Iterable[Json], keys: StateKeys
+    path: Path, documents: Iterable[JsonObject], keys: StateKeys
 ) -> tuple[SignatureStatus, str]:
     """The status of all signatures, and why it is not genuine; InputError for a wrong signature."""
     signature_status: SignatureStatus | None = None

@@ -12,7 +12,7 @@ from laws.bench import ANYTHING_GOES, Project, on_each_api, pending
 from laws.effort import effort
 from laws.worlds import Story, stories
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.plan import Cause, Plan
 from synapse_apply.model.report import Result
@@ -26,7 +26,7 @@ HOLD = replace(ANYTHING_GOES, on_drift="hold")
 _OUTSIDE = {Cause.DRIFT, Cause.BOTH}
 
 
-def held(plan: Plan) -> dict[tuple[str, Path], Any]:
+def held(plan: Plan) -> dict[tuple[str, FieldPath], Any]:
     """What a plan keeps, and the live values it keeps."""
     return {
         (str(change.address), field.path): (change.remote_id, field.before)

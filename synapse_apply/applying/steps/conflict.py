@@ -30,7 +30,7 @@ from synapse_apply.applying.records import (
 from synapse_apply.applying.step import ApplyTools, Step
 from synapse_apply.applying.steps.plain_forms import BAD_REQUEST, list_top_level_names_of_refusal
 from synapse_apply.kinds.search import find_by_natural_key
-from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.phrases import format_field_path
@@ -152,5 +152,5 @@ def _record_adoption_in_place_of_create(
     return close_intent_or_note_recovery_file(tools, closed, record, entry, outcome)
 
 
-def _format_paths(paths: Sequence[Path]) -> str:
+def _format_paths(paths: Sequence[FieldPath]) -> str:
     return ", ".join(map(format_field_path, paths))

@@ -40,7 +40,7 @@ from synapse_apply.applying.steps.request_body import (
     replace_secrets_by_macs_for_record,
 )
 from synapse_apply.applying.write_intents import write_stamped_intents_in_time
-from synapse_apply.kinds.descriptor import Raw
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Lookup, Observed
@@ -145,7 +145,7 @@ def _write_create_intents(parts: Sequence[_CreatePart], tools: ApplyTools) -> li
 
 def _call_create_with_failure_as_result(
     parts: Sequence[_CreatePart], tools: ApplyTools, body: Mapping[str, Any]
-) -> Raw | RemoteError:
+) -> ServerObject | RemoteError:
     step, call = parts[0].step, parts[0].call
     try:
         return step.binding.create_object(tools.api, body, call.intent.id)
@@ -171,7 +171,7 @@ def _close_attempt_and_prepare_next(
 
 
 def _record_created_objects(
-    parts: Sequence[_CreatePart], tools: ApplyTools, answer: Raw, live: LiveObjects
+    parts: Sequence[_CreatePart], tools: ApplyTools, answer: ServerObject, live: LiveObjects
 ) -> tuple[Outcome, ...]:
     step, call = parts[0].step, parts[0].call
     try:
@@ -202,13 +202,13 @@ def _can_prove_absence(part: _CreatePart, tools: ApplyTools) -> bool:
     return part.step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
-def _extract_member_object_of_answer(step: Step, answer: Raw) -> Raw | None:
+def _extract_member_object_of_answer(step: Step, answer: ServerObject) -> ServerObject | None:
     """The member's object inside the owner's answer; None where it is not there."""
     return step.binding.bootstrap.extract_member(answer) if step.binding.bootstrap else None
 
 
 def _record_created_member(
-    part: _CreatePart, tools: ApplyTools, member_answer: Raw | None, live: LiveObjects
+    part: _CreatePart, tools: ApplyTools, member_answer: ServerObject | None, live: LiveObjects
 ) -> Outcome:
     """Record the member that a successful call has created with its owner."""
     step, request_id = part.step, tools.last_request_id()

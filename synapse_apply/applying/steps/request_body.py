@@ -10,7 +10,7 @@ from synapse_apply.applying.lookup import resolve_natural_key
 from synapse_apply.applying.step import CREATES, LiveObjects, Step, list_step_and_companion
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path, is_at_or_below
+from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.secrets.masked_text import unmask_value
@@ -30,7 +30,7 @@ from synapse_apply.model.values import (
 ResolveSecret = Callable[[SecretRef], Sensitive]
 
 
-def build_declared_fields_without_final_call(step: Step, live: LiveObjects) -> dict[Path, Any]:
+def build_declared_fields_without_final_call(step: Step, live: LiveObjects) -> dict[FieldPath, Any]:
     """The declared fields by path, with references as remote ids and secrets still as SecretRef.
 
     A create sends all of them. Undeclared fields are left to the server, and the field that a final
@@ -39,7 +39,7 @@ def build_declared_fields_without_final_call(step: Step, live: LiveObjects) -> d
     if step.desired is None:
         return {}
     final_field = (step.binding.final_call.name,) if step.binding.final_call is not None else None
-    fields: dict[Path, Any] = {}
+    fields: dict[FieldPath, Any] = {}
     for path, value in flatten(step.desired.spec).items():
         if path == final_field and value is True:
             continue
@@ -56,7 +56,7 @@ class PendingObject:
     """
 
     step: Step
-    managed_fields: Mapping[Path, Any]
+    managed_fields: Mapping[FieldPath, Any]
     body: Mapping[str, Any]
     preferred_forms: Mapping[str, Any] = field(default_factory=dict)
 
@@ -103,7 +103,7 @@ def find_address_of_package_to_upload(step: Step) -> Address | None:
 
 
 def _build_pending_object(
-    step: Step, managed_fields: Mapping[Path, Any], resolve: ResolveSecret, natural_key: str
+    step: Step, managed_fields: Mapping[FieldPath, Any], resolve: ResolveSecret, natural_key: str
 ) -> PendingObject:
     body, package = unflatten(managed_fields), step.desired.package if step.desired else None
     if step.type.carries_package and package is not None and package.digest:
@@ -116,7 +116,7 @@ def _build_pending_object(
 
 def _build_member_fields_without_owner(
     owner: Address, member: Step, live: LiveObjects
-) -> dict[Path, Any]:
+) -> dict[FieldPath, Any]:
     """A member's declared fields without the reference to its owner, which has no id yet."""
     spec = member.desired.spec if member.desired else {}
     # The server fills the reference in, since both objects come from one call.
@@ -127,7 +127,7 @@ def _build_member_fields_without_owner(
 
 def build_update_body_and_owned_fields(
     step: Step, live_spec: Mapping[str, Any], live: LiveObjects, resolve: ResolveSecret
-) -> tuple[dict[str, Any], dict[Path, Any]]:
+) -> tuple[dict[str, Any], dict[FieldPath, Any]]:
     """The body of an update of the live object, secrets revealed, and the fields that are ours."""
     full_body, managed_fields = build_put_body_and_owned_fields(step, live_spec, live)
     if step.binding.update_mode is UpdateMode.PATCH:
@@ -135,7 +135,7 @@ def build_update_body_and_owned_fields(
     return step.binding.encode(reveal_secrets_and_masks_in_body(full_body, resolve)), managed_fields
 
 
-def iter_secrets_that_calls_send(step: Step) -> Iterator[tuple[Path, SecretRef]]:
+def iter_secrets_that_calls_send(step: Step) -> Iterator[tuple[FieldPath, SecretRef]]:
     """The secrets that the step's calls send, with their paths."""
     is_create = step.change.action in CREATES
     if step.desired is None or not (is_create or step.change.fields):
@@ -153,7 +153,7 @@ def iter_secrets_that_calls_send(step: Step) -> Iterator[tuple[Path, SecretRef]]
 # back; where leaving one out would clear it, the update is refused.
 def build_put_body_and_owned_fields(
     step: Step, live_spec: Mapping[str, Any], live: LiveObjects
-) -> tuple[dict[str, Any], dict[Path, Any]]:
+) -> tuple[dict[str, Any], dict[FieldPath, Any]]:
     """The whole body of a PUT, and the fields in it that become ours.
 
     The body is the live object overlaid with the declared fields, without dropped ones; kept drift
@@ -169,7 +169,7 @@ def build_put_body_and_owned_fields(
     for path, value in flatten(unmask_value(dict(live_spec))).items():
         if path[0] in names and not isinstance(value, Sensitive | WithheldSecret):
             set_at(body, path, value)
-    managed_fields: dict[Path, Any] = {}
+    managed_fields: dict[FieldPath, Any] = {}
     for path, value in build_declared_fields_without_final_call(step, live).items():
         if is_at_or_below(path, ignored_and_held_paths) or (
             isinstance(value, SecretRef) and value.keeps_live_value
@@ -190,7 +190,7 @@ def build_put_body_and_owned_fields(
 
 
 def _remove_dropped_field_and_emptied_maps(
-    body: dict[str, Any], path: Path, managed_fields: Mapping[Path, Any]
+    body: dict[str, Any], path: FieldPath, managed_fields: Mapping[FieldPath, Any]
 ) -> None:
     """Remove a dropped field, and maps that become empty, unless a map is declared as empty."""
     delete_at(body, path)
@@ -234,9 +234,9 @@ def _reveal_value_or_secrets_in_map(value: Any, resolve: ResolveSecret) -> Any:
 
 def replace_secrets_by_macs_for_record(
     fields: Fields, salt: str, secrets: Secrets
-) -> dict[Path, Any]:
+) -> dict[FieldPath, Any]:
     """Fields as a record stores them: secrets as MACs, left out without a state key."""
-    recorded_fields: dict[Path, Any] = {}
+    recorded_fields: dict[FieldPath, Any] = {}
     for path, value in fields.items():
         if isinstance(value, SecretRef):
             mac = (
@@ -251,7 +251,7 @@ def replace_secrets_by_macs_for_record(
     return recorded_fields
 
 
-def _is_empty_map_where_body_has_map(value: Any, body: Mapping[str, Any], path: Path) -> bool:
+def _is_empty_map_where_body_has_map(value: Any, body: Mapping[str, Any], path: FieldPath) -> bool:
     """Whether an empty map is declared and there is a live map, whose keys are then kept."""
     return (
         value == {}

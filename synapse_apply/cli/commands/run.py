@@ -14,6 +14,7 @@ from synapse_apply.cli import completion
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import Terminated, get_interruption_advice, manual_command
 from synapse_apply.cli.params import options, param_types
+from synapse_apply.model.coding.json_types import JsonDocument
 
 if TYPE_CHECKING:
     from synapse_apply import Invocation, OpenTarget
@@ -121,7 +122,7 @@ class _RunDisplay:
             raise
 
 
-def _build_run_keywords(plugin: str, run_options: dict[str, Any]) -> dict[str, Any]:
+def _build_run_keywords(plugin: str, run_options: dict[str, Any]) -> JsonDocument:
     """The typed options as keywords of `TargetJobs.run_plugin`."""
     from synapse_apply.cli.params.input_files import read_mapping_file
 
@@ -177,7 +178,7 @@ def _choose_run_exit_code(started: StartedRun) -> int:
     return Exit.OK if started.status is JobStatus.COMPLETED else Exit.ERROR
 
 
-def _build_run_document(started_run: StartedRun) -> dict[str, Any]:
+def _build_run_document(started_run: StartedRun) -> JsonDocument:
     from synapse_apply.cli.texts.jobs import build_job_document
 
     if started_run.job is None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import SequenceMatcher
-from typing import Any
 
 from synapse_apply import Invocation
 from synapse_apply.cli.params.invocation_options import name_invocation_options_in_commands
 from synapse_apply.library import BumpResult, Rewrite
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.resource import FOLDER, GIT
@@ -19,7 +19,7 @@ from synapse_apply.views.text.style import Style
 _MAX_LINE_LENGTH, _CONTEXT_LENGTH = 100, 30
 
 
-def build_bump_document(bump_result: BumpResult, *, is_written: bool) -> dict[str, Any]:
+def build_bump_document(bump_result: BumpResult, *, is_written: bool) -> JsonDocument:
     """Both addresses, and each edit with the value before and after."""
     return {
         "before": str(bump_result.old_address),

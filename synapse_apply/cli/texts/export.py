@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from synapse_apply import Invocation
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.params.invocation_options import name_invocation_options_in_commands
 from synapse_apply.library import ExportedFiles
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.paths import format_path
@@ -53,7 +52,7 @@ def print_exported_files(
             console.write_output(f"  {name_invocation_options_in_commands(step, invocation)}\n")
 
 
-def build_export_document(exported_files: ExportedFiles) -> dict[str, Any]:
+def build_export_document(exported_files: ExportedFiles) -> JsonDocument:
     """What was exported and what was not, with the reasons, and where the inventory is."""
     export_report = exported_files.report
     return {

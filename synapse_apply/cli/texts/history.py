@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from synapse_apply import PastRun
 from synapse_apply.cli.console import Console
 from synapse_apply.model.coding.codec import audit_entry_to_json
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.errors import Exit
 from synapse_apply.views.grammar import shorten_commit_keeping_dirty_suffix
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
@@ -74,7 +74,7 @@ def print_run_with_calls(console: Console, run: PastRun) -> int:
     return Exit.OK
 
 
-def _build_run_document(run: PastRun) -> dict[str, Any]:
+def _build_run_document(run: PastRun) -> JsonDocument:
     calls = [
         {
             name: value

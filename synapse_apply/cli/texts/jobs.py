@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from synapse_apply.cli.console import Console
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.job import Job
 from synapse_apply.model.remote.log_lines import iter_log_lines
 from synapse_apply.model.values import flatten
@@ -65,7 +66,7 @@ def print_job(console: Console, job: Job) -> int:
     return 0
 
 
-def build_job_document(job: Job) -> dict[str, Any]:
+def build_job_document(job: Job) -> JsonDocument:
     """A job in the API page's vocabulary, and under `raw` as its server sent it."""
     return {
         "id": job.id,
@@ -109,7 +110,7 @@ def _build_job_row(job: Job) -> tuple[object, ...]:
     return (job.id, job.status.value, percent, plugin, job.version, *times)
 
 
-def _select_fields_worth_showing(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _select_fields_worth_showing(raw: Mapping[str, Any]) -> JsonDocument:
     """The fields without empty values and without those printed elsewhere."""
     return {
         name: value

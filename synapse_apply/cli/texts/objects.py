@@ -8,6 +8,7 @@ from typing import Any
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.texts.jobs import strip_second_fractions
 from synapse_apply.library import LiveObject
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.views.text.record import (
     object_document_without_address,
     render_object_without_address,
@@ -89,7 +90,7 @@ def print_live_objects_table(
     return 0
 
 
-def _build_live_document(kind: str, live_object: LiveObject) -> dict[str, Any]:
+def _build_live_document(kind: str, live_object: LiveObject) -> JsonDocument:
     return {
         **object_document_without_address(kind, live_object.observed),
         "created": live_object.created,

@@ -12,6 +12,7 @@ from synapse_apply.library import (
     PackageQuery,
     WrittenZip,
 )
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import Command
 from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
 from synapse_apply.views.grammar import format_byte_size, pluralize
@@ -25,7 +26,7 @@ _VERB_SYMBOLS = {"added": "+", "removed": "-", "changed": "~"}
 
 def build_package_document(
     package_query: PackageQuery, package_inside: PackageInside
-) -> dict[str, Any]:
+) -> JsonDocument:
     """Digest, total size, and every file with its SHA-256."""
     package, sizes = package_inside.package, package_inside.file_sizes
     return {
@@ -44,7 +45,7 @@ def build_package_document(
     }
 
 
-def build_zip_document(package_query: PackageQuery, written_zip: WrittenZip) -> dict[str, Any]:
+def build_zip_document(package_query: PackageQuery, written_zip: WrittenZip) -> JsonDocument:
     """The package's document, and path and size of the zip that was written."""
     path = written_zip.file
     zip_document = {"path": format_path(path), "size": path.stat().st_size}
@@ -63,7 +64,7 @@ def format_zip_summary(written_zip: WrittenZip) -> str:
 
 def build_contents_document(
     package_query: PackageQuery, listing: PackageListing, *, by_size: bool
-) -> dict[str, Any]:
+) -> JsonDocument:
     """The files in the zip, and the files left out, with the rule for each."""
     return {
         **_build_source_document(package_query),
@@ -93,7 +94,7 @@ def format_contents(
     return escape_ci_commands(text)
 
 
-def build_difference_document(difference: PackageDifference) -> dict[str, Any]:
+def build_difference_document(difference: PackageDifference) -> JsonDocument:
     """Both digests, and every file that differs."""
     return {
         "address": str(difference.release.address),
@@ -171,7 +172,7 @@ def _list_included_files(listing: PackageListing, by_size: bool) -> list[tuple[s
     return sorted(files, key=lambda file_size: (-file_size[1], file_size[0])) if by_size else files
 
 
-def _build_source_document(package_query: PackageQuery) -> dict[str, Any]:
+def _build_source_document(package_query: PackageQuery) -> JsonDocument:
     source = package_query.source
     document: dict[str, Any] = {"source": {"kind": source.kind, "path": source.path}}
     if source.ref:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from synapse_apply.cli.console import Console
 from synapse_apply.library import BytesResult, ComparedBytes
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.errors import Exit
 
 _RESULT_TEXTS = {
@@ -39,7 +39,7 @@ def print_compared_bytes(console: Console, comparisons: Sequence[ComparedBytes])
     return code
 
 
-def _build_comparison_document(comparison: ComparedBytes) -> dict[str, Any]:
+def _build_comparison_document(comparison: ComparedBytes) -> JsonDocument:
     return {
         "address": str(comparison.address),
         "result": comparison.result.value,

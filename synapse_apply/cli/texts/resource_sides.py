@@ -6,7 +6,8 @@ from typing import Any
 
 from synapse_apply.cli.console import Console
 from synapse_apply.library import ResourceSides
-from synapse_apply.model.diagnostic import Path, format_json_pointer
+from synapse_apply.model.coding.json_types import JsonDocument
+from synapse_apply.model.diagnostic import FieldPath, format_json_pointer
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.json.redaction import (
     build_tree_with_true_at_paths,
@@ -54,7 +55,7 @@ def render_resource_sides(sides: ResourceSides, console: Console) -> str:
     return f"# {sides.resource.address} ({', '.join(_list_heading_parts(sides))})\n{table}"
 
 
-def build_sides_document(sides: ResourceSides) -> dict[str, Any]:
+def build_sides_document(sides: ResourceSides) -> JsonDocument:
     """The three sides as JSON, null for a side that does not exist or could not be read."""
     resource, observed = sides.resource, sides.resource.lookup_result.observed
     declared = sides.get_declared_fields()
@@ -84,7 +85,7 @@ def build_sides_document(sides: ResourceSides) -> dict[str, Any]:
     }
 
 
-def _format_secret_cells(sides: ResourceSides) -> dict[Path, dict[str, str]]:
+def _format_secret_cells(sides: ResourceSides) -> dict[FieldPath, dict[str, str]]:
     """The cells of each secret: no value, only whether the sides have the same one."""
     return {
         path: {

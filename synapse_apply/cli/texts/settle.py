@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from synapse_apply.cli.console import Console
 from synapse_apply.library import SettledCall, SettledCalls
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import name_target
 from synapse_apply.model.errors import Exit
 from synapse_apply.views.sanitize import sanitize
@@ -51,7 +51,7 @@ def _format_settled_call(call: SettledCall, ways_out: Sequence[str]) -> str:
     return f"  {intent.address}: {intent.verb} was not done; the next apply may do it\n"
 
 
-def _build_call_document(call: SettledCall, ways_out: Sequence[str]) -> dict[str, Any]:
+def _build_call_document(call: SettledCall, ways_out: Sequence[str]) -> JsonDocument:
     resolved, intent = call.resolved, call.resolved.intent
     return {
         "address": str(intent.address),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-from typing import Any
 
 from synapse_apply.emulator.core.backend import PROFILE_SETTING
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
@@ -15,6 +14,7 @@ from synapse_apply.emulator.core.errors import (
     build_conflict_error,
     build_not_found_error,
 )
+from synapse_apply.emulator.core.fields import AnswerObject
 from synapse_apply.emulator.core.store import (
     KINDS,
     DuplicateKeyError,
@@ -81,7 +81,7 @@ def _require_object_in_path(request: EmulatorRequest, kind: Kind) -> StoredObjec
     return row
 
 
-def _build_object_json(row: StoredObject) -> dict[str, Any]:
+def _build_object_json(row: StoredObject) -> AnswerObject:
     return {
         "id": row.id,
         "tenant": row.tenant,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from synapse_apply.emulator.core.fields import AnswerObject
 from synapse_apply.emulator.core.store import StoredObject
 
 HEALTHY = "connected"
 
 
-def build_agent_json(row: StoredObject, root: str) -> dict[str, Any]:
+def build_agent_json(row: StoredObject, root: str) -> AnswerObject:
     return {
         "id": row.id,
         "name": row.body.get("name", ""),

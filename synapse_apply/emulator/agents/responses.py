@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from synapse_apply.emulator.agents import models
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.errors import build_not_found_error, build_unavailable_error
+from synapse_apply.emulator.core.fields import AnswerObject
 from synapse_apply.emulator.core.paging import build_page_answer
 from synapse_apply.emulator.core.store import EVERY_TENANT, ObjectQuery, StoredObject
 
@@ -38,7 +37,7 @@ def list_agents(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def _build_token_fields(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
+def _build_token_fields(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     if request.has_switch_value("agent_items", "token"):
         return {"token": row.key, "node_install_script": ""}
     script = f"curl -fsSL {request.root_url}/install.sh | sh -s -- --token {row.key}"

@@ -13,7 +13,12 @@ from urllib.parse import urlencode
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.errors import ApiError, build_not_found_error
 from synapse_apply.emulator.core.facts import Fact, FactSource
-from synapse_apply.emulator.core.fields import Body, Field, convert_sent_fields_or_raise_all
+from synapse_apply.emulator.core.fields import (
+    Body,
+    Field,
+    FieldValues,
+    convert_sent_fields_or_raise_all,
+)
 from synapse_apply.emulator.core.store import Kind, ObjectQuery, StoredObject
 
 DEFAULT_SIZE = 50
@@ -79,7 +84,7 @@ def build_cursor_page(
     return EmulatorAnswer(items, meta={"pagination": pagination})
 
 
-def parse_filters(request: EmulatorRequest, fields: Iterable[Field]) -> dict[str, Any]:
+def parse_filters(request: EmulatorRequest, fields: Iterable[Field]) -> FieldValues:
     """The values of these filters in the query; an empty one is ignored. Raises ApiError (400)."""
     return convert_sent_fields_or_raise_all(
         fields, Body({name: text for name, text in request.query.items() if text})

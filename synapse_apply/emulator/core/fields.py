@@ -15,6 +15,11 @@ FieldType = Literal[
     "text", "object", "boolean", "texts", "integer", "choice", "any", "raw", "percent"
 ]
 
+FieldValues = dict[str, Any]
+"""Values by the name of their field, checked and converted: what may be stored."""
+AnswerObject = dict[str, Any]
+"""An object as an answer shows it, or some fields of one."""
+
 _JSON_TEXT_TYPES = frozenset({"object", "texts", "any"})
 # The words that Django REST framework accepts for booleans.
 _TRUE = {"true", "t", "1", "yes", "y", "on"}
@@ -65,12 +70,12 @@ class _FieldError(Exception):
 
 def convert_sent_fields_or_raise_all(
     fields: Iterable[Field], body: Body, *, partial: bool = False
-) -> dict[str, Any]:
+) -> FieldValues:
     """The cleaned values of the fields that were sent; other fields are ignored.
 
     With `partial` required fields may be missing. Raises ApiError (400) with all wrong fields.
     """
-    values: dict[str, Any] = {}
+    values: FieldValues = {}
     errors: dict[str, list[str]] = {}
     for field in fields:
         if field.name not in body.values:
@@ -88,7 +93,7 @@ def convert_sent_fields_or_raise_all(
     return values
 
 
-def with_default_values(fields: Iterable[Field], values: Mapping[str, Any]) -> dict[str, Any]:
+def with_default_values(fields: Iterable[Field], values: Mapping[str, Any]) -> FieldValues:
     """The value of each field in declared order, its default if it was not sent."""
     return {field.name: values.get(field.name, field.default) for field in fields}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from synapse_apply.emulator.core.clock import format_iso
-from synapse_apply.emulator.core.fields import Field
+from synapse_apply.emulator.core.fields import AnswerObject, Field, FieldValues
 from synapse_apply.emulator.core.store import StoredObject
 from synapse_apply.emulator.jobs.errors import build_bad_lines_error
 from synapse_apply.emulator.jobs.words import Status
@@ -164,7 +164,7 @@ def format_log_line_by_switch(line: Mapping[str, str], form: str) -> Any:
     return line["message"] if form == "lines" else f"{line['timestamp']} {line['message']}"
 
 
-def build_progress_record(row: StoredObject, job_moment: JobMoment) -> dict[str, Any]:
+def build_progress_record(row: StoredObject, job_moment: JobMoment) -> AnswerObject:
     """The progress of a job by its clock, in the form in which agents report it."""
     seconds_left = round(max(read_stored_script(row).seconds * (1 - job_moment.share), 0.0), 3)
     step = {"percent": job_moment.progress, "time_remaining": seconds_left}
@@ -174,7 +174,7 @@ def build_progress_record(row: StoredObject, job_moment: JobMoment) -> dict[str,
     }
 
 
-def build_queue_field(row: StoredObject, job_moment: JobMoment) -> dict[str, Any]:
+def build_queue_field(row: StoredObject, job_moment: JobMoment) -> AnswerObject:
     """The `queue` in `meta` of a queued job; {} for another one."""
     if job_moment.status != "queued":
         return {}
@@ -230,7 +230,7 @@ def build_job_error(row: StoredObject, job_moment: JobMoment) -> dict[str, str] 
 
 def build_status_report(
     job_moment: JobMoment, status: Status | None, progress: float | None, moment: float
-) -> dict[str, Any]:
+) -> AnswerObject:
     """What is stored for a reported status or progress; None keeps the present value."""
     new_status = status or job_moment.status
     ended_well = new_status == "completed" and progress is None
@@ -246,7 +246,7 @@ def _build_log_line(moment: float, level: str, message: str) -> dict[str, str]:
     return {"timestamp": format_iso(moment), "level": level, "message": message}
 
 
-def parse_reported_lines(value: Any, moment: float, lines_before: int) -> list[dict[str, Any]]:
+def parse_reported_lines(value: Any, moment: float, lines_before: int) -> list[FieldValues]:
     """The reported lines in an update: texts or objects, one or a list. Raises ApiError (400).
 
     `lines_before`: how many lines the job had written by its clock, after which these come.

@@ -16,6 +16,8 @@ from synapse_apply.emulator.core.errors import (
     build_not_found_error,
 )
 from synapse_apply.emulator.core.fields import (
+    AnswerObject,
+    FieldValues,
     collect_problems,
     convert_sent_fields_or_raise_all,
     with_default_values,
@@ -78,7 +80,7 @@ def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
 
 def _parse_run_request(
     request: EmulatorRequest, plugin: StoredObject
-) -> tuple[dict[str, Any], StoredObject | None]:
+) -> tuple[FieldValues, StoredObject | None]:
     """The cleaned values of a run, and the release it uses. Raises ApiError (400)."""
     is_platform = request.has_switch_value("run_form", "platform")
     names = models.PAGE_ONLY_NAMES if is_platform else ()
@@ -228,10 +230,10 @@ def report_on_job(request: EmulatorRequest) -> EmulatorAnswer:
 
 def _parse_update_request(
     request: EmulatorRequest, row: StoredObject, job_moment: models.JobMoment
-) -> dict[str, Any]:
+) -> FieldValues:
     """The cleaned values of a report. Raises ApiError (400) with all problems."""
     problems: dict[str, Any] = {}
-    values: dict[str, Any] = {}
+    values: FieldValues = {}
     with collect_problems(problems):
         values |= convert_sent_fields_or_raise_all(models.UPDATE_FIELDS, request.body)
     with collect_problems(problems):
@@ -303,7 +305,7 @@ def _build_job_id(request: EmulatorRequest, row: StoredObject) -> int | str:
     return ids.build_job_uuid(request.backend.store.data_set, row) if is_uuid else row.id
 
 
-def build_job_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
+def build_job_json(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     """A job as answers show it, by the switches and `?expand=`."""
     job_moment = models.compute_job_moment(row, request.backend.clock.now())
     result, expands = models.build_job_result(row, job_moment), request.parse_expanded_fields()
@@ -330,7 +332,7 @@ def build_job_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any
     return document
 
 
-def _build_page_fields(row: StoredObject, job_moment: models.JobMoment) -> dict[str, Any]:
+def _build_page_fields(row: StoredObject, job_moment: models.JobMoment) -> AnswerObject:
     body = row.body
     return {
         "progress": job_moment.progress,
@@ -359,7 +361,7 @@ def _build_page_fields(row: StoredObject, job_moment: models.JobMoment) -> dict[
 
 def _build_platform_fields(
     request: EmulatorRequest, row: StoredObject, job_moment: models.JobMoment
-) -> dict[str, Any]:
+) -> AnswerObject:
     body = row.body
     is_ended = job_moment.status in words.ENDED_STATUSES
     return {

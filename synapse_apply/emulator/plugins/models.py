@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any
 
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.errors import build_forbidden_error
-from synapse_apply.emulator.core.fields import Field
+from synapse_apply.emulator.core.fields import AnswerObject, Field
 from synapse_apply.emulator.core.store import EVERY_TENANT, StoredObject
 from synapse_apply.emulator.plugins.errors import build_bad_code_error
 
@@ -113,7 +112,7 @@ def require_own_plugin(backend: DataSetBackend, tenant: str, row: StoredObject) 
         raise build_forbidden_error("You do not have permission to perform this action.")
 
 
-def build_plugin_json(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
+def build_plugin_json(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     """A plugin as answers of v1 show it, by the switches."""
     return {
         "id": row.id,
@@ -128,7 +127,7 @@ def build_plugin_json(backend: DataSetBackend, row: StoredObject) -> dict[str, A
     }
 
 
-def _build_tenant_field(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
+def _build_tenant_field(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     has_tenant = row.tenant != EVERY_TENANT
     match backend.switches["plugin_tenant"]:
         case "name":

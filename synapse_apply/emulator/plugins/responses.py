@@ -6,7 +6,11 @@ from typing import Any
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.errors import build_not_found_error
-from synapse_apply.emulator.core.fields import convert_sent_fields_or_raise_all, with_default_values
+from synapse_apply.emulator.core.fields import (
+    FieldValues,
+    convert_sent_fields_or_raise_all,
+    with_default_values,
+)
 from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_page_answer
 from synapse_apply.emulator.core.store import DuplicateKeyError, ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import errors, models
@@ -71,7 +75,7 @@ def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer({**models.build_plugin_json(backend, row), **release_field}, 201)
 
 
-def _raise_if_system_only(values: dict[str, Any]) -> None:
+def _raise_if_system_only(values: FieldValues) -> None:
     if values.get("system_only"):
         raise errors.build_tenant_plugin_system_only_error()
 

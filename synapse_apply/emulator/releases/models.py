@@ -9,7 +9,7 @@ from synapse_apply.emulator.core import signing
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.call import EmulatorRequest, Upload
 from synapse_apply.emulator.core.clock import format_iso
-from synapse_apply.emulator.core.fields import Field, with_default_values
+from synapse_apply.emulator.core.fields import AnswerObject, Field, with_default_values
 from synapse_apply.emulator.core.store import StoredObject
 from synapse_apply.emulator.plugins import models as plugins
 
@@ -95,7 +95,7 @@ def find_package_file(backend: DataSetBackend, row: StoredObject | None) -> Path
     return None if file is None or file.is_symlink() else file
 
 
-def create_first_release(backend: DataSetBackend, plugin: StoredObject) -> dict[str, Any]:
+def create_first_release(backend: DataSetBackend, plugin: StoredObject) -> AnswerObject:
     """Store the first release of a new plugin; returns its part of the plugin's answer."""
     plugin_fields = {name: plugin.body[name] for name in ("name", "code", "category")}
     values = with_default_values(list_release_fields(backend), {"version": FIRST_VERSION})
@@ -112,7 +112,7 @@ def create_first_release(backend: DataSetBackend, plugin: StoredObject) -> dict[
 
 def build_release_json(
     request: EmulatorRequest, row: StoredObject, plugin: StoredObject | None
-) -> dict[str, Any]:
+) -> AnswerObject:
     """A release as answers of v1 show it; its plugin as an object if given, else as its id."""
     backend = request.backend
     platform_fields = {}

@@ -11,13 +11,14 @@ from typing import Any
 import yaml
 
 from synapse_apply.emulator.core.errors import ApiError, build_field_error
+from synapse_apply.emulator.core.fields import FieldValues
 
 _CONFIG_NAMES = ("config.yaml", "synapse.yaml")
 _MAX_CONFIG_BYTES = 1024 * 1024
 _MAX_VALUES = 100_000  # YAML aliases can expand a small text to a very large value
 
 
-def read_package_config(path: Path) -> dict[str, Any]:
+def read_package_config(path: Path) -> FieldValues:
     """The config.yaml (or synapse.yaml) in a zip; {} without one. Raises ApiError (400)."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -38,7 +39,7 @@ def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     return text
 
 
-def _parse_config(text: bytes) -> dict[str, Any]:
+def _parse_config(text: bytes) -> FieldValues:
     try:
         # `safe_load`, since other loaders construct Python objects named in the text.
         value = yaml.safe_load(text) if text.strip() else {}

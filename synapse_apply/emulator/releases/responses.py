@@ -9,6 +9,8 @@ from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.errors import ApiError, build_field_error, build_not_found_error
 from synapse_apply.emulator.core.fields import (
     REQUIRED_MESSAGE,
+    AnswerObject,
+    FieldValues,
     collect_problems,
     convert_sent_fields_or_raise_all,
     with_default_values,
@@ -87,7 +89,7 @@ def create_release(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def _require_replaceable(
-    request: EmulatorRequest, plugin: StoredObject, earlier: StoredObject, values: dict[str, Any]
+    request: EmulatorRequest, plugin: StoredObject, earlier: StoredObject, values: FieldValues
 ) -> None:
     """Raises ApiError (400, 409) unless a debug release may replace the earlier one."""
     version = values["version"]
@@ -98,11 +100,11 @@ def _require_replaceable(
         raise errors.build_version_locked_error(version)
 
 
-def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, dict[str, Any]]:
+def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, FieldValues]:
     """(plugin, values to store). Raises ApiError (400, 403) with all problems."""
     problems: dict[str, Any] = {}
     plugin: StoredObject | None = None
-    values: dict[str, Any] = {}
+    values: FieldValues = {}
     fields = models.list_release_fields(request.backend)
     with collect_problems(problems):
         values = with_default_values(fields, convert_sent_fields_or_raise_all(fields, request.body))
@@ -132,8 +134,8 @@ def _require_file_is_nonempty_upload(request: EmulatorRequest) -> None:
 
 
 def _read_version_and_config_from_package(
-    request: EmulatorRequest, values: dict[str, Any]
-) -> dict[str, Any]:
+    request: EmulatorRequest, values: FieldValues
+) -> FieldValues:
     """Version and config from config.yaml in the package; {} with `release_source=form`.
 
     Raises ApiError (400), but not for a debug release, which is not validated.
@@ -200,7 +202,7 @@ def send_package_by_signed_url(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(None, headers={"Content-Type": "application/zip"}, file=file)
 
 
-def _build_release_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
+def _build_release_json(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     wants_plugin = "plugin" in request.parse_expanded_fields()
     plugin = request.backend.store.find_by_id("plugin", row.parent or 0) if wants_plugin else None
     return models.build_release_json(request, row, plugin)

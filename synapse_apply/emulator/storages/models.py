@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.emulator.core.clock import format_iso
-from synapse_apply.emulator.core.fields import Field
+from synapse_apply.emulator.core.fields import AnswerObject, Field
 from synapse_apply.emulator.core.store import StoredObject
 
 FIELDS = (
@@ -76,7 +76,7 @@ def _mask_value(value: Any) -> Any:
 
 def build_storage_json(
     row: StoredObject, *, secrets: str, with_configuration: bool
-) -> dict[str, Any]:
+) -> AnswerObject:
     values = {field.name: row.body.get(field.name, field.default) for field in FIELDS}
     configuration = values.pop("configuration")
     if with_configuration:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.errors import build_field_error, build_not_found_error
 from synapse_apply.emulator.core.fields import (
+    AnswerObject,
     Field,
     convert_sent_fields_or_raise_all,
     with_default_values,
@@ -31,7 +30,7 @@ def _require_storage_in_path(request: EmulatorRequest) -> StoredObject:
     return row
 
 
-def _build_storage_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
+def _build_storage_json(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     is_in_session = request.has_switch_value("credential_regime", "session")
     return models.build_storage_json(
         row,
@@ -91,7 +90,7 @@ def _has_category(row: StoredObject, category: str | None) -> bool:
     return category is None or row.body["category"] == category
 
 
-def _build_list_item(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
+def _build_list_item(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     item = _build_storage_json(request, row)
     if request.backend.switches.has_value("list_items", "short"):
         return {name: item[name] for name in models.SHORT_FIELDS}

@@ -27,7 +27,7 @@ from synapse_apply.manifests.schema import named_documents, schemas
 from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
 from synapse_apply.manifests.yaml.reader import Document, describe_value_kind
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path, Position, error_finding, parse_json_pointer
+from synapse_apply.model.diagnostic import FieldPath, Position, error_finding, parse_json_pointer
 from synapse_apply.model.phrases import format_field_path, suggest_known_word
 from synapse_apply.model.resource import Desired, Lifecycle
 from synapse_apply.model.values import Reference, flatten
@@ -131,7 +131,7 @@ def _substitute_variables_outside_address_fields(
     `spec.plugin` take no variables.
     """
 
-    def report_unresolved(path: Path, summary: str, detail: str, hint: str) -> None:
+    def report_unresolved(path: FieldPath, summary: str, detail: str, hint: str) -> None:
         safe_detail = _hide_secret_detail(context, draft, path, detail)
         context.report_finding(draft, path, summary, safe_detail, hint, target=context.target.name)
 
@@ -153,7 +153,7 @@ def _substitute_variables_outside_address_fields(
     return {**fixed_fields, **result}
 
 
-def _hide_secret_detail(context: DecodeContext, draft: Draft, path: Path, detail: str) -> str:
+def _hide_secret_detail(context: DecodeContext, draft: Draft, path: FieldPath, detail: str) -> str:
     """The detail as it is, or one that quotes nothing where the field may hold a secret."""
     if select_secret_marks(context, draft).is_secret(path[1:]):
         return f"`{format_field_path(path)}` holds a reference that is no declared variable"
@@ -179,7 +179,7 @@ def apply_overlay_keeping_address(
     """
     prefix = overlay.prefix
 
-    def report_unresolved(path: Path, summary: str, detail: str, hint: str) -> None:
+    def report_unresolved(path: FieldPath, summary: str, detail: str, hint: str) -> None:
         # The text stands in the project file, not in the manifest that report_finding would name.
         position = overlay.positions.get((*prefix, *path), overlay.position)
         safe_detail = _hide_secret_detail(context, draft, path, detail)
@@ -192,7 +192,7 @@ def apply_overlay_keeping_address(
         overlay.patch, f"overlay {overlay.pattern}", report_unresolved, ()
     ):
         return
-    unknown_paths: set[Path] = set()
+    unknown_paths: set[FieldPath] = set()
     patch = substitute_variables(
         overlay.patch, values, report_unresolved, unreplaced_paths=unknown_paths
     )
@@ -276,7 +276,7 @@ def _fits_after_removing_misfits(context: DecodeContext, draft: Draft) -> bool:
 def _build_schema_subject(context: DecodeContext, draft: Draft) -> Subject:
     source, marks = draft.document.source, select_secret_marks(context, draft)
 
-    def is_hidden(path: Path) -> bool:
+    def is_hidden(path: FieldPath) -> bool:
         return path[:1] == ("spec",) and marks.is_secret(path[1:])
 
     def find_scalar_text(position: Position, value: Any) -> str:
@@ -362,8 +362,8 @@ def _decode_lifecycle(context: DecodeContext, draft: Draft) -> Lifecycle:
 
 def _decode_field_pointers(
     context: DecodeContext, draft: Draft, block: Mapping[str, Any], key: str
-) -> tuple[Path, ...]:
-    paths: list[Path] = []
+) -> tuple[FieldPath, ...]:
+    paths: list[FieldPath] = []
     for index, text in enumerate(block.get(key, ())):
         pointer_path = ("lifecycle", key, index)
         path = parse_json_pointer(text)

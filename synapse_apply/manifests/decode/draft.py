@@ -14,7 +14,7 @@ from synapse_apply.manifests.yaml.reader import Document, read_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import (
     Diagnostic,
-    Path,
+    FieldPath,
     Position,
     Severity,
     find_nearest_position,
@@ -32,7 +32,7 @@ from synapse_apply.secret_sources.source import (
     find_reserved_denial,
 )
 
-ConfigWithPositions = tuple[Mapping[str, Any], Mapping[Path, Position]]
+ConfigWithPositions = tuple[Mapping[str, Any], Mapping[FieldPath, Position]]
 ReadPackageConfig = Callable[[PackageSource], "ConfigWithPositions | Diagnostic | None"]
 """The config.yaml of a package with its positions, None without one, or why it cannot be read
 (a Diagnostic, or InputError raised).
@@ -51,18 +51,18 @@ class Draft:
 
     schema: str
     value: Any = field(repr=False)
-    positions: Mapping[Path, Position]
+    positions: Mapping[FieldPath, Position]
     document: Document
     position: Position
     address: Address | None = None
-    unknown_paths: set[Path] = field(default_factory=set)
+    unknown_paths: set[FieldPath] = field(default_factory=set)
 
     @property
     def has_unknown_values(self) -> bool:
         """Whether some text has a variable without a value; such a draft declares nothing."""
         return bool(self.unknown_paths)
 
-    def is_unknown(self, path: Path) -> bool:
+    def is_unknown(self, path: FieldPath) -> bool:
         """Whether the value at a path, or one that contains it, is not known."""
         return any(path[:length] in self.unknown_paths for length in range(len(path) + 1))
 
@@ -76,7 +76,7 @@ class Draft:
         section = self.value.get("metadata")
         return section if isinstance(section, dict) else {}
 
-    def find_position(self, path: Path = ()) -> Position | None:
+    def find_position(self, path: FieldPath = ()) -> Position | None:
         return find_nearest_position(self.positions, path)
 
 
@@ -107,7 +107,7 @@ class DecodeContext:
     def report_finding(
         self,
         draft: Draft,
-        path: Path,
+        path: FieldPath,
         summary: str,
         detail: str,
         hint: str = "",
@@ -123,7 +123,7 @@ class DecodeContext:
         )
 
     def report_warning(
-        self, draft: Draft, path: Path, summary: str, detail: str, hint: str = ""
+        self, draft: Draft, path: FieldPath, summary: str, detail: str, hint: str = ""
     ) -> None:
         """As `report_finding`, as a warning."""
         self.report_finding(draft, path, summary, detail, hint, Severity.WARNING)
@@ -246,7 +246,7 @@ class DecodeContext:
         kind = "file" if key == "file" else ("git" if ref else "folder")
         return PackageSource(kind, normalize_source_path(path), ref, position)
 
-    def report_path_outside_project(self, draft: Draft, path: Path, text: Any) -> None:
+    def report_path_outside_project(self, draft: Draft, path: FieldPath, text: Any) -> None:
         """Report a path that leaves the project and is not listed under `allow_files`."""
         if isinstance(text, str) and not self._is_allowed_path(text):
             finding = build_outside_finding(text, self.project)

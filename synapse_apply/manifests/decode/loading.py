@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from synapse_apply.files.checkout import read_plain_file
@@ -81,9 +81,9 @@ class LoadedManifests:
 class FileCache:
     """Remembers the documents of each file, since several targets read the same ones."""
 
-    readings: dict[FilePath, ReadResult] = field(default_factory=dict)
+    readings: dict[Path, ReadResult] = field(default_factory=dict)
 
-    def read_documents_once(self, file: FilePath, name: str) -> ReadResult:
+    def read_documents_once(self, file: Path, name: str) -> ReadResult:
         if file not in self.readings:
             try:
                 self.readings[file] = read_documents(read_plain_file(file), name)

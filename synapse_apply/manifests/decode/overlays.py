@@ -8,7 +8,7 @@ from typing import Any
 
 from synapse_apply.manifests.yaml.reader import SourceText
 from synapse_apply.model.address import has_wildcard, matches_pattern
-from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.diagnostic import FieldPath, Position
 from synapse_apply.model.frozen import frozen
 
 
@@ -22,8 +22,8 @@ class Overlay:
 
     pattern: str
     patch: Mapping[str, Any] = field(repr=False)
-    positions: Mapping[Path, Position] = field(repr=False)
-    prefix: Path
+    positions: Mapping[FieldPath, Position] = field(repr=False)
+    prefix: FieldPath
     source: SourceText
 
     @property
@@ -53,7 +53,7 @@ def apply_merge_patch(value: Any, patch: Any) -> Any:
     return result
 
 
-def copy_without_field(value: Any, path: Path) -> Any:
+def copy_without_field(value: Any, path: FieldPath) -> Any:
     """A copy without the key at a path; a path into a list removes the whole list."""
     if not path or not isinstance(value, Mapping) or path[0] not in value:
         return value
@@ -65,20 +65,20 @@ def copy_without_field(value: Any, path: Path) -> Any:
 
 
 @frozen
-class LayeredPositions(Mapping[Path, Position]):
+class LayeredPositions(Mapping[FieldPath, Position]):
     """Positions in a patched document: a value that the overlay set is in the project file."""
 
     overlay: Overlay
-    base_positions: Mapping[Path, Position]
+    base_positions: Mapping[FieldPath, Position]
 
-    def __getitem__(self, path: Path) -> Position:
+    def __getitem__(self, path: FieldPath) -> Position:
         if self._is_set_by_overlay(path):
             project_path = (*self.overlay.prefix, *path)
             if project_path in self.overlay.positions:
                 return self.overlay.positions[project_path]
         return self.base_positions[path]
 
-    def _is_set_by_overlay(self, path: Path) -> bool:
+    def _is_set_by_overlay(self, path: FieldPath) -> bool:
         node: Any = self.overlay.patch
         for part in path:
             if not isinstance(node, Mapping):
@@ -89,7 +89,7 @@ class LayeredPositions(Mapping[Path, Position]):
         # A map of the patch is merged into one that was there, which keeps its own position.
         return not isinstance(node, Mapping) or path not in self.base_positions
 
-    def __iter__(self) -> Iterator[Path]:
+    def __iter__(self) -> Iterator[FieldPath]:
         yielded = set()
         for path in self.base_positions:
             yielded.add(path)

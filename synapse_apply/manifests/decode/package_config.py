@@ -23,7 +23,7 @@ from synapse_apply.manifests.yaml.reader import (
 )
 from synapse_apply.model.diagnostic import (
     Diagnostic,
-    Path,
+    FieldPath,
     Position,
     error_finding,
     find_nearest_position,
@@ -34,7 +34,7 @@ from synapse_apply.model.phrases import format_field_path
 
 SCHEMA_NAME = "package-config"
 # What YAML 1.1 reads as no text where it stands in one of these. `*` is any key or index.
-_TEXT_PATHS: tuple[Path, ...] = (
+_TEXT_PATHS: tuple[FieldPath, ...] = (
     *((name,) for name in ("name", "code", "version", "variant", "category", "description")),
     *((name,) for name in ("readme", "wheels_dir", "package_manager", "data_type")),
     ("requires", "*"),
@@ -42,7 +42,7 @@ _TEXT_PATHS: tuple[Path, ...] = (
     *((name, "*") for name in ("tasks", "tags", "package_manager_options")),
     *(("actions", "*", name) for name in ("entrypoint", "method", "description")),
 )
-_SPECIFIER_PATHS: tuple[Path, ...] = (("requires", "*"), ("dependencies", "*"))
+_SPECIFIER_PATHS: tuple[FieldPath, ...] = (("requires", "*"), ("dependencies", "*"))
 _MAX_SHOWN_LENGTH = 80
 
 
@@ -54,7 +54,7 @@ class PackageConfig:
     """
 
     value: Mapping[str, Any]
-    positions: Mapping[Path, Position]
+    positions: Mapping[FieldPath, Position]
     findings: tuple[Diagnostic, ...] = ()
     flaws: tuple[PackageFlaw, ...] = ()
 
@@ -127,10 +127,12 @@ def _iter_flaws_beyond_schema(document: Document) -> Iterator[PackageFlaw]:
             )
 
 
-_Violations = Iterator[tuple[Path, str, str]]
+_Violations = Iterator[tuple[FieldPath, str, str]]
 
 
-def _iter_matching_texts(value: Any, pattern: Path, path: Path = ()) -> Iterator[tuple[Path, str]]:
+def _iter_matching_texts(
+    value: Any, pattern: FieldPath, path: FieldPath = ()
+) -> Iterator[tuple[FieldPath, str]]:
     """The texts at the paths that match a pattern, with their paths; `*` is any key or index."""
     if not pattern:
         if isinstance(value, str):
@@ -233,7 +235,7 @@ def _describe_yaml11_non_text(text: str) -> str:
     return ""
 
 
-def _is_unquoted(document: Document, path: Path, text: str) -> bool:
+def _is_unquoted(document: Document, path: FieldPath, text: str) -> bool:
     """Whether the text at a path is written without quotes."""
     position = document.positions.get(path)
     lines = document.source.text.split("\n")

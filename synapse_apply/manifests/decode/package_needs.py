@@ -14,7 +14,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.specifiers import is_version_matching, is_version_specifier
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path, Position, find_nearest_position
+from synapse_apply.model.diagnostic import FieldPath, Position, find_nearest_position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import PackageFlaw
 from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
@@ -32,7 +32,7 @@ class PackageNeed:
 
     code: str
     specifier: str
-    path: Path
+    path: FieldPath
     position: Position | None
 
 

@@ -19,7 +19,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.draft import DecodeContext, Draft
 from synapse_apply.manifests.phrases import ONLY_FOR_SECRETS, VALUE_FROM
 from synapse_apply.manifests.schema import schemas
-from synapse_apply.model.diagnostic import Path, format_json_pointer, parse_json_pointer
+from synapse_apply.model.diagnostic import FieldPath, format_json_pointer, parse_json_pointer
 from synapse_apply.model.phrases import (
     find_closest_word_or_empty,
     format_field_path,
@@ -46,7 +46,7 @@ def list_free_form_fields(schema: str) -> tuple[str, ...]:
     return tuple(name for name, rule in CATALOGUE[schema].rules.items() if rule.free_form)
 
 
-def list_sensitive_paths_in_free_form_fields(draft: Draft) -> frozenset[Path]:
+def list_sensitive_paths_in_free_form_fields(draft: Draft) -> frozenset[FieldPath]:
     """The paths in `lifecycle.sensitive` of a document that need not fit its schema."""
     block = draft.value.get("lifecycle") if isinstance(draft.value, dict) else None
     texts = block.get(SENSITIVE) if isinstance(block, dict) else None
@@ -91,7 +91,7 @@ def replace_and_report_secrets(
 
 
 def may_be_sensitive_or_report(
-    context: DecodeContext, draft: Draft, path: Path, pointer_path: Path
+    context: DecodeContext, draft: Draft, path: FieldPath, pointer_path: FieldPath
 ) -> bool:
     """Whether `lifecycle.sensitive` may name this field; reports why not.
 
@@ -124,7 +124,7 @@ def may_be_sensitive_or_report(
 
 
 def _report_absent_sensitive_path(
-    context: DecodeContext, draft: Draft, path: Path, pointer_path: Path
+    context: DecodeContext, draft: Draft, path: FieldPath, pointer_path: FieldPath
 ) -> None:
     value: Any = draft.spec
     for end, part in enumerate(path):
@@ -149,7 +149,9 @@ def _report_absent_sensitive_path(
         return
 
 
-def _report_secret_lookalikes(context: DecodeContext, draft: Draft, value: Any, path: Path) -> None:
+def _report_secret_lookalikes(
+    context: DecodeContext, draft: Draft, value: Any, path: FieldPath
+) -> None:
     """Warn of each free-form value that looks like a secret and is not marked as one."""
     if isinstance(value, dict):
         for key, below in value.items():
@@ -175,7 +177,7 @@ def _report_secret_lookalikes(context: DecodeContext, draft: Draft, value: Any, 
     )
 
 
-def describe_secret_lookalike(path: Path, value: Any) -> str:
+def describe_secret_lookalike(path: FieldPath, value: Any) -> str:
     """What kind of secret a free-form value, or a part of a list, looks like; "" for none."""
     name = str(path[-1])
     if isinstance(value, str):
@@ -190,13 +192,13 @@ def describe_secret_lookalike(path: Path, value: Any) -> str:
     return ""
 
 
-def suggest_variable_name(path: Path) -> str:
+def suggest_variable_name(path: FieldPath) -> str:
     """The last key of a path as a name of an environment variable, such as `API_TOKEN`."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", str(path[-1])).upper()
     return f"_{name}" if name[:1].isdigit() else name
 
 
-def _is_allowed_by_comment(draft: Draft, path: Path) -> bool:
+def _is_allowed_by_comment(draft: Draft, path: FieldPath) -> bool:
     """Whether a comment at or above the value's line says that it is no secret."""
     place, source = draft.find_position(path), draft.document.source
     if place is None or place.file != source.file:
@@ -204,7 +206,9 @@ def _is_allowed_by_comment(draft: Draft, path: Path) -> bool:
     return is_line_allowed_by_comment(source.get_line_and_preceding(place.line), 2)
 
 
-def _report_plain_text_secrets(context: DecodeContext, draft: Draft, literals: list[Path]) -> None:
+def _report_plain_text_secrets(
+    context: DecodeContext, draft: Draft, literals: list[FieldPath]
+) -> None:
     if draft.schema not in context.marks.kinds:
         for path in literals:
             _report_plain_text_secret(context, draft, path)
@@ -232,7 +236,7 @@ def _report_plain_text_secrets(context: DecodeContext, draft: Draft, literals: l
         _report_plain_text_secret(context, draft, path)
 
 
-def _report_plain_text_secret(context: DecodeContext, draft: Draft, path: Path) -> None:
+def _report_plain_text_secret(context: DecodeContext, draft: Draft, path: FieldPath) -> None:
     name = suggest_variable_name(path)
     context.report_warning(
         draft,
@@ -253,9 +257,9 @@ class _SpecWalk:
     context: DecodeContext
     draft: Draft
     marks: SpecMarks
-    literals: list[Path] = field(default_factory=list)
+    literals: list[FieldPath] = field(default_factory=list)
 
-    def replace_secrets(self, value: Any, path: Path) -> Any:
+    def replace_secrets(self, value: Any, path: FieldPath) -> Any:
         """A copy of the value with SecretRef in place of secrets; reports misplaced `valueFrom`."""
         if value is None:
             return None
@@ -281,7 +285,7 @@ def _is_value_from(value: Any) -> bool:
     return isinstance(value, dict) and len(value) == 1 and VALUE_FROM in value
 
 
-def _iter_value_from_paths(value: Any, path: Path) -> Iterator[Path]:
+def _iter_value_from_paths(value: Any, path: FieldPath) -> Iterator[FieldPath]:
     if _is_value_from(value):
         yield path
     elif isinstance(value, dict):
@@ -293,7 +297,7 @@ def _iter_value_from_paths(value: Any, path: Path) -> Iterator[Path]:
 
 
 def _report_misplaced_value_from(
-    context: DecodeContext, draft: Draft, path: Path, in_list: bool = False
+    context: DecodeContext, draft: Draft, path: FieldPath, in_list: bool = False
 ) -> None:
     field_name = format_field_path(("spec", *path))
     detail = f"`{field_name}` is not a secret field"
@@ -314,7 +318,7 @@ def _report_misplaced_value_from(
 
 
 def _decode_value_from_or_report(
-    context: DecodeContext, draft: Draft, source_block: Any, path: Path
+    context: DecodeContext, draft: Draft, source_block: Any, path: FieldPath
 ) -> SecretRef | None:
     block_path = ("spec", *path, VALUE_FROM)
     if not isinstance(source_block, dict):

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synapse_apply.manifests.yaml.reader import describe_value_kind, read_documents
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.project import Project, Target, Variable
 
-ReportFinding = Callable[[Path, str, str, str], None]
+ReportFinding = Callable[[FieldPath, str, str, str], None]
 """Called with the path in the document, and summary, detail and hint of a finding."""
 
 _REFERENCE_PATTERN = re.compile(r"\$\$\{|\$\{([^{}]*)(\})?")
@@ -102,7 +102,7 @@ class VariableValues:
     _spent_cost: int = 0
 
     def charge_substitution_if_affordable(
-        self, value: Any, name: str, report: ReportFinding, path: Path
+        self, value: Any, name: str, report: ReportFinding, path: FieldPath
     ) -> bool:
         """Add a value's size to what was put into documents; False (reported once) above the limit.
 
@@ -304,8 +304,8 @@ def substitute_variables(
     value: Any,
     values: VariableValues,
     report: ReportFinding,
-    path: Path = (),
-    unreplaced_paths: set[Path] | None = None,
+    path: FieldPath = (),
+    unreplaced_paths: set[FieldPath] | None = None,
 ) -> Any:
     """A value with its variables replaced.
 
@@ -337,8 +337,8 @@ def _substitute_in_map_or_missing(
     value: dict[str, Any],
     values: VariableValues,
     report: ReportFinding,
-    path: Path,
-    unreplaced_paths: set[Path] | None,
+    path: FieldPath,
+    unreplaced_paths: set[FieldPath] | None,
 ) -> Any:
     result: dict[str, Any] = {}
     is_complete = True
@@ -356,7 +356,7 @@ def _substitute_in_map_or_missing(
 
 
 def _substitute_in_text(
-    text: str, values: VariableValues, report: ReportFinding, path: Path
+    text: str, values: VariableValues, report: ReportFinding, path: FieldPath
 ) -> Any:
     full_match = _REFERENCE_PATTERN.fullmatch(text)
     # A text that is one reference takes the variable's type; anything else becomes text.
@@ -396,7 +396,7 @@ def _substitute_in_text(
 
 
 def _resolve_reference(
-    match: re.Match[str], values: VariableValues, report: ReportFinding, path: Path
+    match: re.Match[str], values: VariableValues, report: ReportFinding, path: FieldPath
 ) -> Any:
     # Without a closing brace it is reported, and not taken as plain text: a typing error would be
     # sent.

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import field
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
@@ -18,7 +18,7 @@ from synapse_apply.model.frozen import frozen
 class Rewrite:
     """A file to replace: its content when it was read, its new content, its `name` in messages."""
 
-    file: FilePath
+    file: Path
     name: str
     old_content: bytes = field(repr=False)
     new_content: bytes = field(repr=False)
@@ -29,7 +29,7 @@ def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
 
     A file that is not writable, or that changed since it was read, is not replaced.
     """
-    prepared: list[tuple[Rewrite, FilePath, FilePath]] = []
+    prepared: list[tuple[Rewrite, Path, Path]] = []
     done: list[Rewrite] = []
     try:
         # All temporary files are written before the first is renamed: a full disk changes nothing.
@@ -62,7 +62,7 @@ def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
         _fsync_folder(folder)
 
 
-def write_new_file(path: FilePath, text: str) -> None:
+def write_new_file(path: Path, text: str) -> None:
     """Create a file and its parent folders; InputError if it exists or cannot be written.
 
     A file that could not be written completely is removed again.
@@ -87,7 +87,7 @@ def write_new_file(path: FilePath, text: str) -> None:
         ) from None
 
 
-def build_existing_file_finding(path: FilePath, hint: str = "") -> Diagnostic:
+def build_existing_file_finding(path: Path, hint: str = "") -> Diagnostic:
     """The finding for a file that exists and is not to be overwritten."""
     return error_finding(
         "The file is there already",
@@ -96,7 +96,7 @@ def build_existing_file_finding(path: FilePath, hint: str = "") -> Diagnostic:
     )
 
 
-def _write_temporary_file(change: Rewrite, real_path: FilePath, temporary_path: FilePath) -> None:
+def _write_temporary_file(change: Rewrite, real_path: Path, temporary_path: Path) -> None:
     """Write the new content beside the file, synced, with the file's owner and mode."""
     file_stat = real_path.stat()
     if not os.access(real_path, os.W_OK):
@@ -115,7 +115,7 @@ def _write_temporary_file(change: Rewrite, real_path: FilePath, temporary_path: 
         os.fsync(file.fileno())
 
 
-def _require_file_content(change: Rewrite, real_path: FilePath, content: bytes) -> None:
+def _require_file_content(change: Rewrite, real_path: Path, content: bytes) -> None:
     if real_path.read_bytes() != content:
         raise InputError(_build_changed_finding(change))
 
@@ -126,7 +126,7 @@ def _restore_old_contents(done: Sequence[Rewrite]) -> None:
             change.file.resolve().write_bytes(change.old_content)
 
 
-def _fsync_folder(folder: FilePath) -> None:
+def _fsync_folder(folder: Path) -> None:
     """Flush a folder's entries, so that renames survive a power failure.
 
     Ignored where unsupported.

@@ -10,7 +10,7 @@ from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.edit.written_documents import WrittenDocument
 from synapse_apply.model.diagnostic import (
     Diagnostic,
-    Path,
+    FieldPath,
     Position,
     error_finding,
     find_nearest_position,
@@ -30,7 +30,7 @@ class DocumentSpot:
     """A path in a document, whether a value stands there yet or not."""
 
     document: WrittenDocument
-    path: Path
+    path: FieldPath
 
     @property
     def written_value(self) -> Any:
@@ -52,7 +52,7 @@ class FieldOrigins:
     project: WrittenDocument | None
     is_shared: bool
 
-    def find_edit_spot(self, path: Path) -> DocumentSpot:
+    def find_edit_spot(self, path: FieldPath) -> DocumentSpot:
         """Where to write a spec field's new value; raises InputError where none can be written.
 
         None can where a variable or a package's config.yaml gives it, or an overlay of several
@@ -77,7 +77,7 @@ class FieldOrigins:
         self._require_no_variable(edit_spot)
         return edit_spot
 
-    def _find_last_overlay_setting(self, full_path: Path) -> Overlay | None:
+    def _find_last_overlay_setting(self, full_path: FieldPath) -> Overlay | None:
         """The overlay that sets this field; of several the last, whose value wins."""
         overlays: Sequence[Overlay] = tuple(self.target.overlays.values())
         matching = [
@@ -92,7 +92,7 @@ class FieldOrigins:
             None,
         )
 
-    def _require_spot_in_project_file(self, path: Path) -> DocumentSpot:
+    def _require_spot_in_project_file(self, path: FieldPath) -> DocumentSpot:
         if self.project is None or self.target.position is None:
             raise InputError(
                 self._build_refusal(
@@ -104,7 +104,7 @@ class FieldOrigins:
             )
         return DocumentSpot(self.project, path)
 
-    def _require_value_in_manifest(self, full_path: Path, path: Path) -> None:
+    def _require_value_in_manifest(self, full_path: FieldPath, path: FieldPath) -> None:
         self._require_no_variable(DocumentSpot(self.document, full_path))
         written_value = get_at_or_absent(self.document.document.value, full_path)
         # Writing it into the manifest would contradict the package, which is an error.
@@ -146,10 +146,10 @@ class FieldOrigins:
         if self.project is None:
             return None
         positions = self.project.document.positions
-        of_target: Path = ("targets", self.target.name, "variables", name)
+        of_target: FieldPath = ("targets", self.target.name, "variables", name)
         return positions.get(of_target, positions.get(("variables", name)))
 
-    def _build_pattern_overlay_refusal(self, overlay: Overlay, full_path: Path) -> Diagnostic:
+    def _build_pattern_overlay_refusal(self, overlay: Overlay, full_path: FieldPath) -> Diagnostic:
         position = find_nearest_position(overlay.positions, (*overlay.prefix, *full_path))
         return self._build_refusal(
             f"{format_field_path(full_path)} is set by the overlay {overlay.pattern}, which is "
@@ -168,7 +168,7 @@ class FieldOrigins:
         )
 
 
-def _patch_sets_path(patch: Any, path: Path) -> bool:
+def _patch_sets_path(patch: Any, path: FieldPath) -> bool:
     """Whether a merge patch sets a path, removes it, or replaces a value that contains it."""
     node = patch
     for part in path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from synapse_apply.manifests.decode.decode import API_VERSION, map_kinds_to_prefixes
@@ -20,7 +20,7 @@ from synapse_apply.model.project import Project, Target
 class WrittenDocument:
     """One document of a file; `index` is its number among the file's non-empty ones, from 0."""
 
-    file: FilePath
+    file: Path
     name: str
     index: int
     document: Document = field(repr=False)
@@ -54,12 +54,10 @@ def iter_written_documents(
     """
     file_cache = FileCache()
     # A dict in place of a set, as it keeps the order.
-    files: dict[FilePath, None] = {}
+    files: dict[Path, None] = {}
     for target in targets:
         files.update(dict.fromkeys(find_manifest_files(project, target, paths).files))
     for file in files:
-        reading = file_cache.read_documents_once(
-            file, format_display_path(file, str(FilePath.cwd()))
-        )
+        reading = file_cache.read_documents_once(file, format_display_path(file, str(Path.cwd())))
         for index, document in enumerate(reading.documents):
             yield WrittenDocument(file, document.source.file, index, document)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from synapse_apply.manifests.edit.rewriting import (
     Rewrite,
@@ -19,7 +19,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 
 # Dot folders are never read for manifests.
-SCHEMA_FILE = FilePath(".schema", "manifest.schema.json")
+SCHEMA_FILE = Path(".schema", "manifest.schema.json")
 _FORCE_HINT = "Write elsewhere with --out, or replace such files with --force."
 _FORCE_INVENTORY_HINT = (
     "Name another file with --inventory. --force would replace this one, and its rows would be "
@@ -31,11 +31,11 @@ _FORCE_INVENTORY_HINT = (
 class ExportLayout:
     """The folder of the manifests, and the file of the inventory."""
 
-    folder: FilePath
-    inventory: FilePath
+    folder: Path
+    inventory: Path
 
     @property
-    def schema_file(self) -> FilePath:
+    def schema_file(self) -> Path:
         return self.folder / SCHEMA_FILE
 
 
@@ -43,12 +43,12 @@ class ExportLayout:
 class ExportResult:
     """The files that were written, and those that had this content already."""
 
-    files: list[FilePath] = field(default_factory=list)
-    unchanged: list[FilePath] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    unchanged: list[Path] = field(default_factory=list)
 
 
 def write_export(
-    layout: ExportLayout, manifests: Mapping[FilePath, str], inventory_text: str, *, force: bool
+    layout: ExportLayout, manifests: Mapping[Path, str], inventory_text: str, *, force: bool
 ) -> ExportResult:
     """Write manifests by path, the inventory, and the schema file if it is missing.
 
@@ -59,7 +59,7 @@ def write_export(
     if findings:
         raise InputError(*findings)
     result = ExportResult()
-    new_texts: dict[FilePath, str] = {}
+    new_texts: dict[Path, str] = {}
     rewrites: list[Rewrite] = []
     for path, text in {**manifests, layout.inventory: inventory_text}.items():
         current_content = _read_content_if_exists(path)
@@ -91,7 +91,7 @@ def write_export(
 
 
 def _iter_obstacle_findings(
-    layout: ExportLayout, manifests: Collection[FilePath]
+    layout: ExportLayout, manifests: Collection[Path]
 ) -> Iterator[Diagnostic]:
     """A finding for each link, or file in the place of a folder, that is in the way of a write."""
     files = (*manifests, layout.schema_file)
@@ -112,14 +112,12 @@ def _iter_obstacle_findings(
         yield _build_link_finding(layout.inventory, "--inventory")
 
 
-def _normalize_real_path(path: FilePath) -> str:
+def _normalize_real_path(path: Path) -> str:
     """A path's real path in lower case: equal for two spellings, also where case is ignored."""
     return os.path.realpath(path).lower()
 
 
-def _iter_folder_obstacles(
-    folder: FilePath, option: str, *, may_link: bool
-) -> Iterator[Diagnostic]:
+def _iter_folder_obstacles(folder: Path, option: str, *, may_link: bool) -> Iterator[Diagnostic]:
     """Findings for why no file can be written in a folder; one that is missing will be created."""
     # The user named the folder, so it may be a link; the folders inside it are ours.
     if folder.is_symlink() and not (may_link and folder.is_dir()):
@@ -139,7 +137,7 @@ def _iter_folder_obstacles(
         )
 
 
-def _build_link_finding(path: FilePath, option: str) -> Diagnostic:
+def _build_link_finding(path: Path, option: str) -> Diagnostic:
     link_target = os.path.realpath(path)
     reason = "and an export writes through no link, also with --force"
     if not os.path.lexists(link_target):
@@ -151,7 +149,7 @@ def _build_link_finding(path: FilePath, option: str) -> Diagnostic:
     )
 
 
-def _read_content_if_exists(path: FilePath) -> bytes | None:
+def _read_content_if_exists(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
     except FileNotFoundError:

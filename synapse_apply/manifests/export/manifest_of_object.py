@@ -31,7 +31,7 @@ from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.manifests.yaml.writing import format_document
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.canonical_json import format_canonical_json
-from synapse_apply.model.diagnostic import Diagnostic, Path, format_json_pointer
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, format_json_pointer
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.project import Project, Target
@@ -58,7 +58,7 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9]+")
 class LeftOutField:
     """A field that is live and not in the manifest, and why."""
 
-    path: Path
+    path: FieldPath
     reason: str
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class LeftOutField:
 class SecretVariable:
     """A secret in a free-form field, which the manifest reads from an environment variable."""
 
-    path: Path
+    path: FieldPath
     variable: str
     is_json: bool = False
 
@@ -164,7 +164,7 @@ class Exporter:
         return ExportedManifest(address, "", tuple(left_out))
 
     def _replace_secrets_with_variables(
-        self, address: Address, value: Any, path: Path, secrets: list[SecretVariable]
+        self, address: Address, value: Any, path: FieldPath, secrets: list[SecretVariable]
     ) -> Any:
         """A free-form value with `valueFrom` in place of secrets and of what looks like one.
 
@@ -185,7 +185,7 @@ class Exporter:
         secrets.append(secret)
         return secret.reference
 
-    def _reserve_variable_name(self, address: Address, path: Path) -> str:
+    def _reserve_variable_name(self, address: Address, path: FieldPath) -> str:
         """An unused variable name for a secret, which is noted as used."""
         parts = (address.kind, address.name, *(path[1:] or path))
         name = _NO_NAME.sub("_", "_".join(map(str, parts))).upper().strip("_")
@@ -282,7 +282,7 @@ def _build_live_reference() -> dict[str, Any]:
 
 
 def _replace_secrets_and_drop_unwritable_keys(
-    value: Any, path: Path, dropped: list[LeftOutField]
+    value: Any, path: FieldPath, dropped: list[LeftOutField]
 ) -> Any:
     """A value as a manifest writes it; what it cannot hold is appended to `dropped`."""
     if isinstance(value, Sensitive | WithheldSecret | SecretRef):
@@ -350,7 +350,7 @@ def _explain_unwritable_text(text: str) -> str:
     return ""
 
 
-def _remove_field_or_its_list(tree: dict[str, Any], path: Path) -> bool:
+def _remove_field_or_its_list(tree: dict[str, Any], path: FieldPath) -> bool:
     """Remove a field, or the outermost list that contains it; False where there is none."""
     names: list[str | int] = []
     for part in path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from synapse_apply.files.checkout import is_lexically_below, leads_outside_folder
 from synapse_apply.manifests.files.submodules import is_missing_submodule
@@ -24,8 +24,8 @@ class ManifestFiles:
     `listed_files` are those that were listed themselves, not found in a folder.
     """
 
-    files: list[FilePath] = field(default_factory=list)
-    listed_files: set[FilePath] = field(default_factory=set)
+    files: list[Path] = field(default_factory=list)
+    listed_files: set[Path] = field(default_factory=set)
     findings: list[Diagnostic] = field(default_factory=list)
     implicit: bool = False
 
@@ -42,7 +42,7 @@ def find_manifest_files(
     listed_paths = (*project.manifests, *target.manifests)
     entries = _resolve_entries(project, target, paths)
     result.implicit = not paths and not listed_paths and entries[0][0] == "."
-    visited: set[FilePath] = set()
+    visited: set[Path] = set()
     for text, path in entries:
         if not paths and listed_paths and not is_allowed_project_path(project, target, text):
             result.findings.append(build_outside_finding(text, project, get_text_position(text)))
@@ -77,7 +77,7 @@ def list_manifest_paths(project: Project, target: Target) -> tuple[str, ...]:
     return ("manifests/",) if (project.root / "manifests").is_dir() else (".",)
 
 
-def is_folder_read_by_default(project: Project, target: Target, folder: FilePath) -> bool:
+def is_folder_read_by_default(project: Project, target: Target, folder: Path) -> bool:
     """Whether a manifest in this folder would be read without naming it on the command line."""
     real_folder = os.path.realpath(folder)
     for text in list_manifest_paths(project, target):
@@ -86,7 +86,7 @@ def is_folder_read_by_default(project: Project, target: Target, folder: FilePath
             real_folder, listed_folder
         ):
             # An ignored folder on the way hides all that is below it.
-            parts_between = FilePath(real_folder).relative_to(listed_folder).parts
+            parts_between = Path(real_folder).relative_to(listed_folder).parts
             if not any(map(is_ignored_name, parts_between)):
                 return True
     return False
@@ -94,21 +94,21 @@ def is_folder_read_by_default(project: Project, target: Target, folder: FilePath
 
 def _resolve_entries(
     project: Project, target: Target, paths: Sequence[str]
-) -> list[tuple[str, FilePath]]:
+) -> list[tuple[str, Path]]:
     """The folders and files to read, each as written and as a path."""
     if paths:
-        return [(text, FilePath.cwd() / text) for text in paths]
+        return [(text, Path.cwd() / text) for text in paths]
     return [(text, project.root / text) for text in list_manifest_paths(project, target)]
 
 
 def would_read_file(
-    path: FilePath, project: Project, target: Target, paths: Sequence[str] = ()
+    path: Path, project: Project, target: Target, paths: Sequence[str] = ()
 ) -> bool:
     """Whether a new file at this real path would be read as a manifest."""
     if not is_manifest_name(path.name):
         return False
     for _, folder in _resolve_entries(project, target, paths):
-        listed_folder = FilePath(os.path.realpath(folder))
+        listed_folder = Path(os.path.realpath(folder))
         if listed_folder.is_dir() and path.is_relative_to(listed_folder):
             return not any(map(is_ignored_name, path.relative_to(listed_folder).parts))
     return False
@@ -125,7 +125,7 @@ def is_manifest_name(name: str) -> bool:
 
 
 def _find_link_leading_outside(
-    project: Project, target: Target, path: FilePath, text: str, *, is_typed: bool
+    project: Project, target: Target, path: Path, text: str, *, is_typed: bool
 ) -> Diagnostic | None:
     """The finding for a path inside the project whose links lead outside; None where they do not.
 
@@ -157,9 +157,9 @@ def _find_link_leading_outside(
 
 
 def _iter_entry_files(
-    path: FilePath, project: Project, result: ManifestFiles, text: str
-) -> Iterator[FilePath]:
-    path = FilePath(os.path.normpath(path))
+    path: Path, project: Project, result: ManifestFiles, text: str
+) -> Iterator[Path]:
+    path = Path(os.path.normpath(path))
     is_folder = os.path.isdir(path)  # noqa: PTH112 - also for names that no file can have
     if not is_folder and os.path.exists(path):  # noqa: PTH110
         result.listed_files.add(path)
@@ -177,12 +177,10 @@ def _iter_entry_files(
         )
 
 
-def _walk_manifest_files(
-    folder: str, project: Project, result: ManifestFiles
-) -> Iterator[FilePath]:
+def _walk_manifest_files(folder: str, project: Project, result: ManifestFiles) -> Iterator[Path]:
     folder_entries = _scan_folder(folder, result)
     # Only an empty folder can be one, so that `.gitmodules` is searched rarely.
-    if not folder_entries and is_missing_submodule(FilePath(folder)):
+    if not folder_entries and is_missing_submodule(Path(folder)):
         result.findings.append(_build_submodule_finding(folder))
     for entry in folder_entries:
         if is_ignored_name(entry.name):
@@ -193,10 +191,10 @@ def _walk_manifest_files(
         elif entry.is_symlink() and _is_link_to_folder(entry):
             result.findings.append(_build_linked_folder_finding(entry.path))
         elif is_manifest_name(entry.name):
-            if entry.is_symlink() and leads_outside_folder(FilePath(entry.path), project.root):
+            if entry.is_symlink() and leads_outside_folder(Path(entry.path), project.root):
                 result.findings.append(_build_outside_link_finding(entry.path, project))
             else:
-                yield FilePath(entry.path)
+                yield Path(entry.path)
 
 
 def _scan_folder(folder: str, result: ManifestFiles) -> list[os.DirEntry[str]]:
@@ -219,7 +217,7 @@ def _is_link_to_folder(link: os.DirEntry[str]) -> bool:
 def _build_outside_link_finding(path: str, project: Project) -> Diagnostic:
     return error_finding(
         "Path outside the project",
-        f"{format_display_path(FilePath(path), str(FilePath.cwd()))} is a link to "
+        f"{format_display_path(Path(path), str(Path.cwd()))} is a link to "
         f"{os.path.realpath(path)}, "
         f"outside {project.root}",
         "put the file itself there",
@@ -233,7 +231,7 @@ def _build_linked_folder_finding(path: str) -> Diagnostic:
     """
     return error_finding(
         "A linked folder among the manifests",
-        f"{format_display_path(FilePath(path), str(FilePath.cwd()))} is a link to a folder, "
+        f"{format_display_path(Path(path), str(Path.cwd()))} is a link to a folder, "
         f"{os.path.realpath(path)}; such links are not followed",
         "put the folder itself there, or list the one it leads to under `manifests:`",
     )
@@ -246,8 +244,7 @@ def _build_submodule_finding(folder: str) -> Diagnostic:
     """
     return error_finding(
         "A Git submodule that is not checked out",
-        f"{format_display_path(FilePath(folder), str(FilePath.cwd()))} is empty, and .gitmodules "
-        f"has it",
+        f"{format_display_path(Path(folder), str(Path.cwd()))} is empty, and .gitmodules has it",
         "`git submodule update --init`, or have the CI job check submodules out",
     )
 
@@ -256,7 +253,7 @@ def _build_unreadable_finding(folder: str, problem: OSError) -> Diagnostic:
     """The error for an unreadable folder: its manifests must not count as removed."""
     return error_finding(
         "Unreadable folder",
-        f"{format_display_path(FilePath(folder), str(FilePath.cwd()))}: {problem.strerror}",
+        f"{format_display_path(Path(folder), str(Path.cwd()))}: {problem.strerror}",
         "check its permissions",
     )
 
@@ -264,10 +261,10 @@ def _build_unreadable_finding(folder: str, problem: OSError) -> Diagnostic:
 def is_allowed_project_path(project: Project, target: Target, text: str) -> bool:
     """Whether a path written in the project lies inside it, or is listed under allow_files."""
     root = os.path.normpath(project.root)
-    path = os.path.normpath(FilePath(root, text))
+    path = os.path.normpath(Path(root, text))
     if _is_at_or_below(path, root):
         return True
-    return any(path == os.path.normpath(FilePath(root, name)) for name in target.allow_files)
+    return any(path == os.path.normpath(Path(root, name)) for name in target.allow_files)
 
 
 def _is_at_or_below(path: str, folder: str) -> bool:
@@ -287,7 +284,7 @@ def build_outside_finding(
     )
 
 
-def format_display_path(path: FilePath, folder: str) -> str:
+def format_display_path(path: Path, folder: str) -> str:
     """A file's path for messages: relative to the working folder `folder` where inside it."""
     text = str(path)
     return text[len(folder) + 1 :] if text.startswith(folder + os.sep) else text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from synapse_apply.manifests.files.manifest_files import format_display_path
 from synapse_apply.model.diagnostic import Diagnostic, Position, warning_finding
@@ -54,7 +54,7 @@ def _iter_ignored_setting_warnings(
         names = ", ".join(name for name, _ in differing)
         positions = sorted(position for _, position in differing if position is not None)
         file_start = (
-            Position(format_display_path(project.file, str(FilePath.cwd())), 1, 1)
+            Position(format_display_path(project.file, str(Path.cwd())), 1, 1)
             if project.file
             else None
         )

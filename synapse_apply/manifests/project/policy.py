@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, timedelta, tzinfo
 from typing import Any
 
-from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.diagnostic import FieldPath, Position
 from synapse_apply.model.phrases import find_closest_word_or_empty, suggest_known_word
 from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, PolicyRule
 from synapse_apply.model.runtime.cron import Cron, Window
 
 # Called with the path in the project file, and summary, detail and hint of a finding.
-ReportFinding = Callable[[Path, str, str, str], None]
+ReportFinding = Callable[[FieldPath, str, str, str], None]
 _SECONDS_BY_UNIT = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60}
 _MAX_DURATION = timedelta(days=366)
 _IANA_HINT = "write an IANA name such as Europe/Berlin; systems without any need the package tzdata"
@@ -21,8 +21,8 @@ _IANA_HINT = "write an IANA name such as Europe/Berlin; systems without any need
 
 def decode_rules(
     settings: Mapping[str, Any],
-    owner_path: Path,
-    positions: Mapping[Path, Position],
+    owner_path: FieldPath,
+    positions: Mapping[FieldPath, Position],
     report_finding: ReportFinding,
 ) -> tuple[PolicyRule, ...]:
     """The rules of the `policy:` block in `settings`, which fits its schema.
@@ -53,7 +53,7 @@ def add_default_rules(common: Sequence[PolicyRule]) -> tuple[PolicyRule, ...]:
 def merge_rules_for_target(
     common: Sequence[PolicyRule],
     own: Sequence[PolicyRule],
-    target_path: Path,
+    target_path: FieldPath,
     report_finding: ReportFinding,
 ) -> tuple[PolicyRule, ...]:
     """The rules of a target: its own replace common ones of the same name; `off` removes them.
@@ -78,7 +78,7 @@ def merge_rules_for_target(
 
 def _decode_rule(
     block: Mapping[str, Any],
-    rule_path: Path,
+    rule_path: FieldPath,
     position: Position | None,
     report_finding: ReportFinding,
 ) -> PolicyRule:
@@ -103,7 +103,7 @@ def _to_texts(items: Iterable[Any]) -> tuple[str, ...]:
 
 
 def _decode_window(
-    block: Mapping[str, Any], rule_path: Path, report_finding: ReportFinding
+    block: Mapping[str, Any], rule_path: FieldPath, report_finding: ReportFinding
 ) -> Window | None:
     cron, text = None, block["cron"]
     try:
@@ -131,7 +131,9 @@ def _parse_duration(text: str) -> timedelta | None:
     return timedelta(seconds=seconds) if 0 < seconds <= _MAX_DURATION.total_seconds() else None
 
 
-def _load_time_zone(name: str, zone_path: Path, report_finding: ReportFinding) -> tzinfo | None:
+def _load_time_zone(
+    name: str, zone_path: FieldPath, report_finding: ReportFinding
+) -> tzinfo | None:
     """The time zone of an IANA name; None (reported) for an unknown one."""
     # UTC needs no time zone database, which minimal containers lack.
     if name == "UTC":

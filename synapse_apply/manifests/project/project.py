@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from synapse_apply.files.checkout import read_command_line_file
@@ -26,7 +26,7 @@ from synapse_apply.manifests.yaml.reader import (
     parse_mapping,
     read_documents,
 )
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.project import (
@@ -58,7 +58,7 @@ def get_text_position(text: str) -> Position | None:
     return getattr(text, "position", None)
 
 
-def find_project_file(start: FilePath) -> FilePath | None:
+def find_project_file(start: Path) -> Path | None:
     """The project file in a folder, or in the nearest parent that has an entry of its name.
 
     Also an entry that is no file: reading it reports what is wrong, and skipping it would
@@ -71,13 +71,13 @@ def find_project_file(start: FilePath) -> FilePath | None:
     return None
 
 
-def build_default_project(root: FilePath) -> Project:
+def build_default_project(root: Path) -> Project:
     """The project that is used without a project file: it has the embedded target alone."""
     return Project(root=root, file=None, targets={EMBEDDED: Target(EMBEDDED)})
 
 
 def read_and_check_project(
-    file: FilePath, display_name: str, data: bytes | None = None
+    file: Path, display_name: str, data: bytes | None = None
 ) -> tuple[Project | None, tuple[Diagnostic, ...]]:
     """The project of a file, or None with the findings why it cannot be used.
 
@@ -127,7 +127,7 @@ class _ProjectDecoder:
         self.findings: list[Diagnostic] = []
         self.rules = decode_rules(self.value, (), self.positions, self._report_finding)
 
-    def decode_project(self, file: FilePath) -> Project:
+    def decode_project(self, file: Path) -> Project:
         value = self.value
         variables = {
             name: Variable(
@@ -202,13 +202,13 @@ class _ProjectDecoder:
                     "name a variable or a file, such as {env: NAME}",
                 )
 
-    def _report_finding(self, path: Path, summary: str, detail: str, hint: str) -> None:
+    def _report_finding(self, path: FieldPath, summary: str, detail: str, hint: str) -> None:
         self.findings.append(
             error_finding(summary, detail, hint, position=self.positions.get(path), path=path)
         )
 
     def _list_texts_with_positions(
-        self, path: Path, settings: Mapping[str, Any]
+        self, path: FieldPath, settings: Mapping[str, Any]
     ) -> tuple[str, ...]:
         texts = []
         for index, text in enumerate(settings.get("manifests", ())):
@@ -232,7 +232,7 @@ class _ProjectDecoder:
     def _report_wrong_required_targets(self, targets: Mapping[str, Target]) -> None:
         for name, target in targets.items():
             for index, required_name in enumerate(target.require_verified):
-                field_path: Path = ("targets", name, "require_verified", index)
+                field_path: FieldPath = ("targets", name, "require_verified", index)
                 other_names = [target_name for target_name in targets if target_name != name]
                 if required_name == name:
                     detail = f"target `{name}` cannot be verified in itself first"
@@ -249,7 +249,7 @@ class _ProjectDecoder:
                     )
 
     def _decode_target(self, name: str) -> Target:
-        target_path: Path = ("targets", name)
+        target_path: FieldPath = ("targets", name)
         settings = self.value["targets"][name]
         # The embedded backend runs inside this process: a URL or a token would be misleading.
         if name == EMBEDDED:
@@ -273,7 +273,7 @@ class _ProjectDecoder:
         return self._build_target(name, settings, self.positions.get(target_path))
 
     def _list_source_settings(
-        self, settings: Mapping[str, Any], target_path: Path
+        self, settings: Mapping[str, Any], target_path: FieldPath
     ) -> dict[str, Mapping[str, Any]]:
         """The target's block of each source of secrets that has one; reports their faults."""
         blocks = {name: settings[name] for name in SECRET_SOURCES if name in settings}
@@ -289,7 +289,7 @@ class _ProjectDecoder:
         api = settings.get("api", "v1")
         # A target's settings win over the project's, key by key.
         policy = {**self.value.get("policy", {}), **settings.get("policy", {})}
-        target_path: Path = ("targets", name)
+        target_path: FieldPath = ("targets", name)
         rules = decode_rules(settings, target_path, self.positions, self._report_finding)
         # The default rules protect shared backends; the embedded one is the user's own.
         common = self.rules if name == EMBEDDED else add_default_rules(self.rules)

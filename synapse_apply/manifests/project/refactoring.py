@@ -10,7 +10,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import (
     Diagnostic,
-    Path,
+    FieldPath,
     Position,
     error_finding,
     warning_finding,
@@ -18,7 +18,7 @@ from synapse_apply.model.diagnostic import (
 from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.refactoring import MovedAddress, RemovedAddress, iter_move_chains
 
-ReportFinding = Callable[[Path, str, str, str], None]
+ReportFinding = Callable[[FieldPath, str, str, str], None]
 """Called with the path in the project file, and summary, detail and hint of a finding."""
 
 
@@ -28,7 +28,7 @@ class RefactoringDecoder:
     def __init__(
         self,
         value: Mapping[str, Any],
-        positions: Mapping[Path, Position],
+        positions: Mapping[FieldPath, Position],
         report_finding: ReportFinding,
     ) -> None:
         self._value = value
@@ -41,7 +41,7 @@ class RefactoringDecoder:
         sources: set[Address] = set()
         targets: set[Address] = set()
         for index, row in enumerate(self._value.get("moved", ())):
-            row_path: Path = ("moved", index)
+            row_path: FieldPath = ("moved", index)
             old, new = (
                 self._parse_address_or_report((*row_path, key), row[key]) for key in ("from", "to")
             )
@@ -74,7 +74,7 @@ class RefactoringDecoder:
         removal_by_address: dict[Address, RemovedAddress] = {}
         sources = {move.old for move in moves}
         for index, row in enumerate(self._value.get("removed", ())):
-            address_path: Path = ("removed", index, "address")
+            address_path: FieldPath = ("removed", index, "address")
             address = self._parse_address_or_report(address_path, row["address"])
             if address is None:
                 continue
@@ -88,7 +88,7 @@ class RefactoringDecoder:
             )
         return tuple(removal_by_address.values())
 
-    def _parse_address_or_report(self, path: Path, text: str) -> Address | None:
+    def _parse_address_or_report(self, path: FieldPath, text: str) -> Address | None:
         kind, slash, name = text.partition("/")
         if slash and name and kind in CATALOGUE:
             return Address(kind, name)

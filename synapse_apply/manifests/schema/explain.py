@@ -17,7 +17,7 @@ from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.yaml.reader import describe_value_kind
 from synapse_apply.model.diagnostic import (
     Diagnostic,
-    Path,
+    FieldPath,
     Position,
     error_finding,
     find_nearest_position,
@@ -55,12 +55,12 @@ class Subject:
     """
 
     value: Any = field(repr=False)
-    positions: Mapping[Path, Position]
-    is_hidden: Callable[[Path], bool] = lambda _path: False
+    positions: Mapping[FieldPath, Position]
+    is_hidden: Callable[[FieldPath], bool] = lambda _path: False
     scalar_text: ScalarText = lambda _position, value: str(value)
-    path: Path = ()
+    path: FieldPath = ()
 
-    def find_position(self, path: Path) -> Position | None:
+    def find_position(self, path: FieldPath) -> Position | None:
         return find_nearest_position(self.positions, (*self.path, *path))
 
 
@@ -125,7 +125,7 @@ def _iter_findings_naming_only_path(name: str, subject: Subject) -> Iterator[Dia
 
 
 def _build_finding(
-    subject: Subject, path: Path, summary: str, detail: str, hint: str = ""
+    subject: Subject, path: FieldPath, summary: str, detail: str, hint: str = ""
 ) -> Diagnostic:
     full_path = (*subject.path, *path)
     return error_finding(
@@ -134,7 +134,7 @@ def _build_finding(
 
 
 def _iter_problem_findings(problem: Any, subject: Subject) -> Iterator[Diagnostic]:
-    path: Path = tuple(problem.absolute_path)
+    path: FieldPath = tuple(problem.absolute_path)
     explainer = _EXPLAINERS.get(problem.validator)
     if explainer is None:
         subject_name = _format_subject_name(subject, path)
@@ -146,7 +146,7 @@ def _iter_problem_findings(problem: Any, subject: Subject) -> Iterator[Diagnosti
         yield from explainer(problem, subject, path)
 
 
-def _format_subject_name(subject: Subject, path: Path) -> str:
+def _format_subject_name(subject: Subject, path: FieldPath) -> str:
     dotted_path = format_field_path((*subject.path, *path))
     return f"`{dotted_path}`" if dotted_path else "the document"
 
@@ -156,7 +156,7 @@ def _get_rule_or_description(problem: Any) -> str:
     return str(schema.get("x-rule") or schema.get("description", ""))
 
 
-def _format_showable_value(problem: Any, subject: Subject, path: Path) -> str:
+def _format_showable_value(problem: Any, subject: Subject, path: FieldPath) -> str:
     """The value as text; "" for a hidden, long, null or collection value."""
     value = problem.instance
     must_hide = subject.is_hidden(path) or problem.schema.get("x-hidden", False)
@@ -168,7 +168,9 @@ def _format_showable_value(problem: Any, subject: Subject, path: Path) -> str:
     return subject.scalar_text(position, value) if position else str(value)
 
 
-def _explain_unknown_fields(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+def _explain_unknown_fields(
+    problem: Any, subject: Subject, path: FieldPath
+) -> Iterator[Diagnostic]:
     properties = problem.schema.get("properties", {})
     for key in problem.instance:
         if key not in properties:
@@ -182,7 +184,9 @@ def _explain_unknown_fields(problem: Any, subject: Subject, path: Path) -> Itera
             )
 
 
-def _explain_missing_fields(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+def _explain_missing_fields(
+    problem: Any, subject: Subject, path: FieldPath
+) -> Iterator[Diagnostic]:
     properties = problem.schema.get("properties", {})
     for key in problem.validator_value:
         if key not in problem.instance:
@@ -199,12 +203,12 @@ def _explain_missing_fields(problem: Any, subject: Subject, path: Path) -> Itera
             )
 
 
-def _explain_wrong_type(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+def _explain_wrong_type(problem: Any, subject: Subject, path: FieldPath) -> Iterator[Diagnostic]:
     yield _build_type_finding(problem, subject, path, problem.validator_value)
 
 
 def _build_type_finding(
-    problem: Any, subject: Subject, path: Path, expected_types: Any
+    problem: Any, subject: Subject, path: FieldPath, expected_types: Any
 ) -> Diagnostic:
     names = [expected_types] if isinstance(expected_types, str) else list(expected_types)
     value = problem.instance
@@ -252,7 +256,9 @@ def _would_fit_unquoted(text: str, type_names: list[str]) -> bool:
     return any(isinstance(value, python_types[name]) for name in type_names if name in python_types)  # type: ignore[arg-type]
 
 
-def _explain_value_not_allowed(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+def _explain_value_not_allowed(
+    problem: Any, subject: Subject, path: FieldPath
+) -> Iterator[Diagnostic]:
     is_const = problem.validator == "const"
     allowed = [problem.validator_value] if is_const else problem.validator_value
     words = [
@@ -276,7 +282,9 @@ def _explain_value_not_allowed(problem: Any, subject: Subject, path: Path) -> It
     yield _build_finding(subject, path, "Unknown value", detail, hint)
 
 
-def _explain_malformed_value(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+def _explain_malformed_value(
+    problem: Any, subject: Subject, path: FieldPath
+) -> Iterator[Diagnostic]:
     value_text = _format_showable_value(problem, subject, path)
     hint = "write " + str(problem.schema.get("x-rule", f"what fits {problem.validator_value}"))
     if "${var." in value_text:
@@ -304,7 +312,7 @@ _LIMIT_TEXTS = {
 }
 
 
-def _explain_out_of_range(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+def _explain_out_of_range(problem: Any, subject: Subject, path: FieldPath) -> Iterator[Diagnostic]:
     limit = _LIMIT_TEXTS[problem.validator].format(problem.validator_value)
     value_text = _format_showable_value(problem, subject, path)
     value_clause = f" is {value_text}, but" if value_text else ""
@@ -314,7 +322,7 @@ def _explain_out_of_range(problem: Any, subject: Subject, path: Path) -> Iterato
     )
 
 
-def _explain_field_choice(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+def _explain_field_choice(problem: Any, subject: Subject, path: FieldPath) -> Iterator[Diagnostic]:
     """A finding for `oneOf` or `anyOf`.
 
     Our schemas use both only to say which keys go together.
@@ -345,7 +353,7 @@ def _explain_field_choice(problem: Any, subject: Subject, path: Path) -> Iterato
         )
 
 
-def _build_two_vocabularies_finding(subject: Subject, path: Path) -> Diagnostic:
+def _build_two_vocabularies_finding(subject: Subject, path: FieldPath) -> Diagnostic:
     key = path[-1]
     siblings = subject.value
     for part in path[:-1]:
@@ -367,7 +375,9 @@ def _build_two_vocabularies_finding(subject: Subject, path: Path) -> Diagnostic:
     )
 
 
-def _explain_forbidden_value(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+def _explain_forbidden_value(
+    problem: Any, subject: Subject, path: FieldPath
+) -> Iterator[Diagnostic]:
     """A finding for `not`: our schemas write `{}` for a key beside others, else it forbids null."""
     if problem.validator_value == {}:
         yield _build_two_vocabularies_finding(subject, path)
@@ -375,7 +385,7 @@ def _explain_forbidden_value(problem: Any, subject: Subject, path: Path) -> Iter
         yield _build_type_finding(problem, subject, path, "object")
 
 
-_EXPLAINERS: dict[str, Callable[[Any, Subject, Path], Iterator[Diagnostic]]] = {
+_EXPLAINERS: dict[str, Callable[[Any, Subject, FieldPath], Iterator[Diagnostic]]] = {
     "additionalProperties": _explain_unknown_fields,
     "required": _explain_missing_fields,
     "type": _explain_wrong_type,

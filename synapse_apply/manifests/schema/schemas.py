@@ -10,7 +10,7 @@ import json
 import posixpath
 from collections.abc import Collection, Mapping
 from functools import cache
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from jsonschema_rs import Draft202012Validator
@@ -23,9 +23,9 @@ SCHEMA_VERSION = "v1"
 _SCHEMA_SUFFIX = ".schema.json"
 
 
-def find_schema_folder() -> FilePath:
+def find_schema_folder() -> Path:
     """The folder of the schemas: inside the installed package, else of the checkout."""
-    package_folder = FilePath(__file__).resolve().parents[2]
+    package_folder = Path(__file__).resolve().parents[2]
     packaged = package_folder / "_schemas" / SCHEMA_VERSION
     # A wheel has the schemas inside the package; a checkout has them beside it.
     return packaged if packaged.is_dir() else package_folder.parent / "schemas" / SCHEMA_VERSION

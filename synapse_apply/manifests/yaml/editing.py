@@ -30,7 +30,7 @@ from synapse_apply.manifests.yaml.spans import (
     parse_document_nodes,
 )
 from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
-from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path
@@ -48,7 +48,7 @@ class Edit:
     be changed or added; else only scalars are edited.
     """
 
-    path: Path
+    path: FieldPath
     value: Any
     document: int = 0
     after_key: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.diagnostic import FieldPath, Position
 
 # A mark packs line and column (both from 0) into one integer. A position tree is a mark, or for a
 # map or list the pair of its mark and the trees inside. Small integers keep large files cheap.
@@ -31,7 +31,7 @@ def build_position(file: str, tree: PositionTree) -> Position:
     return Position(file, (packed >> COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1)
 
 
-class LazyPositions(Mapping[Path, Position]):
+class LazyPositions(Mapping[FieldPath, Position]):
     """Maps a path to its Position, which is built when asked for: most never are."""
 
     __slots__ = ("_file", "_root")
@@ -41,7 +41,7 @@ class LazyPositions(Mapping[Path, Position]):
         self._file = file
         self._root = root
 
-    def __getitem__(self, path: Path) -> Position:
+    def __getitem__(self, path: FieldPath) -> Position:
         node = self._root
         for part in path:
             children: Any = node[1] if isinstance(node, tuple) else ()
@@ -51,8 +51,8 @@ class LazyPositions(Mapping[Path, Position]):
                 raise KeyError(path)
         return build_position(self._file, node)
 
-    def __iter__(self) -> Iterator[Path]:
-        pending: list[tuple[Path, PositionTree]] = [((), self._root)]
+    def __iter__(self) -> Iterator[FieldPath]:
+        pending: list[tuple[FieldPath, PositionTree]] = [((), self._root)]
         while pending:
             path, node = pending.pop()
             yield path

@@ -27,7 +27,7 @@ from synapse_apply.manifests.yaml.positions import (
     pack_mark,
     unpack_mark,
 )
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.runtime.paused_collection import pause_gc
@@ -121,7 +121,9 @@ def read_documents(data: bytes | str, file: str) -> ReadResult:
     return ReadResult(tuple(reader.documents), (*findings, *reader.findings))
 
 
-def read_mapping(data: bytes | str, file: str) -> tuple[Mapping[str, Any], Mapping[Path, Position]]:
+def read_mapping(
+    data: bytes | str, file: str
+) -> tuple[Mapping[str, Any], Mapping[FieldPath, Position]]:
     """The mapping of a text that holds one document, empty for an empty text, and its positions.
 
     Raises InputError with every finding. Other layers are given this as their YAML reader.
@@ -134,7 +136,7 @@ def read_mapping(data: bytes | str, file: str) -> tuple[Mapping[str, Any], Mappi
 
 def parse_mapping(
     data: bytes | str, file: str
-) -> tuple[Mapping[str, Any], Mapping[Path, Position], tuple[Diagnostic, ...]]:
+) -> tuple[Mapping[str, Any], Mapping[FieldPath, Position], tuple[Diagnostic, ...]]:
     """As `read_mapping`, returning the findings in place of raising them."""
     reading = read_documents(data, file)
     findings = list(reading.diagnostics)

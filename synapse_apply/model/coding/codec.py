@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_shapes import build_coder
-from synapse_apply.model.coding.json_values import TOO_DEEP, Json, WrongShapeError, value_to_json
+from synapse_apply.model.coding.json_types import JsonObject
+from synapse_apply.model.coding.json_values import TOO_DEEP, WrongShapeError, value_to_json
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.remote.dry_run_counts import DryRunCounts
 from synapse_apply.model.state import AuditEntry, Intent, Record, State
@@ -23,7 +24,7 @@ PLAN_FORMAT = 1
 T = TypeVar("T")
 
 
-def record_to_json(record: Record) -> Json:
+def record_to_json(record: Record) -> JsonObject:
     return _encode_model_value(Record, record)
 
 
@@ -31,7 +32,7 @@ def record_from_json(data: Any) -> Record:
     return _decode_model_value(Record, data)
 
 
-def intent_to_json(intent: Intent) -> Json:
+def intent_to_json(intent: Intent) -> JsonObject:
     return _encode_model_value(Intent, intent)
 
 
@@ -39,7 +40,7 @@ def intent_from_json(data: Any) -> Intent:
     return _decode_model_value(Intent, data)
 
 
-def audit_entry_to_json(entry: AuditEntry) -> Json:
+def audit_entry_to_json(entry: AuditEntry) -> JsonObject:
     return _encode_model_value(AuditEntry, entry)
 
 
@@ -47,7 +48,7 @@ def audit_entry_from_json(data: Any) -> AuditEntry:
     return _decode_model_value(AuditEntry, data)
 
 
-def state_to_json(state: State) -> Json:
+def state_to_json(state: State) -> JsonObject:
     return _encode_model_value(State, state)
 
 
@@ -55,7 +56,7 @@ def state_from_json(data: Any) -> State:
     return _decode_model_value(State, data)
 
 
-def change_to_json(change: Change) -> Json:
+def change_to_json(change: Change) -> JsonObject:
     return _encode_model_value(Change, change)
 
 
@@ -63,11 +64,11 @@ def change_from_json(data: Any) -> Change:
     return _decode_model_value(Change, data)
 
 
-def dry_run_counts_to_json(trial: DryRunCounts) -> Json:
+def dry_run_counts_to_json(trial: DryRunCounts) -> JsonObject:
     return _encode_model_value(DryRunCounts, trial)
 
 
-def plan_to_json(plan: Plan) -> Json:
+def plan_to_json(plan: Plan) -> JsonObject:
     """The JSON object of a plan, with a `format` number."""
     return {"format": PLAN_FORMAT, **_encode_model_value(Plan, plan)}
 
@@ -82,9 +83,9 @@ def plan_from_json(data: Any) -> Plan:
     return _decode_model_value(Plan, data)
 
 
-def fields_to_json(values: Fields) -> Json:
+def fields_to_json(values: Fields) -> JsonObject:
     """Flat fields as an object of JSON Pointers (RFC 6901)."""
-    encoded: Json = _convert_within_depth(build_coder(Fields).encode, values)
+    encoded: JsonObject = _convert_within_depth(build_coder(Fields).encode, values)
     return encoded
 
 
@@ -99,8 +100,8 @@ def format_canonical_field_value(value: Any) -> str:
     return format_canonical_json(_convert_within_depth(value_to_json, value))
 
 
-def _encode_model_value(model_type: Any, value: Any) -> Json:
-    encoded: Json = _convert_within_depth(build_coder(model_type).encode, value)
+def _encode_model_value(model_type: Any, value: Any) -> JsonObject:
+    encoded: JsonObject = _convert_within_depth(build_coder(model_type).encode, value)
     return encoded
 
 

@@ -16,11 +16,11 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.coding.json_values import (
     MAX_DECIMAL_BITS,
     MAX_DEPTH,
     TOO_DEEP,
-    Json,
     WrongShapeError,
     decode_adding_step_to_error,
     decode_address,
@@ -30,7 +30,7 @@ from synapse_apply.model.coding.json_values import (
     value_to_json,
 )
 from synapse_apply.model.coding.text_forms import FORM_METADATA_KEY, KEY, TextForm
-from synapse_apply.model.diagnostic import Path, format_json_pointer, parse_json_pointer
+from synapse_apply.model.diagnostic import FieldPath, format_json_pointer, parse_json_pointer
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Fields
 
@@ -62,7 +62,7 @@ def build_coder(hint: Any) -> Coder:
     if is_dataclass(hint) and isinstance(hint, type):
         return _build_dataclass_coder(hint)
     if origin is tuple:
-        max_items = MAX_DEPTH if hint == Path else None
+        max_items = MAX_DEPTH if hint == FieldPath else None
         return _build_list_coder(build_coder(args[0]), max_items)
     if origin is Mapping:
         return _build_mapping_coder(args[0], build_coder(args[1]))
@@ -139,10 +139,10 @@ def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
     readers = [(key, read, plain_type) for _, key, _, read, plain_type in coded_fields]
     keys = frozenset(key for key, _, _ in readers)
 
-    def encode_fields(value: Any) -> Json:
+    def encode_fields(value: Any) -> JsonObject:
         if not isinstance(value, dataclass_type):
             raise TypeError(format_type_mismatch(f"a {dataclass_type.__name__}", value))
-        data: Json = {}
+        data: JsonObject = {}
         # The check for plain texts is inlined: most fields are texts, and a call for each is slow.
         for name, key, write, _, plain_type in coded_fields:
             part = getattr(value, name)
@@ -234,7 +234,7 @@ def _build_mapping_coder(key: Any, item: Coder) -> Coder:
     to_text, from_text = KEY_CODERS[key]
     write_item, read_item, plain_type = item.encode, item.decode, item.plain_type
 
-    def encode_mapping(value: Any) -> Json:
+    def encode_mapping(value: Any) -> JsonObject:
         if not isinstance(value, Mapping):
             raise TypeError(format_type_mismatch("an object", value))
         return {

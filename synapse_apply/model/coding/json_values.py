@@ -15,6 +15,7 @@ from types import NoneType
 from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.values import (
     ABSENT,
     DesiredSecret,
@@ -33,7 +34,6 @@ MAX_DECIMAL_BITS = 10_000
 MAX_DEPTH = 100
 TOO_DEEP = "nested too deeply to be stored"
 
-Json = dict[str, Any]
 
 # Types that are read as they are: most of what is ever read.
 _PLAIN_JSON_TYPES = frozenset({str, int, float, bool, NoneType})
@@ -125,7 +125,7 @@ def _decrement_levels_or_refuse(levels_left: int) -> int:
     return levels_left - 1
 
 
-def _marker_to_json(value: Any) -> Json:
+def _marker_to_json(value: Any) -> JsonObject:
     if isinstance(value, Sensitive | SecretRef | DesiredSecret):
         raise TypeError("a secret is never stored")
     if value is ABSENT:
@@ -147,11 +147,11 @@ def _decode_map(inner: Any, levels_left: int) -> Any:
     return {key: _decode_nested_value(f".{key}", item, levels_left) for key, item in inner.items()}
 
 
-def _decode_mac(inner: Any, marker: Json) -> Mac:
+def _decode_mac(inner: Any, marker: JsonObject) -> Mac:
     return Mac(require_text(marker.get("key_id")), require_text(inner))
 
 
-MARKER_DECODERS: Mapping[str, Callable[[Any, Json], Any]] = {
+MARKER_DECODERS: Mapping[str, Callable[[Any, JsonObject], Any]] = {
     "$absent": lambda _inner, _marker_object: ABSENT,
     "$mac": _decode_mac,
     "$withheld": lambda inner, _marker_object: WithheldSecret(require_text(inner)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, Severity
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, Severity
 from synapse_apply.model.frozen import frozen
 
 
@@ -47,7 +47,7 @@ class PackageFlaw:
     detail: str
     hint: str = ""
     position: Position | None = None
-    path: Path | None = None
+    path: FieldPath | None = None
 
 
 _ERROR, _REFUSED, _WARNING, _NOTE = Level.ERROR, Level.REFUSED, Level.WARNING, Level.NOTE

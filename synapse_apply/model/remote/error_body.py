@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.secrets.masked_text import MaskedText
 
@@ -19,7 +19,7 @@ _MAX_DEPTH = 12
 _FIELD_NAME = re.compile(r"[a-z]+[0-9]?(_[a-z]+[0-9]?)*")
 
 
-def format_field_name_if_safe(path: Path) -> str:
+def format_field_name_if_safe(path: FieldPath) -> str:
     """A field's path such as `configuration.region`; "" where a part may be a sent value."""
     return format_field_path(path) if all(map(_is_safe_part, path)) else ""
 
@@ -31,12 +31,12 @@ def _is_safe_part(part: Any) -> bool:
     return not isinstance(part, MaskedText) and _FIELD_NAME.fullmatch(part) is not None
 
 
-def parse_field_errors(body: Any) -> dict[Path, tuple[str, ...]]:
+def parse_field_errors(body: Any) -> dict[FieldPath, tuple[str, ...]]:
     """The messages of an error body by field path, in the form of DRF, FastAPI or API v2.
 
     The path `()` is the whole request. Never raises: unknown forms are left out.
     """
-    texts_by_path: dict[Path, list[str]] = {}
+    texts_by_path: dict[FieldPath, list[str]] = {}
     for path, text in _iter_error_texts(body):
         # The same text may come from several validators.
         if text not in texts_by_path.setdefault(path, []):
@@ -44,7 +44,7 @@ def parse_field_errors(body: Any) -> dict[Path, tuple[str, ...]]:
     return {path: tuple(texts) for path, texts in texts_by_path.items()}
 
 
-def _iter_error_texts(body: Any) -> Iterator[tuple[Path, str]]:
+def _iter_error_texts(body: Any) -> Iterator[tuple[FieldPath, str]]:
     if not isinstance(body, Mapping):
         yield from _iter_drf_errors(body, ())
         return
@@ -57,7 +57,7 @@ def _iter_error_texts(body: Any) -> Iterator[tuple[Path, str]]:
         yield from _iter_drf_errors(body, ())
 
 
-def _iter_drf_errors(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _iter_drf_errors(value: Any, path: FieldPath) -> Iterator[tuple[FieldPath, str]]:
     if len(path) > _MAX_DEPTH:
         return
     if isinstance(value, Mapping):
@@ -72,7 +72,7 @@ def _iter_drf_errors(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
         yield path, value  # numbers and flags explain nothing
 
 
-def _iter_fastapi_errors(items: list[Any]) -> Iterator[tuple[Path, str]]:
+def _iter_fastapi_errors(items: list[Any]) -> Iterator[tuple[FieldPath, str]]:
     for item in items:
         if not isinstance(item, Mapping):
             continue
@@ -84,7 +84,7 @@ def _iter_fastapi_errors(items: list[Any]) -> Iterator[tuple[Path, str]]:
         yield path, str(item.get("msg") or item.get("type") or "invalid")
 
 
-def _iter_envelope_errors(error_object: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+def _iter_envelope_errors(error_object: Mapping[str, Any]) -> Iterator[tuple[FieldPath, str]]:
     if message := error_object.get("message") or error_object.get("code"):
         yield (), str(message)
     details = error_object.get("details")

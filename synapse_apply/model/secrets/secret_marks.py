@@ -11,7 +11,7 @@ from dataclasses import field, replace
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path, is_at_or_below
+from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.frozen import frozen
 
 
@@ -25,18 +25,18 @@ class SpecMarks:
     """
 
     container: str
-    secret_paths: frozenset[Path] | None = None
-    described_paths: frozenset[Path] | None = None
-    open_paths: frozenset[Path] = frozenset()
-    named: frozenset[Path] = frozenset()
-    above_named: frozenset[Path] = frozenset()
+    secret_paths: frozenset[FieldPath] | None = None
+    described_paths: frozenset[FieldPath] | None = None
+    open_paths: frozenset[FieldPath] = frozenset()
+    named: frozenset[FieldPath] = frozenset()
+    above_named: frozenset[FieldPath] = frozenset()
 
-    def with_named(self, paths: frozenset[Path]) -> SpecMarks:
+    def with_named(self, paths: frozenset[FieldPath]) -> SpecMarks:
         """A copy with the secret fields of one object."""
         above = frozenset(path[:end] for path in paths for end in range(1, len(path)))
         return replace(self, named=paths, above_named=above)
 
-    def is_secret(self, path: Path) -> bool:
+    def is_secret(self, path: FieldPath) -> bool:
         """Whether the field at a path (relative to spec), or one that contains it, is secret."""
         if self.named and any(path[:end] in self.named for end in range(1, len(path) + 1)):
             return True
@@ -50,14 +50,14 @@ class SpecMarks:
             return True
         return _is_at_or_below(path, self.secret_paths)
 
-    def has_named_field_below(self, path: Path) -> bool:
+    def has_named_field_below(self, path: FieldPath) -> bool:
         """Whether a named field is below a path.
 
         A scalar or list at the path may then hold its value.
         """
         return path in self.above_named
 
-    def is_map_one_secret(self, path: Path) -> bool:
+    def is_map_one_secret(self, path: FieldPath) -> bool:
         """Whether a map at a path is one secret as a whole (`credentials`).
 
         Otherwise a map is searched for secrets.
@@ -80,8 +80,8 @@ class KindMarks:
 
     container: str
     selector: str
-    secret_paths_by_value: Mapping[str, frozenset[Path]]
-    described_paths_by_value: Mapping[str, frozenset[Path]] = field(default_factory=dict)
+    secret_paths_by_value: Mapping[str, frozenset[FieldPath]]
+    described_paths_by_value: Mapping[str, frozenset[FieldPath]] = field(default_factory=dict)
     _marks_by_value: dict[str, SpecMarks] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -106,7 +106,7 @@ class KindMarks:
         return self._marks_by_value[value]
 
 
-def _is_at_or_below(path: Path, roots: frozenset[Path]) -> bool:
+def _is_at_or_below(path: FieldPath, roots: frozenset[FieldPath]) -> bool:
     """As `is_at_or_below`, with a short cut for a path that is one of the roots."""
     return path in roots or (bool(roots) and is_at_or_below(path, roots))
 
@@ -121,15 +121,15 @@ class NamedSecrets:
     object with the same natural key adds any.
     """
 
-    by_address: Mapping[Address, frozenset[Path]] = field(default_factory=dict)
-    by_id: Mapping[tuple[str, str, str], frozenset[Path]] = field(default_factory=dict)
-    by_key: Mapping[tuple[str, str], frozenset[Path]] = field(default_factory=dict)
-    anywhere: Mapping[str, frozenset[Path]] = field(default_factory=dict)
+    by_address: Mapping[Address, frozenset[FieldPath]] = field(default_factory=dict)
+    by_id: Mapping[tuple[str, str, str], frozenset[FieldPath]] = field(default_factory=dict)
+    by_key: Mapping[tuple[str, str], frozenset[FieldPath]] = field(default_factory=dict)
+    anywhere: Mapping[str, frozenset[FieldPath]] = field(default_factory=dict)
     address: Address | None = None
 
     def collect_secret_paths(
         self, kind: str, api: str, remote_id: str, keys: Iterable[str]
-    ) -> frozenset[Path]:
+    ) -> frozenset[FieldPath]:
         """The secret paths of a live object; `keys` are its natural keys."""
         own = self.by_id.get((kind, api, remote_id), frozenset())
         if self.address is not None:
@@ -151,7 +151,7 @@ class SecretMarks:
     kinds: Mapping[str, KindMarks] = field(default_factory=dict)
     named: NamedSecrets | None = None
 
-    def is_secret(self, kind: str, spec: Mapping[str, Any], path: Path) -> bool:
+    def is_secret(self, kind: str, spec: Mapping[str, Any], path: FieldPath) -> bool:
         """Whether a field may hold a secret, so that it must not be shown."""
         marks = self.select_for_object(kind, spec)
         return marks is not None and marks.is_secret(path)

@@ -9,7 +9,6 @@ from pathlib import Path
 from synapse_apply.files.opening import IGNORE_FILE, OWN_FOLDER
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.kinds.search import list_objects_if_supported
 from synapse_apply.live.duplicates import (
     build_duplicate_warning,
@@ -19,9 +18,9 @@ from synapse_apply.live.duplicates import (
 )
 from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.checkup import CheckResult
+from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
-from synapse_apply.model.diagnostic import Path as FieldPath
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.state import ProjectAndKeyIds, Record
@@ -312,7 +311,7 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
             if record_address.kind == prefix
         }
         binding = kind.select_binding(versions)
-        raw_objects: Sequence[Raw] = (
+        raw_objects: Sequence[ServerObject] = (
             (list_objects_if_supported(api, binding) or ()) if kind_records else ()
         )
         if kind_records and binding.list_objects is None and binding.list_members is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.values import (
@@ -26,8 +26,8 @@ class ChangeSide:
     """One side of a change: the object, its sensitive paths, and its paths not known yet."""
 
     tree: Mapping[str, Any] | None = None
-    sensitive_paths: tuple[Path, ...] = ()
-    unknown_paths: tuple[Path, ...] = ()
+    sensitive_paths: tuple[FieldPath, ...] = ()
+    unknown_paths: tuple[FieldPath, ...] = ()
 
 
 EMPTY_SIDE = ChangeSide()
@@ -87,7 +87,9 @@ def build_side_after_changes(
     return build_change_side(dict(_iter_non_null_leaves(tree)))
 
 
-def _iter_non_null_leaves(tree: Mapping[str, Any], prefix: Path = ()) -> Iterable[tuple[Path, Any]]:
+def _iter_non_null_leaves(
+    tree: Mapping[str, Any], prefix: FieldPath = ()
+) -> Iterable[tuple[FieldPath, Any]]:
     for key, value in tree.items():
         if is_map(value) and value:
             yield from _iter_non_null_leaves(value, (*prefix, key))

@@ -8,7 +8,7 @@ from typing import Any
 
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule
-from synapse_apply.model.diagnostic import Path, is_at_or_below
+from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Record
@@ -40,8 +40,8 @@ class ResourceDiff:
     drifted: list[FieldChange] = field(default_factory=list)
     accepted: list[FieldChange] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    unresettable_paths: list[Path] = field(default_factory=list)
-    foreign_secrets: list[Path] = field(default_factory=list)
+    unresettable_paths: list[FieldPath] = field(default_factory=list)
+    foreign_secrets: list[FieldPath] = field(default_factory=list)
     rebase: bool = False
 
 
@@ -104,11 +104,11 @@ class _FieldComparison:
         self.accepted_paths = frozenset(record.accepted.paths if record and record.accepted else ())
         self.diff = ResourceDiff()
 
-    def find_field_rule(self, path: Path) -> FieldRule:
+    def find_field_rule(self, path: FieldPath) -> FieldRule:
         return self.resource.type.rules.get(str(path[0]), _NO_RULE)
 
     def add_change_or_held_drift(
-        self, path: Path, after: Any, cause: Cause, note: str = ""
+        self, path: FieldPath, after: Any, cause: Cause, note: str = ""
     ) -> None:
         """Add a difference to be sent, or to `held_drift` where it is drift that is kept."""
         is_held = self.keep_drift and cause is Cause.DRIFT
@@ -117,13 +117,13 @@ class _FieldComparison:
             self.build_field_change(path, get_at_or_absent(self.live, path), after, cause, note)
         )
 
-    def add_difference_if_path_is_accepted(self, path: Path, after: Any) -> None:
+    def add_difference_if_path_is_accepted(self, path: FieldPath, after: Any) -> None:
         """Add a difference that stays as it is, if it was accepted."""
         if path in self.accepted_paths:
             before = get_at_or_absent(self.live, path)
             self.diff.accepted.append(self.build_field_change(path, before, after, Cause.NONE))
 
-    def add_drift(self, path: Path, *, declared_moved: bool, before: Any = None) -> None:
+    def add_drift(self, path: FieldPath, *, declared_moved: bool, before: Any = None) -> None:
         """Add a change of the live side; `before` replaces the value that was seen last."""
         before = get_at_or_absent(self.last_seen, path) if before is None else before
         cause = _choose_cause(declared_moved, True)
@@ -132,7 +132,7 @@ class _FieldComparison:
         )
 
     def build_field_change(
-        self, path: Path, before: Any, after: Any, cause: Cause, note: str = ""
+        self, path: FieldPath, before: Any, after: Any, cause: Cause, note: str = ""
     ) -> FieldChange:
         """A change between two values; without the values if any side of the field is a secret."""
         sides = (
@@ -146,7 +146,7 @@ class _FieldComparison:
             return FieldChange(path, ABSENT, ABSENT, cause, True, note or "changed")
         return FieldChange(path, before, after, cause, inside=diff_list_paths(before, after))
 
-    def compare_declared(self, path: Path, declared_value: Any) -> None:
+    def compare_declared(self, path: FieldPath, declared_value: Any) -> None:
         if isinstance(declared_value, DesiredSecret):
             self.compare_secret(path, declared_value)
         elif self.find_field_rule(path).write_only:
@@ -154,7 +154,7 @@ class _FieldComparison:
         else:
             self.compare_field_three_way(path, declared_value)
 
-    def compare_field_three_way(self, path: Path, declared_value: Any) -> None:
+    def compare_field_three_way(self, path: FieldPath, declared_value: Any) -> None:
         if self.is_not_shown_or_kept_by_server(path):
             self.rebase_unshown_field_with_note(path, declared_value)
             return
@@ -191,12 +191,12 @@ class _FieldComparison:
             drifted = False  # the server took its own value from the package when it was sent
         self.add_difference_by_three_way_rule(path, declared_value, declared_moved, drifted, equal)
 
-    def is_accepted(self, path: Path) -> bool:
+    def is_accepted(self, path: FieldPath) -> bool:
         """Whether `state accept` has accepted a difference of this field."""
         accepted = self.record.accepted if self.record is not None else None
         return accepted is not None and path in accepted.paths
 
-    def is_not_shown_or_kept_by_server(self, path: Path) -> bool:
+    def is_not_shown_or_kept_by_server(self, path: FieldPath) -> bool:
         """Whether the server does not show this field, or does not keep it.
 
         A field that was never sent may appear with the update that sends it, so it is compared. An
@@ -213,7 +213,7 @@ class _FieldComparison:
             is_taken_over or is_unkept or is_fixed_field(self.resource, path)
         )
 
-    def rebase_unshown_field_with_note(self, path: Path, declared_value: Any) -> None:
+    def rebase_unshown_field_with_note(self, path: FieldPath, declared_value: Any) -> None:
         """Record the declared value as applied, with a note the first time."""
         record = self.record
         applied = get_at_or_absent(self.applied, path)
@@ -223,14 +223,19 @@ class _FieldComparison:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_SHOWN})")
         self.diff.rebase = True
 
-    def has_appeared_since_sent(self, path: Path, live: Any) -> bool:
+    def has_appeared_since_sent(self, path: FieldPath, live: Any) -> bool:
         """Whether the backend may have a field now that it did not keep when it was sent."""
         if self.record is None or path[0] not in self.record.unkept:
             return False
         return live is not ABSENT or not is_fixed_field(self.resource, path)
 
     def add_difference_by_three_way_rule(
-        self, path: Path, declared_value: Any, declared_moved: bool, drifted: bool, is_equal: bool
+        self,
+        path: FieldPath,
+        declared_value: Any,
+        declared_moved: bool,
+        drifted: bool,
+        is_equal: bool,
     ) -> None:
         """Add a change or drift, depending on which of the declared and live sides changed."""
         if drifted and not is_equal:
@@ -246,7 +251,7 @@ class _FieldComparison:
                 path, declared_value, _choose_cause(declared_moved, drifted)
             )
 
-    def compare_write_only(self, path: Path, declared_value: Any) -> None:
+    def compare_write_only(self, path: FieldPath, declared_value: Any) -> None:
         """Compare a field that answers never show with the record alone."""
         if self.record is None or self.is_imported:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_SHOWN})")
@@ -256,7 +261,7 @@ class _FieldComparison:
         ):
             self.add_change_or_held_drift(path, declared_value, Cause.GIT)
 
-    def compare_secret(self, path: Path, declared_value: DesiredSecret) -> None:
+    def compare_secret(self, path: FieldPath, declared_value: DesiredSecret) -> None:
         if declared_value.ref.keeps_live_value:
             return
         if declared_value.mac is None:
@@ -276,7 +281,7 @@ class _FieldComparison:
                 foreign_path for foreign_path in self.diff.foreign_secrets if foreign_path != path
             ]
 
-    def add_drift_of_unresolved_secret(self, path: Path) -> None:
+    def add_drift_of_unresolved_secret(self, path: FieldPath) -> None:
         """Report drift of a secret without a value at hand, if answers show that it has changed."""
         live, last_seen = get_at_or_absent(self.live, path), get_at_or_absent(self.last_seen, path)
         is_shown = isinstance(live, Mac) and isinstance(last_seen, Mac)
@@ -284,7 +289,9 @@ class _FieldComparison:
         if is_shown and live.key_id == last_seen.key_id and live != last_seen:
             self.add_drift(path, declared_moved=False)
 
-    def compare_resolved_secret(self, path: Path, declared_value: DesiredSecret, mac: Mac) -> None:
+    def compare_resolved_secret(
+        self, path: FieldPath, declared_value: DesiredSecret, mac: Mac
+    ) -> None:
         applied, live, last_seen = (
             get_at_or_absent(side, path) for side in (self.applied, self.live, self.last_seen)
         )
@@ -314,7 +321,7 @@ class _FieldComparison:
         self.add_change_or_held_drift(path, declared_value, cause, "changed")
 
     def compare_secret_never_sent(
-        self, path: Path, declared_value: DesiredSecret, is_shown: bool, is_equal: bool
+        self, path: FieldPath, declared_value: DesiredSecret, is_shown: bool, is_equal: bool
     ) -> None:
         """Compare a secret that we have never sent with the live one, where that is shown."""
         self.diff.rebase = True
@@ -335,7 +342,7 @@ class _FieldComparison:
             ) and not self.is_declared_or_replaced_by_leaf_above(path):
                 self.compare_dropped_field(path)
 
-    def is_declared_or_replaced_by_leaf_above(self, path: Path) -> bool:
+    def is_declared_or_replaced_by_leaf_above(self, path: FieldPath) -> bool:
         """Whether a field is declared, be it as a map in place of a leaf or the reverse."""
         if get_at_or_absent(self.declared_fields, path) is not ABSENT:
             return True
@@ -343,7 +350,7 @@ class _FieldComparison:
         above = (get_at_or_absent(self.declared_fields, path[:end]) for end in range(1, len(path)))
         return any(value is not ABSENT and not isinstance(value, Mapping) for value in above)
 
-    def compare_dropped_field(self, path: Path) -> None:
+    def compare_dropped_field(self, path: FieldPath) -> None:
         rule = self.find_field_rule(path)
         live, last_seen = get_at_or_absent(self.live, path), get_at_or_absent(self.last_seen, path)
         # Such a field is sent only if it is declared, so dropping it changes nothing.
@@ -402,7 +409,7 @@ class _FieldComparison:
             if not self.is_declared_or_replaced_by_leaf_above(path):
                 self.add_removal_or_reset_of_undeclared_key(path)
 
-    def add_removal_or_reset_of_undeclared_key(self, path: Path) -> None:
+    def add_removal_or_reset_of_undeclared_key(self, path: FieldPath) -> None:
         """Add the removal of a key; a top-level field goes back to its reset value."""
         reset = self.find_field_rule(path).reset_value if len(path) == 1 else ABSENT
         if reset is not ABSENT and is_same_value(

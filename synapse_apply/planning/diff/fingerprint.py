@@ -8,7 +8,7 @@ from typing import Any
 
 from synapse_apply.kinds.compare import format_comparable_json
 from synapse_apply.kinds.descriptor import Compare
-from synapse_apply.model.diagnostic import Path, format_json_pointer
+from synapse_apply.model.diagnostic import FieldPath, format_json_pointer
 from synapse_apply.model.values import ABSENT, get_at_or_absent
 from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.plan_input import ResourceState
@@ -38,7 +38,7 @@ def compute_fingerprint(resource: ResourceState) -> str:
     return hashlib.sha256(_ENCODER.encode(document).encode()).hexdigest()
 
 
-def _format_canonical_field(resource: ResourceState, path: Path, value: Any) -> str:
+def _format_canonical_field(resource: ResourceState, path: FieldPath, value: Any) -> str:
     if resource.record is None and holds_secret(value):
         return "secret"
     rule = resource.type.rules.get(str(path[0]))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 
 MAX_PATHS = 100
 # Beyond this a list is compared as a whole: looking inside costs more than linear time.
 MAX_LIST_LENGTH = 500
 
 
-def diff_list_paths(before: Any, after: Any) -> tuple[Path, ...]:
+def diff_list_paths(before: Any, after: Any) -> tuple[FieldPath, ...]:
     """The sorted paths in two lists at which they differ, MAX_PATHS at most.
 
     Empty where a value is no list, or a list is longer than MAX_LIST_LENGTH. Indexes are those of
@@ -23,7 +23,7 @@ def diff_list_paths(before: Any, after: Any) -> tuple[Path, ...]:
         return ()
     from deepdiff import DeepDiff  # noqa: PLC0415 - 0.15 s that only a changed list needs
 
-    paths: set[Path] = set()
+    paths: set[FieldPath] = set()
     tree = DeepDiff(before, after, view="tree", ignore_numeric_type_changes=True)
     for entries in tree.values():
         paths.update(tuple(entry.path(output_format="list")) for entry in entries)

@@ -12,7 +12,7 @@ from dataclasses import field, replace
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Path, warning_finding
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
 from synapse_apply.model.phrases import format_field_path, format_short_list
@@ -41,7 +41,7 @@ class PolicyViolation:
 
     reason: str
     remedy: str = ""
-    path: Path = ()
+    path: FieldPath = ()
 
 
 @frozen

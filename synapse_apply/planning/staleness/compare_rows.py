@@ -12,7 +12,7 @@ from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.codec import format_canonical_field_value
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
 from synapse_apply.model.values import ABSENT, KnownAfterApply, flatten, get_at_or_absent
@@ -114,7 +114,7 @@ def _with_single_refusal(row: Change, refusal: Refusal) -> Change:
     return replace(row, refusals=(refusal,), rebase=False, verification=None)
 
 
-def _comparable_field_effect(field: FieldChange) -> tuple[Path, bool, str, str]:
+def _comparable_field_effect(field: FieldChange) -> tuple[FieldPath, bool, str, str]:
     return (
         field.path,
         field.sensitive,
@@ -198,7 +198,11 @@ def _iter_field_and_secret_difference_texts(before: Change, now: Change) -> Iter
 
 
 def _describe_field_difference(
-    path: Path, planned: FieldChange | None, fresh: FieldChange | None, before: Change, now: Change
+    path: FieldPath,
+    planned: FieldChange | None,
+    fresh: FieldChange | None,
+    before: Change,
+    now: Change,
 ) -> str:
     if (
         planned is not None
@@ -231,7 +235,7 @@ def _describe_whether_secret_is_sent(field: FieldChange | None, prefix: str = "p
 
 
 def _iter_unplanned_live_change_texts(
-    before: Change, now: Change, reported_paths: set[Path]
+    before: Change, now: Change, reported_paths: set[FieldPath]
 ) -> Iterator[str]:
     """Descriptions of live fields that have changed although the plan does not change them."""
     old_fields, new_fields = flatten(before.before or {}), flatten(now.before or {})

@@ -10,8 +10,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import Any
 
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
@@ -50,7 +50,7 @@ def count_report_changes_or_no_counts(report: Report) -> dict[str, int]:
 
 def build_issues_of_positioned_annotations(
     file_annotations: Iterable[Annotation],
-) -> list[dict[str, Any]]:
+) -> list[JsonDocument]:
     """A code quality issue for each annotation that has a position.
 
     A fingerprint depends on rule, subject, title and file, not on the line: one that only moved

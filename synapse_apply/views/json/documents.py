@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from synapse_apply.model.coding.codec import dry_run_counts_to_json
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic, Position, format_json_pointer
 from synapse_apply.model.packages.replacement import REPLACES_KEY, parse_replacement
 from synapse_apply.model.plan import (
@@ -87,7 +88,7 @@ def format_redacted_json_line(document: Mapping[str, Any]) -> str:
     )
 
 
-def plan_document(plan: Plan) -> dict[str, Any]:
+def plan_document(plan: Plan) -> JsonDocument:
     """The document of `plan --json` (plan.schema.json)."""
     return {
         "format_version": FORMAT_VERSION,
@@ -122,7 +123,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     }
 
 
-def report_document(report: Report) -> dict[str, Any]:
+def report_document(report: Report) -> JsonDocument:
     """The document of `apply --json` (report.schema.json)."""
     run_findings = (
         finding for result in report.verification_results for finding in result.diagnostics
@@ -164,7 +165,7 @@ def report_document(report: Report) -> dict[str, Any]:
 
 def diagnostics_document(
     diagnostics: Iterable[Diagnostic], *, tool_version: str = ""
-) -> dict[str, Any]:
+) -> JsonDocument:
     """The document of `validate --json`, and of a command that ended before it had a plan."""
     all_findings = list(diagnostics)
     errors = sum(finding.is_error for finding in all_findings)
@@ -184,7 +185,7 @@ def _build_move_documents(plan: Plan) -> list[dict[str, str]]:
     return [{"from": str(move.old), "to": str(move.new)} for move in plan.moved]
 
 
-def build_base_document(base: PlanBase) -> dict[str, Any]:
+def build_base_document(base: PlanBase) -> JsonDocument:
     """The `base` of a document: target, backend, state and manifests that it was made from."""
     return {
         "target": base.target,
@@ -217,7 +218,7 @@ def build_summary_counts(
     return {**counts, "verify": run_count, "accepted_differences": accepted_count}
 
 
-def _build_resource_identity(change: Change | Outcome) -> dict[str, Any]:
+def _build_resource_identity(change: Change | Outcome) -> JsonDocument:
     return {
         "address": str(change.address),
         "mode": "managed",
@@ -226,7 +227,7 @@ def _build_resource_identity(change: Change | Outcome) -> dict[str, Any]:
     }
 
 
-def _build_resource_change(change: Change) -> dict[str, Any]:
+def _build_resource_change(change: Change) -> JsonDocument:
     planned_actions, kept_fields = (
         _list_terraform_actions(change),
         hide_values_near_sensitive_paths(change, change.held),
@@ -268,7 +269,7 @@ def _list_terraform_actions(change: Change) -> list[str]:
     return [_TERRAFORM_ACTIONS[change.action]]
 
 
-def _build_change_document(change: Change, actions: list[str]) -> dict[str, Any]:
+def _build_change_document(change: Change, actions: list[str]) -> JsonDocument:
     secret_paths = {
         field.path for field in hide_values_near_sensitive_paths(change) if field.sensitive
     }
@@ -293,7 +294,7 @@ def _build_change_document(change: Change, actions: list[str]) -> dict[str, Any]
     return document
 
 
-def _build_field_document(change: FieldChange) -> dict[str, Any]:
+def _build_field_document(change: FieldChange) -> JsonDocument:
     return {
         "path": format_json_pointer(change.path),
         "cause": change.cause.value,
@@ -321,7 +322,7 @@ def summarize_causes_of_field_changes(change: Change) -> str | None:
     return Cause.GIT.value if has_git_change else Cause.SECRET.value
 
 
-def _build_refusal_document(refusal: Refusal) -> dict[str, Any]:
+def _build_refusal_document(refusal: Refusal) -> JsonDocument:
     return {
         "rule": refusal.rule,
         "reason": refusal.reason,
@@ -331,7 +332,7 @@ def _build_refusal_document(refusal: Refusal) -> dict[str, Any]:
     }
 
 
-def _build_range_document(position: Position | None) -> dict[str, Any] | None:
+def _build_range_document(position: Position | None) -> JsonDocument | None:
     if position is None:
         return None
     start = {"line": position.line, "column": position.column}
@@ -344,7 +345,7 @@ def was_changed_or_deleted_outside(change: Change) -> bool:
     return change.action is Action.RECREATE or has_drifted_fields
 
 
-def _build_drift_document(change: Change) -> dict[str, Any]:
+def _build_drift_document(change: Change) -> JsonDocument:
     """The `resource_drift` entry of a change: from recorded values, where known, to live ones."""
     fields = hide_values_near_sensitive_paths(change, (*change.fields, *change.held))
     drifted_fields = [field for field in fields if field.cause in {Cause.DRIFT, Cause.BOTH}]
@@ -372,7 +373,7 @@ def _build_drift_document(change: Change) -> dict[str, Any]:
     }
 
 
-def _build_outcome_document(outcome: Outcome) -> dict[str, Any]:
+def _build_outcome_document(outcome: Outcome) -> JsonDocument:
     return {
         **_build_resource_identity(outcome),
         "action": outcome.action.value,

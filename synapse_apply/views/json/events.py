@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.job import Job
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Report
@@ -35,7 +36,7 @@ from synapse_apply.views.text.progress import (
 )
 from synapse_apply.views.text.style import Style
 
-Event = dict[str, Any]
+Event = JsonDocument
 UI_VERSION = "1.0"
 
 # Terraform's names of actions.

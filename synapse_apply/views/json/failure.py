@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
-from typing import Any
 
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.plan import Plan, PlanSummary
 from synapse_apply.model.report import Report
@@ -17,8 +17,6 @@ from synapse_apply.views.json.documents import (
 )
 from synapse_apply.views.text.outcomes import OutcomeCounts
 
-Document = dict[str, Any]
-
 
 # A command that ends before its plan prints the document that it always prints, empty but for
 # findings and exit code, and never two of them.
@@ -29,7 +27,7 @@ def failure_document(
     *,
     tool_version: str,
     plan: Plan | None = None,
-) -> Document:
+) -> JsonDocument:
     """The document of a command that ended with findings, and perhaps a plan.
 
     It fits the schema of the command's usual document, so that a program that reads
@@ -60,7 +58,7 @@ def failure_document(
     }
 
 
-def _build_fields_of_empty_plan() -> Document:
+def _build_fields_of_empty_plan() -> JsonDocument:
     return {
         "timestamp": None,
         "plan_id": None,
@@ -79,7 +77,7 @@ def _build_fields_of_empty_plan() -> Document:
     }
 
 
-def _build_fields_of_empty_report() -> Document:
+def _build_fields_of_empty_report() -> JsonDocument:
     return {
         "plan": None,
         "moved": [],
@@ -98,7 +96,7 @@ def _build_fields_of_empty_report() -> Document:
     }
 
 
-def _build_fields_of_empty_drift() -> Document:
+def _build_fields_of_empty_drift() -> JsonDocument:
     return {
         "timestamp": None,
         "errored": True,
@@ -121,7 +119,7 @@ def _build_fields_of_empty_drift() -> Document:
     }
 
 
-_EMPTY_FIELDS_BY_COMMAND: Mapping[str, Callable[[], Document]] = {
+_EMPTY_FIELDS_BY_COMMAND: Mapping[str, Callable[[], JsonDocument]] = {
     "plan": _build_fields_of_empty_plan,
     "apply": _build_fields_of_empty_report,
     "verify": _build_fields_of_empty_report,

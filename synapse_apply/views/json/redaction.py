@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.model.diagnostic import Path, is_at_or_below
+from synapse_apply.model.coding.json_types import JsonDocument
+from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.plan import Change, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply, Reference, WithheldSecret
 from synapse_apply.views.text.values import SECRET_TYPES, format_integer_decimal_or_hex
@@ -40,7 +41,7 @@ def to_plain_json_with_secrets_null(value: Any, depth: int = 0) -> Any:
 
 
 def to_sorted_json_with_paths_null(
-    tree: Mapping[str, Any] | None, hidden_paths: Iterable[Path]
+    tree: Mapping[str, Any] | None, hidden_paths: Iterable[FieldPath]
 ) -> Any:
     """An object as plain JSON with sorted keys, and null at every hidden path."""
     if tree is None:
@@ -67,12 +68,12 @@ def _redact_value(
     return to_plain_json_with_secrets_null(value, depth)
 
 
-def build_tree_with_true_at_paths(paths: Iterable[Path]) -> dict[str, Any]:
+def build_tree_with_true_at_paths(paths: Iterable[FieldPath]) -> JsonDocument:
     """Paths as a nested map with `true` at each, the shape of Terraform's `*_sensitive`."""
     return unflatten_to_redacted_json((path, True) for path in paths)
 
 
-def unflatten_to_redacted_json(values: Iterable[tuple[Path, Any]]) -> dict[str, Any]:
+def unflatten_to_redacted_json(values: Iterable[tuple[FieldPath, Any]]) -> JsonDocument:
     """Values by path as one nested map of plain JSON; ABSENT ones are left out."""
     root: dict[str, Any] = {}
     # Shorter paths first: a value at one stands in the way of a map below it, which is then
@@ -83,7 +84,7 @@ def unflatten_to_redacted_json(values: Iterable[tuple[Path, Any]]) -> dict[str, 
     return root
 
 
-def _set_in_tree_unless_value_is_above(root: dict[str, Any], path: Path, value: Any) -> None:
+def _set_in_tree_unless_value_is_above(root: dict[str, Any], path: FieldPath, value: Any) -> None:
     node = root
     for part in path[:-1]:
         child = node.setdefault(str(part), {})
@@ -93,7 +94,7 @@ def _set_in_tree_unless_value_is_above(root: dict[str, Any], path: Path, value: 
     node[str(path[-1])] = value
 
 
-def iter_paths_known_after_apply(changes: Iterable[FieldChange]) -> Iterator[Path]:
+def iter_paths_known_after_apply(changes: Iterable[FieldChange]) -> Iterator[FieldPath]:
     """The paths of fields whose new value is known only after the apply."""
     return (change.path for change in changes if isinstance(change.after, KnownAfterApply))
 

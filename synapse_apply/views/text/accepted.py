@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.plan import Change, FieldChange
 from synapse_apply.views.grammar import pluralize
@@ -49,7 +49,7 @@ def name_accepted_fields_or_empty(address_field_texts: Sequence[str]) -> str:
     )
 
 
-def build_json_of_accepted_differences(changes: Iterable[Change]) -> list[dict[str, Any]]:
+def build_json_of_accepted_differences(changes: Iterable[Change]) -> list[JsonDocument]:
     """The accepted differences as JSON, one for each field; secret values are null."""
     return [
         {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any
 
 from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.json.documents import FORMAT_VERSION
 from synapse_apply.views.sanitize import (
@@ -66,7 +66,7 @@ def render_checkup_section(title: str, rows: Iterable[CheckResult], *, color: bo
     return escape_ci_commands("\n".join((pen(sanitize(title), "bold"), *lines)) + "\n")
 
 
-def build_json_rows_of_section(title: str, rows: Iterable[CheckResult]) -> list[dict[str, Any]]:
+def build_json_rows_of_section(title: str, rows: Iterable[CheckResult]) -> list[JsonDocument]:
     """The check results of one section, in the form of `doctor --json`."""
     head = {"section": title.lower()}
     return [
@@ -75,7 +75,7 @@ def build_json_rows_of_section(title: str, rows: Iterable[CheckResult]) -> list[
     ]
 
 
-def checkup_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
+def checkup_document(checkup: Checkup, *, tool_version: str) -> JsonDocument:
     """The document of `doctor --json` (doctor.schema.json)."""
     return {
         **_build_json_header(checkup, tool_version),
@@ -99,7 +99,7 @@ def render_agents_table(checkup: Checkup, *, color: bool) -> str:
     return render_table(("name", "health", "detail"), rows, color=color)
 
 
-def agents_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
+def agents_document(checkup: Checkup, *, tool_version: str) -> JsonDocument:
     """The document of `agents check --json` (agents.schema.json)."""
     return {
         **_build_json_header(checkup, tool_version),
@@ -114,7 +114,7 @@ def agents_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
     }
 
 
-def _build_json_header(checkup: Checkup, tool_version: str) -> dict[str, Any]:
+def _build_json_header(checkup: Checkup, tool_version: str) -> JsonDocument:
     return {
         "format_version": FORMAT_VERSION,
         "tool_version": tool_version,
@@ -124,7 +124,7 @@ def _build_json_header(checkup: Checkup, tool_version: str) -> dict[str, Any]:
     }
 
 
-def _build_result_fields(result: CheckResult) -> dict[str, Any]:
+def _build_result_fields(result: CheckResult) -> JsonDocument:
     return {
         "status": result.status.value.replace(" ", "_"),
         "summary": result.summary,

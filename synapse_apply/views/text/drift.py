@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import (
     Command,
     Text,
@@ -281,7 +282,7 @@ def join_natural_keys(unmanaged: Unmanaged) -> str:
     return ", ".join(unmanaged.keys)
 
 
-def drift_document(drift: Drift) -> dict[str, Any]:
+def drift_document(drift: Drift) -> JsonDocument:
     """The document of `drift --json`."""
     return {
         "format_version": FORMAT_VERSION,
@@ -310,7 +311,7 @@ def drift_document(drift: Drift) -> dict[str, Any]:
     }
 
 
-def _build_object_document(object_drift: ObjectDrift) -> dict[str, Any]:
+def _build_object_document(object_drift: ObjectDrift) -> JsonDocument:
     position = object_drift.position
     return {
         "address": str(object_drift.address),
@@ -330,7 +331,7 @@ def _build_object_document(object_drift: ObjectDrift) -> dict[str, Any]:
     }
 
 
-def _build_field_document(field: FieldChange) -> dict[str, Any]:
+def _build_field_document(field: FieldChange) -> JsonDocument:
     return {
         "path": format_json_pointer(field.path),
         "cause": field.cause.value,
@@ -342,11 +343,11 @@ def _build_field_document(field: FieldChange) -> dict[str, Any]:
     }
 
 
-def _build_unmanaged_document(unmanaged: Unmanaged) -> dict[str, Any]:
+def _build_unmanaged_document(unmanaged: Unmanaged) -> JsonDocument:
     return {"type": unmanaged.kind, "id": unmanaged.remote_id, "natural_keys": list(unmanaged.keys)}
 
 
-def _build_edit_document(edit: WrittenEdit) -> dict[str, Any]:
+def _build_edit_document(edit: WrittenEdit) -> JsonDocument:
     return {
         "address": str(edit.address),
         "path": format_json_pointer(edit.field.path),

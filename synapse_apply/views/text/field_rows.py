@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply, is_map
@@ -50,7 +50,7 @@ class FieldNode:
     rows: list[FieldRow] = field(default_factory=list)
     children: dict[str | int, FieldNode] = field(default_factory=dict)
 
-    def get_or_create_node(self, path: Path) -> FieldNode:
+    def get_or_create_node(self, path: FieldPath) -> FieldNode:
         """The node at a path, created where it is missing."""
         node = self
         for part in path:
@@ -61,7 +61,7 @@ class FieldNode:
         return node
 
     def add_unchanged_field_unless_changing(
-        self, path: Path, value: Any, *, is_shown: bool
+        self, path: FieldPath, value: Any, *, is_shown: bool
     ) -> None:
         """Add an unchanged field, unless something at or below its path changes."""
         node = self.get_or_create_node(path)
@@ -155,7 +155,9 @@ def _iter_differing_leaves(change: FieldChange) -> Iterator[FieldChange]:
         )
 
 
-def _with_path_and_values(change: FieldChange, path: Path, before: Any, after: Any) -> FieldChange:
+def _with_path_and_values(
+    change: FieldChange, path: FieldPath, before: Any, after: Any
+) -> FieldChange:
     return FieldChange(path, before, after, change.cause, note=change.note)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.views.sanitize import (
     escape_ci_commands,
@@ -154,6 +154,6 @@ def format_position(position: Position) -> str:
     return sanitize(position)
 
 
-def format_quoted_path(path: Path) -> str:
+def format_quoted_path(path: FieldPath) -> str:
     """A field's path as text, such as `spec.configuration.region`; odd keys are quoted."""
     return format_field_path(path, quote_key_unless_plain_word)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeGuard
 
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.replacement import Replacement, parse_replacement
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
@@ -266,5 +266,5 @@ def _iter_fields_as_added_or_removed(
         yield FieldChange(path, before, after, Cause.NONE)
 
 
-def _build_secret_change(path: Path) -> FieldChange:
+def _build_secret_change(path: FieldPath) -> FieldChange:
     return FieldChange(path, ABSENT, ABSENT, Cause.NONE, sensitive=True)

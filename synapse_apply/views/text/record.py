@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.coding.json_types import JsonDocument
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Fields, flatten
@@ -72,7 +73,7 @@ def render_object_without_address(
 def render_fields_block(
     heading: str,
     identity: tuple[str, str, str],
-    fields: Mapping[Path, Any],
+    fields: Mapping[FieldPath, Any],
     *,
     color: bool,
     width: int | None = None,
@@ -84,7 +85,7 @@ def render_fields_block(
     return escape_ci_commands("\n".join([style(f"# {sanitize(heading)}", "bold"), *body]) + "\n")
 
 
-def record_document(record: Record) -> dict[str, Any]:
+def record_document(record: Record) -> JsonDocument:
     """A record as JSON: null at every sensitive path, which `sensitive_values` marks."""
     fields = _get_applied_else_seen_fields(record)
     return {
@@ -109,13 +110,13 @@ def record_document(record: Record) -> dict[str, Any]:
     }
 
 
-def object_document(address: Address, observed: Observed) -> dict[str, Any]:
+def object_document(address: Address, observed: Observed) -> JsonDocument:
     """A live object as JSON: null at every sensitive path, which `sensitive_values` marks."""
     identity = {"address": str(address), "type": address.kind, "name": address.name}
     return identity | object_document_without_address(address.kind, observed)
 
 
-def object_document_without_address(kind: str, observed: Observed) -> dict[str, Any]:
+def object_document_without_address(kind: str, observed: Observed) -> JsonDocument:
     """As `object_document`, for an object that has no address."""
     fields = flatten(observed.spec)
     return {
@@ -134,12 +135,16 @@ def _get_applied_else_seen_fields(record: Record) -> Fields:
     return record.applied or record.seen
 
 
-def _list_secret_paths(fields: Iterable[tuple[Path, Any]]) -> list[Path]:
+def _list_secret_paths(fields: Iterable[tuple[FieldPath, Any]]) -> list[FieldPath]:
     return [path for path, value in fields if isinstance(value, SECRET_TYPES)]
 
 
 def _format_resource_block(
-    address: Address, fields: Mapping[Path, Any], remote_id: str, width: int | None, style: Style
+    address: Address,
+    fields: Mapping[FieldPath, Any],
+    remote_id: str,
+    width: int | None,
+    style: Style,
 ) -> list[str]:
     return _format_fields_block(address.kind, address.name, fields, remote_id, width, style)
 
@@ -147,7 +152,7 @@ def _format_resource_block(
 def _format_fields_block(
     kind: str,
     name: str,
-    fields: Mapping[Path, Any],
+    fields: Mapping[FieldPath, Any],
     remote_id: str,
     width: int | None,
     style: Style,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.model.values import flatten
@@ -125,7 +126,7 @@ def count_runs_in_a_line_or_none(report: Report, style: Style) -> list[str]:
     return [style(f"Verified: {', '.join(parts)}.", "bold")]
 
 
-def build_planned_run_documents(plan: Plan) -> list[dict[str, Any]]:
+def build_planned_run_documents(plan: Plan) -> list[JsonDocument]:
     """The `verifications` of a plan's JSON document."""
     return [
         {
@@ -144,7 +145,7 @@ def build_planned_run_documents(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def build_run_documents(results: Iterable[VerificationResult]) -> list[dict[str, Any]]:
+def build_run_documents(results: Iterable[VerificationResult]) -> list[JsonDocument]:
     """The `verifications` of a report's JSON document."""
     return [
         {

@@ -8,7 +8,7 @@ import pytest
 
 from synapse_apply.manifests.yaml import builder, plain_documents
 from synapse_apply.manifests.yaml.reader import read_documents, read_mapping
-from synapse_apply.model.diagnostic import Path, Position, find_nearest_position
+from synapse_apply.model.diagnostic import FieldPath, Position, find_nearest_position
 from synapse_apply.model.errors import InputError
 
 TEXT = """\
@@ -22,7 +22,7 @@ second: 2
 """
 
 
-def place(text: str, path: Path, document: int = 0) -> tuple[int, int]:
+def place(text: str, path: FieldPath, document: int = 0) -> tuple[int, int]:
     position = read_documents(text, "f.yaml").documents[document].positions[path]
     return position.line, position.column
 
@@ -39,7 +39,7 @@ def place(text: str, path: Path, document: int = 0) -> tuple[int, int]:
         (("spec", "text"), (4, 3)),
     ],
 )
-def test_every_key_and_item_has_its_place(path: Path, where: tuple[int, int]) -> None:
+def test_every_key_and_item_has_its_place(path: FieldPath, where: tuple[int, int]) -> None:
     """Line and column from 1, of the key of a map and of the item of a list."""
     assert place(TEXT, path) == where
 
@@ -62,7 +62,7 @@ def test_all_paths_can_be_walked() -> None:
 
 
 @pytest.mark.parametrize("path", [("c",), ("a", 0), ("a", "b", 2), ("a", "b", -1), ("a", "b", "0")])
-def test_a_path_that_is_not_there_has_the_place_of_what_is_above(path: Path) -> None:
+def test_a_path_that_is_not_there_has_the_place_of_what_is_above(path: FieldPath) -> None:
     """Nothing is invented, and the nearest place is found."""
     positions = read_documents("a: {b: [1, 2]}", "f").documents[0].positions
     assert path not in positions

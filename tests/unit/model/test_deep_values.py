@@ -12,7 +12,7 @@ from synapse_apply.model.coding.json_values import (
     value_from_json,
     value_to_json,
 )
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 
 
 def tower(levels, wrap):
@@ -48,7 +48,7 @@ def test_a_path_has_no_more_steps_than_a_value_levels():
 
 def test_a_path_in_a_plan_has_no_more_steps_either():
     """It is a list there, and a page opens a level for each step."""
-    paths = build_coder(Path)
+    paths = build_coder(FieldPath)
     assert paths.decode(paths.encode(("a",) * MAX_DEPTH)) == ("a",) * MAX_DEPTH
     with pytest.raises(WrongShapeError, match="nested too deeply"):
         paths.decode(["a"] * (MAX_DEPTH + 1))

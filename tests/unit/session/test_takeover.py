@@ -12,7 +12,7 @@ from synapse_apply.live.manifest_comparison import (
     build_edits_that_declare_live_values,
 )
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.resource import Lifecycle
 from synapse_apply.model.values import ABSENT, SecretRef
 from synapse_apply.planning.drift import build_drift_report
@@ -45,7 +45,7 @@ def edited(planned: PlanResult) -> dict[str, tuple[Any, Any]]:
 
 def remaining(
     bench: Bench, planned: PlanResult, configuration: Any, **more: Any
-) -> tuple[Path, ...]:
+) -> tuple[FieldPath, ...]:
     secrets = bench.context().secrets
     now = widget("w", configuration=configuration, **more)
     return ManifestComparison(planned.resources, secrets).list_fields_plan_would_still_change(now)

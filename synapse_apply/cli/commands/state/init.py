@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import option_parsing, options
+from synapse_apply.model.coding.json_types import JsonDocument
 
 if TYPE_CHECKING:
     from synapse_apply.operations.checks.offered_operations import BackendOffer
@@ -140,7 +141,7 @@ def _list_sharing_lines(created_state: CreatedState, target_name: str) -> list[s
     ]
 
 
-def _build_sharing_document(created_state: CreatedState) -> dict[str, Any]:
+def _build_sharing_document(created_state: CreatedState) -> JsonDocument:
     project_id, key = created_state.project_id, created_state.key
     if key is None:
         return {}
@@ -150,7 +151,7 @@ def _build_sharing_document(created_state: CreatedState) -> dict[str, Any]:
     }
 
 
-def _build_offer_document(offer: BackendOffer) -> dict[str, Any]:
+def _build_offer_document(offer: BackendOffer) -> JsonDocument:
     """What the backend offers, in the form of `doctor --json`."""
     from synapse_apply.views.text.checkup import build_json_rows_of_section
 

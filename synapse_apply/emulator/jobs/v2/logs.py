@@ -10,8 +10,10 @@ from synapse_apply.emulator.core.clock import format_iso, parse_iso
 from synapse_apply.emulator.core.errors import ApiError, build_field_error
 from synapse_apply.emulator.core.fields import (
     REQUIRED_MESSAGE,
+    AnswerObject,
     Body,
     Field,
+    FieldValues,
     convert_sent_fields_or_raise_all,
     with_default_values,
 )
@@ -31,7 +33,7 @@ _MAX_STEP_LENGTH = 255
 _IDS_PER_JOB = 1_000_000  # of each job
 
 
-def parse_log(body: Body) -> dict[str, Any]:
+def parse_log(body: Body) -> FieldValues:
     """The cleaned log in a body, as it is stored. Raises ApiError (400)."""
     values = with_default_values(
         FIELDS, convert_sent_fields_or_raise_all(FIELDS, body.parse_json_texts_unless_form(FIELDS))
@@ -46,7 +48,7 @@ def parse_log(body: Body) -> dict[str, Any]:
     return {**values, "datetime": moment}
 
 
-def parse_logs(body: Body) -> list[dict[str, Any]]:
+def parse_logs(body: Body) -> list[FieldValues]:
     """The cleaned logs in a body `{"logs": [...]}`. Raises ApiError (400) if one is wrong."""
     entries = body.values.get("logs")
     if entries is None:
@@ -87,7 +89,7 @@ def add_logs(
     return new_logs
 
 
-def build_log_json(log: Mapping[str, Any], job: str) -> dict[str, Any]:
+def build_log_json(log: Mapping[str, Any], job: str) -> AnswerObject:
     return {
         "job_id": job,
         "file": "",

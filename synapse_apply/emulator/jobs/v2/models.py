@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.errors import ApiError
-from synapse_apply.emulator.core.fields import Field
+from synapse_apply.emulator.core.fields import AnswerObject, Field
 from synapse_apply.emulator.core.store import StoredObject
 from synapse_apply.emulator.jobs import models as v1
 from synapse_apply.emulator.jobs import words
@@ -50,7 +48,7 @@ def build_job_ended_error(status: words.Status) -> ApiError:
     )
 
 
-def build_job_item(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
+def build_job_item(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     job_moment = v1.compute_job_moment(row, backend.clock.now())
     is_ended = job_moment.status in words.ENDED_STATUSES
     return {
@@ -65,7 +63,7 @@ def build_job_item(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]
     }
 
 
-def build_job_json(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
+def build_job_json(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     body = row.body
     release = backend.to_v2_id(body["release"])
     return {

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import Any
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.cursors import build_cursor_page, parse_filters
 from synapse_apply.emulator.core.errors import ApiError, build_not_found_error
-from synapse_apply.emulator.core.fields import Field, convert_sent_fields_or_raise_all
+from synapse_apply.emulator.core.fields import (
+    AnswerObject,
+    Field,
+    FieldValues,
+    convert_sent_fields_or_raise_all,
+)
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.jobs import ids, tail, words
 from synapse_apply.emulator.jobs import models as v1
@@ -26,7 +30,7 @@ def _require_job_in_path(request: EmulatorRequest) -> StoredObject:
     return row
 
 
-def _build_job_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
+def _build_job_json(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     return models.build_job_json(request.backend, row)
 
 
@@ -38,7 +42,7 @@ def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
     """One page of the tenant's jobs, newest first, filtered by status and action."""
     filter_values = parse_filters(request, _FILTERS)
 
-    def build_item(row: StoredObject) -> dict[str, Any]:
+    def build_item(row: StoredObject) -> AnswerObject:
         return models.build_job_item(request.backend, row)
 
     def is_included(row: StoredObject) -> bool:
@@ -87,7 +91,7 @@ def stop_job(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def _store_job_changes_and_modified_time(
-    request: EmulatorRequest, row: StoredObject, changes: dict[str, Any]
+    request: EmulatorRequest, row: StoredObject, changes: FieldValues
 ) -> StoredObject:
     body = {**row.body, **changes, "modified": request.backend.clock.now()}
     return request.backend.store.replace("job", row, body, key=row.key)

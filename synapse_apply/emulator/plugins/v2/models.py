@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.errors import ApiError, build_field_error
-from synapse_apply.emulator.core.fields import Field
+from synapse_apply.emulator.core.fields import AnswerObject, Field
 from synapse_apply.emulator.core.store import EVERY_TENANT, StoredObject
 from synapse_apply.emulator.plugins.models import CATEGORIES
 
@@ -87,12 +85,12 @@ def find_plugin_by_row_id(backend: DataSetBackend, tenant: str, number: int) -> 
     return row if is_visible_on_v2(row) else None
 
 
-def build_embedded_plugin(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
+def build_embedded_plugin(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     id_field = {"id": backend.to_v2_id(row.id)}
     return {**id_field, **{name: row.body[name] for name in ("code", "name", "category")}}
 
 
-def build_plugin_item(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
+def build_plugin_item(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     return {
         **build_embedded_plugin(backend, row),
         "is_active": row.body.get("is_active", True),
@@ -100,7 +98,7 @@ def build_plugin_item(backend: DataSetBackend, row: StoredObject) -> dict[str, A
     }
 
 
-def build_plugin_json(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
+def build_plugin_json(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     return {
         **build_plugin_item(backend, row),
         "tenant_id": (

@@ -10,7 +10,9 @@ from synapse_apply.emulator.core.cursors import build_cursor_page, parse_filters
 from synapse_apply.emulator.core.dry_run import hide_existing_object_in_blind_dry_run
 from synapse_apply.emulator.core.errors import ApiError, build_field_error, build_not_found_error
 from synapse_apply.emulator.core.fields import (
+    AnswerObject,
     Field,
+    FieldValues,
     collect_problems,
     convert_sent_fields_or_raise_all,
     with_default_values,
@@ -34,7 +36,7 @@ def _require_plugin(request: EmulatorRequest) -> StoredObject:
     return row
 
 
-def _build_plugin_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
+def _build_plugin_json(request: EmulatorRequest, row: StoredObject) -> AnswerObject:
     return models.build_plugin_json(request.backend, row)
 
 
@@ -83,11 +85,11 @@ def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def _validate_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], dict[str, Any]]:
+def _validate_create_request(request: EmulatorRequest) -> tuple[FieldValues, FieldValues]:
     """(values of the plugin, contents of its first release). Raises ApiError (400, 409)."""
     problems: dict[str, Any] = {}
-    values: dict[str, Any] = {}
-    contents: dict[str, Any] = {}
+    values: FieldValues = {}
+    contents: FieldValues = {}
     with collect_problems(problems):
         values = with_default_values(
             models.FIELDS,
@@ -107,7 +109,7 @@ def _validate_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], 
     return values, contents
 
 
-def _build_release_contents(request: EmulatorRequest, values: dict[str, Any]) -> dict[str, Any]:
+def _build_release_contents(request: EmulatorRequest, values: FieldValues) -> FieldValues:
     """The contents of the first release: of the uploaded file, or a scaffold of the fields."""
     release_values = {name: values.get(name) for name in ("readme", "debug", "meta")}
     if request.body.values.get("source") != "file":
@@ -126,7 +128,7 @@ def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     backend, row = request.backend, _require_plugin(request)
     v1.require_own_plugin(backend, request.tenant, row)
     problems: dict[str, Any] = {}
-    values: dict[str, Any] = {}
+    values: FieldValues = {}
     for name in models.FINAL_FIELD_NAMES:
         if name in request.body.values:
             problems |= models.build_final_field_error(name).body

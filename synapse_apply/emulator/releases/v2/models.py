@@ -10,7 +10,7 @@ from synapse_apply.emulator.core.call import EmulatorRequest, Upload
 from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.dry_run import hide_existing_object_in_blind_dry_run
 from synapse_apply.emulator.core.errors import ApiError, build_conflict_error, build_field_error
-from synapse_apply.emulator.core.fields import Field, with_default_values
+from synapse_apply.emulator.core.fields import AnswerObject, Field, FieldValues, with_default_values
 from synapse_apply.emulator.core.store import DuplicateKeyError, StoredObject
 from synapse_apply.emulator.plugins.v2 import models as plugins
 from synapse_apply.emulator.releases import models as v1
@@ -37,7 +37,7 @@ def build_sha256_mismatch_error() -> ApiError:
     return build_field_error("sha256", "The file has another SHA-256.")
 
 
-def read_upload_contents(upload: Upload) -> dict[str, Any]:
+def read_upload_contents(upload: Upload) -> FieldValues:
     """The config and package facts that a release keeps of an upload. Raises ApiError (400)."""
     if upload.size == 0:
         raise build_empty_file_error()
@@ -88,7 +88,7 @@ def build_release_in_use_error() -> ApiError:
     return build_conflict_error("The release is used by an active serve application.")
 
 
-def build_release_reference(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
+def build_release_reference(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     return {
         "id": backend.to_v2_id(row.id),
         "version": row.body["version"],
@@ -96,7 +96,7 @@ def build_release_reference(backend: DataSetBackend, row: StoredObject) -> dict[
     }
 
 
-def build_release_item(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
+def build_release_item(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     return {
         **build_release_reference(backend, row),
         "plugin_id": backend.to_v2_id(row.parent or 0),
@@ -107,7 +107,7 @@ def build_release_item(backend: DataSetBackend, row: StoredObject) -> dict[str, 
 
 def build_release_json(
     backend: DataSetBackend, row: StoredObject, plugin: StoredObject
-) -> dict[str, Any]:
+) -> AnswerObject:
     config = row.body.get("config") or {}
     return {
         **build_release_item(backend, row),

@@ -16,6 +16,7 @@ from synapse_apply.emulator.core.errors import (
 from synapse_apply.emulator.core.fields import (
     REQUIRED_MESSAGE,
     Field,
+    FieldValues,
     collect_problems,
     convert_sent_fields_or_raise_all,
 )
@@ -82,13 +83,13 @@ def create_release(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(models.build_release_json(request.backend, release, plugin), 201)
 
 
-def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, str, dict[str, Any]]:
+def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, str, FieldValues]:
     """(plugin, version, contents) of a create. Raises ApiError (400, 415) with all problems."""
     if not request.body.is_form:
         raise build_unsupported_media_error("application/json")
     problems: dict[str, Any] = {}
-    values: dict[str, Any] = {}
-    contents: dict[str, Any] = {}
+    values: FieldValues = {}
+    contents: FieldValues = {}
     plugin: StoredObject | None = None
     with collect_problems(problems):
         values = convert_sent_fields_or_raise_all(models.FIELDS, request.body)
@@ -105,7 +106,7 @@ def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, st
 
 def _read_upload_contents_checking_sha256(
     request: EmulatorRequest, sha256: str | None
-) -> dict[str, Any]:
+) -> FieldValues:
     upload = request.uploads.get("file")
     if upload is None:
         raise (

@@ -1,0 +1,22 @@
+"""What a piece of JSON is for: a server's object, a request's body or query, a document to print.
+
+All are plain JSON in memory. The names say which one a function takes or gives back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+JsonObject = dict[str, Any]
+"""Any object, as `json` reads and writes it."""
+JsonDocument = dict[str, Any]
+"""What is printed for programs or stored: a whole document, or an object within one."""
+ServerObject = dict[str, Any]
+"""An object as a server answered it, with every key, whether known here or not."""
+RequestBody = Mapping[str, Any]
+"""What a call sends as JSON: secrets are revealed in it, so it is never shown."""
+QueryParams = Mapping[str, Any]
+"""What stands behind the `?` of a call; of a list, its filters."""
+RemoteId = int | str
+"""The id of an object on the server: a number in API v1, a UUID in API v2."""
