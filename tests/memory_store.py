@@ -88,6 +88,11 @@ class MemoryStore:
     def is_shared(self) -> bool:
         return False
 
+    bookmark = ""
+
+    def require_continuation(self, bookmark: str) -> None:
+        """There is no log."""
+
     def exists(self) -> bool:
         return self._rows is not None
 

@@ -170,6 +170,23 @@ class StateStore(Protocol):
         """Whether other machines use the same state, and so need the same state key."""
         ...
 
+    @property
+    def where(self) -> str:
+        """Path or URL of this state for messages, without a password."""
+        ...
+
+    @property
+    def bookmark(self) -> str:
+        """Where the log ended when it was last read, "" for a store that is no log.
+
+        Whoever remembers it can tell whether the log was deleted, set back or forked since.
+        """
+        ...
+
+    def require_continuation(self, bookmark: str) -> None:
+        """Have each read raise StateError where the log does not go on from a bookmark."""
+        ...
+
     def exists(self) -> bool:
         """Whether a state exists in this store."""
         ...

@@ -70,6 +70,7 @@ def create_state(
         session.load_state_keys(create=True)
         return CreatedState(new_lineage)
     _require_no_state(session)
+    _require_place_not_seen(session, lineage)
     require_usable_bucket(session, session.target.state.url)
     project_id = get_or_generate_project_id(session.project)
     if project_id.is_new and not session.invocation.on_terminal:
@@ -166,6 +167,28 @@ def _require_no_state(session: TargetSession) -> None:
     if recorded_id:
         require_no_error(build_other_project_findings(recorded_id, session.project, session.target))
     raise build_existing_state_error(session.store.where)
+
+
+def _require_place_not_seen(session: TargetSession, lineage: str) -> None:
+    """StateError where a state was seen that is gone now, unless its lineage is to go on."""
+    seen_place = session.seen_place
+    if seen_place is None or seen_place.lineage == lineage:
+        return
+    name, where = session.target.name, session.store.where
+    raise StateError.from_summary(
+        "There was a state in this place",
+        f"{where} has no state now, and had one of lineage {seen_place.lineage} when it was last "
+        f"read here, on {seen_place.seen_at}. An empty state would forget every object that it "
+        "remembers.",
+        Text(
+            "Bring back what was deleted, from old versions of the objects or from a clone that "
+            "has the commit, or restore the newest backup: ",
+            Command("state restore FILE", target=name),
+            ". If it is gone for good, or was deleted on purpose: ",
+            Command("state init", "--lineage", seen_place.lineage, target=name),
+            " makes an empty one that follows it.",
+        ),
+    )
 
 
 def _choose_path_for_new_key_or_none(

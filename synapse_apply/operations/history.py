@@ -115,7 +115,7 @@ def find_past_run(session: TargetSession, plan_id: str) -> PastRun:
 
 def _require_state_exists(session: TargetSession) -> None:
     if not session.store.exists():
-        raise build_missing_state_error(session.target)
+        raise build_missing_state_error(session.target, session.seen_place)
 
 
 def _read_all_audit_entries(store: StateStore) -> list[AuditEntry]:

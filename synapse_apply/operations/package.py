@@ -258,7 +258,7 @@ def compare_with_published(
     with open_state(invocation) as session:
         has_state = session.store.exists()
         if not has_state and not session.target.is_embedded:  # which begins with an empty one
-            raise build_missing_state_error(session.target)
+            raise build_missing_state_error(session.target, session.seen_place)
         release = _require_single_release(_read_declared_resources(session), name)
         records = session.store.read_state().records if has_state else {}
     record = _choose_record_to_compare_or_raise(records, release, compared_name)

@@ -113,6 +113,23 @@ class BatchLog(Protocol):
         """
         ...
 
+    @property
+    def bookmark(self) -> str:
+        """Where the log ended when it was last read or appended to; "" before that.
+
+        A later process passes it to `require_continuation`.
+        """
+        ...
+
+    def require_continuation(self, bookmark: str) -> None:
+        """Have `read_since` raise DamagedLog where the log does not go on from a bookmark.
+
+        It was deleted then, set back, or written anew from an earlier place on. Only what costs
+        next to nothing is looked at, so that a log that was compacted since may pass. Nothing is
+        required by "", or by a text that is no bookmark.
+        """
+        ...
+
     def exists(self) -> bool:
         """Whether the log has a first batch, readable or not."""
         ...

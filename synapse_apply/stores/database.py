@@ -61,6 +61,15 @@ class Database(Protocol):
         """Whether what is stored is signed with the state key, and begins anew under another."""
         ...
 
+    @property
+    def bookmark(self) -> str:
+        """Where the log of the state ended when it was last read; "" for a database."""
+        ...
+
+    def require_continuation(self, bookmark: str) -> None:
+        """Have each read raise StateError where the log does not go on from a bookmark."""
+        ...
+
     def exists(self) -> bool:
         """Whether there is a state, readable or not."""
         ...
@@ -147,6 +156,14 @@ class FastWrites:
     def owner_sign(self) -> OwnerSign:
         """The lock row tells all."""
         return OwnerSign()
+
+    @property
+    def bookmark(self) -> str:
+        """A database has no log that somebody could cut off."""
+        return ""
+
+    def require_continuation(self, bookmark: str) -> None:
+        """Nothing is required."""
 
     @property
     def write_pace(self) -> WritePace:

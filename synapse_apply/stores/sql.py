@@ -120,12 +120,11 @@ class SqlStore(LockedStore):
         return StateProgress(int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX]))
 
     @property
-    def log_position(self) -> str:
-        """Where the log ended when it was last read, "" for a store that is no log.
+    def bookmark(self) -> str:
+        return self._database.bookmark
 
-        Whoever remembers it can tell whether a log was wound back.
-        """
-        return self._database.owner_sign.log_position
+    def require_continuation(self, bookmark: str) -> None:
+        self._database.require_continuation(bookmark)
 
     def read_state(self) -> State:
         return snapshot.decode_state(

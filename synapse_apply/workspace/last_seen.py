@@ -3,7 +3,10 @@
 A state that went back (an old copy, a CI cache, a restored disk) has forgotten objects, and an
 apply from it creates them a second time. Serial and fence only grow, so the greatest ones are
 kept in two small files: beside the project, and in the user's cache, which survives the
-checkout. A file that cannot be written is skipped; what is remembered never goes back.
+checkout. Of a shared state another such file tells what was last at its place: its lineage and
+where its log ended, so that a state that was deleted is not taken for one that never was, nor a
+history that was written anew for the one that was seen. A file that cannot be written is skipped;
+serial and fence never go back.
 """
 
 from __future__ import annotations
@@ -35,12 +38,14 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import NO_PROGRESS, StateProgress
+from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.workspace.environment import find_user_folder
 
 FILE_FORMAT = 1
 _SEEN_FOLDER = "seen"
 # A file has one line; whatever is larger is none.
 _MAX_BYTES = 4096
+_MAX_TEXT = 400
 _MAX_COUNT = 2**63 - 1
 
 
@@ -54,6 +59,15 @@ class SeenProgress:
 
     progress: StateProgress = NO_PROGRESS
     seen_at: str = ""
+
+
+@frozen
+class SeenPlace:
+    """Which state was last seen at a place, and where its log ended; `seen_at` as above."""
+
+    lineage: str
+    bookmark: str
+    seen_at: str
 
 
 @frozen
@@ -82,6 +96,25 @@ class LastSeenStates:
             if seen is None or not seen.progress.has_reached(progress):
                 with suppress(OSError, UntrustedFileError):
                     _write_greater_progress(folder, lineage, progress)
+
+    def find_place(self, place_id: str) -> SeenPlace | None:
+        """What was seen last at a place (`build_place_id`); None for one that was never seen."""
+        places = [
+            _read_place_file(_build_place_file_path(folder, place_id)) for folder in self.folders
+        ]
+        seen_places = [place for place in places if place is not None]
+        return max(seen_places, key=lambda place: place.seen_at, default=None)
+
+    def remember_place(self, place_id: str, lineage: str, bookmark: str) -> None:
+        """Write what was seen at a place to each folder that has something else."""
+        for folder in self.folders:
+            path = _build_place_file_path(folder, place_id)
+            seen = _read_place_file(path)
+            if seen is None or (seen.lineage, seen.bookmark) != (lineage, bookmark):
+                with suppress(OSError, UntrustedFileError):
+                    create_folders(folder, own_top=folder.parent)
+                    document = {"format": FILE_FORMAT, "lineage": lineage, "bookmark": bookmark}
+                    _replace_file(path, document)
 
     def forget_lineage(self, lineage: str) -> None:
         """Remove what is remembered of a lineage, whose state is removed on purpose."""
@@ -121,22 +154,27 @@ class LastSeenStates:
         return (finding,)
 
     def require_not_older_and_remember(
-        self, store: StateStore, target: Target, *, read_only: bool = False
+        self, store: StateStore, target: Target, place_id: str = "", *, read_only: bool = False
     ) -> None:
         """StateError where a state is older than the last one seen; else remember its progress.
 
-        With `read_only` nothing is written in the project.
+        `place_id` is that of a shared state. With `read_only` nothing is written in the project.
         """
         lineage, progress = store.read_lineage(), store.read_progress()
         if findings := self.build_older_state_findings(store, lineage, progress, target):
             raise StateError(*findings)
         writable_states = replace(self, folders=self.outside_folders) if read_only else self
         writable_states.remember_progress_if_greater(lineage, progress)
+        if place_id:
+            writable_states.remember_place(place_id, lineage, store.bookmark)
 
-    def remember_store_progress(self, store: StateStore) -> None:
+    def remember_store_progress(self, store: StateStore, place_id: str = "") -> None:
         """Remember a state's progress at the end of a run, where it can be read."""
         with suppress(StateError):
-            self.remember_progress_if_greater(store.read_lineage(), store.read_progress())
+            lineage = store.read_lineage()
+            self.remember_progress_if_greater(lineage, store.read_progress())
+            if place_id:
+                self.remember_place(place_id, lineage, store.bookmark)
 
 
 def build_last_seen_states(
@@ -158,6 +196,41 @@ def build_last_seen_states(
     return LastSeenStates((*project_folders, *outside_folders), outside_folders)
 
 
+def build_place_id(project: Project, target: Target, location: str) -> str:
+    """The name under which a place is remembered: a state of this project, at this location.
+
+    The name of a Git remote may mean another repository in another checkout, such as a fork's.
+    """
+    is_remote_name = is_git_url(location) and "://" not in location
+    project_name = str(project.root) if is_remote_name or not project.id else project.id
+    parts = [project_name, target.name, location]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _build_place_file_path(folder: Path, place_id: str) -> Path:
+    return folder / f"place-{place_id}.json"
+
+
+def _read_place_file(path: Path) -> SeenPlace | None:
+    """What a file says was seen at a place; None where it is not this user's, or says nothing."""
+    document = _read_document(path)
+    texts = [document.get(name) for name in ("lineage", "bookmark", "at")]
+    if not texts[0] or not all(isinstance(text, str) for text in texts):
+        return None
+    return SeenPlace(*(str(text)[:_MAX_TEXT] for text in texts))
+
+
+def _read_document(path: Path) -> Mapping[str, object]:
+    """The JSON object in a file; {} where it is not this user's, or of another format."""
+    try:
+        document = json.loads(read_own_file(path, _MAX_BYTES))
+    except (OSError, ValueError, RecursionError, UntrustedFileError):
+        return {}
+    if not isinstance(document, dict) or document.get("format") != FILE_FORMAT:
+        return {}
+    return document
+
+
 def _build_seen_file_path(folder: Path, lineage: str) -> Path:
     """The name is a digest, because a lineage may be any text."""
     return folder / f"{hashlib.sha256(lineage.encode()).hexdigest()[:32]}.json"
@@ -171,12 +244,7 @@ def _take_greater_parts(first: SeenProgress, second: SeenProgress) -> SeenProgre
 
 def _read_seen_file(path: Path, lineage: str) -> SeenProgress | None:
     """The progress in a file; None where it is not this user's, or not of this lineage."""
-    try:
-        document = json.loads(read_own_file(path, _MAX_BYTES))
-    except (OSError, ValueError, RecursionError, UntrustedFileError):
-        return None
-    if not isinstance(document, dict) or document.get("format") != FILE_FORMAT:
-        return None
+    document = _read_document(path)
     serial, fence = (
         _get_valid_count_or_none(document.get("serial")),
         _get_valid_count_or_none(document.get("fence")),
@@ -199,25 +267,29 @@ def _write_greater_progress(folder: Path, lineage: str, progress: StateProgress)
         seen = _read_seen_file(path, lineage)
         if seen is not None:
             progress = progress.max_with(seen.progress)
-        text = json.dumps(
-            {
-                "format": FILE_FORMAT,
-                "lineage": lineage,
-                "serial": progress.serial,
-                "fence": progress.fence,
-                "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            }
-        )
-        # A random name: two runs may write at the same time where the folder cannot be locked.
-        temporary_path = path.with_name(f".{path.name}.{token_hex(8)}")
-        descriptor = open_own_file(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(f"{text}\n")
-            rename_over_own_file(path, temporary_path.name)
-        except OSError:
-            remove_own_file_or_link_if_present(temporary_path)
-            raise
+        document = {
+            "format": FILE_FORMAT,
+            "lineage": lineage,
+            "serial": progress.serial,
+            "fence": progress.fence,
+        }
+        _replace_file(path, document)
+
+
+def _replace_file(path: Path, document: Mapping[str, object]) -> None:
+    """Replace a file at once by a document, to which the time is added."""
+    moment = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    text = json.dumps({**document, "at": moment})
+    # A random name: two runs may write at the same time where the folder cannot be locked.
+    temporary_path = path.with_name(f".{path.name}.{token_hex(8)}")
+    descriptor = open_own_file(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+        rename_over_own_file(path, temporary_path.name)
+    except OSError:
+        remove_own_file_or_link_if_present(temporary_path)
+        raise
 
 
 @contextmanager

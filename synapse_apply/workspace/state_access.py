@@ -25,6 +25,7 @@ from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 from synapse_apply.stores.state_urls import is_local_url
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import find_ci_run_url_or_empty
+from synapse_apply.workspace.last_seen import SeenPlace
 from synapse_apply.workspace.own_folder import resolve_trusted_state_path
 from synapse_apply.workspace.sharing.bucket_access import open_bucket_store
 from synapse_apply.workspace.sharing.key_sources import build_state_folder_path
@@ -41,12 +42,14 @@ def open_store(
     return open_store_at_url(target.state.url, project, target, environ, signer)
 
 
-def require_existing_state(store: StateStore, target: Target) -> None:
+def require_existing_state(
+    store: StateStore, target: Target, seen_place: SeenPlace | None = None
+) -> None:
     """StateError without a state, for commands that only read and so must not create one."""
     if store.exists():
         return
     if not target.is_embedded:
-        raise build_missing_state_error(target)
+        raise build_missing_state_error(target, seen_place)
     raise StateError.from_summary(
         "There is no state for this target",
         f"Nothing was applied to target {target.name} yet, so nothing is recorded.",
@@ -136,6 +139,7 @@ def create_embedded_or_require_state(
     state_identity: StateIdentity,
     embedded_backend: EmbeddedBackend | None,
     create_key_if_absent: Callable[[], object],
+    seen_place: SeenPlace | None = None,
 ) -> None:
     """Require a state that is this target's, or StateError that says what to do.
 
@@ -144,7 +148,7 @@ def create_embedded_or_require_state(
     """
     if not store.exists():
         if embedded_backend is None:
-            raise build_missing_state_error(target)
+            raise build_missing_state_error(target, seen_place)
         if not embedded_backend.is_new:
             raise build_embedded_mismatch_error(target, NO_STATE_TEXT)
         create_key_if_absent()
@@ -210,15 +214,24 @@ def build_other_lineage_findings(recorded_lineage: str, target: Target) -> tuple
 
 
 # An error, not an empty state: an emptied CI workspace must not create everything a second time.
-def build_missing_state_error(target: Target) -> StateError:
-    """The error that there is no state; a new one could lead to second copies of objects."""
-    pinned_lineage = target.state.lineage
-    lineage_option = ("--lineage", pinned_lineage) if pinned_lineage else ()
+def build_missing_state_error(target: Target, seen_place: SeenPlace | None = None) -> StateError:
+    """The error that there is no state; a new one could lead to second copies of objects.
+
+    `seen_place` is what was seen where the state should be, None if nothing was.
+    """
+    lineage = target.state.lineage or (seen_place.lineage if seen_place is not None else "")
+    lineage_option = ("--lineage", lineage) if lineage else ()
+    seen_text = (
+        f" One of lineage {seen_place.lineage} was there on {seen_place.seen_at}, when it was last "
+        "read here: it was deleted since, or the target was given another place."
+        if seen_place is not None
+        else ""
+    )
     init_command = Command("state init", *lineage_option, target=target.name)
     return StateError.from_summary(
         "There is no state for this target",
-        f"Target {target.name} has no state here. Without one, objects that exist already could "
-        "be made a second time.",
+        f"Target {target.name} has no state here.{seen_text} Without one, objects that "
+        "exist already could be made a second time.",
         Text(
             "If there was one: ",
             Command("state restore FILE", target=target.name),

@@ -41,7 +41,12 @@ from synapse_apply.workspace.environment import (
 )
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.known_secrets import register_declared_secrets
-from synapse_apply.workspace.last_seen import LastSeenStates, build_last_seen_states
+from synapse_apply.workspace.last_seen import (
+    LastSeenStates,
+    SeenPlace,
+    build_last_seen_states,
+    build_place_id,
+)
 from synapse_apply.workspace.offline_target import OfflineTarget
 from synapse_apply.workspace.recovery_journal import build_signed_journal_warnings
 from synapse_apply.workspace.sharing.key_findings import build_key_findings
@@ -80,6 +85,8 @@ class TargetSession(OfflineTarget):
 
     version = __version__
     diagnostics: tuple[Diagnostic, ...] = ()
+    # What was seen at the place of a shared state before this run; known once there is a store.
+    seen_place: SeenPlace | None = None
 
     def __init__(
         self,
@@ -110,7 +117,7 @@ class TargetSession(OfflineTarget):
         """Remember the state's progress where this run locked it, then close all parts."""
         with self._closing:
             if "store" in vars(self) and self.store.was_locked_here:
-                self.last_seen_states.remember_store_progress(self.store)
+                self.last_seen_states.remember_store_progress(self.store, self._place_id)
 
     @cached_property
     def target(self) -> Target:
@@ -176,7 +183,19 @@ class TargetSession(OfflineTarget):
             self.project, self.target, self.invocation.environ, self.store_signer
         )
         self._closing.callback(store.close)
+        if store.is_shared and not self.target.is_embedded:
+            place_id = build_place_id(self.project, self.target, store.where)
+            self.seen_place = self.last_seen_states.find_place(place_id)
+            if self.seen_place is not None:
+                store.require_continuation(self.seen_place.bookmark)
         return store
+
+    @property
+    def _place_id(self) -> str:
+        """Under which name the place of a shared state is remembered; "" for any other state."""
+        if not self.is_state_shared:
+            return ""
+        return build_place_id(self.project, self.target, self.store.where)
 
     @cached_property
     def store_signer(self) -> StateKeySigner:
@@ -321,6 +340,7 @@ class TargetSession(OfflineTarget):
             backend.state_identity,
             backend.embedded,
             partial(self.load_state_keys, create=True),
+            self.seen_place,
         )
 
     def _list_project_warnings_or_raise(self) -> tuple[Diagnostic, ...]:
@@ -347,11 +367,11 @@ class TargetSession(OfflineTarget):
         desired, declared, store = self.desired, self.declared_target, self.store
         project, target = self.project, self.target
         if self._read_only:
-            state_access.require_existing_state(store, target)
+            state_access.require_existing_state(store, target, self.seen_place)
         self._create_embedded_or_require_state()
         # Before a plan is made: from an old copy it would create objects a second time.
         self.last_seen_states.require_not_older_and_remember(
-            store, target, read_only=self._read_only
+            store, target, self._place_id, read_only=self._read_only
         )
         project_warnings = self._list_project_warnings_or_raise()
         keys = self.state_keys = self.load_state_keys()

@@ -122,7 +122,7 @@ def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
         checkup.embedded_backend.get_or_raise_unchecked(),
     )
     if embedded is None:
-        raise state_access.build_missing_state_error(target)
+        raise state_access.build_missing_state_error(target, checkup.session.seen_place)
     if not embedded.is_new:
         raise state_access.build_embedded_mismatch_error(target, state_access.NO_STATE_TEXT)
     yield CheckResult.build_ok("state", "none yet: the first run of the embedded backend makes it")

@@ -28,10 +28,12 @@ from synapse_apply.stores.chain.chain_rules import (
     judge_link,
 )
 from synapse_apply.stores.chain.chain_view import (
+    ChainBookmark,
     ChainReading,
     ChainView,
     build_link_name,
     build_snapshot_name,
+    parse_bookmark,
 )
 from synapse_apply.stores.chain.compaction import ChainCompactor
 from synapse_apply.stores.chain.link_format import (
@@ -131,6 +133,13 @@ class ChainLog:
         """
         return (self._view.number, self._view.digest) if self._view is not None else (0, "")
 
+    @property
+    def bookmark(self) -> str:
+        return self._view.position if self._view is not None else ""
+
+    def require_continuation(self, bookmark: str) -> None:
+        self._reader.bookmark = parse_bookmark(bookmark)
+
     def exists(self) -> bool:
         return any(
             next(iter(self._folder.list_objects(prefix)), None) is not None
@@ -199,8 +208,12 @@ class ChainLog:
         numbers, is_left_behind = self._list_all_numbers(start), self._may_leave_behind(start)
         # A seal that is not genuine leads to a folder in which one that is follows at once. Where a
         # seal was lost, the next folder is that of an earlier restore, and is passed by.
-        while numbers or is_left_behind:
-            seal = Seal(max(numbers, default=start.number) + 1, start.folder + 1)
+        # Who remembers a link that is gone believes what follows a seal behind it alone.
+        seen = self._reader.bookmark or ChainBookmark(0, 0, "")
+        while numbers or is_left_behind or start.folder <= seen.folder:
+            seen_number = seen.number if start.folder == seen.folder else 0
+            number = max(*numbers, start.number, seen_number) + 1
+            seal = Seal(number, start.folder + 1)
             encoded = encode_seal(seal, self._signer)
             name = build_link_name(start.folder, seal.number)
             outcome, _ = self._send_until_settled(name, encoded.content)

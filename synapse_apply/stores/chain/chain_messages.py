@@ -6,7 +6,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores.batch_log import BatchNotSent, DamagedLog
-from synapse_apply.stores.chain.chain_view import ChainReading, ChainView
+from synapse_apply.stores.chain.chain_view import ChainBookmark, ChainReading, ChainView
 from synapse_apply.stores.chain.link_format import CHAIN_FORMAT
 
 
@@ -34,6 +34,36 @@ def build_damaged_chain_error(
                 "), and restore that, or a newer backup: ",
                 Command("state restore FILE"),
                 ".",
+            ),
+        )
+    )
+    error.reading, error.view = reading.to_log_reading(), reading.view
+    return error
+
+
+def build_set_back_error(location: str, seen: ChainBookmark, reading: ChainReading) -> DamagedChain:
+    """The error for a chain that does not go on from a link that was seen here."""
+    number = reading.view.number
+    if not number:
+        present_text = "nothing is there"
+    elif (reading.view.folder, number) < (seen.folder, seen.number):
+        present_text = f"it ends at number {number}"
+    else:
+        present_text = f"another entry has that number, and it goes on to {number}"
+    error = DamagedChain(
+        error_finding(
+            "The state was set back",
+            f"{location} had entry {seen.number} when it was last read here; now {present_text}. "
+            "What was done since then is not in it, and would be done a second time.",
+            Text(
+                "If a lifecycle rule, a person or a copy replaced the objects, bring the newer "
+                "ones back from old versions. Else restore the newest backup: ",
+                Command("state restore FILE"),
+                ". If what is there is right: ",
+                Command("state backup FILE"),
+                ", then ",
+                Command("state restore FILE"),
+                " with that file.",
             ),
         )
     )

@@ -8,10 +8,12 @@ between two of them leave a gap, and reading begins anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from synapse_apply.stores.chain import chain_messages
 from synapse_apply.stores.chain.chain_view import (
+    ChainBookmark,
     ChainReading,
     ChainView,
     build_folder_prefix,
@@ -63,15 +65,51 @@ class ChainReader:
         self._folder = folder
         self._signer = signer
         self._sleep_for = sleep_for
+        # What the chain must go on from, and the digest that its number has now; "" if not met.
+        self.bookmark: ChainBookmark | None = None
+        self._digest_at_bookmark = ""
 
     def read_all(self) -> ChainReading:
-        """The whole chain, from its newest snapshot on; DamagedLog for what is missing or wrong."""
+        """The whole chain, from its newest snapshot on.
+
+        DamagedLog for what is missing or wrong, and where it does not go on from the bookmark.
+        """
         start = ChainView()
+        self._digest_at_bookmark = ""
         while True:
             try:
-                return self._read_folder(start)
+                reading = self._read_folder(start)
             except _SealMet as seal_met:
                 start = seal_met.view
+            else:
+                self._require_continuation(reading)
+                return reading
+
+    def _require_continuation(self, reading: ChainReading) -> None:
+        """DamagedLog where the chain ends before the bookmark, or has another link there.
+
+        Behind a seal all is right: a restore has left behind what was there.
+        """
+        bookmark, view = self.bookmark, reading.view
+        if bookmark is None or view.folder > bookmark.folder:
+            return
+        is_cut_off = (view.folder, view.number) < (bookmark.folder, bookmark.number)
+        # Without a digest the link was pruned since, and nothing can tell any more.
+        if is_cut_off or self._digest_at_bookmark not in ("", bookmark.digest):
+            raise chain_messages.build_set_back_error(self._folder.location, bookmark, reading)
+
+    def _note_digest(self, folder: int, number: int, digest: str) -> None:
+        """Take note of the digest of a link, if the bookmark is of that link."""
+        bookmark = self.bookmark
+        if bookmark is not None and (folder, number) == (bookmark.folder, bookmark.number):
+            self._digest_at_bookmark = digest
+
+    def _note_stored_digest(self, view: ChainView, number: int, content: bytes | None) -> None:
+        """The same for a link behind which the reading begins, if it still stands."""
+        if content is not None:
+            with suppress(WrongContent):
+                decoded = self._decode(build_link_name(view.folder, number), content, number)
+                self._note_digest(view.folder, number, decoded.digest)
 
     def read_on(self, view: ChainView) -> ChainReading:
         """What follows a view; all of the chain if it goes on in another folder."""
@@ -153,7 +191,15 @@ class ChainReader:
             names.append(build_link_name(start.folder, next_number))
             if base:
                 names.append(build_snapshot_name(start.folder, base))
+            bookmark = self.bookmark
+            is_bookmark_before = (
+                bookmark is not None and bookmark.folder == start.folder and bookmark.number < base
+            )
+            if bookmark is not None and is_bookmark_before:
+                names.append(build_link_name(start.folder, bookmark.number))
             contents = self._folder.get_many(names)
+            if bookmark is not None and is_bookmark_before:
+                self._note_stored_digest(start, bookmark.number, contents.pop())
             if numbers:
                 self._raise_if_stored_seal(start, numbers[-1], contents[len(numbers) - 1])
             view = replace(start, damaged_snapshots=tuple(damaged))
@@ -213,6 +259,7 @@ class ChainReader:
         if decoded is None or not isinstance(decoded.value, Snapshot):
             return None
         view = view.begin_at_snapshot(decoded.value, len(content), is_genuine=decoded.is_genuine)
+        self._note_digest(view.folder, view.number, view.digest)
         return ChainReading(view, decoded.value.tables, ())
 
     def _decode_snapshot(self, folder: int, number: int, content: bytes) -> Decoded | None:
@@ -242,6 +289,7 @@ class ChainReader:
             view = view.advance(
                 link, decoded.digest, len(content or b""), is_genuine=decoded.is_genuine
             )
+            self._note_digest(view.folder, view.number, view.digest)
             batches.append(link.batch)
         return ChainReading(view, reading.tables, tuple(batches))
 

@@ -11,6 +11,14 @@ from synapse_apply.stores.chain.chain_rules import list_links_never_pruned
 from synapse_apply.stores.chain.link_format import AuditObject, Link, LockSign, Snapshot
 
 
+class ChainBookmark(NamedTuple):
+    """The last link that an earlier process has read, in a folder of the chain."""
+
+    folder: int
+    number: int
+    digest: str
+
+
 @frozen
 class ChainView:
     """The last link that was read, and what came before it. The first view is of an empty chain.
@@ -95,6 +103,16 @@ class ChainReading(NamedTuple):
         return LogReading(
             self.tables, self.batches, self.view.position, self.view.owner_lease_seconds
         )
+
+
+def parse_bookmark(text: str) -> ChainBookmark | None:
+    """The bookmark in a position of a view; None for any other text, which may be of a file."""
+    folder, _, rest = text.partition(":")
+    number, _, digest = rest.partition(":")
+    if not digest or not all(part.isascii() and part.isdigit() for part in (folder, number)):
+        return None
+    bookmark = ChainBookmark(int(folder[:18]), int(number[:18]), digest)
+    return bookmark if bookmark.folder and bookmark.number else None
 
 
 def build_folder_prefix(folder: int) -> str:

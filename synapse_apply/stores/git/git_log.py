@@ -31,6 +31,7 @@ from synapse_apply.stores.git.commit_writer import (
     WrittenCommit,
     write_commit,
 )
+from synapse_apply.stores.git.git_bookmark import GitBookmark, parse_bookmark
 from synapse_apply.stores.git.git_messages import RemoteUnreachable
 from synapse_apply.stores.git.git_url import GitStateLocation
 from synapse_apply.stores.git.object_reader import UnreadableObjectError
@@ -68,6 +69,8 @@ _PUSHES_BEFORE_THE_PACE = 6
 _LONGEST_DEFERRAL = 2.0
 _MAX_ATTEMPTS = 2
 _MAX_COMMIT_BYTES = 64 * 1024
+# So many commits are fetched at once to find the one that was seen last; a few kilobytes each.
+_DEPTH_TO_BOOKMARK = 20
 # Of the audit a reader gets the newest file, which has the last number; the rest is asked for.
 _AUDIT_FILES = 1
 # A number beyond is no count of batches.
@@ -152,6 +155,8 @@ class GitLog:
         self._attempt: _Attempt | None = None
         # Whether the newest commit is signed with the state key; None if nobody can tell here.
         self._is_genuine: bool | None = True
+        # What an earlier process has read, until the ref was seen to go on from there.
+        self._bookmark: GitBookmark | None = None
 
     @property
     def location(self) -> str:
@@ -167,20 +172,27 @@ class GitLog:
         burst = _PUSHES_BEFORE_THE_PACE if interval else 0
         return WritePace(_LONGEST_DEFERRAL, burst, interval)
 
+    @property
+    def bookmark(self) -> str:
+        tip = self._tip
+        return str(GitBookmark(tip.commit.number, tip.commit_id)) if tip is not None else ""
+
+    def require_continuation(self, bookmark: str) -> None:
+        self._bookmark = parse_bookmark(bookmark)
+
     def exists(self) -> bool:
         return self._tip is not None or bool(self._read_remote_tip())
 
     def read_since(self, position: str) -> LogReading:
         remote_tip = self._read_remote_tip()
         if not remote_tip:
-            if self._tip is not None:
-                raise git_messages.build_wound_back_error(
-                    self.location, self._tip.commit.number, None
-                )
+            seen = self._find_last_seen()
+            if seen is not None:
+                raise git_messages.build_wound_back_error(self.location, seen, None)
             return LogReading(None, (), "")
         if self._tip is not None and remote_tip == self._tip.commit_id == position:
             return LogReading(None, (), position, self._owner_lease_seconds)
-        tip = self._read_tip()
+        tip = self._read_tip(remote_tip)
         tables = self._content.collect_tables()
         return LogReading(tables, (), tip.commit_id, self._owner_lease_seconds)
 
@@ -199,6 +211,7 @@ class GitLog:
     def restart_after_damage(self, batch: Batch) -> AppendedBatch | None:
         old_id = self._read_remote_tip()
         numbers = [self._tip.commit.number] if self._tip is not None else []
+        numbers += [self._bookmark.number] if self._bookmark is not None else []
         if old_id:
             self._repository.fetch_tip(self._location.ref)
             numbers += self._read_claimed_number(old_id)
@@ -206,7 +219,7 @@ class GitLog:
         next_number = max(numbers, default=0) + 1
         attempt = self._begin_attempt(batch, old_id, next_number, begins_history=True)
         appended = self._push_until_decided(attempt)
-        self._attempt = None
+        self._attempt, self._bookmark = None, None
         return appended
 
     def compact_if_due(self, position: str, read_tables: Callable[[], TableRows]) -> None:
@@ -254,18 +267,23 @@ class GitLog:
         """The commit that the ref names now, "" without one; RemoteUnreachable."""
         return self._repository.read_remote_ref(self._location.ref)
 
-    def _read_tip(self) -> _Tip:
-        """Fetch the newest commit and read its tree; StateError for one that is not the state's."""
-        commit_id = self._repository.fetch_tip(self._location.ref)
+    def _read_tip(self, expected_id: str) -> _Tip:
+        """Fetch the newest commit and read its tree; StateError for one that is not the state's.
+
+        `expected_id` is what the ref named a moment ago.
+        """
+        seen = self._find_last_seen()
+        is_other = self._bookmark is not None and self._bookmark.commit_id != expected_id
+        depth = _DEPTH_TO_BOOKMARK if is_other else 1
+        commit_id = self._repository.fetch_tip(self._location.ref, depth)
         commit = self._parse_commit(commit_id)
-        last_tip = self._tip
-        if last_tip is not None and (
-            commit.number < last_tip.commit.number
-            or (commit.number == last_tip.commit.number and commit_id != last_tip.commit_id)
+        if seen is not None and (
+            commit.number < seen.number
+            or (commit.number == seen.number and commit_id != seen.commit_id)
+            or not self._is_after_bookmark(commit, commit_id, depth)
         ):
-            raise git_messages.build_wound_back_error(
-                self.location, last_tip.commit.number, commit.number
-            )
+            raise git_messages.build_wound_back_error(self.location, seen, commit.number)
+        self._bookmark = None
         try:
             self._content = read_tree(
                 self._repository.reader, commit.tree_id, self._content, _AUDIT_FILES
@@ -279,6 +297,28 @@ class GitLog:
             commit.check_signature(self._signer),
         )
         return self._tip
+
+    def _find_last_seen(self) -> GitBookmark | None:
+        """The newest commit that this process, or an earlier one, has read; None for neither."""
+        if self._tip is not None:
+            return GitBookmark(self._tip.commit.number, self._tip.commit_id)
+        return self._bookmark
+
+    def _is_after_bookmark(self, commit: StateCommit, commit_id: str, depth: int) -> bool:
+        """Whether the bookmark is among the ancestors of a commit, `depth` of which are here.
+
+        Also where a new history began since: a squash, or a restore, has left the old one behind.
+        """
+        if self._bookmark is None:
+            return True
+        needed_depth = commit.number - self._bookmark.number + 1
+        # Behind so many there is a squash.
+        if needed_depth > self._batches_per_root:
+            return True
+        if needed_depth > depth:
+            self._repository.fetch_tip(self._location.ref, needed_depth)
+        ancestors = self._repository.list_ancestors(commit_id, needed_depth)
+        return len(ancestors) < needed_depth or ancestors[-1] == self._bookmark.commit_id
 
     @property
     def _tip_label(self) -> str:

@@ -6,6 +6,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.stores import state_messages
 from synapse_apply.stores.batch_log import BatchNotSent, DamagedLog
+from synapse_apply.stores.git.git_bookmark import GitBookmark
 
 MINIMUM_GIT = (2, 32)
 _MAX_GIT_LINES = 6
@@ -103,18 +104,28 @@ def build_unknown_push_error(location: str, git_text: str) -> StateError:
     )
 
 
-def build_wound_back_error(location: str, seen_number: int, number: int | None) -> DamagedLog:
-    """The error for a ref that is behind what was read before; `number` None: it is gone."""
-    present_text = "the ref is gone" if number is None else f"it ends at {number} or beside it"
+def build_wound_back_error(location: str, seen: GitBookmark, number: int | None) -> DamagedLog:
+    """The error for a ref that does not go on from what was read before; `number` None: is gone."""
+    if number is None:
+        present_text = "the ref is gone"
+    elif number < seen.number:
+        present_text = f"it ends at {number}"
+    else:
+        present_text = f"it ends at {number}, which does not come from that one"
     return DamagedLog.from_summary(
         "The state was set back",
-        f"{location} had batch {seen_number} before; now {present_text}. Somebody has pushed over "
-        "the ref by hand, or restored an older copy of the repository.",
+        f"{location} had batch {seen.number}, commit {seen.commit_id}, when it was last read here; "
+        f"now {present_text}. Somebody has pushed over the ref or removed it, or restored an older "
+        "copy of the repository. What was done since then is not in it.",
         Text(
             "Put the ref back where it was, if a clone or the host still has that commit. Else "
-            "go on from a backup: ",
+            "go on from the newest backup: ",
             Command("state restore FILE"),
-            ".",
+            ". If what is there is right: ",
+            Command("state backup FILE"),
+            ", then ",
+            Command("state restore FILE"),
+            " with that file.",
         ),
     )
 

@@ -98,6 +98,14 @@ class ReplicaDatabase:
         return True
 
     @property
+    def bookmark(self) -> str:
+        with self._turn:
+            return self._log.bookmark
+
+    def require_continuation(self, bookmark: str) -> None:
+        self._log.require_continuation(bookmark)
+
+    @property
     def owner_sign(self) -> OwnerSign:
         return OwnerSign(self._position, self._owner_lease_seconds)
 
@@ -123,9 +131,11 @@ class ReplicaDatabase:
 
     def create_database(self, statements: Sequence[Statement]) -> None:
         with self._turn:
-            self._settle_pending_batch()
             new_tables = build_rows_from_statements(statements, self.location)
-            if self.exists() or not self._append_replacing_batch(new_tables):
+            damage = self._catch_up_or_return_damage()
+            exists = bool(self._position) if damage is None else self._log.exists()
+            # Damage where nothing is: there was a log, and its numbers must not begin anew.
+            if exists or not self._append_replacing_batch(new_tables, after_damage=bool(damage)):
                 raise state_messages.build_existing_state_error(self.location)
 
     def read_in_snapshot(

@@ -71,6 +71,10 @@ def count_commits(remote: Path) -> int:
     return len(git(remote, "rev-list", REF).splitlines())
 
 
+def read_batch_number(remote: Path) -> int:
+    return int(git(remote, "log", "-1", "--format=%s", REF).rpartition(" ")[2])
+
+
 def write_hook(remote: Path, script: str) -> Path:
     hook = remote / "hooks" / "update"
     hook.parent.mkdir(exist_ok=True)
@@ -104,8 +108,37 @@ def test_a_ref_that_was_set_back(clone: Workplace, remote: Path, tmp_path: Path)
     backup = str(tmp_path / "backup.db")
     clone.run("state", "backup", backup, code=0)
     git(remote, "update-ref", REF, empty)
-    assert "older" in clone.plan(code=1).text
+    assert "The state was set back" in clone.plan(code=1).text
+    # Nor where somebody who remembers nothing went on from there.
+    other = another_clone(clone, remote, tmp_path)
+    other.environ |= {"XDG_CACHE_HOME": str(tmp_path / "empty")}
+    for _ in range(3):
+        other.run("state", "rebind", "--yes", code=0)
+        other.run("state", "rm", "storage/raw-data")
+    assert "The state was set back" in clone.plan(code=1).text
     clone.run("state", "restore", backup, "--yes", code=0)
+    clone.unchanged()
+    # What the other one did is not in the backup, which is an error there.
+    assert "older than the last one seen here" in other.plan(code=1).text
+
+
+def test_a_ref_that_was_removed(clone: Workplace, remote: Path) -> None:
+    """Who has seen a state is not taken for a new user; there is a way to begin anew."""
+    made = clone.run("state", "init", code=0).text
+    lineage = re.findall(r"lineage ([0-9a-f-]{36})", made)[0]
+    clone.apply()
+    number = read_batch_number(remote)
+    git(remote, "update-ref", "-d", REF)
+    seen = f"One of lineage {lineage} was there on"
+    assert seen in " ".join(clone.plan(code=1).text.split())
+    assert seen in " ".join(clone.run("doctor", code=1).text.split())
+    refused = " ".join(clone.run("state", "init", code=1).text.split())
+    assert "There was a state in this place" in refused
+    command = f"state init --lineage {lineage} -t prod"
+    assert command in refused, refused
+    clone.run(*command.split(), code=0)
+    assert read_batch_number(remote) > number
+    clone.run("apply", "--auto-approve", "--adopt", code=0)
     clone.unchanged()
 
 
@@ -119,6 +152,8 @@ def test_what_was_pushed_without_the_key(clone: Workplace, remote: Path, tmp_pat
     changed = re.sub(r'("signature":"[0-9a-f]+:)[0-9a-f]{8}', r"\g<1>00000000", commit)
     arguments = ("hash-object", "-t", "commit", "-w", "--stdin")
     git(remote, "update-ref", REF, git(remote, *arguments, input=f"{changed}\n".encode()))
+    assert "The state was set back" in clone.plan(code=1).text
+    clone = another_clone(clone, remote, tmp_path)  # where nobody remembers the other commit
     clone.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     warned = clone.plan(code=0).text
     assert "Warning: The state has an entry that is not signed with its key" in warned
@@ -190,7 +225,9 @@ def test_the_key_that_init_makes_signs_from_the_start(clone: Workplace, tmp_path
     assert "The key of the state is not here" in clone.apply(code=1).text
 
 
-def test_what_was_pushed_without_any_signature(clone: Workplace, remote: Path) -> None:
+def test_what_was_pushed_without_any_signature(
+    clone: Workplace, remote: Path, tmp_path: Path
+) -> None:
     """Who has no key does not believe it either: a plan says so, and an apply stops."""
     clone.run("state", "init", code=0)
     clone.apply()
@@ -198,6 +235,7 @@ def test_what_was_pushed_without_any_signature(clone: Workplace, remote: Path) -
     changed = re.sub(r'"signature":"[^"]+"', '"signature":""', commit)
     arguments = ("hash-object", "-t", "commit", "-w", "--stdin")
     git(remote, "update-ref", REF, git(remote, *arguments, input=f"{changed}\n".encode()))
+    clone = another_clone(clone, remote, tmp_path)  # where nobody remembers the other commit
     del clone.environ["SYNAPSE_APPLY_STATE_KEY"]
     clone.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     assert "Warning: The state is not verified" in clone.plan(code=0).text

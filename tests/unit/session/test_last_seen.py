@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import NO_PROGRESS, StateProgress
-from synapse_apply.workspace.last_seen import LastSeenStates, SeenProgress
+from synapse_apply.workspace.last_seen import LastSeenStates, SeenProgress, build_place_id
 
 LINEAGE = "5f1c"
 
@@ -78,3 +79,33 @@ def test_a_file_of_something_else_tells_nothing(tmp_path: Path, text: str) -> No
     assert seen.find_farthest_progress(LINEAGE).progress == NO_PROGRESS
     seen.remember_progress_if_greater(LINEAGE, StateProgress(2, 2))
     assert seen.find_farthest_progress(LINEAGE).progress == StateProgress(2, 2)
+
+
+def test_what_was_last_at_a_place(tmp_path: Path) -> None:
+    """Of both folders the later one counts; what is the same is not written again."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    seen = LastSeenStates((one, other))
+    assert seen.find_place("a") is None
+    seen.remember_place("a", LINEAGE, "1:7:abc")
+    before = only_file(one).stat()
+    seen.remember_place("a", LINEAGE, "1:7:abc")
+    assert only_file(one).stat().st_ino == before.st_ino
+    LastSeenStates((other,)).remember_place("b", "more", "")
+    found = [seen.find_place(place_id) for place_id in ("a", "b")]
+    assert [(place.lineage, place.bookmark) for place in found if place is not None] == [
+        (LINEAGE, "1:7:abc"), ("more", ""),
+    ]  # fmt: skip
+    only_file(one).write_text('{"format": 1, "lineage": "x", "bookmark": [], "at": "9"}')
+    assert seen.find_place("a") == found[0]
+
+
+def test_a_name_of_a_remote_is_remembered_for_one_checkout(tmp_path: Path) -> None:
+    """In another one, such as a fork's, it may be another repository."""
+    projects = [Project(id="p", root=tmp_path / name) for name in ("one", "fork")]
+    target = Target(name="prod")
+    for location, expected in (
+        ("git:origin?ref=r", 2),
+        ("git:https://h/p?ref=r", 1),
+        ("s3://b", 1),
+    ):
+        assert len({build_place_id(project, target, location) for project in projects}) == expected

@@ -186,6 +186,73 @@ def test_a_ref_that_went_back_is_seen(remote: Path, checkout: Path, open_log: Op
         log.read_since(more.position)
 
 
+def reopen(open_log: OpenLog, checkout: Path, bookmark: str, **options: int) -> GitLog:
+    """Another process on a machine that remembers."""
+    log = open_log(checkout, **options)
+    log.require_continuation(bookmark)
+    return log
+
+
+def test_a_ref_that_went_on_is_believed(checkout: Path, open_log: OpenLog) -> None:
+    """A few batches later, many, and behind a history that began anew."""
+    writer = open_log(checkout, batches_per_root=30)
+    made = writer.append(first_batch(), "")
+    assert made is not None
+    bookmark, position = writer.bookmark, made.position
+    for number in range(2, 32):
+        appended = writer.append(batch_of(record_change(f"{number}")), position)
+        assert appended is not None
+        position = appended.position
+        if number in (2, 25, 31):
+            assert reopen(open_log, checkout, bookmark).read_since("").position == position
+    assert reopen(open_log, checkout, "rubbish").read_since("").position == position
+
+
+def test_a_ref_that_was_pushed_over_is_seen(
+    remote: Path, checkout: Path, open_log: OpenLog
+) -> None:
+    """Also where others went on from the earlier commit; a restore ends it for everybody."""
+    log = open_log(checkout)
+    made = log.append(first_batch(), "")
+    assert made is not None
+    assert log.append(batch_of(record_change("one")), made.position) is not None
+    bookmark = log.bookmark
+    git(remote, "update-ref", REF, made.position)
+    with pytest.raises(DamagedLog, match="set back"):
+        reopen(open_log, checkout, bookmark).read_since("")
+    position = made.position
+    for name in ("two", "three"):
+        other = open_log(checkout)
+        appended = other.append(batch_of(record_change(name)), other.read_since("").position)
+        assert appended is not None
+        position = appended.position
+        with pytest.raises(DamagedLog, match="set back"):
+            reopen(open_log, checkout, bookmark).read_since("")
+    assert open_log(checkout).read_since("").position == position
+    late = reopen(open_log, checkout, bookmark)
+    with pytest.raises(DamagedLog, match="set back") as raised:
+        late.read_since("")
+    assert f"commit {bookmark[2:]}" in raised.value.diagnostics[0].detail
+    assert late.restart_after_damage(first_batch(record_change("restored"))) is not None
+    assert read_addresses(reopen(open_log, checkout, bookmark)) == {"storage/restored"}
+
+
+def test_a_ref_that_was_removed_is_missed(remote: Path, checkout: Path, open_log: OpenLog) -> None:
+    """No state is an error to who has seen one; what is made in its place counts on."""
+    log = open_log(checkout)
+    made = log.append(first_batch(), "")
+    assert made is not None
+    assert log.append(batch_of(record_change("one")), made.position) is not None
+    git(remote, "update-ref", "-d", REF)
+    late = reopen(open_log, checkout, log.bookmark)
+    assert not late.exists()
+    with pytest.raises(DamagedLog, match="set back"):
+        late.read_since("")
+    assert late.restart_after_damage(first_batch()) is not None
+    assert late.bookmark.startswith("3:")
+    assert reopen(open_log, checkout, log.bookmark).read_since("").position
+
+
 @pytest.mark.parametrize(
     ("kind", "path", "reason"),
     [
