@@ -99,18 +99,17 @@ class LastSeenStates:
 
     def find_place(self, place_id: str) -> SeenPlace | None:
         """What was seen last at a place (`build_place_id`); None for one that was never seen."""
-        places = [
-            _read_place_file(_build_place_file_path(folder, place_id)) for folder in self.folders
-        ]
-        seen_places = [place for place in places if place is not None]
-        return max(seen_places, key=lambda place: place.seen_at, default=None)
+        paths = [_build_place_file_path(folder, place_id) for folder in self.folders]
+        seen_places = [seen_place for path in paths if (seen_place := _read_place_file(path))]
+        return max(seen_places, key=lambda seen_place: seen_place.seen_at, default=None)
 
     def remember_place(self, place_id: str, lineage: str, bookmark: str) -> None:
         """Write what was seen at a place to each folder that has something else."""
         for folder in self.folders:
             path = _build_place_file_path(folder, place_id)
-            seen = _read_place_file(path)
-            if seen is None or (seen.lineage, seen.bookmark) != (lineage, bookmark):
+            seen_place = _read_place_file(path)
+            contents = seen_place and (seen_place.lineage, seen_place.bookmark)
+            if contents != (lineage, bookmark):
                 with suppress(OSError, UntrustedFileError):
                     create_folders(folder, own_top=folder.parent)
                     document = {"format": FILE_FORMAT, "lineage": lineage, "bookmark": bookmark}

@@ -209,9 +209,9 @@ class ChainLog:
         # A seal that is not genuine leads to a folder in which one that is follows at once. Where a
         # seal was lost, the next folder is that of an earlier restore, and is passed by.
         # Who remembers a link that is gone believes what follows a seal behind it alone.
-        seen = self._reader.bookmark or ChainBookmark(0, 0, "")
-        while numbers or is_left_behind or start.folder <= seen.folder:
-            seen_number = seen.number if start.folder == seen.folder else 0
+        bookmark = self._reader.bookmark or ChainBookmark(0, 0, "")
+        while numbers or is_left_behind or start.folder <= bookmark.folder:
+            seen_number = bookmark.number if start.folder == bookmark.folder else 0
             number = max(*numbers, start.number, seen_number) + 1
             seal = Seal(number, start.folder + 1)
             encoded = encode_seal(seal, self._signer)

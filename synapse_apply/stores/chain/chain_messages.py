@@ -41,20 +41,23 @@ def build_damaged_chain_error(
     return error
 
 
-def build_set_back_error(location: str, seen: ChainBookmark, reading: ChainReading) -> DamagedChain:
+def build_set_back_error(
+    location: str, bookmark: ChainBookmark, reading: ChainReading
+) -> DamagedChain:
     """The error for a chain that does not go on from a link that was seen here."""
     number = reading.view.number
     if not number:
         present_text = "nothing is there"
-    elif (reading.view.folder, number) < (seen.folder, seen.number):
+    elif (reading.view.folder, number) < (bookmark.folder, bookmark.number):
         present_text = f"it ends at number {number}"
     else:
         present_text = f"another entry has that number, and it goes on to {number}"
     error = DamagedChain(
         error_finding(
             "The state was set back",
-            f"{location} had entry {seen.number} when it was last read here; now {present_text}. "
-            "What was done since then is not in it, and would be done a second time.",
+            f"{location} had entry {bookmark.number} when it was last read here; now "
+            f"{present_text}. What was done since then is not in it, and would be done a second "
+            "time.",
             Text(
                 "If a lifecycle rule, a person or a copy replaced the objects, bring the newer "
                 "ones back from old versions. Else restore the newest backup: ",

@@ -186,9 +186,9 @@ class GitLog:
     def read_since(self, position: str) -> LogReading:
         remote_tip = self._read_remote_tip()
         if not remote_tip:
-            seen = self._find_last_seen()
-            if seen is not None:
-                raise git_messages.build_wound_back_error(self.location, seen, None)
+            last_seen = self._find_last_seen()
+            if last_seen is not None:
+                raise git_messages.build_wound_back_error(self.location, last_seen, None)
             return LogReading(None, (), "")
         if self._tip is not None and remote_tip == self._tip.commit_id == position:
             return LogReading(None, (), position, self._owner_lease_seconds)
@@ -272,17 +272,17 @@ class GitLog:
 
         `expected_id` is what the ref named a moment ago.
         """
-        seen = self._find_last_seen()
+        last_seen = self._find_last_seen()
         is_other = self._bookmark is not None and self._bookmark.commit_id != expected_id
         depth = _DEPTH_TO_BOOKMARK if is_other else 1
         commit_id = self._repository.fetch_tip(self._location.ref, depth)
         commit = self._parse_commit(commit_id)
-        if seen is not None and (
-            commit.number < seen.number
-            or (commit.number == seen.number and commit_id != seen.commit_id)
+        if last_seen is not None and (
+            commit.number < last_seen.number
+            or (commit.number == last_seen.number and commit_id != last_seen.commit_id)
             or not self._is_after_bookmark(commit, commit_id, depth)
         ):
-            raise git_messages.build_wound_back_error(self.location, seen, commit.number)
+            raise git_messages.build_wound_back_error(self.location, last_seen, commit.number)
         self._bookmark = None
         try:
             self._content = read_tree(

@@ -104,19 +104,19 @@ def build_unknown_push_error(location: str, git_text: str) -> StateError:
     )
 
 
-def build_wound_back_error(location: str, seen: GitBookmark, number: int | None) -> DamagedLog:
+def build_wound_back_error(location: str, bookmark: GitBookmark, number: int | None) -> DamagedLog:
     """The error for a ref that does not go on from what was read before; `number` None: is gone."""
     if number is None:
         present_text = "the ref is gone"
-    elif number < seen.number:
+    elif number < bookmark.number:
         present_text = f"it ends at {number}"
     else:
         present_text = f"it ends at {number}, which does not come from that one"
     return DamagedLog.from_summary(
         "The state was set back",
-        f"{location} had batch {seen.number}, commit {seen.commit_id}, when it was last read here; "
-        f"now {present_text}. Somebody has pushed over the ref or removed it, or restored an older "
-        "copy of the repository. What was done since then is not in it.",
+        f"{location} had batch {bookmark.number}, commit {bookmark.commit_id}, when it was "
+        f"last read here; now {present_text}. Somebody has pushed over the ref or removed it, or "
+        "restored an older copy of the repository. What was done since then is not in it.",
         Text(
             "Put the ref back where it was, if a clone or the host still has that commit. Else "
             "go on from the newest backup: ",

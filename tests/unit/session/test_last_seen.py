@@ -92,7 +92,7 @@ def test_what_was_last_at_a_place(tmp_path: Path) -> None:
     assert only_file(one).stat().st_ino == before.st_ino
     LastSeenStates((other,)).remember_place("b", "more", "")
     found = [seen.find_place(place_id) for place_id in ("a", "b")]
-    assert [(place.lineage, place.bookmark) for place in found if place is not None] == [
+    assert [(place.lineage, place.bookmark) for place in found if place] == [
         (LINEAGE, "1:7:abc"), ("more", ""),
     ]  # fmt: skip
     only_file(one).write_text('{"format": 1, "lineage": "x", "bookmark": [], "at": "9"}')
