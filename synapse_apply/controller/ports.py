@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import field
 from typing import NamedTuple, Protocol
 
 from synapse_apply.controller.rows import (
@@ -20,6 +21,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
+from synapse_apply.controller.settings import Controller
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 
@@ -241,6 +243,37 @@ class LookTrigger(Protocol):
     def poll_soon(self, source: str) -> None:
         """Fetch a source at the next round, as a webhook asks; without effect if it just was."""
         ...
+
+
+@frozen
+class LoopHealth:
+    """How the loop does. Times are in seconds.
+
+    `round_age` is the time since the last round ended, by a clock that only counts; None before the
+    first. `interval` is the longest planned time between two rounds. `clock_offset` is how far the
+    wall clock is ahead of the servers' `Date`, None where none was seen. `look_counts` and
+    `look_seconds` count since the start of the process.
+    """
+
+    round_age: float | None
+    interval: float
+    clock_offset: float | None = None
+    look_counts: Mapping[LookOutcome, int] = field(default_factory=dict)
+    look_seconds: float = 0.0
+
+
+class RunningLoop(LookTrigger, Protocol):
+    """The loop of this process, as the page sees it. Methods may be called from any thread."""
+
+    def get_settings(self) -> Controller:
+        """What the configuration says that is used now."""
+        ...
+
+    def list_configuration_findings(self) -> Sequence[Diagnostic]:
+        """Why the file's newest version is not used; nothing where it is."""
+        ...
+
+    def read_health(self) -> LoopHealth: ...
 
 
 class DueWork(NamedTuple):

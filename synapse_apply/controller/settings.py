@@ -150,6 +150,17 @@ class Channel:
 
 
 @frozen
+class HookSecrets:
+    """Whose webhooks are listened to: the secret of each forge (`hooks: {github: {secret: ...}}`).
+
+    None: that forge's hook does not exist. GitHub signs the body with it, GitLab sends it.
+    """
+
+    github: SecretName | None = None
+    gitlab: SecretName | None = None
+
+
+@frozen
 class Controller:
     """All that `controller.yaml` says.
 
@@ -166,4 +177,5 @@ class Controller:
     listen_port: int = 8080
     public_url: str = ""
     open_metrics: bool = False
+    hooks: HookSecrets = HookSecrets()
     file: Path | None = field(default=None, repr=False)
