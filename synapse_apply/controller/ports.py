@@ -130,7 +130,7 @@ class ReadableStore(Protocol):
         ...
 
     def list_targets(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
-        """Targets by state (those that need a person first), then by name."""
+        """Targets by state (those that need a person first), then by name; none that is gone."""
         ...
 
     def count_targets_by_state(self, source: str = "") -> Mapping[TargetCondition, int]:
@@ -171,8 +171,19 @@ class ReadableStore(Protocol):
         """Statuses and messages that are still to be sent, or never can be."""
         ...
 
+    def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
+        """The status of a commit and context, None where there is none."""
+        ...
+
     def list_audit(self, limit: int) -> Sequence[AuditRow]:
         """The newest audit rows, newest first."""
+        ...
+
+    def list_configuration_findings(self) -> Sequence[Diagnostic]:
+        """What is wrong with controller.yaml since it was last read again; none while it is used.
+
+        With an error among them the configuration before it is still in use.
+        """
         ...
 
 
@@ -187,7 +198,9 @@ class WritableStore(ReadableStore, Protocol):
 class StoreWriter(Protocol):
     """What one transaction can write. Rows replace those with the same key."""
 
-    def put_source(self, row: SourceRow) -> None: ...
+    def put_source(self, row: SourceRow) -> None:
+        """Write a source; its head and its number are moved by `accept_head` alone."""
+        ...
 
     def accept_head(self, source: str, old_number: int, revision: RevisionRow) -> bool:
         """Make a revision the head if the head's number is still `old_number`; whether it was.
@@ -199,7 +212,10 @@ class StoreWriter(Protocol):
     def put_revision(self, row: RevisionRow) -> None: ...
 
     def put_target(self, row: TargetRow) -> None:
-        """Write a target; its wanted revision is never moved to a smaller number."""
+        """Write a target; its wanted revision is never moved to a smaller number.
+
+        The claim of a target that is there stays as it is: see `claim_target`.
+        """
         ...
 
     def list_due_targets(self, now: float, limit: int) -> Sequence[TargetRow]:
@@ -211,6 +227,10 @@ class StoreWriter(Protocol):
         ...
 
     def is_claim_valid(self, name: TargetName, holder: str, epoch: int) -> bool: ...
+
+    def release_all_targets(self) -> None:
+        """End every claim: only for who has the data folder alone, and has no worker yet."""
+        ...
 
     def release_target(self, name: TargetName, holder: str, epoch: int) -> None:
         """End a claim; without effect where it is another's by now."""
@@ -232,8 +252,19 @@ class StoreWriter(Protocol):
         self, time: float, who: str, action: str, subject: str, detail: str
     ) -> None: ...
 
+    def put_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
+        """Replace what `list_configuration_findings` gives."""
+        ...
+
     def delete_runs_before(self, when: float) -> int:
         """Delete old runs, but for the newest of each target; how many."""
+        ...
+
+    def delete_records_before(self, when: float) -> None:
+        """Delete old messages that need no sending, and old revisions with their statuses.
+
+        The head of a source stays, however old it is.
+        """
         ...
 
 

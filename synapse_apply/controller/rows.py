@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
@@ -236,7 +236,7 @@ class MessageRow:
     channel: str
     event: str
     fact: str
-    fields: Mapping[str, object]
+    fields: Mapping[str, Any]
     created_at: float
     sent_at: float = 0.0
     try_at: float = 0.0

@@ -1,0 +1,270 @@
+"""The store as the page reads it and the loop writes it: what each question asks of SQLite."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock, RLock
+from typing import Any, TypeVar
+
+from synapse_apply.controller.ports import TargetFilter, TargetPage
+from synapse_apply.controller.rows import (
+    AuditRow,
+    LookOutcome,
+    MessageRow,
+    RevisionRow,
+    RunRow,
+    SourceRow,
+    StatusRow,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.store import store_errors
+from synapse_apply.controller.store.row_table import RowTable
+from synapse_apply.controller.store.store_file import (
+    FILE_NAME,
+    create_store_file_if_missing,
+    open_store_connection,
+    write_store_backup,
+)
+from synapse_apply.controller.store.store_schema import (
+    AUDIT,
+    MESSAGES,
+    META_CONFIGURATION_FINDINGS,
+    REVISIONS,
+    RUNS,
+    SOURCES,
+    STATE_RANKS,
+    STATUSES,
+    TARGETS,
+)
+from synapse_apply.controller.store.store_writer import SqliteStoreWriter
+from synapse_apply.model.coding.json_shapes import build_coder
+from synapse_apply.model.diagnostic import Diagnostic
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+_FINDINGS_CODER = build_coder(tuple[Diagnostic, ...])
+_BY_STATE = "ORDER BY state_rank, source, target"
+# LIKE ignores the case of ASCII letters.
+_NAME_MATCHES = r"source || '/' || target LIKE ? ESCAPE '\'"
+
+
+class SqliteControllerStore:
+    """A WritableStore in `controller.db` of a data folder; used by any number of threads.
+
+    One connection writes, and one thread at a time has it; each read takes a connection of its own
+    from those that are idle.
+    """
+
+    def __init__(self, data_folder: Path) -> None:
+        self._path = data_folder / FILE_NAME
+        self._writing = RLock()
+        self._writer: sqlite3.Connection | None = None
+        self._idle_readers: list[sqlite3.Connection] = []
+        self._idle_lock = Lock()
+
+    def create_if_missing(self) -> None:
+        """Make an empty store if there is none."""
+        create_store_file_if_missing(self._path)
+
+    def close(self) -> None:
+        """Close all connections; later use opens new ones."""
+        with self._writing, self._idle_lock:
+            for connection in (*self._idle_readers, self._writer):
+                if connection is not None:
+                    connection.close()
+            self._idle_readers, self._writer = [], None
+
+    def write_backup(self, target: Path) -> None:
+        """Copy the store as it is now to one new file, while others read and write it."""
+        with self._borrow_reader() as connection:
+            write_store_backup(connection, target)
+
+    @contextmanager
+    def write(self) -> Iterator[SqliteStoreWriter]:
+        """See WritableStore. Another thread's `write` waits for the end of the block."""
+        with self._writing, store_errors.translate_store_errors(self._path, "Writing"):
+            if self._writer is None:
+                self._writer = open_store_connection(self._path, is_writer=True)
+            connection = self._writer
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield SqliteStoreWriter(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                # If the disk was full, SQLite has rolled back already.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def list_sources(self) -> Sequence[SourceRow]:
+        return self._select(SOURCES, "ORDER BY name")
+
+    def list_targets(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
+        where, values = _build_target_condition(target_filter)
+
+        def read_page(connection: sqlite3.Connection) -> TargetPage:
+            count_statement = f"SELECT COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
+            (count,) = connection.execute(count_statement, values).fetchone()
+            # Names first, which an index has: only the rows of the page are read.
+            names = f"SELECT source, target FROM targets {where} {_BY_STATE} LIMIT ? OFFSET ?"  # noqa: S608 - our own SQL
+            rest = f"WHERE (source, target) IN ({names}) {_BY_STATE}"
+            rows = _read_rows(connection, TARGETS, rest, [*values, limit, offset])
+            return TargetPage(rows, count)
+
+        return self._read(read_page)
+
+    def count_targets_by_state(self, source: str = "") -> Mapping[TargetCondition, int]:
+        where, values = _build_target_condition(TargetFilter(source))
+        statement = (
+            f"SELECT state_rank, COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
+            " GROUP BY state_rank"
+        )
+        counts = dict(self._read(lambda reader: reader.execute(statement, values).fetchall()))
+        return {condition: counts.get(rank, 0) for condition, rank in STATE_RANKS.items()}
+
+    def find_target(self, name: TargetName) -> TargetRow | None:
+        return self._select_first(TARGETS, "WHERE source = ? AND target = ?", name)
+
+    def find_run(self, run_id: str) -> RunRow | None:
+        return self._select_first(RUNS, "WHERE id = ?", [run_id])
+
+    def list_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
+        rest = "WHERE source = ? AND target = ? ORDER BY id DESC LIMIT ?"
+        return self._select(RUNS, rest, [*name, limit], {"plan_json": "''"})
+
+    def list_outcomes(
+        self, names: Sequence[TargetName], limit: int
+    ) -> Mapping[TargetName, Sequence[LookOutcome]]:
+        statement = (
+            "SELECT outcome FROM runs WHERE source = ? AND target = ? ORDER BY id DESC LIMIT ?"
+        )
+        outcomes = {outcome.value: outcome for outcome in LookOutcome}
+
+        def read_outcomes(
+            connection: sqlite3.Connection,
+        ) -> dict[TargetName, Sequence[LookOutcome]]:
+            return {
+                name: [
+                    outcomes[value]
+                    for (value,) in reversed(
+                        connection.execute(statement, [*name, limit]).fetchall()
+                    )
+                    if value in outcomes
+                ]
+                for name in names
+            }
+
+        return self._read(read_outcomes)
+
+    def find_revision(self, source: str, commit: str) -> RevisionRow | None:
+        rest = 'WHERE source = ? AND "commit" = ? ORDER BY number DESC'
+        return self._select_first(REVISIONS, rest, [source, commit])
+
+    def list_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
+        return self._select(
+            REVISIONS, "WHERE source = ? ORDER BY number DESC LIMIT ?", [source, limit]
+        )
+
+    def list_targets_of_revision(self, source: str, commit: str) -> Sequence[TargetRow]:
+        rest = "WHERE source = ? AND wanted_commit = ? AND is_gone = 0 ORDER BY target"
+        return self._select(TARGETS, rest, [source, commit])
+
+    def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+        return self._read(
+            lambda reader: (
+                _read_rows(reader, STATUSES, "WHERE sent <> wished ORDER BY try_at"),
+                _read_rows(reader, MESSAGES, "WHERE sent_at = 0 ORDER BY created_at"),
+            )
+        )
+
+    def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
+        rest = 'WHERE source = ? AND "commit" = ? AND context = ?'
+        return self._select_first(STATUSES, rest, [source, commit, context])
+
+    def list_audit(self, limit: int) -> Sequence[AuditRow]:
+        return self._select(AUDIT, "ORDER BY number DESC LIMIT ?", [limit])
+
+    def list_configuration_findings(self) -> Sequence[Diagnostic]:
+        statement = "SELECT value FROM meta WHERE key = ?"
+
+        def read_findings(connection: sqlite3.Connection) -> Sequence[Diagnostic]:
+            cells = connection.execute(statement, [META_CONFIGURATION_FINDINGS]).fetchone()
+            findings: Sequence[Diagnostic] = (
+                _FINDINGS_CODER.decode(json.loads(cells[0])) if cells else ()
+            )
+            return findings
+
+        return self._read(read_findings)
+
+    def _select(
+        self,
+        table: RowTable[R],
+        rest: str,
+        values: Sequence[object] = (),
+        constants: Mapping[str, str] | None = None,
+    ) -> list[R]:
+        return self._read(lambda reader: _read_rows(reader, table, rest, values, constants))
+
+    def _select_first(self, table: RowTable[R], rest: str, values: Sequence[object]) -> R | None:
+        return next(iter(self._select(table, f"{rest} LIMIT 1", values)), None)
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a transaction of its own, so that all it reads is of one moment."""
+        with self._borrow_reader() as connection:
+            connection.execute("BEGIN")
+            try:
+                return work(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _borrow_reader(self) -> Iterator[sqlite3.Connection]:
+        with store_errors.translate_store_errors(self._path, "Reading"):
+            with self._idle_lock:
+                connection = self._idle_readers.pop() if self._idle_readers else None
+            if connection is None:
+                connection = open_store_connection(self._path, is_writer=False)
+            try:
+                yield connection
+            except BaseException:
+                connection.close()
+                raise
+            with self._idle_lock:
+                self._idle_readers.append(connection)
+
+
+def _read_rows(
+    connection: sqlite3.Connection,
+    table: RowTable[R],
+    rest: str,
+    values: Sequence[object] = (),
+    constants: Mapping[str, str] | None = None,
+) -> list[R]:
+    statement = table.build_select_statement(rest, constants)
+    return [table.decode_row(cells) for cells in connection.execute(statement, values)]
+
+
+def _build_target_condition(target_filter: TargetFilter) -> tuple[str, list[Any]]:
+    """WHERE and its values for the targets that a filter matches; gone ones never do."""
+    conditions, values = ["is_gone = 0"], list[Any]()
+    if target_filter.state is not None:
+        conditions.append("state_rank = ?")
+        values.append(STATE_RANKS[target_filter.state])
+    if target_filter.source:
+        conditions.append("source = ?")
+        values.append(target_filter.source)
+    if target_filter.text:
+        conditions.append(_NAME_MATCHES)
+        values.append(f"%{_escape_like(target_filter.text)}%")
+    return f"WHERE {' AND '.join(conditions)}", values
+
+
+def _escape_like(text: str) -> str:
+    return text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")

@@ -1,0 +1,97 @@
+"""What is said when the controller's store cannot be used, and which exception that is."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from synapse_apply.controller.store.store_schema import STORE_FORMAT
+from synapse_apply.model.coding.json_values import WrongShapeError
+from synapse_apply.model.errors import LockHeld, SynapseApplyError
+
+_PRIMARY_CODE_MASK = 0xFF  # extended result codes keep the primary one in the low byte
+
+
+class ControllerStoreError(SynapseApplyError):
+    """The controller's store cannot be opened, read or written."""
+
+
+def build_foreign_store_error(path: Path, reason: str) -> ControllerStoreError:
+    return ControllerStoreError.from_summary(
+        "This is not a store of a controller",
+        f"{path} {reason}. It was not touched.",
+        "Name another folder with --data, or move the file away to begin with an empty store.",
+    )
+
+
+def build_newer_store_error(path: Path, format_number: int) -> ControllerStoreError:
+    return ControllerStoreError.from_summary(
+        "The controller's store was written by a newer version of synapse-apply",
+        f"{path} has format {format_number}; this version writes format {STORE_FORMAT}.",
+        "Use the newer version, or begin with an empty folder (--data): every target is looked "
+        "at again.",
+    )
+
+
+def build_damaged_store_error(path: Path, reason: str) -> ControllerStoreError:
+    return ControllerStoreError.from_summary(
+        "The controller's store is damaged",
+        f"{path}: {reason}.",
+        "Put a backup in its place, or move it away: history is lost then, no object is.",
+    )
+
+
+def build_missing_store_error(path: Path) -> ControllerStoreError:
+    return ControllerStoreError.from_summary(
+        "There is no store of a controller",
+        f"{path} does not exist.",
+        "Name the folder that the controller runs with: --data FOLDER.",
+    )
+
+
+def build_existing_backup_error(path: Path) -> ControllerStoreError:
+    return ControllerStoreError.from_summary(
+        "The backup is there already",
+        f"{path} exists; it was not replaced.",
+        "Name another file, or remove that one.",
+    )
+
+
+def build_second_controller_error(folder: Path, holder: str) -> LockHeld:
+    return LockHeld.from_summary(
+        "Another controller uses this data folder",
+        f"{folder} is in use by {holder or 'another process'}.",
+        "Stop that controller first, or give this one a folder of its own with --data.",
+    )
+
+
+@contextmanager
+def translate_store_errors(path: Path, activity: str) -> Iterator[None]:
+    """Turn errors of SQLite, of the disk and of decoding in the block into ControllerStoreError.
+
+    `activity` begins the message: Reading, Writing, ...
+    """
+    try:
+        yield
+    except sqlite3.Error as problem:
+        code = getattr(problem, "sqlite_errorcode", 0) & _PRIMARY_CODE_MASK
+        if code == sqlite3.SQLITE_NOTADB:
+            raise build_foreign_store_error(path, "is not an SQLite database") from None
+        if code == sqlite3.SQLITE_CORRUPT or str(problem).startswith("no such "):
+            raise build_damaged_store_error(path, str(problem)) from None
+        raise _build_failed_access_error(path, activity, str(problem)) from None
+    except WrongShapeError as problem:
+        raise build_damaged_store_error(path, str(problem)) from None
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise _build_failed_access_error(path, activity, reason) from None
+
+
+def _build_failed_access_error(path: Path, activity: str, reason: str) -> ControllerStoreError:
+    return ControllerStoreError.from_summary(
+        "The controller's store cannot be used",
+        f"{activity} {path} failed: {reason}. What was recorded before is intact.",
+        "Check the disk: free space, quota, permissions.",
+    )

@@ -1,0 +1,157 @@
+"""How the store's file is made and opened, and that one controller alone writes it.
+
+The file is in WAL mode with synchronous=FULL: what was committed survives a power loss, and readers
+see the last commit while a write goes on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from synapse_apply.controller.store import store_errors
+from synapse_apply.controller.store.store_schema import (
+    APPLICATION_ID,
+    CREATE_STATEMENTS,
+    META_FORMAT,
+    META_OLDEST_WRITER,
+    OLDEST_WRITING_FORMAT,
+    STORE_FORMAT,
+)
+from synapse_apply.files import opening
+
+FILE_NAME = "controller.db"
+LOCK_FILE_NAME = "controller.lock"
+# Seconds that a statement waits for a lock of another process, such as one that makes a backup.
+BUSY_TIMEOUT_SECONDS = 10.0
+
+
+@contextmanager
+def hold_data_folder(folder: Path) -> Iterator[None]:
+    """Make a data folder if it is missing, and keep it for this process; LockHeld if it is taken.
+
+    The system releases the lock when the process ends in any way. Its file is never removed.
+    """
+    path = folder / LOCK_FILE_NAME
+    with store_errors.translate_store_errors(path, "Locking"):
+        opening.create_folders(folder)
+        descriptor = opening.open_own_file(path, os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 40, 0).decode("ascii", "replace").strip()
+            raise store_errors.build_second_controller_error(folder, holder) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def create_store_file_if_missing(path: Path) -> None:
+    """Make an empty store at a path; a file that is there is left as it is.
+
+    It gets its name when it is complete, so that a process that is killed leaves none that is half
+    made.
+    """
+    with store_errors.translate_store_errors(path, "Making"):
+        if opening.stat_own_file(path) is not None:
+            return
+        new_path = path.with_name(f"{path.name}.new")
+        opening.remove_own_file_or_link_if_present(new_path)
+        opening.create_own_file(new_path)
+        with closing(_connect(new_path, "rw")) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            for statement in CREATE_STATEMENTS:
+                connection.execute(statement)
+            connection.executemany(
+                "INSERT INTO meta (key, value) VALUES (?, ?)",
+                [
+                    (META_FORMAT, str(STORE_FORMAT)),
+                    (META_OLDEST_WRITER, str(OLDEST_WRITING_FORMAT)),
+                ],
+            )
+            connection.execute("COMMIT")
+        opening.rename_over_own_file(path, new_path.name)
+        opening.sync_folder(path.parent)
+
+
+def open_store_connection(path: Path, *, is_writer: bool) -> sqlite3.Connection:
+    """A connection to the store at a path, without implicit transactions.
+
+    ControllerStoreError for a file that is missing, of another program, or of a newer format that
+    this version may not write.
+    """
+    with store_errors.translate_store_errors(path, "Opening"):
+        file_stat = opening.stat_own_file(path)
+        if file_stat is None:
+            raise store_errors.build_missing_store_error(path)
+        for suffix in ("-wal", "-shm", "-journal"):
+            opening.stat_own_file(path.with_name(path.name + suffix))
+        connection = _connect(path, "rw")
+        try:
+            _require_same_file(path, file_stat)
+            _require_writable_format(connection, path)
+            if is_writer:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+            else:
+                connection.execute("PRAGMA query_only = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def write_store_backup(source: sqlite3.Connection, target: Path) -> None:
+    """Copy a store as it is now to a file that is not there yet; ControllerStoreError if it is."""
+    with store_errors.translate_store_errors(target, "Writing"):
+        try:
+            opening.create_own_file(target)
+        except FileExistsError:
+            raise store_errors.build_existing_backup_error(target) from None
+        try:
+            with closing(_connect(target, "rw")) as copy:
+                source.backup(copy)
+                # One file that needs no other beside it.
+                copy.execute("PRAGMA journal_mode = DELETE")
+        except BaseException:
+            opening.remove_own_file_or_link_if_present(target)
+            raise
+
+
+def _connect(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_SECONDS,
+        isolation_level=None,  # no implicit transactions: BEGIN and COMMIT are written out
+        check_same_thread=False,
+    )
+
+
+def _require_same_file(path: Path, expected_stat: os.stat_result) -> None:
+    current_stat = opening.stat_own_file(path)
+    if current_stat is None or not os.path.samestat(current_stat, expected_stat):
+        raise opening.build_untrusted_error(path, "was replaced while it was opened")
+
+
+def _require_writable_format(connection: sqlite3.Connection, path: Path) -> None:
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    if application_id != APPLICATION_ID:
+        raise store_errors.build_foreign_store_error(path, "is a database of another program")
+    meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    try:
+        format_number, oldest = int(meta[META_FORMAT]), int(meta[META_OLDEST_WRITER])
+    except (KeyError, ValueError):
+        raise store_errors.build_damaged_store_error(path, "it names no format") from None
+    if oldest > STORE_FORMAT:
+        raise store_errors.build_newer_store_error(path, format_number)

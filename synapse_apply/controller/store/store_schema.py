@@ -1,0 +1,72 @@
+"""Which tables and indexes the store has, and which of its formats this version may write."""
+
+from __future__ import annotations
+
+from synapse_apply.controller.rows import (
+    AuditRow,
+    MessageRow,
+    RevisionRow,
+    RunRow,
+    SourceRow,
+    StatusRow,
+    TargetCondition,
+    TargetRow,
+)
+from synapse_apply.controller.store.row_table import RowTable
+
+# "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).
+APPLICATION_ID = 0x53796E43
+STORE_FORMAT = 1
+# Changes of the format only add until a later version removes; a version that would harm what a
+# newer one wrote is shut out by this number.
+OLDEST_WRITING_FORMAT = 1
+
+# The order in which pages show targets: those that need a person first.
+STATE_RANKS = {condition: rank for rank, condition in enumerate(TargetCondition)}
+
+SOURCES = RowTable("sources", SourceRow, ["name"])
+REVISIONS = RowTable("revisions", RevisionRow, ["source", "number"])
+TARGETS = RowTable(
+    "targets",
+    TargetRow,
+    ["source", "target"],
+    numbers={"state_rank": lambda row: STATE_RANKS[row.state]},
+)
+RUNS = RowTable("runs", RunRow, ["id"], last_field="plan_json")
+STATUSES = RowTable("statuses", StatusRow, ["source", "commit", "context"])
+MESSAGES = RowTable("messages", MessageRow, ["id"])
+AUDIT = RowTable("audit", AuditRow, ["number"])
+
+META_FORMAT, META_OLDEST_WRITER = "format", "oldest_format_that_may_write"
+META_CONFIGURATION_FINDINGS = "configuration_findings"
+
+CREATE_STATEMENTS = (
+    "CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    SOURCES.build_create_statement(),
+    REVISIONS.build_create_statement(),
+    'CREATE INDEX revisions_by_commit ON revisions (source, "commit", number)',
+    TARGETS.build_create_statement(),
+    "CREATE INDEX targets_by_state ON targets (is_gone, state_rank, source, target)",
+    "CREATE INDEX targets_by_source ON targets (is_gone, source, state_rank, target)",
+    "CREATE INDEX targets_by_due ON targets (is_gone, source, due_at)",
+    "CREATE INDEX targets_by_wanted ON targets (source, wanted_commit)",
+    RUNS.build_create_statement(),
+    "CREATE INDEX runs_by_target ON runs (source, target, id, outcome)",
+    STATUSES.build_create_statement(),
+    "CREATE INDEX statuses_unsent ON statuses (try_at) WHERE sent <> wished",
+    MESSAGES.build_create_statement(),
+    "CREATE UNIQUE INDEX messages_by_fact ON messages (channel, event, fact)",
+    "CREATE INDEX messages_unsent ON messages (try_at) WHERE sent_at = 0",
+    AUDIT.build_create_statement(),
+    # Of later slices: rows that wait for a person, and who approved them.
+    (
+        "CREATE TABLE holds (source TEXT NOT NULL, target TEXT NOT NULL, row_digest TEXT NOT NULL,"
+        " address TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL,"
+        " PRIMARY KEY (source, target, row_digest)) WITHOUT ROWID"
+    ),
+    (
+        "CREATE TABLE approvals (source TEXT NOT NULL, target TEXT NOT NULL,"
+        " row_digest TEXT NOT NULL, who TEXT NOT NULL, approved_at REAL NOT NULL,"
+        " PRIMARY KEY (source, target, row_digest, who)) WITHOUT ROWID"
+    ),
+)

@@ -1,0 +1,196 @@
+"""What one transaction writes, and what it never lets happen: an older head or wanted revision."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from itertools import chain, zip_longest
+
+from synapse_apply.controller.rows import (
+    AuditRow,
+    MessageRow,
+    RevisionRow,
+    RunRow,
+    SourceRow,
+    StatusRow,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.store.audit_chain import add_audit_digest
+from synapse_apply.controller.store.store_schema import (
+    AUDIT,
+    MESSAGES,
+    META_CONFIGURATION_FINDINGS,
+    REVISIONS,
+    RUNS,
+    SOURCES,
+    STATUSES,
+    TARGETS,
+)
+from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.json_shapes import build_coder
+from synapse_apply.model.diagnostic import Diagnostic
+
+# A head is moved by accept_head alone.
+_PUT_SOURCE = SOURCES.build_upsert_statement({"head": "head", "head_number": "head_number"})
+_IS_NEWER = "excluded.wanted_number > wanted_number"
+_WANTED_COMMIT = f"CASE WHEN {_IS_NEWER} THEN excluded.wanted_commit ELSE wanted_commit END"
+# A claim is moved by claim_target and release_target alone, a wanted revision only forwards.
+_PUT_TARGET = TARGETS.build_upsert_statement(
+    {
+        "holder": "holder",
+        "lease_until": "lease_until",
+        "epoch": "epoch",
+        "wanted_commit": _WANTED_COMMIT,
+        "wanted_number": "MAX(wanted_number, excluded.wanted_number)",
+    }
+)
+_PUT_REVISION = REVISIONS.build_upsert_statement()
+_PUT_RUN = RUNS.build_upsert_statement()
+_PUT_STATUS = STATUSES.build_upsert_statement()
+_MARK_MESSAGE = MESSAGES.build_upsert_statement()
+
+
+class SqliteStoreWriter:
+    """A StoreWriter on a connection that is in a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def put_source(self, row: SourceRow) -> None:
+        """See StoreWriter; the head and its number stay as they are where the source is known."""
+        self._connection.execute(_PUT_SOURCE, SOURCES.encode_row(row))
+
+    def accept_head(self, source: str, old_number: int, revision: RevisionRow) -> bool:
+        if (revision.source, revision.number) != (source, old_number + 1):
+            raise ValueError(f"revision {revision.number} cannot follow head {old_number}")
+        cursor = self._connection.execute(
+            "UPDATE sources SET head = ?, head_number = ? WHERE name = ? AND head_number = ?",
+            [revision.commit, revision.number, source, old_number],
+        )
+        if cursor.rowcount != 1:
+            return False
+        self.put_revision(revision)
+        return True
+
+    def put_revision(self, row: RevisionRow) -> None:
+        self._connection.execute(_PUT_REVISION, REVISIONS.encode_row(row))
+
+    def put_target(self, row: TargetRow) -> None:
+        """See StoreWriter; the claim stays as it is where the target is known."""
+        self._connection.execute(_PUT_TARGET, TARGETS.encode_row(row))
+
+    def list_due_targets(self, now: float, limit: int) -> Sequence[TargetRow]:
+        """See StoreWriter; a target that the head no longer declares is never due."""
+        statement = TARGETS.build_select_statement(
+            "WHERE is_gone = 0 AND source = ? AND due_at <= ? AND (holder = '' OR lease_until <= ?)"
+            " ORDER BY due_at LIMIT ?"
+        )
+        names = self._connection.execute("SELECT name FROM sources ORDER BY name").fetchall()
+        by_source = [
+            [
+                TARGETS.decode_row(cells)
+                for cells in self._connection.execute(statement, [name, now, now, limit])
+            ]
+            for (name,) in names
+        ]
+        return _take_in_turn(by_source, limit)
+
+    def claim_target(self, name: TargetName, holder: str, until: float, now: float) -> int:
+        cursor = self._connection.execute(
+            "UPDATE targets SET holder = ?, lease_until = ?, epoch = epoch + 1"
+            " WHERE source = ? AND target = ? AND (holder = '' OR lease_until <= ?)",
+            [holder, until, *name, now],
+        )
+        return self._read_epoch(name) if cursor.rowcount else 0
+
+    def is_claim_valid(self, name: TargetName, holder: str, epoch: int) -> bool:
+        statement = (
+            "SELECT 1 FROM targets WHERE source = ? AND target = ? AND holder = ? AND epoch = ?"
+        )
+        return self._connection.execute(statement, [*name, holder, epoch]).fetchone() is not None
+
+    def release_target(self, name: TargetName, holder: str, epoch: int) -> None:
+        self._connection.execute(
+            "UPDATE targets SET holder = '', lease_until = 0 WHERE source = ? AND target = ?"
+            " AND holder = ? AND epoch = ?",
+            [*name, holder, epoch],
+        )
+
+    def release_all_targets(self) -> None:
+        """End every claim: only for who has the data folder alone, and has no worker yet."""
+        self._connection.execute(
+            "UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> ''"
+        )
+
+    def put_run(self, row: RunRow) -> None:
+        self._connection.execute(_PUT_RUN, RUNS.encode_row(row))
+
+    def put_status(self, row: StatusRow) -> None:
+        self._connection.execute(_PUT_STATUS, STATUSES.encode_row(row))
+
+    def put_message(self, row: MessageRow) -> bool:
+        cursor = self._connection.execute(
+            f"{MESSAGES.build_insert_statement()} ON CONFLICT (channel, event, fact) DO NOTHING",
+            MESSAGES.encode_row(row),
+        )
+        return cursor.rowcount == 1
+
+    def mark_message(self, row: MessageRow) -> None:
+        self._connection.execute(_MARK_MESSAGE, MESSAGES.encode_row(row))
+
+    def append_audit(self, time: float, who: str, action: str, subject: str, detail: str) -> None:
+        newest = self._connection.execute(
+            "SELECT number, digest FROM audit ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        number, digest = newest or (0, "")
+        row = add_audit_digest(AuditRow(number + 1, time, who, action, subject, detail), digest)
+        self._connection.execute(AUDIT.build_insert_statement(), AUDIT.encode_row(row))
+
+    def put_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
+        text = format_canonical_json(build_coder(tuple[Diagnostic, ...]).encode(tuple(findings)))
+        self._connection.execute(
+            "INSERT INTO meta (key, value) VALUES (?, ?)"
+            " ON CONFLICT DO UPDATE SET value = excluded.value",
+            [META_CONFIGURATION_FINDINGS, text],
+        )
+
+    def delete_runs_before(self, when: float) -> int:
+        cursor = self._connection.execute(
+            "DELETE FROM runs WHERE MAX(ended_at, last_seen_at) < ?"
+            " AND id NOT IN (SELECT MAX(id) FROM runs GROUP BY source, target)",
+            [when],
+        )
+        return cursor.rowcount
+
+    def delete_records_before(self, when: float) -> None:
+        """Delete old messages that were sent or refused, and old revisions with their statuses.
+
+        The head of a source stays, however old it is.
+        """
+        self._connection.execute(
+            "DELETE FROM messages WHERE created_at < ? AND (sent_at > 0 OR refusal <> '')", [when]
+        )
+        self._connection.execute(
+            'DELETE FROM statuses WHERE (source, "commit") IN (SELECT r.source, r."commit"'
+            " FROM revisions r JOIN sources s ON s.name = r.source"
+            " WHERE r.seen_at < ? AND r.number < s.head_number)",
+            [when],
+        )
+        self._connection.execute(
+            "DELETE FROM revisions WHERE seen_at < ? AND number <"
+            " (SELECT head_number FROM sources WHERE name = revisions.source)",
+            [when],
+        )
+
+    def _read_epoch(self, name: TargetName) -> int:
+        cells = self._connection.execute(
+            "SELECT epoch FROM targets WHERE source = ? AND target = ?", name
+        ).fetchone()
+        return int(cells[0])
+
+
+def _take_in_turn(by_source: Iterable[Sequence[TargetRow]], limit: int) -> list[TargetRow]:
+    """The first of each source, then the second of each, until there are `limit`."""
+    turns = chain.from_iterable(zip_longest(*by_source))
+    return [row for row in turns if row is not None][:limit]

@@ -1,0 +1,385 @@
+"""The controller's store: what is written is read back, and what must never move back does not."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.controller.ports import TargetFilter, WritableStore
+from synapse_apply.controller.rows import (
+    ChangeCounts,
+    LookCause,
+    LookOutcome,
+    MessageRow,
+    RevisionEnd,
+    RevisionRow,
+    RunRow,
+    SourceRow,
+    StatusRow,
+    StatusState,
+    StatusText,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.store.audit_chain import find_broken_audit_row
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store.store_errors import ControllerStoreError
+from synapse_apply.controller.store.store_file import hold_data_folder
+from synapse_apply.model.diagnostic import Position, error_finding
+from synapse_apply.model.errors import LockHeld
+
+FINDING = error_finding(
+    "Broken", "a detail", "a hint", position=Position("f.yaml", 1, 2), path=("spec", 0, "x")
+)
+PROD = TargetName("acme", "prod")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteControllerStore]:
+    store = SqliteControllerStore(tmp_path)
+    store.create_if_missing()
+    checked: WritableStore = store  # the port, as the type checker sees it
+    assert checked.list_sources() == []
+    yield store
+    store.close()
+
+
+def put_head(store: SqliteControllerStore, source: str, number: int, commit: str) -> bool:
+    with store.write() as writer:
+        return writer.accept_head(source, number - 1, RevisionRow(source, number, commit, 1.0))
+
+
+def test_rows_are_read_back_as_they_were_written(store: SqliteControllerStore) -> None:
+    """Every kind of row, with findings, positions, texts beyond ASCII and values of every type."""
+    source = SourceRow("acme", fetched_at=1.5, failures=2, finding=FINDING)
+    target = TargetRow(
+        PROD, "c1", 1, state=TargetCondition.DRIFTED, counts=ChangeCounts(add=1), due_at=9
+    )
+    revision = RevisionRow("acme", 1, "c1", 2.0, "김", "first", RevisionEnd.ERROR, finding=FINDING)
+    run = RunRow(
+        *("r1", PROD, "c1", LookCause.PUSH, 1.0, 2.0, LookOutcome.CHANGES, ChangeCounts(change=2)),
+        (FINDING,),
+        '{"a": 1}',
+        "digest",
+    )
+    wished = StatusText(StatusState.PENDING, "1 of 2", "https://page.example/x")
+    status = StatusRow("acme", "c1", "synapse-apply/main/acme", wished)
+    message = MessageRow("m1", "hook", "failed", "f1", {"n": 1, "$x": [None, "y"]}, 3.0)
+    with store.write() as writer:
+        writer.put_source(source)
+        writer.put_target(target)
+        writer.put_revision(revision)
+        writer.put_run(run)
+        writer.put_status(status)
+        assert writer.put_message(message)
+        writer.put_configuration_findings([FINDING])
+    assert store.list_sources() == [source]
+    assert store.find_target(PROD) == target
+    assert store.find_revision("acme", "c1") == revision
+    assert store.list_revisions("acme", 5) == [revision]
+    assert store.find_run("r1") == run
+    assert store.list_runs(PROD, 5) == [replace(run, plan_json="")]
+    assert store.list_outcomes([PROD], 5) == {PROD: [LookOutcome.CHANGES]}
+    assert store.list_targets_of_revision("acme", "c1") == [target]
+    assert store.list_unsent() == ([status], [message])
+    assert store.find_status("acme", "c1", status.context) == status
+    assert list(store.list_configuration_findings()) == [FINDING]
+    with store.write() as writer:
+        writer.put_status(replace(status, sent=wished))
+        writer.mark_message(replace(message, sent_at=4.0))
+        writer.put_configuration_findings([])
+    assert store.list_unsent() == ([], [])
+    assert list(store.list_configuration_findings()) == []
+
+
+def test_what_is_not_there_is_none(store: SqliteControllerStore) -> None:
+    """Unknown names are no errors of a page."""
+    assert store.find_target(PROD) is None
+    assert store.find_run("r") is None
+    assert store.find_revision("acme", "c") is None
+    assert store.list_outcomes([PROD], 3) == {PROD: []}
+
+
+def test_a_head_is_accepted_once_for_each_number(store: SqliteControllerStore) -> None:
+    """Whoever read an older head does not replace a newer one, nor does a row that was read before."""
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme"))
+    assert put_head(store, "acme", 1, "c1")
+    assert not put_head(store, "acme", 1, "old")
+    assert put_head(store, "acme", 2, "c2")
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme", head="c1", head_number=1, due_at=7.0))
+    (source,) = store.list_sources()
+    assert (source.head, source.head_number, source.due_at) == ("c2", 2, 7.0)
+    assert store.find_revision("acme", "old") is None
+    with pytest.raises(ValueError, match="cannot follow"), store.write() as writer:
+        writer.accept_head("acme", 2, RevisionRow("acme", 9, "c9", 1.0))
+
+
+def test_a_wanted_revision_never_moves_back(store: SqliteControllerStore) -> None:
+    """A stopped process that goes on writes what it knew; the wanted revision stays."""
+    with store.write() as writer:
+        writer.put_target(TargetRow(PROD, "c2", 2))
+        writer.put_target(TargetRow(PROD, "c1", 1, state=TargetCondition.FAILING))
+    row = store.find_target(PROD)
+    assert row is not None
+    assert (row.wanted_commit, row.wanted_number, row.state) == ("c2", 2, TargetCondition.FAILING)
+
+
+def test_a_claim_has_one_holder_and_a_growing_epoch(store: SqliteControllerStore) -> None:
+    """A claim ends by its time or its holder, and an old holder has nothing to say."""
+    with store.write() as writer:
+        writer.put_target(TargetRow(PROD))
+        assert writer.claim_target(PROD, "a", until=10, now=0) == 1
+        assert writer.claim_target(PROD, "b", until=10, now=9) == 0
+        assert writer.is_claim_valid(PROD, "a", 1)
+        writer.put_target(TargetRow(PROD, due_at=1))
+        assert writer.is_claim_valid(PROD, "a", 1)
+        assert writer.claim_target(PROD, "b", until=30, now=10) == 2
+        assert not writer.is_claim_valid(PROD, "a", 1)
+        writer.release_target(PROD, "a", 1)
+        assert writer.is_claim_valid(PROD, "b", 2)
+        writer.release_target(PROD, "b", 2)
+        assert writer.claim_target(PROD, "a", until=40, now=11) == 3
+        writer.release_all_targets()
+        assert writer.claim_target(PROD, "c", until=40, now=11) == 4
+        assert writer.claim_target(TargetName("acme", "none"), "c", until=40, now=11) == 0
+
+
+def test_due_targets_come_longest_due_first_and_sources_in_turn(
+    store: SqliteControllerStore,
+) -> None:
+    """A source with many targets does not keep another one waiting."""
+    with store.write() as writer:
+        for source in ("a", "b"):
+            writer.put_source(SourceRow(source))
+        for number in range(5):
+            writer.put_target(TargetRow(TargetName("a", f"t{number}"), due_at=10 - number))
+        writer.put_target(TargetRow(TargetName("b", "t"), due_at=9))
+        writer.put_target(TargetRow(TargetName("b", "later"), due_at=11))
+        writer.put_target(TargetRow(TargetName("b", "gone"), due_at=1, is_gone=True))
+        writer.put_target(TargetRow(TargetName("b", "busy"), due_at=1))
+        writer.claim_target(TargetName("b", "busy"), "x", until=99, now=10)
+        due = [str(row.name) for row in writer.list_due_targets(10, 4)]
+    assert due == ["a/t4", "b/t", "a/t3", "a/t2"]
+
+
+def test_pages_of_targets_begin_with_those_that_need_a_person(store: SqliteControllerStore) -> None:
+    """Filters by source, state and text; a text is no pattern; gone targets are not shown."""
+    with store.write() as writer:
+        for name, state in (
+            ("dev", TargetCondition.IN_SYNC),
+            ("prod_eu", TargetCondition.FAILING),
+            ("prodxeu", TargetCondition.DRIFTED),
+        ):
+            writer.put_target(TargetRow(TargetName("acme", name), state=state))
+        writer.put_target(TargetRow(TargetName("acme", "old"), is_gone=True))
+        writer.put_target(TargetRow(TargetName("beta", "dev")))
+
+    def names(target_filter: TargetFilter, offset: int = 0, limit: int = 10) -> list[str]:
+        page = store.list_targets(target_filter, offset, limit)
+        return [*(str(row.name) for row in page.targets), str(page.matching_count)]
+
+    assert names(TargetFilter(), limit=2) == ["acme/prod_eu", "acme/prodxeu", "4"]
+    assert names(TargetFilter(), offset=2) == ["acme/dev", "beta/dev", "4"]
+    assert names(TargetFilter(text="D_E")) == ["acme/prod_eu", "1"]
+    assert names(TargetFilter(text="%")) == ["0"]
+    assert names(TargetFilter(source="beta")) == ["beta/dev", "1"]
+    assert names(TargetFilter(state=TargetCondition.DRIFTED)) == ["acme/prodxeu", "1"]
+    counts = store.count_targets_by_state("acme")
+    assert counts[TargetCondition.FAILING] == counts[TargetCondition.IN_SYNC] == 1
+    assert counts[TargetCondition.NOT_LOOKED_AT] == 0
+
+
+def test_one_fact_is_one_message(store: SqliteControllerStore) -> None:
+    """The second message of the same channel, event and fact is not written."""
+    first = MessageRow("m1", "hook", "failed", "f", {}, 1.0)
+    with store.write() as writer:
+        assert writer.put_message(first)
+        assert not writer.put_message(replace(first, id="m2"))
+        assert writer.put_message(replace(first, id="m3", channel="slack"))
+
+
+def test_a_transaction_that_fails_writes_nothing(store: SqliteControllerStore) -> None:
+    """All of a block is committed at its end, or nothing."""
+
+    def write_and_fail() -> None:
+        with store.write() as writer:
+            writer.put_source(SourceRow("acme"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_and_fail()
+    assert store.list_sources() == []
+    with store.write() as writer:
+        writer.put_source(SourceRow("beta"))
+        assert store.list_sources() == []  # a reader sees the last commit meanwhile
+    assert [row.name for row in store.list_sources()] == ["beta"]
+
+
+def test_old_rows_are_deleted_but_for_the_newest(store: SqliteControllerStore) -> None:
+    """A target keeps its newest run, a source its head; what is unsent stays."""
+
+    def run(run_id: str, ended_at: float, repeats_until: float = 0.0) -> RunRow:
+        cause, outcome = LookCause.INTERVAL, LookOutcome.IN_SYNC
+        row = RunRow(run_id, PROD, "c", cause, 0.0, ended_at, outcome)
+        return replace(row, last_seen_at=repeats_until)
+
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme"))
+        for row in (run("r1", 1), run("r2", 2, 99), run("r3", 3)):
+            writer.put_run(row)
+        for row in (
+            MessageRow("m1", "h", "e", "1", {}, 1.0),
+            MessageRow("m2", "h", "e", "2", {}, 1.0),
+        ):
+            writer.put_message(row)
+        writer.mark_message(MessageRow("m1", "h", "e", "1", {}, 1.0, sent_at=2.0))
+        for number in (1, 2):
+            writer.accept_head("acme", number - 1, RevisionRow("acme", number, f"c{number}", 1.0))
+            text = StatusText(StatusState.SUCCESS, "", "")
+            writer.put_status(StatusRow("acme", f"c{number}", "x", text))
+        assert writer.delete_runs_before(50) == 1
+        writer.delete_records_before(50)
+    assert [row.id for row in store.list_runs(PROD, 9)] == ["r3", "r2"]
+    assert [row.commit for row in store.list_revisions("acme", 9)] == ["c2"]
+    statuses, messages = store.list_unsent()
+    assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c2"], ["m2"])
+
+
+def test_the_audit_is_a_chain(store: SqliteControllerStore, tmp_path: Path) -> None:
+    """Whoever changes or removes a row is found out."""
+    with store.write() as writer:
+        for number in range(4):
+            writer.append_audit(float(number), "token:ops", "reconcile", "acme/prod", f"{number}")
+    rows = list(reversed(store.list_audit(10)))
+    assert find_broken_audit_row(rows) is None
+    assert find_broken_audit_row(rows[:1] + rows[2:]) == rows[2]
+    with sqlite3.connect(tmp_path / "controller.db") as connection:
+        connection.execute("UPDATE audit SET who = 'token:other' WHERE number = 2")
+    connection.close()
+    changed = list(reversed(store.list_audit(10)))
+    assert find_broken_audit_row(changed) == changed[1]
+
+
+def test_the_file_is_ours_alone_and_durable(store: SqliteControllerStore, tmp_path: Path) -> None:
+    """Mode 0600, also of what SQLite puts beside it; a write-ahead log, flushed at each commit."""
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme"))
+        assert writer._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert writer._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    files = [path for path in tmp_path.iterdir() if path.name.startswith("controller.db")]
+    assert len(files) == 3
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_many_threads_read_while_one_writes(store: SqliteControllerStore) -> None:
+    """Readers never fail and never see half of a transaction."""
+    torn: list[int] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            page = store.list_targets(TargetFilter(), 0, 100)
+            torn.extend([len(page.targets)] if len(page.targets) % 2 else [])
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for number in range(20):
+        with store.write() as writer:
+            writer.put_target(TargetRow(TargetName("a", f"{number}")))
+            writer.put_target(TargetRow(TargetName("b", f"{number}")))
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert torn == []
+    assert store.list_targets(TargetFilter(), 0, 100).matching_count == 40
+
+
+def test_a_second_controller_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    """The message names the process that has it; afterwards the folder is free."""
+    folder = tmp_path / "data"
+    with (
+        hold_data_folder(folder),
+        pytest.raises(LockHeld) as caught,
+        hold_data_folder(folder),
+    ):
+        pass
+    (finding,) = caught.value.diagnostics
+    assert f"process {os.getpid()}" in finding.detail
+    assert "--data" in finding.hint
+    with hold_data_folder(folder):
+        pass
+
+
+def test_a_store_of_a_newer_format_is_refused_only_where_writing_would_harm(
+    store: SqliteControllerStore, tmp_path: Path
+) -> None:
+    """A newer format that this version may still write works; one that it may not is left alone."""
+    store.close()
+
+    def set_meta(key: str, value: str) -> None:
+        with sqlite3.connect(tmp_path / "controller.db") as connection:
+            connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
+        connection.close()
+
+    set_meta("format", "2")
+    assert store.list_sources() == []
+    store.close()
+    set_meta("oldest_format_that_may_write", "2")
+    with pytest.raises(ControllerStoreError, match="newer version"), store.write():
+        pass
+    with pytest.raises(ControllerStoreError, match="newer version"):
+        store.list_sources()
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b""])
+def test_another_file_in_its_place_is_not_touched(tmp_path: Path, content: bytes) -> None:
+    """A file that is no store is an error that says so."""
+    path = tmp_path / "controller.db"
+    path.write_bytes(content)
+    store = SqliteControllerStore(tmp_path)
+    store.create_if_missing()
+    with pytest.raises(ControllerStoreError, match="not a store"), store.write():
+        pass
+    assert path.read_bytes() == content
+
+
+def test_odd_cells_are_an_error_and_no_traceback(
+    store: SqliteControllerStore, tmp_path: Path
+) -> None:
+    """What this program would not have written is said to be damage."""
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme"))
+    with sqlite3.connect(tmp_path / "controller.db") as connection:
+        connection.execute("UPDATE sources SET finding = '{' ")
+    connection.close()
+    with pytest.raises(ControllerStoreError, match="damaged") as caught:
+        store.list_sources()
+    assert "sources.finding" in caught.value.diagnostics[0].detail
+
+
+def test_a_backup_is_one_file_and_replaces_none(
+    store: SqliteControllerStore, tmp_path: Path
+) -> None:
+    """The copy opens as a store; a second one to the same name is refused."""
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme"))
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    store.write_backup(folder / "controller.db")
+    assert [path.name for path in folder.iterdir()] == ["controller.db"]
+    copy = SqliteControllerStore(folder)
+    assert [row.name for row in copy.list_sources()] == ["acme"]
+    copy.close()
+    with pytest.raises(ControllerStoreError, match="there already"):
+        store.write_backup(folder / "controller.db")
