@@ -17,6 +17,7 @@ from synapse_apply.controller.rows import (
     RunRow,
     SourceRow,
     StatusRow,
+    StatusText,
     TargetCondition,
     TargetName,
     TargetRow,
@@ -315,13 +316,31 @@ class DueWork(NamedTuple):
 
 
 class StatusSender(Protocol):
-    """Sends one status to a forge."""
+    """Sends one status to a forge; safe for many threads."""
 
-    def send(self, row: StatusRow) -> SendResult: ...
+    def send(self, row: StatusRow) -> SendResult:
+        """Make the forge show what the row wishes; never raises for what the forge answers."""
+        ...
+
+    def read(self, row: StatusRow) -> StatusText | None:
+        """What the forge shows for the row's commit and context, None for nothing.
+
+        As far as the forge has words for it: GitLab shows ERROR as a failure, which is given as
+        ERROR where the row wishes that. Raises StatusUnreadable.
+        """
+        ...
+
+
+class StatusUnreadable(Exception):
+    """The forge did not say what a context shows; `result` says why, as of a status to send."""
+
+    def __init__(self, result: SendResult) -> None:
+        super().__init__(result.finding.summary if result.finding else "")
+        self.result = result
 
 
 class MessageSender(Protocol):
-    """Sends one message to its channel."""
+    """Sends one message to its channel; safe for many threads."""
 
     def send(self, row: MessageRow) -> SendResult: ...
 

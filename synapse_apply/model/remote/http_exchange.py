@@ -19,12 +19,12 @@ from synapse_apply.model.frozen import frozen
 class HttpRequest:
     """A request to the server that a sender was made for; `path` begins with '/'.
 
-    Headers and body may hold credentials, and are not part of the repr. After an answer of
+    Path, headers and body may hold credentials, and are not part of the repr. After an answer of
     `repeated_statuses` the sender sends it again. `max_seconds` shortens the sender's own limit.
     """
 
     method: str
-    path: str
+    path: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     repeated_statuses: frozenset[int] = frozenset()

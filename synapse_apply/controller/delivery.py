@@ -1,0 +1,148 @@
+"""How one request goes to a server that is to be told something, and what its failure means.
+
+No redirect is followed, so that a credential reaches no other host; no word of a server is shown,
+since it may repeat what it was sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from synapse_apply.client.http.deadlines import Backoff, parse_retry_after_seconds_or_none
+from synapse_apply.client.http.environment import build_route_with_proxies_and_tls
+from synapse_apply.client.http.exchange import ExchangeLimits, HttpExchanger
+from synapse_apply.controller.ports import SendResult
+from synapse_apply.controller.settings import HOUR
+from synapse_apply.model.coding.server_json import OddJsonError, parse_strict_json
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.remote.http_exchange import (
+    HttpAnswer,
+    HttpExchangeError,
+    HttpFault,
+    HttpRequest,
+)
+from synapse_apply.model.secrets.login import is_loopback
+from synapse_apply.model.values import Sensitive
+
+# One attempt: the loop tries again later, and what it counts is what the server was asked.
+_LIMITS = ExchangeLimits(total_timeout=10.0, backoff=Backoff(max_repeats=0))
+_HINTS = {
+    HttpFault.UNREACHABLE: "Check its address, and the network and proxy of the controller.",
+    HttpFault.TIMEOUT: "It is tried again by itself; check whether the server is overloaded.",
+    HttpFault.UNTRUSTED: "Name its certificate authority in REQUESTS_CA_BUNDLE of the controller.",
+    HttpFault.BROKEN: "Check whether a proxy between here and there changes its answers.",
+    HttpFault.TOO_LARGE: "Check its address: another server may answer there.",
+}
+
+
+class UndeliveredError(Exception):
+    """Something did not arrive, or not for sure; `result` is what its sender returns."""
+
+    def __init__(self, result: SendResult) -> None:
+        super().__init__(result.finding.summary if result.finding else "")
+        self.result = result
+
+
+class _Origin(NamedTuple):
+    """`scheme://host:port` of a URL, and the rest of it, which begins with '/'."""
+
+    origin: str
+    path: str
+
+
+class Receiver:
+    """One server that is told something; `name` is what findings call it, never its URL's path."""
+
+    def __init__(
+        self, name: str, url: Sensitive, *, what_is_named: str, allow_plain_http: bool = False
+    ) -> None:
+        """InputError for a URL that cannot be used; `what_is_named` says which setting it is.
+
+        Plain http goes to a loopback address, and elsewhere only where `allow_plain_http` is set.
+        """
+        self.name = name
+        self._parts = _split_url(url, what_is_named, allow_plain_http=allow_plain_http)
+        self._route = build_route_with_proxies_and_tls(self._parts.origin)
+
+    def send_json(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> HttpAnswer:
+        """The answer of any status to one request below the URL; UndeliveredError without one."""
+        base_path = self._parts.path.rstrip("/") if path else self._parts.path
+        content_type = {"Content-Type": "application/json"} if body else {}
+        request = HttpRequest(method, base_path + path, {**content_type, **headers}, body)
+        # Statuses and messages are rare: a connection that was kept would mostly be dead by then.
+        exchanger = HttpExchanger(self._route, _LIMITS)
+        try:
+            return exchanger.send_request(request)
+        except HttpExchangeError as failure:
+            finding = error_finding(
+                f"{self.name} was not reached", failure.reason, _HINTS[failure.fault]
+            )
+            undelivered = UndeliveredError(SendResult(finding))
+        finally:
+            exchanger.close()
+        # Outside of the handler, so that no exception of a library is chained to it.
+        raise undelivered
+
+
+def read_retry_after(answer: HttpAnswer, wall_clock: Callable[[], float]) -> float | None:
+    """For how many seconds an answer asks to wait, an hour at most; None where it does not say."""
+    seconds = parse_retry_after_seconds_or_none(answer.headers.get("retry-after"), wall_clock)
+    return None if seconds is None else min(seconds, HOUR)
+
+
+def parse_json_answer(answer: HttpAnswer) -> Any:
+    """The JSON value of an answer, None for a body that is not JSON."""
+    try:
+        return parse_strict_json(answer.body)
+    except OddJsonError:
+        return None
+
+
+def encode_json(value: Any) -> bytes:
+    """The JSON text of a value in UTF-8, without spaces."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def require_header_value(secret: Sensitive, what_is_named: str) -> str:
+    """A secret as the value of a header; InputError for one that none can have."""
+    value = secret.reveal()
+    is_usable = isinstance(value, str) and value.isascii() and value.isprintable()
+    if is_usable and value and " " not in value:
+        return str(value)
+    raise InputError.from_summary(
+        "A token cannot be used",
+        f"{what_is_named} is empty, or has characters that no token has.",
+        "Check the variable or file that it is read from for a second line or a blank.",
+    )
+
+
+def _split_url(url: Sensitive, what_is_named: str, *, allow_plain_http: bool) -> _Origin:
+    text = url.reveal()
+    problem, parts = "", None
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+    except (ValueError, AttributeError, TypeError):
+        parts, host = None, ""
+    if parts is None or not host or parts.scheme not in {"http", "https"}:
+        problem = "is not an http(s) URL"
+    elif not text.isascii() or not text.isprintable() or any(c in text for c in ' "<>\\^`{|}'):
+        problem = "has characters that no URL has"
+    elif "@" in parts.netloc or parts.fragment or ".." in parts.path.split("/"):
+        problem = "has a user name, a fragment or `..` in it"
+    elif parts.scheme == "http" and not (allow_plain_http or is_loopback(host)):
+        problem = "is plain http, and what is sent there can be read on the way"
+    if problem or parts is None:
+        raise InputError.from_summary(
+            "A URL cannot be used",
+            f"{what_is_named} {problem}.",
+            "Write it as https://HOST/PATH.",
+        )
+    query = f"?{parts.query}" if parts.query else ""
+    return _Origin(f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + query)

@@ -1,0 +1,169 @@
+"""How a commit status is set and read back at GitLab (gitlab.com, and self-managed).
+
+Sources: docs.gitlab.com, "Commits API" (commit status) and "User and IP rate limits", and how
+GitLab keeps one (Ci::CreateCommitStatusService): a status that is pending or running is the same
+job until it ends, and changes its state and words by a transition that must exist, else 400
+"Cannot transition status"; pending to pending and running to running do not. One that has ended is
+never changed: what is sent after that is a new job of that name.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from synapse_apply.controller.delivery import UndeliveredError
+from synapse_apply.controller.forge.forge_api import (
+    ForgeAnswer,
+    ForgeApi,
+    require_commit,
+    require_repository,
+    shorten_line,
+)
+from synapse_apply.controller.ports import SendResult, StatusUnreadable
+from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
+from synapse_apply.controller.settings import ForgeStatus
+from synapse_apply.model.values import Sensitive
+
+_PROJECT = re.compile(r"[0-9]{1,18}|[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
+# Longer ones are refused with 400.
+_MAX_DESCRIPTION, _MAX_URL = 255, 255
+_WORDS_BY_STATE = {
+    StatusState.PENDING: "pending",
+    StatusState.SUCCESS: "success",
+    StatusState.FAILURE: "failed",
+    StatusState.ERROR: "failed",
+}
+# All others are of jobs that have not ended.
+_STATES = {
+    "success": StatusState.SUCCESS,
+    "failed": StatusState.FAILURE,
+    **dict.fromkeys(("canceled", "canceling", "skipped"), StatusState.ERROR),
+}
+
+
+class _CurrentStatus(NamedTuple):
+    """A status as GitLab has it: its own word for the state, and what it means here."""
+
+    word: str
+    text: StatusText
+
+
+class GitLabStatuses:
+    """A StatusSender for one project of GitLab."""
+
+    def __init__(
+        self,
+        forge: ForgeStatus,
+        ref: str,
+        token: Sensitive,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`ref` is the branch or tag that is followed, with or without refs/heads/ before it.
+
+        InputError for a project, an API URL or a token that cannot be used.
+        """
+        project = require_repository(forge, _PROJECT, "GROUP/PROJECT, or the project's number")
+        self._api = ForgeApi(forge, "GitLab", token, {}, wall_clock)
+        self._path = f"/projects/{quote(project, safe='')}"
+        # Without it GitLab takes the first branch that has the commit, and refuses a commit that
+        # none has: one that was forced away could not be ended.
+        self._ref = ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
+
+    def send(self, row: StatusRow) -> SendResult:
+        """As StatusSender (`POST /projects/:id/statuses/:sha`)."""
+        word = _WORDS_BY_STATE[row.wished.state]
+        try:
+            answer = self._post(row, word)
+            if answer.status != 400:
+                return self._build_result(row, answer, word)
+            return self._send_where_transition_is_refused(row, answer)
+        except UndeliveredError as failure:
+            return failure.result
+        except StatusUnreadable as failure:
+            return failure.result
+
+    def read(self, row: StatusRow) -> StatusText | None:
+        """As StatusSender (`GET /projects/:id/repository/commits/:sha/statuses`)."""
+        current = self._read_current(row)
+        return current.text if current else None
+
+    def _post(self, row: StatusRow, word: str) -> ForgeAnswer:
+        body = {
+            "state": word,
+            "name": row.context,
+            "ref": self._ref,
+            "description": shorten_line(row.wished.description, _MAX_DESCRIPTION),
+        }
+        if row.wished.url and len(row.wished.url) <= _MAX_URL:
+            body["target_url"] = row.wished.url
+        return self._api.call("POST", f"{self._path}/statuses/{require_commit(row)}", body)
+
+    def _send_where_transition_is_refused(self, row: StatusRow, answer: ForgeAnswer) -> SendResult:
+        """Read what is shown: equal is done, and words change only by a state that changes."""
+        current = self._read_current(row)
+        if current is None or current.text.state is not row.wished.state:
+            return self._api.build_refusal(answer)
+        has_equal_words = current.text.description == shorten_line(
+            row.wished.description, _MAX_DESCRIPTION
+        )
+        if has_equal_words or row.wished.state is not StatusState.PENDING:
+            return SendResult()
+        if current.word == "running":
+            return SendResult()  # its words stay until it ends: there is no way to change them
+        second_answer = self._post(row, "running")
+        if second_answer.status == 400:
+            return SendResult()  # somebody else was faster; it is pending all the same
+        return self._build_result(row, second_answer, "running")
+
+    def _build_result(self, row: StatusRow, answer: ForgeAnswer, word: str) -> SendResult:
+        document = answer.document
+        if answer.status in {200, 201}:
+            is_shown = (
+                isinstance(document, Mapping)
+                and document.get("name") == row.context
+                and document.get("status") == word
+            )
+            return SendResult() if is_shown else self._api.build_foreign_answer(answer)
+        # A commit that GitLab has not got yet, or whose status is just being written (409).
+        is_passing = answer.status == 404 and answer.mentions("commit not found")
+        return self._api.build_refusal(answer, is_final=False if is_passing else None)
+
+    def _read_current(self, row: StatusRow) -> _CurrentStatus | None:
+        """The newest status of the row's name; StatusUnreadable."""
+        query = f"name={quote(row.context, safe='')}&ref={quote(self._ref, safe='')}&per_page=100"
+        path = f"{self._path}/repository/commits/{require_commit(row)}/statuses?{query}"
+        document = self._api.read_json(path)
+        if not isinstance(document, list):
+            raise self._api.build_foreign_list_error()
+        statuses = [status for status in document if _is_named(status, row.context)]
+        if not statuses:
+            return None
+        return _parse_status(max(statuses, key=lambda status: status["id"]), row)
+
+
+def _is_named(document: Any, context: str) -> bool:
+    return (
+        isinstance(document, Mapping)
+        and document.get("name") == context
+        and isinstance(document.get("status"), str)
+        and type(document.get("id")) is int
+    )
+
+
+def _parse_status(document: Mapping[str, Any], row: StatusRow) -> _CurrentStatus:
+    word = document["status"]
+    state = _STATES.get(word, StatusState.PENDING)
+    # GitLab has one word for both.
+    if state is StatusState.FAILURE and row.wished.state is StatusState.ERROR:
+        state = StatusState.ERROR
+    description, url = document.get("description"), document.get("target_url")
+    text = StatusText(
+        state,
+        description if isinstance(description, str) else "",
+        url if isinstance(url, str) else "",
+    )
+    return _CurrentStatus(word, text)
