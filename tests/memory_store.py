@@ -32,12 +32,12 @@ from synapse_apply.model.state import (
     NO_SHARED_IDS,
     STATE_FORMAT,
     AuditEntry,
+    BackendIdentity,
     Intent,
     IntentState,
     ProjectAndKeyIds,
     Record,
     State,
-    StateIdentity,
     StateProgress,
 )
 from synapse_apply.stores import row_texts, schema, state_messages
@@ -54,7 +54,7 @@ class StoredRows:
     """What a database would hold; values are the same texts, so that nothing else gets in."""
 
     lineage: str
-    binding: StateIdentity
+    binding: BackendIdentity
     serial: int = 0
     records: dict[Address, str] = field(default_factory=dict)
     remote_keys: dict[Address, RemoteKey] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class MemoryStore:
 
     def create_state(
         self,
-        binding: StateIdentity,
+        binding: BackendIdentity,
         lineage: str,
         floor: StateProgress = NO_PROGRESS,
         shared_ids: ProjectAndKeyIds = NO_SHARED_IDS,
@@ -119,10 +119,10 @@ class MemoryStore:
             )
         )
 
-    def read_shared_ids(self) -> ProjectAndKeyIds:
+    def read_project_and_key_ids(self) -> ProjectAndKeyIds:
         return parse_shared_ids(self._require_rows().plans)
 
-    def read_identity(self) -> StateIdentity:
+    def read_backend_identity(self) -> BackendIdentity:
         return self._require_rows().binding
 
     def read_lineage(self) -> str:
@@ -243,7 +243,7 @@ class MemoryStore:
                 _remove_record(rows, old)
             rows.serial += _store_changed_records(rows, renamed_records)
 
-    def replace_identity(self, binding: StateIdentity) -> None:
+    def replace_backend_identity(self, binding: BackendIdentity) -> None:
         with self._open_rows_for_writing() as rows:
             rows.serial += rows.binding != binding
             rows.binding = binding

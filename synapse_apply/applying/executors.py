@@ -105,9 +105,9 @@ class ThreadedExecutor:
 
     @property
     def has_room(self) -> bool:
-        return self._unfinished < self._find_piece_limit()
+        return self._unfinished < self._compute_piece_limit()
 
-    def _find_piece_limit(self) -> int:
+    def _compute_piece_limit(self) -> int:
         # As many pieces again as there are slots, so that a slot never waits for the disk.
         fewest = 2 * self._size
         if not self._ahead_seconds or not self._longest_recent_call:

@@ -11,7 +11,7 @@ from synapse_apply.applying.records import (
     reveal_secrets_for_mac,
 )
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
-from synapse_apply.kinds.search import find_by_natural_key, read_observed_object
+from synapse_apply.kinds.search import list_by_natural_key, read_observed_object
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.observed import Observed
@@ -26,10 +26,12 @@ from synapse_apply.model.values import (
 )
 
 
-def find_only_object_by_key(step: Step, tools: ApplyTools, key: str) -> Observed | None:
+def find_only_object_by_key_or_none_on_failure(
+    step: Step, tools: ApplyTools, key: str
+) -> Observed | None:
     """The only object with this natural key; None for none, several, or a failed search."""
     try:
-        hits = find_by_natural_key(
+        hits = list_by_natural_key(
             tools.api, step.binding, key, tools.capabilities, tools.marks.with_address(step.address)
         )
     except RemoteError:
@@ -100,7 +102,7 @@ def _is_field_as_sent_or_none_if_hidden(
     step: Step, path: FieldPath, value: Any, observed: Observed, secrets: Secrets
 ) -> bool | None:
     """Whether a field is as it was sent; None where the server does not show it."""
-    rule, live_value = step.type.find_rule(path), get_at_or_absent(observed.spec, path)
+    rule, live_value = step.type.require_rule_of_field(path), get_at_or_absent(observed.spec, path)
     if (
         rule.write_only
         or isinstance(live_value, WithheldSecret)
@@ -132,7 +134,7 @@ def is_field_not_shown(step: Step, path: FieldPath, observed: Observed) -> bool:
 
 def is_exempt_from_comparison_at_adoption(step: Step, path: FieldPath, observed: Observed) -> bool:
     """Whether a field is never compared, so that adopting an object need not look at it."""
-    if step.type.find_rule(path).packaged:
+    if step.type.require_rule_of_field(path).packaged:
         return True
     return is_field_not_shown(step, path, observed) and step.type.is_unchangeable_field(
         step.binding, path[0]

@@ -19,7 +19,10 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
-from synapse_apply.model.remote.error_body import format_field_name_if_safe, parse_field_errors
+from synapse_apply.model.remote.error_body import (
+    format_field_name_if_safe_or_empty,
+    parse_field_errors,
+)
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent
 from synapse_apply.model.values import ABSENT, SecretRef, flatten, get_at_or_absent
@@ -98,7 +101,7 @@ def _iter_safe_server_words(step: Step, detail: Any, marks: SecretMarks) -> Iter
     spec = step.desired.spec if step.desired else {}
     for path, texts in parse_field_errors(detail).items():
         if has_secrets and not _is_safe_to_quote(step, path, spec, marks):
-            if name := format_field_name_if_safe(path):
+            if name := format_field_name_if_safe_or_empty(path):
                 yield f"{name} was refused"
             is_withheld = True
             continue

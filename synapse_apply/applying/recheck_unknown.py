@@ -47,7 +47,11 @@ def _close_intent_if_object_is_as_sent(
     step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome
 ) -> Outcome:
     intent = _find_open_intent(step, tools)
-    observed = lookup.find_only_object_by_key(step, tools, intent.natural_key) if intent else None
+    observed = (
+        lookup.find_only_object_by_key_or_none_on_failure(step, tools, intent.natural_key)
+        if intent
+        else None
+    )
     if intent is None or observed is None:
         return previous
     if not lookup.may_be_object_of_create(

@@ -319,7 +319,7 @@ def warn_of_fields_not_taken_as_sent(
     ]
     packaged_names: set[str] = set()
     for path, value in sent.items():
-        rule = step.type.find_rule(path)
+        rule = step.type.require_rule_of_field(path)
         if (
             path[0] in observed.missing_fields
             or isinstance(value, SecretRef | Mac)
@@ -396,7 +396,7 @@ def _format_short_value(value: Any, max_length: int = 60) -> str:
 
 def _choose_reset_or_applied_value(step: Step, path: FieldPath, before: Any) -> Any:
     """The value that we applied last to a dropped field: its reset value, if one was sent."""
-    rule = step.type.find_rule(path)
+    rule = step.type.require_rule_of_field(path)
     return before if len(path) > 1 or rule.reset_value is ABSENT else rule.reset_value
 
 
@@ -414,7 +414,7 @@ def has_dropped_field_non_reset_value(step: Step, observed: Observed, path: Fiel
     answered = get_at_or_absent(observed.spec, path)
     if answered is ABSENT:
         return False
-    rule = step.type.find_rule(path)
+    rule = step.type.require_rule_of_field(path)
     return not (len(path) == 1 and is_same_value(rule.reset_value, answered, rule.compare))
 
 

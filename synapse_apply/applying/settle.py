@@ -20,7 +20,7 @@ from synapse_apply.applying.records import (
 )
 from synapse_apply.applying.runs import build_closed_run_intent_and_record, find_run_candidates
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, ResourceType
-from synapse_apply.kinds.search import find_by_natural_key, read_observed_object
+from synapse_apply.kinds.search import list_by_natural_key, read_observed_object
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import NotFound, RemoteError
@@ -129,7 +129,7 @@ class IntentResolver:
             return []
         matches = self.find_listed(intent.address.kind, binding, key)
         if matches is None:
-            matches = find_by_natural_key(
+            matches = list_by_natural_key(
                 self.api, binding, key, self.capabilities, self.marks.with_address(intent.address)
             )
         return matches
@@ -259,9 +259,9 @@ def _is_field_live_as_sent_or_hidden_create(
     is_hidden = isinstance(live_value, WithheldSecret) or (
         live_value is ABSENT and isinstance(sent, Mac)
     )
-    if is_hidden or kind.find_rule(path).packaged:
+    if is_hidden or kind.require_rule_of_field(path).packaged:
         return is_create
-    return equals_sent_value_or_both_maps(kind.find_rule(path), sent, live_value)
+    return equals_sent_value_or_both_maps(kind.require_rule_of_field(path), sent, live_value)
 
 
 def _build_initial_record(intent: Intent, live: Observed, now: str) -> Record:

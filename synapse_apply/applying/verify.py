@@ -17,7 +17,7 @@ from synapse_apply.applying import messages
 from synapse_apply.applying import run_messages as words
 from synapse_apply.applying.logs.following import (
     FollowOptions,
-    poll_deferred_run_until_result,
+    poll_deferred_run_until_result_or_last_envelope,
     poll_job_until_end_timeout_or_stop,
 )
 from synapse_apply.applying.recheck_unknown import iter_recheck_pauses
@@ -32,7 +32,7 @@ from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.applying.steps.request_body import build_declared_fields_without_final_call
 from synapse_apply.applying.write_intents import write_stamped_intents_in_time
 from synapse_apply.kinds.descriptor import VerificationSpec
-from synapse_apply.kinds.run_body import add_run_mark, extract_context, extract_version
+from synapse_apply.kinds.run_body import add_run_mark, extract_context, extract_version_or_empty
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
     Effect,
@@ -106,7 +106,7 @@ class _VerificationRun:
     def start_or_follow_run_to_verdict(self) -> VerificationResult:
         """Start the run unless its job is known, follow it, and return the result."""
         if self.verification.job:
-            return self._follow_and_record_job(self.verification.job, fresh=False)
+            return self._follow_job_and_try_to_record_end(self.verification.job, fresh=False)
         owner, runs_as = self.owner, self.step.binding.resolve_run_owner
         if runs_as is not None:
             try:
@@ -147,7 +147,7 @@ class _VerificationRun:
             remote_id=owner,
             fields=flatten(extract_context(self.verification.body)),
             digest=self.verification.parameters,
-            version=extract_version(self.verification.body),
+            version=extract_version_or_empty(self.verification.body),
             deadline=self.tools.max_call_seconds(0),
         )
 
@@ -198,7 +198,7 @@ class _VerificationRun:
     ) -> Mapping[str, Any]:
         """Poll for the result of a ticket; any other answer is returned as it is."""
         api, body = self.tools.api, self.verification.body
-        return poll_deferred_run_until_result(
+        return poll_deferred_run_until_result_or_last_envelope(
             lambda question: self.proof.send_run(api, owner, question),
             body,
             answer,
@@ -218,7 +218,7 @@ class _VerificationRun:
             return self._build_unrecorded_result(
                 RunStatus.UNKNOWN, write_failure, job=job, request_id=request_id
             )
-        verified = self._follow_and_record_job(job, fresh=True)
+        verified = self._follow_job_and_try_to_record_end(job, fresh=True)
         all_diagnostics = (*diagnostics, *verified.diagnostics)
         return replace(verified, request_id=request_id, diagnostics=all_diagnostics)
 
@@ -243,7 +243,7 @@ class _VerificationRun:
             RunStatus.UNKNOWN, diagnostic, request_id=failure.request_id or ""
         )
 
-    def _follow_and_record_job(self, job_id: str, *, fresh: bool) -> VerificationResult:
+    def _follow_job_and_try_to_record_end(self, job_id: str, *, fresh: bool) -> VerificationResult:
         """Follow a job until it ends, and record the result; `fresh` if this run has started it."""
         tools, address = self.tools, self.step.address
         tools.on_job_followed(address, job_id)

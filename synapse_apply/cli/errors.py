@@ -12,7 +12,7 @@ import click
 
 from synapse_apply import __version__
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.help_pages import Terminated, get_interruption_advice
+from synapse_apply.cli.help_pages import Terminated, get_interruption_advice_or_empty
 from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
@@ -71,7 +71,7 @@ def _has_lock_timeout_option() -> bool:
 def describe_failure(problem: BaseException) -> tuple[Sequence[Diagnostic], int]:
     """The findings of a failure, and its exit code."""
     if (signal_stop := _SIGNAL_STOPS.get(type(problem))) is not None:
-        hint = get_interruption_advice(problem) or _RUN_AGAIN_HINT
+        hint = get_interruption_advice_or_empty(problem) or _RUN_AGAIN_HINT
         return [error_finding("Stopped before its end", signal_stop.detail, hint)], signal_stop.code
     if isinstance(problem, SynapseApplyError):
         return problem.diagnostics or (error_finding(str(problem)),), problem.exit_code
@@ -115,7 +115,7 @@ def _build_system_finding_or_none(problem: BaseException) -> Diagnostic | None:
     if not isinstance(problem, OSError):
         return None
     if isinstance(problem, (FileNotFoundError, PermissionError)) and (
-        reason := _explain_unusable_folder()
+        reason := _explain_unusable_folder_or_empty()
     ):
         return error_finding(
             "The working folder cannot be used",
@@ -132,7 +132,7 @@ def _build_system_finding_or_none(problem: BaseException) -> Diagnostic | None:
     return None
 
 
-def _explain_unusable_folder() -> str:
+def _explain_unusable_folder_or_empty() -> str:
     """Why the working folder cannot be used, "" where it can."""
     try:
         working_folder = os.getcwd()  # noqa: PTH109 - it is asked for, not used

@@ -68,7 +68,7 @@ class RenamedCommand:
         return " ".join(filter(None, (self.name, *self.first_arguments, self.implied_option)))
 
 
-def find_renamed_command_that_requires_name() -> str:
+def get_renamed_command_that_requires_name_or_empty() -> str:
     """The earlier name by which the running command was called, if it requires a NAME; else ""."""
     old_name: str = click.get_current_context().meta.get(_NAME_REQUIRED_KEY, "")
     return old_name
@@ -78,7 +78,7 @@ class Terminated(BaseException):
     """SIGTERM or SIGHUP: unwinds as Ctrl-C does, so that locks and servers are released."""
 
 
-def get_interruption_advice(interruption: BaseException) -> str:
+def get_interruption_advice_or_empty(interruption: BaseException) -> str:
     """What the interrupted operation says of its state, and what to do next; "" for nothing.
 
     It is kept in the notes of the exception (PEP 678).

@@ -21,7 +21,7 @@ from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
-from synapse_apply.operations.protected_files import explain_protected_file
+from synapse_apply.operations.protected_files import explain_protected_file_or_empty
 from synapse_apply.views.ci import annotations as remarks
 from synapse_apply.views.ci import github, gitlab
 from synapse_apply.views.ci.annotations import Annotation
@@ -99,7 +99,9 @@ class Reports:
                 writable_requests.append((kind, file))
                 continue
             path = self._resolve_path(file)
-            if reason := reserved_files.get(path) or explain_protected_file(path, self.invocation):
+            if reason := reserved_files.get(path) or explain_protected_file_or_empty(
+                path, self.invocation
+            ):
                 misplaced_findings.append(_build_misplaced_finding(kind, file, reason))
                 continue
             writable_requests.append((kind, file))

@@ -35,7 +35,10 @@ from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyErr
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import Effect
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.remote.error_body import format_field_name_if_safe, parse_field_errors
+from synapse_apply.model.remote.error_body import (
+    format_field_name_if_safe_or_empty,
+    parse_field_errors,
+)
 
 # All that requests, urllib3, http.client and socket raise; anything else is a bug of this program
 # and keeps its traceback.
@@ -72,7 +75,7 @@ def build_error_of_exception(
     causes = list(iter_failure_and_causes(failure))
     is_effect_unknown = sent and call.mutates and not was_upload_sent_only_in_part(call)
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
-    reason = explain_causes(causes)
+    reason = explain_causes_without_request(causes)
     if is_late or any(is_timeout_error(cause) for cause in causes):
         client_error: ClientError = ClientTimeoutError(
             _format_unanswered_call(
@@ -192,7 +195,11 @@ def format_server_messages_without_secrets(
             name = format_field_path(path)
             parts += [f"{name}: {text}" if name else text for text in texts]
         else:
-            parts += [f"{name} was refused"] if (name := format_field_name_if_safe(path)) else []
+            parts += (
+                [f"{name} was refused"]
+                if (name := format_field_name_if_safe_or_empty(path))
+                else []
+            )
             is_withheld = True
     if is_withheld:
         parts.append("(the server's message is withheld, because the request contained secrets)")
@@ -310,7 +317,7 @@ def is_untrusted_certificate(causes: list[BaseException]) -> bool:
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
 
 
-def explain_causes(causes: list[BaseException]) -> str:
+def explain_causes_without_request(causes: list[BaseException]) -> str:
     """The reason as a phrase without anything of the request (libraries quote URLs)."""
     # The innermost cause comes last and is the most exact.
     for cause in reversed(causes):

@@ -40,7 +40,7 @@ from synapse_apply.client.http.deadlines import (
     parse_retry_after_seconds_or_none,
 )
 from synapse_apply.client.http.environment import BackendRoute
-from synapse_apply.client.http.redirects import extract_origin
+from synapse_apply.client.http.redirects import extract_origin_or_empty
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.secrets.login import is_loopback
@@ -128,7 +128,7 @@ class ReachableNetworks:
     def allows_address(self, address: str) -> bool:
         return classify_network(address) in self.networks
 
-    def describe_url_fault(self, url: str) -> str:
+    def describe_url_fault_or_empty(self, url: str) -> str:
         """Why a URL must not be fetched, without quoting it; "" if it may. Resolves its host."""
         try:
             parts = urlsplit(url)
@@ -223,26 +223,28 @@ class FetchOptions:
         # Some servers give a URL relative to their own.
         url, redirect_count = _join_url_or_empty(self.route.base_url, url), 0
         while True:
-            if fault := reachable.describe_url_fault(url):
+            if fault := reachable.describe_url_fault_or_empty(url):
                 subject = (
                     "The server's URL of the file"
                     if not redirect_count
                     else "A redirect of the file"
                 )
                 raise RemoteError(f"{subject} is not fetched: {fault}")
-            next_location = self._download_once_or_return_redirect(url, out, reachable)
+            next_location = self._download_once_and_return_redirect_or_empty(url, out, reachable)
             if not next_location:
                 return
             redirect_count += 1
             if redirect_count > MAX_REDIRECTS:
-                raise RemoteError(f"the file of {extract_origin(url)} is redirected too often")
+                raise RemoteError(
+                    f"the file of {extract_origin_or_empty(url)} is redirected too often"
+                )
             url = _join_url_or_empty(url, next_location)
 
-    def _download_once_or_return_redirect(
+    def _download_once_and_return_redirect_or_empty(
         self, url: str, out: BinaryIO, reachable: ReachableNetworks
     ) -> str:
         """Send one request; writes the body and returns "", or returns a redirect's Location."""
-        origin, url = extract_origin(url), requote_uri(url.partition("#")[0])
+        origin, url = extract_origin_or_empty(url), requote_uri(url.partition("#")[0])
         proxies = (
             {} if is_loopback(urlsplit(url).hostname or "") else _read_environment_proxies(url)
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from synapse_apply.emulator.core.store import DataSetError
 from synapse_apply.emulator.core.switches import UnknownSwitchError
 from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
-from synapse_apply.emulator.serve import ServeError, build_settings, reset_data_set, serve
+from synapse_apply.emulator.serve import ServeError, build_unchecked_settings, reset_data_set, serve
 
 DEFAULT_DATA = Path(".synapse-apply/embedded")
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _build_argument_parser().parse_args(arguments)
     try:
         if options.command == "serve":
-            settings = build_settings(
+            settings = build_unchecked_settings(
                 switches=dict(options.switch),
                 profile=options.profile,
                 token=options.token,

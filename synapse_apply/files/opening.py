@@ -82,13 +82,13 @@ def resolve_links_above_own_folder(path: Path) -> Path:
 
     Links from our folder on are kept, to be refused when the file is opened.
     """
-    base, names = _split_base(path)
+    base, names = _split_into_followed_folder_and_own_names(path)
     return Path(os.path.realpath(base), *names)
 
 
 def passes_through_own_folder(path: Path) -> bool:
     """Whether a path has a part called `.synapse-apply`."""
-    return OWN_FOLDER in _split_base(path)[1]
+    return OWN_FOLDER in _split_into_followed_folder_and_own_names(path)[1]
 
 
 def stat_own_file(path: Path) -> os.stat_result | None:
@@ -194,7 +194,7 @@ def create_folders(folder: Path, own_top: Path | None = None) -> None:
     `own_top` (a folder of ours with another name, such as that in the user's cache), and elsewhere
     in the folder itself if it is made here. A folder that exists may have files of the user's.
     """
-    base, names = _split_base(folder)
+    base, names = _split_into_followed_folder_and_own_names(folder)
     if own_top is not None:
         base, names = own_top.parent, folder.relative_to(own_top.parent).parts
     elif OWN_FOLDER not in names:
@@ -228,7 +228,7 @@ def is_ignored_by_git(folder: Path) -> bool:
         return False
 
 
-def _split_base(path: Path) -> tuple[Path, tuple[str, ...]]:
+def _split_into_followed_folder_and_own_names(path: Path) -> tuple[Path, tuple[str, ...]]:
     """(folder whose links are followed, names below it that must not be links) of a path.
 
     The names begin at the last `.synapse-apply` in the path, else they are only the last name:
@@ -248,7 +248,7 @@ def _open_parent(path: Path, *, folder: bool = False) -> Iterator[_OpenFolderEnt
 
     UntrustedFileError for a folder on the way that is a link, not ours, or a repository.
     """
-    base, names = _split_base(path)
+    base, names = _split_into_followed_folder_and_own_names(path)
     descriptor, current_path = os.open(base, _FOLDER_FLAGS), base
     owner = os.fstat(descriptor).st_uid
     try:

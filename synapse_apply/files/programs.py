@@ -122,7 +122,7 @@ def _kill_session(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def find_executable(name: str, checkouts: Folders) -> str:
+def require_executable_outside_checkouts(name: str, checkouts: Folders) -> str:
     """The absolute path of a program on PATH outside of the checkouts; FileNotFoundError.
 
     `checkouts` are real paths, as in the functions below.

@@ -14,7 +14,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, NoReturn
 
-from synapse_apply.files.programs import Folders, build_child_environment, find_executable
+from synapse_apply.files.programs import (
+    Folders,
+    build_child_environment,
+    require_executable_outside_checkouts,
+)
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 
@@ -154,7 +158,9 @@ def _build_git_command(
     folder: Path, repository: Repository | None, *arguments: str
 ) -> tuple[str, ...]:
     # Found for each call, since the program must not come from this repository's checkout.
-    program = find_executable("git", find_checkout_folders(folder, repository))
+    program = require_executable_outside_checkouts(
+        "git", list_checkout_folders_or_folder_itself(folder, repository)
+    )
     return (program, "-C", os.path.realpath(folder), *_SAFE_OPTIONS, *arguments)
 
 
@@ -163,11 +169,12 @@ def _build_git_environment(folder: Path, repository: Repository | None) -> dict[
     if repository is not None:
         git_variables = {"GIT_DIR": str(repository.git_dir), "GIT_WORK_TREE": str(repository.top)}
     return build_child_environment(
-        find_checkout_folders(folder, repository), {**_SAFE_ENVIRONMENT, **git_variables}
+        list_checkout_folders_or_folder_itself(folder, repository),
+        {**_SAFE_ENVIRONMENT, **git_variables},
     )
 
 
-def find_checkout_folders(folder: Path, repository: Repository | None) -> Folders:
+def list_checkout_folders_or_folder_itself(folder: Path, repository: Repository | None) -> Folders:
     """The folders whose files come from commits; the folder itself outside of any repository."""
     return (Path(os.path.realpath(folder)),) if repository is None else repository.checkout_folders
 

@@ -277,7 +277,7 @@ class ResourceType:
     # The field that, where it is true, lets the platform replace published bytes under a version.
     replaceable_if: str = ""
 
-    def find_rule(self, path: tuple[Any, ...]) -> FieldRule:
+    def require_rule_of_field(self, path: tuple[Any, ...]) -> FieldRule:
         """The rule of the top-level field that contains a path; KeyError for an unknown one."""
         return self.rules[str(path[0])]
 

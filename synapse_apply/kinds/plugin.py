@@ -100,7 +100,7 @@ def _list_natural_keys(raw: ServerObject) -> tuple[str, ...]:
     return tuple(f"{form}={raw[form]}" for form in ("code", "name") if raw.get(form))
 
 
-def _find_plugin_by_code_key_through_releases(api: Api, key: str) -> Sequence[ServerObject]:
+def _list_plugin_by_code_key_through_releases(api: Api, key: str) -> Sequence[ServerObject]:
     form, _, code = key.partition("=")
     # Releases are listed by a plugin's code only.
     if form != "code":
@@ -136,7 +136,7 @@ def _iter_ids_named_by_jobs(api: Api) -> Iterator[str]:
             yield job.plugin
         elif job.plugin_code:
             if job.plugin_code not in ids:
-                matches = _find_plugin_by_code_key_through_releases(api, f"code={job.plugin_code}")
+                matches = _list_plugin_by_code_key_through_releases(api, f"code={job.plugin_code}")
                 ids[job.plugin_code] = extract_remote_id(matches[0]) if matches else ""
             if ids[job.plugin_code]:
                 yield ids[job.plugin_code]
@@ -168,7 +168,7 @@ V1 = ApiBinding(
     lookup={"code": Lookup.POSITIVE},
     lookup_by_capability={LIST_CAPABILITY: {"code": Lookup.COMPLETE, "name": Lookup.COMPLETE}},
     read_object=lambda api, object_id: api.get_plugin(to_wire_id(object_id)),
-    find_by_key=_find_plugin_by_code_key_through_releases,
+    find_by_key=_list_plugin_by_code_key_through_releases,
     list_objects=lambda api: _filter_tenant_plugins(api, api.list_plugins()),
     list_partially=_list_partially,
     belongs_to_tenant=_belongs_to_tenant,

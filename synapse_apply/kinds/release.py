@@ -100,7 +100,7 @@ def _encode_for_platform(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
     return body
 
 
-def _find_releases_by_key(api: Api, key: str) -> Sequence[ServerObject]:
+def _list_releases_by_key(api: Api, key: str) -> Sequence[ServerObject]:
     try:
         return [api.get_plugin_release_by_lookup(key.partition("=")[2], expand=None)]
     except NotFound:
@@ -149,7 +149,7 @@ def _build_run_body(spec: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[
     return {"parameters": verify.get("parameters", {}), "context": verify.get("context", {})}
 
 
-def _extract_file_url(raw: ServerObject) -> str:
+def _extract_file_url_or_empty(raw: ServerObject) -> str:
     """The signed URL in `file`, which needs no token; "" if the server has something else there."""
     url = raw.get("file")
     return url if isinstance(url, str) and not isinstance(url, MaskedText) else ""
@@ -170,12 +170,12 @@ V1 = ApiBinding(
     fields=FIELDS,
     lookup={"code": Lookup.COMPLETE},
     read_object=lambda api, object_id: api.get_plugin_release(to_wire_id(object_id)),
-    find_by_key=_find_releases_by_key,
+    find_by_key=_list_releases_by_key,
     list_members=_list_releases_of_plugin,
     create_object=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
     decode=_decode_v1,
     encode=_encode_v1,
-    extract_file_url=_extract_file_url,
+    extract_file_url=_extract_file_url_or_empty,
     encode_for_platform=_encode_for_platform,
 )
 
@@ -257,7 +257,7 @@ V2 = ApiBinding(
     select_job_calls=_select_job_calls_by_id,
     list_belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": to_wire_id(plugin)}),
     send_dry_run_probe=send_unchanging_update_to_first_plugin,
-    extract_file_url=_extract_file_url,
+    extract_file_url=_extract_file_url_or_empty,
     read_only_advice=V2_READ_ONLY,
 )
 

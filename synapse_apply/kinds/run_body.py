@@ -24,7 +24,7 @@ def extract_context(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return context if isinstance(context, Mapping) else {}
 
 
-def extract_version(body: Mapping[str, Any]) -> str:
+def extract_version_or_empty(body: Mapping[str, Any]) -> str:
     """The release version in a run's body, "" if the server is to choose."""
     return str(body.get(_VERSION_KEY, ""))
 

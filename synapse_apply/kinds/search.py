@@ -64,7 +64,7 @@ def read_observed_object(
     return observed
 
 
-def find_by_natural_key(
+def list_by_natural_key(
     api: Api, binding: ApiBinding, key: str, capabilities: Capabilities, marks: SecretMarks
 ) -> list[Observed]:
     """All live objects with this natural key, with all fields. RemoteError if the search fails.

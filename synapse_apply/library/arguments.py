@@ -22,10 +22,12 @@ def require_guard_names(guard_names: Iterable[str]) -> tuple[str, ...]:
 
     Names of policy rules are checked later, in `PlanArguments`, where the policy is known.
     """
-    from synapse_apply.operations.plan_arguments import describe_unknown_guard
+    from synapse_apply.operations.plan_arguments import describe_unknown_guard_or_empty
 
     names = require_names("override_guards", guard_names)
-    descriptions = [description for name in names if (description := describe_unknown_guard(name))]
+    descriptions = [
+        description for name in names if (description := describe_unknown_guard_or_empty(name))
+    ]
     if descriptions:
         raise InputError.from_summary("This guard cannot be overridden", " ".join(descriptions))
     return names

@@ -145,12 +145,12 @@ class OpenTarget:
 
         `name` is an address, or a name that one kind has. NameNotFound for another one.
         """
-        from synapse_apply.operations.resource_sides import find_resource_sides
+        from synapse_apply.operations.resource_sides import read_resource_sides
         from synapse_apply.workspace.selection import choose_address
 
         name = require_text("name", name)
         with self._connection.open_session() as session:
-            return find_resource_sides(session, choose_address(session, name))
+            return read_resource_sides(session, choose_address(session, name))
 
     def plan(
         self, *, only: Sequence[str] = (), exclude: Sequence[str] = (), prune: bool = False,
@@ -302,10 +302,10 @@ class OpenTarget:
         Manifests, packages and the state are read, the backend is not asked. Nothing is found where
         there is no state, or the manifests of that target cannot be read here.
         """
-        from synapse_apply.operations.changes_since_plan import find_changes_since_plan
+        from synapse_apply.operations.changes_since_plan import list_changes_since_plan
 
         with self._connection.pin_refs_and_convert_errors():
-            return find_changes_since_plan(self._invocation, plans.united_plan)
+            return list_changes_since_plan(self._invocation, plans.united_plan)
 
     def read_reviewed_plans(self, files: Sequence[Path | str]) -> ApprovedPlans:
         """Plans that were reviewed, older first, for `apply_saved`: rows that equal theirs go.
@@ -438,11 +438,11 @@ class OpenTarget:
 
         InputError where none or several match, StateError where there is no state.
         """
-        from synapse_apply.operations.history import find_past_run
+        from synapse_apply.operations.history import require_past_run
 
         plan_id = require_text("plan_id", plan_id)
         with self._connection.open_state() as session:
-            return find_past_run(session, plan_id)
+            return require_past_run(session, plan_id)
 
     def verify(
         self,

@@ -49,10 +49,10 @@ class TargetState:
 
     def read_with_open_calls(self) -> tuple[State, OpenCalls]:
         """The same, and how each call of unknown outcome can be settled."""
-        from synapse_apply.operations.settle import find_open_calls
+        from synapse_apply.operations.settle import read_state_and_open_calls
 
         with self._connection.open_state() as session:
-            return find_open_calls(session)
+            return read_state_and_open_calls(session)
 
     def find_record(self, name: str) -> Record:
         """The record of one resource; StateError without one, InputError where several match."""

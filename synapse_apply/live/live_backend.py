@@ -113,7 +113,9 @@ def find_recorded_id_or_none_for_name(
         binding = live_backend.select_binding(prefix)
         if record.api == binding.api:
             return record.remote_id
-        matches = find_by_key(live_backend, binding, record.natural_key.partition("=")[2])
+        matches = list_by_code_or_name_key(
+            live_backend, binding, record.natural_key.partition("=")[2]
+        )
         return extract_remote_id(matches[0]) if len(matches) == 1 else None
     if name != text:
         raise InputError.from_summary(
@@ -143,7 +145,7 @@ def require_live_object(live_backend: LiveBackend, prefix: str, text: str) -> Li
         return decode_live_object(
             live_backend, binding, read_raw_object(live_backend, prefix, object_id)
         )
-    matches = find_by_key(live_backend, binding, text)
+    matches = list_by_code_or_name_key(live_backend, binding, text)
     if len(matches) == 1:
         return decode_live_object(live_backend, binding, matches[0])
     name = kind.kind.lower()
@@ -235,7 +237,7 @@ def decode_live_object(
     )
 
 
-def find_by_key(
+def list_by_code_or_name_key(
     live_backend: LiveBackend, binding: ApiBinding, text: str
 ) -> Sequence[ServerObject]:
     """Objects with this code or name, as far as this API can search."""

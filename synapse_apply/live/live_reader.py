@@ -168,7 +168,7 @@ class LiveReader:
             )
             if observed is None:
                 return False
-            parents, _ = self._find_live_parents_and_if_one_is_missing(kind, desired)
+            parents, _ = self._collect_live_parents_and_whether_one_is_missing(kind, desired)
         except RemoteError:
             return False  # told when it is asked for by its id
         self.natural_keys[address] = kind.derive_natural_key(desired.spec, parents)
@@ -222,7 +222,7 @@ class LiveReader:
         kind = self._catalogue[desired.address.kind]
         binding = self.select_binding(kind)
         try:
-            owner = self._find_live_parents_and_if_one_is_missing(kind, desired)[0].get(
+            owner = self._collect_live_parents_and_whether_one_is_missing(kind, desired)[0].get(
                 kind.series_field
             )
             if owner is None:
@@ -284,7 +284,7 @@ class LiveReader:
         owners: dict[str, Observed] = {}
         for desired in members:
             with suppress(RemoteError):
-                owner = self._find_live_parents_and_if_one_is_missing(kind, desired)[0].get(
+                owner = self._collect_live_parents_and_whether_one_is_missing(kind, desired)[0].get(
                     kind.series_field
                 )
                 if owner is not None and owner.api == binding.api:
@@ -345,7 +345,9 @@ class LiveReader:
         address = desired.address
         kind = self._catalogue[address.kind]
         binding = self.select_binding(kind)
-        parents, has_missing_parent = self._find_live_parents_and_if_one_is_missing(kind, desired)
+        parents, has_missing_parent = self._collect_live_parents_and_whether_one_is_missing(
+            kind, desired
+        )
         key = kind.derive_natural_key(desired.spec, parents)
         self.natural_keys[address] = key
         if desired.remote_id is not None:
@@ -390,7 +392,7 @@ class LiveReader:
 
     def _observe_by_key(self, desired: Desired, binding: ApiBinding, key: str) -> LookupResult:
         address = desired.address
-        matches = self._find_by_key(address.kind, binding, key)
+        matches = self._list_by_key(address.kind, binding, key)
         lookup = binding.lookup_proof(key, self.capabilities)
         if len(matches) > 1:
             return LookupResult(address, problem=build_ambiguous_key_finding(desired, key, matches))
@@ -417,7 +419,7 @@ class LiveReader:
             raw = read_listed_objects_in_full(self._api, binding, [raw])[0]
         return binding.decode(raw, marks)
 
-    def _find_by_key(self, kind: str, binding: ApiBinding, key: str) -> Sequence[ServerObject]:
+    def _list_by_key(self, kind: str, binding: ApiBinding, key: str) -> Sequence[ServerObject]:
         if not key:
             return []
         objects_by_key = self._index_list_by_key_once_or_none(kind, binding)
@@ -456,7 +458,7 @@ class LiveReader:
             )
             raise self._list_failures[kind] from None
 
-    def _find_live_parents_and_if_one_is_missing(
+    def _collect_live_parents_and_whether_one_is_missing(
         self, kind: ResourceType, desired: Desired
     ) -> tuple[dict[str, Observed], bool]:
         """Live objects by reference field; and whether one of them certainly does not exist."""

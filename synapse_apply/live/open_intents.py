@@ -13,7 +13,9 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent, Record, State
-from synapse_apply.workspace.recovery_journal import find_calls_recorded_as_done_or_unsigned
+from synapse_apply.workspace.recovery_journal import (
+    map_journaled_done_or_unsigned_calls_by_intent_id,
+)
 from synapse_apply.workspace.target_session import TargetSession
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ def raise_if_journal_says_call_was_done(
     `remote_id` is the id to close it with, "" to close it as not done. An unsigned journal counts
     too: it may be right, and somebody should look first.
     """
-    journal_files = find_calls_recorded_as_done_or_unsigned(
+    journal_files = map_journaled_done_or_unsigned_calls_by_intent_id(
         session.project, session.target, state, session.state_keys
     )
     journal_file = journal_files.get(open_intent.id)

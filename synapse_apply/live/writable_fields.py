@@ -36,7 +36,7 @@ class WritableFields:
         try:
             FieldOrigins(
                 self._session.target, desired, document, self._project_document, is_shared=False
-            ).find_edit_spot(path)
+            ).require_edit_spot(path)
         except (SynapseApplyError, OSError):
             return False
         return True

@@ -35,7 +35,7 @@ def suggest_name(name: str, known_names: Iterable[str], default_hint: str) -> st
     return f"Did you mean {match}?" if match else default_hint
 
 
-def suggest_known_word(word: str, known_words: Iterable[str]) -> str:
+def suggest_known_word_or_empty(word: str, known_words: Iterable[str]) -> str:
     """A hint with the closest known word, or listing known words when none is close.
 
     "" for none.

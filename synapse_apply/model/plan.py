@@ -14,7 +14,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.remote.dry_run_counts import DryRunCounts
-from synapse_apply.model.state import StateIdentity
+from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.verification import Verification
 
 
@@ -169,7 +169,7 @@ class PlanBase:
     """
 
     target: str
-    binding: StateIdentity
+    binding: BackendIdentity
     lineage: str
     serial: int
     manifests_digest: str = ""

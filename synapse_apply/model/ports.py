@@ -15,11 +15,11 @@ from synapse_apply.model.state import (
     NO_PROGRESS,
     NO_SHARED_IDS,
     AuditEntry,
+    BackendIdentity,
     Intent,
     ProjectAndKeyIds,
     Record,
     State,
-    StateIdentity,
     StateProgress,
 )
 from synapse_apply.model.values import Mac, SecretRef, Sensitive
@@ -129,7 +129,7 @@ class Api(JobCalls, Protocol):
 
 
 # Raises StateError where a backup with this identity and lineage must not be restored.
-BackupCheck = Callable[[StateIdentity, str], None]
+BackupCheck = Callable[[BackendIdentity, str], None]
 
 
 # The greatest progress at which a state of this lineage was seen.
@@ -141,7 +141,7 @@ def return_no_progress(_lineage: str) -> StateProgress:
     return NO_PROGRESS
 
 
-def accept_any_backup(_binding: StateIdentity, _lineage: str) -> None:
+def accept_any_backup(_binding: BackendIdentity, _lineage: str) -> None:
     """A BackupCheck that accepts every backup."""
 
 
@@ -193,7 +193,7 @@ class StateStore(Protocol):
 
     def create_state(
         self,
-        binding: StateIdentity,
+        binding: BackendIdentity,
         lineage: str,
         floor: StateProgress = NO_PROGRESS,
         shared_ids: ProjectAndKeyIds = NO_SHARED_IDS,
@@ -204,7 +204,7 @@ class StateStore(Protocol):
         """
         ...
 
-    def read_identity(self) -> StateIdentity: ...
+    def read_backend_identity(self) -> BackendIdentity: ...
     def read_lineage(self) -> str: ...
     def read_serial(self) -> int: ...
     def read_progress(self) -> StateProgress: ...
@@ -297,8 +297,8 @@ class StateStore(Protocol):
         """
         ...
 
-    def replace_identity(self, binding: StateIdentity) -> None: ...
-    def read_shared_ids(self) -> ProjectAndKeyIds:
+    def replace_backend_identity(self, binding: BackendIdentity) -> None: ...
+    def read_project_and_key_ids(self) -> ProjectAndKeyIds:
         """The project and the state key that a shared state is bound to."""
         ...
 

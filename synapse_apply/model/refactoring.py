@@ -113,7 +113,9 @@ def add_series_member_renames(
     return all_renames
 
 
-def find_series_members(records: Iterable[Record], addresses: Iterable[Address]) -> set[Address]:
+def list_series_member_addresses(
+    records: Iterable[Record], addresses: Iterable[Address]
+) -> set[Address]:
     """The addresses of recorded members of the series of these addresses."""
     owners = set(map(str, addresses))
     return {record.address for record in records if record.series in owners} if owners else set()

@@ -23,7 +23,7 @@ STATE_FORMAT = 1
 
 
 @frozen
-class StateIdentity:
+class BackendIdentity:
     """Which backend, tenant and data set a state is of.
 
     `url` is the backend's base URL without the last slash, or `embedded:` for the embedded
@@ -222,6 +222,6 @@ class State:
 
     lineage: str
     serial: int
-    binding: StateIdentity
+    binding: BackendIdentity
     records: Mapping[Address, Record] = field(default_factory=dict)
     open_intents: tuple[Intent, ...] = ()

@@ -21,7 +21,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import suggest_known_word
+from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
 from synapse_apply.packages.inspection import read_package_config
@@ -109,7 +109,7 @@ def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = 
     where several releases could be meant, where a file to edit is out of reach, or where the
     edited manifests would have a new error.
     """
-    project = configuration.load_project(invocation)
+    project = configuration.load_project_or_defaults(invocation)
     bump_project = _BumpProject(
         invocation, project, select_targets_to_check(project, invocation.target)
     )
@@ -232,7 +232,8 @@ def _raise_no_release(bump_project: _BumpProject, plugin: str, name: str) -> NoR
         error_finding(
             "There is no such release",
             f"No manifest declares a release of plugin {name or plugin!r}.",
-            suggest_known_word(name, owners) or Text(Command("new release NAME"), " writes one."),
+            suggest_known_word_or_empty(name, owners)
+            or Text(Command("new release NAME"), " writes one."),
         ),
         *unread_errors,
     )
@@ -255,7 +256,7 @@ def _raise_no_version(
         error_finding(
             "There is no such release",
             f"No manifest declares release/{name}@{version}.",
-            suggest_known_word(f"release/{name}@{version}", declared_addresses),
+            suggest_known_word_or_empty(f"release/{name}@{version}", declared_addresses),
         ),
         *bump_project.list_errors(),
     )

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def list_target_names(invocation: Invocation) -> list[str]:
     """The project's targets, and `embedded`, which always exists."""
-    return list(dict.fromkeys((*configuration.load_project(invocation).targets, EMBEDDED)))
+    return list(
+        dict.fromkeys((*configuration.load_project_or_defaults(invocation).targets, EMBEDDED))
+    )
 
 
 def list_declared_addresses(invocation: Invocation) -> list[str]:
@@ -68,7 +70,7 @@ def list_labels(invocation: Invocation) -> list[str]:
 
 def _iter_declared_resources(invocation: Invocation) -> Iterator[Desired]:
     """What can be decoded; a manifest with an error hides no other."""
-    project = configuration.load_project(invocation)
+    project = configuration.load_project_or_defaults(invocation)
     for target in _choose_target_or_all(invocation, project):
         yield from configuration.load_target_manifests(invocation, project, target).desired.values()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.state import NO_SHARED_IDS, ProjectAndKeyIds, StateIdentity
+from synapse_apply.model.state import NO_SHARED_IDS, BackendIdentity, ProjectAndKeyIds
 from synapse_apply.operations.checks.state_bucket import require_usable_bucket
 from synapse_apply.secrets.keys import StateKey, key_variable_name
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
@@ -23,7 +23,7 @@ from synapse_apply.workspace.sharing.project_binding import (
     get_or_generate_project_id,
     write_project_id,
 )
-from synapse_apply.workspace.state_access import require_no_error
+from synapse_apply.workspace.state_access import require_no_error_and_return_warnings
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -45,7 +45,7 @@ class CreatedState:
 
 def create_state(
     session: TargetSession,
-    state_identity: StateIdentity,
+    state_identity: BackendIdentity,
     lineage: str = "",
     key_file: Path | None = None,
 ) -> CreatedState:
@@ -129,7 +129,7 @@ def list_place_notes(location: str) -> tuple[str, ...]:
 
 def _create_state_beyond_seen_progress(
     session: TargetSession,
-    state_identity: StateIdentity,
+    state_identity: BackendIdentity,
     lineage: str,
     shared_ids: ProjectAndKeyIds = NO_SHARED_IDS,
 ) -> None:
@@ -163,9 +163,11 @@ def _require_no_state(session: TargetSession) -> None:
     """StateError for a state that exists; it names both projects where it is another one's."""
     if not session.store.exists():
         return
-    recorded_id = session.store.read_shared_ids().project_id
+    recorded_id = session.store.read_project_and_key_ids().project_id
     if recorded_id:
-        require_no_error(build_other_project_findings(recorded_id, session.project, session.target))
+        require_no_error_and_return_warnings(
+            build_other_project_findings(recorded_id, session.project, session.target)
+        )
     raise build_existing_state_error(session.store.where)
 
 

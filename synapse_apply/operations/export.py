@@ -40,7 +40,7 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.secrets.masked_text import contains_masked_text
 from synapse_apply.model.values import Reference
-from synapse_apply.operations.protected_files import explain_protected_file
+from synapse_apply.operations.protected_files import explain_protected_file_or_empty
 from synapse_apply.views.paths import format_path
 from synapse_apply.workspace.invocation import Invocation
 
@@ -111,7 +111,7 @@ def require_writable_inventory(
 ) -> Path:
     """The inventory's path, by default beside `folder`; InputError for one of our own files."""
     path = requested_path or folder.parent / "inventory.yaml"
-    if reason := explain_protected_file(path, invocation, inventory=True):
+    if reason := explain_protected_file_or_empty(path, invocation, inventory=True):
         raise InputError.from_summary(
             "The inventory cannot be written",
             f"{format_path(path)} {reason}; nothing was done.",
@@ -239,7 +239,7 @@ class _ManifestMaker:
                 for other_object in objects_by_key[self._derive_key_or_id(kind, observed)]
                 if other_object is not observed
             ]
-            reason = self._explain_not_exportable(kind, observed, same_key_objects)
+            reason = self._explain_not_exportable_or_empty(kind, observed, same_key_objects)
             if reason:
                 self._add_missed_object(kind, observed, reason)
             else:
@@ -311,7 +311,7 @@ class _ManifestMaker:
         is_declarable = owner in self._recorded_addresses or owner[0] in self._chosen_kinds
         return self._addresses[owner].name if is_declarable else f"id={owner[1]}"
 
-    def _explain_not_exportable(
+    def _explain_not_exportable_or_empty(
         self, kind: ResourceType, observed: Observed, same_key_objects: Sequence[Observed]
     ) -> str:
         """Why an object gets no manifest, as the end of a sentence; "" where it gets one."""

@@ -84,7 +84,7 @@ def list_past_runs(session: TargetSession, limit: int) -> list[PastRun]:
         size *= 4
 
 
-def find_past_run(session: TargetSession, plan_id: str) -> PastRun:
+def require_past_run(session: TargetSession, plan_id: str) -> PastRun:
     """The run whose plan id starts with `plan_id`; InputError for "" and unless one does."""
     _require_state_exists(session)
     matches = [

@@ -220,7 +220,7 @@ class _RowImporter:
         hint = Text(
             "Leave the row out: ", Command("apply --adopt"), " finds what is declared by its key."
         )
-        if self._find_lookup_strength(kind, binding, address) is not Lookup.COMPLETE:
+        if self._compute_lookup_strength(kind, binding, address) is not Lookup.COMPLETE:
             hint = Text(
                 f"API {binding.api} may not find a {kind.prefix} by its key: the row needs its id "
                 "there. ",
@@ -235,7 +235,7 @@ class _RowImporter:
             address=str(address),
         )
 
-    def _find_lookup_strength(
+    def _compute_lookup_strength(
         self, kind: ResourceType, binding: ApiBinding, address: Address
     ) -> Lookup:
         """How much a search by natural key proves here; for an unknown key, of the weakest form."""

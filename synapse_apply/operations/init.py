@@ -26,7 +26,7 @@ from synapse_apply.manifests.yaml.writing import format_schema_line
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import suggest_known_word
+from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.inspection import read_package_config
 
@@ -84,13 +84,13 @@ class ProjectScaffold:
             raise InputError(*map(build_existing_file_finding, existing_paths))
         for path, text in self.files.items():
             name = "project" if path.name == FILE_NAME else "manifest"
-            schema = find_existing_or_new_schema_path(self.root, path, name)
+            schema = choose_existing_or_new_schema_path(self.root, path, name)
             write_new_file(path, with_schema_line(text, path, schema))
             if not schema.exists() and not schema.parent.is_symlink():
                 write_new_file(schema, format_schema(name))
 
 
-def find_existing_or_new_schema_path(root: Path, file: Path, name: str) -> Path:
+def choose_existing_or_new_schema_path(root: Path, file: Path, name: str) -> Path:
     """The path of a file's schema: an existing one beside it or in a folder above, else a new one.
 
     A new one goes into the folder of manifests, as with `export`.
@@ -124,7 +124,7 @@ def write_new_manifest(folder: Path, text: str, out: Path | None) -> str:
     file = out if out is not None else root / MANIFESTS_FOLDER / "new.yaml"
     if out is not None:
         ProjectScaffold(root, {file: text}).write_files()
-    return with_schema_line(text, file, find_existing_or_new_schema_path(root, file, "manifest"))
+    return with_schema_line(text, file, choose_existing_or_new_schema_path(root, file, "manifest"))
 
 
 def build_project_scaffold(folder: Path) -> ProjectScaffold:
@@ -262,7 +262,7 @@ spec:
 def _format_storage_manifest(name: str, provider: str) -> str:
     if provider not in list_provider_schemas():
         known_text = ", ".join(list_provider_schemas())
-        suggestion = suggest_known_word(provider, list_provider_schemas())
+        suggestion = suggest_known_word_or_empty(provider, list_provider_schemas())
         raise InputError.from_summary(
             "Unknown provider", f"{provider!r}.", suggestion or f"Known: {known_text}."
         )

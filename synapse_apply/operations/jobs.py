@@ -16,8 +16,8 @@ from synapse_apply.live.live_backend import (
     LiveBackend,
     build_absent_error,
     build_malformed_id_error,
-    find_by_key,
     find_recorded_id_or_none_for_name,
+    list_by_code_or_name_key,
     parse_typed_id_or_none_for_name,
     record_audit_entry,
     require_live_object_if_known,
@@ -219,7 +219,7 @@ def _find_plugin_id_or_none(live_backend: LiveBackend, text: str) -> str | None:
     ) or find_recorded_id_or_none_for_name(live_backend, "plugin", text)
     if plugin_id is not None:
         return plugin_id
-    matches = find_by_key(live_backend, live_backend.select_binding("plugin"), text)
+    matches = list_by_code_or_name_key(live_backend, live_backend.select_binding("plugin"), text)
     return extract_remote_id(matches[0]) if len(matches) == 1 else None
 
 

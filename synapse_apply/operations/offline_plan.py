@@ -28,7 +28,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.plan import Action, Change, FieldChange, Plan, PlanBase
 from synapse_apply.model.resource import Desired, PackageSource
-from synapse_apply.model.state import Record, StateIdentity
+from synapse_apply.model.state import BackendIdentity, Record
 from synapse_apply.model.values import (
     DesiredSecret,
     Fields,
@@ -47,7 +47,7 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.offline_target import OfflineTarget
 
 _OTHER_REFERENCE_NOTE = "reference changed"
-_NO_IDENTITY = StateIdentity(url="")
+_NO_IDENTITY = BackendIdentity(url="")
 
 
 @frozen

@@ -17,7 +17,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import build_flaw_finding
 from synapse_apply.model.packages.versions import get_version_sort_key_or_none, is_valid_version
-from synapse_apply.model.phrases import suggest_known_word
+from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
 from synapse_apply.model.state import Record
 from synapse_apply.packages.build import write_package_zip as write_zip_of_source
@@ -81,7 +81,7 @@ def find_package(invocation: Invocation, name: str, ref: str = "") -> PackageQue
         return _build_query_at_ref(invocation, name, ref)
     if os.path.lexists(path):
         kind = "folder" if path.is_dir() else "file"
-        size = configuration.load_project(invocation).max_package_size
+        size = configuration.load_project_or_defaults(invocation).max_package_size
         return PackageQuery(
             PackageSource(kind, normalize_source_path(name)), invocation.directory, size, (name,)
         )
@@ -91,7 +91,7 @@ def find_package(invocation: Invocation, name: str, ref: str = "") -> PackageQue
 
 
 def _build_query_at_ref(invocation: Invocation, folder: str, ref: str) -> PackageQuery:
-    size = configuration.load_project(invocation).max_package_size
+    size = configuration.load_project_or_defaults(invocation).max_package_size
     path = invocation.directory / folder
     # The folder need not be there now; Git reads from the nearest one that is.
     root = next(ancestor for ancestor in (path, *path.parents) if ancestor.is_dir())
@@ -128,7 +128,7 @@ def _require_single_release(
             "Which release?", f"{name} may be {matches_text}.", "Give the whole address."
         )
     missing_path_text = f"nothing is at {path}, and " if path is not None else ""
-    suggestion = suggest_known_word(name, [str(address) for address in releases])
+    suggestion = suggest_known_word_or_empty(name, [str(address) for address in releases])
     raise InputError.from_summary(
         "There is no such package" if path is not None else "There is no such release",
         f"{name}: {missing_path_text}no manifest declares a release of this name.",
@@ -295,7 +295,7 @@ def _choose_record_to_compare_or_raise(
         raise InputError.from_summary(
             "There is no such published release",
             f"The state has no {compared_name} of the series of {address}.",
-            suggest_known_word(compared_name, versions)
+            suggest_known_word_or_empty(compared_name, versions)
             or Text(Command("state list"), " shows what it has."),
             address=str(address),
         )
@@ -306,10 +306,10 @@ def _choose_record_to_compare_or_raise(
             Text(Command("package show", address), " shows what is in it."),
             address=str(address),
         )
-    return _find_newest_record(series_records)
+    return _select_newest_record(series_records)
 
 
-def _find_newest_record(records: Iterable[Record]) -> Record:
+def _select_newest_record(records: Iterable[Record]) -> Record:
     return max(
         records,
         key=lambda record: (get_version_sort_key_or_none(record.version) or (), record.created_at),

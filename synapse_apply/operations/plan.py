@@ -42,7 +42,7 @@ from synapse_apply.planning.open_call_refusals import WAIT_HINT
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
 from synapse_apply.workspace.other_targets import read_other_target_runs
-from synapse_apply.workspace.recovery_journal import find_calls_recorded_as_done
+from synapse_apply.workspace.recovery_journal import map_journaled_done_calls_by_intent_id
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _find_hints_to_record_journaled_calls(
     """How to record an open call that a recovery journal says was done, by address."""
     if not state.open_intents:
         return {}
-    journal_files = find_calls_recorded_as_done(
+    journal_files = map_journaled_done_calls_by_intent_id(
         session.project, session.target, state, session.state_keys
     )
     open_intents = (intent for intent in state.open_intents if intent.id in journal_files)

@@ -77,7 +77,7 @@ class PlanArguments:
         ).with_target_rules(target)
 
 
-def describe_unknown_guard(name: str) -> str:
+def describe_unknown_guard_or_empty(name: str) -> str:
     """A sentence about a name that is no guard's, "" for a guard's or a policy rule's.
 
     A typo must not look like an override.

@@ -11,7 +11,7 @@ from pathlib import Path
 from synapse_apply.files.opening import OWN_FOLDER
 from synapse_apply.manifests.decode.loading import contains_manifest
 from synapse_apply.manifests.export.inventory import is_inventory_file
-from synapse_apply.manifests.files.manifest_files import find_manifest_files, would_read_file
+from synapse_apply.manifests.files.manifest_files import collect_manifest_files, would_read_file
 from synapse_apply.manifests.project.project import find_project_file
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import SynapseApplyError
@@ -23,7 +23,9 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.sharing.key_sources import build_state_key_path
 
 
-def explain_protected_file(path: Path, invocation: Invocation, *, inventory: bool = False) -> str:
+def explain_protected_file_or_empty(
+    path: Path, invocation: Invocation, *, inventory: bool = False
+) -> str:
     """Why `path`, links followed, must not be overwritten, as the end of a sentence; else "".
 
     A project file with errors raises nothing: then only itself and the state folder count. A new
@@ -42,14 +44,14 @@ def explain_protected_file(path: Path, invocation: Invocation, *, inventory: boo
     if any(_is_same_file(path, variable_file) for variable_file in invocation.variable_files):
         return "is a file of variables"
     with suppress(SynapseApplyError, OSError):
-        project = configuration.load_project(replace(invocation, project_from=""))
-        return _explain_state_package_or_manifest_file(
+        project = configuration.load_project_or_defaults(replace(invocation, project_from=""))
+        return _explain_state_package_or_manifest_file_or_empty(
             path, project, invocation, inventory=inventory
         )
     return ""
 
 
-def _explain_state_package_or_manifest_file(
+def _explain_state_package_or_manifest_file_or_empty(
     path: Path, project: Project, invocation: Invocation, *, inventory: bool
 ) -> str:
     if any(_belongs_to_state(path, state_path) for state_path in _iter_state_paths(project)):
@@ -75,7 +77,9 @@ def _iter_state_paths(project: Project) -> Iterator[Path]:
         if target.state.key_file:
             yield Path(os.path.realpath(project.root / target.state.key_file))
         url = target.state.url
-        local_file = state_access.resolve_local_path(url, project) if isinstance(url, str) else None
+        local_file = (
+            state_access.resolve_local_path_or_none(url, project) if isinstance(url, str) else None
+        )
         if local_file is not None:
             yield Path(os.path.realpath(local_file))
 
@@ -123,7 +127,7 @@ def _is_manifest_file(path: Path, project: Project, invocation: Invocation) -> b
         return False
     for target in project.targets.values():
         for selection in _list_default_and_named_manifest_paths(invocation):
-            listing = find_manifest_files(project, target, selection)
+            listing = collect_manifest_files(project, target, selection)
             if any(_is_same_file(path, file) for file in listing.files):
                 reading = read_documents(path.read_bytes(), path.name)
                 has_documents = not listing.implicit or contains_manifest(reading)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.state import NO_SHARED_IDS, ProjectAndKeyIds, StateIdentity
+from synapse_apply.model.state import NO_SHARED_IDS, BackendIdentity, ProjectAndKeyIds
 from synapse_apply.workspace.sharing.key_findings import collect_used_key_ids
 from synapse_apply.workspace.sharing.project_binding import (
     ProjectId,
@@ -13,7 +13,10 @@ from synapse_apply.workspace.sharing.project_binding import (
     get_or_generate_project_id,
     write_project_id,
 )
-from synapse_apply.workspace.state_access import describe_state_identity, require_no_error
+from synapse_apply.workspace.state_access import (
+    describe_state_identity,
+    require_no_error_and_return_warnings,
+)
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -25,8 +28,8 @@ class Rebinding:
     the state.
     """
 
-    bound_identity: StateIdentity
-    identity: StateIdentity
+    bound_identity: BackendIdentity
+    identity: BackendIdentity
     project_id: ProjectId | None = None
     shared_ids: ProjectAndKeyIds = NO_SHARED_IDS
 
@@ -48,7 +51,7 @@ class Rebinding:
         """What it is to be bound to, for a sentence."""
         return self._describe(self.identity, self.project_id.text if self.project_id else "")
 
-    def _describe(self, identity: StateIdentity, project_text: str) -> str:
+    def _describe(self, identity: BackendIdentity, project_text: str) -> str:
         project_part = f" and project {project_text}" if self.project_id is not None else ""
         return f"{describe_state_identity(identity)}{project_part}"
 
@@ -67,17 +70,20 @@ class Rebinding:
         return " ".join(sentences)
 
 
-def prepare_rebinding(session: TargetSession, identity: StateIdentity) -> Rebinding:
+def prepare_rebinding(session: TargetSession, identity: BackendIdentity) -> Rebinding:
     """What a rebind to `identity`, and to this project, would change; writes nothing.
 
     StateError where the state belongs to a project and the project file names none: it may be
     that very project.
     """
-    bound_identity, shared_ids = session.store.read_identity(), session.read_shared_ids()
+    bound_identity, shared_ids = (
+        session.store.read_backend_identity(),
+        session.read_project_and_key_ids(),
+    )
     if shared_ids is None:
         return Rebinding(bound_identity, identity)
     if shared_ids.project_id and not session.project.id:
-        require_no_error(
+        require_no_error_and_return_warnings(
             build_other_project_findings(shared_ids.project_id, session.project, session.target)
         )
     return Rebinding(
@@ -96,14 +102,14 @@ def rebind_state(session: TargetSession, rebinding: Rebinding) -> None:
             if rebinding.project_id.is_new:
                 write_project_id(session.project, rebinding.project_id.text)
                 session.project = replace(session.project, id=rebinding.project_id.text)
-            key_id = rebinding.shared_ids.key_id or _find_undisputed_key_id(session)
+            key_id = rebinding.shared_ids.key_id or _find_undisputed_key_id_or_empty(session)
             session.store.replace_project_and_key_ids(
                 ProjectAndKeyIds(rebinding.project_id.text, key_id)
             )
-        session.store.replace_identity(rebinding.identity)
+        session.store.replace_backend_identity(rebinding.identity)
 
 
-def _find_undisputed_key_id(session: TargetSession) -> str:
+def _find_undisputed_key_id_or_empty(session: TargetSession) -> str:
     """The id of the key in use, where all digests of the state are of that key; else ""."""
     current_key = session.load_state_keys().current_key
     if current_key is None:

@@ -141,7 +141,7 @@ class ResourceSides:
         return flatten(observed.spec) if observed else {}
 
 
-def find_resource_sides(session: TargetSession, address: Address) -> ResourceSides:
+def read_resource_sides(session: TargetSession, address: Address) -> ResourceSides:
     """Read one resource from all sides; InputError for an address that nobody knows."""
     options = PlanOptions().with_target_rules(session.target)
     plan_result = plan(session, options, addresses_to_read=(address,))

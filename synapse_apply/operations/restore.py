@@ -12,7 +12,7 @@ from synapse_apply.model.errors import NotApproved, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Target
-from synapse_apply.model.state import StateIdentity, StateProgress
+from synapse_apply.model.state import BackendIdentity, StateProgress
 from synapse_apply.operations.state import build_current_identity
 from synapse_apply.stores.backups import KEPT_FILE_SUFFIX
 from synapse_apply.stores.snapshot import StateOrigin
@@ -56,7 +56,7 @@ class RestoredState:
 
 
 def prepare_restore(
-    session: TargetSession, path: Path, state_identity: StateIdentity
+    session: TargetSession, path: Path, state_identity: BackendIdentity
 ) -> StateExchange:
     """The backup and the state it would replace; StateError where a restore would be refused.
 
@@ -86,7 +86,7 @@ def prepare_and_restore(
     return RestoredState(exchange, kept_location, warnings)
 
 
-def restore_backup(session: TargetSession, path: Path, state_identity: StateIdentity) -> str:
+def restore_backup(session: TargetSession, path: Path, state_identity: BackendIdentity) -> str:
     """Replace the state by a backup; returns the path of the kept old state, "" without one.
 
     StateError, with nothing replaced, for a backup of another `state_identity` and for one of
@@ -125,7 +125,10 @@ def build_replaced_warnings(
 
 def _build_former_key_warnings(session: TargetSession) -> tuple[Diagnostic, ...]:
     """A warning where the restored state is bound to another key than the one in use."""
-    shared_ids, current_key = session.read_shared_ids(), session.load_state_keys().current_key
+    shared_ids, current_key = (
+        session.read_project_and_key_ids(),
+        session.load_state_keys().current_key,
+    )
     if shared_ids is None or current_key is None:
         return ()
     if shared_ids.key_id in ("", current_key.key_id):
@@ -156,8 +159,8 @@ def _read_current_origin(store: StateStore) -> StateOrigin | None:
 def _require_restorable(
     path: Path,
     target: Target,
-    state_identity: StateIdentity,
-    backup_identity: StateIdentity,
+    state_identity: BackendIdentity,
+    backup_identity: BackendIdentity,
     lineage: str,
 ) -> None:
     findings = (
@@ -169,7 +172,7 @@ def _require_restorable(
 
 
 def _build_identity_mismatch_findings(
-    path: Path, target: Target, state_identity: StateIdentity, backup_identity: StateIdentity
+    path: Path, target: Target, state_identity: BackendIdentity, backup_identity: BackendIdentity
 ) -> tuple[Diagnostic, ...]:
     if backup_identity == state_identity:
         return ()

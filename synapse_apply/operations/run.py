@@ -17,7 +17,10 @@ from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from synapse_apply.applying.logs.following import FollowOptions, poll_deferred_run_until_result
+from synapse_apply.applying.logs.following import (
+    FollowOptions,
+    poll_deferred_run_until_result_or_last_envelope,
+)
 from synapse_apply.kinds.run_forms import (
     describe_actions,
     list_action_names,
@@ -177,7 +180,7 @@ def poll_run_result(
 
     Returns the run as it is then. RemoteError when the backend refuses to be asked.
     """
-    answer = poll_deferred_run_until_result(
+    answer = poll_deferred_run_until_result_or_last_envelope(
         lambda question: reach.api.run_plugin(started.plugin, question),
         started.body,
         started.answer,

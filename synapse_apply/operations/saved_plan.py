@@ -178,7 +178,7 @@ def require_usable_plan_and_list_warnings(
     A reviewed plan may be applied again. Returns the warnings about an unsigned plan that is
     allowed.
     """
-    findings = find_state_mismatches(session.store, saved_plan, session.target.name)
+    findings = list_state_mismatches(session.store, saved_plan, session.target.name)
     # First whose plan it is: with another target's key nothing can be said of its signature.
     if any(finding.summary == _OTHER_TARGET_SUMMARY for finding in findings):
         raise Stale(*findings)
@@ -192,11 +192,11 @@ _APPLIED_SUMMARY = "This plan was applied already"
 _OTHER_TARGET_SUMMARY = "This plan is for another target"
 
 
-def find_state_mismatches(
+def list_state_mismatches(
     store: StateStore, saved_plan: SavedPlan, target: str
 ) -> tuple[Diagnostic, ...]:
     """Errors where a state is not the one the plan was made for, or has applied it."""
-    base, current_identity = saved_plan.plan.base, store.read_identity()
+    base, current_identity = saved_plan.plan.base, store.read_backend_identity()
     if base.binding != current_identity or base.lineage != store.read_lineage():
         current_text = f"target {target} is {describe_state_identity(current_identity)}"
         if base.binding == current_identity:

@@ -88,9 +88,9 @@ def read_plan_file(path: Path) -> Any:
             infos = archive.infolist()
             if any(_PACKAGE_NAME.fullmatch(info.orig_filename) for info in infos):
                 raise build_packages_error(path)
-            if reason := _explain_invalid_entries(archive, infos) or _explain_stray_bytes(
-                file, archive, infos
-            ):
+            if reason := _explain_invalid_entries_or_empty(
+                archive, infos
+            ) or _explain_stray_bytes_or_empty(file, archive, infos):
                 raise build_unusable_error(path, reason, _PLAN_AGAIN_HINT)
             return _parse_plan_document(path, archive.read(PLAN_ENTRY))
     except OSError as problem:
@@ -101,7 +101,9 @@ def read_plan_file(path: Path) -> Any:
         raise build_damaged_error(path) from None
 
 
-def _explain_invalid_entries(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> str:
+def _explain_invalid_entries_or_empty(
+    archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]
+) -> str:
     """Why the entries are not those of a plan file; "" where they are."""
     # The library cuts names at a zero byte and, on Windows, turns backslashes into slashes.
     names = [info.orig_filename for info in infos]
@@ -123,7 +125,7 @@ def _explain_invalid_entries(archive: zipfile.ZipFile, infos: Sequence[zipfile.Z
     return "its plan is too large" if is_bomb or info.file_size > _MAX_PLAN_BYTES else ""
 
 
-def _explain_stray_bytes(
+def _explain_stray_bytes_or_empty(
     file: BinaryIO, archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]
 ) -> str:
     """Why a file with gaps between its entries is refused; "" where there are none."""

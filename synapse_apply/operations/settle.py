@@ -25,7 +25,7 @@ from synapse_apply.planning.open_call_refusals import build_outcome_unknown_refu
 from synapse_apply.workspace.recovery_journal import (
     JournalFile,
     build_journal_warnings,
-    find_calls_recorded_as_done,
+    map_journaled_done_calls_by_intent_id,
 )
 from synapse_apply.workspace.selection import build_state_selectable, choose_addresses
 from synapse_apply.workspace.target_session import TargetSession
@@ -67,7 +67,7 @@ class SettledCalls:
         return any(call.resolved.is_open for call in self.calls)
 
 
-def find_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
+def read_state_and_open_calls(session: TargetSession) -> tuple[State, OpenCalls]:
     """The state, and how each of its open calls can be settled. Asks no backend."""
     state = session.store.read_state()
     journal_files, findings = _read_recovery_journals(session, state)
@@ -109,7 +109,7 @@ def _read_recovery_journals(
     """Journals that say an open call was done, by the call's id, and warnings of all journals."""
     project, target, keys = session.project, session.target, session.state_keys
     return (
-        find_calls_recorded_as_done(project, target, state, keys),
+        map_journaled_done_calls_by_intent_id(project, target, state, keys),
         build_journal_warnings(project, target, keys, state.lineage),
     )
 

@@ -16,13 +16,13 @@ from synapse_apply.live.open_intents import (
     build_no_open_call_error,
     raise_if_journal_says_call_was_done,
 )
-from synapse_apply.manifests.export.manifest_names import explain_invalid_address
+from synapse_apply.manifests.export.manifest_names import explain_invalid_address_or_empty
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.refactoring import add_series_member_renames
-from synapse_apply.model.state import Intent, IntentState, Record, State, StateIdentity
+from synapse_apply.model.state import BackendIdentity, Intent, IntentState, Record, State
 from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.operations.checks.state_bucket import require_usable_bucket
@@ -68,7 +68,9 @@ def describe_empty_state_risk(listed: Iterable[str], unlisted: Iterable[str]) ->
     return EMPTY_STATE_WARNING
 
 
-def build_current_identity(session: TargetSession, *, is_read_only: bool = False) -> StateIdentity:
+def build_current_identity(
+    session: TargetSession, *, is_read_only: bool = False
+) -> BackendIdentity:
     """The identity that a state of this target has now; sends nothing. InputError without a url.
 
     `is_read_only`: where the embedded backend has no data yet, none is made.
@@ -122,7 +124,7 @@ def rename_address(session: TargetSession, old: Address, new: Address) -> dict[A
             f"{old} cannot become {new}: they are of different kinds.",
             "Give two addresses of one kind.",
         )
-    if reason := explain_invalid_address(new):
+    if reason := explain_invalid_address_or_empty(new):
         raise InputError.from_summary(
             "No manifest can have this address",
             f"{new}: {reason}.",

@@ -7,7 +7,7 @@ from synapse_apply.manifests.files.empty_folders import build_no_manifest_findin
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.text.findings import format_finding_counts
+from synapse_apply.views.text.findings import format_finding_counts_or_empty
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.package_findings import lint_packages
@@ -25,12 +25,12 @@ class ValidationResult:
     def summary(self) -> str:
         """One line for people."""
         parts = [f"{count} resources for {name}" for name, count in self.counts.items()]
-        return f"Valid: {', '.join(parts)}{format_finding_counts(self.diagnostics)}."
+        return f"Valid: {', '.join(parts)}{format_finding_counts_or_empty(self.diagnostics)}."
 
 
 def validate(invocation: Invocation, *, every_target: bool = True) -> ValidationResult:
     """Check every target, or the named one; InputError where nothing at all can be checked."""
-    project = configuration.load_project(invocation)
+    project = configuration.load_project_or_defaults(invocation)
     targets = select_targets_to_check(project, None if every_target else invocation.target)
     sources = PackageSources(project, should_lint=True)
     target_manifests, findings = load_targets(

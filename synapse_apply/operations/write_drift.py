@@ -27,7 +27,7 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.drift import Drift, ObjectDrift, WrittenEdit
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import format_field_path, suggest_known_word
+from synapse_apply.model.phrases import format_field_path, suggest_known_word_or_empty
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
@@ -181,7 +181,7 @@ def _require_writable_drift(session: TargetSession, drift: Drift, address: Addre
     if problems:
         raise InputError(*problems)
     if address not in session.desired:
-        hint = suggest_known_word(str(address), map(str, session.desired))
+        hint = suggest_known_word_or_empty(str(address), map(str, session.desired))
         raise _build_refusal_error(address, f"No manifest declares {address}", hint)
     object_drift = next(
         (object_drift for object_drift in drift.objects if object_drift.address == address), None
@@ -239,7 +239,7 @@ def _iter_writable_edits(
             ),
             **position_fields,
         )
-    if session.catalogue[address.kind].find_rule(change.path).references:
+    if session.catalogue[address.kind].require_rule_of_field(change.path).references:
         raise _build_refusal_error(
             address,
             f"{format_field_path(full_path)} names another resource, and what is live is an id",
@@ -247,7 +247,7 @@ def _iter_writable_edits(
             **position_fields,
         )
     if not is_same_value(change.before, change.after):
-        yield _LiveEdit(address, change, origins.find_edit_spot(change.path))
+        yield _LiveEdit(address, change, origins.require_edit_spot(change.path))
 
 
 def _describe_undo(address: Address, blocked_reason: str) -> str:

@@ -17,7 +17,7 @@ from synapse_apply.planning.diff.change_sides import (
     build_side_after_changes,
 )
 from synapse_apply.planning.diff.fingerprint import compute_fingerprint
-from synapse_apply.planning.identity import find_live_pinned_or_recorded_id
+from synapse_apply.planning.identity import find_live_pinned_or_recorded_id_or_empty
 from synapse_apply.planning.plan_input import ResourceState
 
 _REMOVALS = frozenset({Action.DELETE, Action.FORGET})
@@ -62,7 +62,9 @@ def build_change(
         action=action,
         fields=tuple(fields),
         depends_on=list_dependencies(resource) if action not in _REMOVALS else (),
-        remote_id="" if action is Action.CREATE else find_live_pinned_or_recorded_id(resource),
+        remote_id=""
+        if action is Action.CREATE
+        else find_live_pinned_or_recorded_id_or_empty(resource),
         api=resource.binding.api,
         before=before.tree,
         after=after.tree,
@@ -86,7 +88,7 @@ def build_no_op_change_keeping_live(
         address=resource.address,
         action=Action.NO_OP,
         depends_on=depends_on,
-        remote_id=find_live_pinned_or_recorded_id(resource),
+        remote_id=find_live_pinned_or_recorded_id_or_empty(resource),
         api=resource.binding.api,
         before=live.tree,
         after=live.tree,

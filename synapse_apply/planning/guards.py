@@ -19,7 +19,7 @@ _FEWEST_FOR_ALL = 3
 _LOSSES = frozenset({Action.DELETE, Action.FORGET})
 
 
-def check_guards(
+def list_guard_violations(
     plan_input: PlanInput, changes: Mapping[Address, Change], history: Collection[Address]
 ) -> tuple[GuardViolation, ...]:
     """The guards that stop an apply of these changes, without overridden ones.
@@ -33,11 +33,11 @@ def check_guards(
         if resource.record is not None and not (history and address in history)
     }
     violations = (
-        _check_no_manifests(plan_input, recorded),
-        _check_all_missing(recorded),
-        _check_many_missing_deleted_or_forgotten(plan_input, recorded, changes),
-        _check_unproven_recreates(plan_input, changes),
-        _check_unallowed_adoptions(plan_input, changes),
+        _find_no_manifests_violation(plan_input, recorded),
+        _find_all_missing_violation(recorded),
+        _find_many_missing_deleted_or_forgotten_violation(plan_input, recorded, changes),
+        _find_unproven_recreates_violation(plan_input, changes),
+        _find_unallowed_adoptions_violation(plan_input, changes),
     )
     overridden = plan_input.options.overridden
     return tuple(trip for trip in violations if trip is not None and trip.name not in overridden)
@@ -53,7 +53,7 @@ def _build_override_hint(name: str) -> str:
     return f"If this is meant: --override-guard {name}"
 
 
-def _check_no_manifests(
+def _find_no_manifests_violation(
     plan_input: PlanInput, recorded: Mapping[Address, ResourceState]
 ) -> GuardViolation | None:
     if not recorded or any(
@@ -69,7 +69,7 @@ def _check_no_manifests(
     )
 
 
-def _check_all_missing(recorded: Mapping[Address, ResourceState]) -> GuardViolation | None:
+def _find_all_missing_violation(recorded: Mapping[Address, ResourceState]) -> GuardViolation | None:
     declared_resources = [
         resource for resource in recorded.values() if resource.desired is not None
     ]
@@ -87,7 +87,7 @@ def _check_all_missing(recorded: Mapping[Address, ResourceState]) -> GuardViolat
     )
 
 
-def _check_many_missing_deleted_or_forgotten(
+def _find_many_missing_deleted_or_forgotten_violation(
     plan_input: PlanInput,
     recorded: Mapping[Address, ResourceState],
     changes: Mapping[Address, Change],
@@ -118,7 +118,7 @@ def _deletes_or_forgets_unrefused(change: Change) -> bool:
     return change.action in _LOSSES and not change.is_refused
 
 
-def _check_unproven_recreates(
+def _find_unproven_recreates_violation(
     plan_input: PlanInput, changes: Mapping[Address, Change]
 ) -> GuardViolation | None:
     """A violation if objects are created again whose absence is not proved; else None.
@@ -150,7 +150,7 @@ def _check_unproven_recreates(
     )
 
 
-def _check_unallowed_adoptions(
+def _find_unallowed_adoptions_violation(
     plan_input: PlanInput, changes: Mapping[Address, Change]
 ) -> GuardViolation | None:
     if plan_input.options.adopt:

@@ -44,7 +44,7 @@ class IdentityClaims:
         return (self.renames[new], new) if new in self.renames else None
 
 
-def find_identity_claims(resources: Resources) -> IdentityClaims:
+def collect_identity_claims(resources: Resources) -> IdentityClaims:
     """Every conflict and rename among all resources."""
     renames = _find_renames(resources)
     conflicts: dict[Address, list[Diagnostic]] = defaultdict(list)
@@ -88,7 +88,7 @@ def _is_same_text(last_seen: Fields, live: Fields, path: FieldPath) -> bool:
     return type(last_seen.get(path)) is str and last_seen[path] == live.get(path)
 
 
-def find_live_pinned_or_recorded_id(resource: ResourceState) -> str:
+def find_live_pinned_or_recorded_id_or_empty(resource: ResourceState) -> str:
     """The remote id of an address: that of the found object, else the pinned, else the recorded."""
     if resource.lookup_result.observed is not None:
         return resource.lookup_result.observed.remote_id
@@ -111,7 +111,7 @@ def _get_kind_api_and_id(resource: ResourceState) -> tuple[str, str, str]:
     return (
         resource.address.kind,
         record.api if record else resource.binding.api,
-        find_live_pinned_or_recorded_id(resource),
+        find_live_pinned_or_recorded_id_or_empty(resource),
     )
 
 
@@ -175,7 +175,7 @@ def _find_duplicate_ids(
         (
             error_finding(
                 "One object under two addresses",
-                f"id {find_live_pinned_or_recorded_id(group[0])} belongs to "
+                f"id {find_live_pinned_or_recorded_id_or_empty(group[0])} belongs to "
                 f"{format_short_list(map(_format_address_with_position, group))}.",
                 Text("Correct metadata.id, or ", Command("state rm ADDRESS"), " the wrong one."),
                 position=_find_position(group[-1]),

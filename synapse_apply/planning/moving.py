@@ -13,8 +13,8 @@ from synapse_apply.model.refactoring import (
     MovedAddress,
     RemovedAddress,
     add_series_member_renames,
-    find_series_members,
     iter_renamed_records,
+    list_series_member_addresses,
 )
 from synapse_apply.model.state import Intent, Record
 
@@ -88,7 +88,7 @@ def list_removed_addresses_with_members(
     """The addresses that `removed:` names, with recorded series members, unless declared again."""
     removed_addresses = {removed_entry.address for removed_entry in removed} - set(declared)
     return frozenset(
-        removed_addresses | find_series_members(records.values(), removed_addresses)
+        removed_addresses | list_series_member_addresses(records.values(), removed_addresses)
     ) - frozenset(declared)
 
 

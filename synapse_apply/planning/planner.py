@@ -20,14 +20,14 @@ from synapse_apply.planning.create_companions import (
 from synapse_apply.planning.decide_declared import PlanIndex, decide_declared
 from synapse_apply.planning.decide_undeclared import SeriesSuccessors, decide_undeclared
 from synapse_apply.planning.decision import Decision, list_dependencies
-from synapse_apply.planning.guards import check_guards
+from synapse_apply.planning.guards import list_guard_violations
 from synapse_apply.planning.identity import (
+    collect_identity_claims,
     find_creates_open_under_other_address,
-    find_identity_claims,
 )
 from synapse_apply.planning.order import Cycle, sort_by_dependencies
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
-from synapse_apply.planning.policy.plan_rules import check_policy_rules_over_whole_plan
+from synapse_apply.planning.policy.plan_rules import list_violations_and_warnings_of_plan_rules
 from synapse_apply.planning.policy.resource_rules import (
     PolicyRules,
     apply_policy,
@@ -75,7 +75,7 @@ def build_plan(plan_input: PlanInput) -> Plan:
         {**declared_decisions, **undeclared_decisions, **orphan_decisions}, plan_input
     )
     changes = {address: decision.change for address, decision in decisions.items()}
-    policy_violations, policy_warnings = check_policy_rules_over_whole_plan(
+    policy_violations, policy_warnings = list_violations_and_warnings_of_plan_rules(
         plan_input, changes.values()
     )
     return Plan(
@@ -85,7 +85,7 @@ def build_plan(plan_input: PlanInput) -> Plan:
         base=plan_input.base,
         changes=tuple(changes.values()),
         guards=(
-            *check_guards(plan_input, changes, superseded | removed_on_purpose),
+            *list_guard_violations(plan_input, changes, superseded | removed_on_purpose),
             *policy_violations,
         ),
         diagnostics=_remove_duplicates(
@@ -120,7 +120,7 @@ def _build_plan_index(
             for address, resource in resources.items()
             if resource.desired is not None
         },
-        identity_claims=find_identity_claims(resources),
+        identity_claims=collect_identity_claims(resources),
         series=group_by_series(resources.values()),
         open_intents=intents,
         possible_creates=find_creates_open_under_other_address(

@@ -131,7 +131,9 @@ def build_fixed_fields_refusal(
     paths = [change.path for change in changes]
     api_hints = [resource.binding.immutable.get(str(path[0]), "") for path in paths]
     hints = [
-        resource.type.find_rule(path).fixed_hint for path in paths if path[0] in resource.type.rules
+        resource.type.require_rule_of_field(path).fixed_hint
+        for path in paths
+        if path[0] in resource.type.rules
     ]
     if resource.binding.update_object is None:
         # Where nothing can be updated, the kind's hint explains more than that of a field.

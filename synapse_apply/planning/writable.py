@@ -17,7 +17,7 @@ def can_write_all_live_values_to_manifest(
         not change.sensitive
         and not (
             change.path[0] in resource.type.rules
-            and resource.type.find_rule(change.path).references
+            and resource.type.require_rule_of_field(change.path).references
         )
         and can_write(desired, change.path)
         for change in changes

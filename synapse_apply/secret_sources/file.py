@@ -33,7 +33,7 @@ def find_file_denial(name: str, context: SourceContext) -> Denial | None:
 def require_allowed_file(name: str, context: SourceContext) -> None:
     """SecretUnavailable for a file that manifests may not read, or that links to such a one."""
     root = context.root.absolute()
-    if setting := _find_setting_that_names_file(name, root, context):
+    if setting := _find_setting_that_names_file_or_empty(name, root, context):
         raise_denial(_build_reserved_denial(name, setting))
     if not is_file_allowed(name, root, context.allow_files) or not _is_link_target_allowed(
         name, root, context
@@ -111,7 +111,7 @@ def _build_outside_denial(name: str) -> Denial:
     )
 
 
-def _find_setting_that_names_file(name: str, root: Path, context: SourceContext) -> str:
+def _find_setting_that_names_file_or_empty(name: str, root: Path, context: SourceContext) -> str:
     """The project setting that names this file, by this or another path; "" if none does."""
     if setting := context.reserved.find_setting_by_file_or_empty(name, root):
         return setting

@@ -156,10 +156,10 @@ class SecretSource:
     not name it; `require_allowed` says so where the value is read (SecretUnavailable), of what the
     name leads to as well. `read_text` returns the value's text, or raises SecretUnavailable.
     `list_offers` says, for `doctor`, with which of the target's settings values are read, and why
-    not with others, and `check_access` asks the source's server whether it accepts that, without
-    reading a secret: it returns a phrase, or raises SecretUnavailable. `find_faults` checks the
-    target's settings beside their schema. `is_read` is False for a source that gives no value.
-    `names_file`: the name is the path of a file, from the project's folder on.
+    not with others, and `describe_server_access_or_empty` asks the source's server whether it
+    accepts that, without reading a secret: it returns a phrase, or raises SecretUnavailable.
+    `find_faults` checks the target's settings beside their schema. `is_read` is False for a source
+    that gives no value. `names_file`: the name is the path of a file, from the project's folder on.
     """
 
     name: str
@@ -171,7 +171,7 @@ class SecretSource:
     optional_keys: tuple[str, ...] = ()
     format_name: Callable[[Mapping[str, str]], str] = join_texts
     list_offers: Callable[[SourceContext], tuple[SettingOffer, ...]] = list_no_offers
-    check_access: Callable[[SourceContext], str] = check_nothing
+    describe_server_access_or_empty: Callable[[SourceContext], str] = check_nothing
     find_faults: Callable[[Mapping[str, Any]], tuple[SettingFault, ...]] = find_no_faults
     is_read: bool = True
     names_file: bool = False
@@ -182,7 +182,7 @@ def find_reserved_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
 
     Of sources with more than a name: those of variables and files see to theirs.
     """
-    setting = context.reserved.find_setting_by_reference(ref)
+    setting = context.reserved.find_setting_by_reference_or_empty(ref)
     if not setting:
         return None
     return Denial(

@@ -275,7 +275,7 @@ def _read_key_file_of_any_mode(path: Path) -> StateKey:
 
 
 def _parse_key(text: str, origin: str) -> StateKey:
-    data = _decode_base64(text)
+    data = _decode_base64_or_none(text)
     if data is None:
         raise InputError.from_summary("State key is not base64", f"The key in {origin}.", _ADVICE)
     # A key shorter than the hash weakens HMAC (RFC 2104, 3).
@@ -288,7 +288,7 @@ def _parse_key(text: str, origin: str) -> StateKey:
     return StateKey(data, origin)
 
 
-def _decode_base64(text: str) -> bytes | None:
+def _decode_base64_or_none(text: str) -> bytes | None:
     """Decode base64 in the standard or URL-safe alphabet, with or without padding; else None."""
     plain = re.sub(r"\s", "", text).translate(str.maketrans("-_", "+/")).rstrip("=")
     try:

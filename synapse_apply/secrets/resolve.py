@@ -95,7 +95,7 @@ class Resolver:
         text = _require_source(ref).read_text(ref, self.context)
         return parse_secret(text, ref.format, ref.name)
 
-    def find_setting(self, ref: SecretRef) -> FoundSetting:
+    def resolve_setting_or_reason(self, ref: SecretRef) -> FoundSetting:
         """The value of a reference in the project file, or why it has none on this machine.
 
         SecretUnavailable for a value that is there and cannot be used.
@@ -121,12 +121,12 @@ class Resolver:
             if name in self.context.settings
         }
 
-    def check_access(self, name: str) -> str:
+    def describe_server_access_or_empty(self, name: str) -> str:
         """What a source's server says to the target's login, as a phrase; "" without a server.
 
         Reads no secret. SecretUnavailable where the login is not accepted.
         """
-        return SECRET_SOURCES[name].check_access(self.context)
+        return SECRET_SOURCES[name].describe_server_access_or_empty(self.context)
 
 
 def _require_source(ref: SecretRef) -> SecretSource:

@@ -55,7 +55,7 @@ def verify_signature(
     """Check the signature of a document; "" counts as UNSIGNED."""
     if not signature:
         return SignatureStatus.UNSIGNED
-    key_id = parse_key_id(signature)
+    key_id = parse_key_id_of_signature(signature)
     key = next((key for key in keys.all_keys if key.key_id == key_id), None)
     if key is None:
         return SignatureStatus.STRANGE
@@ -66,7 +66,7 @@ def verify_signature(
     return SignatureStatus.GENUINE if key == keys.current_key else SignatureStatus.EARLIER
 
 
-def parse_key_id(signature: str) -> str:
+def parse_key_id_of_signature(signature: str) -> str:
     """The key id in a signature, which is the part before the colon."""
     return signature.partition(":")[0]
 

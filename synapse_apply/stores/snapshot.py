@@ -12,9 +12,9 @@ from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.state import (
     STATE_FORMAT,
     AuditEntry,
+    BackendIdentity,
     ProjectAndKeyIds,
     State,
-    StateIdentity,
 )
 from synapse_apply.stores import row_texts, schema, state_messages
 from synapse_apply.stores.database import Row, SqlRunner, Statement
@@ -64,7 +64,7 @@ def decode_state(rows: StateRows, location: str) -> State:
     return State(
         lineage=meta_row[1],
         serial=meta_row[schema.SERIAL_INDEX],
-        binding=StateIdentity(*meta_row[schema.IDENTITY_SLICE]),
+        binding=BackendIdentity(*meta_row[schema.IDENTITY_SLICE]),
         records={address: records_by_address[address] for address in sorted(records_by_address)},
         open_intents=tuple(
             row_texts.decode_intent(text, location, intent_id) for intent_id, text in intent_rows
@@ -82,7 +82,7 @@ def read_history(run: SqlRunner, location: str) -> StateHistory:
     return StateHistory(tuple(plans), tuple(audit))
 
 
-def read_shared_ids(run: SqlRunner) -> ProjectAndKeyIds:
+def read_project_and_key_ids(run: SqlRunner) -> ProjectAndKeyIds:
     """The ids that a state is shared under; "" for a missing one, or one of another form."""
     return parse_shared_ids(
         {
@@ -94,7 +94,7 @@ def read_shared_ids(run: SqlRunner) -> ProjectAndKeyIds:
 
 
 def parse_shared_ids(plans: Mapping[str, str]) -> ProjectAndKeyIds:
-    """The ids among the rows of table `plans`, by their ids; as `read_shared_ids`."""
+    """The ids among the rows of table `plans`, by their ids; as `read_project_and_key_ids`."""
     project_id, key_id = plans.get(schema.PROJECT_ROW, ""), plans.get(schema.KEY_ROW, "")
     # A plan with such an id, which somebody made up, has a time in this place.
     return ProjectAndKeyIds(
@@ -138,7 +138,7 @@ def build_fill_statements(state_snapshot: StateSnapshot, location: str) -> list[
 class StateOrigin:
     """Which state a backup is of: backend identity, lineage, and number of records."""
 
-    binding: StateIdentity
+    binding: BackendIdentity
     lineage: str
     record_count: int
 
@@ -148,7 +148,7 @@ def read_origin(run: SqlRunner, location: str) -> StateOrigin:
     meta_row = read_meta_row(run, location)
     ((record_count,),) = run(schema.COUNT_RECORDS, ())
     return StateOrigin(
-        StateIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]), record_count
+        BackendIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]), record_count
     )
 
 

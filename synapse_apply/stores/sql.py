@@ -30,12 +30,12 @@ from synapse_apply.model.state import (
     NO_SHARED_IDS,
     STATE_FORMAT,
     AuditEntry,
+    BackendIdentity,
     Intent,
     IntentState,
     ProjectAndKeyIds,
     Record,
     State,
-    StateIdentity,
     StateProgress,
 )
 from synapse_apply.stores import row_texts, schema, snapshot, state_messages
@@ -86,7 +86,7 @@ class SqlStore(LockedStore):
 
     def create_state(
         self,
-        binding: StateIdentity,
+        binding: BackendIdentity,
         lineage: str,
         floor: StateProgress = NO_PROGRESS,
         shared_ids: ProjectAndKeyIds = NO_SHARED_IDS,
@@ -104,8 +104,8 @@ class SqlStore(LockedStore):
             )
         )
 
-    def read_identity(self) -> StateIdentity:
-        return StateIdentity(
+    def read_backend_identity(self) -> BackendIdentity:
+        return BackendIdentity(
             *self._database.read_in_snapshot(self._read_meta_row)[schema.IDENTITY_SLICE]
         )
 
@@ -229,25 +229,25 @@ class SqlStore(LockedStore):
 
         self._write_durably_counting_serial(rename_records)
 
-    def replace_identity(self, binding: StateIdentity) -> None:
+    def replace_backend_identity(self, binding: BackendIdentity) -> None:
         def update_identity(run: SqlRunner) -> bool:
-            if StateIdentity(*self._read_meta_row(run)[schema.IDENTITY_SLICE]) == binding:
+            if BackendIdentity(*self._read_meta_row(run)[schema.IDENTITY_SLICE]) == binding:
                 return False
             run(schema.SET_IDENTITY, (binding.url, binding.tenant, binding.data_set))
             return True
 
         self._write_durably_counting_serial(update_identity)
 
-    def read_shared_ids(self) -> ProjectAndKeyIds:
+    def read_project_and_key_ids(self) -> ProjectAndKeyIds:
         def read_rows(run: SqlRunner) -> ProjectAndKeyIds:
             self._read_meta_row(run)
-            return snapshot.read_shared_ids(run)
+            return snapshot.read_project_and_key_ids(run)
 
         return self._database.read_in_snapshot(read_rows)
 
     def replace_project_and_key_ids(self, shared_ids: ProjectAndKeyIds) -> None:
         def replace_rows(run: SqlRunner) -> bool:
-            if snapshot.read_shared_ids(run) == shared_ids:
+            if snapshot.read_project_and_key_ids(run) == shared_ids:
                 return False
             for row_id in (schema.PROJECT_ROW, schema.KEY_ROW):
                 run(schema.DROP_PLAN, (row_id,))
@@ -305,7 +305,7 @@ class SqlStore(LockedStore):
 
         def check_and_build_adjustments(run: SqlRunner) -> list[Statement]:
             meta_row = self._read_meta_row(run, source)
-            check_backup(StateIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]))
+            check_backup(BackendIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]))
             seen_progress = find_floor(str(meta_row[1]))
             new_serial = max(int(meta_row[schema.SERIAL_INDEX]), serial, seen_progress.serial) + 1
             lock_row = lease.build_new_lock_row(

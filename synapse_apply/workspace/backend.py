@@ -24,7 +24,7 @@ from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Target
 from synapse_apply.model.secrets.login import is_loopback
-from synapse_apply.model.state import StateIdentity
+from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import EmbeddedBackend
@@ -44,7 +44,7 @@ class ConnectedBackend:
     """
 
     api: BackendClient
-    state_identity: StateIdentity
+    state_identity: BackendIdentity
     embedded: EmbeddedBackend | None
     request_id: Callable[[], str]
     longest_call: Callable[[int], float]

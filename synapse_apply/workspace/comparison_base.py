@@ -95,7 +95,7 @@ def _read_resources_and_warnings_at(
     """What a commit declares, with warnings about it; InputError with the errors in it."""
     base_project: Project | None = project
     if project.file is not None:
-        base_project = configuration.read_project_at(commit, project.file)
+        base_project = configuration.read_project_at_commit_or_none(commit, project.file)
     if base_project is None:
         name = format_path(project.file or project.root)
         return {}, (_build_all_new_warning(f"{name} is not in {commit.ref}."),)

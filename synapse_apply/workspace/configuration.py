@@ -51,7 +51,7 @@ class DeclaredTarget:
     zip_stamps: ZipStamps | None = None
 
 
-def load_project(invocation: Invocation) -> Project:
+def load_project_or_defaults(invocation: Invocation) -> Project:
     """Read the project file, or defaults without one; InputError with every finding."""
     file = invocation.project or find_project_file(invocation.directory)
     if file is None and invocation.project_from:
@@ -92,7 +92,9 @@ def _with_settings_from_git_ref(project: Project, file: Path, invocation: Invoca
     # Here, not above: who names no Git ref needs no reader of one.
     from synapse_apply.packages.source.git import resolve_ref_to_commit_or_raise
 
-    pinned_project = read_project_at(resolve_ref_to_commit_or_raise(file.parent, ref), file)
+    pinned_project = read_project_at_commit_or_none(
+        resolve_ref_to_commit_or_raise(file.parent, ref), file
+    )
     if pinned_project is None:
         raise InputError.from_summary(
             "No project file at that Git ref",
@@ -123,7 +125,7 @@ def resolve_commit_of_manifests(project: Project, ref: str) -> GitCommit:
     return resolve_ref_to_commit_or_raise(project.root, ref)
 
 
-def read_project_at(commit: GitCommit, file: Path) -> Project | None:
+def read_project_at_commit_or_none(commit: GitCommit, file: Path) -> Project | None:
     """The project file in a commit, None where it has none; InputError for one with errors."""
     from synapse_apply.packages.source.git import read_committed_file
 

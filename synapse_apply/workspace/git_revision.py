@@ -52,7 +52,7 @@ class CommittedTree:
         """The entry at a path, or the submodule or link on the way to it; None without one."""
         if path == ".":
             return CommittedEntry(".", is_folder=True)
-        tree, inner_path = self._find_tree_and_path(path)
+        tree, inner_path = self._select_tree_and_path_in_it(path)
         if inner_path == ".":
             return CommittedEntry(path, is_folder=True)
         parts = inner_path.split("/")
@@ -68,13 +68,13 @@ class CommittedTree:
 
     def list_folder(self, folder: str) -> list[CommittedEntry]:
         """The entries of a folder, sorted by name as for a folder on disk."""
-        tree, inner_path = self._find_tree_and_path(folder)
+        tree, inner_path = self._select_tree_and_path_in_it(folder)
         nodes = tree.list_children("" if inner_path == "." else inner_path)
         nodes = sorted(nodes, key=lambda node: posixpath.basename(node.path))
         return [self._build_entry(tree, node) for node in nodes]
 
     def read_content(self, path: str) -> bytes:
-        tree, inner_path = self._find_tree_and_path(path)
+        tree, inner_path = self._select_tree_and_path_in_it(path)
         try:
             return read_file_bytes_or_raise_unreadable(tree, inner_path)
         except UnreadableError as problem:
@@ -98,7 +98,7 @@ class CommittedTree:
     def _to_repository_path(self, path: str) -> str:
         return posixpath.normpath(posixpath.join(self._prefix, path))
 
-    def _find_tree_and_path(self, path: str) -> tuple[SourceTree, str]:
+    def _select_tree_and_path_in_it(self, path: str) -> tuple[SourceTree, str]:
         """The tree with this path, and the path in it; the whole repository only if needed."""
         return (
             (self._open_repository(), self._to_repository_path(path))

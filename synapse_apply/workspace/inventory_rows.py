@@ -83,16 +83,18 @@ def _parse_inventory_row(
         raise TypeError(
             f"it is {describe_value_kind(raw)}{shown_text}, where address and id are expected"
         )
-    address = Address.parse(_get_field_as_text(raw, "address"))
-    remote_id = parse_remote_id(raw["id"]) if _get_field_as_text(raw, "id") else ""
-    digest = _get_field_as_text(raw, "digest", is_required=False)
+    address = Address.parse(_get_field_as_text_or_empty(raw, "address"))
+    remote_id = parse_remote_id(raw["id"]) if _get_field_as_text_or_empty(raw, "id") else ""
+    digest = _get_field_as_text_or_empty(raw, "digest", is_required=False)
     if digest and not is_package_digest(digest):
         raise ValueError(f"the digest {digest!r} is none: one is {DIGEST_RULE}")
-    api = _get_field_as_text(raw, "api", is_required=False)
+    api = _get_field_as_text_or_empty(raw, "api", is_required=False)
     return address, InventoryRow(remote_id, api, digest, number, position)
 
 
-def _get_field_as_text(raw: Mapping[object, object], name: str, *, is_required: bool = True) -> str:
+def _get_field_as_text_or_empty(
+    raw: Mapping[object, object], name: str, *, is_required: bool = True
+) -> str:
     """A text or whole number as text; "" for a missing field that is not required."""
     value = raw.get(name)
     if value in (None, "") and is_required:

@@ -44,7 +44,7 @@ class OfflineTarget:
     @cached_property
     def project(self) -> Project:
         """The project file's settings; InputError with every finding."""
-        return configuration.load_project(self.invocation)
+        return configuration.load_project_or_defaults(self.invocation)
 
     @cached_property
     def target(self) -> Target:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.errors import StateError, SynapseApplyError
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.state import Record, State, StateIdentity
+from synapse_apply.model.state import BackendIdentity, Record, State
 from synapse_apply.model.verification import LastRun, OtherTargetRuns, RunDoubt, RunStatus
 from synapse_apply.secrets.keys import StateKeys, key_variable_name
-from synapse_apply.secrets.signatures import RunSigner, SignatureStatus, parse_key_id
+from synapse_apply.secrets.signatures import RunSigner, SignatureStatus, parse_key_id_of_signature
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import find_data_set_id_or_empty
 from synapse_apply.workspace.environment import normalize_base_url
@@ -54,7 +54,7 @@ def _read_runs_of_target(other_session: TargetSession) -> OtherTargetRuns:
 
 
 def _require_state_belongs_to_project(other_session: TargetSession) -> None:
-    shared_ids, project_id = other_session.read_shared_ids(), other_session.project.id
+    shared_ids, project_id = other_session.read_project_and_key_ids(), other_session.project.id
     if shared_ids is not None and shared_ids.project_id not in ("", project_id):
         raise StateError.from_summary(
             "This state belongs to another project",
@@ -94,12 +94,14 @@ def require_state_belongs_to_target(project: Project, target: Target, state: Sta
 
 
 def _build_expected_identity(
-    project: Project, target: Target, recorded_identity: StateIdentity
-) -> StateIdentity:
+    project: Project, target: Target, recorded_identity: BackendIdentity
+) -> BackendIdentity:
     if target.is_embedded:
-        return StateIdentity(state_access.EMBEDDED_URL, "", find_data_set_id_or_empty(project.root))
+        return BackendIdentity(
+            state_access.EMBEDDED_URL, "", find_data_set_id_or_empty(project.root)
+        )
     url = normalize_base_url(target.url) if target.url else recorded_identity.url
-    return StateIdentity(url, target.tenant or recorded_identity.tenant)
+    return BackendIdentity(url, target.tenant or recorded_identity.tenant)
 
 
 def _collect_target_runs(state: State, target: Target, keys: StateKeys) -> OtherTargetRuns:
@@ -141,7 +143,7 @@ def _find_run_doubt(signer: RunSigner, record: Record, target: Target) -> RunDou
             "copied from another one"
         )
     last_run = LastRun.from_json(record.verification)
-    key_id = parse_key_id(last_run.signature) if last_run else ""
+    key_id = parse_key_id_of_signature(last_run.signature) if last_run else ""
     current_key = signer.keys.current_key
     current_text = (
         f"the key here is {current_key.key_id} from {current_key.origin}"

@@ -32,7 +32,7 @@ from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, S
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.signatures import (
     SignatureStatus,
-    parse_key_id,
+    parse_key_id_of_signature,
     sign_document,
     verify_signature,
 )
@@ -265,11 +265,13 @@ class JournalFile:
         return Text(f"{self.description}: ", self.recover_command, " records it")
 
 
-def find_calls_recorded_as_done(
+def map_journaled_done_calls_by_intent_id(
     project: Project, target: Target, state: State, keys: StateKeys
 ) -> Mapping[str, JournalFile]:
     """Open calls that a genuine journal of this state says were done, by the intent's id."""
-    files_by_intent = find_calls_recorded_as_done_or_unsigned(project, target, state, keys)
+    files_by_intent = map_journaled_done_or_unsigned_calls_by_intent_id(
+        project, target, state, keys
+    )
     return {
         intent_id: journal_file
         for intent_id, journal_file in files_by_intent.items()
@@ -277,7 +279,7 @@ def find_calls_recorded_as_done(
     }
 
 
-def find_calls_recorded_as_done_or_unsigned(
+def map_journaled_done_or_unsigned_calls_by_intent_id(
     project: Project, target: Target, state: State, keys: StateKeys
 ) -> Mapping[str, JournalFile]:
     """The same, with files that are not signed too."""
@@ -449,7 +451,9 @@ def _verify_line_signatures(
             raise _build_forged_error(path, number, "bears a signature that is not its own")
         if signature_status is not None and line_status is not signature_status:
             raise _build_forged_error(path, number, "is not signed as the lines before it are")
-        if number > 1 and parse_key_id(signature) != parse_key_id(previous_signature):
+        if number > 1 and parse_key_id_of_signature(signature) != parse_key_id_of_signature(
+            previous_signature
+        ):
             raise _build_forged_error(
                 path, number, "is signed with another key than the lines before it"
             )
@@ -463,7 +467,8 @@ def _explain_not_genuine_or_empty(status: SignatureStatus | None, signature: str
     if status is SignatureStatus.UNSIGNED:
         return "it is not signed: an earlier version wrote it, or a run without the state key"
     if status in {SignatureStatus.STRANGE, SignatureStatus.EARLIER}:
-        return f"it is signed with state key {parse_key_id(signature)}, which is not the one in use"
+        key_id = parse_key_id_of_signature(signature)
+        return f"it is signed with state key {key_id}, which is not the one in use"
     return ""
 
 

@@ -17,7 +17,7 @@ from synapse_apply.model.address import Address, has_wildcard, matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, NameNotFound
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import suggest_known_word
+from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import State
 
@@ -276,7 +276,7 @@ def _build_no_match_finding(
     return error_finding(
         "Nothing matches the selection",
         f"`{name}` is not an address, name, kind or label of what is declared or recorded",
-        suggest_known_word(name, sorted(words))
+        suggest_known_word_or_empty(name, sorted(words))
         or "write KIND/NAME, with `*` for several; a name, a kind, or KEY=VALUE of a label",
     )
 

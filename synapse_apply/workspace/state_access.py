@@ -12,7 +12,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.state import StateIdentity
+from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
@@ -90,7 +90,8 @@ def open_store_at_url(
             position=target.position,
         )
     path = (
-        resolve_local_path(url, project) or build_state_folder_path(project) / f"{target.name}.db"
+        resolve_local_path_or_none(url, project)
+        or build_state_folder_path(project) / f"{target.name}.db"
     )
     path = resolve_trusted_state_path(path, project.root)
     return open_sqlite(path, tool_version=__version__, runner=runner)
@@ -103,7 +104,7 @@ def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[s
     return url
 
 
-def resolve_local_path(url: str, project: Project) -> Path | None:
+def resolve_local_path_or_none(url: str, project: Project) -> Path | None:
     """The file that a state's url names; None where it is empty, or names no file."""
     if not is_local_url(url):
         return None
@@ -126,17 +127,17 @@ def _open_postgres_store(url: str, target: Target, runner: LockRunner) -> SqlSto
 
 def build_state_identity(
     url: str, target: Target, embedded_backend: EmbeddedBackend | None
-) -> StateIdentity:
+) -> BackendIdentity:
     """The identity that this target's state must have: url and tenant, or the embedded data set."""
     if embedded_backend is not None:
-        return StateIdentity(EMBEDDED_URL, "", embedded_backend.data_set)
-    return StateIdentity(url, target.tenant)
+        return BackendIdentity(EMBEDDED_URL, "", embedded_backend.data_set)
+    return BackendIdentity(url, target.tenant)
 
 
 def create_embedded_or_require_state(
     store: StateStore,
     target: Target,
-    state_identity: StateIdentity,
+    state_identity: BackendIdentity,
     embedded_backend: EmbeddedBackend | None,
     create_key_if_absent: Callable[[], object],
     seen_place: SeenPlace | None = None,
@@ -154,24 +155,27 @@ def create_embedded_or_require_state(
         create_key_if_absent()
         store.create_state(state_identity, target.state.lineage or str(uuid.uuid4()))
         return
-    if embedded_backend is not None and store.read_identity().data_set != state_identity.data_set:
+    if (
+        embedded_backend is not None
+        and store.read_backend_identity().data_set != state_identity.data_set
+    ):
         raise build_embedded_mismatch_error(target, OTHER_DATA_TEXT)
     require_state_identity(store, target, state_identity)
 
 
 def require_state_identity(
-    store: StateStore, target: Target, state_identity: StateIdentity
+    store: StateStore, target: Target, state_identity: BackendIdentity
 ) -> None:
     """StateError when this state belongs to another backend, tenant or lineage."""
     findings = (
-        *build_other_backend_findings(store.read_identity(), target, state_identity),
+        *build_other_backend_findings(store.read_backend_identity(), target, state_identity),
         *build_other_lineage_findings(store.read_lineage(), target),
     )
     if findings:
         raise StateError(*findings)
 
 
-def require_no_error(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+def require_no_error_and_return_warnings(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """The findings, which are warnings; StateError with all of them where one is an error."""
     findings = tuple(findings)
     if any(finding.is_error for finding in findings):
@@ -180,7 +184,7 @@ def require_no_error(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
 
 
 def build_other_backend_findings(
-    recorded_identity: StateIdentity, target: Target, state_identity: StateIdentity
+    recorded_identity: BackendIdentity, target: Target, state_identity: BackendIdentity
 ) -> tuple[Diagnostic, ...]:
     """An error where the state's identity is not the target's current one."""
     if recorded_identity == state_identity:
@@ -268,7 +272,7 @@ def build_embedded_mismatch_error(target: Target, mismatch_text: str) -> StateEr
     )
 
 
-def describe_state_identity(state_identity: StateIdentity) -> str:
+def describe_state_identity(state_identity: BackendIdentity) -> str:
     """An identity as a phrase for messages."""
     if state_identity.url == EMBEDDED_URL:
         return f"the embedded data set {state_identity.data_set}"

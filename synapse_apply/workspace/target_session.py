@@ -228,7 +228,10 @@ class TargetSession(OfflineTarget):
     def key_sources(self) -> KeySources:
         """The places of the target's state key."""
         return build_key_sources(
-            self.project, self.target, self.invocation.environ, self.resolver.find_setting
+            self.project,
+            self.target,
+            self.invocation.environ,
+            self.resolver.resolve_setting_or_reason,
         )
 
     def load_state_keys(self, *, create: bool = False) -> StateKeys:
@@ -254,9 +257,9 @@ class TargetSession(OfflineTarget):
         # The data of an embedded backend is on this machine, wherever its state may be.
         return self.store.is_shared and not self.target.is_embedded
 
-    def read_shared_ids(self) -> ProjectAndKeyIds | None:
+    def read_project_and_key_ids(self) -> ProjectAndKeyIds | None:
         """What all who use this state must have in common; None where only this machine does."""
-        return self.store.read_shared_ids() if self.is_state_shared else None
+        return self.store.read_project_and_key_ids() if self.is_state_shared else None
 
     @cached_property
     def signer(self) -> RunSigner:
@@ -305,11 +308,11 @@ class TargetSession(OfflineTarget):
             self.invocation,
             self.resolver.resolve_setting,
             retries=self._retries,
-            find_refusal=self._explain_blocked_requests,
+            find_refusal=self._explain_blocked_requests_or_empty,
         )
         return self._closing.enter_context(backend)
 
-    def _explain_blocked_requests(self) -> str:
+    def _explain_blocked_requests_or_empty(self) -> str:
         """Why no further request may be sent, "" while requests may.
 
         A process may be suspended between two instructions and resume when another holds its lock.
@@ -345,11 +348,11 @@ class TargetSession(OfflineTarget):
 
     def _list_project_warnings_or_raise(self) -> tuple[Diagnostic, ...]:
         """StateError for the shared state of another project; a warning for one of none."""
-        shared_ids = self.read_shared_ids()
+        shared_ids = self.read_project_and_key_ids()
         if shared_ids is None:
             return ()
         findings = build_other_project_findings(shared_ids.project_id, self.project, self.target)
-        return state_access.require_no_error(findings)
+        return state_access.require_no_error_and_return_warnings(findings)
 
     def open_other_target(self, target: Target) -> TargetSession:
         """A session of another target of the project, not completed from the environment."""
@@ -383,7 +386,7 @@ class TargetSession(OfflineTarget):
         )
         self.diagnostics = (
             *declared.diagnostics,
-            *state_access.require_no_error(key_findings),
+            *state_access.require_no_error_and_return_warnings(key_findings),
             *project_warnings,
             *store.list_warnings(),
             *build_signed_journal_warnings(project, target, keys, store.read_lineage()),
@@ -397,7 +400,7 @@ class TargetSession(OfflineTarget):
 
     def _read_shared_key_id_or_empty(self) -> str:
         """The id of the key that a shared state is bound to; "" for all other states."""
-        shared_ids = self.read_shared_ids()
+        shared_ids = self.read_project_and_key_ids()
         return shared_ids.key_id if shared_ids is not None else ""
 
     def mask_declared_secrets(self, manifests: LoadedManifests) -> None:

@@ -58,7 +58,7 @@ class Checkout:
     def url(self, ref: str = BASE) -> str:
         """The url that a plan under the settings of a ref would send the token to."""
         return (
-            configuration.load_project(Invocation(self.folder, project_from=ref))
+            configuration.load_project_or_defaults(Invocation(self.folder, project_from=ref))
             .targets["prod"]
             .url
         )

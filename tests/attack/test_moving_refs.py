@@ -19,14 +19,16 @@ __all__ = ["checkout"]
 @pytest.fixture
 def move(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let the base move to the change as soon as a project file was read of it."""
-    read = configuration.read_project_at
+    read = configuration.read_project_at_commit_or_none
 
     def read_then_move(*arguments: Any) -> Any:
         project = read(*arguments)
         git(checkout.top, "update-ref", BASE, checkout.head)
         return project
 
-    return lambda: monkeypatch.setattr(configuration, "read_project_at", read_then_move)
+    return lambda: monkeypatch.setattr(
+        configuration, "read_project_at_commit_or_none", read_then_move
+    )
 
 
 def run(checkout: Checkout, *typed: str, code: int = 0) -> Any:
@@ -70,7 +72,7 @@ source: {path: p, ref: live}}\n"
     git(checkout.top, "branch", "live")
     write(checkout.folder, {"p/config.yaml": 'version: "2"\ncode: p\n', "p/more.py": "pass\n"})
     commit(checkout.top)
-    find = git_ref.resolve_unambiguous_ref
+    find = git_ref.resolve_unambiguous_ref_or_empty
     asked: list[str] = []
 
     def find_then_move(repository: Any, ref: str) -> str:
@@ -79,7 +81,9 @@ source: {path: p, ref: live}}\n"
         git(checkout.top, "update-ref", "refs/heads/live", "HEAD")
         return found
 
-    monkeypatch.setattr("synapse_apply.packages.source.git.resolve_unambiguous_ref", find_then_move)
+    monkeypatch.setattr(
+        "synapse_apply.packages.source.git.resolve_unambiguous_ref_or_empty", find_then_move
+    )
     ran = run(checkout, "package", "show", "release/p", "--json", "-t", "prod")
     assert asked == ["live"]
     assert "more.py" not in ran.out

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, StateIdentity
+from synapse_apply.model.state import AuditEntry, BackendIdentity, Intent, IntentState, Record
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
@@ -56,7 +56,7 @@ def filled(size: int) -> Iterator[SqlStore]:
     """A locked state in a file, with so many records."""
     with tempfile.TemporaryDirectory() as folder:
         store = open_sqlite(Path(folder) / "state.db")
-        store.create_state(StateIdentity("https://api.example"), "lineage")
+        store.create_state(BackendIdentity("https://api.example"), "lineage")
         with store.lock("bench"):
             store.write_records(*map(record, range(size)))
             yield store

@@ -31,11 +31,11 @@ from synapse_apply.model.remote.dry_run_counts import DryRunCounts
 from synapse_apply.model.state import (
     Acceptance,
     AuditEntry,
+    BackendIdentity,
     Intent,
     IntentState,
     Record,
     State,
-    StateIdentity,
     Uptime,
 )
 from synapse_apply.model.values import (
@@ -235,7 +235,7 @@ def build_contents() -> StateSnapshot:
     state = State(
         lineage=LINEAGE,
         serial=41,
-        binding=StateIdentity(url="https://api.example", tenant="acme", data_set="d-1"),
+        binding=BackendIdentity(url="https://api.example", tenant="acme", data_set="d-1"),
         records=records,
         open_intents=build_intents(),
     )
@@ -313,7 +313,7 @@ def build_plan() -> Plan:
     others = tuple(Change(STORAGE, action) for action in Action)
     base = PlanBase(
         target="prod",
-        binding=StateIdentity("https://api.example", "acme", "d-1"),
+        binding=BackendIdentity("https://api.example", "acme", "d-1"),
         lineage=LINEAGE,
         serial=41,
         manifests_digest="sha256:" + "ae" * 32,

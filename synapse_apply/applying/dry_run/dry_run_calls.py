@@ -12,7 +12,7 @@ from synapse_apply.applying.steps.request_body import (
     build_update_body_and_owned_fields,
     find_address_of_package_to_upload,
 )
-from synapse_apply.kinds.search import find_by_natural_key
+from synapse_apply.kinds.search import list_by_natural_key
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, Unconfirmed
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Lookup
@@ -52,7 +52,7 @@ def _send_dry_run_create(step: Step, tools: ApplyTools, live: LiveObjects) -> No
 def _is_created_object_found(step: Step, tools: ApplyTools, live: LiveObjects) -> bool | None:
     binding, key = step.binding, lookup.resolve_natural_key(step, live)
     try:
-        matches = find_by_natural_key(
+        matches = list_by_natural_key(
             tools.api, binding, key, tools.capabilities, tools.marks.with_address(step.address)
         )
     except RemoteError:

@@ -70,7 +70,7 @@ def poll_job_until_end_timeout_or_stop(
             return job
 
 
-def poll_deferred_run_until_result(
+def poll_deferred_run_until_result_or_last_envelope(
     run: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     body: Mapping[str, Any],
     answer: Mapping[str, Any],

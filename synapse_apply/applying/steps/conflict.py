@@ -29,7 +29,7 @@ from synapse_apply.applying.records import (
 )
 from synapse_apply.applying.step import ApplyTools, Step
 from synapse_apply.applying.steps.plain_forms import BAD_REQUEST, list_top_level_names_of_refusal
-from synapse_apply.kinds.search import find_by_natural_key
+from synapse_apply.kinds.search import list_by_natural_key
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.observed import Lookup, Observed
@@ -97,7 +97,7 @@ def _find_only_object_and_if_none_is_certain(
 ) -> tuple[Observed | None, bool]:
     """The only object with this key, and whether it is certain that this token sees none."""
     try:
-        hits = find_by_natural_key(
+        hits = list_by_natural_key(
             tools.api, step.binding, key, tools.capabilities, tools.marks.with_address(step.address)
         )
     except RemoteError:

@@ -217,7 +217,9 @@ def _record_created_member(
             member_answer, tools.marks.with_address(step.address)
         )
     else:
-        observed = lookup.find_only_object_by_key(step, tools, part.call.intent.natural_key)
+        observed = lookup.find_only_object_by_key_or_none_on_failure(
+            step, tools, part.call.intent.natural_key
+        )
     if observed is None:
         diagnostics = (messages.build_member_not_shown_diagnostic(step),)
         return build_outcome(step, Result.UNKNOWN, diagnostics, request_id=request_id)
@@ -288,7 +290,9 @@ def _find_leading_objects_seen_as_sent(
     """The created objects in order, up to the first that is missing, differs or is another's."""
     observed_objects: list[Observed] = []
     for part in parts:
-        observed = lookup.find_only_object_by_key(part.step, tools, part.call.intent.natural_key)
+        observed = lookup.find_only_object_by_key_or_none_on_failure(
+            part.step, tools, part.call.intent.natural_key
+        )
         if observed is None or not lookup.may_be_object_of_create(
             part.step, part.call.managed_fields, observed, tools.secrets
         ):

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.help_pages import find_renamed_command_that_requires_name, manual_command
+from synapse_apply.cli.help_pages import (
+    get_renamed_command_that_requires_name_or_empty,
+    manual_command,
+)
 from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
@@ -107,7 +110,7 @@ def _parse_kind_and_name(kind: str, name: str | None) -> tuple[str, str | None]:
         raise click.UsageError(f"Unknown kind {word!r}: there are {', '.join(_KINDS)}.")
     if slash and (name is not None or not name_in_word):
         raise click.UsageError("One KIND/NAME is wanted, or KIND and NAME.")
-    if not (slash or name) and (old_name := find_renamed_command_that_requires_name()):
+    if not (slash or name) and (old_name := get_renamed_command_that_requires_name_or_empty()):
         raise click.UsageError(f"`{old_name}` takes the NAME of one object.")
     return _KIND_BY_WORD[word.lower()], name_in_word if slash else name
 

@@ -12,7 +12,11 @@ import click
 
 from synapse_apply.cli import completion
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.help_pages import Terminated, get_interruption_advice, manual_command
+from synapse_apply.cli.help_pages import (
+    Terminated,
+    get_interruption_advice_or_empty,
+    manual_command,
+)
 from synapse_apply.cli.params import options, param_types
 from synapse_apply.model.coding.json_types import JsonDocument
 
@@ -115,7 +119,7 @@ class _RunDisplay:
             yield
         except (KeyboardInterrupt, Terminated) as interruption:
             if self.started_run is not None:
-                if not get_interruption_advice(interruption):
+                if not get_interruption_advice_or_empty(interruption):
                     interruption.add_note(_STARTED_ADVICE)
                 if self.console.as_json and not self.console.has_written_document:
                     self.console.write_document(_build_run_document(self.started_run))

@@ -38,12 +38,12 @@ def ask_approval(console: Console, question: str, detail: str) -> bool:
     console.write_output(
         f"\n{question}\n  {detail}\n  Only 'yes' will be accepted to approve.\n\n  Enter a value: "
     )
-    answer = read_line_or_signal()
+    answer = read_line_or_empty_at_end()
     console.write_output("\n" if answer.endswith("\n") else "\n\n")
     return answer.strip() == "yes"
 
 
-def read_line_or_signal() -> str:
+def read_line_or_empty_at_end() -> str:
     """The next line of stdin, "" at its end; a signal's handler may end the wait by raising.
 
     `input` would miss a Ctrl-C between the question and the read: the signal is only noted, and

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.texts.jobs import format_job_status, get_job_failure_text
+from synapse_apply.cli.texts.jobs import format_job_status, get_job_failure_text_or_empty
 from synapse_apply.model.command import Command, name_target
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.job import Job, JobStatus
@@ -87,7 +87,7 @@ class JobFollower:
                 f"{_format_follow_hint(job.id, self.console)}.\n"
             )
             return Exit.ERROR
-        failure_reason = get_job_failure_text(job)
+        failure_reason = get_job_failure_text_or_empty(job)
         # The server's reason may end with a full stop of its own.
         message = (
             f"{name} {job.status.value}{f': {sanitize(failure_reason)}' if failure_reason else ''}."

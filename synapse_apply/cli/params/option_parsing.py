@@ -91,10 +91,10 @@ def require_known_guard_names(
     Names of policy rules are checked later, in `PlanArguments`, where the policy is known.
     """
     if guard_names:
-        from synapse_apply.operations.plan_arguments import describe_unknown_guard
+        from synapse_apply.operations.plan_arguments import describe_unknown_guard_or_empty
 
         for name in guard_names:
-            if description := describe_unknown_guard(name):
+            if description := describe_unknown_guard_or_empty(name):
                 raise click.BadParameter(description)
     return guard_names
 

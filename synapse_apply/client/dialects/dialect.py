@@ -42,7 +42,7 @@ class Dialect:
 
     `prefix` precedes every path; `page_size_query` requests large pages; `page_number_param` is
     the query parameter for a page number ("" if pages are only reachable by the link of the page
-    before); `read_page_or_none` parses a page; `unwrap` removes the envelope of an answer;
+    before); `parse_page_or_none` parses a page; `unwrap` removes the envelope of an answer;
     `build_auth_headers` gives the headers with the credentials.
     """
 
@@ -50,7 +50,7 @@ class Dialect:
     prefix: str
     page_size_query: Query
     page_number_param: str
-    read_page_or_none: Callable[[Any], ListPage | None]
+    parse_page_or_none: Callable[[Any], ListPage | None]
     unwrap: Callable[[Any], Any]
     build_auth_headers: Callable[[Credentials], dict[str, str]]
 

@@ -23,7 +23,7 @@ def build_auth_headers(credentials: Credentials) -> dict[str, str]:
     return {name: f"Token {value}" for name, value in tokens.items() if value}
 
 
-def read_page_or_none(answer: Any) -> ListPage | None:
+def parse_page_or_none(answer: Any) -> ListPage | None:
     """The page in an answer: `{count, next, previous, results}` or a plain list; else None."""
     return (
         ListPage(answer)
@@ -37,7 +37,7 @@ DIALECT = Dialect(
     prefix="",
     page_size_query=(("page_size", "100"),),
     page_number_param="page",
-    read_page_or_none=read_page_or_none,
+    parse_page_or_none=parse_page_or_none,
     unwrap=lambda answer: answer,
     build_auth_headers=build_auth_headers,
 )

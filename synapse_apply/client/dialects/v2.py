@@ -34,7 +34,7 @@ def unwrap_data_envelope_or_unchanged(answer: Any) -> Any:
     return answer
 
 
-def read_page_or_none(answer: Any) -> ListPage | None:
+def parse_page_or_none(answer: Any) -> ListPage | None:
     """The page in an answer; None for anything else.
 
     A page is an envelope whose `meta.pagination` has `next_cursor`, or `{next, previous, results}`
@@ -65,7 +65,7 @@ DIALECT = Dialect(
     prefix="v2/",
     page_size_query=(("per_page", "200"),),  # the most there is
     page_number_param="",
-    read_page_or_none=read_page_or_none,
+    parse_page_or_none=parse_page_or_none,
     unwrap=unwrap_data_envelope_or_unchanged,
     build_auth_headers=build_auth_headers,
 )

@@ -167,7 +167,7 @@ def _may_succeed_later(
 def _build_exchange_error(failure: Exception, *, is_late: bool) -> HttpExchangeError:
     """The error for an exception of an HTTP library, without that exception's text."""
     causes = list(failures.iter_failure_and_causes(failure))
-    reason = failures.explain_causes(causes)
+    reason = failures.explain_causes_without_request(causes)
     if is_late or any(failures.is_timeout_error(cause) for cause in causes):
         return HttpExchangeError(HttpFault.TIMEOUT, "no whole answer in time")
     if any(failures.is_tls_error(cause) for cause in causes):

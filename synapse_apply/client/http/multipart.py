@@ -56,7 +56,7 @@ class MultipartBody:
             if digest_field and fields.get(digest_field) is None:
                 fields = {
                     **fields,
-                    digest_field: self._get_declared_digest_if_sent_whole(file)
+                    digest_field: self._get_declared_digest_if_sent_whole_or_empty(file)
                     or self._compute_file_digest(),
                 }
             self._expected_digest = str(fields[digest_field]).lower() if digest_field else ""
@@ -138,7 +138,7 @@ class MultipartBody:
         if self._sent_hash is not None and self._sent_hash.hexdigest() != self._expected_digest:
             raise UnreadableBodyError("the file does not have the SHA-256 that was said of it")
 
-    def _get_declared_digest_if_sent_whole(self, file: Any) -> str:
+    def _get_declared_digest_if_sent_whole_or_empty(self, file: Any) -> str:
         """The SHA-256 in the file object's `sha256`; "" without one, or if not sent from byte 0."""
         digest = getattr(file, "sha256", "")
         return digest if isinstance(digest, str) and not self._start else ""

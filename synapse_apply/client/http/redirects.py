@@ -16,7 +16,7 @@ def resolve_redirect_url_or_empty(url: str, answer: Answer) -> str:
         return ""
 
 
-def extract_origin(url: str) -> str:
+def extract_origin_or_empty(url: str) -> str:
     """Scheme, host and port of a URL, "" if it has none: the rest may quote the request."""
     try:
         parts = urlsplit(url)

@@ -38,7 +38,10 @@ from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.client.http.options import Options
 from synapse_apply.client.http.pacing import RequestPacer
 from synapse_apply.client.http.redaction import Redactor
-from synapse_apply.client.http.redirects import extract_origin, resolve_redirect_url_or_empty
+from synapse_apply.client.http.redirects import (
+    extract_origin_or_empty,
+    resolve_redirect_url_or_empty,
+)
 from synapse_apply.client.storage_files import FailedFetchError, FetchOptions
 from synapse_apply.model.frozen import frozen
 
@@ -331,7 +334,9 @@ class Transport:
                 or not call.repeatable
                 or not self._route.may_get_token(url)
             ):
-                error = failures.build_unfollowed_redirect_error(call, answer, extract_origin(url))
+                error = failures.build_unfollowed_redirect_error(
+                    call, answer, extract_origin_or_empty(url)
+                )
                 return _AttemptResult(answer, error, attempt.sent)
 
     def _build_attempt(self, call: ClientCall, deadline: Deadline) -> Attempt:

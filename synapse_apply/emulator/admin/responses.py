@@ -217,7 +217,7 @@ def read_clock(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer({"now": format_iso(data_set_clock.now()), "ahead": data_set_clock.ahead})
 
 
-def set_clock(request: EmulatorRequest) -> EmulatorAnswer:
+def set_clock_offset(request: EmulatorRequest) -> EmulatorAnswer:
     """Set how many seconds the server's clock is ahead of the machine's. Raises ApiError (400)."""
     ahead = request.body.values.get("ahead")
     if (

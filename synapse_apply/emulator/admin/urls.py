@@ -30,7 +30,9 @@ ENDPOINTS = (
     _build_own_endpoint(
         "GET", "clock/", responses.read_clock, "The server's time: its `Date`, its jobs."
     ),
-    _build_own_endpoint("PATCH", "clock/", responses.set_clock, "Move it: `{ahead: seconds}`."),
+    _build_own_endpoint(
+        "PATCH", "clock/", responses.set_clock_offset, "Move it: `{ahead: seconds}`."
+    ),
     _build_own_endpoint(
         "GET",
         "faults/",

@@ -26,7 +26,7 @@ from synapse_apply.emulator.core.call import (
     EmulatorAnswer,
     EmulatorRequest,
     Endpoint,
-    find_version_by_path,
+    select_version_by_path,
 )
 from synapse_apply.emulator.core.clock import DataSetClock
 from synapse_apply.emulator.core.errors import (
@@ -371,7 +371,7 @@ def _build_fallback_refusal(
     detail: str,
 ) -> Response:
     """The response where no endpoint answers (404, 405, 500), in the form of its API version."""
-    version = find_version_by_path(versions, request.url.path)
+    version = select_version_by_path(versions, request.url.path)
     if (
         status == 404
         and (address_error := _find_path_or_query_refusal_if_guarded(backend, version, request))

@@ -95,7 +95,9 @@ class DataLock:
 
     def __init__(self, data: Path) -> None:
         """Take the lock. Raises DataSetBusyError."""
-        self._descriptor = data_folder.open_own_file(data, data_folder.LOCK, os.O_RDWR | os.O_CREAT)
+        self._descriptor = data_folder.open_own_file_descriptor(
+            data, data_folder.LOCK, os.O_RDWR | os.O_CREAT
+        )
         # Several attempts: a process that checks for a running server holds the lock briefly.
         for wait in (0.01, 0.04, 0.1, None):
             try:

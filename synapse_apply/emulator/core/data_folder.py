@@ -69,7 +69,7 @@ def _make_ignored_folder(data: Path) -> None:
 def require_own_files(data: Path) -> None:
     """Raises DataSetPlaceError for a file of a known name that is a link or not ours."""
     _require_project_folders_are_no_links(data)
-    with open_folder(data) as folder:
+    with open_folder_descriptor(data) as folder:
         for name in (*_DATABASE_FILES, LOCK, ENDPOINT, f"{ENDPOINT}.new"):
             _require_plain_entry_of_trusted_owner(folder, data, name)
         for name in (PACKAGES, INCOMING):
@@ -77,7 +77,7 @@ def require_own_files(data: Path) -> None:
 
 
 @contextmanager
-def open_folder(data: Path) -> Iterator[int]:
+def open_folder_descriptor(data: Path) -> Iterator[int]:
     """The descriptor of the folder during the block; raises OSError, DataSetPlaceError."""
     _require_project_folders_are_no_links(data)
     descriptor = os.open(data, _FOLDER_FLAGS)
@@ -87,9 +87,9 @@ def open_folder(data: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def open_own_file(data: Path, name: str, flags: int) -> int:
+def open_own_file_descriptor(data: Path, name: str, flags: int) -> int:
     """Open a file in the folder; returns its descriptor. Raises OSError, DataSetPlaceError."""
-    with open_folder(data) as folder:
+    with open_folder_descriptor(data) as folder:
         _require_plain_entry_of_trusted_owner(folder, data, name)
         # Without O_NONBLOCK opening a named pipe would wait for its writer.
         safety_flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -98,26 +98,26 @@ def open_own_file(data: Path, name: str, flags: int) -> int:
 
 def read_endpoint(data: Path) -> bytes:
     """The content of `endpoint.json`; raises OSError, DataSetPlaceError."""
-    with os.fdopen(open_own_file(data, ENDPOINT, os.O_RDONLY), "rb") as file:
+    with os.fdopen(open_own_file_descriptor(data, ENDPOINT, os.O_RDONLY), "rb") as file:
         return file.read(_MAX_ENDPOINT_BYTES)
 
 
 def write_endpoint_atomically(data: Path, text: str) -> None:
     """Write `endpoint.json` atomically, readable by its owner only."""
     new_name = f"{ENDPOINT}.new"
-    with open_folder(data) as folder, suppress(FileNotFoundError):
+    with open_folder_descriptor(data) as folder, suppress(FileNotFoundError):
         os.unlink(new_name, dir_fd=folder)
     with os.fdopen(
-        open_own_file(data, new_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb"
+        open_own_file_descriptor(data, new_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb"
     ) as file:
         file.write(text.encode())
-    with open_folder(data) as folder:
+    with open_folder_descriptor(data) as folder:
         os.replace(new_name, ENDPOINT, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def remove_endpoint(data: Path) -> None:
     """Remove `endpoint.json`, if there is one: the server it describes has ended."""
-    with suppress(FileNotFoundError), open_folder(data) as folder:
+    with suppress(FileNotFoundError), open_folder_descriptor(data) as folder:
         os.unlink(ENDPOINT, dir_fd=folder)
 
 
@@ -138,7 +138,7 @@ def remove_objects(data: Path) -> None:
     The main database file comes after its companions: a reset that was interrupted can be
     repeated, since there still is a data set.
     """
-    with open_folder(data) as folder:
+    with open_folder_descriptor(data) as folder:
         for name in reversed(_DATABASE_FILES):
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
@@ -148,7 +148,7 @@ def remove_objects(data: Path) -> None:
 
 
 def _make_subfolder(data: Path, name: str) -> None:
-    with open_folder(data) as folder:
+    with open_folder_descriptor(data) as folder:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=folder)
         _require_plain_entry_of_trusted_owner(folder, data, name, stat.S_IFDIR)
@@ -156,7 +156,7 @@ def _make_subfolder(data: Path, name: str) -> None:
 
 def _remove_matching_files(data: Path, subfolder_name: str, pattern: re.Pattern[str]) -> None:
     """Delete the regular files in a subfolder whose names match; nothing else."""
-    with open_folder(data) as folder:
+    with open_folder_descriptor(data) as folder:
         _require_plain_entry_of_trusted_owner(folder, data, subfolder_name, stat.S_IFDIR)
         subfolder = os.open(subfolder_name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
         try:

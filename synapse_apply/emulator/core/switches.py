@@ -361,7 +361,7 @@ PROFILES: tuple[Profile, ...] = (
 PROFILE_NAMES = tuple(profile.name for profile in PROFILES)
 
 
-def find_profile(name: str) -> Profile:
+def require_profile(name: str) -> Profile:
     """The profile with this name. Raises UnknownSwitchError."""
     for profile in PROFILES:
         if profile.name == name:
@@ -380,7 +380,7 @@ class Switches:
         """Raises UnknownSwitchError, also for an unknown profile ("" is the default one)."""
         self._values = {switch.name: switch.default for switch in SWITCHES}
         # Defaults first, then the profile, then single switches: each overrides the one before.
-        self.update(find_profile(profile or DEFAULT_PROFILE).values)
+        self.update(require_profile(profile or DEFAULT_PROFILE).values)
         self.update(chosen or {})
 
     def __getitem__(self, name: str) -> str:

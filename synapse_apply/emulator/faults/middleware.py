@@ -15,7 +15,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from synapse_apply.emulator.core.backend import DataSetBackend
-from synapse_apply.emulator.core.call import ApiVersion, find_version_by_path
+from synapse_apply.emulator.core.call import ApiVersion, select_version_by_path
 from synapse_apply.emulator.core.errors import ApiError
 from synapse_apply.emulator.core.listener import TRANSPORT
 from synapse_apply.emulator.core.store import Kind, StoredObject
@@ -121,7 +121,7 @@ class FaultMiddleware:
         faults = self.backend.fault_schedule
         rule = None
         if faults.rules and scope["type"] == "http" and not scope["path"].startswith(OWN_PREFIX):
-            rule = faults.take_due_rule(scope["method"], scope["path"])
+            rule = faults.count_request_and_take_due_rule(scope["method"], scope["path"])
         if rule is None:
             await self.app(scope, receive, send)
             return
@@ -245,7 +245,7 @@ class FaultMiddleware:
     async def _apply_page_shift(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         answer = await exchange.capture_answer()
         kind = _KIND_BY_PATH.get(exchange.scope["path"].strip("/"))
-        row = self._find_first_object(kind, _split_answer(answer)[1]) if kind else None
+        row = self._find_object_of_first_item(kind, _split_answer(answer)[1]) if kind else None
         if kind and row:
             rule.applied_count += 1
             if rule.action.value == "delete":
@@ -263,12 +263,12 @@ class FaultMiddleware:
         await exchange.send_messages(answer)
 
     def _build_refusal_body(self, scope: Scope, status: int) -> Any:
-        version = find_version_by_path(self.versions, scope["path"])
+        version = select_version_by_path(self.versions, scope["path"])
         return version.build_error_body(
             ApiError(status, {"detail": f"Fault: {status}."}), scope["request_id"]
         )
 
-    def _find_first_object(self, kind: Kind, text: bytes) -> StoredObject | None:
+    def _find_object_of_first_item(self, kind: Kind, text: bytes) -> StoredObject | None:
         """The stored object that is the first item of an answered page, None without one."""
         try:
             page: Any = json.loads(text)

@@ -67,7 +67,9 @@ class JobMoment:
     share: float
 
 
-def parse_script(parameters: dict[str, Any], context: dict[str, Any], seconds: float) -> JobScript:
+def parse_job_script_or_default(
+    parameters: dict[str, Any], context: dict[str, Any], seconds: float
+) -> JobScript:
     """The course that a run asks for, by `emulator` in parameters or context, or `fail: true`.
 
     `seconds` is the default duration.
@@ -174,7 +176,7 @@ def build_progress_record(row: StoredObject, job_moment: JobMoment) -> AnswerObj
     }
 
 
-def build_queue_field(row: StoredObject, job_moment: JobMoment) -> AnswerObject:
+def build_queue_field_or_empty(row: StoredObject, job_moment: JobMoment) -> AnswerObject:
     """The `queue` in `meta` of a queued job; {} for another one."""
     if job_moment.status != "queued":
         return {}

@@ -49,11 +49,13 @@ def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     plugin = plugins.find_plugin(backend, request.tenant, request.path["lookup"])
     if plugin is None:
         raise build_not_found_error()
-    values, release = _parse_run_request(request, plugin)
+    values, release = _parse_run_values_and_find_release_or_newest(request, plugin)
     # `parameters` on the API page, `params` on the platform.
     parameters = values.pop("parameters") or values.pop("params")
     values.pop("params", None)
-    script = models.parse_script(parameters, values["context"], backend.settings.job_seconds)
+    script = models.parse_job_script_or_default(
+        parameters, values["context"], backend.settings.job_seconds
+    )
     # Counted down only after the body was checked: a refused run starts no job that could fail.
     if backend.jobs_to_fail > 0:
         backend.jobs_to_fail -= 1
@@ -78,7 +80,7 @@ def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer({**job_id_field, **job})
 
 
-def _parse_run_request(
+def _parse_run_values_and_find_release_or_newest(
     request: EmulatorRequest, plugin: StoredObject
 ) -> tuple[FieldValues, StoredObject | None]:
     """The cleaned values of a run, and the release it uses. Raises ApiError (400)."""
@@ -93,7 +95,7 @@ def _parse_run_request(
     values = with_default_values(
         models.RUN_FIELDS, convert_sent_fields_or_raise_all(fields, request.body)
     )
-    release = _find_run_release(request, plugin, values.pop("version"))
+    release = _find_release_of_version_or_newest(request, plugin, values.pop("version"))
     actions = releases.list_available_actions(release) if release else []
     if is_platform and actions and values["action"] not in actions:
         raise errors.build_unknown_action_error(values["action"], actions)
@@ -119,7 +121,7 @@ def _build_action_result(script: models.JobScript, parameters: dict[str, Any]) -
     return EmulatorAnswer({"parameters": parameters, "processed": script.log_lines})
 
 
-def _find_run_release(
+def _find_release_of_version_or_newest(
     request: EmulatorRequest, plugin: StoredObject, version: str
 ) -> StoredObject | None:
     """The release of this version, or for "" the newest one, if any. Raises ApiError (400)."""
@@ -370,7 +372,7 @@ def _build_platform_fields(
         "params": body["parameters"],
         "agent": body["agent"],
         "user": body["user"],
-        "meta": {**body.get("metadata", {}), **models.build_queue_field(row, job_moment)},
+        "meta": {**body.get("metadata", {}), **models.build_queue_field_or_empty(row, job_moment)},
         "progress_record": body.get("progress_record")
         or models.build_progress_record(row, job_moment),
         "metrics_record": body.get("metrics_record", {}),

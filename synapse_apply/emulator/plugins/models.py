@@ -73,7 +73,7 @@ def build_slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-") or "plugin"
 
 
-def find_free_slug(backend: DataSetBackend, name: str) -> str:
+def choose_free_slug(backend: DataSetBackend, name: str) -> str:
     """The slug of a name, with -2, -3, ... appended if another plugin has it as its code."""
     first = candidate = build_slug(name)
     number = 2
@@ -87,13 +87,17 @@ def find_plugin(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObje
     """A plugin that a tenant sees, by id or code (digits are an id first); None without one."""
     # A longer number cannot be an id, but may be a code.
     if lookup.isdecimal() and len(lookup) < 20:
-        row = keep_if_visible(backend, tenant, backend.store.find_by_id("plugin", int(lookup)))
+        row = return_row_if_visible_or_none(
+            backend, tenant, backend.store.find_by_id("plugin", int(lookup))
+        )
         if row is not None:
             return row
-    return keep_if_visible(backend, tenant, backend.store.find_by_key("plugin", lookup))
+    return return_row_if_visible_or_none(
+        backend, tenant, backend.store.find_by_key("plugin", lookup)
+    )
 
 
-def keep_if_visible(
+def return_row_if_visible_or_none(
     backend: DataSetBackend, tenant: str, row: StoredObject | None
 ) -> StoredObject | None:
     """The plugin if a tenant sees it: its own, a system's, or by the switch a public one."""

@@ -22,7 +22,7 @@ def require_plugin(request: EmulatorRequest) -> StoredObject:
     text = request.path["lookup"]
     if text.isdecimal() and len(text) < 20:
         row = request.backend.store.find_by_id("plugin", int(text))
-        row = models.keep_if_visible(request.backend, request.tenant, row)
+        row = models.return_row_if_visible_or_none(request.backend, request.tenant, row)
         if row is not None:
             return row
     raise build_not_found_error()
@@ -58,7 +58,7 @@ def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     _raise_if_system_only(values)
     code = models.require_valid_code_or_none(values["code"])
     if code is None and backend.switches.has_value("code", "slug"):
-        code = models.find_free_slug(backend, values["name"])
+        code = models.choose_free_slug(backend, values["name"])
     now = backend.clock.now()
     body = {"is_active": True, **values, "code": code, "modified": now}
     release_field: dict[str, Any] = {}

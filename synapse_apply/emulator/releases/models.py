@@ -75,7 +75,10 @@ def is_visible(backend: DataSetBackend, tenant: str, row: StoredObject) -> bool:
     if row.tenant == tenant:
         return True
     plugin = backend.store.find_by_id("plugin", row.parent or 0)
-    return plugin is not None and plugins.keep_if_visible(backend, tenant, plugin) is not None
+    return (
+        plugin is not None
+        and plugins.return_row_if_visible_or_none(backend, tenant, plugin) is not None
+    )
 
 
 def store_package_by_sha256(backend: DataSetBackend, upload: Upload) -> str:

@@ -18,7 +18,7 @@ _MAX_CONFIG_BYTES = 1024 * 1024
 _MAX_VALUES = 100_000  # YAML aliases can expand a small text to a very large value
 
 
-def read_package_config(path: Path) -> FieldValues:
+def read_package_config_or_empty(path: Path) -> FieldValues:
     """The config.yaml (or synapse.yaml) in a zip; {} without one. Raises ApiError (400)."""
     try:
         with zipfile.ZipFile(path) as archive:

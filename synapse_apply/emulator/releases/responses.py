@@ -19,7 +19,7 @@ from synapse_apply.emulator.core.paging import add_v1_filters_and_order, build_p
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import models as plugins
 from synapse_apply.emulator.releases import errors, models
-from synapse_apply.emulator.releases.package import read_package_config
+from synapse_apply.emulator.releases.package import read_package_config_or_empty
 
 # The field of the refusal of a taken version, by the switch `release_taken`; "" for a 409.
 _VERSION_EXISTS_FIELDS = {"conflict": "", "field": "version", "general": "non_field_errors"}
@@ -110,7 +110,7 @@ def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, Fi
         values = with_default_values(fields, convert_sent_fields_or_raise_all(fields, request.body))
     with collect_problems(problems):
         _require_file_is_nonempty_upload(request)
-        values |= _read_version_and_config_from_package(request, values)
+        values |= _read_version_and_config_from_package_or_empty(request, values)
     with collect_problems(problems):
         plugin = _require_plugin(request)
     if problems or plugin is None:
@@ -133,7 +133,7 @@ def _require_file_is_nonempty_upload(request: EmulatorRequest) -> None:
         raise errors.build_not_a_file_error()
 
 
-def _read_version_and_config_from_package(
+def _read_version_and_config_from_package_or_empty(
     request: EmulatorRequest, values: FieldValues
 ) -> FieldValues:
     """Version and config from config.yaml in the package; {} with `release_source=form`.
@@ -147,7 +147,7 @@ def _read_version_and_config_from_package(
         raise build_field_error("file", REQUIRED_MESSAGE)
     form_version = values.get("version", "")
     try:
-        config = read_package_config(upload.path)
+        config = read_package_config_or_empty(upload.path)
         if not config:
             raise errors.build_missing_config_error()
         # YAML reads an unquoted 1.0 as a number.
@@ -174,7 +174,7 @@ def _require_plugin(request: EmulatorRequest) -> StoredObject:
     text = str(value).strip() if is_name else ""
     backend, lookup_mode = request.backend, request.backend.switches["release_plugin"]
     if lookup_mode == "code":
-        row = plugins.keep_if_visible(
+        row = plugins.return_row_if_visible_or_none(
             backend, request.tenant, backend.store.find_by_key("plugin", text)
         )
         if row is None:

@@ -16,7 +16,7 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
-from synapse_apply.model.phrases import suggest_known_word
+from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.secrets.credentials import hide_secret
 from synapse_apply.model.values import Reference
@@ -73,7 +73,7 @@ def _build_similar_address_hint(
     """
     if missing not in hint_cache and len(hint_cache) < _MAX_SUGGESTIONS:
         names = [address.name for address in known_addresses if address.kind == missing.kind]
-        hint_cache[missing] = suggest_known_word(missing.name, names)
+        hint_cache[missing] = suggest_known_word_or_empty(missing.name, names)
     return hint_cache.get(missing) or "declare it"
 
 
@@ -151,7 +151,9 @@ def iter_unused_overlay_findings(
             "Overlay matches no resource",
             f"no manifest of target {target} declares {overlay.pattern}"
             + (f" in {ref}: it is passed over" if ref else ""),
-            suggest_known_word(overlay.pattern, [str(address) for address in declared_addresses]),
+            suggest_known_word_or_empty(
+                overlay.pattern, [str(address) for address in declared_addresses]
+            ),
             overlay.position,
             target=target,
         )

@@ -28,7 +28,7 @@ from synapse_apply.manifests.schema.explain import Subject, build_schema_finding
 from synapse_apply.manifests.yaml.reader import Document, describe_value_kind
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, Position, error_finding, parse_json_pointer
-from synapse_apply.model.phrases import format_field_path, suggest_known_word
+from synapse_apply.model.phrases import format_field_path, suggest_known_word_or_empty
 from synapse_apply.model.resource import Desired, Lifecycle
 from synapse_apply.model.values import Reference, flatten
 
@@ -117,7 +117,7 @@ def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str 
             ("kind",),
             "Unknown kind",
             f"`{kind}` is not a kind",
-            suggest_known_word(kind, prefixes),
+            suggest_known_word_or_empty(kind, prefixes),
         )
     return None
 
@@ -375,7 +375,7 @@ def _decode_field_pointers(
                 pointer_path,
                 "Pointer matches no field",
                 f"`{text}` points to no field of spec",
-                suggest_known_word(path[0], fields)
+                suggest_known_word_or_empty(path[0], fields)
                 if path
                 else "point to a field, for example /description",
             )

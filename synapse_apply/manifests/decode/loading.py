@@ -32,7 +32,7 @@ from synapse_apply.manifests.files.committed import (
     read_committed_manifests,
     read_committed_secret,
 )
-from synapse_apply.manifests.files.manifest_files import find_manifest_files, format_display_path
+from synapse_apply.manifests.files.manifest_files import collect_manifest_files, format_display_path
 from synapse_apply.manifests.project.refactoring import (
     iter_moved_but_declared,
     iter_moved_but_declared_at_ref,
@@ -191,7 +191,7 @@ def load_targets(
 def _find_and_read_documents(
     context: DecodeContext, paths: Sequence[str], file_cache: FileCache
 ) -> list[Document]:
-    listing = find_manifest_files(context.project, context.target, paths)
+    listing = collect_manifest_files(context.project, context.target, paths)
     context.findings.extend(listing.findings)
     documents: list[Document] = []
     # Once for all files: asking the system for each costs more than reading a small one.

@@ -23,7 +23,7 @@ from synapse_apply.model.diagnostic import FieldPath, format_json_pointer, parse
 from synapse_apply.model.phrases import (
     find_closest_word_or_empty,
     format_field_path,
-    suggest_known_word,
+    suggest_known_word_or_empty,
 )
 from synapse_apply.model.secrets.credentials import (
     guess_secret_kind_or_empty,
@@ -135,7 +135,11 @@ def _report_absent_sensitive_path(
         text, above = format_json_pointer(path), format_field_path(("spec", *path[:end]))
         detail = f"`{text}` names no field of spec: {above} has no `{part}`"
         is_early = int(pointer_path[-1]) < _MAX_SUGGESTIONS
-        hint = suggest_known_word(str(part), value) if isinstance(value, dict) and is_early else ""
+        hint = (
+            suggest_known_word_or_empty(str(part), value)
+            if isinstance(value, dict) and is_early
+            else ""
+        )
         if (
             isinstance(value, dict)
             and is_early
@@ -158,7 +162,7 @@ def _report_secret_lookalikes(
             if isinstance(below, str | list | dict):
                 _report_secret_lookalikes(context, draft, below, (*path, key))
         return
-    kind = describe_secret_lookalike(path, value)
+    kind = describe_secret_lookalike_or_empty(path, value)
     if not kind or _is_allowed_by_comment(draft, ("spec", *path)):
         return
     source = f"env: {suggest_variable_name(path)}"
@@ -177,17 +181,18 @@ def _report_secret_lookalikes(
     )
 
 
-def describe_secret_lookalike(path: FieldPath, value: Any) -> str:
+def describe_secret_lookalike_or_empty(path: FieldPath, value: Any) -> str:
     """What kind of secret a free-form value, or a part of a list, looks like; "" for none."""
     name = str(path[-1])
     if isinstance(value, str):
         return guess_secret_kind_or_empty(name, value)
     if isinstance(value, list):
         return next(
-            (kind for item in value if (kind := describe_secret_lookalike((name,), item))), ""
+            (kind for item in value if (kind := describe_secret_lookalike_or_empty((name,), item))),
+            "",
         )
     if isinstance(value, dict):
-        pairs = (describe_secret_lookalike((key,), below) for key, below in value.items())
+        pairs = (describe_secret_lookalike_or_empty((key,), below) for key, below in value.items())
         return next((kind for kind in pairs if kind), "")
     return ""
 

@@ -7,7 +7,7 @@ from typing import Any
 from synapse_apply.manifests.decode.draft import DecodeContext, Draft
 from synapse_apply.manifests.decode.secret_fields import replace_and_report_secrets
 from synapse_apply.manifests.schema import schemas
-from synapse_apply.model.phrases import find_closest_word_or_empty, suggest_known_word
+from synapse_apply.model.phrases import find_closest_word_or_empty, suggest_known_word_or_empty
 from synapse_apply.model.project import Provider
 
 PREFIX = "storage"
@@ -67,7 +67,7 @@ def _report_wrong_configuration_keys(
                 ("spec", "configuration", key),
                 "Unknown field",
                 f"provider `{draft.spec['provider']}` has no key `{key}`",
-                suggest_known_word(key, sorted(provider.keys)),
+                suggest_known_word_or_empty(key, sorted(provider.keys)),
             )
     for key in sorted(provider.required - configuration.keys()):
         context.report_finding(

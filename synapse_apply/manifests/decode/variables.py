@@ -14,7 +14,7 @@ from typing import Any
 
 from synapse_apply.manifests.yaml.reader import describe_value_kind, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
-from synapse_apply.model.phrases import suggest_known_word
+from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.project import Project, Target, Variable
 
 ReportFinding = Callable[[FieldPath, str, str, str], None]
@@ -135,7 +135,7 @@ class VariableValues:
             if name not in declared:
                 self.findings.append(_build_undeclared_variable_finding(name, declared))
         for name in declared:
-            if self._find_raw_value(declared[name]) is not MISSING:
+            if self._get_raw_value_or_missing(declared[name]) is not MISSING:
                 self._resolve_or_missing(name)
 
     def resolve_value(self, name: str) -> Any:
@@ -147,19 +147,19 @@ class VariableValues:
 
     def _resolve_or_missing(self, name: str) -> Any:
         if name not in self._resolved_values:
-            self._resolved_values[name] = self._compute_value_or_report(
+            self._resolved_values[name] = self._compute_value_or_report_missing(
                 self.project.variables[name]
             )
         return self._resolved_values[name]
 
-    def _find_raw_value(self, variable: Variable) -> Any:
+    def _get_raw_value_or_missing(self, variable: Variable) -> Any:
         if variable.name in self.command_line_values:
             return self.command_line_values[variable.name]
         if variable.name in self.target.variables:
             return self.target.variables[variable.name]
         return variable.default if variable.has_default else MISSING
 
-    def _compute_value_or_report(self, variable: Variable) -> Any:
+    def _compute_value_or_report_missing(self, variable: Variable) -> Any:
         if variable.name in self._resolving:
             # Only the cycle itself, without the variables that led to it.
             cycle = [*self._resolving[self._resolving.index(variable.name) :], variable.name]
@@ -178,7 +178,7 @@ class VariableValues:
                 "give one of them a value without the others",
             )
             return MISSING
-        raw = self._find_raw_value(variable)
+        raw = self._get_raw_value_or_missing(variable)
         if raw is MISSING:
             setting_path = f"targets.{self.target.name}.variables"
             self._report_finding(
@@ -296,7 +296,8 @@ def _build_undeclared_variable_finding(name: str, declared: Mapping[str, Variabl
     return error_finding(
         "Undeclared variable",
         f"--var {name}: no variable `{name}` is declared",
-        suggest_known_word(name, declared) or "declare it under `variables:` in synapse-apply.yaml",
+        suggest_known_word_or_empty(name, declared)
+        or "declare it under `variables:` in synapse-apply.yaml",
     )
 
 
@@ -415,7 +416,7 @@ def _resolve_reference(
             path,
             "Undeclared variable",
             f"no variable `{name}` is declared",
-            suggest_known_word(name, values.project.variables)
+            suggest_known_word_or_empty(name, values.project.variables)
             or "declare it under `variables:` in synapse-apply.yaml",
         )
         return MISSING

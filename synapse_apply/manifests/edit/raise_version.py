@@ -10,7 +10,7 @@ from synapse_apply.manifests.edit.written_documents import WrittenDocument
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.packages.versions import (
-    bump_version,
+    bump_version_or_empty,
     get_version_sort_key_or_none,
     is_valid_version,
 )
@@ -39,8 +39,8 @@ def compute_raised_address(release: Desired, part: str, requested_version: str =
     `part` is major, minor or patch. Raises InputError where the version is malformed or not higher.
     """
     version = str(release.spec["version"])
-    # `bump_version` gives "" where the version is no semantic one.
-    new_version = requested_version or bump_version(version, part)
+    # `bump_version_or_empty` gives "" where the version is no semantic one.
+    new_version = requested_version or bump_version_or_empty(version, part)
     error_fields = {
         "address": str(release.address),
         "position": release.find_position(("version",)),

@@ -52,7 +52,7 @@ class FieldOrigins:
     project: WrittenDocument | None
     is_shared: bool
 
-    def find_edit_spot(self, path: FieldPath) -> DocumentSpot:
+    def require_edit_spot(self, path: FieldPath) -> DocumentSpot:
         """Where to write a spec field's new value; raises InputError where none can be written.
 
         None can where a variable or a package's config.yaml gives it, or an overlay of several

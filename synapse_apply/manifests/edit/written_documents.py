@@ -9,7 +9,7 @@ from typing import Any
 
 from synapse_apply.manifests.decode.decode import API_VERSION, map_kinds_to_prefixes
 from synapse_apply.manifests.decode.loading import FileCache
-from synapse_apply.manifests.files.manifest_files import find_manifest_files, format_display_path
+from synapse_apply.manifests.files.manifest_files import collect_manifest_files, format_display_path
 from synapse_apply.manifests.yaml.reader import Document
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
@@ -56,7 +56,7 @@ def iter_written_documents(
     # A dict in place of a set, as it keeps the order.
     files: dict[Path, None] = {}
     for target in targets:
-        files.update(dict.fromkeys(find_manifest_files(project, target, paths).files))
+        files.update(dict.fromkeys(collect_manifest_files(project, target, paths).files))
     for file in files:
         reading = file_cache.read_documents_once(file, format_display_path(file, str(Path.cwd())))
         for index, document in enumerate(reading.documents):

@@ -22,7 +22,7 @@ def is_valid_name(text: str) -> bool:
     return _NAME_PATTERN.fullmatch(text) is not None
 
 
-def explain_invalid_address(address: Address) -> str:
+def explain_invalid_address_or_empty(address: Address) -> str:
     """Why no manifest can declare an address; "" where one can."""
     kind = CATALOGUE.get(address.kind)
     if kind is None:

@@ -19,11 +19,11 @@ from synapse_apply.manifests.decode.decode import (
 from synapse_apply.manifests.decode.draft import DecodeContext
 from synapse_apply.manifests.decode.secret_fields import (
     SENSITIVE,
-    describe_secret_lookalike,
+    describe_secret_lookalike_or_empty,
     list_free_form_fields,
 )
 from synapse_apply.manifests.decode.variables import VariableValues
-from synapse_apply.manifests.export.unseen_secrets import describe_unseen_secrets
+from synapse_apply.manifests.export.unseen_secrets import describe_unseen_secrets_or_empty
 from synapse_apply.manifests.phrases import VALUE_FROM
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.yaml.read_scalars import MAX_NUMBER_LENGTH
@@ -151,12 +151,14 @@ class Exporter:
             text = format_document(
                 self._build_document(address, tree, written_secrets), self.schema
             )
-            findings = self._find_round_trip_problems(address, text, tree)
+            findings = self._list_round_trip_problems(address, text, tree)
             if not findings:
                 left_out += self._iter_unseen_secrets(address.kind, spec, tree)
                 return ExportedManifest(address, text, tuple(left_out), written_secrets)
             removed = [
-                problem for problem in findings if _remove_field_or_its_list(tree, problem.path[1:])
+                problem
+                for problem in findings
+                if _remove_field_or_its_outermost_list(tree, problem.path[1:])
             ]
             left_out += [LeftOutField(problem.path[1:], problem.reason) for problem in removed]
             if not removed:
@@ -176,7 +178,7 @@ class Exporter:
                 for key, below in sorted(value.items())
             }
         is_secret = isinstance(value, Sensitive | WithheldSecret)
-        if not is_secret and not describe_secret_lookalike(path, value):
+        if not is_secret and not describe_secret_lookalike_or_empty(path, value):
             return value
         bare = value.reveal() if isinstance(value, Sensitive) else value
         # A variable of the environment is a text; other values have to be parsed from JSON.
@@ -237,11 +239,11 @@ class Exporter:
         self, kind: str, spec: Mapping[str, Any], tree: Mapping[str, Any]
     ) -> Iterator[LeftOutField]:
         if not self.shows_secrets and (
-            reason := describe_unseen_secrets(kind, spec, self.marks, tree)
+            reason := describe_unseen_secrets_or_empty(kind, spec, self.marks, tree)
         ):
             yield LeftOutField((self.marks.kinds[kind].container,), reason)
 
-    def _find_round_trip_problems(
+    def _list_round_trip_problems(
         self, address: Address, text: str, tree: Mapping[str, Any]
     ) -> list[LeftOutField]:
         """Why reading the text does not give `tree` back, each at a path of the document."""
@@ -299,7 +301,9 @@ def _replace_secrets_and_drop_unwritable_keys(
         child_path = (*path, key)
         reason = _explain_unwritable_key(key)
         if not isinstance(child, Mapping):
-            reason = reason or _explain_unwritable_value(child, _MAX_DEPTH - len(child_path))
+            reason = reason or _explain_unwritable_value_or_empty(
+                child, _MAX_DEPTH - len(child_path)
+            )
         if reason:
             dropped.append(LeftOutField(child_path, reason))
         else:
@@ -307,7 +311,7 @@ def _replace_secrets_and_drop_unwritable_keys(
     return result
 
 
-def _explain_unwritable_value(value: Any, depth_left: int) -> str:
+def _explain_unwritable_value_or_empty(value: Any, depth_left: int) -> str:
     """Why no manifest can hold a value, with `depth_left` levels allowed below.
 
     "" where one can.
@@ -328,10 +332,12 @@ def _explain_unwritable_value(value: Any, depth_left: int) -> str:
 
 def _iter_unwritable_child_reasons(value: Any, depth_left: int) -> Iterator[str]:
     if isinstance(value, list):
-        yield from (_explain_unwritable_value(child, depth_left) for child in value)
+        yield from (_explain_unwritable_value_or_empty(child, depth_left) for child in value)
     elif isinstance(value, Mapping):
         for key, child in value.items():
-            yield _explain_unwritable_key(key) or _explain_unwritable_value(child, depth_left)
+            yield _explain_unwritable_key(key) or _explain_unwritable_value_or_empty(
+                child, depth_left
+            )
 
 
 def _explain_unwritable_key(key: str) -> str:
@@ -350,7 +356,7 @@ def _explain_unwritable_text(text: str) -> str:
     return ""
 
 
-def _remove_field_or_its_list(tree: dict[str, Any], path: FieldPath) -> bool:
+def _remove_field_or_its_outermost_list(tree: dict[str, Any], path: FieldPath) -> bool:
     """Remove a field, or the outermost list that contains it; False where there is none."""
     names: list[str | int] = []
     for part in path:

@@ -22,7 +22,7 @@ def has_any_secret(specs: Iterable[Mapping[str, Any]]) -> bool:
     )
 
 
-def describe_unseen_secrets(
+def describe_unseen_secrets_or_empty(
     kind: str, spec: Mapping[str, Any], marks: SecretMarks, manifest_fields: Mapping[str, Any]
 ) -> str:
     """A sentence naming secrets that a live object may have and its manifest lacks; "" for none.

@@ -30,7 +30,7 @@ class ManifestFiles:
     implicit: bool = False
 
 
-def find_manifest_files(
+def collect_manifest_files(
     project: Project, target: Target, paths: Sequence[str] = ()
 ) -> ManifestFiles:
     """Find the manifest files of a target, in order, with findings for those that are refused.

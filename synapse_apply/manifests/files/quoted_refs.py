@@ -16,7 +16,7 @@ from typing import Any
 
 from synapse_apply.files.checkout import read_plain_file
 from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables
-from synapse_apply.manifests.files.manifest_files import find_manifest_files
+from synapse_apply.manifests.files.manifest_files import collect_manifest_files
 from synapse_apply.manifests.phrases import VALUE_FROM
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
@@ -49,7 +49,7 @@ def scan_secret_refs(project: Project, target: Target) -> set[SecretRef]:
     """
     if project.file is None:
         return set()
-    files = [project.file, *find_manifest_files(project, target).files]
+    files = [project.file, *collect_manifest_files(project, target).files]
     values = VariableValues(project, target, {})
     return {
         ref

@@ -72,7 +72,7 @@ def _resolve_url(
     target: Target, environ: Mapping[str, str], read_login_file: ReadLogin
 ) -> _SettingLookup:
     # The variable is checked only if it is used: a wrong one must not break a complete target.
-    declared_url, variable_url = target.url, "" if target.url else read_valid_host_url(environ)
+    declared_url, variable_url = target.url, "" if target.url else parse_host_url_or_empty(environ)
     if declared_url:
         other_url = environ.get(HOST_VARIABLE, "").rstrip("/")
         return _SettingLookup(
@@ -87,7 +87,7 @@ def _resolve_url(
         return _SettingLookup(variable_url, (*offers, SettingOffer(HOST_VARIABLE)))
     offers.append(SettingOffer(HOST_VARIABLE, _NOT_SET))
     stored_login = read_login_file()
-    reason = _explain_unusable_login(stored_login)
+    reason = _explain_unusable_login_or_empty(stored_login)
     return _SettingLookup(
         stored_login.url if stored_login and not reason else "",
         (*offers, _build_login_offer(stored_login, reason)),
@@ -119,7 +119,7 @@ def _resolve_token(
     reason = f"is kept for {HOST_VARIABLE}, which is another host" if variable_token else _NOT_SET
     offers.append(SettingOffer(TOKEN_VARIABLE, reason, unused=bool(variable_token)))
     stored_login = read_login_file()
-    reason = _explain_unusable_login(stored_login) or (
+    reason = _explain_unusable_login_or_empty(stored_login) or (
         stored_login.no_login_reason if stored_login else ""
     )
     if stored_login and not reason and not have_same_origin(stored_login.url, url):
@@ -162,7 +162,7 @@ def _build_overridden_offer(name: str, variable_value: str, used_value: str) -> 
     )
 
 
-def _explain_unusable_login(login: Login | None) -> str:
+def _explain_unusable_login_or_empty(login: Login | None) -> str:
     """Why nothing of a login can be used, "" where it can; quotes nothing of the file."""
     if login is None:
         return "is not there"
@@ -179,7 +179,7 @@ def _build_login_offer(login: Login | None, reason: str) -> SettingOffer:
     )
 
 
-def read_valid_host_url(environ: Mapping[str, str]) -> str:
+def parse_host_url_or_empty(environ: Mapping[str, str]) -> str:
     """SYNAPSE_HOST without a last slash, "" if unset; raises InputError for an invalid URL.
 
     The rules are those of the project file's `url`.

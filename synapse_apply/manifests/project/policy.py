@@ -8,7 +8,7 @@ from datetime import UTC, timedelta, tzinfo
 from typing import Any
 
 from synapse_apply.model.diagnostic import FieldPath, Position
-from synapse_apply.model.phrases import find_closest_word_or_empty, suggest_known_word
+from synapse_apply.model.phrases import find_closest_word_or_empty, suggest_known_word_or_empty
 from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, PolicyRule
 from synapse_apply.model.runtime.cron import Cron, Window
 
@@ -68,7 +68,10 @@ def merge_rules_for_target(
                 f"no common rule is `{rule.name}`",
             )
             report_finding(
-                rule_path, "No rule to remove", detail, suggest_known_word(rule.name, names)
+                rule_path,
+                "No rule to remove",
+                detail,
+                suggest_known_word_or_empty(rule.name, names),
             )
     own_by_name = {rule.name: rule for rule in own}
     # A target's rule takes the place of the common one, so that the order stays.

@@ -27,7 +27,7 @@ from synapse_apply.manifests.yaml.reader import (
     read_documents,
 )
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
-from synapse_apply.model.phrases import suggest_known_word
+from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.project import (
     EMBEDDED,
@@ -154,7 +154,7 @@ class _ProjectDecoder:
                 ("default_target",),
                 "Unknown target",
                 f"there is no target `{default}`",
-                suggest_known_word(default, targets),
+                suggest_known_word_or_empty(default, targets),
             )
         return Project(
             root=file.parent,
@@ -226,7 +226,8 @@ class _ProjectDecoder:
                         ("targets", target, "variables", name),
                         "Undeclared variable",
                         f"no variable `{name}` is declared",
-                        suggest_known_word(name, declared) or "declare it under `variables:`",
+                        suggest_known_word_or_empty(name, declared)
+                        or "declare it under `variables:`",
                     )
 
     def _report_wrong_required_targets(self, targets: Mapping[str, Target]) -> None:
@@ -245,7 +246,7 @@ class _ProjectDecoder:
                         field_path,
                         "Unknown target",
                         detail,
-                        suggest_known_word(required_name, other_names),
+                        suggest_known_word_or_empty(required_name, other_names),
                     )
 
     def _decode_target(self, name: str) -> Target:
@@ -383,7 +384,8 @@ def parse_command_line_variables(
                 error_finding(
                     "Undeclared variable",
                     f"--var {name}: no variable `{name}` is declared",
-                    suggest_known_word(name, project.variables) or "declare it under `variables:`",
+                    suggest_known_word_or_empty(name, project.variables)
+                    or "declare it under `variables:`",
                 )
             )
         else:
@@ -412,7 +414,8 @@ def _merge_variable_file(
                 error_finding(
                     "Undeclared variable",
                     f"no variable `{name}` is declared",
-                    suggest_known_word(name, project.variables) or "declare it under `variables:`",
+                    suggest_known_word_or_empty(name, project.variables)
+                    or "declare it under `variables:`",
                     position=positions.get((name,)),
                 )
             )

@@ -15,7 +15,7 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
-from synapse_apply.model.phrases import suggest_known_word
+from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.refactoring import MovedAddress, RemovedAddress, iter_move_chains
 
 ReportFinding = Callable[[FieldPath, str, str, str], None]
@@ -92,7 +92,7 @@ class RefactoringDecoder:
         kind, slash, name = text.partition("/")
         if slash and name and kind in CATALOGUE:
             return Address(kind, name)
-        kind_hint = suggest_known_word(kind, sorted(CATALOGUE)) if slash else ""
+        kind_hint = suggest_known_word_or_empty(kind, sorted(CATALOGUE)) if slash else ""
         hint = kind_hint or "write plugin/NAME, release/NAME@VERSION or storage/NAME"
         self._report_finding(path, "Malformed address", f"`{text}` is not an address", hint)
         return None

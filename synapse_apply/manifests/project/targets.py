@@ -13,7 +13,7 @@ from synapse_apply.manifests.project.credentials import (
     fill_url_token_and_tenant,
 )
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.phrases import suggest_known_word
+from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.project import EMBEDDED, Project, Target
 
 _NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -109,5 +109,7 @@ def _require_named_target(
         return Target(name)
     known_names = [*(target.name for target in list_declared_targets(project)), EMBEDDED]
     raise InputError.from_summary(
-        "Unknown target", f"there is no target `{name}`", suggest_known_word(name, known_names)
+        "Unknown target",
+        f"there is no target `{name}`",
+        suggest_known_word_or_empty(name, known_names),
     )

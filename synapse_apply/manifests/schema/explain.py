@@ -23,7 +23,7 @@ from synapse_apply.model.diagnostic import (
     find_nearest_position,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import format_field_path, suggest_known_word
+from synapse_apply.model.phrases import format_field_path, suggest_known_word_or_empty
 
 ScalarText = Callable[[Position, Any], str]
 _TYPE_LABELS = {
@@ -156,7 +156,7 @@ def _get_rule_or_description(problem: Any) -> str:
     return str(schema.get("x-rule") or schema.get("description", ""))
 
 
-def _format_showable_value(problem: Any, subject: Subject, path: FieldPath) -> str:
+def _format_showable_value_or_empty(problem: Any, subject: Subject, path: FieldPath) -> str:
     """The value as text; "" for a hidden, long, null or collection value."""
     value = problem.instance
     must_hide = subject.is_hidden(path) or problem.schema.get("x-hidden", False)
@@ -180,7 +180,7 @@ def _explain_unknown_fields(
                 (*path, key),
                 "Unknown field",
                 f"`{key}` is not a field of {parent_name}",
-                suggest_known_word(key, properties),
+                suggest_known_word_or_empty(key, properties),
             )
 
 
@@ -225,7 +225,9 @@ def _build_type_finding(
             subject, path, ONLY_FOR_SECRETS, f"{subject_name} is not a secret field", hint
         )
     # A text of the wrong type is not quoted: it may be a secret in the wrong field.
-    value_text = "" if isinstance(value, str) else _format_showable_value(problem, subject, path)
+    value_text = (
+        "" if isinstance(value, str) else _format_showable_value_or_empty(problem, subject, path)
+    )
     actual_text = describe_value_kind(value) + (f" ({value_text})" if value_text else "")
     detail = f"{subject_name} is {actual_text} where {expected_text} is needed"
     return _build_finding(
@@ -266,7 +268,7 @@ def _explain_value_not_allowed(
         for option in allowed
         if option is not None
     ]
-    value_text = _format_showable_value(problem, subject, path)
+    value_text = _format_showable_value_or_empty(problem, subject, path)
     value_label = value_text or describe_value_kind(problem.instance)
     allowed_text = (
         f"where only {words[0]} is known" if is_const else f"which is none of {', '.join(words)}"
@@ -278,14 +280,14 @@ def _explain_value_not_allowed(
             (*path, problem.instance),
         )
     text = problem.instance if isinstance(problem.instance, str) and value_text else ""
-    hint = suggest_known_word(text, words) if text else f"write {' or '.join(words)}"
+    hint = suggest_known_word_or_empty(text, words) if text else f"write {' or '.join(words)}"
     yield _build_finding(subject, path, "Unknown value", detail, hint)
 
 
 def _explain_malformed_value(
     problem: Any, subject: Subject, path: FieldPath
 ) -> Iterator[Diagnostic]:
-    value_text = _format_showable_value(problem, subject, path)
+    value_text = _format_showable_value_or_empty(problem, subject, path)
     hint = "write " + str(problem.schema.get("x-rule", f"what fits {problem.validator_value}"))
     if "${var." in value_text:
         hint = "no variables stand here; " + hint
@@ -314,7 +316,7 @@ _LIMIT_TEXTS = {
 
 def _explain_out_of_range(problem: Any, subject: Subject, path: FieldPath) -> Iterator[Diagnostic]:
     limit = _LIMIT_TEXTS[problem.validator].format(problem.validator_value)
-    value_text = _format_showable_value(problem, subject, path)
+    value_text = _format_showable_value_or_empty(problem, subject, path)
     value_clause = f" is {value_text}, but" if value_text else ""
     detail = f"{_format_subject_name(subject, path)}{value_clause} must be {limit}"
     yield _build_finding(

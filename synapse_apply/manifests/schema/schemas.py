@@ -23,7 +23,7 @@ SCHEMA_VERSION = "v1"
 _SCHEMA_SUFFIX = ".schema.json"
 
 
-def find_schema_folder() -> Path:
+def choose_schema_folder() -> Path:
     """The folder of the schemas: inside the installed package, else of the checkout."""
     package_folder = Path(__file__).resolve().parents[2]
     packaged = package_folder / "_schemas" / SCHEMA_VERSION
@@ -34,14 +34,16 @@ def find_schema_folder() -> Path:
 @cache
 def list_schema_names() -> tuple[str, ...]:
     """The names of all schemas, such as `manifest` or `providers/amazon_s3`."""
-    root = find_schema_folder()
+    root = choose_schema_folder()
     schema_paths = (path.relative_to(root).as_posix() for path in root.rglob("*" + _SCHEMA_SUFFIX))
     return tuple(sorted(name.removesuffix(_SCHEMA_SUFFIX) for name in schema_paths))
 
 
 @cache
 def _read_schema(name: str) -> Any:
-    return json.loads((find_schema_folder() / (name + _SCHEMA_SUFFIX)).read_text(encoding="utf-8"))
+    return json.loads(
+        (choose_schema_folder() / (name + _SCHEMA_SUFFIX)).read_text(encoding="utf-8")
+    )
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from synapse_apply.manifests.yaml.reshaping import find_common_quote, format_flow_value
+from synapse_apply.manifests.yaml.reshaping import find_common_quote_or_empty, format_flow_value
 from synapse_apply.manifests.yaml.slots import (
     Cut,
     SlotEntry,
@@ -68,7 +68,7 @@ class _BracketedContainer:
         self._line_break = line_break
         names = [name for name, _ in self._node.pairs]
         texts = [entry.slot.node for entry in entries if isinstance(entry.slot.value, str)]
-        self._quote = find_common_quote(names or texts)
+        self._quote = find_common_quote_or_empty(names or texts)
 
     def format_entry(self, value: Any) -> str:
         """The text of a list item, or of a pair of key and value, quoted as the entries are."""

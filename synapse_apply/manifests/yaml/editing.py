@@ -163,7 +163,7 @@ class _EditRequest:
 
     def iter_candidate_texts(self) -> Iterator[str]:
         """Candidate texts with the edit made, the one that keeps most of the style first."""
-        parent, slot = self._find_slots()
+        parent, slot = self._require_container_and_value_slot()
         value = self._edit.value
         if value is ABSENT:
             key = self._edit.path[-1]
@@ -190,7 +190,7 @@ class _EditRequest:
                             self._text,
                             slot,
                             value,
-                            self._find_line_break(),
+                            self._detect_line_break(),
                             allow_block=allow_block,
                         ),
                     )
@@ -198,11 +198,11 @@ class _EditRequest:
     def _iter_merged_texts(self, slot: ValueSlot, value: Any) -> Iterator[str]:
         for allow_literals in (True, False):
             cuts = iter_merge_cuts(
-                self._text, slot, value, self._find_line_break(), allow_literals=allow_literals
+                self._text, slot, value, self._detect_line_break(), allow_literals=allow_literals
             )
             yield apply_cuts(self._text, cuts)
 
-    def _find_slots(self) -> tuple[ValueSlot, ValueSlot | None]:
+    def _require_container_and_value_slot(self) -> tuple[ValueSlot, ValueSlot | None]:
         """The slots of the containing map or list, and of the value (None for a new key).
 
         Raises InputError where there is no container, or it cannot be edited.
@@ -256,20 +256,20 @@ class _EditRequest:
         end = find_line_end(text, end)
         indent = " " * count_column(text, parent.pairs[0][0].start)
         line_head = (
-            f"{text[:end]}{self._find_line_break(end)}{indent}"
+            f"{text[:end]}{self._detect_line_break(end)}{indent}"
             f"{format_inline_scalar(key, previous_key.style)}: "
         )
         if is_collection(value):
             lines = format_block_lines(value, indent + "  ") if value else []
-            child_text = "".join(self._find_line_break() + line for line in lines)
+            child_text = "".join(self._detect_line_break() + line for line in lines)
             yield f"{line_head.rstrip()}{child_text or ' ' + format_flow_value(value)}{text[end:]}"
             return
-        literal = format_block_scalar(value, indent + "  ", self._find_line_break())
+        literal = format_block_scalar(value, indent + "  ", self._detect_line_break())
         if literal and "\n" in value:
             yield line_head + "".join(literal) + text[end:]
         yield line_head + format_inline_scalar(value) + text[end:]
 
-    def _find_line_break(self, offset: int = 0) -> str:
+    def _detect_line_break(self, offset: int = 0) -> str:
         """The next line break at or behind an offset, else the first of the text, else LF."""
         match = LINE_BREAK.search(self._text, offset) or LINE_BREAK.search(self._text)
         return match.group() if match else "\n"

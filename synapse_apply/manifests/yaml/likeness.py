@@ -89,7 +89,7 @@ def _pair_equal_items_of_long_lists_only(
     if len(old_texts) * len(new_texts) <= _MAX_COMPARED:
         return []
     index_by_item = {item: n for n, item in enumerate(_number_equal_items(old_texts))}
-    moved = _find_longest_rising_pairs(
+    moved = _compute_longest_rising_pairs(
         [
             (index_by_item[item], n)
             for n, item in enumerate(_number_equal_items(new_texts))
@@ -108,7 +108,7 @@ def _number_equal_items(items: Sequence[str]) -> Iterator[tuple[str, int]]:
         yield item, counts[item]
 
 
-def _find_longest_rising_pairs(pairs: IndexPairs) -> IndexPairs:
+def _compute_longest_rising_pairs(pairs: IndexPairs) -> IndexPairs:
     """The longest subsequence of pairs, sorted by the second index, that rises in the first, too.
 
     Patience sorting, O(n log n).

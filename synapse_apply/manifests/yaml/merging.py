@@ -14,7 +14,7 @@ from typing import Any
 from synapse_apply.manifests.yaml.bracketed import iter_bracket_cuts
 from synapse_apply.manifests.yaml.likeness import format_normalized_json, pair_list_items
 from synapse_apply.manifests.yaml.reshaping import (
-    find_common_quote,
+    find_common_quote_or_empty,
     find_value_offset,
     format_block_lines,
     format_flow_value,
@@ -284,7 +284,7 @@ class _LineCuts:
         """The lines of new entries, in the style of those that are there."""
         indent = " " * self._indent_width
         if self._slot.node.is_map:
-            name = find_common_quote([name for name, _ in self._slot.node.pairs])
+            name = find_common_quote_or_empty([name for name, _ in self._slot.node.pairs])
             return format_block_lines(
                 dict(values), indent, allow_literals=self._allow_literals, key_quote=name
             )
@@ -305,7 +305,7 @@ class _LineCuts:
 
     def _detect_item_style(self) -> tuple[str, int]:
         """The items' quote, and the columns between a dash and its block item (0 without any)."""
-        quote = find_common_quote(
+        quote = find_common_quote_or_empty(
             [entry.slot.node for entry in self._entries if isinstance(entry.slot.value, str)]
         )
         item_starts = [

@@ -12,7 +12,7 @@ from synapse_apply.manifests.yaml.slots import (
     find_line_start,
     find_previous_line_end,
     find_properties_end,
-    format_block_header_comment,
+    format_block_header_comment_or_empty,
     is_first_in_line,
     list_entries,
 )
@@ -84,7 +84,7 @@ def build_scalar_cut(
     """
     node = slot.node
     end = find_value_end(text, node)
-    comment = format_block_header_comment(text, node)
+    comment = format_block_header_comment_or_empty(text, node)
     becomes_multiline = isinstance(value, str) and "\n" in value and "\n" not in (node.value or "")
     is_block_scalar = node.style in {"|", ">"}
     # A block scalar needs the rest of its line, so nothing may stand behind the old value.
@@ -94,15 +94,19 @@ def build_scalar_cut(
     if allow_literals and not slot.flow and can_be_literal:
         literal = format_block_scalar(value, _find_block_scalar_indent(text, slot), line_break)
         if literal:
-            prefix = _format_value_prefix(text, slot)
+            prefix = _format_missing_colon_or_blank_or_empty(text, slot)
             return node.start, end, prefix + literal[0] + comment + literal[1]
     # The value is on one line now, where a block style is not possible.
     style = "" if is_block_scalar else node.style
     scalar_text = format_inline_scalar(value, style, flow=slot.flow)
-    return node.start, end, _format_value_prefix(text, slot) + scalar_text + comment
+    return (
+        node.start,
+        end,
+        _format_missing_colon_or_blank_or_empty(text, slot) + scalar_text + comment,
+    )
 
 
-def _format_value_prefix(text: str, slot: ValueSlot) -> str:
+def _format_missing_colon_or_blank_or_empty(text: str, slot: ValueSlot) -> str:
     """The colon or blank that is missing before a value where there was none; mostly ""."""
     if not slot.has_indicator:
         return ": "
@@ -148,7 +152,9 @@ def iter_replacement_cuts(
         yield (
             node.start,
             find_value_end(text, node),
-            _format_value_prefix(text, slot) + value_text + format_block_header_comment(text, node),
+            _format_missing_colon_or_blank_or_empty(text, slot)
+            + value_text
+            + format_block_header_comment_or_empty(text, node),
         )
     else:
         yield build_scalar_cut(text, slot, value, line_break, allow_literals=allow_literals)
@@ -201,7 +207,7 @@ def find_value_offset(text: str, slot: ValueSlot) -> int:
     return find_properties_end(text, slot.node) if slot.node.properties else slot.value_offset
 
 
-def find_common_quote(nodes: list[SourceNode]) -> str:
+def find_common_quote_or_empty(nodes: list[SourceNode]) -> str:
     """The quote in which all of these scalars are written; "" where they differ or have none."""
     styles = {node.style for node in nodes if node.is_scalar}
     (style,) = styles if len(styles) == 1 else ("",)

@@ -164,12 +164,14 @@ def list_comments(text: str, node: SourceNode) -> list[str]:
         position = leaf.end
         if leaf.style in _BLOCK_STYLES:
             comments += [
-                comment for comment in [format_block_header_comment(text, leaf).strip()] if comment
+                comment
+                for comment in [format_block_header_comment_or_empty(text, leaf).strip()]
+                if comment
             ]
     return comments + _COMMENT.findall(text[position : max(position, find_value_end(text, node))])
 
 
-def format_block_header_comment(text: str, node: SourceNode) -> str:
+def format_block_header_comment_or_empty(text: str, node: SourceNode) -> str:
     """The comment behind a block scalar's header, with the blank before it; "" for none."""
     if node.style not in _BLOCK_STYLES:
         return ""

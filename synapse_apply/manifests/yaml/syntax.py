@@ -86,7 +86,7 @@ def build_syntax_finding(
         error_finding(
             "YAML syntax",
             detail
-            + _describe_construct_start(problem, first_line)
+            + _describe_construct_start_or_empty(problem, first_line)
             + (f" ({parser_message})" if parser_message else ""),
             hint,
             position=Position(file, line + 1, column + 1),
@@ -95,7 +95,7 @@ def build_syntax_finding(
     )
 
 
-def _describe_construct_start(problem: yaml.MarkedYAMLError, first_line: int) -> str:
+def _describe_construct_start_or_empty(problem: yaml.MarkedYAMLError, first_line: int) -> str:
     """A phrase naming the line where the unfinished construct began; "" on the same line."""
     start_mark, end_mark = problem.context_mark, problem.problem_mark
     if start_mark is None or end_mark is None or start_mark.line == end_mark.line:

@@ -59,7 +59,7 @@ def find_next_free_patch_version_or_empty(version: str, used_versions: Iterable[
     return f"{major}.{minor}.{patch}"
 
 
-def bump_version(version: str, part: str) -> str:
+def bump_version_or_empty(version: str, part: str) -> str:
     """The next version by a part (major, minor or patch); "" for what is not a semantic version.
 
     A prerelease counts as earlier than the version that it leads to: 1.2.0-rc.1 is followed by

@@ -74,7 +74,7 @@ class ReservedVariables:
             (*self.references, *other.references),
         )
 
-    def find_setting_by_reference(self, ref: SecretRef) -> str:
+    def find_setting_by_reference_or_empty(self, ref: SecretRef) -> str:
         """The path of the setting that names the same secret of a source; "" for none.
 
         What only one of the two says, such as a version, does not tell them apart.

@@ -107,7 +107,7 @@ def check_secret_sources(checkup: TargetCheckup) -> Iterator[CheckResult]:
 def _check_login_to_source(checkup: TargetCheckup, source: str) -> Iterator[CheckResult]:
     """A row on the login to a source's server, which is asked for no secret."""
     try:
-        text = checkup.session.resolver.check_access(source)
+        text = checkup.session.resolver.describe_server_access_or_empty(source)
     except SecretUnavailable as refusal:
         for finding in refusal.diagnostics:
             yield CheckResult.from_finding("secrets", finding, source)

@@ -373,7 +373,7 @@ def _read_shared_ids(checkup: TargetCheckup) -> ProjectAndKeyIds | None:
     if not checkup.session.is_state_shared:
         return None
     checkup.state.get_or_raise_unchecked()
-    return checkup.session.read_shared_ids()
+    return checkup.session.read_project_and_key_ids()
 
 
 def _has_readable_declared_secrets(checkup: TargetCheckup) -> bool:

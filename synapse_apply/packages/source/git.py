@@ -25,7 +25,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.resource import shorten_git_ref
 from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.entry_names import escape_misleading_path
-from synapse_apply.packages.source.git_ref import resolve_unambiguous_ref
+from synapse_apply.packages.source.git_ref import resolve_unambiguous_ref_or_empty
 from synapse_apply.packages.source.ref_memory import get_pinned_or_find_commit
 from synapse_apply.packages.source.tree import EntryKind, TreeEntry
 
@@ -226,7 +226,7 @@ def _resolve_commit_id(root: Path, ref: str) -> str:
         )
     repository = _require_trusted_repository(root)
     commit = get_pinned_or_find_commit(
-        repository.git_dir, ref, lambda: resolve_unambiguous_ref(repository, ref)
+        repository.git_dir, ref, lambda: resolve_unambiguous_ref_or_empty(repository, ref)
     )
     if not commit and is_checked_out_branch_without_commits(root, ref):
         _raise_input_error(

@@ -47,7 +47,7 @@ class RefMeaning:
 
 # Every place of gitrevisions(7) is looked at, and two different meanings are refused; within the
 # tool a commit goes by its full id.
-def resolve_unambiguous_ref(repository: Repository, ref: str) -> str:
+def resolve_unambiguous_ref_or_empty(repository: Repository, ref: str) -> str:
     """The id of the commit that a ref means, "" for none; InputError for an ambiguous ref."""
     steps_match = _STEPS_START.search(ref)
     name, steps = (
@@ -59,9 +59,11 @@ def resolve_unambiguous_ref(repository: Repository, ref: str) -> str:
         steps = steps[selector_match.end() :]
         commit = _resolve_at_selector_or_empty(repository, ref, name, selector_match[0])
     else:
-        commit = _require_all_meanings_are_one_commit(ref, _list_ref_meanings(repository, name))
+        commit = _require_all_meanings_are_one_commit_or_empty(
+            ref, _list_ref_meanings(repository, name)
+        )
     if commit and steps:
-        return _resolve_revision(repository, f"{commit}{steps}^{{commit}}")
+        return _resolve_revision_or_empty(repository, f"{commit}{steps}^{{commit}}")
     return commit
 
 
@@ -77,23 +79,25 @@ def _resolve_at_selector_or_empty(
             repository, "rev-parse", "--verify", "--symbolic-full-name", name + at_selector
         )
         return (
-            _require_all_meanings_are_one_commit(ref, _list_ref_meanings(repository, full_name))
+            _require_all_meanings_are_one_commit_or_empty(
+                ref, _list_ref_meanings(repository, full_name)
+            )
             if full_name.startswith("refs/")
             else ""
         )
     if not name:
-        return _resolve_revision(repository, f"{at_selector}^{{commit}}")
+        return _resolve_revision_or_empty(repository, f"{at_selector}^{{commit}}")
     meanings = _list_ref_meanings(repository, name)
     if len(meanings) > 1:
         _raise_ambiguous_ref(ref, meanings)
     return (
-        _resolve_revision(repository, f"{meanings[0].name}{at_selector}^{{commit}}")
+        _resolve_revision_or_empty(repository, f"{meanings[0].name}{at_selector}^{{commit}}")
         if meanings
         else ""
     )
 
 
-def _require_all_meanings_are_one_commit(ref: str, meanings: list[RefMeaning]) -> str:
+def _require_all_meanings_are_one_commit_or_empty(ref: str, meanings: list[RefMeaning]) -> str:
     """The one commit of all meanings, "" without any; InputError if they differ."""
     commits = {meaning.commit for meaning in meanings}
     if len(commits) > 1:
@@ -114,7 +118,7 @@ def _list_ref_meanings(repository: Repository, name: str) -> list[RefMeaning]:
     """All meanings of a name, in the order in which Git would choose."""
     short_id_meanings: list[RefMeaning] = []
     # A branch can be called like an id: the object must really have it.
-    if _FULL_ID.fullmatch(name) and _resolve_revision(repository, name) == name.lower():
+    if _FULL_ID.fullmatch(name) and _resolve_revision_or_empty(repository, name) == name.lower():
         ids_by_ref = {name: name}
     elif name in _HEAD_NAMES:
         head_id = _run_git_or_empty(repository, "show-ref", "--verify", "--hash", "HEAD")
@@ -129,7 +133,7 @@ def _list_ref_meanings(repository: Repository, name: str) -> list[RefMeaning]:
 def _read_root_ref(repository: Repository, name: str) -> dict[str, str]:
     """The object id of FETCH_HEAD, ORIG_HEAD and the like, by name; {} if there is none."""
     if _ROOT_REF.fullmatch(name) and (repository.git_dir / name).is_file():
-        return {name: _resolve_revision(repository, name)}
+        return {name: _resolve_revision_or_empty(repository, name)}
     return {}
 
 
@@ -173,7 +177,7 @@ def _resolve_commits(repository: Repository, ids: Sequence[str]) -> list[str]:
     return commits + [""] * (len(ids) - len(commits))
 
 
-def _resolve_revision(repository: Repository, revision: str) -> str:
+def _resolve_revision_or_empty(repository: Repository, revision: str) -> str:
     """The object id that Git gives for a revision, "" for none."""
     return _run_git_or_empty(repository, "rev-parse", "--verify", "--quiet", revision)
 

@@ -28,7 +28,7 @@ class _PolicyStop:
     limit: int = 0
 
 
-def _check_freeze_window(
+def _find_freeze_window_stop(
     rule: PolicyRule, active_changes: Sequence[Change], now: datetime
 ) -> _PolicyStop | None:
     """A stop if a freeze window is open and the plan makes any call, runs included; else None."""
@@ -49,7 +49,7 @@ def _check_freeze_window(
     )
 
 
-def _check_max_changes(
+def _find_max_changes_stop(
     rule: PolicyRule, active_changes: Sequence[Change], _now: datetime
 ) -> _PolicyStop | None:
     """A stop if more objects are created, changed or deleted than the rule allows; else None."""
@@ -70,8 +70,8 @@ def _check_max_changes(
 
 PlanCheck = Callable[[PolicyRule, Sequence[Change], datetime], _PolicyStop | None]
 PLAN_CHECKS: Mapping[str, PlanCheck] = {
-    "freeze": _check_freeze_window,
-    "max-changes": _check_max_changes,
+    "freeze": _find_freeze_window_stop,
+    "max-changes": _find_max_changes_stop,
 }
 
 
@@ -80,7 +80,7 @@ def list_overridable_rule_names(rules: Iterable[PolicyRule]) -> tuple[str, ...]:
     return tuple(rule.id for rule in rules if rule.check in PLAN_CHECKS and rule.is_denying)
 
 
-def check_policy_rules_over_whole_plan(
+def list_violations_and_warnings_of_plan_rules(
     plan_input: PlanInput, changes: Iterable[Change]
 ) -> tuple[tuple[GuardViolation, ...], tuple[Diagnostic, ...]]:
     """The violations that stop an apply of these changes, and warnings for the other rules.

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from synapse_apply.model.diagnostic import parse_json_pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.phrases import format_short_list, suggest_known_word
+from synapse_apply.model.phrases import format_short_list, suggest_known_word_or_empty
 from synapse_apply.secret_sources.secret_text import is_valid_unicode
 from synapse_apply.secret_sources.sops.keys import KINDS_BY_SECTION, NamedKey
 from synapse_apply.secret_sources.source import (
@@ -147,7 +147,7 @@ def find_value(tree: Any, key: str, name: str) -> Any:
 
 def _raise_missing(value: Any, part: str, key: str, name: str) -> NoReturn:
     if isinstance(value, Mapping):
-        hint = suggest_known_word(part, map(str, value)) or (
+        hint = suggest_known_word_or_empty(part, map(str, value)) or (
             f"The keys there are {format_short_list(value)}."
             if value
             else "The mapping there is empty."

@@ -19,10 +19,13 @@ from synapse_apply.files.programs import (
     Folders,
     ProgramResult,
     build_child_environment,
-    find_executable,
+    require_executable_outside_checkouts,
     run_program,
 )
-from synapse_apply.files.repository import find_checkout_folders, find_trusted_repository
+from synapse_apply.files.repository import (
+    find_trusted_repository,
+    list_checkout_folders_or_folder_itself,
+)
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.secret_sources.source import UNAVAILABLE, UNUSABLE, raise_unavailable
@@ -75,12 +78,12 @@ class SopsProgram:
 
 def find_program(root: Path) -> SopsProgram | None:
     """The program on PATH outside of the checkout, with its version; None if there is none."""
-    checkouts = find_checkout_folders(root, None)
+    checkouts = list_checkout_folders_or_folder_itself(root, None)
     # What a folder contains whose repository is not trusted is not started either.
     with suppress(InputError):
-        checkouts = find_checkout_folders(root, find_trusted_repository(root))
+        checkouts = list_checkout_folders_or_folder_itself(root, find_trusted_repository(root))
     try:
-        path = find_executable(PROGRAM, checkouts)
+        path = require_executable_outside_checkouts(PROGRAM, checkouts)
         # Without the option, versions of today ask a server whether there is a newer one.
         answer = _run(path, ("--version", "--disable-version-check"), {}, checkouts, b"")
     except OSError:

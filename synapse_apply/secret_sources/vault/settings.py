@@ -85,7 +85,7 @@ class VaultSettings:
 
         Patterns are case-sensitive, as Vault's paths are.
         """
-        return not describe_path_fault(path) and any(
+        return not describe_path_fault_or_empty(path) and any(
             fnmatchcase(path, pattern) for pattern in self.allowed_paths
         )
 
@@ -96,7 +96,7 @@ class VaultSettings:
         return VaultPath(mount, path[len(mount) + 1 :])
 
 
-def describe_path_fault(path: str) -> str:
+def describe_path_fault_or_empty(path: str) -> str:
     """Why a text is not MOUNT/NAME of a secret, as a phrase; "" if it is."""
     if len(path) > _MAX_PATH_LENGTH:
         return f"it has more than {_MAX_PATH_LENGTH} characters"

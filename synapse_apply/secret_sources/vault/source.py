@@ -30,7 +30,7 @@ from synapse_apply.secret_sources.source import (
 )
 from synapse_apply.secret_sources.vault.settings import (
     VaultSettings,
-    describe_path_fault,
+    describe_path_fault_or_empty,
     parse_settings,
 )
 
@@ -52,7 +52,7 @@ _JSON_KINDS: tuple[tuple[type, str], ...] = (
 def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
     """Why manifests may not name a secret of Vault, by its texts alone; None where they may."""
     path, version = ref.get_argument_or_empty("path"), ref.get_argument_or_empty("version")
-    if fault := describe_path_fault(path):
+    if fault := describe_path_fault_or_empty(path):
         return Denial(
             "Malformed path",
             f"`{path}` is no path of a secret in Vault: {fault}",
@@ -217,6 +217,6 @@ VAULT = SecretSource(
     optional_keys=("version",),
     format_name=_format_name,
     list_offers=_list_login_offers,
-    check_access=_check_login,
+    describe_server_access_or_empty=_check_login,
     find_faults=find_address_faults,
 )

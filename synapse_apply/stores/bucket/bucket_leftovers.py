@@ -28,10 +28,10 @@ def count_unpruned_objects(
 
     Some are there until the next snapshot is made. StateError where the store cannot be read.
     """
-    last_folder = ChainReader(folder, NoSigner(), time.sleep).find_last_folder().folder
+    last_folder = ChainReader(folder, NoSigner(), time.sleep).read_view_of_last_folder().folder
     prefix = build_folder_prefix(last_folder)
-    snapshots = _list_ages(folder, f"{prefix}snapshots/")
-    links = _list_ages(folder, f"{prefix}links/")
+    snapshots = _map_numbers_to_age_seconds(folder, f"{prefix}snapshots/")
+    links = _map_numbers_to_age_seconds(folder, f"{prefix}links/")
     if not snapshots:
         return 0
     newest = max(snapshots)
@@ -47,7 +47,7 @@ def count_unpruned_objects(
     return sum(age >= prune_age_seconds for age in ages)
 
 
-def _list_ages(folder: ObjectFolder, prefix: str) -> dict[int, float]:
+def _map_numbers_to_age_seconds(folder: ObjectFolder, prefix: str) -> dict[int, float]:
     """The age in seconds of each link or snapshot by its number; 0 where the store does not say."""
     numbered = [(parse_number(info.name), info) for info in folder.list_objects(prefix)]
     return {number: info.age_seconds or 0.0 for number, info in numbered if number is not None}

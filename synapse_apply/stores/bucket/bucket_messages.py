@@ -103,7 +103,7 @@ class BucketFailure:
         return kind.from_summary(summary, detail, hint)
 
 
-def read_failure(problem: BaseException) -> BucketFailure:
+def classify_client_exception(problem: BaseException) -> BucketFailure:
     """What an exception of the client says, by the marks in its text."""
     text = "kind: Timeout" if isinstance(problem, TimeoutError) else str(problem)
     status = _STATUS_PATTERN.search(text)

@@ -76,7 +76,7 @@ def build_bucket_options(
     config: dict[str, Any] = {
         name.lower(): environ[name] for name in _VARIABLES[location.scheme] if environ.get(name)
     }
-    endpoint = location.endpoint or _find_endpoint(location.scheme, environ)
+    endpoint = location.endpoint or _find_safe_endpoint_or_empty(location.scheme, environ)
     if location.scheme == "s3":
         endpoint, settings = _build_s3_settings(location, environ, endpoint)
         config.update(settings)
@@ -113,7 +113,11 @@ def _build_s3_settings(
     location: BucketLocation, environ: Mapping[str, str], endpoint: str
 ) -> tuple[str, dict[str, Any]]:
     """Endpoint and settings of S3. A bucket of Amazon's is part of the host name, as it advises."""
-    region = location.region or _find_variable(environ, _REGION_VARIABLES) or _DEFAULT_REGION
+    region = (
+        location.region
+        or _get_first_set_variable_or_empty(environ, _REGION_VARIABLES)
+        or _DEFAULT_REGION
+    )
     # A certificate for *.s3.amazonaws.com does not cover a bucket with a dot in its name.
     is_path_style = location.path_style
     if is_path_style is None:
@@ -141,7 +145,7 @@ def _build_s3_settings(
 def _build_azure_settings(
     location: BucketLocation, environ: Mapping[str, str], endpoint: str
 ) -> tuple[str, dict[str, Any]]:
-    account = location.account or _find_variable(environ, _ACCOUNT_VARIABLES)
+    account = location.account or _get_first_set_variable_or_empty(environ, _ACCOUNT_VARIABLES)
     if not account:
         raise InputError.from_summary(
             "The storage account of the state is not named",
@@ -157,7 +161,7 @@ def _build_azure_settings(
     }
 
 
-def _find_endpoint(scheme: str, environ: Mapping[str, str]) -> str:
+def _find_safe_endpoint_or_empty(scheme: str, environ: Mapping[str, str]) -> str:
     """The endpoint that the environment names, "" if none; InputError if it is unsafe."""
     for name in _ENDPOINT_VARIABLES[scheme]:
         if environ.get(name):
@@ -166,7 +170,7 @@ def _find_endpoint(scheme: str, environ: Mapping[str, str]) -> str:
     return ""
 
 
-def _find_variable(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
+def _get_first_set_variable_or_empty(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
     return next((environ[name] for name in names if environ.get(name)), "")
 
 

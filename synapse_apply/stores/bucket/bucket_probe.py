@@ -43,7 +43,7 @@ def probe_bucket(folder: ObjectFolder) -> ProbeResult:
         outcomes = pool.map(lambda content: folder.try_put_if_absent(name, content), contents)
         winners = [content for content, is_made in zip(contents, outcomes, strict=True) if is_made]
     try:
-        problem = _find_problem(folder, name, winners, contents)
+        problem = _describe_probe_problem_or_empty(folder, name, winners, contents)
         may_delete = folder.delete([name]) == 0
         if not problem and may_delete and not folder.try_put_if_absent(name, b"anew"):
             problem = "it does not make an object anew that was deleted"
@@ -56,7 +56,7 @@ def probe_bucket(folder: ObjectFolder) -> ProbeResult:
     return ProbeResult(may_delete)
 
 
-def _find_problem(
+def _describe_probe_problem_or_empty(
     folder: ObjectFolder, name: str, winners: list[bytes], contents: list[bytes]
 ) -> str:
     """What the store does wrong with the object that it just made, as a sentence; "" if nothing.

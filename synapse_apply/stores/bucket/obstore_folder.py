@@ -19,7 +19,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from synapse_apply.model.errors import InputError, StateError
-from synapse_apply.stores.bucket.bucket_messages import BucketFailure, read_failure
+from synapse_apply.stores.bucket.bucket_messages import BucketFailure, classify_client_exception
 from synapse_apply.stores.bucket.bucket_options import (
     OPERATION_SECONDS,
     BucketOptions,
@@ -180,18 +180,18 @@ class ObstoreFolder:
             try:
                 return operation(name)
             except _FAILURES as problem:
-                return read_failure(problem)
+                return classify_client_exception(problem)
 
         pool = self._start_pool_if_needed()
         try:
             futures = [pool.submit(attempt, name) for name in names]
         except RuntimeError as problem:  # closed by another thread, or the process ends
-            return [read_failure(problem)] * len(names)
+            return [classify_client_exception(problem)] * len(names)
         deadline = time.monotonic() + self._deadline * (1 + len(names) // _MAX_PARALLEL_REQUESTS)
         try:
             return [future.result(max(0.0, deadline - time.monotonic())) for future in futures]
         except TimeoutError as problem:
-            return [read_failure(problem)] * len(names)
+            return [classify_client_exception(problem)] * len(names)
         finally:
             for future in futures:
                 future.cancel()

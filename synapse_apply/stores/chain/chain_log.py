@@ -23,9 +23,9 @@ from synapse_apply.stores.chain.chain_reader import ChainReader
 from synapse_apply.stores.chain.chain_rules import (
     PRUNE_AGE_SECONDS,
     LinkOutcome,
+    decide_link_outcome,
     is_link_in_the_chain,
     is_snapshot_due,
-    judge_link,
 )
 from synapse_apply.stores.chain.chain_view import (
     ChainBookmark,
@@ -204,7 +204,7 @@ class ChainLog:
         else:
             if not self._may_leave_behind(reading.view):
                 return self._find_earlier_restart(reading, batch)
-        start = self._reader.find_last_folder()
+        start = self._reader.read_view_of_last_folder()
         numbers, is_left_behind = self._list_all_numbers(start), self._may_leave_behind(start)
         # A seal that is not genuine leads to a folder in which one that is follows at once. Where a
         # seal was lost, the next folder is that of an earlier restore, and is passed by.
@@ -289,7 +289,7 @@ class ChainLog:
         )
         if by_lock_owner:
             return True
-        newest_snapshot = self._reader.find_newest_snapshot(view.folder, view.number)
+        newest_snapshot = self._reader.find_newest_snapshot_number_or_zero(view.folder, view.number)
         return is_link_in_the_chain(link.number, newest_snapshot, by_lock_owner=by_lock_owner)
 
     def _send_until_settled(self, name: str, content: bytes) -> tuple[LinkOutcome, bool]:
@@ -308,7 +308,7 @@ class ChainLog:
             except StateError as problem:
                 # It may have arrived all the same; if the store is gone, so is the next answer.
                 last_problem = problem.diagnostics[0].detail or problem.diagnostics[0].summary
-            outcome = judge_link(content, self._folder.get(name))
+            outcome = decide_link_outcome(content, self._folder.get(name))
             if outcome is not LinkOutcome.ABSENT:
                 return outcome, False
             if timing.monotonic() >= deadline:

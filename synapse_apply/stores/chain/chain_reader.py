@@ -126,7 +126,7 @@ class ChainReader:
         numbers = (parse_number(info.name) for info in infos)
         return sorted(number for number in numbers if number is not None and number > after)
 
-    def find_newest_snapshot(self, folder: int, after: int = 0) -> int:
+    def find_newest_snapshot_number_or_zero(self, folder: int, after: int = 0) -> int:
         """The number of the newest snapshot above `after` that can be read, 0 for none."""
         return next(self.iter_readable_snapshots(folder, after), 0)
 
@@ -140,7 +140,7 @@ class ChainReader:
             if content and self._decode_snapshot(folder, number, content) is not None:
                 yield number
 
-    def find_last_folder(self) -> ChainView:
+    def read_view_of_last_folder(self) -> ChainView:
         """The view from which the last folder is read, whether or not it can be read."""
         start = ChainView()
         while True:

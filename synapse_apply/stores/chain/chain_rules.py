@@ -31,7 +31,7 @@ class LinkOutcome(Enum):
     OTHERS = "others"
 
 
-def judge_link(own_content: object, stored_content: object | None) -> LinkOutcome:
+def decide_link_outcome(own_content: object, stored_content: object | None) -> LinkOutcome:
     """Tell what became of a link from what is stored under its number, None for nothing."""
     if stored_content is None:
         return LinkOutcome.ABSENT

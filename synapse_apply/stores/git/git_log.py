@@ -36,7 +36,7 @@ from synapse_apply.stores.git.git_messages import RemoteUnreachable
 from synapse_apply.stores.git.git_url import GitStateLocation
 from synapse_apply.stores.git.object_reader import UnreadableObjectError
 from synapse_apply.stores.git.private_repository import PrivateRepository
-from synapse_apply.stores.git.remote_access import find_remote_access
+from synapse_apply.stores.git.remote_access import resolve_remote_access
 from synapse_apply.stores.git.state_commit import (
     ForeignCommitError,
     NewerFormatError,
@@ -181,10 +181,10 @@ class GitLog:
         self._bookmark = parse_bookmark(bookmark)
 
     def exists(self) -> bool:
-        return self._tip is not None or bool(self._read_remote_tip())
+        return self._tip is not None or bool(self._read_remote_tip_or_empty())
 
     def read_since(self, position: str) -> LogReading:
-        remote_tip = self._read_remote_tip()
+        remote_tip = self._read_remote_tip_or_empty()
         if not remote_tip:
             last_seen = self._find_last_seen()
             if last_seen is not None:
@@ -209,7 +209,7 @@ class GitLog:
         return self._push_until_decided(self._attempt)
 
     def restart_after_damage(self, batch: Batch) -> AppendedBatch | None:
-        old_id = self._read_remote_tip()
+        old_id = self._read_remote_tip_or_empty()
         numbers = [self._tip.commit.number] if self._tip is not None else []
         numbers += [self._bookmark.number] if self._bookmark is not None else []
         if old_id:
@@ -257,15 +257,15 @@ class GitLog:
     def _repository(self) -> PrivateRepository:
         """The repository of this run, made at its first use; StateError without Git."""
         if self._opened_repository is None:
-            access = find_remote_access(self._folder, self._location)
+            access = resolve_remote_access(self._folder, self._location)
             # Who waits for the lock sees a third of a lease pass at most without a sign of life.
             deadline_seconds = self._timing.lease_seconds / 3
             self._opened_repository = PrivateRepository(access, self.location, deadline_seconds)
         return self._opened_repository
 
-    def _read_remote_tip(self) -> str:
+    def _read_remote_tip_or_empty(self) -> str:
         """The commit that the ref names now, "" without one; RemoteUnreachable."""
-        return self._repository.read_remote_ref(self._location.ref)
+        return self._repository.read_remote_ref_or_empty(self._location.ref)
 
     def _read_tip(self, expected_id: str) -> _Tip:
         """Fetch the newest commit and read its tree; StateError for one that is not the state's.
@@ -294,7 +294,7 @@ class GitLog:
         self._owner_lease_seconds = lock_file.lease_seconds if lock_file is not None else None
         self._tip, self._is_genuine = (
             _Tip(commit_id, commit),
-            commit.check_signature(self._signer),
+            commit.is_signature_valid_or_none_without_key(self._signer),
         )
         return self._tip
 
@@ -440,7 +440,7 @@ class GitLog:
     def _read_tip_after_push(self, push_text: str) -> str:
         """The commit that the ref names after a push; StateError, which says so, if unknown."""
         try:
-            return self._read_remote_tip()
+            return self._read_remote_tip_or_empty()
         except RemoteUnreachable:
             raise git_messages.build_unknown_push_error(self.location, push_text) from None
 

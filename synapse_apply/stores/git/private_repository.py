@@ -18,7 +18,12 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from synapse_apply.files.programs import PipedProgram, ProgramResult, find_executable, run_program
+from synapse_apply.files.programs import (
+    PipedProgram,
+    ProgramResult,
+    require_executable_outside_checkouts,
+    run_program,
+)
 from synapse_apply.stores.git import git_messages
 from synapse_apply.stores.git.object_reader import ObjectReader, UnreadableObjectError
 from synapse_apply.stores.git.remote_access import REMOTE_NAME, RemoteAccess
@@ -66,7 +71,7 @@ class PrivateRepository:
         self._environment: dict[str, str] = {}
         self._reader: ObjectReader | None = None
 
-    def read_remote_ref(self, ref: str) -> str:
+    def read_remote_ref_or_empty(self, ref: str) -> str:
         """The commit that a ref of the remote names, "" for none; RemoteUnreachable."""
         result = self.run("ls-remote", "--quiet", REMOTE_NAME, "HEAD", ref)
         if result.exit_code:
@@ -156,7 +161,7 @@ class PrivateRepository:
     def _build_command_head(self) -> tuple[str, ...]:
         """The program, after the repository is made; StateError for a Git that is too old."""
         try:
-            program = find_executable("git", self._access.checkouts)
+            program = require_executable_outside_checkouts("git", self._access.checkouts)
         except FileNotFoundError as problem:
             raise git_messages.build_no_git_error(str(problem.strerror)) from None
         if self._folder is None:

@@ -113,7 +113,7 @@ class RemoteAccess:
         return text
 
 
-def find_remote_access(folder: Path, location: GitStateLocation) -> RemoteAccess:
+def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAccess:
     """How a state's repository is reached from a checkout; nothing is sent.
 
     `folder` is any folder of the checkout. InputError if the remote is unknown or unusable, or the
@@ -125,7 +125,7 @@ def find_remote_access(folder: Path, location: GitStateLocation) -> RemoteAccess
         if repository is None:
             raise git_messages.build_no_checkout_error(location.remote, str(folder))
         url = _read_remote_url(repository, location.remote)
-    protocol = _find_protocol(url, location.remote)
+    protocol = _require_supported_protocol(url, location.remote)
     if protocol == "file" and "://" not in url:
         # Relative to the top of the checkout, as Git has it.
         url = os.path.join(repository.top if repository else folder, url)  # noqa: PTH118 - a URL
@@ -152,7 +152,7 @@ def _read_remote_url(repository: Repository, remote: str) -> str:
     return url
 
 
-def _find_protocol(url: str, remote: str) -> str:
+def _require_supported_protocol(url: str, remote: str) -> str:
     """Git's name for the protocol of a URL (git-push(1), "GIT URLS"); InputError for another."""
     if url.startswith("-") or not url.isprintable() or _HELPER_PATTERN.match(url):
         raise git_messages.build_unusable_remote_error(

@@ -57,7 +57,7 @@ class StateCommit:
         subject = f"synapse-apply: state {self.ref.rpartition('/')[2]}, batch {self.number}"
         return f"{subject}\n\n{format_canonical_json(document)}\n"
 
-    def check_signature(self, signer: Signer) -> bool | None:
+    def is_signature_valid_or_none_without_key(self, signer: Signer) -> bool | None:
         """Whether the signature is valid; None where there is no key that could tell."""
         return signer.check(self._format_signed_text(), self.signature)
 

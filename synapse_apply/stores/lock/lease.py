@@ -129,7 +129,7 @@ class Lease:
         wait_seconds = self._timing.heartbeat_seconds
         while not self._stop_event.wait(wait_seconds):
             try:
-                wait_seconds = self._find_seconds_to_heartbeat()
+                wait_seconds = self._compute_seconds_to_heartbeat()
                 if wait_seconds <= 0:
                     self._send_heartbeat()
                     wait_seconds = self._timing.heartbeat_seconds
@@ -139,7 +139,7 @@ class Lease:
                 # Retried sooner: the database may be back before the lease expires.
                 wait_seconds = self._timing.heartbeat_seconds / 4
 
-    def _find_seconds_to_heartbeat(self) -> float:
+    def _compute_seconds_to_heartbeat(self) -> float:
         """Seconds until a heartbeat is due: in some stores other writes have renewed the lease."""
         silent_seconds = self._timing.boottime() - self._renewed_at
         return self._timing.heartbeat_seconds - silent_seconds

@@ -17,8 +17,8 @@ from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lock_owner import (
     LockOwner,
     LockProcess,
-    describe_this_process,
     has_certainly_ended,
+    identify_this_process,
 )
 from synapse_apply.stores.state_messages import StoreBusyError
 
@@ -36,7 +36,7 @@ class LockRunner:
 
     run_url: str = ""
     target: str = ""
-    process: LockProcess = field(default_factory=describe_this_process)
+    process: LockProcess = field(default_factory=identify_this_process)
     timing: LeaseTiming | None = None
 
 

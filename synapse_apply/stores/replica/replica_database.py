@@ -238,13 +238,13 @@ class ReplicaDatabase:
     def _attempt_write(self, work: Callable[[SqlRunner], T]) -> T:
         """Run the work and append what it changed; _BatchRefused if another batch was faster."""
         rows = self._require_rows()
-        lock_id_before = rows.read_lock_id()
+        lock_id_before = rows.read_lock_id_or_empty()
         with rows.run_transaction("Writing") as run:
             result = work(self._watch_audit_statements(run))
             changes = rows.collect_changes()
             if not changes:
                 return result
-            batch = self._build_batch(changes, lock_id_before, rows.read_lock_id())
+            batch = self._build_batch(changes, lock_id_before, rows.read_lock_id_or_empty())
             appended = self._append_or_keep_pending(_PendingBatch(batch, self._position))
             if appended is None:
                 raise _BatchRefused
@@ -273,7 +273,7 @@ class ReplicaDatabase:
         changes = tuple(
             RowChange(table, row[0], row) for table, rows in new_tables.items() for row in rows
         )
-        lock_id_before = self._rows.read_lock_id() if self._rows is not None else ""
+        lock_id_before = self._rows.read_lock_id_or_empty() if self._rows is not None else ""
         lock_rows = new_tables.get("lock", ())
         lock_id = str(lock_rows[0][1]) if lock_rows else ""
         batch = self._build_batch(changes, lock_id_before, lock_id, replaces_all=True)
@@ -352,7 +352,7 @@ class ReplicaDatabase:
             self._is_end_own
             and self._rows is not None
             and bool(self._own_lock_id)
-            and self._rows.read_lock_id() == self._own_lock_id
+            and self._rows.read_lock_id_or_empty() == self._own_lock_id
         )
 
     def _catch_up_unless_lock_owner(self, *, requires_newest: bool = False) -> None:

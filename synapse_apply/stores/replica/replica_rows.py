@@ -85,7 +85,7 @@ class ReplicaRows:
             for table in schema.TABLE_COLUMNS
         }
 
-    def read_lock_id(self) -> str:
+    def read_lock_id_or_empty(self) -> str:
         """The id in the lock row, "" without one."""
         rows = self._connection.execute(schema.GET_LOCK).fetchall()
         return str(rows[0][1]) if rows else ""

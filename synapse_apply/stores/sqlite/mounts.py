@@ -20,7 +20,7 @@ NETWORK_FILE_SYSTEMS = {
 
 def build_network_warnings(path: Path, mounts_file: str = MOUNTS_FILE) -> tuple[Diagnostic, ...]:
     """A warning for a path on a network file system; () if it is none, or unknown."""
-    system_type = find_file_system_type(path, mounts_file)
+    system_type = find_file_system_type_or_empty(path, mounts_file)
     if system_type not in NETWORK_FILE_SYSTEMS:
         return ()
     return (
@@ -38,7 +38,7 @@ def build_network_warnings(path: Path, mounts_file: str = MOUNTS_FILE) -> tuple[
     )
 
 
-def find_file_system_type(path: Path, mounts_file: str = MOUNTS_FILE) -> str:
+def find_file_system_type_or_empty(path: Path, mounts_file: str = MOUNTS_FILE) -> str:
     """The file system type at a path, from the mount table (proc_pid_mounts(5)); "" if unknown."""
     try:
         lines = Path(mounts_file).read_text(encoding="utf-8", errors="surrogateescape").splitlines()

@@ -58,7 +58,7 @@ class ForgeLinks:
         line_url = f"{file_url}#L{position.line}"
         return f'<a href="{escape_shortened(line_url)}" rel="noopener noreferrer">{html}</a>'
 
-    def render_commit_link(self, commit: str) -> str:
+    def render_commit_link_or_empty(self, commit: str) -> str:
         """The first 12 digits of a commit, linked where possible; "" for no commit."""
         if not commit:
             return ""

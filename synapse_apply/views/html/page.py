@@ -75,7 +75,7 @@ class HtmlPage:
         parts = [
             _render_head(self.title),
             _render_header(self),
-            _render_next_steps(self.next_steps),
+            _render_next_steps_or_empty(self.next_steps),
             _render_section_links(shown_sections),
             _render_filters_of_rows(rows, self.trouble_label),
             "<main>",
@@ -131,7 +131,7 @@ def _render_header(page: HtmlPage) -> str:
     )
 
 
-def _render_next_steps(steps: Sequence[str]) -> str:
+def _render_next_steps_or_empty(steps: Sequence[str]) -> str:
     """The list of next steps; "" for none."""
     items = "".join(f"<li>{step}</li>" for step in steps)
     title = '<h2 id="next-title">What to do next</h2>'

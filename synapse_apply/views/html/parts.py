@@ -125,7 +125,7 @@ def _render_code_line(line: str) -> str:
     return f"<span>{escape_shortened(line, 1000) or ' '}</span>"
 
 
-def render_fields_table(
+def render_fields_table_or_empty(
     changes: Iterable[FieldChange],
     *,
     side_titles: tuple[str, str] = ("Before", "After"),

@@ -241,7 +241,7 @@ def _iter_guard_error_and_refusal_sections(
     plan: Plan, links: ForgeLinks, *, with_guards: bool = True
 ) -> Iterable[PageSection]:
     if with_guards:
-        guards_html = rows.render_guard_list(plan.guards)
+        guards_html = rows.render_guard_list_or_empty(plan.guards)
         yield PageSection(
             "guards", "Apply will stop", list_html=guards_html, count=len(plan.guards)
         )
@@ -259,7 +259,10 @@ def _build_findings_section(
     name: str, title: str, findings: Sequence[Diagnostic], links: ForgeLinks
 ) -> PageSection:
     return PageSection(
-        name, title, list_html=rows.render_finding_list(findings, links), count=len(findings)
+        name,
+        title,
+        list_html=rows.render_finding_list_or_empty(findings, links),
+        count=len(findings),
     )
 
 
@@ -274,7 +277,7 @@ def _render_target_line(target_text: str, base: PlanBase, links: ForgeLinks) -> 
     short_id = base.commit[:12]
     target_html, commit_link = (
         escape_shortened(target_text, 1000),
-        links.render_commit_link(base.commit),
+        links.render_commit_link_or_empty(base.commit),
     )
     return (
         target_html.replace(escape_shortened(short_id), commit_link, 1)

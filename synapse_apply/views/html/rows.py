@@ -26,7 +26,7 @@ from synapse_apply.views.html.parts import (
     escape_shortened,
     render_code,
     render_code_block,
-    render_fields_table,
+    render_fields_table_or_empty,
     render_paragraph,
     render_prose,
     render_sentence_with_copyable_last_command,
@@ -38,7 +38,7 @@ from synapse_apply.views.text.findings import join_position_address_field_and_ru
 from synapse_apply.views.text.outcomes import format_outcome_row, list_outcome_findings_errors_last
 from synapse_apply.views.text.plan_rows import (
     FILE_VERB_SYMBOLS,
-    get_reason_unless_missing,
+    get_reason_unless_missing_or_empty,
     iter_fields_and_removals_of_replaced,
     list_redacted_changes_or_whole_object,
     summarize_replaced_version,
@@ -83,7 +83,9 @@ def build_change_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
         "=" if adopts_as_is else ACTION_SYMBOLS[change.action],
         PLANNED_PHRASES[change.action],
         _render_change_facts(change, links)
-        + render_fields_table(fields, hidden_symbol=_choose_action_symbol_of_secret(change))
+        + render_fields_table_or_empty(
+            fields, hidden_symbol=_choose_action_symbol_of_secret(change)
+        )
         + _render_dependencies(change),
         _collect_causes_but_none(fields),
         tags=(pluralize(changed_count, "field"),) if changed_count else (),
@@ -100,7 +102,7 @@ def _render_change_facts(change: Change, links: ForgeLinks) -> str:
     facts = [
         render_prose(fact)
         for fact in (
-            get_reason_unless_missing(change),
+            get_reason_unless_missing_or_empty(change),
             summarize_uploaded_package_or_empty(change),
             *change.notes,
         )
@@ -161,7 +163,7 @@ def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
         if change.action not in _CREATE_ACTIONS
         else ()
     )
-    table = render_fields_table(fields, side_titles=("Now", "Wanted"))
+    table = render_fields_table_or_empty(fields, side_titles=("Now", "Wanted"))
     wanted_html = f"<h4>What was wanted</h4>{table}" if table else ""
     refusals_html = "".join(_render_refusal(refusal, links) for refusal in change.refusals)
     return HtmlRow(
@@ -198,7 +200,7 @@ def build_due_run_row(change: Change, verification: Verification) -> HtmlRow:
     ]
     follows = f"follows job {render_code(verification.job)}" if verification.job else ""
     facts = (render_prose(verification.reason), follows)
-    body = "".join(render_paragraph(fact, "fact") for fact in facts) + render_fields_table(
+    body = "".join(render_paragraph(fact, "fact") for fact in facts) + render_fields_table_or_empty(
         sent_fields
     )
     return HtmlRow(change.address, "verify", ">", "will be verified", body)
@@ -218,7 +220,7 @@ def build_note_and_kept_drift_rows(change: Change) -> Iterator[HtmlRow]:
     name = str(change.address)
     kept_fields = hide_values_near_sensitive_paths(change, change.held)
     kept_table = (
-        render_fields_table(kept_fields, side_titles=("Live, kept", "Declared"))
+        render_fields_table_or_empty(kept_fields, side_titles=("Live, kept", "Declared"))
         if kept_fields
         else ""
     )
@@ -250,12 +252,14 @@ def build_outcome_rows(
             else []
         )
         findings_html = (
-            render_finding_list(list_outcome_findings_errors_last([outcome]), links)
+            render_finding_list_or_empty(list_outcome_findings_errors_last([outcome]), links)
             if outcome.result is not Result.SKIPPED
             else ""
         )
         planned_table = (
-            render_fields_table(fields, hidden_symbol=_choose_action_symbol_of_secret(change))
+            render_fields_table_or_empty(
+                fields, hidden_symbol=_choose_action_symbol_of_secret(change)
+            )
             if change
             else ""
         )
@@ -285,7 +289,7 @@ def build_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[Htm
             row_text.removeprefix(sign).strip().removeprefix(sanitize(result.address)).strip()
         )
         findings_html = (
-            render_finding_list(result.diagnostics, links)
+            render_finding_list_or_empty(result.diagnostics, links)
             if result.status is not RunStatus.SKIPPED
             else ""
         )
@@ -324,7 +328,9 @@ def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> 
     )
     facts += [f"Was id {render_code(object_drift.remote_id)}"] if object_drift.is_missing else []
     facts += [links.render_position_link(object_drift.position)] if object_drift.position else []
-    table = render_fields_table(object_drift.all_field_changes, side_titles=("Recorded", "Live"))
+    table = render_fields_table_or_empty(
+        object_drift.all_field_changes, side_titles=("Recorded", "Live")
+    )
     return HtmlRow(
         object_drift.address,
         "gone"
@@ -355,7 +361,9 @@ def build_unmanaged_row(unmanaged: Unmanaged) -> HtmlRow:
     )
 
 
-def render_finding_list(findings: Iterable[Diagnostic], links: ForgeLinks = NO_LINKS) -> str:
+def render_finding_list_or_empty(
+    findings: Iterable[Diagnostic], links: ForgeLinks = NO_LINKS
+) -> str:
     """A list of findings: summary, detail, hint, location, request id; "" for none."""
     items = "".join(
         f'<li class="{finding.severity.value}">{_render_finding(finding, links)}</li>'
@@ -388,7 +396,7 @@ def _render_finding(finding: Diagnostic, links: ForgeLinks) -> str:
     return "".join(parts)
 
 
-def render_guard_list(guards: Iterable[GuardViolation]) -> str:
+def render_guard_list_or_empty(guards: Iterable[GuardViolation]) -> str:
     """A list of the guards that would stop the apply, and how to override each; "" for none."""
     items = []
     for guard in guards:

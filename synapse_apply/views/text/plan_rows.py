@@ -64,7 +64,7 @@ class ChangeBlocks:
         if change.action is Action.ADOPT and change.remote_id:
             lines.append(f"  # (imported from {quote_string(change.remote_id)})")
         for fact in (
-            get_reason_unless_missing(change),
+            get_reason_unless_missing_or_empty(change),
             summarize_uploaded_package_or_empty(change),
             *change.notes,
         ):
@@ -155,7 +155,7 @@ class ChangeBlocks:
         return self.style(f"  # {sanitize(change.address)} {status_text}", "dim")
 
 
-def get_reason_unless_missing(change: Change) -> str:
+def get_reason_unless_missing_or_empty(change: Change) -> str:
     """The reason to show under a change's heading; "" where the heading says it already."""
     # The heading of a recreate says already that the object is missing.
     return "" if change.reason == "missing" else change.reason

@@ -54,13 +54,13 @@ def build_state_key_path(project: Project, target: Target) -> Path:
 class KeySources:
     """The places of one target's state key; `user_folder` is the tool's in the user's settings.
 
-    `find_setting` reads a reference of the project file.
+    `resolve_setting_or_reason` reads a reference of the project file.
     """
 
     project: Project
     target: Target
     environ: Mapping[str, str]
-    find_setting: FindSetting
+    resolve_setting_or_reason: FindSetting
     user_folder: Path | None
 
     @property
@@ -110,7 +110,7 @@ class KeySources:
         if path is not None and path.exists():
             require_ignored_by_git(path)
         try:
-            text, problem = self.find_setting(reference)
+            text, problem = self.resolve_setting_or_reason(reference)
         except SecretUnavailable:
             # What is set for this machine goes before it, so that nobody waits for a server.
             if not has_key_variable(self.environ, self.target.name):
@@ -182,12 +182,12 @@ def build_key_sources(
     project: Project,
     target: Target,
     environ: Mapping[str, str],
-    find_setting: FindSetting,
+    resolve_setting_or_reason: FindSetting,
 ) -> KeySources:
     """The places of a target's state key."""
     settings_folder = find_user_folder(environ, "XDG_CONFIG_HOME", ".config")
     user_folder = settings_folder / "synapse-apply" if settings_folder is not None else None
-    return KeySources(project, target, environ, find_setting, user_folder)
+    return KeySources(project, target, environ, resolve_setting_or_reason, user_folder)
 
 
 def require_ignored_by_git(path: Path, *, is_written: bool = False) -> None:

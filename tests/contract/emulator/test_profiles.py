@@ -16,7 +16,7 @@ from synapse_apply.emulator.core.switches import (
     SWITCHES,
     Switches,
     UnknownSwitchError,
-    find_profile,
+    require_profile,
 )
 from synapse_apply.emulator.serve import EmbeddedServer, reset_data_set
 
@@ -117,7 +117,7 @@ def test_what_is_only_feared_is_in_no_profile():
     marks = {switch.name: switch.values for switch in SWITCHES}
     guessed = {
         name
-        for name, value in find_profile("vendor").values.items()
+        for name, value in require_profile("vendor").values.items()
         if marks[name][value] == "guessed"
     }
     assert guessed == {"job_context", "tail", "v2_dry_run"}

@@ -87,9 +87,9 @@ class Place:
 def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """The kind in the catalogue, its schema beside the others, its folder in the emulator."""
     monkeypatch.setitem(CATALOGUE, PREFIX, QUEUE)  # type: ignore[arg-type]
-    schemas = Path(shutil.copytree(shapes.find_schema_folder(), tmp_path / "schemas"))
+    schemas = Path(shutil.copytree(shapes.choose_schema_folder(), tmp_path / "schemas"))
     write_schema(schemas)
-    monkeypatch.setattr(shapes, "find_schema_folder", lambda: schemas)
+    monkeypatch.setattr(shapes, "choose_schema_folder", lambda: schemas)
     for module in (store, responses):
         monkeypatch.setattr(module, "KINDS", (*store.KINDS, PREFIX))
     versions = tuple(

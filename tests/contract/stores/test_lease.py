@@ -20,8 +20,8 @@ from contract.stores.leases import (
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.errors import LockHeld, LockLost, NotFound, StateError, Unreachable
-from synapse_apply.model.state import IntentState, StateIdentity
-from synapse_apply.stores.lock.lock_owner import describe_this_process
+from synapse_apply.model.state import BackendIdentity, IntentState
+from synapse_apply.stores.lock.lock_owner import identify_this_process
 
 
 def told(caught):
@@ -71,7 +71,7 @@ def test_who_is_in_the_way_can_be_asked_without_wanting_the_lock(theirs, ours):
         with pytest.raises(LockHeld) as caught, ours.lock("plan"):
             pytest.fail("two held one lock")
         assert (found,) == caught.value.diagnostics
-    ended = replace(describe_this_process(), start_ticks="before")
+    ended = replace(identify_this_process(), start_ticks="before")
     theirs._lock._runner = replace(theirs._lock._runner, process=ended)
     with theirs.lock("apply"):
         assert ours.describe_lock_owner() == ()
@@ -118,7 +118,7 @@ def test_giving_back_what_was_lost_leaves_the_new_holder_alone(theirs, ours):
         taken = ours.lock("apply", timeout=45)
         taken.__enter__()
     ours.write_records(record())
-    assert theirs._lock.read_owner().process == describe_this_process()
+    assert theirs._lock.read_owner().process == identify_this_process()
     taken.__exit__(None, None, None)
 
 
@@ -168,7 +168,7 @@ def test_every_write_is_refused_to_a_lock_that_was_lost(theirs, ours):
             lambda: theirs.close_intent(intent(state=IntentState.DONE), None, entry()),
             lambda: theirs.remove_records(at),
             lambda: theirs.rename_addresses({at: at._replace(name="new")}),
-            lambda: theirs.replace_identity(StateIdentity("https://other")),
+            lambda: theirs.replace_backend_identity(BackendIdentity("https://other")),
             lambda: theirs.mark_plan_applied("p"),
         ):
             theirs._lease._lost_error = None
@@ -232,7 +232,7 @@ def test_only_a_holder_that_has_certainly_ended_is_replaced_at_once(
     open_store, shared, change, free
 ):
     """On this host, in this boot: its number is free, or a younger process has it."""
-    process = replace(describe_this_process(), **change)
+    process = replace(identify_this_process(), **change)
     theirs = open_store(shared, runner=Hands().runner(process=process))
     theirs.create_state(BINDING, LINEAGE)
     ours = open_store(shared)

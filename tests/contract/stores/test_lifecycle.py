@@ -7,7 +7,7 @@ from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.state import IntentState, ProjectAndKeyIds, StateIdentity
+from synapse_apply.model.state import BackendIdentity, IntentState, ProjectAndKeyIds
 from synapse_apply.stores import schema
 
 
@@ -29,7 +29,7 @@ def test_init_makes_an_empty_state(store):
     state = store.read_state()
     assert (state.lineage, state.serial, state.binding) == (LINEAGE, 0, BINDING)
     assert (state.records, state.open_intents) == ({}, ())
-    assert (store.read_lineage(), store.read_serial(), store.read_identity()) == (
+    assert (store.read_lineage(), store.read_serial(), store.read_backend_identity()) == (
         LINEAGE,
         0,
         BINDING,
@@ -39,8 +39,8 @@ def test_init_makes_an_empty_state(store):
 def test_init_never_replaces_a_state(store):
     """A second init leaves the first state as it is."""
     with pytest.raises(StateError, match="There is a state already"):
-        store.create_state(StateIdentity("https://other"), "another")
-    assert store.read_identity() == BINDING
+        store.create_state(BackendIdentity("https://other"), "another")
+    assert store.read_backend_identity() == BINDING
 
 
 def test_init_works_inside_a_lock_too(empty):
@@ -63,7 +63,7 @@ def test_each_change_moves_the_serial_by_one(locked):
     assert locked.read_serial() == 4
     locked.remove_records(Address("plugin", "another"))
     assert locked.read_serial() == 5
-    locked.replace_identity(StateIdentity("https://other"))
+    locked.replace_backend_identity(BackendIdentity("https://other"))
     assert locked.read_serial() == 6
 
 
@@ -72,7 +72,7 @@ def test_writing_the_same_again_changes_nothing(locked):
     locked.write_records(record())
     locked.write_records(record())
     locked.write_records()
-    locked.replace_identity(BINDING)
+    locked.replace_backend_identity(BINDING)
     locked.remove_records(Address("plugin", "unknown"))
     assert locked.read_serial() == 1
 
@@ -89,8 +89,8 @@ def test_one_and_true_are_not_the_same_value(locked):
 def test_rebind_changes_what_the_state_belongs_to(locked):
     """Records stay, the binding is another."""
     locked.write_records(record())
-    locked.replace_identity(StateIdentity("embedded:", "", "set-1"))
-    assert locked.read_state().binding == StateIdentity("embedded:", "", "set-1")
+    locked.replace_backend_identity(BackendIdentity("embedded:", "", "set-1"))
+    assert locked.read_state().binding == BackendIdentity("embedded:", "", "set-1")
     assert len(locked.read_state().records) == 1
 
 
@@ -107,20 +107,20 @@ def test_a_plan_is_used_once(locked):
 def test_the_ids_that_a_state_is_shared_under(store, tmp_path):
     """Kept through backup and restore, and not taken for plans; a state of before has none."""
     first = ProjectAndKeyIds("5f1c2d60-0000-4000-8000-0123456789ab", "0123456789abcdef")
-    assert store.read_shared_ids() == ProjectAndKeyIds()
+    assert store.read_project_and_key_ids() == ProjectAndKeyIds()
     with store.lock("test"):
         store.mark_plan_applied("plan-1")
         serial = store.read_serial()
         for ids in (ProjectAndKeyIds(first.project_id), first, first):
             store.replace_project_and_key_ids(ids)
-            assert store.read_shared_ids() == ids
+            assert store.read_project_and_key_ids() == ids
         assert store.read_serial() == serial
     store.write_backup(str(tmp_path / "copy"))
     with store.lock("test"):
         store.replace_project_and_key_ids(ProjectAndKeyIds())
-    assert store.read_shared_ids() == ProjectAndKeyIds()
+    assert store.read_project_and_key_ids() == ProjectAndKeyIds()
     store.restore_backup(str(tmp_path / "copy"))
-    assert store.read_shared_ids() == first
+    assert store.read_project_and_key_ids() == first
     assert store.was_plan_applied("plan-1")
 
 
@@ -129,8 +129,8 @@ def test_a_plan_with_the_id_of_such_a_row_binds_nothing(store):
     with store.lock("test"):
         for row_id in (schema.PROJECT_ROW, schema.KEY_ROW):
             store.mark_plan_applied(row_id)
-        assert store.read_shared_ids() == ProjectAndKeyIds()
+        assert store.read_project_and_key_ids() == ProjectAndKeyIds()
         store.replace_project_and_key_ids(ProjectAndKeyIds(key_id="0123456789abcdef"))
         with pytest.raises(StateError, match="applied"):
             store.mark_plan_applied(schema.KEY_ROW)
-    assert store.read_shared_ids() == ProjectAndKeyIds(key_id="0123456789abcdef")
+    assert store.read_project_and_key_ids() == ProjectAndKeyIds(key_id="0123456789abcdef")

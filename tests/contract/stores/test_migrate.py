@@ -38,7 +38,7 @@ def test_everything_moves(full, open_store, to):
     target = open_store(to, "target")
     moved = copy_and_verify_state(full, target)
     assert moved == target.read_state() == full.read_state()
-    assert (target.read_lineage(), target.read_identity()) == (LINEAGE, BINDING)
+    assert (target.read_lineage(), target.read_backend_identity()) == (LINEAGE, BINDING)
     assert target.read_serial() == full.read_serial() > 0
     assert target.list_audit_entries() == full.list_audit_entries()
     assert target.was_plan_applied("p1")

@@ -152,7 +152,7 @@ def test_nothing_is_written_without_the_lock(store):
         lambda: store.close_intent(ended, None, entry()),
         lambda: store.remove_records(address),
         lambda: store.rename_addresses({address: address}),
-        lambda: store.replace_identity(store.read_identity()),
+        lambda: store.replace_backend_identity(store.read_backend_identity()),
         lambda: store.mark_plan_applied("p"),
     ):
         with pytest.raises(StateError, match="not locked"):

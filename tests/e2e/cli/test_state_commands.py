@@ -116,7 +116,7 @@ def test_the_lock_of_a_run_that_is_gone_is_removed_by_its_id(applied: Run, proje
         assert applied(*typed[1].split()).returncode == 0
         assert applied("apply", "--auto-approve", "--lock-timeout", "0").returncode == 0
         with pytest.raises(LockLost):
-            context.store.replace_identity(context.store.read_identity())
+            context.store.replace_backend_identity(context.store.read_backend_identity())
 
 
 def test_a_guard_stops_before_any_call(applied: Run, project: Path) -> None:

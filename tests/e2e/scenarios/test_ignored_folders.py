@@ -123,7 +123,9 @@ def remember_progress_if_greater(place: Workplace, server: Server) -> None:
 def make_users_key(place: Workplace, _server: Server) -> None:
     project_of_id = Project(place.root, id="5f1c2d60-0000-4000-8000-000000000001")
     resolver = Resolver(place.root, place.environ)
-    sources = build_key_sources(project_of_id, Target("prod"), place.environ, resolver.find_setting)
+    sources = build_key_sources(
+        project_of_id, Target("prod"), place.environ, resolver.resolve_setting_or_reason
+    )
     assert sources.user_key_path is not None
     assert sources.user_key_path.is_relative_to(place.root / "config")
     sources.create_key(sources.user_key_path)

@@ -31,7 +31,7 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.report import Outcome, Report
 from synapse_apply.model.resource import Desired, Lifecycle, Package, PackageSource
 from synapse_apply.model.secrets.secret_marks import KindMarks, SecretMarks
-from synapse_apply.model.state import Record, StateIdentity, Uptime
+from synapse_apply.model.state import BackendIdentity, Record, Uptime
 from synapse_apply.model.values import Reference
 from synapse_apply.operations.apply import apply, check
 from synapse_apply.operations.plan import plan
@@ -199,7 +199,7 @@ class Bench:
     up: Uptime = Uptime()
 
     def __post_init__(self) -> None:
-        self.store.create_state(StateIdentity("http://localhost"), "lineage")
+        self.store.create_state(BackendIdentity("http://localhost"), "lineage")
 
     def context(self, *desired: Desired) -> TargetSession:
         declared = {one.address: one for one in desired}
@@ -212,7 +212,7 @@ class Bench:
             declared_target=DeclaredTarget(manifests, declared, {}, ()),
             backend=ConnectedBackend(
                 self.api,
-                StateIdentity("http://localhost"),
+                BackendIdentity("http://localhost"),
                 None,
                 request_id=lambda: "req-1",
                 longest_call=lambda _size: 60.0,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from synapse_apply.cli.flows.approval import read_line_or_signal
+from synapse_apply.cli.flows.approval import read_line_or_empty_at_end
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 def test_it_is_the_next_line(keyboard: int) -> None:
     """And empty at the end of the input."""
     os.write(keyboard, b"yes\n")
-    assert read_line_or_signal() == "yes\n"
+    assert read_line_or_empty_at_end() == "yes\n"
     os.close(keyboard)
-    assert read_line_or_signal() == ""
+    assert read_line_or_empty_at_end() == ""
 
 
 def test_a_signal_that_ends_nothing_leaves_the_question(
@@ -49,7 +49,7 @@ def test_a_signal_that_ends_nothing_leaves_the_question(
     typist = threading.Thread(target=type_late)
     try:
         typist.start()
-        assert read_line_or_signal() == "no\n"
+        assert read_line_or_empty_at_end() == "no\n"
     finally:
         typist.join()
         signal.signal(signal.SIGUSR1, before)
@@ -63,7 +63,7 @@ def test_a_handler_that_raises_ends_the_wait(keyboard: int) -> None:
     try:
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         with pytest.raises(KeyboardInterrupt):
-            read_line_or_signal()
+            read_line_or_empty_at_end()
     finally:
         signal.signal(signal.SIGUSR1, before)
         os.close(keyboard)

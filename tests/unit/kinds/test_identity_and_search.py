@@ -12,7 +12,7 @@ from synapse_apply.kinds.plugin import LIST_CAPABILITY, PLUGIN
 from synapse_apply.kinds.plugin import V1 as PLUGIN_V1
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.kinds.release import V1 as RELEASE_V1
-from synapse_apply.kinds.search import find_by_natural_key, list_objects_if_supported
+from synapse_apply.kinds.search import list_by_natural_key, list_objects_if_supported
 from synapse_apply.kinds.storage import V1 as STORAGE_V1
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
@@ -30,7 +30,7 @@ def api() -> ScriptedApi:
 
 def found(api: Any, binding: Any, key: str, capabilities: Capabilities = NONE) -> list[str]:
     return [
-        hit.remote_id for hit in find_by_natural_key(api, binding, key, capabilities, SecretMarks())
+        hit.remote_id for hit in list_by_natural_key(api, binding, key, capabilities, SecretMarks())
     ]
 
 

@@ -15,7 +15,7 @@ from synapse_apply.kinds.plugin import PLUGIN
 from synapse_apply.kinds.plugin import V2 as PLUGIN_V2
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.kinds.release import V2 as RELEASE_V2
-from synapse_apply.kinds.search import find_by_natural_key
+from synapse_apply.kinds.search import list_by_natural_key
 from synapse_apply.kinds.storage import STORAGE
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.observed import Capabilities, Lookup
@@ -35,7 +35,7 @@ def api(tmp_path) -> Iterator[BackendClient]:
 
 
 def found(api: Any, binding: Any, key: str) -> list[str]:
-    return [hit.remote_id for hit in find_by_natural_key(api, binding, key, NONE, SecretMarks())]
+    return [hit.remote_id for hit in list_by_natural_key(api, binding, key, NONE, SecretMarks())]
 
 
 def package() -> io.BytesIO:
@@ -62,7 +62,7 @@ def test_a_plugin_is_found_and_missed(api, key):
     assert found(api, PLUGIN_V2, key) == []
     made = PLUGIN_V2.decode(PLUGIN_V2.create_object(api, PLUGIN_V2.encode(SPEC), ""), SecretMarks())
     assert (made.spec, made.api) == (SPEC, "v2")
-    (hit,) = find_by_natural_key(api, PLUGIN_V2, key, NONE, SecretMarks())
+    (hit,) = list_by_natural_key(api, PLUGIN_V2, key, NONE, SecretMarks())
     assert hit == made
 
 

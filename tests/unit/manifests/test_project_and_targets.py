@@ -19,7 +19,7 @@ from synapse_apply.manifests.project.targets import (
     list_declared_targets,
     select_targets_to_check,
 )
-from synapse_apply.manifests.schema.schemas import find_schema_folder
+from synapse_apply.manifests.schema.schemas import choose_schema_folder
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.policy import DEFAULT_RULES, Policy
@@ -265,7 +265,7 @@ def test_releases_for_debugging_are_refused_unless_the_project_allows_them(
 
 def test_every_built_in_rule_is_one_of_the_schema() -> None:
     """What the schema lets pass is what planning knows."""
-    schema = json.loads((find_schema_folder() / "policy.schema.json").read_text("utf-8"))
+    schema = json.loads((choose_schema_folder() / "policy.schema.json").read_text("utf-8"))
     known = schema["properties"]["rules"]["items"]["properties"]["rule"]["enum"]
     assert sorted(known) == sorted((*CHECKS, *PLAN_CHECKS))
 

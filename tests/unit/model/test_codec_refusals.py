@@ -10,11 +10,11 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
 from synapse_apply.model.coding.json_values import value_from_json, value_to_json
 from synapse_apply.model.plan import Plan, PlanBase
-from synapse_apply.model.state import Record, StateIdentity
+from synapse_apply.model.state import BackendIdentity, Record
 from synapse_apply.model.values import DesiredSecret, SecretRef, Sensitive
 
 CANARY = "c4n4ry"
-PLAN = codec.plan_to_json(Plan("p", "t", "v", PlanBase("prod", StateIdentity("u"), "l", 3)))
+PLAN = codec.plan_to_json(Plan("p", "t", "v", PlanBase("prod", BackendIdentity("u"), "l", 3)))
 RECORD = codec.record_to_json(Record(Address("plugin", "a"), "1", "v1", applied={("k",): [1]}))
 
 

@@ -15,7 +15,7 @@ from synapse_apply.model.coding import codec
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_values import value_from_json, value_to_json
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, PlanBase
-from synapse_apply.model.state import AuditEntry, Intent, Record, State, StateIdentity
+from synapse_apply.model.state import AuditEntry, BackendIdentity, Intent, Record, State
 from synapse_apply.model.values import ABSENT, Fields, KnownAfterApply, Mac
 
 few = settings(
@@ -115,7 +115,7 @@ def test_the_written_form_is_what_states_hold():
         "p",
         "t",
         "v",
-        PlanBase("prod", StateIdentity("u"), "l", 3),
+        PlanBase("prod", BackendIdentity("u"), "l", 3),
         changes=(Change(Address("release", "a@1"), Action.CREATE, fields=(change,)),),
     )
     written = codec.plan_to_json(plan)

@@ -25,7 +25,7 @@ from synapse_apply.model.plan import PlanBase
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.project import GuardSettings
 from synapse_apply.model.resource import Desired, Lifecycle, Package, PackageSource
-from synapse_apply.model.state import Intent, Record, StateIdentity
+from synapse_apply.model.state import BackendIdentity, Intent, Record
 from synapse_apply.model.values import (
     DesiredSecret,
     KnownAfterApply,
@@ -62,7 +62,7 @@ def situation(objects: Mapping[str, Data], **choices: Any) -> PlanInput:
         plan_id="plan-1",
         created=created,
         tool_version="0",
-        base=PlanBase("test", StateIdentity("http://localhost"), "lineage", 1),
+        base=PlanBase("test", BackendIdentity("http://localhost"), "lineage", 1),
         catalogue=ALL_KINDS,
         resources={item.address: item for item in items},
         open_intents=tuple(

@@ -8,7 +8,7 @@ import pytest
 
 from synapse_apply.model.project import Target, collect_credential_variables_and_files
 from synapse_apply.secret_sources.source import SourceContext, build_reference
-from synapse_apply.secret_sources.vault.settings import describe_path_fault, parse_settings
+from synapse_apply.secret_sources.vault.settings import describe_path_fault_or_empty, parse_settings
 from synapse_apply.secret_sources.vault.source import VAULT, find_address_faults, find_path_denial
 
 BLOCK = {
@@ -54,7 +54,7 @@ def test_what_a_block_means() -> None:
 )  # fmt: skip
 def test_texts_that_are_no_path(path: str) -> None:
     """None of them is allowed, whatever a pattern says."""
-    assert describe_path_fault(path)
+    assert describe_path_fault_or_empty(path)
     assert not parse_settings({**BLOCK, "allow": ["*"]}).is_path_allowed(path)
 
 
@@ -63,7 +63,7 @@ def test_texts_that_are_no_path(path: str) -> None:
 )
 def test_texts_that_are_one(path: str) -> None:
     """As people name secrets."""
-    assert describe_path_fault(path) == ""
+    assert describe_path_fault_or_empty(path) == ""
 
 
 def test_only_listed_paths_may_be_named() -> None:

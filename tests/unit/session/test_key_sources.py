@@ -30,7 +30,9 @@ def sources(root: Path, environ: dict[str, str], key: SecretRef | None = None) -
     key_file = key.name if key is not None and key.source == "file" else ""
     target = Target("prod", state=StateSettings(key=key, key_file=key_file))
     environ = {"XDG_CONFIG_HOME": str(root.parent / "settings"), **environ}
-    return build_key_sources(project, target, environ, Resolver(root, environ).find_setting)
+    return build_key_sources(
+        project, target, environ, Resolver(root, environ).resolve_setting_or_reason
+    )
 
 
 def test_the_users_file_needs_a_home_and_an_id(root: Path) -> None:

@@ -12,7 +12,7 @@ from unit.applying.bench import Bench, widget
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Stale
 from synapse_apply.model.plan import Plan
-from synapse_apply.model.state import StateIdentity
+from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import Mac
 from synapse_apply.operations import saved_plan
 from synapse_apply.operations.saved_plan import (
@@ -89,7 +89,7 @@ def test_all_that_is_in_the_way_is_told(bench: Bench, tmp_path: Path) -> None:
 
 BASES: dict[str, dict[str, Any]] = {
     "another target": {"target": "staging"},
-    "another backend": {"binding": StateIdentity("https://elsewhere.example")},
+    "another backend": {"binding": BackendIdentity("https://elsewhere.example")},
     "another state": {"lineage": "another"},
 }
 
@@ -156,7 +156,7 @@ def test_a_plan_of_another_target_is_told_once(bench: Bench, tmp_path: Path) -> 
     """All of them are for it: one sentence is enough."""
 
     def elsewhere(plan: Plan) -> Plan:
-        return replace(plan, base=replace(plan.base, binding=StateIdentity("https://x.example")))
+        return replace(plan, base=replace(plan.base, binding=BackendIdentity("https://x.example")))
 
     plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions())
     moved = [replace(each, plan=elsewhere(each.plan)) for each in plans]

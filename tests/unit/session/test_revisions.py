@@ -9,7 +9,11 @@ import pytest
 from installed import ROOT, copied
 from unit.packages.trees import commit, write
 
-from synapse_apply.workspace.configuration import DeclaredTarget, load_project, read_declared_target
+from synapse_apply.workspace.configuration import (
+    DeclaredTarget,
+    load_project_or_defaults,
+    read_declared_target,
+)
 from synapse_apply.workspace.invocation import Invocation
 
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").rglob("synapse-apply.yaml"))
@@ -34,7 +38,7 @@ def test_a_commit_reads_as_its_checkout(
     folder = copied(example, tmp_path)
     commit(folder)
     monkeypatch.chdir(folder)
-    project = load_project(Invocation(folder))
+    project = load_project_or_defaults(Invocation(folder))
     for target in project.targets.values():
         here = read_declared_target(Invocation(folder), project, target)
         there = read_declared_target(Invocation(folder, as_of="HEAD"), project, target)
@@ -59,7 +63,7 @@ def test_the_same_files_are_passed_over(tmp_path: Path, monkeypatch: pytest.Monk
     write(tmp_path, {"sub/deep/er/i.yaml": ONE.replace("NAME", "deep")})
     commit(tmp_path)
     monkeypatch.chdir(tmp_path)
-    project = load_project(Invocation(tmp_path))
+    project = load_project_or_defaults(Invocation(tmp_path))
     target = project.targets["embedded"]
     here = read_declared_target(Invocation(tmp_path), project, target)
     there = read_declared_target(Invocation(tmp_path, as_of="HEAD"), project, target)
@@ -82,7 +86,7 @@ def test_an_inventory_among_listed_manifests_is_passed_over(
     write(tmp_path, {"inventory.yaml": rows, **broken})
     commit(tmp_path)
     monkeypatch.chdir(tmp_path)
-    project = load_project(Invocation(tmp_path))
+    project = load_project_or_defaults(Invocation(tmp_path))
     target = project.targets["embedded"]
     for as_of in ("", "HEAD"):
         found = read_declared_target(Invocation(tmp_path, as_of=as_of), project, target)

@@ -12,7 +12,7 @@ import pytest
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, StateIdentity
+from synapse_apply.model.state import AuditEntry, BackendIdentity, Intent, IntentState, Record
 from synapse_apply.stores.call_notes import MAX_NOTES
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
@@ -21,7 +21,7 @@ from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqlStore]:
     made = open_sqlite(tmp_path / "state.db")
-    made.create_state(StateIdentity("http://localhost"), "lineage")
+    made.create_state(BackendIdentity("http://localhost"), "lineage")
     yield made
     made.close()
 

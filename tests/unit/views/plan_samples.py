@@ -17,7 +17,7 @@ from synapse_apply.model.plan import (
     PlanBase,
     Refusal,
 )
-from synapse_apply.model.state import StateIdentity
+from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import ABSENT, KnownAfterApply
 from synapse_apply.model.verification import Verification
 
@@ -26,7 +26,7 @@ RELEASE = Address("release", "yolo@1.2.0")
 LAKE = Address("storage", "데이터-호수")
 BASE = PlanBase(
     target="prod",
-    binding=StateIdentity("https://user:hunter2@api.synapse.sh", tenant="acme"),
+    binding=BackendIdentity("https://user:hunter2@api.synapse.sh", tenant="acme"),
     lineage="5f1c2d00-0000-4000-8000-000000000001",
     serial=41,
     manifests_digest="sha256:00ff",
@@ -34,7 +34,7 @@ BASE = PlanBase(
 )
 
 OFFLINE = replace(
-    BASE, binding=StateIdentity(""), lineage="", serial=0, against="git:main (1a2b3c4)"
+    BASE, binding=BackendIdentity(""), lineage="", serial=0, against="git:main (1a2b3c4)"
 )
 
 

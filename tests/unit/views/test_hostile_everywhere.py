@@ -29,7 +29,7 @@ from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, R
 from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.remote.log_lines import LogLine
 from synapse_apply.model.report import Outcome, Report, Result
-from synapse_apply.model.state import AuditEntry, Record, StateIdentity
+from synapse_apply.model.state import AuditEntry, BackendIdentity, Record
 from synapse_apply.model.values import Sensitive
 from synapse_apply.model.verification import RunStatus, Verification, VerificationResult
 from synapse_apply.operations.history import PastRun
@@ -81,7 +81,7 @@ def a_plan(text: str, *, offline: bool = False) -> Plan:
     )
     base = replace(
         made.base, target=text, commit=text, revision=text, lineage=text,
-        binding=StateIdentity(f"https://{text}", text, text), against=text if offline else "",
+        binding=BackendIdentity(f"https://{text}", text, text), against=text if offline else "",
     )  # fmt: skip
     moved = (MovedAddress(at, Address("kind", f"{text}2")),)
     return replace(made, base=base, moved=moved, changes=(*made.changes, *more))

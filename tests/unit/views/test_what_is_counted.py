@@ -8,7 +8,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
 from synapse_apply.model.plan import Action, Change, Plan, PlanBase, Refusal
 from synapse_apply.model.report import Outcome, Report, Result
-from synapse_apply.model.state import StateIdentity
+from synapse_apply.model.state import BackendIdentity
 from synapse_apply.views.ci.annotations import (
     build_annotations_of_changed_resources,
     build_plan_annotations,
@@ -19,7 +19,9 @@ from synapse_apply.views.json.documents import report_document
 from synapse_apply.views.markdown.markdown_report import render_report_markdown
 from synapse_apply.views.text.plan import render_report
 
-PLAN = Plan("p", "2026-01-01T00:00:00Z", "1", PlanBase("prod", StateIdentity("https://x"), "l", 1))
+PLAN = Plan(
+    "p", "2026-01-01T00:00:00Z", "1", PlanBase("prod", BackendIdentity("https://x"), "l", 1)
+)
 
 
 def at(number: int) -> Address:

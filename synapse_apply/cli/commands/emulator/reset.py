@@ -42,11 +42,11 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
-    from synapse_apply.workspace.configuration import load_project
+    from synapse_apply.workspace.configuration import load_project_or_defaults
     from synapse_apply.workspace.new_data_set import create_embedded_data_set_if_absent
 
     require_approval(console, is_approved=yes, verb="emulator reset", flag="--yes")
-    project = load_project(invocation)
+    project = load_project_or_defaults(invocation)
     if not yes and not ask_approval(console, (f"Remove the embedded backend's objects in "
         f"{project.root}?"),
                            "Target embedded starts over; nothing else is touched."):  # fmt: skip

@@ -66,14 +66,14 @@ def command(
     """
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.emulator.core.switches import UnknownSwitchError
-    from synapse_apply.emulator.serve import ServeError, build_settings, serve
-    from synapse_apply.workspace.configuration import load_project
+    from synapse_apply.emulator.serve import ServeError, build_unchecked_settings, serve
+    from synapse_apply.workspace.configuration import load_project_or_defaults
     from synapse_apply.workspace.embedded import require_trusted_data_folder
     from synapse_apply.workspace.new_data_set import create_embedded_data_set_if_absent
 
     if token and any_token:
         raise click.UsageError("Give either --token or --any-token.")
-    settings = build_settings(
+    settings = build_unchecked_settings(
         switches=switches,
         profile=profile or "",
         token=token,
@@ -83,7 +83,7 @@ def command(
         faults=_read_fault_rules(faults) if faults else None,
     )
     if data is None:
-        project = load_project(invocation)
+        project = load_project_or_defaults(invocation)
         data = require_trusted_data_folder(project.root)
         create_embedded_data_set_if_absent(project, invocation, profile or "")
     try:

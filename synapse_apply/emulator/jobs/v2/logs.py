@@ -33,7 +33,7 @@ _MAX_STEP_LENGTH = 255
 _IDS_PER_JOB = 1_000_000  # of each job
 
 
-def parse_log(body: Body) -> FieldValues:
+def validate_log_in_body(body: Body) -> FieldValues:
     """The cleaned log in a body, as it is stored. Raises ApiError (400)."""
     values = with_default_values(
         FIELDS, convert_sent_fields_or_raise_all(FIELDS, body.parse_json_texts_unless_form(FIELDS))
@@ -48,7 +48,7 @@ def parse_log(body: Body) -> FieldValues:
     return {**values, "datetime": moment}
 
 
-def parse_logs(body: Body) -> list[FieldValues]:
+def validate_logs_in_body(body: Body) -> list[FieldValues]:
     """The cleaned logs in a body `{"logs": [...]}`. Raises ApiError (400) if one is wrong."""
     entries = body.values.get("logs")
     if entries is None:
@@ -67,14 +67,14 @@ def parse_logs(body: Body) -> list[FieldValues]:
         if not isinstance(entry, Mapping):
             raise build_field_error("logs", f"Log {number} is no object.")
         try:
-            logs.append(parse_log(Body(dict(entry))))
+            logs.append(validate_log_in_body(Body(dict(entry))))
         except ApiError as error:
             message = "; ".join(f"{name}: {texts[0]}" for name, texts in error.body.items())
             raise build_field_error("logs", f"Log {number}: {message}") from None
     return logs
 
 
-def add_logs(
+def store_logs_and_return_with_ids(
     backend: DataSetBackend, row: StoredObject, logs: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Store logs in a job; returns them with their ids and times of arrival."""

@@ -98,16 +98,18 @@ def _store_job_changes_and_modified_time(
 
 
 def create_log(request: EmulatorRequest) -> EmulatorAnswer:
-    row, log = _require_job_in_path(request), logs.parse_log(request.body)
+    row, log = _require_job_in_path(request), logs.validate_log_in_body(request.body)
     if upload := request.uploads.get("file"):
         log["file"] = f"{request.root_url}/media/{upload.sha256}/{upload.name}"
-    (new_log,) = logs.add_logs(request.backend, row, [log])
+    (new_log,) = logs.store_logs_and_return_with_ids(request.backend, row, [log])
     return EmulatorAnswer(logs.build_log_json(new_log, request.path["id"]), 201)
 
 
 def create_logs(request: EmulatorRequest) -> EmulatorAnswer:
     row = _require_job_in_path(request)
-    new_logs = logs.add_logs(request.backend, row, logs.parse_logs(request.body))
+    new_logs = logs.store_logs_and_return_with_ids(
+        request.backend, row, logs.validate_logs_in_body(request.body)
+    )
     return EmulatorAnswer([logs.build_log_json(log, request.path["id"]) for log in new_logs], 201)
 
 

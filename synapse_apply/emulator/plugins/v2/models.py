@@ -85,14 +85,14 @@ def find_plugin_by_row_id(backend: DataSetBackend, tenant: str, number: int) -> 
     return row if is_visible_on_v2(row) else None
 
 
-def build_embedded_plugin(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
+def build_plugin_reference_json(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     id_field = {"id": backend.to_v2_id(row.id)}
     return {**id_field, **{name: row.body[name] for name in ("code", "name", "category")}}
 
 
 def build_plugin_item(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
     return {
-        **build_embedded_plugin(backend, row),
+        **build_plugin_reference_json(backend, row),
         "is_active": row.body.get("is_active", True),
         "created": format_iso(row.created),
     }

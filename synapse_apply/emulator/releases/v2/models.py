@@ -19,7 +19,7 @@ from synapse_apply.emulator.releases.errors import (
     build_version_exists_error,
     build_version_locked_error,
 )
-from synapse_apply.emulator.releases.package import read_package_config
+from synapse_apply.emulator.releases.package import read_package_config_or_empty
 
 FIELDS = (
     Field("plugin", "integer", required=True),
@@ -42,7 +42,7 @@ def read_upload_contents(upload: Upload) -> FieldValues:
     if upload.size == 0:
         raise build_empty_file_error()
     package = {"name": upload.name, "size": upload.size, "sha256": upload.sha256}
-    return {"config": read_package_config(upload.path), "package": package}
+    return {"config": read_package_config_or_empty(upload.path), "package": package}
 
 
 def create_release(
@@ -111,7 +111,7 @@ def build_release_json(
     config = row.body.get("config") or {}
     return {
         **build_release_item(backend, row),
-        "plugin": plugins.build_embedded_plugin(backend, plugin),
+        "plugin": plugins.build_plugin_reference_json(backend, plugin),
         "readme": row.body.get("readme", ""),
         "config": config,
         "run_schema": {},

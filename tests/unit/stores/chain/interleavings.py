@@ -23,7 +23,7 @@ NEXT_PHASE = {TAKING: CHECKING, WRITING: HOLDING, RELEASING: IDLE}
 class Rules(NamedTuple):
     """The rules of a chain, of which a test may leave one out."""
 
-    judge_link: Callable = chain_rules.judge_link
+    decide_link_outcome: Callable = chain_rules.decide_link_outcome
     is_link_in_the_chain: Callable = chain_rules.is_link_in_the_chain
     list_links_never_pruned: Callable = chain_rules.list_links_never_pruned
     select_links_to_prune: Callable = chain_rules.select_links_to_prune
@@ -164,7 +164,7 @@ class Enumeration:
         """The request arrives, or it is found out what stands there."""
         phase, number, link = world.clients[index]
         stored = world.links[number] or None
-        outcome = self.rules.judge_link(link, stored)
+        outcome = self.rules.decide_link_outcome(link, stored)
         if outcome is LinkOutcome.ABSENT:
             made = self.make(world, link)
             yield f"{index} makes {number}, answer lost", made

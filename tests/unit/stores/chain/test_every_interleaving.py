@@ -22,7 +22,7 @@ WITHOUT = {
     "a look for newer snapshots": Rules(is_link_in_the_chain=lambda *_, **__: True),
     "pruning only what is known": Rules(select_links_to_prune=prune_whatever_is_old),
     "the link itself, by its answer": Rules(
-        judge_link=lambda _own, stored: (
+        decide_link_outcome=lambda _own, stored: (
             chain_rules.LinkOutcome.ABSENT if stored is None else chain_rules.LinkOutcome.OURS
         )
     ),
