@@ -103,6 +103,10 @@ class BucketFailure:
         return kind.from_summary(summary, detail, hint)
 
 
+# A server that answers 200 to everything, such as a portal that asks for a login.
+PAGE_IN_PLACE_OF_OBJECT = BucketFailure(0, "", _FOREIGN_MARKS[0])
+
+
 def classify_client_exception(problem: BaseException) -> BucketFailure:
     """What an exception of the client says, by the marks in its text."""
     text = "kind: Timeout" if isinstance(problem, TimeoutError) else str(problem)
@@ -209,5 +213,6 @@ def _describe_foreign_server(detail: str, endpoint: str) -> tuple[str, str, str]
     return (
         "The endpoint is no object store",
         detail,
-        f"Check what answers at {endpoint}. endpoint= in state.url or a variable names it.",
+        f"Check what answers at {endpoint}: a proxy, or a portal that asks for a login? endpoint= in "
+        "state.url or a variable names it.",
     )

@@ -6,6 +6,7 @@ Ctrl-C does not wait for it.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +20,17 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from synapse_apply.model.errors import InputError, StateError
-from synapse_apply.stores.bucket.bucket_messages import BucketFailure, classify_client_exception
+from synapse_apply.stores.bucket.bucket_messages import (
+    PAGE_IN_PLACE_OF_OBJECT,
+    BucketFailure,
+    classify_client_exception,
+)
 from synapse_apply.stores.bucket.bucket_options import (
     OPERATION_SECONDS,
     BucketOptions,
     build_bucket_options,
 )
+from synapse_apply.stores.bucket.bucket_probe import PROBE_FOLDER
 from synapse_apply.stores.bucket.bucket_url import BucketLocation
 from synapse_apply.stores.chain.object_folder import ObjectInfo
 
@@ -41,6 +47,8 @@ _STORE_CLASSES: Mapping[str, Callable[..., ObstoreStore]] = {
 }
 # Requests of one operation that are under way side by side.
 _MAX_PARALLEL_REQUESTS = 16
+# Before a page begins there may be white space. No object of ours begins with a `<`.
+_MOST_SPACES = 1024
 # What obstore raises; FileNotFoundError is an OSError, a deadline's TimeoutError is one, too.
 _FAILURES = (BaseError, OSError, ValueError)
 
@@ -123,7 +131,16 @@ class ObstoreFolder:
         for outcome in outcomes:
             if isinstance(outcome, BucketFailure) and not outcome.is_absent:
                 raise self._build_error(outcome, "Reading")
+            if isinstance(outcome, bytes) and outcome[:_MOST_SPACES].lstrip()[:1] == b"<":
+                self._require_object_store(get)
         return [None if isinstance(outcome, BucketFailure) else outcome for outcome in outcomes]
+
+    def _require_object_store(self, get: Callable[[str], bytes]) -> None:
+        """StateError where the server has a page for an object that nobody made."""
+        outcome = self._run(lambda: get(f"{PROBE_FOLDER}{secrets.token_hex(16)}"))
+        failure = outcome if isinstance(outcome, BucketFailure) else PAGE_IN_PLACE_OF_OBJECT
+        if not failure.is_absent:
+            raise self._build_error(failure, "Reading")
 
     def list_objects(self, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
         def list_folder() -> list[ObjectMeta]:
