@@ -29,6 +29,7 @@ from synapse_apply.model.resource import Desired, Package
 from synapse_apply.views.paths import format_path
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.package_sources import PackageSources
+from synapse_apply.workspace.sharing.separate_states import iter_shared_place_findings
 
 if TYPE_CHECKING:
     from synapse_apply.packages.source.git import GitCommit
@@ -65,11 +66,11 @@ def load_project_or_defaults(invocation: Invocation) -> Project:
     if file is None:
         return build_default_project(invocation.directory)
     project = _read_project_file(file)
-    return (
-        _with_settings_from_git_ref(project, file, invocation)
-        if invocation.project_from
-        else project
-    )
+    if invocation.project_from:
+        project = _with_settings_from_git_ref(project, file, invocation)
+    if findings := tuple(iter_shared_place_findings(project, invocation.environ)):
+        raise InputError(*findings)
+    return project
 
 
 def _read_project_file(file: Path) -> Project:

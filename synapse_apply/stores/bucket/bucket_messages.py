@@ -213,6 +213,5 @@ def _describe_foreign_server(detail: str, endpoint: str) -> tuple[str, str, str]
     return (
         "The endpoint is no object store",
         detail,
-        f"Check what answers at {endpoint}: a proxy, or a portal that asks for a login? endpoint= in "
-        "state.url or a variable names it.",
+        f"Is it a proxy that answers at {endpoint}? endpoint= in state.url or a variable names it.",
     )

@@ -70,7 +70,7 @@ def test_a_page_that_asks_for_a_login_is_no_empty_bucket(proxy, spoiled, headers
     for use in (open_chain(spoiled).exists, open_chain(spoiled).read_serial):
         with pytest.raises(StateError, match="The endpoint is no object store") as caught:
             use()
-        assert "Check what answers at http://127.0.0.1" in caught.value.diagnostics[0].hint
+        assert "a proxy that answers at http://127.0.0.1" in caught.value.diagnostics[0].hint
     proxy.choose = lambda _method, _path: None
     assert not open_chain(spoiled).exists()
     spoiled.try_put_if_absent("links/000000000001", b"<html/>")
