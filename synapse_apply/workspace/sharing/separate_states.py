@@ -58,10 +58,10 @@ def _iter_pairs(
     """Each target whose place an earlier one has, behind that one; a place of None is nobody's."""
     first_targets: dict[Hashable, Target] = {}
     for target in project.targets.values():
-        place = find_place(target)
-        if place is None:
+        comparable_place = find_place(target)
+        if comparable_place is None:
             continue
-        first = first_targets.setdefault(place, target)
+        first = first_targets.setdefault(comparable_place, target)
         if first is not target:
             yield first, target
 
