@@ -71,7 +71,7 @@ def _find_location_or_none(
 ) -> Hashable:
     url = target.state.url
     if isinstance(url, SecretRef):
-        url = environ.get(url.name, "") if url.source == "env" else ""
+        url = environ.get(url.name, "")
         if not url:
             return None
     if is_local_url(url):
