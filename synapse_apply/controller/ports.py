@@ -13,6 +13,7 @@ from synapse_apply.controller.rows import (
     LookCause,
     LookOutcome,
     MessageRow,
+    RevisionProgress,
     RevisionRow,
     RunRow,
     SourceRow,
@@ -191,6 +192,22 @@ class ReadableStore(Protocol):
 class WritableStore(ReadableStore, Protocol):
     """The store as the loop has it: one writer, which is the controller's own process."""
 
+    def list_targets_of_source(self, source: str) -> Sequence[TargetRow]:
+        """Every target that ever was of a source, by name; also those that are gone."""
+        ...
+
+    def list_open_revisions(self, source: str) -> Sequence[RevisionRow]:
+        """The revisions of a source whose end may still change, newest first."""
+        ...
+
+    def read_progress(self, source: str, number: int) -> RevisionProgress:
+        """How far the targets are that the revision of this number touched."""
+        ...
+
+    def list_commits_in_use(self, source: str) -> Sequence[str]:
+        """The commits of a source that are the head or beside it, wanted or applied."""
+        ...
+
     def write(self) -> AbstractContextManager[StoreWriter]:
         """A transaction: all that is written in the block is committed at its end, or nothing."""
         ...
@@ -220,7 +237,18 @@ class StoreWriter(Protocol):
         ...
 
     def list_due_targets(self, now: float, limit: int) -> Sequence[TargetRow]:
-        """Targets that are due and not claimed, longest due first, sources in turn."""
+        """Targets that are due and not claimed, sources in turn.
+
+        Of each source those that a push touched or somebody asked for first, then the longest due.
+        """
+        ...
+
+    def list_targets_due_after(self, when: float) -> Sequence[TargetRow]:
+        """Targets that are due later than a time."""
+        ...
+
+    def shift_due_times(self, seconds: float) -> None:
+        """Move all due times and claims of the store, after a jump of the wall clock."""
         ...
 
     def claim_target(self, name: TargetName, holder: str, until: float, now: float) -> int:

@@ -81,7 +81,8 @@ class SourceRow:
     `head` is the newest accepted commit ("" before the first fetch) and `head_number` its number,
     which only grows. `sideways` is a commit that the ref named at the last fetch and that is no
     descendant of the head, first seen at `sideways_since`. `finding` is why the last fetch failed,
-    None if it did not; `failures` counts those in a row.
+    None if it did not; `failures` counts those in a row. `keyed_number` is the number of the newest
+    head whose targets were found and compared.
     """
 
     name: str
@@ -93,6 +94,7 @@ class SourceRow:
     due_at: float = 0.0
     failures: int = 0
     finding: Diagnostic | None = None
+    keyed_number: int = 0
 
 
 class RevisionEnd(Enum):
@@ -110,7 +112,8 @@ class RevisionRow:
 
     `finding` is what of the commit itself cannot be used (its project file), None for nothing.
     `overtaken_by` is the commit of the next head, "" for the newest. `forced_away` says that the
-    next head is no descendant of it.
+    next head is no descendant of it. `is_final` says that its end changes no more: a failure may
+    still turn into a success while it is False.
     """
 
     source: str
@@ -125,17 +128,46 @@ class RevisionRow:
     finding: Diagnostic | None = None
     overtaken_by: str = ""
     forced_away: bool = False
+    is_final: bool = False
+
+
+@frozen
+class RevisionProgress:
+    """How far the targets are that a revision touched: how many, and the first that fail, by name.
+
+    A target is done once a look at the revision's inputs was no failure; `change_count` and
+    `refused_count` are rows of the plans of those.
+    """
+
+    touched_count: int = 0
+    done_count: int = 0
+    failing_count: int = 0
+    failing_names: tuple[str, ...] = ()
+    change_count: int = 0
+    refused_count: int = 0
+
+
+class LookCause(Enum):
+    """Why a target was looked at."""
+
+    PUSH = "push"
+    INTERVAL = "interval"
+    RETRY = "retry"
+    ASKED = "asked"
 
 
 @frozen
 class TargetRow:
     """What is known of a target, and when it is looked at next.
 
-    `wanted_commit` is the commit it is to be at, with that head's number; `applied_commit` the last
-    one that was seen live without a difference ("": none yet). `input_digest` is the digest of the
-    inputs of the last look. `failures` counts failed looks in a row. `holder`, `lease_until` and
-    `epoch` are the claim of who works on it; `epoch` only grows. `is_gone` says that the head no
-    longer declares it.
+    `wanted_commit` is the commit it is to be at, with that head's number and the digest of its
+    inputs there (`wanted_digest`); `applied_commit` the last one that was seen live without a
+    difference ("": none yet). `input_digest` is the digest of the inputs of the last look that was
+    no failure: where it is not the wanted one, the target is not done. `touched_number` is the
+    newest head for which it was not done when that came, `looked_number` the head at which it was
+    last looked at. `failures` counts failed looks in a row. `due_cause` is why it is looked at
+    next. `holder`, `lease_until` and `epoch` are the claim of who works on it; `epoch` only grows.
+    `is_gone` says that the head no longer declares it.
     """
 
     name: TargetName
@@ -155,15 +187,10 @@ class TargetRow:
     lease_until: float = 0.0
     epoch: int = 0
     is_gone: bool = False
-
-
-class LookCause(Enum):
-    """Why a target was looked at."""
-
-    PUSH = "push"
-    INTERVAL = "interval"
-    RETRY = "retry"
-    ASKED = "asked"
+    wanted_digest: str = ""
+    touched_number: int = 0
+    looked_number: int = 0
+    due_cause: LookCause = LookCause.INTERVAL
 
 
 @frozen
@@ -211,7 +238,8 @@ class StatusText:
 class StatusRow:
     """A register: what a context of a commit is to show, and what was last sent there.
 
-    `refusal` says why the forge will never take it (a 403), "" while it may.
+    `refusal` says why the forge will never take it (a 403), "" while it may. `read_at` is when it
+    was last read back.
     """
 
     source: str
@@ -223,6 +251,7 @@ class StatusRow:
     try_at: float = 0.0
     failures: int = 0
     refusal: str = ""
+    read_at: float = 0.0
 
 
 @frozen

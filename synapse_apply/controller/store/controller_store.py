@@ -15,6 +15,7 @@ from synapse_apply.controller.rows import (
     AuditRow,
     LookOutcome,
     MessageRow,
+    RevisionProgress,
     RevisionRow,
     RunRow,
     SourceRow,
@@ -176,6 +177,27 @@ class SqliteControllerStore:
         rest = "WHERE source = ? AND wanted_commit = ? AND is_gone = 0 ORDER BY target"
         return self._select(TARGETS, rest, [source, commit])
 
+    def list_targets_of_source(self, source: str) -> Sequence[TargetRow]:
+        return self._select(TARGETS, "WHERE source = ? ORDER BY target", [source])
+
+    def list_open_revisions(self, source: str) -> Sequence[RevisionRow]:
+        return self._select(
+            REVISIONS, "WHERE source = ? AND is_final = 0 ORDER BY number DESC", [source]
+        )
+
+    def read_progress(self, source: str, number: int) -> RevisionProgress:
+        return self._read(lambda reader: _read_progress(reader, source, number))
+
+    def list_commits_in_use(self, source: str) -> Sequence[str]:
+        statement = (
+            "SELECT wanted_commit FROM targets WHERE source = ?1 UNION "
+            "SELECT applied_commit FROM targets WHERE source = ?1 UNION "
+            "SELECT head FROM sources WHERE name = ?1 UNION "
+            "SELECT sideways FROM sources WHERE name = ?1"
+        )
+        cells = self._read(lambda reader: reader.execute(statement, [source]).fetchall())
+        return [commit for (commit,) in cells if commit]
+
     def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         return self._read(
             lambda reader: (
@@ -249,6 +271,30 @@ def _read_rows(
 ) -> list[R]:
     statement = table.build_select_statement(rest, constants)
     return [table.decode_row(cells) for cells in connection.execute(statement, values)]
+
+
+def _read_progress(connection: sqlite3.Connection, source: str, number: int) -> RevisionProgress:
+    touched = "FROM targets WHERE source = ? AND touched_number = ? AND is_gone = 0"
+    is_done = "input_digest = wanted_digest"
+    # A failure at an older head says nothing of this revision.
+    is_failing = f"NOT {is_done} AND failures > 0 AND looked_number >= touched_number"
+    counts_statement = (
+        f"SELECT COUNT(*), TOTAL({is_done}), TOTAL({is_failing}),"
+        f" TOTAL(CASE WHEN {is_done} THEN change_count END),"
+        f" TOTAL(CASE WHEN {is_done} THEN refused_count END) {touched}"
+    )
+    cells = connection.execute(counts_statement, [source, number]).fetchone()
+    touched_count, done_count, failing_count, change_count, refused_count = map(int, cells)
+    names_statement = f"SELECT target {touched} AND {is_failing} ORDER BY target LIMIT 3"
+    names = connection.execute(names_statement, [source, number]).fetchall()
+    return RevisionProgress(
+        touched_count,
+        done_count,
+        failing_count,
+        tuple(name for (name,) in names),
+        change_count,
+        refused_count,
+    )
 
 
 def _build_target_condition(target_filter: TargetFilter) -> tuple[str, list[Any]]:

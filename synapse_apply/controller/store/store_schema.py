@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from synapse_apply.controller.rows import (
     AuditRow,
+    LookCause,
     MessageRow,
     RevisionRow,
     RunRow,
@@ -30,7 +31,12 @@ TARGETS = RowTable(
     "targets",
     TargetRow,
     ["source", "target"],
-    numbers={"state_rank": lambda row: STATE_RANKS[row.state]},
+    numbers={
+        "state_rank": lambda row: STATE_RANKS[row.state],
+        "is_urgent": lambda row: row.due_cause in {LookCause.PUSH, LookCause.ASKED},
+        "change_count": lambda row: row.counts.total,
+        "refused_count": lambda row: row.counts.refused + row.counts.guards,
+    },
 )
 RUNS = RowTable("runs", RunRow, ["id"], last_field="plan_json")
 STATUSES = RowTable("statuses", StatusRow, ["source", "commit", "context"])
@@ -48,7 +54,8 @@ CREATE_STATEMENTS = (
     TARGETS.build_create_statement(),
     "CREATE INDEX targets_by_state ON targets (is_gone, state_rank, source, target)",
     "CREATE INDEX targets_by_source ON targets (is_gone, source, state_rank, target)",
-    "CREATE INDEX targets_by_due ON targets (is_gone, source, due_at)",
+    "CREATE INDEX targets_by_due ON targets (is_gone, source, is_urgent, due_at)",
+    "CREATE INDEX targets_by_touched ON targets (source, touched_number)",
     "CREATE INDEX targets_by_wanted ON targets (source, wanted_commit)",
     RUNS.build_create_statement(),
     "CREATE INDEX runs_by_target ON runs (source, target, id, outcome)",

@@ -34,15 +34,18 @@ from synapse_apply.model.diagnostic import Diagnostic
 # A head is moved by accept_head alone.
 _PUT_SOURCE = SOURCES.build_upsert_statement({"head": "head", "head_number": "head_number"})
 _IS_NEWER = "excluded.wanted_number > wanted_number"
-_WANTED_COMMIT = f"CASE WHEN {_IS_NEWER} THEN excluded.wanted_commit ELSE wanted_commit END"
 # A claim is moved by claim_target and release_target alone, a wanted revision only forwards.
 _PUT_TARGET = TARGETS.build_upsert_statement(
     {
-        "holder": "holder",
-        "lease_until": "lease_until",
-        "epoch": "epoch",
-        "wanted_commit": _WANTED_COMMIT,
-        "wanted_number": "MAX(wanted_number, excluded.wanted_number)",
+        **{name: name for name in ("holder", "lease_until", "epoch")},
+        **{
+            name: f"CASE WHEN {_IS_NEWER} THEN excluded.{name} ELSE {name} END"
+            for name in ("wanted_commit", "wanted_digest")
+        },
+        **{
+            name: f"MAX({name}, excluded.{name})"
+            for name in ("wanted_number", "touched_number", "looked_number")
+        },
     }
 )
 _PUT_REVISION = REVISIONS.build_upsert_statement()
@@ -83,18 +86,32 @@ class SqliteStoreWriter:
     def list_due_targets(self, now: float, limit: int) -> Sequence[TargetRow]:
         """See StoreWriter; a target that the head no longer declares is never due."""
         statement = TARGETS.build_select_statement(
-            "WHERE is_gone = 0 AND source = ? AND due_at <= ? AND (holder = '' OR lease_until <= ?)"
-            " ORDER BY due_at LIMIT ?"
+            "WHERE is_gone = 0 AND source = ? AND is_urgent = ? AND due_at <= ?"
+            " AND (holder = '' OR lease_until <= ?) ORDER BY due_at LIMIT ?"
         )
         names = self._connection.execute("SELECT name FROM sources ORDER BY name").fetchall()
         by_source = [
             [
                 TARGETS.decode_row(cells)
-                for cells in self._connection.execute(statement, [name, now, now, limit])
+                for is_urgent in (1, 0)
+                for cells in self._connection.execute(statement, [name, is_urgent, now, now, limit])
             ]
             for (name,) in names
         ]
         return _take_in_turn(by_source, limit)
+
+    def list_targets_due_after(self, when: float) -> Sequence[TargetRow]:
+        statement = TARGETS.build_select_statement("WHERE is_gone = 0 AND due_at > ?")
+        return [TARGETS.decode_row(cells) for cells in self._connection.execute(statement, [when])]
+
+    def shift_due_times(self, seconds: float) -> None:
+        for statement in (
+            "UPDATE targets SET due_at = due_at + ?1, lease_until = lease_until + ?1",
+            "UPDATE sources SET due_at = due_at + ?1, sideways_since = sideways_since + ?1",
+            "UPDATE statuses SET try_at = try_at + ?1 WHERE sent <> wished",
+            "UPDATE messages SET try_at = try_at + ?1 WHERE sent_at = 0",
+        ):
+            self._connection.execute(statement, [seconds])
 
     def claim_target(self, name: TargetName, holder: str, until: float, now: float) -> int:
         cursor = self._connection.execute(

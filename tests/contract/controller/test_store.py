@@ -19,6 +19,7 @@ from synapse_apply.controller.rows import (
     LookOutcome,
     MessageRow,
     RevisionEnd,
+    RevisionProgress,
     RevisionRow,
     RunRow,
     SourceRow,
@@ -383,3 +384,50 @@ def test_a_backup_is_one_file_and_replaces_none(
     copy.close()
     with pytest.raises(ControllerStoreError, match="there already"):
         store.write_backup(folder / "controller.db")
+
+
+def test_progress_counts_only_what_the_revision_touched(store: SqliteControllerStore) -> None:
+    """Done by inputs, failing only by a look at this head, names in order."""
+    failing, drifted = TargetCondition.FAILING, TargetCondition.DRIFTED
+    rows = {
+        "a": TargetRow(PROD, "c2", 2, input_digest="d", wanted_digest="d", touched_number=2),
+        "b": TargetRow(
+            PROD, "c2", 2, wanted_digest="d", touched_number=2, failures=1, state=failing
+        ),
+        "c": TargetRow(
+            PROD, "c2", 2, wanted_digest="d", touched_number=2, failures=1, state=failing
+        ),
+        "other": TargetRow(PROD, "c2", 2, input_digest="d", wanted_digest="d", touched_number=1),
+    }
+    counts = ChangeCounts(change=2, refused=1)
+    rows["a"] = replace(rows["a"], state=drifted, counts=counts)
+    rows["c"] = replace(rows["c"], looked_number=2)
+    with store.write() as writer:
+        for name, row in rows.items():
+            writer.put_target(replace(row, name=TargetName("acme", name)))
+    assert store.read_progress("acme", 2) == RevisionProgress(3, 1, 1, ("c",), 3, 1)
+    assert store.read_progress("acme", 9) == RevisionProgress()
+
+
+def test_due_times_move_with_the_clock(store: SqliteControllerStore) -> None:
+    """What was due in a minute is due in a minute still; what is far away can be found."""
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme", due_at=100.0))
+        writer.put_target(TargetRow(PROD, due_at=160.0))
+        writer.shift_due_times(-50)
+        assert [row.name for row in writer.list_targets_due_after(100)] == [PROD]
+        assert [row.name for row in writer.list_targets_due_after(110)] == []
+    assert store.list_sources()[0].due_at == 50
+
+
+def test_commits_in_use_and_open_revisions(store: SqliteControllerStore) -> None:
+    """Head, what is beside it, what is wanted and applied; ended revisions are closed."""
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme", sideways="side"))
+        for number in (1, 2, 3):
+            revision = RevisionRow("acme", number, f"c{number}", 1.0, is_final=number == 2)
+            writer.accept_head("acme", number - 1, revision)
+        writer.put_target(TargetRow(PROD, "c3", 3, applied_commit="c1"))
+    assert sorted(store.list_commits_in_use("acme")) == ["c1", "c3", "side"]
+    assert [row.number for row in store.list_open_revisions("acme")] == [3, 1]
+    assert [row.name for row in store.list_targets_of_source("acme")] == [PROD]
