@@ -353,8 +353,8 @@ class StatusSender(Protocol):
     def read(self, row: StatusRow) -> StatusText | None:
         """What the forge shows for the row's commit and context, None for nothing.
 
-        As far as the forge has words for it: GitLab shows ERROR as a failure, which is given as
-        ERROR where the row wishes that. Raises StatusUnreadable.
+        `row.wished` itself where that is shown as far as the forge can show it (texts that it cuts,
+        one word for failure and error). Raises StatusUnreadable.
         """
         ...
 

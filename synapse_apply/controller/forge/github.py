@@ -45,13 +45,14 @@ class GitHubStatuses:
 
     def send(self, row: StatusRow) -> SendResult:
         """As StatusSender (`POST /repos/{owner}/{repo}/statuses/{sha}`)."""
+        text = _fit_text(row.wished)
         body = {
-            "state": row.wished.state.value,
+            "state": text.state.value,
             "context": row.context,
-            "description": shorten_line(row.wished.description, _MAX_DESCRIPTION),
+            "description": text.description,
         }
-        if row.wished.url:
-            body["target_url"] = row.wished.url
+        if text.url:
+            body["target_url"] = text.url
         try:
             answer = self._api.call("POST", f"{self._path}/statuses/{require_commit(row)}", body)
         except UndeliveredError as failure:
@@ -75,7 +76,7 @@ class GitHubStatuses:
             if not isinstance(statuses, list):
                 raise self._api.build_foreign_list_error()
             for text in _iter_texts(statuses, row.context):
-                return text
+                return row.wished if text == _fit_text(row.wished) else text
             if len(statuses) < _PAGE_SIZE:
                 break
         return None
@@ -96,6 +97,11 @@ class GitHubStatuses:
         # 422 is also the answer for a commit that is not there yet.
         is_full = answer.status == 422 and answer.mentions("maximum number of statuses")
         return self._api.build_refusal(answer, is_final=True if is_full else None)
+
+
+def _fit_text(text: StatusText) -> StatusText:
+    """A text as GitHub takes it."""
+    return StatusText(text.state, shorten_line(text.description, _MAX_DESCRIPTION), text.url)
 
 
 def _iter_texts(statuses: list[Any], context: str) -> Iterator[StatusText]:

@@ -89,17 +89,20 @@ class GitLabStatuses:
     def read(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /projects/:id/repository/commits/:sha/statuses`)."""
         current = self._read_current(row)
-        return current.text if current else None
+        if current is None:
+            return None
+        return row.wished if _is_shown(row.wished, current) else current.text
 
     def _post(self, row: StatusRow, word: str) -> ForgeAnswer:
+        text = _fit_text(row.wished)
         body = {
             "state": word,
             "name": row.context,
             "ref": self._ref,
-            "description": shorten_line(row.wished.description, _MAX_DESCRIPTION),
+            "description": text.description,
         }
-        if row.wished.url and len(row.wished.url) <= _MAX_URL:
-            body["target_url"] = row.wished.url
+        if text.url:
+            body["target_url"] = text.url
         return self._api.call("POST", f"{self._path}/statuses/{require_commit(row)}", body)
 
     def _send_where_transition_is_refused(self, row: StatusRow, answer: ForgeAnswer) -> SendResult:
@@ -107,13 +110,8 @@ class GitLabStatuses:
         current = self._read_current(row)
         if current is None or current.text.state is not row.wished.state:
             return self._api.build_refusal(answer)
-        has_equal_words = current.text.description == shorten_line(
-            row.wished.description, _MAX_DESCRIPTION
-        )
-        if has_equal_words or row.wished.state is not StatusState.PENDING:
+        if _is_shown(row.wished, current) or current.word != "pending":
             return SendResult()
-        if current.word == "running":
-            return SendResult()  # its words stay until it ends: there is no way to change them
         second_answer = self._post(row, "running")
         if second_answer.status == 400:
             return SendResult()  # somebody else was faster; it is pending all the same
@@ -143,6 +141,22 @@ class GitLabStatuses:
         if not statuses:
             return None
         return _parse_status(max(statuses, key=lambda status: status["id"]), row)
+
+
+def _fit_text(text: StatusText) -> StatusText:
+    """A text as GitLab takes it."""
+    url = text.url if len(text.url) <= _MAX_URL else ""
+    return StatusText(text.state, shorten_line(text.description, _MAX_DESCRIPTION), url)
+
+
+def _is_shown(wished: StatusText, current: _CurrentStatus) -> bool:
+    """Whether a status shows what is wished, as far as it can.
+
+    There is no way to change the words of a job that is running; it shows them when it ends.
+    """
+    if current.word == "running" and wished.state is StatusState.PENDING:
+        return True
+    return current.text == _fit_text(wished)
 
 
 def _is_named(document: Any, context: str) -> bool:

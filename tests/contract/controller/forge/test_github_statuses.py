@@ -68,6 +68,7 @@ def test_texts_have_the_size_that_github_takes(github):
     assert len(status.description) == 140
     assert status.description.startswith("two lines xx")
     assert status.target_url is None
+    assert sender.read(row(long)) == long
 
 
 LATER = [

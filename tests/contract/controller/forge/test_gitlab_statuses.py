@@ -77,7 +77,16 @@ def test_words_of_a_pending_status_change_as_often_as_gitlab_takes_it(gitlab):
         ("running", PENDING_2.description),
         ("running", PENDING_2.description),
     ]
-    assert sender.read(row(PENDING_3)) == PENDING_2
+    assert sender.read(row(PENDING_3)) == PENDING_3
+    assert sender.read(row(SUCCESS)) == PENDING_2
+
+
+def test_what_gitlab_cuts_is_shown_all_the_same(gitlab):
+    """Else an end would be sent again each time that it is read."""
+    long = StatusText(StatusState.FAILURE, "a  " + "b" * 300, URL + "y" * 300)
+    sender = build(gitlab.url)
+    assert sender.send(row(long)).finding is None
+    assert sender.read(row(long)) == long
 
 
 def test_a_retry_that_succeeds_turns_red_into_green(gitlab):
