@@ -1,0 +1,132 @@
+"""How a revision ends, and the words of its commit status: the targets that it touched, summed up.
+
+Red at the first failure of whatever step; a retry that succeeds turns it green. One that was
+overtaken while it was open ends as the next head does; one that was overtaken while red stays red.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from synapse_apply.controller.rows import (
+    RevisionEnd,
+    RevisionProgress,
+    RevisionRow,
+    StatusState,
+    StatusText,
+)
+
+MAX_DESCRIPTION_LENGTH = 140
+SHORT_COMMIT_LENGTH = 7
+WAITING = "waiting for the first look"
+
+STATUS_STATES = {
+    RevisionEnd.NONE: StatusState.PENDING,
+    RevisionEnd.SUCCESS: StatusState.SUCCESS,
+    RevisionEnd.FAILURE: StatusState.FAILURE,
+    RevisionEnd.ERROR: StatusState.ERROR,
+}
+
+
+def update_revisions(
+    open_revisions: Sequence[RevisionRow],
+    progress: RevisionProgress,
+    *,
+    is_keyed: bool,
+    now: float,
+) -> list[RevisionRow]:
+    """The revisions of a source that change, of those that are open.
+
+    `open_revisions` come newest first; `progress` is that of the newest, whose targets are known
+    only where `is_keyed`.
+    """
+    changed: list[RevisionRow] = []
+    newer: RevisionRow | None = None
+    for revision in open_revisions:
+        if newer is None or not revision.overtaken_by:
+            updated = _end_head(revision, progress, is_keyed=is_keyed)
+        else:
+            updated = _end_overtaken(revision, newer)
+        if updated.end is not revision.end and updated.end is not RevisionEnd.NONE:
+            updated = replace(updated, ended_at=now)
+        if updated != revision:
+            changed.append(updated)
+        newer = updated
+    return changed
+
+
+def _end_head(revision: RevisionRow, progress: RevisionProgress, *, is_keyed: bool) -> RevisionRow:
+    """The newest revision, by what became of its targets so far."""
+    if revision.finding is not None:
+        text = f"it cannot be used: {revision.finding.summary}"
+        return _finish(revision, RevisionEnd.FAILURE, text, is_final=True)
+    if not is_keyed:
+        return replace(revision, description=WAITING)
+    is_done = progress.done_count == progress.touched_count
+    if is_done:
+        return _finish(revision, RevisionEnd.SUCCESS, describe_observed(progress), is_final=True)
+    end = RevisionEnd.FAILURE if progress.failing_count else RevisionEnd.NONE
+    return _finish(revision, end, describe_progress(progress), is_final=False)
+
+
+def _end_overtaken(revision: RevisionRow, newer: RevisionRow) -> RevisionRow:
+    """A revision that was open when the next one came, which ends as that one does."""
+    short_commit = shorten_commit(newer.commit)
+    if revision.forced_away:
+        text = f"forced away: the branch went to {short_commit}, which does not contain it"
+        return _finish(revision, RevisionEnd.ERROR, text, is_final=True)
+    words = {
+        RevisionEnd.NONE: f"overtaken by {short_commit}",
+        RevisionEnd.SUCCESS: f"planned with {short_commit}",
+    }.get(newer.end, f"failed with {short_commit}")
+    text = f"{words}: {newer.description}" if newer.description else words
+    return _finish(revision, newer.end, text, is_final=newer.is_final)
+
+
+def _finish(revision: RevisionRow, end: RevisionEnd, text: str, *, is_final: bool) -> RevisionRow:
+    return replace(
+        revision,
+        end=end,
+        description=limit_text(text, MAX_DESCRIPTION_LENGTH),
+        is_final=is_final,
+    )
+
+
+def describe_observed(progress: RevisionProgress) -> str:
+    """What a revision ends with whose targets were all planned, and nothing is applied."""
+    if not progress.touched_count:
+        return "no target is concerned"
+    if not progress.change_count:
+        return f"planned only: no changes, {_count(progress.touched_count, 'target')}"
+    changes = _count(progress.change_count, "change")
+    refused = f", {progress.refused_count} refused" if progress.refused_count else ""
+    return f"planned only: {changes}{refused}"
+
+
+def describe_progress(progress: RevisionProgress) -> str:
+    """How far a revision is, such as `3 of 12 done, 1 failing: prod-eu`."""
+    text = f"{progress.done_count} of {progress.touched_count} done"
+    if not progress.failing_count:
+        return text
+    hidden_count = progress.failing_count - len(progress.failing_names)
+    names = [*progress.failing_names, *([f"{hidden_count} more"] if hidden_count else [])]
+    return f"{text}, {progress.failing_count} failing: {', '.join(names)}"
+
+
+def describe_status(revision: RevisionRow, url: str) -> StatusText:
+    """What the commit status of a revision is to show; `url` is the page of it."""
+    return StatusText(STATUS_STATES[revision.end], revision.description or WAITING, url)
+
+
+def shorten_commit(commit: str) -> str:
+    return commit[:SHORT_COMMIT_LENGTH]
+
+
+def limit_text(text: str, max_length: int) -> str:
+    """A text, cut where it is too long."""
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,33 @@
+"""The ids of runs and messages: UUIDs that are sorted by time (RFC 9562, version 7)."""
+
+from __future__ import annotations
+
+from threading import Lock
+from uuid import UUID
+
+RANDOM_BYTES = 10
+
+
+def build_time_sorted_id(milliseconds: int, randomness: bytes) -> str:
+    """A UUID of version 7; `milliseconds` since the epoch, `randomness` of RANDOM_BYTES bytes."""
+    random_number = int.from_bytes(randomness[:RANDOM_BYTES])
+    high, low = random_number >> 62 & 0xFFF, random_number & (1 << 62) - 1
+    number = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | high << 64 | 2 << 62 | low
+    return str(UUID(int=number))
+
+
+class RunIdSource:
+    """Gives out ids that only grow, also in the same millisecond and after the clock was set back.
+
+    `newest` is the newest id that was ever given out, "" for none.
+    """
+
+    def __init__(self, newest: str = "") -> None:
+        self._milliseconds = UUID(newest).int >> 80 if newest else 0
+        self._lock = Lock()
+
+    def make_id(self, now: float, randomness: bytes) -> str:
+        """The next id, at a wall-clock time in seconds."""
+        with self._lock:
+            self._milliseconds = max(int(now * 1000), self._milliseconds + 1)
+            return build_time_sorted_id(self._milliseconds, randomness)

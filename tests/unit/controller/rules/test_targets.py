@@ -1,0 +1,229 @@
+"""Which targets a head touches, what a look makes of one, and who is looked at first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import repeat
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synapse_apply.controller.ports import LookResult
+from synapse_apply.controller.rows import (
+    ChangeCounts,
+    LookCause,
+    LookOutcome,
+    RunRow,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.rules.messages import find_target_event
+from synapse_apply.controller.rules.run_ids import RunIdSource
+from synapse_apply.controller.rules.targets import (
+    KeyedTarget,
+    count_repeat,
+    find_condition,
+    find_rule,
+    is_repeat,
+    move_to_head,
+    update_after_look,
+)
+from synapse_apply.controller.rules.turns import choose_looks
+from synapse_apply.controller.settings import Defaults, Event, Source, TargetRule
+
+DEFAULTS = Defaults()
+RULE = TargetRule("*")
+PROD = TargetName("acme", "prod")
+
+
+def move(rows: list[TargetRow], digests: dict[str, str], number: int = 2) -> dict[str, TargetRow]:
+    keyed = [KeyedTarget(TargetName("acme", n), RULE, d) for n, d in digests.items()]
+    moved = move_to_head(
+        rows,
+        keyed,
+        f"c{number}",
+        number,
+        defaults=DEFAULTS,
+        now=100.0,
+        chances=repeat(0.5),
+        is_spread=True,
+    )
+    return {row.name.target: row for row in moved}
+
+
+def test_the_first_rule_that_matches_holds() -> None:
+    """Case counts; a target without a rule is left alone."""
+    source = Source("acme", "url", rules=(TargetRule("prod-*"), TargetRule("p*", interval=5)))
+    assert find_rule(source, "prod-eu") == source.rules[0]
+    assert find_rule(source, "play") == source.rules[1]
+    assert find_rule(source, "PROD-eu") is None
+
+
+def test_a_push_touches_the_targets_whose_inputs_changed() -> None:
+    """All are to be at the head, and only those are due; one that was not done before is, too."""
+    done = TargetRow(PROD, "c1", 1, input_digest="d", wanted_digest="d", due_at=500.0)
+    rows = [
+        replace(done, name=TargetName("acme", name), input_digest=digest)
+        for name, digest in (("same", "d"), ("changed", "d"), ("failing", "older"), ("gone", "d"))
+    ]
+    moved = move(rows, {"same": "d", "changed": "e", "failing": "d"})
+    assert {row.wanted_commit for name, row in moved.items() if name != "gone"} == {"c2"}
+    assert (moved["same"].due_at, moved["same"].touched_number) == (500.0, 0)
+    for name in ("changed", "failing"):
+        assert (moved[name].due_at, moved[name].due_cause) == (100.0, LookCause.PUSH)
+        assert moved[name].touched_number == 2
+    assert moved["gone"].is_gone
+    back = move(list(moved.values()), {"gone": "d"}, 3)["gone"]
+    assert (back.is_gone, back.due_at, back.touched_number) == (False, 100.0, 0)
+
+
+def test_new_targets_are_spread() -> None:
+    """Twelve within twelve seconds, thousands over their interval."""
+    few = move([], {f"t{n}": "d" for n in range(12)})
+    assert {row.due_at for row in few.values()} == {105.5}
+    many = move([], {f"t{n}": "d" for n in range(2000)})
+    assert {row.due_at for row in many.values()} == {400.0}
+    assert {row.touched_number for row in many.values()} == {2}
+
+
+def look(outcome: LookOutcome, **counts: int) -> LookResult:
+    return LookResult(outcome, ChangeCounts(**counts), result_digest="r", backend_host="host")
+
+
+def finish(row: TargetRow, result: LookResult, looked: TargetRow | None = None) -> TargetRow:
+    run = RunRow("r1", row.name, "c1", row.due_cause, 0.0, 1000.0, result.outcome)
+    return update_after_look(
+        row, looked or row, run, result, rule=RULE, defaults=DEFAULTS, chance=0.5
+    )
+
+
+def test_state_words_name_what_needs_a_person_most() -> None:
+    """Failing before refused before drifted before pending before in sync."""
+    changes = LookOutcome.CHANGES
+    assert find_condition(look(LookOutcome.TIMEOUT)) is TargetCondition.FAILING
+    assert find_condition(look(LookOutcome.PLAN_ERROR)) is TargetCondition.FAILING
+    assert find_condition(look(changes, refused=1, drifted=1)) is TargetCondition.REFUSED
+    assert find_condition(look(changes, guards=1)) is TargetCondition.REFUSED
+    assert find_condition(look(changes, change=1, drifted=1)) is TargetCondition.DRIFTED
+    assert find_condition(look(changes, add=1)) is TargetCondition.PENDING
+    assert find_condition(look(LookOutcome.IN_SYNC)) is TargetCondition.IN_SYNC
+
+
+def test_a_failure_is_tried_again_and_the_target_stays_undone() -> None:
+    """It is due by backoff; a good look makes it done and due after its interval."""
+    row = TargetRow(PROD, "c1", 1, wanted_digest="d", due_cause=LookCause.PUSH)
+    failing = finish(row, look(LookOutcome.PLAN_ERROR))
+    assert (failing.failures, failing.due_cause, failing.due_at) == (1, LookCause.RETRY, 1015.0)
+    assert (failing.input_digest, failing.looked_number) == ("", 1)
+    failing = finish(failing, look(LookOutcome.PLAN_ERROR))
+    assert (failing.failures, failing.due_at) == (2, 1030.0)
+    good = finish(failing, look(LookOutcome.IN_SYNC))
+    assert (good.failures, good.due_cause, good.due_at) == (0, LookCause.INTERVAL, 1600.0)
+    assert (good.input_digest, good.applied_commit, good.backend_host) == ("d", "c1", "host")
+    changed = finish(good, look(LookOutcome.CHANGES, add=1))
+    assert changed.applied_commit == "c1"
+
+
+def test_a_head_that_came_during_a_look_is_looked_at_next() -> None:
+    """The look counts for the inputs that it saw, and not for those that are wanted now."""
+    looked = TargetRow(PROD, "c1", 1, wanted_digest="d")
+    row = replace(
+        looked,
+        wanted_commit="c2",
+        wanted_number=2,
+        wanted_digest="e",
+        touched_number=2,
+        due_at=990.0,
+        due_cause=LookCause.PUSH,
+    )
+    after = finish(row, look(LookOutcome.IN_SYNC), looked)
+    assert (after.due_at, after.due_cause, after.input_digest) == (990.0, LookCause.PUSH, "d")
+    assert (after.applied_commit, after.looked_number) == ("c1", 1)
+
+
+def test_what_was_found_before_is_a_time_in_a_row() -> None:
+    """The same outcome and content, of the same commit or of the same inputs."""
+    cause, outcome = LookCause.INTERVAL, LookOutcome.CHANGES
+    last = RunRow("r1", PROD, "c1", cause, 0.0, 1.0, outcome, result_digest="d")
+    again = replace(last, id="r2", ended_at=5.0)
+    assert is_repeat(last, again, has_same_inputs=False)
+    assert not is_repeat(None, again, has_same_inputs=True)
+    assert not is_repeat(last, replace(again, commit="c2"), has_same_inputs=False)
+    assert is_repeat(last, replace(again, commit="c2"), has_same_inputs=True)
+    assert not is_repeat(last, replace(again, result_digest="e"), has_same_inputs=True)
+    assert not is_repeat(last, replace(again, outcome=LookOutcome.IN_SYNC), has_same_inputs=True)
+    assert count_repeat(last, again) == replace(last, repeats=1, last_seen_at=5.0)
+
+
+def test_people_are_told_of_changes_and_recovery_alone() -> None:
+    """A state that stays tells nothing, nor does anything that needs nobody."""
+    rows = {state: TargetRow(PROD, state=state) for state in TargetCondition}
+    events = {
+        (before.name, after.name): event
+        for before in rows
+        for after in rows
+        if (event := find_target_event(rows[before], rows[after])) is not None
+    }
+    assert not any(before == after for before, after in events)
+    assert events["IN_SYNC", "FAILING"] is Event.FAILED
+    assert events["IN_SYNC", "DRIFTED"] is Event.DRIFT
+    assert events["PENDING", "REFUSED"] is Event.HELD
+    assert events["FAILING", "IN_SYNC"] is Event.RECOVERED
+    assert events["FAILING", "PENDING"] is Event.RECOVERED
+    assert ("IN_SYNC", "PENDING") not in events
+    assert ("DRIFTED", "IN_SYNC") not in events
+
+
+def due_rows(*names: str, host: str = "") -> list[TargetRow]:
+    return [TargetRow(TargetName(*name.split("/")), backend_host=host or name) for name in names]
+
+
+def test_one_source_leaves_a_worker_to_the_others() -> None:
+    """Only while another one has something due."""
+    due = due_rows("a/1", "a/2", "a/3", "a/4")
+    assert [row.name.target for row in choose_looks(due, [], 4)] == ["1", "2", "3", "4"]
+    mixed = [*due, *due_rows("b/1")]
+    chosen = [str(row.name) for row in choose_looks(mixed, [], 4)]
+    assert chosen == ["a/1", "a/2", "a/3", "b/1"]
+    assert [str(row.name) for row in choose_looks(mixed, due[:3], 4)] == ["b/1"]
+    assert choose_looks(mixed, due, 4) == []
+    assert len(choose_looks(mixed, [], 1)) == 1
+
+
+def test_one_host_gets_four_looks_at_once() -> None:
+    """Those of a host that is not known yet count for none."""
+    due = due_rows(*(f"a/{n}" for n in range(9)), host="api.example")
+    assert len(choose_looks(due, [], 16)) == 4
+    assert len(choose_looks(due[2:], due[:2], 16)) == 2
+    unknown = [replace(row, backend_host="") for row in due]
+    assert len(choose_looks(unknown, [], 16)) == 9
+
+
+@given(
+    st.lists(st.integers(0, 29), max_size=30, unique=True),
+    st.lists(st.integers(0, 29), max_size=4, unique=True),
+    st.integers(1, 6),
+)
+def test_choices_are_never_twice_and_never_too_many(
+    due: list[int], running: list[int], workers: int
+) -> None:
+    """Whatever is due and running; and something is chosen where anything may be."""
+    rows = [TargetRow(TargetName(f"s{n % 3}", f"{n}"), backend_host=f"h{n % 5}") for n in range(30)]
+    busy = [rows[n] for n in running]
+    chosen = choose_looks([rows[n] for n in due], busy, workers)
+    assert len({row.name for row in [*busy, *chosen]}) == len(busy) + len(chosen)
+    assert not chosen or len(busy) + len(chosen) <= workers
+    if due and not busy:
+        assert chosen
+
+
+@given(st.lists(st.floats(0, 4e9), max_size=30), st.binary(min_size=10, max_size=10))
+def test_run_ids_only_grow(times: list[float], randomness: bytes) -> None:
+    """In the same millisecond, after the clock was set back, and after a restart."""
+    source = RunIdSource()
+    ids = [source.make_id(now, randomness) for now in times]
+    assert ids == sorted(set(ids))
+    newest = ids[-1] if ids else ""
+    assert RunIdSource(newest).make_id(0.0, randomness) > newest
+    assert all(run_id[14] == "7" for run_id in ids)
