@@ -114,7 +114,9 @@ class Defaults:
     """What holds where a source or a target says nothing else. Times are in seconds.
 
     `jitter` is the share of an interval by which a due time varies. `keep` is the age at which
-    runs are deleted.
+    runs are deleted. `second_look` is how long a commit that is no descendant of the head must stand
+    before it is believed, `status_spacing` the time between two updates of one commit status (its
+    end aside), `status_check` how often the status of a head is read back.
     """
 
     interval: float = 10 * MINUTE
@@ -123,6 +125,9 @@ class Defaults:
     retry_most: float = HOUR
     timeout: float = 30 * MINUTE
     keep: float = 90 * DAY
+    second_look: float = MINUTE
+    status_spacing: float = 10.0
+    status_check: float = HOUR
 
 
 class Event(Enum):

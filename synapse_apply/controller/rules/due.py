@@ -15,7 +15,6 @@ _RETRY_FLOOR = 0.05
 _MAX_DOUBLINGS = 30
 # A webhook makes one poll come sooner; a flood of them makes no more than one in so many seconds.
 MIN_POLL_SECONDS = 5.0
-SECOND_LOOK_SECONDS = 60.0
 # How soon a target is looked at again whose state another run had locked for the whole look.
 HELD_UP_SECONDS = 30.0
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from synapse_apply.controller.ports import Head
 from synapse_apply.controller.rows import RevisionEnd, RevisionRow, SourceRow
-from synapse_apply.controller.rules.due import SECOND_LOOK_SECONDS
+from synapse_apply.controller.settings import MINUTE
 
 
 class HeadDecision(Enum):
@@ -32,15 +32,19 @@ def decide_head(
     is_descendant: bool,
     rewinds: Literal["hold", "follow"],
     now: float,
+    second_look: float = MINUTE,
 ) -> HeadDecision:
-    """What to do about the commit that the ref names; `is_descendant` of the head is given."""
+    """What to do about the commit that the ref names; `is_descendant` of the head is given.
+
+    `second_look` is after how many seconds a commit that is none is believed.
+    """
     if commit == source.head:
         return HeadDecision.UNCHANGED
     if not source.head or is_descendant:
         return HeadDecision.ACCEPT
     passed = now - source.sideways_since
     # A clock that was set back makes it wait anew, and never be believed early.
-    if source.sideways != commit or not passed >= SECOND_LOOK_SECONDS:
+    if source.sideways != commit or not passed >= second_look:
         return HeadDecision.LOOK_AGAIN
     return HeadDecision.FOLLOW if rewinds == "follow" else HeadDecision.HOLD
 

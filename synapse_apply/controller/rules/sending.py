@@ -12,31 +12,33 @@ from synapse_apply.controller.rows import MessageRow, StatusRow, StatusState, St
 from synapse_apply.controller.rules.due import compute_retry_delay
 from synapse_apply.controller.settings import DAY, HOUR, MINUTE, Defaults
 
-STATUS_SPACING_SECONDS = 10.0
 # An alarm that is a day old is noise.
 MAX_MESSAGE_AGE = DAY
 GIVEN_UP = "it could not be delivered for a day"
 
 
-def is_status_due(row: StatusRow, now: float) -> bool:
-    """Whether the difference between what a status is to show and shows is sent now."""
+def is_status_due(row: StatusRow, now: float, spacing: float) -> bool:
+    """Whether the difference between what a status is to show and shows is sent now.
+
+    `spacing` is the time between two updates, in seconds; an end does not wait for it.
+    """
     if row.wished == row.sent or row.refusal or now < row.try_at:
         return False
     is_end = row.wished.state is not StatusState.PENDING
     passed = now - row.sent_at
     # A clock that was set back would make it wait for ever.
-    return row.sent is None or is_end or passed < 0 or passed >= STATUS_SPACING_SECONDS
+    return row.sent is None or is_end or passed < 0 or passed >= spacing
 
 
-def is_read_due(row: StatusRow, now: float) -> bool:
-    """Whether a status that shows its end is read back: a minute after, and then every hour."""
+def is_read_due(row: StatusRow, now: float, check_interval: float) -> bool:
+    """Whether a status that shows its end is read back: a minute after, then once an interval."""
     if row.sent is None or row.sent != row.wished or row.refusal:
         return False
     if row.sent.state is StatusState.PENDING or now < row.try_at:
         return False
     if row.read_at <= row.sent_at:
-        return now >= row.sent_at + MINUTE
-    return now >= row.read_at + HOUR or now < row.read_at
+        return now >= row.sent_at + min(MINUTE, check_interval)
+    return now >= row.read_at + check_interval or now < row.read_at
 
 
 def mark_status_after_send(
@@ -57,9 +59,9 @@ def mark_status_after_send(
     return replace(row, failures=failures, try_at=now + delay)
 
 
-def mark_status_after_read(row: StatusRow, shown: StatusText | None, now: float) -> StatusRow:
+def mark_status_after_read(row: StatusRow, read_text: StatusText | None, now: float) -> StatusRow:
     """A status after it was read back: what the forge shows counts as sent."""
-    return replace(row, sent=shown, read_at=now, failures=0)
+    return replace(row, sent=read_text, read_at=now, failures=0)
 
 
 def mark_status_unread(

@@ -56,11 +56,13 @@ def move_to_head(
     touched, and due at once; a new one is due soon, and where `is_spread` many new ones are spread
     over their interval. One that the head does not declare, or no rule matches, is gone.
     """
-    known = {row.name: row for row in rows}
-    new_count = sum(target.name not in known or known[target.name].is_gone for target in keyed)
+    rows_by_name = {row.name: row for row in rows}
+    new_count = sum(
+        target.name not in rows_by_name or rows_by_name[target.name].is_gone for target in keyed
+    )
     moved = []
     for target, chance in zip(keyed, chances, strict=False):
-        row = known.pop(target.name, TargetRow(target.name, is_gone=True))
+        row = rows_by_name.pop(target.name, TargetRow(target.name, is_gone=True))
         is_new, is_done = row.is_gone, row.input_digest == target.digest
         row = replace(
             row,
@@ -77,7 +79,7 @@ def move_to_head(
         if not is_done:
             row = replace(row, touched_number=number)
         moved.append(row)
-    moved.extend(replace(row, is_gone=True) for row in known.values() if not row.is_gone)
+    moved.extend(replace(row, is_gone=True) for row in rows_by_name.values() if not row.is_gone)
     return moved
 
 
