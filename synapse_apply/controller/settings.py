@@ -114,9 +114,9 @@ class Defaults:
     """What holds where a source or a target says nothing else. Times are in seconds.
 
     `jitter` is the share of an interval by which a due time varies. `keep` is the age at which
-    runs are deleted. `second_look` is how long a commit that is no descendant of the head must stand
-    before it is believed, `status_spacing` the time between two updates of one commit status (its
-    end aside), `status_check` how often the status of a head is read back.
+    runs are deleted. `second_look` is how long a ref must name a commit that is no descendant of
+    the head before it is believed, `status_spacing` the time between two updates of one commit
+    status (its end aside), `status_check` how often the status of a head is read back.
     """
 
     interval: float = 10 * MINUTE
