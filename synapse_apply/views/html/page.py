@@ -64,43 +64,61 @@ class HtmlPage:
 
     def render_html(self) -> str:
         """The whole document; equal input gives equal text."""
-        shown_sections = [
-            section for section in self.sections if section.total_count or section.intro
-        ]
-        rows = [row for section in shown_sections for row in section.rows]
-        row_ids: dict[str, str] = {}
-        for index, row in enumerate(rows):
-            # Only the first row of an address is linked to; one may have several, such as notes.
-            row_ids.setdefault(str(row.address), f"r{index}")
         parts = [
             _render_head(self.title),
             _render_header(self),
-            _render_next_steps_or_empty(self.next_steps),
-            _render_section_links(shown_sections),
-            _render_filters_of_rows(rows, self.trouble_label),
+            *self._render_next_steps_links_and_filters(),
             "<main>",
-            *_render_sections(shown_sections, open_all=len(rows) <= _MAX_OPEN_ROWS),
-            _render_graph(
-                draw_planned_and_neighbours_or_empty(self.graph_nodes, row_ids, self.target)
-            ),
-            _NOTHING_MATCHES,
+            *self._render_rows_and_graph(),
             f"</main><footer>{self.footer}</footer>",
-            f"<script>{_read_asset('page.js')}</script></body></html>",
+            f"<script>{read_asset('page.js')}</script></body></html>",
         ]
         # Last, over the whole text: a page may be printed into the log of a CI job.
         return escape_ci_commands("\n".join(part for part in parts if part) + "\n")
 
+    def render_fragment(self) -> str:
+        """The contents as HTML for another page, which has page.css and page.js: no title."""
+        parts = [
+            _render_headlines_and_counts(self),
+            *self._render_next_steps_links_and_filters(),
+            *self._render_rows_and_graph(),
+        ]
+        return "\n".join(part for part in parts if part)
 
-def _read_asset(name: str) -> str:
+    @property
+    def _shown_sections(self) -> Sequence[PageSection]:
+        return [section for section in self.sections if section.total_count or section.intro]
+
+    def _render_next_steps_links_and_filters(self) -> Iterable[str]:
+        yield _render_next_steps_or_empty(self.next_steps)
+        yield _render_section_links(self._shown_sections)
+        rows = [row for section in self._shown_sections for row in section.rows]
+        yield _render_filters_of_rows(rows, self.trouble_label)
+
+    def _render_rows_and_graph(self) -> Iterable[str]:
+        rows = [row for section in self._shown_sections for row in section.rows]
+        row_ids: dict[str, str] = {}
+        for index, row in enumerate(rows):
+            # Only the first row of an address is linked to; one may have several, such as notes.
+            row_ids.setdefault(str(row.address), f"r{index}")
+        yield from _render_sections(self._shown_sections, open_all=len(rows) <= _MAX_OPEN_ROWS)
+        yield _render_graph(
+            draw_planned_and_neighbours_or_empty(self.graph_nodes, row_ids, self.target)
+        )
+        yield _NOTHING_MATCHES
+
+
+def read_asset(name: str) -> str:
+    """The text of page.css or page.js."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _render_head(title: str) -> str:
     """The `<head>`, with a policy by which nothing is fetched and only our style and script run."""
-    style = _read_asset("page.css")
+    style = read_asset("page.css")
     policy = (
-        f"default-src 'none'; style-src '{_hash_for_content_policy(style)}'; "
-        f"script-src '{_hash_for_content_policy(_read_asset('page.js'))}'; "
+        f"default-src 'none'; style-src '{hash_for_content_policy(style)}'; "
+        f"script-src '{hash_for_content_policy(read_asset('page.js'))}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return (
@@ -112,11 +130,20 @@ def _render_head(title: str) -> str:
     )
 
 
-def _hash_for_content_policy(content: str) -> str:
+def hash_for_content_policy(content: str) -> str:
+    """The source expression by which a Content-Security-Policy allows a style or script."""
     return f"sha256-{b64encode(sha256(content.encode()).digest()).decode()}"
 
 
 def _render_header(page: HtmlPage) -> str:
+    return (
+        f'<header class="{page.tone}"><div class="bar"><h1>{escape_shortened(page.title, 200)}</h1>'
+        '<button type="button" id="theme" hidden>Dark or light</button></div>'
+        f'{_render_headlines_and_counts(page)}<p class="fact">{page.facts}</p></header>'
+    )
+
+
+def _render_headlines_and_counts(page: HtmlPage) -> str:
     headlines = "".join(f'<p class="said">{line}</p>' for line in page.headlines)
     tiles = "".join(
         f'<li class="{tone}"><b>{count:,}</b> {word}</li>'
@@ -124,11 +151,7 @@ def _render_header(page: HtmlPage) -> str:
         if count
     )
     counts = f'<ul class="counts" aria-label="Counts">{tiles}</ul>' if tiles else ""
-    return (
-        f'<header class="{page.tone}"><div class="bar"><h1>{escape_shortened(page.title, 200)}</h1>'
-        '<button type="button" id="theme" hidden>Dark or light</button></div>'
-        f'{headlines}{counts}<p class="fact">{page.facts}</p></header>'
-    )
+    return f"{headlines}{counts}"
 
 
 def _render_next_steps_or_empty(steps: Sequence[str]) -> str:

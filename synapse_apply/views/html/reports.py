@@ -49,6 +49,13 @@ def render_plan_html(
     plan: Plan, *, run_url: str = "", command: str = "plan", links: ForgeLinks = NO_LINKS
 ) -> str:
     """The page of a plan: counts and obstacles first, a row for each resource, the graph."""
+    return build_plan_page(plan, run_url=run_url, command=command, links=links).render_html()
+
+
+def build_plan_page(
+    plan: Plan, *, run_url: str = "", command: str = "plan", links: ForgeLinks = NO_LINKS
+) -> HtmlPage:
+    """The contents of a plan's page, which can be part of another page, too."""
     links = _with_base_commit_unless_dirty(links, plan.base)
     build_row = partial(rows.build_change_row, links=links)
     going_changes = [c for c in plan.changes if not (c.is_refused or c.superseded)]
@@ -102,7 +109,7 @@ def render_plan_html(
         _render_footer(run_url, plan.tool_version, plan.created, f"plan {render_code(plan.id)}"),
         target=plan.base.target,
         next_steps=render_next_steps_after_plan(plan),
-    ).render_html()
+    )
 
 
 def _choose_bad_or_good_tone(plan: Plan, failure_prefix: str) -> str:
