@@ -329,10 +329,6 @@ class RunningLoop(LookTrigger, Protocol):
         """What the configuration says that is used now."""
         ...
 
-    def list_configuration_findings(self) -> Sequence[Diagnostic]:
-        """Why the file's newest version is not used; nothing where it is."""
-        ...
-
     def read_health(self) -> LoopHealth: ...
 
 

@@ -1,0 +1,39 @@
+"""Under which paths the page shows targets, runs, revisions and sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
+
+from synapse_apply.controller.rows import TargetName
+
+
+def build_target_path(name: TargetName) -> str:
+    return f"/targets/{_quote(name.source)}/{_quote(name.target)}"
+
+
+def build_source_path(source: str) -> str:
+    return f"/sources/{_quote(source)}"
+
+
+def build_run_path(run_id: str) -> str:
+    return f"/runs/{_quote(run_id)}"
+
+
+def build_revision_path(source: str, commit: str) -> str:
+    return f"/revisions/{_quote(source)}/{_quote(commit)}"
+
+
+def build_badge_path(name: TargetName) -> str:
+    return f"/badge/{_quote(name.source)}/{_quote(name.target)}.svg"
+
+
+def build_overview_path(parameters: Mapping[str, str]) -> str:
+    """The overview with these filters; empty ones are left out."""
+    query = urlencode({name: value for name, value in parameters.items() if value})
+    return f"/?{query}" if query else "/"
+
+
+def _quote(text: str) -> str:
+    # Lone surrogates come from file systems; they cannot be UTF-8.
+    return quote(text.encode("utf-8", "replace"), safe="")

@@ -1,0 +1,152 @@
+"""The JSON of `/api/v1`: lists of targets, revisions and runs (schemas/v1/controller-*.json)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from synapse_apply.controller.page import addresses
+from synapse_apply.controller.page.phrases import format_utc
+from synapse_apply.controller.ports import ReadableStore, TargetFilter
+from synapse_apply.controller.rows import (
+    ChangeCounts,
+    RevisionRow,
+    RunRow,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.views.sanitize import escape_unsafe_json
+
+API_VERSION = "synapse-apply/v1"
+MAX_ITEMS = 1000
+_DEFAULT_ITEMS = 100
+
+
+class BadQueryError(ValueError):
+    """A parameter that makes no sense; its text says which."""
+
+
+def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """A TargetList. Parameters: source, state, q, offset, limit. BadQueryError."""
+    state = parameters.get("state", "")
+    condition = next((c for c in TargetCondition if c.value == state), None)
+    if state and condition is None:
+        words = ", ".join(c.value for c in TargetCondition)
+        raise BadQueryError(f"state is one of: {words}")
+    offset, limit = _parse_number(parameters, "offset", 0), _parse_limit(parameters)
+    target_filter = TargetFilter(parameters.get("source", ""), condition, parameters.get("q", ""))
+    page = store.list_targets(target_filter, offset, limit)
+    items = [_target_to_json(target) for target in page.targets]
+    return {**_build_list("TargetList", items), "total": page.matching_count, "offset": offset}
+
+
+def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """A RevisionList of one source, newest first. Parameters: source, limit. BadQueryError."""
+    source = parameters.get("source", "")
+    if not source:
+        raise BadQueryError("source is missing")
+    revisions = store.list_revisions(source, _parse_limit(parameters))
+    return _build_list("RevisionList", [_revision_to_json(row) for row in revisions])
+
+
+def list_runs_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """A RunList of one target, newest first. Parameters: target, limit. BadQueryError."""
+    source, separator, target = parameters.get("target", "").partition("/")
+    if not separator:
+        raise BadQueryError("target is missing: SOURCE/TARGET")
+    runs = store.list_runs(TargetName(source, target), _parse_limit(parameters))
+    return _build_list("RunList", [_run_to_json(run) for run in runs])
+
+
+def format_json(document: Mapping[str, Any]) -> str:
+    """A document as text, in which nothing is invisible or steers a terminal."""
+    return escape_unsafe_json(json.dumps(document, ensure_ascii=False)) + "\n"
+
+
+def _build_list(kind: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"apiVersion": API_VERSION, "kind": kind, "items": items}
+
+
+def _parse_limit(parameters: Mapping[str, str]) -> int:
+    limit = _parse_number(parameters, "limit", _DEFAULT_ITEMS)
+    if not 1 <= limit <= MAX_ITEMS:
+        raise BadQueryError(f"limit is at least 1 and at most {MAX_ITEMS}")
+    return limit
+
+
+def _parse_number(parameters: Mapping[str, str], name: str, default: int) -> int:
+    text = parameters.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise BadQueryError(f"{name} is a whole number")
+    return int(text)
+
+
+def _target_to_json(target: TargetRow) -> dict[str, Any]:
+    return {
+        "name": str(target.name),
+        "source": target.name.source,
+        "target": target.name.target,
+        "state": target.state.value,
+        "counts": _counts_to_json(target.counts),
+        "applied_commit": target.applied_commit or None,
+        "wanted_commit": target.wanted_commit or None,
+        "failures": target.failures,
+        "is_gone": target.is_gone,
+        "last_run": target.last_run or None,
+        "looked_at": _time_to_json(target.looked_at),
+        "changed_at": _time_to_json(target.changed_at),
+        "due_at": _time_to_json(target.due_at),
+        "path": addresses.build_target_path(target.name),
+    }
+
+
+def _revision_to_json(revision: RevisionRow) -> dict[str, Any]:
+    return {
+        "source": revision.source,
+        "number": revision.number,
+        "commit": revision.commit,
+        "author": revision.author,
+        "subject": revision.subject,
+        "end": revision.end.value or None,
+        "description": revision.description,
+        "overtaken_by": revision.overtaken_by or None,
+        "forced_away": revision.forced_away,
+        "finding": _finding_to_json(revision.finding) if revision.finding else None,
+        "seen_at": _time_to_json(revision.seen_at),
+        "ended_at": _time_to_json(revision.ended_at),
+        "path": addresses.build_revision_path(revision.source, revision.commit),
+    }
+
+
+def _run_to_json(run: RunRow) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "target": str(run.target),
+        "commit": run.commit or None,
+        "cause": run.cause.value,
+        "outcome": run.outcome.value,
+        "counts": _counts_to_json(run.counts),
+        "findings": [_finding_to_json(finding) for finding in run.findings],
+        "repeats": run.repeats,
+        "began_at": _time_to_json(run.began_at),
+        "ended_at": _time_to_json(run.ended_at),
+        "last_seen_at": _time_to_json(run.last_seen_at),
+        "path": addresses.build_run_path(run.id),
+    }
+
+
+def _counts_to_json(counts: ChangeCounts) -> dict[str, int]:
+    # `import_` is `import`, a word of Python.
+    return {field.name.rstrip("_"): getattr(counts, field.name) for field in fields(ChangeCounts)}
+
+
+def _finding_to_json(finding: Diagnostic) -> dict[str, Any]:
+    return finding.to_json()
+
+
+def _time_to_json(when: float) -> str | None:
+    return format_utc(when) if when else None

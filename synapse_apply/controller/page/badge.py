@@ -1,0 +1,55 @@
+"""How a target's badge is drawn: an SVG of two fields that needs no font of its own."""
+
+from __future__ import annotations
+
+from markupsafe import escape
+
+from synapse_apply.controller.page.phrases import CONDITION_STYLES
+from synapse_apply.controller.rows import TargetCondition, TargetRow
+from synapse_apply.views.sanitize import sanitize
+from synapse_apply.views.text.cells import measure_width_in_terminal_cells
+
+# Dark enough for white letters (contrast of 4.5 and more).
+_COLORS = {
+    "good": "#1b7837",
+    "bad": "#b1241c",
+    "moved": "#8a5a00",
+    "git": "#0b57b8",
+    "quiet": "#5a6372",
+}
+_CELL_WIDTH, _PADDING, _MAX_NAME = 6.6, 7, 60
+
+
+def draw_badge(target: TargetRow | None, label: str) -> str:
+    """The badge of a target; "unknown" for none."""
+    style = CONDITION_STYLES[target.state if target else TargetCondition.NOT_LOOKED_AT]
+    word = style.word if target else "unknown"
+    name = sanitize(label[:_MAX_NAME])
+    name_width, word_width = (_measure(text) for text in (name, word))
+    width = name_width + word_width
+    name_text_width, word_text_width = name_width - 2 * _PADDING, word_width - 2 * _PADDING
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" '
+        f'aria-label="{escape(name)}: {word}"><title>{escape(name)}: {word}</title>'
+        f'<clipPath id="r"><rect width="{width}" height="20" rx="3"/></clipPath>'
+        f'<g clip-path="url(#r)"><rect width="{name_width}" height="20" fill="#3a414d"/>'
+        f'<rect x="{name_width}" width="{word_width}" height="20" fill="{_COLORS[style.tone]}"/>'
+        '</g><g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">'
+        f'<text x="{_PADDING}" y="14" textLength="{name_text_width}">{escape(name)}</text>'
+        f'<text x="{name_width + _PADDING}" y="14" textLength="{word_text_width}">{word}</text>'
+        "</g></svg>\n"
+    )
+
+
+def _measure(text: str) -> int:
+    """The width of a field in pixels."""
+    return round(measure_width_in_terminal_cells(text) * _CELL_WIDTH) + 2 * _PADDING
+
+
+def draw_icon(tone: str) -> str:
+    """The icon of the page's tab, in the colour of the whole."""
+    color = _COLORS.get(tone, _COLORS["quiet"])
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
+        f'<path d="M8 1l7 7-7 7-7-7z" fill="{color}"/></svg>\n'
+    )

@@ -1,0 +1,144 @@
+"""Which requests the page answers at all, and the headers of every answer.
+
+A web site that a reader has open can send requests to this address, by a name of its own that
+resolves to loopback, too (DNS rebinding). So the Host must be one of ours, and nothing is changed
+by a request but that a webhook, which is signed, makes the next fetch come sooner.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HOOK_PREFIX = "/hooks/"
+# Kubernetes asks these by the address of the pod, and they tell nothing.
+_PATHS_FOR_ANY_HOST = frozenset({"/healthz", "/readyz"})
+_HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+PLAIN_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+_HEADERS = {
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Robots-Tag": "noindex",
+}
+_log = logging.getLogger(__name__)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is of this machine alone."""
+    name = host.strip("[]")
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def list_own_hosts(listen_host: str, port: int) -> frozenset[str]:
+    """The Host headers under which the page is reached directly, on the address it listens on."""
+    names = [f"[{listen_host}]" if ":" in listen_host else listen_host.lower()]
+    if is_loopback(listen_host):
+        names += _LOOPBACK_NAMES
+    with_ports = {f"{name}:{port}" for name in names}
+    return frozenset(with_ports | set(names) if port == _DEFAULT_PORTS["http"] else with_ports)
+
+
+def list_public_hosts(public_url: str) -> frozenset[str]:
+    """The Host headers of the address under which people reach the page; none for ""."""
+    parts = urlsplit(public_url)
+    if not parts.hostname:
+        return frozenset()
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    is_default = port == _DEFAULT_PORTS.get(parts.scheme)
+    return frozenset({f"{name}:{port}"} | ({name} if is_default else set()))
+
+
+class RequestGuard:
+    """ASGI middleware: refuses other hosts and methods, adds headers, hides what went wrong."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str], hosts_of_metrics: Iterable[str]) -> None:
+        """`hosts_of_metrics` may ask for /metrics, "*" any that is an address and no name."""
+        self._app = app
+        self._hosts = frozenset(hosts)
+        self._hosts_of_metrics = frozenset(hosts_of_metrics)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("Content-Security-Policy", PLAIN_POLICY)
+                headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+            await send(message)
+
+        refusal = self._find_refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, send_with_headers)
+            return
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:  # noqa: BLE001 - it is answered already
+            # Its text may quote anything, and its traceback the values of a request.
+            _log.error("a page failed: %s at %s", type(error).__name__, _find_place(error))
+
+    def _find_refusal(self, scope: Scope) -> PlainTextResponse | None:
+        path = scope["path"]
+        host_status = self._find_host_status(scope, path)
+        if host_status is not None:
+            text = "This address is not one that this page answers for.\n"
+            return PlainTextResponse(text, host_status)
+        allowed = ("POST",) if path.startswith(HOOK_PREFIX) else ("GET", "HEAD")
+        if scope["method"] not in allowed:
+            headers = {"Allow": ", ".join(allowed)}
+            return PlainTextResponse("This method is not for this path.\n", 405, headers)
+        return None
+
+    def _find_host_status(self, scope: Scope, path: str) -> HTTPStatus | None:
+        """The status that refuses the request's Host; None where it may ask for the path."""
+        if path in _PATHS_FOR_ANY_HOST:
+            return None
+        values = [value for name, value in scope["headers"] if name == b"host"]
+        host = values[0].decode("latin-1").lower() if len(values) == 1 else ""
+        match = _HOST.fullmatch(host)
+        if match is None:
+            return HTTPStatus.BAD_REQUEST
+        allowed = self._hosts_of_metrics if path == "/metrics" else self._hosts
+        # No site can make a browser send an address as the Host of one of its own names.
+        is_any_address = "*" in allowed and _is_address(match[1])
+        return None if host in allowed or is_any_address else HTTPStatus.MISDIRECTED_REQUEST
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _find_place(error: BaseException) -> str:
+    """Module and line where an exception was raised, without any values."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "an unknown place"
+    return f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"

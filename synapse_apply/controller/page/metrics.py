@@ -1,0 +1,117 @@
+"""Which numbers `/metrics` has, in the text format of Prometheus; a registry of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from synapse_apply import __version__
+from synapse_apply.controller.page.phrases import NEEDS_PERSON
+from synapse_apply.controller.ports import LoopHealth, ReadableStore, TargetFilter
+from synapse_apply.controller.rows import LookOutcome, SourceRow, TargetCondition
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_PREFIX = "synapse_apply_"
+_MAX_TARGETS_BY_NAME = 1000  # in each condition; the counts have all
+
+
+def render_metrics(store: ReadableStore, health: LoopHealth) -> bytes:
+    """The metrics as they are now, read from the store."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_StoreCollector(store, health))
+    return generate_latest(registry)
+
+
+class _StoreCollector(Collector):
+    """Reads the store at each scrape, so that no number is older than the store."""
+
+    def __init__(self, store: ReadableStore, health: LoopHealth) -> None:
+        self._store = store
+        self._health = health
+
+    def describe(self) -> list[Metric]:
+        # Nothing is read when it is registered.
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        sources = self._store.list_sources()
+        yield self._count_targets(sources)
+        yield self._name_targets_in_need()
+        yield from _iter_source_metrics(sources)
+        yield self._count_unsent()
+        yield from _iter_loop_metrics(self._health)
+        build = _gauge("build_info", "The version of the controller.", "version")
+        build.add_metric([__version__], 1)
+        yield build
+
+    def _count_targets(self, sources: Sequence[SourceRow]) -> GaugeMetricFamily:
+        family = _gauge("targets", "Targets by source and condition.", "source", "condition")
+        for source in sources:
+            counts = self._store.count_targets_by_state(source.name)
+            for condition in TargetCondition:
+                family.add_metric([source.name, condition.value], counts.get(condition, 0))
+        return family
+
+    def _name_targets_in_need(self) -> GaugeMetricFamily:
+        family = _gauge(
+            "target_needs_person",
+            "1 for each target that is failing or refused.",
+            *("source", "target", "condition"),
+        )
+        for condition in sorted(NEEDS_PERSON, key=lambda c: c.value):
+            page = self._store.list_targets(TargetFilter(state=condition), 0, _MAX_TARGETS_BY_NAME)
+            for target in page.targets:
+                family.add_metric([*target.name, condition.value], 1)
+        return family
+
+    def _count_unsent(self) -> GaugeMetricFamily:
+        family = _gauge(
+            "unsent", "Commit statuses and messages that wait or were refused.", "what", "state"
+        )
+        statuses, messages = self._store.list_unsent()
+        for what, rows in (("status", statuses), ("message", messages)):
+            refused = sum(bool(row.refusal) for row in rows)
+            family.add_metric([what, "refused"], refused)
+            family.add_metric([what, "waiting"], len(rows) - refused)
+        return family
+
+
+def _iter_source_metrics(sources: Sequence[SourceRow]) -> Iterator[Metric]:
+    fetched = _gauge("source_fetched_timestamp_seconds", "The time of the last fetch.", "source")
+    failures = _gauge("source_fetch_failures", "Fetches that failed in a row.", "source")
+    heads = _gauge("source_head_number", "How many heads were accepted.", "source")
+    for source in sources:
+        fetched.add_metric([source.name], source.fetched_at)
+        failures.add_metric([source.name], source.failures)
+        heads.add_metric([source.name], source.head_number)
+    yield from (fetched, failures, heads)
+
+
+def _iter_loop_metrics(health: LoopHealth) -> Iterator[Metric]:
+    interval = _gauge("loop_interval_seconds", "The longest planned time between two rounds.")
+    interval.add_metric([], health.interval)
+    yield interval
+    if health.round_age is not None:
+        age = _gauge("loop_round_age_seconds", "The time since the last round ended.")
+        age.add_metric([], health.round_age)
+        yield age
+    if health.clock_offset is not None:
+        offset = _gauge("clock_offset_seconds", "How far the clock is ahead of the servers'.")
+        offset.add_metric([], health.clock_offset)
+        yield offset
+    looks = CounterMetricFamily(
+        f"{_PREFIX}looks", "Looks since the start, by what they found.", labels=["outcome"]
+    )
+    for outcome in LookOutcome:
+        looks.add_metric([outcome.value], health.look_counts.get(outcome, 0))
+    seconds = CounterMetricFamily(f"{_PREFIX}look_seconds", "The time that all looks took.")
+    seconds.add_metric([], health.look_seconds)
+    yield from (looks, seconds)
+
+
+def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{_PREFIX}{name}", meaning, labels=labels)

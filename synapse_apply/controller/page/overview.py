@@ -1,0 +1,204 @@
+"""What the overview shows: who needs a person, then every target, by filters in the address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+from synapse_apply.controller.page.addresses import build_overview_path
+from synapse_apply.controller.page.charts import draw_condition_bar
+from synapse_apply.controller.page.phrases import NEEDS_PERSON
+from synapse_apply.controller.page.sources import SourceTrouble, list_source_troubles
+from synapse_apply.controller.ports import ReadableStore, TargetFilter
+from synapse_apply.controller.rows import (
+    LookOutcome,
+    SourceRow,
+    StatusRow,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import frozen
+from synapse_apply.views.grammar import pluralize
+
+TARGETS_PER_PAGE = 100
+_MAX_TROUBLES = 8
+_MAX_TROUBLED_TARGETS = 40
+_MAX_FILTER_LENGTH = 200
+_LAST_PAGE = 1_000_000
+_RUNS_IN_SPARK_LINE = 16
+
+
+@frozen
+class OverviewQuery:
+    """What of the overview an address asks for; `page` counts from 1."""
+
+    source: str = ""
+    state: TargetCondition | None = None
+    text: str = ""
+    page: int = 1
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, str]) -> OverviewQuery:
+        """The query of an address; what makes no sense there is as if it were left out."""
+        page = parameters.get("page", "1")
+        state = parameters.get("state", "")
+        is_number = page.isascii() and page.isdigit() and len(page) <= len(str(_LAST_PAGE))
+        return cls(
+            parameters.get("source", "")[:_MAX_FILTER_LENGTH],
+            next((c for c in TargetCondition if c.value == state), None),
+            parameters.get("q", "").strip()[:_MAX_FILTER_LENGTH],
+            max(1, int(page)) if is_number else 1,
+        )
+
+    @property
+    def has_filter(self) -> bool:
+        return bool(self.source or self.state or self.text)
+
+    def build_path(self, *, page: int = 1, state: TargetCondition | None = None) -> str:
+        """The address of another page of it, or of it with another state (page 1)."""
+        shown_state = state or self.state
+        return build_overview_path(
+            {
+                "source": self.source,
+                "state": shown_state.value if shown_state else "",
+                "q": self.text,
+                "page": str(page) if page > 1 else "",
+            }
+        )
+
+
+@frozen
+class TargetTrouble:
+    """Targets that need a person for the same reason.
+
+    `finding` is what the newest run of each found first, None where it is the plan alone.
+    """
+
+    targets: Sequence[TargetRow]
+    finding: Diagnostic | None
+
+
+@frozen
+class Overview:
+    """The contents of the overview. `counts` are those of the chosen source, or of all."""
+
+    query: OverviewQuery
+    source_names: Sequence[str]
+    counts: Mapping[TargetCondition, int]
+    targets: Sequence[TargetRow]
+    matching_count: int
+    outcomes: Mapping[TargetName, Sequence[LookOutcome]]
+    heads: Mapping[str, str]
+    troubles: Sequence[TargetTrouble]
+    source_troubles: Sequence[SourceTrouble]
+    refused_statuses: Sequence[StatusRow]
+    sources: Sequence[SourceRow]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def needs_person_count(self) -> int:
+        return sum(self.counts.get(condition, 0) for condition in NEEDS_PERSON)
+
+    @property
+    def hidden_trouble_count(self) -> int:
+        return self.needs_person_count - sum(len(trouble.targets) for trouble in self.troubles)
+
+    @property
+    def headline(self) -> str:
+        """The one sentence at the top."""
+        if not self.total:
+            return "No targets yet"
+        in_sync = self.counts.get(TargetCondition.IN_SYNC, 0)
+        targets = "1 target" if self.total == 1 else f"{self.total:,} targets"
+        if self.needs_person_count:
+            verb = "needs" if self.needs_person_count == 1 else "need"
+            return f"{self.needs_person_count:,} of {targets} {verb} a person"
+        if self.source_troubles:
+            verb = "needs" if len(self.source_troubles) == 1 else "need"
+            return f"{pluralize(len(self.source_troubles), 'source')} {verb} a person"
+        if in_sync == self.total:
+            return "The one target is in sync" if in_sync == 1 else f"All {targets} are in sync"
+        return f"{in_sync:,} of {targets} in sync"
+
+    @property
+    def tone(self) -> str:
+        """The class of controller.css for the whole."""
+        return "bad" if self.source_troubles else choose_tone(self.counts)
+
+    @property
+    def bar(self) -> Markup:
+        return draw_condition_bar(self.counts)
+
+    @property
+    def page_count(self) -> int:
+        return max(1, -(-self.matching_count // TARGETS_PER_PAGE))
+
+    @property
+    def range_text(self) -> str:
+        """Which of the matching targets are shown ("101 to 200 of 10,000")."""
+        first = (self.query.page - 1) * TARGETS_PER_PAGE
+        if not self.targets:
+            return f"0 of {self.matching_count:,}"
+        if self.page_count == 1:
+            return pluralize(self.matching_count, "target")
+        return f"{first + 1:,} to {first + len(self.targets):,} of {self.matching_count:,}"
+
+
+def choose_tone(counts: Mapping[TargetCondition, int]) -> str:
+    """Bad where a target needs a person, good where all are in sync, else plain."""
+    if any(counts.get(condition, 0) for condition in NEEDS_PERSON):
+        return "bad"
+    in_sync = counts.get(TargetCondition.IN_SYNC, 0)
+    return "good" if in_sync and in_sync == sum(counts.values()) else "plain"
+
+
+def read_overview(store: ReadableStore, query: OverviewQuery) -> Overview:
+    """Read what the overview shows; a page behind the last one is empty."""
+    sources = store.list_sources()
+    target_filter = TargetFilter(query.source, query.state, query.text)
+    page = store.list_targets(target_filter, (query.page - 1) * TARGETS_PER_PAGE, TARGETS_PER_PAGE)
+    is_first_view = query.page == 1 and not query.has_filter
+    return Overview(
+        query,
+        [source.name for source in sources],
+        store.count_targets_by_state(query.source),
+        page.targets,
+        page.matching_count,
+        store.list_outcomes([target.name for target in page.targets], _RUNS_IN_SPARK_LINE),
+        {source.name: source.head for source in sources},
+        _group_troubles(store, page.targets) if is_first_view else [],
+        list_source_troubles(store, sources) if is_first_view else [],
+        _list_refused_statuses(store) if is_first_view else [],
+        sources,
+    )
+
+
+def _group_troubles(store: ReadableStore, targets: Sequence[TargetRow]) -> Sequence[TargetTrouble]:
+    """The first targets that need a person, those of one finding together."""
+    groups: dict[object, tuple[list[TargetRow], Diagnostic | None]] = {}
+    # The store lists them first.
+    troubled_targets = [target for target in targets if target.state in NEEDS_PERSON]
+    for target in troubled_targets[:_MAX_TROUBLED_TARGETS]:
+        finding = _find_first_finding(store, target)
+        reason = (target.state, finding and (finding.summary, finding.detail))
+        groups.setdefault(reason, ([], finding))[0].append(target)
+    return [TargetTrouble(*group) for group in [*groups.values()][:_MAX_TROUBLES]]
+
+
+def _find_first_finding(store: ReadableStore, target: TargetRow) -> Diagnostic | None:
+    """The first error of a target's newest run, else its first finding, else None."""
+    findings = [finding for run in store.list_runs(target.name, 1) for finding in run.findings]
+    errors = [finding for finding in findings if finding.is_error]
+    return next(iter(errors or findings), None)
+
+
+def _list_refused_statuses(store: ReadableStore) -> Sequence[StatusRow]:
+    """The newest status of each source that its forge will never take."""
+    statuses, _messages = store.list_unsent()
+    return list({status.source: status for status in statuses if status.refusal}.values())

@@ -1,0 +1,117 @@
+"""In which words, colours and signs the page shows conditions, counts, outcomes and times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from synapse_apply.controller.rows import ChangeCounts, LookCause, LookOutcome, TargetCondition
+from synapse_apply.views.grammar import pluralize
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_DISTANT_PAST, _DISTANT_FUTURE = 0.0, 253_402_300_799.0  # what datetime can show
+
+
+class ConditionStyle(NamedTuple):
+    """How a condition is shown; `tone` is a class of controller.css, `meaning` one sentence."""
+
+    word: str
+    tone: str
+    sign: str
+    meaning: str
+
+
+CONDITION_STYLES = {
+    TargetCondition.FAILING: ConditionStyle(
+        "failing", "bad", "✗", "The last look made no plan: see its findings."
+    ),
+    TargetCondition.REFUSED: ConditionStyle(
+        "refused", "bad", "!", "The plan has rows that cannot be done, or a guard stops it."
+    ),
+    TargetCondition.DRIFTED: ConditionStyle(
+        "drifted", "moved", "≠", "Live objects were changed outside of Git."
+    ),
+    TargetCondition.PENDING: ConditionStyle(
+        "pending", "git", "→", "Git has changes that are not live."
+    ),
+    TargetCondition.IN_SYNC: ConditionStyle(
+        "in sync", "good", "✓", "What is live is what Git declares."
+    ),
+    TargetCondition.NOT_LOOKED_AT: ConditionStyle(
+        "not looked at", "quiet", "·", "There was no look yet."
+    ),
+}
+NEEDS_PERSON = frozenset({TargetCondition.FAILING, TargetCondition.REFUSED})
+OUTCOME_PHRASES = {
+    LookOutcome.IN_SYNC: "in sync",
+    LookOutcome.CHANGES: "changes",
+    LookOutcome.PLAN_ERROR: "no usable plan",
+    LookOutcome.TIMEOUT: "took too long",
+    LookOutcome.WORKER_LOST: "ended without an answer",
+}
+CAUSE_PHRASES = {
+    LookCause.PUSH: "a push",
+    LookCause.INTERVAL: "the interval",
+    LookCause.RETRY: "a retry after a failure",
+    LookCause.ASKED: "a person",
+}
+
+
+def choose_outcome_tone(outcome: LookOutcome) -> str:
+    """The class of controller.css for an outcome."""
+    if outcome.is_failure:
+        return "bad"
+    return "good" if outcome is LookOutcome.IN_SYNC else "moved"
+
+
+def format_counts(counts: ChangeCounts) -> str:
+    """The rows of a plan in words ("2 to add, 1 refused"); "" for none."""
+    return ", ".join(_iter_counts(counts))
+
+
+def _iter_counts(counts: ChangeCounts) -> Iterator[str]:
+    words = {
+        "refused": counts.refused,
+        "to import": counts.import_,
+        "to add": counts.add,
+        "to change": counts.change,
+        "to destroy": counts.destroy,
+        "to forget": counts.forget,
+    }
+    yield from (f"{count:,} {word}" for word, count in words.items() if count)
+    if counts.guards:
+        yield pluralize(counts.guards, "guard")
+
+
+def format_distance(seconds: float) -> str:
+    """A time span in its largest unit, such as "3 h"."""
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size):,} {unit}"
+    return "less than 1 s"
+
+
+def format_age(when: float, now: float) -> str:
+    """How long ago it was ("3 h ago"), or how far ahead it is ("in 5 min"); "never" for 0."""
+    if not when:
+        return "never"
+    if abs(now - when) < 1:
+        return "now"
+    distance = format_distance(abs(now - when))
+    return f"{distance} ago" if when <= now else f"in {distance}"
+
+
+def format_due(due_at: float, now: float) -> str:
+    """When a look is due; "now" for one that is due already."""
+    return "now" if due_at <= now else format_age(due_at, now)
+
+
+def format_utc(when: float) -> str:
+    """A time for `<time datetime>` and titles: `2026-11-27T06:51:04Z`."""
+    clamped = min(max(when, _DISTANT_PAST), _DISTANT_FUTURE)
+    return datetime.fromtimestamp(clamped, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def shorten_commit(commit: str) -> str:
+    return commit[:8]

@@ -1,0 +1,74 @@
+"""How the plan of a run stands on a page: as the HTML report shows it, with links to the commit.
+
+A worker is not trusted with what it reports: a plan of another shape is no plan.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from markupsafe import Markup
+
+from synapse_apply.controller.page.markup import mark_escaped_html
+from synapse_apply.controller.settings import Source
+from synapse_apply.model.coding.codec import plan_from_json
+from synapse_apply.model.coding.json_values import WrongShapeError
+from synapse_apply.model.plan import Plan
+from synapse_apply.views.html.links import NO_LINKS, ForgeLinks
+from synapse_apply.views.html.reports import build_plan_page
+
+_SSH_ADDRESS = re.compile(r"(?:ssh://)?git@(?P<host>[A-Za-z0-9.-]+)[:/](?P<path>[^:?#\s]+)")
+_FORGE_SEPARATORS = {"github": "", "gitlab": "/-"}
+# Browsers lay out thousands of rows in a second; the command shows the rest.
+MAX_SHOWN_ROWS = 1000
+
+
+def build_forge_links(source: Source | None, commit: str) -> ForgeLinks:
+    """Links to a commit where the source's repository is on a known forge; else none."""
+    if source is None:
+        return NO_LINKS
+    host, path = _split_repository_address(source.url)
+    forge = source.status.forge if source.status else _guess_forge(host)
+    if not host or forge not in _FORGE_SEPARATORS:
+        return NO_LINKS
+    repository = f"https://{host}/{path.strip('/').removesuffix('.git')}"
+    return ForgeLinks(repository, _FORGE_SEPARATORS[forge], commit=commit)
+
+
+def _split_repository_address(url: str) -> tuple[str, str]:
+    """Host (with its port for https) and path of a repository; ("", "") for a folder."""
+    match = _SSH_ADDRESS.fullmatch(url)
+    if match is not None:
+        return match["host"], match["path"]
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        return "", ""
+    return parts.netloc.rpartition("@")[2], parts.path
+
+
+def _guess_forge(host: str) -> str:
+    return next((name for name in _FORGE_SEPARATORS if name in host.split(".")), "")
+
+
+def parse_plan_or_none(plan_json: str) -> Plan | None:
+    """The plan of a run; None where there is none, or none that this version can read."""
+    try:
+        return plan_from_json(json.loads(plan_json)) if plan_json else None
+    except (WrongShapeError, ValueError, RecursionError):
+        return None
+
+
+def render_plan_part(plan_json: str, links: ForgeLinks) -> Markup:
+    """A plan as a part of a page; "" where there is none that can be shown."""
+    plan = parse_plan_or_none(plan_json)
+    if plan is None:
+        return mark_escaped_html("")
+    hidden_count = len(plan.changes) - MAX_SHOWN_ROWS
+    note = ""
+    if hidden_count > 0:
+        plan = replace(plan, changes=plan.changes[:MAX_SHOWN_ROWS])
+        note = f'<p class="more">{hidden_count:,} more resources are not shown here.</p>'
+    return mark_escaped_html(note + build_plan_page(plan, links=links).render_fragment())

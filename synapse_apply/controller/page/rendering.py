@@ -1,0 +1,107 @@
+"""How templates become pages: what is escaped, which assets each page has, which policy it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from synapse_apply import __version__
+from synapse_apply.controller.page import addresses, charts, phrases
+from synapse_apply.controller.page.markup import mark_escaped_html
+from synapse_apply.controller.rows import LookOutcome
+from synapse_apply.views.html.page import hash_for_content_policy, read_asset
+from synapse_apply.views.html.parts import render_prose
+from synapse_apply.views.html.rows import render_finding_list_or_empty
+from synapse_apply.views.sanitize import sanitize
+
+_TEMPLATES = "templates"
+_MAX_TEXT_LENGTH = 2000
+_OUTCOME_TONES = {outcome: phrases.choose_outcome_tone(outcome) for outcome in LookOutcome}
+
+
+class PageRenderer:
+    """Renders the templates; `content_policy` is what their pages are to be sent with."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` gives wall-clock seconds since the epoch."""
+        self._clock = clock
+        style = f"{read_asset('page.css')}\n{_read_template('controller.css')}"
+        # Before the first paint, else a chosen theme would flicker.
+        theme_script = _read_template("theme.js")
+        script = f"{read_asset('page.js')}\n{_read_template('controller.js')}"
+        self.content_policy = (
+            f"default-src 'none'; style-src '{hash_for_content_policy(style)}'; "
+            f"script-src '{hash_for_content_policy(theme_script)}' "
+            f"'{hash_for_content_policy(script)}'; img-src 'self'; connect-src 'self'; "
+            "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        )
+        self._environment = Environment(
+            autoescape=True,
+            undefined=StrictUndefined,
+            loader=FunctionLoader(_read_template),
+            finalize=_clean_text,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.globals |= {
+            "page_style": mark_escaped_html(style),
+            "theme_script": mark_escaped_html(theme_script),
+            "page_script": mark_escaped_html(script),
+            "version": __version__,
+            "condition_styles": phrases.CONDITION_STYLES,
+            "outcome_phrases": phrases.OUTCOME_PHRASES,
+            "outcome_tones": _OUTCOME_TONES,
+            "cause_phrases": phrases.CAUSE_PHRASES,
+            "revision_path": addresses.build_revision_path,
+        }
+        self._environment.filters |= {
+            "short": phrases.shorten_commit,
+            "counts": phrases.format_counts,
+            "spark": lambda outcomes: charts.draw_spark_line(outcomes, _OUTCOME_TONES),
+            "prose": lambda text: mark_escaped_html(render_prose(text)),
+            "findings": lambda findings: mark_escaped_html(render_finding_list_or_empty(findings)),
+            "target_path": addresses.build_target_path,
+            "source_path": addresses.build_source_path,
+            "run_path": addresses.build_run_path,
+            "badge_path": addresses.build_badge_path,
+            "duration": phrases.format_distance,
+        }
+
+    def render(self, template: str, **values: Any) -> str:
+        """A page as HTML; all texts in `values` are escaped but Markup."""
+        now = self._clock()
+        return self._environment.get_template(template).render(
+            now=now,
+            ago=lambda when: _build_time_element(when, phrases.format_age(when, now)),
+            due=lambda when: _build_time_element(when, phrases.format_due(when, now)),
+            **values,
+        )
+
+
+def _build_time_element(when: float, text: str) -> Markup:
+    if not when:
+        return Markup('<span class="none">{}</span>').format(text)
+    utc = phrases.format_utc(when)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        utc, utc.replace("T", " ").replace("Z", " UTC"), text
+    )
+
+
+def _clean_text(value: Any) -> Any:
+    """A text as pages show it: shortened, and with invisible and steering characters escaped."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    if len(value) > _MAX_TEXT_LENGTH:
+        value = f"{value[:_MAX_TEXT_LENGTH]} ... ({len(value) - _MAX_TEXT_LENGTH:,} more)"
+    return escape(sanitize(value))
+
+
+@cache
+def _read_template(name: str) -> str:
+    return files(__package__).joinpath(_TEMPLATES, name).read_text(encoding="utf-8")

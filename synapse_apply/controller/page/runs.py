@@ -1,0 +1,113 @@
+"""What the pages of a target, a run and a revision show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from synapse_apply.controller.page.markup import mark_escaped_html
+from synapse_apply.controller.page.plan_part import build_forge_links, render_plan_part
+from synapse_apply.controller.ports import ReadableStore
+from synapse_apply.controller.rows import (
+    LookOutcome,
+    RevisionRow,
+    RunRow,
+    StatusRow,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.settings import Controller, Source
+from synapse_apply.model.frozen import frozen
+
+SHOWN_RUNS = 30
+
+
+@frozen
+class RunView:
+    """A run with its plan as HTML, "" where it has none that can be shown."""
+
+    run: RunRow
+    plan_html: Markup
+    commit_link: Markup
+    revision: RevisionRow | None = None
+
+    @property
+    def has_unreadable_plan(self) -> bool:
+        return bool(self.run.plan_json and not self.plan_html)
+
+
+@frozen
+class TargetView:
+    """The contents of a target's page; `newest` is its newest run, None before the first look."""
+
+    target: TargetRow
+    newest: RunView | None
+    history: Sequence[RunRow]
+    head: str
+
+    @property
+    def outcomes(self) -> Sequence[LookOutcome]:
+        """The outcomes of its runs, oldest first."""
+        return [run.outcome for run in reversed(self.history)]
+
+
+@frozen
+class RevisionView:
+    """The contents of a revision's page. `targets` are those that want it."""
+
+    revision: RevisionRow
+    targets: Sequence[TargetRow]
+    status: StatusRow | None
+    commit_link: Markup
+    is_head: bool
+
+
+def read_target(store: ReadableStore, name: TargetName, settings: Controller) -> TargetView | None:
+    """Read what a target's page shows; None for an unknown target."""
+    target = store.find_target(name)
+    if target is None:
+        return None
+    source = next((row for row in store.list_sources() if row.name == name.source), None)
+    return TargetView(
+        target,
+        read_run(store, target.last_run, settings) if target.last_run else None,
+        store.list_runs(name, SHOWN_RUNS),
+        source.head if source else "",
+    )
+
+
+def read_run(store: ReadableStore, run_id: str, settings: Controller) -> RunView | None:
+    """Read what a run's page shows; None for an unknown run."""
+    run = store.find_run(run_id)
+    if run is None:
+        return None
+    source = settings.sources.get(run.target.source)
+    links = build_forge_links(source, run.commit)
+    return RunView(
+        run,
+        render_plan_part(run.plan_json, links),
+        link_commit(source, run.commit),
+        store.find_revision(run.target.source, run.commit),
+    )
+
+
+def read_revision(
+    store: ReadableStore, source: str, commit: str, settings: Controller
+) -> RevisionView | None:
+    """Read what a revision's page shows; None for one that never was the head."""
+    revision = store.find_revision(source, commit)
+    if revision is None:
+        return None
+    return RevisionView(
+        revision,
+        store.list_targets_of_revision(source, commit),
+        store.find_status(source, commit, f"synapse-apply/{settings.name}/{source}"),
+        link_commit(settings.sources.get(source), commit),
+        is_head=not revision.overtaken_by,
+    )
+
+
+def link_commit(source: Source | None, commit: str) -> Markup:
+    """The commit, linked to the forge where that is known; "" for no commit."""
+    return mark_escaped_html(build_forge_links(source, commit).render_commit_link_or_empty(commit))

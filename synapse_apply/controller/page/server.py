@@ -1,0 +1,117 @@
+"""How the page is served: uvicorn on a thread of its own, beside the loop."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+
+from synapse_apply.controller.page.app import HookSecretValues, PageApp
+from synapse_apply.controller.page.guard import (
+    RequestGuard,
+    is_loopback,
+    list_own_hosts,
+    list_public_hosts,
+)
+from synapse_apply.controller.ports import ReadableStore, RunningLoop
+from synapse_apply.model.errors import InputError
+
+_START_SECONDS = 10.0
+_GRACE_SECONDS = 2
+_MAX_CONNECTIONS = 200
+
+
+class PageServer:
+    """The page at the address that the settings name; a context manager.
+
+    Inside, `url` is its address, without a slash at its end. InputError where it cannot listen.
+    """
+
+    def __init__(
+        self,
+        store: ReadableStore,
+        loop: RunningLoop,
+        hook_secrets: HookSecretValues,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Nothing is started yet. `clock` gives wall-clock seconds since the epoch."""
+        self._app = PageApp(store, loop, hook_secrets, clock)
+        self._settings = loop.get_settings()
+
+    def __enter__(self) -> Self:
+        host = self._settings.listen_host
+        self._socket = _open_listening_socket(host, self._settings.listen_port)
+        port = self._socket.getsockname()[1]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._server = uvicorn.Server(self._configure(port))
+        # Signals are the main thread's, which runs the loop.
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), daemon=True, name="page"
+        )
+        self._thread.start()
+        give_up_at = time.monotonic() + _START_SECONDS
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > give_up_at:
+                self.close()
+                raise InputError.from_summary("The page did not start", f"Address: {self.url}")
+            time.sleep(0.01)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop answering; requests that are running get two seconds to end."""
+        self._server.should_exit = True
+        self._thread.join(_START_SECONDS)
+        self._socket.close()
+
+    def _configure(self, port: int) -> uvicorn.Config:
+        own_hosts = list_own_hosts(self._settings.listen_host, port)
+        hosts = own_hosts | list_public_hosts(self._settings.public_url)
+        if self._settings.open_metrics:
+            hosts_of_metrics = hosts | {"*"}
+        else:
+            # Behind a proxy the page may be public while it listens on loopback.
+            hosts_of_metrics = own_hosts if is_loopback(self._settings.listen_host) else frozenset()
+        return uvicorn.Config(
+            RequestGuard(self._app.build(), hosts, hosts_of_metrics),
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=_MAX_CONNECTIONS,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+
+
+def _open_listening_socket(host: str, port: int) -> socket.socket:
+    """A listening socket, at a free port for port 0. Raises InputError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening_socket.bind((host, port))
+        listening_socket.listen(128)
+    except (OSError, OverflowError) as error:
+        listening_socket.close()
+        reason = getattr(error, "strerror", None) or error
+        raise InputError.from_summary(
+            "The page cannot listen",
+            f"{host}:{port}: {reason}.",
+            "Set `listen` to another address, or end the program that listens there.",
+        ) from None
+    return listening_socket

@@ -1,0 +1,67 @@
+"use strict";
+// The server writes the whole page. This keeps the theme, submits filters and follows what is new.
+(() => {
+  document.getElementById("theme").addEventListener("click", () => {
+    try {
+      localStorage.setItem("theme", document.documentElement.dataset.theme);
+    } catch {}
+  });
+
+  const form = document.querySelector("form.filters");
+  if (form) {
+    for (const select of form.querySelectorAll("select")) {
+      select.addEventListener("change", () => form.requestSubmit());
+    }
+    // An empty filter needs no place in the address.
+    form.addEventListener("submit", () => {
+      for (const field of form.elements) if (field.name && !field.value) field.disabled = true;
+    });
+    addEventListener("pageshow", () => {
+      for (const field of form.elements) field.disabled = false;
+    });
+    addEventListener("keydown", (event) => {
+      const typing = event.target.closest("input, select, textarea");
+      if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      form.elements.q.focus();
+      form.elements.q.select();
+    });
+  }
+
+  // Parts of the page are replaced by newer ones, but for what somebody reads with the keyboard or
+  // has selected.
+  const PERIOD = 10_000;
+  const live = document.getElementById("live");
+  live.hidden = false;
+  const isInUse = (part) => {
+    const selection = getSelection();
+    const selected = selection.rangeCount && !selection.isCollapsed && selection.containsNode(part, true);
+    return selected || part.contains(document.activeElement) || part.querySelector(":hover");
+  };
+  const follow = async () => {
+    if (document.hidden) return;
+    let text;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (!answer.ok) throw new Error("no page");
+      text = await answer.text();
+      live.textContent = "Follows by itself.";
+    } catch {
+      live.textContent = "The controller does not answer: this is what it last told.";
+      return;
+    }
+    const newer = new DOMParser().parseFromString(text, "text/html");
+    for (const part of document.querySelectorAll("[data-live]")) {
+      const other = newer.querySelector(`[data-live="${part.dataset.live}"]`);
+      if (other && other.outerHTML !== part.outerHTML && !isInUse(part)) part.replaceWith(other);
+    }
+    document.title = newer.title;
+    const run = document.querySelector("[data-run]");
+    const newRun = newer.querySelector("[data-run]");
+    if (run && newRun && run.dataset.run !== newRun.dataset.run) {
+      document.getElementById("newer").hidden = false;
+    }
+  };
+  setInterval(follow, PERIOD);
+  document.addEventListener("visibilitychange", follow);
+})();

@@ -1,0 +1,125 @@
+"""Who may ask the page for what, and the headers of each answer."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from contextlib import closing
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import requests
+from unit.controller.page import page_samples as samples
+
+from synapse_apply.controller.page.server import PageServer
+from synapse_apply.model.errors import InputError
+
+from .conftest import PUBLIC_HOST, ServedPage
+
+PATHS = ["/", "/targets/acme/dev", "/sources/acme", "/none", "/metrics", "/healthz", "/readyz",
+         "/badge/acme/dev.svg", "/icon.svg", "/api/v1/targets", "/api/v1/runs"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_answer_has_the_headers(page: ServedPage, path: str) -> None:
+    headers = page.get(path).headers
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+    assert "server" not in headers
+
+
+def test_the_policy_allows_exactly_the_style_and_scripts_of_the_page(page: ServedPage) -> None:
+    """By hash; nothing is inline elsewhere, and nothing comes from another host."""
+    answer = page.get("/targets/vision/lab")
+    policy = answer.headers["Content-Security-Policy"]
+    assets = re.findall(r"<(?:style|script)>(.*?)</(?:style|script)>", answer.text, re.DOTALL)
+    hashes = {f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}" for text in assets}
+    assert hashes == set(re.findall(r"sha256-[^']+", policy))
+    assert "unsafe" not in policy
+    assert not re.search(r"<[^>]+\s(style|on[a-z]+)=", answer.text)
+    assert not re.search(r'(?:src|action)="(?:https?:)?//', answer.text)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("evil.example", 421),
+        (PUBLIC_HOST, 200),
+        (f"{PUBLIC_HOST}:443", 200),
+        (f"{PUBLIC_HOST}:8080", 421),
+        (f"x.{PUBLIC_HOST}", 421),
+        ("localhost:PORT", 200),
+        ("[::1]:PORT", 200),
+        ("127.0.0.1:1", 421),
+        ("127.0.0.1.evil.example:PORT", 421),
+        ("a b", 400),
+        ("", 400),
+    ],
+)
+def test_only_its_own_hosts_are_answered(page: ServedPage, host: str, status: int) -> None:
+    """A web site cannot read a loopback page by a name of its own."""
+    port = page.url.rpartition(":")[2]
+    assert page.get("/", Host=host.replace("PORT", port)).status_code == status
+
+
+def test_probes_may_ask_by_any_host(page: ServedPage) -> None:
+    """Kubernetes asks by the address of the pod."""
+    for path in ("/healthz", "/readyz"):
+        assert page.get(path, Host="10.1.2.3:8080").text == "ok\n"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_nothing_can_be_done_but_reading(page: ServedPage, method: str) -> None:
+    answer = requests.request(method, page.url + "/", timeout=10)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_metrics_are_open_on_loopback_or_if_said(page: ServedPage, tmp_path: Path) -> None:
+    """Not by the public name of a proxy that leads here."""
+    assert page.get("/metrics").status_code == 200
+    assert page.get("/metrics", Host=PUBLIC_HOST).status_code == 421
+    loop = samples.StubLoop(replace(samples.SETTINGS, open_metrics=True))
+    with (
+        closing(samples.open_store(tmp_path)) as store,
+        PageServer(store, loop, {}) as server,
+    ):
+        for host, status in ((PUBLIC_HOST, 200), ("10.1.2.3:8080", 200), ("evil.example", 421)):
+            answer = requests.get(f"{server.url}/metrics", headers={"Host": host}, timeout=10)
+            assert answer.status_code == status
+
+
+def test_a_page_that_fails_tells_nothing_and_the_next_one_is_answered(
+    page: ServedPage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("c4n4ry-value")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(page.store), "list_sources", fail)
+        answer = page.get("/")
+        assert (answer.status_code, answer.text) == (
+            500,
+            "The page could not be made; see the log.\n",
+        )
+        assert page.get("/readyz").status_code == 503
+    assert "RuntimeError" in caplog.text
+    assert "c4n4ry" not in caplog.text
+    assert page.get("/").status_code == 200
+
+
+def test_an_address_that_is_taken_is_an_error_for_people(page: ServedPage, tmp_path: Path) -> None:
+    port = int(page.url.rpartition(":")[2])
+    loop = samples.StubLoop(replace(samples.SETTINGS, listen_port=port))
+    with (
+        pytest.raises(InputError) as raised,
+        closing(samples.open_store(tmp_path)) as store,
+        PageServer(store, loop, {}),
+    ):
+        pass
+    assert raised.value.diagnostics[0].summary == "The page cannot listen"

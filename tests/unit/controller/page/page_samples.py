@@ -1,0 +1,259 @@
+"""Stores as a page may meet them: a few targets in all conditions, 10,000, and hostile ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from unit.views import plan_samples
+
+from synapse_apply.controller.ports import LoopHealth, WritableStore
+from synapse_apply.controller.rows import (
+    ChangeCounts,
+    LookCause,
+    LookOutcome,
+    RevisionEnd,
+    RevisionRow,
+    RunRow,
+    SourceRow,
+    StatusRow,
+    StatusState,
+    StatusText,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.settings import Controller, ForgeStatus, SecretName, Source
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.model.coding.codec import plan_to_json
+from synapse_apply.model.diagnostic import Position, error_finding
+from synapse_apply.model.plan import Plan
+
+NOW = 1_795_762_800.0  # 2026-11-27 07:00:00 UTC
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+OLD_COMMIT, HEAD_COMMIT = "8c1f0e5a" * 5, "3b92d7c4" * 5
+COMMITS = (OLD_COMMIT, "51d07b3e" * 5, HEAD_COMMIT)
+BROKEN = error_finding(
+    "Unknown field",
+    "`categry` is no field of a storage.",
+    "Did you mean `category`?",
+    position=Position("manifests/storages.yaml", 12, 3),
+    address="storage/raw-data",
+)
+REFUSED_TOKEN = error_finding(
+    "The backend refused the token",
+    "https://api.synapse.example answered 401 to GET /api/v2/plugins.",
+    "Renew the token, and set the variable PROD_EU_TOKEN.",
+    request_id="7f9c24e5d1",
+)
+SETTINGS = Controller(
+    "platform",
+    {
+        "acme": Source(
+            "acme",
+            "https://github.com/acme/synapse.git",
+            status=ForgeStatus(
+                "github", "acme/synapse", SecretName("env", "T"), "https://api.github.com"
+            ),
+        ),
+        "vision": Source("vision", "git@gitlab.example:vision/plugins.git"),
+    },
+    listen_port=0,
+    public_url="https://synapse-apply.acme.example",
+)
+
+
+class StubLoop:
+    """A loop that goes round; remembers which sources were to be fetched."""
+
+    def __init__(self, settings: Controller = SETTINGS, health: LoopHealth | None = None) -> None:
+        self.settings = settings
+        self.health = health or LoopHealth(
+            2.5, 60.0, 0.4, {LookOutcome.IN_SYNC: 41, LookOutcome.PLAN_ERROR: 2}, 63.2
+        )
+        self.asked: list[str] = []
+
+    def poll_soon(self, source: str) -> None:
+        self.asked.append(source)
+
+    def get_settings(self) -> Controller:
+        return self.settings
+
+    def read_health(self) -> LoopHealth:
+        return self.health
+
+
+def open_store(folder: Path) -> SqliteControllerStore:
+    """An empty store."""
+    store = SqliteControllerStore(folder)
+    store.create_if_missing()
+    return store
+
+
+def format_plan(plan: Plan) -> str:
+    return json.dumps(plan_to_json(plan))
+
+
+def build_run(number: int, name: TargetName, outcome: LookOutcome, **more: object) -> RunRow:
+    """A run that began `number` hours after some time."""
+    began_at = NOW - 12 * HOUR + number * HOUR
+    values = {
+        "id": f"01JDP{number:03d}{name.target[:9].upper():0<9}ABCDEFG",
+        "commit": HEAD_COMMIT,
+        "cause": LookCause.INTERVAL,
+        "ended_at": began_at + 4.2,
+        "last_seen_at": began_at + 4.2,
+        **more,
+    }
+    return RunRow(target=name, began_at=began_at, outcome=outcome, **values)  # type: ignore[arg-type]
+
+
+def fill_few(store: WritableStore) -> None:
+    """Two sources; six targets, one in each condition."""
+    targets = [
+        *_build_targets("acme", "dev", TargetCondition.IN_SYNC, applied=HEAD_COMMIT),
+        *_build_targets("acme", "staging", TargetCondition.PENDING, applied=OLD_COMMIT,
+                        counts=ChangeCounts(add=2, change=1)),
+        *_build_targets("acme", "prod-eu", TargetCondition.FAILING, applied=OLD_COMMIT, failures=4),
+        *_build_targets("acme", "prod-us", TargetCondition.DRIFTED, applied=HEAD_COMMIT,
+                        counts=ChangeCounts(change=1, drifted=1)),
+        *_build_targets("vision", "lab", TargetCondition.REFUSED, applied=OLD_COMMIT,
+                        counts=ChangeCounts(change=1, refused=1, guards=1)),
+        *_build_targets("vision", "archive", TargetCondition.NOT_LOOKED_AT),
+    ]  # fmt: skip
+    with store.write() as writer:
+        for name in ("acme", "vision"):
+            writer.put_source(SourceRow(name, fetched_at=NOW - 20, due_at=NOW + 40))
+            for revision in build_revisions(name):
+                writer.accept_head(
+                    name, revision.number - 1, replace(revision, end=RevisionEnd.NONE)
+                )
+                writer.put_revision(revision)
+        for target in targets:
+            writer.put_target(target)
+            for run in _build_runs(target):
+                writer.put_run(run)
+        writer.put_status(
+            StatusRow(
+                "acme",
+                HEAD_COMMIT,
+                "synapse-apply/platform/acme",
+                StatusText(StatusState.FAILURE, "1 of 4 failed: prod-eu", "https://x.example"),
+                StatusText(StatusState.FAILURE, "1 of 4 failed: prod-eu", "https://x.example"),
+                NOW - 600,
+            )
+        )
+
+
+def build_revisions(source: str) -> Sequence[RevisionRow]:
+    """Three heads of a source: one that ended well, a broken one, and one that mends it."""
+    first, broken, head = COMMITS
+    return (
+        RevisionRow(source, 1, first, NOW - 2 * DAY, "Mina Park", "Add the archive storage",
+                    RevisionEnd.SUCCESS, "planned only: 3 changes", NOW - 2 * DAY + 30,
+                    overtaken_by=broken),
+        RevisionRow(source, 2, broken, NOW - 5 * HOUR, "Jonas Weber", "Move raw data to eu-central-1",
+                    RevisionEnd.FAILURE, "1 of 4 failed: prod-eu", NOW - 5 * HOUR + 50,
+                    overtaken_by=head),
+        RevisionRow(source, 3, head, NOW - HOUR, "Jonas Weber", "Write category as the schema has it",
+                    RevisionEnd.FAILURE, "1 of 4 failed: prod-eu", NOW - HOUR + 42),
+    )  # fmt: skip
+
+
+def _build_targets(
+    source: str, name: str, state: TargetCondition, applied: str = "", **more: object
+) -> list[TargetRow]:
+    is_known = state is not TargetCondition.NOT_LOOKED_AT
+    values = {
+        "looked_at": NOW - 5 * MINUTE if is_known else 0.0,
+        "changed_at": NOW - 3 * HOUR if is_known else 0.0,
+        "backend_host": "api.synapse.example" if is_known else "",
+        **more,
+    }
+    return [
+        TargetRow(
+            TargetName(source, name), HEAD_COMMIT, 3, applied, state=state,
+            last_run=_build_last_run_id(TargetName(source, name)) if is_known else "",
+            due_at=NOW + 5 * MINUTE, **values,  # type: ignore[arg-type]
+        )
+    ]  # fmt: skip
+
+
+def _build_last_run_id(name: TargetName) -> str:
+    return build_run(11, name, LookOutcome.IN_SYNC).id
+
+
+def _build_runs(target: TargetRow) -> Sequence[RunRow]:
+    """Twelve runs, the last of which is the target's newest."""
+    last = {
+        TargetCondition.IN_SYNC: (LookOutcome.IN_SYNC, "", ()),
+        TargetCondition.PENDING: (
+            LookOutcome.CHANGES,
+            format_plan(plan_samples.PLANS["create"]),
+            (),
+        ),
+        TargetCondition.FAILING: (LookOutcome.PLAN_ERROR, "", (REFUSED_TOKEN, BROKEN)),
+        TargetCondition.DRIFTED: (LookOutcome.CHANGES, _format_plan_with("drift"), ()),
+        TargetCondition.REFUSED: (LookOutcome.CHANGES, _format_plan_with("everything"), ()),
+    }.get(target.state)
+    if last is None:
+        return ()
+    outcome, plan_json, findings = last
+    before = (LookOutcome.IN_SYNC, LookOutcome.IN_SYNC, LookOutcome.CHANGES, LookOutcome.IN_SYNC)
+    runs = [build_run(n, target.name, before[n % 4], commit=OLD_COMMIT) for n in range(11)]
+    runs.append(
+        build_run(
+            11, target.name, outcome, plan_json=plan_json, findings=findings, counts=target.counts,
+            cause=LookCause.PUSH, repeats=5, last_seen_at=NOW - 5 * MINUTE,
+        )
+    )  # fmt: skip
+    return runs
+
+
+def _format_plan_with(name: str) -> str:
+    return format_plan(plan_samples.PLANS.get(name, plan_samples.PLANS["everything"]))
+
+
+def fill_many(store: WritableStore, count: int) -> None:
+    """`count` targets of four sources with eight runs each, one in a hundred failing."""
+    states = (TargetCondition.FAILING, TargetCondition.REFUSED, TargetCondition.DRIFTED,
+              TargetCondition.PENDING)  # fmt: skip
+    with store.write() as writer:
+        for source in ("acme", "globex", "initech", "umbrella"):
+            writer.put_source(SourceRow(source, fetched_at=NOW - 20, due_at=NOW + 40))
+            for revision in build_revisions(source):
+                writer.accept_head(source, revision.number - 1, revision)
+        for index in range(count):
+            source = ("acme", "globex", "initech", "umbrella")[index % 4]
+            state = states[index // 100 % 4] if index % 100 == 0 else TargetCondition.IN_SYNC
+            is_failing = state is TargetCondition.FAILING
+            target = TargetRow(
+                TargetName(source, f"tenant-{index:05d}"),
+                HEAD_COMMIT,
+                3,
+                HEAD_COMMIT if state is TargetCondition.IN_SYNC else OLD_COMMIT,
+                state=state,
+                counts=ChangeCounts(change=1 + index % 7) if state is not TargetCondition.IN_SYNC
+                else ChangeCounts(),
+                last_run=f"01JDP007{index:05d}",
+                looked_at=NOW - index % 600,
+                changed_at=NOW - 60 * (index % 5000),
+                due_at=NOW + index % 600,
+                failures=3 if is_failing else 0,
+            )  # fmt: skip
+            writer.put_target(target)
+            for number in range(8):
+                is_last = number == 7
+                writer.put_run(
+                    replace(
+                        build_run(
+                            number, target.name,
+                            LookOutcome.PLAN_ERROR if is_last and is_failing else LookOutcome.CHANGES
+                            if number % 3 == 0 else LookOutcome.IN_SYNC,
+                            findings=(REFUSED_TOKEN,) if is_last and is_failing and index % 800 == 0 else (BROKEN,) if is_last and is_failing else (),
+                        ),
+                        id=f"01JDP{number:03d}{index:05d}",
+                    )
+                )  # fmt: skip
