@@ -96,11 +96,13 @@ def create_state(
 def list_key_transport_lines(key_file: Path, target_name: str) -> list[str]:
     """Shell commands that give a key file to the secrets of GitHub and GitLab, without the key."""
     name, path = key_variable_name(target_name), shlex.quote(str(key_file))
+    target = shlex.quote(target_name)
     return [
         # Of an environment: every workflow of a pushed branch can read a secret of the repository.
-        f"gh secret set {name} --env {shlex.quote(target_name)} < {path}",
+        f"gh secret set {name} --env {target} < {path}",
+        # The same there: of jobs with `environment: TARGET`, on protected branches and tags alone.
         # GitLab masks no value of several lines.
-        f"tr -d '\\n' < {path} | glab variable set {name} --masked",
+        f"tr -d '\\n' < {path} | glab variable set {name} --scope {target} --protected --masked",
     ]
 
 

@@ -59,7 +59,8 @@ def test_at_a_terminal_the_key_is_the_users(team: Workplace, server: Server) -> 
     assert (key.parents[1] / ".gitignore").read_text() == "*\n"
     assert f"in {key}." in shown
     assert f"gh secret set SYNAPSE_APPLY_STATE_KEY_PROD --env prod < {key}\n" in shown
-    assert f"tr -d '\\n' < {key} | glab variable set SYNAPSE_APPLY_STATE_KEY_PROD" in shown
+    stored = "glab variable set SYNAPSE_APPLY_STATE_KEY_PROD --scope prod --protected --masked"
+    assert f"tr -d '\\n' < {key} | {stored}\n" in shown
     assert key.read_text().strip() not in shown
     assert list(team.root.rglob("*.key")) == []
     text = (team.root / "synapse-apply.yaml").read_text()
