@@ -5,7 +5,11 @@ from __future__ import annotations
 import time
 
 from synapse_apply.stores.chain.chain_reader import ChainReader
-from synapse_apply.stores.chain.chain_rules import PRUNE_AGE_SECONDS, select_links_to_prune
+from synapse_apply.stores.chain.chain_rules import (
+    PRUNE_AGE_SECONDS,
+    list_unnamed_audit_objects,
+    select_links_to_prune,
+)
 from synapse_apply.stores.chain.chain_view import (
     build_folder_prefix,
     build_snapshot_name,
@@ -24,7 +28,7 @@ from synapse_apply.stores.chain.signer import NoSigner
 def count_unpruned_objects(
     folder: ObjectFolder, prune_age_seconds: float = PRUNE_AGE_SECONDS
 ) -> int:
-    """How many links and snapshots could have been deleted and were not.
+    """How many links, snapshots and audit objects could have been deleted and were not.
 
     Some are there until the next snapshot is made. StateError where the store cannot be read.
     """
@@ -34,16 +38,27 @@ def count_unpruned_objects(
     links = _map_numbers_to_age_seconds(folder, f"{prefix}links/")
     if not snapshots:
         return 0
-    newest = max(snapshots)
-    content = folder.get(build_snapshot_name(last_folder, newest))
-    try:
-        snapshot = decode_object(content or b"", newest, NoSigner()).value
-    except (WrongContent, NewerContent):
-        return 0
-    never_pruned = snapshot.never_pruned if isinstance(snapshot, Snapshot) else ()
+    kept_numbers = sorted(snapshots)[-2:]
+    contents = folder.get_many([build_snapshot_name(last_folder, one) for one in kept_numbers])
+    kept_snapshots: list[Snapshot] = []
+    for number, content in zip(kept_numbers, contents, strict=True):
+        try:
+            snapshot = decode_object(content or b"", number, NoSigner()).value
+        except (WrongContent, NewerContent):
+            return 0
+        if isinstance(snapshot, Snapshot):
+            kept_snapshots.append(snapshot)
+    never_pruned = kept_snapshots[-1].never_pruned if kept_snapshots else ()
+    newest = kept_numbers[-1]
     replaced_links = select_links_to_prune(links, sorted(snapshots), never_pruned, newest)
     ages = [links[number] for number in replaced_links]
     ages += [snapshots[number] for number in sorted(snapshots)[:-2]]
+    if len(kept_snapshots) > 1:
+        kept_names = {audit[0] for snapshot in kept_snapshots for audit in snapshot.audit_objects}
+        audit_ages = {
+            info.name: info.age_seconds or 0.0 for info in folder.list_objects(f"{prefix}audit/")
+        }
+        ages += [audit_ages[name] for name in list_unnamed_audit_objects(audit_ages, kept_names)]
     return sum(age >= prune_age_seconds for age in ages)
 
 

@@ -128,17 +128,18 @@ class ChainReader:
 
     def find_newest_snapshot_number_or_zero(self, folder: int, after: int = 0) -> int:
         """The number of the newest snapshot above `after` that can be read, 0 for none."""
-        return next(self.iter_readable_snapshots(folder, after), 0)
+        return next((one.number for one in self.iter_readable_snapshots(folder, after)), 0)
 
-    def iter_readable_snapshots(self, folder: int, after: int = 0) -> Iterator[int]:
-        """The numbers of snapshots that can be read, the newest first; reads one after the other.
+    def iter_readable_snapshots(self, folder: int, after: int = 0) -> Iterator[Snapshot]:
+        """The snapshots that can be read, the newest first; reads one after the other.
 
         Anything else below such a name proves nothing about the chain.
         """
         for number in reversed(self.list_numbers(folder, "snapshots", after)):
             content = self._folder.get(build_snapshot_name(folder, number))
-            if content and self._decode_snapshot(folder, number, content) is not None:
-                yield number
+            decoded = self._decode_snapshot(folder, number, content) if content else None
+            if decoded is not None and isinstance(decoded.value, Snapshot):
+                yield decoded.value
 
     def read_view_of_last_folder(self) -> ChainView:
         """The view from which the last folder is read, whether or not it can be read."""

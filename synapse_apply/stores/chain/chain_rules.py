@@ -74,6 +74,16 @@ def select_links_to_prune(
     return [number for number in link_numbers if number <= last and number not in never_pruned]
 
 
+def list_unnamed_audit_objects(
+    names: Iterable[str], names_in_kept_snapshots: Collection[str]
+) -> list[str]:
+    """The audit objects that no kept snapshot names: a restore has left their rows behind.
+
+    Or a snapshot that was to name one was never made.
+    """
+    return [name for name in names if name not in names_in_kept_snapshots]
+
+
 def is_snapshot_due(link_count: int, link_bytes: int, snapshot_bytes: int) -> bool:
     """Whether the links behind a snapshot are so many, or so large, that another one pays."""
     return link_count >= MOST_LINKS or link_bytes >= max(FEWEST_LINK_BYTES, snapshot_bytes)

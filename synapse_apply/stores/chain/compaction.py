@@ -9,7 +9,7 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.stores import state_messages
 from synapse_apply.stores.batch_log import TableRows
 from synapse_apply.stores.chain.chain_reader import ChainReader
-from synapse_apply.stores.chain.chain_rules import select_links_to_prune
+from synapse_apply.stores.chain.chain_rules import list_unnamed_audit_objects, select_links_to_prune
 from synapse_apply.stores.chain.chain_view import (
     ChainView,
     build_audit_name,
@@ -26,7 +26,7 @@ from synapse_apply.stores.chain.link_format import (
     encode_audit_rows,
     encode_snapshot,
 )
-from synapse_apply.stores.chain.object_folder import ObjectFolder
+from synapse_apply.stores.chain.object_folder import ObjectFolder, ObjectInfo
 from synapse_apply.stores.chain.signer import Signer
 from synapse_apply.stores.database import Row
 
@@ -116,11 +116,12 @@ class ChainCompactor:
         return (*audit_objects, AuditObject(name, encoded.digest, rows[-1][0]))
 
     def _prune(self, view: ChainView) -> None:
-        """Delete links and snapshots that two newer snapshots replace, as far as permitted."""
+        """Delete what two newer snapshots replace, as far as permitted."""
         # What cannot be read replaces nothing.
-        readable = list(islice(self._reader.iter_readable_snapshots(view.folder), 2))
-        if len(readable) < 2:
+        kept_snapshots = list(islice(self._reader.iter_readable_snapshots(view.folder), 2))
+        if len(kept_snapshots) < 2:
             return
+        readable = [snapshot.number for snapshot in kept_snapshots]
         prefix = build_folder_prefix(view.folder)
         links = self._list_numbers_with_age(f"{prefix}links/")
         numbers = select_links_to_prune(links, readable, view.never_pruned, view.number)
@@ -131,16 +132,21 @@ class ChainCompactor:
             for number, is_old in snapshots.items()
             if is_old and number < min(readable)
         ]
+        kept_objects = {*view.audit_objects}.union(*(one.audit_objects for one in kept_snapshots))
+        audit_infos = self._folder.list_objects(f"{prefix}audit/")
+        names += list_unnamed_audit_objects(
+            [info.name for info in audit_infos if self._is_old(info)],
+            {audit_object.name for audit_object in kept_objects},
+        )
         if names:
             self._folder.delete(names)
 
     def _list_numbers_with_age(self, prefix: str) -> dict[int, bool]:
         """The numbers below a prefix, each with whether it is old enough to be pruned."""
-        ages = {
-            parse_number(info.name): info.age_seconds for info in self._folder.list_objects(prefix)
-        }
-        return {
-            number: age is not None and age >= self._prune_age_seconds
-            for number, age in ages.items()
-            if number is not None
-        }
+        infos = self._folder.list_objects(prefix)
+        numbered = [(parse_number(info.name), self._is_old(info)) for info in infos]
+        return {number: is_old for number, is_old in numbered if number is not None}
+
+    def _is_old(self, info: ObjectInfo) -> bool:
+        """Whether the store's own times say that an object is old enough to be pruned."""
+        return info.age_seconds is not None and info.age_seconds >= self._prune_age_seconds

@@ -9,6 +9,7 @@ from contract.stores.samples import entry, record
 from unit.stores.chain.chains import Chains, addresses, write_many
 
 from synapse_apply.model.errors import StateError
+from synapse_apply.stores.bucket.bucket_leftovers import count_unpruned_objects
 from synapse_apply.stores.chain import chain_rules
 
 # In place of 200 links.
@@ -105,6 +106,27 @@ def test_a_store_that_refuses_snapshots_or_deletes_is_no_error(chains, switch):
     write_many(store, FEW_LINKS, first=5000)
     assert len(chains.names("links")) > 4 * FEW_LINKS
     assert chains.open().read_snapshot() == store.read_snapshot()
+
+
+def test_audit_rows_that_a_restore_left_behind_are_pruned(chains, tmp_path):
+    """Once no kept snapshot names their objects; those that one names stay."""
+    store, backup = chains.make(), tmp_path / "backup.db"
+    store.write_backup(str(backup))
+    add_snapshots(chains, store, 4)
+    left_behind = set(chains.names("audit"))
+    assert left_behind
+    store.restore_backup(str(backup))
+    store.folder.refuses_deletes = True
+    add_snapshots(chains, store, 8)
+    assert count_unpruned_objects(store.folder, chains.prune_age) > len(left_behind)
+    store.folder.refuses_deletes = False
+    write_many(store, FEW_LINKS)
+    assert left_behind.isdisjoint(chains.names("audit"))
+    assert left_behind.isdisjoint(chains.names("audit"))
+    assert count_unpruned_objects(store.folder, chains.prune_age) == 0
+    assert chains.names("audit")
+    assert chains.open().read_snapshot() == store.read_snapshot()
+    assert len(chains.open().list_audit_entries()) == len(store.list_audit_entries())
 
 
 def test_links_that_take_a_lock_over_are_never_pruned(chains):
