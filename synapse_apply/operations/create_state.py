@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import uuid
-from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.model.command import Command, Text
@@ -12,16 +10,15 @@ from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import NO_SHARED_IDS, BackendIdentity, ProjectAndKeyIds
 from synapse_apply.operations.checks.state_bucket import require_usable_bucket
-from synapse_apply.secrets.keys import StateKey, key_variable_name
+from synapse_apply.secrets.keys import StateKey
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.state_messages import build_existing_state_error
+from synapse_apply.workspace.sharing.new_shared_key import find_or_make_shared_key
 from synapse_apply.workspace.sharing.project_binding import (
     NO_PROJECT_ID,
     ProjectId,
     build_other_project_findings,
-    get_or_generate_project_id,
-    write_project_id,
 )
 from synapse_apply.workspace.state_access import require_no_error_and_return_warnings
 from synapse_apply.workspace.target_session import TargetSession
@@ -72,38 +69,19 @@ def create_state(
     _require_no_state(session)
     _require_place_not_seen(session, lineage)
     require_usable_bucket(session, session.target.state.url)
-    project_id = get_or_generate_project_id(session.project)
-    if project_id.is_new and not session.invocation.on_terminal:
-        project_id = NO_PROJECT_ID
-    new_key_path = _choose_path_for_new_key_or_none(session, project_id, key_file)
-    # First the id, which is part of the key's file name; last the state, so that what is cut short
-    # can be repeated.
-    if project_id.is_new:
-        write_project_id(session.project, project_id.text)
-        session.project = replace(session.project, id=project_id.text)
-    made_key = session.key_sources.create_key(new_key_path) if new_key_path is not None else None
-    found_key = session.load_state_keys().current_key
-    key = made_key or found_key
-    # Also where no command finds it by itself: what is written must be signed with the key that
-    # the state is bound to.
-    if made_key is not None and made_key != found_key:
-        session.use_state_key(made_key)
+    hint = Text(
+        "Get it from whoever has it. To make one: ",
+        Command("state init --key-file PATH", target=session.target.name),
+        ", and keep that file where all of them get it.",
+    )
+    # Last the state, so that what is cut short can be repeated.
+    shared_key = find_or_make_shared_key(session, hint, key_file)
+    project_id, key = shared_key.project_id, shared_key.key
     shared_ids = ProjectAndKeyIds(project_id.text, key.key_id if key is not None else "")
     _create_state_beyond_seen_progress(session, state_identity, new_lineage, shared_ids)
-    return CreatedState(new_lineage, project_id, key, new_key_path, is_key_found=found_key == key)
-
-
-def list_key_transport_lines(key_file: Path, target_name: str) -> list[str]:
-    """Shell commands that give a key file to the secrets of GitHub and GitLab, without the key."""
-    name, path = key_variable_name(target_name), shlex.quote(str(key_file))
-    target = shlex.quote(target_name)
-    return [
-        # Of an environment: every workflow of a pushed branch can read a secret of the repository.
-        f"gh secret set {name} --env {target} < {path}",
-        # The same there: of jobs with `environment: TARGET`, on protected branches and tags alone.
-        # GitLab masks no value of several lines.
-        f"tr -d '\\n' < {path} | glab variable set {name} --scope {target} --protected --masked",
-    ]
+    return CreatedState(
+        new_lineage, project_id, key, shared_key.key_file, is_key_found=shared_key.is_found
+    )
 
 
 _GIT_READERS = (
@@ -191,38 +169,5 @@ def _require_place_not_seen(session: TargetSession, lineage: str) -> None:
             ". If it is gone for good, or was deleted on purpose: ",
             Command("state init", "--lineage", seen_place.lineage, target=name),
             " makes an empty one that follows it.",
-        ),
-    )
-
-
-def _choose_path_for_new_key_or_none(
-    session: TargetSession, project_id: ProjectId, key_file: Path | None
-) -> Path | None:
-    """Where a key is to be made; None where there is one. InputError where there is no place."""
-    current_key = session.load_state_keys().current_key
-    if current_key is not None:
-        if key_file is None:
-            return None
-        raise InputError.from_summary(
-            "There is a state key already",
-            f"Target {session.target.name} has key {current_key.key_id} from "
-            f"{current_key.origin}, so none is made in {key_file}.",
-            "Leave out --key-file, or take that key away.",
-        )
-    if key_file is not None:
-        return key_file
-    sources = replace(session.key_sources, project=replace(session.project, id=project_id.text))
-    user_key_path = sources.user_key_path
-    is_free_to_choose = session.invocation.on_terminal and session.target.state.key is None
-    if is_free_to_choose and user_key_path is not None:
-        return user_key_path
-    raise InputError.from_summary(
-        "There is no state key for a state that several machines share",
-        f"Every machine and job that uses the state of target {session.target.name} needs the "
-        f"same key, and there is none in {session.key_sources.describe_key_places()}.",
-        Text(
-            "Get it from whoever has it. To make one: ",
-            Command("state init --key-file PATH", target=session.target.name),
-            ", and keep that file where all of them get it.",
         ),
     )

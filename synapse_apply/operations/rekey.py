@@ -69,11 +69,11 @@ def rekey_secrets(session: TargetSession) -> RekeyResult:
     be repeated. InputError where there is no key, and no place for one.
     """
     shared_ids = session.read_project_and_key_ids()
-    is_signed = shared_ids is not None and session.store.is_signed
+    is_signed = session.store.is_signed
     # Before the key file is renewed: the old key must still check what it digested.
     old_keys = session.load_state_keys()
     # Without the key that signed a state its lock cannot be taken either.
-    can_lock = not is_signed or _has_key(old_keys, shared_ids)
+    can_lock = not is_signed or _is_state_verified(session, old_keys, shared_ids)
     with session.lock_state("state rekey") if can_lock else nullcontext():
         key_file = _find_file_to_renew(session, old_keys, is_shared=shared_ids is not None)
         if key_file is not None:
@@ -92,8 +92,14 @@ def rekey_secrets(session: TargetSession) -> RekeyResult:
     )
 
 
-def _has_key(keys: StateKeys, shared_ids: ProjectAndKeyIds | None) -> bool:
-    return shared_ids is None or shared_ids.key_id in {key.key_id for key in keys.all_keys}
+def _is_state_verified(
+    session: TargetSession, keys: StateKeys, shared_ids: ProjectAndKeyIds | None
+) -> bool:
+    """Whether what is stored is signed with a key that is at hand."""
+    # The state of the embedded backend names no key; its store warns of what it cannot verify.
+    if shared_ids is None:
+        return not session.store.list_warnings()
+    return shared_ids.key_id in {key.key_id for key in keys.all_keys}
 
 
 def _rekey_signed_state(

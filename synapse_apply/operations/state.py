@@ -27,12 +27,19 @@ from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.operations.checks.state_bucket import require_usable_bucket
 from synapse_apply.secrets.keys import key_variable_name
+from synapse_apply.stores.bucket.bucket_url import is_bucket_url
+from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.inventory import build_inventory
 from synapse_apply.stores.migrate import copy_and_verify_state
 from synapse_apply.stores.state_messages import build_open_call_error
 from synapse_apply.stores.state_urls import is_local_url
 from synapse_apply.workspace.embedded import open_embedded_backend
 from synapse_apply.workspace.environment import normalize_base_url
+from synapse_apply.workspace.sharing.key_findings import collect_used_key_ids
+from synapse_apply.workspace.sharing.new_shared_key import (
+    find_or_make_shared_key,
+    list_key_transport_lines,
+)
 from synapse_apply.workspace.state_access import (
     build_state_identity,
     open_store_at_url,
@@ -165,16 +172,34 @@ def write_state_backup(session: TargetSession, path: Path) -> None:
 
 
 def migrate_state(session: TargetSession, url: str | SecretRef) -> State:
-    """Copy the whole state to the store at a url.
+    """Copy the whole state to the store at a url, with a key to sign it where it must be signed.
 
-    StateError when that has a state already, or is a bucket that cannot hold one.
+    StateError when that has a state already, or is a bucket that cannot hold one; InputError where
+    there is no key, and no terminal at which one may be made.
     """
     environ = session.invocation.environ
     require_usable_bucket(session, url)
+    _make_key_if_copy_is_unsigned(session, url)
     with closing(
         open_store_at_url(url, session.project, session.target, environ, session.store_signer)
     ) as new_store:
         return copy_and_verify_state(session.store, new_store, session.patience)
+
+
+def _make_key_if_copy_is_unsigned(session: TargetSession, url: str | SecretRef) -> None:
+    """Make a state key where there is none, for a store in which nothing unsigned is believed."""
+    location = resolve_state_url(url, session.project, session.invocation.environ)
+    if not (is_bucket_url(location) or is_git_url(location)):
+        return
+    if session.target.is_embedded:
+        session.load_state_keys(create=True)
+        return
+    variable = key_variable_name(session.target.name)
+    hint = Text(
+        "Get it from whoever has it. To make one: `openssl rand -base64 32`, put into "
+        f"{variable}, and kept where all of them get it. At a terminal this command makes one.",
+    )
+    find_or_make_shared_key(session, hint)
 
 
 def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[str]:
@@ -188,14 +213,33 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
     variable = key_variable_name(target.name)
     current_key = session.load_state_keys().current_key
     key_sentence = (
-        f"The state key did not move: it is in {current_key.origin}. Every machine and job that "
+        f"The state key is in {current_key.origin}. Every machine and job that "
         f"uses this state needs it, in {variable} or in the user's key file."
         if current_key is not None
         else "There is no state key here, so nothing in the copy is signed: put one into "
         f"{variable}, then {Command('state rekey', target=target.name)}."
     )
     rebind_command = Command("state rebind", target=target.name)
-    return [key_sentence, f"Then bind the state to this project: {rebind_command}."]
+    user_key_path = session.key_sources.user_key_path
+    transport_lines = (
+        [f"  {line}" for line in list_key_transport_lines(user_key_path, target.name)]
+        if user_key_path is not None
+        and current_key is not None
+        and current_key.origin == str(user_key_path)
+        else []
+    )
+    steps = [
+        key_sentence,
+        *transport_lines,
+        f"Then bind the state to this project: {rebind_command}.",
+    ]
+    used_key_ids = collect_used_key_ids(session.store.read_state())
+    if current_key is not None and not used_key_ids <= {current_key.key_id}:
+        steps.append(
+            "Some secrets were digested with another key, and are not compared until "
+            f"{Command('state rekey', target=target.name)}."
+        )
+    return steps
 
 
 def build_inventory_rows(session: TargetSession) -> list[dict[str, object]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from synapse_apply.operations.create_state import list_key_transport_lines
 from synapse_apply.secrets.keys import key_variable_name
+from synapse_apply.workspace.sharing.new_shared_key import list_key_transport_lines
 
 
 def list_new_key_lines(

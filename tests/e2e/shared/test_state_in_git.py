@@ -173,7 +173,7 @@ def test_a_state_moves_into_the_repository(clone: Workplace, remote: Path) -> No
     clone.run("state", "init", code=0)
     clone.apply()
     migrated = clone.run("state", "migrate", "--to", url, code=0).out
-    assert "it is in SYNAPSE_APPLY_STATE_KEY. Every machine and job" in migrated
+    assert "The state key is in SYNAPSE_APPLY_STATE_KEY. Every machine and job" in migrated
     assert "bind the state to this project: `synapse-apply state rebind -t prod`." in migrated
     settings["targets"]["prod"]["state"]["url"] = url
     clone.write("synapse-apply.yaml", json.dumps(settings))
