@@ -39,7 +39,9 @@ def count_unpruned_objects(
     if not snapshots:
         return 0
     kept_numbers = sorted(snapshots)[-2:]
-    contents = folder.get_many([build_snapshot_name(last_folder, one) for one in kept_numbers])
+    contents = folder.get_many(
+        [build_snapshot_name(last_folder, number) for number in kept_numbers]
+    )
     kept_snapshots: list[Snapshot] = []
     for number, content in zip(kept_numbers, contents, strict=True):
         try:

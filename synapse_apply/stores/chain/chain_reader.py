@@ -128,7 +128,9 @@ class ChainReader:
 
     def find_newest_snapshot_number_or_zero(self, folder: int, after: int = 0) -> int:
         """The number of the newest snapshot above `after` that can be read, 0 for none."""
-        return next((one.number for one in self.iter_readable_snapshots(folder, after)), 0)
+        return next(
+            (snapshot.number for snapshot in self.iter_readable_snapshots(folder, after)), 0
+        )
 
     def iter_readable_snapshots(self, folder: int, after: int = 0) -> Iterator[Snapshot]:
         """The snapshots that can be read, the newest first; reads one after the other.

@@ -132,7 +132,9 @@ class ChainCompactor:
             for number, is_old in snapshots.items()
             if is_old and number < min(readable)
         ]
-        kept_objects = {*view.audit_objects}.union(*(one.audit_objects for one in kept_snapshots))
+        kept_objects = {*view.audit_objects}.union(
+            *(snapshot.audit_objects for snapshot in kept_snapshots)
+        )
         audit_infos = self._folder.list_objects(f"{prefix}audit/")
         names += list_unnamed_audit_objects(
             [info.name for info in audit_infos if self._is_old(info)],
