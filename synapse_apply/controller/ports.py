@@ -25,7 +25,12 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.settings import Controller
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
+
+
+class SourceUnavailable(SynapseApplyError):
+    """The repository of a source cannot be reached or read."""
 
 
 class Head(NamedTuple):

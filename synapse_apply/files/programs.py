@@ -11,10 +11,12 @@ what they have started themselves is ended with them.
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import subprocess
+import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +25,10 @@ from typing import IO, NamedTuple, cast
 Folders = tuple[Path, ...]
 # As timeout(1) has it.
 TIMEOUT_EXIT_CODE = 124
+# As a shell has it for a program that was killed.
+STOPPED_EXIT_CODE = 137
+_WATCH_SECONDS = 0.25
+_READ_BYTES = 1 << 16
 
 
 class ProgramResult(NamedTuple):
@@ -62,6 +68,71 @@ def run_program(
     return ProgramResult(process.returncode, output, error_bytes.decode(errors="replace"))
 
 
+def run_watched_program(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    input_bytes: bytes = b"",
+    timeout: float,
+    max_output: int,
+    find_stop_reason: Callable[[], str] = str,
+) -> ProgramResult:
+    """Run a program as `run_program` does, of whose words no more than `max_output` bytes are kept.
+
+    It is killed, too, as soon as it writes more to its standard output, or `find_stop_reason`,
+    which is called four times a second, returns a text. The exit code is STOPPED_EXIT_CODE then,
+    `error_text` the reason, and `output` what was written so far. Words on standard error above the
+    limit are dropped. OSError if it cannot be started.
+    """
+    with _start_in_own_session(command, environment, subprocess.PIPE) as process:
+        try:
+            return _exchange_within_limits(
+                process, input_bytes, timeout, max_output, find_stop_reason
+            )
+        finally:
+            _kill_session(process)
+
+
+def _exchange_within_limits(
+    process: subprocess.Popen[bytes],
+    input_bytes: bytes,
+    timeout: float,
+    max_output: int,
+    find_stop_reason: Callable[[], str],
+) -> ProgramResult:
+    stdin, stdout, stderr = (
+        cast("IO[bytes]", pipe) for pipe in (process.stdin, process.stdout, process.stderr)
+    )
+    # Small enough for the pipe: the program need not read before it answers.
+    with suppress(BrokenPipeError):
+        stdin.write(input_bytes)
+        stdin.close()
+    texts = {stdout: bytearray(), stderr: bytearray()}
+    deadline = time.monotonic() + timeout
+    with selectors.DefaultSelector() as selector:
+        for pipe in texts:
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            reason = find_stop_reason()
+            if time.monotonic() > deadline:
+                return ProgramResult(TIMEOUT_EXIT_CODE, b"", f"no answer in {timeout:g} s")
+            for key, _ in selector.select(_WATCH_SECONDS):
+                pipe = cast("IO[bytes]", key.fileobj)
+                block = os.read(key.fd, _READ_BYTES)
+                if not block:
+                    selector.unregister(pipe)
+                texts[pipe] += block[: max_output - len(texts[pipe]) + (pipe is stdout)]
+            if len(texts[stdout]) > max_output:
+                reason = f"it has written more than {max_output} bytes"
+            if reason:
+                return ProgramResult(STOPPED_EXIT_CODE, bytes(texts[stdout][:max_output]), reason)
+    try:
+        exit_code = process.wait(max(deadline - time.monotonic(), _WATCH_SECONDS))
+    except subprocess.TimeoutExpired:
+        return ProgramResult(TIMEOUT_EXIT_CODE, b"", f"no answer in {timeout:g} s")
+    return ProgramResult(exit_code, bytes(texts[stdout]), texts[stderr].decode(errors="replace"))
+
+
 class PipedProgram:
     """A running program that answers on its standard output to what is written to its input.
 
@@ -75,6 +146,11 @@ class PipedProgram:
         self.output = cast("IO[bytes]", self._process.stdout)
         # Also where an interrupted run leaves it to the garbage collection.
         self._end_process = weakref.finalize(self, _kill_and_close_pipes, self._process)
+
+    @property
+    def process_id(self) -> int:
+        """Its id, which is that of its session, too."""
+        return self._process.pid
 
     def finish(self) -> int:
         """Close its input and wait until it has ended; returns the exit code."""

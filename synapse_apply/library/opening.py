@@ -14,6 +14,7 @@ from synapse_apply.library.arguments import (
     resolve_paths,
 )
 from synapse_apply.library.target import OpenTarget
+from synapse_apply.model.secrets.readable_files import ReadableFiles
 from synapse_apply.workspace.invocation import Invocation
 
 
@@ -63,6 +64,41 @@ def open_target(
         project_from=project_from,
         as_of=ref,
         command="library",
+    )
+    with closing(OpenTarget(invocation)) as opened_target:
+        yield opened_target
+
+
+@contextmanager
+def open_target_at_commit(
+    target: str,
+    *,
+    folder: Path,
+    commit: str,
+    environ: Mapping[str, str],
+    readable_files: ReadableFiles,
+    project_from: str = "",
+    parallelism: int = 10,
+) -> Iterator[OpenTarget]:
+    """A target as one commit declares it, for a service that does not trust the repository.
+
+    Project file, manifests, packages and the files that they name are read from the full id
+    `commit`; nothing is checked out. `folder` is the project's folder of a place that has a `.git`
+    and else only what the tool itself keeps there, such as a local state. `environ` is all that
+    settings and manifests can name of variables, `readable_files` all that they can name of files
+    on this machine. `project_from` is as in `open_target`, as are the errors.
+    """
+    invocation = Invocation(
+        directory=folder,
+        target=target,
+        environ=environ,
+        parallelism=parallelism,
+        lock_timeout=0.0,
+        project_from=project_from,
+        as_of=commit,
+        command="controller",
+        without_checkout=True,
+        readable_files=readable_files,
     )
     with closing(OpenTarget(invocation)) as opened_target:
         yield opened_target

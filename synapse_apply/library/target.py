@@ -157,9 +157,12 @@ class OpenTarget:
         allow_locked: bool = False, adopt: bool = True, recreate: bool = False,
         verify: bool = True, revert_drift: bool = False, resend_secrets: bool = False,
         override_guards: Collection[str] = (), server_dry_run: bool = False,
-        progress: Progress | None = None,
+        create_state: bool = True, progress: Progress | None = None,
     ) -> Plan:  # fmt: skip
         """What `apply` would do. Sends nothing that could change anything, and takes no lock.
+
+        The state of a new embedded backend is made; with `create_state=False` nothing is written,
+        and that such a state is missing is a StateError, as for all other backends.
 
         With `server_dry_run` the backend checks each call that it can check without acting on it;
         `progress` receives each. What could not be read is an error among `plan.diagnostics`
@@ -174,7 +177,7 @@ class OpenTarget:
             no_verify=not verify, revert_drift=revert_drift, resend_secrets=resend_secrets,
             overridden=require_guard_names(override_guards),
         )  # fmt: skip
-        with self._connection.open_session() as session:
+        with self._connection.open_session(read_only=not create_state) as session:
             options = arguments.build_plan_options(session)
             read_at = session.clock.monotonic_seconds()
             dry_run_progress = (progress or build_silent_observer()) if server_dry_run else None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY
 from synapse_apply.model.ports import StateStore
 
-_SUMMARY = "Another run is changing this target"
 _UNRECORDED_NOTE = (
     "What it makes may not be recorded yet: nothing that lacks a record counts as an import, "
     "and no call of it as lost."
@@ -20,12 +20,16 @@ def build_concurrent_run_warnings(store: StateStore, serial: int) -> tuple[Diagn
     if store.holds_lock() or store.is_lock_lost():
         return ()
     owner_warnings = tuple(
-        warning_finding(_SUMMARY, f"{owner_note.detail} {_UNRECORDED_NOTE}", owner_note.hint)
+        warning_finding(
+            CONCURRENT_RUN_SUMMARY, f"{owner_note.detail} {_UNRECORDED_NOTE}", owner_note.hint
+        )
         for owner_note in store.describe_lock_owner()
     )
     if owner_warnings or store.read_serial() == serial:
         return owner_warnings
     detail = "The state was written to each time that the backend was looked at."
     return (
-        warning_finding(_SUMMARY, f"{detail} {_UNRECORDED_NOTE}", "Plan again when it has ended."),
+        warning_finding(
+            CONCURRENT_RUN_SUMMARY, f"{detail} {_UNRECORDED_NOTE}", "Plan again when it has ended."
+        ),
     )

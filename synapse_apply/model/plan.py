@@ -17,6 +17,9 @@ from synapse_apply.model.remote.dry_run_counts import DryRunCounts
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.verification import Verification
 
+# The summary of the warning by which a plan tells that it may be old already.
+CONCURRENT_RUN_SUMMARY = "Another run is changing this target"
+
 
 class Action(Enum):
     """What a plan does with one address; the value is the word in plans and JSON."""

@@ -6,9 +6,12 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from synapse_apply.model.secrets.secret_rules import is_file_allowed
+from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.source import (
+    FORBIDDEN,
     UNAVAILABLE,
     UNUSABLE,
     Denial,
@@ -41,9 +44,45 @@ def require_allowed_file(name: str, context: SourceContext) -> None:
         raise_denial(_build_outside_denial(name))
 
 
+def require_readable_file(name: str, context: SourceContext) -> Path:
+    """The path of a file; SecretUnavailable where the project may not name it on this machine.
+
+    Where there is a limit, the path has its links followed, so that none is followed later.
+    """
+    if context.readable_files is None:
+        return context.root / name
+    try:
+        path = (context.root / name).resolve()
+        is_readable = context.readable_files.includes(path)
+    except (OSError, RuntimeError, ValueError):
+        is_readable = False
+    if not is_readable:
+        raise_unavailable(
+            FORBIDDEN,
+            f"{name} is no file that this project may read here",
+            "Who runs this lists such files (may_read.files of the controller's source).",
+        )
+    return path
+
+
+def _read_text(ref: SecretRef, context: SourceContext) -> str:
+    # In a checkout it is the file on disk: there is one that Git does not have.
+    if context.without_checkout and context.read_committed_file is not None:
+        content = context.read_committed_file(ref.name)
+        if content is not None:
+            return _decode_secret(content, ref.name)
+    return read_secret_file(require_readable_file(ref.name, context), ref.name)
+
+
 def read_secret_file(path: Path, name: str) -> str:
     """The text of a file without its last line break; `name` is for messages. SecretUnavailable."""
-    text = _decode_utf8(read_limited_bytes(path, name))
+    return _decode_secret(read_limited_bytes(path, name), name)
+
+
+def _decode_secret(content: bytes, name: str) -> str:
+    if len(content) > MAX_SECRET_BYTES:
+        _raise_too_large(name)
+    text = _decode_utf8(content)
     if text is None:
         raise_unavailable(
             UNUSABLE,
@@ -85,8 +124,12 @@ def read_limited_bytes(path: Path, name: str) -> bytes:
             UNUSABLE, f"{name} is not a file", "Name a file, not a folder or a device."
         )
     if len(content) > MAX_SECRET_BYTES:
-        raise_unavailable(UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
+        _raise_too_large(name)
     return content
+
+
+def _raise_too_large(name: str) -> NoReturn:
+    raise_unavailable(UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
 
 
 def _build_reserved_denial(name: str, setting: str) -> Denial:
@@ -152,6 +195,6 @@ FILE = SecretSource(
     example="{valueFrom: {file: PATH}}",
     find_denial=lambda ref, context: find_file_denial(ref.name, context),
     require_allowed=lambda ref, context: require_allowed_file(ref.name, context),
-    read_text=lambda ref, context: read_secret_file(context.root / ref.name, ref.name),
+    read_text=_read_text,
     names_file=True,
 )

@@ -18,6 +18,7 @@ from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.remote.http_exchange import ConnectHttp
 from synapse_apply.model.secrets.login import SettingOffer
+from synapse_apply.model.secrets.readable_files import ReadableFiles
 from synapse_apply.model.secrets.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
 from synapse_apply.model.values import SecretRef
 
@@ -74,7 +75,9 @@ class SourceContext:
 
     Without `read_mapping` no file is looked into. `read_committed_file` is there where the
     manifests are those of a commit: the bytes of its file, None for a path that is not in the
-    project's folder; SecretUnavailable where the commit lacks it.
+    project's folder; SecretUnavailable where the commit lacks it. `without_checkout` says that the
+    project's folder has no files but those. `readable_files` are all that may be read of this
+    machine, by settings of the project as well; None for no limit.
     """
 
     root: Path
@@ -88,6 +91,8 @@ class SourceContext:
     read_committed_file: Callable[[str], bytes | None] | None = None
     memo: RunMemo = field(default_factory=RunMemo, repr=False, compare=False)
     connect_http: ConnectHttp | None = field(default=None, repr=False, compare=False)
+    without_checkout: bool = False
+    readable_files: ReadableFiles | None = None
 
 
 @frozen

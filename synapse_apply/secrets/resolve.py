@@ -10,6 +10,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.remote.http_exchange import ConnectHttp
 from synapse_apply.model.secrets.login import SettingOffer
+from synapse_apply.model.secrets.readable_files import ReadableFiles
 from synapse_apply.model.secrets.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, list_source_names
@@ -55,8 +56,10 @@ class Resolver:
         target: str = "",
         read_mapping: ReadMapping | None = None,
         read_committed_file: Callable[[str], bytes | None] | None = None,
+        without_checkout: bool = False,
+        readable_files: ReadableFiles | None = None,
     ) -> None:
-        """`target` is the name for messages; the two readers are those of a SourceContext."""
+        """`target` is the name for messages; what follows it is as in SourceContext."""
         self.context = SourceContext(
             root,
             environ,
@@ -68,6 +71,8 @@ class Resolver:
             read_mapping,
             read_committed_file,
             connect_http=connect_http,
+            without_checkout=without_checkout,
+            readable_files=readable_files,
         )
 
     def close(self) -> None:

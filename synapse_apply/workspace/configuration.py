@@ -15,6 +15,7 @@ from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests, l
 from synapse_apply.manifests.files.committed import CommittedFolder
 from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
 from synapse_apply.manifests.project.project import (
+    FILE_NAME,
     build_default_project,
     find_project_file,
     parse_command_line_variables,
@@ -54,6 +55,8 @@ class DeclaredTarget:
 
 def load_project_or_defaults(invocation: Invocation) -> Project:
     """Read the project file, or defaults without one; InputError with every finding."""
+    if invocation.without_checkout:
+        return _load_committed_project(invocation)
     file = invocation.project or find_project_file(invocation.directory)
     if file is None and invocation.project_from:
         raise InputError.from_summary(
@@ -71,6 +74,26 @@ def load_project_or_defaults(invocation: Invocation) -> Project:
     if findings := tuple(iter_shared_place_findings(project, invocation.environ)):
         raise InputError(*findings)
     return project
+
+
+def _load_committed_project(invocation: Invocation) -> Project:
+    """The project that the commit `as_of` declares; InputError where it has no project file."""
+    from synapse_apply.packages.source.git import resolve_ref_to_commit_or_raise
+
+    file = invocation.directory / FILE_NAME
+    commit = resolve_ref_to_commit_or_raise(file.parent, invocation.as_of)
+    project = read_project_at_commit_or_none(commit, file)
+    if project is None:
+        raise InputError.from_summary(
+            "No project file in that commit",
+            f"{commit.label} has no {format_path(file)}.",
+            "Is the project in another folder of the repository?",
+        )
+    return (
+        _with_settings_from_git_ref(project, file, invocation)
+        if invocation.project_from
+        else project
+    )
 
 
 def _read_project_file(file: Path) -> Project:
@@ -133,7 +156,7 @@ def read_project_at_commit_or_none(commit: GitCommit, file: Path) -> Project | N
     data = read_committed_file(commit, file.name)
     if data is None:
         return None
-    project, findings = read_and_check_project(file, f"{commit.ref}:{format_path(file)}", data)
+    project, findings = read_and_check_project(file, f"{commit.label}:{format_path(file)}", data)
     if project is None:
         raise InputError(*findings)
     return project

@@ -124,7 +124,7 @@ def open_folder_at_commit(commit: GitCommit) -> Iterator[CommittedTree]:
         tree = stack.enter_context(GitTree(commit.root, ".", commit.id))
         yield CommittedTree(
             tree,
-            commit.ref,
+            commit.label,
             prefix,
             lambda: stack.enter_context(GitTree(repository_root, ".", commit.id)),
         )

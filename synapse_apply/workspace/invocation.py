@@ -8,6 +8,7 @@ from dataclasses import field
 from pathlib import Path
 
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.secrets.readable_files import ReadableFiles
 
 # A lease and a half: the lock of a runner that died is taken over, not waited for in vain.
 # A killed run's lock is free after a lease; the rest is for who takes it.
@@ -28,6 +29,10 @@ class Invocation:
     `lock_timeout` is in seconds; with None, `choose_lock_wait_seconds` decides. `project_from` is
     the Git ref that the project file's settings are read from, `as_of` the one that manifests are
     read from. `command` are the words of the command, without options and arguments.
+
+    `without_checkout`: the project file and the files that manifests name are read from `as_of`,
+    too; `directory` is the project's folder, in which nothing is but the tool's own.
+    `readable_files` are all that the project can name of this machine, None for no limit.
     """
 
     directory: Path = field(default_factory=Path.cwd)
@@ -44,6 +49,8 @@ class Invocation:
     project_from: str = ""
     as_of: str = ""
     command: str = ""
+    without_checkout: bool = False
+    readable_files: ReadableFiles | None = None
 
     def __post_init__(self) -> None:
         # Frozen by the type checker alone: the values are hidden before anybody has them.

@@ -152,6 +152,8 @@ class TargetSession(OfflineTarget):
             target=self.target.name,
             read_mapping=read_mapping,
             read_committed_file=self._read_file_at_commit if self.invocation.as_of else None,
+            without_checkout=self.invocation.without_checkout,
+            readable_files=self.invocation.readable_files,
         )
         self._closing.callback(resolver.close)
         return resolver
@@ -179,6 +181,9 @@ class TargetSession(OfflineTarget):
     @cached_property
     def store(self) -> SqlStore:
         """The store, with or without a state; StateError for an untrusted file in its place."""
+        state_access.require_state_file_is_readable(
+            self.project, self.target, self.invocation.environ, self.invocation.readable_files
+        )
         store = state_access.open_store(
             self.project, self.target, self.invocation.environ, self.store_signer
         )

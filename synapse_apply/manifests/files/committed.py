@@ -207,5 +207,5 @@ def read_committed_secret(folder: CommittedFolder, path: str) -> bytes | None:
     raise SecretUnavailable.from_summary(
         "Secret not available",
         f"{path} is no file at {folder.name}",
-        "Secrets of sops are read from the revision of the manifests. Name one that has the file.",
+        "Files of the project are read from the revision of the manifests. Name one that has it.",
     )

@@ -52,6 +52,11 @@ class GitCommit:
     id: str
     short_id: str
 
+    @property
+    def label(self) -> str:
+        """The ref for messages; a full id is shortened."""
+        return shorten_git_ref(self.ref)
+
     def __str__(self) -> str:
         return self.ref if self.id.startswith(self.ref) else f"{self.ref} ({self.short_id})"
 

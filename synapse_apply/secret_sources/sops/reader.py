@@ -13,6 +13,7 @@ from synapse_apply.secret_sources.file import (
     MAX_SECRET_BYTES,
     read_limited_bytes,
     require_allowed_file,
+    require_readable_file,
 )
 from synapse_apply.secret_sources.secret_text import parse_json_with_problem
 from synapse_apply.secret_sources.sops.encrypted_file import (
@@ -61,7 +62,7 @@ def _read_file(name: str, context: SourceContext) -> SopsFile:
     content = context.read_committed_file(name) if context.read_committed_file else None
     if content is None:
         require_allowed_file(name, context)
-        content = read_limited_bytes(context.root / name, name)
+        content = read_limited_bytes(require_readable_file(name, context), name)
     if len(content) > MAX_SECRET_BYTES:
         raise_unavailable(UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
     if context.read_mapping is None:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from synapse_apply.model.secrets.login import SettingOffer, is_loopback
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.environment_variable import ENVIRONMENT_VARIABLE
-from synapse_apply.secret_sources.file import read_secret_file
+from synapse_apply.secret_sources.file import read_secret_file, require_readable_file
 from synapse_apply.secret_sources.secret_text import parse_secret
 from synapse_apply.secret_sources.source import (
     UNAVAILABLE,
@@ -159,7 +159,7 @@ def _make_reader(context: SourceContext) -> VaultReader:
             "Name it in the project file: targets.NAME.vault with address, token or jwt, and "
             "allow.",
         )
-    ca_file = str(context.root / settings.ca_file) if settings.ca_file else ""
+    ca_file = str(require_readable_file(settings.ca_file, context)) if settings.ca_file else ""
     connection = context.connect_http(settings.origin, ca_file)
     context.memo.call_at_end(connection.close)
     reader = VaultReader(
@@ -176,8 +176,8 @@ def _read_credential(ref: SecretRef, context: SourceContext) -> Sensitive:
     else:
         home = context.environ.get("HOME", "")
         is_in_home = ref.name.startswith(_HOME) and bool(home)
-        path = Path(home) / ref.name.removeprefix(_HOME) if is_in_home else context.root / ref.name
-        text = read_secret_file(path, ref.name)
+        name = str(Path(home) / ref.name.removeprefix(_HOME)) if is_in_home else ref.name
+        text = read_secret_file(require_readable_file(name, context), ref.name)
     return parse_secret(text, "text", ref.name)
 
 

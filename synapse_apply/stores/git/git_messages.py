@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from synapse_apply.files.bare_repository import MINIMUM_GIT
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.stores import state_messages
 from synapse_apply.stores.batch_log import BatchNotSent, DamagedLog
 from synapse_apply.stores.git.git_bookmark import GitBookmark
 
-MINIMUM_GIT = (2, 32)
 _MAX_GIT_LINES = 6
 
 

@@ -15,9 +15,14 @@ import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
+from synapse_apply.files.bare_repository import (
+    find_too_old_version,
+    format_safe_directories,
+    make_bare_repository,
+    write_configuration,
+)
 from synapse_apply.files.programs import (
     PipedProgram,
     ProgramResult,
@@ -34,21 +39,7 @@ _FOLDER_PREFIX = "synapse-apply-git-"
 _LEFTOVER_AGE_SECONDS = 24 * 3600
 # In hexadecimal digits: repositories with SHA-256 have ids of 64.
 _SHA256_LENGTH = 64
-_CONFIG = """[core]
-\trepositoryFormatVersion = 1
-\tbare = true
-\thooksPath = /dev/null
-\tfsmonitor = false
-[extensions]
-\tobjectFormat = {object_format}
-[gc]
-\tauto = 0
-[maintenance]
-\tauto = false
-[fetch]
-\tfsckObjects = true
-\twriteCommitGraph = false
-[fastimport]
+_SETTINGS = """[fastimport]
 \tunpackLimit = 1
 [push]
 \tgpgSign = false
@@ -84,7 +75,7 @@ class PrivateRepository:
             )
         }
         if any(len(commit_id) == _SHA256_LENGTH for commit_id in ids_by_ref.values()):
-            self._write_config("sha256")
+            self._use_sha256()
         return ids_by_ref.get(ref, "")
 
     def fetch_tip(self, ref: str, depth: int = 1) -> str:
@@ -170,36 +161,22 @@ class PrivateRepository:
         return (program, "--no-pager")
 
     def _make_repository(self) -> None:
-        # By hand: `git init` would copy templates, which may have hooks.
         try:
             self._folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
             _remove_leftovers_of_killed_runs(self._folder.parent)
             # Also where nobody closes this.
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
             git_dir = self._folder / "state.git"
-            for folder in (git_dir / "objects", git_dir / "refs"):
-                folder.mkdir(parents=True)
-            (git_dir / "HEAD").write_text("ref: refs/heads/none\n")
+            make_bare_repository(git_dir, settings=_SETTINGS)
             global_config = self._folder / "gitconfig"
-            global_config.write_text(_format_safe_directories(self._access.safe_directories))
+            global_config.write_text(format_safe_directories(self._access.safe_directories))
             self._environment = self._access.build_environment(git_dir, global_config)
-            self._write_config("sha1")
         except OSError as problem:
             raise git_messages.build_no_folder_error(str(problem.strerror)) from None
 
-    def _write_config(self, object_format: str) -> None:
+    def _use_sha256(self) -> None:
         if self._folder is not None:
-            path = self._folder / "state.git" / "config"
-            path.write_text(_CONFIG.format(object_format=object_format))
-
-
-def _format_safe_directories(directories: Sequence[str]) -> str:
-    """The configuration that a repository on this machine is asked with, whoever owns it."""
-    lines = ["[safe]"]
-    for directory in directories:
-        quoted = directory.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        lines.append(f'\tdirectory = "{quoted}"')
-    return "\n".join(lines) + "\n"
+            write_configuration(self._folder / "state.git", "sha256", _SETTINGS)
 
 
 def _remove_leftovers_of_killed_runs(parent: Path) -> None:
@@ -220,13 +197,6 @@ def _remove_leftovers_of_killed_runs(parent: Path) -> None:
                     shutil.rmtree(entry.path, ignore_errors=True)
 
 
-@cache
 def _require_new_enough_git(program: str) -> None:
-    result = run_program((program, "version"), {"LC_ALL": "C"}, timeout=10)
-    # `git version 2.39.5 (Apple Git-154)`, `git version 2.47.0.windows.2`
-    version_text = result.output.decode("ascii", "replace").removeprefix("git version ").strip()
-    numbers = tuple(
-        int(part) for part in version_text.split(" ")[0].split(".")[:2] if part.isdecimal()
-    )
-    if len(numbers) == 2 and numbers < git_messages.MINIMUM_GIT:
+    if version_text := find_too_old_version(program):
         raise git_messages.build_old_git_error(version_text)

@@ -1,0 +1,219 @@
+"""How Git reaches a source's repository: the protocol, and one child's environment.
+
+Only https, ssh, and a path where `controller.yaml` names one. Git has no configuration but ours, no
+prompt, no helper, and follows no redirect. A token travels in the environment of the one child that
+fetches, bound to the host; an ssh key in a file of mode 0600 that is removed after.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from synapse_apply.controller.settings import HttpsToken, SecretName, Source, SshKey
+from synapse_apply.files.programs import (
+    build_child_environment,
+    require_executable_outside_checkouts,
+)
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.secrets.login import is_loopback
+from synapse_apply.model.values import Sensitive
+
+REMOTE_NAME = "source"
+ReadSecret = Callable[[SecretName], Sensitive]
+
+_URL_PATTERN = re.compile(r"(https?|ssh|file)://[A-Za-z0-9._~%:/@\[\]+-]{1,1000}")
+_SCP_PATTERN = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[A-Za-z0-9._~%/+-]+")
+# Variables by which servers are reached; none that holds a login.
+_PASSED_PATTERN = re.compile(
+    r"(?i:(https?|all|no)_proxy)|GIT_SSL_CAINFO|GIT_SSL_CAPATH|SSL_CERT_(FILE|DIR)|CURL_CA_BUNDLE"
+)
+# Old repositories of honest people have these, and they mean nothing to a reader.
+_HARMLESS_FLAWS = ("zeroPaddedFilemode", "badTimezone", "missingSpaceBeforeDate")
+
+
+@frozen
+class SourceAccess:
+    """A source's repository; `protocol` is Git's name for it, `url` has no password."""
+
+    source: Source
+    protocol: str
+    url: str
+
+    @property
+    def safe_directories(self) -> tuple[str, ...]:
+        """The repository on this machine that is read whoever owns it: this file names it."""
+        path = self.url.removeprefix("file://")
+        return (path, os.path.realpath(path)) if self.protocol == "file" else ()
+
+    @contextmanager
+    def open_environment(
+        self, git_dir: Path, global_config: Path, home: Path, read_secret: ReadSecret
+    ) -> Iterator[Mapping[str, str]]:
+        """The variables for Git while it talks to the repository, whose remote is REMOTE_NAME.
+
+        `global_config` takes the place of the user's and the system's configuration. Raises what
+        `read_secret` raises; OSError.
+        """
+        settings = [(f"remote.{REMOTE_NAME}.url", self.url), *_FIXED_SETTINGS]
+        variables = build_local_variables(git_dir, global_config, home)
+        variables |= {
+            name: value for name, value in os.environ.items() if _PASSED_PATTERN.fullmatch(name)
+        }
+        # Takes precedence over any `protocol.NAME.allow`.
+        variables["GIT_ALLOW_PROTOCOL"] = self.protocol
+        credentials = self.source.credentials
+        if isinstance(credentials, HttpsToken):
+            settings.append(self._build_header_setting(credentials, read_secret))
+        if not isinstance(credentials, SshKey):
+            yield build_child_environment((), _with_settings(variables, settings))
+            return
+        folder = git_dir.with_suffix(".ssh")
+        with _write_ssh_files(credentials, read_secret, folder) as ssh_command:
+            variables |= {"GIT_SSH_COMMAND": ssh_command, "GIT_SSH_VARIANT": "ssh"}
+            yield build_child_environment((), _with_settings(variables, settings))
+
+    def _build_header_setting(
+        self, credentials: HttpsToken, read_secret: ReadSecret
+    ) -> tuple[str, str]:
+        """The setting that sends the token to the repository's host, and to no other."""
+        token = str(read_secret(credentials.token).reveal()).strip()
+        if not token or not token.isascii() or not token.isprintable():
+            raise InputError.from_summary(
+                "The token of a source cannot be used",
+                f"{credentials.token.name} of sources.{self.source.name} is empty, or has "
+                "characters that no token has.",
+                "Set it to the token alone.",
+                position=credentials.token.position,
+            )
+        basic = base64.b64encode(f"{credentials.user}:{token}".encode()).decode()
+        parts = urlsplit(self.url)
+        key = f"http.{parts.scheme}://{parts.netloc}/.extraHeader"
+        return key, f"Authorization: Basic {basic}"
+
+
+_FIXED_SETTINGS = (
+    ("http.followRedirects", "false"),
+    ("credential.helper", ""),
+    ("core.askPass", ""),
+    ("transfer.bundleURI", "false"),
+    ("fetch.unpackLimit", "1"),
+    *((f"fetch.fsck.{flaw}", "ignore") for flaw in _HARMLESS_FLAWS),
+)
+
+
+def build_local_variables(git_dir: Path, global_config: Path, home: Path) -> dict[str, str]:
+    """The variables of Git in a repository of ours, for what needs no network."""
+    return {
+        "GIT_DIR": str(git_dir),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": str(global_config),
+        "GIT_ALLOW_PROTOCOL": "none",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_GRAFT_FILE": os.devnull,
+        # Where curl would look for `.netrc`, and ssh for keys.
+        "HOME": str(home),
+    }
+
+
+def _with_settings(variables: Mapping[str, str], settings: list[tuple[str, str]]) -> dict[str, str]:
+    numbered = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for index, (key, value) in enumerate(settings):
+        numbered |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
+    return {**variables, **numbered}
+
+
+@contextmanager
+def _write_ssh_files(credentials: SshKey, read_secret: ReadSecret, folder: Path) -> Iterator[str]:
+    """The command that Git starts for ssh, with a key and host keys in files of mode 0600.
+
+    Also what a killed controller has left in `folder` is removed.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(0o700)
+    try:
+        for name, secret in (("key", credentials.key), ("known_hosts", credentials.known_hosts)):
+            descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                # OpenSSH reads no key without a line end.
+                file.write(str(read_secret(secret).reveal()).strip() + "\n")
+        options = {
+            "BatchMode": "yes",
+            "IdentitiesOnly": "yes",
+            "IdentityFile": folder / "key",
+            "IdentityAgent": "none",
+            "UserKnownHostsFile": folder / "known_hosts",
+            "GlobalKnownHostsFile": os.devnull,
+            "StrictHostKeyChecking": "yes",
+            "UpdateHostKeys": "no",
+            "ForwardAgent": "no",
+            "ClearAllForwardings": "yes",
+            "ConnectTimeout": "30",
+        }
+        words = [require_executable_outside_checkouts("ssh", ()), "-F", os.devnull]
+        for name, value in options.items():
+            words += ["-o", f"{name}={value}"]
+        yield shlex.join(words)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def find_source_access(source: Source) -> SourceAccess:
+    """How a source's repository is reached; nothing is sent. InputError for an unusable url."""
+    url = source.url
+    if _SCP_PATTERN.fullmatch(url):
+        protocol = "ssh"
+    elif "://" in url:
+        protocol = _find_protocol_of_url(source)
+    else:
+        protocol, url = "file", _resolve_path(source)
+    credentials = source.credentials
+    if isinstance(credentials, HttpsToken) and protocol not in ("https", "http"):
+        _raise_unusable(source, "has a token, which only https takes", "Write https://HOST/PATH.")
+    if isinstance(credentials, SshKey) != (protocol == "ssh"):
+        _raise_unusable(
+            source,
+            "needs an ssh key and known hosts for ssh, and has them for nothing else",
+            "Write credentials: {ssh_key: {file: PATH}, known_hosts: {file: PATH}}.",
+        )
+    return SourceAccess(source, protocol, url)
+
+
+def _find_protocol_of_url(source: Source) -> str:
+    if not _URL_PATTERN.fullmatch(source.url):
+        _raise_unusable(source, "is no https, ssh or file URL", "Write https://HOST/PATH.")
+    parts = urlsplit(source.url)
+    if parts.password is not None or (parts.username and parts.scheme != "ssh"):
+        _raise_unusable(
+            source, "has a user or a password in it", "Name the token: credentials: {token: ...}."
+        )
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        _raise_unusable(source, "is not encrypted", "Write https://.")
+    return parts.scheme
+
+
+def _resolve_path(source: Source) -> str:
+    # `HELPER::ADDRESS` would start a program of that name (gitremote-helpers(7)).
+    if source.url.startswith("-") or "::" in source.url or not source.url.isprintable():
+        _raise_unusable(source, "is no path", "Write https://HOST/PATH, or the path of a clone.")
+    return os.path.abspath(source.url)  # noqa: PTH100 - links stay as they are
+
+
+def _raise_unusable(source: Source, reason: str, hint: str) -> NoReturn:
+    raise InputError.from_summary(
+        "The url of a source cannot be used",
+        f"sources.{source.name}.url {reason}.",
+        hint,
+        position=source.position,
+    )

@@ -1,0 +1,148 @@
+"""What a commit of a mirror declares: its targets, and the digest of what each is read from."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from synapse_apply import __version__
+from synapse_apply.controller.ports import SourceUnavailable
+from synapse_apply.controller.settings import Source
+from synapse_apply.controller.source.input_digest import (
+    CommittedFile,
+    InputRegions,
+    compute_target_digest,
+)
+from synapse_apply.controller.source.mirror_git import MirrorGit, quote_git
+from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
+from synapse_apply.manifests.project.project import FILE_NAME, read_and_check_project
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.project import Project
+from synapse_apply.model.resource import shorten_git_ref
+
+_MAX_PROJECT_BYTES = 4 * 1024 * 1024
+_DEFAULT_FOLDER = "manifests"
+
+
+class CommittedProject:
+    """The project of one commit, read once."""
+
+    def __init__(
+        self, git: MirrorGit, source: Source, project_folder: Path, commit: str, pin: str
+    ) -> None:
+        """`pin` is the commit whose settings count, "" for `commit` itself.
+
+        InputError with every finding where the project file cannot be used, SourceUnavailable where
+        Git cannot read the commit.
+        """
+        self._git = git
+        self._source = source
+        self._file = project_folder / FILE_NAME
+        self._commit = commit
+        self._folder = posixpath.normpath(source.path)
+        files = self._list_files(commit)
+        own_entry = self._require_project_file(files, commit)
+        self._project = self._read_project(own_entry, commit)
+        self._ids = [__version__, self._folder, own_entry.object_id]
+        if pin:
+            pin_entry = self._require_project_file(self._list_files(pin), pin)
+            pinned_project = self._read_project(pin_entry, pin)
+            self._project = apply_pinned_settings(
+                self._project, pinned_project, shorten_git_ref(source.project_from)
+            )
+            self._ids.append(pin_entry.object_id)
+        self._regions = self._build_regions(files)
+
+    def list_targets(self) -> tuple[str, ...]:
+        """The targets that the project file declares, sorted; the built-in one only if it does."""
+        return tuple(
+            sorted(
+                name
+                for name, target in self._project.targets.items()
+                if target.position is not None
+            )
+        )
+
+    def compute_digest(self, target: str) -> str:
+        """A digest over what a look at a target reads; InputError for one that is not declared."""
+        if target not in self._project.targets:
+            raise InputError.from_summary(
+                "Unknown target",
+                f"{shorten_git_ref(self._commit)}:{FILE_NAME} has no target `{target}`.",
+            )
+        parts = [*self._ids, self._regions.compute_digest(target)]
+        if self._regions.reads_above_project(target):
+            parts.append(self._find_tree_id())
+        return compute_target_digest(*parts)
+
+    def _list_files(self, commit: str) -> list[CommittedFile]:
+        """Every file of the project's folder."""
+        tree = f"{commit}:" if self._folder == "." else f"{commit}:{self._folder}"
+        result = self._git.run("ls-tree", "-r", "-z", "--full-tree", tree)
+        if result.exit_code:
+            exists = self._git.run("cat-file", "-e", f"{commit}^{{commit}}").exit_code == 0
+            if exists and not result.output:
+                self._raise_no_project(commit)
+            raise SourceUnavailable.from_summary(
+                "A commit of a source cannot be read",
+                f"{self._source.name}: {shorten_git_ref(commit)}. {quote_git(result.error_text)}",
+                "It is fetched again by itself.",
+            )
+        entries = []
+        for line in result.output.split(b"\0"):
+            facts, _, path = line.partition(b"\t")
+            if facts:
+                mode, _, object_id = facts.decode("ascii").split()
+                entries.append(CommittedFile(mode, object_id, os.fsdecode(path)))
+        return entries
+
+    def _require_project_file(self, files: Sequence[CommittedFile], commit: str) -> CommittedFile:
+        entry = next((file for file in files if file.path == FILE_NAME), None)
+        if entry is None:
+            self._raise_no_project(commit)
+        if entry.mode not in ("100644", "100755"):
+            raise InputError.from_summary(
+                "The project file is no file",
+                f"{shorten_git_ref(commit)}:{FILE_NAME} is a link or a submodule.",
+                "Put the file itself there.",
+            )
+        return entry
+
+    def _read_project(self, entry: CommittedFile, commit: str) -> Project:
+        name = f"{shorten_git_ref(commit)}:{FILE_NAME}"
+        result = self._git.run("cat-file", "blob", entry.object_id, max_output=_MAX_PROJECT_BYTES)
+        if result.exit_code:
+            raise InputError.from_summary(
+                "The project file cannot be read",
+                f"{name} is larger than {_MAX_PROJECT_BYTES // 1024**2} MiB, or not in the mirror.",
+                "Is this the file that was meant?",
+            )
+        project, findings = read_and_check_project(self._file, name, result.output)
+        if project is None:
+            raise InputError(*findings)
+        return project
+
+    def _build_regions(self, files: Sequence[CommittedFile]) -> InputRegions:
+        has_default = any(file.path.startswith(f"{_DEFAULT_FOLDER}/") for file in files)
+        default = (_DEFAULT_FOLDER if has_default else ".",)
+        return InputRegions(
+            files,
+            {
+                name: (*self._project.manifests, *target.manifests) or default
+                for name, target in self._project.targets.items()
+            },
+        )
+
+    def _find_tree_id(self) -> str:
+        return self._git.run("rev-parse", f"{self._commit}^{{tree}}").output.decode().strip()
+
+    def _raise_no_project(self, commit: str) -> NoReturn:
+        raise InputError.from_summary(
+            "No project file in that commit",
+            f"{shorten_git_ref(commit)} has no {posixpath.join(self._source.path, FILE_NAME)}.",
+            f"Is the project in another folder? sources.{self._source.name}.path names it.",
+            position=self._source.position,
+        )

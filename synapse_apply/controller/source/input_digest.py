@@ -1,0 +1,115 @@
+"""Which part of a commit a target is read from, and the digest over it; pure.
+
+All of the project's folder counts, since a manifest may name any file in it as a package or a
+secret: that is told by Git's ids alone, without reading a file. What does not count for a target
+are folders that only other targets list as manifests, and only where nothing in them could be
+anything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+_FILE_MODES = ("100644", "100755")
+_FOLDER_MODE = "040000"
+_MANIFEST_SUFFIXES = (".yaml", ".yml")
+# Such a file makes a package of its folder.
+_PACKAGE_NAMES = ("config.yaml", "synapse.yaml")
+
+
+class CommittedFile(NamedTuple):
+    """A file of a commit, or a link or a submodule; `path` is relative to the project's folder."""
+
+    mode: str
+    object_id: str
+    path: str
+
+
+class InputRegions:
+    """The files of a project's folder, by the folder of manifests that they lie in."""
+
+    def __init__(
+        self, files: Sequence[CommittedFile], folders_by_target: Mapping[str, Sequence[str]]
+    ) -> None:
+        """`folders_by_target` has the manifest folders that the project lists for each target."""
+        self._folders = {
+            target: tuple(map(posixpath.normpath, folders))
+            for target, folders in folders_by_target.items()
+        }
+        names = {name for folders in self._folders.values() for name in folders} - {"."}
+        files_by_region: dict[str, list[CommittedFile]] = defaultdict(list)
+        for file in files:
+            files_by_region[_find_innermost(file.path, names)].append(file)
+        # A link may lead from anywhere into any folder.
+        may_exclude = all(file.mode in _FILE_MODES for file in files)
+        self._separate = {
+            name: _digest_files(region)
+            for name, region in files_by_region.items()
+            if name and may_exclude and all(_is_plain_manifest(file, name) for file in region)
+        }
+        self._shared = _digest_files(
+            [
+                file
+                for name, region in files_by_region.items()
+                if name not in self._separate
+                for file in region
+            ]
+        )
+
+    def reads_above_project(self, target: str) -> bool:
+        """Whether a target lists manifests that are not in the project's folder."""
+        return any(name.startswith(("../", "/")) or name == ".." for name in self._folders[target])
+
+    def compute_digest(self, target: str) -> str:
+        """A digest over all files of the folder that a target could read."""
+        own_folders = self._folders[target]
+        parts = [self._shared]
+        for name in sorted(self._separate):
+            if any(_is_at_or_below(name, folder) for folder in own_folders):
+                parts += [name, self._separate[name]]
+        return _digest_texts(parts)
+
+
+def _find_innermost(path: str, names: set[str]) -> str:
+    """The deepest of the folders (or files) `names` that a path is at or below; "" for none."""
+    while path:
+        if path in names:
+            return path
+        path = path.rpartition("/")[0]
+    return ""
+
+
+def _is_plain_manifest(file: CommittedFile, region: str) -> bool:
+    inner_path = file.path.removeprefix(region).lstrip("/") or posixpath.basename(region)
+    parts = inner_path.split("/")
+    return (
+        parts[-1].endswith(_MANIFEST_SUFFIXES)
+        and parts[-1] not in _PACKAGE_NAMES
+        and not any(part.startswith(".") for part in parts)
+    )
+
+
+def _is_at_or_below(path: str, folder: str) -> bool:
+    return folder in (".", path) or path.startswith(f"{folder}/")
+
+
+def _digest_files(files: Sequence[CommittedFile]) -> str:
+    return _digest_texts(["\0".join(file) for file in sorted(files, key=lambda file: file.path)])
+
+
+def _digest_texts(texts: Sequence[str]) -> str:
+    """A digest over texts, none of which can be taken for the end of another."""
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "surrogateescape")
+        digest.update(f"{len(data)}:".encode() + data)
+    return digest.hexdigest()
+
+
+def compute_target_digest(*parts: str) -> str:
+    """The digest over all that a look at a target reads, from the digests of its parts."""
+    return _digest_texts(parts)

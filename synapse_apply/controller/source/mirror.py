@@ -1,0 +1,200 @@
+"""The mirror of one source: what is fetched when, and what is told of its commits."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from synapse_apply.controller.ports import Head, SourceUnavailable
+from synapse_apply.controller.settings import SecretName, Source
+from synapse_apply.controller.source.access import find_source_access
+from synapse_apply.controller.source.commit_text import MAX_COMMIT_BYTES, parse_commit
+from synapse_apply.controller.source.committed_project import CommittedProject
+from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits
+from synapse_apply.controller.source.places import find_source_folders
+from synapse_apply.controller.source.remote_refs import (
+    HEAD_REF,
+    KEPT_FOLDER,
+    TAGS_PATTERN,
+    build_refspecs,
+    find_pin_revision,
+    is_commit_id,
+    list_remote_names,
+)
+from synapse_apply.files.programs import STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.values import Sensitive
+
+_SHA256_LENGTH = 64
+# Commits whose project is kept in memory: the wanted one, and one that is about to be.
+_KEPT_PROJECTS = 4
+
+
+class GitMirror:
+    """The bare copy of a source's repository, as the Mirror port."""
+
+    def __init__(
+        self,
+        source: Source,
+        data: Path,
+        read_secret: Callable[[SecretName], Sensitive],
+        limits: MirrorLimits | None = None,
+    ) -> None:
+        """`data` is the controller's folder. `read_secret` is called at each fetch.
+
+        Makes and starts nothing yet. InputError for a source that cannot be followed.
+        """
+        self._source = source
+        self._folders = find_source_folders(data, source)
+        self._head_names = list_remote_names(source, source.ref)
+        self._pin = find_pin_revision(source)
+        is_pinned_by_ref = self._pin and not is_commit_id(self._pin)
+        self._pin_names = list_remote_names(source, source.project_from) if is_pinned_by_ref else ()
+        self._git = MirrorGit(
+            find_source_access(source), self._folders, read_secret, limits or MirrorLimits()
+        )
+        self._lock = threading.Lock()
+        self._fetched_refs = ""
+        self._projects: dict[tuple[str, str], CommittedProject] = {}
+
+    def fetch_head(self) -> Head:
+        """Fetch the source's ref and its tags; returns what it names now.
+
+        Nothing is fetched where no ref has moved. A mirror that is damaged, or gone, is made anew.
+        """
+        with self._lock:
+            try:
+                self._git.require_mirror(self._read_object_format())
+                remote_ids = self._git.list_remote(
+                    *self._head_names, *self._pin_names, TAGS_PATTERN
+                )
+                refs = hashlib.sha256(repr(sorted(remote_ids.items())).encode()).hexdigest()
+                if refs != self._fetched_refs or not self._find_commit(HEAD_REF):
+                    self._fetch(remote_ids)
+            except OSError as problem:
+                raise SourceUnavailable.from_summary(
+                    "The mirror of a source cannot be written",
+                    f"{self._folders.mirror}: {problem.strerror}.",
+                    "Check the room and the permissions of the data folder.",
+                ) from None
+            self._fetched_refs = refs
+            commit = self._find_commit(HEAD_REF)
+            content = self._git.run("cat-file", "commit", commit, max_output=MAX_COMMIT_BYTES)
+            return parse_commit(commit, content.output)
+
+    def is_descendant(self, commit: str, ancestor: str) -> bool:
+        """Whether `ancestor` is reached from `commit`; True for the same commit.
+
+        False where the mirror does not have `ancestor` any more.
+        """
+        if commit == ancestor:
+            return True
+        exit_code = self._git.run("merge-base", "--is-ancestor", ancestor, commit).exit_code
+        if exit_code in (0, 1):
+            return exit_code == 0
+        if self._find_commit(commit) and not self._find_commit(ancestor):
+            return False
+        raise self._build_unreadable_error(commit)
+
+    def keep_commits(self, commits: Sequence[str]) -> None:
+        """Protect these commits from pruning, and no others; skips those that are not here."""
+        commit_by_ref = {
+            f"{KEPT_FOLDER}/{commit}": commit for commit in commits if is_commit_id(commit)
+        }
+        result = self._git.run("for-each-ref", "--format=%(refname)", KEPT_FOLDER)
+        old_refs = set(result.output.decode("ascii", "replace").split())
+        lines = [f"delete {ref}" for ref in sorted(old_refs - commit_by_ref.keys())]
+        lines += [
+            f"create {ref} {commit}"
+            for ref, commit in commit_by_ref.items()
+            if ref not in old_refs and self._find_commit(commit)
+        ]
+        text = "".join(f"{line}\n" for line in lines)
+        if lines and self._git.run("update-ref", "--stdin", input_bytes=text.encode()).exit_code:
+            raise self._build_unreadable_error(next(iter(commits), ""))
+
+    def list_targets(self, commit: str) -> tuple[str, ...]:
+        """The names of the targets that the project file at a commit declares, sorted.
+
+        InputError with every finding where the project file cannot be used.
+        """
+        return self._read_project(commit).list_targets()
+
+    def compute_input_digest(self, commit: str, target: str) -> str:
+        """A digest over what of Git a look at this target reads; no file's content is read.
+
+        All of the project's folder counts, but for manifest folders of other targets alone.
+        InputError where the project file cannot be used.
+        """
+        return self._read_project(commit).compute_digest(target)
+
+    def _fetch(self, remote_ids: Mapping[str, str]) -> None:
+        head_name = self._choose_name(self._head_names, remote_ids, self._source.ref)
+        pin_name = (
+            self._choose_name(self._pin_names, remote_ids, self._source.project_from)
+            if self._pin_names
+            else ""
+        )
+        object_format = "sha256" if len(remote_ids[head_name]) == _SHA256_LENGTH else "sha1"
+        self._git.require_mirror(object_format)
+        refspecs = build_refspecs(self._source, head_name, pin_name)
+        result = self._git.fetch(refspecs)
+        if result.exit_code in (STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE):
+            # Parts of a pack, of which nothing can be used.
+            self._git.remove_unfinished_packs()
+        elif result.exit_code and self._git.is_damaged():
+            self._git.make_anew(object_format)
+            result = self._git.fetch(refspecs)
+        if result.exit_code:
+            self._git.raise_unreachable(result)
+        if not self._find_commit(HEAD_REF):
+            raise self._build_unreadable_error(remote_ids[head_name])
+        self._projects.clear()
+        self._git.compact_if_many_packs()
+
+    def _choose_name(self, names: Sequence[str], remote_ids: Mapping[str, str], ref: str) -> str:
+        for name in names:
+            if name in remote_ids:
+                return name
+        raise SourceUnavailable.from_summary(
+            "The repository of a source has no such ref",
+            f"{self._source.name}: there is neither a branch nor a tag {ref}.",
+            "Was it renamed or deleted? The head that was seen last stays.",
+            position=self._source.position,
+        )
+
+    def _read_object_format(self) -> str:
+        """The format that the mirror has; sha1 without one."""
+        config = self._folders.mirror / "config"
+        is_sha256 = config.is_file() and "objectFormat = sha256" in config.read_text()
+        return "sha256" if is_sha256 else "sha1"
+
+    def _find_commit(self, revision: str) -> str:
+        """The id of the commit that a revision of the mirror names, "" for none."""
+        result = self._git.run("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        return "" if result.exit_code else result.output.decode("ascii", "replace").strip()
+
+    def _read_project(self, commit: str) -> CommittedProject:
+        if not is_commit_id(commit):
+            raise InputError.from_summary("This is no commit", f"{commit!r} is no full id.")
+        pin = self._find_commit(self._pin) if self._pin else ""
+        if self._pin and not pin:
+            raise self._build_unreadable_error(self._source.project_from)
+        key = (commit, pin)
+        if key not in self._projects:
+            project = CommittedProject(self._git, self._source, self._folders.project, commit, pin)
+            while len(self._projects) >= _KEPT_PROJECTS:
+                del self._projects[next(iter(self._projects))]
+            self._projects[key] = project
+        return self._projects[key]
+
+    def _build_unreadable_error(self, revision: str) -> SourceUnavailable:
+        return SourceUnavailable.from_summary(
+            "A commit of a source cannot be read",
+            f"{self._source.name}: {revision[:12]} is not in the mirror.",
+            "It is fetched again by itself. If it stays away, remove the mirror: "
+            f"{self._folders.mirror}.",
+            position=self._source.position,
+        )

@@ -1,0 +1,250 @@
+"""How Git is run on a source's mirror: by plumbing with fixed arguments, within time and size."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from synapse_apply.controller.ports import SourceUnavailable
+from synapse_apply.controller.source.access import (
+    REMOTE_NAME,
+    ReadSecret,
+    SourceAccess,
+    build_local_variables,
+)
+from synapse_apply.controller.source.places import SourceFolders
+from synapse_apply.files.bare_repository import (
+    MINIMUM_GIT,
+    find_too_old_version,
+    format_safe_directories,
+    make_bare_repository,
+)
+from synapse_apply.files.programs import (
+    STOPPED_EXIT_CODE,
+    TIMEOUT_EXIT_CODE,
+    ProgramResult,
+    build_child_environment,
+    require_executable_outside_checkouts,
+    run_watched_program,
+)
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.frozen import frozen
+from synapse_apply.views.sanitize import sanitize, strip_url_credentials
+
+_MAX_OUTPUT = 128 * 1024 * 1024
+_MAX_LISTED_REFS = 16 * 1024 * 1024
+_MAX_GIT_LINES = 4
+_MAX_GIT_CHARACTERS = 600
+# Git's pack files are the whole of a mirror: more of them make each look-up slower.
+_MOST_PACKS = 40
+
+
+@frozen
+class MirrorLimits:
+    """Limits of one source's repository; times in seconds, sizes in bytes."""
+
+    list_seconds: float = 60.0
+    fetch_seconds: float = 900.0
+    local_seconds: float = 60.0
+    size: int = 4 * 1024**3
+
+
+class MirrorGit:
+    """Runs Git on one mirror. Methods raise SourceUnavailable where Git cannot do it."""
+
+    def __init__(
+        self,
+        access: SourceAccess,
+        folders: SourceFolders,
+        read_secret: ReadSecret,
+        limits: MirrorLimits,
+    ) -> None:
+        """Nothing is made or started yet."""
+        self._access = access
+        self._folders = folders
+        self._read_secret = read_secret
+        self._limits = limits
+        self._global_config = folders.mirror.with_suffix(".gitconfig")
+
+    def require_mirror(self, object_format: str) -> None:
+        """Make the mirror where there is none that can be used; OSError."""
+        self._folders.create()
+        self._global_config.write_text(format_safe_directories(self._access.safe_directories))
+        git_dir = self._folders.mirror
+        is_usable = all((git_dir / name).exists() for name in ("HEAD", "config", "objects", "refs"))
+        is_sha256 = is_usable and "objectFormat = sha256" in (git_dir / "config").read_text()
+        if not is_usable or is_sha256 != (object_format == "sha256"):
+            self.make_anew(object_format)
+
+    def make_anew(self, object_format: str) -> None:
+        """Remove the mirror and make an empty one; OSError."""
+        shutil.rmtree(self._folders.mirror, ignore_errors=True)
+        make_bare_repository(self._folders.mirror, object_format)
+
+    def list_remote(self, *names: str) -> Mapping[str, str]:
+        """The commits or tags that refs of the repository name, by full ref."""
+        result = self._run_remote(
+            ("ls-remote", "--quiet", "--refs", REMOTE_NAME, *names),
+            self._limits.list_seconds,
+            _MAX_LISTED_REFS,
+        )
+        if result.exit_code:
+            self.raise_unreachable(result)
+        lines = (os.fsdecode(line).partition("\t") for line in result.output.splitlines())
+        return {name: object_id for object_id, _, name in lines}
+
+    def fetch(self, refspecs: list[str]) -> ProgramResult:
+        """Fetch refs with their history, every object checked; the result may be a failure."""
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+        result = self._run_remote(
+            ("fetch", *options, REMOTE_NAME, *refspecs),
+            self._limits.fetch_seconds,
+            1024 * 1024,
+            self._find_size_reason,
+        )
+        # It may have grown since it was looked at last.
+        if result.exit_code == 0 and (reason := self._find_size_reason()):
+            return ProgramResult(STOPPED_EXIT_CODE, b"", reason)
+        return result
+
+    def run(
+        self, *arguments: str, input_bytes: bytes = b"", max_output: int = _MAX_OUTPUT
+    ) -> ProgramResult:
+        """Run a command that needs no network; its exit code may be any."""
+        environment = build_child_environment(
+            (),
+            build_local_variables(self._folders.mirror, self._global_config, self._folders.home),
+        )
+        return self._run(
+            arguments, environment, self._limits.local_seconds, max_output, input_bytes=input_bytes
+        )
+
+    def is_damaged(self) -> bool:
+        """Whether the mirror lacks objects that its refs need, or cannot be read."""
+        return self.run("fsck", "--connectivity-only", "--no-progress").exit_code != 0
+
+    def remove_unfinished_packs(self) -> None:
+        """Remove what a fetch has left that was killed."""
+        for file in (self._folders.mirror / "objects" / "pack").glob("tmp_*"):
+            file.unlink(missing_ok=True)
+
+    def compact_if_many_packs(self) -> None:
+        """Put all packs into one, without what no ref needs; a failure is met again next time."""
+        packs = list((self._folders.mirror / "objects" / "pack").glob("*.pack"))
+        if len(packs) > _MOST_PACKS:
+            self.run("repack", "-a", "-d", "--quiet")
+            self.run("pack-refs", "--all")
+
+    def raise_unreachable(self, result: ProgramResult) -> NoReturn:
+        """SourceUnavailable that says what Git said."""
+        source = self._access.source
+        url = strip_url_credentials(source.url)
+        if result.exit_code == TIMEOUT_EXIT_CODE:
+            reason, hint = f"It took too long ({result.error_text}).", "Is the server reachable?"
+        else:
+            reason, hint = quote_git(result.error_text), _find_hint(result.error_text)
+        raise SourceUnavailable(
+            error_finding(
+                "The repository of a source cannot be read",
+                f"{source.name}: {url}. {reason}",
+                hint,
+                position=source.position,
+            )
+        )
+
+    def _run_remote(
+        self,
+        arguments: tuple[str, ...],
+        timeout: float,
+        max_output: int,
+        find_stop_reason: Callable[[], str] = str,
+    ) -> ProgramResult:
+        opened = self._access.open_environment(
+            self._folders.mirror, self._global_config, self._folders.home, self._read_secret
+        )
+        with opened as environment:
+            return self._run(arguments, environment, timeout, max_output, find_stop_reason)
+
+    def _run(
+        self,
+        arguments: tuple[str, ...],
+        environment: Mapping[str, str],
+        timeout: float,
+        max_output: int,
+        find_stop_reason: Callable[[], str] = str,
+        *,
+        input_bytes: bytes = b"",
+    ) -> ProgramResult:
+        try:
+            program = require_executable_outside_checkouts("git", ())
+            self._require_new_enough(program)
+            return run_watched_program(
+                (program, "--no-pager", *arguments),
+                environment,
+                input_bytes=input_bytes,
+                timeout=timeout,
+                max_output=max_output,
+                find_stop_reason=find_stop_reason,
+            )
+        except OSError as problem:
+            raise SourceUnavailable.from_summary(
+                "Git cannot be started",
+                f"Mirrors of sources are made by Git; git: {problem.strerror}.",
+                "Install git {}.{} or newer.".format(*MINIMUM_GIT),
+            ) from None
+
+    def _require_new_enough(self, program: str) -> None:
+        if version_text := find_too_old_version(program):
+            raise SourceUnavailable.from_summary(
+                "Git is too old",
+                f"git {version_text} lacks what a mirror needs.",
+                "Install git {}.{} or newer.".format(*MINIMUM_GIT),
+            )
+
+    def _find_size_reason(self) -> str:
+        """Why a fetch has to end: the mirror has grown above its limit; "" while it has not."""
+        if sum(_iter_file_sizes(self._folders.mirror / "objects")) <= self._limits.size:
+            return ""
+        return f"the repository is larger than {self._limits.size // 1024**2} MiB"
+
+
+def _iter_file_sizes(folder: Path) -> Iterator[int]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                yield os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - of many files
+            except OSError:
+                continue
+
+
+def quote_git(git_text: str) -> str:
+    """The last lines of what Git wrote, as a sentence that holds no control character."""
+    lines = [sanitize(line.strip()) for line in git_text.splitlines() if line.strip()]
+    text = "; ".join(lines[-_MAX_GIT_LINES:])[:_MAX_GIT_CHARACTERS].rstrip(".")
+    return f"Git says: {text}." if text else ""
+
+
+_HINTS = (
+    ("redirect", "The repository has moved: write its new url. A redirect is not followed."),
+    (
+        "Authentication failed|could not read Username|40[134]|Permission denied|not found",
+        "Check the url, and that the source's credentials may read the repository.",
+    ),
+    ("Host key verification", "The server's key is not in known_hosts of the source."),
+    (
+        "fsck|bad object|badTree|index-pack",
+        "The repository has an object that Git itself refuses: `git fsck` in a clone names it.",
+    ),
+    ("larger than", "Is it the right repository? The controller keeps all of its history."),
+)
+
+
+def _find_hint(git_text: str) -> str:
+    for pattern, hint in _HINTS:
+        if re.search(pattern, git_text, re.IGNORECASE):
+            return hint
+    return "Check the url, the network and the source's credentials."

@@ -1,0 +1,1 @@
+"""Child processes that look at targets: what each may read, how it is asked, when it is ended."""

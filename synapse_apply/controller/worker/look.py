@@ -1,0 +1,168 @@
+"""How a worker looks at a target: a plan that writes nothing, and what is told of it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from synapse_apply.controller.ports import LookResult
+from synapse_apply.controller.rows import ChangeCounts, LookOutcome
+from synapse_apply.controller.worker.exchange import LookOrder
+from synapse_apply.library.opening import open_target_at_commit
+from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.codec import change_to_json, plan_to_json
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Cause, Change, Plan
+
+# Calls at once of one look: a controller looks at many targets of a backend.
+_PARALLELISM = 4
+_EMBEDDED = "embedded"
+_DRIFT_CAUSES = {Cause.DRIFT, Cause.BOTH}
+# What of a row says what was found; the rest says how, or is another's fingerprint.
+_TELLING_KEYS = ("address", "action", "fields", "remote_id", "verification", "held")
+_TELLING_TEXTS = ("refusals", "notes", "reason")
+# What two looks at one fact say differently: times, durations, ids of requests and runs.
+_CHANGING_TEXT = re.compile(
+    r"\d{4}-\d\d-\d\d[T ][\d:.]+Z?|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|\b[0-9a-f]{16,}\b"
+    r"|\d+(?:\.\d+)? ?(?:ms|s|seconds?|min|minutes?|h|hours?)\b"
+)
+
+
+def look_at_target(order: LookOrder, environ: Mapping[str, str]) -> LookResult:
+    """Plan a target as a commit declares it; locks nothing, writes nothing, and raises nothing.
+
+    `environ` are all variables that the target can name.
+    """
+    try:
+        with open_target_at_commit(
+            order.target,
+            folder=Path(order.folder),
+            commit=order.commit,
+            environ=environ,
+            readable_files=order.readable_files,
+            project_from=order.project_from,
+            parallelism=_PARALLELISM,
+        ) as target:
+            return build_result_of_plan(target.plan(create_state=False))
+    except SynapseApplyError as failure:
+        return build_result_of_failure(
+            tuple(finding.with_target(order.target) for finding in failure.diagnostics)
+        )
+    except Exception:  # noqa: BLE001 - one broken target must not end the worker
+        return build_result_of_failure((_build_internal_error(),))
+
+
+def build_result_of_plan(plan: Plan) -> LookResult:
+    """What a plan says: PLAN_ERROR with an error, CHANGES with anything to do or to decide."""
+    outcome = LookOutcome.IN_SYNC
+    if plan.has_errors:
+        outcome = LookOutcome.PLAN_ERROR
+    elif plan.has_changes or plan.refused_changes or plan.guards:
+        outcome = LookOutcome.CHANGES
+    return LookResult(
+        outcome,
+        _count_changes(plan),
+        plan.diagnostics,
+        format_canonical_json(plan_to_json(plan)),
+        compute_result_digest(outcome, plan.diagnostics, plan),
+        _find_host(plan.base.binding.url),
+        next(_iter_concurrent_runs(plan), ""),
+    )
+
+
+def build_result_of_failure(findings: tuple[Diagnostic, ...]) -> LookResult:
+    """What is told where there was no plan at all."""
+    outcome = LookOutcome.PLAN_ERROR
+    return LookResult(
+        outcome, findings=findings, result_digest=compute_result_digest(outcome, findings)
+    )
+
+
+def compute_result_digest(
+    outcome: LookOutcome, findings: tuple[Diagnostic, ...], plan: Plan | None = None
+) -> str:
+    """A digest over what was found, without times and ids: the same until something else is."""
+    facts: dict[str, Any] = {
+        "outcome": outcome.value,
+        "findings": [
+            [
+                finding.severity.value,
+                finding.summary,
+                _CHANGING_TEXT.sub("~", finding.detail),
+                finding.address or "",
+                str(finding.position or ""),
+            ]
+            for finding in findings
+        ],
+    }
+    if plan is not None:
+        rows = [change_to_json(change) for change in plan.changes if _is_telling(change)]
+        facts["rows"] = [[row[key] for key in _TELLING_KEYS] for row in rows]
+        texts = [[row[key] for key in _TELLING_TEXTS] for row in rows]
+        facts["texts"] = _CHANGING_TEXT.sub("~", format_canonical_json(texts))
+        facts["guards"] = [[guard.name, *map(str, guard.rows)] for guard in plan.guards]
+        facts["moved"] = [str(moved) for moved in plan.moved]
+    return hashlib.sha256(format_canonical_json(facts).encode()).hexdigest()
+
+
+def _is_telling(change: Change) -> bool:
+    return (
+        change.action is not Action.NO_OP
+        or change.is_refused
+        or change.verification is not None
+        or bool(change.notes or change.held)
+    )
+
+
+def _count_changes(plan: Plan) -> ChangeCounts:
+    summary = plan.summary
+    counted = [
+        change
+        for change in plan.changes
+        if (change.action is not Action.NO_OP or change.is_refused) and not change.superseded
+    ]
+    return ChangeCounts(
+        add=summary.add,
+        change=summary.change,
+        destroy=summary.destroy,
+        import_=summary.import_,
+        forget=summary.forget,
+        refused=summary.blocked,
+        drifted=sum(
+            change.action is Action.RECREATE or bool(change.field_causes & _DRIFT_CAUSES)
+            for change in counted
+        ),
+        guards=len(plan.guards),
+    )
+
+
+def _find_host(url: str) -> str:
+    """The host of a backend, with its port where the url has one; "embedded" for that one."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] or _EMBEDDED
+
+
+def _iter_concurrent_runs(plan: Plan) -> Iterator[str]:
+    for finding in plan.diagnostics:
+        if finding.summary == CONCURRENT_RUN_SUMMARY:
+            yield finding.detail
+
+
+def _build_internal_error() -> Diagnostic:
+    """An error of ours, by its type and place: its text may quote a secret."""
+    kind, _, trace = sys.exc_info()
+    frame = traceback.extract_tb(trace)[-1]
+    name = kind.__name__ if kind is not None else "Exception"
+    return error_finding(
+        "Internal error",
+        f"A look ended with {name} in {Path(frame.filename).name}, line {frame.lineno}.",
+        "This is a bug of synapse-apply. The other targets are not touched by it; please report "
+        "it.",
+    )

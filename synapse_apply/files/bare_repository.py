@@ -1,0 +1,68 @@
+"""How a bare repository of our own is made, and which configuration Git has in it: ours alone.
+
+It is made by hand, since `git init` would copy templates, which may have hooks. It has no work
+tree, and nothing of a checkout or a user steers Git in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from synapse_apply.files.programs import run_program
+
+# The oldest Git that reads its global configuration from a file that is named to it.
+MINIMUM_GIT = (2, 32)
+_CONFIG = """[core]
+\trepositoryFormatVersion = 1
+\tbare = true
+\thooksPath = /dev/null
+\tfsmonitor = false
+[extensions]
+\tobjectFormat = {object_format}
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[fetch]
+\tfsckObjects = true
+\twriteCommitGraph = false
+"""
+
+
+def make_bare_repository(git_dir: Path, object_format: str = "sha1", settings: str = "") -> None:
+    """Make an empty repository in a folder that is not there yet; OSError.
+
+    `settings` are further sections of its configuration.
+    """
+    for folder in (git_dir / "objects", git_dir / "refs"):
+        folder.mkdir(parents=True)
+    (git_dir / "HEAD").write_text("ref: refs/heads/none\n")
+    write_configuration(git_dir, object_format, settings)
+
+
+def write_configuration(git_dir: Path, object_format: str, settings: str = "") -> None:
+    """Write the configuration of such a repository; `object_format` is sha1 or sha256."""
+    (git_dir / "config").write_text(_CONFIG.format(object_format=object_format) + settings)
+
+
+def format_safe_directories(directories: Sequence[str]) -> str:
+    """The configuration that a repository on this machine is asked with, whoever owns it."""
+    lines = ["[safe]"]
+    for directory in directories:
+        quoted = directory.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        lines.append(f'\tdirectory = "{quoted}"')
+    return "\n".join(lines) + "\n"
+
+
+@cache
+def find_too_old_version(program: str) -> str:
+    """The version of a Git that is older than MINIMUM_GIT; "" for one that is new enough."""
+    result = run_program((program, "version"), {"LC_ALL": "C"}, timeout=10)
+    # `git version 2.39.5 (Apple Git-154)`, `git version 2.47.0.windows.2`
+    version_text = result.output.decode("ascii", "replace").removeprefix("git version ").strip()
+    numbers = tuple(
+        int(part) for part in version_text.split(" ")[0].split(".")[:2] if part.isdecimal()
+    )
+    return version_text if len(numbers) == 2 and numbers < MINIMUM_GIT else ""

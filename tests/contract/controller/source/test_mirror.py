@@ -1,0 +1,180 @@
+"""The mirror of a source: what it fetches, tells and keeps, and that nothing is checked out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from contract.controller.upstream import (
+    PROJECT,
+    Upstream,
+    build_source,
+    read_no_secret,
+    storage,
+)
+from contract.stores.git.repositories import git
+
+from synapse_apply.controller.ports import SourceUnavailable
+from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.source.mirror_git import MirrorLimits
+from synapse_apply.model.errors import InputError
+
+FILES = {"synapse-apply.yaml": PROJECT, "manifests/a.yaml": storage("a")}
+
+
+def make_mirror(upstream: Upstream, data: Path, **settings: object) -> GitMirror:
+    return GitMirror(build_source(upstream, **settings), data, read_no_secret)
+
+
+def test_follows_the_ref(upstream: Upstream, data: Path) -> None:
+    first = upstream.commit(FILES, message="Begin\n\nmore")
+    mirror = make_mirror(upstream, data)
+    head = mirror.fetch_head()
+    assert (head.commit, head.author, head.subject) == (first, "x <x>", "Begin")
+    second = upstream.commit({"README": "x"})
+    upstream.commit({"README": "y"}, branch="other")
+    assert mirror.fetch_head().commit == second
+    assert mirror.is_descendant(second, first)
+    assert not mirror.is_descendant(first, second)
+
+
+def test_nothing_is_checked_out(upstream: Upstream, data: Path) -> None:
+    upstream.commit(FILES)
+    make_mirror(upstream, data).fetch_head()
+    place = data / "places" / "acme"
+    assert [path.name for path in place.iterdir()] == [".git"]
+    assert (place / ".git").is_file()
+
+
+def test_what_was_forced_away_stays_while_it_is_kept(upstream: Upstream, data: Path) -> None:
+    first = upstream.commit(FILES)
+    second = upstream.commit({"README": "x"})
+    mirror = make_mirror(upstream, data)
+    mirror.fetch_head()
+    mirror.keep_commits([second])
+    git(upstream.path, "update-ref", "refs/heads/main", first)
+    assert mirror.fetch_head().commit == first
+    assert not mirror.is_descendant(first, second)
+    bare = data / "mirrors" / "acme.git"
+    git(bare, "repack", "-a", "-d", "-q")
+    assert mirror.list_targets(second) == ("prod",)
+    mirror.keep_commits([first])
+    git(bare, "repack", "-a", "-d", "-q")
+    git(bare, "prune", "--expire=now")
+    with pytest.raises(SourceUnavailable):
+        make_mirror(upstream, data).list_targets(second)
+
+
+@pytest.mark.parametrize("damage", ["gone", "emptied", "broken pack"])
+def test_a_broken_mirror_is_made_anew(upstream: Upstream, data: Path, damage: str) -> None:
+    upstream.commit(FILES)
+    mirror = make_mirror(upstream, data)
+    mirror.fetch_head()
+    bare = data / "mirrors" / "acme.git"
+    if damage == "gone":
+        shutil.rmtree(bare)
+    elif damage == "emptied":
+        shutil.rmtree(bare / "objects")
+    else:
+        pack = next((bare / "objects" / "pack").glob("*.pack"))
+        pack.chmod(0o600)
+        pack.write_bytes(b"")
+    head = upstream.commit({"README": "x"})
+    assert mirror.fetch_head().commit == head
+    assert mirror.list_targets(head) == ("prod",)
+
+
+def test_a_project_below_the_top(upstream: Upstream, data: Path) -> None:
+    upstream.commit({"deploy/prod/synapse-apply.yaml": PROJECT})
+    mirror = make_mirror(upstream, data, path="deploy/prod")
+    assert mirror.list_targets(mirror.fetch_head().commit) == ("prod",)
+
+
+def test_findings_name_commit_and_file(upstream: Upstream, data: Path) -> None:
+    commit = upstream.commit({"synapse-apply.yaml": "kind: Project\nnonsense: 1\n"})
+    mirror = make_mirror(upstream, data)
+    mirror.fetch_head()
+    with pytest.raises(InputError) as raised:
+        mirror.list_targets(commit)
+    files = {str(finding.position).partition(":synapse")[0] for finding in raised.value.diagnostics}
+    assert files == {commit[:7]}
+    other = upstream.commit({"synapse-apply.yaml": None, "README": "x"})
+    mirror.fetch_head()
+    with pytest.raises(InputError, match="No project file in that commit"):
+        mirror.list_targets(other)
+
+
+def test_targets_are_those_that_the_pin_has_too(upstream: Upstream, data: Path) -> None:
+    upstream.commit({"synapse-apply.yaml": PROJECT}, branch="rules")
+    more = PROJECT + '  evil: {url: "http://127.0.0.1:9"}\n'
+    upstream.commit({"synapse-apply.yaml": more})
+    pinned, free = (
+        make_mirror(upstream, data / name, project_from=pin)
+        for name, pin in (("pinned", "rules"), ("free", ""))
+    )
+    assert pinned.list_targets(pinned.fetch_head().commit) == ("prod",)
+    assert free.list_targets(free.fetch_head().commit) == ("evil", "prod")
+
+
+def test_a_digest_changes_with_what_a_target_is_read_from(upstream: Upstream, data: Path) -> None:
+    project = (
+        PROJECT.replace('"}', '"}') + '  dev: {url: "http://127.0.0.1:9", manifests: [dev/]}\n'
+    )
+    project = project.replace("ACME_TOKEN}}", "ACME_TOKEN}, manifests: [prod/]}")
+    files = {"synapse-apply.yaml": project, "prod/a.yaml": storage("a"), "dev/a.yaml": storage("a")}
+    mirror = make_mirror(upstream, data)
+    upstream.commit(files)
+
+    def compute() -> tuple[str, str]:
+        commit = mirror.fetch_head().commit
+        return mirror.compute_input_digest(commit, "prod"), mirror.compute_input_digest(
+            commit, "dev"
+        )
+
+    first = compute()
+    upstream.commit({}, message="Nothing")
+    assert compute() == first
+    upstream.commit({"dev/a.yaml": storage("a", "other")})
+    second = compute()
+    assert second[0] == first[0]
+    assert second[1] != first[1]
+    upstream.commit({"plugins/x/main.py": "x"})
+    third = compute()
+    assert third[0] != second[0]
+    assert third[1] != second[1]
+
+
+def test_a_repository_that_is_too_large_is_not_kept(upstream: Upstream, data: Path) -> None:
+    upstream.commit(FILES)
+    mirror = make_mirror(upstream, data)
+    small = mirror.fetch_head().commit
+    blob = upstream.write_blob(os.urandom(1_000_000))
+    upstream.commit(raw_entries=(f"100644 {blob}\tlarge",))
+    limited = GitMirror(build_source(upstream), data, read_no_secret, MirrorLimits(size=100_000))
+    with pytest.raises(SourceUnavailable, match="cannot be read"):
+        limited.fetch_head()
+    assert limited.list_targets(small) == ("prod",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "summary"),
+    [
+        ({"ref": "--upload-pack=x"}, "ref of a source"),
+        ({"ref": "a..b"}, "ref of a source"),
+        ({"path": "../x"}, "leads out"),
+        ({"project_from": "-x"}, "ref of a source"),
+    ],
+)
+def test_odd_settings_are_refused(
+    upstream: Upstream, data: Path, settings: dict[str, str], summary: str
+) -> None:
+    with pytest.raises(InputError, match=summary):
+        make_mirror(upstream, data, **settings)
+
+
+def test_a_ref_that_is_gone(upstream: Upstream, data: Path) -> None:
+    upstream.commit(FILES)
+    with pytest.raises(SourceUnavailable, match="no such ref"):
+        make_mirror(upstream, data, ref="release").fetch_head()

@@ -1,0 +1,92 @@
+"""A repository that a controller follows: commits of projects, made without a work tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from contract.stores.git.repositories import git
+
+from synapse_apply.controller.settings import SecretName, Source
+from synapse_apply.model.values import Sensitive
+
+PROJECT = """
+apiVersion: synapse-apply/v1
+kind: Project
+targets:
+  prod: {url: "http://127.0.0.1:9", token: {env: ACME_TOKEN}}
+"""
+
+
+class Upstream:
+    """A bare repository; each commit has the files of the one before and those that are given."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "upstream.git"
+        self._index = folder / "index"
+        git(folder, "init", "-q", "--bare", "-b", "main", str(self.path))
+
+    def commit(
+        self,
+        files: Mapping[str, str | None] | None = None,
+        *,
+        message: str = "Change",
+        branch: str = "main",
+        parent: str | None = None,
+        raw_entries: tuple[str, ...] = (),
+    ) -> str:
+        """Commit files (None removes one) on a branch, from `parent` ("": none) or its tip.
+
+        `raw_entries` are lines of git-update-index(1): MODE ID and a path behind a tab.
+        """
+        tip = git(self.path, "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
+        base = tip if parent is None else parent
+        head = ["-c", "core.bare=false", f"--work-tree={self.path.parent}"]
+        git(self.path, *head, "read-tree", *([base] if base else ["--empty"]))
+        lines = []
+        for path, text in (files or {}).items():
+            if text is None:
+                lines.append(f"0 {'0' * 40}\t{path}")
+            else:
+                blob = git(self.path, "hash-object", "-w", "--stdin", input=text.encode())
+                lines.append(f"100644 {blob}\t{path}")
+        text = "".join(f"{line}\n" for line in (*lines, *raw_entries))
+        git(self.path, *head, "update-index", "--index-info", input=text.encode())
+        tree = git(self.path, *head, "write-tree")
+        parents = ["-p", base] if base else []
+        commit = git(self.path, "commit-tree", *parents, tree, input=message.encode())
+        git(self.path, "update-ref", f"refs/heads/{branch}", commit)
+        return commit
+
+    def write_blob(self, content: bytes) -> str:
+        """The id of a blob with this content."""
+        return git(self.path, "hash-object", "-w", "--stdin", input=content)
+
+    def tag(self, name: str, commit: str) -> None:
+        git(self.path, "update-ref", f"refs/tags/{name}", commit)
+
+
+def storage(name: str, bucket: str = "images") -> str:
+    """A manifest of a storage whose secrets are read from ACME_KEY."""
+    return f"""
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {{name: {name}}}
+spec:
+  name: {name}
+  provider: amazon_s3
+  category: external
+  configuration:
+    bucket_name: {bucket}
+    region_name: eu-west-1
+    access_key: {{valueFrom: {{env: ACME_KEY}}}}
+    secret_key: {{valueFrom: {{env: ACME_KEY}}}}
+"""
+
+
+def build_source(upstream: Upstream, **settings: object) -> Source:
+    return Source("acme", str(upstream.path), **settings)  # type: ignore[arg-type]
+
+
+def read_no_secret(name: SecretName) -> Sensitive:
+    raise AssertionError(f"nothing needs {name}")

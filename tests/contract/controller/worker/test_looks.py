@@ -1,0 +1,196 @@
+"""Looks at targets of a commit in a mirror, by real children, at a real backend."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from contract.controller.upstream import (
+    Upstream,
+    build_source,
+    read_no_secret,
+    storage,
+)
+from contract.stores.git.repositories import git
+from in_process import run
+
+from synapse_apply.controller.ports import LookRequest, LookResult
+from synapse_apply.controller.rows import LookOutcome, TargetName
+from synapse_apply.controller.settings import Controller, MayRead, Source
+from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.worker.pool import WorkerPool
+from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.model.coding.codec import plan_from_json
+
+TOKEN, KEY = "token-of-acme-1234567890", "key-of-acme-1234567890"
+ENVIRON = {**os.environ, "ACME_TOKEN": TOKEN, "ACME_KEY": KEY, "OTHER_KEY": "canary-of-another"}
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(tmp_path_factory.mktemp("backend") / "data", token=TOKEN) as server:
+        yield server
+
+
+@pytest.fixture
+def states(tmp_path: Path) -> Path:
+    folder = tmp_path / "states"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def files(backend: EmbeddedServer, states: Path) -> dict[str, str]:
+    """A project whose target is that backend, with a state in a file."""
+    project = f"""
+apiVersion: synapse-apply/v1
+kind: Project
+targets:
+  prod:
+    url: {backend.url}
+    token: {{env: ACME_TOKEN}}
+    state: {{url: {states}/prod.db}}
+"""
+    return {
+        "synapse-apply.yaml": project,
+        "manifests/a.yaml": storage("a"),
+        "manifests/b.yaml": storage("b"),
+    }
+
+
+@pytest.fixture
+def make_pool(data: Path) -> Iterator[Callable[..., WorkerPool]]:
+    pools = []
+
+    def make(*sources: Source, most_children: int = 2) -> WorkerPool:
+        controller = Controller("main", {source.name: source for source in sources})
+        pools.append(WorkerPool(controller, data, ENVIRON, most_children))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+def look(pool: WorkerPool, commit: str, target: str = "prod", timeout: float = 60.0) -> LookResult:
+    return pool.look(LookRequest(TargetName("acme", target), commit, timeout))
+
+
+def list_texts(result: LookResult) -> str:
+    return json.dumps([finding.to_json() for finding in result.findings])
+
+
+def test_a_target_through_its_life(
+    upstream: Upstream,
+    data: Path,
+    states: Path,
+    files: dict[str, str],
+    make_pool: Callable[..., WorkerPool],
+    tmp_path: Path,
+) -> None:
+    """Without a state, in sync, changed in Git; and no secret is in what is told of it."""
+    source = build_source(upstream, may_read=MayRead(("ACME_*",), (str(states),)))
+    first = upstream.commit(files)
+    mirror, pool = GitMirror(source, data, read_no_secret), make_pool(source)
+    mirror.fetch_head()
+    missing = look(pool, first)
+    assert missing.outcome is LookOutcome.PLAN_ERROR
+    assert "There is no state for this target" in list_texts(missing)
+    assert not list(states.iterdir())
+
+    checkout = tmp_path / "checkout"
+    git(tmp_path, "clone", "-q", str(upstream.path), str(checkout))
+    given = {"ACME_TOKEN": TOKEN, "ACME_KEY": KEY}
+    run("state init -t prod", checkout, given)
+    run("apply -t prod --auto-approve", checkout, given)
+    in_sync = look(pool, first)
+    assert in_sync.outcome is LookOutcome.IN_SYNC, list_texts(in_sync)
+    assert in_sync.counts.total == 0
+    assert in_sync.backend_host.startswith("127.0.0.1:")
+
+    second = upstream.commit(
+        {"manifests/b.yaml": storage("b", "moved"), "manifests/c.yaml": storage("c")}
+    )
+    mirror.fetch_head()
+    changed, again = look(pool, second), look(pool, second)
+    assert changed.outcome is LookOutcome.CHANGES
+    assert (changed.counts.add, changed.counts.refused) == (1, 1)
+    assert changed.result_digest == again.result_digest != in_sync.result_digest
+    plan = plan_from_json(json.loads(changed.plan_json))
+    assert plan.base.commit == second
+    assert KEY not in changed.plan_json
+    assert TOKEN not in changed.plan_json
+
+
+def test_all_is_of_the_commit(
+    upstream: Upstream, data: Path, files: dict[str, str], make_pool: Callable[..., WorkerPool]
+) -> None:
+    """Not what the ref means by now, and no file that only a checkout would have."""
+    source = build_source(upstream, may_read=MayRead(("ACME_*",)))
+    broken = upstream.commit({**files, "manifests/a.yaml": "kind: Nonsense\n"})
+    upstream.commit({"manifests/a.yaml": storage("a")})
+    GitMirror(source, data, read_no_secret).fetch_head()
+    result = look(make_pool(source), broken)
+    assert result.outcome is LookOutcome.PLAN_ERROR
+    assert f"{broken[:7]}:manifests/a.yaml" in list_texts(result)
+
+
+def test_a_look_that_takes_too_long_is_ended(
+    upstream: Upstream, data: Path, make_pool: Callable[..., WorkerPool]
+) -> None:
+    """And the child with it; the next look has another one."""
+    source = build_source(upstream, may_read=MayRead(("ACME_*",)))
+    commit = upstream.commit({"synapse-apply.yaml": "kind: x\n"})
+    GitMirror(source, data, read_no_secret).fetch_head()
+    pool = make_pool(source)
+    began = time.monotonic()
+    assert look(pool, commit, timeout=0.01).outcome is LookOutcome.TIMEOUT
+    assert time.monotonic() - began < 5
+    assert look(pool, commit).outcome is LookOutcome.PLAN_ERROR
+
+
+def test_a_killed_child_is_told_and_replaced(
+    upstream: Upstream, data: Path, make_pool: Callable[..., WorkerPool]
+) -> None:
+    source = build_source(upstream)
+    commit = upstream.commit({"synapse-apply.yaml": "kind: x\n"})
+    GitMirror(source, data, read_no_secret).fetch_head()
+    pool = make_pool(source)
+    look(pool, commit)
+    (process_id,) = pool.list_process_ids()
+    os.kill(process_id, signal.SIGKILL)
+    lost = look(pool, commit)
+    assert lost.outcome is LookOutcome.WORKER_LOST
+    assert lost.findings
+    assert look(pool, commit).outcome is LookOutcome.PLAN_ERROR
+    assert pool.list_process_ids() != (process_id,)
+
+
+def test_sources_share_the_children(
+    upstream: Upstream, data: Path, make_pool: Callable[..., WorkerPool]
+) -> None:
+    """Two at most, each of one source alone; none is left behind at the end."""
+    commit = upstream.commit({"synapse-apply.yaml": "kind: x\n"})
+    sources = [Source(name, str(upstream.path)) for name in ("a", "b", "c")]
+    for source in sources:
+        GitMirror(source, data, read_no_secret).fetch_head()
+    pool = make_pool(*sources)
+    requests = [
+        LookRequest(TargetName(source.name, f"t{number}"), commit, 60.0)
+        for number in range(3)
+        for source in sources
+    ]
+    with ThreadPoolExecutor(9) as threads:
+        results = list(threads.map(pool.look, requests))
+    assert {result.outcome for result in results} == {LookOutcome.PLAN_ERROR}
+    process_ids = pool.list_process_ids()
+    assert len(process_ids) <= 2
+    pool.close()
+    assert not any(Path(f"/proc/{process_id}").exists() for process_id in process_ids)
+    assert pool.look(requests[0]).outcome is LookOutcome.WORKER_LOST
