@@ -161,7 +161,7 @@ class OpenTarget:
     ) -> Plan:  # fmt: skip
         """What `apply` would do. Sends nothing that could change anything, and takes no lock.
 
-        The state of a new embedded backend is made; with `create_state=False` nothing is written,
+        The state of a new embedded backend is made; without `create_state` nothing is written,
         and that such a state is missing is a StateError, as for all other backends.
 
         With `server_dry_run` the backend checks each call that it can check without acting on it;
