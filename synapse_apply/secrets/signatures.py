@@ -87,6 +87,9 @@ class StateKeySigner:
 
     `get_keys` is asked for each text: a key may be made, or another one take its place, meanwhile.
     `is_renewed` is set where another key takes the place of the one that signed what is stored.
+    `accepts_former_keys` is set for a rekey alone, which may have to go on where one was cut short:
+    a key that was replaced, because it leaked perhaps, is kept here to check what it digested, and
+    signs nothing any more.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class StateKeySigner:
         self._get_keys = get_keys
         self._describe_places_to_put_key = describe_places_to_put_key
         self.is_renewed = False
+        self.accepts_former_keys = False
 
     def sign(self, content: str) -> str:
         """The signature of a text, in one line; "" without a key."""
@@ -116,7 +120,9 @@ class StateKeySigner:
         if status is SignatureStatus.UNSIGNED:
             # Without a key nothing tells that a signature was not taken away.
             return False if keys.current_key is not None else None
-        return status is not SignatureStatus.FORGED
+        if status is SignatureStatus.EARLIER:
+            return self.accepts_former_keys
+        return status is SignatureStatus.GENUINE
 
     def describe_places_to_put_key(self) -> str:
         """Where a key is to be put so that it is at hand, as a part of a sentence."""

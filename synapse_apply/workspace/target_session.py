@@ -372,6 +372,7 @@ class TargetSession(OfflineTarget):
         missing, of another backend or project, or (without `accept_other_key`) of another key.
         Creates the state of a new embedded data set, with its key.
         """
+        self.store_signer.accepts_former_keys = accept_other_key
         desired, declared, store = self.desired, self.declared_target, self.store
         project, target = self.project, self.target
         if self._read_only:

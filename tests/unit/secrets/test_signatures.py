@@ -122,9 +122,12 @@ def test_a_store_is_signed_with_the_key_of_the_moment() -> None:
     assert signer.check("another link", signature) is False
     assert StateKeySigner("plans", lambda: current[0]).check("a link", signature) is False
     assert signer.check("a link", "") is False
-    # After a rekey the former key still checks, where it is at hand.
+    # After a rekey the former key counts for nothing but another rekey, though it is at hand.
     current[0] = StateKeys((OTHER, KEY))
+    assert signer.check("a link", signature) is False
+    signer.accepts_former_keys = True
     assert signer.check("a link", signature) is True
+    signer.accepts_former_keys = False
     assert signer.sign("a link").startswith(f"{OTHER.key_id}:")
     current[0] = StateKeys((OTHER,))
     assert signer.check("a link", signature) is None
