@@ -66,7 +66,7 @@ def list_job_ids_of_settled_runs(store: StateStore) -> frozenset[str]:
     )
 
 
-def find_run_candidates(
+def search_run_candidates(
     api: Api, proof: VerificationSpec, intent: Intent, known_jobs_of_others: Container[str]
 ) -> RunCandidates:
     """The job with the mark of an announced run, else the jobs that may be it.

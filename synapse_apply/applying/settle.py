@@ -18,7 +18,7 @@ from synapse_apply.applying.records import (
     list_sent_fields_answer_lacks,
     replace_secret_by_mac_or_withheld,
 )
-from synapse_apply.applying.runs import build_closed_run_intent_and_record, find_run_candidates
+from synapse_apply.applying.runs import build_closed_run_intent_and_record, search_run_candidates
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, ResourceType
 from synapse_apply.kinds.search import list_by_natural_key, read_observed_object
 from synapse_apply.model.address import Address
@@ -140,7 +140,7 @@ class IntentResolver:
         """A run's intent, done once its job is known; the next apply follows the job."""
         if kind.verification_spec is None:
             return ResolvedIntent(intent, record, "this version knows no run of its kind")
-        candidates = find_run_candidates(
+        candidates = search_run_candidates(
             self.api, kind.verification_spec, intent, self.list_job_ids_of_settled_runs()
         )
         if candidates.job is not None:

@@ -24,8 +24,8 @@ from synapse_apply.applying.recheck_unknown import iter_recheck_pauses
 from synapse_apply.applying.runs import (
     RunCandidates,
     build_closed_run_intent_and_record,
-    find_run_candidates,
     list_job_ids_of_settled_runs,
+    search_run_candidates,
     with_last_run_replaced,
 )
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
@@ -231,7 +231,7 @@ class _VerificationRun:
             candidates = RunCandidates()
             with suppress(RemoteError, StateError):
                 settled_jobs = list_job_ids_of_settled_runs(self.tools.store)
-                candidates = find_run_candidates(self.tools.api, self.proof, intent, settled_jobs)
+                candidates = search_run_candidates(self.tools.api, self.proof, intent, settled_jobs)
             if candidates.job is not None:
                 job, request_id = candidates.job.id, failure.request_id or ""
                 diagnostic = words.build_recovered_run_diagnostic(self.step, failure, job)

@@ -120,7 +120,7 @@ class ManualCommand(click.Command):
             if param.opts[-1] in _COMMON_OPTIONS:
                 common_names.append("/".join(param.opts))
             else:
-                heading = _find_option_group_heading(param) if is_grouped else "Options"
+                heading = _choose_option_group_heading(param) if is_grouped else "Options"
                 rows.setdefault(heading, []).append(row)
         for heading in ("Options", *_OPTION_GROUPS):
             if heading in rows:
@@ -188,7 +188,7 @@ def format_command_name(ctx: click.Context) -> str:
     return ctx.command_path.partition(" ")[2]
 
 
-def _find_option_group_heading(param: click.Parameter) -> str:
+def _choose_option_group_heading(param: click.Parameter) -> str:
     headings = (heading for heading, names in _OPTION_GROUPS.items() if param.name in names)
     return next(headings, "Options")
 

@@ -67,7 +67,7 @@ class Repository:
         """Whether the clone lacks older commits."""
         return (self.common_dir / "shallow").exists()
 
-    def find_relative_path(self, folder: Path) -> str:
+    def compute_relative_path_or_empty_for_top(self, folder: Path) -> str:
         """The path of a folder relative to the top, with forward slashes; "" for the top."""
         relative_path = Path(os.path.realpath(folder)).relative_to(self.top).as_posix()
         return "" if relative_path == "." else relative_path
@@ -87,7 +87,7 @@ def find_trusted_repository(folder: Path) -> Repository | None:
         # As Git does without GIT_DISCOVERY_ACROSS_FILESYSTEM.
         if len(devices) > 1:
             return None
-        repository = _read_trusted_repository(candidate)
+        repository = _find_trusted_repository_in_folder(candidate)
         if repository is not None:
             return repository
     return None
@@ -187,10 +187,10 @@ def _raise_git_not_started(problem: OSError) -> NoReturn:
     )
 
 
-def _read_trusted_repository(folder: Path) -> Repository | None:
+def _find_trusted_repository_in_folder(folder: Path) -> Repository | None:
     """The repository of the `.git` in this folder, None without one; InputError if untrusted."""
     try:
-        repository = _read_repository(folder)
+        repository = _find_repository_in_folder(folder)
         if repository is not None:
             _require_git_folders_outside_checkout(repository)
             _require_trusted_owner(repository)
@@ -203,7 +203,7 @@ def _read_trusted_repository(folder: Path) -> Repository | None:
     return repository
 
 
-def _read_repository(folder: Path) -> Repository | None:
+def _find_repository_in_folder(folder: Path) -> Repository | None:
     """The repository of the `.git` in this folder, None if there is none or no valid one.
 
     InputError for a `.git` file that names no Git folder.
@@ -306,7 +306,7 @@ def _require_not_tracked_by_outer(repository: Repository) -> None:
         return
     if outer is None:
         return
-    relative_path = outer.find_relative_path(top)
+    relative_path = outer.compute_relative_path_or_empty_for_top(top)
     _, out, _ = run_git(outer.top, outer, "ls-files", "-z", "--", f":(literal){relative_path}")
     if any(name.startswith(f"{relative_path}/") for name in os.fsdecode(out).split("\0")):
         _raise_input_error(

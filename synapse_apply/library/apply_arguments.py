@@ -32,7 +32,7 @@ class PlanOptionsMemory:
         if len(self._options_by_plan) > _MAX_REMEMBERED_PLANS:
             del self._options_by_plan[next(iter(self._options_by_plan))]
 
-    def find_options(self, plan: Plan) -> PlanOptions:
+    def require_options_of_plan(self, plan: Plan) -> PlanOptions:
         """The options that a plan was made with; InputError for one that is not remembered."""
         if plan.id not in self._options_by_plan:
             raise InputError.from_summary(

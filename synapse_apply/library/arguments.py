@@ -64,7 +64,7 @@ def require_whole_number(argument: str, number: object) -> int:
     return number
 
 
-def require_seconds(argument: str, seconds: object) -> float | None:
+def require_seconds_or_none(argument: str, seconds: object) -> float | None:
     """The number, or None for the default; InputError for one below 0 and for another type."""
     if seconds is None:
         return None

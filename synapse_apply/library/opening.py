@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from synapse_apply.library.arguments import (
-    require_seconds,
+    require_seconds_or_none,
     require_whole_number,
     resolve_path,
     resolve_paths,
@@ -60,7 +60,7 @@ def open_target(
         strict=strict,
         parallelism=require_whole_number("parallelism", parallelism),
         environ=dict(os.environ if environ is None else environ),
-        lock_timeout=require_seconds("lock_timeout", lock_timeout),
+        lock_timeout=require_seconds_or_none("lock_timeout", lock_timeout),
         project_from=project_from,
         as_of=ref,
         command="library",

@@ -109,7 +109,7 @@ class OpenTarget:
     @property
     def name(self) -> str:
         """The name of the target in the project file, which is read for it; InputError."""
-        return self._connection.find_target_name()
+        return self._connection.get_chosen_target_name()
 
     def close(self) -> None:
         """Close the connections to the backend and the state, for good. May be called again.
@@ -250,7 +250,7 @@ class OpenTarget:
             overridden=require_guard_names(override_guards),
         )  # fmt: skip
         require_decision(plan, arguments, confirm, auto_approve=auto_approve)
-        options = None if plan is None else self._plan_options.find_options(plan)
+        options = None if plan is None else self._plan_options.require_options_of_plan(plan)
         may_ask = confirm is not None or self._invocation.on_terminal
         observer = observer or ApplyObserver()
         with self._connection.open_session() as session:
@@ -283,7 +283,7 @@ class OpenTarget:
         from synapse_apply.operations.saved_plan import save_plan
 
         path = self._resolve_path(file)
-        options = self._plan_options.find_options(plan)
+        options = self._plan_options.require_options_of_plan(plan)
         with self._connection.open_session() as session:
             return save_plan(session, plan, options, path)
 

@@ -78,7 +78,7 @@ class TargetConnection:
             self._live_backend.reread_state_at_next_use()
             yield self._live_backend
 
-    def find_target_name(self) -> str:
+    def get_chosen_target_name(self) -> str:
         """The name of the target that is meant; InputError where the project has none."""
         from synapse_apply.workspace.target_session import TargetSession
 

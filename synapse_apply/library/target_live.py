@@ -50,10 +50,10 @@ class TargetLive:
 
     def find_plugin_of_release(self, release: LiveObject) -> LiveObject | None:
         """The plugin that a release belongs to; None where the release names none."""
-        from synapse_apply.operations.get_objects import read_owner
+        from synapse_apply.operations.get_objects import read_owner_or_none
 
         with self._connection.open_live_backend() as live_backend:
-            return read_owner(live_backend, "release", release)
+            return read_owner_or_none(live_backend, "release", release)
 
     def list_releases(self, plugin: str) -> list[LiveObject]:
         """The releases of a plugin, the newest version first; what has no version order is last.

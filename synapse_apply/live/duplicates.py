@@ -51,7 +51,7 @@ def list_raw_members_of_owners(
     return listed
 
 
-def read_live_owners_of_recorded_members(
+def iter_live_owners_of_recorded_members(
     api: Api,
     kind: ResourceType,
     binding: ApiBinding,

@@ -25,7 +25,7 @@ class PublishedBytes:
     files: Mapping[str, str]
 
 
-def read_published_bytes(
+def read_published_bytes_or_none(
     api: Api, binding: ApiBinding, raw: ServerObject, name: str, max_bytes: int
 ) -> PublishedBytes | None:
     """Fetch and hash the package of a live object; None where the server shows no URL of it.

@@ -97,7 +97,7 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
     if isinstance(job_id, MaskedText):
         message = "the backend answered a job whose id repeats a secret that it was sent"
         raise RemoteError(message, effect=Effect.UNKNOWN)
-    context, owner = raw.get("context"), _find_plugin_reference(raw)
+    context, owner = raw.get("context"), _get_plugin_reference_or_none(raw)
     return Job(
         id=str(job_id),
         status=parse_job_status(raw.get("status", "queued")),
@@ -149,7 +149,7 @@ def _reports_failure(result: Mapping[str, Any]) -> bool:
     return denies_success or status == "error" or has_error
 
 
-def _find_plugin_reference(raw: Mapping[str, Any]) -> object:
+def _get_plugin_reference_or_none(raw: Mapping[str, Any]) -> object:
     """The plugin that a job names, else the one that its expanded release names."""
     release = raw.get("plugin_release")
     release_fields = release if isinstance(release, Mapping) else {}

@@ -24,7 +24,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
-from synapse_apply.packages.inspection import read_package_config
+from synapse_apply.packages.inspection import read_package_config_or_none
 from synapse_apply.packages.source.open_source import find_config_file
 from synapse_apply.views.paths import format_path
 from synapse_apply.workspace import configuration
@@ -130,7 +130,7 @@ def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = 
         bump_project.targets, release.address, new_address, keys
     )
     edits = _collect_edits(bump_project, document, resources, new_address, request)
-    rewrites = tuple(_build_rewrites(edits))
+    rewrites = tuple(_iter_rewrites(edits))
     _require_no_new_errors(bump_project, rewrites, new_address)
     if write:
         rewrite_all_or_none(rewrites)
@@ -318,7 +318,7 @@ def _iter_config_files_with_version(
             )
             if resource.address in manifests.desired
         )
-        config = read_package_config(
+        config = read_package_config_or_none(
             source, bump_project.project.root, read_mapping, allow_files=allowed_files
         )
         version = config[0].get("version") if config else None
@@ -352,7 +352,7 @@ def _build_out_of_reach_finding(
     )
 
 
-def _build_rewrites(edits: _Edits) -> Iterator[Rewrite]:
+def _iter_rewrites(edits: _Edits) -> Iterator[Rewrite]:
     for (file, name), file_edits in edits.items():
         try:
             old_bytes = file.read_bytes()
@@ -418,4 +418,4 @@ class _RewrittenConfigReader:
         file = find_config_file(source, root, allowed_files) if source.kind == FOLDER else None
         if file is not None and file in self.rewrites:
             return read_mapping(self.rewrites[file].new_content, self.rewrites[file].name)
-        return read_package_config(source, root, read_mapping, allow_files=allowed_files)
+        return read_package_config_or_none(source, root, read_mapping, allow_files=allowed_files)

@@ -26,7 +26,9 @@ def require_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObj
     return require_live_object(live_backend, prefix, text)
 
 
-def read_owner(live_backend: LiveBackend, prefix: str, member: LiveObject) -> LiveObject | None:
+def read_owner_or_none(
+    live_backend: LiveBackend, prefix: str, member: LiveObject
+) -> LiveObject | None:
     """Read the object that `member` belongs to; None where it names none.
 
     By a call of its own: servers answer `expand` in different forms. InputError where it is gone.

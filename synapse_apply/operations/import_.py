@@ -13,7 +13,7 @@ from synapse_apply.applying.records import flatten_live_fields_with_macs
 from synapse_apply.applying.runs import with_unverified_last_run
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.live.open_intents import build_secret_marks, raise_if_journal_says_call_was_done
-from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes
+from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes_or_none
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
@@ -179,7 +179,9 @@ class _RowImporter:
             return None
         max_bytes = self._session.project.max_package_size
         try:
-            return read_published_bytes(self._session.api, binding, raw, str(address), max_bytes)
+            return read_published_bytes_or_none(
+                self._session.api, binding, raw, str(address), max_bytes
+            )
         except (RemoteError, InputError) as failure:
             reason = str(failure)
             if isinstance(failure, InputError):

@@ -297,7 +297,7 @@ def _with_offline_notes(
     """A change without made-up ids, and with notes on references, digests and metadata."""
     notes = [
         *change.notes,
-        *_describe_metadata_changes(comparison.base_resources.get(change.address), resource),
+        *_iter_metadata_change_texts(comparison.base_resources.get(change.address), resource),
     ]
     if digest := change.extras.get("package", {}).get("digest"):
         notes.append(f"content {digest}")
@@ -335,7 +335,7 @@ def _with_note_if_secret_reference_changed(
     )
 
 
-def _describe_metadata_changes(
+def _iter_metadata_change_texts(
     base_resource: Desired | None, resource: ResourceState | None
 ) -> Iterator[str]:
     """Names what changed in a manifest that is not a field of the object, such as labels."""

@@ -25,7 +25,7 @@ from synapse_apply.packages.diff import FileChange, describe_each_changed_file
 from synapse_apply.packages.inspection import (
     PackageListing,
     list_package_files,
-    read_package_config,
+    read_package_config_or_none,
     read_source_as_package,
 )
 from synapse_apply.workspace import configuration
@@ -78,7 +78,7 @@ def find_package(invocation: Invocation, name: str, ref: str = "") -> PackageQue
     """The package that `name` names: an existing folder or zip, else that of a declared release."""
     path = invocation.directory / name
     if ref:
-        return _build_query_at_ref(invocation, name, ref)
+        return _resolve_query_at_ref(invocation, name, ref)
     if os.path.lexists(path):
         kind = "folder" if path.is_dir() else "file"
         size = configuration.load_project_or_defaults(invocation).max_package_size
@@ -90,7 +90,7 @@ def find_package(invocation: Invocation, name: str, ref: str = "") -> PackageQue
     return _build_release_query(session, release)
 
 
-def _build_query_at_ref(invocation: Invocation, folder: str, ref: str) -> PackageQuery:
+def _resolve_query_at_ref(invocation: Invocation, folder: str, ref: str) -> PackageQuery:
     size = configuration.load_project_or_defaults(invocation).max_package_size
     path = invocation.directory / folder
     # The folder need not be there now; Git reads from the nearest one that is.
@@ -235,7 +235,7 @@ def suggest_zip_name(query: PackageQuery) -> str:
         return f"{name}.zip"
     version = ""
     try:
-        config = read_package_config(
+        config = read_package_config_or_none(
             query.source, query.root, read_mapping, allow_files=query.allow_files
         )
         version = str(config[0].get("version", "")) if config else ""

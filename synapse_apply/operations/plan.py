@@ -74,7 +74,7 @@ def plan(
         has_concurrent_run=bool(concurrent_run),
         diagnostics=(
             *session.diagnostics,
-            *(concurrent_run or _build_open_intent_warnings(observed_state.resolved_intents)),
+            *(concurrent_run or _iter_open_intent_warnings(observed_state.resolved_intents)),
             *observed_state.plan_input.diagnostics,
         ),
     )
@@ -281,7 +281,7 @@ def _find_hints_to_record_journaled_calls(
     return {intent.address: journal_files[intent.id].recovery_hint for intent in open_intents}
 
 
-def _build_open_intent_warnings(resolved_intents: Iterable[ResolvedIntent]) -> Iterator[Diagnostic]:
+def _iter_open_intent_warnings(resolved_intents: Iterable[ResolvedIntent]) -> Iterator[Diagnostic]:
     """One warning for all calls of a verb that are open for the same cause.
 
     The refusals of their resources do not know the cause.

@@ -64,7 +64,7 @@ def prepare_restore(
     """
     backup = read_backup_origin(str(path))
     _require_restorable(path, session.target, state_identity, backup.binding, backup.lineage)
-    return StateExchange(backup, _read_current_origin(session.store))
+    return StateExchange(backup, _read_current_origin_or_none(session.store))
 
 
 def prepare_and_restore(
@@ -148,7 +148,7 @@ def _build_former_key_warnings(session: TargetSession) -> tuple[Diagnostic, ...]
     )
 
 
-def _read_current_origin(store: StateStore) -> StateOrigin | None:
+def _read_current_origin_or_none(store: StateStore) -> StateOrigin | None:
     try:
         state = store.read_state()
     except StateError:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from enum import Enum
 from uuid import uuid4
 
-from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes
+from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes_or_none
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -77,7 +77,7 @@ def _compare_release(
         )
     try:
         raw = binding.read_object(session.api, record.remote_id)
-        published_bytes = read_published_bytes(
+        published_bytes = read_published_bytes_or_none(
             session.api, binding, raw, str(address), session.project.max_package_size
         )
     # A wrong token would fail every further release in the same way.

@@ -17,7 +17,7 @@ from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
 from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
 from synapse_apply.manifests.edit.source_map import DocumentSpot, FieldOrigins
 from synapse_apply.manifests.edit.written_documents import WrittenDocument, iter_written_documents
-from synapse_apply.manifests.project.project import read_and_check_project
+from synapse_apply.manifests.project.project import read_project_or_findings
 from synapse_apply.manifests.project.targets import list_declared_targets
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import read_documents
@@ -84,7 +84,7 @@ class _EditedFiles:
         else:
             parent[part] = new_value
 
-    def build_rewrites(self) -> Iterator[Rewrite]:
+    def iter_rewrites(self) -> Iterator[Rewrite]:
         """The old and new bytes of each edited file; InputError for a file that cannot be read."""
         for (file, name), file_edits in self.edits.items():
             try:
@@ -164,7 +164,7 @@ def write_live_values(
         files.add_edit(
             live_edit.spot, None if live_value is ABSENT and live_edit.is_in_overlay else live_value
         )
-    rewrites = tuple(files.build_rewrites())
+    rewrites = tuple(files.iter_rewrites())
     new_manifests = editor.reload_and_check_manifests(rewrites, live_edits)
     _require_no_remaining_drift(session, plan_result, new_manifests, addresses)
     if write:
@@ -358,7 +358,7 @@ class _ProjectEditor:
         )
         for entry in rewrites:
             if entry.file == project.file:
-                reloaded_project, findings = read_and_check_project(
+                reloaded_project, findings = read_project_or_findings(
                     entry.file, entry.name, entry.new_content
                 )
                 if reloaded_project is None:

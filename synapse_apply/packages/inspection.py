@@ -24,7 +24,7 @@ from synapse_apply.packages.entry_names import (
 from synapse_apply.packages.source.open_source import (
     CONFIG_FILES,
     open_and_gather_source_files,
-    read_config_text,
+    read_config_text_or_none,
 )
 from synapse_apply.packages.zip_stamps import ZipStamps
 from synapse_apply.packages.zip_writer import write_reproducible_zip
@@ -86,14 +86,14 @@ def read_source_as_package(
     return Package(digest, measured.files, measured.size, source)
 
 
-def read_package_config(
+def read_package_config_or_none(
     source: PackageSource, root: Path, reader: ConfigReader, *, allow_files: Sequence[str] = ()
 ) -> tuple[Mapping[str, Any], Mapping[Any, Any]] | None:
     """The package's config.yaml (or synapse.yaml) as `reader` parses it; None without one.
 
     InputError if the source cannot be read, or from `reader`.
     """
-    config_source = read_config_text(source, root, allow_files)
+    config_source = read_config_text_or_none(source, root, allow_files)
     return None if config_source is None else reader(*config_source)
 
 

@@ -49,9 +49,9 @@ def collect_identity_claims(resources: Resources) -> IdentityClaims:
     renames = _find_renames(resources)
     conflicts: dict[Address, list[Diagnostic]] = defaultdict(list)
     for conflict_group in (
-        _find_declared_key_duplicates(resources),
-        _find_duplicate_ids(resources, renames),
-        _find_pinned_id_conflicts(resources),
+        _list_declared_key_duplicates(resources),
+        _list_duplicate_ids(resources, renames),
+        _list_pinned_id_conflicts(resources),
     ):
         for diagnostic, addresses in conflict_group:
             for address in addresses:
@@ -138,7 +138,7 @@ def _group_duplicates(
 ConflictFindings = list[tuple[Diagnostic, list[Address]]]
 
 
-def _find_declared_key_duplicates(resources: Resources) -> ConflictFindings:
+def _list_declared_key_duplicates(resources: Resources) -> ConflictFindings:
     declared = (
         ((resource.address.kind, resource.natural_key), resource)
         for resource in resources.values()
@@ -160,7 +160,7 @@ def _find_declared_key_duplicates(resources: Resources) -> ConflictFindings:
     ]
 
 
-def _find_duplicate_ids(
+def _list_duplicate_ids(
     resources: Resources, renames: Mapping[Address, Address]
 ) -> ConflictFindings:
     # A renamed record shares its id with the new address, which is refused as a rename instead.
@@ -187,7 +187,7 @@ def _find_duplicate_ids(
     ]
 
 
-def _find_pinned_id_conflicts(resources: Resources) -> ConflictFindings:
+def _list_pinned_id_conflicts(resources: Resources) -> ConflictFindings:
     conflicts: ConflictFindings = []
     pinned = [
         pinned_address

@@ -29,11 +29,11 @@ def sort_by_dependencies(
     }
     cycles: list[Cycle] = [(node, node) for node in edges if node in graph[node]]
     for component in _find_strong_components(edges):
-        cycles += _yield_cycles_removing_their_edges(component, edges)
+        cycles += _iter_cycles_removing_their_edges(component, edges)
     return _sort_topologically(edges, rank), cycles
 
 
-def _yield_cycles_removing_their_edges(
+def _iter_cycles_removing_their_edges(
     component: Collection[Address], edges: dict[Address, set[Address]]
 ) -> Iterator[Cycle]:
     """Yield the cycles of a strongly connected component, and remove their edges.

@@ -34,7 +34,9 @@ from synapse_apply.planning.policy.resource_rules import (
     build_policy_rules,
     warn_once_of_unchanged_policy_violators,
 )
-from synapse_apply.planning.policy.rule_addresses import warn_of_unknown_addresses_in_policy
+from synapse_apply.planning.policy.rule_addresses import (
+    iter_warnings_of_unknown_addresses_in_policy,
+)
 from synapse_apply.planning.refusals import suggest_resend_or_accept_of_secrets
 from synapse_apply.planning.series import (
     build_lowered_version_warnings,
@@ -97,8 +99,8 @@ def build_plan(plan_input: PlanInput) -> Plan:
                 *_build_foreign_state_key_warnings(decisions, resources),
                 *policy_warnings,
                 *warn_once_of_unchanged_policy_violators(decisions, rules),
-                *warn_of_unknown_addresses_in_policy(plan_input),
-                *_filter_selected_findings(
+                *iter_warnings_of_unknown_addresses_in_policy(plan_input),
+                *_iter_selected_findings(
                     decisions, build_lowered_version_warnings(index.series, resources)
                 ),
             )
@@ -376,7 +378,7 @@ def _build_foreign_state_key_warnings(
     return (finding,)
 
 
-def _filter_selected_findings(
+def _iter_selected_findings(
     decisions: Decisions, findings: Collection[Diagnostic]
 ) -> Iterator[Diagnostic]:
     """The findings on selected addresses."""

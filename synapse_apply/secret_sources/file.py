@@ -67,8 +67,8 @@ def require_readable_file(name: str, context: SourceContext) -> Path:
 
 def _read_text(ref: SecretRef, context: SourceContext) -> str:
     # In a checkout it is the file on disk: there is one that Git does not have.
-    if context.without_checkout and context.read_committed_file is not None:
-        content = context.read_committed_file(ref.name)
+    if context.without_checkout and context.read_committed_file_or_none is not None:
+        content = context.read_committed_file_or_none(ref.name)
         if content is not None:
             return _decode_secret(content, ref.name)
     return read_secret_file(require_readable_file(ref.name, context), ref.name)

@@ -73,7 +73,7 @@ class SourceContext:
     (`targets.NAME.SOURCE`), as the project file has it. `connect_http` connects to a server that
     has secrets; None where only texts are checked.
 
-    Without `read_mapping` no file is looked into. `read_committed_file` is there where the
+    Without `read_mapping` no file is looked into. `read_committed_file_or_none` is there where the
     manifests are those of a commit: the bytes of its file, None for a path that is not in the
     project's folder; SecretUnavailable where the commit lacks it. `without_checkout` says that the
     project's folder has no files but those. `readable_files` are all that may be read of this
@@ -88,7 +88,7 @@ class SourceContext:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     target: str = ""
     read_mapping: ReadMapping | None = None
-    read_committed_file: Callable[[str], bytes | None] | None = None
+    read_committed_file_or_none: Callable[[str], bytes | None] | None = None
     memo: RunMemo = field(default_factory=RunMemo, repr=False, compare=False)
     connect_http: ConnectHttp | None = field(default=None, repr=False, compare=False)
     without_checkout: bool = False

@@ -20,7 +20,7 @@ DEFAULT_HOST = "https://api.synapse.sh"
 _GROUP_AND_OTHERS = 0o077
 
 
-def read_login_file(environ: Mapping[str, str]) -> Login | None:
+def read_login_file_or_none(environ: Mapping[str, str]) -> Login | None:
     """Read the login file; None if there is none. An unusable file gives a Login with `problem`."""
     home = environ.get("HOME", "")
     path = Path(home) / ".synapse" / "config.json"

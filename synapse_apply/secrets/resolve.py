@@ -55,7 +55,7 @@ class Resolver:
         *,
         target: str = "",
         read_mapping: ReadMapping | None = None,
-        read_committed_file: Callable[[str], bytes | None] | None = None,
+        read_committed_file_or_none: Callable[[str], bytes | None] | None = None,
         without_checkout: bool = False,
         readable_files: ReadableFiles | None = None,
     ) -> None:
@@ -69,7 +69,7 @@ class Resolver:
             settings or {},
             target,
             read_mapping,
-            read_committed_file,
+            read_committed_file_or_none,
             connect_http=connect_http,
             without_checkout=without_checkout,
             readable_files=readable_files,

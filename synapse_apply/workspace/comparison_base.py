@@ -201,7 +201,7 @@ def _with_unmodified_files_and_filtered_paths(
     # Here, not above: few packages differ from what was committed.
     from synapse_apply.model.resource import FOLDER, GIT
     from synapse_apply.packages.content import compute_package_digest
-    from synapse_apply.packages.source.unmodified import find_files_with_same_content_as_ref
+    from synapse_apply.packages.source.unmodified import select_files_with_same_content_as_ref
 
     differing_paths = [
         path
@@ -210,7 +210,7 @@ def _with_unmodified_files_and_filtered_paths(
     ]
     if not differing_paths or (old_package.source.kind, new_package.source.kind) != (GIT, FOLDER):
         return record, frozenset()
-    comparison = find_files_with_same_content_as_ref(
+    comparison = select_files_with_same_content_as_ref(
         old_package.source, root, new_package.source.path, sorted(differing_paths)
     )
     unchanged_paths = comparison.unchanged | comparison.filtered

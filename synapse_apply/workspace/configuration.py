@@ -19,7 +19,7 @@ from synapse_apply.manifests.project.project import (
     build_default_project,
     find_project_file,
     parse_command_line_variables,
-    read_and_check_project,
+    read_project_or_findings,
 )
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
@@ -98,7 +98,7 @@ def _load_committed_project(invocation: Invocation) -> Project:
 
 def _read_project_file(file: Path) -> Project:
     try:
-        project, findings = read_and_check_project(file, format_path(file))
+        project, findings = read_project_or_findings(file, format_path(file))
     except OSError as problem:
         raise InputError.from_summary(
             "The project file cannot be read",
@@ -151,12 +151,12 @@ def resolve_commit_of_manifests(project: Project, ref: str) -> GitCommit:
 
 def read_project_at_commit_or_none(commit: GitCommit, file: Path) -> Project | None:
     """The project file in a commit, None where it has none; InputError for one with errors."""
-    from synapse_apply.packages.source.git import read_committed_file
+    from synapse_apply.packages.source.git import read_committed_file_or_none
 
-    data = read_committed_file(commit, file.name)
+    data = read_committed_file_or_none(commit, file.name)
     if data is None:
         return None
-    project, findings = read_and_check_project(file, f"{commit.label}:{format_path(file)}", data)
+    project, findings = read_project_or_findings(file, f"{commit.label}:{format_path(file)}", data)
     if project is None:
         raise InputError(*findings)
     return project
@@ -240,7 +240,7 @@ def load_target_manifests(
         if variables is None
         else variables,
         strict=invocation.strict,
-        read_package_config=package_config or PackageSources(project).build_config_reader(target),
+        read_package_config_or_none=package_config or PackageSources(project).build_config_reader(target),
         paths=paths,
         file_cache=file_cache,
         commit_folder=committed_folder,

@@ -84,7 +84,7 @@ class LastSeenStates:
         """The greatest progress of a lineage in any of the folders."""
         farthest = SeenProgress()
         for folder in self.folders:
-            seen = _read_seen_file(_build_seen_file_path(folder, lineage), lineage)
+            seen = _read_seen_file_or_none(_build_seen_file_path(folder, lineage), lineage)
             if seen is not None:
                 farthest = _take_greater_parts(farthest, seen)
         return farthest
@@ -92,7 +92,7 @@ class LastSeenStates:
     def remember_progress_if_greater(self, lineage: str, progress: StateProgress) -> None:
         """Write the progress of a lineage to each folder that has a smaller one."""
         for folder in self.folders:
-            seen = _read_seen_file(_build_seen_file_path(folder, lineage), lineage)
+            seen = _read_seen_file_or_none(_build_seen_file_path(folder, lineage), lineage)
             if seen is None or not seen.progress.has_reached(progress):
                 with suppress(OSError, UntrustedFileError):
                     _write_greater_progress(folder, lineage, progress)
@@ -241,7 +241,7 @@ def _take_greater_parts(first: SeenProgress, second: SeenProgress) -> SeenProgre
     )
 
 
-def _read_seen_file(path: Path, lineage: str) -> SeenProgress | None:
+def _read_seen_file_or_none(path: Path, lineage: str) -> SeenProgress | None:
     """The progress in a file; None where it is not this user's, or not of this lineage."""
     document = _read_document(path)
     serial, fence = (
@@ -263,7 +263,7 @@ def _write_greater_progress(folder: Path, lineage: str, progress: StateProgress)
     create_folders(folder, own_top=folder.parent)
     path = _build_seen_file_path(folder, lineage)
     with _lock_folder(folder):
-        seen = _read_seen_file(path, lineage)
+        seen = _read_seen_file_or_none(path, lineage)
         if seen is not None:
             progress = progress.max_with(seen.progress)
         document = {

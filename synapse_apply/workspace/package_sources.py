@@ -57,11 +57,11 @@ class PackageSources:
     ) -> Callable[[PackageSource], ConfigWithPositions | None]:
         """A function that reads a source's config.yaml for this target; it raises InputError."""
 
-        def read_config(source: PackageSource) -> ConfigWithPositions | None:
+        def read_config_or_none(source: PackageSource) -> ConfigWithPositions | None:
             config = self._get_or_read_config(*self._build_source_key(source, target))
             return None if config is None else read_mapping(config.text, config.name)
 
-        return read_config
+        return read_config_or_none
 
     def inspect_package(
         self, source: PackageSource, target: Target
@@ -69,7 +69,7 @@ class PackageSources:
         """Read and hash a source, once; None with the findings where it cannot be used."""
         key = self._build_source_key(source, target)
         if key not in self._packages:
-            self._packages[key] = self._read_and_lint_source(key)
+            self._packages[key] = self._read_package_or_findings(key)
         return self._packages[key]
 
     def list_flaws(self, source: PackageSource, target: Target) -> list[PackageFlaw]:
@@ -88,7 +88,7 @@ class PackageSources:
     ) -> ConfigText | None:
         key = (source, allow_files)
         if key not in self._configs:
-            self._configs[key] = self._read_config_text(source, allow_files)
+            self._configs[key] = self._read_config_text_or_none(source, allow_files)
         return self._configs[key]
 
     def _build_source_key(self, source: PackageSource, target: Target) -> _SourceKey:
@@ -108,18 +108,18 @@ class PackageSources:
         is_zip = source.kind == FILE and bool(source.ref)
         return is_zip and not is_zip_committed_at_its_ref(source, self._project.root)
 
-    def _read_config_text(
+    def _read_config_text_or_none(
         self, source: PackageSource, allow_files: tuple[str, ...]
     ) -> ConfigText | None:
         # Here, not above: a project of storages alone needs no package reader.
-        from synapse_apply.packages.source.open_source import read_config_text
+        from synapse_apply.packages.source.open_source import read_config_text_or_none
 
         if self._is_uncommitted_zip(source):
             return None
-        text_and_name = read_config_text(source, self._project.root, allow_files)
+        text_and_name = read_config_text_or_none(source, self._project.root, allow_files)
         return None if text_and_name is None else ConfigText(*text_and_name)
 
-    def _read_and_lint_source(self, key: _SourceKey) -> tuple[Package | None, list[Diagnostic]]:
+    def _read_package_or_findings(self, key: _SourceKey) -> tuple[Package | None, list[Diagnostic]]:
         from synapse_apply.packages.inspection import read_source_as_package
 
         findings: list[Diagnostic] = []

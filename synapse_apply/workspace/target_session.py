@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from synapse_apply import __version__
 from synapse_apply.applying.step import Actor
 from synapse_apply.manifests.decode.loading import LoadedManifests
-from synapse_apply.manifests.files.committed import read_committed_secret
+from synapse_apply.manifests.files.committed import read_committed_secret_or_none
 from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.manifests.yaml.reader import read_mapping
 from synapse_apply.model.address import Address
@@ -126,9 +126,9 @@ class TargetSession(OfflineTarget):
         @cache
         def find_login() -> Login | None:
             # Here, not above: most targets lack nothing that a login could give.
-            from synapse_apply.secrets.login import read_login_file
+            from synapse_apply.secrets.login import read_login_file_or_none
 
-            return read_login_file(self.invocation.environ)
+            return read_login_file_or_none(self.invocation.environ)
 
         return choose_and_fill_target(
             self.project,
@@ -151,7 +151,7 @@ class TargetSession(OfflineTarget):
             self._connect_secret_server,
             target=self.target.name,
             read_mapping=read_mapping,
-            read_committed_file=self._read_file_at_commit if self.invocation.as_of else None,
+            read_committed_file_or_none=self._read_file_at_commit_or_none if self.invocation.as_of else None,
             without_checkout=self.invocation.without_checkout,
             readable_files=self.invocation.readable_files,
         )
@@ -165,13 +165,13 @@ class TargetSession(OfflineTarget):
 
         return prepare_secret_server_connection(origin, ca_file, self.invocation.environ)
 
-    def _read_file_at_commit(self, path: str) -> bytes | None:
+    def _read_file_at_commit_or_none(self, path: str) -> bytes | None:
         """A file as the revision of the manifests has it, None for one outside of the project."""
         from synapse_apply.workspace.git_revision import open_folder_at_commit
 
         commit = configuration.resolve_commit_of_manifests(self.project, self.invocation.as_of)
         with open_folder_at_commit(commit) as folder:
-            return read_committed_secret(folder, path)
+            return read_committed_secret_or_none(folder, path)
 
     @cached_property
     def actor(self) -> Actor:

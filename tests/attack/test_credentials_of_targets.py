@@ -12,7 +12,7 @@ import pytest
 from attack.two_targets import ENVIRON, Checkout
 from unit.packages.trees import git
 
-from synapse_apply.manifests.project.project import read_and_check_project
+from synapse_apply.manifests.project.project import read_project_or_findings
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver
@@ -99,7 +99,7 @@ def test_another_name_of_the_file_is_the_same_file(
 ) -> None:
     """Text cannot tell; where the value is read, the file can."""
     make(site.root / "states" / "prod.db", site.root / "secrets" / "innocent")
-    project, _ = read_and_check_project(site.root / "synapse-apply.yaml", "synapse-apply.yaml")
+    project, _ = read_project_or_findings(site.root / "synapse-apply.yaml", "synapse-apply.yaml")
     assert project is not None
     resolver = Resolver(site.root, SECRETS, ("*",), (), project.reserved)
     for source, name, setting in (("file", "secrets/innocent", "state.url"),

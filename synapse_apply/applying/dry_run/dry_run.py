@@ -127,7 +127,7 @@ def dry_run_steps(
     that has not shown that it makes dry runs.
     """
     result, waiting = DryRunResult(), list[DryRunCall]()
-    for call in sorted(_build_dry_run_calls(steps), key=_rank_by_harm_if_carried_out):
+    for call in sorted(_iter_dry_run_calls(steps), key=_rank_by_harm_if_carried_out):
         reason = _explain_why_not_triable_or_empty(call, tools, live)
         result.add_untried_with_reason([call], reason) if reason else waiting.append(call)
     try:
@@ -185,7 +185,7 @@ def _probe_dry_run_or_raise_unconfirmed(waiting: Iterable[DryRunCall], tools: Ap
     return False
 
 
-def _build_dry_run_calls(steps: Iterable[Step]) -> Iterator[DryRunCall]:
+def _iter_dry_run_calls(steps: Iterable[Step]) -> Iterator[DryRunCall]:
     steps = list(steps)
     companion_addresses = {step.companion.address for step in steps if step.companion is not None}
     for step in steps:

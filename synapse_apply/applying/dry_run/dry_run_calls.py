@@ -49,7 +49,9 @@ def _send_dry_run_create(step: Step, tools: ApplyTools, live: LiveObjects) -> No
         step.binding.create_object(tools.api.dry_run, full_body, "")
 
 
-def _is_created_object_found(step: Step, tools: ApplyTools, live: LiveObjects) -> bool | None:
+def _is_created_object_found_or_none_if_unknown(
+    step: Step, tools: ApplyTools, live: LiveObjects
+) -> bool | None:
     binding, key = step.binding, lookup.resolve_natural_key(step, live)
     try:
         matches = list_by_natural_key(
@@ -71,7 +73,9 @@ def _dry_run_update(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
     call(tools.api.dry_run, step.change.remote_id, body)
 
 
-def _is_update_seen_live(step: Step, tools: ApplyTools, live: LiveObjects) -> bool | None:
+def _is_update_seen_live_or_none_if_unknown(
+    step: Step, tools: ApplyTools, live: LiveObjects
+) -> bool | None:
     try:
         observed = lookup.find_object_by_id(step, tools, step.change.remote_id)
     except RemoteError:
@@ -94,11 +98,13 @@ def _dry_run_delete(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
         return  # it is gone already, which is what was wanted
     # A delete has no body, so its answer cannot say that it was a dry run.
     # A delete has no body, so its answer cannot say that it was a dry run.
-    if _is_deleted_object_gone(step, tools, live):
+    if _is_deleted_object_gone_or_none_if_unknown(step, tools, live):
         raise Unconfirmed(_GONE_MESSAGE, effect=Effect.UNKNOWN)
 
 
-def _is_deleted_object_gone(step: Step, tools: ApplyTools, _live: LiveObjects) -> bool | None:
+def _is_deleted_object_gone_or_none_if_unknown(
+    step: Step, tools: ApplyTools, _live: LiveObjects
+) -> bool | None:
     try:
         return lookup.find_object_by_id(step, tools, step.change.remote_id) is None
     except RemoteError:
@@ -111,7 +117,9 @@ def _dry_run_seal(step: Step, tools: ApplyTools, _live: LiveObjects) -> None:
     step.binding.final_call.send_call(tools.api.dry_run, step.change.remote_id)
 
 
-def _is_seal_seen_live(step: Step, tools: ApplyTools, _live: LiveObjects) -> bool | None:
+def _is_seal_seen_live_or_none_if_unknown(
+    step: Step, tools: ApplyTools, _live: LiveObjects
+) -> bool | None:
     try:
         observed = lookup.find_object_by_id(step, tools, step.change.remote_id)
     except RemoteError:
@@ -128,8 +136,10 @@ def _cannot_tell_if_run(_step: Step, _tools: ApplyTools, _live: LiveObjects) -> 
     """Always None: it cannot be told whether a run was started."""
 
 
-CREATE = DryRun("create", _send_dry_run_create, _is_created_object_found)
-UPDATE = DryRun("update", _dry_run_update, _is_update_seen_live)
-DELETE = DryRun("delete", _dry_run_delete, _is_deleted_object_gone, is_irreversible=True)
-SEAL = DryRun("seal", _dry_run_seal, _is_seal_seen_live, is_irreversible=True)
+CREATE = DryRun("create", _send_dry_run_create, _is_created_object_found_or_none_if_unknown)
+UPDATE = DryRun("update", _dry_run_update, _is_update_seen_live_or_none_if_unknown)
+DELETE = DryRun(
+    "delete", _dry_run_delete, _is_deleted_object_gone_or_none_if_unknown, is_irreversible=True
+)
+SEAL = DryRun("seal", _dry_run_seal, _is_seal_seen_live_or_none_if_unknown, is_irreversible=True)
 RUN = DryRun("run", None, _cannot_tell_if_run, is_irreversible=True)

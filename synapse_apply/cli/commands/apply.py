@@ -116,7 +116,7 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
 
     reject_options_beside_saved_plan(plan, reviewed, {**plan_arguments, "adopt": adopt})
     with open_command_target(invocation) as target:
-        plans = _read_plans(target, plan, reviewed)
+        plans = _read_plans_or_none(target, plan, reviewed)
         if plans is not None and reports is not None:
             reports = reports.with_target(invocation.target or plans.target)
         require_approval(console, is_approved=auto_approve or plans is not None)
@@ -147,7 +147,7 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
         )
 
 
-def _read_plans(
+def _read_plans_or_none(
     target: OpenTarget, plan: Path | None, reviewed: tuple[Path, ...]
 ) -> ApprovedPlans | None:
     """The saved or reviewed plans that were given, None without any."""

@@ -99,7 +99,7 @@ def require_known_guard_names(
     return guard_names
 
 
-def require_follow_option(
+def require_follow_option_or_none(
     ctx: click.Context, _param: click.Parameter, timeout: float | None
 ) -> float | None:
     """A usage error for --timeout without --follow."""

@@ -286,7 +286,7 @@ add_follow_options = _combine_options(
         "--timeout",
         type=option_parsing.NumberType(min=0, min_open=True),
         metavar="SECONDS",
-        callback=option_parsing.require_follow_option,
+        callback=option_parsing.require_follow_option_or_none,
         help="Follow no longer than this; the job goes on.",
     ),
     click.option(

@@ -111,7 +111,7 @@ def parse_key_value_options(
     return parsed_values
 
 
-def require_json_object(value: Any, option: str) -> Mapping[str, Any] | None:
+def require_json_object_or_none(value: Any, option: str) -> Mapping[str, Any] | None:
     """A JSON object, or None where the option was not given; a usage error for other values."""
     if value is None or isinstance(value, Mapping):
         return value

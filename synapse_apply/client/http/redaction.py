@@ -365,13 +365,13 @@ def _iter_secret_spans(text: str, search: _SecretSearch) -> Iterator[tuple[int, 
         run_start, run_end = run.span()
         for position in range(max(run_start, end), run_end - length + 1):
             if position >= end and text[position : position + length] in keys:
-                secret_end = _find_end_of_longest_secret(text, position, search)
+                secret_end = _locate_end_of_longest_secret(text, position, search)
                 if secret_end > position:
                     end = secret_end
                     yield position, end
 
 
-def _find_end_of_longest_secret(text: str, position: int, search: _SecretSearch) -> int:
+def _locate_end_of_longest_secret(text: str, position: int, search: _SecretSearch) -> int:
     """The end of the longest secret that begins at `position`; `position` itself if none does."""
     end = position
     for length in search.prefix_lengths:

@@ -18,7 +18,7 @@ from synapse_apply.controller.source.input_digest import (
 )
 from synapse_apply.controller.source.mirror_git import MirrorGit, quote_git
 from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
-from synapse_apply.manifests.project.project import FILE_NAME, read_and_check_project
+from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project
 from synapse_apply.model.resource import shorten_git_ref
@@ -120,7 +120,7 @@ class CommittedProject:
                 f"{name} is larger than {_MAX_PROJECT_BYTES // 1024**2} MiB, or not in the mirror.",
                 "Is this the file that was meant?",
             )
-        project, findings = read_and_check_project(self._file, name, result.output)
+        project, findings = read_project_or_findings(self._file, name, result.output)
         if project is None:
             raise InputError(*findings)
         return project

@@ -163,7 +163,7 @@ class DataSetBackend:
 
     def _apply_and_store_profile(self, settings: ServerSettings) -> None:
         """Apply the settings' profile and store it; without one, apply the stored profile."""
-        stored_profile = self.store.read_setting(PROFILE_SETTING) or DEFAULT_PROFILE
+        stored_profile = self.store.find_setting(PROFILE_SETTING) or DEFAULT_PROFILE
         self.profile = settings.profile or stored_profile
         try:
             self.switches = Switches(settings.switches, self.profile)

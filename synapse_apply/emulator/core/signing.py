@@ -48,7 +48,7 @@ def require_valid_signed_url(
 
 def _make_signature(backend: DataSetBackend, path: str, date: str, lifetime: str) -> str:
     """The HMAC-SHA256 of path, date and lifetime in hex; creates the key at its first use."""
-    key = backend.store.read_setting(_KEY_SETTING)
+    key = backend.store.find_setting(_KEY_SETTING)
     if key is None:
         key = secrets.token_hex(32)
         backend.store.write_setting(_KEY_SETTING, key)

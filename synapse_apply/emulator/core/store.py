@@ -176,7 +176,7 @@ class ObjectStore:
     def close(self) -> None:
         self._connection.close()
 
-    def read_setting(self, name: str) -> str | None:
+    def find_setting(self, name: str) -> str | None:
         """The stored setting of this name; None if there is none."""
         statement = "SELECT value FROM about WHERE name=?"
         row = self._connection.execute(statement, (name,)).fetchone()

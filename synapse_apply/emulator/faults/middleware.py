@@ -127,7 +127,7 @@ class FaultMiddleware:
             return
         # These faults read the body by themselves; for all others it is received completely first.
         acts_during_upload = rule.action.kind in _KINDS_DURING_UPLOAD
-        body = [] if acts_during_upload else await _read_request_messages(receive)
+        body = [] if acts_during_upload else await _read_request_messages_or_none(receive)
         if body is not None:
             exchange = _FaultExchange(self.app, scope, body, receive, send)
             await getattr(self, f"_apply_{rule.action.kind}")(exchange, rule)
@@ -299,7 +299,7 @@ def _is_stream(message: Message) -> bool:
     return bool(headers.get(b"content-type", b"").startswith(b"text/event-stream"))
 
 
-async def _read_request_messages(receive: Receive) -> list[Message] | None:
+async def _read_request_messages_or_none(receive: Receive) -> list[Message] | None:
     """The messages of the complete request body; None if the client disconnected before."""
     messages: list[Message] = []
     while True:

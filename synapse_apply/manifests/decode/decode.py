@@ -279,15 +279,15 @@ def _build_schema_subject(context: DecodeContext, draft: Draft) -> Subject:
     def is_hidden(path: FieldPath) -> bool:
         return path[:1] == ("spec",) and marks.is_secret(path[1:])
 
-    def find_scalar_text(position: Position, value: Any) -> str:
+    def read_scalar_text_as_written(position: Position, value: Any) -> str:
         overlays: Iterable[Overlay] = context.target.overlays.values()
         # A value may come from an overlay, whose text is the project file's.
         for text in (source, *(overlay.source for overlay in overlays)):
             if text.file == position.file:
-                return text.find_scalar_text(position, value)
+                return text.read_scalar_text_as_written(position, value)
         return str(value)
 
-    return Subject(draft.value, draft.positions, is_hidden, find_scalar_text)
+    return Subject(draft.value, draft.positions, is_hidden, read_scalar_text_as_written)
 
 
 def decode_desired(context: DecodeContext, draft: Draft) -> Desired | None:

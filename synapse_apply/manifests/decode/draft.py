@@ -91,7 +91,7 @@ class DecodeContext:
     project: Project
     target: Target
     marks: SecretMarks
-    read_package_config: ReadPackageConfig | None = None
+    read_package_config_or_none: ReadPackageConfig | None = None
     findings: list[Diagnostic] = field(default_factory=list)
     unknown_providers: set[str] = field(default_factory=set)
     reported_flaws: set[tuple[PackageSource, str]] = field(default_factory=set)
@@ -100,7 +100,7 @@ class DecodeContext:
     )
     _sources_without_config: set[tuple[str, str, str]] = field(default_factory=set)
     _allowed_by_path: dict[str, bool] = field(default_factory=dict)
-    read_committed_file: Callable[[str], bytes | None] | None = None
+    read_committed_file_or_none: Callable[[str], bytes | None] | None = None
     _denials: dict[tuple[str, ...], Denial | None] = field(default_factory=dict)
     _source_context: SourceContext | None = None
 
@@ -136,12 +136,12 @@ class DecodeContext:
         Each source is read once, and its problems are reported once.
         """
         # Without a reader (as for completion or formatting) no package may be opened.
-        if source is None or source.kind == PUBLISHED or self.read_package_config is None:
+        if source is None or source.kind == PUBLISHED or self.read_package_config_or_none is None:
             return {}, {}
         key = (source.kind, source.path, source.ref)
         if key not in self._config_by_source:
-            self._config_by_source[key] = self._read_config_uncached(
-                source, self.read_package_config, draft
+            self._config_by_source[key] = self._read_config_uncached_or_none(
+                source, self.read_package_config_or_none, draft
             )
         return self._config_by_source[key] or ({}, {})
 
@@ -187,19 +187,22 @@ class DecodeContext:
             self.target.source_settings,
             self.target.name,
             # Who may open no package may open no other file either.
-            read_mapping if self.read_package_config else None,
-            self.read_committed_file,
+            read_mapping if self.read_package_config_or_none else None,
+            self.read_committed_file_or_none,
         )
 
-    def _read_config_uncached(
-        self, source: PackageSource, read_package_config: ReadPackageConfig, draft: Draft | None
+    def _read_config_uncached_or_none(
+        self,
+        source: PackageSource,
+        read_package_config_or_none: ReadPackageConfig,
+        draft: Draft | None,
     ) -> ConfigWithPositions | None:
         """The config of a package, empty where it has none.
 
         None (reported) where it cannot be read.
         """
         try:
-            config_or_finding = read_package_config(source)
+            config_or_finding = read_package_config_or_none(source)
         except InputError as problem:
             self._report_config_findings(source, problem.diagnostics, draft)
             return None

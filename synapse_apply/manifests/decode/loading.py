@@ -30,7 +30,7 @@ from synapse_apply.manifests.export.inventory import is_inventory_file
 from synapse_apply.manifests.files.committed import (
     CommittedFolder,
     read_committed_manifests,
-    read_committed_secret,
+    read_committed_secret_or_none,
 )
 from synapse_apply.manifests.files.manifest_files import collect_manifest_files, format_display_path
 from synapse_apply.manifests.project.refactoring import (
@@ -104,7 +104,7 @@ def load_manifests(
     *,
     variables: Mapping[str, Any] | None = None,
     strict: bool = False,
-    read_package_config: ReadPackageConfig | None = None,
+    read_package_config_or_none: ReadPackageConfig | None = None,
     paths: Sequence[str] = (),
     file_cache: FileCache | None = None,
     commit_folder: CommittedFolder | None = None,
@@ -119,8 +119,8 @@ def load_manifests(
         project,
         target,
         schemas.build_marks_with_project_providers(project.providers),
-        read_package_config,
-        read_committed_file=partial(read_committed_secret, commit_folder)
+        read_package_config_or_none,
+        read_committed_file_or_none=partial(read_committed_secret_or_none, commit_folder)
         if commit_folder is not None
         else None,
     )
@@ -169,7 +169,9 @@ def load_targets(
             target,
             variables=variables,
             strict=strict,
-            read_package_config=package_config_reader(target) if package_config_reader else None,
+            read_package_config_or_none=package_config_reader(target)
+            if package_config_reader
+            else None,
             paths=paths,
             file_cache=file_cache,
         )

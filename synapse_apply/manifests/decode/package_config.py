@@ -104,7 +104,9 @@ def _iter_schema_flaws(document: Document) -> Iterator[PackageFlaw]:
     value = document.value
     if schemas.compile_validator(SCHEMA_NAME).is_valid(value):
         return
-    subject = Subject(value, document.positions, scalar_text=document.source.find_scalar_text)
+    subject = Subject(
+        value, document.positions, scalar_text=document.source.read_scalar_text_as_written
+    )
     for finding in build_schema_findings(SCHEMA_NAME, subject):
         yield PackageFlaw(
             finding.rule or "package:shape",

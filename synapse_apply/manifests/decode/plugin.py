@@ -49,7 +49,7 @@ def decode_plugin_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
     # Without a reader nothing is known about the package, so nothing can be missing.
     elif (
         "name" not in fields
-        and context.read_package_config
+        and context.read_package_config_or_none
         and not context.is_known_unreadable(source)
     ):
         context.report_finding(

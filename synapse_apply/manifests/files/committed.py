@@ -119,12 +119,12 @@ def _iter_manifest_paths(
             _build_missing_finding(text, commit_folder, entry, is_outside=is_outside)
         )
     elif entry.is_folder:
-        yield from _walk_commit_folder(path, commit_folder, result)
+        yield from _iter_files_of_commit_folder(path, commit_folder, result)
     else:
         yield path
 
 
-def _walk_commit_folder(
+def _iter_files_of_commit_folder(
     folder: str, commit_folder: CommittedFolder, result: CommittedFiles
 ) -> Iterator[str]:
     for entry in commit_folder.list_folder(folder):
@@ -134,7 +134,7 @@ def _walk_commit_folder(
         if entry.unreadable_reason:
             result.findings.append(_build_unreadable_entry_finding(entry, commit_folder))
         elif entry.is_folder:
-            yield from _walk_commit_folder(entry.path, commit_folder, result)
+            yield from _iter_files_of_commit_folder(entry.path, commit_folder, result)
         elif is_manifest_name(name):
             yield entry.path
 
@@ -190,7 +190,7 @@ def _build_unreadable_entry_finding(
     )
 
 
-def read_committed_secret(folder: CommittedFolder, path: str) -> bytes | None:
+def read_committed_secret_or_none(folder: CommittedFolder, path: str) -> bytes | None:
     """A file with secrets as a commit has it, None for a path that is not in the project's folder.
 
     SecretUnavailable where the commit has no such file.

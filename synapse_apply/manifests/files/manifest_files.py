@@ -165,7 +165,7 @@ def _iter_entry_files(
         result.listed_files.add(path)
         yield path
     elif is_folder:
-        yield from _walk_manifest_files(str(path), project, result)
+        yield from _iter_manifest_files_of_folder(str(path), project, result)
     else:
         result.findings.append(
             error_finding(
@@ -177,7 +177,9 @@ def _iter_entry_files(
         )
 
 
-def _walk_manifest_files(folder: str, project: Project, result: ManifestFiles) -> Iterator[Path]:
+def _iter_manifest_files_of_folder(
+    folder: str, project: Project, result: ManifestFiles
+) -> Iterator[Path]:
     folder_entries = _scan_folder(folder, result)
     # Only an empty folder can be one, so that `.gitmodules` is searched rarely.
     if not folder_entries and is_missing_submodule(Path(folder)):
@@ -187,7 +189,7 @@ def _walk_manifest_files(folder: str, project: Project, result: ManifestFiles) -
             continue
         # Linked folders are refused below: following them could loop or leave the project.
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk_manifest_files(entry.path, project, result)
+            yield from _iter_manifest_files_of_folder(entry.path, project, result)
         elif entry.is_symlink() and _is_link_to_folder(entry):
             result.findings.append(_build_linked_folder_finding(entry.path))
         elif is_manifest_name(entry.name):

@@ -41,7 +41,7 @@ class _SettingLookup:
 
 
 def fill_url_token_and_tenant(
-    target: Target, environ: Mapping[str, str], read_login_file: ReadLogin
+    target: Target, environ: Mapping[str, str], read_login_file_or_none: ReadLogin
 ) -> Target:
     """The target with missing settings filled in; `looked_at` lists the sources of each.
 
@@ -50,18 +50,20 @@ def fill_url_token_and_tenant(
     # The embedded backend runs in this process and has no credentials.
     if target.is_embedded:
         return target
-    url = _resolve_url(target, environ, read_login_file)
-    token, offers = _resolve_token(target, url.value, environ, read_login_file)
-    tenant = _resolve_tenant(target, token, environ, read_login_file)
+    url = _resolve_url(target, environ, read_login_file_or_none)
+    token, offers = _resolve_token(target, url.value, environ, read_login_file_or_none)
+    tenant = _resolve_tenant(target, token, environ, read_login_file_or_none)
     offers_by_setting = {"url": url.offers, "token": offers, "tenant": tenant.offers}
     return replace(
         target, url=url.value, token=token, tenant=tenant.value, looked_at=offers_by_setting
     )
 
 
-def environment_or_login_has_host(environ: Mapping[str, str], read_login_file: ReadLogin) -> bool:
+def environment_or_login_has_host(
+    environ: Mapping[str, str], read_login_file_or_none: ReadLogin
+) -> bool:
     """Whether SYNAPSE_HOST or a usable stored login names a backend."""
-    stored_login = None if environ.get(HOST_VARIABLE) else read_login_file()
+    stored_login = None if environ.get(HOST_VARIABLE) else read_login_file_or_none()
     return bool(
         environ.get(HOST_VARIABLE)
         or (stored_login and stored_login.url and not stored_login.problem)
@@ -69,7 +71,7 @@ def environment_or_login_has_host(environ: Mapping[str, str], read_login_file: R
 
 
 def _resolve_url(
-    target: Target, environ: Mapping[str, str], read_login_file: ReadLogin
+    target: Target, environ: Mapping[str, str], read_login_file_or_none: ReadLogin
 ) -> _SettingLookup:
     # The variable is checked only if it is used: a wrong one must not break a complete target.
     declared_url, variable_url = target.url, "" if target.url else parse_host_url_or_empty(environ)
@@ -86,7 +88,7 @@ def _resolve_url(
     if variable_url:
         return _SettingLookup(variable_url, (*offers, SettingOffer(HOST_VARIABLE)))
     offers.append(SettingOffer(HOST_VARIABLE, _NOT_SET))
-    stored_login = read_login_file()
+    stored_login = read_login_file_or_none()
     reason = _explain_unusable_login_or_empty(stored_login)
     return _SettingLookup(
         stored_login.url if stored_login and not reason else "",
@@ -98,7 +100,7 @@ def _resolve_url(
 # Otherwise a url changed in a pull request, or a variable left from other work, would send it
 # elsewhere. Token and host of a login are read at once, so that no other login can come in between.
 def _resolve_token(
-    target: Target, url: str, environ: Mapping[str, str], read_login_file: ReadLogin
+    target: Target, url: str, environ: Mapping[str, str], read_login_file_or_none: ReadLogin
 ) -> tuple[SecretRef | None, tuple[SettingOffer, ...]]:
     variable_token = environ.get(TOKEN_VARIABLE, "")
     if target.token is not None:
@@ -118,7 +120,7 @@ def _resolve_token(
         return SecretRef("env", TOKEN_VARIABLE), (*offers, SettingOffer(TOKEN_VARIABLE))
     reason = f"is kept for {HOST_VARIABLE}, which is another host" if variable_token else _NOT_SET
     offers.append(SettingOffer(TOKEN_VARIABLE, reason, unused=bool(variable_token)))
-    stored_login = read_login_file()
+    stored_login = read_login_file_or_none()
     reason = _explain_unusable_login_or_empty(stored_login) or (
         stored_login.no_login_reason if stored_login else ""
     )
@@ -133,7 +135,10 @@ def _resolve_token(
 
 
 def _resolve_tenant(
-    target: Target, token: SecretRef | None, environ: Mapping[str, str], read_login_file: ReadLogin
+    target: Target,
+    token: SecretRef | None,
+    environ: Mapping[str, str],
+    read_login_file_or_none: ReadLogin,
 ) -> _SettingLookup:
     """The tenant of the target, the environment, or the login whose token is used."""
     variable_tenant = environ.get(TENANT_VARIABLE, "")
@@ -145,7 +150,9 @@ def _resolve_tenant(
         return _SettingLookup(variable_tenant, (*offers, SettingOffer(TENANT_VARIABLE)))
     offers.append(SettingOffer(TENANT_VARIABLE, _NOT_SET))
     # A login's tenant belongs to its token, and says nothing of another token.
-    stored_login = read_login_file() if token is not None and token.source == "login" else None
+    stored_login = (
+        read_login_file_or_none() if token is not None and token.source == "login" else None
+    )
     if stored_login is None or not stored_login.tenant:
         return _SettingLookup("", tuple(offers))
     return _SettingLookup(stored_login.tenant, (*offers, SettingOffer(stored_login.file_label)))

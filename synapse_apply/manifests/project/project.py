@@ -76,7 +76,7 @@ def build_default_project(root: Path) -> Project:
     return Project(root=root, file=None, targets={EMBEDDED: Target(EMBEDDED)})
 
 
-def read_and_check_project(
+def read_project_or_findings(
     file: Path, display_name: str, data: bytes | None = None
 ) -> tuple[Project | None, tuple[Diagnostic, ...]]:
     """The project of a file, or None with the findings why it cannot be used.
@@ -105,7 +105,7 @@ def read_and_check_project(
     value, positions = document.value, document.positions
     # The fast validator decides; the one that explains is slow to import.
     if not schemas.compile_validator("project").is_valid(value):
-        subject = Subject(value, positions, scalar_text=document.source.find_scalar_text)
+        subject = Subject(value, positions, scalar_text=document.source.read_scalar_text_as_written)
         findings.extend(build_schema_findings("project", subject))
     if isinstance(value, dict):
         findings.extend(iter_unsupported_settings(value, positions))

@@ -33,16 +33,16 @@ def choose_and_fill_target(
     name: str | None,
     environ: Mapping[str, str],
     is_interactive: bool,
-    read_login_file: ReadLogin = read_no_login,
+    read_login_file_or_none: ReadLogin = read_no_login,
 ) -> Target:
     """The target of a command, missing settings filled from the environment and a login.
 
     Raises InputError where the name is unknown, or none was given and the choice is not clear.
     """
     return fill_url_token_and_tenant(
-        _choose_unfilled_target(project, name, environ, is_interactive, read_login_file),
+        _choose_unfilled_target(project, name, environ, is_interactive, read_login_file_or_none),
         environ,
-        read_login_file,
+        read_login_file_or_none,
     )
 
 
@@ -59,12 +59,14 @@ def _choose_unfilled_target(
     name: str | None,
     environ: Mapping[str, str],
     is_interactive: bool,
-    read_login_file: ReadLogin,
+    read_login_file_or_none: ReadLogin,
 ) -> Target:
     if name:
-        return _require_named_target(project, name, environ, read_login_file)
+        return _require_named_target(project, name, environ, read_login_file_or_none)
     if project.default_target:
-        return _require_named_target(project, project.default_target, environ, read_login_file)
+        return _require_named_target(
+            project, project.default_target, environ, read_login_file_or_none
+        )
     declared = list_declared_targets(project)
     if len(declared) == 1:
         return declared[0]
@@ -93,7 +95,7 @@ def _require_named_target(
     project: Project,
     name: str,
     environ: Mapping[str, str],
-    read_login_file: ReadLogin = read_no_login,
+    read_login_file_or_none: ReadLogin = read_no_login,
 ) -> Target:
     if name in project.targets:
         return project.targets[name]
@@ -102,7 +104,7 @@ def _require_named_target(
     if (
         _NAME_PATTERN.fullmatch(name)
         and not list_declared_targets(project)
-        and environment_or_login_has_host(environ, read_login_file)
+        and environment_or_login_has_host(environ, read_login_file_or_none)
     ):
         # Without declared targets the environment describes the backend; any name may be given to
         # it.

@@ -168,7 +168,7 @@ def _format_showable_value_or_empty(problem: Any, subject: Subject, path: FieldP
     return subject.scalar_text(position, value) if position else str(value)
 
 
-def _explain_unknown_fields(
+def _iter_unknown_field_findings(
     problem: Any, subject: Subject, path: FieldPath
 ) -> Iterator[Diagnostic]:
     properties = problem.schema.get("properties", {})
@@ -184,7 +184,7 @@ def _explain_unknown_fields(
             )
 
 
-def _explain_missing_fields(
+def _iter_missing_field_findings(
     problem: Any, subject: Subject, path: FieldPath
 ) -> Iterator[Diagnostic]:
     properties = problem.schema.get("properties", {})
@@ -203,7 +203,9 @@ def _explain_missing_fields(
             )
 
 
-def _explain_wrong_type(problem: Any, subject: Subject, path: FieldPath) -> Iterator[Diagnostic]:
+def _iter_wrong_type_findings(
+    problem: Any, subject: Subject, path: FieldPath
+) -> Iterator[Diagnostic]:
     yield _build_type_finding(problem, subject, path, problem.validator_value)
 
 
@@ -258,7 +260,7 @@ def _would_fit_unquoted(text: str, type_names: list[str]) -> bool:
     return any(isinstance(value, python_types[name]) for name in type_names if name in python_types)  # type: ignore[arg-type]
 
 
-def _explain_value_not_allowed(
+def _iter_value_not_allowed_findings(
     problem: Any, subject: Subject, path: FieldPath
 ) -> Iterator[Diagnostic]:
     is_const = problem.validator == "const"
@@ -284,7 +286,7 @@ def _explain_value_not_allowed(
     yield _build_finding(subject, path, "Unknown value", detail, hint)
 
 
-def _explain_malformed_value(
+def _iter_malformed_value_findings(
     problem: Any, subject: Subject, path: FieldPath
 ) -> Iterator[Diagnostic]:
     value_text = _format_showable_value_or_empty(problem, subject, path)
@@ -314,7 +316,9 @@ _LIMIT_TEXTS = {
 }
 
 
-def _explain_out_of_range(problem: Any, subject: Subject, path: FieldPath) -> Iterator[Diagnostic]:
+def _iter_out_of_range_findings(
+    problem: Any, subject: Subject, path: FieldPath
+) -> Iterator[Diagnostic]:
     limit = _LIMIT_TEXTS[problem.validator].format(problem.validator_value)
     value_text = _format_showable_value_or_empty(problem, subject, path)
     value_clause = f" is {value_text}, but" if value_text else ""
@@ -324,7 +328,9 @@ def _explain_out_of_range(problem: Any, subject: Subject, path: FieldPath) -> It
     )
 
 
-def _explain_field_choice(problem: Any, subject: Subject, path: FieldPath) -> Iterator[Diagnostic]:
+def _iter_field_choice_findings(
+    problem: Any, subject: Subject, path: FieldPath
+) -> Iterator[Diagnostic]:
     """A finding for `oneOf` or `anyOf`.
 
     Our schemas use both only to say which keys go together.
@@ -377,7 +383,7 @@ def _build_two_vocabularies_finding(subject: Subject, path: FieldPath) -> Diagno
     )
 
 
-def _explain_forbidden_value(
+def _iter_forbidden_value_findings(
     problem: Any, subject: Subject, path: FieldPath
 ) -> Iterator[Diagnostic]:
     """A finding for `not`: our schemas write `{}` for a key beside others, else it forbids null."""
@@ -388,14 +394,14 @@ def _explain_forbidden_value(
 
 
 _EXPLAINERS: dict[str, Callable[[Any, Subject, FieldPath], Iterator[Diagnostic]]] = {
-    "additionalProperties": _explain_unknown_fields,
-    "required": _explain_missing_fields,
-    "type": _explain_wrong_type,
-    "enum": _explain_value_not_allowed,
-    "const": _explain_value_not_allowed,
-    "pattern": _explain_malformed_value,
-    "oneOf": _explain_field_choice,
-    "anyOf": _explain_field_choice,
-    "not": _explain_forbidden_value,
-    **dict.fromkeys(_LIMIT_TEXTS, _explain_out_of_range),
+    "additionalProperties": _iter_unknown_field_findings,
+    "required": _iter_missing_field_findings,
+    "type": _iter_wrong_type_findings,
+    "enum": _iter_value_not_allowed_findings,
+    "const": _iter_value_not_allowed_findings,
+    "pattern": _iter_malformed_value_findings,
+    "oneOf": _iter_field_choice_findings,
+    "anyOf": _iter_field_choice_findings,
+    "not": _iter_forbidden_value_findings,
+    **dict.fromkeys(_LIMIT_TEXTS, _iter_out_of_range_findings),
 }

@@ -11,12 +11,12 @@ from synapse_apply.manifests.yaml.slots import (
     SlotEntry,
     ValueSlot,
     apply_cuts,
-    find_line_start,
-    find_previous_line_end,
     is_comment_line,
     is_first_in_line,
+    locate_line_start,
+    locate_previous_line_end,
 )
-from synapse_apply.manifests.yaml.spans import LINE_BREAK_CHARS, count_column, find_line_end
+from synapse_apply.manifests.yaml.spans import LINE_BREAK_CHARS, count_column, locate_line_end
 from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
 
 
@@ -84,7 +84,7 @@ class _BracketedContainer:
     def iter_cuts_removing_all(self, new_texts: list[str]) -> Iterator[Cut]:
         """Cuts that replace all entries by new ones; comments on lines of their own stay."""
         entries = self._entries
-        start, end = self._find_content_start(), self._node.end - 1
+        start, end = self._locate_content_start(), self._node.end - 1
         if not entries:
             yield end, end, ", ".join(new_texts)
         elif not self._has_comment_between(start, end, entries):
@@ -118,7 +118,7 @@ class _BracketedContainer:
         is_last = index == max(self._kept_indexes) and self._entries[-1].comma_offset < 0
         if entry.comma_offset < 0:
             yield entry.end, entry.end, ","
-        end = find_line_end(text, max(entry.end, entry.comma_offset))
+        end = locate_line_end(text, max(entry.end, entry.comma_offset))
         lines = self._entry_separator(index).join(new_texts) + ("" if is_last else ",")
         yield end, end, self._entry_separator(index)[1:] + lines
 
@@ -134,7 +134,9 @@ class _BracketedContainer:
             first_removed = entries[previous + 1]
             at_end = following == len(entries) and entries[-1].comma_offset < 0
             start = (
-                entries[previous].comma_offset + 1 if previous >= 0 else self._find_content_start()
+                entries[previous].comma_offset + 1
+                if previous >= 0
+                else self._locate_content_start()
             )
             end = self._node.end - 1 if following == len(entries) else entries[following].start
             own_lines = last_has_additions and at_end and self._has_own_lines(previous)
@@ -163,23 +165,23 @@ class _BracketedContainer:
         """
         text, entry = self._text, self._entries[index]
         if self._has_own_lines(index):
-            start = find_line_start(text, entry.start)
+            start = locate_line_start(text, entry.start)
             floor = self._entries[index - 1].end if index else len(text)
             while (
-                previous_start := find_line_start(text, find_previous_line_end(text, start))
+                previous_start := locate_line_start(text, locate_previous_line_end(text, start))
             ) > floor:
                 if not is_comment_line(text, previous_start, count_column(text, entry.start)):
                     break
                 start = previous_start
-            end = find_line_end(text, max(entry.end, entry.comma_offset))
-            return find_previous_line_end(text, start), end, ""
+            end = locate_line_end(text, max(entry.end, entry.comma_offset))
+            return locate_previous_line_end(text, start), end, ""
         start, end = entry.start, max(entry.end, entry.comma_offset + 1)
-        line_rest = text[end : find_line_end(text, end)].lstrip(" \t")
-        opens_line = not index or self._entries[index - 1].end < find_line_start(text, start)
+        line_rest = text[end : locate_line_end(text, end)].lstrip(" \t")
+        opens_line = not index or self._entries[index - 1].end < locate_line_start(text, start)
         if line_rest.startswith("#") and opens_line:
-            end = find_line_end(text, end)
+            end = locate_line_end(text, end)
         elif not line_rest.startswith("#"):
-            end += len(text[end : find_line_end(text, end)]) - len(line_rest)
+            end += len(text[end : locate_line_end(text, end)]) - len(line_rest)
         if text[end] in LINE_BREAK_CHARS:
             while text[start - 1] in " \t":
                 start -= 1
@@ -189,7 +191,7 @@ class _BracketedContainer:
         """Whether no other entry stands on the lines of this one."""
         text, entry = self._text, self._entries[index]
         end = max(entry.end, entry.comma_offset + 1)
-        line_rest = text[end : find_line_end(text, end)].strip(" \t")
+        line_rest = text[end : locate_line_end(text, end)].strip(" \t")
         return (not line_rest or line_rest.startswith("#")) and is_first_in_line(text, entry.start)
 
     def _entry_separator(self, index: int) -> str:
@@ -202,7 +204,7 @@ class _BracketedContainer:
             return ", "
         return f",{self._line_break}{' ' * count_column(self._text, start)}"
 
-    def _find_content_start(self) -> int:
+    def _locate_content_start(self) -> int:
         """The offset behind the opening bracket."""
         return self._text.index("{" if self._node.is_map else "[", self._node.start) + 1
 

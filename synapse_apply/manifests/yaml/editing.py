@@ -25,8 +25,8 @@ from synapse_apply.manifests.yaml.spans import (
     LINE_BREAK,
     SourceNode,
     count_column,
-    find_line_end,
-    find_value_end,
+    locate_line_end,
+    locate_value_end,
     parse_document_nodes,
 )
 from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
@@ -242,7 +242,7 @@ class _EditRequest:
             return
         preceding_pairs = (pair for pair in parent.pairs if pair[0].value == self._edit.after_key)
         previous_key, previous_value = next(preceding_pairs, parent.pairs[-1])
-        end = find_value_end(text, previous_value)
+        end = locate_value_end(text, previous_value)
         if parent.flow:
             quote = '"' if previous_key.style == '"' else ""
             value_text = (
@@ -253,7 +253,7 @@ class _EditRequest:
             pair = f"{format_inline_scalar(key, quote, flow=True)}: {value_text}"
             yield f"{text[:end]}, {pair}{text[end:]}"
             return
-        end = find_line_end(text, end)
+        end = locate_line_end(text, end)
         indent = " " * count_column(text, parent.pairs[0][0].start)
         line_head = (
             f"{text[:end]}{self._detect_line_break(end)}{indent}"

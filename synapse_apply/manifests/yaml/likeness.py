@@ -88,11 +88,11 @@ def _pair_equal_items_of_long_lists_only(
     """
     if len(old_texts) * len(new_texts) <= _MAX_COMPARED:
         return []
-    index_by_item = {item: n for n, item in enumerate(_number_equal_items(old_texts))}
+    index_by_item = {item: n for n, item in enumerate(_iter_items_numbered_among_equals(old_texts))}
     moved = _compute_longest_rising_pairs(
         [
             (index_by_item[item], n)
-            for n, item in enumerate(_number_equal_items(new_texts))
+            for n, item in enumerate(_iter_items_numbered_among_equals(new_texts))
             if item in index_by_item
         ]
     )
@@ -101,7 +101,7 @@ def _pair_equal_items_of_long_lists_only(
     return stayed if len(old_texts) == len(new_texts) and len(stayed) >= len(moved) else moved
 
 
-def _number_equal_items(items: Sequence[str]) -> Iterator[tuple[str, int]]:
+def _iter_items_numbered_among_equals(items: Sequence[str]) -> Iterator[tuple[str, int]]:
     counts: Counter[str] = Counter()
     for item in items:
         counts[item] += 1

@@ -15,24 +15,24 @@ from synapse_apply.manifests.yaml.bracketed import iter_bracket_cuts
 from synapse_apply.manifests.yaml.likeness import format_normalized_json, pair_list_items
 from synapse_apply.manifests.yaml.reshaping import (
     find_common_quote_or_empty,
-    find_value_offset,
     format_block_lines,
     format_flow_value,
     is_collection,
     iter_replacement_cuts,
+    locate_value_offset,
 )
 from synapse_apply.manifests.yaml.slots import (
     Cut,
     SlotEntry,
     ValueSlot,
-    find_line_start,
-    find_next_line_start,
-    find_previous_line_end,
     is_comment_line,
     is_first_in_line,
     list_entries,
+    locate_line_start,
+    locate_next_line_start,
+    locate_previous_line_end,
 )
-from synapse_apply.manifests.yaml.spans import count_column, find_line_end
+from synapse_apply.manifests.yaml.spans import count_column, locate_line_end
 from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
 
 
@@ -201,18 +201,18 @@ class _LineCuts:
         text, entry = self._text, self._entries[index]
         if index in self._changes.kept_values:
             if new_lines:
-                end = self._find_entry_end(index)
+                end = self._locate_entry_end(index)
                 yield end, end, "".join(self._line_break + line for line in new_lines)
             return
-        start, end = self._find_entry_start(index), self._find_entry_end(index)
+        start, end = self._locate_entry_start(index), self._locate_entry_end(index)
         if new_lines and not is_first_in_line(text, entry.start):
             yield entry.start, end, self._line_break.join(new_lines)[self._indent_width :]
         elif new_lines:
             yield start, end, self._line_break.join(new_lines)
         elif end == len(text) or not start:
-            yield start, find_next_line_start(text, end), ""
+            yield start, locate_next_line_start(text, end), ""
         else:
-            yield find_previous_line_end(text, start), end, ""
+            yield locate_previous_line_end(text, start), end, ""
 
     def _iter_leading_removal_cuts(self, first_kept: int) -> Iterator[Cut]:
         """Cuts that remove the entries before the first kept one."""
@@ -223,7 +223,7 @@ class _LineCuts:
             return
         neighbours = zip(range(first_kept), range(1, first_kept + 1), strict=True)
         gaps = (
-            text[self._find_entry_end(a) : find_line_start(text, entries[b].start)]
+            text[self._locate_entry_end(a) : locate_line_start(text, entries[b].start)]
             for a, b in neighbours
         )
         # Without comments between the removed entries one cut is enough.
@@ -231,9 +231,13 @@ class _LineCuts:
             yield entries[0].start, entries[first_kept].start, ""
             return
         indent_width = len(
-            text[find_line_start(text, entries[0].start) : entries[0].start].rstrip(" ")
+            text[locate_line_start(text, entries[0].start) : entries[0].start].rstrip(" ")
         )
-        yield find_line_start(text, entries[0].start) + indent_width, self._find_entry_end(0), ""
+        yield (
+            locate_line_start(text, entries[0].start) + indent_width,
+            self._locate_entry_end(0),
+            "",
+        )
         for index in range(1, first_kept):
             yield from self._iter_entry_cuts(index, [])
 
@@ -244,40 +248,40 @@ class _LineCuts:
         if self._is_inline:
             yield entry.start, entry.end, brackets
         else:
-            value_offset = find_value_offset(self._text, self._slot)
+            value_offset = locate_value_offset(self._text, self._slot)
             yield value_offset, value_offset, f" {brackets}"
         for index in range(1 if self._is_inline else 0, len(self._entries)):
             yield from self._iter_entry_cuts(index, [])
 
-    def _find_entry_start(self, index: int) -> int:
+    def _locate_entry_start(self, index: int) -> int:
         """Where an entry's lines begin, including the comment lines above an item but the first."""
         text = self._text
-        start = find_line_start(text, self._entries[index].start)
+        start = locate_line_start(text, self._entries[index].start)
         # Comments above a key may be about several keys, and those above the first item about all
         # items.
         if self._slot.node.is_map or not index:
             return start
-        floor = self._find_entry_end(index - 1)
+        floor = self._locate_entry_end(index - 1)
         while (
-            previous_start := find_line_start(text, find_previous_line_end(text, start))
+            previous_start := locate_line_start(text, locate_previous_line_end(text, start))
         ) > floor:
             if not is_comment_line(text, previous_start, self._indent_width):
                 break
             start = previous_start
         return start
 
-    def _find_entry_end(self, index: int) -> int:
+    def _locate_entry_end(self, index: int) -> int:
         """Where an entry's last line ends.
 
         Comments that are indented deeper than a dash belong to it.
         """
         text = self._text
-        end = find_line_end(text, self._entries[index].end)
+        end = locate_line_end(text, self._entries[index].end)
         while not self._slot.node.is_map and end < len(text):
-            next_start = find_next_line_start(text, end)
+            next_start = locate_next_line_start(text, end)
             if not is_comment_line(text, next_start, self._indent_width, deeper=True):
                 break
-            end = find_line_end(text, next_start)
+            end = locate_line_end(text, next_start)
         return end
 
     def _format_new_entries(self, values: list[Any]) -> list[str]:

@@ -39,7 +39,7 @@ def compose_plain_documents(text: str, first_line: int) -> list[tuple[Any, Posit
 
     `first_line` is added to every line.
     """
-    composer_class = _find_composer_class()
+    composer_class = _import_composer_class_or_none()
     if composer_class is None or _may_nest_deeply(text) or _may_hold_anchor_or_tag(text):
         return None
     documents = []
@@ -72,7 +72,7 @@ def _may_hold_anchor_or_tag(text: str) -> bool:
 
 
 @cache
-def _find_composer_class() -> Any:
+def _import_composer_class_or_none() -> Any:
     """Libyaml's composer without the resolver of tags; None where PyYAML was built without it."""
     try:
         from yaml.cyaml import CParser  # type: ignore[attr-defined]  # noqa: PLC0415

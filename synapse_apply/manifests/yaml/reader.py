@@ -50,7 +50,7 @@ class SourceText:
     has_variables: bool = False
     has_fill_in: bool = False
 
-    def find_scalar_text(self, position: Position, value: Any) -> str:
+    def read_scalar_text_as_written(self, position: Position, value: Any) -> str:
         """How a scalar value at a key's or item's position is written.
 
         Its usual text where unclear.
@@ -216,7 +216,9 @@ class _YamlReader:
         # Each restart reads the rest anew, so a file of broken documents would take quadratic time.
         for _ in range(_MAX_RESTARTS):
             first_line = text.count("\n", 0, start)
-            broken_line = self._read_until_broken(text[start:] if start else text, first_line)
+            broken_line = self._read_until_broken_line_or_none(
+                text[start:] if start else text, first_line
+            )
             if broken_line is None:
                 return
             next_start = self._find_next_document(text, start, broken_line)
@@ -239,7 +241,7 @@ class _YamlReader:
         match = _NEXT_DOCUMENT.search(text, max(offset, start + 1))
         return match.start() if match else None
 
-    def _read_until_broken(self, text: str, first_line: int) -> int | None:
+    def _read_until_broken_line_or_none(self, text: str, first_line: int) -> int | None:
         """Read documents to the end (None), or to a broken one (the problem's line, from 0)."""
         # A quick test: the pattern is searched only in texts that may hold such a character.
         if not text.isascii() or "\x00" in text or "\x1b" in text:
@@ -272,7 +274,11 @@ class _YamlReader:
         except yaml.reader.ReaderError:
             cleaned = self._replace_and_report_control_characters(text, first_line)
             # Characters were replaced by U+FFFD, so the second attempt cannot fail in the same way.
-            return self._read_until_broken(cleaned, first_line) if cleaned != text else first_line
+            return (
+                self._read_until_broken_line_or_none(cleaned, first_line)
+                if cleaned != text
+                else first_line
+            )
         except yaml.MarkedYAMLError as problem:
             finding, line = build_syntax_finding(
                 problem, self.source.file, self.source.text, first_line

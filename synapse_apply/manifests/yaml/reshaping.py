@@ -8,20 +8,20 @@ from typing import Any
 from synapse_apply.manifests.yaml.slots import (
     Cut,
     ValueSlot,
-    find_content_start,
-    find_line_start,
-    find_previous_line_end,
-    find_properties_end,
     format_block_header_comment_or_empty,
     is_first_in_line,
     list_entries,
+    locate_content_start,
+    locate_line_start,
+    locate_previous_line_end,
+    locate_properties_end,
 )
 from synapse_apply.manifests.yaml.spans import (
     LINE_BREAK,
     SourceNode,
     count_column,
-    find_line_end,
-    find_value_end,
+    locate_line_end,
+    locate_value_end,
 )
 from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
 
@@ -83,16 +83,16 @@ def build_scalar_cut(
     With `allow_literals`, a text of several lines becomes a block scalar where one is possible.
     """
     node = slot.node
-    end = find_value_end(text, node)
+    end = locate_value_end(text, node)
     comment = format_block_header_comment_or_empty(text, node)
     becomes_multiline = isinstance(value, str) and "\n" in value and "\n" not in (node.value or "")
     is_block_scalar = node.style in {"|", ">"}
     # A block scalar needs the rest of its line, so nothing may stand behind the old value.
     can_be_literal = is_block_scalar or (
-        becomes_multiline and not slot.flow and not text[end : find_line_end(text, end)].strip()
+        becomes_multiline and not slot.flow and not text[end : locate_line_end(text, end)].strip()
     )
     if allow_literals and not slot.flow and can_be_literal:
-        literal = format_block_scalar(value, _find_block_scalar_indent(text, slot), line_break)
+        literal = format_block_scalar(value, _detect_block_scalar_indent(text, slot), line_break)
         if literal:
             prefix = _format_missing_colon_or_blank_or_empty(text, slot)
             return node.start, end, prefix + literal[0] + comment + literal[1]
@@ -115,7 +115,7 @@ def _format_missing_colon_or_blank_or_empty(text: str, slot: ValueSlot) -> str:
     return " " if start == slot.node.end and text[start - 1 : start] in {":", "-"} else ""
 
 
-def _find_block_scalar_indent(text: str, slot: ValueSlot) -> str:
+def _detect_block_scalar_indent(text: str, slot: ValueSlot) -> str:
     """The indentation of a block scalar's lines, else two columns more than its key's."""
     node = slot.node
     for line in LINE_BREAK.split(text[node.start : node.end])[1:]:
@@ -151,7 +151,7 @@ def iter_replacement_cuts(
         )
         yield (
             node.start,
-            find_value_end(text, node),
+            locate_value_end(text, node),
             _format_missing_colon_or_blank_or_empty(text, slot)
             + value_text
             + format_block_header_comment_or_empty(text, node),
@@ -164,7 +164,7 @@ def _iter_block_replacement_cuts(
     text: str, slot: ValueSlot, value: Any, line_break: str
 ) -> Iterator[Cut]:
     """Cuts that replace the lines of a block list or map, by lines or by a value on one line."""
-    start, last = find_content_start(text, slot.node), find_value_end(text, slot.node)
+    start, last = locate_content_start(text, slot.node), locate_value_end(text, slot.node)
     is_on_own_line = is_first_in_line(text, start)
     if line_break:
         width = count_column(text, start)
@@ -177,34 +177,38 @@ def _iter_block_replacement_cuts(
             format_block_lines(value, " " * width, allow_literals=line_break == "\n")
         )
         if is_on_own_line:
-            yield find_line_start(text, start), find_line_end(text, last), block_text
+            yield locate_line_start(text, start), locate_line_end(text, last), block_text
         else:
-            end = find_line_end(text, last)
-            yield start, last if find_line_end(text, start) == end else end, block_text.lstrip(" ")
+            end = locate_line_end(text, last)
+            yield (
+                start,
+                last if locate_line_end(text, start) == end else end,
+                block_text.lstrip(" "),
+            )
         return
     value_text = _format_inline_value(value)
     # The value moves up to the line of its key, and the old lines go.
     if is_on_own_line and slot.base_column >= 0:
-        value_offset = find_value_offset(text, slot)
+        value_offset = locate_value_offset(text, slot)
         yield value_offset, value_offset, f" {value_text}"
         yield (
-            find_previous_line_end(text, find_line_start(text, start)),
-            find_line_end(text, last),
+            locate_previous_line_end(text, locate_line_start(text, start)),
+            locate_line_end(text, last),
             "",
         )
         return
     # A comment on the line of a dash belongs to that item, and stays behind the new value.
-    end, first_entry_end = find_line_end(text, start), list_entries(text, slot)[0].end
-    if end == find_line_end(text, last):
+    end, first_entry_end = locate_line_end(text, start), list_entries(text, slot)[0].end
+    if end == locate_line_end(text, last):
         yield start, last, value_text
     else:
         trailing_comment = text[first_entry_end:end].rstrip() if first_entry_end <= end else ""
-        yield start, find_line_end(text, last), value_text + trailing_comment
+        yield start, locate_line_end(text, last), value_text + trailing_comment
 
 
-def find_value_offset(text: str, slot: ValueSlot) -> int:
+def locate_value_offset(text: str, slot: ValueSlot) -> int:
     """Where a value can be written behind its key or dash, and behind its anchor or tag."""
-    return find_properties_end(text, slot.node) if slot.node.properties else slot.value_offset
+    return locate_properties_end(text, slot.node) if slot.node.properties else slot.value_offset
 
 
 def find_common_quote_or_empty(nodes: list[SourceNode]) -> str:

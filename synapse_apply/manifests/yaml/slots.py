@@ -12,8 +12,8 @@ from synapse_apply.manifests.yaml.spans import (
     LINE_BREAK_CHARS,
     SourceNode,
     count_column,
-    find_line_end,
-    find_value_end,
+    locate_line_end,
+    locate_value_end,
 )
 
 # A range of a text and its replacement: start and end offset, new text.
@@ -90,7 +90,7 @@ def _iter_map_entries(text: str, slot: ValueSlot) -> Iterator[SlotEntry]:
         value_slot = ValueSlot(
             value, slot.value[name.value], colon or name.end, base_column, slot.node.flow, colon > 0
         )
-        yield SlotEntry(str(name.value), start, value_slot, find_value_end(text, value))
+        yield SlotEntry(str(name.value), start, value_slot, locate_value_end(text, value))
 
 
 def _iter_list_entries(text: str, slot: ValueSlot) -> Iterator[SlotEntry]:
@@ -100,43 +100,43 @@ def _iter_list_entries(text: str, slot: ValueSlot) -> Iterator[SlotEntry]:
             item_slot = ValueSlot(item, slot.value[index], item.start, 0, True)
             yield SlotEntry(index, item.start, item_slot, item.end)
         return
-    end, base_column = find_content_start(text, node), 0
+    end, base_column = locate_content_start(text, node), 0
     for index, item in enumerate(node.items):
         match = _BLANKS_AND_COMMENTS.match(text, end)
         dash = match.end() if match else end
         base_column = base_column if index else count_column(text, dash)
         item_slot = ValueSlot(item, slot.value[index], dash + 1, base_column)
-        end = find_value_end(text, item)
+        end = locate_value_end(text, item)
         yield SlotEntry(index, dash, item_slot, end)
 
 
-def find_content_start(text: str, node: SourceNode) -> int:
+def locate_content_start(text: str, node: SourceNode) -> int:
     """The offset of a node's content, behind its anchor and tag."""
     if not node.properties:
         return node.start
-    match = _BLANKS_AND_COMMENTS.match(text, find_properties_end(text, node))
+    match = _BLANKS_AND_COMMENTS.match(text, locate_properties_end(text, node))
     return match.end() if match else node.start
 
 
-def find_properties_end(text: str, node: SourceNode) -> int:
+def locate_properties_end(text: str, node: SourceNode) -> int:
     """The offset behind a node's anchor and tag; its start where it has none."""
     match = _PROPERTIES_PATTERN.match(text, node.start)
     return node.start + len(match.group().rstrip()) if match else node.start
 
 
-def find_line_start(text: str, offset: int) -> int:
+def locate_line_start(text: str, offset: int) -> int:
     """The offset of the start of the line that contains an offset."""
     return offset - count_column(text, offset)
 
 
-def find_previous_line_end(text: str, start: int) -> int:
+def locate_previous_line_end(text: str, start: int) -> int:
     """The offset of the end of the line before the one that begins at `start`; 0 for the first."""
     if text[max(start - 2, 0) : start] == "\r\n":
         return start - 2
     return max(start - 1, 0)
 
 
-def find_next_line_start(text: str, end: int) -> int:
+def locate_next_line_start(text: str, end: int) -> int:
     """The offset of the start of the line behind the one that ends at `end`."""
     match = LINE_BREAK.match(text, end)
     return match.end() if match else end
@@ -144,12 +144,12 @@ def find_next_line_start(text: str, end: int) -> int:
 
 def is_first_in_line(text: str, offset: int) -> bool:
     """Whether only blanks stand before an offset in its line."""
-    return not text[find_line_start(text, offset) : offset].strip(" \t")
+    return not text[locate_line_start(text, offset) : offset].strip(" \t")
 
 
 def is_comment_line(text: str, start: int, width: int, *, deeper: bool = False) -> bool:
     """Whether the line at `start` is a comment indented by `width`, or with `deeper` by more."""
-    line = text[start : find_line_end(text, start)]
+    line = text[start : locate_line_end(text, start)]
     stripped_line = line.lstrip(" \t")
     indent = len(line) - len(stripped_line)
     return stripped_line.startswith("#") and (indent > width if deeper else indent == width)
@@ -168,15 +168,15 @@ def list_comments(text: str, node: SourceNode) -> list[str]:
                 for comment in [format_block_header_comment_or_empty(text, leaf).strip()]
                 if comment
             ]
-    return comments + _COMMENT.findall(text[position : max(position, find_value_end(text, node))])
+    return comments + _COMMENT.findall(text[position : max(position, locate_value_end(text, node))])
 
 
 def format_block_header_comment_or_empty(text: str, node: SourceNode) -> str:
     """The comment behind a block scalar's header, with the blank before it; "" for none."""
     if node.style not in _BLOCK_STYLES:
         return ""
-    start = find_content_start(text, node)
-    return text[start : find_line_end(text, start)].lstrip("|>+-0123456789").rstrip()
+    start = locate_content_start(text, node)
+    return text[start : locate_line_end(text, start)].lstrip("|>+-0123456789").rstrip()
 
 
 def _iter_leaves(node: SourceNode) -> Iterator[SourceNode]:

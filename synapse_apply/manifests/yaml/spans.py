@@ -65,7 +65,7 @@ def parse_document_nodes(text: str) -> list[SourceNode]:
     return roots
 
 
-def find_value_end(text: str, node: SourceNode) -> int:
+def locate_value_end(text: str, node: SourceNode) -> int:
     """The offset behind a value's last character, without blank lines and comments behind it.
 
     Blank lines that a block scalar keeps (`|+`) are part of it.
@@ -80,10 +80,10 @@ def find_value_end(text: str, node: SourceNode) -> int:
     if node.flow or node.is_scalar or node.alias:
         return node.end
     children = [value for _, value in node.pairs] or node.items
-    return find_value_end(text, children[-1]) if children else node.end
+    return locate_value_end(text, children[-1]) if children else node.end
 
 
-def find_line_end(text: str, offset: int) -> int:
+def locate_line_end(text: str, offset: int) -> int:
     """The offset of the end of the line that contains an offset, before its line break."""
     match = LINE_BREAK.search(text, offset)
     return match.start() if match else len(text)

@@ -37,10 +37,10 @@ def _iter_entry_lines(line_head: str, key: str, value: Any) -> Iterator[str]:
         yield f"{line_head} {_format_escaped_flow_value(value)}"
     elif isinstance(value, Mapping):
         yield line_head
-        yield from _indent_lines(_iter_map_lines(value))
+        yield from _iter_indented_lines(_iter_map_lines(value))
     elif isinstance(value, list):
         yield line_head
-        yield from _indent_lines(_iter_list_lines(value))
+        yield from _iter_indented_lines(_iter_list_lines(value))
     else:
         yield from _iter_scalar_lines(line_head, value)
 
@@ -55,7 +55,7 @@ def _iter_list_lines(values: list[Any]) -> Iterator[str]:
             yield from _iter_scalar_lines("-", value)
             continue
         yield f"- {next(child_lines)}"
-        yield from _indent_lines(child_lines)
+        yield from _iter_indented_lines(child_lines)
 
 
 def _iter_scalar_lines(line_head: str, value: Any) -> Iterator[str]:
@@ -74,7 +74,7 @@ def _iter_scalar_lines(line_head: str, value: Any) -> Iterator[str]:
         yield from block[1].split("\n")[1:]
 
 
-def _indent_lines(lines: Iterator[str]) -> Iterator[str]:
+def _iter_indented_lines(lines: Iterator[str]) -> Iterator[str]:
     return (_INDENT + line if line else line for line in lines)
 
 

@@ -49,7 +49,7 @@ def check_repository(checkup: TargetCheckup) -> Iterator[CheckResult]:
     if git_repository is None:
         yield CheckResult.build_ok("repository", "no Git repository here or above")
         return
-    project_prefix = git_repository.find_relative_path(root)
+    project_prefix = git_repository.compute_relative_path_or_empty_for_top(root)
     parts = (
         f"{git_repository.top} at {head_commit}"
         if head_commit

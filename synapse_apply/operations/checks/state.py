@@ -12,9 +12,9 @@ from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.search import list_objects_if_supported
 from synapse_apply.live.duplicates import (
     build_duplicate_warning,
+    iter_live_owners_of_recorded_members,
     iter_records_with_ids_of_same_key,
     list_raw_members_of_owners,
-    read_live_owners_of_recorded_members,
 )
 from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.checkup import CheckResult
@@ -152,7 +152,10 @@ def check_state_identity(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 def check_state_project(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether a shared state is bound to this project; no row for any other state."""
-    shared_ids, project = _read_shared_ids(checkup), checkup.project.get_or_raise_unchecked()
+    shared_ids, project = (
+        _read_project_and_key_ids_or_none(checkup),
+        checkup.project.get_or_raise_unchecked(),
+    )
     if shared_ids is None:
         return
     findings = build_other_project_findings(
@@ -319,7 +322,7 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
             raw_objects = list_raw_members_of_owners(
                 api,
                 binding,
-                read_live_owners_of_recorded_members(api, kind, parent, kind_records, marks),
+                iter_live_owners_of_recorded_members(api, kind, parent, kind_records, marks),
             )
         for address, duplicates in iter_records_with_ids_of_same_key(
             kind, binding, kind_records, raw_objects, marks
@@ -361,13 +364,13 @@ def _collect_used_key_ids_or_empty(checkup: TargetCheckup) -> set[str]:
 def _read_shared_key_id_or_empty(checkup: TargetCheckup) -> str:
     """The id of the key that a shared state is bound to; "" for another, or an unreadable one."""
     try:
-        shared_ids = _read_shared_ids(checkup)
+        shared_ids = _read_project_and_key_ids_or_none(checkup)
     except UncheckedError:
         return ""
     return shared_ids.key_id if shared_ids is not None else ""
 
 
-def _read_shared_ids(checkup: TargetCheckup) -> ProjectAndKeyIds | None:
+def _read_project_and_key_ids_or_none(checkup: TargetCheckup) -> ProjectAndKeyIds | None:
     """What all who use the state must have in common; None for a state that is not shared."""
     checkup.store.get_or_raise_unchecked()
     if not checkup.session.is_state_shared:

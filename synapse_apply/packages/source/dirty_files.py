@@ -16,8 +16,8 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.entry_names import escape_misleading_path
 from synapse_apply.packages.source.unmodified import (
-    find_files_with_same_content_as_ref,
     read_git_filter_names,
+    select_files_with_same_content_as_ref,
 )
 
 MAX_FILES = 1000
@@ -49,7 +49,7 @@ def list_changed_and_untracked_files(
     )
     if code:
         return ()
-    prefix = repository.find_relative_path(root)
+    prefix = repository.compute_relative_path_or_empty_for_top(root)
     changed_names, uncertain_names = _split_changed_and_uncertain(
         out.split(b"\0"), f"{prefix}/" if prefix else ""
     )
@@ -85,7 +85,7 @@ def _keep_names_with_other_content(root: Path, commit: str, names: list[str]) ->
     if not names:
         return ()
     try:
-        unmodified_files = find_files_with_same_content_as_ref(
+        unmodified_files = select_files_with_same_content_as_ref(
             PackageSource("git", ".", commit), root, ".", names
         )
     except InputError:

@@ -94,7 +94,9 @@ class RepositoryLocation(NamedTuple):
 def locate_in_repository(root: Path) -> RepositoryLocation:
     """Where a folder is in its repository; InputError if it is in none."""
     repository = _require_trusted_repository(root)
-    return RepositoryLocation(repository.top, repository.find_relative_path(root))
+    return RepositoryLocation(
+        repository.top, repository.compute_relative_path_or_empty_for_top(root)
+    )
 
 
 def read_head_commit_id_or_empty(root: Path, timeout: float | None = None) -> str:
@@ -109,12 +111,12 @@ def read_head_commit_id_or_empty(root: Path, timeout: float | None = None) -> st
     return run_git(root, repository, *arguments, timeout=timeout)[1].decode().strip()
 
 
-def read_committed_file(commit: GitCommit, path: str) -> bytes | None:
+def read_committed_file_or_none(commit: GitCommit, path: str) -> bytes | None:
     """The content of a file in a commit, None if there is none.
 
     `path` is relative to the commit's `root`. InputError if it is not a regular file.
     """
-    node = _read_committed_entry(commit, path)
+    node = _find_committed_entry(commit, path)
     if node is None:
         return None
     if node.kind is not EntryKind.FILE:
@@ -288,7 +290,7 @@ def _parse_tree_entry(entry_facts: list[str], path: str) -> TreeEntry:
     )
 
 
-def _read_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
+def _find_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
     full_path = _build_path_from_repository_top(commit.root, path)
     # `:(literal)`: a path must not be taken for a pattern.
     arguments = ("-l", "-z", "--full-tree", commit.id, "--", f":(literal){full_path}")
@@ -308,7 +310,7 @@ def _read_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
 
 def _build_path_from_repository_top(root: Path, path: str) -> str:
     """The path, given relative to `root`, relative to the top of the repository."""
-    prefix = _require_trusted_repository(root).find_relative_path(root)
+    prefix = _require_trusted_repository(root).compute_relative_path_or_empty_for_top(root)
     return os.path.normpath(f"{prefix}/{path}" if prefix else path).replace(os.sep, "/")
 
 

@@ -17,7 +17,7 @@ from synapse_apply.packages.ignore import IgnoreRules
 from synapse_apply.packages.source.folder import FolderTree
 from synapse_apply.packages.source.git import (
     GitTree,
-    read_committed_file,
+    read_committed_file_or_none,
     resolve_ref_to_commit_or_raise,
 )
 from synapse_apply.packages.source.tree import (
@@ -65,16 +65,16 @@ class SourceConfigText(NamedTuple):
     label: str
 
 
-def read_config_text(
+def read_config_text_or_none(
     source: PackageSource, root: Path, allow_files: Sequence[str] = ()
 ) -> SourceConfigText | None:
     """Read config.yaml, else synapse.yaml, at the package's root; None without one. InputError."""
     try:
         if source.kind == FILE:
-            return _read_config_in_zip(source, root, allow_files)
+            return _read_config_in_zip_or_none(source, root, allow_files)
         if source.kind in (FOLDER, GIT):
             with _open_folder_or_git_tree(source, root, allow_files) as tree:
-                return _read_config_in_tree(source, tree)
+                return _read_config_in_tree_or_none(source, tree)
     except UnreadableError as problem:
         raise InputError(problem.finding) from None
     return None
@@ -89,15 +89,17 @@ def find_config_file(
     """
     try:
         with _open_folder_or_git_tree(source, root, allow_files) as tree:
-            config = _read_first_unignored_config(tree)
+            config = _read_first_unignored_config_or_none(tree)
     except UnreadableError as problem:
         raise InputError(problem.finding) from None
     # Resolved, since a writer must change the file whose content is in the package.
     return (root / source.path / config[0]).resolve() if config else None
 
 
-def _read_config_in_tree(source: PackageSource, tree: SourceTree) -> SourceConfigText | None:
-    config = _read_first_unignored_config(tree)
+def _read_config_in_tree_or_none(
+    source: PackageSource, tree: SourceTree
+) -> SourceConfigText | None:
+    config = _read_first_unignored_config_or_none(tree)
     if config is None:
         return None
     name, text = config
@@ -117,7 +119,7 @@ class _NamedText(NamedTuple):
     text: str
 
 
-def _read_first_unignored_config(tree: SourceTree) -> _NamedText | None:
+def _read_first_unignored_config_or_none(tree: SourceTree) -> _NamedText | None:
     """The first config file at the root that no ignore rule leaves out; None without one."""
     # A config file that a rule leaves out is no part of the package, and must not be read for it.
     rules = IgnoreRules().with_folder_files(
@@ -130,7 +132,7 @@ def _read_first_unignored_config(tree: SourceTree) -> _NamedText | None:
     return None
 
 
-def _read_config_in_zip(
+def _read_config_in_zip_or_none(
     source: PackageSource, root: Path, allow_files: Sequence[str]
 ) -> SourceConfigText | None:
     with open_and_gather_source_files(source, root, allow_files) as gathered:
@@ -219,14 +221,16 @@ def is_zip_committed_at_its_ref(source: PackageSource, root: Path) -> bool:
     """Whether the zip of a source at a Git ref is committed there; build results rarely are."""
     _require_path_inside_project(source)
     return (
-        read_committed_file(resolve_ref_to_commit_or_raise(root, source.ref), source.path)
+        read_committed_file_or_none(resolve_ref_to_commit_or_raise(root, source.ref), source.path)
         is not None
     )
 
 
 def _open_committed_zip(source: PackageSource, root: Path) -> BinaryIO:
     _require_path_inside_project(source)
-    content = read_committed_file(resolve_ref_to_commit_or_raise(root, source.ref), source.path)
+    content = read_committed_file_or_none(
+        resolve_ref_to_commit_or_raise(root, source.ref), source.path
+    )
     if content is None:
         _raise_input_error(
             "Package file not found", f"{source.path} is not in {source.short_ref}.", _RELATIVE_HINT

@@ -37,7 +37,7 @@ class UnmodifiedFiles:
 # Where the bytes of a checkout are not those of a commit, Git is asked for the blob that it would
 # make of them: converting a blob instead would need Git's rules for line ends, and filters might
 # run.
-def find_files_with_same_content_as_ref(
+def select_files_with_same_content_as_ref(
     ref_source: PackageSource, root: Path, folder: str, names: Collection[str]
 ) -> UnmodifiedFiles:
     """Which `names` in a folder of the checkout have the content of `ref_source`, for Git.

@@ -104,7 +104,7 @@ class _FieldComparison:
         self.accepted_paths = frozenset(record.accepted.paths if record and record.accepted else ())
         self.diff = ResourceDiff()
 
-    def find_field_rule(self, path: FieldPath) -> FieldRule:
+    def require_field_rule(self, path: FieldPath) -> FieldRule:
         return self.resource.type.rules.get(str(path[0]), _NO_RULE)
 
     def add_change_or_held_drift(
@@ -149,7 +149,7 @@ class _FieldComparison:
     def compare_declared(self, path: FieldPath, declared_value: Any) -> None:
         if isinstance(declared_value, DesiredSecret):
             self.compare_secret(path, declared_value)
-        elif self.find_field_rule(path).write_only:
+        elif self.require_field_rule(path).write_only:
             self.compare_write_only(path, declared_value)
         else:
             self.compare_field_three_way(path, declared_value)
@@ -158,7 +158,7 @@ class _FieldComparison:
         if self.is_not_shown_or_kept_by_server(path):
             self.rebase_unshown_field_with_note(path, declared_value)
             return
-        compare = self.find_field_rule(path).compare
+        compare = self.require_field_rule(path).compare
         applied, live, last_seen = (
             _empty_if_both_maps(declared_value, get_at_or_absent(side, path))
             for side in (self.applied, self.live, self.last_seen)
@@ -167,7 +167,7 @@ class _FieldComparison:
         is_new = self.record is None or self.is_imported
         # The server took the value from the package, so a difference cannot be removed by an
         # update.
-        if is_new and not equal and self.find_field_rule(path).packaged:
+        if is_new and not equal and self.require_field_rule(path).packaged:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_COMPARED})")
             self.diff.rebase = True
             return
@@ -184,7 +184,7 @@ class _FieldComparison:
         was_observed = applied is not ABSENT or last_seen is not ABSENT
         # A field that was never recorded has no earlier value that it could have drifted from.
         drifted = was_observed and not is_same_value(live, last_seen, compare)
-        has_server_value = self.find_field_rule(path).packaged and not is_same_value(
+        has_server_value = self.require_field_rule(path).packaged and not is_same_value(
             applied, last_seen, compare
         )
         if has_server_value and not self.is_accepted(path):
@@ -257,7 +257,9 @@ class _FieldComparison:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_SHOWN})")
             self.diff.rebase = True
         elif not is_same_value(
-            declared_value, get_at_or_absent(self.applied, path), self.find_field_rule(path).compare
+            declared_value,
+            get_at_or_absent(self.applied, path),
+            self.require_field_rule(path).compare,
         ):
             self.add_change_or_held_drift(path, declared_value, Cause.GIT)
 
@@ -306,7 +308,7 @@ class _FieldComparison:
             return
         declared_moved = applied != mac
         drifted = is_shown and live != last_seen and not _was_recorded_in_plain(last_seen)
-        if self.find_field_rule(path).packaged and applied != last_seen:
+        if self.require_field_rule(path).packaged and applied != last_seen:
             drifted = False  # as for other fields from the package: the server has its own value
         if not declared_moved and not drifted:
             if is_shown and live != mac:
@@ -327,7 +329,7 @@ class _FieldComparison:
         self.diff.rebase = True
         if not is_shown:
             self.diff.notes.append(f"{format_field_path(path)}: (sensitive, {NOT_SHOWN})")
-        elif not is_equal and self.find_field_rule(path).packaged:
+        elif not is_equal and self.require_field_rule(path).packaged:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_COMPARED})")
         elif not is_equal:
             cause = Cause.NONE if self.record is None else Cause.GIT
@@ -351,7 +353,7 @@ class _FieldComparison:
         return any(value is not ABSENT and not isinstance(value, Mapping) for value in above)
 
     def compare_dropped_field(self, path: FieldPath) -> None:
-        rule = self.find_field_rule(path)
+        rule = self.require_field_rule(path)
         live, last_seen = get_at_or_absent(self.live, path), get_at_or_absent(self.last_seen, path)
         # Such a field is sent only if it is declared, so dropping it changes nothing.
         if rule.usual_value is not ABSENT:
@@ -411,14 +413,14 @@ class _FieldComparison:
 
     def add_removal_or_reset_of_undeclared_key(self, path: FieldPath) -> None:
         """Add the removal of a key; a top-level field goes back to its reset value."""
-        reset = self.find_field_rule(path).reset_value if len(path) == 1 else ABSENT
+        reset = self.require_field_rule(path).reset_value if len(path) == 1 else ABSENT
         if reset is not ABSENT and is_same_value(
-            reset, get_at_or_absent(self.live, path), self.find_field_rule(path).compare
+            reset, get_at_or_absent(self.live, path), self.require_field_rule(path).compare
         ):
             return
         live, last_seen = get_at_or_absent(self.live, path), get_at_or_absent(self.last_seen, path)
         if path in self.accepted_paths and is_same_value(
-            live, last_seen, self.find_field_rule(path).compare
+            live, last_seen, self.require_field_rule(path).compare
         ):
             self.add_difference_if_path_is_accepted(path, reset)
             return

@@ -251,13 +251,13 @@ def build_policy_rules(
     checked_rules = tuple(rule for rule in rules if rule.check in CHECKS)
     return PolicyRules(
         checked_rules,
-        _find_newest_existing_version_by_series(resources, published_versions)
+        _collect_newest_existing_version_by_series(resources, published_versions)
         if checked_rules
         else {},
     )
 
 
-def _find_newest_existing_version_by_series(
+def _collect_newest_existing_version_by_series(
     resources: Iterable[ResourceState], published_versions: PublishedVersions
 ) -> NewestVersions:
     newest: dict[tuple[str, str], tuple[VersionSortKey, str]] = {}

@@ -14,7 +14,7 @@ from synapse_apply.planning.plan_input import PlanInput
 _PATTERN = re.compile(r"[*?\[]")
 
 
-def warn_of_unknown_addresses_in_policy(plan_input: PlanInput) -> Iterator[Diagnostic]:
+def iter_warnings_of_unknown_addresses_in_policy(plan_input: PlanInput) -> Iterator[Diagnostic]:
     """A warning for each rule that names an address which is neither declared nor recorded.
 
     Patterns and kinds may be meant for later resources, and a rule that targets share may name what

@@ -115,9 +115,9 @@ def parse_sops_file(content: bytes, name: str, read_mapping: ReadMapping) -> Sop
     )
 
 
-def find_encrypted_value(file: SopsFile, key: str) -> Any:
+def require_encrypted_value(file: SopsFile, key: str) -> Any:
     """What stands encrypted at a key path; SecretUnavailable for a wrong path or plain text."""
-    value = find_value(file.tree, key, file.name)
+    value = require_value_at_key_path(file.tree, key, file.name)
     if any(_is_plain_text(leaf) for leaf in _iter_leaves(value)):
         raise_unavailable(
             UNUSABLE,
@@ -128,7 +128,7 @@ def find_encrypted_value(file: SopsFile, key: str) -> Any:
     return value
 
 
-def find_value(tree: Any, key: str, name: str) -> Any:
+def require_value_at_key_path(tree: Any, key: str, name: str) -> Any:
     """The value at a key path such as `a/b/0`; SecretUnavailable where nothing stands.
 
     A `/` inside of a key is written `~1`, as in a JSON Pointer. Names beside the path are told,

@@ -18,9 +18,9 @@ from synapse_apply.secret_sources.file import (
 from synapse_apply.secret_sources.secret_text import parse_json_with_problem
 from synapse_apply.secret_sources.sops.encrypted_file import (
     SopsFile,
-    find_encrypted_value,
-    find_value,
     parse_sops_file,
+    require_encrypted_value,
+    require_value_at_key_path,
 )
 from synapse_apply.secret_sources.sops.keys import KeyCredentials, is_listed, iter_credentials
 from synapse_apply.secret_sources.sops.program import (
@@ -46,7 +46,7 @@ def require_named_value(ref: SecretRef, context: SourceContext) -> None:
 
     Decrypts nothing and starts nothing.
     """
-    find_encrypted_value(_load_file(ref, context), ref.get_argument_or_empty("key"))
+    require_encrypted_value(_load_file(ref, context), ref.get_argument_or_empty("key"))
 
 
 def _load_file(ref: SecretRef, context: SourceContext) -> SopsFile:
@@ -59,7 +59,9 @@ def _load_file(ref: SecretRef, context: SourceContext) -> SopsFile:
 
 
 def _read_file(name: str, context: SourceContext) -> SopsFile:
-    content = context.read_committed_file(name) if context.read_committed_file else None
+    content = (
+        context.read_committed_file_or_none(name) if context.read_committed_file_or_none else None
+    )
     if content is None:
         require_allowed_file(name, context)
         content = read_limited_bytes(require_readable_file(name, context), name)
@@ -82,11 +84,11 @@ def _read_file(name: str, context: SourceContext) -> SopsFile:
 def read_value(ref: SecretRef, context: SourceContext) -> str:
     """The value as text, or as JSON where the format is json; SecretUnavailable."""
     file, key = _load_file(ref, context), ref.get_argument_or_empty("key")
-    find_encrypted_value(file, key)
+    require_encrypted_value(file, key)
     decrypted: Sensitive = context.memo.get_or_make(
         (_SETTINGS, "decrypted", file.name), lambda: _decrypt(file, context)
     )
-    value = find_value(decrypted.reveal(), key, file.name)
+    value = require_value_at_key_path(decrypted.reveal(), key, file.name)
     if not isinstance(value, str) and ref.format != "json":
         raise_unavailable(
             UNUSABLE, f"{ref.name} is no text", "Quote it in the file, or add format: json."

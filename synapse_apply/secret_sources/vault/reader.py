@@ -112,7 +112,7 @@ class VaultReader:
 
     def list_login_offers(self) -> tuple[SettingOffer, ...]:
         """The logins of the target, and why one is not used; asks nobody."""
-        return self._find_login().offers
+        return self._choose_login_and_list_offers().offers
 
     def check_login(self) -> LoginCheck:
         """Log in, or look the token up, without reading any secret; SecretUnavailable."""
@@ -205,7 +205,7 @@ class VaultReader:
                 self._token = self._log_in()
         return self._token
 
-    def _find_login(self) -> _LoginSearch:
+    def _choose_login_and_list_offers(self) -> _LoginSearch:
         offers: list[SettingOffer] = []
         chosen: tuple[VaultLogin, Sensitive] | None = None
         for login in self._settings.logins:
@@ -223,7 +223,7 @@ class VaultReader:
         return _LoginSearch(login_found, credential, tuple(offers))
 
     def _log_in(self) -> _VaultToken:
-        login, credential, offers = self._find_login()
+        login, credential, offers = self._choose_login_and_list_offers()
         if login is None:
             raise self._problems.build_missing_login_error(map(str, offers))
         text = str(credential.reveal()).strip()

@@ -94,7 +94,7 @@ def parse_bucket_url(url: str, target: str) -> BucketLocation:
         region=_parse_word(parameters, "region"),
         endpoint=_parse_endpoint(parameters.get("endpoint", "")),
         account=_parse_word(parameters, "account"),
-        path_style=_parse_flag(parameters, "path_style"),
+        path_style=_parse_flag_or_none(parameters, "path_style"),
     )
 
 
@@ -168,7 +168,7 @@ def _parse_word(parameters: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _parse_flag(parameters: Mapping[str, str], name: str) -> bool | None:
+def _parse_flag_or_none(parameters: Mapping[str, str], name: str) -> bool | None:
     if name not in parameters:
         return None
     if parameters[name] not in ("true", "false"):

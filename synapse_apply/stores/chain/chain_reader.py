@@ -208,7 +208,7 @@ class ChainReader:
             view = replace(start, damaged_snapshots=tuple(damaged))
             reading = ChainReading(view, {}, ())
             if base:
-                snapshot_reading = self._read_snapshot(view, base, contents.pop())
+                snapshot_reading = self._read_snapshot_or_none(view, base, contents.pop())
                 if snapshot_reading is None:
                     damaged.append(base)
                     continue
@@ -251,7 +251,7 @@ class ChainReader:
                 raise _GapMet(names[absent], reading)
             contents, window = stored[:absent], next(windows, _WINDOWS[-1])
 
-    def _read_snapshot(
+    def _read_snapshot_or_none(
         self, view: ChainView, number: int, content: bytes | None
     ) -> ChainReading | None:
         """The reading of a snapshot, None if it is damaged; _GapMet if it was pruned meanwhile."""

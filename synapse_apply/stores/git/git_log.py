@@ -43,7 +43,7 @@ from synapse_apply.stores.git.state_commit import (
     StateCommit,
     parse_state_commit,
 )
-from synapse_apply.stores.git.state_files import LOCK_FILE, build_state_files
+from synapse_apply.stores.git.state_files import LOCK_FILE, iter_state_files
 from synapse_apply.stores.git.state_tree import (
     NO_CONTENT,
     DamagedTreeError,
@@ -392,7 +392,7 @@ class GitLog:
                 self._repository.start_import(),
                 base_tree_id,
                 "" if is_root else old_id,
-                build_state_files(batch.changes, self._timing.lease_seconds),
+                iter_state_files(batch.changes, self._timing.lease_seconds),
                 build_message,
             )
         except CommitNotWrittenError:

@@ -56,7 +56,7 @@ class FileRows(NamedTuple):
     lease_seconds: float | None = None
 
 
-def build_state_files(changes: Iterable[RowChange], lease_seconds: float) -> Iterator[StateFile]:
+def iter_state_files(changes: Iterable[RowChange], lease_seconds: float) -> Iterator[StateFile]:
     """The files that a batch writes and deletes; ValueError for a deleted audit row.
 
     `lease_seconds` is the lease of who writes them.
@@ -74,7 +74,7 @@ def build_state_files(changes: Iterable[RowChange], lease_seconds: float) -> Ite
             if change.table == "lock":
                 cells[_LEASE_KEY] = lease_seconds
             yield StateFile(_build_path(change.table, change.key), _encode_content(cells))
-    for path, rows in _group_audit_rows(audit_rows):
+    for path, rows in _iter_audit_rows_by_file(audit_rows):
         yield StateFile(path, _encode_content([_encode_row(AUDIT_FOLDER, row) for row in rows]))
 
 
@@ -109,7 +109,7 @@ def _build_path(table: str, key: str | int) -> str:
     return f"{table}/{escape_name(kind)}/{shard}/{escape_name(name)}.json"
 
 
-def _group_audit_rows(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+def _iter_audit_rows_by_file(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
     """(path, rows) of each file for audit rows: those of one day and one thousand of numbers."""
     rows_by_folder: dict[str, list[Row]] = {}
     for row in sorted(rows):
@@ -129,7 +129,7 @@ def _decode_audit_rows(path: str, document: Any) -> tuple[Row, ...]:
         raise DamagedFileError("it is no list of audit entries")
     rows = tuple(_decode_row(AUDIT_FOLDER, cells) for cells in document)
     numbers = [row[0] for row in rows]
-    paths = [file_path for file_path, _ in _group_audit_rows(rows)]
+    paths = [file_path for file_path, _ in _iter_audit_rows_by_file(rows)]
     if paths != [path] or numbers != sorted(set(numbers)):
         raise DamagedFileError("its content belongs to a file with another name")
     return rows

@@ -64,13 +64,13 @@ class LeaseLock:
             finally:
                 lease.stop_renewal_and_release()
 
-    def read_owner(self) -> LockOwner | None:
+    def read_owner_or_none(self) -> LockOwner | None:
         """The owner that the lock row names now, None without a row."""
-        return self._database.read_in_snapshot(_read_lock_owner, requires_newest=True)
+        return self._database.read_in_snapshot(_read_lock_owner_or_none, requires_newest=True)
 
     def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
         """The findings a run would get that wants the lock now; () if it could take it at once."""
-        lock_owner = self.read_owner()
+        lock_owner = self.read_owner_or_none()
         if lock_owner is None or has_certainly_ended(lock_owner.process, self._runner.process):
             return ()
         return self._build_lock_held_error(lock_owner).diagnostics
@@ -79,7 +79,7 @@ class LeaseLock:
         """Delete the lock row with this id; StateError for another one. Its owner's writes fail."""
 
         def delete_lock_row(run: SqlRunner) -> None:
-            lock_owner = _read_lock_owner(run)
+            lock_owner = _read_lock_owner_or_none(run)
             if lock_owner is None or lock_owner.lock_id != lock_id:
                 unlock_command = self._format_unlock_command(lock_owner) if lock_owner else ""
                 raise state_messages.build_wrong_lock_id_error(
@@ -137,7 +137,7 @@ class LeaseLock:
         """Take a free lock, or that of an owner that ended or is silent; else LockHeld."""
         # Before the read: the row was in the state that is read at some moment after this.
         read_at = self._timing.monotonic()
-        current_owner = self.read_owner()
+        current_owner = self.read_owner_or_none()
         if current_owner is not None and not self._may_take_over(
             current_owner, owner_watch, read_at
         ):
@@ -173,7 +173,7 @@ class LeaseLock:
         new_owner = self._build_new_owner(operation)
 
         def replace_lock_row(run: SqlRunner) -> LockOwner:
-            current_owner = _read_lock_owner(run)
+            current_owner = _read_lock_owner_or_none(run)
             if current_owner is not None and current_owner != expected_owner:
                 raise self._build_lock_held_error(current_owner)
             meta_rows = run(schema.GET_META, ())
@@ -234,5 +234,5 @@ class _OwnerWatch:
         )
 
 
-def _read_lock_owner(run: SqlRunner) -> LockOwner | None:
+def _read_lock_owner_or_none(run: SqlRunner) -> LockOwner | None:
     return next((LockOwner.from_row(row) for row in run(schema.GET_LOCK, ())), None)

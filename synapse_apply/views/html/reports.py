@@ -67,7 +67,7 @@ def build_plan_page(
         row
         for c in plan.changes
         if not (has_own_block(c) or c.action is Action.FORGET or c.is_refused)
-        for row in rows.build_note_and_kept_drift_rows(c)
+        for row in rows.iter_note_and_kept_drift_rows(c)
     ]
     # A command that ended early shows the plan that it had made.
     failure_prefix = "" if command == "plan" else f"{command.capitalize()} failed: "
@@ -133,7 +133,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
         *list_outcome_findings_errors_last(by_result[Result.DONE]),
     ]
     rows_by_result = {
-        result: [*rows.build_outcome_rows(shown_outcomes[result], changes, links)]
+        result: [*rows.iter_outcome_rows(shown_outcomes[result], changes, links)]
         for result in Result
     }
     return HtmlPage(
@@ -147,7 +147,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
         [
             PageSection("unknown", "Outcome unknown", rows_by_result[Result.UNKNOWN]),
             PageSection("failed", "Failed", rows_by_result[Result.FAILED]),
-            PageSection("verified", "Verification", [*rows.build_run_rows(report, links)]),
+            PageSection("verified", "Verification", [*rows.iter_run_rows(report, links)]),
             *_iter_guard_error_and_refusal_sections(report.plan, links, with_guards=False),
             PageSection("skipped", "Skipped", rows_by_result[Result.SKIPPED]),
             PageSection("done", "Done", rows_by_result[Result.DONE]),

@@ -215,7 +215,7 @@ def build_forget_row(change: Change) -> HtmlRow:
     return HtmlRow(change.address, change.action.value, ".", status_html)
 
 
-def build_note_and_kept_drift_rows(change: Change) -> Iterator[HtmlRow]:
+def iter_note_and_kept_drift_rows(change: Change) -> Iterator[HtmlRow]:
     """A row for each note of a change, the first with the fields whose drift is kept."""
     name = str(change.address)
     kept_fields = hide_values_near_sensitive_paths(change, change.held)
@@ -238,7 +238,7 @@ def build_note_and_kept_drift_rows(change: Change) -> Iterator[HtmlRow]:
         )
 
 
-def build_outcome_rows(
+def iter_outcome_rows(
     outcomes: Iterable[Outcome], changes: dict[Address, Change], links: ForgeLinks = NO_LINKS
 ) -> Iterator[HtmlRow]:
     """A row for each outcome of an apply: its findings, and what was planned."""
@@ -275,7 +275,7 @@ def build_outcome_rows(
         )
 
 
-def build_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[HtmlRow]:
+def iter_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[HtmlRow]:
     """A row for each verification run: its findings, and the last lines of its job's log."""
     for result in report.verification_results:
         row_text = "".join(

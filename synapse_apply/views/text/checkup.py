@@ -48,7 +48,7 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
     for title, results in checkup.sections:
         lines.append(style(sanitize(title), "bold"))
         for result in _join_runs_of_unchecked_results(results):
-            lines += _format_check_result_lines(result, status_width, name_width, style)
+            lines += _iter_check_result_lines(result, status_width, name_width, style)
         lines.append("")
     lines.append(_format_checkup_totals(checkup, style))
     return escape_ci_commands("\n".join(lines) + "\n")
@@ -62,7 +62,7 @@ def render_checkup_section(title: str, rows: Iterable[CheckResult], *, color: bo
         max((measure_width_in_terminal_cells(sanitize(row.check)) for row in section), default=0),
         MAX_COLUMN_WIDTH,
     )
-    lines = (line for row in section for line in _format_check_result_lines(row, words, names, pen))
+    lines = (line for row in section for line in _iter_check_result_lines(row, words, names, pen))
     return escape_ci_commands("\n".join((pen(sanitize(title), "bold"), *lines)) + "\n")
 
 
@@ -147,7 +147,7 @@ def _join_runs_of_unchecked_results(results: Iterable[CheckResult]) -> Iterator[
             )
 
 
-def _format_check_result_lines(
+def _iter_check_result_lines(
     result: CheckResult, status_width: int, name_width: int, style: Style
 ) -> Iterator[str]:
     status_text = style(

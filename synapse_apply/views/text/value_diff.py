@@ -49,7 +49,7 @@ def _format_text_change(before: str, after: str, room: int, style: Style) -> lis
         if old != new:
             return _format_line_diff_with_context(old, new, "lines", prefix_mark_and_gutter, style)
     if len(before) > MAX_VALUE_LENGTH or len(after) > MAX_VALUE_LENGTH:
-        position = _find_first_differing_index(before, after)
+        position = _locate_first_differing_index(before, after)
         return _put_after_below_before(
             [quote_text_around_position(before, position)],
             [quote_text_around_position(after, position)],
@@ -65,7 +65,7 @@ def _format_text_change(before: str, after: str, room: int, style: Style) -> lis
     return _put_after_below_before([before_text], [after_text])
 
 
-def _find_first_differing_index(before: str, after: str) -> int:
+def _locate_first_differing_index(before: str, after: str) -> int:
     shorter = min(len(before), len(after))
     return next(
         (position for position in range(shorter) if before[position] != after[position]), shorter

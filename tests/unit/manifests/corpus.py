@@ -17,13 +17,13 @@ from synapse_apply.manifests.project.project import (
     build_default_project,
     find_project_file,
     parse_command_line_variables,
-    read_and_check_project,
+    read_project_or_findings,
 )
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.manifests.yaml.reader import read_mapping
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.inspection import read_package_config
+from synapse_apply.packages.inspection import read_package_config_or_none
 
 FOLDER = Path(__file__).resolve().parents[2] / "cases" / "invalid"
 
@@ -91,7 +91,7 @@ def findings_of(case: Case, folder: Path) -> list[Diagnostic]:
     findings: list[Diagnostic] = []
     project = build_default_project(folder)
     if file is not None:
-        read, problems = read_and_check_project(file, FILE_NAME)
+        read, problems = read_project_or_findings(file, FILE_NAME)
         if read is None:
             return list(problems)
         project = read
@@ -107,7 +107,7 @@ def findings_of(case: Case, folder: Path) -> list[Diagnostic]:
         variables=given,
         strict=case.strict,
         package_config_reader=lambda _target: (
-            lambda source: read_package_config(source, folder, read_mapping)
+            lambda source: read_package_config_or_none(source, folder, read_mapping)
         ),
     )
     return [*findings, *found]

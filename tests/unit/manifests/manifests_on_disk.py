@@ -10,7 +10,7 @@ from synapse_apply.manifests.decode.loading import LoadedManifests, load_manifes
 from synapse_apply.manifests.project.project import (
     FILE_NAME,
     build_default_project,
-    read_and_check_project,
+    read_project_or_findings,
 )
 from synapse_apply.model.project import EMBEDDED, Project
 
@@ -23,7 +23,7 @@ def project_of(folder: Path, text: str = "") -> Project:
     if not text:
         return build_default_project(folder)
     data = f"{HEAD}kind: Project\n{text}".encode()
-    project, findings = read_and_check_project(folder / FILE_NAME, FILE_NAME, data)
+    project, findings = read_project_or_findings(folder / FILE_NAME, FILE_NAME, data)
     assert project is not None, findings
     return project
 
@@ -40,7 +40,9 @@ def load_of(
     (folder / "manifests").mkdir(exist_ok=True)
     (folder / "manifests" / "a.yaml").write_text(manifests, encoding="utf-8")
     whole = project_of(folder, project)
-    return load_manifests(whole, whole.targets[target], read_package_config=package_config, **more)
+    return load_manifests(
+        whole, whole.targets[target], read_package_config_or_none=package_config, **more
+    )
 
 
 def storage(configuration: str, provider: str = "amazon_s3", name: str = "raw") -> str:

@@ -8,7 +8,7 @@ import pytest
 from unit.manifests.manifests_on_disk import HEAD, load_of, project_of, storage
 
 from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
-from synapse_apply.manifests.project.project import FILE_NAME, read_and_check_project
+from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.model.values import SecretRef
 
 OWN = """\
@@ -77,7 +77,7 @@ def test_an_unknown_provider_is_one_warning(tmp_path: Path) -> None:
 def test_a_known_provider_is_not_described_anew(tmp_path: Path, name: str) -> None:
     """Or a change could make a secret of it one that is shown."""
     data = f"{HEAD}kind: Project\n{OWN.replace('acme_nas', name)}".encode()
-    project, findings = read_and_check_project(tmp_path / FILE_NAME, FILE_NAME, data)
+    project, findings = read_project_or_findings(tmp_path / FILE_NAME, FILE_NAME, data)
     assert project is None
     assert [one.summary for one in findings] == ["Provider is known already"]
 
@@ -100,6 +100,6 @@ def test_a_change_cannot_unmark_a_secret_by_itself(tmp_path: Path) -> None:
 def test_wrong_descriptions_are_refused(tmp_path: Path) -> None:
     for wrong in ("{}", "{keys: {}}", "{keys: {host: {secret: yes please}}}", "{keys: [host]}"):
         data = f"{HEAD}kind: Project\nproviders: {{acme: {wrong}}}\n".encode()
-        project, findings = read_and_check_project(tmp_path / FILE_NAME, FILE_NAME, data)
+        project, findings = read_project_or_findings(tmp_path / FILE_NAME, FILE_NAME, data)
         assert project is None
         assert findings

@@ -12,7 +12,7 @@ from unit.manifests.manifests_on_disk import project_of
 from synapse_apply.manifests.project.project import (
     build_default_project,
     find_project_file,
-    read_and_check_project,
+    read_project_or_findings,
 )
 from synapse_apply.manifests.project.targets import (
     choose_and_fill_target,
@@ -281,7 +281,7 @@ def test_a_state_key_may_come_from_any_source_of_secrets(name: str, tmp_path: Pa
         "targets": {"prod": {"url": "https://api.example.com", "state": {"key": block}}},
     }
     (tmp_path / "synapse-apply.yaml").write_text(json.dumps(document), encoding="utf-8")
-    project, findings = read_and_check_project(tmp_path / "synapse-apply.yaml", "p")
+    project, findings = read_project_or_findings(tmp_path / "synapse-apply.yaml", "p")
     assert project is not None, findings
     settings = project.targets["prod"].state
     assert settings.key is not None

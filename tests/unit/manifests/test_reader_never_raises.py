@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synapse_apply.manifests.decode.loading import load_manifests
-from synapse_apply.manifests.project.project import build_default_project, read_and_check_project
+from synapse_apply.manifests.project.project import build_default_project, read_project_or_findings
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.project import EMBEDDED
 
@@ -100,7 +100,7 @@ def test_any_manifest_is_loaded(tmp_path: Path, text: str) -> None:
 def test_any_project_file_is_read(tmp_path: Path, text: str) -> None:
     """A project or findings, and never neither."""
     data = text.encode("utf-8", "surrogatepass")
-    project, findings = read_and_check_project(tmp_path / "synapse-apply.yaml", "p.yaml", data)
+    project, findings = read_project_or_findings(tmp_path / "synapse-apply.yaml", "p.yaml", data)
     assert (project is None) == bool(findings)
     if project is not None:
         for target in project.targets.values():

@@ -107,7 +107,7 @@ def test_the_source_text_of_a_number_is_known() -> None:
     document = read_documents("a: {version: 1.10, b: 0x1F} # note\n", "f").documents[0]
     for key, value, written in (("version", 1.1, "1.10"), ("b", 31, "0x1F")):
         position = document.positions["a", key]
-        assert document.source.find_scalar_text(position, value) == written
+        assert document.source.read_scalar_text_as_written(position, value) == written
 
 
 def test_the_port_for_other_layers_gives_one_mapping() -> None:
@@ -132,7 +132,7 @@ def test_the_pure_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None
 
     fast = read_documents(TEXT, "f").documents
     monkeypatch.setattr(builder, "create_yaml_parser", yaml.SafeLoader)
-    monkeypatch.setattr(plain_documents, "_find_composer_class", lambda: None)
+    monkeypatch.setattr(plain_documents, "_import_composer_class_or_none", lambda: None)
     slow = read_documents(TEXT, "f").documents
     assert [d.value for d in slow] == [d.value for d in fast]
     assert [dict(d.positions) for d in slow] == [dict(d.positions) for d in fast]

@@ -8,7 +8,7 @@ import pytest
 from unit.packages.trees import AT_HEAD, FOLDER, commit, findings, git, summaries, write
 
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.inspection import read_package_config, read_source_as_package
+from synapse_apply.packages.inspection import read_package_config_or_none, read_source_as_package
 
 
 def test_the_ref_is_read_and_the_work_tree_is_not(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_the_ref_is_read_and_the_work_tree_is_not(tmp_path: Path) -> None:
     tagged = PackageSource("git", "p", "v1")
     assert read_source_as_package(tagged, tmp_path).digest == then.digest
     assert read_source_as_package(AT_HEAD, tmp_path).digest != then.digest
-    assert read_package_config(tagged, tmp_path, lambda text, file: ({text: file}, {})) == (
+    assert read_package_config_or_none(tagged, tmp_path, lambda text, file: ({text: file}, {})) == (
         {"version: 1\n": "p/config.yaml at v1"}, {},
     )  # fmt: skip
     assert git(tmp_path, "status", "--porcelain=v2", "--branch") == status

@@ -12,7 +12,7 @@ from unit.packages.trees import AT_HEAD, FOLDER, commit, findings, git, summarie
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.inspection import read_package_config, read_source_as_package
+from synapse_apply.packages.inspection import read_package_config_or_none, read_source_as_package
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 5\n"
 
@@ -194,14 +194,14 @@ def test_the_config_is_read_through_the_given_reader(tmp_path: Path) -> None:
         return {"text": text, "file": file}, {}
 
     write(tmp_path / "p", {"a": "x"})
-    assert read_package_config(FOLDER, tmp_path, reader) is None
+    assert read_package_config_or_none(FOLDER, tmp_path, reader) is None
     write(tmp_path / "p", {"synapse.yaml": "two"})
-    assert read_package_config(FOLDER, tmp_path, reader) == (
+    assert read_package_config_or_none(FOLDER, tmp_path, reader) == (
         {"text": "two", "file": "p/synapse.yaml"},
         {},
     )
     write(tmp_path / "p", {"config.yaml": "one"})
-    assert read_package_config(FOLDER, tmp_path, reader) == (
+    assert read_package_config_or_none(FOLDER, tmp_path, reader) == (
         {"text": "one", "file": "p/config.yaml"},
         {},
     )

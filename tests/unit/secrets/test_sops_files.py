@@ -10,7 +10,11 @@ import pytest
 
 from synapse_apply.manifests.yaml.reader import read_mapping
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.secret_sources.sops.encrypted_file import SopsFile, find_value, parse_sops_file
+from synapse_apply.secret_sources.sops.encrypted_file import (
+    SopsFile,
+    parse_sops_file,
+    require_value_at_key_path,
+)
 from synapse_apply.secret_sources.sops.keys import KEY_KINDS, is_listed
 
 ENC = "ENC[AES256_GCM,data:aa==,iv:bb==,tag:cc==,type:str]"
@@ -132,4 +136,4 @@ def test_sops_is_given_what_was_looked_at() -> None:
 def test_odd_paths_lead_nowhere(key: str) -> None:
     """None is an exception of ours."""
     with pytest.raises(SecretUnavailable):
-        find_value({"a": ["b"][:0], "x": {"y": "text"}}, key, "prod.yaml")
+        require_value_at_key_path({"a": ["b"][:0], "x": {"y": "text"}}, key, "prod.yaml")

@@ -62,7 +62,7 @@ def command(
         "status": status,
         "progress": progress,
         "result": result,
-        "metadata": param_types.require_json_object(metadata, "--metadata"),
+        "metadata": param_types.require_json_object_or_none(metadata, "--metadata"),
     }
     if all(value is None for value in report.values()):
         raise click.UsageError("Say at least one of --status, --progress, --result, --metadata.")

@@ -15,8 +15,8 @@ from synapse_apply.stores.database import Row
 from synapse_apply.stores.git.escaped_names import escape_name
 from synapse_apply.stores.git.state_files import (
     DamagedFileError,
-    build_state_files,
     decode_state_file,
+    iter_state_files,
 )
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
@@ -80,7 +80,7 @@ def rows(draw: st.DrawFn) -> RowChange:
 @given(rows())
 def test_a_row_comes_back_as_it_was(change: RowChange) -> None:
     """Each text is the same to the byte, and only the lock's file has a lease."""
-    (file,) = build_state_files([change], 300.0)
+    (file,) = iter_state_files([change], 300.0)
     assert file.content is not None
     file_rows = decode_state_file(file.path, file.content)
     assert file_rows.rows == (change.row,)
@@ -96,7 +96,7 @@ def test_audit_rows_are_kept_by_day_and_thousand() -> None:
         (1002, "2026-02-01T00:00:00Z", "a", '{"a":1.5}'),
         (1003, "yesterday", "a", "{}"),
     ]
-    files = list(build_state_files([RowChange("audit", row[0], row) for row in audit_rows], 1.0))
+    files = list(iter_state_files([RowChange("audit", row[0], row) for row in audit_rows], 1.0))
     assert [file.path for file in files] == [
         "audit/2026/01/31/0/999.json",
         "audit/2026/01/31/1/1000.json",
