@@ -8,20 +8,18 @@ from threading import Lock
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.observed import Observed
+from synapse_apply.model.observed import ObjectKey, Observed
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.state import Record
-
-# Kind, API version and id: each API version numbers its objects on its own.
-_ObjectKey = tuple[str, str, str]
 
 
 def build_owner_index_by_kind_api_and_id(
     records: Mapping[Address, Record],
-) -> dict[_ObjectKey, Address]:
+) -> dict[ObjectKey, Address]:
     """The address of each recorded object, by kind, API version and id."""
     return {
-        (address.kind, record.api, record.remote_id): address for address, record in records.items()
+        ObjectKey(address.kind, record.api, record.remote_id): address
+        for address, record in records.items()
     }
 
 
@@ -32,8 +30,8 @@ class ClaimedIds:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._recorded: dict[_ObjectKey, Address] | None = None
-        self._claimed: dict[_ObjectKey, Address] = {}
+        self._recorded: dict[ObjectKey, Address] | None = None
+        self._claimed: dict[ObjectKey, Address] = {}
 
     def claim_object_or_find_other_owner(
         self, store: StateStore, observed: Observed, address: Address
@@ -44,7 +42,7 @@ class ClaimedIds:
         otherwise. Recording the call then meets the same error, and writes the outcome to a
         recovery file.
         """
-        object_key = (address.kind, observed.api, observed.remote_id)
+        object_key = ObjectKey(address.kind, observed.api, observed.remote_id)
         # One lock for look-up and claim, so that two threads cannot claim the same object.
         with self._lock:
             owner = self._find_recorded_owner(store, object_key)
@@ -54,7 +52,7 @@ class ClaimedIds:
                 owner = self._claimed.setdefault(object_key, address)
             return None if owner == address else owner
 
-    def _find_recorded_owner(self, store: StateStore, object_key: _ObjectKey) -> Address | None:
+    def _find_recorded_owner(self, store: StateStore, object_key: ObjectKey) -> Address | None:
         with suppress(StateError):
             if self._recorded is None:
                 self._recorded = build_owner_index_by_kind_api_and_id(store.read_state().records)

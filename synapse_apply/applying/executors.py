@@ -10,7 +10,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
-from synapse_apply.model.ports import Work
+from synapse_apply.model.ports import Work, WorkResult
 
 # In seconds. While calls take less than this, a slot becomes free soon.
 _BRIEF_CALL_SECONDS = 1.0
@@ -59,12 +59,12 @@ class SerialExecutor:
     def release_slot(self) -> None:
         """Nothing to release."""
 
-    def wait_for_result(self) -> tuple[Any, Any]:
+    def wait_for_result(self) -> WorkResult:
         key, work = self._queue.popleft()
         try:
-            return key, work()
+            return WorkResult(key, work())
         except Exception as failure:  # noqa: BLE001 - an exception is a result here
-            return key, failure
+            return WorkResult(key, failure)
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +101,7 @@ class ThreadedExecutor:
         self._waiting_count = _Counter()
         self._slot_taken_at: dict[int, float] = {}
         self._pending_work: SimpleQueue[tuple[Any, Work] | None] = SimpleQueue()
-        self._finished_work: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
+        self._finished_work: SimpleQueue[WorkResult] = SimpleQueue()
 
     @property
     def has_room(self) -> bool:
@@ -140,7 +140,7 @@ class ThreadedExecutor:
             self._threads.append(thread)
             thread.start()
 
-    def wait_for_result(self) -> tuple[Any, Any]:
+    def wait_for_result(self) -> WorkResult:
         finished = self._finished_work.get()
         self._unfinished -= 1
         return finished
@@ -169,7 +169,7 @@ class ThreadedExecutor:
             except BaseException as failure:  # noqa: BLE001 - an exception is a result here
                 result = failure
             self.release_slot()
-            self._finished_work.put((key, result))
+            self._finished_work.put(WorkResult(key, result))
 
     def __enter__(self) -> Self:
         return self

@@ -10,7 +10,7 @@ from synapse_apply.live.named_secrets import add_secret_fields_of_single_objects
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.observed import Observed
+from synapse_apply.model.observed import ObjectKey, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent, Record, State
 from synapse_apply.workspace.recovery_journal import (
@@ -88,9 +88,9 @@ def look_up_outcomes_of_open_intents(
 
 
 def _find_other_owner(
-    owners: Mapping[tuple[str, str, str], Address], observed: Observed, address: Address
+    owners: Mapping[ObjectKey, Address], observed: Observed, address: Address
 ) -> Address | None:
-    owner = owners.get((address.kind, observed.api, observed.remote_id))
+    owner = owners.get(ObjectKey(address.kind, observed.api, observed.remote_id))
     return None if owner == address else owner
 
 

@@ -14,7 +14,7 @@ from synapse_apply.model.policy import PolicyRule
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.state import Record
-from synapse_apply.planning.plan_input import PublishedVersions
+from synapse_apply.planning.plan_input import PublishedVersions, SeriesKey
 from synapse_apply.planning.policy.resource_rules import select_rules_comparing_series_versions
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -37,7 +37,7 @@ def read_published_versions(
     rules = select_rules_comparing_series_versions(session.target.policy.rules)
     if not rules:
         return {}, ()
-    resources_by_series: dict[tuple[str, str], list[Desired]] = {}
+    resources_by_series: dict[SeriesKey, list[Desired]] = {}
     for address, resource in session.desired.items():
         if address not in records and (selected is None or address in selected):
             for series_key in _iter_series_to_join_under_rules(
@@ -73,7 +73,7 @@ def read_published_versions(
 
 def _iter_series_to_join_under_rules(
     session: TargetSession, live_reader: LiveReader, resource: Desired, rules: Iterable[PolicyRule]
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[SeriesKey]:
     """The series that a new resource will join, where a rule applies to it; at most one."""
     kind, lookup_result = (
         session.catalogue[resource.address.kind],
@@ -81,13 +81,13 @@ def _iter_series_to_join_under_rules(
     )
     is_new = lookup_result.observed is None and lookup_result.problem is None
     if kind.series_field and is_new and any(rule.applies_to(resource.address) for rule in rules):
-        yield kind.prefix, kind.locate_in_series(resource.spec)[0]
+        yield SeriesKey(kind.prefix, kind.locate_in_series(resource.spec)[0])
 
 
 def _list_member_versions(
-    session: TargetSession, series_key: tuple[str, str], members: Iterable[Observed]
+    session: TargetSession, series_key: SeriesKey, members: Iterable[Observed]
 ) -> list[str]:
-    version_field = session.catalogue[series_key[0]].version_field
+    version_field = session.catalogue[series_key.kind].version_field
     return [str(member.spec[version_field]) for member in members if version_field in member.spec]
 
 

@@ -23,7 +23,7 @@ from synapse_apply.model.packages.versions import get_version_sort_key_or_none
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.model.state import CREATE_VERB, Record
-from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 
 if TYPE_CHECKING:
     # Offline plans come here, too, and load no client.
@@ -87,18 +87,18 @@ def _with_replacement(change: Change, replacement: Replacement) -> Change:
 
 def _group_records_by_series(
     resources: Iterable[ResourceState],
-) -> dict[tuple[str, str], list[Record]]:
-    groups: dict[tuple[str, str], list[Record]] = {}
+) -> dict[SeriesKey, list[Record]]:
+    groups: dict[SeriesKey, list[Record]] = {}
     for resource in resources:
         record = resource.record
         if record is not None and record.series and record.remote_id:
-            groups.setdefault((resource.address.kind, record.series), []).append(record)
+            groups.setdefault(SeriesKey(resource.address.kind, record.series), []).append(record)
     return groups
 
 
 def _compare_with_newest_older_version(
     resource: ResourceState,
-    records_by_series: Mapping[tuple[str, str], list[Record]],
+    records_by_series: Mapping[SeriesKey, list[Record]],
     iter_sources: IterOriginSources,
     root: Path,
     allow_files: tuple[str, ...],
@@ -108,7 +108,7 @@ def _compare_with_newest_older_version(
         return None
     series, version = resource.type.locate_in_series(resource.desired.spec)
     own_version_key = get_version_sort_key_or_none(version)
-    series_records = records_by_series.get((resource.address.kind, series), ())
+    series_records = records_by_series.get(SeriesKey(resource.address.kind, series), ())
     older_records = [
         (version_key, candidate)
         for candidate in series_records

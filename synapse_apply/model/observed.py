@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
@@ -31,6 +31,14 @@ class FoundBy(Enum):
     PIN = "pin"
     RECORD = "record"
     KEY = "key"
+
+
+class ObjectKey(NamedTuple):
+    """Which object of a backend: each API version numbers the objects of a kind on its own."""
+
+    kind: str
+    api: str
+    remote_id: str
 
 
 @frozen

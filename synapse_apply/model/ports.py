@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import QueryParams, RemoteId, RequestBody, ServerObject
@@ -421,6 +421,13 @@ class Slot(Protocol):
         ...
 
 
+class WorkResult(NamedTuple):
+    """What a piece of work returned, or the exception that it raised."""
+
+    key: Any
+    result_or_exception: Any
+
+
 class Executor(Slot, CallLoad, Protocol):
     """Runs independent pieces of work, serially or in threads."""
 
@@ -430,6 +437,6 @@ class Executor(Slot, CallLoad, Protocol):
         ...
 
     def submit(self, key: Any, work: Work) -> None: ...
-    def wait_for_result(self) -> tuple[Any, Any]:
-        """Wait for a piece to end; returns its key and its result, which may be an exception."""
+    def wait_for_result(self) -> WorkResult:
+        """Wait for the next piece to end, in any order; raises nothing that a piece raised."""
         ...

@@ -13,6 +13,7 @@ from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.drift import Drift, Unmanaged
 from synapse_apply.model.errors import RemoteError, advise_on_failure
+from synapse_apply.model.observed import ObjectKey
 from synapse_apply.model.state import State
 from synapse_apply.planning.drift import build_drift_report
 from synapse_apply.planning.plan_input import PlanOptions
@@ -71,7 +72,7 @@ def _with_unmanaged_objects(
         unmanaged_objects += [
             Unmanaged(prefix, extract_remote_id(raw), binding.list_natural_keys(raw))
             for raw in raw_objects or ()
-            if (prefix, binding.api, extract_remote_id(raw)) not in known_objects
+            if ObjectKey(prefix, binding.api, extract_remote_id(raw)) not in known_objects
         ]
     return replace(
         report,
@@ -91,13 +92,13 @@ def _with_unmanaged_objects(
     )
 
 
-def _iter_known_objects(plan_result: PlanResult, state: State) -> Iterator[tuple[str, str, str]]:
-    """Kind, API version and id of every object that is recorded or matches a declared resource."""
+def _iter_known_objects(plan_result: PlanResult, state: State) -> Iterator[ObjectKey]:
+    """Every object that is recorded or matches a declared resource."""
     for address, record in state.records.items():
-        yield address.kind, record.api, record.remote_id
+        yield ObjectKey(address.kind, record.api, record.remote_id)
     for address, resource in plan_result.resources.items():
         if (observed := resource.lookup_result.observed) is not None:
-            yield address.kind, observed.api, observed.remote_id
+            yield ObjectKey(address.kind, observed.api, observed.remote_id)
 
 
 def _build_list_failure_finding(prefix: str, failure: RemoteError) -> Diagnostic:

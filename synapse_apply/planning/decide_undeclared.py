@@ -13,7 +13,7 @@ from synapse_apply.planning import missing_dependencies, refusals
 from synapse_apply.planning.decide_declared import PlanIndex
 from synapse_apply.planning.decision import Decision, build_change
 from synapse_apply.planning.identity import list_identity_fields_unlike_recorded
-from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 from synapse_apply.planning.sealed import is_sealed_live_or_when_recorded
 from synapse_apply.planning.series import (
     continues_series_without_record,
@@ -123,7 +123,7 @@ class SeriesSuccessors:
 
     index: PlanIndex
     declared_decisions: Mapping[Address, Decision]
-    _successors_by_series: dict[tuple[str, str], tuple[list[Address], list[Address]]] = field(
+    _successors_by_series: dict[SeriesKey, tuple[list[Address], list[Address]]] = field(
         default_factory=dict
     )
 
@@ -168,7 +168,7 @@ class SeriesSuccessors:
         self, resource: ResourceState
     ) -> tuple[list[Address], list[Address]]:
         """Declared members that change or are blocked, and those blocked or not selected."""
-        series = (
+        series = SeriesKey(
             resource.address.kind,
             resource.record.series if resource.record is not None else "",
         )

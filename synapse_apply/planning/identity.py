@@ -10,7 +10,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import FoundBy
+from synapse_apply.model.observed import FoundBy, ObjectKey
 from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.refactoring import add_series_member_renames
 from synapse_apply.model.state import CREATE_VERB, Intent
@@ -100,15 +100,15 @@ def find_live_pinned_or_recorded_id_or_empty(resource: ResourceState) -> str:
 # Each API version has ids of its own. A record of another version is found by its natural key
 # and keeps what it proves (digest, last run). Runs are v1's and name a v2 plugin by its code. The
 # emulator's `v2_ids=own` tests it.
-def _get_kind_api_and_id(resource: ResourceState) -> tuple[str, str, str]:
-    """Kind, API version and id of an address's object; ids of two versions cannot be compared."""
+def _build_object_key(resource: ResourceState) -> ObjectKey:
+    """The key of an address's object; its id is "" where none is known."""
     observed = resource.lookup_result.observed
     if observed is not None:
-        return resource.address.kind, resource.binding.api, observed.remote_id
+        return ObjectKey(resource.address.kind, resource.binding.api, observed.remote_id)
     # A pinned id is of the API version in use, whatever version the record is from.
     is_pinned = resource.desired is not None and resource.desired.remote_id
     record = None if is_pinned else resource.record
-    return (
+    return ObjectKey(
         resource.address.kind,
         record.api if record else resource.binding.api,
         find_live_pinned_or_recorded_id_or_empty(resource),
@@ -168,7 +168,7 @@ def _list_duplicate_ids(
     owners = (
         (key, resource)
         for resource in resources.values()
-        if (key := _get_kind_api_and_id(resource))[-1]
+        if (key := _build_object_key(resource))[-1]
         and not (renamed and resource.address in renamed)
     )
     return [
@@ -240,13 +240,13 @@ def _find_renames(resources: Resources) -> dict[Address, Address]:
     # In reverse order, so that the first of several addresses with one key is the one that stays.
     for address in sorted(undeclared, reverse=True):
         resource = resources[address]
-        by_id[_get_kind_api_and_id(resource)] = address
+        by_id[_build_object_key(resource)] = address
         for key in _iter_recorded_and_seen_natural_keys(resource):
             by_key[address.kind, key] = address
     renames: dict[Address, Address] = {}
     for address in sorted(undeclared_new):
         resource = resources[address]
-        old = by_id.get(_get_kind_api_and_id(resource))
+        old = by_id.get(_build_object_key(resource))
         old = old or by_key.get((address.kind, resource.natural_key))
         if old is not None:
             renames[address] = old

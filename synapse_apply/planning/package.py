@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.model.packages.versions import find_next_free_patch_version_or_empty
 from synapse_apply.model.plan import Change
 from synapse_apply.model.resource import Package
-from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 from synapse_apply.planning.series import SeriesMap
 
 
@@ -89,5 +89,5 @@ def _suggest_free_patch_version_or_empty(resource: ResourceState, series: Series
     if resource.desired is None or not resource.type.series_field:
         return ""
     name, version = resource.type.locate_in_series(resource.desired.spec)
-    members = series.get((resource.address.kind, name))
+    members = series.get(SeriesKey(resource.address.kind, name))
     return find_next_free_patch_version_or_empty(version, members.all_versions if members else ())

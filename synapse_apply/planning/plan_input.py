@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
+from typing import NamedTuple
 
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, ResourceType
 from synapse_apply.model.address import Address
@@ -29,7 +30,15 @@ def can_always_write(_desired: Desired, _path: FieldPath) -> bool:
     return True
 
 
-PublishedVersions = Mapping[tuple[str, str], Sequence[str]]
+class SeriesKey(NamedTuple):
+    """A series of a kind, by the name that its members refer to their owner by."""
+
+    kind: str
+    series: str
+
+
+# The versions that are live in a series, whether recorded or not.
+PublishedVersions = Mapping[SeriesKey, Sequence[str]]
 
 
 @frozen

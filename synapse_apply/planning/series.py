@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.packages.versions import VersionSortKey, get_version_sort_key_or_none
-from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 
 
 @dataclass(slots=True)
@@ -47,12 +47,12 @@ class SeriesMembers:
         return {*self.declared.values(), *self.recorded.values()}
 
 
-SeriesMap = Mapping[tuple[str, str], SeriesMembers]
+SeriesMap = Mapping[SeriesKey, SeriesMembers]
 
 
 def group_by_series(resources: Iterable[ResourceState]) -> SeriesMap:
-    """The series of all resources by (prefix, series)."""
-    groups: dict[tuple[str, str], SeriesMembers] = {}
+    """The series of all declared and recorded resources; kinds without series have none."""
+    groups: dict[SeriesKey, SeriesMembers] = {}
     retain_by_owner: dict[str, int | None] = {}
     for resource in resources:
         if resource.desired is not None:
@@ -61,11 +61,11 @@ def group_by_series(resources: Iterable[ResourceState]) -> SeriesMap:
             continue
         if resource.desired is not None:
             name, version = resource.type.locate_in_series(resource.desired.spec)
-            members = groups.setdefault((resource.address.kind, name), SeriesMembers())
+            members = groups.setdefault(SeriesKey(resource.address.kind, name), SeriesMembers())
             members.declared[resource.address] = version
         elif resource.record is not None and resource.record.series:
             members = groups.setdefault(
-                (resource.address.kind, resource.record.series), SeriesMembers()
+                SeriesKey(resource.address.kind, resource.record.series), SeriesMembers()
             )
             members.recorded[resource.address] = resource.record.version
     for (_, name), members in groups.items():
@@ -83,7 +83,7 @@ def continues_series_without_record(resource: ResourceState, series: SeriesMap) 
     record = resource.record
     if record is None or not record.series:
         return False
-    members = series.get((resource.address.kind, record.series))
+    members = series.get(SeriesKey(resource.address.kind, record.series))
     version = get_version_sort_key_or_none(record.version)
     return members is not None and version is not None and members.newest_declared is not None
 
@@ -92,7 +92,9 @@ def is_superseded_beyond_retention(resource: ResourceState, series: SeriesMap) -
     """Whether a superseded record is older than all that its series keeps."""
     record = resource.record
     version = get_version_sort_key_or_none(record.version) if record is not None else None
-    members = series.get((resource.address.kind, record.series)) if record is not None else None
+    members = (
+        series.get(SeriesKey(resource.address.kind, record.series)) if record is not None else None
+    )
     if members is None or version is None or not continues_series_without_record(resource, series):
         return False
     return not members.is_retained(version)
@@ -107,7 +109,7 @@ def list_declared_members_of_its_series(
     record = resource.record
     if record is None or not record.series:
         return ()
-    members = series.get((resource.address.kind, record.series))
+    members = series.get(SeriesKey(resource.address.kind, record.series))
     return tuple(members.declared) if members is not None else ()
 
 

@@ -23,7 +23,7 @@ from synapse_apply.model.verification import (
 from synapse_apply.planning.decide_declared import PlanIndex
 from synapse_apply.planning.decision import Decision
 from synapse_apply.planning.package import can_published_package_be_replaced
-from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 from synapse_apply.planning.series import SeriesMap
 
 NEVER_VERIFIED = "never verified"
@@ -163,7 +163,7 @@ def _is_older_than_newest_declared(resource: ResourceState, series: SeriesMap) -
         return False
     name, version = resource.type.locate_in_series(resource.desired.spec)
     members, parsed_version = (
-        series.get((resource.address.kind, name)),
+        series.get(SeriesKey(resource.address.kind, name)),
         get_version_sort_key_or_none(version),
     )
     newest = members.newest_declared if members is not None else None

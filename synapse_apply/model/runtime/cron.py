@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
 
@@ -128,6 +129,13 @@ class Cron:
         return fits and day.month in self.months
 
 
+class OpenWindow(NamedTuple):
+    """When a window began, and its exclusive end: None for one that never ends."""
+
+    start: datetime
+    end: datetime | None
+
+
 @frozen
 class Window:
     """Windows that start by a cron in a time zone and last `duration` of elapsed time."""
@@ -136,11 +144,10 @@ class Window:
     duration: timedelta
     zone: tzinfo
 
-    def find_open_window(self, now: datetime) -> tuple[datetime, datetime | None] | None:
-        """Start and end, in the zone, of the window that contains `now`; None outside of one.
+    def find_open_window(self, now: datetime) -> OpenWindow | None:
+        """The window that contains `now`, its times in the zone; None outside of one.
 
-        The end is exclusive. Consecutive windows count as one; its end is None where they never
-        end.
+        Consecutive windows count as one; its end is None where they never end.
         """
         start = self._find_start_of_window_around(now)
         if start is None:
@@ -149,9 +156,9 @@ class Window:
         for _ in range(_MAX_CONSECUTIVE_WINDOWS):
             next_start = self._find_start_of_window_around(end)
             if next_start is None:
-                return start.astimezone(self.zone), end.astimezone(self.zone)
+                return OpenWindow(start.astimezone(self.zone), end.astimezone(self.zone))
             end = next_start + self.duration
-        return start.astimezone(self.zone), None
+        return OpenWindow(start.astimezone(self.zone), None)
 
     def _find_start_of_window_around(self, now: datetime) -> datetime | None:
         return self.cron.find_last_start(now, now - self.duration, self.zone)

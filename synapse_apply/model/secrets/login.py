@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from synapse_apply.model.frozen import frozen
@@ -45,14 +46,22 @@ class SettingOffer:
         return f"{self.source} {self.reason}".rstrip()
 
 
-def parse_url_origin(url: str) -> tuple[str, str, int | None] | None:
+class UrlOrigin(NamedTuple):
+    """Who answers at a URL."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+
+def parse_url_origin_or_none(url: str) -> UrlOrigin | None:
     """Scheme, host and port of a URL; None for a URL without a host."""
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None
-    return (parts.scheme, parts.hostname, port) if parts.hostname else None
+    return UrlOrigin(parts.scheme, parts.hostname, port) if parts.hostname else None
 
 
 def have_same_origin(first_url: str, second_url: str) -> bool:
@@ -60,9 +69,8 @@ def have_same_origin(first_url: str, second_url: str) -> bool:
 
     Only then may a token for one be sent to the other.
     """
-    return parse_url_origin(first_url) is not None and parse_url_origin(
-        first_url
-    ) == parse_url_origin(second_url)
+    first_origin = parse_url_origin_or_none(first_url)
+    return first_origin is not None and first_origin == parse_url_origin_or_none(second_url)
 
 
 def is_loopback(host: str) -> bool:

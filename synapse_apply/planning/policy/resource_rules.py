@@ -20,14 +20,15 @@ from synapse_apply.model.plan import Action, Change, Refusal
 from synapse_apply.model.policy import PolicyRule
 from synapse_apply.model.values import ABSENT, DesiredSecret, get_at_or_absent
 from synapse_apply.planning.decision import Decision
-from synapse_apply.planning.plan_input import PublishedVersions, ResourceState
+from synapse_apply.planning.plan_input import PublishedVersions, ResourceState, SeriesKey
 
 SUMMARY = "Violates the policy"
 _MAX_SHOWN = 60
 _SENT_ACTIONS = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE, Action.DELETE})
 
 # By (prefix, series): the highest existing version, and a text that says whose it is.
-NewestVersions = Mapping[tuple[str, str], tuple[VersionSortKey, str]]
+# The newest version, and whose it is as a phrase.
+NewestVersions = Mapping[SeriesKey, tuple[VersionSortKey, str]]
 
 
 def changes_live_object_beyond_adopting(change: Change) -> bool:
@@ -177,9 +178,9 @@ def check_version_grows(case: PolicyCase) -> PolicyViolation | None:
     ):
         return None
     series, version = resource.type.locate_in_series(resource.desired.spec)
-    if not series or (resource.address.kind, series) not in case.newest:
+    if not series or SeriesKey(resource.address.kind, series) not in case.newest:
         return None
-    newest, owner_text = case.newest[resource.address.kind, series]
+    newest, owner_text = case.newest[SeriesKey(resource.address.kind, series)]
     parsed_version, name = get_version_sort_key_or_none(version), resource.type.version_field
     if parsed_version is not None and parsed_version > newest:
         return None
@@ -260,9 +261,9 @@ def build_policy_rules(
 def _collect_newest_existing_version_by_series(
     resources: Iterable[ResourceState], published_versions: PublishedVersions
 ) -> NewestVersions:
-    newest: dict[tuple[str, str], tuple[VersionSortKey, str]] = {}
+    newest: dict[SeriesKey, tuple[VersionSortKey, str]] = {}
 
-    def add_version(series_key: tuple[str, str], version: str, owner_text: str) -> None:
+    def add_version(series_key: SeriesKey, version: str, owner_text: str) -> None:
         parsed_version = get_version_sort_key_or_none(version)
         if parsed_version is not None and (
             series_key not in newest or newest[series_key][0] < parsed_version
@@ -280,7 +281,9 @@ def _collect_newest_existing_version_by_series(
         elif resource.record is not None:
             series, version = resource.record.series, resource.record.version
         add_version(
-            (resource.address.kind, series), version, f"that of {resource.address}, which is there"
+            SeriesKey(resource.address.kind, series),
+            version,
+            f"that of {resource.address}, which is there",
         )
     for series_key, versions in published_versions.items():
         for version in versions:

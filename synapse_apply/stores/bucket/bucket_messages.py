@@ -8,6 +8,7 @@ error code of letters.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
@@ -115,27 +116,30 @@ def classify_client_exception(problem: BaseException) -> BucketFailure:
     return BucketFailure(int(status[1]) if status else 0, code[1] if code else "", text)
 
 
-def _describe(
-    failure: BucketFailure, location: str, endpoint: str, activity: str
-) -> tuple[str, str, str]:
-    """Summary, detail and hint of an error."""
+class _ErrorTexts(NamedTuple):
+    summary: str
+    detail: str
+    hint: str
+
+
+def _describe(failure: BucketFailure, location: str, endpoint: str, activity: str) -> _ErrorTexts:
     where = f"{activity} {location} at {endpoint}"
     if failure.status:
         return _describe_answer(failure, where, endpoint)
     return _describe_silence(failure, where, endpoint)
 
 
-def _describe_answer(failure: BucketFailure, where: str, endpoint: str) -> tuple[str, str, str]:
+def _describe_answer(failure: BucketFailure, where: str, endpoint: str) -> _ErrorTexts:
     status, code = failure.status, failure.code
     answer = f"{where}: the store answered {status}{f' {code}' if code else ''}."
     if code in _NO_BUCKET_CODES:
-        return (
+        return _ErrorTexts(
             "The bucket of the state does not exist",
             answer,
             "Create it, or correct state.url; its region and its endpoint matter, too.",
         )
     if code in _SKEW_CODES:
-        return (
+        return _ErrorTexts(
             "The clock of this machine is wrong",
             f"{answer} Its clock and this machine's differ by more than it allows.",
             "Set the clock (`timedatectl` tells whether it follows a time server).",
@@ -146,23 +150,25 @@ def _describe_answer(failure: BucketFailure, where: str, endpoint: str) -> tuple
     if any(mark in failure.marks for mark in _METADATA_MARKS) or code in _LOGIN_CODES:
         return _describe_login(answer)
     if status in (401, 403):
-        return (_DENIED_SUMMARY, answer, LIST_RIGHT_NOTE)
+        return _ErrorTexts(_DENIED_SUMMARY, answer, LIST_RIGHT_NOTE)
     if status == 404 and not code:
         return _describe_foreign_server(answer, endpoint)
     if status >= 500 or status == 429:
-        return (
+        return _ErrorTexts(
             "The bucket of the state has a fault",
             answer,
             f"Try again in a while. {NOTHING_LOST_NOTE}",
         )
-    return ("The state cannot be used", answer, "See what the store's manual says of this answer.")
+    return _ErrorTexts(
+        "The state cannot be used", answer, "See what the store's manual says of this answer."
+    )
 
 
-def _describe_silence(failure: BucketFailure, where: str, endpoint: str) -> tuple[str, str, str]:
+def _describe_silence(failure: BucketFailure, where: str, endpoint: str) -> _ErrorTexts:
     """The texts for a failure without a status."""
     marks = failure.marks
     if certificate := _CERTIFICATE_PATTERN.search(marks):
-        return (
+        return _ErrorTexts(
             "The certificate of the bucket's server is not trusted",
             f"{where}: {certificate[1]}.",
             "If it is signed by an authority of your own, name its file in AWS_CA_BUNDLE.",
@@ -186,31 +192,31 @@ def _describe_silence(failure: BucketFailure, where: str, endpoint: str) -> tupl
         reason = "the name of the host is not known"
     elif "kind: Connect" in marks:
         reason = "there is no connection"
-    return (
+    return _ErrorTexts(
         "The state's bucket cannot be reached",
         f"{where}: {reason}.",
         f"Check endpoint, region, proxy and network. {NOTHING_LOST_NOTE}",
     )
 
 
-def _describe_region(detail: str, region: str) -> tuple[str, str, str]:
-    return (
+def _describe_region(detail: str, region: str) -> _ErrorTexts:
+    return _ErrorTexts(
         "The bucket of the state is in another region",
         detail,
         f"Name its region: ?region={region} in state.url, or AWS_REGION.",
     )
 
 
-def _describe_login(detail: str) -> tuple[str, str, str]:
-    return (
+def _describe_login(detail: str) -> _ErrorTexts:
+    return _ErrorTexts(
         "The bucket of the state needs other credentials",
         detail,
         _LOGIN_HINT,
     )
 
 
-def _describe_foreign_server(detail: str, endpoint: str) -> tuple[str, str, str]:
-    return (
+def _describe_foreign_server(detail: str, endpoint: str) -> _ErrorTexts:
+    return _ErrorTexts(
         "The endpoint is no object store",
         detail,
         f"Is it a proxy that answers at {endpoint}? endpoint= in state.url or a variable names it.",
