@@ -6,7 +6,7 @@ import errno
 import os
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -34,7 +34,7 @@ _LOCK_TIMEOUT_HINT = f"{_LOCK_TIMEOUT_OPTION} SECONDS waits by itself."
 
 def print_failure(problem: BaseException, console: Console, command: str = "") -> int:
     """Print a failure, as text or as the command's JSON document; returns the exit code."""
-    plain_findings, code = describe_failure(problem)
+    plain_findings, code = build_failure_findings(problem)
     if isinstance(problem, LockHeld) and _has_lock_timeout_option():
         plain_findings = [
             finding.with_changes(hint=finding.hint + " " + _LOCK_TIMEOUT_HINT)
@@ -68,16 +68,27 @@ def _has_lock_timeout_option() -> bool:
     return any(_LOCK_TIMEOUT_OPTION in names for names in options)
 
 
-def describe_failure(problem: BaseException) -> tuple[Sequence[Diagnostic], int]:
-    """The findings of a failure, and its exit code."""
+class FindingsAndExitCode(NamedTuple):
+    """What a failure tells people, and what it tells programs."""
+
+    findings: Sequence[Diagnostic]
+    exit_code: int
+
+
+def build_failure_findings(problem: BaseException) -> FindingsAndExitCode:
+    """What is told of an exception of any class; without its text where it is unexpected."""
     if (signal_stop := _SIGNAL_STOPS.get(type(problem))) is not None:
         hint = get_interruption_advice_or_empty(problem) or _RUN_AGAIN_HINT
-        return [error_finding("Stopped before its end", signal_stop.detail, hint)], signal_stop.code
+        stop_finding = error_finding("Stopped before its end", signal_stop.detail, hint)
+        return FindingsAndExitCode([stop_finding], signal_stop.code)
     if isinstance(problem, SynapseApplyError):
-        return problem.diagnostics or (error_finding(str(problem)),), problem.exit_code
+        return FindingsAndExitCode(
+            problem.diagnostics or (error_finding(str(problem)),), problem.exit_code
+        )
     if isinstance(problem, RemoteError):
-        return [build_remote_finding(problem)], Exit.ERROR
-    return [_build_system_finding_or_none(problem) or _build_internal_finding(problem)], Exit.ERROR
+        return FindingsAndExitCode([build_remote_finding(problem)], Exit.ERROR)
+    finding = _build_system_finding_or_none(problem) or _build_internal_finding(problem)
+    return FindingsAndExitCode([finding], Exit.ERROR)
 
 
 def find_stopped_plan(problem: BaseException) -> Plan | None:

@@ -157,10 +157,10 @@ def _print_failure(problem: BaseException) -> int:
                 f"imported ({type(problem).__name__}).\n  Hint: Install {NAME} again.\n"
             )
             return FAILED
-        from synapse_apply.cli.errors import describe_failure
+        from synapse_apply.cli.errors import build_failure_findings
         from synapse_apply.views.text.findings import render_diagnostics
 
-        findings, code = describe_failure(problem)
+        findings, code = build_failure_findings(problem)
         sys.stderr.write(render_diagnostics(findings, color=False))
         return code
     return FAILED

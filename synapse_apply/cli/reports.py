@@ -11,7 +11,7 @@ from typing import Any
 
 from synapse_apply import __version__
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.errors import describe_failure, find_stopped_plan
+from synapse_apply.cli.errors import build_failure_findings, find_stopped_plan
 from synapse_apply.cli.report_files import append_text, get_file_size_or_zero, replace_file
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import name_target
@@ -140,7 +140,7 @@ class Reports:
 
     def write_failure(self, failure: BaseException) -> None:
         """Write reports of a failure, which the caller prints."""
-        findings, code = describe_failure(failure)
+        findings, code = build_failure_findings(failure)
         source = self._build_findings_source(findings, code)
         if (plan := find_stopped_plan(failure)) is not None:
             targeted_findings = name_target(findings, self.console.typed_target)

@@ -24,7 +24,6 @@ from synapse_apply.live.live_backend import (
     resolve_v1_plugin_id,
 )
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
     Effect,
     InputError,
@@ -35,7 +34,14 @@ from synapse_apply.model.errors import (
     describe_failure,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import PLATFORM_WORDS, Job, JobStatus, list_status_words, parse_job
+from synapse_apply.model.job import (
+    PLATFORM_WORDS,
+    ChangedJob,
+    Job,
+    JobStatus,
+    list_status_words,
+    parse_job,
+)
 from synapse_apply.model.ports import JobCalls
 from synapse_apply.model.remote.log_lines import LogLine
 
@@ -164,10 +170,8 @@ def follow_job_log_until_end(
         ).follow_log()
 
 
-def update_job(
-    live_backend: LiveBackend, job_id: str, report: JobReport
-) -> tuple[Job, Diagnostic | None]:
-    """Update a job in its server's vocabulary; returns the job after it, and a warning if any.
+def update_job(live_backend: LiveBackend, job_id: str, report: JobReport) -> ChangedJob:
+    """Update a job in its server's vocabulary.
 
     InputError for what the server refuses, OutcomeUnknown when its answer was lost.
     """
@@ -189,7 +193,9 @@ def update_job(
             else _build_refusal_error(failure)
         ) from None
     audit_warning = record_audit_entry(live_backend, "update", f"job/{job_id}", job_id, "done")
-    return (_parse_job(answer) if answer else read_job(live_backend, job_id)), audit_warning
+    return ChangedJob(
+        _parse_job(answer) if answer else read_job(live_backend, job_id), audit_warning
+    )
 
 
 def _select_job_calls_by_id(live_backend: LiveBackend, job_id: str) -> JobCalls:

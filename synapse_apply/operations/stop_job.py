@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from synapse_apply.live.live_backend import LiveBackend, build_absent_error, record_audit_entry
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
     Conflict,
     Effect,
@@ -15,7 +14,7 @@ from synapse_apply.model.errors import (
     RemoteError,
     describe_failure,
 )
-from synapse_apply.model.job import Job, parse_job
+from synapse_apply.model.job import ChangedJob, Job, parse_job
 
 _NOT_SUPPORTED_STATUS = 405
 _AGENT_FAILURE_STATUSES = frozenset({502, 503, 504})
@@ -51,8 +50,8 @@ def require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
     return job
 
 
-def stop_job(live_backend: LiveBackend, job: Job) -> tuple[Job, Diagnostic | None]:
-    """Stop it; returns the job after that, and a warning if there is one.
+def stop_job(live_backend: LiveBackend, job: Job) -> ChangedJob:
+    """Stop it, once; the job as it was before where the answer shows none.
 
     InputError for what the server refuses, OutcomeUnknown where its answer was lost.
     """
@@ -71,9 +70,9 @@ def stop_job(live_backend: LiveBackend, job: Job) -> tuple[Job, Diagnostic | Non
         ) from None
     audit_warning = record_audit_entry(live_backend, "stop", address, job.id, "done")
     try:
-        return parse_job(answer), audit_warning
+        return ChangedJob(parse_job(answer), audit_warning)
     except ValueError:
-        return job, audit_warning
+        return ChangedJob(job, audit_warning)
 
 
 def _build_outcome_unknown_error(job: Job, failure: RemoteError) -> OutcomeUnknown:

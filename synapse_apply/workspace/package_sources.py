@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.yaml.reader import read_mapping
@@ -30,6 +30,13 @@ class ConfigText:
     name: str
 
 
+class InspectedPackage(NamedTuple):
+    """A package that was read and hashed; None where its findings say why it cannot be used."""
+
+    package: Package | None
+    findings: list[Diagnostic]
+
+
 class PackageSources:
     """Reads and caches the package sources of a project.
 
@@ -50,7 +57,7 @@ class PackageSources:
         self._ref = ref
         self.zip_stamps = ZipStamps()
         self._configs: dict[_SourceKey, ConfigText | None] = {}
-        self._packages: dict[_SourceKey, tuple[Package | None, list[Diagnostic]]] = {}
+        self._packages: dict[_SourceKey, InspectedPackage] = {}
 
     def build_config_reader(
         self, target: Target
@@ -63,10 +70,8 @@ class PackageSources:
 
         return read_config_or_none
 
-    def inspect_package(
-        self, source: PackageSource, target: Target
-    ) -> tuple[Package | None, list[Diagnostic]]:
-        """Read and hash a source, once; None with the findings where it cannot be used."""
+    def inspect_package(self, source: PackageSource, target: Target) -> InspectedPackage:
+        """Read and hash a source, once; never raises for what is wrong with it."""
         key = self._build_source_key(source, target)
         if key not in self._packages:
             self._packages[key] = self._read_package_or_findings(key)
@@ -119,13 +124,13 @@ class PackageSources:
         text_and_name = read_config_text_or_none(source, self._project.root, allow_files)
         return None if text_and_name is None else ConfigText(*text_and_name)
 
-    def _read_package_or_findings(self, key: _SourceKey) -> tuple[Package | None, list[Diagnostic]]:
+    def _read_package_or_findings(self, key: _SourceKey) -> InspectedPackage:
         from synapse_apply.packages.inspection import read_source_as_package
 
         findings: list[Diagnostic] = []
         source, allow_files = key
         if self._is_uncommitted_zip(source):
-            return None, [_build_uncommitted_warning(source)]
+            return InspectedPackage(None, [_build_uncommitted_warning(source)])
         package_linter = build_package_linter(source) if self._should_lint else None
         try:
             package = read_source_as_package(
@@ -138,11 +143,11 @@ class PackageSources:
                 watcher=package_linter,
             )
         except InputError as problem:
-            return None, [*findings, *problem.diagnostics]
+            return InspectedPackage(None, [*findings, *problem.diagnostics])
         finally:
             if package_linter is not None:
                 self._flaws[key] = package_linter.list_flaws()
-        return package, findings
+        return InspectedPackage(package, findings)
 
 
 def build_package_linter(source: PackageSource) -> PackageLint:

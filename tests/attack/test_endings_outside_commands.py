@@ -13,7 +13,7 @@ from installed import BIN, environment
 
 from synapse_apply.cli import main as entry
 from synapse_apply.cli import registry, start
-from synapse_apply.cli.errors import describe_failure
+from synapse_apply.cli.errors import build_failure_findings
 from synapse_apply.cli.help_pages import CommandEntry, Terminated
 
 TOOL = str(BIN / "synapse-apply")
@@ -187,7 +187,7 @@ def test_a_thread_that_fails_prints_no_values(monkeypatch, capsys):
 )
 def test_a_machine_that_has_no_more_of_it(raised, said):
     """Nobody's defect, so nobody is asked to report it."""
-    (found,), code = describe_failure(raised)
+    (found,), code = build_failure_findings(raised)
     assert code == 1
     assert said in f"{found.summary} {found.detail}"
     assert "defect" not in found.detail

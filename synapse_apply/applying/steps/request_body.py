@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.applying.lookup import resolve_natural_key
 from synapse_apply.applying.step import CREATES, LiveObjects, Step, list_step_and_companion
@@ -125,14 +125,23 @@ def _build_member_fields_without_owner(
     return build_declared_fields_without_final_call(replace(member, desired=desired), live)
 
 
+class BodyAndOwnedFields(NamedTuple):
+    """The body of a call, and the fields in it that become ours."""
+
+    body: dict[str, Any]
+    owned_fields: dict[FieldPath, Any]
+
+
 def build_update_body_and_owned_fields(
     step: Step, live_spec: Mapping[str, Any], live: LiveObjects, resolve: ResolveSecret
-) -> tuple[dict[str, Any], dict[FieldPath, Any]]:
+) -> BodyAndOwnedFields:
     """The body of an update of the live object, secrets revealed, and the fields that are ours."""
     full_body, managed_fields = build_put_body_and_owned_fields(step, live_spec, live)
     if step.binding.update_mode is UpdateMode.PATCH:
         full_body = select_top_level_fields_with_changes(full_body, step)
-    return step.binding.encode(reveal_secrets_and_masks_in_body(full_body, resolve)), managed_fields
+    return BodyAndOwnedFields(
+        step.binding.encode(reveal_secrets_and_masks_in_body(full_body, resolve)), managed_fields
+    )
 
 
 def iter_secrets_that_calls_send(step: Step) -> Iterator[tuple[FieldPath, SecretRef]]:
@@ -153,7 +162,7 @@ def iter_secrets_that_calls_send(step: Step) -> Iterator[tuple[FieldPath, Secret
 # back; where leaving one out would clear it, the update is refused.
 def build_put_body_and_owned_fields(
     step: Step, live_spec: Mapping[str, Any], live: LiveObjects
-) -> tuple[dict[str, Any], dict[FieldPath, Any]]:
+) -> BodyAndOwnedFields:
     """The whole body of a PUT, and the fields in it that become ours.
 
     The body is the live object overlaid with the declared fields, without dropped ones; kept drift
@@ -186,7 +195,7 @@ def build_put_body_and_owned_fields(
             _remove_dropped_field_and_emptied_maps(body, change.path, managed_fields)
         else:
             set_at(body, change.path, change.after)
-    return body, managed_fields
+    return BodyAndOwnedFields(body, managed_fields)
 
 
 def _remove_dropped_field_and_emptied_maps(

@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from email.utils import formatdate
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -151,6 +151,11 @@ def _build_routes(backend: DataSetBackend, version: ApiVersion) -> list[Route]:
     return routes
 
 
+class _AuthenticatedEndpoint(NamedTuple):
+    endpoint: Endpoint
+    tenant: str  # "" for an open endpoint
+
+
 class _PathApp:
     """The ASGI application of one path, for all its methods."""
 
@@ -198,7 +203,11 @@ class _PathApp:
             self._log_request(request, answer, received_body)
         await _build_response(answer)(scope, receive, send)
 
-    def _select_endpoint_and_authenticate(self, request: Request) -> tuple[Endpoint, str]:
+    def _select_endpoint_and_authenticate(self, request: Request) -> _AuthenticatedEndpoint:
+        """The endpoint for the request's method, and the tenant.
+
+        Raises ApiError: 401 or 403, then 405.
+        """
         # uvicorn leaves the body of an answer to HEAD out.
         method = "GET" if request.method == "HEAD" else request.method
         served_endpoints = {
@@ -206,18 +215,14 @@ class _PathApp:
             for name, endpoint in self.endpoints.items()
             if endpoint.switch is None or self.backend.switches.has_value(*endpoint.switch)
         }
-        """The endpoint for the request's method, and the tenant ("" for an open endpoint).
-
-        Raises ApiError: 401 or 403, then 405.
-        """
         endpoint = served_endpoints.get(method)
         if endpoint is not None and endpoint.is_open:
-            return endpoint, ""
+            return _AuthenticatedEndpoint(endpoint, "")
         # Authentication comes before 405, as in Django REST framework.
         tenant = authenticate_tenant(self.backend, request.headers)
         if endpoint is None:
             raise build_method_not_allowed_error(request.method, tuple(served_endpoints))
-        return endpoint, tenant
+        return _AuthenticatedEndpoint(endpoint, tenant)
 
     def _is_dry_run(self, request: Request) -> bool:
         """Whether `?dry_run=` is true and known here. Raises ApiError (400) for no boolean."""

@@ -7,7 +7,7 @@ import binascii
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlencode
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
@@ -54,7 +54,7 @@ def build_cursor_page(
     Raises ApiError (404) for an invalid cursor.
     """
     size = _parse_page_size(request.query.get("per_page", ""))
-    direction, boundary_id = _decode_cursor(request.query.get("cursor", ""))
+    direction, boundary_id = _decode_cursor_or_first_page(request.query.get("cursor", ""))
     is_backward = direction == _BACKWARD
     page_query = dataclasses.replace(
         query, newest_first=query.newest_first != is_backward, start_after_id=boundary_id
@@ -102,10 +102,15 @@ def _encode_cursor(direction: Literal["a", "b"], row: StoredObject) -> str:
     return base64.urlsafe_b64encode(f"{direction}{row.id}".encode()).decode()
 
 
-def _decode_cursor(text: str) -> tuple[str, int | None]:
-    """(direction, id at the boundary) of a cursor, the first page for "". Raises ApiError (404)."""
+class _Cursor(NamedTuple):
+    direction: str
+    boundary_id: int | None  # None for the first page
+
+
+def _decode_cursor_or_first_page(text: str) -> _Cursor:
+    """The cursor in a text, the first page for "". Raises ApiError (404)."""
     if not text:
-        return _FORWARD, None
+        return _Cursor(_FORWARD, None)
     try:
         position = base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError):
@@ -114,7 +119,7 @@ def _decode_cursor(text: str) -> tuple[str, int | None]:
     # More than 18 digits may not fit into an integer of SQLite.
     if direction not in (_FORWARD, _BACKWARD) or not number.isdecimal() or len(number) > 18:
         raise _build_cursor_error()
-    return direction, int(number)
+    return _Cursor(direction, int(number))
 
 
 def _build_cursor_error() -> ApiError:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Kind = Literal["plugin", "release", "storage", "job", "agent"]
 KINDS: tuple[Kind, ...] = ("plugin", "release", "storage", "job", "agent")
@@ -52,6 +52,13 @@ class StoredObject:
     body: dict[str, Any]
 
 
+class SqlCondition(NamedTuple):
+    """What stands behind WHERE, and the values of its placeholders."""
+
+    text: str
+    values: list[Any]
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectQuery:
     """Which objects of a kind are selected; a condition that is None does not apply.
@@ -68,8 +75,7 @@ class ObjectQuery:
     newest_first: bool = False
     start_after_id: int | None = None
 
-    def build_where_clause(self) -> tuple[str, list[Any]]:
-        """The SQL condition with placeholders, and their values."""
+    def build_where_clause(self) -> SqlCondition:
         conditions, values = ["1"], list[Any]()
         if self.tenant is not None:
             public = " OR json_extract(body, '$.is_public')" if self.includes_public else ""
@@ -87,7 +93,7 @@ class ObjectQuery:
         if self.start_after_id is not None:
             conditions.append("id<?" if self.newest_first else "id>?")
             values.append(self.start_after_id)
-        return " AND ".join(conditions), values
+        return SqlCondition(" AND ".join(conditions), values)
 
 
 _MAX_CACHED_LISTS = 1000

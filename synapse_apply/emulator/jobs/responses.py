@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.clock import format_iso, format_iso_in_seoul, parse_iso
@@ -80,10 +80,17 @@ def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer({**job_id_field, **job})
 
 
+class _RunRequest(NamedTuple):
+    """The checked values of a run; the release that it names, else the newest, if there is any."""
+
+    values: FieldValues
+    release: StoredObject | None
+
+
 def _parse_run_values_and_find_release_or_newest(
     request: EmulatorRequest, plugin: StoredObject
-) -> tuple[FieldValues, StoredObject | None]:
-    """The cleaned values of a run, and the release it uses. Raises ApiError (400)."""
+) -> _RunRequest:
+    """What a run asks for. Raises ApiError (400)."""
     is_platform = request.has_switch_value("run_form", "platform")
     names = models.PAGE_ONLY_NAMES if is_platform else ()
     fields = tuple(field for field in models.RUN_FIELDS if field.name not in names)
@@ -99,7 +106,7 @@ def _parse_run_values_and_find_release_or_newest(
     actions = releases.list_available_actions(release) if release else []
     if is_platform and actions and values["action"] not in actions:
         raise errors.build_unknown_action_error(values["action"], actions)
-    return values, release
+    return _RunRequest(values, release)
 
 
 def _is_answered_with_result(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.emulator.core import signing
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
@@ -63,7 +63,7 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
 def create_release(request: EmulatorRequest) -> EmulatorAnswer:
     """Create a release, or replace a debug release. Raises ApiError (400, 403, 409)."""
     store = request.backend.store
-    plugin, values = _validate_create_request(request)
+    plugin, values = _validate_release_create(request)
     version = values["version"]
     key = models.build_release_key(plugin.id, version)
     earlier = store.find_by_key("release", key)
@@ -100,8 +100,13 @@ def _require_replaceable(
         raise errors.build_version_locked_error(version)
 
 
-def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, FieldValues]:
-    """(plugin, values to store). Raises ApiError (400, 403) with all problems."""
+class _ReleaseCreate(NamedTuple):
+    plugin: StoredObject
+    values: FieldValues
+
+
+def _validate_release_create(request: EmulatorRequest) -> _ReleaseCreate:
+    """What a create asks for. Raises ApiError (400, 403) with all problems."""
     problems: dict[str, Any] = {}
     plugin: StoredObject | None = None
     values: FieldValues = {}
@@ -122,7 +127,7 @@ def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, Fi
         and request.has_switch_value("release_meta", "debug")
     ):
         values["meta"] = None
-    return plugin, values
+    return _ReleaseCreate(plugin, values)
 
 
 def _require_file_is_nonempty_upload(request: EmulatorRequest) -> None:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.manifests.yaml.reader import describe_value_kind, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
@@ -64,25 +64,33 @@ def is_of_variable_type(type_name: str, value: Any) -> bool:
     return isinstance(value, _PYTHON_TYPES[type_name])
 
 
-def parse_variable_text(variable: Variable, text: str) -> tuple[Any, Diagnostic | None]:
-    """The text of `--var NAME=TEXT` parsed as the variable's type, or the finding why it cannot be.
+class ParsedVariable(NamedTuple):
+    """The value of a variable, or the finding why its text is none."""
+
+    value: Any
+    finding: Diagnostic | None
+
+
+def parse_variable_text(variable: Variable, text: str) -> ParsedVariable:
+    """The text of `--var NAME=TEXT` parsed as the variable's type.
 
     Lists and maps are written as YAML or JSON.
     """
     # A text with a reference gets its type only when the reference is replaced.
     if variable.type == "string" or _REFERENCE_PATTERN.search(text):
-        return text, None
+        return ParsedVariable(text, None)
     reading = read_documents(text, f"--var {variable.name}")
     value = reading.documents[0].value if len(reading.documents) == 1 else None
     if not reading.diagnostics and is_of_variable_type(variable.type, value):
-        return value, None
+        return ParsedVariable(value, None)
     type_label = _TYPE_LABELS[variable.type]
-    return None, error_finding(
+    finding = error_finding(
         "Wrong type of variable",
         f"the value given for {variable.name} is not {type_label}",
         f"`{variable.name}` is declared with type {variable.type}",
         position=variable.position,
     )
+    return ParsedVariable(None, finding)
 
 
 @dataclass(slots=True)

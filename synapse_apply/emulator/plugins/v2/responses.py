@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.cursors import build_cursor_page, parse_filters
@@ -63,7 +63,7 @@ def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
 def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
     """Create a plugin and its first release, or neither. Raises ApiError (400, 409)."""
     backend = request.backend
-    values, contents = _validate_create_request(request)
+    values, contents = _validate_plugin_create(request)
     now = backend.clock.now()
     plugin_values = {field.name: values[field.name] for field in models.OWN_FIELDS}
     body = {
@@ -85,8 +85,13 @@ def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def _validate_create_request(request: EmulatorRequest) -> tuple[FieldValues, FieldValues]:
-    """(values of the plugin, contents of its first release). Raises ApiError (400, 409)."""
+class _PluginCreate(NamedTuple):
+    plugin_values: FieldValues
+    first_release_contents: FieldValues
+
+
+def _validate_plugin_create(request: EmulatorRequest) -> _PluginCreate:
+    """What a create asks for. Raises ApiError (400, 409)."""
     problems: dict[str, Any] = {}
     values: FieldValues = {}
     contents: FieldValues = {}
@@ -106,7 +111,7 @@ def _validate_create_request(request: EmulatorRequest) -> tuple[FieldValues, Fie
     if request.backend.store.find_by_key("plugin", values["code"]):
         raise build_code_taken_error(values["code"])
     models.require_free_name(request.backend, request.tenant, values["name"])
-    return values, contents
+    return _PluginCreate(values, contents)
 
 
 def _build_release_contents(request: EmulatorRequest, values: FieldValues) -> FieldValues:

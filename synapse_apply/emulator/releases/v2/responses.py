@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.cursors import build_cursor_page, parse_filters
@@ -32,8 +32,13 @@ from synapse_apply.emulator.releases.v2 import models
 _FILTERS = (Field("plugin", "integer"), Field("debug", "boolean"))
 
 
-def _require_release_and_plugin(request: EmulatorRequest) -> tuple[StoredObject, StoredObject]:
-    """The release with the id in the path, and its plugin. Raises ApiError (404)."""
+class _ReleaseOfPlugin(NamedTuple):
+    release: StoredObject
+    plugin: StoredObject
+
+
+def _require_release_in_path_and_its_plugin(request: EmulatorRequest) -> _ReleaseOfPlugin:
+    """Raises ApiError (404) where v2 shows no such release."""
     text = request.path["id"]
     if text.isdecimal() and len(text) < 20:
         row = request.backend.store.find_by_id(
@@ -45,17 +50,20 @@ def _require_release_and_plugin(request: EmulatorRequest) -> tuple[StoredObject,
             else None
         )
         if row is not None and plugin is not None:
-            return row, plugin
+            return _ReleaseOfPlugin(row, plugin)
     raise build_not_found_error()
 
 
 def read_release(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(
-        models.build_release_json(request.backend, *_require_release_and_plugin(request))
+        models.build_release_json(
+            request.backend, *_require_release_in_path_and_its_plugin(request)
+        )
     )
 
 
-def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
+def list_releases_of_visible_plugins(request: EmulatorRequest) -> EmulatorAnswer:
+    """One page of the tenant's releases, filtered; an empty one for an unknown plugin."""
     filter_values = parse_filters(request, _FILTERS)
     store, parent = request.backend.store, None
     if "plugin" in filter_values:
@@ -77,14 +85,20 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def create_release(request: EmulatorRequest) -> EmulatorAnswer:
-    plugin, version, contents = _validate_create_request(request)
+    plugin, version, contents = _validate_release_create(request)
     v1.require_own_plugin(request.backend, request.tenant, plugin)
     release = models.create_release(request, plugin, version, contents)
     return EmulatorAnswer(models.build_release_json(request.backend, release, plugin), 201)
 
 
-def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, str, FieldValues]:
-    """(plugin, version, contents) of a create. Raises ApiError (400, 415) with all problems."""
+class _ReleaseCreateV2(NamedTuple):
+    plugin: StoredObject
+    version: str
+    contents: FieldValues
+
+
+def _validate_release_create(request: EmulatorRequest) -> _ReleaseCreateV2:
+    """What a create asks for. Raises ApiError (400, 415) with all problems."""
     if not request.body.is_form:
         raise build_unsupported_media_error("application/json")
     problems: dict[str, Any] = {}
@@ -101,7 +115,7 @@ def _validate_create_request(request: EmulatorRequest) -> tuple[StoredObject, st
     # Both blocks ran first, so that every wrong field is named at once.
     if problems or plugin is None:
         raise ApiError(400, problems)
-    return plugin, values["version"], contents
+    return _ReleaseCreateV2(plugin, values["version"], contents)
 
 
 def _read_upload_contents_checking_sha256(
@@ -121,7 +135,7 @@ def _read_upload_contents_checking_sha256(
 
 
 def lock_release(request: EmulatorRequest) -> EmulatorAnswer:
-    row, plugin = _require_release_and_plugin(request)
+    row, plugin = _require_release_in_path_and_its_plugin(request)
     return EmulatorAnswer(
         models.build_release_json(
             request.backend, models.lock_release(request.backend, row, plugin), plugin
@@ -130,7 +144,7 @@ def lock_release(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def delete_release(request: EmulatorRequest) -> EmulatorAnswer:
-    row, _plugin = _require_release_and_plugin(request)
+    row, _plugin = _require_release_in_path_and_its_plugin(request)
     if row.body.get(models.IN_USE_KEY):
         raise models.build_release_in_use_error()
     request.backend.store.delete("release", row.id)
