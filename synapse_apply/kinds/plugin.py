@@ -20,6 +20,11 @@ from synapse_apply.kinds.descriptor import (
 )
 from synapse_apply.kinds.dry_run_probe import send_unchanging_update_to_first_plugin
 from synapse_apply.kinds.job_lists import JobOwners
+from synapse_apply.kinds.plugin_owner import (
+    is_platform_owned,
+    may_belong_to_tenant,
+    select_tenant_plugins,
+)
 from synapse_apply.kinds.release import V2_READ_ONLY, list_releases_by_code
 from synapse_apply.kinds.wire import (
     extract_remote_id,
@@ -59,41 +64,19 @@ def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
         PREFIX, select_fields(raw, FIELDS), marks, "v1", remote_id, _list_natural_keys(raw)
     )
     return Observed(
-        remote_id, "v1", spec, missing_fields=missing_fields, is_foreign=_is_platform_owned(raw)
+        remote_id,
+        "v1",
+        spec,
+        missing_fields=missing_fields,
+        is_platform_owned=is_platform_owned(raw),
     )
-
-
-def _is_platform_owned(raw: ServerObject) -> bool:
-    has_no_tenant = "tenant" in raw and raw["tenant"] is None and raw.get("is_public") is True
-    return raw.get("system_only") is True or has_no_tenant
-
-
-def _belongs_to_tenant(api: Api, raw: ServerObject) -> bool:
-    """Whether a plugin may be the tenant's own; lists also show public ones of other tenants.
-
-    False only if the answer says so: by a tenant's name other than ours, where ours is known. A
-    tenant's id cannot be compared with our name.
-    """
-    if _is_platform_owned(raw):
-        return False
-    owner, tenant = raw.get("tenant"), api.tenant.casefold()
-    if isinstance(owner, Mapping):
-        names = [owner[name] for name in ("code", "name", "slug") if name in owner]
-    else:
-        names = [owner]
-    owner_names = {name.casefold() for name in names if isinstance(name, str) and name}
-    return not tenant or not owner_names or tenant in owner_names
-
-
-def _filter_tenant_plugins(api: Api, plugins: Sequence[ServerObject]) -> Sequence[ServerObject]:
-    return [raw for raw in plugins if _belongs_to_tenant(api, raw)]
 
 
 def _list_partially(
     api: Api, max_pages: int, is_first_page_useful: PagePredicate
 ) -> Sequence[ServerObject] | None:
     plugins = api.list_plugins_partially(max_pages, is_first_page_useful)
-    return None if plugins is None else _filter_tenant_plugins(api, plugins)
+    return None if plugins is None else select_tenant_plugins(api, plugins)
 
 
 def _list_natural_keys(raw: ServerObject) -> tuple[str, ...]:
@@ -111,7 +94,11 @@ def _list_plugin_by_code_key_through_releases(api: Api, key: str) -> Sequence[Se
         if plugin_id is not None:
             plugin = _read_plugin_or_none(api, str(plugin_id))
             # A server may have taken a code of digits for the id of another plugin.
-            if plugin is None or plugin.get("code") != code or not _belongs_to_tenant(api, plugin):
+            if (
+                plugin is None
+                or plugin.get("code") != code
+                or not may_belong_to_tenant(api, plugin)
+            ):
                 return []
             return [plugin]
     return []
@@ -169,9 +156,9 @@ V1 = ApiBinding(
     lookup_by_capability={LIST_CAPABILITY: {"code": Lookup.COMPLETE, "name": Lookup.COMPLETE}},
     read_object=lambda api, object_id: api.get_plugin(to_wire_id(object_id)),
     find_by_key=_list_plugin_by_code_key_through_releases,
-    list_objects=lambda api: _filter_tenant_plugins(api, api.list_plugins()),
+    list_objects=lambda api: select_tenant_plugins(api, api.list_plugins()),
     list_partially=_list_partially,
-    belongs_to_tenant=_belongs_to_tenant,
+    belongs_to_tenant=may_belong_to_tenant,
     list_capability=LIST_CAPABILITY,
     probe_list=lambda api: api.can_list_plugins(),
     iter_ids_named_by_jobs=_iter_ids_named_by_jobs,

@@ -18,7 +18,7 @@ from synapse_apply.live.named_secrets import (
     mark_every_free_form_field_secret,
 )
 from synapse_apply.manifests.files.quoted_refs import scan_secret_refs
-from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
+from synapse_apply.manifests.schema.secret_field_marks import build_marks_with_project_providers
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text

@@ -46,8 +46,8 @@ class Observed:
     """One live object. `spec` holds only fields of the kind, secrets wrapped or withheld.
 
     `missing_fields` are the kind's fields that the answer does not have; `partial_fields`
-    those whose content is not complete, so that a missing key proves nothing. `is_foreign`:
-    the platform marks it as its own.
+    those whose content is not complete, so that a missing key proves nothing. `is_platform_owned`:
+    nobody but the platform may change it.
     """
 
     remote_id: str
@@ -56,7 +56,7 @@ class Observed:
     extra: Mapping[str, Any] = field(default_factory=dict)
     missing_fields: frozenset[str] = frozenset()
     partial_fields: frozenset[str] = frozenset()
-    is_foreign: bool = False
+    is_platform_owned: bool = False
     _fields: Fields | None = field(default=None, init=False, repr=False, compare=False)
 
     def flatten_spec(self) -> Fields:

@@ -1,4 +1,4 @@
-"""Which action and refusals the plan has for one declared resource."""
+"""Which action one declared resource gets: create, adopt, update or none; or why it is refused."""
 
 from __future__ import annotations
 
@@ -270,7 +270,10 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
         extras=extras,
     )
     decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
-    if resource.lookup_result.observed is not None and resource.lookup_result.observed.is_foreign:
+    if (
+        resource.lookup_result.observed is not None
+        and resource.lookup_result.observed.is_platform_owned
+    ):
         return decision.with_refusals(refusals.build_platform_object_refusal(resource))
     return _note_or_refuse_unreleased_source(
         resource, decision.with_refusals(*_collect_update_refusals(resource, diff, index)), index

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.state import (
-    STATE_FORMAT,
     AuditEntry,
     BackendIdentity,
     ProjectAndKeyIds,
@@ -18,6 +17,7 @@ from synapse_apply.model.state import (
 )
 from synapse_apply.stores import row_texts, schema, state_messages
 from synapse_apply.stores.database import Row, SqlRunner, Statement
+from synapse_apply.stores.state_format import require_known_format
 
 _PROJECT_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
@@ -157,8 +157,7 @@ def read_meta_row(run: SqlRunner, location: str) -> Row:
     rows = run(schema.GET_META, ())
     if not rows:
         raise state_messages.build_damaged_state_error(location, "its first row is missing")
-    if rows[0][0] > STATE_FORMAT:
-        raise state_messages.build_newer_format_error(location, rows[0][0])
+    require_known_format(rows[0][0], location)
     return rows[0]
 
 

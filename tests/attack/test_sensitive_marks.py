@@ -21,7 +21,7 @@ from echoing import echoing
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.manifests.export.manifest_of_object import Exporter
 from synapse_apply.manifests.project.project import build_default_project
-from synapse_apply.manifests.schema.schemas import read_secret_marks
+from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
 from synapse_apply.model.address import Address
 
 DEEP = bool(os.environ.get("SYNAPSE_APPLY_TEST_DEEP"))

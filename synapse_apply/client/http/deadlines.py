@@ -1,4 +1,4 @@
-"""How long a call may take, and how long to wait before a repeated one."""
+"""How long a call may take, how often it is repeated, and how long to wait before that."""
 
 from __future__ import annotations
 

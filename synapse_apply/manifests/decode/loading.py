@@ -38,7 +38,7 @@ from synapse_apply.manifests.project.refactoring import (
     iter_moved_but_declared_at_ref,
     list_names_after_moves,
 )
-from synapse_apply.manifests.schema import schemas
+from synapse_apply.manifests.schema import secret_field_marks
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.canonical_json import build_canonical_encoder
@@ -118,7 +118,7 @@ def load_manifests(
     context = DecodeContext(
         project,
         target,
-        schemas.build_marks_with_project_providers(project.providers),
+        secret_field_marks.build_marks_with_project_providers(project.providers),
         read_package_config_or_none,
         read_committed_file_or_none=partial(read_committed_secret_or_none, commit_folder)
         if commit_folder is not None

@@ -1,4 +1,4 @@
-"""How a target's overlays, JSON merge patches (RFC 7386), change a manifest and its positions."""
+"""Which resources a target's overlay applies to, and how it changes them (RFC 7386)."""
 
 from __future__ import annotations
 

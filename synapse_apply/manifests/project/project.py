@@ -17,7 +17,7 @@ from synapse_apply.manifests.project.policy import (
     merge_rules_for_target,
 )
 from synapse_apply.manifests.project.refactoring import RefactoringDecoder
-from synapse_apply.manifests.schema import schemas
+from synapse_apply.manifests.schema import schemas, secret_field_marks
 from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
 from synapse_apply.manifests.schema.unsupported import iter_unsupported_settings
 from synapse_apply.manifests.yaml.reader import (
@@ -174,7 +174,7 @@ class _ProjectDecoder:
     def _decode_providers(self) -> dict[str, Provider]:
         providers = {}
         for name, description in self.value.get("providers", {}).items():
-            if name in schemas.list_providers_with_known_secrets():
+            if name in secret_field_marks.list_providers_with_known_secrets():
                 self._report_finding(
                     ("providers", name),
                     "Provider is known already",

@@ -1,4 +1,4 @@
-"""Where the JSON Schemas are, how one is bundled and compiled, and which fields they call secret.
+"""Where the JSON Schemas are, and how one is bundled and compiled.
 
 The published schemas allow a variable where a number is needed, for editors. Once variables
 are replaced none may be left, so the compiled ones do not.
@@ -16,8 +16,6 @@ from typing import Any
 from jsonschema_rs import Draft202012Validator
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.project import Provider
-from synapse_apply.model.secrets.secret_marks import KindMarks, SecretMarks
 
 SCHEMA_VERSION = "v1"
 _SCHEMA_SUFFIX = ".schema.json"
@@ -40,7 +38,7 @@ def list_schema_names() -> tuple[str, ...]:
 
 
 @cache
-def _read_schema(name: str) -> Any:
+def read_schema(name: str) -> Any:
     return json.loads(
         (choose_schema_folder() / (name + _SCHEMA_SUFFIX)).read_text(encoding="utf-8")
     )
@@ -74,12 +72,12 @@ def bundle_schema(name: str) -> dict[str, Any]:
             # Entered before its content: schemas may refer to each other in a cycle.
             definitions[key] = {}
             definitions[key].update(
-                inline_references(_read_schema(referred_name), referred_name, f"/$defs/{key}")
+                inline_references(read_schema(referred_name), referred_name, f"/$defs/{key}")
             )
             definitions[key].pop("$schema", None)
         return f"#/$defs/{key}{fragment}"
 
-    root: dict[str, Any] = inline_references(_read_schema(name), name, "")
+    root: dict[str, Any] = inline_references(read_schema(name), name, "")
     root["$defs"] = {**root.get("$defs", {}), **definitions}
     return root
 
@@ -129,7 +127,7 @@ def compile_validator(name: str) -> Draft202012Validator:
 
 def is_valid_target_url(text: str) -> bool:
     """Whether the project file's schema allows a text as a target's `url`."""
-    target = _read_schema("project")["properties"]["targets"]["additionalProperties"]
+    target = read_schema("project")["properties"]["targets"]["additionalProperties"]
     return Draft202012Validator(target["properties"]["url"]).is_valid(text)
 
 
@@ -154,47 +152,6 @@ def list_missing_keys(schema: Mapping[str, Any], present_keys: Collection[str] =
     )
 
 
-@cache
-def read_secret_marks() -> SecretMarks:
-    """Which storage fields hold secrets, read from `x-secret` of the provider schemas.
-
-    A provider whose schema itself is `x-secret` is left out, so that every leaf is secret.
-    """
-    by_value, described = {}, {}
-    for provider in list_provider_schemas():
-        schema = _read_schema("providers/" + provider)
-        if schema.get("x-secret"):
-            continue
-        fields = schema.get("properties", {})
-        described[provider] = frozenset(("configuration", key) for key in fields)
-        by_value[provider] = frozenset(
-            ("configuration", key)
-            for key, field in fields.items()
-            if isinstance(field, Mapping) and field.get("x-secret")
-        )
-    marks = KindMarks("configuration", "provider", by_value, described)
-    return SecretMarks({"storage": marks})
-
-
-@cache
-def list_providers_with_known_secrets() -> frozenset[str]:
-    """The storage providers whose schema lists their keys and which of these are secret."""
-    return frozenset(read_secret_marks().kinds["storage"].secret_paths_by_value)
-
-
-def build_marks_with_project_providers(project_providers: Mapping[str, Provider]) -> SecretMarks:
-    """The marks of `read_secret_marks`, with the providers that the project describes."""
-    # Not built anew for each target, since nearly no project describes providers.
-    if not project_providers:
-        return read_secret_marks()
-    marks = read_secret_marks().kinds["storage"]
-    by_value, described = dict(marks.secret_paths_by_value), dict(marks.described_paths_by_value)
-    for name, provider in project_providers.items():
-        by_value[name] = frozenset((marks.container, key) for key in provider.secrets)
-        described[name] = frozenset((marks.container, key) for key in provider.keys)
-    return SecretMarks({"storage": KindMarks(marks.container, marks.selector, by_value, described)})
-
-
 def list_spec_fields(name: str) -> tuple[str, ...]:
     """The names of the fields in the `spec` of a kind's schema."""
-    return tuple(_read_schema(name)["properties"]["spec"]["properties"])
+    return tuple(read_schema(name)["properties"]["spec"]["properties"])

@@ -16,7 +16,7 @@ from synapse_apply.live.duplicates import (
     iter_records_with_ids_of_same_key,
     list_raw_members_of_owners,
 )
-from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
+from synapse_apply.manifests.schema.secret_field_marks import build_marks_with_project_providers
 from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text

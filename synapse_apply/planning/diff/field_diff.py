@@ -1,4 +1,4 @@
-"""Which fields differ, and whether Git or drift is the cause: by three-way comparison."""
+"""Which fields differ, and whether the cause is Git, drift or both: by three-way comparison."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ from synapse_apply.stores.snapshot import StateOrigin, read_origin
 from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.sqlite import sqlite_messages
 from synapse_apply.stores.sqlite.mounts import MOUNTS_FILE, build_network_warnings
+from synapse_apply.stores.state_format import require_known_format
 
 # "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E41
@@ -380,8 +381,7 @@ def _require_readable_state(connection: sqlite3.Connection, location: str) -> No
     if application_id != APPLICATION_ID:
         description = "is an SQLite database of another program" if table_count else "is empty"
         raise state_messages.build_foreign_file_error(location, description)
-    if format_number > STATE_FORMAT:
-        raise state_messages.build_newer_format_error(location, format_number)
+    require_known_format(format_number, location)
 
 
 def _require_intact_state(connection: sqlite3.Connection, location: str) -> None:

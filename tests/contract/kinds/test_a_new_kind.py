@@ -22,17 +22,17 @@ from synapse_apply.emulator.core import store
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.schema import schemas as shapes
+from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
 
 TOKEN = "queue-token"
 HEAD = {"apiVersion": "synapse-apply/v1"}
 CACHED = (
     "list_schema_names",
-    "_read_schema",
+    "read_schema",
     "bundle_schema",
     "build_strict_schema",
     "compile_validator",
     "list_provider_schemas",
-    "read_secret_marks",
 )
 
 
@@ -97,7 +97,7 @@ def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         for one in serve.VERSIONS
     )
     monkeypatch.setattr(serve, "VERSIONS", versions)
-    caches = [getattr(shapes, name) for name in CACHED]
+    caches = [*(getattr(shapes, name) for name in CACHED), read_secret_marks]
     for cached in caches:
         cached.cache_clear()
     yield

@@ -12,7 +12,7 @@ import pytest
 from synapse_apply.applying.steps.request_body import reveal_secrets_and_masks_in_body
 from synapse_apply.client.http.redaction import MASK, Redactor
 from synapse_apply.kinds.wire import extract_remote_id, wrap_secrets
-from synapse_apply.manifests.schema.schemas import read_secret_marks
+from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.secrets.masked_text import MaskedText, contains_masked_text, unmask_value
 from synapse_apply.model.values import Sensitive

@@ -73,7 +73,7 @@ def test_a_failed_job_tells_it_last():
 )
 def test_what_a_run_may_ask_for(asked, seconds, lines):
     """Numbers within bounds; what is no number is passed over."""
-    script = models.parse_script({"emulator": asked}, {}, 7.0)
+    script = models.parse_job_script_or_default({"emulator": asked}, {}, 7.0)
     assert (script.seconds, script.log_lines, script.outcome) == (seconds, lines, "completed")
 
 

@@ -9,7 +9,7 @@ from synapse_apply.kinds.release import DIGEST_KEY
 from synapse_apply.kinds.release import V1 as RELEASE_V1
 from synapse_apply.kinds.storage import V1 as STORAGE_V1
 from synapse_apply.kinds.wire import extract_remote_id, to_wire_id, wrap_secrets
-from synapse_apply.manifests.schema.schemas import read_secret_marks
+from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.secrets.secret_marks import KindMarks, NamedSecrets, SecretMarks

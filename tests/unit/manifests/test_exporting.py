@@ -19,7 +19,7 @@ from synapse_apply.manifests.export.manifest_names import (
 )
 from synapse_apply.manifests.export.manifest_of_object import ExportedManifest, Exporter
 from synapse_apply.manifests.project.project import build_default_project
-from synapse_apply.manifests.schema.schemas import read_secret_marks
+from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.manifests.yaml.writing import format_document
 from synapse_apply.model.address import Address
