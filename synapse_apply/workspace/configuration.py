@@ -240,7 +240,8 @@ def load_target_manifests(
         if variables is None
         else variables,
         strict=invocation.strict,
-        read_package_config_or_none=package_config or PackageSources(project).build_config_reader(target),
+        read_package_config_or_none=package_config
+        or PackageSources(project).build_config_reader(target),
         paths=paths,
         file_cache=file_cache,
         commit_folder=committed_folder,

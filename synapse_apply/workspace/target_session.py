@@ -151,7 +151,9 @@ class TargetSession(OfflineTarget):
             self._connect_secret_server,
             target=self.target.name,
             read_mapping=read_mapping,
-            read_committed_file_or_none=self._read_file_at_commit_or_none if self.invocation.as_of else None,
+            read_committed_file_or_none=self._read_file_at_commit_or_none
+            if self.invocation.as_of
+            else None,
             without_checkout=self.invocation.without_checkout,
             readable_files=self.invocation.readable_files,
         )
