@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from synapse_apply.model.ports import (
     CallLoad,
     ProgressFloor,
     accept_any_backup,
+    ignore_wait,
     return_no_progress,
 )
 from synapse_apply.model.refactoring import (
@@ -96,9 +97,11 @@ class MemoryStore:
     def exists(self) -> bool:
         return self._rows is not None
 
-    def defer_writes_while_busy(self, call_load: CallLoad) -> AbstractContextManager[None]:
+    def defer_writes_while_busy(
+        self, call_load: CallLoad, report_wait: Callable[[float], None] = ignore_wait
+    ) -> AbstractContextManager[None]:
         """Nothing waits: a write takes no time."""
-        del call_load
+        del call_load, report_wait
         return nullcontext()
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:

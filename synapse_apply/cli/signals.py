@@ -105,6 +105,10 @@ class StoppableProgress:
         """Bytes of an upload were sent."""
         self._display.report_upload(address, sent_bytes, total_bytes)
 
+    def report_wait(self, seconds: float, location: str) -> None:
+        """Writes of the state wait for its pace."""
+        self._display.report_wait(seconds, location)
+
     def report_job(self, address: Address, job: Job) -> None:
         """A job was read. Its id is recorded then, so its run is no longer of unknown outcome."""
         self._ongoing_verbs.pop(address, None)

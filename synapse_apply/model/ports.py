@@ -159,6 +159,11 @@ class CallLoad(Protocol):
         ...
 
 
+def ignore_wait(seconds: float) -> None:
+    """Do nothing about a wait for the pace of a store."""
+    del seconds
+
+
 class StateStore(Protocol):
     """One state. Every write needs the lock, and is durable when the call returns.
 
@@ -248,8 +253,13 @@ class StateStore(Protocol):
         """Whether a write takes longer than most calls, so that many are announced together."""
         ...
 
-    def defer_writes_while_busy(self, call_load: CallLoad) -> AbstractContextManager[None]:
-        """In a `with` block, let writes of a slow store wait so that they share a batch."""
+    def defer_writes_while_busy(
+        self, call_load: CallLoad, report_wait: Callable[[float], None] = ignore_wait
+    ) -> AbstractContextManager[None]:
+        """In a `with` block, let writes of a slow store wait so that they share a batch.
+
+        `report_wait` gets the seconds of each wait for the pace of the store, and 0 at its end.
+        """
         ...
 
     def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
@@ -398,6 +408,10 @@ class Progress(Protocol):
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
         """Called when a resource's calls have ended; `remote_id` is "" where it is not known."""
+        ...
+
+    def report_wait(self, seconds: float, location: str) -> None:
+        """Called when the state at a location may be written to after `seconds`; with 0 then."""
         ...
 
 

@@ -304,6 +304,9 @@ def _carry_out_and_hold_back_errors(
 
     scheduler = Scheduler(steps, tools, collect_live_objects(plan_result), find_stop_reason)
 
+    def report_wait(seconds: float) -> None:
+        progress.report_wait(seconds, store.where)
+
     def run_steps() -> None:
         with (
             SerialExecutor()
@@ -311,7 +314,7 @@ def _carry_out_and_hold_back_errors(
             else ThreadedExecutor(
                 session.parallelism, store.seconds_to_start / 2 if store.is_slow else 0.0
             ) as executor,
-            store.defer_writes_while_busy(executor),
+            store.defer_writes_while_busy(executor, report_wait),
         ):
             scheduler.run_all(executor)
 

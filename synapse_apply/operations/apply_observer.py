@@ -86,6 +86,9 @@ class ApplyObserver:
     ) -> None:
         """A resource's calls have ended; `remote_id` is the server's, where it is known."""
 
+    def report_wait(self, seconds: float, location: str) -> None:
+        """The state at a location may be written to after `seconds`; 0 when that wait is over."""
+
     def read_stop_signal(self) -> int:
         """The number of the signal that asks to end, as `signal.SIGTERM`; 0 while nothing does."""
         return 0
@@ -148,6 +151,11 @@ class HeldBackErrors:
         """Pass on that a resource's calls have ended."""
         with self._hold_back():
             self._progress.report_end(address, verb, result, seconds, remote_id)
+
+    def report_wait(self, seconds: float, location: str) -> None:
+        """Pass on that writes of the state wait for its pace."""
+        with self._hold_back():
+            self._progress.report_wait(seconds, location)
 
     def read_stop_signal(self) -> int:
         """The number of the signal that asks to end, or that stands for an exception; else 0."""

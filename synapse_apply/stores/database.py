@@ -95,10 +95,13 @@ class Database(Protocol):
         """
         ...
 
-    def wait_for_write_turn(self, may_defer: Callable[[], bool]) -> None:
+    def wait_for_write_turn(
+        self, may_defer: Callable[[], bool], report_wait: Callable[[float], None]
+    ) -> None:
         """Return when the next shared transaction may begin; at once where writes are fast.
 
         A slow store waits while `may_defer` is true, so that more writes share one transaction.
+        `report_wait` gets the seconds of a wait for its pace, and 0 at its end.
         """
         ...
 
@@ -173,5 +176,7 @@ class FastWrites:
     def waited_seconds(self) -> float:
         return 0.0
 
-    def wait_for_write_turn(self, may_defer: Callable[[], bool]) -> None:
+    def wait_for_write_turn(
+        self, may_defer: Callable[[], bool], report_wait: Callable[[float], None]
+    ) -> None:
         """Nothing to wait for: a commit takes no longer than a call."""

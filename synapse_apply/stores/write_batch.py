@@ -14,11 +14,13 @@ from collections.abc import Callable, Sequence
 from threading import Event, Lock
 
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.ports import CallLoad
+from synapse_apply.model.ports import CallLoad, ignore_wait
 from synapse_apply.stores.database import Row, SqlRunner
 
 # Run again if its transaction is retried: it must do nothing but run statements.
 SqlWork = Callable[[SqlRunner], object]
+# Takes what `Database.wait_for_write_turn` takes.
+WaitForTurn = Callable[[Callable[[], bool], Callable[[float], None]], None]
 
 # Seconds between two checks of a waiting thread whether there still is a leader.
 # The leader holds a lock, since the interpreter releases a lock wherever a thread is interrupted.
@@ -47,7 +49,7 @@ class WriteBatch:
         self,
         commit: Callable[[SqlWork], None],
         run_combined: Callable[[Sequence[SqlWork], SqlRunner], bool] = lambda _works, _run: False,
-        wait_for_turn: Callable[[Callable[[], bool]], None] = lambda _may_defer: None,
+        wait_for_turn: WaitForTurn = lambda _may_defer, _report_wait: None,
     ) -> None:
         """`commit` runs work in one transaction: durable when it returns, undone if it raises.
 
@@ -58,6 +60,8 @@ class WriteBatch:
         self._wait_for_turn = wait_for_turn
         # How busy the slots for calls are; None while no apply runs, and every write is urgent.
         self.call_load: CallLoad | None = None
+        # Gets the seconds of each wait for the pace of the store, and 0 at its end.
+        self.report_wait: Callable[[float], None] = ignore_wait
         self._run_combined = run_combined
         self._mutex = Lock()
         self._leadership = Lock()
@@ -82,7 +86,7 @@ class WriteBatch:
             if not pending_write.is_done:
                 with self._leadership:
                     if not pending_write.is_done:
-                        self._wait_for_turn(self._may_defer)
+                        self._wait_for_turn(self._may_defer, self.report_wait)
                         self._commit_as_leader(pending_write)
         except BaseException:
             self._withdraw_write(pending_write)

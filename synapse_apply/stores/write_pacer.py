@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.ports import ignore_wait
 
 # Seconds between two looks at whether to wait on: far below what one write of a slow store takes.
 _LOOK_SECONDS = 0.005
@@ -43,8 +44,15 @@ class WritePacer:
         # How long all turns waited for the interval, for the report of a run.
         self.waited_seconds = 0.0
 
-    def wait_for_turn(self, may_defer: Callable[[], bool]) -> None:
-        """Return when the next write may begin; `may_defer` is asked again and again."""
+    def wait_for_turn(
+        self,
+        may_defer: Callable[[], bool],
+        report_wait: Callable[[float], None] = ignore_wait,
+    ) -> None:
+        """Return when the next write may begin; `may_defer` is asked again and again.
+
+        `report_wait` gets the seconds of a wait for the interval when it begins, and 0 at its end.
+        """
         started_at = self._monotonic()
         deferred_until = started_at + self._pace.longest_deferral
         while self._monotonic() < deferred_until and may_defer():
@@ -53,7 +61,11 @@ class WritePacer:
             remaining_seconds = self._last_write_at + self._pace.interval - self._monotonic()
             if remaining_seconds > 0:
                 self.waited_seconds += remaining_seconds
-                self._sleep_for(remaining_seconds)
+                report_wait(remaining_seconds)
+                try:
+                    self._sleep_for(remaining_seconds)
+                finally:
+                    report_wait(0.0)
 
     def count_write(self) -> None:
         """Note that a write begins now, also one that waited for no turn, such as a heartbeat."""

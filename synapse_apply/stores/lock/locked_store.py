@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
-from synapse_apply.model.ports import CallLoad
+from synapse_apply.model.ports import CallLoad, ignore_wait
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.call_notes import write_notes_if_combinable
 from synapse_apply.stores.database import Database, Row, SqlRunner
@@ -97,13 +97,18 @@ class LockedStore:
         return self._database.write_pace.longest_deferral > 0
 
     @contextmanager
-    def defer_writes_while_busy(self, call_load: CallLoad) -> Iterator[None]:
-        """Let writes of a slow store wait for others in the block, while calls are busy."""
-        self._write_batch.call_load = call_load
+    def defer_writes_while_busy(
+        self, call_load: CallLoad, report_wait: Callable[[float], None] = ignore_wait
+    ) -> Iterator[None]:
+        """Let writes of a slow store wait for others in the block, while calls are busy.
+
+        `report_wait` gets the seconds of each wait for the pace of the store, and 0 at its end.
+        """
+        self._write_batch.call_load, self._write_batch.report_wait = call_load, report_wait
         try:
             yield
         finally:
-            self._write_batch.call_load = None
+            self._write_batch.call_load, self._write_batch.report_wait = None, ignore_wait
 
     def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
         """The findings a run would get that wants the lock now; () if it is free."""

@@ -117,8 +117,10 @@ class ReplicaDatabase:
     def waited_seconds(self) -> float:
         return self._pacer.waited_seconds
 
-    def wait_for_write_turn(self, may_defer: Callable[[], bool]) -> None:
-        self._pacer.wait_for_turn(may_defer)
+    def wait_for_write_turn(
+        self, may_defer: Callable[[], bool], report_wait: Callable[[float], None]
+    ) -> None:
+        self._pacer.wait_for_turn(may_defer, report_wait)
 
     def exists(self) -> bool:
         with self._turn:

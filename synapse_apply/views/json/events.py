@@ -175,6 +175,9 @@ class EventWriter:
         text = describe_call_ending(verb, result, seconds, remote_id)
         self._write_event(kind, address, verb, text, level=level, **facts)
 
+    def report_wait(self, seconds: float, location: str) -> None:
+        """Nothing: no event is of a wait, whose sum is among the findings at the end."""
+
     def _write_ongoing_event(self, call: OngoingCall, seconds: float) -> None:
         text = f"Still {get_progress_words(call.verb).ongoing_text.lower()}..."
         elapsed_seconds = round(seconds, 3)

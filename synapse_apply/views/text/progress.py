@@ -42,6 +42,8 @@ _WORDS_BY_VERB = {
     "verify": ProgressWords("Verifying", "Verification passed"),
 }
 _REPORT_STEP = 0.25
+# Seconds: a shorter wait is over before it is read.
+_SHORTEST_SHOWN_WAIT = 1.0
 # The results of calls that succeeded.
 SUCCESS_RESULTS = frozenset({"done", "passed"})
 
@@ -77,6 +79,10 @@ def _format_job_status(job: Job) -> str:
     )
 
 
+def _format_wait(seconds: float, location: str) -> str:
+    return f"Waiting {format_duration(seconds)} for the state's pace ({sanitize(location)})"
+
+
 def _format_job_percent(job: Job) -> str:
     return "" if job.progress is None else f", {job.progress:.0f}%"
 
@@ -90,6 +96,7 @@ class Display(Protocol):
     def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None: ...
+    def report_wait(self, seconds: float, location: str) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -183,6 +190,9 @@ class SilentProgress:
     ) -> None:
         """Nothing."""
 
+    def report_wait(self, seconds: float, location: str) -> None:
+        """Nothing."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -208,10 +218,19 @@ class LineProgress(SilentProgress):
         self._lock = threading.Lock()
         self._reported_shares: dict[Address, float] = {}
         self._reported_jobs: dict[Address, tuple[str, int]] = {}
+        self._has_reported_wait = False
 
     def report_start(self, address: Address, verb: str) -> None:
         """Write a line such as `plugin/yolo: Creating...`."""
         self._write_resource_line(address, f"{get_progress_words(verb).ongoing_text}...")
+
+    def report_wait(self, seconds: float, location: str) -> None:
+        """Write a line when writes of the state wait for its pace, once for all waits."""
+        with self._lock:
+            is_first = seconds >= _SHORTEST_SHOWN_WAIT and not self._has_reported_wait
+            self._has_reported_wait = self._has_reported_wait or is_first
+        if is_first:
+            self._stream.write_whole_line_and_flush(f"{_format_wait(seconds, location)}\n")
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Write a line at each quarter: `release/yolo@1.2.0: Uploading... 50% of 27.0 MiB`."""
@@ -331,6 +350,7 @@ class LiveProgress(LineProgress):
         super().__init__(stream, color=True)
         self._progress_bars: Bars | None = None
         self._task_ids: dict[Address, TaskID] = {}
+        self._wait_id: TaskID | None = None
 
     def __enter__(self) -> Self:
         with suppress(Exception):
@@ -386,6 +406,19 @@ class LiveProgress(LineProgress):
                 self._progress_bars.update(
                     self._task_ids[address], description=text, completed=percent_done, total=total
                 )
+
+    def report_wait(self, seconds: float, location: str) -> None:
+        """Show a bar while writes of the state wait for its pace; it goes when the wait is over."""
+        if self._progress_bars is None:
+            super().report_wait(seconds, location)
+            return
+        with suppress(Exception), self._lock:
+            if self._wait_id is not None:
+                self._progress_bars.remove_task(self._wait_id)
+                self._wait_id = None
+            if seconds >= _SHORTEST_SHOWN_WAIT:
+                text = _format_wait(seconds, location)
+                self._wait_id = self._progress_bars.add_task(text, total=None, sent="")
 
     def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""

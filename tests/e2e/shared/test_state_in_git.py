@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from at_terminal import run_at_terminal
 from contract.stores.git.repositories import (
     git,
     make_checkout,
@@ -17,6 +18,7 @@ from contract.stores.git.repositories import (
     read_every_byte,
 )
 from e2e.scenarios.workplace import Server, Workplace, project, sample
+from installed import environment
 
 from synapse_apply.secrets.keys import KEY_VARIABLE, load_keys_and_restrict_files
 from synapse_apply.secrets.signatures import StateKeySigner
@@ -275,3 +277,14 @@ def test_what_was_pushed_without_any_signature(
     clone.edit("manifests/plugin.yaml", "Finds things", "Finds more")
     assert "Warning: The state is not verified" in clone.plan(code=0).text
     assert "The key of the state is not here" in clone.apply(code=1).text
+
+
+def test_a_wait_for_the_pace_is_shown(clone: Workplace) -> None:
+    """On a terminal while it lasts, in a log by a note at the end."""
+    clone.run("state", "init", code=0)
+    clone.edit("synapse-apply.yaml", "?pace=0", "?pace=1.5")
+    words = ("apply", "--auto-approve", "--parallelism", "1")
+    code, shown = run_at_terminal(clone.root, b"", environment(clone.environ), *words)
+    assert code == 0, shown
+    assert re.search(r"Waiting 1\.\ds for the state's pace \(git:origin\?ref=refs/", shown), shown
+    assert "It waited" in shown

@@ -141,6 +141,9 @@ class Silent:
     ) -> None:
         self.ends.append((str(address), verb, result))
 
+    def report_wait(self, seconds: float, location: str) -> None:
+        """Not of interest here."""
+
 
 class Bytes:
     """Packages whose bytes are the digest's own; `error` is raised while they are read."""

@@ -115,7 +115,9 @@ def test_a_host_that_counts_pushes_is_spared_after_the_first_ones(count, waited)
         lambda: clock[0],
         lambda seconds: clock.__setitem__(0, clock[0] + seconds),
     )
+    told: list[float] = []
     for _ in range(count):
-        pacer.wait_for_turn(lambda: False)
+        pacer.wait_for_turn(lambda: False, told.append)
         pacer.count_write()
     assert (pacer.waited_seconds, clock[0]) == (waited, waited)
+    assert told == [10.0, 0.0] * int(waited / 10)

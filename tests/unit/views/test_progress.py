@@ -111,6 +111,18 @@ def test_a_bar_tells_how_much_has_gone():
     assert shown.count(" of ") == shown.count("3.0 MiB of 1.0 GiB")
 
 
+def test_a_wait_for_the_state_is_told():
+    """With a bar while it lasts, or by one line; a short one is over before it is read."""
+    terminal, pipe = Terminal(), io.StringIO()
+    with LiveProgress(terminal) as live, LogProgress(pipe, color=False) as log:
+        for display in (live, log):
+            for seconds in (0.5, 0.0, 7.0, 0.0, 8.0, 0.0):
+                display.report_wait(seconds, "git:origin\x1b")
+    told = "Waiting 7.0s for the state's pace (git:origin\\u001b)"
+    assert told in terminal.getvalue()
+    assert pipe.getvalue() == f"{told}\n"
+
+
 def test_an_upload_that_begins_anew_is_told_anew():
     """The quarters of the second try are told as those of the first."""
     stream = Terminal()
