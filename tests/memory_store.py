@@ -203,18 +203,20 @@ class MemoryStore:
             rows.intents[intent.id] = row_texts.encode_intent(intent, MEMORY_LOCATION)
             rows.serial += 1
 
-    def close_intent(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
-        if intent.state is IntentState.OPEN:
+    def close_ended_intent(
+        self, ended_intent: Intent, record_unless_removed: Record | None, entry: AuditEntry
+    ) -> None:
+        if ended_intent.state is IntentState.OPEN:
             raise ValueError("settling an intent says how it ended")
         with self._open_rows_for_writing() as rows:
-            if intent.id not in rows.intents:
-                raise state_messages.build_no_open_intent_error(intent)
+            if ended_intent.id not in rows.intents:
+                raise state_messages.build_no_open_intent_error(ended_intent)
             text = row_texts.encode_audit_entry(entry, MEMORY_LOCATION)
-            if record is not None:
-                _store_changed_records(rows, [record])
-            elif intent.state is IntentState.DONE:
-                _remove_record(rows, intent.address)
-            del rows.intents[intent.id]
+            if record_unless_removed is not None:
+                _store_changed_records(rows, [record_unless_removed])
+            elif ended_intent.state is IntentState.DONE:
+                _remove_record(rows, ended_intent.address)
+            del rows.intents[ended_intent.id]
             rows.audit.append(text)
             rows.serial += 1
 

@@ -169,7 +169,7 @@ def close_intent_or_note_recovery_file(
     # The answer is there: recording it waits for the disk, and must not keep others from calling.
     tools.slot.release_slot()
     try:
-        tools.store.close_intent(intent, record, entry)
+        tools.store.close_ended_intent(intent, record, entry)
     except StateError as problem:
         was_done = outcome.result is Result.DONE
         recovery_file = tools.write_recovery_file(intent, record, entry)

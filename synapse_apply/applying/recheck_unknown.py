@@ -79,7 +79,7 @@ def _close_intent_if_object_is_as_sent(
     entry = tools.actor.build_audit_entry(
         resolved.intent, resolved.result_label, moment=tools.clock.utc_now(), plan_id=tools.plan_id
     )
-    tools.store.close_intent(resolved.intent, resolved.record, entry)
+    tools.store.close_ended_intent(resolved.intent, resolved.record, entry)
     recheck_warning = warning_finding(
         "The outcome of a call was looked up",
         f"Nobody saw how {intent.verb} of {step.address} ended, but it was there when it was "

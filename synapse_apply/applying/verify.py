@@ -353,7 +353,7 @@ class _VerificationRun:
             intent, result, moment=moment, plan_id=tools.plan_id, request_id=request_id
         )
         try:
-            tools.store.close_intent(intent, record, entry)
+            tools.store.close_ended_intent(intent, record, entry)
         except StateError as problem:
             recovery_file = tools.write_recovery_file(intent, record, entry)
             return _StateWriteFailure(

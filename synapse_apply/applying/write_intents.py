@@ -88,4 +88,4 @@ def _close_intents_as_not_sent(tools: ApplyTools, intents: tuple[Intent, ...]) -
         entry = tools.actor.build_audit_entry(
             closed, "not sent", moment=tools.clock.utc_now(), plan_id=tools.plan_id
         )
-        tools.store.close_intent(closed, tools.store.find_record(intent.address), entry)
+        tools.store.close_ended_intent(closed, tools.store.find_record(intent.address), entry)

@@ -41,11 +41,16 @@ class ProgramResult(NamedTuple):
     output: bytes
     error_text: str
 
+    @property
+    def has_timed_out(self) -> bool:
+        """Whether the program was killed because it took too long."""
+        return self.exit_code == TIMEOUT_EXIT_CODE
+
     def __repr__(self) -> str:
         return f"ProgramResult({self.exit_code})"
 
 
-def run_program(
+def run_program_in_root_folder(
     command: Sequence[str],
     environment: Mapping[str, str],
     *,
@@ -54,7 +59,7 @@ def run_program(
 ) -> ProgramResult:
     """Run a program in the root folder to its end, with `input_bytes` as standard input.
 
-    Exit code TIMEOUT_EXIT_CODE if it takes longer than `timeout` seconds: it is killed then, with
+    The result `has_timed_out` if it takes longer than `timeout` seconds: it is killed then, with
     all that it has started. OSError if it cannot be started.
     """
     # The block ends by closing the pipes, which a timeout leaves open.

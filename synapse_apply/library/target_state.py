@@ -217,10 +217,13 @@ class TargetState:
             return list_steps_after_copy(session, url)
 
     def unlock(self, lock_id: str) -> None:
-        """Remove the lock of a run that is gone; StateError where it is not the lock's id."""
+        """Remove the lock with this id, even if its run goes on: then its writes fail.
+
+        StateError where it is not the id of the lock.
+        """
         lock_id = require_text("lock_id", lock_id)
         with self._connection.open_state() as session:
-            session.store.unlock(lock_id)
+            session.store.remove_lock_even_if_in_use(lock_id)
 
     @contextmanager
     def _open_state_at(self, name: str) -> Iterator[tuple[TargetSession, Address]]:

@@ -109,7 +109,7 @@ def record_outcomes_of_resolved_intents(
                 moment=session.clock.utc_now(),
                 plan_id=plan_id,
             )
-            session.store.close_intent(resolved.intent, resolved.record, entry)
+            session.store.close_ended_intent(resolved.intent, resolved.record, entry)
 
 
 def build_no_open_call_error(address: Address, state: State) -> StateError:

@@ -270,7 +270,7 @@ class StateStore(Protocol):
         """Whether a write failed under this lock, so that further calls could not be recorded."""
         ...
 
-    def unlock(self, lock_id: str) -> None:
+    def remove_lock_even_if_in_use(self, lock_id: str) -> None:
         """Remove the lock with this id, whose owner is gone; raises StateError for another id."""
         ...
 
@@ -286,10 +286,13 @@ class StateStore(Protocol):
         """Store an intent, before its call is sent."""
         ...
 
-    def close_intent(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
+    def close_ended_intent(
+        self, ended_intent: Intent, record_unless_removed: Record | None, entry: AuditEntry
+    ) -> None:
         """Close an intent with its `state`, write its record, and add an audit entry; atomic.
 
-        With state DONE and no record, the address's record is removed, as after a delete.
+        With state DONE and no record, the address's record is removed, as after a delete. With
+        another state and no record, nothing of the record changes.
         """
         ...
 

@@ -106,7 +106,7 @@ def _build_missing_sources_finding(united_plan: SavedPlan) -> Diagnostic:
 
 def apply_approved_plans(
     session: TargetSession,
-    apply_run: ApplyRun,
+    run_with_saved_options: ApplyRun,
     approved_plans: ApprovedPlans,
     observer: ApplyObserver,
     *,
@@ -114,9 +114,9 @@ def apply_approved_plans(
 ) -> Report:
     """Check the plans, plan again, narrow to their rows and apply, all under the state's lock.
 
-    `apply_run` must plan with the options of `build_saved_options_with_current_rules`. Stale for a
-    plan that is not genuine, of another target, or outdated; else raises as
-    `operations.apply.check`.
+    `run_with_saved_options` must plan with the options of
+    `build_saved_options_with_current_rules`. Stale for a plan that is not genuine, of another
+    target, or outdated; else raises as `operations.apply.check`.
     """
     united_plan, reviewed = approved_plans.united_plan, approved_plans.reviewed
     with session.lock_state("apply"):
@@ -124,9 +124,9 @@ def apply_approved_plans(
             session, approved_plans.files, reviewed=reviewed, allow_unsigned=allow_unsigned
         )
         # A saved plan says what was approved; only a new plan knows what is live now.
-        plan_result = apply_run.make_plan_with_preflight()
+        plan_result = run_with_saved_options.make_plan_with_preflight()
         if not plan_result.plan.has_errors:
             plan_result = narrow_to_saved_plan(united_plan, plan_result, reviewed=reviewed)
         observer.show_plan(plan_result.plan)
         observer.show_warnings(warnings)
-        return apply_run.check_and_apply_plan(plan_result, uses_up_plan=not reviewed)
+        return run_with_saved_options.check_and_apply_plan(plan_result, uses_up_plan=not reviewed)

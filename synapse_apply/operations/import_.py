@@ -468,4 +468,4 @@ def _close_open_creates_as_imported(
             # What we made ourselves is not taken over: its run is still to be made.
             verification=None if intent.verb == "create" else record.verification,
         )
-        session.store.close_intent(closed_intent, own_record, entry)
+        session.store.close_ended_intent(closed_intent, own_record, entry)

@@ -64,7 +64,9 @@ def settle_calls_and_remove_journal(
                 session.store.write_intent(
                     ended_call.intent
                 )  # a backup from before the call was restored
-            session.store.close_intent(ended_call.intent, ended_call.record, ended_call.audit_entry)
+            session.store.close_ended_intent(
+                ended_call.intent, ended_call.record, ended_call.audit_entry
+            )
             recorded_intents.append(ended_call.intent)
     # Last: after a crash the file is read again, and its calls are known then.
     path.unlink(missing_ok=True)

@@ -258,7 +258,7 @@ def settle_as_not_done(session: TargetSession, address: Address, *, moment: str)
         raise_if_journal_says_call_was_done(session, state, intent)
         closed_intent = replace(intent, state=IntentState.ABSENT)
         entry = session.actor.build_audit_entry(intent, "settled by hand: absent", moment=moment)
-        session.store.close_intent(closed_intent, state.records.get(address), entry)
+        session.store.close_ended_intent(closed_intent, state.records.get(address), entry)
     return closed_intent
 
 
@@ -292,7 +292,7 @@ def settle_with_job(
         entry = session.actor.build_audit_entry(
             closed_intent, f"settled by hand: job {job_id}", moment=moment
         )
-        session.store.close_intent(closed_intent, record, entry)
+        session.store.close_ended_intent(closed_intent, record, entry)
     return closed_intent
 
 

@@ -108,7 +108,7 @@ class StateKeySigner:
         """The signature of a text, in one line; "" without a key."""
         return sign_document(self._get_keys(), self._purpose, {"text": content})
 
-    def check(self, content: str, signature: str) -> bool | None:
+    def is_genuine_or_none_without_key(self, content: str, signature: str) -> bool | None:
         """Whether a signature is genuine; None if its key, or any key, is not at hand.
 
         A missing signature ("") is not genuine where there is a key.

@@ -158,19 +158,23 @@ class SqlStore(LockedStore):
             CallNote(intent, intent_text=row_texts.encode_intent(intent, self.where))
         )
 
-    def close_intent(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
+    def close_ended_intent(
+        self, ended_intent: Intent, record_unless_removed: Record | None, entry: AuditEntry
+    ) -> None:
         """Close an open intent, store or drop its record, and append the audit entry.
 
         A record of None drops the stored one if the intent is DONE. StateError if the intent is
-        not open in the state; ValueError if `intent.state` is OPEN.
+        not open in the state; ValueError if `ended_intent.state` is OPEN.
         """
-        if intent.state is IntentState.OPEN:
+        if ended_intent.state is IntentState.OPEN:
             raise ValueError("settling an intent says how it ended")
         call_note = CallNote(
-            intent,
-            record=record,
-            record_row=() if record is None else self._build_record_row(record),
-            drops_record=record is None and intent.state is IntentState.DONE,
+            ended_intent,
+            record=record_unless_removed,
+            record_row=()
+            if record_unless_removed is None
+            else self._build_record_row(record_unless_removed),
+            drops_record=record_unless_removed is None and ended_intent.state is IntentState.DONE,
             audit_row=(entry.at, entry.address, row_texts.encode_audit_entry(entry, self.where)),
         )
         self._write_batch.write_durably(call_note)

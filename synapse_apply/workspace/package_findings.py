@@ -75,7 +75,7 @@ def _iter_package_findings_of_target(
             if (replace(source, position=None), flaw.rule) in manifests.reported_flaws:
                 continue
             yield with_path_relative_to_working_folder(
-                build_flaw_finding(flaw, embedded=target.is_embedded), root
+                build_flaw_finding(flaw, is_only_for_embedded_backend=target.is_embedded), root
             )
     yield from _iter_unmet_need_findings(root, sources, manifests)
     yield from iter_cycle_findings(manifests.desired)
@@ -100,7 +100,8 @@ def _iter_unmet_need_findings(
     for resource, flaw in iter_unmet_needs(manifests.desired, read_source_config):
         finding = with_path_relative_to_working_folder(
             build_flaw_finding(
-                withhold_flaw_text_with_known_secret(flaw), embedded=manifests.target.is_embedded
+                withhold_flaw_text_with_known_secret(flaw),
+                is_only_for_embedded_backend=manifests.target.is_embedded,
             ),
             root,
         )

@@ -48,7 +48,7 @@ def call(store: SqlStore, number: int) -> None:
     intent = Intent(f"i{number}", "p1", made.address, "create", "v1", made.natural_key)
     store.write_intent(intent)
     entry = AuditEntry("t", "me", "", "p1", str(made.address), "create", "", "", "done")
-    store.close_intent(replace(intent, state=IntentState.DONE), made, entry)
+    store.close_ended_intent(replace(intent, state=IntentState.DONE), made, entry)
 
 
 @contextmanager

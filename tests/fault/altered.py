@@ -29,7 +29,7 @@ from synapse_apply.workspace import environment, state_access, target_session
 WRITES = frozenset(
     {
         "write_intent",
-        "close_intent",
+        "close_ended_intent",
         "write_records",
         "remove_records",
         "rename_addresses",

@@ -25,13 +25,21 @@ WORDS = {
 WAYS: dict[str, Way] = {**FULL, **READ_ONLY}
 _LEFT = ("failed", "unknown")
 CASES = {
-    f"{way}-{write}": (way, write) for way in WAYS for write in ("write_intent", "close_intent")
+    f"{way}-{write}": (way, write)
+    for way in WAYS
+    for write in ("write_intent", "close_ended_intent")
 }
 
 
 @on_api("v1")
 @pytest.mark.parametrize(
-    "case", chosen(CASES, "limit-close_intent", "tmpfs-close_intent", "modes-write_intent")
+    "case",
+    chosen(
+        CASES,
+        "limit-close_ended_intent",
+        "tmpfs-close_ended_intent",
+        "modes-write_intent",
+    ),
 )
 def test_a_state_that_takes_no_more(
     case: str, api: str, make_site: Callable[..., Site], server: Server, row: Row
@@ -49,7 +57,7 @@ def test_a_state_that_takes_no_more(
                 process.send_signal(signal.SIGCONT)
                 code, out, err = ended(process)
             report = json.loads(out)
-            assert code == (7 if write == "close_intent" else 3), out + err
+            assert code == (7 if write == "close_ended_intent" else 3), out + err
             assert told(report) == {name: one for name, (one,) in server.ids().items()}
             assert_nothing_more_was_tried(report)
             assert WORDS[way] in out

@@ -37,7 +37,10 @@ def test_no_write_is_left_out(make_site: Callable[..., Site]) -> None:
         code, _, err = ended(process)
     assert (code, Counter(err.split())) == (
         0,
-        {"write_intent": WRITES // 2, "close_intent": WRITES // 2},
+        {
+            "write_intent": WRITES // 2,
+            "close_ended_intent": WRITES // 2,
+        },
     )
 
 

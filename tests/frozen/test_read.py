@@ -66,7 +66,7 @@ def test_a_state_can_be_worked_with(store: SqlStore) -> None:
     before = store.read_progress()
     opened = samples.build_intents()[0]
     with store.lock("apply"):
-        store.close_intent(samples.build_ended()[0][0], None, samples.build_audit()[0])
+        store.close_ended_intent(samples.build_ended()[0][0], None, samples.build_audit()[0])
         store.remove_records(samples.BY_ID)
     assert store.read_progress().has_reached(before.with_next_serial_if_known())
     assert store.read_progress().fence == before.fence + 1

@@ -156,7 +156,7 @@ def _call_create_with_failure_as_result(
         for part in parts:
             closed = replace(part.call.intent, state=IntentState.FAILED)
             entry = build_audit_entry(tools, part.call.intent, "failed", None)
-            tools.store.close_intent(closed, part.step.record, entry)
+            tools.store.close_ended_intent(closed, part.step.record, entry)
         raise
 
 
@@ -166,7 +166,7 @@ def _close_attempt_and_prepare_next(
     """Close this attempt's intent as failed, and return the part with a new id for the next one."""
     closed = replace(part.call.intent, state=IntentState.FAILED)
     entry = build_audit_entry(tools, closed, "refused", failure.request_id)
-    tools.store.close_intent(closed, part.step.record, entry)
+    tools.store.close_ended_intent(closed, part.step.record, entry)
     return part.with_intent(replace(part.call.intent, id=str(uuid4())))
 
 

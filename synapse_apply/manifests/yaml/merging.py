@@ -176,7 +176,8 @@ class _LineCuts:
             return
         first_kept = min(changes.kept_values, default=len(self._entries))
         new_lines = {
-            index: self._format_new_entries(values) for index, values in changes.added_after.items()
+            index: self._format_new_items_or_pairs(values)
+            for index, values in changes.added_after.items()
         }
         # New entries before the first kept one take the place of the removed entries there.
         early_lines = [
@@ -284,17 +285,17 @@ class _LineCuts:
             end = locate_line_end(text, next_start)
         return end
 
-    def _format_new_entries(self, values: list[Any]) -> list[str]:
-        """The lines of new entries, in the style of those that are there."""
+    def _format_new_items_or_pairs(self, items_or_pairs: list[Any]) -> list[str]:
+        """The lines of new entries in the style of those there: items, or (key, value) of a map."""
         indent = " " * self._indent_width
         if self._slot.node.is_map:
             name = find_common_quote_or_empty([name for name, _ in self._slot.node.pairs])
             return format_block_lines(
-                dict(values), indent, allow_literals=self._allow_literals, key_quote=name
+                dict(items_or_pairs), indent, allow_literals=self._allow_literals, key_quote=name
             )
         quote, step = self._item_style = self._item_style or self._detect_item_style()
         lines: list[str] = []
-        for value in values:
+        for value in items_or_pairs:
             if step and isinstance(value, Mapping) and value:
                 child_lines = format_block_lines(
                     value, indent + " " * step, allow_literals=self._allow_literals

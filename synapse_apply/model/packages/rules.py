@@ -194,11 +194,13 @@ _SEVERITIES = {
 }
 
 
-def build_flaw_finding(flaw: PackageFlaw, *, embedded: bool = False) -> Diagnostic:
+def build_flaw_finding(
+    flaw: PackageFlaw, *, is_only_for_embedded_backend: bool = False
+) -> Diagnostic:
     """The diagnostic of a flaw, less severe where only the embedded backend gets the package."""
     rule = RULES_BY_ID[flaw.rule]
     severity = _SEVERITIES[rule.level]
-    if embedded and rule.level is Level.REFUSED:
+    if is_only_for_embedded_backend and rule.level is Level.REFUSED:
         severity = Severity.WARNING
     return Diagnostic(
         severity,

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from synapse_apply.files.programs import (
-    TIMEOUT_EXIT_CODE,
     Folders,
     ProgramResult,
     build_child_environment,
     require_executable_outside_checkouts,
-    run_program,
+    run_program_in_root_folder,
 )
 from synapse_apply.files.repository import (
     find_trusted_repository,
@@ -144,7 +143,7 @@ def decrypt_document(
 def _raise_failure(
     outcome: ProgramResult, name: str, variables: Mapping[str, str], credential_names: str
 ) -> NoReturn:
-    if outcome.exit_code == TIMEOUT_EXIT_CODE:
+    if outcome.has_timed_out:
         raise_unavailable(
             UNAVAILABLE,
             f"{PROGRAM} did not decrypt {name} in {TIMEOUT_SECONDS} s",
@@ -193,7 +192,7 @@ def _run(
     # Empty: keys, configuration and caches of the user are not looked for there.
     with tempfile.TemporaryDirectory(prefix="synapse-apply-sops-") as folder:
         environment = build_child_environment(checkouts, {"HOME": folder, **_SETTINGS, **variables})
-        return run_program(
+        return run_program_in_root_folder(
             (path, *arguments),
             environment,
             input_bytes=document,

@@ -19,7 +19,7 @@ class Signer(Protocol):
         """The signature of a text, in one line; "" without a key."""
         ...
 
-    def check(self, content: str, signature: str) -> bool | None:
+    def is_genuine_or_none_without_key(self, content: str, signature: str) -> bool | None:
         """Whether a signature is genuine; None if its key, or any key, is not at hand.
 
         A missing signature ("") is not genuine where there is a key.
@@ -41,7 +41,7 @@ class NoSigner:
         del content
         return ""
 
-    def check(self, content: str, signature: str) -> bool | None:
+    def is_genuine_or_none_without_key(self, content: str, signature: str) -> bool | None:
         """Genuine if there is no signature, for there is nothing to check."""
         del content
         return None if signature else True

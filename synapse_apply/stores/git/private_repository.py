@@ -27,7 +27,7 @@ from synapse_apply.files.programs import (
     PipedProgram,
     ProgramResult,
     require_executable_outside_checkouts,
-    run_program,
+    run_program_in_root_folder,
 )
 from synapse_apply.stores.git import git_messages
 from synapse_apply.stores.git.object_reader import ObjectReader, UnreadableObjectError
@@ -120,7 +120,7 @@ class PrivateRepository:
     def run(self, *arguments: str) -> ProgramResult:
         """Run one Git command; the text of its standard error holds no credential."""
         try:
-            result = run_program(
+            result = run_program_in_root_folder(
                 (*self._build_command_head(), *arguments),
                 self._environment,
                 timeout=self._deadline_seconds,

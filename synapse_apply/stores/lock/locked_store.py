@@ -114,7 +114,7 @@ class LockedStore:
         """The findings a run would get that wants the lock now; () if it is free."""
         return self._lock.describe_lock_owner()
 
-    def unlock(self, lock_id: str) -> None:
+    def remove_lock_even_if_in_use(self, lock_id: str) -> None:
         """Remove the lock with this id; StateError for another one. Its owner's writes fail."""
         self._lock.remove_lock_with_id(lock_id)
 

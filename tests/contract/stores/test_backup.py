@@ -28,7 +28,7 @@ def fill(store):
         )
         store.write_intent(intent("c", "i1"))
         store.write_intent(intent("d", "i2"))
-        store.close_intent(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
+        store.close_ended_intent(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
         store.mark_plan_applied("p1")
 
 

@@ -31,7 +31,7 @@ def statements_of_one_call(store, monkeypatch, number):
         begun = intent(f"new{number}", ident=f"new{number}")
         store.write_intent(begun)
         done = replace(begun, state=IntentState.DONE)
-        store.close_intent(done, record(f"new{number}", f"new{number}"), entry())
+        store.close_ended_intent(done, record(f"new{number}", f"new{number}"), entry())
     return len(counted), sum(counted)
 
 

@@ -160,12 +160,12 @@ def test_every_write_is_refused_to_a_lock_that_was_lost(theirs, ours):
         theirs.write_records(record())
         theirs.write_intent(intent())
         before = theirs.read_snapshot()
-        ours.unlock(theirs._lease.lock_owner.lock_id)
+        ours.remove_lock_even_if_in_use(theirs._lease.lock_owner.lock_id)
         at = record().address
         for write in (
             lambda: theirs.write_records(record("more", "2")),
             lambda: theirs.write_intent(intent(ident="i2")),
-            lambda: theirs.close_intent(intent(state=IntentState.DONE), None, entry()),
+            lambda: theirs.close_ended_intent(intent(state=IntentState.DONE), None, entry()),
             lambda: theirs.remove_records(at),
             lambda: theirs.rename_addresses({at: at._replace(name="new")}),
             lambda: theirs.replace_backend_identity(BackendIdentity("https://other")),
@@ -180,13 +180,13 @@ def test_every_write_is_refused_to_a_lock_that_was_lost(theirs, ours):
 def test_unlock_takes_the_lock_with_that_id_only(theirs, ours):
     """A command copied from an old message does no harm."""
     with pytest.raises(StateError, match="not locked"):
-        ours.unlock("0")
+        ours.remove_lock_even_if_in_use("0")
     with theirs.lock("apply"):
         with pytest.raises(StateError, match="Another lock") as caught:
-            ours.unlock("0")
+            ours.remove_lock_even_if_in_use("0")
         lock_id = theirs._lease.lock_owner.lock_id
         assert f"unlock {lock_id}" in told(caught)
-        ours.unlock(lock_id)
+        ours.remove_lock_even_if_in_use(lock_id)
         with ours.lock("apply"), pytest.raises(LockLost):
             theirs.write_records(record())
 
@@ -266,7 +266,7 @@ def test_a_lock_lost_between_two_writes_is_noticed_without_a_write(open_store, s
     store, other = open_store(shared, runner=runner), open_store(shared)
     store.create_state(BINDING, LINEAGE)
     with store.lock("apply"):
-        other.unlock(store._lease.lock_owner.lock_id)
+        other.remove_lock_even_if_in_use(store._lease.lock_owner.lock_id)
         eventually(lambda: not store.holds_lock())
         assert store.is_lock_lost()
 
@@ -282,7 +282,7 @@ def test_what_fails_without_the_lock_is_told_as_its_loss(open_store, shared):
         with store.lock("apply"):
             store.require_lock_not_lost()
             if unlocked:
-                other.unlock(store._lease.lock_owner.lock_id)
+                other.remove_lock_even_if_in_use(store._lease.lock_owner.lock_id)
                 eventually(store.is_lock_lost)
             raise problem
 
@@ -291,7 +291,7 @@ def test_what_fails_without_the_lock_is_told_as_its_loss(open_store, shared):
     with pytest.raises(LockLost, match="lost"):
         work(Unreachable("not sent"), unlocked=True)
     with store.lock("apply"):
-        other.unlock(store._lease.lock_owner.lock_id)
+        other.remove_lock_even_if_in_use(store._lease.lock_owner.lock_id)
         eventually(store.is_lock_lost)
         with pytest.raises(LockLost, match="lost"):
             store.require_lock_not_lost()

@@ -57,7 +57,7 @@ def test_each_change_moves_the_serial_by_one(locked):
     assert locked.read_serial() == 1
     locked.write_intent(intent())
     assert locked.read_serial() == 2
-    locked.close_intent(intent(state=IntentState.DONE), record(), entry())
+    locked.close_ended_intent(intent(state=IntentState.DONE), record(), entry())
     assert locked.read_serial() == 3
     locked.rename_addresses({Address("plugin", "other"): Address("plugin", "another")})
     assert locked.read_serial() == 4

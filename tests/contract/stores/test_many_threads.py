@@ -42,7 +42,7 @@ def test_writes_share_commits_and_none_is_lost(made, monkeypatch):
         begun = intent(name, ident=ident)
         made.write_intent(begun)
         written = record(name, str(number))
-        made.close_intent(replace(begun, state=IntentState.DONE), written, entry(name))
+        made.close_ended_intent(replace(begun, state=IntentState.DONE), written, entry(name))
         return made.find_record(begun.address) == written
 
     with made.lock("test"):
@@ -63,7 +63,7 @@ def test_a_write_that_is_wrong_takes_none_with_it(made):
         begun = intent(f"p{number}", ident=f"i{number}")
         try:
             if number % 2:
-                made.close_intent(replace(begun, state=IntentState.FAILED), None, entry())
+                made.close_ended_intent(replace(begun, state=IntentState.FAILED), None, entry())
             else:
                 made.write_intent(begun)
         except StateError as failure:
@@ -81,7 +81,7 @@ def test_a_lock_that_was_removed_stops_every_thread(made, where):
     """None of them writes, and each hears why."""
     other = open_at(where)
     with made.lock("test"):
-        other.unlock(made._lease.lock_owner.lock_id)
+        other.remove_lock_even_if_in_use(made._lease.lock_owner.lock_id)
 
         def call(number):
             with pytest.raises(LockLost):

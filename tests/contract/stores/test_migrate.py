@@ -22,11 +22,11 @@ def full(store):
             store.write_intent(intent(name, f"i-{name}"))
         store.write_intent(intent("x", "i-x"))
         ended = intent("x", "i-x", state=IntentState.DONE)
-        store.close_intent(ended, record("x", "9"), entry("x", at="t1"))
+        store.close_ended_intent(ended, record("x", "9"), entry("x", at="t1"))
         for number in range(3):
             store.write_intent(intent("w", f"w{number}"))
             ended = intent("w", f"w{number}", state=IntentState.FAILED)
-            store.close_intent(ended, None, entry("w", at=f"t{number}"))
+            store.close_ended_intent(ended, None, entry("w", at=f"t{number}"))
         store.mark_plan_applied("p2")
         store.mark_plan_applied("p1")
     return store
@@ -51,7 +51,7 @@ def test_the_target_works_on(full, open_store):
     copy_and_verify_state(full, target)
     with target.lock("apply"):
         done = replace(intent("z", "i-z"), state=IntentState.DONE)
-        target.close_intent(done, record("z", "10"), entry("z"))
+        target.close_ended_intent(done, record("z", "10"), entry("z"))
     assert [one.address.name for one in target.read_state().open_intents] == ["y"]
     assert target.list_audit_entries()[0] == entry("z")
 

@@ -206,7 +206,7 @@ def test_a_backup_is_a_file_that_every_store_reads(pg, tmp_path, opened, url):
         pg.write_records(record(), record("b@1", "2", kind="release"))
         pg.write_intent(intent("c", "i1"))
         pg.write_intent(intent("d", "i2"))
-        pg.close_intent(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
+        pg.close_ended_intent(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
         pg.mark_plan_applied("p1")
         pg.write_backup(str(tmp_path / "copy.db"))
     local = open_sqlite(tmp_path / "copy.db")

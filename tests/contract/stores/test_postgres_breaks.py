@@ -93,7 +93,7 @@ def test_kill_9_of_the_server_loses_nothing_acknowledged(server, pg):
         server.start()
         assert [one.id for one in pg.read_state().open_intents] == ["i1"]
         made = record("c", "2")
-        pg.close_intent(intent("c", "i1", state=IntentState.DONE), made, entry("c"))
+        pg.close_ended_intent(intent("c", "i1", state=IntentState.DONE), made, entry("c"))
     assert len(pg.read_state().records) == 2
     assert pg.list_audit_entries() == [entry("c")]
 
@@ -211,7 +211,7 @@ def test_a_commit_without_an_answer_is_looked_up_and_never_doubled(behind, proxy
     with behind.lock("apply"):
         behind.write_intent(intent())
         proxy.break_at = moment
-        behind.close_intent(intent(state=IntentState.DONE), record(), entry())
+        behind.close_ended_intent(intent(state=IntentState.DONE), record(), entry())
         assert proxy.broken.wait(5)
         assert proxy.break_at is None
         proxy.break_at = moment

@@ -102,7 +102,7 @@ def test_kill_9_leaves_the_open_intent_and_all_that_was_written(sqlite, other):
     assert (left.id, left.state) == ("i9", IntentState.OPEN)
     with sqlite.lock("apply"):
         made = record("fresh", "2")
-        sqlite.close_intent(replace(left, state=IntentState.DONE), made, entry("fresh"))
+        sqlite.close_ended_intent(replace(left, state=IntentState.DONE), made, entry("fresh"))
     assert sqlite.read_state().open_intents == ()
 
 
@@ -149,7 +149,7 @@ def test_nothing_is_written_without_the_lock(store):
     for write in (
         lambda: store.write_records(record()),
         lambda: store.write_intent(intent()),
-        lambda: store.close_intent(ended, None, entry()),
+        lambda: store.close_ended_intent(ended, None, entry()),
         lambda: store.remove_records(address),
         lambda: store.rename_addresses({address: address}),
         lambda: store.replace_backend_identity(store.read_backend_identity()),
@@ -169,7 +169,7 @@ def test_threads_write_and_read_at_once(locked):
         locked.write_intent(announced)
         assert locked.read_state().serial > 0
         done = replace(announced, state=IntentState.DONE)
-        locked.close_intent(done, record(name, str(number)), entry(name))
+        locked.close_ended_intent(done, record(name, str(number)), entry(name))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(call, range(40)))

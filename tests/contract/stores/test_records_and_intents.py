@@ -45,7 +45,7 @@ def test_an_intent_is_open_until_it_is_settled(locked):
     announced = intent(fields={("key",): Mac("k", "ab")}, deadline=30.5, sent_at="t")
     locked.write_intent(announced)
     assert locked.read_state().open_intents == (announced,)
-    locked.close_intent(replace(announced, state=IntentState.DONE), record(), entry())
+    locked.close_ended_intent(replace(announced, state=IntentState.DONE), record(), entry())
     assert locked.read_state().open_intents == ()
     assert locked.read_state().records == {YOLO: record()}
     assert locked.list_audit_entries() == [entry()]
@@ -72,7 +72,7 @@ def test_a_failed_call_leaves_the_record(locked):
     locked.write_records(record())
     for ident, state in (("i1", IntentState.FAILED), ("i2", IntentState.ABSENT)):
         locked.write_intent(intent(ident=ident))
-        locked.close_intent(settled(state, ident=ident), None, entry(result=state.value))
+        locked.close_ended_intent(settled(state, ident=ident), None, entry(result=state.value))
     assert locked.read_state().records == {YOLO: record()}
     assert [one.result for one in locked.list_audit_entries()] == ["absent", "failed"]
 
@@ -81,21 +81,21 @@ def test_a_delete_that_was_done_removes_the_record(locked):
     """Done without a record means gone."""
     locked.write_records(record())
     locked.write_intent(intent(verb="delete"))
-    locked.close_intent(settled(IntentState.DONE, verb="delete"), None, entry())
+    locked.close_ended_intent(settled(IntentState.DONE, verb="delete"), None, entry())
     assert locked.read_state().records == {}
 
 
 def test_settling_twice_or_what_was_not_begun_is_an_error(locked):
     """A record never changes by a call that nobody announced."""
     with pytest.raises(StateError, match="not open"):
-        locked.close_intent(settled(IntentState.DONE), record(), entry())
+        locked.close_ended_intent(settled(IntentState.DONE), record(), entry())
     assert locked.read_state().records == {}
     assert locked.list_audit_entries() == []
     locked.write_intent(intent())
     with pytest.raises(StateError, match="announced before"):
         locked.write_intent(intent())
     with pytest.raises(ValueError, match="how it ended"):
-        locked.close_intent(intent(), record(), entry())
+        locked.close_ended_intent(intent(), record(), entry())
 
 
 def test_a_refused_settle_changes_nothing(locked):
@@ -103,7 +103,7 @@ def test_a_refused_settle_changes_nothing(locked):
     locked.write_records(record("other", "1"))
     locked.write_intent(intent())
     with pytest.raises(StateError, match="two addresses"):
-        locked.close_intent(settled(IntentState.DONE), record(), entry())
+        locked.close_ended_intent(settled(IntentState.DONE), record(), entry())
     state = locked.read_state()
     assert (len(state.open_intents), set(state.records), locked.list_audit_entries()) == (
         1,
@@ -186,7 +186,7 @@ def test_audit_gives_the_newest_first_and_no_more_than_asked(locked):
     for number in range(5):
         locked.write_intent(intent(ident=f"i{number}"))
         ended = intent(ident=f"i{number}", state=IntentState.FAILED)
-        locked.close_intent(ended, None, entry(at=f"t{number}"))
+        locked.close_ended_intent(ended, None, entry(at=f"t{number}"))
     assert [one.at for one in locked.list_audit_entries(limit=2)] == ["t4", "t3"]
     assert len(locked.list_audit_entries()) == 5
 

@@ -287,13 +287,13 @@ def test_a_state_that_cannot_be_written_after_a_call(bench, action):
     choices = {"prune": True, "overridden": frozenset({"no-manifests"})}
     if before:
         bench.apply(*before, widget("other"))
-    settle = bench.store.close_intent
+    settle = bench.store.close_ended_intent
 
     def full(*_args):
-        bench.store.close_intent = settle
+        bench.store.close_ended_intent = settle
         raise StateError.from_summary("The disk is full", "No byte is left.")
 
-    bench.store.close_intent = full
+    bench.store.close_ended_intent = full
     report = bench.apply(*after, widget("other"), **choices)
     if action == "create":
         assert report.exit_code == 0

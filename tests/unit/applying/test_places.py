@@ -188,7 +188,11 @@ def test_what_waits_asks_a_broken_state_nothing_more(bench: Bench, crowd, monkey
     broken: list[bool] = []
     crowd(lambda: broken.append(True))
     monkeypatch.setattr(bench.store, "has_failed_write", lambda: bool(broken))
-    monkeypatch.setattr(bench.store, "close_intent", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(
+        bench.store,
+        "close_ended_intent",
+        lambda *_: pytest.fail("asked again"),
+    )
     report = bench.apply(widget("a"))
     assert outcome(report, "widget/a").result is Result.SKIPPED
     assert len(bench.store.read_state().open_intents) == 1

@@ -250,14 +250,14 @@ def test_logs_that_cannot_be_read_hide_no_failure(bench):
 
 def test_a_run_that_cannot_be_recorded_is_unknown(bench, tmp_path):
     """The job is on the server, the state was not told: exit 7, and the same job is followed."""
-    settle = bench.store.close_intent
+    settle = bench.store.close_ended_intent
 
     def broken(intent: Any, record: Any, entry: Any) -> None:
         if intent.verb == "run":
             raise StateError.from_summary("The disk is full")
         settle(intent, record, entry)
 
-    bench.store.close_intent = broken
+    bench.store.close_ended_intent = broken
     declared = (plugin(), release(verify=PAGE))
     report = bench.apply(*declared)
     assert report.exit_code == 7
@@ -266,7 +266,7 @@ def test_a_run_that_cannot_be_recorded_is_unknown(bench, tmp_path):
     assert "Only then run apply again" in said
     assert f"is kept in {run_of(report).recovery_file}." in said
     assert "The next run looks up" not in said
-    bench.store.close_intent = settle
+    bench.store.close_ended_intent = settle
     assert bench.apply(*declared).exit_code == 0
     assert bench.api.writes().count("run_plugin") == 1
 

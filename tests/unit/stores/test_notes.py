@@ -94,7 +94,8 @@ def test_many_are_noted_in_a_few_statements(store: SqlStore, together: Together)
     before = store.read_serial()
     begins = [lambda name=name: store.write_intent(intent(name)) for name in "pqrstuvw"]
     settles = [
-        lambda name=name: store.close_intent(*ended(name, f"id-{name}")) for name in "abcdefgh"
+        lambda name=name: store.close_ended_intent(*ended(name, f"id-{name}"))
+        for name in "abcdefgh"
     ]
     assert together.do(*begins, *settles) == [None] * 16
     assert len(together.statements) <= 10
@@ -111,10 +112,10 @@ def test_one_that_is_wrong_fails_alone(store: SqlStore, together: Together) -> N
         store.write_intent(intent(name))
     store.write_records(record("other", "taken"))
     failures = together.do(
-        lambda: store.close_intent(*ended("a", "new")),
+        lambda: store.close_ended_intent(*ended("a", "new")),
         lambda: store.write_intent(intent("b")),
-        lambda: store.close_intent(*ended("never", "x")),
-        lambda: store.close_intent(*ended("c", "taken")),
+        lambda: store.close_ended_intent(*ended("never", "x")),
+        lambda: store.close_ended_intent(*ended("c", "taken")),
         lambda: store.write_intent(intent("d")),
     )
     assert [isinstance(one, StateError) for one in failures] == [False, True, True, True, False]
@@ -129,8 +130,8 @@ def test_two_that_want_one_object_or_one_address(store: SqlStore, together: Toge
     for name in "ab":
         store.write_intent(intent(name))
     failures = together.do(
-        lambda: store.close_intent(*ended("a", "same")),
-        lambda: store.close_intent(*ended("b", "same")),
+        lambda: store.close_ended_intent(*ended("a", "same")),
+        lambda: store.close_ended_intent(*ended("b", "same")),
     )
     assert sorted(map(bool, failures)) == [False, True]
     assert len(store.read_state().records) == 1
@@ -139,7 +140,7 @@ def test_two_that_want_one_object_or_one_address(store: SqlStore, together: Toge
     store.write_intent(replace(intent("a"), id="id-third"))
     closed = ended("a", "one")
     others = [(replace(closed[0], id=at), *closed[1:]) for at in ("id-second", "id-third")]
-    assert together.do(*[lambda one=one: store.close_intent(*one) for one in others]) == [
+    assert together.do(*[lambda one=one: store.close_ended_intent(*one) for one in others]) == [
         None,
         None,
     ]
@@ -152,8 +153,8 @@ def test_a_record_goes_and_another_comes(store: SqlStore, together: Together) ->
     for name in ("old", "new"):
         store.write_intent(intent(name))
     works = [
-        lambda: store.close_intent(*ended("old")),
-        lambda: store.close_intent(*ended("new", "2")),
+        lambda: store.close_ended_intent(*ended("old")),
+        lambda: store.close_ended_intent(*ended("new", "2")),
     ]
     assert together.do(*works) == [None, None]
     assert set(map(str, store.read_state().records)) == {"storage/new"}

@@ -38,7 +38,7 @@ class KeySigner:
     def sign(self, content: str) -> str:
         return hmac.digest(self.key, content.encode(), "sha256").hex()
 
-    def check(self, content: str, signature: str) -> bool | None:
+    def is_genuine_or_none_without_key(self, content: str, signature: str) -> bool | None:
         return hmac.compare_digest(self.sign(content), signature)
 
     def describe_places_to_put_key(self) -> str:
@@ -54,7 +54,7 @@ class NoKey:
         del content
         return ""
 
-    def check(self, content: str, signature: str) -> bool | None:
+    def is_genuine_or_none_without_key(self, content: str, signature: str) -> bool | None:
         del content, signature
         return None
 

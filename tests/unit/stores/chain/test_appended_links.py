@@ -125,7 +125,7 @@ def test_one_change_of_one_resource_is_four_links(chains):
     before = len(chains.names("links"))
     with store.lock("apply"):
         store.write_intent(intent())
-        store.close_intent(intent(state=IntentState.DONE), record(), entry())
+        store.close_ended_intent(intent(state=IntentState.DONE), record(), entry())
     assert len(chains.names("links")) - before == 4
 
 
