@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from synapse_apply.files.programs import run_program
+from synapse_apply.files.programs import run_program_in_root_folder
 
 # The oldest Git that reads its global configuration from a file that is named to it.
 MINIMUM_GIT = (2, 32)
@@ -57,9 +57,9 @@ def format_safe_directories(directories: Sequence[str]) -> str:
 
 
 @cache
-def find_too_old_version(program: str) -> str:
+def read_too_old_version_or_empty(program: str) -> str:
     """The version of a Git that is older than MINIMUM_GIT; "" for one that is new enough."""
-    result = run_program((program, "version"), {"LC_ALL": "C"}, timeout=10)
+    result = run_program_in_root_folder((program, "version"), {"LC_ALL": "C"}, timeout=10)
     # `git version 2.39.5 (Apple Git-154)`, `git version 2.47.0.windows.2`
     version_text = result.output.decode("ascii", "replace").removeprefix("git version ").strip()
     numbers = tuple(

@@ -82,7 +82,7 @@ def run_watched_program(
     max_output: int,
     find_stop_reason: Callable[[], str] = str,
 ) -> ProgramResult:
-    """Run a program as `run_program` does, of whose words no more than `max_output` bytes are kept.
+    """As `run_program_in_root_folder`, with no more than `max_output` bytes of its words kept.
 
     It is killed, too, as soon as it writes more to its standard output, or `find_stop_reason`,
     which is called four times a second, returns a text. The exit code is STOPPED_EXIT_CODE then,

@@ -378,14 +378,14 @@ class OpenTarget:
         `unmanaged` also lists live objects that nothing declares or records. What could not be read
         is an error among `diagnostics`. Raises InputError, StateError.
         """
-        from synapse_apply.operations.drift import build_drift_options, find_drift
+        from synapse_apply.operations.drift import build_drift_options, compute_drift
         from synapse_apply.operations.plan import plan
         from synapse_apply.workspace.selection import select_addresses
 
         names = require_names("only", only), require_names("exclude", exclude)
         with self._connection.open_session(read_only=True) as session:
             options = build_drift_options(select_addresses(session, *names))
-            return find_drift(session, plan(session, options), unmanaged=unmanaged)
+            return compute_drift(session, plan(session, options), unmanaged=unmanaged)
 
     def write_drift(self, names: Sequence[str], *, dry_run: bool = False) -> Drift:
         """Write the live values of resources that drifted into the files that declare them.

@@ -36,11 +36,11 @@ class TargetPackages:
 
         InputError where there is none. Its files are not read yet.
         """
-        from synapse_apply.operations.package import find_package
+        from synapse_apply.operations.package import resolve_package_query
 
         name, ref = require_text("name", name), require_text("ref", ref)
         with self._connection.pin_refs_and_convert_errors():
-            return find_package(self._connection.invocation, name, ref)
+            return resolve_package_query(self._connection.invocation, name, ref)
 
     def check_package(self, package: str | PackageQuery) -> tuple[Diagnostic, ...]:
         """All that the platform would refuse or ignore, and what prevents building the package."""

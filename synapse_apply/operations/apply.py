@@ -295,14 +295,14 @@ def _carry_out_and_hold_back_errors(
     tools = replace(build_apply_tools(session, plan_result, progress), may_adopt=may_adopt)
     store = session.store
 
-    def find_stop_reason() -> str:
+    def get_stop_reason_or_empty() -> str:
         if progress.read_stop_signal():
             return "the run was stopped"
         if not store.holds_lock():
             return "the lock on the state was lost"
         return "the state could not be written" if store.has_failed_write() else ""
 
-    scheduler = Scheduler(steps, tools, collect_live_objects(plan_result), find_stop_reason)
+    scheduler = Scheduler(steps, tools, collect_live_objects(plan_result), get_stop_reason_or_empty)
 
     def report_wait(seconds: float) -> None:
         progress.report_wait(seconds, store.where)

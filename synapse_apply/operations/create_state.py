@@ -116,7 +116,7 @@ def _create_state_beyond_seen_progress(
     session.store.create_state(
         state_identity,
         lineage,
-        session.last_seen_states.find_farthest_progress(lineage).progress,
+        session.last_seen_states.compute_farthest_progress(lineage).progress,
         shared_ids,
     )
 

@@ -31,7 +31,7 @@ def build_drift_options(selected: frozenset[Address] | None) -> PlanOptions:
 
 # Looking never records: live is compared with what was seen, and a refresh that recorded live as
 # seen would end drift without anybody being told.
-def find_drift(
+def compute_drift(
     session: TargetSession, plan_result: PlanResult, *, unmanaged: bool = False
 ) -> Drift:
     """Compute the drift from a plan that was made with `build_drift_options`.

@@ -74,7 +74,7 @@ class PackageDifference:
         return self.package.digest != self.published_digest
 
 
-def find_package(invocation: Invocation, name: str, ref: str = "") -> PackageQuery:
+def resolve_package_query(invocation: Invocation, name: str, ref: str = "") -> PackageQuery:
     """The package that `name` names: an existing folder or zip, else that of a declared release."""
     path = invocation.directory / name
     if ref:

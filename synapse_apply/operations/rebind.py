@@ -78,7 +78,7 @@ def prepare_rebinding(session: TargetSession, identity: BackendIdentity) -> Rebi
     """
     bound_identity, shared_ids = (
         session.store.read_backend_identity(),
-        session.read_project_and_key_ids(),
+        session.read_project_and_key_ids_or_none(),
     )
     if shared_ids is None:
         return Rebinding(bound_identity, identity)

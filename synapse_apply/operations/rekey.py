@@ -51,7 +51,7 @@ class _RekeyedRecord(NamedTuple):
 
 def will_shut_out_others(session: TargetSession) -> bool:
     """Whether a rekey gives a shared state another key, which all who use it then need."""
-    shared_ids = session.read_project_and_key_ids()
+    shared_ids = session.read_project_and_key_ids_or_none()
     if shared_ids is None:
         return False
     keys = session.load_state_keys()
@@ -68,7 +68,7 @@ def rekey_secrets(session: TargetSession) -> RekeyResult:
     of the one in use, and the old one kept beside it as `.previous`, so that an interrupted run can
     be repeated. InputError where there is no key, and no place for one.
     """
-    shared_ids = session.read_project_and_key_ids()
+    shared_ids = session.read_project_and_key_ids_or_none()
     is_signed = session.store.is_signed
     # Before the key file is renewed: the old key must still check what it digested.
     old_keys = session.load_state_keys()

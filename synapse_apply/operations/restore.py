@@ -98,11 +98,11 @@ def restore_backup(session: TargetSession, path: Path, state_identity: BackendId
         build_state_folder_path(session.project) / f"{session.target.name}.{KEPT_FILE_SUFFIX}"
     )
 
-    def find_progress_seen_here(lineage: str) -> StateProgress:
-        return session.last_seen_states.find_farthest_progress(lineage).progress
+    def read_progress_seen_here(lineage: str) -> StateProgress:
+        return session.last_seen_states.compute_farthest_progress(lineage).progress
 
     return session.store.restore_backup(
-        str(path), check_backup, str(kept_path), find_progress_seen_here
+        str(path), check_backup, str(kept_path), read_progress_seen_here
     )
 
 
@@ -126,7 +126,7 @@ def build_replaced_warnings(
 def _build_former_key_warnings(session: TargetSession) -> tuple[Diagnostic, ...]:
     """A warning where the restored state is bound to another key than the one in use."""
     shared_ids, current_key = (
-        session.read_project_and_key_ids(),
+        session.read_project_and_key_ids_or_none(),
         session.load_state_keys().current_key,
     )
     if shared_ids is None or current_key is None:

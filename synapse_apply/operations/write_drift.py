@@ -32,7 +32,7 @@ from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.values import ABSENT, get_at_or_absent, is_map
-from synapse_apply.operations.drift import build_drift_options, find_drift
+from synapse_apply.operations.drift import build_drift_options, compute_drift
 from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.views.paths import format_path
 from synapse_apply.workspace import configuration
@@ -107,7 +107,7 @@ def write_named_drift(
     `write_live_values`; InputError also for a name that matches nothing.
     """
     plan_result = make_plan(session, build_drift_options(None))
-    drift = find_drift(session, plan_result)
+    drift = compute_drift(session, plan_result)
     drifted_addresses = {
         object_drift.address for object_drift in drift.objects if not object_drift.is_missing
     }

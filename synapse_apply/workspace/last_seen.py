@@ -80,7 +80,7 @@ class LastSeenStates:
     folders: tuple[Path, ...] = ()
     outside_folders: tuple[Path, ...] = ()
 
-    def find_farthest_progress(self, lineage: str) -> SeenProgress:
+    def compute_farthest_progress(self, lineage: str) -> SeenProgress:
         """The greatest progress of a lineage in any of the folders."""
         farthest = SeenProgress()
         for folder in self.folders:
@@ -100,14 +100,16 @@ class LastSeenStates:
     def find_place(self, place_id: str) -> SeenPlace | None:
         """What was seen last at a place (`build_place_id`); None for one that was never seen."""
         paths = [_build_place_file_path(folder, place_id) for folder in self.folders]
-        seen_places = [seen_place for path in paths if (seen_place := _read_place_file(path))]
+        seen_places = [
+            seen_place for path in paths if (seen_place := _read_place_file_or_none(path))
+        ]
         return max(seen_places, key=lambda seen_place: seen_place.seen_at, default=None)
 
     def remember_place(self, place_id: str, lineage: str, bookmark: str) -> None:
         """Write what was seen at a place to each folder that has something else."""
         for folder in self.folders:
             path = _build_place_file_path(folder, place_id)
-            seen_place = _read_place_file(path)
+            seen_place = _read_place_file_or_none(path)
             contents = seen_place and (seen_place.lineage, seen_place.bookmark)
             if contents != (lineage, bookmark):
                 with suppress(OSError, UntrustedFileError):
@@ -125,7 +127,7 @@ class LastSeenStates:
         self, store: StateStore, lineage: str, progress: StateProgress, target: Target
     ) -> tuple[Diagnostic, ...]:
         """An error where a state has less progress than was seen of its lineage."""
-        farthest = self.find_farthest_progress(lineage)
+        farthest = self.compute_farthest_progress(lineage)
         if progress.has_reached(farthest.progress):
             return ()
         last_change = next((entry.at for entry in store.list_audit_entries(1)), "")
@@ -210,7 +212,7 @@ def _build_place_file_path(folder: Path, place_id: str) -> Path:
     return folder / f"place-{place_id}.json"
 
 
-def _read_place_file(path: Path) -> SeenPlace | None:
+def _read_place_file_or_none(path: Path) -> SeenPlace | None:
     """What a file says was seen at a place; None where it is not this user's, or says nothing."""
     document = _read_document(path)
     texts = [document.get(name) for name in ("lineage", "bookmark", "at")]

@@ -54,7 +54,10 @@ def _read_runs_of_target(other_session: TargetSession) -> OtherTargetRuns:
 
 
 def _require_state_belongs_to_project(other_session: TargetSession) -> None:
-    shared_ids, project_id = other_session.read_project_and_key_ids(), other_session.project.id
+    shared_ids, project_id = (
+        other_session.read_project_and_key_ids_or_none(),
+        other_session.project.id,
+    )
     if shared_ids is not None and shared_ids.project_id not in ("", project_id):
         raise StateError.from_summary(
             "This state belongs to another project",

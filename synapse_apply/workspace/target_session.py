@@ -264,7 +264,7 @@ class TargetSession(OfflineTarget):
         # The data of an embedded backend is on this machine, wherever its state may be.
         return self.store.is_shared and not self.target.is_embedded
 
-    def read_project_and_key_ids(self) -> ProjectAndKeyIds | None:
+    def read_project_and_key_ids_or_none(self) -> ProjectAndKeyIds | None:
         """What all who use this state must have in common; None where only this machine does."""
         return self.store.read_project_and_key_ids() if self.is_state_shared else None
 
@@ -355,7 +355,7 @@ class TargetSession(OfflineTarget):
 
     def _list_project_warnings_or_raise(self) -> tuple[Diagnostic, ...]:
         """StateError for the shared state of another project; a warning for one of none."""
-        shared_ids = self.read_project_and_key_ids()
+        shared_ids = self.read_project_and_key_ids_or_none()
         if shared_ids is None:
             return ()
         findings = build_other_project_findings(shared_ids.project_id, self.project, self.target)
@@ -408,7 +408,7 @@ class TargetSession(OfflineTarget):
 
     def _read_shared_key_id_or_empty(self) -> str:
         """The id of the key that a shared state is bound to; "" for all other states."""
-        shared_ids = self.read_project_and_key_ids()
+        shared_ids = self.read_project_and_key_ids_or_none()
         return shared_ids.key_id if shared_ids is not None else ""
 
     def mask_declared_secrets(self, manifests: LoadedManifests) -> None:

@@ -19,9 +19,9 @@ from synapse_apply.controller.source.access import (
 from synapse_apply.controller.source.places import SourceFolders
 from synapse_apply.files.bare_repository import (
     MINIMUM_GIT,
-    find_too_old_version,
     format_safe_directories,
     make_bare_repository,
+    read_too_old_version_or_empty,
 )
 from synapse_apply.files.programs import (
     STOPPED_EXIT_CODE,
@@ -198,7 +198,7 @@ class MirrorGit:
             ) from None
 
     def _require_new_enough(self, program: str) -> None:
-        if version_text := find_too_old_version(program):
+        if version_text := read_too_old_version_or_empty(program):
             raise SourceUnavailable.from_summary(
                 "Git is too old",
                 f"git {version_text} lacks what a mirror needs.",

@@ -376,7 +376,7 @@ def _read_project_and_key_ids_or_none(checkup: TargetCheckup) -> ProjectAndKeyId
     if not checkup.session.is_state_shared:
         return None
     checkup.state.get_or_raise_unchecked()
-    return checkup.session.read_project_and_key_ids()
+    return checkup.session.read_project_and_key_ids_or_none()
 
 
 def _has_readable_declared_secrets(checkup: TargetCheckup) -> bool:

@@ -82,11 +82,11 @@ def gather_files_and_collect_errors(tree: SourceTree) -> GatheredFiles:
 def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
     """Walk the tree and add files, left-out paths and errors to `gathered`."""
 
-    def read_ignore_file(path: str) -> str | None:
+    def read_ignore_file_or_none(path: str) -> str | None:
         return read_small_text_file_or_none(tree, path)
 
-    def read_root_ignore_file(path: str) -> str | None:
-        text = read_ignore_file(path)
+    def read_root_ignore_file_or_none(path: str) -> str | None:
+        text = read_ignore_file_or_none(path)
         if text is not None:
             gathered.ignore_files[path] = text
         return text
@@ -97,7 +97,8 @@ def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
         folder, parent_rules = pending_folders.pop()
         try:
             rules = parent_rules.with_folder_files(
-                normalize_path_to_nfc(folder), read_ignore_file if folder else read_root_ignore_file
+                normalize_path_to_nfc(folder),
+                read_ignore_file_or_none if folder else read_root_ignore_file_or_none,
             )
             nodes = tree.list_children(folder)
         except TooManyPatternsError:

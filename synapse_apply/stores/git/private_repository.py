@@ -18,9 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from synapse_apply.files.bare_repository import (
-    find_too_old_version,
     format_safe_directories,
     make_bare_repository,
+    read_too_old_version_or_empty,
     write_configuration,
 )
 from synapse_apply.files.programs import (
@@ -198,5 +198,5 @@ def _remove_leftovers_of_killed_runs(parent: Path) -> None:
 
 
 def _require_new_enough_git(program: str) -> None:
-    if version_text := find_too_old_version(program):
+    if version_text := read_too_old_version_or_empty(program):
         raise git_messages.build_old_git_error(version_text)

@@ -26,14 +26,14 @@ def iter_shared_place_findings(
     if not any(target.state.url or target.state.key_file for target in targets):
         return
 
-    def find_location(target: Target) -> Hashable:
+    def get_location_or_none(target: Target) -> Hashable:
         return _find_location_or_none(project, target, environ)
 
-    def find_key_file(target: Target) -> Hashable:
+    def get_key_file_path(target: Target) -> Hashable:
         path = target.state.key_file or f".synapse-apply/state/{target.name}.key"
         return os.path.realpath(project.root / path)
 
-    for first, second in _iter_pairs(project, find_location):
+    for first, second in _iter_pairs(project, get_location_or_none):
         yield error_finding(
             "Two targets have one state",
             f"Target {second.name} keeps its state where target {first.name}{_format_place(first)} "
@@ -41,7 +41,7 @@ def iter_shared_place_findings(
             f"Give targets.{second.name}.state.url a place of its own.",
             position=second.position,
         )
-    for first, second in _iter_pairs(project, find_key_file):
+    for first, second in _iter_pairs(project, get_key_file_path):
         yield error_finding(
             "Two targets have one file of a state key",
             f"Target {second.name} has its state key in the file of target {first.name}"

@@ -24,8 +24,8 @@ def test_it_never_goes_back(tmp_path: Path) -> None:
     seen = LastSeenStates((tmp_path,))
     for position in (StateProgress(5, 2), StateProgress(3, 4), StateProgress(4, 1)):
         seen.remember_progress_if_greater(LINEAGE, position)
-    assert seen.find_farthest_progress(LINEAGE).progress == StateProgress(5, 4)
-    assert seen.find_farthest_progress("another") == SeenProgress()
+    assert seen.compute_farthest_progress(LINEAGE).progress == StateProgress(5, 4)
+    assert seen.compute_farthest_progress("another") == SeenProgress()
 
 
 def test_many_runs_at_once_leave_the_farthest(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_many_runs_at_once_leave_the_farthest(tmp_path: Path) -> None:
                 positions,
             )
         )
-    assert LastSeenStates((tmp_path,)).find_farthest_progress(LINEAGE).progress == StateProgress(
+    assert LastSeenStates((tmp_path,)).compute_farthest_progress(LINEAGE).progress == StateProgress(
         99, 100
     )
     assert only_file(tmp_path).suffix == ".json"
@@ -48,9 +48,9 @@ def test_the_farthest_of_both_folders_counts(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     LastSeenStates((one,)).remember_progress_if_greater(LINEAGE, StateProgress(7, 1))
     LastSeenStates((other,)).remember_progress_if_greater(LINEAGE, StateProgress(2, 9))
-    assert LastSeenStates((one, other)).find_farthest_progress(LINEAGE).progress == StateProgress(
-        7, 9
-    )
+    assert LastSeenStates((one, other)).compute_farthest_progress(
+        LINEAGE
+    ).progress == StateProgress(7, 9)
 
 
 def test_what_is_as_far_writes_nothing(tmp_path: Path) -> None:
@@ -76,9 +76,9 @@ def test_a_file_of_something_else_tells_nothing(tmp_path: Path, text: str) -> No
     seen = LastSeenStates((tmp_path,))
     seen.remember_progress_if_greater(LINEAGE, StateProgress(1, 1))
     only_file(tmp_path).write_text(text)
-    assert seen.find_farthest_progress(LINEAGE).progress == NO_PROGRESS
+    assert seen.compute_farthest_progress(LINEAGE).progress == NO_PROGRESS
     seen.remember_progress_if_greater(LINEAGE, StateProgress(2, 2))
-    assert seen.find_farthest_progress(LINEAGE).progress == StateProgress(2, 2)
+    assert seen.compute_farthest_progress(LINEAGE).progress == StateProgress(2, 2)
 
 
 def test_what_was_last_at_a_place(tmp_path: Path) -> None:
