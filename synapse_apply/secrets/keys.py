@@ -121,7 +121,12 @@ def load_keys_and_restrict_files(
     keys += [_parse_key(environ[name], name) for name in variables if environ.get(name)]
     key_files = list(files)
     if declared_key is not None:
-        keys.append(_parse_key(str(declared_key.text.reveal()), declared_key.origin))
+        try:
+            keys.append(_parse_key(str(declared_key.text.reveal()), declared_key.origin))
+        except InputError as unusable:
+            if not keys:
+                raise
+            warnings += [_build_unusable_file_warning(finding) for finding in unusable.diagnostics]
         key_files += [declared_key.file] if declared_key.file is not None else []
     for file in (*files, *map(previous_key_path, key_files)):
         if not _key_file_exists(file):
