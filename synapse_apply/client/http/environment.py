@@ -15,6 +15,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.secrets.login import have_same_origin, is_loopback
 
 _SCHEMES = frozenset({"http", "https"})
+_BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 @frozen
@@ -38,7 +39,8 @@ def build_route_with_proxies_and_tls(
 ) -> BackendRoute:
     """The route to a backend, with proxies and CA bundle taken from the environment.
 
-    `verify` None means the bundle of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, else requests' own.
+    `verify` None means the bundle of REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE, else
+    requests' own.
     InputError for a URL that cannot be a backend's, or a bundle that does not exist.
     """
     base = _validate_and_normalize_base_url(base_url)
@@ -75,11 +77,12 @@ def _validate_and_normalize_base_url(base_url: str) -> str:
 def _resolve_tls_verification_from_environment(verify: bool | str | None) -> bool | str:
     """`verify` as requests takes it, None from the environment; InputError for a missing bundle."""
     if verify is None:
-        verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+        names = (name for name in _BUNDLE_VARIABLES if os.environ.get(name))
+        verify = next((os.environ[name] for name in names), True)
     if isinstance(verify, str) and not Path(verify).exists():
         raise InputError.from_summary(
             "The CA bundle is not there",
             f"There is no file or folder {verify}.",
-            "see REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE in the environment",
+            f"see {', '.join(_BUNDLE_VARIABLES)} in the environment",
         )
     return verify

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -27,6 +27,7 @@ from synapse_apply.files.repository import (
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.secret_sources.sops.connection import list_proxy_secrets
 from synapse_apply.secret_sources.source import UNAVAILABLE, UNUSABLE, raise_unavailable
 
 PROGRAM = "sops"
@@ -54,6 +55,15 @@ _REASONS = {24: _BROKEN_MAC, 25: _BROKEN_VALUE, 51: _BROKEN_MAC, 52: _BROKEN_MAC
 _KEY_WORDS = (
     ("did not match any of the recipients", "{credentials} opens none of its age keys"),
     ("failed to parse 'SOPS_AGE_KEY'", "what {credentials} holds is no age key"),
+)
+# What Go says of a server that was not reached, and what to do then.
+_CONNECTION_HINTS = (
+    (
+        "x509: ",
+        "If it is of an authority of your own, name the file of that one in SSL_CERT_FILE.",
+    ),
+    ("proxyconnect ", "Check HTTPS_PROXY, and NO_PROXY for hosts that need no proxy."),
+    ("dial tcp", "Check the network. Behind a proxy, set HTTPS_PROXY."),
 )
 
 
@@ -115,12 +125,13 @@ def decrypt_document(
     document: bytes,
     name: str,
     variables: Mapping[str, str],
+    connection_variables: Mapping[str, str],
     credential_names: Iterable[str],
 ) -> bytes:
     """The decrypted document as JSON; SecretUnavailable where sops fails.
 
-    `variables` are the credentials for sops, `credential_names` the user's names of them, and
-    `name` the file's, for messages.
+    `variables` are the credentials for sops, `connection_variables` say how a server is reached,
+    `credential_names` are the user's names of the credentials, and `name` the file's, for messages.
     """
     # `--config`: else a .sops.yaml above the folder it runs in is read.
     arguments = (
@@ -128,7 +139,8 @@ def decrypt_document(
         *("--output-type", "json", "/dev/stdin"),
     )
     try:
-        outcome = _run(program.path, arguments, variables, program.checkouts, document)
+        all_variables = {**connection_variables, **variables}
+        outcome = _run(program.path, arguments, all_variables, program.checkouts, document)
     except OSError as problem:
         raise_unavailable(
             UNAVAILABLE,
@@ -136,12 +148,13 @@ def decrypt_document(
             "Check that it runs here.",
         )
     if outcome.exit_code != 0:
-        _raise_failure(outcome, name, variables, " and ".join(credential_names))
+        secrets = [*variables.values(), *list_proxy_secrets(connection_variables.values())]
+        _raise_failure(outcome, name, secrets, " and ".join(credential_names))
     return outcome.output
 
 
 def _raise_failure(
-    outcome: ProgramResult, name: str, variables: Mapping[str, str], credential_names: str
+    outcome: ProgramResult, name: str, secrets: Sequence[str], credential_names: str
 ) -> NoReturn:
     if outcome.has_timed_out:
         raise_unavailable(
@@ -154,8 +167,8 @@ def _raise_failure(
         raise_unavailable(
             UNAVAILABLE,
             f"no key opens {name}: "
-            + _describe_key_failure(outcome.error_text, variables, credential_names),
-            f"Check that it was encrypted for this key: `{PROGRAM} updatekeys {name}` adds one.",
+            + _describe_key_failure(outcome.error_text, secrets, credential_names),
+            _suggest_key_or_connection(outcome.error_text, name),
         )
     # Of anything else nothing is shown: sops quotes values that stand in plain text.
     reason, hint = _REASONS.get(
@@ -168,13 +181,21 @@ def _raise_failure(
     raise_unavailable(UNUSABLE, reason.format(name=name), hint.format(name=name))
 
 
-def _describe_key_failure(words: str, variables: Mapping[str, str], credential_names: str) -> str:
+def _suggest_key_or_connection(words: str, name: str) -> str:
+    """What to do where no key was had: the server may not have been reached."""
+    for part, hint in _CONNECTION_HINTS:
+        if part in words:
+            return hint
+    return f"Check that it was encrypted for this key: `{PROGRAM} updatekeys {name}` adds one."
+
+
+def _describe_key_failure(words: str, secrets: Sequence[str], credential_names: str) -> str:
     """Why no key was had: in our words for age, else in those of sops, which had no key yet."""
     plain_words = " ".join(words.replace("|", " ").split())
     for part, reason in _KEY_WORDS:
         if part in plain_words:
             return reason.format(credentials=credential_names)
-    if any(value.strip() and value.strip() in words for value in variables.values()):
+    if any(secret.strip() and secret.strip() in words for secret in secrets):
         return f"{PROGRAM} could not use {credential_names}"
     shown_words = (
         plain_words.partition("Group 0: FAILED")[2].partition("Recovery failed")[0].strip()

@@ -16,6 +16,7 @@ from synapse_apply.secret_sources.file import (
     require_readable_file,
 )
 from synapse_apply.secret_sources.secret_text import parse_json_with_problem
+from synapse_apply.secret_sources.sops.connection import select_connection_variables
 from synapse_apply.secret_sources.sops.encrypted_file import (
     SopsFile,
     parse_sops_file,
@@ -114,6 +115,7 @@ def _decrypt(file: SopsFile, context: SourceContext) -> Sensitive:
         file.build_input({credentials.kind.section for credentials in usable}),
         file.name,
         _merge_variables(usable),
+        _select_connection_variables_if_needed(usable, context.environ),
         [name for credentials in usable for name in credentials.variable_names],
     )
     document, problem = parse_json_with_problem(output.decode("utf-8", "replace"))
@@ -124,6 +126,14 @@ def _decrypt(file: SopsFile, context: SourceContext) -> Sensitive:
             f"{program} was asked; is it the program of getsops.io?",
         )
     return Sensitive(document)
+
+
+def _select_connection_variables_if_needed(
+    all_credentials: Iterable[KeyCredentials], environ: Mapping[str, str]
+) -> dict[str, str]:
+    """How a server is reached, where one of the keys lies at a server; {} for all others."""
+    is_server_asked = any(credentials.kind.needs_listing for credentials in all_credentials)
+    return select_connection_variables(environ) if is_server_asked else {}
 
 
 def _merge_variables(all_credentials: Iterable[KeyCredentials]) -> dict[str, str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -52,8 +55,12 @@ class Vault:
 
 
 @contextmanager
-def running() -> Iterator[Vault]:
+def running(context: ssl.SSLContext | None = None) -> Iterator[Vault]:
+    """One that listens; with a context by https."""
     vault = Vault()
+    if context is not None:
+        listener = vault.server.socket
+        vault.server.socket = context.wrap_socket(listener, server_side=True)
     thread = Thread(target=vault.server.serve_forever, args=(0.02,))
     thread.start()
     try:
@@ -133,3 +140,58 @@ def test_a_server_that_refuses(place: Place, vault: Vault) -> None:
     said = place.failure()
     assert "no key opens secrets/prod.yaml: sops says: " in said
     assert "permission denied" in said
+
+
+def test_a_server_behind_a_proxy(place: Place) -> None:
+    """It is asked through the proxy of the environment, whose password nobody is shown."""
+    with running() as proxy:
+        host = proxy.url.removeprefix("http://")
+        key = "http://vault.example.test/v1/sops/keys/first"
+        ways = {"VAULT_TOKEN": "vault-token", "HTTP_PROXY": f"http://user:pr0xy-pass@{host}"}
+        types = ("--input-type", "yaml", "--output-type", "yaml", "--hc-vault-transit", key)
+        place.file.write_text(
+            sops.run_sops("encrypt", *types, "/dev/stdin", text=PLAIN, environ=ways)
+        )
+        proxy.asked.clear()
+        place.environ |= {"SOPS_VAULT": "vault-token", "HTTP_PROXY": ways["HTTP_PROXY"]}
+        place.settings = with_token(key)
+        assert place.value(SECRET) == CANARY
+        asked = "http://vault.example.test/v1/sops/decrypt/first"
+        assert proxy.asked == [(asked, "vault-token")]
+    said = place.failure()
+    assert "Check HTTPS_PROXY" in said
+    assert "pr0xy-pass" not in said
+    # Who lists an age key alone asks no server, and has no need of a proxy.
+    place.settings = {"sops": {"age": {"env": "AGE_KEY"}}}
+    place.file.write_text(sops.encrypt(PLAIN))
+    assert place.value(SECRET) == CANARY
+
+
+def test_a_server_of_an_authority_of_ones_own(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of its certificate is named as for other programs, also relative to the folder."""
+    authority, key_file = tmp_path / "authority.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-keyout", key_file, "-out", authority, "-days", "2", "-subj", "/CN=ours",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority, key_file)
+    with running(context) as vault:
+        key = vault.key.replace("http:", "https:")
+        ways = {"VAULT_TOKEN": "vault-token", "SSL_CERT_FILE": str(authority)}
+        types = ("--input-type", "yaml", "--output-type", "yaml", "--hc-vault-transit", key)
+        place.file.write_text(
+            sops.run_sops("encrypt", *types, "/dev/stdin", text=PLAIN, environ=ways)
+        )
+        place.environ["SOPS_VAULT"] = "vault-token"
+        place.settings = with_token(key)
+        assert "name the file of that one in SSL_CERT_FILE" in place.failure()
+        monkeypatch.chdir(tmp_path)
+        for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+            place.environ[variable] = "authority.pem"
+            assert place.value(SECRET) == CANARY
+            del place.environ[variable]

@@ -132,10 +132,11 @@ def test_plain_http_where_tls_is_expected(server, connect):
         )
 
 
-@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_a_ca_bundle_that_is_not_there(monkeypatch, name):
     """Said at once and by name, not at the first call."""
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    for other_name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(other_name, raising=False)
     monkeypatch.setenv(name, "/no/such/bundle.pem")
     with pytest.raises(InputError, match="CA bundle"):
         BackendClient("https://h")
