@@ -90,7 +90,7 @@ attack: $(READY) ## What a hostile checkout, server or second run can try, and a
 fuzz: $(READY) ## Five fuzzers, SECONDS=900 each; FUZZERS="plans states" are some of them
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),900) $(FUZZERS)
 
-browser: $(VENV)/.browser ## The HTML report in a real browser, which is installed where there is none
+browser: $(VENV)/.browser ## The HTML report and the page of the controller in a real browser, which is installed where there is none
 	@CHROMIUM=$$(bash tests/browser/chromium.sh) && export CHROMIUM && \
 		$(BIN)/python -m pytest -p no:xdist tests/browser
 

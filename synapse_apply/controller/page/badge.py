@@ -17,7 +17,9 @@ _COLORS = {
     "git": "#0b57b8",
     "quiet": "#5a6372",
 }
-_CELL_WIDTH, _PADDING, _MAX_NAME = 6.6, 7, 60
+# Widths of letters in pixels, at 11 px of a font like Verdana, where they are not as most.
+_NARROW, _WIDE = frozenset("fijlrtI.,:;'|!()[]/ -"), frozenset("mwMW@%")
+_NARROW_WIDTH, _LETTER_WIDTH, _WIDE_WIDTH, _PADDING, _MAX_NAME = 4.4, 7.0, 10.5, 7, 60
 
 
 def draw_badge(target: TargetRow | None, label: str) -> str:
@@ -27,23 +29,30 @@ def draw_badge(target: TargetRow | None, label: str) -> str:
     name = sanitize(label[:_MAX_NAME])
     name_width, word_width = (_measure(text) for text in (name, word))
     width = name_width + word_width
-    name_text_width, word_text_width = name_width - 2 * _PADDING, word_width - 2 * _PADDING
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" '
         f'aria-label="{escape(name)}: {word}"><title>{escape(name)}: {word}</title>'
         f'<clipPath id="r"><rect width="{width}" height="20" rx="3"/></clipPath>'
         f'<g clip-path="url(#r)"><rect width="{name_width}" height="20" fill="#3a414d"/>'
         f'<rect x="{name_width}" width="{word_width}" height="20" fill="{_COLORS[style.tone]}"/>'
-        '</g><g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">'
-        f'<text x="{_PADDING}" y="14" textLength="{name_text_width}">{escape(name)}</text>'
-        f'<text x="{name_width + _PADDING}" y="14" textLength="{word_text_width}">{word}</text>'
+        '</g><g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" '
+        f'text-anchor="middle"><text x="{name_width / 2:g}" y="14">{escape(name)}</text>'
+        f'<text x="{name_width + word_width / 2:g}" y="14">{word}</text>'
         "</g></svg>\n"
     )
 
 
 def _measure(text: str) -> int:
     """The width of a field in pixels."""
-    return round(measure_width_in_terminal_cells(text) * _CELL_WIDTH) + 2 * _PADDING
+    return round(sum(map(_measure_letter, text))) + 2 * _PADDING
+
+
+def _measure_letter(letter: str) -> float:
+    if letter in _NARROW:
+        return _NARROW_WIDTH
+    if letter in _WIDE:
+        return _WIDE_WIDTH
+    return _LETTER_WIDTH * max(1, measure_width_in_terminal_cells(letter))
 
 
 def draw_icon(tone: str) -> str:

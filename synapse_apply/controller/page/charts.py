@@ -57,10 +57,7 @@ def draw_condition_bar(counts: Mapping[TargetCondition, int]) -> Markup:
     for condition, count in shares:
         style = CONDITION_STYLES[condition]
         width = _LEAST_WIDTH + free_width * count / total
-        parts.append(
-            f'<rect class="{style.tone}" x="{x:.1f}" width="{width:.1f}" height="10">'
-            f"<title>{count:,} {style.word}</title></rect>"
-        )
+        parts.append(f'<rect class="{style.tone}" x="{x:.1f}" width="{width:.1f}" height="10"/>')
         x += width
     return mark_escaped_html(
         f'<svg class="shares" aria-hidden="true" preserveAspectRatio="none" '

@@ -13,6 +13,7 @@ from synapse_apply.controller.page.sources import SourceTrouble, list_source_tro
 from synapse_apply.controller.ports import ReadableStore, TargetFilter
 from synapse_apply.controller.rows import (
     LookOutcome,
+    RevisionRow,
     SourceRow,
     StatusRow,
     TargetCondition,
@@ -92,6 +93,7 @@ class Overview:
     matching_count: int
     outcomes: Mapping[TargetName, Sequence[LookOutcome]]
     heads: Mapping[str, str]
+    head_revisions: Mapping[str, RevisionRow]
     troubles: Sequence[TargetTrouble]
     source_troubles: Sequence[SourceTrouble]
     refused_statuses: Sequence[StatusRow]
@@ -172,6 +174,7 @@ def read_overview(store: ReadableStore, query: OverviewQuery) -> Overview:
         page.matching_count,
         store.list_outcomes([target.name for target in page.targets], _RUNS_IN_SPARK_LINE),
         {source.name: source.head for source in sources},
+        _find_head_revisions(store, sources),
         _group_troubles(store, page.targets) if is_first_view else [],
         list_source_troubles(store, sources) if is_first_view else [],
         _list_refused_statuses(store) if is_first_view else [],
@@ -196,6 +199,14 @@ def _find_first_finding(store: ReadableStore, target: TargetRow) -> Diagnostic |
     findings = [finding for run in store.list_runs(target.name, 1) for finding in run.findings]
     errors = [finding for finding in findings if finding.is_error]
     return next(iter(errors or findings), None)
+
+
+def _find_head_revisions(
+    store: ReadableStore, sources: Sequence[SourceRow]
+) -> Mapping[str, RevisionRow]:
+    """The head of each source that has one."""
+    revisions = (store.find_revision(row.name, row.head) for row in sources if row.head)
+    return {revision.source: revision for revision in revisions if revision is not None}
 
 
 def _list_refused_statuses(store: ReadableStore) -> Sequence[StatusRow]:

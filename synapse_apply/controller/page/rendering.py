@@ -95,11 +95,12 @@ def _build_time_element(when: float, text: str) -> Markup:
 
 def _clean_text(value: Any) -> Any:
     """A text as pages show it: shortened, and with invisible and steering characters escaped."""
-    if isinstance(value, Markup) or not isinstance(value, str):
+    if isinstance(value, Markup | int | float):
         return value
-    if len(value) > _MAX_TEXT_LENGTH:
-        value = f"{value[:_MAX_TEXT_LENGTH]} ... ({len(value) - _MAX_TEXT_LENGTH:,} more)"
-    return escape(sanitize(value))
+    text = str(value)  # a name is no str, and says what foreign texts say
+    if len(text) > _MAX_TEXT_LENGTH:
+        text = f"{text[:_MAX_TEXT_LENGTH]} ... ({len(text) - _MAX_TEXT_LENGTH:,} more)"
+    return escape(sanitize(text))
 
 
 @cache

@@ -164,7 +164,7 @@ def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
         else ()
     )
     table = render_fields_table_or_empty(fields, side_titles=("Now", "Wanted"))
-    wanted_html = f"<h4>What was wanted</h4>{table}" if table else ""
+    wanted_html = f"<h3>What was wanted</h3>{table}" if table else ""
     refusals_html = "".join(_render_refusal(refusal, links) for refusal in change.refusals)
     return HtmlRow(
         change.address,
@@ -187,7 +187,7 @@ def _render_refusal(refusal: Any, links: ForgeLinks) -> str:
         for way_out in refusal.ways_out
     )
     title = "Way out" if len(refusal.ways_out) == 1 else "Ways out"
-    list_html = f"<h4>{title}</h4><ul>{ways_html}</ul>" if ways_html else ""
+    list_html = f"<h3>{title}</h3><ul>{ways_html}</ul>" if ways_html else ""
     return f"{render_paragraph(render_prose(refusal.reason) + position_html, 'refusal')}{list_html}"
 
 
@@ -294,7 +294,7 @@ def iter_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[Html
             else ""
         )
         log_html = (
-            "<h4>The last lines of its log</h4>"
+            "<h3>The last lines of its log</h3>"
             f"{render_code_block(sanitize_log_lines(result.logs))}"
             if result.logs
             else ""

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 VOID = {"meta", "br", "wbr", "input"}
 TAGS = {
-    "html", "head", "meta", "title", "style", "body", "header", "div", "h1", "h2", "h4", "button",
+    "html", "head", "meta", "title", "style", "body", "header", "div", "h1", "h2", "h3", "button",
     "p", "ul", "ol", "li", "b", "nav", "a", "span", "form", "input", "label", "select", "option",
     "output", "main", "section", "details", "summary", "code", "pre", "table", "thead", "tbody",
     "tr", "th", "td", "br", "wbr", "strong", "footer", "script", "svg", "defs", "marker", "path",
@@ -32,6 +32,10 @@ ATTRIBUTES = {
 class Leaf(HTMLParser):
     """Fails on a tag or an attribute that is none of ours, and on one that does not close."""
 
+    known_tags = TAGS
+    known_attributes = ATTRIBUTES
+    void_tags = VOID
+
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
         self.tags: list[str] = []
@@ -50,11 +54,11 @@ class Leaf(HTMLParser):
         assert {link.removeprefix("#") for link in self.links} <= set(self.ids)
 
     def handle_starttag(self, tag, attrs):
-        assert tag in TAGS, tag
+        assert tag in self.known_tags, tag
         facts = dict(attrs)
         assert len(facts) == len(attrs)
         for name, value in attrs:
-            pattern = ATTRIBUTES[name]
+            pattern = self.known_attributes[name]
             assert pattern is None or re.fullmatch(pattern, value), (name, value)
         self.tags.append(tag)
         self.ids += [facts["id"]] if "id" in facts else []
@@ -64,7 +68,7 @@ class Leaf(HTMLParser):
             self.policy = facts["content"]
         if "row" in facts.get("class", "").split():
             self.rows.append(facts)
-        if tag not in VOID and tag not in {"path", "rect"}:
+        if tag not in self.void_tags and tag not in {"path", "rect"}:
             self._within.append(tag)
 
     def handle_startendtag(self, tag, attrs):

@@ -216,8 +216,8 @@ def _format_plan_with(name: str) -> str:
     return format_plan(plan_samples.PLANS.get(name, plan_samples.PLANS["everything"]))
 
 
-def fill_many(store: WritableStore, count: int) -> None:
-    """`count` targets of four sources with eight runs each, one in a hundred failing."""
+def fill_many(store: WritableStore, count: int, runs: int = 8) -> None:
+    """`count` targets of four sources with some runs each; one in a hundred is not in sync."""
     states = (TargetCondition.FAILING, TargetCondition.REFUSED, TargetCondition.DRIFTED,
               TargetCondition.PENDING)  # fmt: skip
     with store.write() as writer:
@@ -244,7 +244,7 @@ def fill_many(store: WritableStore, count: int) -> None:
                 failures=3 if is_failing else 0,
             )  # fmt: skip
             writer.put_target(target)
-            for number in range(8):
+            for number in range(8 - runs, 8):
                 is_last = number == 7
                 writer.put_run(
                     replace(

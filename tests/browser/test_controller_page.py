@@ -1,0 +1,244 @@
+"""The controller's page in a browser: keys, themes, phones, paper, accessibility, 10,000 targets."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from unit.controller.page import page_samples as samples
+
+from synapse_apply.controller.page.addresses import build_run_path
+from synapse_apply.controller.page.server import PageServer
+from synapse_apply.controller.rows import TargetCondition, TargetName
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+
+Opened = Callable[..., Page]
+STAGING = TargetName("acme", "staging")
+PATHS = {
+    "overview": "/",
+    "filtered": "/?source=acme&state=pending",
+    "no match": "/?q=none",
+    "target": "/targets/vision/lab",
+    "failing target": "/targets/acme/prod-eu",
+    "source": "/sources/acme",
+    "revision": f"/revisions/acme/{samples.HEAD_COMMIT}",
+    "run": "/runs/RUN",
+}
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+RUN_AXE = """async () => (await axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21aa",
+  "wcag22aa", "best-practice"]})).violations.map(
+  one => one.id + ": " + one.nodes.map(node => node.html.slice(0, 160)).join(" | "))"""
+MANY = 10_000
+BUSY = 5  # so many tries has a machine that does other things meanwhile
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteControllerStore]:
+    with closing(samples.open_store(tmp_path_factory.mktemp("few"))) as store:
+        samples.fill_few(store)
+        yield store
+
+
+@pytest.fixture(scope="module")
+def url(few: SqliteControllerStore) -> Iterator[str]:
+    with PageServer(few, samples.StubLoop(), {}, lambda: samples.NOW) as server:
+        yield server.url
+
+
+@pytest.fixture
+def opened(browser: Browser, url: str, few: SqliteControllerStore) -> Iterator[Opened]:
+    """Opens a path. Nothing may be fetched from elsewhere, and nothing complained about."""
+    said: list[str] = []
+    asked: list[str] = []
+    contexts = []
+
+    def open_path(
+        path: str,
+        *,
+        scheme: str = "light",
+        scripts: bool = True,
+        width: int = 1280,
+        base: str = url,
+    ) -> Page:
+        run = few.list_runs(STAGING, 1)[0]
+        contexts.append(
+            browser.new_context(
+                color_scheme=scheme,  # type: ignore[arg-type]
+                java_script_enabled=scripts,
+                viewport={"width": width, "height": 900},
+            )
+        )
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda problem: said.append(str(problem)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(base + path.replace("/runs/RUN", build_run_path(run.id)))
+        return page
+
+    yield open_path
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert all(address.startswith("http://127.0.0.1:") for address in asked), asked
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PATHS)
+def test_every_page_is_accessible(opened: Opened, name: str, scheme: str) -> None:
+    """By the rules of axe-core: landmarks, headings, names, contrast, tables."""
+    page = opened(PATHS[name], scheme=scheme)
+    page.evaluate(AXE)
+    assert page.evaluate(RUN_AXE) == []
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_every_page_fits_a_phone(opened: Opened, name: str) -> None:
+    """Nothing is wider than the screen, and no two texts of a row cover each other."""
+    page = opened(PATHS[name], width=390)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    boxes = page.locator(".list tbody tr").first.locator("> *:visible")
+    tops = [box for at in range(boxes.count()) if (box := boxes.nth(at).bounding_box())]
+    for first in tops:
+        for second in tops:
+            apart = (
+                first is second
+                or first["x"] + first["width"] <= second["x"] + 1
+                or second["x"] + second["width"] <= first["x"] + 1
+                or first["y"] + first["height"] <= second["y"] + 1
+                or second["y"] + second["height"] <= first["y"] + 1
+            )
+            assert apart, (first, second)
+
+
+def test_only_the_keyboard(opened: Opened) -> None:
+    """Tab skips to the contents, `/` searches, Enter shows, and links lead on."""
+    page = opened("/")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to the contents")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox", name="Search")).to_be_focused()
+    page.keyboard.type("prod-us")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/\?q=prod-us$"))
+    link = page.get_by_role("table").get_by_role("link", name="acme/prod-us")
+    link.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("prod-us")
+
+
+def test_filters_stand_in_the_address(opened: Opened) -> None:
+    """A choice is shown at once, a link shows what its sender saw, and back leads back."""
+    page = opened("/")
+    page.get_by_role("combobox", name="Condition").select_option("pending")
+    expect(page).to_have_url(re.compile(r"/\?state=pending$"))
+    expect(page.locator(".targets tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="Clear").click()
+    expect(page.locator(".targets tbody tr")).to_have_count(6)
+    page.locator(".legend").get_by_role("link", name="drifted").click()
+    expect(page).to_have_url(re.compile(r"/\?state=drifted$"))
+    page.go_back()
+    expect(page.locator(".targets tbody tr")).to_have_count(6)
+
+
+def test_without_scripts(opened: Opened) -> None:
+    """All of it can be read and filtered."""
+    page = opened("/", scripts=False)
+    expect(page.locator("#theme")).to_be_hidden()
+    page.get_by_role("searchbox").fill("lab")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator(".targets tbody tr")).to_have_count(1)
+
+
+def test_a_theme_that_was_chosen_stays(opened: Opened) -> None:
+    """On the other pages, too, from the first paint on."""
+    page = opened("/")
+    page.get_by_role("button", name="Dark or light").click()
+    dark = "rgb(20, 23, 28)"
+    paper = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(paper) == dark
+    page.locator(".targets").get_by_role("link", name="acme/dev").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("dev")
+    assert page.evaluate(paper) == dark
+
+
+def test_the_plan_is_that_of_the_report(opened: Opened) -> None:
+    """Its filters, rows and graph work as they do there."""
+    page = opened("/targets/vision/lab")
+    page.locator("#filters [name=search]").fill("EU-CENTRAL raw-data")
+    expect(page.locator("#shown")).to_have_text("1 of 14")
+    page.get_by_role("button", name="Clear").or_(page.locator("#filters [name=search]")).first.fill(
+        ""
+    )
+    page.locator(".graph a", has_text="plugin/yolo").click()
+    expect(page.locator("details", has_text="plugin/yolo will be created").first).to_have_attribute(
+        "open", ""
+    )
+
+
+def test_the_page_follows_by_itself(opened: Opened, browser: Browser, tmp_path: Path) -> None:
+    """What is new stands there without a reload, and what somebody types stays."""
+    with closing(samples.open_store(tmp_path)) as store:
+        samples.fill_few(store)
+        with PageServer(store, samples.StubLoop(), {}, lambda: samples.NOW) as server:
+            page = opened("/", base=server.url)
+            page.clock.install()
+            page.reload()
+            page.get_by_role("searchbox").fill("some words")
+            expect(page.get_by_role("heading", level=1)).to_have_text(
+                "2 of 6 targets need a person"
+            )
+            failing = store.find_target(TargetName("acme", "prod-eu"))
+            assert failing is not None
+            with store.write() as writer:
+                writer.put_target(replace(failing, state=TargetCondition.IN_SYNC))
+            page.clock.run_for(11_000)
+            expect(page.get_by_role("heading", level=1)).to_have_text(
+                "1 of 6 targets needs a person"
+            )
+            expect(page).to_have_title(re.compile("1 of 6 targets needs a person"))
+            expect(page.get_by_role("searchbox")).to_have_value("some words")
+
+
+def test_on_paper_there_is_no_button(opened: Opened) -> None:
+    page = opened("/")
+    page.emulate_media(media="print")
+    assert not page.locator(".filters").is_visible()
+    assert not page.locator("#theme").is_visible()
+    assert page.locator(".targets").is_visible()
+
+
+def test_ten_thousand_targets_are_shown_at_once(opened: Opened, tmp_path: Path) -> None:
+    """Less than 100 ms of the server's processor a page, under a second in the browser."""
+    with closing(samples.open_store(tmp_path)) as store:
+        samples.fill_many(store, MANY, runs=2)
+        with PageServer(store, samples.StubLoop(), {}, lambda: samples.NOW) as server:
+            for path in ("/", "/?page=50", "/?q=tenant-09&state=in+sync", "/?q=no-such"):
+                assert any(_measure_answer(server.url + path) < 0.1 for _ in range(BUSY)), path
+            took = "performance.getEntriesByType('navigation')[0].loadEventEnd / 1000"
+            pages = (opened("/", base=server.url) for _ in range(BUSY))
+            assert any(page.evaluate(took) < 1 for page in pages)
+            page = opened("/?page=3", base=server.url)
+            expect(page.locator(".filters output")).to_have_text("201 to 300 of 10,000")
+            page.get_by_role("link", name="Next").click()
+            expect(page.locator(".filters output")).to_have_text("301 to 400 of 10,000")
+
+
+def _measure_answer(address: str) -> float:
+    """Seconds of this process's processor for an answer; the server is one of its threads."""
+    import requests
+
+    before = time.process_time()
+    requests.get(address, timeout=10).raise_for_status()
+    return time.process_time() - before

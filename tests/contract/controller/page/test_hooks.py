@@ -1,0 +1,109 @@
+"""Webhooks of forges make one fetch come sooner, and only genuine ones do."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+
+import pytest
+import requests
+
+from .conftest import HOOK_SECRET, ServedPage
+
+GITHUB_PUSH = json.dumps({"ref": "refs/heads/main", "repository": {"full_name": "Acme/Synapse"}})
+GITLAB_PUSH = json.dumps({"project": {"path_with_namespace": "vision/plugins"}})
+
+
+def sign(body: str, secret: str = HOOK_SECRET) -> str:
+    return "sha256=" + hmac.new(secret.encode(), body.encode(), hashlib.sha256).hexdigest()
+
+
+@pytest.fixture
+def asked(page: ServedPage) -> list[str]:
+    page.loop.asked.clear()
+    return page.loop.asked
+
+
+def test_a_push_on_github_is_fetched_soon(page: ServedPage, asked: list[str]) -> None:
+    body = GITHUB_PUSH.encode()
+    answer = page.post("/hooks/github", body, X_Hub_Signature_256=sign(GITHUB_PUSH))
+    assert (answer.status_code, answer.text) == (202, "A fetch comes soon.\n")
+    assert asked == ["acme"]
+
+
+def test_a_push_on_gitlab_is_fetched_soon(page: ServedPage, asked: list[str]) -> None:
+    answer = page.post("/hooks/gitlab", GITLAB_PUSH.encode(), X_Gitlab_Token=HOOK_SECRET)
+    assert answer.status_code == 202
+    assert asked == ["vision"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/hooks/github", {}),
+        ("/hooks/github", {"X_Hub_Signature_256": sign(GITHUB_PUSH, "another")}),
+        ("/hooks/github", {"X_Hub_Signature_256": sign(GITHUB_PUSH + " ")}),
+        ("/hooks/github", {"X_Hub_Signature_256": sign(GITHUB_PUSH)[7:]}),
+        ("/hooks/github", {"X_Hub_Signature": sign(GITHUB_PUSH)}),
+        ("/hooks/github", {"X_Gitlab_Token": HOOK_SECRET}),
+        ("/hooks/gitlab", {}),
+        ("/hooks/gitlab", {"X_Gitlab_Token": HOOK_SECRET + "x"}),
+        ("/hooks/gitlab", {"X_Gitlab_Token": HOOK_SECRET[:-1]}),
+    ],
+)
+def test_who_has_not_the_secret_has_no_effect(
+    page: ServedPage, asked: list[str], path: str, headers: dict[str, str]
+) -> None:
+    assert page.post(path, GITHUB_PUSH.encode(), **headers).status_code == 403
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "{", '{"repository": 1}', '{"repository": {"full_name": "x/y"}}', "[" * 9999]
+)
+def test_an_odd_body_or_another_repository_has_no_effect(
+    page: ServedPage, asked: list[str], body: str
+) -> None:
+    answer = page.post("/hooks/github", body.encode(), X_Hub_Signature_256=sign(body))
+    assert (answer.status_code, answer.text) == (202, "No source has this repository.\n")
+    assert asked == []
+
+
+def test_a_body_that_is_too_large_is_not_read_to_its_end(
+    page: ServedPage, asked: list[str]
+) -> None:
+    answer = page.post("/hooks/github", b"x" * (2 * 1024 * 1024 + 1))
+    assert answer.status_code == 413
+    assert asked == []
+
+
+def test_a_replay_asks_for_no_more_than_a_fetch(page: ServedPage, asked: list[str]) -> None:
+    """A flood is answered at once; what the loop makes of it is one fetch."""
+    headers = {"X-Hub-Signature-256": sign(GITHUB_PUSH)}
+    begun = time.monotonic()
+    with requests.Session() as session:
+        for _ in range(50):
+            session.post(f"{page.url}/hooks/github", GITHUB_PUSH, headers=headers, timeout=10)
+    assert set(asked) == {"acme"}
+    assert time.monotonic() - begun < 10
+
+
+def test_a_hook_needs_a_secret_and_a_post(page: ServedPage, empty_page: ServedPage) -> None:
+    assert empty_page.post("/hooks/github", b"{}").status_code == 404
+    assert empty_page.post("/hooks/gitlab", b"{}").status_code == 404
+    assert page.get("/hooks/github").status_code == 405
+
+
+def test_no_answer_and_no_log_has_the_secret(
+    page: ServedPage, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answers = [
+        page.post("/hooks/gitlab", b"{}", X_Gitlab_Token=HOOK_SECRET),
+        page.post("/hooks/gitlab", b"{}", X_Gitlab_Token=HOOK_SECRET + "x"),
+        *map(page.get, ("/", "/metrics", "/hooks/gitlab", f"/{HOOK_SECRET[:3]}")),
+    ]
+    printed = capfd.readouterr()
+    for text in (*(answer.text for answer in answers), caplog.text, printed.out, printed.err):
+        assert HOOK_SECRET not in text

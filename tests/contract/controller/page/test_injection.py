@@ -1,0 +1,143 @@
+"""Nothing that a commit, a manifest, a server or a file name says breaks out of its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+import pytest
+from unit.controller.page import page_samples as samples
+from unit.views.hostile import CANARY, LONG, PIECES, STEERING, stuffed
+from unit.views.leaf import ATTRIBUTES, TAGS, VOID, Leaf
+
+from synapse_apply.controller.page import addresses
+from synapse_apply.controller.page.server import PageServer
+from synapse_apply.controller.rows import (
+    ChangeCounts,
+    LookOutcome,
+    RevisionEnd,
+    RevisionRow,
+    SourceRow,
+    StatusRow,
+    StatusState,
+    StatusText,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.settings import Source
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.model.diagnostic import Diagnostic, Position, Severity
+
+from .conftest import ServedPage
+
+TEXTS = [
+    "</script></style></title></textarea>\"'><img src=x onerror=alert(1)><script>alert(1)</script>",
+    "\" onclick=alert(1) x=\"' onmouseover='alert(1)",
+    "{{ 7 * 191 }}{% include 'controller.js' %}{# #}${7*191}#{7*191}",
+    "javascript:alert(1)//https://evil.example/?a=1#x",
+    "\u202e\u2066\u200f\x1b[31m\x00\ud800\u200b\x85",
+    "".join(piece for piece in PIECES if len(piece) < 40),
+    LONG[-1],
+    "a/../b?c#d%2e%2e%00/\\;:@&=+$,",
+]
+NUMBER = r"[0-9]+(\.[0-9]+)?"
+
+
+class PageLeaf(Leaf):
+    """A page of the controller as a strict reader sees it; a report's parts are allowed in it."""
+
+    known_tags: ClassVar = TAGS | {"a", "img", "dl", "dt", "dd", "time", "caption", "link"}
+    void_tags: ClassVar = VOID | {"img", "link"}
+    known_attributes: ClassVar = {
+        **ATTRIBUTES,
+        "href": r"#[a-z]+[0-9]*|/|/#sources|/icon\.svg|/\?[A-Za-z0-9._~%+=&\-]+"
+        r"|/(targets|sources|runs|revisions)/[A-Za-z0-9._~%\-]+(/[A-Za-z0-9._~%\-]+)?"
+        r"|https://github\.com/acme/synapse/commit/[0-9a-f]{40}",
+        "rel": "icon|prev|next|noopener noreferrer",
+        "type": "button|search|checkbox|submit|image/svg[+]xml",
+        "id": r"[a-z]+[0-9]*(-title)?",
+        "src": r"/badge/[A-Za-z0-9._~%\-]+/[A-Za-z0-9._~%\-]+\.svg",
+        "alt": None, "title": None, "datetime": r"[0-9TZ:\-]+", "method": "get", "action": "/",
+        "maxlength": "200", "selected": None, "aria-current": "page|true", "data-live": "[a-z]+",
+        "data-run": None, "data-label": r"[A-Za-z ]+", "tabindex": "-?[01]|0",
+        "role": "search|group|img|region|status", "width": NUMBER, "height": NUMBER, "x": NUMBER,
+        "d": r"[0-9MChvz\-. ]+", "preserveaspectratio": "none", "viewbox": r"[0-9 ]+",
+    }  # fmt: skip
+
+
+def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
+    """A source, a revision, a target and a run with one text wherever text may stand."""
+    text = text.replace("\ud800", "\ufffd")  # SQLite keeps UTF-8
+    # Nearly as the schemas have it: no slash in a source, no line break in either.
+    name = TargetName(re.sub("[/\n]", "", text[:100]), text[:300].replace("\n", ""))
+    commit = text[:90].replace("\n", "")
+    found = [
+        Diagnostic(severity, text, text, text, Position(text, 1, 1), text, (text,), text, text)
+        for severity in Severity
+    ]
+    plan_json = samples.format_plan(stuffed(text))
+    run = samples.build_run(0, name, LookOutcome.CHANGES, id=commit[:80], findings=tuple(found),
+                            commit=commit, plan_json=plan_json)  # fmt: skip
+    failed = replace(run, id="z" + commit[:80], outcome=LookOutcome.PLAN_ERROR, plan_json="")
+    with store.write() as writer:
+        writer.put_source(SourceRow(name.source, sideways=commit, fetched_at=1, finding=found[0]))
+        revision = RevisionRow(name.source, 1, commit, 1.0, text, text, RevisionEnd.FAILURE, text,
+                               2.0, found[0], commit)  # fmt: skip
+        writer.accept_head(name.source, 0, revision)
+        writer.put_revision(revision)
+        for row in (run, failed):
+            writer.put_run(row)
+        writer.put_target(
+            TargetRow(name, commit, 1, commit, state=TargetCondition.FAILING,
+                      counts=ChangeCounts(1, 2, 3), last_run=run.id, looked_at=1.0, changed_at=1.0,
+                      failures=3, backend_host=text)
+        )  # fmt: skip
+        status = StatusText(StatusState.FAILURE, text, text)
+        context = f"synapse-apply/{samples.SETTINGS.name}/{name.source}"
+        writer.put_status(StatusRow(name.source, commit, context, status, status, refusal=text))
+        writer.put_configuration_findings(found)
+    return name
+
+
+@pytest.fixture(params=range(len(TEXTS)), ids=[repr(text[:24]) for text in TEXTS])
+def hostile(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[tuple[ServedPage, list[str]]]:
+    with closing(samples.open_store(tmp_path)) as store:
+        name = fill_with(store, TEXTS[request.param])
+        loop = samples.StubLoop()
+        source = Source(name.source, f"https://user:{CANARY}@x.example/{name.source}", name.target)
+        loop.settings = replace(samples.SETTINGS, name=name.target, sources={name.source: source})
+        runs = [row.id for row in store.list_runs(name, 9)]
+        paths = [
+            "/", f"/?q={quote(name.target[:150], safe='')}&source={quote(name.source, safe='')}",
+            addresses.build_target_path(name), addresses.build_source_path(name.source),
+            addresses.build_revision_path(name.source, store.list_sources()[0].head),
+            *map(addresses.build_run_path, runs), addresses.build_badge_path(name),
+            "/metrics", "/api/v1/targets", "/none",
+        ]  # fmt: skip
+        with PageServer(store, loop, {}, lambda: samples.NOW) as server:
+            yield ServedPage(server.url, loop, store), paths
+
+
+def test_every_page_shows_it_as_text(hostile: tuple[ServedPage, list[str]]) -> None:
+    """Only our tags, attributes, links and scripts; no secret, nothing that steers a terminal."""
+    page, paths = hostile
+    for path in paths:
+        answer = page.get(path, Accept="text/html")
+        assert answer.status_code == (404 if path == "/none" else 200), path
+        assert CANARY not in answer.text
+        if not answer.headers["Content-Type"].startswith("text/html"):
+            continue
+        leaf = PageLeaf(answer.text)
+        assert leaf.tags.count("style") == 1
+        assert leaf.tags.count("script") == 2
+        assert "unsafe" not in answer.headers["Content-Security-Policy"]
+        assert "1337" not in re.sub(r"[0-9a-f]{16,}", "", leaf.said)
+        assert not STEERING.search(leaf.said.replace("\n", ""))

@@ -1,0 +1,126 @@
+"""Words, times, drawings and links of the controller's page."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib.machinery import ModuleSpec
+
+import pytest
+from unit.controller.page.page_samples import HEAD_COMMIT
+
+from synapse_apply.controller.page import packages, phrases
+from synapse_apply.controller.page.charts import draw_condition_bar, draw_spark_line
+from synapse_apply.controller.page.overview import OverviewQuery
+from synapse_apply.controller.page.plan_part import build_forge_links, render_plan_part
+from synapse_apply.controller.rows import ChangeCounts, LookOutcome, TargetCondition
+from synapse_apply.controller.settings import ForgeStatus, SecretName, Source
+from synapse_apply.model.errors import InputError
+from synapse_apply.views.html.links import NO_LINKS
+
+TONES = {outcome: phrases.choose_outcome_tone(outcome) for outcome in LookOutcome}
+GITLAB = ForgeStatus("gitlab", "a/b", SecretName("env", "T"), "https://git.example/api/v4")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "less than 1 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (86_400 * 400, "400 d")],
+)
+def test_a_distance_is_told_in_its_largest_unit(seconds: float, words: str) -> None:
+    assert phrases.format_distance(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("when", "words"),
+    [(0.0, "never"), (1000.0, "now"), (940.0, "1 min ago"), (1060.0, "in 1 min"), (1e300, "in")],
+)
+def test_a_time_is_told_from_now_on(when: float, words: str) -> None:
+    """However odd it is, since a clock may jump."""
+    assert phrases.format_age(when, 1000.0).startswith(words)
+    assert phrases.format_utc(when).endswith("Z")
+
+
+def test_what_is_due_already_is_due_now() -> None:
+    assert phrases.format_due(900.0, 1000.0) == "now"
+    assert phrases.format_due(1300.0, 1000.0) == "in 5 min"
+
+
+def test_counts_name_what_needs_a_decision_first() -> None:
+    counts = ChangeCounts(add=1200, change=1, refused=2, guards=1)
+    assert phrases.format_counts(counts) == "2 refused, 1,200 to add, 1 to change, 1 guard"
+    assert phrases.format_counts(ChangeCounts()) == ""
+
+
+def test_every_condition_and_outcome_has_words() -> None:
+    assert phrases.CONDITION_STYLES.keys() == set(TargetCondition)
+    assert phrases.OUTCOME_PHRASES.keys() == set(LookOutcome)
+
+
+def test_a_spark_line_ends_with_the_newest_run() -> None:
+    """At the right, the same place for all targets; its words count what it shows."""
+    svg = draw_spark_line([LookOutcome.IN_SYNC] * 20 + [LookOutcome.TIMEOUT], TONES)
+    assert 'aria-label="Last runs: 15 in sync, 1 took too long"' in svg
+    assert '<path class="bad" d="M75 16' in svg
+    assert draw_spark_line([], TONES) == ""
+
+
+def test_one_failing_target_of_ten_thousand_is_seen() -> None:
+    """And all parts together are as wide as the bar."""
+    bar = draw_condition_bar({TargetCondition.FAILING: 1, TargetCondition.IN_SYNC: 9999})
+    assert 'class="bad" x="0.0" width="4.1"' in bar
+    assert 'class="good" x="4.1" width="995.9"' in bar
+
+
+def test_an_address_tells_what_is_asked_for() -> None:
+    """What makes no sense is as if it were left out."""
+    query = OverviewQuery.from_parameters(
+        {"source": "a", "state": "in sync", "q": " x ", "page": "3"}
+    )
+    assert query == OverviewQuery("a", TargetCondition.IN_SYNC, "x", 3)
+    assert query.build_path(page=4) == "/?source=a&state=in+sync&q=x&page=4"
+    assert OverviewQuery().build_path() == "/"
+    odd = OverviewQuery.from_parameters({"state": "gone", "page": "²"})
+    assert odd == OverviewQuery()
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "link"),
+    [
+        ("https://github.com/a/b.git", None, "https://github.com/a/b/commit/"),
+        ("git@gitlab.com:a/b.git", None, "https://gitlab.com/a/b/-/commit/"),
+        ("ssh://git@git.example/a/b", GITLAB, "https://git.example/a/b/-/commit/"),
+        ("https://git.example:8443/a/b.git", GITLAB, "https://git.example:8443/a/b/-/commit/"),
+        ("https://git.example/a/b.git", None, ""),
+        ("https://notgithub.com/a/b.git", None, ""),
+        ("/srv/git/b.git", GITLAB, ""),
+    ],
+)
+def test_a_commit_is_linked_where_the_forge_is_known(
+    url: str, status: ForgeStatus | None, link: str
+) -> None:
+    html = build_forge_links(
+        Source("s", url, status=status), HEAD_COMMIT
+    ).render_commit_link_or_empty(HEAD_COMMIT)
+    assert (f'href="{link}{HEAD_COMMIT}"' in html) == bool(link)
+    assert f"<code>{HEAD_COMMIT[:12]}</code>" in html
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"format": 99}', "[" * 99_999, '{"format": 1}']
+)
+def test_what_is_no_plan_is_not_shown(text: str) -> None:
+    """A worker is not trusted with the shape of what it says."""
+    assert render_plan_part(text, NO_LINKS) == ""
+
+
+def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    packages.require_page_packages()
+
+    def find_but_jinja(name: str) -> ModuleSpec | None:
+        return None if name == "jinja2" else importlib.util.find_spec(name)
+
+    monkeypatch.setattr(packages, "find_spec", find_but_jinja)
+    with pytest.raises(InputError) as raised:
+        packages.require_page_packages()
+    finding = raised.value.diagnostics[0]
+    assert finding.detail == "Its page is made with them; jinja2 is not installed."
+    assert finding.hint == "pip install 'synapse-apply[controller]'"
