@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, NoReturn
@@ -79,18 +80,34 @@ def find_trusted_repository(folder: Path) -> Repository | None:
     As Git finds it, except bare ones, and not across file systems. InputError for a repository
     that cannot be trusted.
     """
-    start = Path(os.path.realpath(folder))
-    devices = set()
-    for candidate in (start, *start.parents):
-        if candidate.exists():
-            devices.add(candidate.stat().st_dev)
-        # As Git does without GIT_DISCOVERY_ACROSS_FILESYSTEM.
-        if len(devices) > 1:
+    # As text: nearly all folders have no `.git`, and commands ask for several folders each.
+    candidate = os.path.realpath(folder)
+    device = None
+    while True:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            candidate_device = os.stat(candidate).st_dev  # noqa: PTH116 - a text
+            # As Git does without GIT_DISCOVERY_ACROSS_FILESYSTEM.
+            if device not in {None, candidate_device}:
+                return None
+            device = candidate_device
+        if _may_exist(f"{candidate}/.git"):
+            repository = _find_trusted_repository_in_folder(Path(candidate))
+            if repository is not None:
+                return repository
+        if candidate == os.sep:
             return None
-        repository = _find_trusted_repository_in_folder(candidate)
-        if repository is not None:
-            return repository
-    return None
+        candidate = candidate.rpartition(os.sep)[0] or os.sep
+
+
+def _may_exist(path: str) -> bool:
+    """Whether there is an entry, or reading it will say why that cannot be told."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 class GitResult(NamedTuple):

@@ -333,19 +333,18 @@ def _list_journal_files(project: Project, target: Target, lineage: str) -> list[
 
 
 def _list_journals_of_target(folder: Path, target: str) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.glob(f"{_FILE_PREFIX}-*.jsonl")
-        if _is_journal_of_target(path, target)
-    )
+    # By name alone: the folder for temporary files may hold thousands of other files.
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - texts
+    except OSError:
+        return []
+    is_journal_name = _compile_journal_name_pattern(target).fullmatch
+    return [folder / name for name in sorted(names) if is_journal_name(name)]
 
 
-def _is_journal_of_target(path: Path, target: str) -> bool:
-    """Whether the file's name is of this target, and not of prod-eu where the target is prod."""
-    return (
-        re.fullmatch(f"{_FILE_PREFIX}-{re.escape(target)}-{_PLAN_ID_PATTERN}\\.jsonl", path.name)
-        is not None
-    )
+def _compile_journal_name_pattern(target: str) -> re.Pattern[str]:
+    """Matches names of journals of this target, and not of prod-eu where the target is prod."""
+    return re.compile(f"{_FILE_PREFIX}-{re.escape(target)}-{_PLAN_ID_PATTERN}\\.jsonl")
 
 
 def _is_own_journal_of_lineage(path: Path, lineage: str) -> bool:
@@ -376,7 +375,7 @@ def read_journal_file(
     except (OSError, UnicodeDecodeError) as problem:
         reason = getattr(problem, "strerror", None) or "it is not text"
         raise _build_unusable_error(path, reason) from None
-    if not lines and not (target and _is_journal_of_target(path, target)):
+    if not lines and not (target and _compile_journal_name_pattern(target).fullmatch(path.name)):
         raise _build_unusable_error(path, "it is empty")
     documents = [_parse_json_line(path, number, line) for number, line in enumerate(lines, start=1)]
     calls = tuple(

@@ -9,6 +9,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 
 MOUNTS_FILE = "/proc/self/mounts"
+_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 # File systems whose locks and flushes SQLite cannot rely on (sqlite.org/faq.html, question 5).
 NETWORK_FILE_SYSTEMS = {
@@ -44,15 +45,14 @@ def find_file_system_type_or_empty(path: Path, mounts_file: str = MOUNTS_FILE) -
         lines = Path(mounts_file).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
+    ancestors = {str(path), *map(str, path.parents)}
     deepest, system_type = -1, ""
     for _, escaped_mount_point, mount_type, *_ in (
         line.split(" ") for line in lines if line.count(" ") >= 3
     ):
         # Blanks and backslashes in a mount point are written as octal escapes.
-        mount_point = Path(
-            re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), escaped_mount_point)
-        )
+        mount_point = _OCTAL_ESCAPE.sub(lambda octal: chr(int(octal[1], 8)), escaped_mount_point)
         # Of two mounts at the same point the later one hides the earlier one.
-        if path.is_relative_to(mount_point) and len(mount_point.parts) >= deepest:
-            deepest, system_type = len(mount_point.parts), mount_type
+        if mount_point in ancestors and len(mount_point) >= deepest:
+            deepest, system_type = len(mount_point), mount_type
     return system_type
