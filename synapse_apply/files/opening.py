@@ -47,7 +47,7 @@ class UntrustedFileError(StateError):
     """A file or folder in the place of one of ours that is not ours, or is a link."""
 
 
-class _FollowedFolderAndOwnNames(NamedTuple):
+class _FollowedFolderAndNames(NamedTuple):
     """A folder that is taken as the user has set it up, and the names below it."""
 
     base: str
@@ -218,7 +218,7 @@ def create_folders(folder: Path, own_top: Path | None = None) -> None:
             with suppress(FileExistsError):
                 os.mkdir(name, FOLDER_MODE, dir_fd=descriptor)
             child = _open_subfolder(
-                descriptor, name, _FollowedFolderAndOwnNames(base, names[:count]), owner
+                descriptor, name, _FollowedFolderAndNames(base, names[:count]), owner
             )
             os.close(descriptor)
             descriptor = child
@@ -239,7 +239,7 @@ def is_ignored_by_git(folder: Path) -> bool:
         return False
 
 
-def _split_into_followed_folder_and_own_names(path: Path) -> _FollowedFolderAndOwnNames:
+def _split_into_followed_folder_and_own_names(path: Path) -> _FollowedFolderAndNames:
     """(folder whose links are followed, names below it that must not be links) of a path.
 
     The names begin at the last `.synapse-apply` in the path, else they are only the last name:
@@ -250,7 +250,7 @@ def _split_into_followed_folder_and_own_names(path: Path) -> _FollowedFolderAndO
     index = len(parts) - 1
     if OWN_FOLDER in parts:
         index -= parts[::-1].index(OWN_FOLDER)
-    return _FollowedFolderAndOwnNames("/".join(parts[:index]) or "/", tuple(parts[index:]))
+    return _FollowedFolderAndNames("/".join(parts[:index]) or "/", tuple(parts[index:]))
 
 
 @contextmanager
@@ -265,7 +265,7 @@ def _open_parent(path: Path, *, folder: bool = False) -> Iterator[_OpenFolderEnt
     try:
         for count, name in enumerate(names if folder else names[:-1], 1):
             child = _open_subfolder(
-                descriptor, name, _FollowedFolderAndOwnNames(base, names[:count]), owner
+                descriptor, name, _FollowedFolderAndNames(base, names[:count]), owner
             )
             os.close(descriptor)
             descriptor = child
@@ -275,7 +275,7 @@ def _open_parent(path: Path, *, folder: bool = False) -> Iterator[_OpenFolderEnt
 
 
 def _open_subfolder(
-    descriptor: int, name: str, split_path: _FollowedFolderAndOwnNames, owner: int
+    descriptor: int, name: str, split_path: _FollowedFolderAndNames, owner: int
 ) -> int:
     """Open a folder inside of an open one; UntrustedFileError if it is not ours.
 
@@ -337,7 +337,7 @@ def _is_trusted_owner(owner: int, base_owner: int) -> bool:
     return owner in (current_uid, 0) or (current_uid == 0 and owner == base_owner)
 
 
-def _require_no_repository(folder: int, split_path: _FollowedFolderAndOwnNames) -> None:
+def _require_no_repository(folder: int, split_path: _FollowedFolderAndNames) -> None:
     """UntrustedFileError for a folder with a `.git`.
 
     A submodule has another author's files, and stays in the working tree after a later checkout.
