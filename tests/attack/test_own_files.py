@@ -373,19 +373,34 @@ def test_doctor_says_it_in_a_row(site: Site, plant: Plant, monkeypatch: pytest.M
     assert "what is in .synapse-apply is not used" in ran.out
 
 
-def test_a_swap_between_the_check_and_the_use(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder is the one that was checked, or nothing is opened."""
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_swap_around_the_opening_of_a_folder(
+    site: Site, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The folder is the one that is checked, by its descriptor, or nothing is opened."""
+    genuine = site.key.read_bytes()
     (site.outside / "state").mkdir()
     (site.outside / "state" / "prod.key").write_text("planted")
-    real = opening._require_plain_entry_of_trusted_owner
+    real = os.open
 
-    def swapping(info, at, owner, **more):
-        real(info, at, owner, **more)
-        if at == site.own / "state" and not at.is_symlink():
-            at.rename(site.outside / "real")
-            at.symlink_to(site.outside / "state")
+    def swap() -> None:
+        folder = site.own / "state"
+        folder.rename(site.outside / "real")
+        folder.symlink_to(site.outside / "state")
 
-    monkeypatch.setattr(opening, "_require_plain_entry_of_trusted_owner", swapping)
+    def swapping(path, *arguments, **more):
+        swaps = path == "state" and not (site.own / "state").is_symlink()
+        if swaps and moment == "before":
+            swap()
+        descriptor = real(path, *arguments, **more)
+        if swaps and moment == "after":
+            swap()
+        return descriptor
+
+    monkeypatch.setattr(os, "open", swapping)
+    if moment == "after":
+        assert opening.read_own_file(site.key) == genuine
+        return
     with pytest.raises(opening.UntrustedFileError, match="A file is not trusted"):
         opening.read_own_file(site.key)
 
