@@ -373,38 +373,6 @@ def test_doctor_says_it_in_a_row(site: Site, plant: Plant, monkeypatch: pytest.M
     assert "what is in .synapse-apply is not used" in ran.out
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_swap_around_the_opening_of_a_folder(
-    site: Site, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    """The folder is the one that is checked, by its descriptor, or nothing is opened."""
-    genuine = site.key.read_bytes()
-    (site.outside / "state").mkdir()
-    (site.outside / "state" / "prod.key").write_text("planted")
-    real = os.open
-
-    def swap() -> None:
-        folder = site.own / "state"
-        folder.rename(site.outside / "real")
-        folder.symlink_to(site.outside / "state")
-
-    def swapping(path, *arguments, **more):
-        swaps = path == "state" and not (site.own / "state").is_symlink()
-        if swaps and moment == "before":
-            swap()
-        descriptor = real(path, *arguments, **more)
-        if swaps and moment == "after":
-            swap()
-        return descriptor
-
-    monkeypatch.setattr(os, "open", swapping)
-    if moment == "after":
-        assert opening.read_own_file(site.key) == genuine
-        return
-    with pytest.raises(opening.UntrustedFileError, match="A file is not trusted"):
-        opening.read_own_file(site.key)
-
-
 # Where the project file puts the state elsewhere
 
 

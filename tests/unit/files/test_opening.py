@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,3 +137,35 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
         with pytest.raises((UntrustedFileError, FileNotFoundError)):
             opening.open_own_file(folder / name, os.O_RDONLY)
     assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_folder_is_swapped_while_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The folder is the one that is checked, by its descriptor, or nothing is opened."""
+    folder, planted = tmp_path / ".synapse-apply" / "state", tmp_path / "planted"
+    for place, text in ((folder, "genuine"), (planted, "planted")):
+        place.mkdir(parents=True)
+        (place / "prod.key").write_text(text)
+    real = os.open
+
+    def swap() -> None:
+        folder.rename(tmp_path / "real")
+        folder.symlink_to(planted)
+
+    def swapping(path: str, *arguments: Any, **more: Any) -> int:
+        swaps = path == "state" and not folder.is_symlink()
+        if swaps and moment == "before":
+            swap()
+        descriptor = real(path, *arguments, **more)
+        if swaps and moment == "after":
+            swap()
+        return descriptor
+
+    monkeypatch.setattr(os, "open", swapping)
+    if moment == "after":
+        assert opening.read_own_file(folder / "prod.key") == b"genuine"
+        return
+    with pytest.raises(opening.UntrustedFileError, match="A file is not trusted"):
+        opening.read_own_file(folder / "prod.key")
