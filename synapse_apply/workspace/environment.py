@@ -61,7 +61,7 @@ def build_actor(invocation: Invocation, root: Path) -> Actor:
     return Actor(
         f"{user}@{socket.gethostname()}",
         find_ci_run_url_or_empty(invocation.environ),
-        read_head_commit_id_or_empty(root),
+        "" if invocation.without_checkout else read_head_commit_id_or_empty(root),
         command=invocation.command,
     )
 

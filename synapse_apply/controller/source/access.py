@@ -121,7 +121,6 @@ def build_local_variables(git_dir: Path, global_config: Path, home: Path) -> dic
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_NO_LAZY_FETCH": "1",
-        "GIT_GRAFT_FILE": os.devnull,
         # Where curl would look for `.netrc`, and ssh for keys.
         "HOME": str(home),
     }

@@ -15,6 +15,7 @@ from synapse_apply.controller.source.committed_project import CommittedProject
 from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits
 from synapse_apply.controller.source.places import find_source_folders
 from synapse_apply.controller.source.remote_refs import (
+    FOLLOWED_FOLDERS,
     HEAD_REF,
     KEPT_FOLDER,
     TAGS_PATTERN,
@@ -140,6 +141,7 @@ class GitMirror:
         object_format = "sha256" if len(remote_ids[head_name]) == _SHA256_LENGTH else "sha1"
         self._git.require_mirror(object_format)
         refspecs = build_refspecs(self._source, head_name, pin_name)
+        self._delete_refs_of_other_settings(refspecs)
         result = self._git.fetch(refspecs)
         if result.exit_code in (STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE):
             # Parts of a pack, of which nothing can be used.
@@ -153,6 +155,18 @@ class GitMirror:
             raise self._build_unreadable_error(remote_ids[head_name])
         self._projects.clear()
         self._git.compact_if_many_packs()
+
+    def _delete_refs_of_other_settings(self, refspecs: Sequence[str]) -> None:
+        """Delete the refs of a branch or a pin that is followed no more: they may be in the way."""
+        result = self._git.run("for-each-ref", "--format=%(refname)", *FOLLOWED_FOLDERS)
+        fetched_refs = {refspec.partition(":")[2] for refspec in refspecs}
+        lines = [
+            f"delete {ref}\n"
+            for ref in result.output.decode("ascii", "replace").split()
+            if ref not in fetched_refs
+        ]
+        if lines:
+            self._git.run("update-ref", "--stdin", input_bytes="".join(lines).encode())
 
     def _choose_name(self, names: Sequence[str], remote_ids: Mapping[str, str], ref: str) -> str:
         for name in names:

@@ -99,9 +99,9 @@ class MirrorGit:
 
     def fetch(self, refspecs: list[str]) -> ProgramResult:
         """Fetch refs with their history, every object checked; the result may be a failure."""
-        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+        options = ("--quiet", "--prune", "--no-tags", "--no-write-fetch-head")
         result = self._run_remote(
-            ("fetch", *options, REMOTE_NAME, *refspecs),
+            ("fetch", *options, "--no-recurse-submodules", REMOTE_NAME, *refspecs),
             self._limits.fetch_seconds,
             1024 * 1024,
             self._find_size_reason,
@@ -229,7 +229,10 @@ def quote_git(git_text: str) -> str:
 
 
 _HINTS = (
-    ("redirect", "The repository has moved: write its new url. A redirect is not followed."),
+    (
+        "redirect|error: 30[0-9]",
+        "The repository has moved: write its new url. A redirect is not followed.",
+    ),
     (
         "Authentication failed|could not read Username|40[134]|Permission denied|not found",
         "Check the url, and that the source's credentials may read the repository.",

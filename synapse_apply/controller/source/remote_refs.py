@@ -16,6 +16,9 @@ from synapse_apply.model.errors import InputError
 HEAD_REF = "refs/synapse-apply/head"
 KEPT_FOLDER = "refs/synapse-apply/kept"
 _PIN_FOLDER = "refs/synapse-apply/pin"
+_REMOTE_FOLDER = "refs/remotes/origin"
+# What lies there depends on what the source's settings name.
+FOLLOWED_FOLDERS = (_PIN_FOLDER, _REMOTE_FOLDER)
 _BRANCH_FOLDER, _TAG_FOLDER = "refs/heads/", "refs/tags/"
 TAGS_PATTERN = f"{_TAG_FOLDER}*"
 
@@ -56,7 +59,7 @@ def build_refspecs(source: Source, head_name: str, pin_name: str) -> list[str]:
     refspecs = [f"+{head_name}:{HEAD_REF}", f"+{TAGS_PATTERN}:{TAGS_PATTERN}"]
     if head_name.startswith(_BRANCH_FOLDER):
         branch = head_name.removeprefix(_BRANCH_FOLDER)
-        refspecs.append(f"+{head_name}:refs/remotes/origin/{branch}")
+        refspecs.append(f"+{head_name}:{_REMOTE_FOLDER}/{branch}")
     if pin_name:
         refspecs.append(f"+{pin_name}:{find_pin_revision(source)}")
     return refspecs

@@ -1,7 +1,9 @@
-"""Which child looks at which target, and who waits: at most N children, sources take turns.
+"""Which child looks at which target, and who waits: a few at a time, sources take turns.
 
-A child serves one source for its whole life. An idle child of another source makes room where all
-places are taken. Of those who wait, the source with the fewest looks under way is next.
+A child serves one source for its whole life, and waits for the next look of it: to start one costs
+ten times what a look costs. Where there are as many children as there may be, an idle one of
+another source makes room. Of the looks that wait, one of the source with the fewest under way is
+next; of several such sources, for a while, one that has an idle child.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ from synapse_apply.controller.worker.exchange import LookOrder
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
 
+# How many looks in a row one source may have before a source without a child that waits longer.
+_MOST_PREFERRED = 20
+
 
 @frozen
 class _Turn:
@@ -46,13 +51,18 @@ class WorkerPool:
         controller: Controller,
         data: Path,
         environ: Mapping[str, str],
-        most_children: int = 4,
+        most_looks: int = 4,
+        most_children: int = 8,
     ) -> None:
-        """`data` is the controller's folder, `environ` its own environment. Starts nothing yet."""
+        """`data` is the controller's folder, `environ` its own environment. Starts nothing yet.
+
+        `most_looks` are under way at a time; there are `most_children`, idle ones included.
+        """
         self._controller = controller
         self._data = data
         self._environ = dict(environ)
-        self._most_children = most_children
+        self._most_looks = most_looks
+        self._most_children = max(most_children, most_looks)
         self._own_secrets: OwnSecrets = find_own_secrets(controller)
         self._generation = 0
         self._is_closed = False
@@ -62,6 +72,7 @@ class WorkerPool:
         self._looks_of_source: Counter[str] = Counter()
         self._targets: set[TargetName] = set()
         self._waiting: list[TargetName] = []
+        self._preferred_count: Counter[str] = Counter()
 
     def use_settings(self, controller: Controller) -> None:
         """Serve by other settings from now on; looks that are under way end as they began."""
@@ -98,6 +109,7 @@ class WorkerPool:
         with self._changed:
             self._waiting.append(name)
             self._changed.wait_for(lambda: self._is_closed or self._is_next(name))
+            self._count_preference(name)
             self._waiting.remove(name)
             if self._is_closed:
                 return build_not_started_result("the controller ends")
@@ -122,12 +134,23 @@ class WorkerPool:
 
     def _is_next(self, name: TargetName) -> bool:
         """Whether a waiting look may begin: there is a place, and no other source goes before."""
-        if sum(self._looks_of_source.values()) >= self._most_children:
+        if sum(self._looks_of_source.values()) >= self._most_looks:
             return False
         able = [waiting for waiting in self._waiting if waiting not in self._targets]
-        if name not in able:
-            return False
-        return min(able, key=lambda waiting: self._looks_of_source[waiting.source]) == name
+        return name in able and min(able, key=self._rank) == name
+
+    def _rank(self, name: TargetName) -> tuple[int, bool]:
+        """Less for who is to begin sooner; of equals the one that has waited longest is next."""
+        has_idle_child = any(owner == name.source for owner, _ in self._idle)
+        is_preferred = has_idle_child and self._preferred_count[name.source] < _MOST_PREFERRED
+        return self._looks_of_source[name.source], not is_preferred
+
+    def _count_preference(self, name: TargetName) -> None:
+        """Note whether a look begins before an older one of another source."""
+        is_first = next(iter(self._waiting)).source == name.source
+        self._preferred_count[name.source] = (
+            0 if is_first else self._preferred_count[name.source] + 1
+        )
 
     def _take_idle_child(self, source: Source) -> tuple[Child | None, Child | None]:
         """An idle child of the source, None without one; and one of another that makes room."""

@@ -44,7 +44,8 @@ _FETCH_HINT = (
 class GitCommit:
     """A commit of the repository that contains the folder `root`.
 
-    `ref` is the ref it was resolved from; `short_id` is an abbreviation that is unique here.
+    `ref` is the ref it was resolved from; `short_id` is an abbreviation that is unique here, or the
+    whole id where the ref is its beginning.
     """
 
     root: Path
@@ -64,8 +65,11 @@ class GitCommit:
 def resolve_ref_to_commit_or_raise(root: Path, ref: str) -> GitCommit:
     """The commit that a ref means in the repository that contains `root`; InputError for none."""
     commit_id = _resolve_commit_id(root, ref)
+    # Shown beside other refs alone; a controller asks for full ids, a thousand times.
     short_id = (
-        run_git_plumbing_in_trusted_repository(root, "rev-parse", "--short=7", commit_id)[1]
+        commit_id
+        if commit_id.startswith(ref)
+        else run_git_plumbing_in_trusted_repository(root, "rev-parse", "--short=7", commit_id)[1]
         .decode()
         .strip()
     )

@@ -178,3 +178,14 @@ def test_a_ref_that_is_gone(upstream: Upstream, data: Path) -> None:
     upstream.commit(FILES)
     with pytest.raises(SourceUnavailable, match="no such ref"):
         make_mirror(upstream, data, ref="release").fetch_head()
+
+
+def test_other_settings_follow_another_branch(upstream: Upstream, data: Path) -> None:
+    """In the same mirror, also where the name of one is in the way of the other."""
+    first = upstream.commit(FILES, branch="a")
+    assert make_mirror(upstream, data, ref="a", project_from="a").fetch_head().commit == first
+    git(upstream.path, "update-ref", "-d", "refs/heads/a")
+    second = upstream.commit(FILES, branch="a/b")
+    mirror = make_mirror(upstream, data, ref="refs/heads/a/b", project_from="a/b")
+    assert mirror.fetch_head().commit == second
+    assert mirror.list_targets(second) == ("prod",)

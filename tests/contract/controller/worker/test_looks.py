@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -68,9 +70,9 @@ targets:
 def make_pool(data: Path) -> Iterator[Callable[..., WorkerPool]]:
     pools = []
 
-    def make(*sources: Source, most_children: int = 2) -> WorkerPool:
+    def make(*sources: Source, most_looks: int = 2) -> WorkerPool:
         controller = Controller("main", {source.name: source for source in sources})
-        pools.append(WorkerPool(controller, data, ENVIRON, most_children))
+        pools.append(WorkerPool(controller, data, ENVIRON, most_looks, most_children=2))
         return pools[-1]
 
     yield make
@@ -194,3 +196,52 @@ def test_sources_share_the_children(
     pool.close()
     assert not any(Path(f"/proc/{process_id}").exists() for process_id in process_ids)
     assert pool.look(requests[0]).outcome is LookOutcome.WORKER_LOST
+
+
+def test_a_child_ends_with_its_controller() -> None:
+    """Also where that is killed, so that nobody could tell it to."""
+    script = (
+        "import os, time; from synapse_apply.controller.worker.child import Child;"
+        "child = Child({'PATH': os.environ['PATH']}); print(child.process_id, flush=True);"
+        "time.sleep(60)"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as controller:
+        assert controller.stdout is not None
+        process = Path("/proc") / controller.stdout.readline().strip()
+        assert process.exists()
+        controller.kill()
+    deadline = time.monotonic() + 20
+    while is_running(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(process: Path) -> bool:
+    """Whether there is such a process, and it has not ended; nobody may have asked for its end."""
+    try:
+        return process.joinpath("stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_source_with_many_targets_lets_another_one_in(
+    upstream: Upstream, data: Path, make_pool: Callable[..., WorkerPool]
+) -> None:
+    commit = upstream.commit({"synapse-apply.yaml": "kind: x\n"})
+    many, other = (Source(name, str(upstream.path)) for name in ("many", "other"))
+    for source in (many, other):
+        GitMirror(source, data, read_no_secret).fetch_head()
+    pool = make_pool(many, other, most_looks=1)
+    names = [TargetName("many", f"t{number}") for number in range(40)]
+    names.insert(2, TargetName("other", "t"))
+    order: list[str] = []
+
+    def look_and_note(name: TargetName) -> None:
+        pool.look(LookRequest(name, commit, 60.0))
+        order.append(name.source)
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(look_and_note, names))
+    assert order.index("other") < 30
+    assert len(order) == len(names)

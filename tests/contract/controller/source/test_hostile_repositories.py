@@ -1,0 +1,140 @@
+"""What a repository can hold, and the controller does not do."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from contract.controller.upstream import (
+    PROJECT,
+    Upstream,
+    build_source,
+    read_no_secret,
+    storage,
+)
+from contract.stores.git.repositories import ENVIRON, git
+
+from synapse_apply.controller.ports import SourceUnavailable
+from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.worker.exchange import LookOrder
+from synapse_apply.controller.worker.look import look_at_target
+from synapse_apply.model.errors import InputError
+
+FILES = {"synapse-apply.yaml": PROJECT, "manifests/a.yaml": storage("a")}
+OUTSIDE = "canary-outside"
+
+
+@pytest.fixture
+def mirror(upstream: Upstream, data: Path) -> GitMirror:
+    return GitMirror(build_source(upstream), data, read_no_secret)
+
+
+@pytest.fixture
+def look(mirror: GitMirror, data: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """What a look at the head's target says."""
+
+    def fetch_and_look() -> str:
+        commit = mirror.fetch_head().commit
+        folder = data / "places" / "acme"
+        monkeypatch.chdir(folder)
+        result = look_at_target(LookOrder("prod", commit, str(folder)), {"ACME_TOKEN": "x" * 20})
+        return "\n".join(f"{f.summary}: {f.detail}" for f in result.findings)
+
+    return fetch_and_look
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A file that no project may read."""
+    file = tmp_path / "outside.yaml"
+    file.write_text(f"kind: {OUTSIDE}\n")
+    return file
+
+
+def link(upstream: Upstream, path: str, target: str) -> str:
+    return f"120000 {upstream.write_blob(target.encode())}\t{path}"
+
+
+def test_a_project_file_that_is_a_link(
+    upstream: Upstream, mirror: GitMirror, look: Callable[[], str], outside: Path
+) -> None:
+    commit = upstream.commit(raw_entries=(link(upstream, "synapse-apply.yaml", str(outside)),))
+    mirror.fetch_head()
+    with pytest.raises(InputError, match="is no file"):
+        mirror.list_targets(commit)
+    assert OUTSIDE not in look()
+
+
+@pytest.mark.parametrize("depth", ["", "../../../../.."])
+def test_manifests_that_are_links(
+    upstream: Upstream, look: Callable[[], str], outside: Path, depth: str
+) -> None:
+    entry = link(upstream, "manifests/b.yaml", f"{depth}{outside}")
+    upstream.commit(FILES, raw_entries=(entry,))
+    text = look()
+    assert OUTSIDE not in text
+    assert "Link cannot be followed" in text
+
+
+def test_a_submodule_is_no_folder_of_ours(upstream: Upstream, look: Callable[[], str]) -> None:
+    modules = '[submodule "x"]\n\tpath = manifests/x\n\turl = --upload-pack=touch /tmp/x\n'
+    entry = f"160000 {'1' * 40}\tmanifests/x"
+    upstream.commit({**FILES, ".gitmodules": modules.replace("--", "")}, raw_entries=(entry,))
+    assert "is a Git submodule" in look()
+
+
+def test_what_git_refuses_is_refused(upstream: Upstream, mirror: GitMirror) -> None:
+    """A `.git` in a tree, which no honest program makes; the head that was there stays."""
+    first = upstream.commit(FILES)
+    mirror.fetch_head()
+    blob = upstream.write_blob(b"x")
+    tree = b"100644 .git\0" + bytes.fromhex(blob)
+    command = ("git", "-C", str(upstream.path), "hash-object", "-t", "tree", "-w", "--literally")
+    done = subprocess.run(
+        (*command, "--stdin"), input=tree, env=ENVIRON, capture_output=True, check=True
+    )
+    commit = git(upstream.path, "commit-tree", "-p", first, done.stdout.decode().strip(), input=b"")
+    git(upstream.path, "update-ref", "refs/heads/main", commit)
+    with pytest.raises(SourceUnavailable) as raised:
+        mirror.fetch_head()
+    assert "Git itself refuses" in raised.value.diagnostics[0].hint
+    assert mirror.list_targets(first) == ("prod",)
+
+
+def test_texts_of_a_commit_are_cut_and_escaped(upstream: Upstream, mirror: GitMirror) -> None:
+    upstream.commit(FILES, message="\x1b[31mred\u202e " + "x" * 200_000)
+    head = mirror.fetch_head()
+    assert head.subject.startswith("\\u001b[31mred\\u202e x")
+    assert len(head.subject) <= 300
+
+
+def test_odd_tags_change_nothing(upstream: Upstream, mirror: GitMirror) -> None:
+    """Names like options, like ours, like the branch; and one in the place of a folder."""
+    commit = upstream.commit(FILES)
+    other = upstream.commit({"README": "x"}, branch="other")
+    for name in ("--upload-pack=x", "main", "origin/main", "synapse-apply/head", "a/b"):
+        upstream.tag(name, other)
+    assert mirror.fetch_head().commit == commit
+    git(upstream.path, "update-ref", "-d", "refs/tags/a/b")
+    upstream.tag("a", other)
+    newer = upstream.commit({"README": "y"})
+    assert mirror.fetch_head().commit == newer
+
+
+def test_a_huge_project_file_is_not_read(upstream: Upstream, mirror: GitMirror) -> None:
+    commit = upstream.commit({"synapse-apply.yaml": PROJECT + "#" * 5_000_000})
+    mirror.fetch_head()
+    with pytest.raises(InputError, match="cannot be read"):
+        mirror.list_targets(commit)
+
+
+def test_committed_states_and_keys_are_no_state(
+    upstream: Upstream, look: Callable[[], str], data: Path
+) -> None:
+    """What the tool keeps beside a project never comes from a commit."""
+    state = {f".synapse-apply/{name}": "x" for name in ("state/prod.db", "state/prod.key")}
+    upstream.commit({**FILES, **state})
+    assert "There is no state for this target" in look()
+    assert [path.name for path in (data / "places" / "acme").iterdir()] == [".git"]

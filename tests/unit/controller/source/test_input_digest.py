@@ -1,0 +1,91 @@
+"""Which commits a target does not notice: those that change nothing that it could be read from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from synapse_apply.controller.source.input_digest import CommittedFile, InputRegions
+
+FOLDERS = {
+    "dev": ("common", "tenants/dev"),
+    "prod": ("common/", "./tenants/prod"),
+    "all": (".",),
+    "above": ("../shared",),
+}
+BASE = {
+    "common/a.yaml": "1",
+    "tenants/dev/a.yaml": "1",
+    "tenants/dev/deep/b.yml": "1",
+    "tenants/prod/a.yaml": "1",
+    "plugins/x/main.py": "1",
+}
+
+
+def compute(
+    target: str,
+    changes: Mapping[str, str | None],
+    modes: Mapping[str, str] | None = None,
+    folders: Mapping[str, Sequence[str]] = FOLDERS,
+) -> str:
+    contents = {**BASE, **changes}
+    files = [
+        CommittedFile((modes or {}).get(path, "100644"), content, path)
+        for path, content in contents.items()
+        if content is not None
+    ]
+    return InputRegions(files, folders).compute_digest(target)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "unaware"),
+    [
+        ("tenants/dev/a.yaml", "2", {"prod", "above"}),
+        ("tenants/dev/deep/b.yml", "2", {"prod", "above"}),
+        ("tenants/dev/a.yaml", None, {"prod", "above"}),
+        ("tenants/prod/new.yaml", "1", {"dev", "above"}),
+        ("common/a.yaml", "2", {"above"}),
+        ("plugins/x/main.py", "2", set()),
+        ("README.md", "1", set()),
+    ],
+)
+def test_who_is_touched(path: str, content: str | None, unaware: set[str]) -> None:
+    """All but those whose manifests are in other folders."""
+    same = {target for target in FOLDERS if compute(target, {}) == compute(target, {path: content})}
+    assert same == unaware
+
+
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [
+        ("tenants/dev/plugin/main.py", "100644"),
+        ("tenants/dev/plugin/config.yaml", "100644"),
+        ("tenants/dev/.hidden/secrets.yaml", "100644"),
+        ("plugins/link", "120000"),
+        ("tenants/dev/link.yaml", "120000"),
+    ],
+)
+def test_a_folder_that_could_hold_more_than_manifests_counts_for_all(path: str, mode: str) -> None:
+    """A package, a secret, and whatever a link may lead to."""
+    more = {path: "1"}
+    before = compute("prod", more, {path: mode})
+    assert compute("prod", {**more, "tenants/dev/a.yaml": "2"}, {path: mode}) != before
+
+
+def test_the_order_of_files_and_targets_counts_for_nothing() -> None:
+    files = [CommittedFile("100644", content, path) for path, content in BASE.items()]
+    again = InputRegions(files[::-1], dict(reversed(FOLDERS.items())))
+    assert again.compute_digest("dev") == InputRegions(files, FOLDERS).compute_digest("dev")
+
+
+def test_only_what_lies_above_is_read_above() -> None:
+    regions = InputRegions([], FOLDERS)
+    assert [target for target in FOLDERS if regions.reads_above_project(target)] == ["above"]
+
+
+def test_a_name_is_not_taken_for_a_content() -> None:
+    """Two files never look like two others with the same letters."""
+    first = InputRegions([CommittedFile("100644", "ab", "c")], {"t": (".",)})
+    second = InputRegions([CommittedFile("100644", "a", "bc")], {"t": (".",)})
+    assert first.compute_digest("t") != second.compute_digest("t")

@@ -1,0 +1,90 @@
+"""Which variables and files a worker gets, of settings of any shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from synapse_apply.controller.settings import (
+    Channel,
+    Controller,
+    ForgeStatus,
+    HttpsToken,
+    MayRead,
+    SecretName,
+    Source,
+    SshKey,
+)
+from synapse_apply.controller.worker.access import (
+    OwnSecrets,
+    build_readable_files,
+    build_worker_environment,
+    find_own_secrets,
+)
+
+NOTHING_OWN = OwnSecrets(frozenset(), ())
+HOME = Path("/home/of/source")
+
+
+def env(name: str) -> SecretName:
+    return SecretName("env", name)
+
+
+def test_all_that_the_file_names_is_the_controllers_own(tmp_path: Path) -> None:
+    """Wherever it stands; files are from the folder of `controller.yaml` on."""
+    status = ForgeStatus("github", "a/b", env("FORGE"), "https://api.example")
+    sources = {
+        "a": Source("a", "x", credentials=HttpsToken(env("https")), status=status),
+        "b": Source("b", "x", credentials=SshKey(SecretName("file", "key"), env("KNOWN"))),
+    }
+    channel = Channel("c", "webhook", env("URL"), frozenset(), secret=env("SECRET"))
+    file = tmp_path / "controller.yaml"
+    own = find_own_secrets(Controller("main", sources, channels=(channel,), file=file))
+    assert own.variables == {"FORGE", "HTTPS", "KNOWN", "URL", "SECRET"}
+    assert own.files == (file, tmp_path / "key")
+
+
+def build(source: Source, own: OwnSecrets = NOTHING_OWN, **environ: str) -> dict[str, str]:
+    return build_worker_environment(source, own, environ, HOME)
+
+
+def test_nothing_but_what_a_process_needs_and_the_patterns_of_the_source() -> None:
+    source = Source("a", "x", may_read=MayRead(("ACME_*", "ONE")))
+    given = {"ACME_A": "1", "ONE": "2", "ONE_MORE": "3", "acme_b": "4", "HTTPS_PROXY": "p"}
+    environment = build(source, PATH="/bin:relative:", TZ="UTC", PYTHONPATH="x", **given)
+    assert environment == {
+        "ACME_A": "1",
+        "ONE": "2",
+        "HTTPS_PROXY": "p",
+        "TZ": "UTC",
+        "PATH": "/bin",
+        "HOME": str(HOME),
+    }
+
+
+def test_a_pattern_for_all_gives_neither_own_secrets_nor_another_home() -> None:
+    own = OwnSecrets(frozenset({"GIT_TOKEN"}), ())
+    source = Source("a", "x", may_read=MayRead(("*",)))
+    environment = build(source, own, git_token="x", GIT_TOKEN="y", HOME="/root", PATH="/bin", A="1")
+    assert environment == {"A": "1", "PATH": "/bin", "HOME": str(HOME)}
+
+
+def test_hosts_are_those_of_the_source_else_the_controllers() -> None:
+    """No pattern of a source widens them."""
+    limited = Source("a", "x", hosts=("a.example", "b.example:8443"))
+    free = Source("b", "x", may_read=MayRead(("*",)))
+    given = {"SYNAPSE_APPLY_HOSTS": "c.example"}
+    assert build(limited, **given)["SYNAPSE_APPLY_HOSTS"] == "a.example,b.example:8443"
+    assert build(free, **given)["SYNAPSE_APPLY_HOSTS"] == "c.example"
+    assert "SYNAPSE_APPLY_HOSTS" not in build(free)
+
+
+def test_files_are_those_below_the_folders_of_the_source(tmp_path: Path) -> None:
+    """But neither the controller's own nor its data; beside a folder is not below it."""
+    folder, data = tmp_path / "acme", tmp_path / "acme" / "data"
+    own = OwnSecrets(frozenset(), (folder / "token",))
+    source = Source("a", "x", may_read=MayRead((), (f"{folder}/",)))
+    readable = build_readable_files(source, own, data)
+    allowed = [folder / "key", folder / "deep" / "key", folder / "token.pub"]
+    refused = [folder / "token", data / "store.db", tmp_path / "acme-2" / "key", tmp_path]
+    assert [path for path in (*allowed, *refused) if readable.includes(path)] == allowed
+    assert not build_readable_files(Source("b", "x"), own, data).includes(folder / "key")
