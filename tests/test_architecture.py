@@ -82,10 +82,6 @@ NOT_MADE_OF_THE_LIBRARY = {
     "commands/init.py": "writes the first project file, before there is a target",
     "commands/new.py": "writes a manifest to fill in, and reads no project",
     "commands/schema.py": "prints a file that is installed with the package",
-    "commands/state/init.py": "not moved yet: also makes a key, and writes into the project file",
-    "commands/state/rebind.py": "not moved yet: also writes into the project file",
-    "commands/state/rekey.py": "not moved yet: also makes a key",
-    "texts/shared_keys.py": "what state init and state rekey say of keys",
 }
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from synapse_apply.manifests.edit.rewriting import Rewrite
     from synapse_apply.operations.accept_difference import AcceptableResource
     from synapse_apply.operations.bump import BumpResult
+    from synapse_apply.operations.checks.offered_operations import BackendOffer
+    from synapse_apply.operations.create_state import CreatedState
     from synapse_apply.operations.export import ExportedFiles, ExportReport
     from synapse_apply.operations.package import (
         PackageDifference,
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
         PackageQuery,
         WrittenZip,
     )
+    from synapse_apply.operations.rebind import Rebinding
     from synapse_apply.operations.record_calls import RecoveredCalls
+    from synapse_apply.operations.rekey import RekeyResult
     from synapse_apply.operations.resource_sides import ResourceSides
     from synapse_apply.operations.restore import RestoredState, StateExchange
     from synapse_apply.operations.run import StartedRun
@@ -42,9 +46,13 @@ _VALUES_BY_HOME = {
     "manifests.edit.rewriting": "Rewrite",
     "operations.accept_difference": "AcceptableResource",
     "operations.bump": "BumpResult",
+    "operations.checks.offered_operations": "BackendOffer",
+    "operations.create_state": "CreatedState",
     "operations.export": "ExportReport ExportedFiles",
     "operations.package": "PackageDifference PackageInside PackageQuery WrittenZip",
+    "operations.rebind": "Rebinding",
     "operations.record_calls": "RecoveredCalls",
+    "operations.rekey": "RekeyResult",
     "operations.resource_sides": "ResourceSides",
     "operations.restore": "RestoredState StateExchange",
     "operations.run": "StartedRun",
@@ -57,10 +65,11 @@ _VALUES_BY_HOME = {
 _HOME_BY_VALUE = {
     value: home for home, values in _VALUES_BY_HOME.items() for value in values.split()
 }
-__all__ = ["AcceptableResource", "BumpResult", "BytesResult", "ComparedBytes", "EndedCall",
-           "ExportReport", "ExportedFiles", "FileChange", "JournalContent", "LiveObject",
-           "OpenCalls", "OpenTarget", "PackageDifference", "PackageInside", "PackageListing",
-           "PackageQuery", "RecoveredCalls", "ResourceSides", "RestoredState", "Rewrite",
+__all__ = ["AcceptableResource", "BackendOffer", "BumpResult", "BytesResult", "ComparedBytes",
+           "CreatedState", "EndedCall", "ExportReport", "ExportedFiles", "FileChange",
+           "JournalContent", "LiveObject", "OpenCalls", "OpenTarget", "PackageDifference",
+           "PackageInside", "PackageListing", "PackageQuery", "Rebinding", "RecoveredCalls",
+           "RekeyResult", "ResourceSides", "RestoredState", "Rewrite",
            "SettledCall", "SettledCalls", "StartedRun", "StateExchange", "TargetJobs", "TargetLive",
            "TargetPackages", "TargetState", "WrittenZip", "is_saved_plan",
            "open_target"]  # fmt: skip

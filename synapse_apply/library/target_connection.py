@@ -78,6 +78,20 @@ class TargetConnection:
             self._live_backend.reread_state_at_next_use()
             yield self._live_backend
 
+    @contextmanager
+    def open_session_under_other_key(self) -> Iterator[TargetSession]:
+        """A session of its own for a state whose key is about to change; the shared one is closed.
+
+        It takes another key than that of the state, which a session for a plan refuses.
+        """
+        from synapse_apply.workspace.target_session import open_context
+
+        # The shared session would go on with the former key.
+        self.disconnect()
+        new_session = open_context(self.invocation, accept_other_key=True)
+        with self.pin_refs_and_convert_errors(), new_session as session:
+            yield session
+
     def get_chosen_target_name(self) -> str:
         """The name of the target that is meant; InputError where the project has none."""
         from synapse_apply.workspace.target_session import TargetSession

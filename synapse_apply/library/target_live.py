@@ -13,6 +13,7 @@ from synapse_apply.model.errors import InputError
 if TYPE_CHECKING:
     from synapse_apply.live.live_backend import LiveBackend, LiveObject
     from synapse_apply.model.checkup import Checkup
+    from synapse_apply.operations.checks.offered_operations import BackendOffer
     from synapse_apply.operations.export import ExportedFiles
 
 
@@ -26,6 +27,16 @@ class TargetLive:
     def __init__(self, connection: TargetConnection) -> None:
         """`OpenTarget.live` is the way to get one."""
         self._connection = connection
+
+    def read_offer(self) -> BackendOffer:
+        """Which operations the backend offers, by reads alone; needs no state and no manifests.
+
+        Raises nothing for a backend that cannot be asked: the result says why.
+        """
+        from synapse_apply.operations.checks.offered_operations import read_backend_offer
+
+        with self._connection.pin_refs_and_convert_errors():
+            return read_backend_offer(self._connection.invocation)
 
     def list_objects(self, kind: str) -> list[LiveObject]:
         """Every object of a kind that the token may see; InputError where the API has no list.

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from synapse_apply.model.state import Acceptance, Intent, Record, State
     from synapse_apply.model.values import SecretRef
     from synapse_apply.operations.accept_difference import AcceptableResource
+    from synapse_apply.operations.create_state import CreatedState
+    from synapse_apply.operations.rebind import Rebinding
     from synapse_apply.operations.record_calls import RecoveredCalls
+    from synapse_apply.operations.rekey import RekeyResult
     from synapse_apply.operations.restore import RestoredState, StateExchange
     from synapse_apply.operations.settle import OpenCalls, SettledCalls
     from synapse_apply.workspace.recovery_journal import JournalContent
@@ -30,10 +33,10 @@ if TYPE_CHECKING:
 class TargetState:
     """The state of a target, as `OpenTarget.state` returns it.
 
-    Only `accept` and `settle` call the backend, to look. What writes locks the state; all but these
-    two do not wait for a lock that another run holds. Where a method has `confirm`, it is called
-    before anything is written, while nothing is locked; where it returns False, NotApproved is
-    raised.
+    Only `accept`, `settle` and `rekey` need manifests, and only the first two call the backend, to
+    look. What writes locks the state; all but these three do not wait for a lock that another run
+    holds. Where a method has `confirm`, it is called before anything is written, while nothing is
+    locked; where it returns False, NotApproved is raised.
     """
 
     def __init__(self, connection: TargetConnection) -> None:
@@ -195,6 +198,49 @@ class TargetState:
         path = resolve_path("file", file, self._connection.invocation.directory)
         with self._connection.open_state() as session:
             return prepare_and_restore(session, path, confirm)
+
+    def create(self, *, lineage: str = "", key_file: Path | str | None = None) -> CreatedState:
+        """Create an empty state, which knows no object that exists; sends nothing.
+
+        One that several machines share is bound to a state key and to the project. Without a key
+        one is made in `key_file`. `lineage` is needed where the project file pins one, or where a
+        state was here before. StateError where there is a state, InputError without a key.
+        """
+        from synapse_apply.operations.create_state import create_state
+        from synapse_apply.operations.state import build_current_identity
+
+        folder = self._connection.invocation.directory
+        path = resolve_path("key_file", key_file, folder) if key_file is not None else None
+        lineage = require_text("lineage", lineage)
+        # A session that is open already knows of no state and no key.
+        self._connection.disconnect()
+        with self._connection.open_state() as session:
+            return create_state(session, build_current_identity(session), lineage, path)
+
+    def rekey(self, *, confirm: Callable[[], bool] | None = None) -> RekeyResult:
+        """Digest and sign what is recorded under another state key; sends nothing to the backend.
+
+        The new key is that of the variable, else one that is made where the old one is. Secrets are
+        resolved for it; what cannot be keeps its old digest. `confirm` is asked where whoever has
+        the former key is shut out of a shared state. InputError without a key.
+        """
+        from synapse_apply.operations.rekey import rekey_if_confirmed
+
+        with self._connection.open_session_under_other_key() as session:
+            return rekey_if_confirmed(session, confirm)
+
+    def rebind(self, *, confirm: Callable[[Rebinding], bool] | None = None) -> Rebinding:
+        """Bind the state to the target's url and tenant as they are now, and to this project.
+
+        Only right for the same backend under another name. `confirm` gets what would change; where
+        nothing would it is not asked. A new project id is written into the project file.
+        """
+        from synapse_apply.operations.rebind import rebind_if_confirmed
+        from synapse_apply.operations.state import build_current_identity
+
+        self._connection.disconnect()
+        with self._connection.open_state() as session:
+            return rebind_if_confirmed(session, build_current_identity(session), confirm)
 
     def copy_to(self, url: str | SecretRef) -> State:
         """Copy the whole state to another store, and compare the two; returns the copy.

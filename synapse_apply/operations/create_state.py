@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from synapse_apply.model.command import Command, Text
@@ -14,7 +15,11 @@ from synapse_apply.secrets.keys import StateKey
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.state_messages import build_existing_state_error
-from synapse_apply.workspace.sharing.new_shared_key import find_or_make_shared_key
+from synapse_apply.workspace.sharing.new_shared_key import (
+    SharedKey,
+    find_or_make_shared_key,
+    list_new_key_lines,
+)
 from synapse_apply.workspace.sharing.project_binding import (
     NO_PROJECT_ID,
     ProjectId,
@@ -28,16 +33,19 @@ from synapse_apply.workspace.target_session import TargetSession
 class CreatedState:
     """A new state. `key` is that of a shared one, None for any other.
 
-    `project_id` is the project that a shared one is bound to. `key_file` is the file in which its
-    key was made, None where there was a key. `is_key_found`: commands on this machine find that key
-    without being told where it is.
+    `target` is the name of its target. `project_id` is the project that a shared one is bound to.
+    `key_file` is the file in which its key was made, None where there was a key. `is_pinned`: the
+    project file names its lineage. `steps` are sentences on what is to be done so that others can
+    use it, and on who can read and write it; none for a state of this machine alone.
     """
 
+    target: str
     lineage: str
+    is_pinned: bool
     project_id: ProjectId = NO_PROJECT_ID
     key: StateKey | None = None
     key_file: Path | None = None
-    is_key_found: bool = True
+    steps: tuple[str, ...] = ()
 
 
 def create_state(
@@ -65,7 +73,7 @@ def create_state(
             )
         _create_state_beyond_seen_progress(session, state_identity, new_lineage)
         session.load_state_keys(create=True)
-        return CreatedState(new_lineage)
+        return CreatedState(session.target.name, new_lineage, bool(session.target.state.lineage))
     _require_no_state(session)
     _require_place_not_seen(session, lineage)
     require_usable_bucket(session, session.target.state.url)
@@ -80,7 +88,40 @@ def create_state(
     shared_ids = ProjectAndKeyIds(project_id.text, key.key_id if key is not None else "")
     _create_state_beyond_seen_progress(session, state_identity, new_lineage, shared_ids)
     return CreatedState(
-        new_lineage, project_id, key, shared_key.key_file, is_key_found=shared_key.is_found
+        session.target.name,
+        new_lineage,
+        bool(session.target.state.lineage),
+        project_id,
+        key,
+        shared_key.key_file,
+        (
+            *_iter_sharing_steps(shared_key, session.target.name),
+            *list_place_notes(session.store.where),
+        ),
+    )
+
+
+def _iter_sharing_steps(shared_key: SharedKey, target_name: str) -> Iterator[str]:
+    """What is to be done so that other machines can use a new shared state."""
+    project_id, key = shared_key.project_id, shared_key.key
+    if key is None:
+        return
+    if project_id.is_new:
+        yield (
+            f"Wrote project.id {project_id.text} into the project file: commit it. A project file "
+            "without it cannot use this state."
+        )
+    elif not project_id.text:
+        rebind_command = Command("state rebind", target=target_name)
+        yield (
+            f"It is bound to no project, since the project file has no id: {rebind_command}, where "
+            "you can commit it."
+        )
+    if shared_key.key_file is None:
+        yield f"It is bound to state key {key.key_id}, from {key.origin}."
+        return
+    yield from list_new_key_lines(
+        key.key_id, shared_key.key_file, target_name, is_found=shared_key.is_found
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+from synapse_apply.model.errors import NotApproved
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import NO_SHARED_IDS, BackendIdentity, ProjectAndKeyIds
 from synapse_apply.workspace.sharing.key_findings import collect_used_key_ids
@@ -40,6 +42,10 @@ class Rebinding:
     @property
     def changes_project(self) -> bool:
         return self.project_id is not None and self.shared_ids.project_id != self.project_id.text
+
+    @property
+    def changes_anything(self) -> bool:
+        return self.changes_identity or self.changes_project
 
     @property
     def bound_text(self) -> str:
@@ -89,6 +95,25 @@ def prepare_rebinding(session: TargetSession, identity: BackendIdentity) -> Rebi
     return Rebinding(
         bound_identity, identity, get_or_generate_project_id(session.project), shared_ids
     )
+
+
+def rebind_if_confirmed(
+    session: TargetSession,
+    identity: BackendIdentity,
+    confirm: Callable[[Rebinding], bool] | None = None,
+) -> Rebinding:
+    """Bind the state to `identity` and this project; returns what changed, which may be nothing.
+
+    NotApproved where `confirm`, which is asked only about a change, says no. StateError as
+    `prepare_rebinding`.
+    """
+    rebinding = prepare_rebinding(session, identity)
+    if not rebinding.changes_anything:
+        return rebinding
+    if confirm is not None and not confirm(rebinding):
+        raise NotApproved.from_summary("The state is bound as it was", "confirm said no.")
+    rebind_state(session, rebinding)
+    return rebinding
 
 
 def rebind_state(session: TargetSession, rebinding: Rebinding) -> None:

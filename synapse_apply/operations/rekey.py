@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
-from synapse_apply.model.errors import InputError, SecretUnavailable
+from synapse_apply.model.errors import InputError, NotApproved, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.state import ProjectAndKeyIds, Record
@@ -23,6 +23,7 @@ from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 from synapse_apply.workspace.sharing.key_sources import build_state_key_path
+from synapse_apply.workspace.sharing.new_shared_key import list_new_key_lines
 from synapse_apply.workspace.target_session import TargetSession
 
 
@@ -41,6 +42,7 @@ class RekeyResult:
     warnings: tuple[Diagnostic, ...] = ()
     key_file: Path | None = None
     shuts_out_others: bool = False
+    new_key_lines: tuple[str, ...] = ()
 
 
 class _RekeyedRecord(NamedTuple):
@@ -84,12 +86,25 @@ def rekey_secrets(session: TargetSession) -> RekeyResult:
             result = _rekey_signed_state(session, all_keys, shared_ids)
         else:
             result = _rekey_state(session, session.store, all_keys, shared_ids)
+    shuts_out_others = shared_ids is not None and shared_ids.key_id != result.key_id
     return replace(
         result,
         warnings=old_keys.warnings,
         key_file=key_file,
-        shuts_out_others=shared_ids is not None and shared_ids.key_id != result.key_id,
+        shuts_out_others=shuts_out_others,
+        new_key_lines=tuple(list_new_key_lines(result.key_id, key_file, session.target.name))
+        if shuts_out_others and key_file is not None
+        else (),
     )
+
+
+def rekey_if_confirmed(
+    session: TargetSession, confirm: Callable[[], bool] | None = None
+) -> RekeyResult:
+    """As `rekey_secrets`; NotApproved where others would be shut out and `confirm` says no."""
+    if confirm is not None and will_shut_out_others(session) and not confirm():
+        raise NotApproved.from_summary("The state has the key that it had", "confirm said no.")
+    return rekey_secrets(session)
 
 
 def _is_state_verified(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -46,33 +46,6 @@ from synapse_apply.workspace.state_access import (
     resolve_state_url,
 )
 from synapse_apply.workspace.target_session import TargetSession
-
-_EMPTY = "An empty state knows no object."
-EMPTY_STATE_WARNING = (
-    f"{_EMPTY} `plan` asks this backend for what exists: storages and "
-    "releases, and plugins where it lists them, are found by name and adopted. Where it does not "
-    "list them, import what `plan` would create and exists, or apply creates it a second time."
-)
-
-
-def describe_empty_state_risk(listed: Iterable[str], unlisted: Iterable[str]) -> str:
-    """What an empty state cannot protect from, on a backend with and without lists of these kinds.
-
-    Without any kind, the text that holds for every backend.
-    """
-    lists, lacks = (" and ".join(f"{kind}s" for kind in kinds) for kinds in (listed, unlisted))
-    if lacks:
-        return (
-            f"{_EMPTY} This backend does not list {lacks}: import those that `plan` would create "
-            "and that exist, or apply creates them a second time. All else is found by name and "
-            "adopted."
-        )
-    if lists:
-        return (
-            f"{_EMPTY} This backend lists {lists}, so `plan` finds what exists, by code or name, "
-            "and it is adopted."
-        )
-    return EMPTY_STATE_WARNING
 
 
 def build_current_identity(

@@ -15,6 +15,13 @@ from synapse_apply.operations.checks.target_checkup import (
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession
 
+_EMPTY = "An empty state knows no object."
+_RISK_ON_ANY_BACKEND = (
+    f"{_EMPTY} `plan` asks this backend for what exists: storages and "
+    "releases, and plugins where it lists them, are found by name and adopted. Where it does not "
+    "list them, import what `plan` would create and exists, or apply creates it a second time."
+)
+
 
 @frozen
 class BackendOffer:
@@ -27,6 +34,25 @@ class BackendOffer:
     unasked: str = ""
     listed: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+
+    @property
+    def empty_state_risk(self) -> str:
+        """What an empty state cannot protect from here; on any backend if it was not asked."""
+        lists, lacks = (
+            " and ".join(f"{kind}s" for kind in kinds) for kinds in (self.listed, self.unlisted)
+        )
+        if lacks:
+            return (
+                f"{_EMPTY} This backend does not list {lacks}: import those that `plan` would "
+                "create and that exist, or apply creates them a second time. All else is found by "
+                "name and adopted."
+            )
+        if lists:
+            return (
+                f"{_EMPTY} This backend lists {lists}, so `plan` finds what exists, by code or "
+                "name, and it is adopted."
+            )
+        return _RISK_ON_ANY_BACKEND
 
 
 def read_backend_offer(where: Invocation) -> BackendOffer:

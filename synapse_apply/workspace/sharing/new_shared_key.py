@@ -60,6 +60,26 @@ def find_or_make_shared_key(
     return SharedKey(project_id, key, new_key_path, is_found=found_key == key)
 
 
+def list_new_key_lines(
+    key_id: str, key_file: Path, target_name: str, *, is_found: bool = True
+) -> list[str]:
+    """Where a new key is, and the commands that carry it to the secrets of a pipeline; no key.
+
+    `is_found`: commands on this machine look there by themselves.
+    """
+    lines = [f"Made state key {key_id} in {key_file}."]
+    if not is_found:
+        lines.append(
+            f"No command looks there by itself: put it into {key_variable_name(target_name)}, or "
+            f"name it in the project file: targets.{target_name}.state.key: {{file: PATH}}."
+        )
+    lines.append(
+        "Every machine and job that uses this state needs this key. Keep a copy: without it nobody "
+        "can check what was signed. To a secret of a pipeline:"
+    )
+    return [*lines, *(f"  {line}" for line in list_key_transport_lines(key_file, target_name))]
+
+
 def list_key_transport_lines(key_file: Path, target_name: str) -> list[str]:
     """Shell commands that give a key file to the secrets of GitHub and GitLab, without the key."""
     name, path = key_variable_name(target_name), shlex.quote(str(key_file))

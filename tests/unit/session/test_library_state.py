@@ -107,6 +107,40 @@ def test_an_inventory_builds_a_lost_state_again(target: OpenTarget, folder: Path
     assert {record.address for record in records} == set(addresses)
 
 
+def test_a_state_is_made_once_and_bound_to_its_backend(folder: Path) -> None:
+    """For a target with a backend of its own; that of the embedded one is made by an apply."""
+    project = folder / "synapse-apply.yaml"
+    project.write_text(
+        project.read_text()
+        + "\ntargets:\n  prod: {url: 'https://one.example', tenant: acme, token: {env: T}}\n"
+    )
+    environ = {**variables(folder / "example.env"), "T": "not-a-token"}
+    with open_target("prod", folder=folder, environ=environ) as prod:
+        made = prod.state.create()
+        assert (made.target, made.is_pinned, made.steps) == ("prod", False, ())
+        assert prod.state.read().lineage == made.lineage
+        with pytest.raises(StateError):
+            prod.state.create()
+        assert not prod.state.rebind().changes_anything
+    project.write_text(project.read_text().replace("one.example", "two.example"))
+    with open_target("prod", folder=folder, environ=environ) as moved:
+        with pytest.raises(NotApproved):
+            moved.state.rebind(confirm=lambda change: "one.example" not in change.bound_text)
+        assert moved.state.rebind(confirm=lambda change: change.changes_identity).changes_identity
+        assert not moved.state.rebind().changes_anything
+
+
+def test_recorded_secrets_are_digested_under_a_new_key(target: OpenTarget, folder: Path) -> None:
+    """Nobody is asked where the state is of this machine alone."""
+    key_file = folder / ".synapse-apply" / "state" / "embedded.key"
+    old_key = key_file.read_text()
+    result = target.state.rekey(confirm=lambda: False)
+    assert (result.key_file, result.kept_reasons, result.new_key_lines) == (key_file, (), ())
+    assert result.rekeyed_count > 0
+    assert key_file.read_text() != old_key
+    assert not target.plan().has_changes
+
+
 def test_the_state_is_copied_to_another_store(target: OpenTarget, folder: Path) -> None:
     copy = target.state.copy_to(f"sqlite:///{folder / 'other.db'}")
     assert copy.records == target.state.read().records

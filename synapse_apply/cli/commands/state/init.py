@@ -13,9 +13,8 @@ from synapse_apply.cli.params import option_parsing, options
 from synapse_apply.model.coding.json_types import JsonDocument
 
 if TYPE_CHECKING:
-    from synapse_apply.operations.checks.offered_operations import BackendOffer
-    from synapse_apply.operations.create_state import CreatedState
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
+    from synapse_apply.library import BackendOffer, CreatedState
 
 
 @manual_command(
@@ -62,21 +61,14 @@ def command(
     The backend is asked what it offers, where it can be: whether it lists plugins decides whether
     those that exist can be found. The state is made whatever it says.
     """
-    from synapse_apply.operations import state
-    from synapse_apply.operations.checks.offered_operations import read_backend_offer
-    from synapse_apply.operations.create_state import create_state, list_place_notes
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.sanitize import sanitize
     from synapse_apply.views.text.checkup import render_checkup_section
-    from synapse_apply.workspace.target_session import open_state
 
-    with open_state(invocation) as session:
-        identity = state.build_current_identity(session)
-        key_path = invocation.directory / key_file if key_file is not None else None
-        created_state = create_state(session, identity, lineage, key_path)
-        name, pinned = session.target.name, session.target.state.lineage
-        place_notes = list_place_notes(session.store.where)
-    new_lineage = created_state.lineage
-    offer = read_backend_offer(invocation)
+    with open_command_target(invocation) as target:
+        created_state = target.state.create(lineage=lineage, key_file=key_file)
+        offer = target.live.read_offer()
+    name, new_lineage = created_state.target, created_state.lineage
     if console.as_json:
         console.write_document(
             {
@@ -88,57 +80,23 @@ def command(
         )
         return 0
     console.write_output(f"Made an empty state for target {name}, lineage {new_lineage}.\n")
-    if not pinned:
+    if not created_state.is_pinned:
         console.write_output(
             f"Pin it in the project file: targets.{name}.state.lineage: {new_lineage}\n"
         )
-    for line in (*_list_sharing_lines(created_state, name), *place_notes):
+    for line in created_state.steps:
         console.write_output(f"{line}\n")
     console.write_output("\n")
     if offer.rows:
         console.write_output(
             f"{render_checkup_section('Backend', offer.rows, color=console.is_output_colored)}\n"
         )
-        console.write_output(f"{state.describe_empty_state_risk(offer.listed, offer.unlisted)}\n")
-        return 0
-    console.write_output(
-        f"The backend could not be asked what it offers: {sanitize(offer.unasked)}.\n\n"
-    )
-    console.write_output(f"{state.EMPTY_STATE_WARNING}\n")
+    else:
+        console.write_output(
+            f"The backend could not be asked what it offers: {sanitize(offer.unasked)}.\n\n"
+        )
+    console.write_output(f"{offer.empty_state_risk}\n")
     return 0
-
-
-def _list_sharing_lines(created_state: CreatedState, target_name: str) -> list[str]:
-    """What is to be done so that other machines can use a shared state; [] for any other."""
-    from synapse_apply.cli.texts.shared_keys import list_new_key_lines
-    from synapse_apply.model.command import Command
-
-    project_id, key = created_state.project_id, created_state.key
-    if key is None:
-        return []
-    lines: list[str] = []
-    if project_id.is_new:
-        lines.append(
-            f"Wrote project.id {project_id.text} into the project file: commit it. A project file "
-            "without it cannot use this state."
-        )
-    elif not project_id.text:
-        rebind_command = Command("state rebind", target=target_name)
-        lines.append(
-            f"It is bound to no project, since the project file has no id: {rebind_command}, where "
-            "you can commit it."
-        )
-    if created_state.key_file is None:
-        return [*lines, f"It is bound to state key {key.key_id}, from {key.origin}."]
-    return [
-        *lines,
-        *list_new_key_lines(
-            key.key_id,
-            created_state.key_file,
-            target_name,
-            is_found=created_state.is_key_found,
-        ),
-    ]
 
 
 def _build_sharing_document(created_state: CreatedState) -> JsonDocument:

@@ -9,9 +9,11 @@ import click
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
+from synapse_apply.model.errors import NotApproved
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
+    from synapse_apply.library import Rebinding
 
 
 @manual_command(
@@ -39,21 +41,22 @@ def command(*, console: Console, invocation: Invocation, yes: bool) -> int:
     on. To merge the id before that, write it yourself: `project: {id: UUID}`.
     """
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
-    from synapse_apply.operations.rebind import prepare_rebinding, rebind_state
-    from synapse_apply.operations.state import build_current_identity
-    from synapse_apply.workspace.target_session import open_state
+    from synapse_apply.cli.flows.command_target import open_command_target
+
+    def confirm_change(rebinding: Rebinding) -> bool:
+        question = f"Bind the state of {rebinding.bound_text} to {rebinding.new_text}?"
+        return yes or ask_approval(console, question, rebinding.warning_text)
 
     require_approval(console, is_approved=yes, verb="state rebind", flag="--yes")
-    with open_state(invocation) as session:
-        rebinding = prepare_rebinding(session, build_current_identity(session))
-        if not (rebinding.changes_identity or rebinding.changes_project):
-            console.write_output(f"It is bound to {rebinding.new_text} already.\n")
-            return 0
-        question = f"Bind the state of {rebinding.bound_text} to {rebinding.new_text}?"
-        if not yes and not ask_approval(console, question, rebinding.warning_text):
+    with open_command_target(invocation) as target:
+        try:
+            rebinding = target.state.rebind(confirm=confirm_change)
+        except NotApproved:
             console.write_stderr("Nothing was changed.\n")
             return 1
-        rebind_state(session, rebinding)
+    if not rebinding.changes_anything:
+        console.write_output(f"It is bound to {rebinding.new_text} already.\n")
+        return 0
     if rebinding.project_id is not None and rebinding.project_id.is_new:
         console.write_output(
             f"Wrote project.id {rebinding.project_id.text} into the project file: commit it.\n"

@@ -9,9 +9,10 @@ import click
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
+from synapse_apply.model.errors import NotApproved
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 _SHUT_OUT_TEXT = (
     "Every other machine and job is refused until it has the new key in place of the former one."
@@ -48,20 +49,21 @@ def command(*, console: Console, invocation: Invocation, yes: bool) -> int:
     shut out until they have the new one. So it asks, off a terminal for --yes.
     """
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
-    from synapse_apply.cli.texts.shared_keys import list_new_key_lines
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.model.command import name_target
-    from synapse_apply.operations.rekey import rekey_secrets, will_shut_out_others
-    from synapse_apply.workspace.target_session import open_context
 
-    with open_context(invocation, accept_other_key=True) as session:
-        name = session.target.name
-        if not yes and will_shut_out_others(session):
+    with open_command_target(invocation) as target:
+
+        def confirm_new_key() -> bool:
             require_approval(console, is_approved=yes, verb="state rekey", flag="--yes")
-            question = f"Give the shared state of target {name} another key?"
-            if not ask_approval(console, question, _SHUT_OUT_TEXT):
-                console.write_stderr("Nothing was changed.\n")
-                return 1
-        rekey_result = rekey_secrets(session)
+            question = f"Give the shared state of target {target.name} another key?"
+            return yes or ask_approval(console, question, _SHUT_OUT_TEXT)
+
+        try:
+            rekey_result = target.state.rekey(confirm=confirm_new_key)
+        except NotApproved:
+            console.write_stderr("Nothing was changed.\n")
+            return 1
     console.write_findings(rekey_result.warnings)
     if console.as_json:
         console.write_document(
@@ -85,7 +87,6 @@ def command(*, console: Console, invocation: Invocation, yes: bool) -> int:
         console.write_output(f"Signed the results of {rekey_result.signed_count} {runs} with it.\n")
     if rekey_result.shuts_out_others:
         console.write_output(f"{_SHUT_OUT_TEXT}\n")
-        if rekey_result.key_file is not None:
-            for line in list_new_key_lines(rekey_result.key_id, rekey_result.key_file, name):
-                console.write_output(f"{line}\n")
+        for line in rekey_result.new_key_lines:
+            console.write_output(f"{line}\n")
     return 0
