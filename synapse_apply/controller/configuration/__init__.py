@@ -1,0 +1,1 @@
+"""controller.yaml: what it says, all that is wrong with it, and the secrets that it names."""

@@ -1,0 +1,193 @@
+"""How a document that fits the schema becomes the values of `settings.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any, Literal, TypeVar
+
+from synapse_apply.controller.settings import (
+    DAY,
+    HOUR,
+    MINUTE,
+    Channel,
+    Controller,
+    Defaults,
+    Event,
+    ForgeStatus,
+    HookSecrets,
+    HttpsToken,
+    MayRead,
+    Mode,
+    SecretName,
+    Source,
+    SshKey,
+    TargetRule,
+)
+from synapse_apply.model.diagnostic import FieldPath, Position
+
+T = TypeVar("T")
+
+DEFAULT_API_URLS: Mapping[str, str] = {
+    "github": "https://api.github.com",
+    "gitlab": "https://gitlab.com/api/v4",
+}
+DEFAULT_USER = "x-access-token"
+DEFAULT_LISTEN = "127.0.0.1:8080"
+_UNITS = {"s": 1.0, "m": MINUTE, "h": HOUR, "d": DAY}
+
+
+def decode_controller(
+    value: Mapping[str, Any], positions: Mapping[FieldPath, Position], file: FilePath
+) -> Controller:
+    """The values of a document that fits the schema; relative paths begin at the file's folder."""
+    return _Decoder(value, positions, file).decode_controller()
+
+
+def parse_duration(text: str) -> float:
+    """The seconds of a text such as `10m`, which fits the schema."""
+    return float(text[:-1]) * _UNITS[text[-1]]
+
+
+def split_listen_address(text: str) -> tuple[str, int]:
+    """Host and port of a text such as `127.0.0.1:8080` or `[::1]:8080`."""
+    host, _, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_local_path(url: str) -> bool:
+    """Whether the url of a source is a path: no scheme, and no HOST:PATH as ssh has it."""
+    return "://" not in url and (url.startswith(("/", ".")) or ":" not in url)
+
+
+class _Decoder:
+    def __init__(
+        self, value: Mapping[str, Any], positions: Mapping[FieldPath, Position], file: FilePath
+    ) -> None:
+        self._value = value
+        self._positions = positions
+        self._file = file
+        self._folder = file.absolute().parent
+
+    def decode_controller(self) -> Controller:
+        value = self._value
+        host, port = split_listen_address(value.get("listen", DEFAULT_LISTEN))
+        hooks = value.get("hooks", {})
+        return Controller(
+            name=value["metadata"]["name"],
+            sources={name: self._decode_source(name) for name in value["sources"]},
+            defaults=_decode_defaults(value.get("defaults", {})),
+            channels=tuple(
+                self._decode_channel(index) for index in range(len(value.get("notify", ())))
+            ),
+            listen_host=host,
+            listen_port=port,
+            public_url=value.get("public_url", "").rstrip("/"),
+            open_metrics=value.get("open_metrics", False),
+            hooks=HookSecrets(
+                self._decode_secret(hooks, ("hooks",), "github", "secret"),
+                self._decode_secret(hooks, ("hooks",), "gitlab", "secret"),
+            ),
+            file=self._file,
+        )
+
+    def _decode_source(self, name: str) -> Source:
+        path: FieldPath = ("sources", name)
+        settings = self._value["sources"][name]
+        may_read = settings.get("may_read", {})
+        url = settings["url"]
+        return Source(
+            name=name,
+            url=str(self._folder / url) if is_local_path(url) else url,
+            ref=settings.get("ref", "main"),
+            path=settings.get("path", "."),
+            credentials=self._decode_credentials(settings.get("credentials", {}), path),
+            poll=_get_duration(settings, "poll", MINUTE),
+            rewinds=settings.get("rewinds", "hold"),
+            status=self._decode_status(settings.get("commit_status", {}), path),
+            may_read=MayRead(
+                tuple(may_read.get("env", ())),
+                tuple(str(self._folder / file) for file in may_read.get("files", ())),
+            ),
+            hosts=tuple(settings.get("hosts", ())),
+            project_from=settings.get("pin", "").removeprefix("git:"),
+            rules=tuple(
+                TargetRule(
+                    pattern=pattern,
+                    mode=Mode(rule.get("mode", Mode.OBSERVE.value)),
+                    interval=_get_duration(rule, "interval", None),
+                    paused_reason=rule.get("paused", {}).get("reason", ""),
+                    position=self._positions.get((*path, "targets", pattern)),
+                )
+                for pattern, rule in settings["targets"].items()
+            ),
+            position=self._positions.get(path),
+        )
+
+    def _decode_credentials(
+        self, settings: Mapping[str, Any], path: FieldPath
+    ) -> HttpsToken | SshKey | None:
+        path = (*path, "credentials")
+        token = self._decode_secret(settings, path, "token")
+        key = self._decode_secret(settings, path, "ssh_key")
+        known_hosts = self._decode_secret(settings, path, "known_hosts")
+        if token is not None:
+            return HttpsToken(token, settings.get("user", DEFAULT_USER))
+        return SshKey(key, known_hosts) if key is not None and known_hosts is not None else None
+
+    def _decode_status(self, settings: Mapping[str, Any], path: FieldPath) -> ForgeStatus | None:
+        forges: tuple[Literal["github", "gitlab"], ...] = ("github", "gitlab")
+        for forge in forges:
+            token = self._decode_secret(settings, (*path, "commit_status"), forge, "token")
+            if token is not None:
+                api_url = settings[forge].get("api_url", DEFAULT_API_URLS[forge])
+                repository = str(settings[forge]["repository"])
+                return ForgeStatus(forge, repository, token, api_url.rstrip("/"))
+        return None
+
+    def _decode_channel(self, index: int) -> Channel:
+        settings = self._value["notify"][index]
+        kind: Literal["webhook", "slack"] = "webhook" if "webhook" in settings else "slack"
+        path: FieldPath = ("notify", index)
+        url = self._decode_secret(settings, path, kind, "url")
+        return Channel(
+            name=f"{kind} {index + 1}",
+            kind=kind,
+            url=url or SecretName("env", ""),
+            events=frozenset(Event(event) for event in settings["on"]),
+            secret=self._decode_secret(settings, path, kind, "secret"),
+        )
+
+    def _decode_secret(
+        self, settings: Mapping[str, Any], path: FieldPath, *keys: str
+    ) -> SecretName | None:
+        """Where the secret at these keys is found; None where there is none."""
+        named: Any = settings
+        for key in keys:
+            named = named.get(key, {})
+        position = self._positions.get((*path, *keys))
+        if "env" in named:
+            return SecretName("env", named["env"], position)
+        if "file" in named:
+            return SecretName("file", str(self._folder / named["file"]), position)
+        return None
+
+
+def _decode_defaults(settings: Mapping[str, Any]) -> Defaults:
+    standard = Defaults()
+    retry = settings.get("retry", {})
+    return Defaults(
+        interval=_get_duration(settings, "interval", standard.interval),
+        jitter=float(settings.get("jitter", standard.jitter)),
+        retry_first=_get_duration(retry, "first", standard.retry_first),
+        retry_most=_get_duration(retry, "most", standard.retry_most),
+        timeout=_get_duration(settings, "timeout", standard.timeout),
+        keep=_get_duration(settings, "keep", standard.keep),
+        second_look=_get_duration(settings, "second_look", standard.second_look),
+        status_spacing=_get_duration(settings, "status_spacing", standard.status_spacing),
+        status_check=_get_duration(settings, "status_check", standard.status_check),
+    )
+
+
+def _get_duration(settings: Mapping[str, Any], key: str, default: T) -> float | T:
+    return parse_duration(settings[key]) if key in settings else default

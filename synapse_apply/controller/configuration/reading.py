@@ -1,0 +1,97 @@
+"""Whether a controller.yaml can be used: all findings in one reading, and its values.
+
+The shape is that of `schemas/v1/controller.schema.json`; what no schema can check is in `checks`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+from synapse_apply.controller.configuration.checks import iter_setting_findings
+from synapse_apply.controller.configuration.decoding import decode_controller
+from synapse_apply.controller.configuration.literal_secrets import take_out_literal_secrets
+from synapse_apply.controller.configuration.unused_settings import iter_unused_settings
+from synapse_apply.controller.settings import Controller
+from synapse_apply.files.checkout import read_plain_file
+from synapse_apply.manifests.schema import schemas
+from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
+from synapse_apply.manifests.yaml.reader import iter_extra_document_findings, read_documents
+from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
+from synapse_apply.model.errors import InputError
+
+SCHEMA_NAME = "controller"
+_MAX_FILE_BYTES = 4 * 1024 * 1024
+
+
+class ConfigurationReading(NamedTuple):
+    """What a controller.yaml says, None where it cannot be used, and all findings."""
+
+    controller: Controller | None
+    findings: tuple[Diagnostic, ...]
+
+
+def read_configuration(file: FilePath) -> ConfigurationReading:
+    """The configuration of a file; InputError if it cannot be read at all."""
+    try:
+        data = read_plain_file(file, _MAX_FILE_BYTES)
+    except OSError as problem:
+        raise InputError.from_summary(
+            "The configuration cannot be read",
+            f"{file}: {problem.strerror or problem}.",
+            "Name the file of the controller, such as controller.yaml.",
+        ) from None
+    return parse_configuration(data, file)
+
+
+def require_configuration(reading: ConfigurationReading) -> Controller:
+    """The values of a reading; InputError with every finding where there are none."""
+    if reading.controller is None:
+        raise InputError(*reading.findings)
+    return reading.controller
+
+
+def parse_configuration(data: bytes | str, file: FilePath) -> ConfigurationReading:
+    """The configuration of a text; `file` names it in findings, and relative paths begin there."""
+    reading = read_documents(data, str(file))
+    findings = [*reading.diagnostics, *iter_extra_document_findings(reading, str(file))]
+    if not reading.documents:
+        return ConfigurationReading(None, (*findings, *_build_empty_findings(file, findings)))
+    document = reading.documents[0]
+    positions = document.positions
+    # A secret that stands in the file must not reach a message of the schema.
+    value, literals = take_out_literal_secrets(copy.deepcopy(document.value), positions)
+    findings.extend(literals)
+    if not schemas.compile_validator(SCHEMA_NAME).is_valid(value):
+        subject = Subject(value, positions, scalar_text=document.source.find_scalar_text)
+        findings.extend(build_schema_findings(SCHEMA_NAME, subject))
+        return ConfigurationReading(None, tuple(findings))
+    return _decode_valid_document(value, positions, file, findings)
+
+
+def _decode_valid_document(
+    value: Mapping[str, Any],
+    positions: Mapping[Any, Position],
+    file: FilePath,
+    findings: list[Diagnostic],
+) -> ConfigurationReading:
+    controller = decode_controller(value, positions, file)
+    findings.extend(iter_setting_findings(value, controller, positions))
+    findings.extend(iter_unused_settings(value, schemas.bundle_schema(SCHEMA_NAME), positions))
+    has_errors = any(finding.is_error for finding in findings)
+    return ConfigurationReading(None if has_errors else controller, tuple(findings))
+
+
+def _build_empty_findings(file: FilePath, findings: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+    if findings:
+        return ()
+    return (
+        error_finding(
+            "Empty configuration",
+            f"{file} holds nothing",
+            "begin with `apiVersion: synapse-apply/v1` and `kind: Controller`",
+            position=Position(str(file), 1, 1),
+        ),
+    )

@@ -1,0 +1,246 @@
+"""controller.yaml: what it says, and all that is wrong with it in one run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.controller.configuration.reading import parse_configuration
+from synapse_apply.controller.settings import (
+    Defaults,
+    Event,
+    ForgeStatus,
+    HttpsToken,
+    MayRead,
+    Mode,
+    SecretName,
+    SshKey,
+)
+
+FILE = Path("/etc/synapse-apply/controller.yaml")
+# Every key of the format.
+WHOLE = """\
+apiVersion: synapse-apply/v1
+kind: Controller
+metadata: {name: main}
+sources:
+  acme:
+    url: https://git.example/acme/synapse.git
+    ref: main
+    path: deploy
+    credentials: {token: {env: GIT_TOKEN}}
+    poll: 2m
+    rewinds: follow
+    commit_status: {github: {repository: acme/synapse, token: {env: GITHUB_TOKEN}}}
+    may_read: {env: ["ACME_*"], files: [secrets/acme/]}
+    hosts: ["api.synapse.example", "other.example:8443"]
+    pin: git:stable
+    targets:
+      dev: {mode: auto}
+      staging: {mode: auto, auto: {causes: [git], actions: [create, update]}}
+      "prod-*":
+        mode: approve
+        approvals: 1
+        not_author: true
+        interval: 30m
+        windows: [{cron: "0 9 * * 1-5", duration: 8h, timezone: Asia/Seoul}]
+        paused: {reason: holidays, until: "2027-01-02T00:00:00Z"}
+      "*": {mode: observe}
+  infra:
+    url: ssh://git@git.example/infra.git
+    credentials: {ssh_key: {file: /run/key}, known_hosts: {file: known_hosts}}
+    commit_status: {gitlab: {repository: 17, token: {file: token}, api_url: "https://gl.example/api/v4/"}}
+    targets: {"*": {}}
+  local: {url: ./repository, targets: {"*": {}}}
+defaults:
+  interval: 5m
+  jitter: 0.1
+  retry: {first: 10s, most: 30m}
+  timeout: 1m
+  prune: false
+  keep: 30d
+  second_look: 2s
+  status_spacing: 1s
+  status_check: 2h
+notify:
+  - {webhook: {url: {env: HOOK_URL}, secret: {env: HOOK_SECRET}}, on: [failed, recovered, held, drift, paused]}
+  - {slack: {url: {env: SLACK_URL}}, on: [failed]}
+listen: "[::1]:9000"
+public_url: https://synapse-apply.example/
+open_metrics: true
+hooks: {github: {secret: {env: GH}}, gitlab: {secret: {file: gl}}}
+access:
+  proxy: {user_header: X-User, groups_header: X-Groups, secret_header: X-Proxy, secret: {env: PROXY_SECRET}}
+  tokens: {ops: {env: OPS_TOKEN}}
+  may: [{who: ["group:sre"], do: [read, reconcile], targets: ["acme/*"]}]
+store: {url: {env: CONTROLLER_STORE}}
+rollouts: {all: {waves: [{targets: ["canary-*"], soak: 30m}]}}
+"""
+SMALL = """\
+apiVersion: synapse-apply/v1
+kind: Controller
+metadata: {name: main}
+sources: {acme: {url: https://git.example/a.git, targets: {"*": {}}}}
+"""
+
+
+def test_every_key_is_read() -> None:
+    """Values of each, and a warning for each that this version does not use."""
+    controller, findings = parse_configuration(WHOLE, FILE)
+    assert controller is not None
+    assert not any(finding.is_error for finding in findings)
+    acme, infra, local = controller.sources.values()
+    assert (acme.ref, acme.path, acme.poll, acme.rewinds) == ("main", "deploy", 120, "follow")
+    assert isinstance(acme.credentials, HttpsToken)
+    assert (acme.credentials.token.name, acme.credentials.user) == ("GIT_TOKEN", "x-access-token")
+    assert isinstance(acme.status, ForgeStatus)
+    assert (acme.status.repository, acme.status.api_url) == (
+        "acme/synapse",
+        "https://api.github.com",
+    )
+    assert acme.may_read == MayRead(("ACME_*",), ("/etc/synapse-apply/secrets/acme",))
+    assert acme.project_from == "stable"
+    assert [(rule.pattern, rule.mode, rule.interval) for rule in acme.rules] == [
+        ("dev", Mode.AUTO, None),
+        ("staging", Mode.AUTO, None),
+        ("prod-*", Mode.APPROVE, 1800),
+        ("*", Mode.OBSERVE, None),
+    ]
+    assert acme.rules[2].paused_reason == "holidays"
+    assert isinstance(infra.credentials, SshKey)
+    assert infra.credentials.known_hosts.name == "/etc/synapse-apply/known_hosts"
+    assert infra.status is not None
+    assert (infra.status.repository, infra.status.api_url) == ("17", "https://gl.example/api/v4")
+    assert local.url == "/etc/synapse-apply/repository"
+    assert controller.defaults == Defaults(300, 0.1, 10, 1800, 60, 30 * 86400, 2, 1, 7200)
+    webhook, slack = controller.channels
+    assert (webhook.name, webhook.events) == ("webhook 1", frozenset(Event))
+    assert webhook.secret is not None
+    assert (slack.kind, slack.url.name, slack.events) == (
+        "slack",
+        "SLACK_URL",
+        frozenset({Event.FAILED}),
+    )
+    assert (controller.listen_host, controller.listen_port) == ("::1", 9000)
+    assert controller.public_url == "https://synapse-apply.example"
+    assert controller.open_metrics
+    assert controller.hooks.gitlab is not None
+    assert controller.hooks.gitlab.name == "/etc/synapse-apply/gl"
+    assert isinstance(controller.hooks.github, SecretName)
+    unused = {re.sub("`(.*)` has.*", r"\1", f.detail) for f in findings if "Not used" in f.summary}
+    assert unused == {
+        *("access", "store", "rollouts", "defaults.prune"),
+        "sources.acme.targets.staging.auto",
+        *(
+            f"sources.acme.targets.prod-*.{key}"
+            for key in ("approvals", "not_author", "windows", "paused")
+        ),
+    }
+    modes = [finding.detail for finding in findings if finding.summary.startswith("A mode")]
+    assert len(modes) == 3
+    assert "mode auto of `acme/dev` is not supported by this version" in modes[0]
+
+
+def test_a_small_file_has_the_defaults() -> None:
+    """Loopback, ten minutes, nobody told, nothing readable."""
+    controller, findings = parse_configuration(SMALL, FILE)
+    assert controller is not None
+    assert findings == ()
+    assert controller.defaults == Defaults()
+    source = controller.sources["acme"]
+    assert (source.ref, source.path, source.poll, source.rewinds) == ("main", ".", 60, "hold")
+    assert source.may_read == MayRead()
+    assert (controller.listen_host, controller.listen_port) == ("127.0.0.1", 8080)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("metadata: {name: main}", "metadata: {name: Main}", 3, "letters"),
+        ("kind: Controller", "kind: Controler", 2, "Controller"),
+        ("metadata: {name: main}", "metadata: {name: main}\nmetadata: {name: b}", 4, "twice|[Dd]upl"),
+        ('{"*": {}}', '{"*": {mode: watch}}', 4, "observe"),
+        ('{"*": {}}', '{"*": {intervall: 5m}}', 4, "interval"),
+        ('{"*": {}}', '{"*": {interval: 5}}', 4, "30s, 10m"),
+        ('{"*": {}}', '{"*": {interval: 0s}}', 4, "Too short"),
+        ('{"*": {}}', '{"*": {windows: [{cron: "99 * * * *", duration: 1h}]}}', 4, "cron"),
+        ('{"*": {}}', '{"*": {windows: [{cron: "1 * * * *", duration: 1h, timezone: Mars}]}}', 4, "zone"),
+        ('{"*": {}}', '{"*": {paused: {reason: x, until: soon}}}', 4, "RFC 3339"),
+        ("https://git", "http://git", 4, "Not encrypted"),
+        ("https://git", "svn://git", 4, "svn"),
+        ("https://git", "ssh://git", 4, "known_hosts"),
+        ("targets:", "credentials: {ssh_key: {env: K}}, targets:", 4, "known_hosts"),
+        ("targets:", "credentials: {token: {env: K, file: f}}, targets:", 4, "env|too many|at most"),
+        ("targets:", "path: ../other, targets:", 4, "Outside"),
+        ("targets:", "hosts: [https://a], targets:", 4, "host"),
+        ("kind: Controller", "kind: Controller\nlisten: 0.0.0.0:8080", 3, "open to everyone"),
+        ("kind: Controller", "kind: Controller\nlisten: 127.0.0.1:99999", 3, "65535"),
+        ("kind: Controller", "kind: Controller\nlisten: 0.0.0.0:80\naccess: {}", 3, "not enforced"),
+        ("kind: Controller", "kind: Controller\npublic_url: https://u:p@x", 3, "without credentials"),
+        ("kind: Controller", "kind: Controller\nnotify: [{on: [failed]}]", 3, "neither"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_place(old: str, new: str, line: int, words: str) -> None:
+    """An error with line and words; the file is not used."""
+    controller, findings = parse_configuration(SMALL.replace(old, new, 1), FILE)
+    assert controller is None
+    errors = [finding for finding in findings if finding.is_error]
+    texts = [f"{f.summary}: {f.detail}; {f.hint}" for f in errors]
+    found = [f for f, text in zip(errors, texts, strict=True) if re.search(words, text)]
+    assert found, texts
+    assert found[0].position is not None
+    assert (found[0].position.file, found[0].position.line) == (str(FILE), line)
+
+
+def test_all_that_is_wrong_is_said_in_one_run() -> None:
+    """Findings of several sorts beside one another."""
+    text = SMALL.replace("https://git", "http://git").replace(
+        "kind: Controller", "kind: Controller\nlisten: 0.0.0.0:80\nnotify: [{on: [failed]}]"
+    )
+    _, findings = parse_configuration(text, FILE)
+    assert len([finding for finding in findings if finding.is_error]) == 3
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "sources: {acme: {url: x, targets: {}, credentials: {token: S3CRET}}}",
+        "sources: {acme: {url: x, targets: {}, commit_status: {github: {repository: a/b, token: S3CRET}}}}",
+        "sources: {acme: {url: 'https://user:S3CRET@git.example/a', targets: {}}}",
+        "notify: [{webhook: {url: 'https://hook.example/S3CRET', secret: S3CRET}, on: [failed]}]",
+        "notify: [{slack: {url: [S3CRET]}, on: [failed]}]",
+        "hooks: {github: {secret: S3CRET}}",
+        "access: {tokens: {ops: S3CRET}, proxy: {secret: S3CRET}}",
+        "store: {url: 'postgresql://u:S3CRET@db'}",
+    ],
+)
+def test_a_secret_in_the_file_is_refused_and_never_shown(setting: str) -> None:
+    """Wherever one can stand, also beside other errors."""
+    base = SMALL if not setting.startswith("sources") else SMALL.partition("sources:")[0]
+    controller, findings = parse_configuration(f"{base}{setting}\nnonsense: 1\n", FILE)
+    assert controller is None
+    assert "S3CRET" not in repr(findings)
+    if "user:" not in setting:
+        assert any("secret" in finding.summary.lower() for finding in findings)
+    controller, findings = parse_configuration(f"{base}{setting}\n", FILE)
+    assert controller is None
+    assert "S3CRET" not in repr(findings)
+    assert any("A secret stands in the file" in finding.summary for finding in findings)
+
+
+def test_rules_that_never_hold_are_told() -> None:
+    """Only where an earlier pattern certainly matches the same."""
+    text = SMALL.replace('{"*": {}}', '{"a?": {}, "a*": {}, "a-b*": {}, "*": {}, dev: {}}')
+    controller, findings = parse_configuration(text, FILE)
+    assert controller is not None
+    assert [finding.detail.partition(":")[0] for finding in findings] == ["`a-b*`", "`dev`"]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n", "a: [\n", "\x00", "--- a\n--- b\n"])
+def test_odd_files_are_findings(text: str) -> None:
+    """Empty, of another shape, broken, two documents."""
+    controller, findings = parse_configuration(text, FILE)
+    assert controller is None
+    assert findings
