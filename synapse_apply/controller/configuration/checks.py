@@ -175,8 +175,8 @@ class _Checker:
         for pattern, rule in rules.items():
             path: FieldPath = ("sources", name, "targets", pattern)
             # Where `*` is the only wildcard, what matches the text of a pattern matches all of it.
-            simple = [one for one in patterns if not set(one) & set("?[")]
-            earlier = next((one for one in simple if fnmatchcase(pattern, one)), None)
+            simple = [other for other in patterns if not set(other) & set("?[")]
+            earlier = next((other for other in simple if fnmatchcase(pattern, other)), None)
             if earlier is not None:
                 yield self._warn(
                     path,
