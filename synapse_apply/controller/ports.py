@@ -197,6 +197,10 @@ class ReadableStore(Protocol):
 class WritableStore(ReadableStore, Protocol):
     """The store as the loop has it: one writer, which is the controller's own process."""
 
+    def find_source(self, name: str) -> SourceRow | None:
+        """A source, also one that was removed; None for an unknown one."""
+        ...
+
     def list_targets_of_source(self, source: str) -> Sequence[TargetRow]:
         """Every target that ever was of a source, by name; also those that are gone."""
         ...
@@ -271,6 +275,14 @@ class StoreWriter(Protocol):
         ...
 
     def put_run(self, row: RunRow) -> None: ...
+
+    def count_repeat(self, run_id: str, when: float) -> None:
+        """Count one more look that found what a run found."""
+        ...
+
+    def remove_source(self, name: str) -> None:
+        """Mark a source that the configuration no longer has, and its targets as gone."""
+        ...
 
     def put_status(self, row: StatusRow) -> None: ...
 

@@ -81,8 +81,9 @@ class SourceRow:
     `head` is the newest accepted commit ("" before the first fetch) and `head_number` its number,
     which only grows. `sideways` is a commit that the ref named at the last fetch and that is no
     descendant of the head, first seen at `sideways_since`. `finding` is why the last fetch failed,
-    None if it did not; `failures` counts those in a row. `keyed_number` is the number of the newest
-    head whose targets were found and compared.
+    a warning where that commit waits for a person, None else; `failures` counts failed fetches in a
+    row. `keyed_number` is the number of the newest head whose targets were found and compared.
+    `is_removed` says that the configuration no longer has it.
     """
 
     name: str
@@ -95,6 +96,7 @@ class SourceRow:
     failures: int = 0
     finding: Diagnostic | None = None
     keyed_number: int = 0
+    is_removed: bool = False
 
 
 class RevisionEnd(Enum):

@@ -76,11 +76,11 @@ def _end_overtaken(revision: RevisionRow, newer: RevisionRow) -> RevisionRow:
     if revision.forced_away:
         text = f"forced away: the branch went to {short_commit}, which does not contain it"
         return _finish(revision, RevisionEnd.ERROR, text, is_final=True)
-    words = {
-        RevisionEnd.NONE: f"overtaken by {short_commit}",
-        RevisionEnd.SUCCESS: f"planned with {short_commit}",
-    }.get(newer.end, f"failed with {short_commit}")
-    text = f"{words}: {newer.description}" if newer.description else words
+    if newer.end is RevisionEnd.NONE:
+        text = f"overtaken by {short_commit}"
+    else:
+        verb = "planned" if newer.end is RevisionEnd.SUCCESS else "failed"
+        text = f"{verb} with {short_commit}: {newer.description}"
     return _finish(revision, newer.end, text, is_final=newer.is_final)
 
 

@@ -105,36 +105,32 @@ def is_repeat(last: RunRow | None, run: RunRow, *, has_same_inputs: bool) -> boo
     )
 
 
-def count_repeat(last: RunRow, run: RunRow) -> RunRow:
-    """The last run, seen once more. What may differ between equal results is that of the last."""
-    return replace(last, repeats=last.repeats + 1, last_seen_at=run.ended_at)
-
-
 def update_after_look(
     row: TargetRow,
     looked: TargetRow,
-    run: RunRow,
+    run_id: str,
     result: LookResult,
     *,
+    now: float,
     rule: TargetRule,
     defaults: Defaults,
     chance: float,
 ) -> TargetRow:
-    """A target after a look; `looked` is its row when the look began, `run` its newest run.
+    """A target after a look, which ended at `now`; `looked` is its row when the look began.
 
-    `row` is as it is now: where a new head came meanwhile, its due time stands.
+    `run_id` is the run that the look is, or is a time in a row of. `row` is as it is now: where a
+    new head came meanwhile, its due time stands.
     """
     condition = find_condition(result)
     is_failure = result.outcome.is_failure
     failures = row.failures + 1 if is_failure else 0
     in_sync = result.outcome is LookOutcome.IN_SYNC
-    now = run.last_seen_at or run.ended_at
     updated = replace(
         row,
         state=condition,
         counts=result.counts,
         failures=failures,
-        last_run=run.id,
+        last_run=run_id,
         looked_at=now,
         looked_number=looked.wanted_number,
         changed_at=row.changed_at if condition is row.state else now,

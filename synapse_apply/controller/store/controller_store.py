@@ -105,7 +105,10 @@ class SqliteControllerStore:
                 raise
 
     def list_sources(self) -> Sequence[SourceRow]:
-        return self._select(SOURCES, "ORDER BY name")
+        return self._select(SOURCES, "WHERE is_removed = 0 ORDER BY name")
+
+    def find_source(self, name: str) -> SourceRow | None:
+        return self._select_first(SOURCES, "WHERE name = ?", [name])
 
     def list_targets(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
         where, values = _build_target_condition(target_filter)

@@ -89,7 +89,9 @@ class SqliteStoreWriter:
             "WHERE is_gone = 0 AND source = ? AND is_urgent = ? AND due_at <= ?"
             " AND (holder = '' OR lease_until <= ?) ORDER BY due_at LIMIT ?"
         )
-        names = self._connection.execute("SELECT name FROM sources ORDER BY name").fetchall()
+        names = self._connection.execute(
+            "SELECT name FROM sources WHERE is_removed = 0 ORDER BY name"
+        ).fetchall()
         by_source = [
             [
                 TARGETS.decode_row(cells)
@@ -142,6 +144,18 @@ class SqliteStoreWriter:
 
     def put_run(self, row: RunRow) -> None:
         self._connection.execute(_PUT_RUN, RUNS.encode_row(row))
+
+    def count_repeat(self, run_id: str, when: float) -> None:
+        self._connection.execute(
+            "UPDATE runs SET repeats = repeats + 1, last_seen_at = ? WHERE id = ?", [when, run_id]
+        )
+
+    def remove_source(self, name: str) -> None:
+        for statement in (
+            "UPDATE sources SET is_removed = 1, keyed_number = 0 WHERE name = ?",
+            "UPDATE targets SET is_gone = 1 WHERE source = ?",
+        ):
+            self._connection.execute(statement, [name])
 
     def put_status(self, row: StatusRow) -> None:
         self._connection.execute(_PUT_STATUS, STATUSES.encode_row(row))
