@@ -213,6 +213,16 @@ class WritableStore(ReadableStore, Protocol):
         """How far the targets are that the revision of this number touched."""
         ...
 
+    def list_due_sends(
+        self, now: float, limit: int
+    ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+        """As `list_unsent`, without those that wait or never can be sent; the oldest first."""
+        ...
+
+    def find_newest_run_id(self) -> str:
+        """The greatest id of a run or a message, "" for none."""
+        ...
+
     def list_commits_in_use(self, source: str) -> Sequence[str]:
         """The commits of a source that are the head or beside it, wanted or applied."""
         ...

@@ -17,14 +17,17 @@ def build_time_sorted_id(milliseconds: int, randomness: bytes) -> str:
 
 
 class RunIdSource:
-    """Gives out ids that only grow, also in the same millisecond and after the clock was set back.
+    """Gives out ids that only grow: in one millisecond, and after the clock was set back."""
 
-    `newest` is the newest id that was ever given out, "" for none.
-    """
-
-    def __init__(self, newest: str = "") -> None:
-        self._milliseconds = UUID(newest).int >> 80 if newest else 0
+    def __init__(self) -> None:
+        self._milliseconds = 0
         self._lock = Lock()
+
+    def begin_after(self, newest: str) -> None:
+        """Give out only ids that are greater than this one; "" is smaller than all."""
+        with self._lock:
+            if newest:
+                self._milliseconds = max(self._milliseconds, UUID(newest).int >> 80)
 
     def make_id(self, now: float, randomness: bytes) -> str:
         """The next id, at a wall-clock time in seconds."""

@@ -209,6 +209,25 @@ class SqliteControllerStore:
             )
         )
 
+    def list_due_sends(
+        self, now: float, limit: int
+    ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+        due = "AND refusal = '' AND try_at <= ? ORDER BY try_at LIMIT ?"
+        return self._read(
+            lambda reader: (
+                _read_rows(reader, STATUSES, f"WHERE sent <> wished {due}", [now, limit]),
+                _read_rows(reader, MESSAGES, f"WHERE sent_at = 0 {due}", [now, limit]),
+            )
+        )
+
+    def find_newest_run_id(self) -> str:
+        statement = (
+            "SELECT MAX(COALESCE((SELECT MAX(id) FROM runs), ''),"
+            " COALESCE((SELECT MAX(id) FROM messages), ''))"
+        )
+        (newest,) = self._read(lambda reader: reader.execute(statement).fetchone())
+        return str(newest)
+
     def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
         rest = 'WHERE source = ? AND "commit" = ? AND context = ?'
         return self._select_first(STATUSES, rest, [source, commit, context])

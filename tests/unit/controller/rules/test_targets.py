@@ -229,5 +229,7 @@ def test_run_ids_only_grow(times: list[float], randomness: bytes) -> None:
     ids = [source.make_id(now, randomness) for now in times]
     assert ids == sorted(set(ids))
     newest = ids[-1] if ids else ""
-    assert RunIdSource(newest).make_id(0.0, randomness) > newest
+    after_restart = RunIdSource()
+    after_restart.begin_after(newest)
+    assert after_restart.make_id(0.0, randomness) > newest
     assert all(run_id[14] == "7" for run_id in ids)

@@ -1,0 +1,339 @@
+"""The loop itself: rounds that start what is due, until it is told to stop.
+
+A round reads what is due, asks `rules/` what of it begins now, and starts it in the background; it
+never waits for a fetch, a look or a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from threading import Event as Flag
+from threading import Lock
+from typing import cast
+
+from synapse_apply.controller.loop import following, looking, telling
+from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
+from synapse_apply.controller.loop.tasks import BackgroundTasks
+from synapse_apply.controller.ports import LoopHealth
+from synapse_apply.controller.rows import MessageRow, SourceRow, StatusRow, TargetName, TargetRow
+from synapse_apply.controller.rules.due import (
+    MIN_POLL_SECONDS,
+    compute_first_delay,
+    compute_longest_delay,
+    find_clock_jump,
+)
+from synapse_apply.controller.rules.sending import is_message_due, is_read_due, is_status_due
+from synapse_apply.controller.rules.turns import choose_looks
+from synapse_apply.controller.settings import HOUR, Controller
+
+ROUND_SECONDS = 1.0
+DRAIN_SECONDS = 6.0
+MAX_LOOKS = 4
+_MAX_FETCHES, _MAX_SENDS = 4, 4
+_LOOK, _FETCH, _SEND = "look", "fetch", "send"
+_READ_SECONDS = 5.0
+# A round may wait for a transaction that moves thousands of targets to a new head.
+_LONGEST_ROUND_SECONDS = 15.0
+_SENDS_A_ROUND = 50
+
+
+class ControllerLoop:
+    """Follows the sources, looks at their targets, and tells people; a RunningLoop for the page.
+
+    One thread calls `run` or `run_once`; the other methods are for any thread.
+    """
+
+    def __init__(self, parts: LoopParts, *, max_looks: int = MAX_LOOKS) -> None:
+        self._parts = parts
+        self._max_looks = max_looks
+        self._wake = Flag()
+        self._stop = Flag()
+        self._is_closing = False
+        self._tasks = BackgroundTasks(self._wake.set)
+        self._counts = looking.LookCounts()
+        self._asked_polls: set[str] = set()
+        self._lock = Lock()
+        self._fetched: dict[str, float] = {}
+        self._unsure: set[tuple[str, str, str]] = set()
+        self._is_once = False
+        self._looked_once: set[TargetName] = set()
+        self._reload: Callable[[], ConfiguredParts | None] = lambda: None
+        self._reload_asked = Flag()
+        self._last_clocks: tuple[float, float] | None = None
+        self._kept_at: float | None = None
+        self._reads_checked_at: float | None = None
+        self._round_ended_at: float | None = None
+
+    @property
+    def _who(self) -> str:
+        """Who does what the loop does, in the audit."""
+        return f"controller:{self._parts.settings.name}"
+
+    # What the page asks
+
+    def poll_soon(self, source: str) -> None:
+        """See LookTrigger; an unknown name has no effect."""
+        with self._lock:
+            if source in self._parts.settings.sources:
+                self._asked_polls.add(source)
+        self._wake.set()
+
+    def get_settings(self) -> Controller:
+        return self._parts.settings
+
+    def read_health(self) -> LoopHealth:
+        counts, seconds = self._counts.read()
+        ended_at = self._round_ended_at
+        age = None if ended_at is None else self._parts.clock.read_counter() - ended_at
+        interval = _LONGEST_ROUND_SECONDS
+        return LoopHealth(age, interval, look_counts=counts, look_seconds=seconds)
+
+    # What the process asks
+
+    def stop(self) -> None:
+        """Begin nothing new, let what runs end within DRAIN_SECONDS, and return from `run`."""
+        self._stop.set()
+        self._wake.set()
+
+    def ask_reload(self) -> None:
+        """Read the configuration again in the next round."""
+        self._reload_asked.set()
+        self._wake.set()
+
+    def run(self, reload: Callable[[], ConfiguredParts | None]) -> None:
+        """Go round until `stop`; `reload` gives what a new configuration is made into, or None."""
+        self._reload = reload
+        self._start()
+        while not self._stop.is_set():
+            self._go_round()
+            self._wake.wait(ROUND_SECONDS)
+            self._wake.clear()
+        self._drain()
+
+    def run_once(self) -> None:
+        """Fetch every source, look at every target that is due by then, and tell of it."""
+        self._is_once = True
+        self._start()
+        for name in self._parts.settings.sources:
+            self._start_fetch(name)
+        while not self._stop.is_set():
+            is_idle = self._tasks.is_idle()
+            self._go_round()
+            # Two rounds: the second one has seen all that the last task wrote.
+            if is_idle and self._tasks.is_idle():
+                break
+            self._wake.wait(ROUND_SECONDS)
+            self._wake.clear()
+        self._drain()
+
+    def _start(self) -> None:
+        """Bring the store in line with the configuration, and end what a killed process began."""
+        parts = self._parts
+        now, defaults = parts.clock.read_wall(), parts.settings.defaults
+        parts.ids.begin_after(parts.store.find_newest_run_id())
+        self._adopt_sources()
+        with parts.store.write() as writer:
+            writer.append_audit(now, self._who, "start", self._who, "")
+            writer.release_all_targets()
+            intervals = [defaults.interval]
+            for source in parts.settings.sources.values():
+                intervals.extend(rule.interval for rule in source.rules if rule.interval)
+            longest = compute_longest_delay(max(intervals), defaults)
+            # Written before the clock was set back, while nobody watched it.
+            for row in writer.list_targets_due_after(now + longest):
+                delay = compute_first_delay(longest, int(longest), parts.clock.draw())
+                writer.put_target(replace(row, due_at=now + delay))
+        statuses, _ = parts.store.list_unsent()
+        # Whether these were sent is not known: they are read first.
+        self._unsure = {(row.source, row.commit, row.context) for row in statuses}
+        for name in parts.settings.sources:
+            parts.mark_changed(name)
+
+    def _adopt_sources(self) -> None:
+        """Have a row for each source of the configuration, and none in use for others."""
+        parts = self._parts
+        now, names = parts.clock.read_wall(), parts.settings.sources
+        rows = {row.name: row for row in parts.store.list_sources()}
+        with parts.store.write() as writer:
+            for name in names:
+                row = parts.store.find_source(name) or SourceRow(name)
+                poll = names[name].poll
+                if row.is_removed or name not in rows or row.due_at > now + max(poll, HOUR):
+                    row = replace(row, due_at=now, is_removed=False)
+                    writer.put_source(row)
+            for name in rows.keys() - names.keys():
+                writer.remove_source(name)
+        for name in names:
+            # Rules may differ from those of the last run.
+            parts.compare_again(name)
+
+    def _go_round(self) -> None:
+        if self._tasks.failure is not None:
+            raise self._tasks.failure
+        if self._reload_asked.is_set():
+            self._reload_asked.clear()
+            self._take_configuration()
+        self._correct_due_times()
+        now = self._parts.clock.read_wall()
+        if not self._is_once:
+            self._start_due_fetches(now)
+        for source in self._parts.take_changed_sources():
+            following.update_ends(self._parts, source)
+        self._start_due_looks(now)
+        self._start_due_sends(now)
+        self._start_due_reads(now)
+        self._delete_old_rows(now)
+        self._round_ended_at = self._parts.clock.read_counter()
+
+    def _take_configuration(self) -> None:
+        configured = self._reload()
+        if configured is None:
+            return
+        parts = self._parts
+        parts.configured = configured
+        with parts.store.write() as writer:
+            writer.append_audit(
+                parts.clock.read_wall(), self._who, "take configuration", self._who, ""
+            )
+        self._adopt_sources()
+        with self._lock:
+            self._asked_polls.update(configured.settings.sources)
+
+    def _correct_due_times(self) -> None:
+        """Move due times by as much as the wall clock jumped since the last round."""
+        clock = self._parts.clock
+        wall, counter = clock.read_wall(), clock.read_counter()
+        if self._last_clocks is not None:
+            last_wall, last_counter = self._last_clocks
+            jump = find_clock_jump(wall - last_wall, counter - last_counter)
+            if jump:
+                with self._parts.store.write() as writer:
+                    writer.shift_due_times(jump)
+                self._parts.log("warn", "clock jumped", seconds=jump)
+        self._last_clocks = wall, counter
+
+    def _start_due_fetches(self, now: float) -> None:
+        with self._lock:
+            asked, self._asked_polls = self._asked_polls, set()
+        counter = self._parts.clock.read_counter()
+        for row in self._parts.store.list_sources():
+            if row.name not in self._parts.settings.sources:
+                continue
+            is_recent = counter - self._fetched.get(row.name, -HOUR) < MIN_POLL_SECONDS
+            is_asked = row.name in asked
+            if not (is_asked or row.due_at <= now) or (is_asked and is_recent):
+                continue
+            is_full = self._tasks.count_running(_FETCH) >= _MAX_FETCHES
+            if is_full or not self._start_fetch(row.name):
+                if is_asked:
+                    with self._lock:
+                        self._asked_polls.add(row.name)
+                continue
+
+    def _start_fetch(self, name: str) -> bool:
+        def fetch() -> None:
+            following.follow_source(self._parts, name, is_spread=not self._is_once)
+            self._fetched[name] = self._parts.clock.read_counter()
+
+        return self._tasks.start((_FETCH, name), fetch)
+
+    def _start_due_looks(self, now: float) -> None:
+        running = cast("list[TargetRow]", self._tasks.list_subjects(_LOOK))
+        if len(running) >= self._max_looks or self._stop.is_set():
+            return
+        with self._parts.store.write() as writer:
+            due = writer.list_due_targets(now, 8 * self._max_looks)
+        due = [row for row in due if row.name not in self._looked_once]
+        for row in choose_looks(due, running, self._max_looks):
+            claimed = looking.claim_look(self._parts, row)
+            if claimed is not None:
+                self._start_look(claimed)
+
+    def _start_look(self, claimed: looking.ClaimedLook) -> None:
+        def look() -> None:
+            result, began_at, ended_at = looking.run_look(self._parts, claimed)
+            # A worker that was ended with the controller found nothing out.
+            if not self._is_closing:
+                self._counts.add(result.outcome, ended_at - began_at)
+                looking.record_look(self._parts, claimed, result, began_at, ended_at)
+
+        if self._is_once:
+            self._looked_once.add(claimed.row.name)
+        self._tasks.start((_LOOK, claimed.row.name), look, claimed.row)
+
+    def _start_due_sends(self, now: float) -> None:
+        statuses, messages = self._parts.store.list_due_sends(now, _SENDS_A_ROUND)
+        spacing = self._parts.settings.defaults.status_spacing
+        for status in statuses:
+            if status.source in self._parts.configured.status_senders and is_status_due(
+                status, now, spacing
+            ):
+                self._start_status(status)
+        for message in messages:
+            if is_message_due(message, now):
+                self._start_message(message)
+
+    def _start_status(self, row: StatusRow) -> None:
+        key = row.source, row.commit, row.context
+
+        def send() -> None:
+            if key in self._unsure:
+                if telling.read_status(self._parts, row):
+                    self._unsure.discard(key)
+            else:
+                telling.send_status(self._parts, row)
+
+        if self._tasks.count_running(_SEND) < _MAX_SENDS:
+            self._tasks.start((_SEND, *key), send)
+
+    def _start_message(self, row: MessageRow) -> None:
+        def send() -> None:
+            telling.send_message(self._parts, row)
+
+        if self._tasks.count_running(_SEND) < _MAX_SENDS:
+            self._tasks.start((_SEND, row.id), send)
+
+    def _start_due_reads(self, now: float) -> None:
+        """Read back the statuses of heads; looked for every few seconds, as none is urgent."""
+        counter = self._parts.clock.read_counter()
+        checked_at = self._reads_checked_at
+        if self._is_once or (checked_at is not None and counter - checked_at < _READ_SECONDS):
+            return
+        self._reads_checked_at = counter
+        interval = self._parts.settings.defaults.status_check
+        for source in self._parts.store.list_sources():
+            context = self._parts.build_context(source.name)
+            row = self._parts.store.find_status(source.name, source.head, context)
+            if row is not None and is_read_due(row, now, interval):
+                self._start_read(row)
+
+    def _start_read(self, row: StatusRow) -> None:
+        def read() -> None:
+            telling.read_status(self._parts, row)
+
+        if self._tasks.count_running(_SEND) < _MAX_SENDS:
+            self._tasks.start((_SEND, row.source, row.commit, row.context), read)
+
+    def _delete_old_rows(self, now: float) -> None:
+        counter = self._parts.clock.read_counter()
+        if self._kept_at is not None and counter - self._kept_at < HOUR:
+            return
+        self._kept_at = counter
+        oldest = now - self._parts.settings.defaults.keep
+        with self._parts.store.write() as writer:
+            count = writer.delete_runs_before(oldest)
+            writer.delete_records_before(oldest)
+        if count:
+            self._parts.log("info", "old runs deleted", runs=count)
+
+    def _drain(self) -> None:
+        """Let what runs end, for a while; then end the workers, whose results count no more."""
+        self._stop.set()
+        is_idle = self._tasks.wait_until_idle(DRAIN_SECONDS)
+        self._is_closing = True
+        self._parts.workers.close()
+        if self._tasks.failure is not None:
+            raise self._tasks.failure
+        if not is_idle:
+            self._parts.log("warn", "stopped", unfinished=len(self._tasks.list_subjects(_LOOK)))

@@ -1,0 +1,257 @@
+"""How a source is followed: fetched, its new head accepted and announced, its targets compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import repeat
+
+from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.ports import Head, Mirror, StoreWriter
+from synapse_apply.controller.rows import RevisionRow, SourceRow, TargetName
+from synapse_apply.controller.rules.due import compute_poll_delay
+from synapse_apply.controller.rules.heads import (
+    HeadDecision,
+    build_revision,
+    decide_head,
+    mark_overtaken,
+    note_sideways_commit,
+)
+from synapse_apply.controller.rules.messages import find_fetch_event, find_head_event
+from synapse_apply.controller.rules.revision_end import shorten_commit, update_revisions
+from synapse_apply.controller.rules.targets import KeyedTarget, find_rule, move_to_head
+from synapse_apply.controller.settings import Event, Source
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.errors import InputError, SynapseApplyError
+
+
+def follow_source(parts: LoopParts, name: str, *, is_spread: bool) -> None:
+    """Fetch a source once and take over what it names; a failure is recorded, and never raised.
+
+    `is_spread` says whether many new targets are spread over their interval.
+    """
+    source, row = parts.settings.sources[name], parts.store.find_source(name)
+    if row is None:
+        return
+    mirror = parts.configured.mirrors[name]
+    try:
+        head = mirror.fetch_head()
+        row = _take_over_head(parts, source, row, mirror, head)
+        is_asked = parts.take_comparison(name)
+        if row.head and (is_asked or row.head_number > row.keyed_number):
+            _compare_targets(parts, source, row, mirror, is_spread=is_spread)
+            mirror.keep_commits(parts.store.list_commits_in_use(name))
+    except SynapseApplyError as problem:
+        _record_failure(parts, source, name, problem.diagnostics[0])
+    except Exception as problem:  # noqa: BLE001 - one source must not end the controller
+        # The text of an unknown exception may hold anything.
+        detail = f"{type(problem).__name__} was raised."
+        finding = error_finding("The fetch ended with an internal error", detail)
+        _record_failure(parts, source, name, finding)
+
+
+def update_ends(parts: LoopParts, source: str) -> None:
+    """Write how the open revisions of a source end, as far as that is known, and their statuses."""
+    with parts.store.write() as writer:
+        _write_ends(parts, writer, source)
+
+
+def _write_ends(parts: LoopParts, writer: StoreWriter, source: str) -> None:
+    # Uncommitted rows are not seen by readers: this stands in a transaction that wrote none before.
+    open_revisions = parts.store.list_open_revisions(source)
+    row = parts.store.find_source(source)
+    if not open_revisions or row is None:
+        return
+    newest = open_revisions[0]
+    changed = update_revisions(
+        open_revisions,
+        parts.store.read_progress(source, newest.number),
+        is_keyed=row.keyed_number >= newest.number,
+        now=parts.clock.read_wall(),
+    )
+    for revision in changed:
+        writer.put_revision(revision)
+    parts.wish_statuses(writer, changed)
+
+
+def _take_over_head(
+    parts: LoopParts, source: Source, row: SourceRow, mirror: Mirror, head: Head
+) -> SourceRow:
+    """The source after a fetch that worked, written to the store; perhaps with another head."""
+    now = parts.clock.read_wall()
+    is_descendant = bool(row.head) and mirror.is_descendant(head.commit, row.head)
+    decision = decide_head(
+        row,
+        head.commit,
+        is_descendant=is_descendant,
+        rewinds=source.rewinds,
+        now=now,
+        second_look=parts.settings.defaults.second_look,
+    )
+    fetched = _record_success(parts, source, row, now)
+    if decision in {HeadDecision.ACCEPT, HeadDecision.FOLLOW}:
+        is_forced = decision is HeadDecision.FOLLOW
+        return _accept_head(parts, row, fetched, head, is_forced=is_forced)
+    if decision is HeadDecision.UNCHANGED:
+        fetched = replace(fetched, sideways="", sideways_since=0.0)
+    else:
+        fetched = note_sideways_commit(fetched, head.commit, now)
+    if decision is HeadDecision.LOOK_AGAIN:
+        second_look_at = now + parts.settings.defaults.second_look
+        fetched = replace(fetched, due_at=min(fetched.due_at, second_look_at))
+    if decision is HeadDecision.HOLD:
+        fetched = replace(fetched, finding=_build_held_finding(source, row, head))
+    _write_source(parts, row, fetched)
+    return fetched
+
+
+def _record_success(parts: LoopParts, source: Source, row: SourceRow, now: float) -> SourceRow:
+    delay = compute_poll_delay(source, parts.settings.defaults, 0, parts.clock.draw())
+    return replace(row, fetched_at=now, due_at=now + delay, failures=0, finding=None)
+
+
+def _record_failure(parts: LoopParts, source: Source, name: str, finding: Diagnostic) -> None:
+    row = parts.store.find_source(name)
+    if row is None:
+        return
+    failures = row.failures + 1
+    delay = compute_poll_delay(source, parts.settings.defaults, failures, parts.clock.draw())
+    due_at = parts.clock.read_wall() + delay
+    _write_source(parts, row, replace(row, failures=failures, finding=finding, due_at=due_at))
+    parts.log(
+        "warn", "fetch failed", source=name, failures=failures, summary=finding.summary,
+        retry_in=delay,
+    )  # fmt: skip
+
+
+def _write_source(parts: LoopParts, before: SourceRow, after: SourceRow) -> None:
+    """Write a source and the messages that its change is worth."""
+    held_commit = after.sideways if after.finding is not None and not after.failures else ""
+    with parts.store.write() as writer:
+        writer.put_source(after)
+        event = find_fetch_event(before, after)
+        if event is not None:
+            fact = f"fetch of {after.name} since {before.fetched_at}"
+            parts.queue_messages(writer, event, fact, source=after.name, finding=after.finding)
+        if held_commit:
+            fact = f"{held_commit} beside {after.head_number} of {after.name}"
+            parts.queue_messages(
+                writer,
+                Event.HELD,
+                fact,
+                source=after.name,
+                commit=held_commit,
+                finding=after.finding,
+            )
+    if held_commit and before.finding is None:
+        parts.log("warn", "head held", source=after.name, commit=held_commit, head=after.head)
+
+
+def _build_held_finding(source: Source, row: SourceRow, head: Head) -> Diagnostic:
+    return warning_finding(
+        "The branch went back or sideways",
+        f"{source.ref} is at {shorten_commit(head.commit)}, which does not contain the head "
+        f"{shorten_commit(row.head)}. The head stays.",
+        "Move the branch forward again, or let the source follow it: `rewinds: follow`.",
+        position=source.position,
+    )
+
+
+def _accept_head(
+    parts: LoopParts, row: SourceRow, fetched: SourceRow, head: Head, *, is_forced: bool
+) -> SourceRow:
+    """Make a commit the head and announce it, in one transaction; the source with that head."""
+    revision = build_revision(row, head, fetched.fetched_at)
+    fetched = replace(fetched, sideways="", sideways_since=0.0)
+    with parts.store.write() as writer:
+        before = next(iter(parts.store.list_revisions(row.name, 1)), None)
+        writer.put_source(fetched)
+        if not writer.accept_head(row.name, row.head_number, revision):
+            return fetched
+        if before is not None:
+            writer.put_revision(mark_overtaken(before, head.commit, is_forced=is_forced))
+        parts.wish_statuses(writer, [revision])
+        event = find_fetch_event(row, fetched)
+        if event is not None:
+            fact = f"fetch of {row.name} since {row.fetched_at}"
+            parts.queue_messages(writer, event, fact, source=row.name)
+    parts.mark_changed(row.name)
+    parts.log(
+        "warn" if is_forced else "info", "head accepted", source=row.name, commit=head.commit,
+        number=revision.number, forced_away=row.head if is_forced else "",
+    )  # fmt: skip
+    return replace(fetched, head=head.commit, head_number=revision.number)
+
+
+def _compare_targets(
+    parts: LoopParts, source: Source, row: SourceRow, mirror: Mirror, *, is_spread: bool
+) -> None:
+    """Move the targets of a source to its head, those whose inputs changed to be looked at."""
+    try:
+        keyed = tuple(_iter_keyed_targets(source, mirror, row.head))
+    except InputError as problem:
+        _record_unusable_head(parts, row, problem.diagnostics[0])
+        return
+    now = parts.clock.read_wall()
+    with parts.store.write() as writer:
+        moved = move_to_head(
+            parts.store.list_targets_of_source(row.name),
+            keyed,
+            row.head,
+            row.head_number,
+            defaults=parts.settings.defaults,
+            now=now,
+            chances=(parts.clock.draw() for _ in repeat(None)),
+            is_spread=is_spread,
+        )
+        for target in moved:
+            writer.put_target(target)
+        writer.put_source(replace(row, keyed_number=row.head_number))
+        _queue_head_message(parts, writer, *_find_newest_revisions(parts, row.name))
+    touched_count = sum(target.touched_number == row.head_number for target in moved)
+    parts.mark_changed(row.name)
+    parts.log(
+        "info", "targets compared", source=row.name, commit=row.head, targets=len(keyed),
+        touched=touched_count,
+    )  # fmt: skip
+
+
+def _iter_keyed_targets(source: Source, mirror: Mirror, commit: str) -> Iterator[KeyedTarget]:
+    for target in mirror.list_targets(commit):
+        rule = find_rule(source, target)
+        if rule is not None:
+            digest = mirror.compute_input_digest(commit, target)
+            yield KeyedTarget(TargetName(source.name, target), rule, digest)
+
+
+def _record_unusable_head(parts: LoopParts, row: SourceRow, finding: Diagnostic) -> None:
+    """The targets stay at the revision they have; the commit is red."""
+    with parts.store.write() as writer:
+        revision, before = _find_newest_revisions(parts, row.name)
+        revision = replace(revision, finding=finding)
+        writer.put_revision(revision)
+        writer.put_source(replace(row, keyed_number=row.head_number))
+        _queue_head_message(parts, writer, revision, before)
+    parts.mark_changed(row.name)
+    parts.log("error", "head unusable", source=row.name, commit=row.head, summary=finding.summary)
+
+
+def _find_newest_revisions(parts: LoopParts, source: str) -> tuple[RevisionRow, RevisionRow | None]:
+    """The head's revision, and the one before it, if there is one."""
+    revision, *older = parts.store.list_revisions(source, 2)
+    return revision, next(iter(older), None)
+
+
+def _queue_head_message(
+    parts: LoopParts, writer: StoreWriter, revision: RevisionRow, before: RevisionRow | None
+) -> None:
+    event = find_head_event(before, revision)
+    if event is not None:
+        parts.queue_messages(
+            writer,
+            event,
+            f"head {revision.number} of {revision.source}",
+            source=revision.source,
+            commit=revision.commit,
+            finding=revision.finding,
+        )

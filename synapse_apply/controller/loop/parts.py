@@ -1,0 +1,157 @@
+"""What the loop is made of: the settings in use, and what stands behind its ports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from threading import Lock
+
+from synapse_apply.controller.loop.clock import Clock
+from synapse_apply.controller.loop.event_log import EventLog, Level
+from synapse_apply.controller.messages.message_fields import build_message_fields
+from synapse_apply.controller.page.addresses import (
+    build_revision_path,
+    build_run_path,
+    build_source_path,
+)
+from synapse_apply.controller.ports import (
+    MessageSender,
+    Mirror,
+    StatusSender,
+    StoreWriter,
+    Workers,
+    WritableStore,
+)
+from synapse_apply.controller.rows import (
+    ChangeCounts,
+    MessageRow,
+    RevisionRow,
+    StatusRow,
+    TargetName,
+)
+from synapse_apply.controller.rules.messages import select_channels
+from synapse_apply.controller.rules.revision_end import describe_status
+from synapse_apply.controller.rules.run_ids import RANDOM_BYTES, RunIdSource
+from synapse_apply.controller.rules.sending import wish_status
+from synapse_apply.controller.settings import Controller, Event
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import frozen
+
+
+@frozen
+class ConfiguredParts:
+    """What a configuration is made into; another one replaces all of it.
+
+    Mirrors and status senders are by source (one without `commit_status` has no sender), message
+    senders by channel.
+    """
+
+    settings: Controller
+    mirrors: Mapping[str, Mirror]
+    status_senders: Mapping[str, StatusSender]
+    message_senders: Mapping[str, MessageSender]
+
+
+class LoopParts:
+    """What all parts of the loop share; `configured` is replaced when the configuration is."""
+
+    def __init__(
+        self,
+        configured: ConfiguredParts,
+        store: WritableStore,
+        workers: Workers,
+        clock: Clock,
+        log: EventLog,
+    ) -> None:
+        self.configured = configured
+        self.store = store
+        self.workers = workers
+        self.clock = clock
+        self._log = log
+        self.ids = RunIdSource()
+        self._changed_sources: set[str] = set()
+        self._sources_to_compare: set[str] = set()
+        self._lock = Lock()
+
+    @property
+    def settings(self) -> Controller:
+        return self.configured.settings
+
+    def log(self, level: Level, event: str, **values: object) -> None:
+        self._log.write(level, event, self.clock.read_wall(), **values)
+
+    def make_id(self) -> str:
+        """A new id of a run or a message, greater than those before."""
+        return self.ids.make_id(self.clock.read_wall(), self.clock.draw_bytes(RANDOM_BYTES))
+
+    def mark_changed(self, source: str) -> None:
+        """Remember that the ends of a source's revisions may be others now."""
+        with self._lock:
+            self._changed_sources.add(source)
+
+    def take_changed_sources(self) -> set[str]:
+        """The sources that were marked since the last call."""
+        with self._lock:
+            changed, self._changed_sources = self._changed_sources, set()
+            return changed
+
+    def compare_again(self, source: str) -> None:
+        """Have the targets of a source compared at its next fetch, also without a new head."""
+        with self._lock:
+            self._sources_to_compare.add(source)
+
+    def take_comparison(self, source: str) -> bool:
+        """Whether `compare_again` was called for a source since the last call."""
+        with self._lock:
+            is_asked = source in self._sources_to_compare
+            self._sources_to_compare.discard(source)
+            return is_asked
+
+    def build_url(self, path: str) -> str:
+        """The public address of a page; "" where the configuration names none."""
+        public_url = self.settings.public_url
+        return public_url + path if public_url else ""
+
+    def build_context(self, source: str) -> str:
+        """The context under which the commit statuses of a source stand."""
+        return f"synapse-apply/{self.settings.name}/{source}"
+
+    def wish_statuses(self, writer: StoreWriter, revisions: Iterable[RevisionRow]) -> None:
+        """Write what the statuses of revisions are to show; none where the source has no forge."""
+        for revision in revisions:
+            if revision.source not in self.configured.status_senders:
+                continue
+            context = self.build_context(revision.source)
+            path = build_revision_path(revision.source, revision.commit)
+            wished = describe_status(revision, self.build_url(path))
+            row = self.store.find_status(revision.source, revision.commit, context)
+            new = StatusRow(revision.source, revision.commit, context, wished)
+            writer.put_status(wish_status(row, new))
+
+    def queue_messages(
+        self,
+        writer: StoreWriter,
+        event: Event,
+        fact: str,
+        *,
+        source: str,
+        target: TargetName | None = None,
+        commit: str = "",
+        finding: Diagnostic | None = None,
+        counts: ChangeCounts | None = None,
+        run_id: str = "",
+    ) -> None:
+        """Write a message of an event to each channel that is told of it; one a fact."""
+        path = build_run_path(run_id) if run_id else build_source_path(source)
+        fields = build_message_fields(
+            controller=self.settings.name,
+            source=source,
+            target=target,
+            commit=commit,
+            finding=finding,
+            counts=counts,
+            url=self.build_url(path),
+        )
+        now = self.clock.read_wall()
+        for channel in select_channels(self.settings.channels, event):
+            row = MessageRow(self.make_id(), channel.name, event.value, fact, fields, now)
+            writer.put_message(row)

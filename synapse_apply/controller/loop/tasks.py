@@ -1,0 +1,63 @@
+"""How work runs beside the main thread: a daemon thread a task, at most one a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from threading import Condition, Thread
+
+
+class BackgroundTasks:
+    """Tasks that are running, by key; the first exception of any of them ends the loop.
+
+    The threads are daemons, so that a fetch that hangs does not keep the process from ending.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        """`wake` is called when a task ends."""
+        self._wake = wake
+        self._running: dict[Hashable, object] = {}
+        self._changed = Condition()
+        self.failure: Exception | None = None
+
+    def start(self, key: Hashable, work: Callable[[], None], subject: object = None) -> bool:
+        """Start a task unless one of this key is running; whether it was started."""
+        with self._changed:
+            if key in self._running:
+                return False
+            self._running[key] = subject
+        Thread(target=self._run, args=(key, work), daemon=True, name=str(key)).start()
+        return True
+
+    def count_running(self, sort: str) -> int:
+        """How many tasks are running whose key is a tuple that begins with `sort`."""
+        with self._changed:
+            return sum(isinstance(key, tuple) and key[0] == sort for key in self._running)
+
+    def list_subjects(self, sort: str) -> list[object]:
+        """The subjects of the running tasks of a sort."""
+        with self._changed:
+            return [
+                subject
+                for key, subject in self._running.items()
+                if isinstance(key, tuple) and key[0] == sort
+            ]
+
+    def is_idle(self) -> bool:
+        with self._changed:
+            return not self._running
+
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Wait until no task is running, at most so long; whether none is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._running, seconds)
+
+    def _run(self, key: Hashable, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as problem:  # noqa: BLE001 - raised again by the main thread
+            self.failure = self.failure or problem
+        finally:
+            with self._changed:
+                del self._running[key]
+                self._changed.notify_all()
+            self._wake()

@@ -1,0 +1,100 @@
+"""How statuses and messages are sent and read back: one attempt each, in its newest row."""
+
+from __future__ import annotations
+
+from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.ports import SendResult, StatusUnreadable
+from synapse_apply.controller.rows import MessageRow, StatusRow, StatusText
+from synapse_apply.controller.rules.sending import (
+    mark_message_after_send,
+    mark_status_after_read,
+    mark_status_after_send,
+    mark_status_unread,
+)
+from synapse_apply.model.diagnostic import error_finding
+
+
+def send_status(parts: LoopParts, row: StatusRow) -> None:
+    """Send what a status is to show, and write what became of it."""
+    sender = parts.configured.status_senders.get(row.source)
+    if sender is None:
+        return
+    try:
+        result = sender.send(row)
+    except Exception as problem:  # noqa: BLE001 - a sender must not end the controller
+        result = _build_internal_failure(problem)
+    _log_failure(parts, result, "status", source=row.source, commit=row.commit)
+    _write_status(parts, row, result=result, sent=row.wished)
+
+
+def read_status(parts: LoopParts, row: StatusRow) -> bool:
+    """Read back what a status shows, and write it; whether it could be read."""
+    sender = parts.configured.status_senders.get(row.source)
+    if sender is None:
+        return False
+    try:
+        text = sender.read(row)
+    except StatusUnreadable as problem:
+        result = problem.result
+    except Exception as problem:  # noqa: BLE001
+        result = _build_internal_failure(problem)
+    else:
+        _write_status(parts, row, shown_text=text)
+        return True
+    _log_failure(parts, result, "status not read", source=row.source, commit=row.commit)
+    _write_status(parts, row, result=result)
+    return False
+
+
+def _write_status(
+    parts: LoopParts,
+    row: StatusRow,
+    *,
+    result: SendResult | None = None,
+    sent: StatusText | None = None,
+    shown_text: StatusText | None = None,
+) -> None:
+    """Write a status after `sent` was sent (None: it was read), into the row as it is by now."""
+    now, defaults = parts.clock.read_wall(), parts.settings.defaults
+    with parts.store.write() as writer:
+        newest = parts.store.find_status(row.source, row.commit, row.context) or row
+        if result is None:
+            updated = mark_status_after_read(newest, shown_text, now)
+        elif sent is None:
+            updated = mark_status_unread(newest, result, now, defaults, parts.clock.draw())
+        else:
+            chance = parts.clock.draw()
+            updated = mark_status_after_send(newest, sent, result, now, defaults, chance)
+        writer.put_status(updated)
+
+
+def send_message(parts: LoopParts, row: MessageRow) -> None:
+    """Send a message, and write what became of it."""
+    sender = parts.configured.message_senders.get(row.channel)
+    if sender is None:
+        finding = error_finding("The configuration no longer has this channel")
+        result = SendResult(finding, is_final=True)
+    else:
+        try:
+            result = sender.send(row)
+        except Exception as problem:  # noqa: BLE001
+            result = _build_internal_failure(problem)
+    _log_failure(parts, result, "message", channel=row.channel, message=row.id)
+    now = parts.clock.read_wall()
+    chance = parts.clock.draw()
+    updated = mark_message_after_send(row, result, now, parts.settings.defaults, chance)
+    with parts.store.write() as writer:
+        writer.mark_message(updated)
+
+
+def _build_internal_failure(problem: Exception) -> SendResult:
+    # The text of an unknown exception may hold anything.
+    return SendResult(
+        error_finding("It ended with an internal error", f"{type(problem).__name__} was raised.")
+    )
+
+
+def _log_failure(parts: LoopParts, result: SendResult, event: str, **values: object) -> None:
+    if result.finding is not None:
+        outcome = "refused" if result.is_final else "failed"
+        parts.log("warn", f"{event} {outcome}", **values, summary=result.finding.summary)
