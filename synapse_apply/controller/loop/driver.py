@@ -118,10 +118,10 @@ class ControllerLoop:
         for name in self._parts.settings.sources:
             self._start_fetch(name)
         while not self._stop.is_set():
-            is_idle = self._tasks.is_idle()
+            # A round that begins when nothing runs has seen all that was written.
+            was_idle, started_count = self._tasks.is_idle(), self._tasks.started_count
             self._go_round()
-            # Two rounds: the second one has seen all that the last task wrote.
-            if is_idle and self._tasks.is_idle():
+            if was_idle and self._tasks.started_count == started_count:
                 break
             self._wake.wait(ROUND_SECONDS)
             self._wake.clear()

@@ -18,6 +18,7 @@ class BackgroundTasks:
         self._running: dict[Hashable, object] = {}
         self._changed = Condition()
         self.failure: Exception | None = None
+        self.started_count = 0
 
     def start(self, key: Hashable, work: Callable[[], None], subject: object = None) -> bool:
         """Start a task unless one of this key is running; whether it was started."""
@@ -25,6 +26,7 @@ class BackgroundTasks:
             if key in self._running:
                 return False
             self._running[key] = subject
+            self.started_count += 1
         Thread(target=self._run, args=(key, work), daemon=True, name=str(key)).start()
         return True
 

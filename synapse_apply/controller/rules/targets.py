@@ -64,6 +64,8 @@ def move_to_head(
     for target, chance in zip(keyed, chances, strict=False):
         row = rows_by_name.pop(target.name, TargetRow(target.name, is_gone=True))
         is_new, is_done = row.is_gone, row.input_digest == target.digest
+        # Compared again for the same head, as at each start, nothing is due sooner.
+        is_other = row.wanted_number != number or row.wanted_digest != target.digest
         row = replace(
             row,
             wanted_commit=commit,
@@ -74,7 +76,7 @@ def move_to_head(
         if is_new and is_spread:
             delay = compute_first_delay(get_interval(target.rule, defaults), new_count, chance)
             row = replace(row, due_at=now + delay, due_cause=LookCause.INTERVAL)
-        elif is_new or not is_done:
+        elif is_new or (is_other and not is_done):
             row = replace(row, due_at=now, due_cause=LookCause.PUSH)
         if not is_done:
             row = replace(row, touched_number=number)

@@ -73,6 +73,8 @@ def test_a_push_touches_the_targets_whose_inputs_changed() -> None:
         assert (moved[name].due_at, moved[name].due_cause) == (100.0, LookCause.PUSH)
         assert moved[name].touched_number == 2
     assert moved["gone"].is_gone
+    again = [replace(row, due_at=300.0) for row in moved.values()]
+    assert {row.due_at for row in move(again, {"same": "d", "changed": "e"}).values()} == {300.0}
     back = move(list(moved.values()), {"gone": "d"}, 3)["gone"]
     assert (back.is_gone, back.due_at, back.touched_number) == (False, 100.0, 0)
 

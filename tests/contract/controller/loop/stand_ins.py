@@ -1,0 +1,242 @@
+"""What the loop is given in these tests: a repository, workers, a forge, an inbox, a clock."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from synapse_apply.controller.loop.driver import ControllerLoop
+from synapse_apply.controller.loop.event_log import EventLog
+from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
+from synapse_apply.controller.ports import (
+    Head,
+    LookRequest,
+    LookResult,
+    SendResult,
+    SourceUnavailable,
+)
+from synapse_apply.controller.rows import (
+    ChangeCounts,
+    LookOutcome,
+    MessageRow,
+    StatusRow,
+    StatusText,
+)
+from synapse_apply.controller.settings import (
+    Channel,
+    Controller,
+    Defaults,
+    Event,
+    SecretName,
+    Source,
+    TargetRule,
+)
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import InputError
+
+IN_SYNC = LookResult(LookOutcome.IN_SYNC, result_digest="in sync", backend_host="api.example")
+CHANGES = LookResult(LookOutcome.CHANGES, ChangeCounts(add=1), result_digest="one to add")
+DRIFT = LookResult(LookOutcome.CHANGES, ChangeCounts(change=1, drifted=1), result_digest="drift")
+FAILURE = LookResult(
+    LookOutcome.PLAN_ERROR, findings=(error_finding("Broken"),), result_digest="broken"
+)
+
+
+class StandInClock:
+    """A wall clock and a counter that tests move."""
+
+    def __init__(self) -> None:
+        self.wall = 1_000_000.0
+        self.counter = 50.0
+
+    def read_wall(self) -> float:
+        return self.wall
+
+    def read_counter(self) -> float:
+        return self.counter
+
+    def draw(self) -> float:
+        return 0.5
+
+    def draw_bytes(self, count: int) -> bytes:
+        return bytes(count)
+
+    def advance(self, seconds: float) -> None:
+        self.wall += seconds
+        self.counter += seconds
+
+
+class StandInRepository:
+    """A Mirror: commits in a row or beside it, each with a digest for each of its targets."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, dict[str, str]] = {}
+        self.parents: dict[str, str] = {}
+        self.head = ""
+        self.broken: set[str] = set()
+        self.is_away = False
+        self.fetches = 0
+        self.commits_in_use: Sequence[str] = ()
+
+    def push(self, commit: str, parent: str = "", **inputs: str) -> None:
+        """Make a commit the head; targets that are not named keep the inputs of its parent."""
+        parent = parent or self.head
+        self.inputs[commit] = {**self.inputs.get(parent, {}), **inputs}
+        self.parents[commit] = parent
+        self.head = commit
+
+    def fetch_head(self) -> Head:
+        self.fetches += 1
+        if self.is_away:
+            raise SourceUnavailable(error_finding("The repository is not reached"))
+        return Head(self.head, "Kim", f"subject of {self.head}")
+
+    def is_descendant(self, commit: str, ancestor: str) -> bool:
+        while commit and commit != ancestor:
+            commit = self.parents.get(commit, "")
+        return commit == ancestor
+
+    def keep_commits(self, commits: Sequence[str]) -> None:
+        self.commits_in_use = commits
+
+    def list_targets(self, commit: str) -> tuple[str, ...]:
+        if commit in self.broken:
+            raise InputError(error_finding("Duplicate key"))
+        return tuple(sorted(self.inputs[commit]))
+
+    def compute_input_digest(self, commit: str, target: str) -> str:
+        return self.inputs[commit][target]
+
+
+class StandInWorkers:
+    """Answers looks by target, IN_SYNC where a test sets nothing; a lock holds them up."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, LookResult | Callable[[LookRequest], LookResult]] = {}
+        self.asked: list[str] = []
+        self.running = Counter[str]()
+        self.most_running = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.is_closed = False
+        self._lock = threading.Lock()
+
+    def look(self, request: LookRequest) -> LookResult:
+        name = str(request.target)
+        with self._lock:
+            self.asked.append(name)
+            self.running[name] += 1
+            assert self.running[name] == 1
+            self.most_running = max(self.most_running, self.running.total())
+        try:
+            self.gate.wait(10)
+            if self.is_closed:
+                return LookResult(LookOutcome.WORKER_LOST)
+            result = self.results.get(name, IN_SYNC)
+            return result(request) if callable(result) else result
+        finally:
+            with self._lock:
+                self.running[name] -= 1
+
+    def close(self) -> None:
+        self.is_closed = True
+        self.gate.set()
+
+
+class StandInForge:
+    """A StatusSender that remembers what each commit shows, and every status that came."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, StatusText] = {}
+        self.sent: list[tuple[str, StatusText]] = []
+        self.reads = 0
+        self.failures: list[SendResult] = []
+
+    def send(self, row: StatusRow) -> SendResult:
+        if self.failures:
+            return self.failures.pop(0)
+        self.shown[row.commit] = row.wished
+        self.sent.append((row.commit, row.wished))
+        return SendResult()
+
+    def read(self, row: StatusRow) -> StatusText | None:
+        self.reads += 1
+        return self.shown.get(row.commit)
+
+    def describe(self) -> dict[str, str]:
+        """The state and the words that each commit shows."""
+        return {c: f"{text.state.value}: {text.description}" for c, text in self.shown.items()}
+
+
+class StandInInbox:
+    """A MessageSender that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.messages: list[MessageRow] = []
+
+    def send(self, row: MessageRow) -> SendResult:
+        self.messages.append(row)
+        return SendResult()
+
+    def describe(self) -> list[str]:
+        return [f"{row.event} {row.fields['target'] or ''}".strip() for row in self.messages]
+
+
+RULES = (TargetRule("*"),)
+
+
+class World:
+    """One source `acme`, and whatever a controller of it needs; the store outlives controllers."""
+
+    def __init__(self, folder: Path, **source: object) -> None:
+        self.clock = StandInClock()
+        self.repository = StandInRepository()
+        self.workers = StandInWorkers()
+        self.forge = StandInForge()
+        self.inbox = StandInInbox()
+        self.log = io.StringIO()
+        self.store = SqliteControllerStore(folder)
+        self.store.create_if_missing()
+        self.settings = Controller(
+            "main",
+            {"acme": Source("acme", "url", rules=RULES, **source)},  # type: ignore[arg-type]
+            Defaults(),
+            (Channel("inbox", "webhook", SecretName("env", "X"), frozenset(Event)),),
+            public_url="https://page.example",
+        )
+
+    def configure(self) -> ConfiguredParts:
+        names = self.settings.sources
+        return ConfiguredParts(
+            self.settings,
+            dict.fromkeys(names, self.repository),
+            dict.fromkeys(names, self.forge),
+            {"inbox": self.inbox},
+        )
+
+    def build_loop(self) -> ControllerLoop:
+        log = EventLog(self.log)
+        return ControllerLoop(
+            LoopParts(self.configure(), self.store, self.workers, self.clock, log)
+        )
+
+    def run_once(self) -> list[str]:
+        """One round of a controller that is started anew; the targets that were looked at."""
+        self.workers.asked, self.workers.is_closed = [], False
+        self.build_loop().run_once()
+        return sorted(self.workers.asked)
+
+    def settle(self, loop: ControllerLoop) -> list[str]:
+        """Rounds of a running loop until there is nothing to do at this time."""
+        self.workers.asked = []
+        for _ in range(200):
+            was_idle, started = loop._tasks.is_idle(), loop._tasks.started_count
+            loop._go_round()
+            if was_idle and loop._tasks.started_count == started:
+                break
+            assert loop._tasks.wait_until_idle(10)
+        return sorted(self.workers.asked)

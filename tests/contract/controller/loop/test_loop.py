@@ -1,0 +1,435 @@
+"""The loop: what it fetches, looks at, records and tells, on a real store with stand-ins around it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, IN_SYNC, World
+
+from synapse_apply.controller.loop import driver
+from synapse_apply.controller.loop.driver import ControllerLoop
+from synapse_apply.controller.ports import LookRequest, LookResult, SendResult, TargetFilter
+from synapse_apply.controller.rows import RevisionEnd, StatusState, TargetCondition, TargetName
+from synapse_apply.controller.settings import Source, TargetRule
+from synapse_apply.model.diagnostic import error_finding
+
+PROD = TargetName("acme", "prod")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    world.repository.push("c1", dev="d1", prod="p1")
+    yield world
+    world.store.close()
+
+
+def end_of(world: World, commit: str) -> tuple[RevisionEnd, str]:
+    revision = world.store.find_revision("acme", commit)
+    assert revision is not None
+    return revision.end, revision.description
+
+
+def test_a_first_round_looks_at_everything_once(world: World) -> None:
+    """The head is announced before anything is looked at, and ends with what was found."""
+    world.workers.results["acme/prod"] = CHANGES
+    announced: list[StatusState] = []
+
+    def look(_request: LookRequest) -> LookResult:
+        status = world.store.find_status("acme", "c1", "synapse-apply/main/acme")
+        assert status is not None
+        announced.append(status.wished.state)
+        return IN_SYNC
+
+    world.workers.results["acme/dev"] = look
+    assert world.run_once() == ["acme/dev", "acme/prod"]
+    assert announced == [StatusState.PENDING]
+    assert world.forge.describe() == {"c1": "success: planned only: 1 change"}
+    assert world.forge.shown["c1"].url == "https://page.example/revisions/acme/c1"
+    assert end_of(world, "c1") == (RevisionEnd.SUCCESS, "planned only: 1 change")
+    prod = world.store.find_target(PROD)
+    assert prod is not None
+    assert (prod.state, prod.wanted_commit, prod.applied_commit) == (
+        TargetCondition.PENDING,
+        "c1",
+        "",
+    )
+    assert sorted(world.repository.commits_in_use) == ["c1"]
+    assert world.inbox.messages == []
+
+
+def test_the_same_inputs_are_asked_for_once_an_interval(world: World) -> None:
+    """A restart asks for nothing that is not due; a look that finds the same is no new run."""
+    world.run_once()
+    assert world.run_once() == []
+    world.clock.advance(599)
+    assert world.run_once() == []
+    world.clock.advance(2)
+    assert world.run_once() == ["acme/dev", "acme/prod"]
+    (run,) = world.store.list_runs(PROD, 9)
+    assert (run.repeats, run.last_seen_at) == (1, world.clock.wall)
+
+
+def test_a_push_is_looked_at_where_its_inputs_changed(world: World) -> None:
+    """The others are at the new commit without a look; the commit ends as those that it touched."""
+    world.run_once()
+    world.repository.push("c2", prod="p2")
+    world.workers.results["acme/prod"] = CHANGES
+    assert world.run_once() == ["acme/prod"]
+    dev = world.store.find_target(TargetName("acme", "dev"))
+    assert dev is not None
+    assert (dev.wanted_commit, dev.applied_commit) == ("c2", "c1")
+    world.repository.push("c3")
+    assert world.run_once() == []
+    assert world.forge.describe() == {
+        "c1": "success: planned only: no changes, 2 targets",
+        "c2": "success: planned only: 1 change",
+        "c3": "success: no target is concerned",
+    }
+
+
+def test_a_failure_turns_the_commit_red_and_a_retry_green(world: World) -> None:
+    """People are told of each once, and the commit ends once more only by the retry."""
+    world.workers.results["acme/prod"] = FAILURE
+    world.run_once()
+    assert world.forge.describe() == {"c1": "failure: 1 of 2 done, 1 failing: prod"}
+    assert world.run_once() == []
+    world.clock.advance(16)
+    assert world.run_once() == ["acme/prod"]
+    assert world.inbox.describe() == ["failed acme/prod"]
+    world.workers.results["acme/prod"] = IN_SYNC
+    world.clock.advance(31)
+    assert world.run_once() == ["acme/prod"]
+    assert world.forge.describe() == {"c1": "success: planned only: no changes, 2 targets"}
+    assert world.inbox.describe() == ["failed acme/prod", "recovered acme/prod"]
+    message = world.inbox.messages[0]
+    assert message.fields["finding"]["summary"] == "Broken"
+    assert message.fields["url"].startswith("https://page.example/runs/")
+
+
+def test_a_failure_of_later_does_not_touch_the_commit(world: World) -> None:
+    """It ended; the target is failing, and people are told."""
+    world.run_once()
+    world.workers.results["acme/prod"] = FAILURE
+    world.clock.advance(700)
+    world.run_once()
+    assert end_of(world, "c1")[0] is RevisionEnd.SUCCESS
+    assert world.inbox.describe() == ["failed acme/prod"]
+
+
+def test_drift_is_told_once(world: World) -> None:
+    """However often it is seen."""
+    world.run_once()
+    world.workers.results["acme/prod"] = DRIFT
+    for _ in range(3):
+        world.clock.advance(700)
+        world.run_once()
+    assert world.inbox.describe() == ["drift acme/prod"]
+
+
+def test_a_commit_that_cannot_be_used_is_red_and_changes_no_target(world: World) -> None:
+    """The targets stay at the revision before; the next commit is fine again."""
+    world.run_once()
+    world.repository.push("c2", prod="p2")
+    world.repository.broken.add("c2")
+    assert world.run_once() == []
+    prod = world.store.find_target(PROD)
+    assert prod is not None
+    assert prod.wanted_commit == "c1"
+    world.repository.push("c3")
+    assert world.run_once() == ["acme/prod"]
+    assert world.forge.describe() == {
+        "c1": "success: planned only: no changes, 2 targets",
+        "c2": "failure: it cannot be used: Duplicate key",
+        "c3": "success: planned only: no changes, 1 target",
+    }
+    assert world.inbox.describe() == ["failed", "recovered"]
+
+
+def test_a_commit_that_is_overtaken_ends_with_the_next_one(world: World) -> None:
+    """While open; one that was red stays red."""
+    world.workers.results["acme/prod"] = FAILURE
+    world.run_once()
+    loop = world.build_loop()
+    world.workers.is_closed = False
+    world.workers.gate.clear()
+    world.repository.push("c2", prod="p2")
+    world.clock.advance(61)
+    loop._start()
+    go_round_until(loop, lambda: world.workers.running.total() > 0)
+    assert end_of(world, "c2")[0] is RevisionEnd.NONE
+    world.workers.results["acme/prod"] = IN_SYNC
+    world.repository.push("c3", prod="p3")
+    world.clock.advance(61)
+    go_round_until(loop, lambda: world.store.find_revision("acme", "c3") is not None)
+    world.workers.gate.set()
+    assert loop._tasks.wait_until_idle(10)
+    world.settle(loop)
+    assert world.forge.describe() == {
+        "c1": "failure: 1 of 2 done, 1 failing: prod",
+        "c2": "success: planned with c3: planned only: no changes, 1 target",
+        "c3": "success: planned only: no changes, 1 target",
+    }
+
+
+def go_round_until(loop: ControllerLoop, is_reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_reached():
+        assert time.monotonic() < deadline
+        loop._go_round()
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("rewinds", ["hold", "follow"])
+def test_a_branch_that_goes_back_is_believed_at_a_second_look(tmp_path: Path, rewinds: str) -> None:
+    """And then held, or followed, where what was forced away ends with an error."""
+    world = World(tmp_path, rewinds=rewinds)
+    world.repository.push("c1", prod="p1")
+    world.repository.push("c2", prod="p2")
+    world.run_once()
+    world.repository.head = "c1"  # a Git server that lags
+    world.run_once()
+    world.repository.head = "c2"
+    world.run_once()
+    world.clock.advance(100)
+    world.repository.head = "c1"
+    world.run_once()
+    assert [row.commit for row in world.store.list_revisions("acme", 9)] == ["c2"]
+    world.clock.advance(61)
+    world.run_once()
+    commits = [row.commit for row in world.store.list_revisions("acme", 9)]
+    (source,) = world.store.list_sources()
+    if rewinds == "hold":
+        assert commits == ["c2"]
+        assert source.finding is not None
+        assert source.sideways == "c1"
+        assert world.inbox.describe() == ["held"]
+        world.run_once()
+        assert world.inbox.describe() == ["held"]
+        assert world.log.getvalue().count("head held") == 1
+    else:
+        assert commits == ["c1", "c2"]
+        assert (source.head, source.head_number, source.finding) == ("c1", 2, None)
+        revision = world.store.find_revision("acme", "c2")
+        assert revision is not None
+        assert revision.forced_away
+    world.store.close()
+
+
+def test_a_source_that_is_away_is_told_at_the_third_failure_and_when_it_is_back(
+    world: World,
+) -> None:
+    """Its targets are looked at meanwhile, at the revision that is known."""
+    world.run_once()
+    world.repository.is_away = True
+    for _ in range(4):
+        world.run_once()
+    (source,) = world.store.list_sources()
+    assert source.failures == 4
+    assert source.finding is not None
+    world.clock.advance(700)
+    assert world.run_once() == ["acme/dev", "acme/prod"]
+    world.repository.is_away = False
+    world.run_once()
+    assert world.inbox.describe() == ["failed", "recovered"]
+
+
+def test_statuses_are_sent_again_where_they_failed_and_read_where_it_is_not_known(
+    world: World,
+) -> None:
+    """A status that arrived, and whose answer was lost with the process, is not sent twice."""
+    world.forge.failures = [SendResult(error_finding("Away"))]
+    world.run_once()
+    assert world.forge.describe() == {}
+    world.clock.advance(60)
+    world.run_once()
+    assert world.forge.reads == 1
+    assert [text.state for _, text in world.forge.sent] == [StatusState.SUCCESS]
+    status = world.store.find_status("acme", "c1", "synapse-apply/main/acme")
+    assert status is not None
+    with world.store.write() as writer:
+        writer.put_status(replace(status, sent=None))
+    world.run_once()
+    assert len(world.forge.sent) == 1
+    assert world.store.list_unsent() == ([], [])
+
+
+def test_a_status_that_somebody_wrote_over_is_put_right(world: World) -> None:
+    """A minute after its end, and then every hour."""
+    loop = world.build_loop()
+    loop._start()
+    world.settle(loop)
+    world.clock.advance(2)
+    world.settle(loop)
+    world.clock.advance(61)
+    world.settle(loop)
+    assert (world.forge.reads, len(world.forge.sent)) == (1, 2)
+    wrong = replace(world.forge.shown["c1"], state=StatusState.PENDING)
+    world.forge.shown["c1"] = wrong
+    world.clock.advance(3601)
+    world.settle(loop)
+    assert world.forge.describe() == {"c1": "success: planned only: no changes, 2 targets"}
+
+
+def test_a_status_that_is_refused_stops_nothing(world: World) -> None:
+    """It is not tried again, and can be seen."""
+    refusal = SendResult(error_finding("Forbidden"), is_final=True)
+    world.forge.failures = [refusal]
+    assert world.run_once() == ["acme/dev", "acme/prod"]
+    world.clock.advance(1000)
+    world.run_once()
+    assert world.forge.sent == []
+    (status,), _ = world.store.list_unsent()
+    assert status.refusal == "Forbidden"
+
+
+def test_a_clock_that_jumps_neither_stops_looks_nor_floods_them(world: World) -> None:
+    """Neither while the loop runs, nor while it did not."""
+    loop = world.build_loop()
+    loop._start()
+    assert world.settle(loop) == []  # spread over two seconds
+    world.clock.advance(2)
+    assert world.settle(loop) == ["acme/dev", "acme/prod"]
+    for jump in (86_400.0, -86_400.0, -(10.0**9) / 2, 10.0**9):
+        world.clock.wall += jump
+        assert world.settle(loop) == [], jump
+        world.clock.advance(590)
+        assert world.settle(loop) == [], jump
+        world.clock.advance(11)
+        assert world.settle(loop) == ["acme/dev", "acme/prod"], jump
+    world.clock.wall -= 86_400
+    assert world.run_once() == []
+    world.clock.advance(3601)
+    assert world.run_once() == ["acme/dev", "acme/prod"]
+
+
+def test_at_most_four_looks_run_at_once_and_none_twice(tmp_path: Path) -> None:
+    """A hundred targets of two sources, each looked at once."""
+    world = World(tmp_path)
+    names = {f"t{number}": "d" for number in range(50)}
+
+    def look(_request: LookRequest) -> LookResult:
+        time.sleep(0.002)
+        return IN_SYNC
+
+    for name in names:
+        world.workers.results[f"acme/{name}"] = look
+    world.repository.push("c1", **names)
+    acme = world.settings.sources["acme"]
+    sources = {"acme": acme, "beta": replace(acme, name="beta")}
+    world.settings = replace(world.settings, sources=sources)
+    asked = world.run_once()
+    assert len(asked) == len(set(asked)) == 100
+    assert 1 < world.workers.most_running <= 4
+    counts = world.store.count_targets_by_state()
+    assert counts[TargetCondition.IN_SYNC] == 100
+    world.store.close()
+
+
+def test_stopping_lets_looks_end_and_then_ends_the_workers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was cut is not recorded, and looked at by the next controller."""
+    monkeypatch.setattr(driver, "DRAIN_SECONDS", 0.2)
+    world.workers.gate.clear()
+    loop = world.build_loop()
+    runner = threading.Thread(target=loop.run, args=(lambda: None,))
+    runner.start()
+    deadline = time.monotonic() + 10
+    while not world.workers.asked and time.monotonic() < deadline:
+        world.clock.advance(3)
+        loop.poll_soon("acme")
+        time.sleep(0.01)
+    loop.stop()
+    runner.join(10)
+    assert not runner.is_alive()
+    assert world.workers.is_closed
+    assert world.store.list_runs(PROD, 9) == []
+    assert world.store.count_targets_by_state()[TargetCondition.NOT_LOOKED_AT] == 2
+    assert world.run_once() == ["acme/dev", "acme/prod"]
+
+
+def test_another_runs_apply_is_not_told_as_drift(world: World) -> None:
+    """A look whose state was locked all along is made again soon, and not recorded."""
+    world.run_once()
+    world.workers.results["acme/prod"] = replace(DRIFT, held_up_by_run="run 7")
+    world.clock.advance(700)
+    assert "acme/prod" in world.run_once()
+    assert world.inbox.messages == []
+    world.workers.results["acme/prod"] = IN_SYNC
+    world.clock.advance(31)
+    assert world.run_once() == ["acme/prod"]
+    assert world.inbox.messages == []
+
+
+def test_a_configuration_is_taken_over_while_it_runs(world: World) -> None:
+    """Targets without a rule are left alone, removed sources vanish, and come back as they were."""
+    loop = world.build_loop()
+    loop._start()
+    world.clock.advance(0)
+    world.settle(loop)
+    world.clock.advance(2)
+    world.settle(loop)
+    acme = world.settings.sources["acme"]
+
+    def take(**sources: Source) -> None:
+        world.settings = replace(world.settings, sources=sources)
+        loop._reload = world.configure
+        loop.ask_reload()
+        world.clock.advance(6)
+        world.settle(loop)
+
+    def list_names() -> list[str]:
+        page = world.store.list_targets(TargetFilter(), 0, 10)
+        return sorted(str(row.name) for row in page.targets)
+
+    take(acme=replace(acme, rules=(TargetRule("prod"),)))
+    assert list_names() == ["acme/prod"]
+    take()
+    assert list_names() == []
+    assert world.store.list_sources() == []
+    take(acme=acme)
+    assert list_names() == ["acme/dev", "acme/prod"]
+    assert [row.number for row in world.store.list_revisions("acme", 9)] == [1]
+    loop._reload = lambda: None
+    loop.ask_reload()
+    world.settle(loop)
+    assert list_names() == ["acme/dev", "acme/prod"]
+
+
+def test_a_webhook_makes_one_poll_come_sooner(world: World) -> None:
+    """A flood of them no more than one in five seconds; an unknown source none."""
+    loop = world.build_loop()
+    loop._start()
+    world.settle(loop)
+    for _ in range(20):
+        loop.poll_soon("acme")
+        loop.poll_soon("unknown")
+        world.settle(loop)
+    assert world.repository.fetches == 1
+    world.clock.advance(6)
+    loop.poll_soon("acme")
+    world.settle(loop)
+    assert world.repository.fetches == 2
+
+
+def test_health_and_log_tell_what_was_done(world: World) -> None:
+    """Counts by outcome; one line a head and a look that found something new."""
+    world.workers.results["acme/prod"] = FAILURE
+    world.run_once()
+    lines = world.log.getvalue().splitlines()
+    events = [line.split(" ", 2)[1:] for line in lines]
+    assert events[0][1].startswith("head accepted source=acme commit=c1 number=1")
+    failing = next(line for line in lines if "target=acme/prod" in line)
+    assert " warn look " in failing
+    assert "summary=Broken" in failing
+    loop = world.build_loop()
+    assert loop.read_health().round_age is None
+    loop._start()
+    world.settle(loop)
+    assert loop.read_health().round_age == 0.0
