@@ -74,6 +74,11 @@ COMMANDS = {
     "jobs": _build_command_entry(
         "commands.jobs.group", "List, show, follow, stop and update jobs.", _LIVE_SECTION
     ),
+    "controller": _build_command_entry(
+        "commands.controller.group",
+        "Follow Git all the time, and show every target on a page.",
+        _FURTHER_SECTION,
+    ),
     "emulator": _build_command_entry(
         "commands.emulator.group", "Serve or reset the embedded backend.", _FURTHER_SECTION
     ),
@@ -152,10 +157,24 @@ EMULATOR = {
         "commands.emulator.reset", "Remove its objects and the state of target embedded."
     ),
 }
+CONTROLLER = {
+    "run": _build_command_entry(
+        "commands.controller.run", "Follow sources and look at their targets, until stopped."
+    ),
+    "check": _build_command_entry(
+        "commands.controller.check", "Check a controller's configuration; reads no secret."
+    ),
+    "status": _build_command_entry(
+        "commands.controller.status", "List a controller's targets and their states."
+    ),
+    "backup": _build_command_entry(
+        "commands.controller.backup", "Copy a controller's store to a file."
+    ),
+}
 AGENTS = {
     "check": _build_command_entry("commands.agents.check", "Check the health of agents."),
 }
-GROUPS = frozenset({"package", "state", "agents", "jobs", "emulator"})
+GROUPS = frozenset({"package", "state", "agents", "jobs", "emulator", "controller"})
 
 
 def _build_renamed_command(

@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 T = TypeVar("T")
 
 # These know no target, and no project either.
-COMMANDS_WITHOUT_TARGET = frozenset({"completion", "init", "new", "emulator", "schema", "version"})
+COMMANDS_WITHOUT_TARGET = frozenset(
+    {"completion", "controller", "init", "new", "emulator", "schema", "version"}
+)
 
 
 class Command:

@@ -65,7 +65,7 @@ def parse_configuration(data: bytes | str, file: FilePath) -> ConfigurationReadi
     value, literals = take_out_literal_secrets(copy.deepcopy(document.value), positions)
     findings.extend(literals)
     if not schemas.compile_validator(SCHEMA_NAME).is_valid(value):
-        subject = Subject(value, positions, scalar_text=document.source.find_scalar_text)
+        subject = Subject(value, positions, scalar_text=document.source.read_scalar_text_as_written)
         findings.extend(build_schema_findings(SCHEMA_NAME, subject))
         return ConfigurationReading(None, tuple(findings))
     return _decode_valid_document(value, positions, file, findings)

@@ -8,7 +8,7 @@ import time
 from typing import Protocol
 
 
-class Clock(Protocol):
+class LoopClock(Protocol):
     """Where the loop takes time and chance from; used by any thread."""
 
     def read_wall(self) -> float:
@@ -26,7 +26,7 @@ class Clock(Protocol):
     def draw_bytes(self, count: int) -> bytes: ...
 
 
-class SystemClock:
+class MachineClock:
     """The clocks of this machine."""
 
     def read_wall(self) -> float:

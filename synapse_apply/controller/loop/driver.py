@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from threading import Event as Flag
 from threading import Lock
 from typing import cast
 
 from synapse_apply.controller.loop import following, looking, telling
 from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
-from synapse_apply.controller.loop.tasks import BackgroundTasks
+from synapse_apply.controller.loop.tasks import BackgroundTasks, WakeUpCall
 from synapse_apply.controller.ports import LoopHealth
 from synapse_apply.controller.rows import MessageRow, SourceRow, StatusRow, TargetName, TargetRow
 from synapse_apply.controller.rules.due import (
@@ -47,10 +46,10 @@ class ControllerLoop:
     def __init__(self, parts: LoopParts, *, max_looks: int = MAX_LOOKS) -> None:
         self._parts = parts
         self._max_looks = max_looks
-        self._wake = Flag()
-        self._stop = Flag()
+        self._wake_up = WakeUpCall()
+        self._is_stopping = False
         self._is_closing = False
-        self._tasks = BackgroundTasks(self._wake.set)
+        self._tasks = BackgroundTasks(self._wake_up.wake)
         self._counts = looking.LookCounts()
         self._asked_polls: set[str] = set()
         self._lock = Lock()
@@ -59,7 +58,7 @@ class ControllerLoop:
         self._is_once = False
         self._looked_once: set[TargetName] = set()
         self._reload: Callable[[], ConfiguredParts | None] = lambda: None
-        self._reload_asked = Flag()
+        self._is_reload_asked = False
         self._last_clocks: tuple[float, float] | None = None
         self._kept_at: float | None = None
         self._reads_checked_at: float | None = None
@@ -77,7 +76,7 @@ class ControllerLoop:
         with self._lock:
             if source in self._parts.settings.sources:
                 self._asked_polls.add(source)
-        self._wake.set()
+        self._wake_up.wake()
 
     def get_settings(self) -> Controller:
         return self._parts.settings
@@ -92,23 +91,25 @@ class ControllerLoop:
     # What the process asks
 
     def stop(self) -> None:
-        """Begin nothing new, let what runs end within DRAIN_SECONDS, and return from `run`."""
-        self._stop.set()
-        self._wake.set()
+        """Begin nothing new, let what runs end within DRAIN_SECONDS, and return from `run`.
+
+        As `ask_reload`, this may be called by a signal handler.
+        """
+        self._is_stopping = True
+        self._wake_up.wake()
 
     def ask_reload(self) -> None:
         """Read the configuration again in the next round."""
-        self._reload_asked.set()
-        self._wake.set()
+        self._is_reload_asked = True
+        self._wake_up.wake()
 
     def run(self, reload: Callable[[], ConfiguredParts | None]) -> None:
         """Go round until `stop`; `reload` gives what a new configuration is made into, or None."""
         self._reload = reload
         self._start()
-        while not self._stop.is_set():
+        while not self._is_stopping:
             self._go_round()
-            self._wake.wait(ROUND_SECONDS)
-            self._wake.clear()
+            self._wake_up.wait(ROUND_SECONDS)
         self._drain()
 
     def run_once(self) -> None:
@@ -117,14 +118,13 @@ class ControllerLoop:
         self._start()
         for name in self._parts.settings.sources:
             self._start_fetch(name)
-        while not self._stop.is_set():
+        while not self._is_stopping:
             # A round that begins when nothing runs has seen all that was written.
             was_idle, started_count = self._tasks.is_idle(), self._tasks.started_count
             self._go_round()
             if was_idle and self._tasks.started_count == started_count:
                 break
-            self._wake.wait(ROUND_SECONDS)
-            self._wake.clear()
+            self._wake_up.wait(ROUND_SECONDS)
         self._drain()
 
     def _start(self) -> None:
@@ -171,8 +171,8 @@ class ControllerLoop:
     def _go_round(self) -> None:
         if self._tasks.failure is not None:
             raise self._tasks.failure
-        if self._reload_asked.is_set():
-            self._reload_asked.clear()
+        if self._is_reload_asked:
+            self._is_reload_asked = False
             self._take_configuration()
         self._correct_due_times()
         now = self._parts.clock.read_wall()
@@ -215,13 +215,13 @@ class ControllerLoop:
 
     def _start_due_fetches(self, now: float) -> None:
         with self._lock:
-            asked, self._asked_polls = self._asked_polls, set()
+            asked_sources, self._asked_polls = self._asked_polls, set()
         counter = self._parts.clock.read_counter()
         for row in self._parts.store.list_sources():
             if row.name not in self._parts.settings.sources:
                 continue
             is_recent = counter - self._fetched.get(row.name, -HOUR) < MIN_POLL_SECONDS
-            is_asked = row.name in asked
+            is_asked = row.name in asked_sources
             if not (is_asked or row.due_at <= now) or (is_asked and is_recent):
                 continue
             is_full = self._tasks.count_running(_FETCH) >= _MAX_FETCHES
@@ -240,7 +240,7 @@ class ControllerLoop:
 
     def _start_due_looks(self, now: float) -> None:
         running = cast("list[TargetRow]", self._tasks.list_subjects(_LOOK))
-        if len(running) >= self._max_looks or self._stop.is_set():
+        if len(running) >= self._max_looks or self._is_stopping:
             return
         with self._parts.store.write() as writer:
             due = writer.list_due_targets(now, 8 * self._max_looks)
@@ -329,11 +329,11 @@ class ControllerLoop:
 
     def _drain(self) -> None:
         """Let what runs end, for a while; then end the workers, whose results count no more."""
-        self._stop.set()
+        self._is_stopping = True
         is_idle = self._tasks.wait_until_idle(DRAIN_SECONDS)
         self._is_closing = True
         self._parts.workers.close()
         if self._tasks.failure is not None:
             raise self._tasks.failure
         if not is_idle:
-            self._parts.log("warn", "stopped", unfinished=len(self._tasks.list_subjects(_LOOK)))
+            self._parts.log("warn", "looks cut short", looks=len(self._tasks.list_subjects(_LOOK)))

@@ -210,6 +210,8 @@ def _compare_targets(
         _queue_head_message(parts, writer, *_find_newest_revisions(parts, row.name))
     touched_count = sum(target.touched_number == row.head_number for target in moved)
     parts.mark_changed(row.name)
+    if row.keyed_number == row.head_number:
+        return  # compared again, as at each start
     parts.log(
         "info", "targets compared", source=row.name, commit=row.head, targets=len(keyed),
         touched=touched_count,

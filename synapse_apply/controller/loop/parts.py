@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from threading import Lock
 
-from synapse_apply.controller.loop.clock import Clock
+from synapse_apply.controller.loop.clock import LoopClock
 from synapse_apply.controller.loop.event_log import EventLog, Level
 from synapse_apply.controller.messages.message_fields import build_message_fields
 from synapse_apply.controller.page.addresses import (
@@ -59,7 +59,7 @@ class LoopParts:
         configured: ConfiguredParts,
         store: WritableStore,
         workers: Workers,
-        clock: Clock,
+        clock: LoopClock,
         log: EventLog,
     ) -> None:
         self.configured = configured

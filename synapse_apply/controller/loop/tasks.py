@@ -3,7 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from threading import Condition, Thread
+
+
+class WakeUpCall:
+    """How the main thread is woken; also by a signal handler, in which no lock may be taken."""
+
+    def __init__(self) -> None:
+        # Unlike Event, it may be used by a handler that interrupts its own method.
+        self._calls: SimpleQueue[None] = SimpleQueue()
+
+    def wake(self) -> None:
+        self._calls.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until somebody calls, at most so long; all calls until then count as one."""
+        with suppress(Empty):
+            self._calls.get(timeout=seconds)
+            while True:
+                self._calls.get_nowait()
 
 
 class BackgroundTasks:

@@ -1,0 +1,48 @@
+"""The command `controller check`: how findings are printed, and the exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import controller_options, options
+from synapse_apply.model.errors import Exit
+
+
+@manual_command(
+    "check",
+    examples=[
+        ("synapse-apply controller check", "Check controller.yaml."),
+        ("synapse-apply controller check acme.yaml --strict", "Warnings are errors."),
+    ],
+    exits=[("0", "valid, warnings aside"), ("1", "there are errors; every one is shown")],
+)
+@options.add_json_options
+@controller_options.add_file_argument
+@click.option("--strict", is_flag=True, help="Warnings are errors.")
+def command(*, console: Console, file: Path, strict: bool) -> int:
+    """Check a controller's configuration; reads no secret and asks nobody.
+
+    Every finding is shown with file, line and column. What this version does not use is a warning.
+    """
+    from synapse_apply import __version__
+    from synapse_apply.controller.configuration.reading import read_configuration
+
+    findings = read_configuration(file).findings
+    if strict:
+        findings = tuple(finding.with_strict_severity() for finding in findings)
+    code = Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
+    if console.as_json:
+        from synapse_apply.views.json.failure import failure_document
+
+        console.write_document(
+            failure_document("controller check", findings, code, tool_version=__version__)
+        )
+        return code
+    console.write_findings(findings)
+    if code == Exit.OK:
+        console.write_output(f"{file} is valid.\n")
+    return code

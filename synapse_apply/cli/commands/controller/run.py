@@ -1,0 +1,61 @@
+"""The command `controller run`: which file and folder, and whether for ever or once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import controller_options, options
+
+
+@manual_command(
+    "run",
+    examples=[
+        ("synapse-apply controller run", "Follow what controller.yaml says, until stopped."),
+        ("synapse-apply controller run --once", "One round, for cron."),
+        ("synapse-apply controller run /etc/acme.yaml --data /var/lib/acme", "For a service."),
+    ],
+    exits=[
+        ("0", "stopped by Ctrl-C or SIGTERM; --once: all is looked at"),
+        ("1", "it could not start; --once: a source or a target failed"),
+        ("2", "--once --detailed-exitcode: there are changes, drift or refusals"),
+        ("6", "another controller uses the data folder"),
+    ],
+    environment=[("SYNAPSE_APPLY_LOG=json", "Log lines as JSON.")],
+)
+@options.add_color_options
+@controller_options.add_file_argument
+@controller_options.add_data_option
+@click.option("--once", is_flag=True, help="Do what is due, print a table, and end.")
+@click.option(
+    "--detailed-exitcode",
+    "detailed",
+    is_flag=True,
+    help="With --once: exit with 2 where there are changes, drift or refusals.",
+)
+def command(*, console: Console, file: Path, data: Path, once: bool, detailed: bool) -> int:
+    """Follow Git, plan every target, and show it on a page; nothing is applied.
+
+    Writes a line to stderr for each new head, each look that found something new, and each
+    failure. SIGHUP has it read the file again; one with errors is not taken. A first Ctrl-C or
+    SIGTERM lets what runs end for some seconds, a second one stops at once.
+    """
+    from synapse_apply.controller.run import ControllerSetup, run_controller_once, serve_controller
+
+    if detailed and not once:
+        raise click.UsageError("--detailed-exitcode goes with --once.")
+    setup = ControllerSetup(file, data, dict(os.environ), sys.stderr)
+    if not once:
+        serve_controller(setup)
+        return 0
+    from synapse_apply.cli.texts.controller import print_target_list
+    from synapse_apply.controller.status import read_stored_targets
+
+    code = run_controller_once(setup, detailed=detailed)
+    print_target_list(console, read_stored_targets(data))
+    return code

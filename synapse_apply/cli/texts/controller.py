@@ -1,0 +1,47 @@
+"""What `controller status` prints: a table of targets, and what it says of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from synapse_apply.cli.console import Console
+
+_COUNTED = {
+    "add": "to add",
+    "change": "to change",
+    "destroy": "to destroy",
+    "import": "to import",
+    "forget": "to forget",
+    "refused": "refused",
+    "drifted": "drifted",
+}
+
+
+def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
+    """Print a TargetList of the controller's API, as its JSON or as a table."""
+    if console.as_json:
+        console.write_document(document)
+        return
+    from synapse_apply.views.text.tables import render_table
+
+    if not document["items"]:
+        console.write_output("There is no target yet.\n")
+        return
+    rows = [
+        (
+            item["state"],
+            item["name"],
+            (item["wanted_commit"] or "-")[:7],
+            _describe_counts(item["counts"]),
+            item["looked_at"] or "-",
+        )
+        for item in document["items"]
+    ]
+    headers = ("state", "target", "commit", "plan", "looked at")
+    console.write_output(render_table(headers, rows, color=console.is_output_colored))
+
+
+def _describe_counts(counts: Mapping[str, int]) -> str:
+    parts = [f"{counts[name]} {words}" for name, words in _COUNTED.items() if counts.get(name)]
+    return ", ".join(parts) or "-"

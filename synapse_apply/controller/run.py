@@ -1,0 +1,287 @@
+"""Where a controller is put together: data folder, store, mirrors, workers, senders and page."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, TextIO
+
+from synapse_apply import __version__
+from synapse_apply.controller.configuration.own_secrets import OwnSecretReader
+from synapse_apply.controller.configuration.reading import (
+    read_configuration,
+    require_configuration,
+)
+from synapse_apply.controller.forge.senders import build_status_sender
+from synapse_apply.controller.loop.clock import MachineClock
+from synapse_apply.controller.loop.driver import ControllerLoop
+from synapse_apply.controller.loop.event_log import EventLog
+from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
+from synapse_apply.controller.messages.senders import build_message_sender
+from synapse_apply.controller.page.packages import require_page_packages
+from synapse_apply.controller.ports import MessageSender, Mirror, ReadableStore, StatusSender
+from synapse_apply.controller.rows import TargetCondition
+from synapse_apply.controller.settings import Controller
+from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.store.audit_chain import find_broken_audit_row
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store.store_file import hold_data_folder
+from synapse_apply.controller.worker.pool import WorkerPool
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.values import Sensitive
+
+DEFAULT_DATA_FOLDER = Path(".synapse-apply") / "controller"
+# Which settings a running page and its commit statuses cannot change.
+_FIXED_SETTINGS = ("name", "listen_host", "listen_port", "public_url", "open_metrics", "hooks")
+_MOST_AUDIT_ROWS = 1_000_000
+
+
+@frozen
+class ControllerSetup:
+    """What a controller is started with: its file, its data folder, its environment, its log."""
+
+    file: Path
+    data: Path
+    environ: Mapping[str, str]
+    log_stream: TextIO
+
+
+class ConfigurationReader:
+    """Reads the file of a controller, at its start and again while it runs."""
+
+    def __init__(self, setup: ControllerSetup, log: EventLog) -> None:
+        self._setup = setup
+        self._log = log
+        self._read_secret = OwnSecretReader(setup.environ)
+        self.findings: tuple[Diagnostic, ...] = ()
+
+    def read(self) -> ConfiguredParts:
+        """What the file says, made into what does it; InputError with all that is wrong."""
+        reading = read_configuration(self._setup.file)
+        controller = require_configuration(reading)
+        self.findings = tuple(finding for finding in reading.findings if not finding.is_error)
+        return self._build_parts(controller)
+
+    def read_again(self, before: Controller) -> ConfiguredParts:
+        """As `read`, with the settings of before that only a restart can change."""
+        parts = self.read()
+        differing = [
+            name
+            for name in _FIXED_SETTINGS
+            if getattr(before, name) != getattr(parts.settings, name)
+        ]
+        if differing:
+            finding = warning_finding(
+                "A setting needs a restart",
+                f"{', '.join(differing)}: the value from before the change is in use.",
+                "Restart the controller.",
+            )
+            self.findings = (*self.findings, finding)
+            fixed: dict[str, Any] = {name: getattr(before, name) for name in differing}
+            parts = replace(parts, settings=replace(parts.settings, **fixed))
+        return parts
+
+    def _build_parts(self, controller: Controller) -> ConfiguredParts:
+        mirrors: dict[str, Mirror] = {}
+        status_senders: dict[str, StatusSender] = {}
+        message_senders: dict[str, MessageSender] = {}
+        findings: list[Diagnostic] = []
+        for name, source in controller.sources.items():
+            with _collect_findings(findings):
+                mirrors[name] = GitMirror(source, self._setup.data, self._read_secret)
+            if source.status is not None:
+                with _collect_findings(findings):
+                    token = self._read_secret(source.status.token)
+                    status_senders[name] = build_status_sender(source.status, source.ref, token)
+        for channel in controller.channels:
+            with _collect_findings(findings):
+                url = self._read_secret(channel.url)
+                secret = self._read_secret(channel.secret) if channel.secret else None
+                message_senders[channel.name] = build_message_sender(channel, url, secret)
+        if findings:
+            raise InputError(*findings)
+        return ConfiguredParts(controller, mirrors, status_senders, message_senders)
+
+    def read_hook_secrets(
+        self, controller: Controller
+    ) -> dict[Literal["github", "gitlab"], Sensitive]:
+        """The secrets of the webhooks that are listened to, by forge."""
+        secrets: dict[Literal["github", "gitlab"], Sensitive] = {}
+        if controller.hooks.github is not None:
+            secrets["github"] = self._read_secret(controller.hooks.github)
+        if controller.hooks.gitlab is not None:
+            secrets["gitlab"] = self._read_secret(controller.hooks.gitlab)
+        return secrets
+
+
+@contextmanager
+def _collect_findings(findings: list[Diagnostic]) -> Iterator[None]:
+    """Add what the block raises for people to `findings`."""
+    try:
+        yield
+    except SynapseApplyError as problem:
+        findings.extend(problem.diagnostics)
+
+
+class _Controller:
+    """A controller that is ready to run: what its two ways to run share."""
+
+    def __init__(self, setup: ControllerSetup) -> None:
+        self.log = EventLog(
+            setup.log_stream, as_json=setup.environ.get("SYNAPSE_APPLY_LOG", "") == "json"
+        )
+        self.clock = MachineClock()
+        self.reader = ConfigurationReader(setup, self.log)
+        self.store = SqliteControllerStore(setup.data)
+        self.configured = self.reader.read()
+        self._setup = setup
+
+    @contextmanager
+    def open_loop(self) -> Iterator[ControllerLoop]:
+        """The loop of this controller, which has the data folder for itself meanwhile.
+
+        LockHeld where another controller has it.
+        """
+        setup = self._setup
+        with hold_data_folder(setup.data), closing(self.store):
+            self.store.create_if_missing()
+            self._check_audit()
+            self.record_findings()
+            with closing(
+                WorkerPool(self.configured.settings, setup.data, setup.environ)
+            ) as self._workers:
+                parts = LoopParts(self.configured, self.store, self._workers, self.clock, self.log)
+                yield ControllerLoop(parts)
+
+    def write_log(
+        self, level: Literal["info", "warn", "error"], event: str, **values: object
+    ) -> None:
+        self.log.write(level, event, self.clock.read_wall(), **values)
+
+    def record_findings(self, *errors: Diagnostic) -> None:
+        """Log what is wrong with the configuration, and write it where the page finds it."""
+        findings = (*errors, *self.reader.findings)
+        for finding in findings:
+            level: Literal["warn", "error"] = "error" if finding.is_error else "warn"
+            self.write_log(
+                level, "configuration", summary=finding.summary, detail=finding.detail,
+                at=finding.position,
+            )  # fmt: skip
+        with self.store.write() as writer:
+            writer.put_configuration_findings(findings)
+
+    def reload(self) -> ConfiguredParts | None:
+        """What the file says now; None, with the findings on the page, where it cannot be used."""
+        try:
+            configured = self.reader.read_again(self.configured.settings)
+        except SynapseApplyError as problem:
+            self.record_findings(*problem.diagnostics)
+            self.write_log("error", "configuration not taken", file=self._setup.file)
+            return None
+        self.configured = configured
+        self._workers.use_settings(configured.settings)
+        self.record_findings()
+        self.write_log("info", "configuration taken", file=self._setup.file)
+        return configured
+
+    def _check_audit(self) -> None:
+        rows = reversed(self.store.list_audit(_MOST_AUDIT_ROWS))
+        broken = find_broken_audit_row(rows)
+        if broken is not None:
+            self.write_log("error", "audit changed", row=broken.number)
+
+
+def serve_controller(setup: ControllerSetup) -> None:
+    """Run a controller until SIGTERM or SIGINT; SIGHUP has it read its configuration again.
+
+    The first signal lets what runs end for some seconds, a second one does what it did before.
+    InputError for a configuration that cannot be used; LockHeld for a data folder that is taken.
+    """
+    require_page_packages()
+    # Where it is not installed, the message is the better one; and --once has no page.
+    from synapse_apply.controller.page.server import PageServer  # noqa: PLC0415
+
+    controller = _Controller(setup)
+    settings = controller.configured.settings
+    hook_secrets = controller.reader.read_hook_secrets(settings)
+    with controller.open_loop() as loop, handle_signals(loop.stop, loop.ask_reload):
+        with PageServer(controller.store, loop, hook_secrets) as page:
+            controller.write_log(
+                "info", "started", url=page.url, version=__version__, process=os.getpid(),
+                sources=len(settings.sources),
+            )  # fmt: skip
+            loop.run(controller.reload)
+        controller.write_log("info", "stopped")
+
+
+def run_controller_once(setup: ControllerSetup, *, detailed: bool = False) -> int:
+    """One round over everything that is due; the worst exit code of all targets afterwards.
+
+    As for `plan`: ERROR where a source cannot be followed or a target not be planned, CHANGES where
+    a plan has changes or refusals and `detailed` is set, else OK.
+    """
+    controller = _Controller(setup)
+    with controller.open_loop() as loop, handle_signals(loop.stop, lambda: None):
+        loop.run_once()
+        return find_worst_exit_code(controller.store, detailed=detailed)
+
+
+def find_worst_exit_code(store: ReadableStore, *, detailed: bool) -> int:
+    """The exit code for what the store knows of all sources and targets."""
+    for source in store.list_sources():
+        revision = store.find_revision(source.name, source.head)
+        if source.finding is not None or revision is None or revision.finding is not None:
+            return Exit.ERROR
+    counts = store.count_targets_by_state()
+    if counts[TargetCondition.FAILING] or counts[TargetCondition.NOT_LOOKED_AT]:
+        return Exit.ERROR
+    has_changes = sum(counts.values()) > counts[TargetCondition.IN_SYNC]
+    return Exit.CHANGES if detailed and has_changes else Exit.OK
+
+
+def write_store_backup(data: Path, file: Path) -> None:
+    """Copy the store of a data folder to one new file, also while a controller uses it."""
+    with closing(SqliteControllerStore(data)) as store:
+        store.write_backup(file)
+
+
+@contextmanager
+def handle_signals(stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` at SIGTERM and SIGINT and `reload` at SIGHUP, in the block.
+
+    A second SIGTERM or SIGINT does what it did before the block. Only the main thread can do this;
+    in another one nothing is changed.
+    """
+    old_handlers: dict[signal.Signals, Any] = {}
+    stopped_by: list[int] = []
+
+    def handle_stop(number: int, frame: FrameType | None) -> None:
+        old_handler = old_handlers[signal.Signals(number)]
+        if stopped_by and callable(old_handler):
+            old_handler(number, frame)
+        stopped_by.append(number)
+        stop()
+
+    def handle_reload(_number: int, _frame: FrameType | None) -> None:
+        reload()
+
+    handlers = {
+        signal.SIGTERM: handle_stop,
+        signal.SIGINT: handle_stop,
+        signal.SIGHUP: handle_reload,
+    }
+    for number, handler in handlers.items():
+        with suppress(ValueError):  # not the main thread: nobody sends it signals
+            old_handlers[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old_handler in old_handlers.items():
+            signal.signal(number, old_handler)
