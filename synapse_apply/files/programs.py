@@ -168,8 +168,21 @@ class PipedProgram:
             self.kill()
 
     def kill(self) -> None:
-        """End it at once, if it still runs."""
+        """End it at once, if it still runs, with what it has started in its session."""
         self._end_process()
+
+    def kill_with_descendants(self) -> None:
+        """End it at once, with all that it has started in any session, as far as /proc tells."""
+        descendants = []
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                # So that it starts nothing more while it is looked at.
+                os.killpg(self._process.pid, signal.SIGSTOP)
+            descendants = _list_descendants(self._process.pid)
+        self.kill()
+        for process_id in descendants:
+            with suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGKILL)
 
 
 def _start_in_own_session(
@@ -193,6 +206,22 @@ def _kill_and_close_pipes(process: subprocess.Popen[bytes]) -> None:
             process.stdin.close()
     if process.stdout is not None:
         process.stdout.close()
+
+
+def _list_descendants(process_id: int) -> list[int]:
+    """The processes that a process has started, and those that these have; [] without /proc."""
+    children: dict[int, list[int]] = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError, IndexError):
+            # The name, in parentheses, may hold anything; the parent is the second word behind it.
+            parent = int(file.read_text(errors="replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(file.parent.name))
+    descendants, remaining = [], [process_id]
+    while remaining:
+        found = children.get(remaining.pop(), [])
+        descendants += found
+        remaining += found
+    return descendants
 
 
 def _kill_session(process: subprocess.Popen[bytes]) -> None:

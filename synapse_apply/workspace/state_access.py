@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from synapse_apply import __version__
 from synapse_apply.model.command import Command, Text
@@ -13,13 +12,11 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.secrets.readable_files import ReadableFiles
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.chain.signer import Signer
-from synapse_apply.stores.git.git_url import PREFIX as GIT_PREFIX
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
@@ -98,40 +95,6 @@ def open_store_at_url(
     )
     path = resolve_trusted_state_path(path, project.root)
     return open_sqlite(path, tool_version=__version__, runner=runner)
-
-
-def require_state_file_is_readable(
-    project: Project,
-    target: Target,
-    environ: Mapping[str, str],
-    readable_files: ReadableFiles | None,
-) -> None:
-    """StateError where a target's state is a file of this machine that it may not name.
-
-    Files in the project's folder are its own, and so is the local default.
-    """
-    if readable_files is None:
-        return
-    url = resolve_state_url(target.state.url, project, environ)
-    path = resolve_local_path_or_none(url, project)
-    if is_git_url(url):
-        remote = url.removeprefix(GIT_PREFIX).partition("?")[0]
-        if not remote.startswith("file:"):
-            return
-        path = Path(unquote(urlsplit(remote).path))
-    if path is None:
-        return
-    real_path = path.resolve()
-    if real_path.is_relative_to(project.root.resolve()) or readable_files.includes(real_path):
-        return
-    raise StateError.from_summary(
-        "The state's file may not be used here",
-        f"state.url of target {target.name} names a file outside of the project, which is none "
-        "that this project may read here.",
-        "Leave state.url out for a state in the controller's own folder, or use one that is "
-        "shared. Who runs this lists such files (may_read.files of the controller's source).",
-        position=target.position,
-    )
 
 
 def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[str, str]) -> str:

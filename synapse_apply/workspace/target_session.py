@@ -183,9 +183,13 @@ class TargetSession(OfflineTarget):
     @cached_property
     def store(self) -> SqlStore:
         """The store, with or without a state; StateError for an untrusted file in its place."""
-        state_access.require_state_file_is_readable(
-            self.project, self.target, self.invocation.environ, self.invocation.readable_files
-        )
+        if self.invocation.readable_files is not None:
+            # Here, not above: only for who runs projects that are not trusted.
+            from synapse_apply.workspace.sharing.state_url_files import require_readable_state_files
+
+            require_readable_state_files(
+                self.project, self.target, self.invocation.environ, self.invocation.readable_files
+            )
         store = state_access.open_store(
             self.project, self.target, self.invocation.environ, self.store_signer
         )

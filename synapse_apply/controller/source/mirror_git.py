@@ -40,7 +40,7 @@ _MAX_LISTED_REFS = 16 * 1024 * 1024
 _MAX_GIT_LINES = 4
 _MAX_GIT_CHARACTERS = 600
 # Git's pack files are the whole of a mirror: more of them make each look-up slower.
-_MOST_PACKS = 40
+MOST_PACKS = 40
 
 
 @frozen
@@ -135,7 +135,7 @@ class MirrorGit:
     def compact_if_many_packs(self) -> None:
         """Put all packs into one, without what no ref needs; a failure is met again next time."""
         packs = list((self._folders.mirror / "objects" / "pack").glob("*.pack"))
-        if len(packs) > _MOST_PACKS:
+        if len(packs) > MOST_PACKS:
             self.run("repack", "-a", "-d", "--quiet")
             self.run("pack-refs", "--all")
 

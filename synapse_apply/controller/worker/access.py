@@ -19,6 +19,12 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.secrets.readable_files import ReadableFiles
 
 HOSTS_VARIABLE = "SYNAPSE_APPLY_HOSTS"
+# ssh looks for keys in the home that the system knows, whatever HOME says: here it has none. A
+# source with a state behind ssh brings a command of its own.
+_SSH_WITHOUT_KEYS = (
+    "ssh -F /dev/null -o BatchMode=yes -o IdentityAgent=none -o IdentitiesOnly=yes "
+    "-o IdentityFile=/dev/null -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes"
+)
 # What any process needs: where programs are, the locale, and how servers are reached.
 _PROCESS_VARIABLES = re.compile(
     r"PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|(?i:(https?|all|no)_proxy)"
@@ -66,7 +72,8 @@ def build_worker_environment(
     source: Source, own_secrets: OwnSecrets, environ: Mapping[str, str], home: Path
 ) -> dict[str, str]:
     """All variables of a source's workers; `environ` are the controller's."""
-    variables = {
+    variables = {"GIT_SSH_COMMAND": _SSH_WITHOUT_KEYS, "PGPASSFILE": str(home / ".pgpass")}
+    variables |= {
         name: value
         for name, value in environ.items()
         if name.upper() not in own_secrets.variables

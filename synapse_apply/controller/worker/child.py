@@ -81,7 +81,7 @@ class Child:
     def kill(self) -> None:
         """End it at once, with all that it has started."""
         self._is_usable = False
-        self._program.kill()
+        self._program.kill_with_descendants()
 
     def _read_line(self, deadline: float, timeout: float) -> tuple[bytes, LookResult | None]:
         """The line that it answers, or the result that says why there is none."""

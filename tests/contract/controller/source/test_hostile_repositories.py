@@ -18,9 +18,12 @@ from contract.stores.git.repositories import ENVIRON, git
 
 from synapse_apply.controller.ports import SourceUnavailable
 from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.source.remote_refs import find_pin_revision
 from synapse_apply.controller.worker.exchange import LookOrder
 from synapse_apply.controller.worker.look import look_at_target
+from synapse_apply.library.opening import open_target_at_commit
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.secrets.readable_files import ReadableFiles
 
 FILES = {"synapse-apply.yaml": PROJECT, "manifests/a.yaml": storage("a")}
 OUTSIDE = "canary-outside"
@@ -138,3 +141,29 @@ def test_committed_states_and_keys_are_no_state(
     upstream.commit({**FILES, **state})
     assert "There is no state for this target" in look()
     assert [path.name for path in (data / "places" / "acme").iterdir()] == [".git"]
+
+
+def test_a_pin_holds_url_and_token(
+    upstream: Upstream, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may push manifests alone changes neither, and is told so."""
+    source = build_source(upstream, project_from="rules")
+    upstream.commit(FILES, branch="rules")
+    evil = PROJECT.replace("127.0.0.1:9", "127.0.0.1:8").replace("ACME_TOKEN", "ACME_OTHER")
+    upstream.commit({**FILES, "synapse-apply.yaml": evil})
+    mirror = GitMirror(source, data, read_no_secret)
+    commit = mirror.fetch_head().commit
+    folder = data / "places" / "acme"
+    monkeypatch.chdir(folder)
+    with open_target_at_commit(
+        "prod",
+        folder=folder,
+        commit=commit,
+        environ={},
+        readable_files=ReadableFiles(),
+        project_from=find_pin_revision(source),
+    ) as target:
+        findings = target.validate().diagnostics
+    (finding,) = [each for each in findings if "not used" in each.summary]
+    assert "targets.prod.url, targets.prod.token" in finding.detail
+    assert "refs/synapse-apply/pin/rules" in finding.detail

@@ -17,6 +17,7 @@ from contract.controller.upstream import (
 from contract.stores.git.repositories import git
 
 from synapse_apply.controller.ports import SourceUnavailable
+from synapse_apply.controller.source import mirror_git
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.source.mirror_git import MirrorLimits
 from synapse_apply.model.errors import InputError
@@ -189,3 +190,20 @@ def test_other_settings_follow_another_branch(upstream: Upstream, data: Path) ->
     mirror = make_mirror(upstream, data, ref="refs/heads/a/b", project_from="a/b")
     assert mirror.fetch_head().commit == second
     assert mirror.list_targets(second) == ("prod",)
+
+
+def test_many_packs_become_one(
+    upstream: Upstream, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all that is followed or kept."""
+    monkeypatch.setattr(mirror_git, "MOST_PACKS", 3)
+    mirror = make_mirror(upstream, data)
+    commits = []
+    for number in range(5):
+        commits.append(upstream.commit({**FILES, "README": str(number)}))
+        mirror.fetch_head()
+        mirror.keep_commits(commits[:1])
+    packs = data / "mirrors" / "acme.git" / "objects" / "pack"
+    assert len(list(packs.glob("*.pack"))) <= 3
+    fresh = make_mirror(upstream, data)
+    assert fresh.list_targets(commits[0]) == fresh.list_targets(commits[-1]) == ("prod",)

@@ -177,7 +177,20 @@ def test_files_by_a_way_up_are_not_read(look: Look, site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["{path}", "sqlite:///{path}", "file://{path}", "git:file://{path}"]
+    "form",
+    [
+        "{path}",
+        "sqlite:///{path}",
+        "file://{path}",
+        "git:file://{path}",
+        "postgresql://db.example/x?passfile={path}",
+        "postgresql://db.example/x?sslmode=require&%73slkey={path}",
+        "postgresql:///x?host={path}",
+        "postgresql://db.example/x?service=other",
+        "postgresql:///x",
+        "postgresql://,db.example/x",
+        "postgresql://user@:5432/x",
+    ],
 )
 def test_a_state_elsewhere_is_not_opened(look: Look, site: Site, form: str) -> None:
     url = form.format(path=site.closed / "prod.db")

@@ -157,6 +157,28 @@ def test_a_look_that_takes_too_long_is_ended(
     assert look(pool, commit).outcome is LookOutcome.PLAN_ERROR
 
 
+def test_what_a_look_has_started_ends_with_it(
+    upstream: Upstream, data: Path, tmp_path: Path
+) -> None:
+    """Also what has left its session, as the programs do that are started for secrets."""
+    source = build_source(upstream)
+    commit = upstream.commit({"synapse-apply.yaml": "kind: x\n"})
+    GitMirror(source, data, read_no_secret).fetch_head()
+    shim, note = tmp_path / "programs" / "git", tmp_path / "process"
+    shim.parent.mkdir()
+    shim.write_text(f"#!/bin/sh\nexec setsid -w sh -c 'echo $$ >{note}; exec sleep 97'\n")
+    shim.chmod(0o755)
+    environ = {**ENVIRON, "PATH": f"{shim.parent}:{os.environ['PATH']}"}
+    pool = WorkerPool(Controller("main", {"acme": source}), data, environ)
+    assert look(pool, commit, timeout=4.0).outcome is LookOutcome.TIMEOUT
+    pool.close()
+    started = Path("/proc") / note.read_text().strip()
+    deadline = time.monotonic() + 10
+    while is_running(started):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_a_killed_child_is_told_and_replaced(
     upstream: Upstream, data: Path, make_pool: Callable[..., WorkerPool]
 ) -> None:

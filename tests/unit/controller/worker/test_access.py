@@ -44,7 +44,11 @@ def test_all_that_the_file_names_is_the_controllers_own(tmp_path: Path) -> None:
 
 
 def build(source: Source, own: OwnSecrets = NOTHING_OWN, **environ: str) -> dict[str, str]:
-    return build_worker_environment(source, own, environ, HOME)
+    """The variables but for those by which ssh and libpq find nothing."""
+    environment = build_worker_environment(source, own, environ, HOME)
+    assert "IdentityFile=/dev/null" in environment.pop("GIT_SSH_COMMAND")
+    assert environment.pop("PGPASSFILE").startswith(str(HOME))
+    return environment
 
 
 def test_nothing_but_what_a_process_needs_and_the_patterns_of_the_source() -> None:
@@ -66,6 +70,14 @@ def test_a_pattern_for_all_gives_neither_own_secrets_nor_another_home() -> None:
     source = Source("a", "x", may_read=MayRead(("*",)))
     environment = build(source, own, git_token="x", GIT_TOKEN="y", HOME="/root", PATH="/bin", A="1")
     assert environment == {"A": "1", "PATH": "/bin", "HOME": str(HOME)}
+
+
+def test_a_source_may_bring_its_own_way_to_ssh() -> None:
+    source = Source("a", "x", may_read=MayRead(("GIT_SSH_COMMAND",)))
+    environment = build_worker_environment(
+        source, NOTHING_OWN, {"GIT_SSH_COMMAND": "ssh -i x"}, HOME
+    )
+    assert environment["GIT_SSH_COMMAND"] == "ssh -i x"
 
 
 def test_hosts_are_those_of_the_source_else_the_controllers() -> None:
