@@ -218,9 +218,9 @@ def _list_descendants(process_id: int) -> list[int]:
             children.setdefault(parent, []).append(int(file.parent.name))
     descendants, remaining = [], [process_id]
     while remaining:
-        found = children.get(remaining.pop(), [])
-        descendants += found
-        remaining += found
+        started_here = children.get(remaining.pop(), [])
+        descendants += started_here
+        remaining += started_here
     return descendants
 
 
