@@ -46,9 +46,11 @@ class Chains:
         self.bucket = bucket or MemoryBucket()
         self.prune_age = prune_age
 
+    make_folder = MemoryFolder
+
     def open(self, signer=None, **switches):
         """Another process, with the state of its network."""
-        folder = MemoryFolder(self.bucket, **switches)
+        folder = self.make_folder(self.bucket, **switches)
         runner = Hands().runner()
         log = ChainLog(folder, signer, runner.timing, prune_age_seconds=self.prune_age)
         store = SqlStore(ReplicaDatabase(log), runner=runner)
