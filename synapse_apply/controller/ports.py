@@ -219,6 +219,10 @@ class WritableStore(ReadableStore, Protocol):
         """As `list_unsent`, without those that wait or never can be sent; the oldest first."""
         ...
 
+    def find_message(self, message_id: str) -> MessageRow | None:
+        """A message, None for an unknown one."""
+        ...
+
     def find_newest_run_id(self) -> str:
         """The greatest id of a run or a message, "" for none."""
         ...

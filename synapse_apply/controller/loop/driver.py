@@ -242,11 +242,14 @@ class ControllerLoop:
         running = cast("list[TargetRow]", self._tasks.list_subjects(_LOOK))
         if len(running) >= self._max_looks or self._is_stopping:
             return
+        # Where each target gets one look, it is one at the head.
+        if self._is_once and self._tasks.count_running(_FETCH):
+            return
         with self._parts.store.write() as writer:
             due = writer.list_due_targets(now, 8 * self._max_looks)
         due = [row for row in due if row.name not in self._looked_once]
         for row in choose_looks(due, running, self._max_looks):
-            claimed = looking.claim_look(self._parts, row)
+            claimed = looking.claim_look(self._parts, row.name)
             if claimed is not None:
                 self._start_look(claimed)
 

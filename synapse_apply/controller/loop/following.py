@@ -60,7 +60,11 @@ def _write_ends(parts: LoopParts, writer: StoreWriter, source: str) -> None:
     # Uncommitted rows are not seen by readers: this stands in a transaction that wrote none before.
     open_revisions = parts.store.list_open_revisions(source)
     row = parts.store.find_source(source)
-    if not open_revisions or row is None:
+    if row is None:
+        return
+    if not open_revisions:
+        # Its forge may be new in the configuration.
+        parts.wish_statuses(writer, parts.store.list_revisions(source, 1))
         return
     newest = open_revisions[0]
     changed = update_revisions(

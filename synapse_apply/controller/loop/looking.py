@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.ports import LookRequest, LookResult, StoreWriter
-from synapse_apply.controller.rows import LookOutcome, RunRow, TargetRow
+from synapse_apply.controller.rows import LookOutcome, RunRow, TargetName, TargetRow
 from synapse_apply.controller.rules.due import HELD_UP_SECONDS
 from synapse_apply.controller.rules.messages import find_target_event
 from synapse_apply.controller.rules.targets import find_rule, is_repeat, update_after_look
@@ -47,12 +47,15 @@ class ClaimedLook(NamedTuple):
     epoch: int
 
 
-def claim_look(parts: LoopParts, row: TargetRow) -> ClaimedLook | None:
-    """Claim a due target; None where somebody has it."""
+def claim_look(parts: LoopParts, name: TargetName) -> ClaimedLook | None:
+    """Claim a target that is due; None where somebody has it, or looked at it meanwhile."""
     now = parts.clock.read_wall()
     until = now + parts.settings.defaults.timeout + _CLAIM_MARGIN_SECONDS
     with parts.store.write() as writer:
-        epoch = writer.claim_target(row.name, HOLDER, until, now)
+        row = parts.store.find_target(name)
+        if row is None or row.is_gone or row.due_at > now:
+            return None
+        epoch = writer.claim_target(name, HOLDER, until, now)
     return ClaimedLook(row, epoch) if epoch else None
 
 

@@ -124,8 +124,9 @@ class LoopParts:
             path = build_revision_path(revision.source, revision.commit)
             wished = describe_status(revision, self.build_url(path))
             row = self.store.find_status(revision.source, revision.commit, context)
-            new = StatusRow(revision.source, revision.commit, context, wished)
-            writer.put_status(wish_status(row, new))
+            new = wish_status(row, StatusRow(revision.source, revision.commit, context, wished))
+            if new != row:
+                writer.put_status(new)
 
     def queue_messages(
         self,

@@ -15,10 +15,13 @@ from synapse_apply.model.diagnostic import error_finding
 
 
 def send_status(parts: LoopParts, row: StatusRow) -> None:
-    """Send what a status is to show, and write what became of it."""
+    """Send what a status is to show, and write what became of it; nothing where it shows that."""
     sender = parts.configured.status_senders.get(row.source)
-    if sender is None:
+    # As it is now: it may have been sent since the row was listed.
+    newest = parts.store.find_status(row.source, row.commit, row.context)
+    if sender is None or newest is None or newest.wished == newest.sent or newest.refusal:
         return
+    row = newest
     try:
         result = sender.send(row)
     except Exception as problem:  # noqa: BLE001 - a sender must not end the controller
@@ -69,7 +72,12 @@ def _write_status(
 
 
 def send_message(parts: LoopParts, row: MessageRow) -> None:
-    """Send a message, and write what became of it."""
+    """Send a message, and write what became of it; nothing where it was sent."""
+    # As it is now: it may have been sent since the row was listed.
+    newest = parts.store.find_message(row.id)
+    if newest is None or newest.sent_at or newest.refusal:
+        return
+    row = newest
     sender = parts.configured.message_senders.get(row.channel)
     if sender is None:
         finding = error_finding("The configuration no longer has this channel")

@@ -220,6 +220,9 @@ class SqliteControllerStore:
             )
         )
 
+    def find_message(self, message_id: str) -> MessageRow | None:
+        return self._select_first(MESSAGES, "WHERE id = ?", [message_id])
+
     def find_newest_run_id(self) -> str:
         statement = (
             "SELECT MAX(COALESCE((SELECT MAX(id) FROM runs), ''),"
