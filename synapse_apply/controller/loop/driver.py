@@ -28,7 +28,9 @@ from synapse_apply.controller.settings import HOUR, Controller
 
 ROUND_SECONDS = 1.0
 DRAIN_SECONDS = 6.0
-MAX_LOOKS = 4
+# More than there are workers: which of these are looked at first, the workers choose by which of
+# their processes are warm.
+MAX_LOOKS = 16
 _MAX_FETCHES, _MAX_SENDS = 4, 4
 _LOOK, _FETCH, _SEND = "look", "fetch", "send"
 _READ_SECONDS = 5.0

@@ -41,9 +41,10 @@ class BackgroundTasks:
         self.started_count = 0
 
     def start(self, key: Hashable, work: Callable[[], None], subject: object = None) -> bool:
-        """Start a task unless one of this key is running; whether it was started."""
+        """Start a task unless one of this key is running, or one failed; whether it was started."""
         with self._changed:
-            if key in self._running:
+            # After a failure, such as a full disk, what is done cannot be recorded.
+            if key in self._running or self.failure is not None:
                 return False
             self._running[key] = subject
             self.started_count += 1

@@ -308,8 +308,8 @@ def test_a_clock_that_jumps_neither_stops_looks_nor_floods_them(world: World) ->
     assert world.run_once() == ["acme/dev", "acme/prod"]
 
 
-def test_at_most_four_looks_run_at_once_and_none_twice(tmp_path: Path) -> None:
-    """A hundred targets of two sources, each looked at once."""
+def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path: Path) -> None:
+    """A hundred targets of two sources; while their host is not known, the workers are the limit."""
     world = World(tmp_path)
     names = {f"t{number}": "d" for number in range(50)}
 
@@ -325,6 +325,10 @@ def test_at_most_four_looks_run_at_once_and_none_twice(tmp_path: Path) -> None:
     world.settings = replace(world.settings, sources=sources)
     asked = world.run_once()
     assert len(asked) == len(set(asked)) == 100
+    assert 1 < world.workers.most_running <= driver.MAX_LOOKS
+    world.clock.advance(700)
+    world.workers.most_running = 0
+    assert len(world.run_once()) == 100
     assert 1 < world.workers.most_running <= 4
     counts = world.store.count_targets_by_state()
     assert counts[TargetCondition.IN_SYNC] == 100
