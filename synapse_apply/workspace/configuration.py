@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synapse_apply.files.checkout import read_command_line_file
 from synapse_apply.manifests.decode.draft import ReadPackageConfig
@@ -82,18 +83,55 @@ def _load_committed_project(invocation: Invocation) -> Project:
 
     file = invocation.directory / FILE_NAME
     commit = resolve_ref_to_commit_or_raise(file.parent, invocation.as_of)
-    project = read_project_at_commit_or_none(commit, file)
-    if project is None:
+    ref = invocation.project_from
+    pin = resolve_ref_to_commit_or_raise(file.parent, ref) if ref else None
+    source = _CommittedProjectFile(file, commit, pin, Path.cwd(), invocation.environ)
+    committed = _read_committed_project_once(source)
+    _require_target_in_pinned_project(committed.own, committed.pinned, file, invocation)
+    return committed.project
+
+
+class _CommittedProjectFile(NamedTuple):
+    """A project file in a commit, and all that its project depends on: equal ones give one project.
+
+    Names of files in findings are relative to `working_folder`.
+    """
+
+    file: Path
+    commit: GitCommit
+    pin: GitCommit | None
+    working_folder: Path
+    environ: Mapping[str, str]
+
+    def __hash__(self) -> int:
+        return hash((self.file, self.commit, self.pin))
+
+
+class _CommittedProject(NamedTuple):
+    """The project of the commit, that of the pin, and `project`: the first by the second's settings."""
+
+    own: Project
+    pinned: Project
+    project: Project
+
+
+# A worker of a controller looks at each of a thousand targets of one project file.
+@lru_cache(maxsize=2)
+def _read_committed_project_once(source: _CommittedProjectFile) -> _CommittedProject:
+    own = read_project_at_commit_or_none(source.commit, source.file)
+    if own is None:
         raise InputError.from_summary(
             "No project file in that commit",
-            f"{commit.label} has no {format_path(file)}.",
+            f"{source.commit.label} has no {format_path(source.file)}.",
             "Is the project in another folder of the repository?",
         )
-    return (
-        _with_settings_from_git_ref(project, file, invocation)
-        if invocation.project_from
-        else project
-    )
+    project = pinned = own
+    if source.pin is not None:
+        pinned = _read_pinned_project(source.pin, source.file)
+        project = apply_pinned_settings(own, pinned, source.pin.ref)
+    if findings := tuple(iter_shared_place_findings(project, source.environ)):
+        raise InputError(*findings)
+    return _CommittedProject(own, pinned, project)
 
 
 def _read_project_file(file: Path) -> Project:
@@ -116,24 +154,33 @@ def _with_settings_from_git_ref(project: Project, file: Path, invocation: Invoca
     # Here, not above: who names no Git ref needs no reader of one.
     from synapse_apply.packages.source.git import resolve_ref_to_commit_or_raise
 
-    pinned_project = read_project_at_commit_or_none(
-        resolve_ref_to_commit_or_raise(file.parent, ref), file
-    )
+    pinned_project = _read_pinned_project(resolve_ref_to_commit_or_raise(file.parent, ref), file)
+    _require_target_in_pinned_project(project, pinned_project, file, invocation)
+    return apply_pinned_settings(project, pinned_project, ref)
+
+
+def _read_pinned_project(commit: GitCommit, file: Path) -> Project:
+    pinned_project = read_project_at_commit_or_none(commit, file)
     if pinned_project is None:
         raise InputError.from_summary(
             "No project file at that Git ref",
-            f"{format_path(file)} is not in {ref}.",
+            f"{format_path(file)} is not in {commit.ref}.",
             "Was it added or renamed later? Merge it first, then take settings from there.",
         )
+    return pinned_project
+
+
+def _require_target_in_pinned_project(
+    project: Project, pinned_project: Project, file: Path, invocation: Invocation
+) -> None:
     own_target = project.targets.get(invocation.target or "")
     if own_target is not None and own_target.name not in pinned_project.targets:
         raise InputError.from_summary(
             "Target not declared at that Git ref",
-            f"{format_path(file)} at {ref} has no target `{own_target.name}`.",
+            f"{format_path(file)} at {invocation.project_from} has no target `{own_target.name}`.",
             "A target takes effect once it is merged; name another one.",
             position=own_target.position,
         )
-    return apply_pinned_settings(project, pinned_project, ref)
 
 
 def _open_committed_folder(commit: GitCommit) -> AbstractContextManager[CommittedFolder]:
