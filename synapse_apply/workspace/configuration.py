@@ -108,7 +108,7 @@ class _CommittedProjectFile(NamedTuple):
 
 
 class _CommittedProject(NamedTuple):
-    """The project of the commit, that of the pin, and `project`: the first by the second's settings."""
+    """Projects of a commit and of its pin; `project` is the first by the settings of the second."""
 
     own: Project
     pinned: Project
