@@ -78,7 +78,7 @@ class MemoryFolder:
         self.before_get()
         return self.bucket.contents.get(name)
 
-    def get_many(self, names: Sequence[str]) -> list[bytes | None]:
+    def get_many_in_order(self, names: Sequence[str]) -> list[bytes | None]:
         """One round trip for all."""
         self._go()
         self.before_get()
@@ -149,7 +149,7 @@ class DiskFolder:
         except FileNotFoundError:
             return None
 
-    def get_many(self, names: Sequence[str]) -> list[bytes | None]:
+    def get_many_in_order(self, names: Sequence[str]) -> list[bytes | None]:
         """One after the other."""
         return [self.get(name) for name in names]
 

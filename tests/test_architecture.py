@@ -228,7 +228,7 @@ def test_no_text_with_commands_is_put_into_a_format_string() -> None:
 
 def _makes_a_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and ast.unparse(node.func) in {
-        "Text", "join_texts", "to_clause"
+        "Text", "join_texts", "lowercase_and_strip_full_stop"
     }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ from synapse_apply.applying.step import (
     StepNotStarted,
     list_step_and_companion,
 )
-from synapse_apply.applying.steps.create import create_objects
+from synapse_apply.applying.steps.create import create_object_and_companion
 from synapse_apply.applying.steps.request_body import (
     build_declared_fields_without_final_call,
     build_update_body_and_owned_fields,
@@ -47,7 +47,9 @@ from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import IntentState
 
 
-def execute_step(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Outcome, ...]:
+def execute_step_and_companion(
+    step: Step, tools: ApplyTools, live: LiveObjects
+) -> tuple[Outcome, ...]:
     """Carry out one step and its companion; errors become outcomes, one for each object.
 
     `live` are the live objects known so far.
@@ -56,7 +58,7 @@ def execute_step(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Outc
 
     def run_action() -> tuple[Outcome, ...]:
         return (
-            create_objects(step, tools, live)
+            create_object_and_companion(step, tools, live)
             if is_create
             else (_execute_action(step, tools, live),)
         )

@@ -13,7 +13,7 @@ from synapse_apply.applying.recheck_unknown import (
     iter_recheck_pauses,
     settle_unknown_create_if_found,
 )
-from synapse_apply.applying.run_step import execute_final_call, execute_step
+from synapse_apply.applying.run_step import execute_final_call, execute_step_and_companion
 from synapse_apply.applying.step import ApplyTools, Step, StepNotStarted, list_step_and_companion
 from synapse_apply.applying.verify import start_or_follow_verification_run
 from synapse_apply.model.address import Address
@@ -89,7 +89,7 @@ class Scheduler:
             if address in self._verifications
         )
 
-    def run_all(self, executor: Executor) -> None:
+    def run_all_until_stop(self, executor: Executor) -> None:
         """Run all steps, as far as their predecessors succeed and nothing stops the apply."""
         self._tools = replace(self._tools, slot=executor, stop_reason=self._stop_reason)
         ready = deque(address for address in self._tasks if not self._predecessors[address])
@@ -97,7 +97,7 @@ class Scheduler:
             self._run_ready_and_released_until_stop(ready, executor)
             ready.extend(self._recheck_unknown_creates_until_steps_can_start())
 
-    def close_unfinished(self) -> None:
+    def give_unfinished_steps_an_outcome(self) -> None:
         """Give every unfinished step an outcome: UNKNOWN for one in progress, else SKIPPED.
 
         Called when the apply is interrupted and its threads are no longer waited for.
@@ -195,7 +195,7 @@ class Scheduler:
     ) -> Callable[[], tuple[Outcome, ...] | Outcome | VerificationResult]:
         tools, live = self._tools, self._live
         if self._needs_write(step):
-            return lambda: execute_step(step, tools, live)
+            return lambda: execute_step_and_companion(step, tools, live)
 
         def run_final_stage() -> Outcome | VerificationResult:
             tools.acquire_slot(step.address)
@@ -209,7 +209,8 @@ class Scheduler:
         """Store the result of finished work; returns addresses that may start now."""
         step = self._tasks[address]
         self._running.discard(address)
-        # The apply is stopping; `close_unfinished` or the final skip gives the step its outcome.
+        # The apply is stopping; `give_unfinished_steps_an_outcome` or the final skip gives the step
+        # its outcome.
         if isinstance(result, StepNotStarted):
             return []
         if not self._needs_write(step):

@@ -32,7 +32,11 @@ from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.applying.steps.request_body import build_declared_fields_without_final_call
 from synapse_apply.applying.write_intents import write_stamped_intents_in_time
 from synapse_apply.kinds.descriptor import VerificationSpec
-from synapse_apply.kinds.run_body import add_run_mark, extract_context, extract_version_or_empty
+from synapse_apply.kinds.run_body import (
+    add_run_mark,
+    extract_context_or_empty,
+    extract_version_or_empty,
+)
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
     Effect,
@@ -145,7 +149,7 @@ class _VerificationRun:
             api=self.step.binding.api,
             natural_key=self.record.natural_key,
             remote_id=owner,
-            fields=flatten(extract_context(self.verification.body)),
+            fields=flatten(extract_context_or_empty(self.verification.body)),
             digest=self.verification.parameters,
             version=extract_version_or_empty(self.verification.body),
             deadline=self.tools.max_call_seconds(0),

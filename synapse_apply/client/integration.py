@@ -71,7 +71,7 @@ class IntegrationClientMixin(ApiOperations):
 
     def get_plugin(self, pk: RemoteId) -> ServerObject:
         """The plugin as the server answers it: `id`, `name`, and fields of its own."""
-        return self._get_object(build_path("plugins", pk), shape=PLUGIN, expected_id=pk)
+        return self._get_and_require_object(build_path("plugins", pk), shape=PLUGIN, expected_id=pk)
 
     def create_plugin(
         self,
@@ -85,7 +85,7 @@ class IntegrationClientMixin(ApiOperations):
         A server that supports `idempotency_key` answers a second create with the first object.
         """
         path = build_path("plugins")
-        return self._write_object(
+        return self._send_body_and_require_object(
             "POST", path, data, sensitive, shape=PLUGIN, idempotency_key=idempotency_key
         )
 
@@ -93,7 +93,7 @@ class IntegrationClientMixin(ApiOperations):
         self, pk: RemoteId, data: RequestBody, *, sensitive: IsSensitive | None = None
     ) -> ServerObject:
         """PUT these fields; returns the plugin as the server has it afterwards."""
-        return self._write_object(
+        return self._send_body_and_require_object(
             "PUT", build_path("plugins", pk), data, sensitive, shape=PLUGIN, expected_id=pk
         )
 
@@ -143,7 +143,7 @@ class IntegrationClientMixin(ApiOperations):
 
     def get_plugin_release(self, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
         """The release with this id; `{"expand": "plugin"}` makes its plugin an object."""
-        return self._get_object(
+        return self._get_and_require_object(
             build_path("plugin_releases", pk), params, shape=RELEASE, expected_id=pk
         )
 
@@ -155,10 +155,10 @@ class IntegrationClientMixin(ApiOperations):
         path = build_path("plugin_releases", lookup, safe_chars="@")
         code, _, version = str(lookup).rpartition("@")
         if not code:
-            return self._get_object(path, params, shape=RELEASE, expected_id=lookup)
+            return self._get_and_require_object(path, params, shape=RELEASE, expected_id=lookup)
         # The id of the release is not known here; its version must be the requested one.
         shape = replace(RELEASE, identity_fields=("version",))
-        return self._get_object(path, params, shape=shape, expected_id=version)
+        return self._get_and_require_object(path, params, shape=shape, expected_id=version)
 
     def list_plugin_releases(self, plugin_code: str) -> list[ServerObject]:
         """All releases of the plugin with this code, of all pages."""
@@ -183,10 +183,10 @@ class IntegrationClientMixin(ApiOperations):
         upload_file = data.get("file") if file is None else file
         path = build_path("plugin_releases")
         if upload_file is None:
-            return self._write_object(
+            return self._send_body_and_require_object(
                 "POST", path, fields, sensitive, shape=RELEASE, idempotency_key=idempotency_key
             )
-        return self._upload_file(
+        return self._upload_file_and_require_object(
             path, fields, upload_file, sensitive, shape=RELEASE, idempotency_key=idempotency_key
         )
 
@@ -200,7 +200,9 @@ class IntegrationClientMixin(ApiOperations):
 
     def get_job(self, pk: RemoteId, params: QueryParams | None = None) -> ServerObject:
         """The job with this id; `{"expand": "logs,metrics,result"}` adds these fields."""
-        return self._get_object(build_path("jobs", pk), params, shape=JOB, expected_id=pk)
+        return self._get_and_require_object(
+            build_path("jobs", pk), params, shape=JOB, expected_id=pk
+        )
 
     def list_jobs(self, params: QueryParams | None = None) -> JobsPage:
         """One page of jobs, and the server's count of all jobs that match."""
@@ -223,7 +225,7 @@ class IntegrationClientMixin(ApiOperations):
         self, pk: RemoteId, data: RequestBody, *, sensitive: IsSensitive | None = None
     ) -> ServerObject:
         """PATCH these fields; returns the job as the server has it afterwards."""
-        return self._write_object(
+        return self._send_body_and_require_object(
             "PATCH",
             build_path("jobs", pk),
             data,
@@ -269,7 +271,9 @@ class IntegrationClientMixin(ApiOperations):
         be resumed: a second stream does not tell where it begins. ClientError if it breaks off or
         is silent for too long; a server without streams answers 404 or 405.
         """
-        return self._stream_events(build_path("jobs", pk, "tail_console_logs"), max_seconds)
+        return self._iter_server_sent_events(
+            build_path("jobs", pk, "tail_console_logs"), max_seconds
+        )
 
     def list_storages(self) -> list[ServerObject]:
         """All storages, of all pages."""
@@ -285,7 +289,7 @@ class IntegrationClientMixin(ApiOperations):
 
     def get_storage(self, pk: RemoteId) -> ServerObject:
         """The storage with its configuration, which may hold secrets in plain text."""
-        return self._get_object(
+        return self._get_and_require_object(
             build_path("storages", pk),
             {"with_configuration": "true"},
             shape=STORAGE,

@@ -94,7 +94,7 @@ class ApiOperations:
             list_query, max_pages, is_first_page_useful, max_weight
         )
 
-    def _get_object(
+    def _get_and_require_object(
         self,
         path: str,
         params: QueryParams | None = None,
@@ -105,7 +105,7 @@ class ApiOperations:
         call = ClientCall("GET", path, query=dict(params or {}), repeatable=True)
         return self._send_and_require_object(call, shape, expected_id=expected_id)
 
-    def _write_object(
+    def _send_body_and_require_object(
         self,
         method: str,
         path: str,
@@ -133,7 +133,7 @@ class ApiOperations:
         )
         return self._send_and_require_object(call, shape, expected_id=expected_id)
 
-    def _upload_file(
+    def _upload_file_and_require_object(
         self,
         path: str,
         fields: RequestBody,
@@ -174,7 +174,9 @@ class ApiOperations:
         finally:
             body.close()
 
-    def _stream_events(self, path: str, max_seconds: float | None) -> Iterator[ServerObject]:
+    def _iter_server_sent_events(
+        self, path: str, max_seconds: float | None
+    ) -> Iterator[ServerObject]:
         """The server-sent events at `path`, masked, for at most `max_seconds` (None: no limit)."""
         content_type = "text/event-stream"
         call = ClientCall(

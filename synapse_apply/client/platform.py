@@ -61,7 +61,9 @@ class PlatformV2(ApiOperations):
 
     def get_plugin(self, pk: RemoteId) -> ServerObject:
         """The plugin with this integer id; v2 has no look-up by code."""
-        return self._get_object(self._build_path("plugins", pk), shape=PLUGIN_V2, expected_id=pk)
+        return self._get_and_require_object(
+            self._build_path("plugins", pk), shape=PLUGIN_V2, expected_id=pk
+        )
 
     def create_plugin(
         self,
@@ -80,7 +82,7 @@ class PlatformV2(ApiOperations):
         fields, upload_file = _split_into_fields_and_file(data, file)
         path, query = self._build_path("plugins"), _build_dry_run_query(dry_run)
         if upload_file is None:
-            return self._write_object(
+            return self._send_body_and_require_object(
                 "POST",
                 path,
                 fields,
@@ -89,7 +91,7 @@ class PlatformV2(ApiOperations):
                 query=query,
                 idempotency_key=idempotency_key,
             )
-        return self._upload_file(
+        return self._upload_file_and_require_object(
             path,
             fields,
             upload_file,
@@ -110,7 +112,7 @@ class PlatformV2(ApiOperations):
         """PATCH name or description (nothing else may change); returns the plugin afterwards."""
         path = self._build_path("plugins", pk)
         query = _build_dry_run_query(dry_run)
-        return self._write_object(
+        return self._send_body_and_require_object(
             "PATCH", path, data, sensitive, shape=PLUGIN_V2, query=query, expected_id=pk
         )
 
@@ -128,7 +130,7 @@ class PlatformV2(ApiOperations):
 
     def get_plugin_release(self, pk: RemoteId) -> ServerObject:
         """The release with this integer id; its plugin is an object."""
-        return self._get_object(
+        return self._get_and_require_object(
             self._build_path(_RELEASES_PATH, pk), shape=RELEASE_V2, expected_id=pk
         )
 
@@ -152,7 +154,7 @@ class PlatformV2(ApiOperations):
         # v1 accepts a release as JSON; v2 answers that with 415 (API page, section b).
         if upload_file is None:
             raise NotSentError(f"POST {path}: not sent: a release of API v2 needs its file")
-        return self._upload_file(
+        return self._upload_file_and_require_object(
             path,
             fields,
             upload_file,
@@ -165,7 +167,7 @@ class PlatformV2(ApiOperations):
 
     def lock_plugin_release(self, pk: RemoteId, *, dry_run: bool = False) -> ServerObject:
         """Lock the release for ever and return it. Locking it again changes nothing."""
-        return self._post_action(
+        return self._post_action_and_require_object(
             self._build_path(_RELEASES_PATH, pk, "release"), RELEASE_V2, pk, dry_run=dry_run
         )
 
@@ -182,7 +184,7 @@ class PlatformV2(ApiOperations):
         """The job with this UUID, with all its fields; NotSentError for any `params`."""
         if params:
             raise NotSentError("GET jobs: not sent: API v2 shows a job whole and takes no expand")
-        return self._get_object(self._build_path("jobs", pk), shape=JOB, expected_id=pk)
+        return self._get_and_require_object(self._build_path("jobs", pk), shape=JOB, expected_id=pk)
 
     def iterate_jobs(self, params: QueryParams | None = None) -> Iterator[ServerObject]:
         """All jobs that match, each page requested when needed; filters `status`, `action`."""
@@ -198,13 +200,15 @@ class PlatformV2(ApiOperations):
     ) -> ServerObject:
         """PATCH these fields, each of which is replaced as a whole; returns the job afterwards."""
         path, query = self._build_path("jobs", pk), _build_dry_run_query(dry_run)
-        return self._write_object(
+        return self._send_body_and_require_object(
             "PATCH", path, data, sensitive, shape=JOB, query=query, expected_id=pk
         )
 
     def stop_job(self, pk: RemoteId, *, dry_run: bool = False) -> ServerObject:
         """Stop the job and return it; ConflictError if it has ended. A dry run answers no job."""
-        return self._post_action(self._build_path("jobs", pk, "stop"), JOB, pk, dry_run=dry_run)
+        return self._post_action_and_require_object(
+            self._build_path("jobs", pk, "stop"), JOB, pk, dry_run=dry_run
+        )
 
     def list_job_console_logs(self, pk: RemoteId) -> list[Any]:
         """The log lines of a job, as texts."""
@@ -221,8 +225,8 @@ class PlatformV2(ApiOperations):
         fields, upload_file = _split_into_fields_and_file(data, file)
         path, query = self._build_path("jobs", pk, "logs"), _build_dry_run_query(dry_run)
         if upload_file is None:
-            return self._write_object("POST", path, fields, None, query=query)
-        return self._upload_file(path, fields, upload_file, None, query=query)
+            return self._send_body_and_require_object("POST", path, fields, None, query=query)
+        return self._upload_file_and_require_object(path, fields, upload_file, None, query=query)
 
     def create_job_logs(
         self, pk: RemoteId, logs: Sequence[RequestBody], *, dry_run: bool = False
@@ -245,9 +249,11 @@ class PlatformV2(ApiOperations):
         self, pk: RemoteId, *, max_seconds: float | None = None
     ) -> Iterator[ServerObject]:
         """The events of a running job's log, as in v1. An `error` event for an unknown job."""
-        return self._stream_events(self._build_path("jobs", pk, "tail_console_logs"), max_seconds)
+        return self._iter_server_sent_events(
+            self._build_path("jobs", pk, "tail_console_logs"), max_seconds
+        )
 
-    def _post_action(
+    def _post_action_and_require_object(
         self, path: str, shape: AnswerShape, pk: RemoteId, *, dry_run: bool
     ) -> ServerObject:
         call = ClientCall(

@@ -122,7 +122,7 @@ class ReachableNetworks:
         """Public networks, and those that the backend's own host resolves to."""
         parts = urlsplit(base_url)
         host = parts.hostname or ""
-        backend_networks = frozenset(map(classify_network, _resolve_addresses(host)))
+        backend_networks = frozenset(map(classify_network, _resolve_addresses_or_empty_list(host)))
         return cls(backend_networks | {_GLOBAL}, parts.scheme == "http" or is_loopback(host))
 
     def allows_address(self, address: str) -> bool:
@@ -144,7 +144,9 @@ class ReachableNetworks:
         if "@" in parts.netloc:
             return "it has a user name in it"
         refused_addresses = [
-            address for address in _resolve_addresses(host) if not self.allows_address(address)
+            address
+            for address in _resolve_addresses_or_empty_list(host)
+            if not self.allows_address(address)
         ]
         if refused_addresses:
             return (
@@ -154,7 +156,7 @@ class ReachableNetworks:
         return ""
 
 
-def _resolve_addresses(host: str) -> list[str]:
+def _resolve_addresses_or_empty_list(host: str) -> list[str]:
     """The IP addresses of a host; empty if it cannot be resolved here, as behind a proxy."""
     try:
         results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)

@@ -120,7 +120,7 @@ class EmbeddedServer:
     def close(self) -> None:
         """Stop the server; running requests get one second to end."""
         # First, so that nobody connects to a server that is stopping.
-        data_folder.remove_endpoint(self._data)
+        data_folder.remove_endpoint_if_present(self._data)
         self._server.stop()
         self._thread.join(_START_SECONDS)
         self._listening_socket.close()
@@ -205,6 +205,6 @@ def serve(
         app = _build_app_with_faults(backend, only_loopback=is_named_loopback)
         Listener(app, write_endpoint_and_print_url).run([listening_socket])
     finally:
-        data_folder.remove_endpoint(data)
+        data_folder.remove_endpoint_if_present(data)
         listening_socket.close()
         backend.close()

@@ -105,7 +105,7 @@ def stat_own_file(path: Path) -> os.stat_result | None:
     OSError if a folder above it cannot be opened.
     """
     try:
-        with _open_parent(path) as entry:
+        with _open_parent_of_own_file(path) as entry:
             info = entry.stat_entry()
             if info is not None:
                 _require_plain_entry_of_trusted_owner(info, path, entry.base_owner)
@@ -117,7 +117,7 @@ def stat_own_file(path: Path) -> os.stat_result | None:
 def has_own_folder(path: Path) -> bool:
     """Whether a folder of ours exists; UntrustedFileError if it, or one above, is not ours."""
     try:
-        with _open_parent(path, folder=True):
+        with _open_parent_of_own_file(path, folder=True):
             return True
     except FileNotFoundError:
         return False
@@ -130,7 +130,7 @@ def open_own_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
 
     UntrustedFileError for a link, another user's file, or one that is no regular file.
     """
-    with _open_parent(path) as entry:
+    with _open_parent_of_own_file(path) as entry:
         info = entry.stat_entry()
         if info is not None and not flags & os.O_EXCL:
             _require_plain_entry_of_trusted_owner(info, path, entry.base_owner)
@@ -167,13 +167,13 @@ def create_own_file(path: Path) -> None:
 
 def rename_over_own_file(path: Path, source_name: str) -> None:
     """Rename the file `source_name` in the same folder to `path`, replacing what is there."""
-    with _open_parent(path) as entry:
+    with _open_parent_of_own_file(path) as entry:
         os.replace(source_name, entry.name, src_dir_fd=entry.folder, dst_dir_fd=entry.folder)
 
 
 def link_own_file(path: Path, source_name: str) -> None:
     """Make `path` a hard link to the file `source_name` in the same folder; FileExistsError."""
-    with _open_parent(path) as entry:
+    with _open_parent_of_own_file(path) as entry:
         os.link(
             source_name,
             entry.name,
@@ -185,13 +185,13 @@ def link_own_file(path: Path, source_name: str) -> None:
 
 def remove_own_file_or_link_if_present(path: Path) -> None:
     """Remove an entry, if there is one; of a link only the link itself."""
-    with suppress(FileNotFoundError), _open_parent(path) as entry:
+    with suppress(FileNotFoundError), _open_parent_of_own_file(path) as entry:
         os.unlink(entry.name, dir_fd=entry.folder)
 
 
 def sync_folder(folder: Path) -> None:
     """Flush a folder to disk, so that a rename or new entry in it survives a power loss."""
-    with _open_parent(folder, folder=True) as entry:
+    with _open_parent_of_own_file(folder, folder=True) as entry:
         os.fsync(entry.folder)
 
 
@@ -254,7 +254,7 @@ def _split_into_followed_folder_and_own_names(path: Path) -> _FollowedFolderAndN
 
 
 @contextmanager
-def _open_parent(path: Path, *, folder: bool = False) -> Iterator[_OpenFolderEntry]:
+def _open_parent_of_own_file(path: Path, *, folder: bool = False) -> Iterator[_OpenFolderEntry]:
     """Open the folder of a file, or with `folder` the path itself; FileNotFoundError without one.
 
     UntrustedFileError for a folder on the way that is a link, not ours, or a repository.

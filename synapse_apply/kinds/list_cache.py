@@ -102,7 +102,7 @@ class ListCache:
         listed_kind = self._listed_kinds.get(kind)
         return tuple(listed_kind.items.values()) or listed_kind.first_page if listed_kind else ()
 
-    def add_items(self, kind: str, items: Iterable[ServerObject]) -> None:
+    def add_items_read_for_other_purpose(self, kind: str, items: Iterable[ServerObject]) -> None:
         """Add the items of a list that was read for another purpose."""
         self._store_items(self._listed_kinds.setdefault(kind, _ListedKind()), items)
 

@@ -29,7 +29,7 @@ from synapse_apply.kinds.release import V2_READ_ONLY, list_releases_by_code
 from synapse_apply.kinds.wire import (
     extract_remote_id,
     list_missing_fields,
-    select_fields,
+    select_fields_with_value,
     to_wire_id,
     wrap_secrets,
 )
@@ -61,7 +61,12 @@ def derive_natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]
 def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
     remote_id, missing_fields = extract_remote_id(raw), list_missing_fields(raw, FIELDS)
     spec = wrap_secrets(
-        PREFIX, select_fields(raw, FIELDS), marks, "v1", remote_id, _list_natural_keys(raw)
+        PREFIX,
+        select_fields_with_value(raw, FIELDS),
+        marks,
+        "v1",
+        remote_id,
+        _list_natural_keys(raw),
     )
     return Observed(
         remote_id,
@@ -72,7 +77,7 @@ def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
     )
 
 
-def _list_partially(
+def _list_tenant_plugins_partially(
     api: Api, max_pages: int, is_first_page_useful: PagePredicate
 ) -> Sequence[ServerObject] | None:
     plugins = api.list_plugins_partially(max_pages, is_first_page_useful)
@@ -157,7 +162,7 @@ V1 = ApiBinding(
     read_object=lambda api, object_id: api.get_plugin(to_wire_id(object_id)),
     find_by_key=_list_plugin_by_code_key_through_releases,
     list_objects=lambda api: select_tenant_plugins(api, api.list_plugins()),
-    list_partially=_list_partially,
+    list_partially=_list_tenant_plugins_partially,
     belongs_to_tenant=may_belong_to_tenant,
     list_capability=LIST_CAPABILITY,
     probe_list=lambda api: api.can_list_plugins(),
@@ -182,7 +187,12 @@ FIELDS_V2 = frozenset({"name", "code", "description", "category"})
 def _decode_v2(raw: ServerObject, marks: SecretMarks) -> Observed:
     remote_id = extract_remote_id(raw)
     spec = wrap_secrets(
-        PREFIX, select_fields(raw, FIELDS_V2), marks, "v2", remote_id, _list_natural_keys(raw)
+        PREFIX,
+        select_fields_with_value(raw, FIELDS_V2),
+        marks,
+        "v2",
+        remote_id,
+        _list_natural_keys(raw),
     )
     return Observed(remote_id, "v2", spec)
 
@@ -191,7 +201,7 @@ def _add_release_to_body(body: Mapping[str, Any], release: Mapping[str, Any]) ->
     return {**body, "source": "file", **release}
 
 
-def _extract_release(raw: ServerObject) -> ServerObject | None:
+def _extract_release_or_none(raw: ServerObject) -> ServerObject | None:
     release = raw.get("release")
     if not isinstance(release, Mapping) or "id" not in release:
         return None
@@ -225,7 +235,7 @@ V2 = ApiBinding(
         ),
     },
     bootstrap=Bootstrap(
-        "release", build_body=_add_release_to_body, extract_member=_extract_release
+        "release", build_body=_add_release_to_body, extract_member=_extract_release_or_none
     ),
     send_dry_run_probe=send_unchanging_update_to_first_plugin,
     read_only_advice=V2_READ_ONLY,

@@ -23,7 +23,7 @@ from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import (
     extract_remote_id,
     list_missing_fields,
-    select_fields,
+    select_fields_with_value,
     to_wire_id,
     wrap_secrets,
 )
@@ -60,7 +60,7 @@ def derive_natural_key(spec: Mapping[str, Any], parents: Mapping[str, Observed])
 
 
 def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
-    spec = select_fields(raw, FIELDS)
+    spec = select_fields_with_value(raw, FIELDS)
     owner = spec.get("plugin")
     if owner is not None:
         spec["plugin"] = extract_remote_id(owner) if isinstance(owner, Mapping) else str(owner)

@@ -18,7 +18,7 @@ def compute_body_digest(body: Mapping[str, Any]) -> str:
     return "sha256:" + hashlib.sha256(format_comparable_json(body).encode()).hexdigest()
 
 
-def extract_context(body: Mapping[str, Any]) -> Mapping[str, Any]:
+def extract_context_or_empty(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """The `context` of a run's body, {} if it has none."""
     context = body.get(_CONTEXT_KEY)
     return context if isinstance(context, Mapping) else {}
@@ -36,4 +36,4 @@ def add_run_mark(body: Mapping[str, Any], run: str) -> dict[str, Any]:
     """The body with the id `run` in its context; unchanged if its form has no context."""
     if _CONTEXT_KEY not in body:
         return dict(body)
-    return {**body, _CONTEXT_KEY: {**extract_context(body), RUN_MARK_KEY: run}}
+    return {**body, _CONTEXT_KEY: {**extract_context_or_empty(body), RUN_MARK_KEY: run}}

@@ -28,7 +28,7 @@ def list_action_names(config: object) -> tuple[str, ...]:
     return tuple(name for name in actions if isinstance(name, str) and name)
 
 
-def describe_actions(actions: tuple[str, ...]) -> str:
+def describe_at_most_ten_actions(actions: tuple[str, ...]) -> str:
     """The actions as a text for a message: at most ten names, long ones truncated."""
     names = [
         name if len(name) <= _MAX_NAME_LENGTH else f"{name[:_MAX_NAME_LENGTH]}..."

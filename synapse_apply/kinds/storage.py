@@ -12,7 +12,7 @@ from synapse_apply.kinds.descriptor import ApiBinding, FieldRule, ResourceType
 from synapse_apply.kinds.wire import (
     extract_remote_id,
     list_missing_fields,
-    select_fields,
+    select_fields_with_value,
     to_wire_id,
     wrap_secrets,
 )
@@ -35,7 +35,7 @@ def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
         {"configuration"} if raw.get("credential_regime", "none") != "none" else ()
     )
     spec, missing_fields = (
-        wrap_secrets(PREFIX, select_fields(raw, FIELDS), marks),
+        wrap_secrets(PREFIX, select_fields_with_value(raw, FIELDS), marks),
         list_missing_fields(raw, FIELDS),
     )
     return Observed(

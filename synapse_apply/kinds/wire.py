@@ -22,7 +22,7 @@ _SHORTEST_MASK = 3
 _EMPTY_VALUES: tuple[Any, ...] = ("", {}, [])
 
 
-def select_fields(raw: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+def select_fields_with_value(raw: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """The fields of a server object with these names, sorted, without nulls."""
     return {name: value for name in _sort_names(names) if (value := raw.get(name)) is not None}
 

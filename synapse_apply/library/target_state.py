@@ -87,14 +87,14 @@ class TargetState:
 
     def forget(self, names: Sequence[str]) -> list[Address]:
         """Remove records; the live objects stay. Returns the addresses that were removed."""
-        from synapse_apply.operations.state import forget_addresses
+        from synapse_apply.operations.state import remove_records_keeping_objects
         from synapse_apply.workspace.selection import build_state_selectable, choose_addresses
 
         names = require_names("names", names)
         with self._connection.open_state() as session:
             selectable = build_state_selectable(session.store.read_state())
             addresses = choose_addresses(selectable, names)
-            forget_addresses(session, addresses)
+            remove_records_keeping_objects(session, addresses)
         return addresses
 
     def rename(self, name: str, new_address: Address | str) -> Mapping[Address, Address]:
@@ -102,11 +102,11 @@ class TargetState:
 
         `new_address` is an Address or a text KIND/NAME; InputError for anything else.
         """
-        from synapse_apply.operations.state import rename_address
+        from synapse_apply.operations.state import rename_address_with_series_members
 
         new_address = require_address("new_address", new_address)
         with self._open_state_at(name) as (session, old_address):
-            return rename_address(session, old_address, new_address)
+            return rename_address_with_series_members(session, old_address, new_address)
 
     def accept(
         self, name: str, *, confirm: Callable[[AcceptableResource], bool] | None = None
@@ -247,10 +247,10 @@ class TargetState:
 
         The state that it came from stays. StateError where there is a state already.
         """
-        from synapse_apply.operations.state import migrate_state
+        from synapse_apply.operations.state import copy_state_to_url
 
         with self._connection.open_state() as session:
-            return migrate_state(session, url)
+            return copy_state_to_url(session, url)
 
     def list_steps_after_copy(self, url: str | SecretRef) -> list[str]:
         """What is to be done with the key and the project of a copy, as sentences.

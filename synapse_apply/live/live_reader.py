@@ -203,7 +203,7 @@ class LiveReader:
             # Where it cannot be had, each of them says so.
             with suppress(RemoteError):
                 for raws in (self._index_list_by_key_once_or_none(prefix, binding) or {}).values():
-                    self._list_cache.add_items(prefix, raws)
+                    self._list_cache.add_items_read_for_other_purpose(prefix, raws)
 
     def look_up_undeclared_in_recorded_api(
         self, addresses: Iterable[Address], records: Mapping[Address, Record]

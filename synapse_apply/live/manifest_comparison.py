@@ -20,7 +20,7 @@ from synapse_apply.model.values import (
     Fields,
     SecretRef,
     Sensitive,
-    delete_at,
+    delete_at_if_present,
     get_at_or_absent,
     is_map,
 )
@@ -41,7 +41,7 @@ def build_edits_that_declare_live_values(
     the sides holds a secret, so neither value is given.
     """
     live_tree = unflatten(resource.live_fields)
-    remaining_tree = _copy_maps(spec)
+    remaining_tree = _copy_maps_sharing_leaves(spec)
     leaf_paths = {change.path for change in drift_changes}
     changes_by_path: dict[FieldPath, FieldChange] = {}
     for change in drift_changes:
@@ -87,14 +87,14 @@ def _remove_leaf_and_emptied_maps(
 ) -> FieldPath:
     """Remove a leaf, and each map above it that is empty then and that live lacks."""
     removed_path = leaf_path
-    delete_at(remaining_tree, removed_path)
+    delete_at_if_present(remaining_tree, removed_path)
     while (
         len(removed_path) > 1
         and get_at_or_absent(remaining_tree, removed_path[:-1]) == {}
         and get_at_or_absent(live_tree, removed_path[:-1]) is ABSENT
     ):
         removed_path = removed_path[:-1]
-        delete_at(remaining_tree, removed_path)
+        delete_at_if_present(remaining_tree, removed_path)
     return removed_path
 
 
@@ -111,9 +111,12 @@ def _declares_secret(value: Any) -> bool:
     return isinstance(value, SecretRef | Sensitive)
 
 
-def _copy_maps(tree: Mapping[str, Any]) -> dict[str, Any]:
+def _copy_maps_sharing_leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the maps of a tree, with shared leaves: a secret is never copied."""
-    return {key: _copy_maps(value) if is_map(value) else value for key, value in tree.items()}
+    return {
+        key: _copy_maps_sharing_leaves(value) if is_map(value) else value
+        for key, value in tree.items()
+    }
 
 
 @frozen

@@ -89,7 +89,7 @@ def join_texts(separator: str, texts: Iterable[str]) -> Text:
     return Text(*parts[1:])
 
 
-def to_clause(sentence: str) -> Text:
+def lowercase_and_strip_full_stop(sentence: str) -> Text:
     """A sentence as a part of another one: its first letter small, without its full stop."""
     parts = list(sentence.parts if isinstance(sentence, Text) else [sentence])
     if isinstance(parts[0], str):

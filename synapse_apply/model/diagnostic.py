@@ -68,10 +68,11 @@ class Diagnostic(WithCommands):
         for name, max_length in _MAX_LENGTHS.items():
             text = getattr(self, name)
             if text is not None and len(text) > max_length:
-                object.__setattr__(self, name, shorten_text(text, max_length))
+                object.__setattr__(self, name, shorten_text_in_the_middle(text, max_length))
         if self.path is not None and any(_is_too_long(part) for part in self.path):
             short = tuple(
-                shorten_text(p, _MAX_NAME_LENGTH) if _is_too_long(p) else p for p in self.path
+                shorten_text_in_the_middle(p, _MAX_NAME_LENGTH) if _is_too_long(p) else p
+                for p in self.path
             )
             object.__setattr__(self, "path", short)
 
@@ -131,7 +132,7 @@ def _is_too_long(part: str | int) -> bool:
     return isinstance(part, str) and len(part) > _MAX_NAME_LENGTH
 
 
-def shorten_text(text: Any, max_length: int) -> str:
+def shorten_text_in_the_middle(text: Any, max_length: int) -> str:
     """The beginning and the end of a long text, and how much is left out between them."""
     tail = max_length // 4
     left_out = f" ... ({len(text) - max_length:,} more characters) ... "

@@ -29,7 +29,7 @@ def format_short_list(names: Iterable[object]) -> str:
     return ", ".join(texts[:_MAX_NAMES]) + (f" and {hidden_count} more" if hidden_count > 0 else "")
 
 
-def suggest_name(name: str, known_names: Iterable[str], default_hint: str) -> str:
+def suggest_name_or_default_hint(name: str, known_names: Iterable[str], default_hint: str) -> str:
     """A hint with the known name closest to an unknown one, else the default."""
     match = find_closest_word_or_empty(name, known_names)
     return f"Did you mean {match}?" if match else default_hint

@@ -183,14 +183,14 @@ def flatten(
     return fields
 
 
-def collect_references(tree: Mapping[str, Any]) -> list[Reference]:
+def collect_references_outside_lists(tree: Mapping[str, Any]) -> list[Reference]:
     """The references among the fields of a nested map; lists are not searched."""
     collected: list[Reference] = []
     for value in tree.values():
         if type(value) is str:
             continue
         if is_map(value):
-            collected += collect_references(value)
+            collected += collect_references_outside_lists(value)
         elif isinstance(value, Reference):
             collected.append(value)
     return collected
@@ -211,7 +211,7 @@ def get_at_or_absent(tree: Any, path: FieldPath) -> Any:
     return ABSENT if tree is None else tree
 
 
-def set_at(tree: dict[str, Any], path: FieldPath, value: Any) -> None:
+def set_at_creating_maps(tree: dict[str, Any], path: FieldPath, value: Any) -> None:
     """Set the value at a path, creating maps on the way; a value that is no map is replaced."""
     *parents, last = path
     for part in parents:
@@ -222,7 +222,7 @@ def set_at(tree: dict[str, Any], path: FieldPath, value: Any) -> None:
     tree[str(last)] = value
 
 
-def delete_at(tree: dict[str, Any], path: FieldPath) -> None:
+def delete_at_if_present(tree: dict[str, Any], path: FieldPath) -> None:
     """Remove the value at a path, if there is one; maps that become empty stay."""
     for part in path[:-1]:
         child = tree.get(str(part))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from synapse_apply.model.checkup import Checkup
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.phrases import suggest_name
+from synapse_apply.model.phrases import suggest_name_or_default_hint
 from synapse_apply.model.project import Target
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.checks.agents import Agent, build_agents, check_agent_health
@@ -57,6 +57,8 @@ def _select_agents(target: Target, names: Sequence[str]) -> tuple[Agent, ...]:
 
 
 def _build_unknown_agent_finding(target: Target, name: str) -> Diagnostic:
-    hint = suggest_name(name, target.agents, f"There are {', '.join(target.agents)}.")
+    hint = suggest_name_or_default_hint(
+        name, target.agents, f"There are {', '.join(target.agents)}."
+    )
     detail = f"Target {target.name} names no agent {name}."
     return error_finding("There is no such agent", detail, hint, position=target.position)

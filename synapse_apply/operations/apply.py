@@ -291,7 +291,7 @@ def _carry_out_and_hold_back_errors(
     # Before any new intent: an address has at most one open call.
     record_outcomes_of_resolved_intents(session, plan_result.resolved_intents, plan.id)
     if plan.moved:
-        _apply_moves(session, plan)
+        _rename_moved_addresses_in_state(session, plan)
     tools = replace(build_apply_tools(session, plan_result, progress), may_adopt=may_adopt)
     store = session.store
 
@@ -316,11 +316,11 @@ def _carry_out_and_hold_back_errors(
             ) as executor,
             store.defer_writes_while_busy(executor, report_wait),
         ):
-            scheduler.run_all(executor)
+            scheduler.run_all_until_stop(executor)
 
     run_until_cut(run_steps)
     # After a cut, a worker may still be in a call: its outcome is reported as unknown.
-    scheduler.close_unfinished()
+    scheduler.give_unfinished_steps_an_outcome()
     is_lock_lost = not store.holds_lock()
     report = Report(
         plan,
@@ -332,7 +332,7 @@ def _carry_out_and_hold_back_errors(
     return report.with_target(session.typed_target)
 
 
-def _apply_moves(session: TargetSession, plan: Plan) -> None:
+def _rename_moved_addresses_in_state(session: TargetSession, plan: Plan) -> None:
     """Rename the moved addresses in the state, and note each in the audit."""
     renames = {move.old: move.new for move in plan.moved}
     session.store.rename_addresses(renames, session.signer.sign_moved_run_if_genuine)

@@ -15,7 +15,7 @@ from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
 from synapse_apply.manifests.edit.written_documents import WrittenDocument, iter_written_documents
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
-from synapse_apply.manifests.yaml.reader import read_documents, read_mapping
+from synapse_apply.manifests.yaml.reader import read_documents, read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
@@ -137,7 +137,7 @@ def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = 
     changelog = (
         request.changelog
         if request.changelog is not None
-        else document.get_value("spec", "changelog")
+        else document.get_value_or_none("spec", "changelog")
     )
     sources = dict.fromkeys(
         resource.source for resource in resources if resource.source is not None
@@ -200,7 +200,7 @@ def _require_release_document(
 
 
 def _format_plugin_reference(document: WrittenDocument) -> str:
-    plugin = document.get_value("spec", "plugin")
+    plugin = document.get_value_or_none("spec", "plugin")
     return f"id={plugin.get('id')}" if isinstance(plugin, Mapping) else str(plugin)
 
 
@@ -279,13 +279,13 @@ def _collect_edits(
     old_version = str(resources[0].spec["version"])
     edits: _Edits = defaultdict(list)
     for other_document in bump_project.documents:
-        is_mirror = other_document.address_prefix == PLUGIN and other_document.get_value(
+        is_mirror = other_document.address_prefix == PLUGIN and other_document.get_value_or_none(
             "metadata", "name"
         ) == _format_plugin_reference(document)
         if other_document is document or (
-            is_mirror and other_document.get_value(*_VERSION_PATH) == old_version
+            is_mirror and other_document.get_value_or_none(*_VERSION_PATH) == old_version
         ):
-            current_value = other_document.get_value(*_VERSION_PATH)
+            current_value = other_document.get_value_or_none(*_VERSION_PATH)
             if current_value is not None:
                 edits[other_document.file, other_document.name].append(
                     (Edit(_VERSION_PATH, new_version, other_document.index), current_value)
@@ -293,9 +293,11 @@ def _collect_edits(
     if request.changelog is not None:
         # What looks like a variable in a message is none.
         text = request.changelog.replace("${", "$${")
-        preceding_key = "version" if document.get_value(*_VERSION_PATH) is not None else "plugin"
+        preceding_key = (
+            "version" if document.get_value_or_none(*_VERSION_PATH) is not None else "plugin"
+        )
         edit = Edit(("spec", "changelog"), text, document.index, preceding_key)
-        current_value = document.get_value("spec", "changelog")
+        current_value = document.get_value_or_none("spec", "changelog")
         edits[document.file, document.name].append((edit, current_value))
     for file, current_value in _iter_config_files_with_version(bump_project, resources):
         edits[file, format_path(file)].append((Edit(("version",), new_version), current_value))
@@ -319,7 +321,7 @@ def _iter_config_files_with_version(
             if resource.address in manifests.desired
         )
         config = read_package_config_or_none(
-            source, bump_project.project.root, read_mapping, allow_files=allowed_files
+            source, bump_project.project.root, read_single_mapping, allow_files=allowed_files
         )
         version = config[0].get("version") if config else None
         if version is None:
@@ -417,5 +419,7 @@ class _RewrittenConfigReader:
         root, allowed_files = self.project.root, self.target.allow_files
         file = find_config_file(source, root, allowed_files) if source.kind == FOLDER else None
         if file is not None and file in self.rewrites:
-            return read_mapping(self.rewrites[file].new_content, self.rewrites[file].name)
-        return read_package_config_or_none(source, root, read_mapping, allow_files=allowed_files)
+            return read_single_mapping(self.rewrites[file].new_content, self.rewrites[file].name)
+        return read_package_config_or_none(
+            source, root, read_single_mapping, allow_files=allowed_files
+        )

@@ -112,13 +112,14 @@ def _run_check(check: DoctorCheck, checkup: TargetCheckup) -> list[CheckResult]:
     except Exception as problem:  # noqa: BLE001 - a defect of one check must not hide the others
         results.append(
             CheckResult.from_finding(
-                check.name, error_finding("This check failed", _describe_defect(problem))
+                check.name,
+                error_finding("This check failed", _describe_exception_without_text(problem)),
             )
         )
     return results
 
 
-def _describe_defect(problem: Exception) -> str:
+def _describe_exception_without_text(problem: Exception) -> str:
     """Type and place of an unexpected exception, without its text, which may hold a secret."""
     frames = traceback.extract_tb(problem.__traceback__)
     position_text = (

@@ -411,7 +411,7 @@ def _build_record(
         files=old_record.files if old_record else {},
         verification=old_record.verification if old_record else None,
         protected=bool(desired and desired.lifecycle.prevent_destroy),
-        depends_on=_list_dependencies(desired, declared_fields),
+        depends_on=_list_addresses_manifest_depends_on(desired, declared_fields),
         series=series,
         version=version,
         created_at=old_record.created_at if old_record and old_record.created_at else now,
@@ -420,7 +420,7 @@ def _build_record(
     return record if old_record else with_unverified_last_run(record, kind, desired, now)
 
 
-def _list_dependencies(
+def _list_addresses_manifest_depends_on(
     desired: Desired | None, declared: Mapping[FieldPath, object]
 ) -> tuple[Address, ...]:
     """The addresses that a manifest refers to or names in `depends_on`: the order of deletes."""

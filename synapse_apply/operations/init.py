@@ -15,12 +15,12 @@ from synapse_apply.manifests.export.manifest_names import is_valid_name, normali
 from synapse_apply.manifests.phrases import FILL_IN
 from synapse_apply.manifests.project.project import FILE_NAME, find_project_file
 from synapse_apply.manifests.schema.schemas import (
-    bundle_schema,
+    bundle_schema_with_referenced_files,
     format_schema,
     list_missing_keys,
     list_provider_schemas,
 )
-from synapse_apply.manifests.yaml.reader import read_mapping
+from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
 from synapse_apply.manifests.yaml.writing import format_schema_line
 from synapse_apply.model.command import Command, Text
@@ -157,7 +157,9 @@ def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
     project_file = find_project_file(folder)
     root = project_file.parent if project_file else folder
     source = _require_plugin_path_in_project(root, plugin)
-    config_entry = read_package_config_or_none(PackageSource("folder", source), root, read_mapping)
+    config_entry = read_package_config_or_none(
+        PackageSource("folder", source), root, read_single_mapping
+    )
     config = config_entry[0] if config_entry else {}
     plugin_code = config.get("code") or plugin.resolve().name
     name = normalize_to_name(str(plugin_code))
@@ -274,7 +276,9 @@ def _format_storage_manifest(name: str, provider: str) -> str:
         f"  name: {_format_inline_string(name)}",
         f"  provider: {provider}",
         "  category: external",
-        *_iter_configuration_lines(name, bundle_schema(f"providers/{provider}")),
+        *_iter_configuration_lines(
+            name, bundle_schema_with_referenced_files(f"providers/{provider}")
+        ),
     ]
     return "\n".join(lines) + "\n"
 

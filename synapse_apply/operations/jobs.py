@@ -271,7 +271,7 @@ def _may_match_filter(job: Job, job_filter: JobFilter) -> bool:
     user = job.raw.get("user")
     if job_filter.user and isinstance(user, str | int) and str(user) != job_filter.user:
         return False
-    created_at = _parse_moment(job.created)
+    created_at = _parse_moment_or_none(job.created)
     return not (
         job_filter.created_after
         and created_at
@@ -279,7 +279,7 @@ def _may_match_filter(job: Job, job_filter: JobFilter) -> bool:
     )
 
 
-def _parse_moment(text: str) -> datetime | None:
+def _parse_moment_or_none(text: str) -> datetime | None:
     try:
         return _convert_to_utc(datetime.fromisoformat(text))
     except ValueError:

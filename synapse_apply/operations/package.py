@@ -9,7 +9,7 @@ from pathlib import Path
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.draft import normalize_source_path
-from synapse_apply.manifests.yaml.reader import read_mapping
+from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -236,7 +236,7 @@ def suggest_zip_name(query: PackageQuery) -> str:
     version = ""
     try:
         config = read_package_config_or_none(
-            query.source, query.root, read_mapping, allow_files=query.allow_files
+            query.source, query.root, read_single_mapping, allow_files=query.allow_files
         )
         version = str(config[0].get("version", "")) if config else ""
     except InputError:

@@ -62,7 +62,7 @@ def will_shut_out_others(session: TargetSession) -> bool:
     return keys.current_key.key_id != shared_ids.key_id
 
 
-def rekey_secrets(session: TargetSession) -> RekeyResult:
+def rekey_secrets_and_signatures(session: TargetSession) -> RekeyResult:
     """Digest every recorded secret under the new key; what does not resolve keeps its old key id.
 
     Runs are signed again where a key that is available signed them. The new key is the one in use
@@ -101,10 +101,10 @@ def rekey_secrets(session: TargetSession) -> RekeyResult:
 def rekey_if_confirmed(
     session: TargetSession, confirm: Callable[[], bool] | None = None
 ) -> RekeyResult:
-    """As `rekey_secrets`; NotApproved where others would be shut out and `confirm` says no."""
+    """Rekey; NotApproved where others would be shut out and `confirm` says no."""
     if confirm is not None and will_shut_out_others(session) and not confirm():
         raise NotApproved.from_summary("The state has the key that it had", "confirm said no.")
-    return rekey_secrets(session)
+    return rekey_secrets_and_signatures(session)
 
 
 def _is_state_verified(

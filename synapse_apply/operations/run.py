@@ -22,7 +22,7 @@ from synapse_apply.applying.logs.following import (
     poll_deferred_run_until_result_or_last_envelope,
 )
 from synapse_apply.kinds.run_forms import (
-    describe_actions,
+    describe_at_most_ten_actions,
     list_action_names,
     list_inputs_refused_as_missing,
 )
@@ -118,7 +118,7 @@ def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
         plugin_id = parse_typed_id_or_none_for_name(
             _PLUGIN_PREFIX, request.plugin
         ) or find_recorded_id_or_none_for_name(live_backend, _PLUGIN_PREFIX, request.plugin)
-        request = _with_default_action(live_backend, request, plugin_id)
+        request = _with_only_action_unless_given_or_raise(live_backend, request, plugin_id)
     # Before the call: a lost answer is looked for among jobs from this moment on.
     search_start = datetime.now(UTC) - _CLOCK_TOLERANCE
     try:
@@ -189,7 +189,7 @@ def poll_run_result(
     return replace(started, answer=answer)
 
 
-def _with_default_action(
+def _with_only_action_unless_given_or_raise(
     live_backend: LiveBackend, request: RunRequest, plugin_id: str | None
 ) -> RunRequest:
     """The request with the release's only action, where no action was given.
@@ -206,7 +206,8 @@ def _with_default_action(
     if len(actions) > 1:
         raise InputError.from_summary(
             "Which action is meant?",
-            f"The release of {request.plugin} lists several: {describe_actions(actions)}.",
+            f"The release of {request.plugin} lists several: "
+            f"{describe_at_most_ten_actions(actions)}.",
             f"Say one of them, as --action {shlex.quote(actions[0])}.",
         )
     return replace(request, action=actions[0]) if actions else request

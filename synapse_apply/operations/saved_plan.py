@@ -89,7 +89,7 @@ def save_plan(session: TargetSession, plan: Plan, options: PlanOptions, path: Pa
     if plan.has_errors:
         raise InputError(*(finding for finding in plan.diagnostics if finding.is_error))
     body: JsonObject = {"plan": codec.plan_to_json(plan), "choices": _options_to_json(options)}
-    mac = _compute_signature(session, format_canonical_json(body))
+    mac = _compute_mac_or_none(session, format_canonical_json(body))
     signature = {"key_id": mac.key_id, "mac": mac.digest} if mac else None
     text = json.dumps({"format": FORMAT, **body, "signature": signature}, sort_keys=True)
     saved_plan_file.write_plan_file(path, text)
@@ -236,7 +236,7 @@ def _require_valid_signature_or_warn(
     session: TargetSession, saved_plan: SavedPlan, *, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
     """Stale for a wrong signature; for one that is missing or unknown, Stale or a warning."""
-    expected_mac = _compute_signature(session, saved_plan.signed_text)
+    expected_mac = _compute_mac_or_none(session, saved_plan.signed_text)
     if saved_plan.mac is None:
         summary, reason = "This plan is not signed", f"{saved_plan.file} has no signature."
     elif expected_mac is None or expected_mac.key_id != saved_plan.mac.key_id:
@@ -407,5 +407,5 @@ def _options_from_json(data: Mapping[str, Any]) -> PlanOptions:
     )
 
 
-def _compute_signature(session: TargetSession, signed_text: str) -> Mac | None:
+def _compute_mac_or_none(session: TargetSession, signed_text: str) -> Mac | None:
     return session.secrets.compute_mac("", _SIGNATURE_PATH, Sensitive(signed_text))

@@ -20,7 +20,7 @@ from synapse_apply.manifests.export.manifest_names import explain_invalid_addres
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
-from synapse_apply.model.phrases import suggest_name
+from synapse_apply.model.phrases import suggest_name_or_default_hint
 from synapse_apply.model.refactoring import add_series_member_renames
 from synapse_apply.model.state import BackendIdentity, Intent, IntentState, Record, State
 from synapse_apply.model.values import SecretRef
@@ -83,7 +83,7 @@ def require_record(session: TargetSession, address: Address) -> Record:
     return record
 
 
-def forget_addresses(session: TargetSession, addresses: list[Address]) -> None:
+def remove_records_keeping_objects(session: TargetSession, addresses: list[Address]) -> None:
     """Remove records; the live objects stay. StateError for an address without a record."""
     with session.lock_state("state rm"):
         for address in addresses:
@@ -93,7 +93,9 @@ def forget_addresses(session: TargetSession, addresses: list[Address]) -> None:
         _record_audit_entries(session, dict.fromkeys(addresses, "forget"))
 
 
-def rename_address(session: TargetSession, old: Address, new: Address) -> dict[Address, Address]:
+def rename_address_with_series_members(
+    session: TargetSession, old: Address, new: Address
+) -> dict[Address, Address]:
     """Rename a record, and those of its series' members, whose addresses contain its name.
 
     Returns old and new addresses of all renamed records; the live objects stay as they are.
@@ -144,7 +146,7 @@ def write_state_backup(session: TargetSession, path: Path) -> None:
     session.store.write_backup(str(path))
 
 
-def migrate_state(session: TargetSession, url: str | SecretRef) -> State:
+def copy_state_to_url(session: TargetSession, url: str | SecretRef) -> State:
     """Copy the whole state to the store at a url, with a key to sign it where it must be signed.
 
     StateError when that has a state already, or is a bucket that cannot hold one; InputError where
@@ -294,7 +296,7 @@ def _require_open_intent_of_address(state: State, address: Address) -> Intent:
 
 
 def _build_unknown_address_error(session: TargetSession, address: Address) -> StateError:
-    hint = suggest_name(
+    hint = suggest_name_or_default_hint(
         str(address),
         map(str, session.store.read_state().records),
         Text(Command("state list"), " shows what is there."),

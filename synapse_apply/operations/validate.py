@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.manifests.decode.loading import load_targets
+from synapse_apply.manifests.decode.loading import load_manifests_of_targets
 from synapse_apply.manifests.files.empty_folders import build_no_manifest_findings
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
@@ -33,7 +33,7 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     project = configuration.load_project_or_defaults(invocation)
     targets = select_targets_to_check(project, None if every_target else invocation.target)
     sources = PackageSources(project, should_lint=True)
-    target_manifests, findings = load_targets(
+    target_manifests, findings = load_manifests_of_targets(
         project,
         targets,
         variables=configuration.read_command_line_variables(invocation, project),

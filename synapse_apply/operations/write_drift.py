@@ -234,7 +234,7 @@ def _iter_writable_edits(
             f"{format_field_path(full_path)} {secret_phrase}: its value never goes into a file",
             Text(
                 "Bring the new value to where it is read from, or ",
-                _describe_undo(address, blocked_reason),
+                _advise_how_to_undo_drift(address, blocked_reason),
                 ".",
             ),
             **position_fields,
@@ -250,7 +250,7 @@ def _iter_writable_edits(
         yield _LiveEdit(address, change, origins.require_edit_spot(change.path))
 
 
-def _describe_undo(address: Address, blocked_reason: str) -> str:
+def _advise_how_to_undo_drift(address: Address, blocked_reason: str) -> str:
     """How to undo the drift instead of writing it, as the end of a sentence."""
     if blocked_reason:
         return f"change it back in Synapse: apply cannot undo it ({blocked_reason})"

@@ -11,7 +11,7 @@ from synapse_apply.secret_sources.source import (
     Denial,
     SecretSource,
     SourceContext,
-    raise_denial,
+    raise_if_denied,
     raise_unavailable,
 )
 
@@ -50,7 +50,7 @@ def find_variable_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
 
 
 def _require_allowed_variable(ref: SecretRef, context: SourceContext) -> None:
-    raise_denial(find_variable_denial(ref, context))
+    raise_if_denied(find_variable_denial(ref, context))
 
 
 def _read_utf8_variable(ref: SecretRef, context: SourceContext) -> str:

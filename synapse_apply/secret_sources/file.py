@@ -17,7 +17,7 @@ from synapse_apply.secret_sources.source import (
     Denial,
     SecretSource,
     SourceContext,
-    raise_denial,
+    raise_if_denied,
     raise_unavailable,
 )
 
@@ -37,11 +37,11 @@ def require_allowed_file(name: str, context: SourceContext) -> None:
     """SecretUnavailable for a file that manifests may not read, or that links to such a one."""
     root = context.root.absolute()
     if setting := _find_setting_that_names_file_or_empty(name, root, context):
-        raise_denial(_build_reserved_denial(name, setting))
+        raise_if_denied(_build_reserved_denial(name, setting))
     if not is_file_allowed(name, root, context.allow_files) or not _is_link_target_allowed(
         name, root, context
     ):
-        raise_denial(_build_outside_denial(name))
+        raise_if_denied(_build_outside_denial(name))
 
 
 def require_readable_file(name: str, context: SourceContext) -> Path:

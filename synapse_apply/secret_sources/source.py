@@ -73,10 +73,10 @@ class SourceContext:
     (`targets.NAME.SOURCE`), as the project file has it. `connect_http` connects to a server that
     has secrets; None where only texts are checked.
 
-    Without `read_mapping` no file is looked into. `read_committed_file_or_none` is there where the
-    manifests are those of a commit: the bytes of its file, None for a path that is not in the
-    project's folder; SecretUnavailable where the commit lacks it. `without_checkout` says that the
-    project's folder has no files but those. `readable_files` are all that may be read of this
+    Without `read_single_mapping` no file is looked into. `read_committed_file_or_none` is there
+    where the manifests are those of a commit: the bytes of its file, None for a path that is not in
+    the project's folder; SecretUnavailable where the commit lacks it. `without_checkout` says that
+    the project's folder has no files but those. `readable_files` are all that may be read of this
     machine, by settings of the project as well; None for no limit.
     """
 
@@ -87,7 +87,7 @@ class SourceContext:
     reserved: ReservedVariables = NO_RESERVED_SOURCES
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     target: str = ""
-    read_mapping: ReadMapping | None = None
+    read_single_mapping: ReadMapping | None = None
     read_committed_file_or_none: Callable[[str], bytes | None] | None = None
     memo: RunMemo = field(default_factory=RunMemo, repr=False, compare=False)
     connect_http: ConnectHttp | None = field(default=None, repr=False, compare=False)
@@ -125,7 +125,7 @@ class SettingFault:
     hint: str
 
 
-def allow_all(_ref: SecretRef, _context: SourceContext) -> None:
+def deny_nothing(_ref: SecretRef, _context: SourceContext) -> None:
     """No denial: the source reads nothing that could be closed to manifests."""
 
 
@@ -144,7 +144,7 @@ def find_no_faults(_settings: Mapping[str, Any]) -> tuple[SettingFault, ...]:
     return ()
 
 
-def check_nothing(_context: SourceContext) -> str:
+def check_no_server(_context: SourceContext) -> str:
     """Nothing to check: the source asks no server."""
     return ""
 
@@ -170,13 +170,13 @@ class SecretSource:
     name: str
     example: str
     read_text: Callable[[SecretRef, SourceContext], str]
-    find_denial: Callable[[SecretRef, SourceContext], Denial | None] = allow_all
-    require_allowed: Callable[[SecretRef, SourceContext], None] = allow_all
+    find_denial: Callable[[SecretRef, SourceContext], Denial | None] = deny_nothing
+    require_allowed: Callable[[SecretRef, SourceContext], None] = deny_nothing
     required_keys: tuple[str, ...] = ()
     optional_keys: tuple[str, ...] = ()
     format_name: Callable[[Mapping[str, str]], str] = join_texts
     list_offers: Callable[[SourceContext], tuple[SettingOffer, ...]] = list_no_offers
-    describe_server_access_or_empty: Callable[[SourceContext], str] = check_nothing
+    describe_server_access_or_empty: Callable[[SourceContext], str] = check_no_server
     find_faults: Callable[[Mapping[str, Any]], tuple[SettingFault, ...]] = find_no_faults
     is_read: bool = True
     names_file: bool = False
@@ -238,7 +238,7 @@ def raise_unavailable(summary: str, detail: str, hint: str) -> NoReturn:
     raise SecretUnavailable.from_summary(summary, detail, hint)
 
 
-def raise_denial(denial: Denial | None) -> None:
+def raise_if_denied(denial: Denial | None) -> None:
     """SecretUnavailable for a denial; nothing without one."""
     if denial is not None:
         raise_unavailable(FORBIDDEN, denial.reason, denial.remedy)

@@ -22,7 +22,7 @@ from synapse_apply.secret_sources.source import (
     SecretSource,
     SourceContext,
     find_reserved_denial,
-    raise_denial,
+    raise_if_denied,
     raise_unavailable,
 )
 
@@ -54,7 +54,7 @@ class Resolver:
         connect_http: ConnectHttp | None = None,
         *,
         target: str = "",
-        read_mapping: ReadMapping | None = None,
+        read_single_mapping: ReadMapping | None = None,
         read_committed_file_or_none: Callable[[str], bytes | None] | None = None,
         without_checkout: bool = False,
         readable_files: ReadableFiles | None = None,
@@ -68,7 +68,7 @@ class Resolver:
             reserved,
             settings or {},
             target,
-            read_mapping,
+            read_single_mapping,
             read_committed_file_or_none,
             connect_http=connect_http,
             without_checkout=without_checkout,
@@ -86,7 +86,7 @@ class Resolver:
         the diagnostic is a phrase that fits after "not checked:".
         """
         if ref.literal is None:
-            raise_denial(find_reserved_denial(ref, self.context))
+            raise_if_denied(find_reserved_denial(ref, self.context))
             _require_source(ref).require_allowed(ref, self.context)
         return self.resolve_setting(ref)
 

@@ -40,7 +40,9 @@ class SignatureStatus(Enum):
     UNSIGNED = "unsigned"
 
 
-def sign_document(keys: StateKeys, purpose: str, document: Mapping[str, Any]) -> str:
+def sign_document_or_empty_without_key(
+    keys: StateKeys, purpose: str, document: Mapping[str, Any]
+) -> str:
     """The signature of a document under the current key; "" without a key."""
     return (
         _compute_signature(keys.current_key, purpose, document)
@@ -106,7 +108,9 @@ class StateKeySigner:
 
     def sign(self, content: str) -> str:
         """The signature of a text, in one line; "" without a key."""
-        return sign_document(self._get_keys(), self._purpose, {"text": content})
+        return sign_document_or_empty_without_key(
+            self._get_keys(), self._purpose, {"text": content}
+        )
 
     def is_genuine_or_none_without_key(self, content: str, signature: str) -> bool | None:
         """Whether a signature is genuine; None if its key, or any key, is not at hand.
@@ -152,7 +156,7 @@ class RunSigner:
         last_run = LastRun.from_json(record.verification)
         if last_run is None:
             return record
-        signature = sign_document(
+        signature = sign_document_or_empty_without_key(
             self.keys, _RUN_PURPOSE, self._build_document_to_sign(record.address, last_run)
         )
         return replace(record, verification=replace(last_run, signature=signature).to_json())

@@ -9,7 +9,7 @@ from itertools import chain
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Plan
-from synapse_apply.views.markdown.markup import shorten_text
+from synapse_apply.views.markdown.markup import shorten_text_in_the_middle
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 
 _MAX_LABEL_LENGTH = 200
@@ -122,7 +122,7 @@ class _DrawnGraph:
 
 
 def _format_label_lines(node: GraphNode) -> list[str]:
-    name = sanitize(shorten_text(str(node.address), _MAX_LABEL_LENGTH))
+    name = sanitize(shorten_text_in_the_middle(str(node.address), _MAX_LABEL_LENGTH))
     planned_text = f"{node.planned_action} and {_VERIFY}" if node.has_run else node.planned_action
     return [name, planned_text] if planned_text else [name]
 

@@ -20,7 +20,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.packages.rules import PackageFlaw, build_flaw_finding
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, PackageSource
-from synapse_apply.model.secrets.credentials import hide_secret
+from synapse_apply.model.secrets.credentials import format_unless_known_secret
 from synapse_apply.planning.order import sort_by_dependencies
 from synapse_apply.views.paths import format_path
 from synapse_apply.workspace.package_sources import PackageSources
@@ -132,7 +132,9 @@ def _iter_platform_limit_findings(
             if value is not None and constraint.accepts_value(value):
                 continue
             description = (
-                f"has no `{name}`" if value is None else f"has {name} {hide_secret(value)}"
+                f"has no `{name}`"
+                if value is None
+                else f"has {name} {format_unless_known_secret(value)}"
             )
             flaw = PackageFlaw(
                 f"package:{kind.prefix}-{name}",

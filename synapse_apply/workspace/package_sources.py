@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
-from synapse_apply.manifests.yaml.reader import read_mapping
+from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -66,7 +66,7 @@ class PackageSources:
 
         def read_config_or_none(source: PackageSource) -> ConfigWithPositions | None:
             config = self._get_or_read_config(*self._build_source_key(source, target))
-            return None if config is None else read_mapping(config.text, config.name)
+            return None if config is None else read_single_mapping(config.text, config.name)
 
         return read_config_or_none
 

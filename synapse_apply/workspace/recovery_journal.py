@@ -33,7 +33,7 @@ from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.signatures import (
     SignatureStatus,
     parse_key_id_of_signature,
-    sign_document,
+    sign_document_or_empty_without_key,
     verify_signature,
 )
 from synapse_apply.workspace.own_folder import has_own_folder_or_raise_if_untrusted
@@ -122,7 +122,7 @@ class RecoveryJournal:
         line_count, last_signature = _read_line_count_and_last_signature(path)
         if line_count and not last_signature:
             return {}
-        signature = sign_document(
+        signature = sign_document_or_empty_without_key(
             self._keys,
             _SIGNED_PURPOSE,
             _build_signed_document(line_count + 1, last_signature, line),

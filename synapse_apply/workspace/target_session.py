@@ -14,7 +14,7 @@ from synapse_apply.applying.step import Actor
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.files.committed import read_committed_secret_or_none
 from synapse_apply.manifests.project.targets import choose_and_fill_target
-from synapse_apply.manifests.yaml.reader import read_mapping
+from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
@@ -150,7 +150,7 @@ class TargetSession(OfflineTarget):
             self.target.source_settings,
             self._connect_secret_server,
             target=self.target.name,
-            read_mapping=read_mapping,
+            read_single_mapping=read_single_mapping,
             read_committed_file_or_none=self._read_file_at_commit_or_none
             if self.invocation.as_of
             else None,

@@ -95,7 +95,7 @@ def test_a_shift_under_cursors(
     for code in theirs[120:]:
         _store_plugin(server, code)
     with open_state(site.where()) as state:
-        states.forget_addresses(state, list(state.store.read_state().records))
+        states.remove_records_keeping_objects(state, list(state.store.read_state().records))
     posts = server.posts()
     match = {"method": "GET", "path": "/v2/plugins/", "to": 2}
     server.faults({"match": match, "do": {"page_shift": shift}})

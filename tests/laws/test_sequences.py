@@ -80,7 +80,7 @@ class Sequences(RuleBasedStateMachine):
         addresses = sorted(self.project.state().records)
         if addresses:
             with open_state(self.project.where) as state:
-                states.forget_addresses(state, [addresses[at % len(addresses)]])
+                states.remove_records_keeping_objects(state, [addresses[at % len(addresses)]])
         self.went_through = False
 
     @rule()

@@ -22,7 +22,7 @@ from synapse_apply.applying.step import (
 )
 from synapse_apply.applying.steps.request_body import iter_secrets_that_calls_send
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import Command, Text, to_clause
+from synapse_apply.model.command import Command, Text, lowercase_and_strip_full_stop
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import (
     Effect,
@@ -36,7 +36,7 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.remote.dry_run_counts import DryRunCounts
-from synapse_apply.model.values import collect_references
+from synapse_apply.model.values import collect_references_outside_lists
 
 RULE = "server"
 # The verb in reports of progress.
@@ -224,7 +224,10 @@ def _explain_why_not_triable_or_empty(
         return "it is not there yet"
     if call.dry_run in {CREATE, UPDATE} and step.desired is not None:
         missing_addresses = sorted(
-            {checked_step.address for checked_step in collect_references(step.desired.spec)}
+            {
+                checked_step.address
+                for checked_step in collect_references_outside_lists(step.desired.spec)
+            }
             - live.keys()
         )
         if missing_addresses:
@@ -297,7 +300,7 @@ def _build_dry_run_refusal(call: DryRunCall, failure: RemoteError, tools: ApplyT
         )
     else:
         hint = advise_on_failure(failure, "plan again", "Resolve what it says, then plan again.")
-        ways_out = (to_clause(hint),)
+        ways_out = (lowercase_and_strip_full_stop(hint),)
     position = step.desired.position if step.desired else None
     return Refusal(RULE, message, ways_out, position)
 

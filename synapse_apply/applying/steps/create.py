@@ -62,7 +62,9 @@ class _CreatePart:
         return _CreatePart(self.step, call, self.preferred_forms)
 
 
-def create_objects(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Outcome, ...]:
+def create_object_and_companion(
+    step: Step, tools: ApplyTools, live: LiveObjects
+) -> tuple[Outcome, ...]:
     """Create the step's object and its companion; the outcomes are in this order.
 
     Where the call certainly failed there is only the step's outcome, as the companion was not

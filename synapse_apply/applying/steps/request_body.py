@@ -21,10 +21,10 @@ from synapse_apply.model.values import (
     SecretRef,
     Sensitive,
     WithheldSecret,
-    delete_at,
+    delete_at_if_present,
     flatten,
     get_at_or_absent,
-    set_at,
+    set_at_creating_maps,
 )
 
 ResolveSecret = Callable[[SecretRef], Sensitive]
@@ -177,7 +177,7 @@ def build_put_body_and_owned_fields(
     # Live values are sent back as the server had them, without masks.
     for path, value in flatten(unmask_value(dict(live_spec))).items():
         if path[0] in names and not isinstance(value, Sensitive | WithheldSecret):
-            set_at(body, path, value)
+            set_at_creating_maps(body, path, value)
     managed_fields: dict[FieldPath, Any] = {}
     for path, value in build_declared_fields_without_final_call(step, live).items():
         if is_at_or_below(path, ignored_and_held_paths) or (
@@ -186,7 +186,7 @@ def build_put_body_and_owned_fields(
             continue
         managed_fields[path] = value
         if not _is_empty_map_where_body_has_map(value, body, path):
-            set_at(body, path, value)
+            set_at_creating_maps(body, path, value)
     for change in step.change.fields:
         # Declared values are in the body already, and a secret must not be copied from the plan.
         if change.path in managed_fields or change.sensitive:
@@ -194,7 +194,7 @@ def build_put_body_and_owned_fields(
         if change.after is ABSENT:
             _remove_dropped_field_and_emptied_maps(body, change.path, managed_fields)
         else:
-            set_at(body, change.path, change.after)
+            set_at_creating_maps(body, change.path, change.after)
     return BodyAndOwnedFields(body, managed_fields)
 
 
@@ -202,11 +202,11 @@ def _remove_dropped_field_and_emptied_maps(
     body: dict[str, Any], path: FieldPath, managed_fields: Mapping[FieldPath, Any]
 ) -> None:
     """Remove a dropped field, and maps that become empty, unless a map is declared as empty."""
-    delete_at(body, path)
+    delete_at_if_present(body, path)
     for end in range(len(path) - 1, 1, -1):
         if get_at_or_absent(body, path[:end]) != {} or path[:end] in managed_fields:
             return
-        delete_at(body, path[:end])
+        delete_at_if_present(body, path[:end])
 
 
 def select_top_level_fields_with_changes(body: Mapping[str, Any], step: Step) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def unflatten(fields: Fields) -> dict[str, Any]:
     """Fields by path as a nested map."""
     tree: dict[str, Any] = {}
     for path, value in fields.items():
-        set_at(tree, path, value)
+        set_at_creating_maps(tree, path, value)
     return tree
 
 

@@ -79,7 +79,11 @@ def _decode_valid_document(
 ) -> ConfigurationReading:
     controller = decode_controller(value, positions, file)
     findings.extend(iter_setting_findings(value, controller, positions))
-    findings.extend(iter_unused_settings(value, schemas.bundle_schema(SCHEMA_NAME), positions))
+    findings.extend(
+        iter_unused_settings(
+            value, schemas.bundle_schema_with_referenced_files(SCHEMA_NAME), positions
+        )
+    )
     has_errors = any(finding.is_error for finding in findings)
     return ConfigurationReading(None if has_errors else controller, tuple(findings))
 

@@ -142,7 +142,7 @@ class DataSetBackend:
             ) from None
         try:
             # Left by a server that was killed: its url and token are not this server's.
-            data_folder.remove_endpoint(data)
+            data_folder.remove_endpoint_if_present(data)
             data_folder.make_packages_folder(data)
             self.packages_folder = data / data_folder.PACKAGES
             data_folder.make_empty_incoming_folder(data)

@@ -53,7 +53,7 @@ def build_cursor_page(
 
     Raises ApiError (404) for an invalid cursor.
     """
-    size = _parse_page_size(request.query.get("per_page", ""))
+    size = _parse_page_size_or_default(request.query.get("per_page", ""))
     direction, boundary_id = _decode_cursor_or_first_page(request.query.get("cursor", ""))
     is_backward = direction == _BACKWARD
     page_query = dataclasses.replace(
@@ -91,7 +91,7 @@ def parse_filters(request: EmulatorRequest, fields: Iterable[Field]) -> FieldVal
     )
 
 
-def _parse_page_size(text: str) -> int:
+def _parse_page_size_or_default(text: str) -> int:
     # An unusable size counts as none, as in Django REST framework.
     if not text.isdecimal() or len(text) > 9 or int(text) == 0:
         return DEFAULT_SIZE

@@ -43,7 +43,7 @@ def make_data_folder(data: Path) -> None:
     if data.parent.name == _PROJECT_FOLDER:
         data.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _require_project_folders_are_no_links(data)
-        _write_gitignore(data.parent)
+        _write_gitignore_unless_present(data.parent)
         data.mkdir(exist_ok=True, mode=0o700)
     # A folder that exists may be the user's: it gets no `.gitignore`.
     elif not data.exists():
@@ -56,7 +56,7 @@ def _make_ignored_folder(data: Path) -> None:
     new_folder = data.with_name(f".{data.name}.{secrets.token_hex(8)}")
     new_folder.mkdir(mode=0o700)
     try:
-        _write_gitignore(new_folder)
+        _write_gitignore_unless_present(new_folder)
         new_folder.rename(data)
     except OSError:
         (new_folder / _GITIGNORE).unlink(missing_ok=True)
@@ -115,7 +115,7 @@ def write_endpoint_atomically(data: Path, text: str) -> None:
         os.replace(new_name, ENDPOINT, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def remove_endpoint(data: Path) -> None:
+def remove_endpoint_if_present(data: Path) -> None:
     """Remove `endpoint.json`, if there is one: the server it describes has ended."""
     with suppress(FileNotFoundError), open_folder_descriptor(data) as folder:
         os.unlink(ENDPOINT, dir_fd=folder)
@@ -144,7 +144,7 @@ def remove_objects(data: Path) -> None:
                 os.unlink(name, dir_fd=folder)
     with suppress(FileNotFoundError):
         _remove_matching_files(data, PACKAGES, _PACKAGE_NAME)
-    remove_endpoint(data)
+    remove_endpoint_if_present(data)
 
 
 def _make_subfolder(data: Path, name: str) -> None:
@@ -206,7 +206,7 @@ def _is_trusted_owner(owner: int, data: Path) -> bool:
     return own_uid == 0 and owner == base.stat().st_uid
 
 
-def _write_gitignore(folder: Path) -> None:
+def _write_gitignore_unless_present(folder: Path) -> None:
     """Write the file that excludes the folder from Git, unless there is one with content.
 
     OSError if it cannot be written. An empty one is left by a process that was killed.

@@ -69,7 +69,7 @@ def build_page_answer(
 
     Raises ApiError (404) for a page beyond the last one.
     """
-    size = _parse_page_size(request.query.get("page_size", ""))
+    size = _parse_page_size_or_default(request.query.get("page_size", ""))
     # Rounded up; an empty list has one empty page.
     last_page = max(1, -(-count // size))
     page_text = request.query.get("page", "1")
@@ -90,7 +90,7 @@ def build_page_answer(
     )
 
 
-def _parse_page_size(text: str) -> int:
+def _parse_page_size_or_default(text: str) -> int:
     # An unusable size counts as none, as in Django REST framework.
     if not text.isdecimal() or len(text) > 9 or int(text) == 0:
         return DEFAULT_SIZE

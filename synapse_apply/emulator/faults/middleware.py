@@ -150,7 +150,7 @@ class FaultMiddleware:
         await self._send_refusal(exchange, rule.action.value, rule.action.retry_after)
 
     async def _apply_bucket(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        if rule.take_token(time.monotonic()):
+        if rule.take_token_if_any(time.monotonic()):
             await exchange.run_app_on_request(exchange.send)
             return
         rule.applied_count += 1
@@ -245,7 +245,11 @@ class FaultMiddleware:
     async def _apply_page_shift(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         answer = await exchange.capture_answer()
         kind = _KIND_BY_PATH.get(exchange.scope["path"].strip("/"))
-        row = self._find_object_of_first_item(kind, _split_answer(answer)[1]) if kind else None
+        row = (
+            self._find_object_of_first_item(kind, _split_answer_head_and_body(answer)[1])
+            if kind
+            else None
+        )
         if kind and row:
             rule.applied_count += 1
             if rule.action.value == "delete":
@@ -290,7 +294,7 @@ class FaultMiddleware:
         return answer
 
 
-def _split_answer(answer: Sequence[Message]) -> tuple[Message, bytes]:
+def _split_answer_head_and_body(answer: Sequence[Message]) -> tuple[Message, bytes]:
     return answer[0], b"".join(message.get("body", b"") for message in answer[1:])
 
 

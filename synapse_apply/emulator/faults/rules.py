@@ -74,7 +74,7 @@ class FaultRule:
     # So that the bucket is full at the first request.
     filled_at: float = float("-inf")
 
-    def take_token(self, now: float) -> bool:
+    def take_token_if_any(self, now: float) -> bool:
         """Take a token of the bucket, which holds those of one second; False if it is empty.
 
         `now` is in seconds of any clock.

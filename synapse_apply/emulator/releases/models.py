@@ -55,7 +55,9 @@ def build_release_key(plugin_id: int, version: str) -> str:
     return f"{plugin_id}@{version}"
 
 
-def find_release(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObject | None:
+def find_release_by_id_or_code_version(
+    backend: DataSetBackend, tenant: str, lookup: str
+) -> StoredObject | None:
     """A release that a tenant sees, by id or by `code@version`; None without one."""
     if lookup.isdecimal() and len(lookup) < 20:
         row = backend.store.find_by_id("release", int(lookup))

@@ -45,7 +45,7 @@ def _parse_config(text: bytes) -> FieldValues:
         value = yaml.safe_load(text) if text.strip() else {}
         if not isinstance(value, dict):
             raise _build_file_error("The configuration in the package is no mapping.")
-        if _count_values(value) > _MAX_VALUES:
+        if _count_values_up_to_limit(value) > _MAX_VALUES:
             raise _build_file_error("The configuration in the package is too large.")
         # YAML has dates, which become texts: the store holds JSON.
         json_text = json.dumps(value, default=str, allow_nan=False, ensure_ascii=False).encode()
@@ -55,7 +55,7 @@ def _parse_config(text: bytes) -> FieldValues:
     return config
 
 
-def _count_values(value: Any) -> int:
+def _count_values_up_to_limit(value: Any) -> int:
     """The number of values in a tree; stops soon after _MAX_VALUES."""
     pending, count = [value], 0
     while pending and count <= _MAX_VALUES:

@@ -26,7 +26,9 @@ _VERSION_EXISTS_FIELDS = {"conflict": "", "field": "version", "general": "non_fi
 
 
 def read_release(request: EmulatorRequest) -> EmulatorAnswer:
-    row = models.find_release(request.backend, request.tenant, request.path["lookup"])
+    row = models.find_release_by_id_or_code_version(
+        request.backend, request.tenant, request.path["lookup"]
+    )
     if row is None:
         raise build_not_found_error()
     return EmulatorAnswer(_build_release_json(request, row))
@@ -68,7 +70,7 @@ def create_release(request: EmulatorRequest) -> EmulatorAnswer:
     key = models.build_release_key(plugin.id, version)
     earlier = store.find_by_key("release", key)
     if earlier is not None:
-        _require_replaceable(request, plugin, earlier, values)
+        _require_debug_release_may_replace(request, plugin, earlier, values)
     upload = request.uploads.get("file")
     if upload is not None:
         sha256 = models.store_package_by_sha256(request.backend, upload)
@@ -88,7 +90,7 @@ def create_release(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(_build_release_json(request, row), 201)
 
 
-def _require_replaceable(
+def _require_debug_release_may_replace(
     request: EmulatorRequest, plugin: StoredObject, earlier: StoredObject, values: FieldValues
 ) -> None:
     """Raises ApiError (400, 409) unless a debug release may replace the earlier one."""

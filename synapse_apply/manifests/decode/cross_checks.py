@@ -18,7 +18,7 @@ from synapse_apply.model.diagnostic import (
 )
 from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.resource import Desired, PackageSource
-from synapse_apply.model.secrets.credentials import hide_secret
+from synapse_apply.model.secrets.credentials import format_unless_known_secret
 from synapse_apply.model.values import Reference
 
 _MAX_SUGGESTIONS = 20
@@ -124,7 +124,7 @@ def iter_plugin_code_mismatches(
                 "Manifest and package disagree",
                 f"{owner.address} has code {manifest_code} ({owner.find_position(('code',))}), "
                 f"but `code` is"
-                f" {hide_secret(package_code)} in the package's config.yaml"
+                f" {format_unless_known_secret(package_code)} in the package's config.yaml"
                 + (f" ({code_position})" if code_position else ""),
                 "make both the same, or release another package",
                 position=resource.find_position(("plugin",)),

@@ -21,7 +21,7 @@ from synapse_apply.manifests.decode.secret_fields import (
     replace_and_report_secrets,
     select_secret_marks,
 )
-from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables
+from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables_or_missing
 from synapse_apply.manifests.phrases import FILL_IN
 from synapse_apply.manifests.schema import named_documents, schemas
 from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
@@ -143,7 +143,7 @@ def _substitute_variables_outside_address_fields(
         substitutable["metadata"] = {k: v for k, v in draft.metadata.items() if k != "name"}
     if isinstance(owner, str):
         substitutable["spec"] = {k: v for k, v in draft.spec.items() if k != "plugin"}
-    result = substitute_variables(
+    result = substitute_variables_or_missing(
         substitutable, values, report_unresolved, unreplaced_paths=draft.unknown_paths
     )
     if isinstance(name, str):
@@ -193,7 +193,7 @@ def apply_overlay_keeping_address(
     ):
         return
     unknown_paths: set[FieldPath] = set()
-    patch = substitute_variables(
+    patch = substitute_variables_or_missing(
         overlay.patch, values, report_unresolved, unreplaced_paths=unknown_paths
     )
     old_address, old_value = draft.address, draft.value

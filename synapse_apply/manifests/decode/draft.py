@@ -10,7 +10,7 @@ from synapse_apply.manifests.files.manifest_files import (
     build_outside_finding,
     is_allowed_project_path,
 )
-from synapse_apply.manifests.yaml.reader import Document, read_mapping
+from synapse_apply.manifests.yaml.reader import Document, read_single_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import (
     Diagnostic,
@@ -187,7 +187,7 @@ class DecodeContext:
             self.target.source_settings,
             self.target.name,
             # Who may open no package may open no other file either.
-            read_mapping if self.read_package_config_or_none else None,
+            read_single_mapping if self.read_package_config_or_none else None,
             self.read_committed_file_or_none,
         )
 

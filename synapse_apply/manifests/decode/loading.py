@@ -149,7 +149,7 @@ def load_manifests(
     )
 
 
-def load_targets(
+def load_manifests_of_targets(
     project: Project,
     targets: Iterable[Target],
     *,

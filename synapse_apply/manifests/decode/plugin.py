@@ -8,7 +8,7 @@ from synapse_apply.manifests.decode.draft import ConfigWithPositions, DecodeCont
 from synapse_apply.manifests.yaml.reader import describe_value_kind
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.model.secrets.credentials import hide_secret
+from synapse_apply.model.secrets.credentials import format_unless_known_secret
 
 PREFIX = "plugin"
 _CONFIG_FIELDS = ("name", "code", "description", "category")
@@ -74,7 +74,7 @@ def report_conflict_with_config(
     if manifest_value is None or config_value is None or manifest_value == str(config_value):
         return
     hint = "make both the same, or remove it here"
-    shown_value = hide_secret(config_value)
+    shown_value = format_unless_known_secret(config_value)
     if not isinstance(config_value, str):
         shown_value = f"{describe_value_kind(config_value)} ({shown_value})"
         hint = f"quote it there; {hint}"

@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.kinds.run_forms import (
     PAGE_FORM,
     PLATFORM_FORM,
-    describe_actions,
+    describe_at_most_ten_actions,
     list_action_names,
     to_platform_form,
 )
@@ -21,7 +21,10 @@ from synapse_apply.manifests.yaml.reader import describe_value_kind
 from synapse_apply.model.address import Address
 from synapse_apply.model.packages.versions import is_valid_version
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.model.secrets.credentials import contains_known_secret, hide_secret
+from synapse_apply.model.secrets.credentials import (
+    contains_known_secret,
+    format_unless_known_secret,
+)
 
 PREFIX = "release"
 _NON_FIELD_KEYS = frozenset(("source", "file", "verify"))
@@ -122,7 +125,7 @@ def _select_action_or_report(
     declared = verify.get("action")
     if declared in actions:
         return str(declared)
-    actions_text = hide_secret(describe_actions(actions))
+    actions_text = format_unless_known_secret(describe_at_most_ten_actions(actions))
     if declared:
         context.report_finding(
             draft,
@@ -135,7 +138,8 @@ def _select_action_or_report(
         return None
     if len(actions) == 1:
         return actions[0]
-    hint = f"add `action: {hide_secret(describe_actions(actions[:1]))}`, or another one"
+    first_action = format_unless_known_secret(describe_at_most_ten_actions(actions[:1]))
+    hint = f"add `action: {first_action}`, or another one"
     if any(name in verify for name in PAGE_FORM):
         hint += "; parameters stand under `params` then"
     context.report_finding(
@@ -186,7 +190,8 @@ def report_missing_or_malformed_version(context: DecodeContext, draft: Draft) ->
         draft,
         ("spec",),
         "Malformed version",
-        f"`version` is {describe_value_kind(config_version)} ({hide_secret(config_version)}) in "
-        f"the package's config.yaml" + (f" ({version_position})" if version_position else ""),
+        f"`version` is {describe_value_kind(config_version)} "
+        f"({format_unless_known_secret(config_version)}) in the package's config.yaml"
+        + (f" ({version_position})" if version_position else ""),
         "quote it, and use letters, digits, `.`, `_`, `+` and `-`, at most 64",
     )

@@ -12,7 +12,7 @@ _MAX_LENGTH = 500
 
 
 @lru_cache(maxsize=1024)
-def _parse_specifier(text: str) -> SpecifierSet | None:
+def _parse_specifier_or_none(text: str) -> SpecifierSet | None:
     # Imported here: most packages depend on no other plugin and need not load `packaging`.
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415
 
@@ -27,14 +27,14 @@ def _parse_specifier(text: str) -> SpecifierSet | None:
 
 def is_version_specifier(text: str) -> bool:
     """Whether a text is a version specifier, such as `>=1.2,<2`; an empty one is, and fits all."""
-    return _parse_specifier(text) is not None
+    return _parse_specifier_or_none(text) is not None
 
 
 def is_version_matching(version: str, specifier: str) -> bool:
     """Whether a version fits a specifier; False where either cannot be parsed."""
     from packaging.version import InvalidVersion, Version  # noqa: PLC0415
 
-    specifier_set = _parse_specifier(specifier)
+    specifier_set = _parse_specifier_or_none(specifier)
     if specifier_set is None:
         return False
     try:

@@ -117,7 +117,7 @@ class VariableValues:
         `name` identifies the value, so that its size is computed once.
         """
         if name not in self._cost_by_name:
-            self._cost_by_name[name] = _estimate_cost(value)
+            self._cost_by_name[name] = _count_characters_in_document(value)
         spent_before, self._spent_cost = (
             self._spent_cost,
             self._spent_cost + self._cost_by_name[name],
@@ -212,7 +212,7 @@ class VariableValues:
         findings: list[tuple[str, str, str]] = []
         self._resolving.append(variable.name)
         try:
-            value = substitute_variables(
+            value = substitute_variables_or_missing(
                 raw, self, lambda _path, *finding: findings.append(finding)
             )
         # A chain of variables with nested values can exceed Python's recursion limit.
@@ -278,7 +278,7 @@ def _exceeds_size_or_depth_limits(value: Any) -> bool:
     return False
 
 
-def _estimate_cost(value: Any) -> int:
+def _count_characters_in_document(value: Any) -> int:
     """The size of a value in a document, in characters of text."""
     return sum(
         _NODE_COST + (len(node) if isinstance(node, str) else 0)
@@ -309,7 +309,7 @@ def _build_undeclared_variable_finding(name: str, declared: Mapping[str, Variabl
     )
 
 
-def substitute_variables(
+def substitute_variables_or_missing(
     value: Any,
     values: VariableValues,
     report: ReportFinding,
@@ -335,7 +335,9 @@ def substitute_variables(
         return _substitute_in_map_or_missing(value, values, report, path, unreplaced_paths)
     if isinstance(value, list):
         items = [
-            substitute_variables(item_value, values, report, (*path, index), unreplaced_paths)
+            substitute_variables_or_missing(
+                item_value, values, report, (*path, index), unreplaced_paths
+            )
             for index, item_value in enumerate(value)
         ]
         return MISSING if any(item is MISSING for item in items) else items
@@ -359,7 +361,9 @@ def _substitute_in_map_or_missing(
                 f"the key `{key}` holds a variable",
                 "keys take no variables: write the key out",
             )
-        result[key] = substitute_variables(child, values, report, (*path, key), unreplaced_paths)
+        result[key] = substitute_variables_or_missing(
+            child, values, report, (*path, key), unreplaced_paths
+        )
         is_complete = is_complete and result[key] is not MISSING
     return result if is_complete else MISSING
 
@@ -370,7 +374,7 @@ def _substitute_in_text(
     full_match = _REFERENCE_PATTERN.fullmatch(text)
     # A text that is one reference takes the variable's type; anything else becomes text.
     if full_match and full_match[1] is not None:
-        return _resolve_reference(full_match, values, report, path)
+        return _resolve_reference_or_missing(full_match, values, report, path)
     pieces: list[str] = []
     end = length = 0
     for match in _REFERENCE_PATTERN.finditer(text):
@@ -379,7 +383,7 @@ def _substitute_in_text(
         if match[1] is None:
             pieces.append("${")
             continue
-        value = _resolve_reference(match, values, report, path)
+        value = _resolve_reference_or_missing(match, values, report, path)
         if value is MISSING:
             return MISSING
         if isinstance(value, (list, dict)):
@@ -404,7 +408,7 @@ def _substitute_in_text(
     return "".join(pieces) + text[end:]
 
 
-def _resolve_reference(
+def _resolve_reference_or_missing(
     match: re.Match[str], values: VariableValues, report: ReportFinding, path: FieldPath
 ) -> Any:
     # Without a closing brace it is reported, and not taken as plain text: a typing error would be

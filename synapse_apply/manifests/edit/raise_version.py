@@ -22,7 +22,7 @@ VERSION_PATH = ("spec", "version")
 
 def require_version_without_variable(document: WrittenDocument, release: Desired) -> None:
     """Raise InputError where the written version holds a variable: there is not text to edit."""
-    written_version = document.get_value(*VERSION_PATH)
+    written_version = document.get_value_or_none(*VERSION_PATH)
     if isinstance(written_version, str) and "${" in written_version:
         raise InputError.from_summary(
             "The version is a variable",

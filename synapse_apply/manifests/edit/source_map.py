@@ -109,7 +109,7 @@ class FieldOrigins:
         written_value = get_at_or_absent(self.document.document.value, full_path)
         # Writing it into the manifest would contradict the package, which is an error.
         if written_value is ABSENT and get_at_or_absent(self.resource.spec, path) is not ABSENT:
-            source = self.resource.source or self.document.get_value("spec", "from")
+            source = self.resource.source or self.document.get_value_or_none("spec", "from")
             raise InputError(
                 self._build_refusal(
                     f"{format_field_path(full_path)} is not in the manifest: the package's "

@@ -37,7 +37,7 @@ class WrittenDocument:
     def position(self) -> Position:
         return self.document.position
 
-    def get_value(self, *path: str) -> Any:
+    def get_value_or_none(self, *path: str) -> Any:
         """The value at a path of keys; None where there is none."""
         node = self.document.value
         for part in path:

@@ -41,9 +41,9 @@ from synapse_apply.model.values import (
     SecretRef,
     Sensitive,
     WithheldSecret,
-    delete_at,
+    delete_at_if_present,
     get_at_or_absent,
-    set_at,
+    set_at_creating_maps,
 )
 
 _MAX_ROUNDS = 10
@@ -202,7 +202,9 @@ class Exporter:
         self, address: Address, tree: Mapping[str, Any], secrets: Sequence[SecretVariable]
     ) -> dict[str, Any]:
         kind = CATALOGUE[address.kind].kind
-        has_metadata = "metadata" in schemas.bundle_schema(address.kind)["required"]
+        has_metadata = (
+            "metadata" in schemas.bundle_schema_with_referenced_files(address.kind)["required"]
+        )
         metadata = {"metadata": {"name": address.name}} if has_metadata else {}
         lifecycle = {
             "lifecycle": {SENSITIVE: [format_json_pointer(secret.path) for secret in secrets]}
@@ -223,17 +225,17 @@ class Exporter:
                 (provider_description.required & provider_description.secrets)
                 - configuration.keys()
             ):
-                set_at(tree, (marks.container, key), _build_live_reference())
+                set_at_creating_maps(tree, (marks.container, key), _build_live_reference())
         if provider not in schemas.list_provider_schemas():
             return
-        schema = schemas.bundle_schema(f"providers/{provider}")
+        schema = schemas.bundle_schema_with_referenced_files(f"providers/{provider}")
         for key in sorted(
             schemas.list_missing_keys(schema, configuration)
             if isinstance(configuration, dict)
             else ()
         ):
             if schema["properties"][key].get("x-secret"):
-                set_at(tree, (marks.container, key), _build_live_reference())
+                set_at_creating_maps(tree, (marks.container, key), _build_live_reference())
 
     def _iter_unseen_secrets(
         self, kind: str, spec: Mapping[str, Any], tree: Mapping[str, Any]
@@ -366,5 +368,5 @@ def _remove_field_or_its_outermost_list(tree: dict[str, Any], path: FieldPath) -
     has_parent = bool(names) and isinstance(get_at_or_absent(tree, tuple(names[:-1])), Mapping)
     if not has_parent or names[-1] not in get_at_or_absent(tree, tuple(names[:-1])):
         return False
-    delete_at(tree, tuple(names))
+    delete_at_if_present(tree, tuple(names))
     return True

@@ -180,7 +180,7 @@ def _iter_entry_files(
 def _iter_manifest_files_of_folder(
     folder: str, project: Project, result: ManifestFiles
 ) -> Iterator[Path]:
-    folder_entries = _scan_folder(folder, result)
+    folder_entries = _scan_folder_reporting_unreadable(folder, result)
     # Only an empty folder can be one, so that `.gitmodules` is searched rarely.
     if not folder_entries and is_missing_submodule(Path(folder)):
         result.findings.append(_build_submodule_finding(folder))
@@ -199,7 +199,7 @@ def _iter_manifest_files_of_folder(
                 yield Path(entry.path)
 
 
-def _scan_folder(folder: str, result: ManifestFiles) -> list[os.DirEntry[str]]:
+def _scan_folder_reporting_unreadable(folder: str, result: ManifestFiles) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             # Sorted, since the order of scandir depends on the file system, and findings follow it.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.files.checkout import read_plain_file
-from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables
+from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables_or_missing
 from synapse_apply.manifests.files.manifest_files import collect_manifest_files
 from synapse_apply.manifests.phrases import VALUE_FROM
 from synapse_apply.model.project import Project, Target
@@ -116,5 +116,5 @@ def _substitute_or_keep(name: str, values: VariableValues) -> str:
     """A name with its variables replaced; unchanged where one has no value on this target."""
     if "${" not in name:
         return name
-    expanded = substitute_variables(name, values, lambda *_finding: None, ())
+    expanded = substitute_variables_or_missing(name, values, lambda *_finding: None, ())
     return expanded if isinstance(expanded, str) else name

@@ -39,7 +39,7 @@ def apply_pinned_settings(project: Project, rules: Project, revision: str) -> Pr
         project,
         targets=targets,
         findings=(*project.findings, *warnings),
-        reserved=rules.reserved.merge_with(project.reserved),
+        reserved=rules.reserved.merge_preferring_own(project.reserved),
         # A change that brings the first one is planned before it is merged. It gives no rights.
         id=rules.id or project.id,
         **{name: getattr(rules, name) for name in _PROJECT_SETTINGS},

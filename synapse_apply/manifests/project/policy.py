@@ -44,7 +44,7 @@ def decode_rules(
     return tuple(rules.values())
 
 
-def add_default_rules(common: Sequence[PolicyRule]) -> tuple[PolicyRule, ...]:
+def add_default_rules_not_named(common: Sequence[PolicyRule]) -> tuple[PolicyRule, ...]:
     """The common rules, and each default rule whose name none of them has."""
     names = {rule.name for rule in common}
     return (*common, *(rule for rule in DEFAULT_RULES if rule.name not in names))
@@ -114,7 +114,7 @@ def _decode_window(
     except ValueError as problem:
         hint = 'write minute, hour, day, month and day of the week, such as "0 17 * * 5"'
         report_finding((*rule_path, "cron"), "Malformed cron", f"`{text}`: {problem}", hint)
-    duration = _parse_duration(block["duration"])
+    duration = _parse_duration_or_none(block["duration"])
     if duration is None:
         detail = f"{block['duration']} is no length of a window"
         hint = "write more than nothing and at most 366d"
@@ -127,7 +127,7 @@ def _decode_window(
     return Window(cron, duration, time_zone)
 
 
-def _parse_duration(text: str) -> timedelta | None:
+def _parse_duration_or_none(text: str) -> timedelta | None:
     """The length of a duration such as `2d12h`; None for zero, and for more than 366 days."""
     parts = re.findall(r"([0-9]+)([wdhm])", text)
     seconds = sum(int(number) * _SECONDS_BY_UNIT[unit] for number, unit in parts)

@@ -12,7 +12,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.decode.variables import parse_variable_text
 from synapse_apply.manifests.project.policy import (
-    add_default_rules,
+    add_default_rules_not_named,
     decode_rules,
     merge_rules_for_target,
 )
@@ -23,7 +23,7 @@ from synapse_apply.manifests.schema.unsupported import iter_unsupported_settings
 from synapse_apply.manifests.yaml.reader import (
     Document,
     iter_extra_document_findings,
-    parse_mapping,
+    parse_single_mapping_with_findings,
     read_documents,
 )
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
@@ -293,7 +293,7 @@ class _ProjectDecoder:
         target_path: FieldPath = ("targets", name)
         rules = decode_rules(settings, target_path, self.positions, self._report_finding)
         # The default rules protect shared backends; the embedded one is the user's own.
-        common = self.rules if name == EMBEDDED else add_default_rules(self.rules)
+        common = self.rules if name == EMBEDDED else add_default_rules_not_named(self.rules)
         guards = {**self.value.get("guards", {}), **settings.get("guards", {})}
         token = settings.get("token")
         files = (*self.value.get("allow_files", ()), *settings.get("allow_files", ()))
@@ -404,7 +404,7 @@ def _merge_variable_file(
     values: dict[str, Any],
     findings: list[Diagnostic],
 ) -> None:
-    mapping, positions, problems = parse_mapping(data, display_name)
+    mapping, positions, problems = parse_single_mapping_with_findings(data, display_name)
     findings.extend(problems)
     for name, value in mapping.items():
         if name in project.variables:

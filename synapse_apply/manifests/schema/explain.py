@@ -367,7 +367,9 @@ def _build_two_vocabularies_finding(subject: Subject, path: FieldPath) -> Diagno
     for part in path[:-1]:
         siblings = siblings[part]
     provider = subject.value.get("spec", {}).get("provider", "")
-    vocabularies = schemas.bundle_schema("providers/" + provider).get("x-vocabularies", {})
+    vocabularies = schemas.bundle_schema_with_referenced_files("providers/" + provider).get(
+        "x-vocabularies", {}
+    )
     documented_key = next(
         (name for name in vocabularies.get("documented", ()) if name in siblings), ""
     )

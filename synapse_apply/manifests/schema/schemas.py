@@ -45,7 +45,7 @@ def read_schema(name: str) -> Any:
 
 
 @cache
-def bundle_schema(name: str) -> dict[str, Any]:
+def bundle_schema_with_referenced_files(name: str) -> dict[str, Any]:
     """A schema with every file that it refers to copied into its `$defs`."""
     definitions: dict[str, Any] = {}
 
@@ -90,7 +90,9 @@ def format_schema(name: str) -> str:
             f"there is no schema `{name}`",
             "known: " + ", ".join(list_schema_names()),
         ) from None
-    return json.dumps(bundle_schema(name), indent=2, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(bundle_schema_with_referenced_files(name), indent=2, ensure_ascii=False) + "\n"
+    )
 
 
 def _remove_variable_templates(node: Any) -> Any:
@@ -115,7 +117,9 @@ def _remove_variable_templates(node: Any) -> Any:
 @cache
 def build_strict_schema(name: str) -> dict[str, Any]:
     """A bundled schema without the alternatives that allow a variable."""
-    strict_schema: dict[str, Any] = _remove_variable_templates(bundle_schema(name))
+    strict_schema: dict[str, Any] = _remove_variable_templates(
+        bundle_schema_with_referenced_files(name)
+    )
     return strict_schema
 
 

@@ -16,7 +16,11 @@ from synapse_apply.manifests.yaml.slots import (
     locate_line_start,
     locate_previous_line_end,
 )
-from synapse_apply.manifests.yaml.spans import LINE_BREAK_CHARS, count_column, locate_line_end
+from synapse_apply.manifests.yaml.spans import (
+    LINE_BREAK_CHARS,
+    count_characters_before_in_line,
+    locate_line_end,
+)
 from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
 
 
@@ -170,7 +174,9 @@ class _BracketedContainer:
             while (
                 previous_start := locate_line_start(text, locate_previous_line_end(text, start))
             ) > floor:
-                if not is_comment_line(text, previous_start, count_column(text, entry.start)):
+                if not is_comment_line(
+                    text, previous_start, count_characters_before_in_line(text, entry.start)
+                ):
                     break
                 start = previous_start
             end = locate_line_end(text, max(entry.end, entry.comma_offset))
@@ -202,7 +208,7 @@ class _BracketedContainer:
         start = self._entries[index].start
         if not self._has_own_lines(index):
             return ", "
-        return f",{self._line_break}{' ' * count_column(self._text, start)}"
+        return f",{self._line_break}{' ' * count_characters_before_in_line(self._text, start)}"
 
     def _locate_content_start(self) -> int:
         """The offset behind the opening bracket."""

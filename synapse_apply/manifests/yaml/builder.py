@@ -17,8 +17,8 @@ from synapse_apply.manifests.yaml.positions import (
     COLUMN_BITS,
     Mark,
     PositionTree,
-    pack_mark,
-    unpack_mark,
+    pack_mark_counting_from_zero,
+    unpack_mark_counting_from_one,
 )
 
 MAX_DEPTH = 100
@@ -115,8 +115,8 @@ class Builder:
                 continue
             # Nearly every event is a scalar in a map, so this case is written out.
             start, text = event.start_mark, event.value
-            # pack_mark written out: this line runs for every scalar, and a call would slow down
-            # reading.
+            # pack_mark_counting_from_zero written out: this line runs for every scalar, and a call
+            # would slow down reading.
             value_mark = start.line + first_line << COLUMN_BITS | start.column
             if event.tag is not None:
                 value = self._read_tagged_scalar(event, value_mark)
@@ -146,7 +146,7 @@ class Builder:
 
     def _pack_event_mark(self, event: Any) -> Mark:
         start = event.start_mark
-        return pack_mark(start.line + self._first_line, start.column)
+        return pack_mark_counting_from_zero(start.line + self._first_line, start.column)
 
     def _read_tagged_scalar(self, event: Any, value_mark: Mark) -> str:
         if event.tag not in _STRING_TAGS:
@@ -242,7 +242,7 @@ class Builder:
     def _refuse_duplicate_key(self, frame: _OpenCollection, key: str) -> None:
         first_tree = frame.position_trees[key]
         packed = first_tree[0] if type(first_tree) is tuple else first_tree
-        line, column = unpack_mark(packed)
+        line, column = unpack_mark_counting_from_one(packed)
         self._report(
             "Duplicate key",
             f"`{key}` stands here for the second time; the first is at line {line},"

@@ -24,7 +24,7 @@ from synapse_apply.manifests.yaml.slots import ValueSlot, apply_cuts, list_comme
 from synapse_apply.manifests.yaml.spans import (
     LINE_BREAK,
     SourceNode,
-    count_column,
+    count_characters_before_in_line,
     locate_line_end,
     locate_value_end,
     parse_document_nodes,
@@ -66,11 +66,11 @@ def apply_edits(text: str, name: str, edits: Iterable[Edit]) -> str:
     bom = _BOM if text.startswith(_BOM) else ""
     edited_text = text.removeprefix(_BOM)
     for edit in edits:
-        edited_text = _apply_edit(edited_text, name, edit)
+        edited_text = _apply_edit_keeping_rest(edited_text, name, edit)
     return bom + edited_text
 
 
-def _apply_edit(text: str, name: str, edit: Edit) -> str:
+def _apply_edit_keeping_rest(text: str, name: str, edit: Edit) -> str:
     request = _EditRequest(text, name, edit)
     # Several ways of writing a value are tried, since only reading the result shows if one is
     # right.
@@ -171,7 +171,7 @@ class _EditRequest:
                 parent, {k: v for k, v in parent.value.items() if k != key}
             )
         elif slot is None:
-            yield from self._iter_inserted_texts(parent.node)
+            yield from self._iter_texts_with_new_key_or_item(parent.node)
         else:
             self._require_editable(slot.node, "its value")
             if not (
@@ -233,7 +233,7 @@ class _EditRequest:
                 f"{subject} has an anchor or a tag ({node.properties})", "Write it without."
             )
 
-    def _iter_inserted_texts(self, parent: SourceNode) -> Iterator[str]:
+    def _iter_texts_with_new_key_or_item(self, parent: SourceNode) -> Iterator[str]:
         text, value = self._text, self._edit.value
         key = str(self._edit.path[-1])
         if not parent.pairs:
@@ -254,7 +254,7 @@ class _EditRequest:
             yield f"{text[:end]}, {pair}{text[end:]}"
             return
         end = locate_line_end(text, end)
-        indent = " " * count_column(text, parent.pairs[0][0].start)
+        indent = " " * count_characters_before_in_line(text, parent.pairs[0][0].start)
         line_head = (
             f"{text[:end]}{self._detect_line_break(end)}{indent}"
             f"{format_inline_scalar(key, previous_key.style)}: "

@@ -32,7 +32,7 @@ from synapse_apply.manifests.yaml.slots import (
     locate_next_line_start,
     locate_previous_line_end,
 )
-from synapse_apply.manifests.yaml.spans import count_column, locate_line_end
+from synapse_apply.manifests.yaml.spans import count_characters_before_in_line, locate_line_end
 from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
 
 
@@ -163,7 +163,7 @@ class _LineCuts:
         self._line_break = line_break
         self._allow_literals = allow_literals
         self._item_style: tuple[str, int] | None = None
-        self._indent_width = count_column(text, changes.entries[0].start)
+        self._indent_width = count_characters_before_in_line(text, changes.entries[0].start)
         # Whether the first entry stands on the line of the dash of the list item that it is in.
         self._is_inline = (
             not is_first_in_line(text, changes.entries[0].start) or slot.base_column < 0
@@ -317,7 +317,7 @@ class _LineCuts:
             entry.slot.node.start for entry in self._entries if entry.slot.is_block_collection
         ]
         steps = (
-            count_column(self._text, offset) - self._indent_width
+            count_characters_before_in_line(self._text, offset) - self._indent_width
             for offset in item_starts
             if not is_first_in_line(self._text, offset)
         )

@@ -24,8 +24,8 @@ from synapse_apply.manifests.yaml.positions import (
     Mark,
     PositionTree,
     build_position,
-    pack_mark,
-    unpack_mark,
+    pack_mark_counting_from_zero,
+    unpack_mark_counting_from_one,
 )
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.errors import InputError
@@ -121,23 +121,23 @@ def read_documents(data: bytes | str, file: str) -> ReadResult:
     return ReadResult(tuple(reader.documents), (*findings, *reader.findings))
 
 
-def read_mapping(
+def read_single_mapping(
     data: bytes | str, file: str
 ) -> tuple[Mapping[str, Any], Mapping[FieldPath, Position]]:
     """The mapping of a text that holds one document, empty for an empty text, and its positions.
 
     Raises InputError with every finding. Other layers are given this as their YAML reader.
     """
-    value, positions, findings = parse_mapping(data, file)
+    value, positions, findings = parse_single_mapping_with_findings(data, file)
     if findings:
         raise InputError(*findings)
     return value, positions
 
 
-def parse_mapping(
+def parse_single_mapping_with_findings(
     data: bytes | str, file: str
 ) -> tuple[Mapping[str, Any], Mapping[FieldPath, Position], tuple[Diagnostic, ...]]:
-    """As `read_mapping`, returning the findings in place of raising them."""
+    """As `read_single_mapping`, returning the findings in place of raising them."""
     reading = read_documents(data, file)
     findings = list(reading.diagnostics)
     findings.extend(iter_extra_document_findings(reading, file))
@@ -229,7 +229,7 @@ class _YamlReader:
             "Too many syntax errors",
             f"the rest of the file is not read after {_MAX_RESTARTS} of them",
             "mend these first",
-            pack_mark(text.count("\n", 0, start), 0),
+            pack_mark_counting_from_zero(text.count("\n", 0, start), 0),
         )
 
     def _find_next_document(self, text: str, start: int, line: int) -> int | None:
@@ -258,7 +258,7 @@ class _YamlReader:
         )
         from synapse_apply.manifests.yaml.syntax import build_syntax_finding  # noqa: PLC0415
 
-        last_mark = pack_mark(first_line, 0)
+        last_mark = pack_mark_counting_from_zero(first_line, 0)
 
         def record_finding(summary: str, detail: str, hint: str, finding_mark: Mark) -> None:
             nonlocal last_mark
@@ -270,7 +270,7 @@ class _YamlReader:
             builder = Builder(parser.get_event, record_finding, first_line)
             self._read_documents(parser, builder.build_document)
         except UnreadableDocument:
-            return unpack_mark(last_mark)[0] - 1
+            return unpack_mark_counting_from_one(last_mark)[0] - 1
         except yaml.reader.ReaderError:
             cleaned = self._replace_and_report_control_characters(text, first_line)
             # Characters were replaced by U+FFFD, so the second attempt cannot fail in the same way.
@@ -316,6 +316,6 @@ class _YamlReader:
             "Control character",
             f"the character U+{ord(match[0]):04X} cannot stand in YAML",
             f'remove it, or write it as an escape in a quoted text: "\\u{ord(match[0]):04x}"',
-            pack_mark(first_line + line, column),
+            pack_mark_counting_from_zero(first_line + line, column),
         )
         return re.sub(_CONTROL_CHARACTER, "\ufffd", text)

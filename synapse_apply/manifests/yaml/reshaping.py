@@ -19,7 +19,7 @@ from synapse_apply.manifests.yaml.slots import (
 from synapse_apply.manifests.yaml.spans import (
     LINE_BREAK,
     SourceNode,
-    count_column,
+    count_characters_before_in_line,
     locate_line_end,
     locate_value_end,
 )
@@ -167,7 +167,7 @@ def _iter_block_replacement_cuts(
     start, last = locate_content_start(text, slot.node), locate_value_end(text, slot.node)
     is_on_own_line = is_first_in_line(text, start)
     if line_break:
-        width = count_column(text, start)
+        width = count_characters_before_in_line(text, start)
         width = (
             max(width, slot.base_column + 2)
             if is_on_own_line and isinstance(value, Mapping)

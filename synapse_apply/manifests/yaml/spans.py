@@ -89,7 +89,7 @@ def locate_line_end(text: str, offset: int) -> int:
     return match.start() if match else len(text)
 
 
-def count_column(text: str, offset: int) -> int:
+def count_characters_before_in_line(text: str, offset: int) -> int:
     """The column of an offset: how many characters stand before it in its line."""
     start = offset
     while start and text[start - 1] not in LINE_BREAK_CHARS:

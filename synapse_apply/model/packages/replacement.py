@@ -59,7 +59,7 @@ class Replacement:
         return {"version": self.version, **self.counts, "files": files}
 
 
-def parse_replacement(extras: Mapping[str, Any]) -> Replacement | None:
+def parse_replacement_or_none(extras: Mapping[str, Any]) -> Replacement | None:
     """The replacement in a plan's `extras`.
 
     None without one, also where a saved plan has nonsense.

@@ -134,7 +134,7 @@ def contains_known_secret(text: str) -> bool:
     )
 
 
-def hide_secret(value: object) -> str:
+def format_unless_known_secret(value: object) -> str:
     """A value as text, or a phrase that it is not shown where it holds a secret of a known form."""
     text = str(value)
     return "not shown, since it looks like a secret" if contains_known_secret(text) else text

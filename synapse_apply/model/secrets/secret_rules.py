@@ -66,7 +66,7 @@ class ReservedVariables:
     files: Mapping[str, str] = field(default_factory=dict)
     references: tuple[tuple[SecretRef, str], ...] = ()
 
-    def merge_with(self, other: ReservedVariables) -> ReservedVariables:
+    def merge_preferring_own(self, other: ReservedVariables) -> ReservedVariables:
         """The variables and files that either reserves; own settings win."""
         return ReservedVariables(
             {**other.variables, **self.variables},

@@ -99,7 +99,9 @@ class TargetCheckup:
             self.url,
         )
         self.token = LazyValue(
-            "there is no token that can be sent", self._resolve_token, self.embedded_backend
+            "there is no token that can be sent",
+            self._resolve_token_or_none_on_loopback,
+            self.embedded_backend,
         )
         self.backend = LazyValue(
             "no client can be made",
@@ -129,7 +131,7 @@ class TargetCheckup:
         if self.embedded_backend.get_or_raise() is None:
             require_allowed_host(self.url.get_or_raise(), self.session.invocation.environ)
 
-    def _resolve_token(self) -> str | None:
+    def _resolve_token_or_none_on_loopback(self) -> str | None:
         embedded = self.embedded_backend.get_or_raise()
         if embedded is not None:
             return str(embedded.token.reveal())

@@ -15,9 +15,9 @@ from synapse_apply.model.values import (
     KnownAfterApply,
     Mac,
     WithheldSecret,
-    delete_at,
+    delete_at_if_present,
     is_map,
-    set_at,
+    set_at_creating_maps,
 )
 
 
@@ -43,7 +43,7 @@ def unflatten(fields: Fields) -> dict[str, Any]:
         if len(path) == 1 and type(value) is str:
             tree[path[0]] = value
         else:
-            set_at(tree, path, dict(value) if is_map(value) else value)
+            set_at_creating_maps(tree, path, dict(value) if is_map(value) else value)
     return tree
 
 
@@ -75,15 +75,15 @@ def build_side_after_changes(
         # Otherwise a secret that answers do not show would be missing from the object after the
         # change.
         if isinstance(value, DesiredSecret):
-            set_at(tree, path, value)
+            set_at_creating_maps(tree, path, value)
     for change in changes:
         # Only the path of a new secret is known here, not its value.
         if change.sensitive and change.path in declared_fields:
-            set_at(tree, change.path, WithheldSecret("planned"))
+            set_at_creating_maps(tree, change.path, WithheldSecret("planned"))
         elif change.after is ABSENT:
-            delete_at(tree, change.path)
+            delete_at_if_present(tree, change.path)
         else:
-            set_at(tree, change.path, change.after)
+            set_at_creating_maps(tree, change.path, change.after)
     return build_change_side(dict(_iter_non_null_leaves(tree)))
 
 

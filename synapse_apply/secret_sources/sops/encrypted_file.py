@@ -70,10 +70,10 @@ class SopsFile:
         return re.sub(r"[^\x20-\x7e]", _escape_for_yaml, text).encode("ascii")
 
 
-def parse_sops_file(content: bytes, name: str, read_mapping: ReadMapping) -> SopsFile:
+def parse_sops_file(content: bytes, name: str, read_single_mapping: ReadMapping) -> SopsFile:
     """The parts of an encrypted file; SecretUnavailable for one that sops has not encrypted."""
     try:
-        document, _ = read_mapping(content, name)
+        document, _ = read_single_mapping(content, name)
     except InputError as problem:
         finding = problem.diagnostics[0]
         line = f", line {finding.position.line}" if finding.position else ""

@@ -149,7 +149,7 @@ def is_listed(key: NamedKey, settings: Mapping[str, Any]) -> bool:
     return key.label in {str(label).rstrip("/") for label in labels}
 
 
-def iter_credentials(
+def iter_credentials_of_listed_kinds(
     settings: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Iterator[KeyCredentials]:
     """The credentials of each kind that the target's block of sops lists, set or not."""

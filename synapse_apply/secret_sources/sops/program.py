@@ -85,7 +85,7 @@ class SopsProgram:
         return f"{PROGRAM} {self.version or 'of an unknown version'} at {self.path}"
 
 
-def find_program(root: Path) -> SopsProgram | None:
+def find_program_outside_checkout(root: Path) -> SopsProgram | None:
     """The program on PATH outside of the checkout, with its version; None if there is none."""
     checkouts = list_checkout_folders_or_folder_itself(root, None)
     # What a folder contains whose repository is not trusted is not started either.
@@ -94,7 +94,7 @@ def find_program(root: Path) -> SopsProgram | None:
     try:
         path = require_executable_outside_checkouts(PROGRAM, checkouts)
         # Without the option, versions of today ask a server whether there is a newer one.
-        answer = _run(path, ("--version", "--disable-version-check"), {}, checkouts, b"")
+        answer = _run_sops(path, ("--version", "--disable-version-check"), {}, checkouts, b"")
     except OSError:
         return None
     match = _VERSION.search(answer.output.decode(errors="replace"))
@@ -103,7 +103,7 @@ def find_program(root: Path) -> SopsProgram | None:
 
 def require_program(root: Path) -> SopsProgram:
     """The program; SecretUnavailable without one, or for one that is too old."""
-    program = find_program(root)
+    program = find_program_outside_checkout(root)
     min_version = ".".join(map(str, MIN_VERSION))
     if program is None:
         raise_unavailable(
@@ -140,7 +140,7 @@ def decrypt_document(
     )
     try:
         all_variables = {**connection_variables, **variables}
-        outcome = _run(program.path, arguments, all_variables, program.checkouts, document)
+        outcome = _run_sops(program.path, arguments, all_variables, program.checkouts, document)
     except OSError as problem:
         raise_unavailable(
             UNAVAILABLE,
@@ -203,7 +203,7 @@ def _describe_key_failure(words: str, secrets: Sequence[str], credential_names: 
     return f"{PROGRAM} says: {shown_words[:_MAX_SHOWN_WORDS] or 'nothing'}"
 
 
-def _run(
+def _run_sops(
     path: str,
     arguments: tuple[str, ...],
     variables: Mapping[str, str],

@@ -23,12 +23,16 @@ from synapse_apply.secret_sources.sops.encrypted_file import (
     require_encrypted_value,
     require_value_at_key_path,
 )
-from synapse_apply.secret_sources.sops.keys import KeyCredentials, is_listed, iter_credentials
+from synapse_apply.secret_sources.sops.keys import (
+    KeyCredentials,
+    is_listed,
+    iter_credentials_of_listed_kinds,
+)
 from synapse_apply.secret_sources.sops.program import (
     PROGRAM,
     SopsProgram,
     decrypt_document,
-    find_program,
+    find_program_outside_checkout,
     require_program,
 )
 from synapse_apply.secret_sources.source import (
@@ -68,9 +72,9 @@ def _read_file(name: str, context: SourceContext) -> SopsFile:
         content = read_limited_bytes(require_readable_file(name, context), name)
     if len(content) > MAX_SECRET_BYTES:
         raise_unavailable(UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
-    if context.read_mapping is None:
+    if context.read_single_mapping is None:
         raise_unavailable(UNUSABLE, f"{name} cannot be read without a YAML reader", "Report it.")
-    file = parse_sops_file(content, name, context.read_mapping)
+    file = parse_sops_file(content, name, context.read_single_mapping)
     settings = context.settings.get(_SETTINGS, {})
     if unlisted_keys := [key for key in file.keys if not is_listed(key, settings)]:
         raise_unavailable(
@@ -101,7 +105,9 @@ def _decrypt(file: SopsFile, context: SourceContext) -> Sensitive:
     named_kinds = {key.kind.setting for key in file.keys}
     matching = [
         credentials
-        for credentials in iter_credentials(context.settings[_SETTINGS], context.environ)
+        for credentials in iter_credentials_of_listed_kinds(
+            context.settings[_SETTINGS], context.environ
+        )
         if credentials.kind.setting in named_kinds
     ]
     usable = [credentials for credentials in matching if credentials.is_usable]
@@ -162,14 +168,16 @@ def _raise_no_key(file: SopsFile, listed: list[KeyCredentials]) -> NoReturn:
 
 def list_key_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
     """The kinds of keys in the order of trying, and the program; starts sops for its version."""
-    program = find_program(context.root)
+    program = find_program_outside_checkout(context.root)
     if program is None:
         return (SettingOffer(f"the program {PROGRAM}", "is not on PATH"),)
     if program.is_too_old:
         return (SettingOffer(str(program), "is too old"),)
     return tuple(
         _build_offer(credentials, program)
-        for credentials in iter_credentials(context.settings[_SETTINGS], context.environ)
+        for credentials in iter_credentials_of_listed_kinds(
+            context.settings[_SETTINGS], context.environ
+        )
     )
 
 

@@ -14,7 +14,7 @@ from synapse_apply.secret_sources.source import (
     Denial,
     SecretSource,
     SourceContext,
-    raise_denial,
+    raise_if_denied,
 )
 
 NAME = "sops"
@@ -25,7 +25,7 @@ def _find_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
     """Why a manifest may not name a value of a file, by what the file says without any key."""
     if denial := _find_text_denial(ref, context):
         return denial
-    if context.read_mapping is None:
+    if context.read_single_mapping is None:
         return None
     # Here, not above: most projects name no file of sops.
     from synapse_apply.secret_sources.sops.reader import require_named_value
@@ -54,8 +54,8 @@ def _find_text_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
     return find_file_denial(ref.get_argument_or_empty("file"), context)
 
 
-def _require_allowed(ref: SecretRef, context: SourceContext) -> None:
-    raise_denial(_find_text_denial(ref, context))
+def _require_allowed_by_file(ref: SecretRef, context: SourceContext) -> None:
+    raise_if_denied(_find_text_denial(ref, context))
 
 
 def _read_text(ref: SecretRef, context: SourceContext) -> str:
@@ -76,7 +76,7 @@ SOPS = SecretSource(
     required_keys=("file", "key"),
     format_name=lambda texts: f"{texts['key']} of {texts['file']}",
     find_denial=_find_denial,
-    require_allowed=_require_allowed,
+    require_allowed=_require_allowed_by_file,
     read_text=_read_text,
     list_offers=_list_offers,
 )

@@ -48,7 +48,7 @@ class VaultAnswer:
     def is_success(self) -> bool:
         return self.status in {200, 204}
 
-    def get_map(self, *names: str) -> Mapping[str, Any] | None:
+    def get_map_or_none(self, *names: str) -> Mapping[str, Any] | None:
         """The JSON object at these names, one inside the other; None where there is none."""
         value: Any = self.document
         for name in names:

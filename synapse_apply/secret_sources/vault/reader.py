@@ -124,7 +124,7 @@ class VaultReader:
                 answer = self._api.look_up_own_token(token.value)
                 if not answer.is_success:
                     raise self._problems.build_refused_token_error(token.login)
-                remaining_seconds = _get_positive_integer(answer.get_map("data"), "ttl")
+                remaining_seconds = _get_positive_integer(answer.get_map_or_none("data"), "ttl")
             seconds = time.monotonic() - started_at
             return LoginCheck(token.login, seconds, remaining_seconds)
 
@@ -152,12 +152,15 @@ class VaultReader:
 
     def _read_secret(self, path: VaultPath, version: int | None) -> Mapping[str, Any]:
         token = self._require_token()
-        with self._remembering_failures():
+        with self._remember_failure_and_raise_it_again():
             answer = self._api.read_secret(path, version, token.value)
         if answer.status == 403:
             is_refused = self._is_token_refused(answer, token)
             raise self._problems.build_denied_error(path, token.login, is_token_refused=is_refused)
-        metadata, secret = answer.get_map("data", "metadata"), answer.get_map("data", "data")
+        metadata, secret = (
+            answer.get_map_or_none("data", "metadata"),
+            answer.get_map_or_none("data", "data"),
+        )
         read_version = _get_positive_integer(metadata, "version")
         # A 404 with metadata is of a version that is gone.
         if metadata is None or read_version is None or (secret and not answer.is_success):
@@ -179,7 +182,7 @@ class VaultReader:
             return self._problems.build_mount_version_error(path)
         if answer.status == 400:
             return self._problems.build_status_error(answer.status)
-        mount = self._api.read_mount(path, token.value).get_map("data") or {}
+        mount = self._api.read_mount(path, token.value).get_map_or_none("data") or {}
         mounted_at, options = mount.get("path"), mount.get("options")
         kv_version = options.get("version") if isinstance(options, Mapping) else None
         if isinstance(mounted_at, str) and mounted_at.strip("/") != path.mount:
@@ -201,7 +204,7 @@ class VaultReader:
     def _require_token(self) -> _VaultToken:
         """The token of this run, got by one login; SecretUnavailable."""
         if self._token is None:
-            with self._remembering_failures():
+            with self._remember_failure_and_raise_it_again():
                 self._token = self._log_in()
         return self._token
 
@@ -238,7 +241,7 @@ class VaultReader:
         if not answer.is_success:
             reason = _explain_jwt_refusal(answer, login)
             raise self._problems.build_failed_login_error(login, reason)
-        auth = answer.get_map("auth") or {}
+        auth = answer.get_map_or_none("auth") or {}
         token = auth.get("client_token")
         if not isinstance(token, str) or not _is_header_text(token):
             reason = "the answer has no token; a second factor is not supported"
@@ -252,7 +255,7 @@ class VaultReader:
         )
 
     @contextmanager
-    def _remembering_failures(self) -> Iterator[None]:
+    def _remember_failure_and_raise_it_again(self) -> Iterator[None]:
         """Remember a failure of what is done inside for the run, and raise it at once next time."""
         if self._failure:
             raise SecretUnavailable(*self._failure)

@@ -25,7 +25,7 @@ from synapse_apply.secret_sources.source import (
     SecretSource,
     SettingFault,
     SourceContext,
-    raise_denial,
+    raise_if_denied,
     raise_unavailable,
 )
 from synapse_apply.secret_sources.vault.settings import (
@@ -68,7 +68,7 @@ def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
             reason=f"the version of {path} is none that a secret can have",
             remedy="Write a number, or leave version out for the newest one.",
         )
-    settings = _find_settings(context)
+    settings = _find_settings_in_target(context)
     if settings is None or settings.is_path_allowed(path):
         return None
     return Denial(
@@ -106,13 +106,13 @@ def find_address_faults(block: Mapping[str, Any]) -> tuple[SettingFault, ...]:
     return tuple(faults)
 
 
-def _find_settings(context: SourceContext) -> VaultSettings | None:
+def _find_settings_in_target(context: SourceContext) -> VaultSettings | None:
     block = context.settings.get(SOURCE_NAME)
     return None if block is None else parse_settings(block)
 
 
 def _require_allowed_path(ref: SecretRef, context: SourceContext) -> None:
-    raise_denial(find_path_denial(ref, context))
+    raise_if_denied(find_path_denial(ref, context))
 
 
 def _read_value_as_text(ref: SecretRef, context: SourceContext) -> str:
@@ -151,7 +151,7 @@ def _make_reader(context: SourceContext) -> VaultReader:
     # Here, not above: most commands read no secret of Vault.
     from synapse_apply.secret_sources.vault.reader import VaultReader
 
-    settings = _find_settings(context)
+    settings = _find_settings_in_target(context)
     if settings is None or context.connect_http is None:
         raise_unavailable(
             UNAVAILABLE,
@@ -186,7 +186,7 @@ def _list_login_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
 
 
 def _check_login(context: SourceContext) -> str:
-    settings, check = _find_settings(context), _open_reader(context).check_login()
+    settings, check = _find_settings_in_target(context), _open_reader(context).check_login()
     lasting = (
         f", for {_format_duration(check.remaining_seconds)}" if check.remaining_seconds else ""
     )

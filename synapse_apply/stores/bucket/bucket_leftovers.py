@@ -39,7 +39,7 @@ def count_unpruned_objects(
     if not snapshots:
         return 0
     kept_numbers = sorted(snapshots)[-2:]
-    contents = folder.get_many(
+    contents = folder.get_many_in_order(
         [build_snapshot_name(last_folder, number) for number in kept_numbers]
     )
     kept_snapshots: list[Snapshot] = []

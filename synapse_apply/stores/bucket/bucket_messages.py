@@ -146,9 +146,9 @@ def _describe_answer(failure: BucketFailure, where: str, endpoint: str) -> _Erro
         )
     if code in _REGION_CODES or status in (301, 307):
         region = _REGION_PATTERN.search(failure.marks)
-        return _describe_region(answer, region[1] if region else "NAME")
+        return _describe_wrong_region(answer, region[1] if region else "NAME")
     if any(mark in failure.marks for mark in _METADATA_MARKS) or code in _LOGIN_CODES:
-        return _describe_login(answer)
+        return _describe_refused_login(answer)
     if status in (401, 403):
         return _ErrorTexts(_DENIED_SUMMARY, answer, LIST_RIGHT_NOTE)
     if status == 404 and not code:
@@ -174,9 +174,11 @@ def _describe_silence(failure: BucketFailure, where: str, endpoint: str) -> _Err
             "If it is signed by an authority of your own, name its file in AWS_CA_BUNDLE.",
         )
     if any(mark in marks for mark in _METADATA_MARKS):
-        return _describe_login(f"{where}: no credentials were found.")
+        return _describe_refused_login(f"{where}: no credentials were found.")
     if "BareRedirect" in marks:
-        return _describe_region(f"{where}: the store says that the bucket is elsewhere.", "NAME")
+        return _describe_wrong_region(
+            f"{where}: the store says that the bucket is elsewhere.", "NAME"
+        )
     if "InvalidMessage" in marks:
         return _describe_foreign_server(f"{where}: the server does not speak TLS.", endpoint)
     if any(mark in marks for mark in _FOREIGN_MARKS):
@@ -199,7 +201,7 @@ def _describe_silence(failure: BucketFailure, where: str, endpoint: str) -> _Err
     )
 
 
-def _describe_region(detail: str, region: str) -> _ErrorTexts:
+def _describe_wrong_region(detail: str, region: str) -> _ErrorTexts:
     return _ErrorTexts(
         "The bucket of the state is in another region",
         detail,
@@ -207,7 +209,7 @@ def _describe_region(detail: str, region: str) -> _ErrorTexts:
     )
 
 
-def _describe_login(detail: str) -> _ErrorTexts:
+def _describe_refused_login(detail: str) -> _ErrorTexts:
     return _ErrorTexts(
         "The bucket of the state needs other credentials",
         detail,

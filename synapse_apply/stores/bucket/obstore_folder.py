@@ -113,7 +113,7 @@ class ObstoreFolder:
             obstore.put(self._store, name, content, mode="create", use_multipart=False)
             return True
 
-        outcome = self._run(put)
+        outcome = self._run_or_return_failure(put)
         if isinstance(outcome, BucketFailure):
             if outcome.leaves_outcome_open:
                 return False
@@ -121,13 +121,13 @@ class ObstoreFolder:
         return outcome
 
     def get(self, name: str) -> bytes | None:
-        return self.get_many([name])[0]
+        return self.get_many_in_order([name])[0]
 
-    def get_many(self, names: Sequence[str]) -> list[bytes | None]:
+    def get_many_in_order(self, names: Sequence[str]) -> list[bytes | None]:
         def get(name: str) -> bytes:
             return bytes(obstore.get(self._store, name).bytes())
 
-        outcomes = self._run_for_each(get, names)
+        outcomes = self._run_for_each_or_return_failure(get, names)
         for outcome in outcomes:
             if isinstance(outcome, BucketFailure) and not outcome.is_absent:
                 raise self._build_error(outcome, "Reading")
@@ -137,7 +137,7 @@ class ObstoreFolder:
 
     def _require_object_store(self, get: Callable[[str], bytes]) -> None:
         """StateError where the server has a page for an object that nobody made."""
-        outcome = self._run(lambda: get(f"{PROBE_FOLDER}{secrets.token_hex(16)}"))
+        outcome = self._run_or_return_failure(lambda: get(f"{PROBE_FOLDER}{secrets.token_hex(16)}"))
         failure = outcome if isinstance(outcome, BucketFailure) else PAGE_IN_PLACE_OF_OBJECT
         if not failure.is_absent:
             raise self._build_error(failure, "Reading")
@@ -149,7 +149,7 @@ class ObstoreFolder:
             stream = obstore.list(self._store, folder or None, offset=after or None)
             return [meta for chunk in stream for meta in chunk]
 
-        outcome = self._run(list_folder)
+        outcome = self._run_or_return_failure(list_folder)
         if isinstance(outcome, BucketFailure):
             raise self._build_error(outcome, "Listing")
         for meta in outcome:
@@ -168,7 +168,7 @@ class ObstoreFolder:
             with suppress(FileNotFoundError):
                 obstore.delete(self._store, name)
 
-        outcomes = self._run_for_each(delete, names)
+        outcomes = self._run_for_each_or_return_failure(delete, names)
         return sum(isinstance(outcome, BucketFailure) for outcome in outcomes)
 
     def close(self) -> None:
@@ -183,12 +183,12 @@ class ObstoreFolder:
         age = (latest - meta["last_modified"]).total_seconds() if latest is not None else None
         return ObjectInfo(meta["path"], meta["size"], age)
 
-    def _run(self, operation: Callable[[], T]) -> T | BucketFailure:
+    def _run_or_return_failure(self, operation: Callable[[], T]) -> T | BucketFailure:
         """Carry out an operation before the deadline; what it failed with is returned."""
-        (outcome,) = self._run_for_each(lambda _: operation(), [""])
+        (outcome,) = self._run_for_each_or_return_failure(lambda _: operation(), [""])
         return outcome
 
-    def _run_for_each(
+    def _run_for_each_or_return_failure(
         self, operation: Callable[[str], T], names: Sequence[str]
     ) -> list[T | BucketFailure]:
         """The same for each name, some side by side; the results are in the order of the names."""

@@ -78,7 +78,7 @@ class ChainReader:
         self._digest_at_bookmark = ""
         while True:
             try:
-                reading = self._read_folder(start)
+                reading = self._read_links_of_folder(start)
             except _SealMet as seal_met:
                 start = seal_met.view
             else:
@@ -98,7 +98,7 @@ class ChainReader:
         if is_cut_off or self._digest_at_bookmark not in ("", bookmark.digest):
             raise chain_messages.build_set_back_error(self._folder.location, bookmark, reading)
 
-    def _note_digest(self, folder: int, number: int, digest: str) -> None:
+    def _remember_digest_if_bookmarked(self, folder: int, number: int, digest: str) -> None:
         """Take note of the digest of a link, if the bookmark is of that link."""
         bookmark = self.bookmark
         if bookmark is not None and (folder, number) == (bookmark.folder, bookmark.number):
@@ -109,7 +109,7 @@ class ChainReader:
         if content is not None:
             with suppress(WrongContent):
                 decoded = self._decode(build_link_name(view.folder, number), content, number)
-                self._note_digest(view.folder, number, decoded.digest)
+                self._remember_digest_if_bookmarked(view.folder, number, decoded.digest)
 
     def read_on(self, view: ChainView) -> ChainReading:
         """What follows a view; all of the chain if it goes on in another folder."""
@@ -139,7 +139,7 @@ class ChainReader:
         """
         for number in reversed(self.list_numbers(folder, "snapshots", after)):
             content = self._folder.get(build_snapshot_name(folder, number))
-            decoded = self._decode_snapshot(folder, number, content) if content else None
+            decoded = self._decode_snapshot_or_none(folder, number, content) if content else None
             if decoded is not None and isinstance(decoded.value, Snapshot):
                 yield decoded.value
 
@@ -170,7 +170,7 @@ class ChainReader:
             return False
         return True
 
-    def _read_folder(self, start: ChainView) -> ChainReading:
+    def _read_links_of_folder(self, start: ChainView) -> ChainReading:
         """All links of one folder; _SealMet if the chain goes on in another one."""
         for _ in range(_MAX_READS):
             try:
@@ -200,7 +200,7 @@ class ChainReader:
             )
             if bookmark is not None and is_bookmark_before:
                 names.append(build_link_name(start.folder, bookmark.number))
-            contents = self._folder.get_many(names)
+            contents = self._folder.get_many_in_order(names)
             if bookmark is not None and is_bookmark_before:
                 self._note_stored_digest(start, bookmark.number, contents.pop())
             if numbers:
@@ -242,7 +242,7 @@ class ChainReader:
             view = reading.view
             numbers = range(view.number + 1, view.number + 1 + window)
             names = [build_link_name(view.folder, number) for number in numbers]
-            stored = self._folder.get_many(names)
+            stored = self._folder.get_many_in_order(names)
             absent = stored.index(None) if None in stored else window
             if absent < window and all(content is None for content in stored[absent:]):
                 return self._add_links(reading, stored[:absent])
@@ -258,14 +258,14 @@ class ChainReader:
         if content is None:
             name = build_snapshot_name(view.folder, number)
             raise _GapMet(name, ChainReading(view, {}, ()))
-        decoded = self._decode_snapshot(view.folder, number, content)
+        decoded = self._decode_snapshot_or_none(view.folder, number, content)
         if decoded is None or not isinstance(decoded.value, Snapshot):
             return None
         view = view.begin_at_snapshot(decoded.value, len(content), is_genuine=decoded.is_genuine)
-        self._note_digest(view.folder, view.number, view.digest)
+        self._remember_digest_if_bookmarked(view.folder, view.number, view.digest)
         return ChainReading(view, decoded.value.tables, ())
 
-    def _decode_snapshot(self, folder: int, number: int, content: bytes) -> Decoded | None:
+    def _decode_snapshot_or_none(self, folder: int, number: int, content: bytes) -> Decoded | None:
         """A snapshot; None for what is none, or is signed wrong and so was not written by us."""
         try:
             decoded = self._decode(build_snapshot_name(folder, number), content, number)
@@ -292,7 +292,7 @@ class ChainReader:
             view = view.advance(
                 link, decoded.digest, len(content or b""), is_genuine=decoded.is_genuine
             )
-            self._note_digest(view.folder, view.number, view.digest)
+            self._remember_digest_if_bookmarked(view.folder, view.number, view.digest)
             batches.append(link.batch)
         return ChainReading(view, reading.tables, tuple(batches))
 

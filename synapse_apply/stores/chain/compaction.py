@@ -69,7 +69,9 @@ class ChainCompactor:
     def read_audit_rows(self, view: ChainView) -> Sequence[Row]:
         """The rows of all audit objects; StateError (damaged) for one that is missing or wrong."""
         audit_objects = view.audit_objects
-        contents = self._folder.get_many([audit_object.name for audit_object in audit_objects])
+        contents = self._folder.get_many_in_order(
+            [audit_object.name for audit_object in audit_objects]
+        )
         rows: list[Row] = []
         for audit_object, content in zip(audit_objects, contents, strict=True):
             try:

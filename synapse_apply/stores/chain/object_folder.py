@@ -41,7 +41,7 @@ class ObjectFolder(Protocol):
         """The content of an object, None if there is none."""
         ...
 
-    def get_many(self, names: Sequence[str]) -> list[bytes | None]:
+    def get_many_in_order(self, names: Sequence[str]) -> list[bytes | None]:
         """The contents of several objects in their order, fetched side by side."""
         ...
 

@@ -135,7 +135,7 @@ class PostgresDatabase(FastWrites):
             if self._has_meta_table(run):
                 raise state_messages.build_existing_state_error(self.location)
             self._create_schema_if_missing(run)
-            _run_statements(statements, run)
+            _run_statements_discarding_rows(statements, run)
 
         self._write_with_commit_mark(create_tables_unless_state_exists, has_clients_table=False)
 
@@ -203,7 +203,7 @@ class PostgresDatabase(FastWrites):
                 run(f"DROP TABLE IF EXISTS {table}", ())
             for table in schema.CREATE_STATEMENTS:
                 run(table, ())
-            _run_statements(statements, run)
+            _run_statements_discarding_rows(statements, run)
 
         self._write_with_commit_mark(replace_tables, has_clients_table=False)
         return saved_path
@@ -401,6 +401,6 @@ def _make_postgres_runner(connection: Connection) -> SqlRunner:
     return run_statement
 
 
-def _run_statements(statements: Sequence[Statement], run: SqlRunner) -> None:
+def _run_statements_discarding_rows(statements: Sequence[Statement], run: SqlRunner) -> None:
     for statement, values in statements:
         run(statement, values)

@@ -16,7 +16,7 @@ from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
 from synapse_apply.views.ci.annotations import Annotation
-from synapse_apply.views.markdown.markup import shorten_text
+from synapse_apply.views.markdown.markup import shorten_text_in_the_middle
 from synapse_apply.views.sanitize import sanitize, sanitize_lines
 from synapse_apply.views.text.outcomes import OutcomeCounts
 
@@ -70,7 +70,7 @@ def build_issues_of_positioned_annotations(
         issues.append(
             {
                 "description": _format_description(annotation),
-                "check_name": shorten_text(sanitize(annotation.rule), 200),
+                "check_name": shorten_text_in_the_middle(sanitize(annotation.rule), 200),
                 "fingerprint": sha256(f"{key} {occurrences[key]}".encode()).hexdigest(),
                 "severity": _SEVERITY_BY_LEVEL[annotation.level],
                 "location": {
@@ -84,9 +84,11 @@ def build_issues_of_positioned_annotations(
 
 def _format_description(annotation: Annotation) -> str:
     """Title and text on one line, since GitLab shows plain text."""
-    text = " ".join(sanitize_lines(shorten_text(annotation.text, _MAX_DESCRIPTION_LENGTH)))
+    text = " ".join(
+        sanitize_lines(shorten_text_in_the_middle(annotation.text, _MAX_DESCRIPTION_LENGTH))
+    )
     return (
-        f"{shorten_text(sanitize(annotation.title), 400)}: {text}"
+        f"{shorten_text_in_the_middle(sanitize(annotation.title), 400)}: {text}"
         if text
         else sanitize(annotation.title)
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply
-from synapse_apply.views.markdown.markup import shorten_text
+from synapse_apply.views.markdown.markup import shorten_text_in_the_middle
 from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_lines_with_margin_symbols
 from synapse_apply.views.sanitize import sanitize, sanitize_lines
 from synapse_apply.views.text.field_rows import (
@@ -56,7 +56,7 @@ CAUSE_LABELS = {
 
 def escape_shortened(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
     """A text, sanitized, shortened and escaped, for an element's content or a quoted attribute."""
-    return sanitize(shorten_text(str(value), max_length)).translate(_HTML_ESCAPES)
+    return sanitize(shorten_text_in_the_middle(str(value), max_length)).translate(_HTML_ESCAPES)
 
 
 def render_copyable_command(line: str) -> str:
@@ -71,7 +71,7 @@ def render_code(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
 
 def render_prose(value: object, max_length: int = MAX_PROSE_LENGTH) -> str:
     """Sentences as HTML; text in backticks becomes code, line breaks stay."""
-    lines = sanitize_lines(shorten_text(str(value).strip(), max_length))
+    lines = sanitize_lines(shorten_text_in_the_middle(str(value).strip(), max_length))
     return "<br>".join(_render_prose_line(line) for line in lines)
 
 

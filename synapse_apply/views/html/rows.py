@@ -10,7 +10,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import ObjectDrift, Unmanaged
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages.replacement import parse_replacement
+from synapse_apply.model.packages.replacement import parse_replacement_or_none
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.values import ABSENT, flatten
@@ -116,7 +116,7 @@ def _render_change_facts(change: Change, links: ForgeLinks) -> str:
 
 def _render_changed_files(change: Change) -> str:
     """The files that differ from the replaced version, each with its diff where it is known."""
-    replacement = parse_replacement(change.extras)
+    replacement = parse_replacement_or_none(change.extras)
     if replacement is None:
         return ""
     items = []

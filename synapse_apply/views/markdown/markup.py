@@ -35,7 +35,7 @@ def escape_prose_but_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> 
     The result has no line break, and is safe at the start of a line.
     """
     parts = _CODE_PATTERN.split(
-        " ".join(sanitize_lines(shorten_text(str(text).strip(), max_length))).strip()
+        " ".join(sanitize_lines(shorten_text_in_the_middle(str(text).strip(), max_length))).strip()
     )
     return "".join(
         format_code_span(part) if index % 2 else _escape_plain_text(part)
@@ -74,7 +74,7 @@ def _escape_markdown_piece(piece: tuple[str, bool]) -> str:
 
 def format_code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     """A text as a code span, with more backticks around it than in it; "" for an empty text."""
-    line = sanitize(shorten_text(str(text), max_length))
+    line = sanitize(shorten_text_in_the_middle(str(text), max_length))
     # CommonMark 6.1: a code span ends at a run of backticks of the same length.
     ticks = "`" * (_longest_backtick_run([line]) + 1)
     # CommonMark strips one space on each side, and a backtick at the edge would join the fence.
@@ -84,12 +84,12 @@ def format_code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
 
 def format_html_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     """A text in a `<code>` element, for a line of HTML such as a `<summary>`."""
-    return f"<code>{escape(sanitize(shorten_text(str(text), max_length)))}</code>"
+    return f"<code>{escape(sanitize(shorten_text_in_the_middle(str(text), max_length)))}</code>"
 
 
 def format_fenced_block(lines: Sequence[str], info: str) -> str:
     """Sanitized lines as a fenced code block; the fence is longer than their runs of backticks."""
-    shown_lines = [shorten_text(line, MAX_CODE_LINE) for line in lines]
+    shown_lines = [shorten_text_in_the_middle(line, MAX_CODE_LINE) for line in lines]
     ticks = "`" * max(3, _longest_backtick_run(shown_lines) + 1)
     return "\n".join([f"{ticks}{info}", *shown_lines, ticks])
 
@@ -117,7 +117,7 @@ def format_link_or_label_if_unsafe(label: str, url: str) -> str:
     return f"[{label}](<{url}>)"
 
 
-def shorten_text(text: str, max_length: int) -> str:
+def shorten_text_in_the_middle(text: str, max_length: int) -> str:
     """A text of at most `max_length` characters, then how many more there were."""
     return (
         text

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.packages.replacement import Replacement, parse_replacement
+from synapse_apply.model.packages.replacement import Replacement, parse_replacement_or_none
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
 from synapse_apply.model.values import ABSENT, WithheldSecret, flatten, get_at_or_absent, is_map
 from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_byte_size, pluralize
@@ -190,7 +190,7 @@ def summarize_replaced_version(replacement: Replacement) -> str:
 
 def format_replaced_version_and_file_diffs(change: Change) -> list[str]:
     """The lines of what a new version replaces: one for each changed file, with its diff."""
-    replacement = parse_replacement(change.extras)
+    replacement = parse_replacement_or_none(change.extras)
     if replacement is None:
         return []
     lines, remaining_lines = (

@@ -66,7 +66,7 @@ def test_many_are_read_in_their_order(folder):
     """With None for each that is not there."""
     for number in range(0, 40, 2):
         folder.try_put_if_absent(f"links/{number}", f"{number}".encode())
-    read = folder.get_many([f"links/{number}" for number in range(40)])
+    read = folder.get_many_in_order([f"links/{number}" for number in range(40)])
     assert read == [None if number % 2 else f"{number}".encode() for number in range(40)]
 
 

@@ -25,7 +25,12 @@ from synapse_apply.emulator.core.fields import (
 from synapse_apply.emulator.core.paging import build_page_answer
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.kinds.descriptor import ApiBinding, Compare, FieldRule, ResourceType, UpdateMode
-from synapse_apply.kinds.wire import extract_remote_id, select_fields, to_wire_id, wrap_secrets
+from synapse_apply.kinds.wire import (
+    extract_remote_id,
+    select_fields_with_value,
+    to_wire_id,
+    wrap_secrets,
+)
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 
@@ -76,15 +81,19 @@ def write_schema(folder: Path) -> None:
 
 
 def _read(api: Any, pk: str) -> Any:
-    return api._get_object(api._build_path("queues", to_wire_id(pk)))
+    return api._get_and_require_object(api._build_path("queues", to_wire_id(pk)))
 
 
 def _create(api: Any, body: Mapping[str, Any], key: str) -> Any:
-    return api._write_object("POST", api._build_path("queues"), body, None, idempotency_key=key)
+    return api._send_body_and_require_object(
+        "POST", api._build_path("queues"), body, None, idempotency_key=key
+    )
 
 
 def _update(api: Any, method: str, pk: str, body: Mapping[str, Any]) -> Any:
-    return api._write_object(method, api._build_path("queues", to_wire_id(pk)), body, None)
+    return api._send_body_and_require_object(
+        method, api._build_path("queues", to_wire_id(pk)), body, None
+    )
 
 
 def _delete(api: Any, pk: str) -> None:
@@ -100,7 +109,7 @@ def _encode(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _decoded(api: str, fields: frozenset[str], raw: Mapping[str, Any], marks: SecretMarks) -> Any:
-    spec = select_fields(raw, fields)
+    spec = select_fields_with_value(raw, fields)
     if "storage" in spec:
         spec["storage"] = str(spec["storage"])
     return Observed(extract_remote_id(raw), api, wrap_secrets(PREFIX, spec, marks))

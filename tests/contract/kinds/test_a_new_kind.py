@@ -29,7 +29,7 @@ HEAD = {"apiVersion": "synapse-apply/v1"}
 CACHED = (
     "list_schema_names",
     "read_schema",
-    "bundle_schema",
+    "bundle_schema_with_referenced_files",
     "build_strict_schema",
     "compile_validator",
     "list_provider_schemas",

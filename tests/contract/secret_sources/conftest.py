@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sops
 
-from synapse_apply.manifests.yaml.reader import read_mapping
+from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
@@ -43,7 +43,12 @@ class Place:
         self.settings: dict[str, Any] = {"sops": AGE}
 
     def resolver(self, **more: Any) -> Resolver:
-        given = {"settings": self.settings, "target": "prod", "read_mapping": read_mapping, **more}
+        given = {
+            "settings": self.settings,
+            "target": "prod",
+            "read_single_mapping": read_single_mapping,
+            **more,
+        }
         return Resolver(self.root, self.environ, **given)
 
     def value(self, key: str, form: str = "text", resolver: Resolver | None = None) -> Any:
@@ -72,7 +77,7 @@ class Place:
         """What `validate` says of a reference, without any variable."""
         denial = SECRET_SOURCES["sops"].find_denial(
             self.ref(key), SourceContext(self.root, **{"settings": self.settings, "target": "prod",
-                                                       "read_mapping": read_mapping, **more})
+                                                       "read_single_mapping": read_single_mapping, **more})
         )  # fmt: skip
         return f"{denial.summary}: {denial.detail}. {denial.hint}" if denial else ""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonschema import Draft202012Validator
 
-from synapse_apply.manifests.schema.schemas import bundle_schema
+from synapse_apply.manifests.schema.schemas import bundle_schema_with_referenced_files
 
 from .conftest import SECRETS, STORAGE, Run
 
@@ -36,10 +36,10 @@ def test_the_main_job(installed_cli: Run) -> None:
 def test_documents(installed_cli: Run) -> None:
     """`--json` prints one document that fits its schema, and nothing else."""
     plan = json.loads(installed_cli("plan", "--json").stdout)
-    Draft202012Validator(bundle_schema("plan")).validate(plan)
+    Draft202012Validator(bundle_schema_with_referenced_files("plan")).validate(plan)
     done = installed_cli("apply", "--json", "--auto-approve")
     report = json.loads(done.stdout)
-    Draft202012Validator(bundle_schema("report")).validate(report)
+    Draft202012Validator(bundle_schema_with_referenced_files("report")).validate(report)
     assert report["exit_code"] == done.returncode == 0
     assert report["counts"]["added"] == 3
     assert done.stderr == ""

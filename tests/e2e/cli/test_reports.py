@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from unit.views.forge import read
 from unit.views.leaf import Leaf
 
-from synapse_apply.manifests.schema.schemas import bundle_schema
+from synapse_apply.manifests.schema.schemas import bundle_schema_with_referenced_files
 
 from .conftest import SECRETS, STORAGE, Run, run_in
 
@@ -40,7 +40,9 @@ def test_every_kind_at_once(cli: Run, project: Path) -> None:
     assert done.stdout == cli("plan").stdout
     out = project / "out"
     assert sorted(path.name for path in out.iterdir()) == sorted(ALL.values())
-    Draft202012Validator(bundle_schema("plan")).validate(json.loads((out / "p.json").read_text()))
+    Draft202012Validator(bundle_schema_with_referenced_files("plan")).validate(
+        json.loads((out / "p.json").read_text())
+    )
     assert json.loads((out / "tf.json").read_text()) == {"create": 3, "update": 0, "delete": 0}
     assert json.loads((out / "cq.json").read_text()) == []
     text = (out / "p.md").read_text()
@@ -67,7 +69,7 @@ def test_an_apply_reports_what_was_done(cli: Run, project: Path) -> None:
     assert (project / "p.md").stat().st_mode & 0o777 == 0o640
     assert json.loads((project / "tf.json").read_text()) == {"create": 3, "update": 0, "delete": 0}
     report = json.loads((project / "p.json").read_text())
-    Draft202012Validator(bundle_schema("report")).validate(report)
+    Draft202012Validator(bundle_schema_with_referenced_files("report")).validate(report)
     assert not list(project.glob(".*.part"))
 
 
@@ -160,7 +162,7 @@ def test_a_stopped_apply_tells_its_plan(cli: Run, project: Path) -> None:
     assert done.returncode == 5, done.stderr
     report = json.loads(done.stdout)
     assert report == json.loads((project / "kept.json").read_text())
-    Draft202012Validator(bundle_schema("report")).validate(report)
+    Draft202012Validator(bundle_schema_with_referenced_files("report")).validate(report)
     assert (report["exit_code"], report["complete"], report["outcomes"]) == (5, False, [])
     assert report["plan"]["base"]["target"] == "embedded"
     assert report["plan"]["summary"]["forget"] == 3
@@ -174,7 +176,7 @@ def test_an_apply_of_a_plan_with_errors_has_one_shape(cli: Run, project: Path) -
     printed = json.loads(cli("apply", "--auto-approve", "--json").stdout)
     assert cli("apply", "--auto-approve", "--report", "json=kept.json").returncode == 1
     for report in (printed, json.loads((project / "kept.json").read_text())):
-        Draft202012Validator(bundle_schema("report")).validate(report)
+        Draft202012Validator(bundle_schema_with_referenced_files("report")).validate(report)
         assert (report["exit_code"], report["outcomes"]) == (1, [])
         assert report["plan"]["base"]["target"] == "embedded"
         found = [one["hint"] for one in report["diagnostics"] if one["severity"] == "error"]

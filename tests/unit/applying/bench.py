@@ -22,7 +22,7 @@ from synapse_apply.client.http.server_clock import ServerClock
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ApiBinding as KindBinding
 from synapse_apply.kinds.descriptor import Catalogue, FieldRule, ResourceType
-from synapse_apply.kinds.wire import extract_remote_id, select_fields, wrap_secrets
+from synapse_apply.kinds.wire import extract_remote_id, select_fields_with_value, wrap_secrets
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.model.address import Address
 from synapse_apply.model.job import Job
@@ -58,7 +58,7 @@ NOW = "2026-01-01T00:00:00.000000Z"
 
 
 def _decode(raw: Mapping[str, Any], _marks: SecretMarks) -> Observed:
-    spec = wrap_secrets("widget", {"note": "", **select_fields(raw, FIELDS)}, MARKS)
+    spec = wrap_secrets("widget", {"note": "", **select_fields_with_value(raw, FIELDS)}, MARKS)
     return Observed(extract_remote_id(raw), "v1", {k: v for k, v in spec.items() if k in raw})
 
 

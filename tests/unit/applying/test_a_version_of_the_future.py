@@ -21,7 +21,7 @@ from synapse_apply.kinds.descriptor import (
     ResourceType,
     UpdateMode,
 )
-from synapse_apply.kinds.wire import extract_remote_id, select_fields
+from synapse_apply.kinds.wire import extract_remote_id, select_fields_with_value
 from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.plan import Action
@@ -36,7 +36,7 @@ SHELF, BOOK = "shelf/a", "book/first"
 
 def _decoded(api: str, *fields: str) -> Any:
     return lambda raw, _marks: Observed(
-        extract_remote_id(raw), api, select_fields(raw, frozenset(fields))
+        extract_remote_id(raw), api, select_fields_with_value(raw, frozenset(fields))
     )
 
 

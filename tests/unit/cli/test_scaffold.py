@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.cli.main import run
-from synapse_apply.manifests.schema.schemas import bundle_schema, list_provider_schemas
+from synapse_apply.manifests.schema.schemas import (
+    bundle_schema_with_referenced_files,
+    list_provider_schemas,
+)
 from synapse_apply.model.errors import InputError
 from synapse_apply.operations import init
 from synapse_apply.operations.validate import validate
@@ -64,8 +67,14 @@ def schema_of(file: Path) -> dict[str, object]:
 def test_editors_find_the_schemas_of_a_new_project(here: Path) -> None:
     """`init` names a schema in each file, and writes it; the project's is another one."""
     run(["init"])
-    assert schema_of(here / "synapse-apply.yaml")["title"] == bundle_schema("project")["title"]
-    assert schema_of(here / "manifests/example.yaml")["title"] == bundle_schema("manifest")["title"]
+    assert (
+        schema_of(here / "synapse-apply.yaml")["title"]
+        == bundle_schema_with_referenced_files("project")["title"]
+    )
+    assert (
+        schema_of(here / "manifests/example.yaml")["title"]
+        == bundle_schema_with_referenced_files("manifest")["title"]
+    )
 
 
 @pytest.mark.parametrize("out", ["manifests/a.yaml", "manifests/team/deep/a.yaml", "a.yaml"])
@@ -75,7 +84,9 @@ def test_editors_find_the_schema_of_a_new_manifest(here: Path, out: str, begun: 
     if begun:
         run(["init"])
     assert run(["new", "plugin", "yolo", "--out", out]) == 0
-    assert schema_of(here / out)["title"] == bundle_schema("manifest")["title"]
+    assert (
+        schema_of(here / out)["title"] == bundle_schema_with_referenced_files("manifest")["title"]
+    )
     others = [one for one in here.rglob("manifest.schema.json") if "manifests" in one.parts]
     assert len(others) <= 1
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synapse_apply.manifests.decode.loading import load_targets
+from synapse_apply.manifests.decode.loading import load_manifests_of_targets
 from synapse_apply.manifests.project.project import (
     FILE_NAME,
     build_default_project,
@@ -20,7 +20,7 @@ from synapse_apply.manifests.project.project import (
     read_project_or_findings,
 )
 from synapse_apply.manifests.project.targets import select_targets_to_check
-from synapse_apply.manifests.yaml.reader import read_mapping
+from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.inspection import read_package_config_or_none
@@ -101,13 +101,13 @@ def findings_of(case: Case, folder: Path) -> list[Diagnostic]:
         targets = select_targets_to_check(project, case.target)
     except InputError as problem:
         return [*findings, *problem.diagnostics]
-    _, found = load_targets(
+    _, found = load_manifests_of_targets(
         project,
         targets,
         variables=given,
         strict=case.strict,
         package_config_reader=lambda _target: (
-            lambda source: read_package_config_or_none(source, folder, read_mapping)
+            lambda source: read_package_config_or_none(source, folder, read_single_mapping)
         ),
     )
     return [*findings, *found]

@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from synapse_apply.manifests.yaml import builder, plain_documents
-from synapse_apply.manifests.yaml.reader import read_documents, read_mapping
+from synapse_apply.manifests.yaml.reader import read_documents, read_single_mapping
 from synapse_apply.model.diagnostic import FieldPath, Position, find_nearest_position
 from synapse_apply.model.errors import InputError
 
@@ -112,17 +112,17 @@ def test_the_source_text_of_a_number_is_known() -> None:
 
 def test_the_port_for_other_layers_gives_one_mapping() -> None:
     """(mapping, positions), an empty one for an empty text."""
-    value, positions = read_mapping("name: Yolo\n", "config.yaml")
+    value, positions = read_single_mapping("name: Yolo\n", "config.yaml")
     assert value == {"name": "Yolo"}
     assert positions["name",] == Position("config.yaml", 1, 1)
-    assert read_mapping("# nothing\n", "config.yaml")[0] == {}
+    assert read_single_mapping("# nothing\n", "config.yaml")[0] == {}
 
 
 @pytest.mark.parametrize("text", ["- a\n", "a: 1\na: 2\n", "a: 1\n---\nb: 2\n", "a: [\n"])
 def test_the_port_refuses_what_is_no_mapping(text: str) -> None:
     """InputError with a place."""
     with pytest.raises(InputError) as caught:
-        read_mapping(text, "config.yaml")
+        read_single_mapping(text, "config.yaml")
     assert all(finding.position for finding in caught.value.diagnostics)
 
 

@@ -84,10 +84,14 @@ def test_an_editor_lets_a_variable_stand_for_a_number_and_we_do_not() -> None:
     document = read_documents(MANIFEST, "f").documents[0].value
     document["spec"]["is_stable"] = "${var.stable}"
     document["spec"]["version"] = "${var.version}"
-    assert Draft202012Validator(schemas.bundle_schema("manifest")).is_valid(document)
+    assert Draft202012Validator(schemas.bundle_schema_with_referenced_files("manifest")).is_valid(
+        document
+    )
     assert not schemas.compile_validator("release").is_valid(document)
     document["spec"]["is_stable"] = "yes"
-    assert not Draft202012Validator(schemas.bundle_schema("manifest")).is_valid(document)
+    assert not Draft202012Validator(
+        schemas.bundle_schema_with_referenced_files("manifest")
+    ).is_valid(document)
 
 
 def test_schemas_and_kinds_know_the_same_fields() -> None:

@@ -17,8 +17,8 @@ from synapse_apply.model.command import (
     Command,
     Text,
     join_texts,
+    lowercase_and_strip_full_stop,
     name_target,
-    to_clause,
 )
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.plan import Refusal
@@ -72,11 +72,11 @@ def test_a_text_is_a_str_until_a_target_is_known() -> None:
         ),
         (join_texts("; ", []), ""),
         (
-            to_clause(Text("See ", Command("doctor"), " first.")),
+            lowercase_and_strip_full_stop(Text("See ", Command("doctor"), " first.")),
             "see `synapse-apply doctor -t prod` first",
         ),
-        (to_clause("Correct it."), "correct it"),
-        (to_clause(Text(Command("plan"))), "`synapse-apply plan -t prod`"),
+        (lowercase_and_strip_full_stop("Correct it."), "correct it"),
+        (lowercase_and_strip_full_stop(Text(Command("plan"))), "`synapse-apply plan -t prod`"),
     ],
 )
 def test_what_is_made_of_texts_has_their_commands(text: str, expected: str) -> None:

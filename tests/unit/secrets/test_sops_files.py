@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.manifests.yaml.reader import read_mapping
+from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.secret_sources.sops.encrypted_file import (
     SopsFile,
@@ -27,7 +27,7 @@ GOOD: dict[str, Any] = {"age": [AGE], "mac": ENC, "lastmodified": "2026", "versi
 
 
 def parsed(text: str) -> SopsFile:
-    return parse_sops_file(text.encode(), "prod.yaml", read_mapping)
+    return parse_sops_file(text.encode(), "prod.yaml", read_single_mapping)
 
 
 def document(metadata: Any, **more: Any) -> str:
@@ -128,7 +128,7 @@ def test_sops_is_given_what_was_looked_at() -> None:
     given = parsed(text).build_input({"age"})
     assert given.isascii()
     assert b"evil" not in given
-    value, _ = read_mapping(given, "")
+    value, _ = read_single_mapping(given, "")
     assert value == {"a": ENC, "SOPS": {"age": []}, "é": "\U0001f600", "sops": GOOD}
 
 

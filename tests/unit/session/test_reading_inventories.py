@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from synapse_apply.manifests.yaml.positions import LazyPositions
-from synapse_apply.manifests.yaml.reader import read_mapping
+from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.errors import InputError
 from synapse_apply.workspace.inventory_rows import parse_inventory, read_inventory_file
 
@@ -47,7 +47,7 @@ def test_the_work_grows_with_the_rows(tmp_path, form):
             assert len(read_inventory_file(inventory(tmp_path, rows))) == rows
             return
         text = "inventory:\n" + "".join(f"- address: p-{n}\n" for n in range(rows))
-        mapping, positions = read_mapping(text.encode(), "i.yaml")
+        mapping, positions = read_single_mapping(text.encode(), "i.yaml")
         with pytest.raises(InputError) as problem:
             parse_inventory(mapping["inventory"], "i.yaml", positions)
         assert len(problem.value.diagnostics) == rows

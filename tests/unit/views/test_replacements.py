@@ -8,7 +8,11 @@ import pytest
 from unit.views.plan_samples import PLANS
 from unit.views.test_json_documents import closed, schema
 
-from synapse_apply.model.packages.replacement import ChangedFile, Replacement, parse_replacement
+from synapse_apply.model.packages.replacement import (
+    ChangedFile,
+    Replacement,
+    parse_replacement_or_none,
+)
 from synapse_apply.model.plan import Action
 from synapse_apply.views.html.reports import render_plan_html
 from synapse_apply.views.json.documents import format_redacted_json_document, plan_document
@@ -81,4 +85,4 @@ def test_what_a_forged_plan_says_breaks_no_view(odd):
 
 def test_the_form_that_is_kept_reads_back():
     """What a plan keeps is what was found."""
-    assert parse_replacement({"replaces": REPLACED.to_json()}) == REPLACED
+    assert parse_replacement_or_none({"replaces": REPLACED.to_json()}) == REPLACED
