@@ -122,6 +122,7 @@ class EmbeddedServer:
         # First, so that nobody connects to a server that is stopping.
         data_folder.remove_endpoint_if_present(self._data)
         self._server.stop()
+        # Not for ever: the thread is a daemon, and ends with the process at the latest.
         self._thread.join(_START_SECONDS)
         self._listening_socket.close()
         self.backend.close()

@@ -143,6 +143,7 @@ class ObjectGatherer:
         """Read all selected objects. RemoteError where a list cannot be read."""
         kinds = sorted(self._live_backend.catalogue.values(), key=lambda kind: kind.rank)
         ids_by_kind = {prefix: list(ids) for prefix, ids in self._query.ids.items()}
+        # Named members first: they tell which owners have to be read as well.
         for kind in (kind for kind in kinds if kind.series_field and kind.prefix in ids_by_kind):
             self._read_and_store_by_ids(kind, ids_by_kind[kind.prefix])
             owners = {
@@ -179,7 +180,10 @@ class ObjectGatherer:
         if selects_by_jobs and binding.iter_ids_named_by_jobs is not None:
             plugin_ids = sorted(set(binding.iter_ids_named_by_jobs(self._live_backend.api)))
             self._read_and_store_by_ids(
-                kind, [NamedObject(plugin_id, is_required=False) for plugin_id in plugin_ids]
+                # Of a job's plugin nobody said that it must be there: it may be deleted, or
+                # another's.
+                kind,
+                [NamedObject(plugin_id, is_required=False) for plugin_id in plugin_ids],
             )
         if selects_by_code:
             self._gather_or_record_missed_by_code(kind, binding)
@@ -208,6 +212,7 @@ class ObjectGatherer:
                 else ()
             )
 
+        # Each once, in the order in which they were given.
         codes = list(dict.fromkeys(self._query.codes))
         for code, raws in self._fetch_all_or_record_missed(
             kind, find_raw_objects, codes, lambda code: f" {code}"
@@ -228,6 +233,7 @@ class ObjectGatherer:
         }
         raw_objects = (
             list_objects_if_supported(self._live_backend.api, binding)
+            # One list of all members, if there is one, in place of a request for each owner.
             if binding.list_objects is not None
             else None
         )
@@ -274,6 +280,8 @@ class ObjectGatherer:
             return (
                 version_key is not None,
                 version_key or (),
+                # Ids that are numbers grow with time; a UUID tells nothing, but keeps the choice
+                # the same.
                 int(object_id) if object_id.isdecimal() else 0,
                 object_id,
             )
@@ -337,6 +345,7 @@ class ObjectGatherer:
         def fetch_or_failure(item: T) -> R | RemoteError:
             try:
                 return fetch(item)
+            # A wrong token or a missing right holds for all that follow, so that it ends the whole.
             except FINAL_READ_ERRORS:
                 raise
             except RemoteError as failure:

@@ -95,6 +95,7 @@ class ApplyRun:
         written since then, or after FRESH_SECONDS: the new plan must equal `plan`, or be approved.
         Stale where there is no `confirm` to ask.
         """
+        # When it was planned nobody asked the agents: only an apply needs them.
         plan = self._preflight.with_preflight_findings(plan)
         if plan_result is not None:
             plan_result = replace(plan_result, plan=plan)
@@ -109,6 +110,7 @@ class ApplyRun:
                 return self.apply_checked_plan(current_result)
         if self._confirm is None:
             raise _build_outdated_error(plan)
+        # Asked with the lock given back: a person may take long, and others are to go on.
         self._observer.show_changed_plan(current_result.plan)
         return self._confirm_until_current_then_apply(current_result)
 
@@ -117,6 +119,7 @@ class ApplyRun:
         while True:
             plan = plan_result.plan
             check(plan, all_or_nothing=self._all_or_nothing)
+            # Before the question: the time that a person takes counts.
             read_at = self._session.clock.monotonic_seconds()
             self._require_approval(plan)
             with self._session.lock_state(self._operation):
@@ -142,6 +145,7 @@ class ApplyRun:
     def _is_plan_outdated(self, plan: Plan, read_at: float) -> bool:
         """Whether the state was written since, or more than FRESH_SECONDS passed."""
         age_seconds = self._session.clock.monotonic_seconds() - read_at
+        # The serial tells of every write of the state; the age stands for changes made elsewhere.
         has_moved = self._session.store.read_serial() != plan.base.serial
         return has_moved or age_seconds > FRESH_SECONDS
 
@@ -159,6 +163,7 @@ class ApplyRun:
         """
         plan = plan_result.plan
         held_back_errors: HeldBackErrors | None = None
+        # Without any of these no call is made and nothing is written, so that nobody need watch.
         if plan.actionable_changes or plan.moved or plan_result.resolved_intents:
             with self._observer.watch_calls(self._session.backend.hang_up) as watcher:
                 held_back_errors = HeldBackErrors(watcher, watcher.read_stop_signal)
@@ -174,6 +179,7 @@ class ApplyRun:
             report = Report(plan)
         extras = {"operation": self._operation, "guards_overridden": self._options.overridden}
         report = replace(report, extras={**report.extras, **extras})
+        # Before errors that were held back: whatever else failed, what was done is told.
         self._observer.show_report(report)
         if (wait_note := _build_wait_note(self._session.store)) is not None:
             self._observer.show_warnings((wait_note,))
@@ -287,6 +293,7 @@ def _carry_out_and_hold_back_errors(
     # All secrets first: an apply must not stop half-way because the last one is missing.
     _require_secrets_resolve(session, steps)
     if is_single_use and (steps or plan.moved):
+        # Before the first call: a second run with the same file must not get as far as this one.
         session.store.mark_plan_applied(plan.id)
     # Before any new intent: an address has at most one open call.
     record_outcomes_of_resolved_intents(session, plan_result.resolved_intents, plan.id)

@@ -131,6 +131,7 @@ def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = 
     )
     edits = _collect_edits(bump_project, document, resources, new_address, request)
     rewrites = tuple(_iter_rewrites(edits))
+    # Decoded from memory, before anything is written: a bad edit never reaches the disk.
     _require_no_new_errors(bump_project, rewrites, new_address)
     if write:
         rewrite_all_or_none(rewrites)
@@ -157,6 +158,7 @@ def _require_release_document(
 
     InputError where no document or several match, or where the document has errors.
     """
+    # Either address may be given: people copy the one that a plan has shown.
     name = plugin.removeprefix(f"{RELEASE}/").removeprefix(f"{PLUGIN}/")
     name, _, version = name.partition("@")
     matches = [

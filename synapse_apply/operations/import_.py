@@ -65,6 +65,7 @@ def import_objects(
     with session.lock_state("import"):
         state = session.store.read_state()
         for intent in state.open_intents:
+            # A run changes no object, so that its open call says nothing of which one this is.
             if intent.address in inventory and intent.verb != RUN_VERB:
                 remote_id = inventory[intent.address].remote_id
                 raise_if_journal_says_call_was_done(session, state, intent, remote_id)
@@ -77,8 +78,10 @@ def import_objects(
         if findings:
             raise InputError(*findings)
         records = [result for result in results if isinstance(result, Record)]
+        # All in one transaction: half an inventory would look as if the rest were not there.
         session.store.write_records(*records)
         _record_import_audit(session, records)
+        # Last: a create may only be closed when what it made is recorded.
         _close_open_creates_as_imported(session, {record.address: record for record in records})
     return records
 
@@ -175,6 +178,7 @@ class _RowImporter:
         self, binding: ApiBinding, address: Address, raw: ServerObject, old_record: Record | None
     ) -> PublishedBytes | None:
         """Read the published package; None where it was read before, or on failure."""
+        # A published package never changes, so that bytes which were read once are not read again.
         if not self._reads_bytes or (old_record is not None and old_record.proven):
             return None
         max_bytes = self._session.project.max_package_size
@@ -206,6 +210,7 @@ class _RowImporter:
                 Text(Command("state rm", address), f" first, if {remote_id} is the right one."),
                 address=str(address),
             )
+        # Two addresses of one object would each undo what the other declares.
         other_address = self._address_by_object.get((address.kind, binding.api, remote_id), address)
         if other_address != address:
             raise InputError.from_summary(
@@ -243,6 +248,7 @@ class _RowImporter:
         """How much a search by natural key proves here; for an unknown key, of the weakest form."""
         session = self._session
         list_capability, has_list = binding.list_capability, binding.probe_list
+        # One small request, and only for a row that is refused anyway.
         is_listable = has_list(session.api) if list_capability and has_list is not None else False
         capabilities = Capabilities({list_capability: True} if is_listable else {})
         desired = session.desired.get(address)
@@ -272,6 +278,8 @@ class _RowImporter:
                     raw, self._session.declared_target.manifests.marks
                 )
             except RemoteError:
+                # A failure is kept too: without its owner a record lacks a natural key, and no
+                # more.
                 self._owner_cache[object_key] = None
         return self._owner_cache[object_key]
 

@@ -156,6 +156,7 @@ def _send_run(
             return live_backend.api.run_plugin(plugin, body)
         except Exception:
             raise
+        # Also a Ctrl-C: the server may have the request, and nothing else remembers it.
         except BaseException:
             _audit_run_call(live_backend, request, "", "unknown")
             raise
@@ -228,6 +229,7 @@ def _read_release_config(
         lookup = f"{code}@{request.version}"
         return live_backend.api.get_plugin_release_by_lookup(lookup, expand=None).get("config")
     releases = live_backend.api.list_plugin_releases(code)
+    # The server takes the newest release where none is named, so that its actions count.
     return max(releases, key=_build_creation_order_key).get("config") if releases else None
 
 

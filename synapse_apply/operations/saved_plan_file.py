@@ -59,6 +59,7 @@ def require_unused_path(path: Path) -> None:
 
 def write_plan_file(path: Path, text: str) -> None:
     """Write a new file (0600); InputError when the file exists or cannot be written."""
+    # Under another name first: what has the plan's name is complete.
     temporary_path = remove_leftovers_and_choose_temporary_path(path)
     try:
         with (
@@ -121,6 +122,7 @@ def _explain_invalid_entries_or_empty(
         return "it is encrypted"
     if info.compress_type not in _ALLOWED_METHODS:
         return f"its plan is compressed by method {info.compress_type}, which no plan is"
+    # By the sizes that the file states; reading stops there, whatever it goes on to hold.
     is_bomb = info.file_size > _BOMB_MIN_BYTES and info.file_size > _BOMB_RATIO * info.compress_size
     return "its plan is too large" if is_bomb or info.file_size > _MAX_PLAN_BYTES else ""
 
@@ -130,6 +132,8 @@ def _explain_stray_bytes_or_empty(
 ) -> str:
     """Why a file with gaps between its entries is refused; "" where there are none."""
     offset = 0
+    # Readers differ in whether they believe the entries or the directory at the end: here both must
+    # say the same, and cover every byte of the file.
     for info in sorted(infos, key=lambda entry: entry.header_offset):
         if info.header_offset != offset or info.flag_bits & _DESCRIPTOR_FLAG:
             break
@@ -152,6 +156,7 @@ def _parse_plan_document(path: Path, data: bytes) -> Any:
         raise build_unusable_error(path, f"{PLAN_ENTRY} in it {reason}", _PLAN_AGAIN_HINT)
 
     def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # Of a key that is there twice another reader may take the first: a reviewer saw that one.
         members = dict(pairs)
         return members if len(members) == len(pairs) else raise_unusable("has one key twice")
 
@@ -210,6 +215,7 @@ def _build_exists_error(path: Path) -> InputError:
 
 def _create_private_file(path: Path) -> BinaryIO:
     """Open a new file (0600) for writing; FileExistsError when it exists."""
+    # O_EXCL: neither a file nor a link that somebody has put there meanwhile is followed.
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 

@@ -95,6 +95,7 @@ def settle_open_calls(
         if others:
             detail = f"{format_short_list(others)}: the state knows how they ended."
             other_findings = (warning_finding("Another run settled calls meanwhile", detail),)
+    # The state is read again: what was settled just now is not told of any more.
     journal_files, findings = _read_recovery_journals(session, session.store.read_state())
     calls = (
         SettledCall(resolved, _list_ways_to_settle(resolved, journal_files))

@@ -145,6 +145,7 @@ def resolve_target_token_or_none_on_loopback(target: Target, resolve: ResolveSec
     """The access token of a target, None where none is needed; InputError without one."""
     if target.token is not None:
         return _resolve_declared_token(target, target.token, resolve)
+    # A server on this machine, such as one under test, may take whoever reaches it.
     if is_loopback(urlsplit(target.url).hostname or ""):
         return None
     raise InputError.from_summary(
@@ -191,6 +192,8 @@ def prepare_secret_server_connection(
     host that SYNAPSE_APPLY_HOSTS does not allow, and for a `ca_file` without certificates.
     """
     try:
+        # A project file of a pull request may name any server; the environment says which are
+        # right.
         require_allowed_host(origin, environ)
     except InputError as refusal:
         hint = "Check the server's address; if it is right, add its host to SYNAPSE_APPLY_HOSTS."

@@ -95,6 +95,7 @@ def open_embedded_backend(
             server.url, server.data_set, is_new=was_never_written(data_path), token=token
         )
         return
+    # Looked at before the server makes the file.
     has_no_data = not (data_path / DATABASE).exists()
     if read_only and has_no_data:
         with (

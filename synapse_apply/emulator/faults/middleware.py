@@ -80,6 +80,7 @@ class _FaultExchange:
         if not stream_started.is_set():
             await app_task
             return messages
+        # A stream would go on until its job has ended; its head is all that a fault needs.
         app_task.cancel()
         await asyncio.wait((app_task,))
         return [*messages, {"type": "http.response.body", "body": b""}]
@@ -95,6 +96,7 @@ class _FaultExchange:
             return
         if reset:
             raw_socket = transport.get_extra_info("socket")
+            # SO_LINGER of 0 seconds: the kernel sends RST in place of FIN.
             raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_LINGER)
             transport.abort()
         else:
@@ -120,6 +122,7 @@ class FaultMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         faults = self.backend.fault_schedule
         rule = None
+        # Its own endpoints stay usable: they are how a test takes the faults away again.
         if faults.rules and scope["type"] == "http" and not scope["path"].startswith(OWN_PREFIX):
             rule = faults.count_request_and_take_due_rule(scope["method"], scope["path"])
         if rule is None:
@@ -180,6 +183,7 @@ class FaultMiddleware:
             if not message.get("more_body", False):
                 break
         rule.applied_count += 1
+        # A client that still sends meets the reset in the middle of its body.
         await asyncio.sleep(rule.action.wait_seconds)
         await exchange.close_connection(reset=True)
 
@@ -191,6 +195,7 @@ class FaultMiddleware:
             nonlocal bytes_read
             message = await exchange.receive()
             bytes_read += len(message.get("body", b""))
+            # By the time since the start, so that pauses that were too long are made up for.
             pause = started_at + bytes_read / rule.action.value - time.monotonic()
             if pause > _MIN_PAUSE_SECONDS:
                 await asyncio.sleep(pause)

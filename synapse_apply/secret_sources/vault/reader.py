@@ -119,6 +119,7 @@ class VaultReader:
         with self._lock:
             started_at = time.monotonic()
             token = self._require_token()
+            # A token that was handed to us is only known to be good when Vault is asked.
             remaining_seconds = token.remaining_seconds
             if not token.is_issued_here:
                 answer = self._api.look_up_own_token(token.value)
@@ -131,6 +132,7 @@ class VaultReader:
     def close(self) -> None:
         """Revoke a token that was got by a login here; one that Vault does not revoke expires."""
         with self._lock:
+            # First forgotten: a second `close` revokes nothing, and a late read logs in anew.
             token, self._token = self._token, None
             if token is not None and token.is_revocable:
                 with suppress(SecretUnavailable):
@@ -143,6 +145,8 @@ class VaultReader:
                 try:
                     self._secrets[cache_key] = Sensitive(self._read_secret(path, version))
                 except SecretUnavailable as failure:
+                    # A failure is kept too: a thousand references must not be a thousand refused
+                    # requests, which some servers answer by locking the login.
                     self._secrets[cache_key] = failure.diagnostics
             secret = self._secrets[cache_key]
         if isinstance(secret, tuple):
@@ -166,6 +170,7 @@ class VaultReader:
         if metadata is None or read_version is None or (secret and not answer.is_success):
             raise self._explain_absent_secret(answer, path, version, token)
         if version not in {None, read_version}:
+            # A server that does not know `version` answers the newest one, which was not asked for.
             raise self._problems.build_other_version_error(path, version or 0)
         if secret is None:
             raise self._problems.build_gone_version_error(
@@ -178,6 +183,7 @@ class VaultReader:
     def _explain_absent_secret(
         self, answer: VaultAnswer, path: VaultPath, version: int | None, token: _VaultToken
     ) -> SecretUnavailable:
+        # KV version 1 has the values where version 2 has `data` and `metadata`.
         if answer.is_success:
             return self._problems.build_mount_version_error(path)
         if answer.status == 400:
@@ -230,6 +236,7 @@ class VaultReader:
         if login is None:
             raise self._problems.build_missing_login_error(map(str, offers))
         text = str(credential.reveal()).strip()
+        # A file that ends in two lines, or a whole JSON answer, would be sent as a header.
         if not _is_header_text(text):
             reason = (
                 f"{login.credential.name} holds no {login.method}: it has blanks or line breaks"
@@ -267,6 +274,7 @@ class VaultReader:
 
     def _iter_showable_key_names(self, secret: Mapping[str, Any]) -> Iterator[str]:
         """The key names of a secret, without those that repeat a value of it or the token."""
+        # Someone may have pasted a value in place of its name, and names are printed.
         hidden_texts = [str(value) for value in secret.values()]
         if self._token is not None:
             hidden_texts.append(str(self._token.value.reveal()))

@@ -142,6 +142,7 @@ class ChainLog:
 
     def exists(self) -> bool:
         prefixes = ("links/", "snapshots/")
+        # Snapshots as well: the links of a long chain may have been pruned up to the last one.
         has_objects = any(next(iter(self._folder.list_objects(name)), None) for name in prefixes)
         # A page that a proxy answers with reads as an empty list. It does not read as an object.
         return has_objects or self._folder.get(build_link_name(1, 1)) is not None
@@ -154,6 +155,7 @@ class ChainLog:
             raise
 
     def _read_since(self, position: str) -> LogReading:
+        # Before the reading, so that what the age is counted from is never too late.
         view, looked_at = self._view, self._timing.boottime()
         if (
             view is not None
@@ -171,18 +173,24 @@ class ChainLog:
         view = self._view if position and self._view is not None else ChainView()
         if view.position != position:
             raise ValueError("a batch is appended behind what was read last")
+        # A restore or a rekey may do what no other write may: begin anew behind what is not
+        # believed.
         if batch.replaces_all and self._may_leave_behind(view):
             return self.restart_after_damage(batch)
         self._require_verified(view)
         pending = self._pending
         if pending is None or (pending.batch_id, pending.position) != (batch.batch_id, position):
             link = Link(view.number + 1, view.digest, batch, self._build_lock_sign(view, batch))
+            # The bytes are kept: what is sent again must be the same object, or it would be
+            # another's.
             encoded = encode_link(link, self._signer)
             pending = self._pending = _PendingLink(batch.batch_id, position, link, encoded)
         sent_at, link = self._timing.boottime(), pending.link
         name = build_link_name(view.folder, link.number)
         outcome, was_told = self._send_until_settled(name, pending.encoded.content)
         is_ours = outcome is LinkOutcome.OURS and self._is_in_the_chain(view, link)
+        # After an unclear answer time has passed, in which others may have gone on behind this
+        # link.
         is_last = was_told or (
             is_ours and self._folder.get(build_link_name(view.folder, link.number + 1)) is None
         )
@@ -221,6 +229,8 @@ class ChainLog:
                 return None
             start = ChainView(seal.next_folder, seal.number, encoded.digest)
             if self._reader.is_folder_begun(start):
+                # Two processes that restore make the same seal: the first link behind it decides
+                # between them.
                 return None  # by another process, behind the same seal
             numbers, is_left_behind = self._list_all_numbers(start), False
         self._view, self._pending, self._has_begun_anew = start, None, True
@@ -278,6 +288,7 @@ class ChainLog:
     def _build_lock_sign(self, view: ChainView, batch: Batch) -> LockSign:
         if not batch.lock_id:
             return LockSign()
+        # The number of the link with which the lock was taken tells leases of one owner apart.
         if batch.takes_lock:
             return LockSign(batch.lock_id, view.number + 1, self._timing.lease_seconds)
         return view.lock
@@ -299,6 +310,7 @@ class ChainLog:
         that is unknown.
         """
         timing = self._timing
+        # A third of a lease: who sends for longer could no longer renew the lock in time.
         deadline = timing.monotonic() + timing.lease_seconds / 3
         pause_seconds, last_problem = _FIRST_PAUSE_SECONDS, ""
         while True:
@@ -327,6 +339,7 @@ class ChainLog:
 
     def _may_leave_behind(self, view: ChainView) -> bool:
         """Whether what was read is not to be trusted, and this process can sign a new beginning."""
+        # Once in a run: behind the new beginning everything is of the new key.
         is_renewed = self._signer.is_renewed and not self._has_begun_anew
         is_of_other_key = view.lacks_key or is_renewed
         return bool(view.forged_number or (is_of_other_key and self._signer.sign("")))

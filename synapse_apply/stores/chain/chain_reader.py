@@ -121,6 +121,7 @@ class ChainReader:
     def list_numbers(self, folder: int, part: str, after: int = 0) -> list[int]:
         """The numbers of the links or snapshots (`part`) of a folder that are above `after`."""
         prefix = f"{build_folder_prefix(folder)}{part}/"
+        # Twelve digits sort as numbers do, so that the store itself leaves out what is known.
         after_name = f"{prefix}{after:012}" if after else ""
         infos = self._folder.list_objects(prefix, after_name)
         numbers = (parse_number(info.name) for info in infos)
@@ -139,6 +140,7 @@ class ChainReader:
         """
         for number in reversed(self.list_numbers(folder, "snapshots", after)):
             content = self._folder.get(build_snapshot_name(folder, number))
+            # A snapshot that was pruned since it was listed is passed by, as a damaged one is.
             decoded = self._decode_snapshot_or_none(folder, number, content) if content else None
             if decoded is not None and isinstance(decoded.value, Snapshot):
                 yield decoded.value
@@ -177,6 +179,7 @@ class ChainReader:
                 return self._read_folder_once(start)
             except _GapMet as gap:
                 problem = gap
+            # A list that is behind, or a prune in between, is another one a moment later.
             self._sleep_for(0.1)
         raise chain_messages.build_damaged_chain_error(
             self._folder.location, problem.name, "is missing", problem.reading
@@ -191,6 +194,7 @@ class ChainReader:
             numbers = _fill_small_gaps(numbers, (base or start.number) + 1)
             names = [build_link_name(start.folder, number) for number in numbers]
             next_number = (numbers[-1] if numbers else base or start.number) + 1
+            # One more than was listed: most often this tells at once that the list was complete.
             names.append(build_link_name(start.folder, next_number))
             if base:
                 names.append(build_snapshot_name(start.folder, base))
@@ -204,12 +208,15 @@ class ChainReader:
             if bookmark is not None and is_bookmark_before:
                 self._note_stored_digest(start, bookmark.number, contents.pop())
             if numbers:
+                # Before the links are read: behind a seal it does not matter what they are.
                 self._raise_if_stored_seal(start, numbers[-1], contents[len(numbers) - 1])
             view = replace(start, damaged_snapshots=tuple(damaged))
             reading = ChainReading(view, {}, ())
             if base:
                 snapshot_reading = self._read_snapshot_or_none(view, base, contents.pop())
                 if snapshot_reading is None:
+                    # The snapshot before it is tried, since the links behind that one were kept for
+                    # this.
                     damaged.append(base)
                     continue
                 reading = snapshot_reading
@@ -235,6 +242,7 @@ class ChainReader:
         self, reading: ChainReading, contents: Sequence[bytes | None]
     ) -> ChainReading:
         """Add these links, and those behind them until a number is absent."""
+        # Small windows first: mostly nothing follows, and a request for nothing costs as much.
         windows = iter(_WINDOWS)
         window = next(windows)
         while True:

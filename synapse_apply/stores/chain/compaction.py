@@ -57,12 +57,14 @@ class ChainCompactor:
 
         The view is returned as it is if the store refuses the snapshot.
         """
+        # After a refusal not at every write: a store that forbids it would forbid it each time.
         if view.number < self._next_attempt_at:
             return view
         try:
             view = self._write_snapshot(view, read_tables())
             self._prune(view)
         except (StateError, WrongContent):
+            # A snapshot only saves reading, so that a write never fails because of it.
             self._next_attempt_at = view.number + _LINKS_BETWEEN_ATTEMPTS
         return view
 
@@ -84,6 +86,7 @@ class ChainCompactor:
 
     def _write_snapshot(self, view: ChainView, tables: TableRows) -> ChainView:
         """Write the state as of a view; the view as it is if the store refuses."""
+        # Before the snapshot, which names it: an object that nobody names harms nothing.
         audit_objects = self._write_audit_object(view, tables["audit"])
         last = audit_objects[-1].last if audit_objects else 0
         newest_audit_rows = [row for row in tables["audit"] if row[0] > last]
@@ -132,8 +135,11 @@ class ChainCompactor:
         names += [
             build_snapshot_name(view.folder, number)
             for number, is_old in snapshots.items()
+            # Never a snapshot between the two, even if it cannot be read: who reads it now needs
+            # it.
             if is_old and number < min(readable)
         ]
+        # Those of this view too: its snapshot may be newer than the two that were just listed.
         kept_objects = {*view.audit_objects}.union(
             *(snapshot.audit_objects for snapshot in kept_snapshots)
         )
@@ -153,4 +159,5 @@ class ChainCompactor:
 
     def _is_old(self, info: ObjectInfo) -> bool:
         """Whether the store's own times say that an object is old enough to be pruned."""
+        # A store that tells no times prunes nothing: a process may be about to read what is there.
         return info.age_seconds is not None and info.age_seconds >= self._prune_age_seconds

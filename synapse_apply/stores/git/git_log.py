@@ -190,6 +190,7 @@ class GitLog:
             if last_seen is not None:
                 raise git_messages.build_wound_back_error(self.location, last_seen, None)
             return LogReading(None, (), "")
+        # One `ls-remote` tells that nothing is new, without a fetch.
         if self._tip is not None and remote_tip == self._tip.commit_id == position:
             return LogReading(None, (), position, self._owner_lease_seconds)
         tip = self._read_tip(remote_tip)
@@ -202,6 +203,8 @@ class GitLog:
             if position != (self._tip.commit_id if self._tip is not None else ""):
                 return None
             number = self._tip.commit.number + 1 if self._tip is not None else 1
+            # From time to time without a parent, or every clone of the ref would have all states
+            # ever.
             begins_history = number % self._batches_per_root == 0
             self._attempt = self._begin_attempt(
                 batch, position, number, begins_history=begins_history
@@ -214,6 +217,8 @@ class GitLog:
         numbers += [self._bookmark.number] if self._bookmark is not None else []
         if old_id:
             self._repository.fetch_tip(self._location.ref)
+            # The new number must be above all that anybody has seen, or they take it for an old
+            # state.
             numbers += self._read_claimed_number(old_id)
         self._content = NO_CONTENT
         next_number = max(numbers, default=0) + 1
@@ -311,6 +316,7 @@ class GitLog:
         """
         if self._bookmark is None:
             return True
+        # Numbers count commits, and so tell how many of them to fetch.
         needed_depth = commit.number - self._bookmark.number + 1
         # Behind so many there is a squash.
         if needed_depth > self._batches_per_root:
@@ -377,6 +383,7 @@ class GitLog:
 
     def _write_commit(self, batch: Batch, old_id: str, number: int, *, is_root: bool) -> _Tip:
         """Write the commit of a batch; `is_root`: without a parent, which ends the history."""
+        # Only what a batch changes is written: all other files stay as they are in the old tree.
         base_tree_id = ""
         if self._tip is not None and not batch.replaces_all:
             base_tree_id = self._tip.commit.tree_id
@@ -407,6 +414,7 @@ class GitLog:
         error_text = ""
         for attempt_number in range(_MAX_ATTEMPTS):
             if attempt_number:
+                # A host may still be working on the push before.
                 self._timing.sleep_for(attempt_number * self._timing.shortest_pause)
             tip = attempt.tips[-1]
             result = self._repository.push(
@@ -415,10 +423,12 @@ class GitLog:
             if result.exit_code == 0:
                 return self._settle(attempt, tip)
             error_text = result.error_text
+            # A push that failed may have been carried out: only the ref itself tells.
             remote_tip = self._read_tip_after_push(error_text)
             own_tip = attempt.find_tip([remote_tip])
             if own_tip is not None:
                 return self._settle(attempt, own_tip)
+            # Somebody else's commit is there, or one of theirs on top of ours.
             if remote_tip != attempt.old_id:
                 return self._settle_overtaken(attempt)
             self._add_commit_with_parent(attempt)
@@ -426,6 +436,7 @@ class GitLog:
 
     def _list_refspecs(self, attempt: _Attempt) -> list[str]:
         """What is pushed besides: where a new history begins, the old one gets a ref of its own."""
+        # Otherwise the host may collect the commits that no ref names, and nobody could look back.
         keeps_old = attempt.begins_history and attempt.old_id and len(attempt.tips) == 1
         return [f"+{attempt.old_id}:{self._location.previous_ref}"] if keeps_old else []
 

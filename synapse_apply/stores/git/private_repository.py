@@ -39,6 +39,8 @@ _FOLDER_PREFIX = "synapse-apply-git-"
 _LEFTOVER_AGE_SECONDS = 24 * 3600
 # In hexadecimal digits: repositories with SHA-256 have ids of 64.
 _SHA256_LENGTH = 64
+# unpackLimit 1: objects are written as a pack, not as thousands of files. No signature and no
+# negotiation: neither is needed, and either may ask somebody or cost a request.
 _SETTINGS = """[fastimport]
 \tunpackLimit = 1
 [push]
@@ -64,6 +66,7 @@ class PrivateRepository:
 
     def read_remote_ref_or_empty(self, ref: str) -> str:
         """The commit that a ref of the remote names, "" for none; RemoteUnreachable."""
+        # HEAD as well: the length of its id tells which digest a repository without a state uses.
         result = self.run("ls-remote", "--quiet", REMOTE_NAME, "HEAD", ref)
         if result.exit_code:
             raise git_messages.build_unreachable_error(self._location, result.error_text)
@@ -80,6 +83,7 @@ class PrivateRepository:
 
     def fetch_tip(self, ref: str, depth: int = 1) -> str:
         """Fetch the newest commits of a ref of the remote; returns the id of the last one."""
+        # Nothing but the one ref: tags and submodules of a repository of code may be large.
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         result = self.run("fetch", *options, f"--depth={depth}", REMOTE_NAME, f"+{ref}:{_TIP_REF}")
         if result.exit_code:
@@ -96,6 +100,7 @@ class PrivateRepository:
         Exit code 0: it names the new commit. Any other decides nothing.
         """
         options = ("--quiet", "--no-verify", "--no-signed", "--no-recurse-submodules")
+        # The host compares and moves in one step: of two pushes behind one commit, one is refused.
         lease = f"--force-with-lease={ref}:{old_id}"
         return self.run("push", *options, lease, REMOTE_NAME, f"{new_id}:{ref}", *other_refspecs)
 
@@ -109,6 +114,8 @@ class PrivateRepository:
 
     def start_import(self) -> PipedProgram:
         """Start `git fast-import`, which writes objects only; `commit_writer.py` speaks to it."""
+        # `done`: without the command at the end nothing counts, so that a broken pipe writes no
+        # half.
         options = ("--quiet", "--force", "--done")
         return self._start((*self._build_command_head(), "fast-import", *options))
 
@@ -158,6 +165,7 @@ class PrivateRepository:
         if self._folder is None:
             self._make_repository()
             _require_new_enough_git(program)
+        # A pager could wait for a key to be pressed.
         return (program, "--no-pager")
 
     def _make_repository(self) -> None:
@@ -176,6 +184,8 @@ class PrivateRepository:
 
     def _use_sha256(self) -> None:
         if self._folder is not None:
+            # Possible because it is empty until then: a repository keeps the digest of its first
+            # object.
             write_configuration(self._folder / "state.git", "sha256", _SETTINGS)
 
 

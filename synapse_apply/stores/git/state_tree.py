@@ -84,6 +84,7 @@ def read_tree(
     rows: dict[str, FileRows] = {}
     new_paths = []
     for path, object_id in object_ids.items():
+        # An object's id is the digest of its content, so that equal ids need no reading.
         if earlier_content.object_ids.get(path) == object_id and path in earlier_content.rows:
             rows[path] = earlier_content.rows[path]
         elif path not in left_out:
@@ -106,6 +107,7 @@ def read_files(
     for path in paths:
         blob = _read_next(objects, path)
         total_bytes += len(blob.content)
+        # Each file is limited by itself, but a tree may have very many.
         if total_bytes > _MAX_TOTAL_BYTES:
             raise DamagedTreeError(path, "all files together are too large")
         try:
@@ -113,6 +115,7 @@ def read_files(
         except DamagedFileError as problem:
             damages.append((path, str(problem)))
     if damages:
+        # What can be read goes with the error: a restore saves it before it replaces the state.
         raise DamagedTreeError(*damages[0], TreeContent(object_ids, rows))
     return rows
 
@@ -132,6 +135,7 @@ def _iter_files(reader: ObjectReader, tree_id: str, id_length: int) -> Iterator[
     """All files of a tree, folder by folder, all folders of one depth at a time."""
     folders = [ObjectEntry("", is_folder=True, object_id=tree_id)]
     entry_count = 0
+    # Depth by depth: one request for all folders of a depth, and no cycle without end.
     for _ in range(_MAX_DEPTH):
         trees = reader.iter_objects([folder.object_id for folder in folders], _MAX_TREE_BYTES)
         subfolders = []

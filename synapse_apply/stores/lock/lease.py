@@ -106,6 +106,7 @@ class Lease:
 
         `written_at` is the boot time just before it. A lease that ran out meanwhile is not revived.
         """
+        # A write that was decided after the lease had ended proves nothing to who waited for it.
         if self.is_valid:
             self._renewed_at = max(self._renewed_at, written_at)
 
@@ -113,6 +114,7 @@ class Lease:
         """Stop renewing and delete the lock row, unless it is another process's by now."""
         self._stop_event.set()
         if self._renewal_thread is not None:
+            # A heartbeat that is on its way would write the row again behind its end.
             self._renewal_thread.join()
         if self.is_stored:
             # If the row cannot be deleted now, the lease expires by itself.

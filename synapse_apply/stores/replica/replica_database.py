@@ -128,6 +128,8 @@ class ReplicaDatabase:
                 try:
                     self._catch_up()
                 except StateError:
+                    # What cannot be read exists all the same: else a second state would be made
+                    # over it.
                     return self._log.exists()
             return bool(self._position)
 
@@ -176,6 +178,8 @@ class ReplicaDatabase:
             write_new_state_file(statements, Path(path))
             return
         with self._turn:
+            # Outside of the lock nobody may see what was read before the damage: the replica is
+            # forgotten.
             statements = self._read_insert_statements_if_readable(damage)
             self._forget_replica()
         if not statements:
@@ -210,6 +214,7 @@ class ReplicaDatabase:
         new_tables = build_rows_from_statements(statements, self.location)
         with self._turn:
             damage = self._catch_up_or_return_damage()
+            # Asked first: reading the rows before the damage moves the replica to where they end.
             was_lock_owner = damage is None and self._holds_lock()
             saved_path = ""
             if kept_path and (old_rows := self._read_insert_statements_if_readable(damage)):
@@ -267,6 +272,8 @@ class ReplicaDatabase:
                 work(self._watch_audit_statements(run))
         except (LockLost, LockHeld):
             raise
+        # The work was done once: that it cannot be done again, as its intent is open by now, is
+        # right.
         except (_OlderAuditNeeded, StateError):
             return
 
@@ -305,6 +312,8 @@ class ReplicaDatabase:
             replaces_all=replaces_all,
             lock_id=lock_id,
             takes_lock=lock_id not in ("", lock_id_before),
+            # Links around the end of a lock that was not given back are kept for ever
+            # (chain_rules.py).
             ends_foreign_lock=lock_id_before not in ("", lock_id, self._own_lock_id),
         )
 
@@ -314,6 +323,7 @@ class ReplicaDatabase:
         self._pending = pending
         try:
             appended = self._log.append(pending.batch, pending.position)
+        # It certainly is not there, so that there is nothing to settle.
         except BatchNotSent:
             self._pending = None
             raise
@@ -379,6 +389,7 @@ class ReplicaDatabase:
         return self._log.lease_timing.boottime() - self._caught_up_at < self._fresh_seconds
 
     def _catch_up(self) -> None:
+        # Before the reading: what is appended while it goes on is not part of it.
         started_at = self._log.lease_timing.boottime()
         reading = self._log.read_since(self._position)
         try:
@@ -394,6 +405,7 @@ class ReplicaDatabase:
             # Half of a reading is no state: the next one begins anew.
             self._forget_replica()
             raise
+        # Others are at the end now, so that the lock has to be looked at again.
         if reading.tables is not None or reading.batches:
             self._is_end_own = False
         self._position = reading.position
@@ -451,6 +463,7 @@ class ReplicaDatabase:
         """Run a transaction; once more with all audit rows, if a statement needs them."""
         try:
             return run_transaction()
+        # Nearly no command reads old audit rows, and each object of them is a request.
         except _OlderAuditNeeded:
             self._fetch_older_audit()
         return run_transaction()

@@ -116,6 +116,7 @@ class ReplicaRows:
         self._connection.execute("BEGIN")
         try:
             yield
+            # Temporary tables take part in the transaction: cleared before COMMIT, or by ROLLBACK.
             self._clear_capture()
             self._connection.execute("COMMIT" if keeps_changes else "ROLLBACK")
         except BaseException:
@@ -155,6 +156,7 @@ def build_rows_from_statements(statements: Sequence[Statement], location: str) -
 def _connect_to_memory() -> sqlite3.Connection:
     """A new database, of which nothing is ever written to a file."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    # The tables of the triggers are temporary, and SQLite would write those to files.
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 
@@ -163,6 +165,8 @@ def _create_capture(connection: sqlite3.Connection) -> None:
     """For each table a temporary one for rows as they were, and the triggers that fill it."""
     for table, columns in schema.TABLE_COLUMNS.items():
         old_cells = ", ".join(f"OLD.{column}" for column in columns)
+        # OR IGNORE: of several changes of a row only the first finds it as it was. A row that is
+        # new has nothing to be noted but its key.
         note_new = (
             f"INSERT OR IGNORE INTO before_{table} (row_key, existed) VALUES (NEW.{columns[0]}, 0);"  # noqa: S608
         )
@@ -172,6 +176,7 @@ def _create_capture(connection: sqlite3.Connection) -> None:
         connection.execute(
             f"CREATE TEMP TABLE before_{table} (row_key PRIMARY KEY, existed, {', '.join(columns)})"
         )
+        # An UPDATE may change the key, and then both rows have changed: the old one is gone.
         for event, notes in (
             ("INSERT", note_new),
             ("DELETE", note_old),
