@@ -15,6 +15,7 @@ from synapse_apply.applying.records import (
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.applying.steps.request_body import replace_secrets_by_macs_for_record
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import RequestBody
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import Effect, RemoteError, StateError
 from synapse_apply.model.frozen import frozen
@@ -28,7 +29,7 @@ from synapse_apply.model.values import ABSENT, get_at_or_absent
 class PendingCall:
     """A call that is about to be sent: its body, the fields that become ours, and its intent."""
 
-    body: Mapping[str, Any]
+    body: RequestBody
     managed_fields: Mapping[FieldPath, Any]
     intent: Intent
 

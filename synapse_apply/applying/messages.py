@@ -7,6 +7,7 @@ from typing import Any
 
 from synapse_apply.applying.step import Step
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import Spec
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding, warning_finding
 from synapse_apply.model.errors import (
@@ -117,9 +118,7 @@ def _has_secret_fields(step: Step) -> bool:
     return any(isinstance(value, SecretRef) for value in flatten(spec).values())
 
 
-def _is_safe_to_quote(
-    step: Step, path: FieldPath, spec: Mapping[str, Any], marks: SecretMarks
-) -> bool:
+def _is_safe_to_quote(step: Step, path: FieldPath, spec: Spec, marks: SecretMarks) -> bool:
     """Whether the server's words on a field may be shown: it is known and holds no secret."""
     if not path or path[0] not in step.binding.fields:
         return False

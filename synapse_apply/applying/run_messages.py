@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from synapse_apply.applying.runs import RunCandidates
 from synapse_apply.applying.step import Step
 from synapse_apply.kinds.run_forms import list_inputs_refused_as_missing
+from synapse_apply.model.coding.json_types import RequestBody
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import Invalid, RemoteError, advise_on_failure
@@ -112,9 +110,7 @@ def build_unreadable_job_diagnostic(step: Step, job: str, reason: str) -> Diagno
     )
 
 
-def build_refused_run_diagnostic(
-    step: Step, failure: RemoteError, body: Mapping[str, Any]
-) -> Diagnostic:
+def build_refused_run_diagnostic(step: Step, failure: RemoteError, body: RequestBody) -> Diagnostic:
     """The finding for a run that the server refused to start; `body` is what was sent."""
     detail = f"The run of {step.address} was not started: {_format_failure_answer(failure)}."
     if isinstance(failure, Invalid):

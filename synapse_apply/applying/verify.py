@@ -37,6 +37,7 @@ from synapse_apply.kinds.run_body import (
     extract_context_or_empty,
     extract_version_or_empty,
 )
+from synapse_apply.model.coding.json_types import ServerAnswer
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
     Effect,
@@ -176,7 +177,7 @@ class _VerificationRun:
         )
 
     def _record_result_of_answer_without_job(
-        self, intent: Intent, owner: str, answer: Mapping[str, Any], request_id: str
+        self, intent: Intent, owner: str, answer: ServerAnswer, request_id: str
     ) -> VerificationResult:
         """Record a run whose answer has no job, but its result or a ticket for it."""
         with suppress(RemoteError):  # the envelope with the ticket is then judged
@@ -198,7 +199,7 @@ class _VerificationRun:
         )
 
     def _poll_result_if_answer_is_ticket(
-        self, owner: str, answer: Mapping[str, Any]
+        self, owner: str, answer: ServerAnswer
     ) -> Mapping[str, Any]:
         """Poll for the result of a ticket; any other answer is returned as it is."""
         api, body = self.tools.api, self.verification.body

@@ -26,7 +26,13 @@ from synapse_apply.client.operations import (
     PageCheck,
     build_json_call,
 )
-from synapse_apply.model.coding.json_types import QueryParams, RemoteId, RequestBody, ServerObject
+from synapse_apply.model.coding.json_types import (
+    LogEntry,
+    QueryParams,
+    RemoteId,
+    RequestBody,
+    ServerObject,
+)
 from synapse_apply.model.ports import PartialList
 
 _IS_IN_CONFIGURATION = build_check_for_sensitive_fields("configuration")
@@ -235,7 +241,7 @@ class IntegrationClientMixin(ApiOperations):
             expected_id=pk,
         )
 
-    def list_job_console_logs(self, pk: RemoteId) -> list[Any]:
+    def list_job_console_logs(self, pk: RemoteId) -> list[LogEntry]:
         """All log entries of a job.
 
         On the API page they are objects with timestamp, level and message; other servers answer
@@ -253,7 +259,7 @@ class IntegrationClientMixin(ApiOperations):
             self._read_complete_value_list(call.path) if page.next_query is not None else page.items
         )
 
-    def iterate_job_console_logs(self, pk: RemoteId) -> Iterator[Any]:
+    def iterate_job_console_logs(self, pk: RemoteId) -> Iterator[LogEntry]:
         """The log entries one by one as they arrive, without holding a long log in memory."""
         path = build_path("jobs", pk, "console_logs")
         items = pagination.stream_list_items(

@@ -19,7 +19,13 @@ from synapse_apply.client.operations import (
     PageCheck,
     build_json_call,
 )
-from synapse_apply.model.coding.json_types import QueryParams, RemoteId, RequestBody, ServerObject
+from synapse_apply.model.coding.json_types import (
+    LogEntry,
+    QueryParams,
+    RemoteId,
+    RequestBody,
+    ServerObject,
+)
 from synapse_apply.model.ports import PartialList
 
 _RELEASES_PATH = "plugin-releases"
@@ -210,7 +216,7 @@ class PlatformV2(ApiOperations):
             self._build_path("jobs", pk, "stop"), JOB, pk, dry_run=dry_run
         )
 
-    def list_job_console_logs(self, pk: RemoteId) -> list[Any]:
+    def list_job_console_logs(self, pk: RemoteId) -> list[LogEntry]:
         """The log lines of a job, as texts."""
         path = self._build_path("jobs", pk, "console_logs")
         logs = self._send_and_require_object(

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import ServerObject
+from synapse_apply.model.coding.json_types import ServerObject, Spec
 from synapse_apply.model.command import Command
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
@@ -290,7 +290,7 @@ class ResourceType:
             or (name in self.rules and self.rules[str(name)].immutable)
         )
 
-    def locate_in_series(self, spec: Mapping[str, Any]) -> SeriesMember:
+    def locate_in_series(self, spec: Spec) -> SeriesMember:
         """Series and version of a declared spec as records have them; both "" without a series."""
         if not self.series_field:
             return SeriesMember("", "")

@@ -33,7 +33,7 @@ from synapse_apply.kinds.wire import (
     to_wire_id,
     wrap_secrets,
 )
-from synapse_apply.model.coding.json_types import ServerObject
+from synapse_apply.model.coding.json_types import JsonObject, RequestBody, ServerObject, Spec
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.job import parse_job
 from synapse_apply.model.observed import Lookup, Observed
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from synapse_apply.model.ports import Api, PagePredicate
 
 
-def derive_natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:
+def derive_natural_key(spec: Spec, _parents: Mapping[str, Observed]) -> str:
     """`code=CODE` if a code is declared (globally unique), else `name=NAME` (not unique)."""
     if spec.get("code"):
         return f"code={spec['code']}"
@@ -197,7 +197,7 @@ def _decode_v2(raw: ServerObject, marks: SecretMarks) -> Observed:
     return Observed(remote_id, "v2", spec)
 
 
-def _add_release_to_body(body: Mapping[str, Any], release: Mapping[str, Any]) -> dict[str, Any]:
+def _add_release_to_body(body: RequestBody, release: Mapping[str, Any]) -> JsonObject:
     return {**body, "source": "file", **release}
 
 

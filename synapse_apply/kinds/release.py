@@ -27,7 +27,7 @@ from synapse_apply.kinds.wire import (
     to_wire_id,
     wrap_secrets,
 )
-from synapse_apply.model.coding.json_types import ServerObject
+from synapse_apply.model.coding.json_types import JsonObject, ServerObject, Spec
 from synapse_apply.model.command import Command
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.observed import Lookup, Observed
@@ -52,7 +52,7 @@ _BAD_FILTER_STATUS = 400
 DIGEST_KEY = "x-synapse-apply-digest"
 
 
-def derive_natural_key(spec: Mapping[str, Any], parents: Mapping[str, Observed]) -> str:
+def derive_natural_key(spec: Spec, parents: Mapping[str, Observed]) -> str:
     """`code=CODE@VERSION`; "" as long as the plugin is not live, or has no code."""
     plugin = parents.get("plugin")
     code = plugin.spec.get("code") if plugin else None
@@ -77,13 +77,13 @@ def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
     return Observed(remote_id, "v1", spec, extra, list_missing_fields(raw, FIELDS))
 
 
-def _encode_v1(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _encode_v1(spec: Spec) -> JsonObject:
     """The body as on the API page: the plugin as a number if its id is one; no package digest."""
     body = {name: value for name, value in spec.items() if name != "digest"}
     return {**body, "plugin": to_wire_id(str(spec["plugin"]))}
 
 
-def _encode_for_platform(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _encode_for_platform(spec: Spec, key: str) -> JsonObject:
     """The fields as the platform's service takes them: the plugin by its code, and the digest.
 
     A code of digits is not sent, since it would be taken for an id. The digest is sent in `meta`
@@ -141,7 +141,7 @@ def _extract_plugin_id(raw: ServerObject) -> str | None:
     return None if owner_id is None else str(owner_id)
 
 
-def _build_run_body(spec: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[str, Any]:
+def _build_run_body(spec: Spec, verify: Mapping[str, Any]) -> JsonObject:
     if any(name in verify for name in PLATFORM_FORM):
         names = (*PLATFORM_FORM, "context")
         run_fields = {name: verify[name] for name in names if name in verify}
@@ -206,7 +206,7 @@ def _decode_v2(raw: ServerObject, marks: SecretMarks) -> Observed:
     return Observed(remote_id, "v2", wrap_secrets(PREFIX, spec, marks, "v2", remote_id))
 
 
-def _encode_v2(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _encode_v2(spec: Spec) -> JsonObject:
     """The body; a release that is created with its plugin has no `plugin` id yet."""
     body = {name: spec[name] for name in ("plugin", "version") if name in spec}
     return {**body, "plugin": to_wire_id(str(body["plugin"]))} if "plugin" in body else body

@@ -7,24 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.kinds.compare import format_comparable_json
+from synapse_apply.model.coding.json_types import JsonObject, RequestBody
 
 # The key in a run's context whose value is the id of its intent.
 RUN_MARK_KEY = "x-synapse-apply-run"
 _CONTEXT_KEY, _VERSION_KEY = "context", "version"
 
 
-def compute_body_digest(body: Mapping[str, Any]) -> str:
+def compute_body_digest(body: RequestBody) -> str:
     """`sha256:HEX` over the canonical JSON of a run's body, to detect changed parameters."""
     return "sha256:" + hashlib.sha256(format_comparable_json(body).encode()).hexdigest()
 
 
-def extract_context_or_empty(body: Mapping[str, Any]) -> Mapping[str, Any]:
+def extract_context_or_empty(body: RequestBody) -> Mapping[str, Any]:
     """The `context` of a run's body, {} if it has none."""
     context = body.get(_CONTEXT_KEY)
     return context if isinstance(context, Mapping) else {}
 
 
-def extract_version_or_empty(body: Mapping[str, Any]) -> str:
+def extract_version_or_empty(body: RequestBody) -> str:
     """The release version in a run's body, "" if the server is to choose."""
     return str(body.get(_VERSION_KEY, ""))
 
@@ -32,7 +33,7 @@ def extract_version_or_empty(body: Mapping[str, Any]) -> str:
 # The platform's form of a run, which has no context, is used where actions are listed, because only
 # a plugin with actions can be run there. The digest of what was sent changes with the form: such a
 # release is verified once more.
-def add_run_mark(body: Mapping[str, Any], run: str) -> dict[str, Any]:
+def add_run_mark(body: RequestBody, run: str) -> JsonObject:
     """The body with the id `run` in its context; unchanged if its form has no context."""
     if _CONTEXT_KEY not in body:
         return dict(body)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from synapse_apply.model.coding.json_types import RequestBody
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.remote.error_body import parse_field_errors
 
@@ -50,9 +51,7 @@ def to_platform_form(verify: Mapping[str, Any], action: str) -> dict[str, Any]:
     return {**other_fields, "action": action, "params": params}
 
 
-def list_inputs_refused_as_missing(
-    failure: RemoteError, body: Mapping[str, Any]
-) -> tuple[str, ...]:
+def list_inputs_refused_as_missing(failure: RemoteError, body: RequestBody) -> tuple[str, ...]:
     """The required inputs that a refusal of a run names and the body lacks."""
     refused_names = {path[0] for path in parse_field_errors(failure.detail) if path}
     return tuple(

@@ -6,7 +6,6 @@ v1 can create, list and read storages, but not update them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from synapse_apply.kinds.descriptor import ApiBinding, FieldRule, ResourceType
 from synapse_apply.kinds.wire import (
@@ -16,7 +15,7 @@ from synapse_apply.kinds.wire import (
     to_wire_id,
     wrap_secrets,
 )
-from synapse_apply.model.coding.json_types import ServerObject
+from synapse_apply.model.coding.json_types import ServerObject, Spec
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 
@@ -24,7 +23,7 @@ PREFIX = "storage"
 FIELDS = frozenset({"name", "provider", "category", "configuration"})
 
 
-def derive_natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:
+def derive_natural_key(spec: Spec, _parents: Mapping[str, Observed]) -> str:
     """`name=NAME`. Servers accept several storages of one name; a second is never created here."""
     return f"name={spec['name']}" if spec.get("name") else ""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
+from synapse_apply.model.coding.json_types import DecodedSpec, Spec
 from synapse_apply.model.coding.server_json import describe_field_names
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import Effect, RemoteError
@@ -39,12 +40,12 @@ def _sort_names(names: frozenset[str]) -> tuple[str, ...]:
 
 def wrap_secrets(
     kind: str,
-    spec: Mapping[str, Any],
+    spec: Spec,
     marks: SecretMarks,
     api: str = "",
     remote_id: str = "",
     keys: Iterable[str] = (),
-) -> dict[str, Any]:
+) -> DecodedSpec:
     """The spec with each secret leaf as Sensitive, or as WithheldSecret if the server masks it.
 
     A server may mask more than `marks` has; a mask is never a value to be sent back. `api`,

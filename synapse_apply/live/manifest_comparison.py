@@ -9,6 +9,7 @@ from typing import Any
 from synapse_apply.applying.records import flatten_live_fields_with_macs
 from synapse_apply.live.comparable_values import build_declared_fields
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import Spec
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
@@ -30,7 +31,7 @@ from synapse_apply.planning.plan_input import ResourceState
 
 
 def build_edits_that_declare_live_values(
-    resource: ResourceState, spec: Mapping[str, Any], drift_changes: Sequence[FieldChange]
+    resource: ResourceState, spec: Spec, drift_changes: Sequence[FieldChange]
 ) -> tuple[FieldChange, ...]:
     """The edits that make a spec declare what is live, from the declared to the live value.
 

@@ -8,6 +8,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.command import WithCommands
 from synapse_apply.model.frozen import frozen
 
@@ -102,7 +103,7 @@ class Diagnostic(WithCommands):
         """A copy that knows more, such as the target it was found for."""
         return replace(self, **changes)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The shape of `diagnostics[]` in every JSON document of ours."""
         data: dict[str, Any] = {
             "severity": self.severity.value,

@@ -7,6 +7,7 @@ from dataclasses import field
 from enum import Enum
 from typing import Any, NamedTuple
 
+from synapse_apply.model.coding.json_types import ServerAnswer
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.frozen import frozen
@@ -126,7 +127,7 @@ _SUCCESS_FLAGS = ("success", "succeeded", "ok")
 _ERROR_FIELDS = ("error", "errors", "exception", "traceback")
 
 
-def derive_status_from_run_result(answer: Mapping[str, Any]) -> JobStatus:
+def derive_status_from_run_result(answer: ServerAnswer) -> JobStatus:
     """The status of a run whose answer is the result itself in place of a job.
 
     The action's own result has any form. It has failed where it, or the `result` inside it, has an

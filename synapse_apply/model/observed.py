@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import Spec
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Fields, flatten
@@ -52,7 +53,7 @@ class Observed:
 
     remote_id: str
     api: str
-    spec: Mapping[str, Any]
+    spec: Spec
     extra: Mapping[str, Any] = field(default_factory=dict)
     missing_fields: frozenset[str] = frozenset()
     partial_fields: frozenset[str] = frozenset()

@@ -7,6 +7,7 @@ from dataclasses import field
 from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import Spec
 from synapse_apply.model.diagnostic import FieldPath, Position, find_nearest_position
 from synapse_apply.model.frozen import frozen
 
@@ -82,7 +83,7 @@ class Desired:
     """
 
     address: Address
-    spec: Mapping[str, Any]
+    spec: Spec
     labels: Mapping[str, str] = field(default_factory=dict)
     lifecycle: Lifecycle = Lifecycle()
     remote_id: str | None = None

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import RequestBody
 from synapse_apply.model.command import WithCommands
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
@@ -51,7 +52,7 @@ class Verification:
     `poll_interval` are in seconds; `on_failure` is fail or warn.
     """
 
-    body: Mapping[str, Any]
+    body: RequestBody
     parameters: str
     reason: str
     job: str = ""

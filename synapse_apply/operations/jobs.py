@@ -23,6 +23,7 @@ from synapse_apply.live.live_backend import (
     require_live_object_if_known,
     resolve_v1_plugin_id,
 )
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import (
     Effect,
@@ -298,7 +299,7 @@ def _parse_job(raw: object) -> Job:
         raise RemoteError(f"jobs: {problem}") from None
 
 
-def _build_update_body(job: Job, report: JobReport) -> dict[str, Any]:
+def _build_update_body(job: Job, report: JobReport) -> JsonObject:
     """The request body of an update, in the API page's fields or in the platform's.
 
     The platform replaces whole objects and stores facts of its own in them, so they are merged.

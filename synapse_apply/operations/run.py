@@ -35,6 +35,7 @@ from synapse_apply.live.live_backend import (
     record_audit_entry,
     resolve_v1_plugin_id,
 )
+from synapse_apply.model.coding.json_types import JsonObject, RequestBody, ServerAnswer
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
@@ -70,7 +71,7 @@ class RunRequest:
     agent: int | None = None
     version: str = ""
 
-    def build_body(self) -> dict[str, Any]:
+    def build_body(self) -> JsonObject:
         """The request body in the API page's form, or in the platform's if it has such fields."""
         platform_fields = {"action": self.action, "agent": self.agent, "version": self.version}
         given_fields = {
@@ -90,9 +91,9 @@ class StartedRun:
     """
 
     job: Job | None
-    answer: Mapping[str, Any]
+    answer: ServerAnswer
     plugin: int | str = ""
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: RequestBody = field(default_factory=dict)
 
     @property
     def status(self) -> JobStatus:
@@ -144,7 +145,7 @@ def _send_run(
     live_backend: LiveBackend,
     request: RunRequest,
     plugin: int | str,
-    body: Mapping[str, Any],
+    body: RequestBody,
     search_start: datetime,
 ) -> Mapping[str, Any]:
     """The answer to the run; an interruption is noted in the audit as of unknown outcome."""

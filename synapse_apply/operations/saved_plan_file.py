@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.entry_names import escape_misleading_path
@@ -155,7 +156,7 @@ def _parse_plan_document(path: Path, data: bytes) -> Any:
     def raise_unusable(reason: str) -> NoReturn:
         raise build_unusable_error(path, f"{PLAN_ENTRY} in it {reason}", _PLAN_AGAIN_HINT)
 
-    def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> JsonObject:
         # Of a key that is there twice another reader may take the first: a reviewer saw that one.
         members = dict(pairs)
         return members if len(members) == len(pairs) else raise_unusable("has one key twice")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.packages.versions import find_next_free_patch_version_or_empty
 from synapse_apply.model.plan import Change
 from synapse_apply.model.resource import Package
@@ -12,7 +12,7 @@ from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 from synapse_apply.planning.series import SeriesMap
 
 
-def build_package_extras(resource: ResourceState) -> dict[str, Any]:
+def build_package_extras(resource: ResourceState) -> JsonObject:
     """The data of an upload: {"package": {digest, files (a count), size (bytes), source}}."""
     package = _get_declared_package(resource)
     if package is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple, NoReturn
 
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.values import Sensitive
 from synapse_apply.secret_sources.source import UNUSABLE, raise_unavailable
 
@@ -73,7 +74,7 @@ class _DuplicateKey(ValueError):
     pass
 
 
-def _build_object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object_without_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
     result = dict(pairs)
     # Parsers choose differently between duplicate keys, so that a server could read another value.
     if len(result) != len(pairs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from synapse_apply.model.coding.json_types import RequestBody, ServerAnswer
 from synapse_apply.model.errors import RemoteError, RemoteTimeout, ServerFault, Unreachable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, parse_job
@@ -72,8 +73,8 @@ def poll_job_until_end_timeout_or_stop(
 
 def poll_deferred_run_until_result_or_last_envelope(
     run: Callable[[Mapping[str, Any]], Mapping[str, Any]],
-    body: Mapping[str, Any],
-    answer: Mapping[str, Any],
+    body: RequestBody,
+    answer: ServerAnswer,
     pace: FollowOptions,
 ) -> Mapping[str, Any]:
     """Poll for the result of a deferred run; returns the last envelope where none came in time.

@@ -40,7 +40,7 @@ from synapse_apply.applying.steps.request_body import (
     replace_secrets_by_macs_for_record,
 )
 from synapse_apply.applying.write_intents import write_stamped_intents_in_time
-from synapse_apply.model.coding.json_types import ServerObject
+from synapse_apply.model.coding.json_types import RequestBody, ServerObject
 from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Lookup, Observed
@@ -146,7 +146,7 @@ def _write_create_intents(parts: Sequence[_CreatePart], tools: ApplyTools) -> li
 
 
 def _call_create_with_failure_as_result(
-    parts: Sequence[_CreatePart], tools: ApplyTools, body: Mapping[str, Any]
+    parts: Sequence[_CreatePart], tools: ApplyTools, body: RequestBody
 ) -> ServerObject | RemoteError:
     step, call = parts[0].step, parts[0].call
     try:

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any
 
 from synapse_apply.kinds.descriptor import ApiBinding
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.remote.error_body import parse_field_errors
 
@@ -32,7 +33,7 @@ class AcceptedPlainForms:
 
     def drop_fields_to_be_sent_in_plain_form(
         self, prefix: str, binding: ApiBinding, preferred: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """The given fields without those that are sent in their plain form."""
         with self._lock:
             plain_names = set(self._names)

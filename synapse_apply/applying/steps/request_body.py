@@ -10,6 +10,7 @@ from synapse_apply.applying.lookup import resolve_natural_key
 from synapse_apply.applying.step import CREATES, LiveObjects, Step, list_step_and_companion
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import JsonObject, RequestBody, Spec
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import Secrets
@@ -57,7 +58,7 @@ class PendingObject:
 
     step: Step
     managed_fields: Mapping[FieldPath, Any]
-    body: Mapping[str, Any]
+    body: RequestBody
     preferred_forms: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -133,7 +134,7 @@ class BodyAndOwnedFields(NamedTuple):
 
 
 def build_update_body_and_owned_fields(
-    step: Step, live_spec: Mapping[str, Any], live: LiveObjects, resolve: ResolveSecret
+    step: Step, live_spec: Spec, live: LiveObjects, resolve: ResolveSecret
 ) -> BodyAndOwnedFields:
     """The body of an update of the live object, secrets revealed, and the fields that are ours."""
     full_body, managed_fields = build_put_body_and_owned_fields(step, live_spec, live)
@@ -161,7 +162,7 @@ def iter_secrets_that_calls_send(step: Step) -> Iterator[tuple[FieldPath, Secret
 # server gives the same result whether it treats PUT as a whole or as a part. Secrets are never sent
 # back; where leaving one out would clear it, the update is refused.
 def build_put_body_and_owned_fields(
-    step: Step, live_spec: Mapping[str, Any], live: LiveObjects
+    step: Step, live_spec: Spec, live: LiveObjects
 ) -> BodyAndOwnedFields:
     """The whole body of a PUT, and the fields in it that become ours.
 
@@ -209,7 +210,7 @@ def _remove_dropped_field_and_emptied_maps(
         delete_at_if_present(body, path[:end])
 
 
-def select_top_level_fields_with_changes(body: Mapping[str, Any], step: Step) -> dict[str, Any]:
+def select_top_level_fields_with_changes(body: RequestBody, step: Step) -> JsonObject:
     """The top-level fields of a body that changed, which a PATCH sends."""
     touched = {str(change.path[0]) for change in step.change.fields}
     return {name: value for name, value in body.items() if name in touched}
@@ -223,9 +224,7 @@ def unflatten(fields: Fields) -> dict[str, Any]:
     return tree
 
 
-def reveal_secrets_and_masks_in_body(
-    tree: Mapping[str, Any], resolve: ResolveSecret
-) -> dict[str, Any]:
+def reveal_secrets_and_masks_in_body(tree: Mapping[str, Any], resolve: ResolveSecret) -> JsonObject:
     """A copy of a map with secrets revealed and masks removed, for a request body."""
     return {
         unmask_value(key): _reveal_value_or_secrets_in_map(value, resolve)
@@ -260,7 +259,7 @@ def replace_secrets_by_macs_for_record(
     return recorded_fields
 
 
-def _is_empty_map_where_body_has_map(value: Any, body: Mapping[str, Any], path: FieldPath) -> bool:
+def _is_empty_map_where_body_has_map(value: Any, body: RequestBody, path: FieldPath) -> bool:
     """Whether an empty map is declared and there is a live map, whose keys are then kept."""
     return (
         value == {}

@@ -42,6 +42,7 @@ from synapse_apply.manifests.schema import secret_field_marks
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.canonical_json import build_canonical_encoder
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, PackageSource
@@ -338,7 +339,7 @@ class TargetOverlays:
         )
 
 
-def _encode_resource_for_digest(resource: Desired) -> dict[str, Any]:
+def _encode_resource_for_digest(resource: Desired) -> JsonObject:
     return {
         "address": str(resource.address),
         "spec": resource.spec,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from synapse_apply.manifests.decode.draft import ConfigWithPositions, DecodeContext, Draft
 from synapse_apply.manifests.yaml.reader import describe_value_kind
+from synapse_apply.model.coding.json_types import DecodedSpec
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.model.secrets.credentials import format_unless_known_secret
@@ -15,7 +14,7 @@ _CONFIG_FIELDS = ("name", "code", "description", "category")
 _NON_FIELD_KEYS = frozenset(("from", "retain"))
 
 
-def decode_plugin_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
+def decode_plugin_spec(context: DecodeContext, draft: Draft) -> DecodedSpec:
     """The plugin's fields, the missing ones taken from `from`; contradictions are reported."""
     fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
     if "from" not in draft.spec:

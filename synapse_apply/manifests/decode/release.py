@@ -19,6 +19,7 @@ from synapse_apply.manifests.decode.secret_fields import replace_and_report_secr
 from synapse_apply.manifests.schema.named_documents import extract_remote_id, parse_reference
 from synapse_apply.manifests.yaml.reader import describe_value_kind
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import DecodedSpec
 from synapse_apply.model.packages.versions import is_valid_version
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.model.secrets.credentials import (
@@ -61,7 +62,7 @@ def build_release_address(context: DecodeContext, draft: Draft) -> Address | Non
     return Address(PREFIX, f"{owner}@{release_version}")
 
 
-def decode_release_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
+def decode_release_spec(context: DecodeContext, draft: Draft) -> DecodedSpec:
     """The release's fields; `plugin` is a Reference, or the remote id as text."""
     fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
     fields["plugin"] = parse_reference(PLUGIN, draft.spec["plugin"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -19,6 +19,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.draft import DecodeContext, Draft
 from synapse_apply.manifests.phrases import ONLY_FOR_SECRETS, VALUE_FROM
 from synapse_apply.manifests.schema import schemas
+from synapse_apply.model.coding.json_types import DecodedSpec, Spec
 from synapse_apply.model.diagnostic import FieldPath, format_json_pointer, parse_json_pointer
 from synapse_apply.model.phrases import (
     find_closest_word_or_empty,
@@ -70,9 +71,7 @@ def select_secret_marks(context: DecodeContext, draft: Draft) -> SpecMarks:
     return UNMARKED.with_named(named) if named else UNMARKED
 
 
-def replace_and_report_secrets(
-    context: DecodeContext, draft: Draft, spec: Mapping[str, Any]
-) -> dict[str, Any]:
+def replace_and_report_secrets(context: DecodeContext, draft: Draft, spec: Spec) -> DecodedSpec:
     """The spec with a SecretRef in every secret field; secrets in plain text are reported."""
     walk = _SpecWalk(context, draft, select_secret_marks(context, draft))
     names = {path[0] for path in walk.marks.named} if walk.marks.named else ()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from synapse_apply.manifests.decode.draft import DecodeContext, Draft
 from synapse_apply.manifests.decode.secret_fields import replace_and_report_secrets
 from synapse_apply.manifests.schema import schemas
+from synapse_apply.model.coding.json_types import DecodedSpec
 from synapse_apply.model.phrases import find_closest_word_or_empty, suggest_known_word_or_empty
 from synapse_apply.model.project import Provider
 
 PREFIX = "storage"
 
 
-def decode_storage_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
+def decode_storage_spec(context: DecodeContext, draft: Draft) -> DecodedSpec:
     """The storage's fields with secrets replaced; an unknown provider is one warning a target."""
     provider = draft.spec["provider"]
     provider_description = context.project.providers.get(provider)

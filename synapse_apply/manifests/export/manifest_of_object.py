@@ -31,6 +31,7 @@ from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.manifests.yaml.writing import format_document
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.json_types import JsonObject, Spec
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, format_json_pointer
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_field_path
@@ -120,7 +121,7 @@ class Exporter:
     variables: dict[str, int] = field(default_factory=dict)
 
     def build_manifest(
-        self, address: Address, spec: Mapping[str, Any], extra_fields: Mapping[str, Any]
+        self, address: Address, spec: Spec, extra_fields: Mapping[str, Any]
     ) -> ExportedManifest:
         """The manifest of an address.
 
@@ -200,7 +201,7 @@ class Exporter:
 
     def _build_document(
         self, address: Address, tree: Mapping[str, Any], secrets: Sequence[SecretVariable]
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         kind = CATALOGUE[address.kind].kind
         has_metadata = (
             "metadata" in schemas.bundle_schema_with_referenced_files(address.kind)["required"]
@@ -238,7 +239,7 @@ class Exporter:
                 set_at_creating_maps(tree, (marks.container, key), _build_live_reference())
 
     def _iter_unseen_secrets(
-        self, kind: str, spec: Mapping[str, Any], tree: Mapping[str, Any]
+        self, kind: str, spec: Spec, tree: Mapping[str, Any]
     ) -> Iterator[LeftOutField]:
         if not self.shows_secrets and (
             reason := describe_unseen_secrets_or_empty(kind, spec, self.marks, tree)
@@ -281,7 +282,7 @@ def _to_left_out_field(finding: Diagnostic) -> LeftOutField:
     return LeftOutField(finding.path or (), finding.detail or finding.summary)
 
 
-def _build_live_reference() -> dict[str, Any]:
+def _build_live_reference() -> JsonObject:
     return {VALUE_FROM: {"live": True}}
 
 

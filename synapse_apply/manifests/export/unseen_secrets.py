@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from synapse_apply.manifests.phrases import VALUE_FROM
+from synapse_apply.model.coding.json_types import Spec
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import Sensitive, WithheldSecret, flatten
 
@@ -23,7 +24,7 @@ def has_any_secret(specs: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def describe_unseen_secrets_or_empty(
-    kind: str, spec: Mapping[str, Any], marks: SecretMarks, manifest_fields: Mapping[str, Any]
+    kind: str, spec: Spec, marks: SecretMarks, manifest_fields: Mapping[str, Any]
 ) -> str:
     """A sentence naming secrets that a live object may have and its manifest lacks; "" for none.
 

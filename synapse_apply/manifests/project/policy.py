@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, timedelta, tzinfo
 from typing import Any
 
+from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import FieldPath, Position
 from synapse_apply.model.phrases import find_closest_word_or_empty, suggest_known_word_or_empty
 from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, PolicyRule
@@ -20,7 +21,7 @@ _IANA_HINT = "write an IANA name such as Europe/Berlin; systems without any need
 
 
 def decode_rules(
-    settings: Mapping[str, Any],
+    settings: SettingsBlock,
     owner_path: FieldPath,
     positions: Mapping[FieldPath, Position],
     report_finding: ReportFinding,
@@ -80,7 +81,7 @@ def merge_rules_for_target(
 
 
 def _decode_rule(
-    block: Mapping[str, Any],
+    block: SettingsBlock,
     rule_path: FieldPath,
     position: Position | None,
     report_finding: ReportFinding,
@@ -106,7 +107,7 @@ def _to_texts(items: Iterable[Any]) -> tuple[str, ...]:
 
 
 def _decode_window(
-    block: Mapping[str, Any], rule_path: FieldPath, report_finding: ReportFinding
+    block: SettingsBlock, rule_path: FieldPath, report_finding: ReportFinding
 ) -> Window | None:
     cron, text = None, block["cron"]
     try:

@@ -26,6 +26,7 @@ from synapse_apply.manifests.yaml.reader import (
     parse_single_mapping_with_findings,
     read_documents,
 )
+from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.policy import Policy
@@ -208,7 +209,7 @@ class _ProjectDecoder:
         )
 
     def _list_texts_with_positions(
-        self, path: FieldPath, settings: Mapping[str, Any]
+        self, path: FieldPath, settings: SettingsBlock
     ) -> tuple[str, ...]:
         texts = []
         for index, text in enumerate(settings.get("manifests", ())):
@@ -274,7 +275,7 @@ class _ProjectDecoder:
         return self._build_target(name, settings, self.positions.get(target_path))
 
     def _list_source_settings(
-        self, settings: Mapping[str, Any], target_path: FieldPath
+        self, settings: SettingsBlock, target_path: FieldPath
     ) -> dict[str, Mapping[str, Any]]:
         """The target's block of each source of secrets that has one; reports their faults."""
         blocks = {name: settings[name] for name in SECRET_SOURCES if name in settings}
@@ -285,7 +286,7 @@ class _ProjectDecoder:
         return blocks
 
     def _build_target(
-        self, name: str, settings: Mapping[str, Any], position: Position | None
+        self, name: str, settings: SettingsBlock, position: Position | None
     ) -> Target:
         api = settings.get("api", "v1")
         # A target's settings win over the project's, key by key.
@@ -342,7 +343,7 @@ class _ProjectDecoder:
         )
 
 
-def _decode_state_settings(settings: Mapping[str, Any]) -> StateSettings:
+def _decode_state_settings(settings: SettingsBlock) -> StateSettings:
     url = settings.get("url", "")
     key: SecretRef | None = None
     key_file = ""

@@ -7,6 +7,7 @@ from typing import Any
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.draft import DecodeContext, Draft
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import DecodedSpec
 from synapse_apply.model.values import Reference
 
 
@@ -16,7 +17,7 @@ def build_named_address(_context: DecodeContext, draft: Draft) -> Address | None
     return Address(draft.schema, name) if isinstance(name, str) and name else None
 
 
-def decode_named_spec(_context: DecodeContext, draft: Draft) -> dict[str, Any]:
+def decode_named_spec(_context: DecodeContext, draft: Draft) -> DecodedSpec:
     """The spec's fields; one that refers to another object is a Reference, or a remote id."""
     fields = dict(draft.spec)
     for name, rule in CATALOGUE[draft.schema].rules.items():

@@ -15,6 +15,7 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator
 
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.errors import InputError
 
 SCHEMA_VERSION = "v1"
@@ -45,7 +46,7 @@ def read_schema(name: str) -> Any:
 
 
 @cache
-def bundle_schema_with_referenced_files(name: str) -> dict[str, Any]:
+def bundle_schema_with_referenced_files(name: str) -> JsonObject:
     """A schema with every file that it refers to copied into its `$defs`."""
     definitions: dict[str, Any] = {}
 
@@ -115,7 +116,7 @@ def _remove_variable_templates(node: Any) -> Any:
 
 
 @cache
-def build_strict_schema(name: str) -> dict[str, Any]:
+def build_strict_schema(name: str) -> JsonObject:
     """A bundled schema without the alternatives that allow a variable."""
     strict_schema: dict[str, Any] = _remove_variable_templates(
         bundle_schema_with_referenced_files(name)

@@ -20,3 +20,13 @@ QueryParams = Mapping[str, Any]
 """What stands behind the `?` of a call; of a list, its filters."""
 RemoteId = int | str
 """The id of an object on the server: a number in API v1, a UUID in API v2."""
+ServerAnswer = Mapping[str, Any]
+"""The object that a call was answered with, before it is known to be of any use."""
+Spec = Mapping[str, Any]
+"""The fields of an object by name, nested: as a manifest declares them, or as they are live."""
+DecodedSpec = dict[str, Any]
+"""A spec as it was decoded: secrets and references in it are values of model/values.py."""
+SettingsBlock = Mapping[str, Any]
+"""A block of the project file, which fits its schema."""
+LogEntry = Any
+"""An entry of a job's log as the server has it: an object on the API page, else a text."""

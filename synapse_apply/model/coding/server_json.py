@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from synapse_apply.model.coding.json_types import JsonObject
+
 MAX_DEPTH = 100
 NOT_JSON = "it is not JSON"
 # The magnitude that a double can hold (1e308), which is what other JSON readers use.
@@ -142,7 +144,7 @@ def _parse_bounded_integer(text: str) -> int:
     return int(text)
 
 
-def _build_object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object_without_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
     # RFC 8259, 4: names should be unique; which one of two counts differs between readers.
     result = dict(pairs)
     if len(result) != len(pairs):

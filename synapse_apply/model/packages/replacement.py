@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.frozen import frozen
 
 # The key of a plan's `extras` that holds a replacement as JSON.
@@ -43,7 +44,7 @@ class Replacement:
         """How many files differ that are not in `files`."""
         return max(0, sum((self.counts or {}).values()) - len(self.files))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The JSON object that plans store and show."""
         if self.counts is None:
             return {"version": self.version}

@@ -9,8 +9,8 @@ another action they would be a second run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from synapse_apply.model.coding.json_types import JsonObject, RequestBody, ServerAnswer
 from synapse_apply.model.secrets.masked_text import MaskedText
 
 DEFERRED_MARK = "__synapse_deferred__"
@@ -21,19 +21,19 @@ _LONGEST_TICKET = 200
 _ROUTING = ("model",)
 
 
-def is_deferred_envelope(answer: Mapping[str, Any]) -> bool:
+def is_deferred_envelope(answer: ServerAnswer) -> bool:
     """Whether an answer is such an envelope, and not the action's result."""
     return answer.get(DEFERRED_MARK) is True
 
 
-def is_pending_envelope(answer: Mapping[str, Any]) -> bool:
+def is_pending_envelope(answer: ServerAnswer) -> bool:
     """Whether an answer is an envelope that says that the action still runs."""
     return is_deferred_envelope(answer) and answer.get("status") == _PENDING
 
 
 # Only after the vendor's mark: to an action that does not know such questions, one would be a
 # second run.
-def build_poll_request(body: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any] | None:
+def build_poll_request(body: RequestBody, answer: ServerAnswer) -> JsonObject | None:
     """The request body that asks for the result of the run of `body`; None where it cannot be."""
     ticket, params = answer.get("ticket"), body.get("params")
     if isinstance(ticket, int) and not isinstance(ticket, bool):

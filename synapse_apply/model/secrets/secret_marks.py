@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
-from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import Spec
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.frozen import frozen
 
@@ -86,7 +86,7 @@ class KindMarks:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    def select_spec_marks(self, spec: Mapping[str, Any]) -> SpecMarks:
+    def select_spec_marks(self, spec: Spec) -> SpecMarks:
         """The marks of an object, by its value of the selector; cached for each value."""
         value = spec.get(self.selector)
         # Without known paths every field in the container counts as secret.
@@ -151,7 +151,7 @@ class SecretMarks:
     kinds: Mapping[str, KindMarks] = field(default_factory=dict)
     named: NamedSecrets | None = None
 
-    def is_secret(self, kind: str, spec: Mapping[str, Any], path: FieldPath) -> bool:
+    def is_secret(self, kind: str, spec: Spec, path: FieldPath) -> bool:
         """Whether a field may hold a secret, so that it must not be shown."""
         marks = self.select_for_object(kind, spec)
         return marks is not None and marks.is_secret(path)
@@ -165,7 +165,7 @@ class SecretMarks:
     def select_for_object(
         self,
         kind: str,
-        spec: Mapping[str, Any],
+        spec: Spec,
         api: str = "",
         remote_id: str = "",
         keys: Iterable[str] = (),

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from synapse_apply.model.checkup import CheckResult
+from synapse_apply.model.coding.json_types import ServerAnswer
 from synapse_apply.model.command import join_texts
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import (
@@ -109,9 +110,7 @@ def _check_agent(
     return _build_result_from_health_answer(agent, answer, token)
 
 
-def _build_result_from_health_answer(
-    agent: Agent, answer: Mapping[str, Any], token: str
-) -> CheckResult:
+def _build_result_from_health_answer(agent: Agent, answer: ServerAnswer, token: str) -> CheckResult:
     """A success means healthy (API page, `health_check_agent`), unless the answer denies it."""
     status = answer.get("status")
     word = status.strip() if isinstance(status, str) else ""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
-from typing import Any
 
+from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import iter_credential_references
 
@@ -139,7 +139,7 @@ class KeyCredentials:
         return bool(self.variable_names) and not self.missing_names
 
 
-def is_listed(key: NamedKey, settings: Mapping[str, Any]) -> bool:
+def is_listed(key: NamedKey, settings: SettingsBlock) -> bool:
     """Whether the target's block of sops lists a key, or the kind of a key without a server."""
     if key.kind.setting not in settings:
         return False
@@ -150,7 +150,7 @@ def is_listed(key: NamedKey, settings: Mapping[str, Any]) -> bool:
 
 
 def iter_credentials_of_listed_kinds(
-    settings: Mapping[str, Any], environ: Mapping[str, str]
+    settings: SettingsBlock, environ: Mapping[str, str]
 ) -> Iterator[KeyCredentials]:
     """The credentials of each kind that the target's block of sops lists, set or not."""
     for kind in KEY_KINDS:

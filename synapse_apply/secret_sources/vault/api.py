@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
+from synapse_apply.model.coding.json_types import RequestBody
 from synapse_apply.model.coding.server_json import OddJsonError, parse_strict_json
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.remote.http_exchange import (
@@ -99,7 +100,7 @@ class VaultApi:
         method: str,
         path: str,
         token: Sensitive | None,
-        body: Mapping[str, Any] | None = None,
+        body: RequestBody | None = None,
         max_seconds: float = float("inf"),
     ) -> VaultAnswer:
         """Send a call; SecretUnavailable for all that says nothing of a single secret."""

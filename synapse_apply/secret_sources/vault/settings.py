@@ -7,11 +7,10 @@ which server a token goes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any
 from urllib.parse import urlsplit
 
+from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import SecretRef
 
@@ -111,7 +110,7 @@ def describe_path_fault_or_empty(path: str) -> str:
     return ""
 
 
-def parse_settings(block: Mapping[str, Any]) -> VaultSettings:
+def parse_settings(block: SettingsBlock) -> VaultSettings:
     """The settings of a target's `vault` block, which fits its schema."""
     logins = []
     if token := block.get("token"):

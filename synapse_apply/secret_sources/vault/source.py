@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
+from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.secrets.login import SettingOffer, is_loopback
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.environment_variable import ENVIRONMENT_VARIABLE
@@ -81,7 +82,7 @@ def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
     )
 
 
-def find_address_faults(block: Mapping[str, Any]) -> tuple[SettingFault, ...]:
+def find_address_faults(block: SettingsBlock) -> tuple[SettingFault, ...]:
     """What is wrong with a `vault` block that fits its schema."""
     faults = []
     parts = urlsplit(block["address"])

@@ -11,9 +11,9 @@ one other commit alone. `previous` is that commit, also where a commit has no pa
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.frozen import frozen
 from synapse_apply.stores.chain.signer import Signer
 from synapse_apply.stores.git.object_reader import GitObject
@@ -61,7 +61,7 @@ class StateCommit:
         """Whether the signature is valid; None where there is no key that could tell."""
         return signer.is_genuine_or_none_without_key(self._format_signed_text(), self.signature)
 
-    def _build_document(self) -> dict[str, Any]:
+    def _build_document(self) -> JsonObject:
         return {
             "batch": self.batch_id,
             "format": FORMAT,
@@ -103,7 +103,7 @@ def parse_state_commit(commit: GitObject, ref: str) -> StateCommit:
     )
 
 
-def _parse_document(message: bytes) -> dict[str, Any]:
+def _parse_document(message: bytes) -> JsonObject:
     try:
         document = json.loads(message.strip().rpartition(b"\n")[2].decode("utf-8"))
     except (ValueError, RecursionError):

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.stores import schema
 from synapse_apply.stores.batch_log import RowChange
 from synapse_apply.stores.database import Row
@@ -135,7 +136,7 @@ def _decode_audit_rows(path: str, document: Any) -> tuple[Row, ...]:
     return rows
 
 
-def _encode_row(table: str, row: Row) -> dict[str, Any]:
+def _encode_row(table: str, row: Row) -> JsonObject:
     """The cells by column, without the constant `id` of tables with one row."""
     cells = dict(zip(schema.TABLE_COLUMNS[table], row, strict=True))
     if table in _ONE_ROW_FILES:
