@@ -1,4 +1,4 @@
-"""Which fields of a spec are secret, what `valueFrom` may name, and what looks like a secret.
+"""How secrets of a spec become references: what `valueFrom` may name, what looks like a secret.
 
 Secret fields are those that the kind's schema marks and those that the manifest names in
 `lifecycle.sensitive`. A free-form value beside them that looks like a secret is a warning.

@@ -1,4 +1,4 @@
-"""Which fields of an object, such as a storage, are secret: by its schema, manifest and record.
+"""How it is looked up whether a field is secret: in marks of its kind, its manifest or its record.
 
 Beside the fields that schemas mark, single objects have secret fields that their manifests name
 (`lifecycle.sensitive`) or that are recorded as secrets.
