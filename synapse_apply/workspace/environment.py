@@ -57,6 +57,7 @@ def build_actor(invocation: Invocation, root: Path) -> Actor:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
+        # A container may run under a number that no account has.
         user = f"uid{os.getuid()}"
     return Actor(
         f"{user}@{socket.gethostname()}",
@@ -111,6 +112,7 @@ def find_ci_run_url_or_empty(environ: Mapping[str, str]) -> str:
 def find_repository_url_and_blob_prefix(environ: Mapping[str, str]) -> tuple[str, str]:
     """The repository's url in a pipeline, and what a forge puts before `/blob` in links."""
     if environ.get("CI_PROJECT_URL"):
+        # GitLab has pages of a project behind `/-`, so that no repository's name is one of them.
         return environ["CI_PROJECT_URL"], "/-"
     parts = [environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY")]
     return ("/".join(parts) if all(parts) else ""), ""
@@ -131,6 +133,7 @@ def find_user_folder(
     named_folder, home = Path(environ.get(xdg_variable, "")), Path(environ.get("HOME", ""))
     if named_folder.is_absolute():
         return named_folder
+    # HOME may be unset or `/nonexistent`, as for accounts of services: then nothing is kept.
     return home / default_name_in_home if home.is_absolute() and home.is_dir() else None
 
 
@@ -151,6 +154,7 @@ def require_allowed_host(
     hosts_text = environ.get("SYNAPSE_APPLY_HOSTS")
     if hosts_text is None:
         return
+    # Without wildcards: whoever may name a host below one could name one of their own.
     allowed = [host for host in (part.strip().lower() for part in hosts_text.split(",")) if host]
     if not allowed:
         raise InputError.from_summary(
@@ -178,7 +182,10 @@ def normalize_base_url(url: str) -> str:
     """A base URL as in a state's identity: lower-case scheme and host, no trailing slash."""
     parts = urlsplit(url)
     return parts._replace(
-        scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), path=parts.path.rstrip("/")
+        # RFC 3986, 6.2.2.1: scheme and host are the same in any case, paths are not.
+        scheme=parts.scheme.lower(),
+        netloc=parts.netloc.lower(),
+        path=parts.path.rstrip("/"),
     ).geturl()
 
 

@@ -56,6 +56,7 @@ class CommittedTree:
         if inner_path == ".":
             return CommittedEntry(path, is_folder=True)
         parts = inner_path.split("/")
+        # Git has nothing behind a submodule or a link: the path would look as if it were absent.
         for depth in range(1, len(parts)):
             ancestor = tree.find_entry("/".join(parts[:depth]))
             if ancestor is not None and ancestor.kind in _OUTSIDE_REASONS:
@@ -126,5 +127,7 @@ def open_folder_at_commit(commit: GitCommit) -> Iterator[CommittedTree]:
             tree,
             commit.label,
             prefix,
+            # Listed only if a manifest names something above the project: a repository may be
+            # large.
             lambda: stack.enter_context(GitTree(repository_root, ".", commit.id)),
         )

@@ -86,6 +86,7 @@ def select_addresses(
                 addresses.update(matches)
         return addresses
 
+    # Both are resolved before anything is raised, so that every wrong name is told at once.
     selected = (resolve_names(only) if only else set(known_addresses)) - resolve_names(exclude)
     if findings:
         raise InputError(*findings)
@@ -127,6 +128,7 @@ def choose_addresses(
     known_addresses = _build_known_addresses(selectable)
     chosen_addresses: dict[Address, None] = {}
     for name in names:
+        # A resource may have a `*` in its name: it is meant before what it would match.
         if not has_wildcard(name) or _is_known_address(name, known_addresses):
             chosen_addresses[choose_address(selectable, name, (), known_addresses)] = None
             continue
@@ -209,6 +211,7 @@ def _find_addresses_by_bare_name(
         address for address in known_addresses if not kinds or address.kind in kinds
     )
     matches = [address for address in candidates if address.name == name]
+    # Only of kinds in which no resource has that very name, which is what was meant there.
     for kind in sorted(_collect_kinds(candidates) - _collect_kinds(matches)):
         kind_addresses = dict.fromkeys(address for address in candidates if address.kind == kind)
         matches += _find_series_members(f"{kind}/{name}", kind_addresses, selectable)

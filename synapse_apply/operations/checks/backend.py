@@ -82,6 +82,7 @@ def check_backend_answer(checkup: TargetCheckup) -> Iterator[CheckResult]:
     except RemoteError as failure:
         yield CheckResult.from_finding("backend", build_refusal_finding(failure, checkup))
         return
+    # The embedded backend takes its own token, which says nothing of anybody's.
     is_token_sent = (
         checkup.token.get_or_raise_unchecked()
         and not checkup.target.get_or_raise_unchecked().is_embedded

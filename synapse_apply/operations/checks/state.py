@@ -46,6 +46,7 @@ def check_own_folder_trust(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the tool's folder beside the project is its own, and was not committed."""
     root = checkup.project.get_or_raise_unchecked().root
     folder = root / OWN_FOLDER if checkup.own_folder.get_or_raise() else root
+    # Asked of the system: a read-only mount shows in no mode of the folder.
     if not os.access(folder, os.W_OK | os.X_OK):
         finding = _build_read_only_finding(folder, is_state_kept_there=_is_state_local(checkup))
         yield CheckResult.from_finding("folder", finding)
@@ -261,6 +262,7 @@ def _iter_still_accepted_paths(record: Record) -> Iterator[FieldPath]:
     for path in record.accepted.paths:
         rule = kind.rules.get(str(path[0]))
         values = get_at_or_absent(applied_tree, path), get_at_or_absent(seen_tree, path)
+        # The server does not show the secret, so that nothing tells whether it still differs.
         is_hidden = isinstance(values[0], Mac) and not isinstance(values[1], Mac)
         if not is_hidden and not is_same_value(*values, *((rule.compare,) if rule else ())):
             yield path
