@@ -90,7 +90,7 @@ attack: $(READY) ## What a hostile checkout, server or second run can try, and a
 fuzz: $(READY) ## Five fuzzers, SECONDS=900 each; FUZZERS="plans states" are some of them
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),900) $(FUZZERS)
 
-browser: $(VENV)/.browser ## The HTML report and the page of the controller in a real browser, which is installed where there is none
+browser: $(VENV)/.browser ## The HTML report and the controller's page in a real browser, installed where there is none
 	@CHROMIUM=$$(bash tests/browser/chromium.sh) && export CHROMIUM && \
 		$(BIN)/python -m pytest -p no:xdist tests/browser
 
@@ -128,7 +128,7 @@ $(VENV)/.lock: $(READY)
 docs: $(READY) ## Rewrite the pages that are made from the code
 	$(BIN)/python docs/generate.py
 
-picture: $(READY) ## Rewrite docs/plan.png, the HTML page of a plan as a browser shows it
+picture: $(READY) ## Rewrite docs/*.png: pages of a plan and of the controller as a browser shows them
 	@CHROMIUM=$$(bash tests/browser/chromium.sh) && export CHROMIUM && $(BIN)/python docs/picture.py
 
 fix: $(READY) ## Format and mend what can be mended

@@ -1,7 +1,9 @@
-"""Makes docs/plan.png, the HTML page of a plan in a browser: `make picture`.
+"""Makes the pictures of the pages, as a browser shows them: `make picture`.
 
-The plan is that of examples/quickstart on the embedded backend, after a release and a storage were
-added, one variable was changed, and so was one field that the API cannot change.
+docs/plan.png is the HTML page of a plan: that of examples/quickstart on the embedded backend, after
+a release and a storage were added, one variable was changed, and so was one field that the API
+cannot change. docs/controller.png and docs/controller-target.png are the controller's page at the
+end of `controller run --demo`.
 """
 
 from __future__ import annotations
@@ -11,11 +13,25 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import requests
+
+from synapse_apply.controller.demo.demo import Demo, open_demo
 
 DOCS = Path(__file__).resolve().parent
 QUICKSTART = DOCS.parent / "examples" / "quickstart"
 WIDTH, HEIGHT = 1100, 1240
+CONTROLLER_PAGES = {
+    "controller.png": ("/", 920),
+    "controller-target.png": ("/targets/acme/staging", 1180),
+}
+AT_THE_END = {"dev": "in sync", "staging": "drifted", "prod": "pending", "bench": "failing"}
+SECONDS = 120.0
 ARCHIVE = """
 ---
 apiVersion: synapse-apply/v1
@@ -41,11 +57,46 @@ def make_plan_page(folder: Path) -> Path:
     return page
 
 
-def take_picture(page: Path, chromium: str, image: Path) -> None:
+@contextmanager
+def open_controller_at_the_end_of_the_demo() -> Iterator[str]:
+    """A controller whose targets are as the story leaves them; gives the address of its page."""
+    is_over = threading.Event()
+
+    def tell(text: str) -> None:
+        if text.startswith("Now it is your turn"):
+            is_over.set()
+
+    with open_demo(tell, seconds_between_steps=8) as demo, run_controller(demo) as url:
+        if not is_over.wait(SECONDS):
+            sys.exit("the story of the demo did not end")
+        give_up_at = time.monotonic() + SECONDS
+        while read_conditions(url) != AT_THE_END:
+            if time.monotonic() > give_up_at:
+                sys.exit(f"the targets of the demo end otherwise: {read_conditions(url)}")
+            time.sleep(1)
+        yield url
+
+
+@contextmanager
+def run_controller(demo: Demo) -> Iterator[str]:
+    command = [sys.executable, "-m", "synapse_apply", "controller", "run",
+               str(demo.configuration_file), "--data", str(demo.data_folder)]  # fmt: skip
+    with subprocess.Popen(command, env={**os.environ, **demo.variables}) as process:
+        text = demo.configuration_file.read_text(encoding="utf-8")
+        yield "http://" + text.rpartition("listen: ")[2].strip()
+        process.terminate()
+
+
+def read_conditions(url: str) -> dict[str, str]:
+    document = requests.get(f"{url}/api/v1/targets", timeout=10).json()
+    return {item["target"]: item["state"] for item in document["items"]}
+
+
+def take_picture(address: str, chromium: str, image: Path, height: int = HEIGHT) -> None:
     """Write the page as Chromium shows it to a PNG file."""
     options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
-    size, out = f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={image}"
-    subprocess.run([chromium, *options, size, out, page.as_uri()], check=True, capture_output=True)
+    size, out = f"--window-size={WIDTH},{height}", f"--screenshot={image}"
+    subprocess.run([chromium, *options, size, out, address], check=True, capture_output=True)
 
 
 def _run(project: Path, *arguments: str) -> None:
@@ -65,5 +116,9 @@ def _replace(file: Path, old: str, new: str) -> None:
 
 
 if __name__ == "__main__":
+    browser = os.environ["CHROMIUM"]
     with tempfile.TemporaryDirectory() as temporary:
-        take_picture(make_plan_page(Path(temporary)), os.environ["CHROMIUM"], DOCS / "plan.png")
+        take_picture(make_plan_page(Path(temporary)).as_uri(), browser, DOCS / "plan.png")
+    with open_controller_at_the_end_of_the_demo() as controller_url:
+        for name, (path, page_height) in CONTROLLER_PAGES.items():
+            take_picture(controller_url + path, browser, DOCS / name, page_height)

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "operations": {"model", "kinds", "files", "emulator", "workspace", "live", *PARTS},
     "library": {*("model", "manifests", "packages", "planning", "workspace", "live", "operations")},
     "controller": {
+        "emulator",
         "library",
         "model",
         "files",

@@ -17,13 +17,17 @@ _BAR_WIDTH_IN_ALL = 1000
 _LEAST_WIDTH = 4  # so that one failing target of 10,000 is seen
 
 
-def draw_spark_line(outcomes: Sequence[LookOutcome], tones: Mapping[LookOutcome, str]) -> Markup:
-    """A bar a run, oldest first; low where it was in sync, full where it failed."""
+def draw_spark_line(
+    outcomes: Sequence[LookOutcome], tones: Mapping[LookOutcome, str], *, in_column: bool = True
+) -> Markup:
+    """A bar a run, oldest first; low where it was in sync, full where it failed.
+
+    With `in_column` the newest runs of all targets stand below each other.
+    """
     if not outcomes:
         return mark_escaped_html("")
     newest_outcomes = outcomes[-SPARK_RUNS:]
-    # From the right, so that the newest runs of all targets stand in one column.
-    first_x = (SPARK_RUNS - len(newest_outcomes)) * _STEP
+    first_x = (SPARK_RUNS - len(newest_outcomes)) * _STEP if in_column else 0
     paths: dict[str, list[str]] = {}
     for index, outcome in enumerate(newest_outcomes):
         height = _BAR_HEIGHTS[tones[outcome]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from urllib.parse import urlsplit
 
 from markupsafe import Markup
@@ -21,6 +22,7 @@ from synapse_apply.views.html.links import NO_LINKS, ForgeLinks
 from synapse_apply.views.html.reports import build_plan_page
 
 _SSH_ADDRESS = re.compile(r"(?:ssh://)?git@(?P<host>[A-Za-z0-9.-]+)[:/](?P<path>[^:?#\s]+)")
+_LEAST_COMMIT = 7  # digits
 _FORGE_SEPARATORS = {"github": "", "gitlab": "/-"}
 # Browsers lay out thousands of rows in a second; the command shows the rest.
 MAX_SHOWN_ROWS = 1000
@@ -35,7 +37,17 @@ def build_forge_links(source: Source | None, commit: str) -> ForgeLinks:
     if not host or forge not in _FORGE_SEPARATORS:
         return NO_LINKS
     repository = f"https://{host}/{path.strip('/').removesuffix('.git')}"
-    return ForgeLinks(repository, _FORGE_SEPARATORS[forge], commit=commit)
+    find_path = partial(_find_path_in_repository, commit=commit, project_path=source.path)
+    return ForgeLinks(repository, _FORGE_SEPARATORS[forge], find_path, commit)
+
+
+def _find_path_in_repository(file: str, *, commit: str, project_path: str) -> str | None:
+    """The path of a file that a worker names as `COMMIT:PATH`; None for another text."""
+    prefix, separator, path = file.partition(":")
+    is_of_commit = bool(separator) and len(prefix) >= _LEAST_COMMIT and commit.startswith(prefix)
+    if not is_of_commit or path.startswith("/") or ".." in path.split("/"):
+        return None
+    return path if project_path == "." else f"{project_path.strip('/')}/{path}"
 
 
 def _split_repository_address(url: str) -> tuple[str, str]:
@@ -66,6 +78,9 @@ def render_plan_part(plan_json: str, links: ForgeLinks) -> Markup:
     plan = parse_plan_or_none(plan_json)
     if plan is None:
         return mark_escaped_html("")
+    # It was made of a commit in a mirror, not of a checkout that may have other files.
+    base = replace(plan.base, commit=links.commit, revision="", dirty=())
+    plan = replace(plan, base=base)
     hidden_count = len(plan.changes) - MAX_SHOWN_ROWS
     note = ""
     if hidden_count > 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -63,7 +63,8 @@ class PageRenderer:
         self._environment.filters |= {
             "short": phrases.shorten_commit,
             "counts": phrases.format_counts,
-            "spark": lambda outcomes: charts.draw_spark_line(outcomes, _OUTCOME_TONES),
+            "spark": partial(charts.draw_spark_line, tones=_OUTCOME_TONES),
+            "author": phrases.get_author_name,
             "prose": lambda text: mark_escaped_html(render_prose(text)),
             "findings": lambda findings: mark_escaped_html(render_finding_list_or_empty(findings)),
             "target_path": addresses.build_target_path,

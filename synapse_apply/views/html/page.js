@@ -65,8 +65,8 @@
   if (!form) return;
   form.hidden = false;
   const rows = [...document.querySelectorAll(".row")];
-  const sections = [...document.querySelectorAll("main > section")]
-    .map((section) => ({ section, stacks: [...section.querySelectorAll(".stack")] }))
+  const sections = [...document.querySelectorAll("main section")]
+    .map((section) => ({ section, stacks: [...section.querySelectorAll(":scope > .stack")] }))
     .filter((one) => one.stacks.length);
   const shown = document.getElementById("shown");
   const nothing = document.getElementById("nothing");

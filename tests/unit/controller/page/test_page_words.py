@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 
 import pytest
-from unit.controller.page.page_samples import HEAD_COMMIT
+from unit.controller.page.page_samples import HEAD_COMMIT, format_plan
+from unit.views import plan_samples
 
 from synapse_apply.controller.page import packages, phrases
 from synapse_apply.controller.page.charts import draw_condition_bar, draw_spark_line
@@ -14,10 +16,14 @@ from synapse_apply.controller.page.overview import OverviewQuery
 from synapse_apply.controller.page.plan_part import build_forge_links, render_plan_part
 from synapse_apply.controller.rows import ChangeCounts, LookOutcome, TargetCondition
 from synapse_apply.controller.settings import ForgeStatus, SecretName, Source
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.plan import Action, Change
 from synapse_apply.views.html.links import NO_LINKS
 
 TONES = {outcome: phrases.choose_outcome_tone(outcome) for outcome in LookOutcome}
+REVISION_BASE = replace(plan_samples.BASE, revision="a-branch")
 GITLAB = ForgeStatus("gitlab", "a/b", SecretName("env", "T"), "https://git.example/api/v4")
 
 
@@ -102,6 +108,27 @@ def test_a_commit_is_linked_where_the_forge_is_known(
     ).render_commit_link_or_empty(HEAD_COMMIT)
     assert (f'href="{link}{HEAD_COMMIT}"' in html) == bool(link)
     assert f"<code>{HEAD_COMMIT[:12]}</code>" in html
+
+
+@pytest.mark.parametrize(
+    ("file", "path"),
+    [
+        (f"{HEAD_COMMIT[:7]}:manifests/a b.yaml", "lab/manifests/a%20b.yaml"),
+        (f"{HEAD_COMMIT[:7]}:../a.yaml", ""),
+        (f"{HEAD_COMMIT[:7]}:/etc/a.yaml", ""),
+        ("0000000:manifests/a.yaml", ""),
+        ("manifests/a.yaml", ""),
+    ],
+)
+def test_a_position_leads_to_the_line_of_the_commit(file: str, path: str) -> None:
+    """Below the folder of the source's project; what names another file is text."""
+    change = Change(Address("storage", "a"), Action.CREATE, position=Position(file, 7, 1))
+    text = format_plan(replace(plan_samples.plan(change), base=REVISION_BASE))
+    source = Source("s", "https://github.com/a/b", path="lab")
+    html = render_plan_part(text, build_forge_links(source, HEAD_COMMIT))
+    address = f"https://github.com/a/b/blob/{HEAD_COMMIT}/{path}&#35;L7"
+    assert (f'href="{address}"' in html) == bool(path)
+    assert html.count("/blob/") == bool(path)
 
 
 @pytest.mark.parametrize(

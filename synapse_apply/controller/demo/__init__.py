@@ -1,0 +1,1 @@
+"""What `controller run --demo` shows: a repository, a backend and a story, in one folder."""

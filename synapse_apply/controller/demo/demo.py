@@ -1,0 +1,194 @@
+"""What happens in the demo, and when: what is there at its start, and the story that follows.
+
+All of it lies in one temporary folder and listens on loopback alone.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from synapse_apply.client.backend import BackendClient
+from synapse_apply.controller.demo import demo_files
+from synapse_apply.controller.demo.demo_programs import DemoRepository, run_command_line
+from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.model.errors import RemoteError, SynapseApplyError
+from synapse_apply.model.frozen import frozen
+
+_DEV, _STAGING, _PROD = demo_files.TARGETS
+_SWITCHES = {"plugin_list": "list"}  # so that the plugin that somebody changes can be found
+_USUAL_PORT = 8080
+_SECONDS_BETWEEN_STEPS = 12.0
+Tell = Callable[[str], None]
+
+
+@frozen
+class Demo:
+    """What `controller run` is to be run with.
+
+    `variables` are what the controller's environment must have besides its own.
+    """
+
+    folder: Path
+    configuration_file: Path
+    data_folder: Path
+    variables: Mapping[str, str]
+
+
+class _Step(NamedTuple):
+    """One thing that happens, and what is told of it before."""
+
+    text: str
+    happen: Callable[[], None]
+
+
+@contextmanager
+def open_demo(
+    tell: Tell, *, keep: bool = False, seconds_between_steps: float = _SECONDS_BETWEEN_STEPS
+) -> Iterator[Demo]:
+    """Make the demo's folder, repository and backend; the story goes on while the block runs.
+
+    `tell` gets a line for people at each step, from another thread. At the end all of it is
+    removed, but for the folder with `keep`. InputError where Git is missing.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="synapse-apply-demo-")).resolve()
+    is_over = threading.Event()
+    try:
+        token = secrets.token_urlsafe(24)
+        with ExitStack() as backends:
+            # One each: in one backend the code of a plugin would be taken by the first target.
+            servers = {
+                name: EmbeddedServer(folder / name, token=token, switches=_SWITCHES)
+                for name in demo_files.TARGETS
+            }
+            urls = {name: backends.enter_context(server).url for name, server in servers.items()}
+            scene = _Scene(folder, urls, token)
+            scene.prepare()
+            demo = scene.write_files()
+            story = threading.Thread(
+                target=_play_story,
+                args=(scene, tell, is_over, seconds_between_steps),
+                daemon=True,
+                name="story",
+            )
+            story.start()
+            try:
+                yield demo
+            finally:
+                is_over.set()
+                story.join()
+    finally:
+        if keep:
+            tell(f"The demo is kept in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Scene:
+    """The repository, the backend and the targets of the demo, and what can happen to them."""
+
+    def __init__(self, folder: Path, backend_urls: Mapping[str, str], token: str) -> None:
+        self._folder = folder
+        self._backend_urls = backend_urls
+        self._variables = {demo_files.TOKEN_VARIABLE: token}
+        self._states = folder / "states"
+        self._repository = DemoRepository(folder / "repository")
+
+    @property
+    def repository_folder(self) -> Path:
+        return self._repository.folder
+
+    def prepare(self) -> None:
+        """Commit the projects, and apply them to dev and staging; prod gets a state alone."""
+        self._states.mkdir()
+        texts = demo_files.build_first_commit(self._backend_urls, self._states)
+        self._repository.commit(texts, "Declare image processing and its results")
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._set_up_target, demo_files.TARGETS))
+
+    def write_files(self) -> Demo:
+        """Write controller.yaml, and a file of variables for whoever runs commands there."""
+        hosts = [urlsplit(url).netloc for url in self._backend_urls.values()]
+        configuration_file = self._folder / "controller.yaml"
+        configuration_file.write_text(
+            demo_files.format_controller_file(
+                self._repository.folder, self._states, hosts, _find_free_port()
+            ),
+            encoding="utf-8",
+        )
+        lines = (f"export {name}={value}\n" for name, value in self._variables.items())
+        variables_file = self._folder / "demo.env"
+        variables_file.touch(mode=0o600)
+        variables_file.write_text("".join(lines), encoding="utf-8")
+        return Demo(self._folder, configuration_file, self._folder / "data", self._variables)
+
+    def list_steps(self) -> list[_Step]:
+        """The story, in its order."""
+        return [
+            _Step("Somebody changes the plugin of staging by hand: it drifts.", self._drift),
+            _Step(
+                "A commit with a mistyped field arrives: it turns red, on every target.",
+                lambda: self._repository.commit(
+                    demo_files.build_broken_commit(), "Add the archive"
+                ),
+            ),
+            _Step(
+                "The next commit mends it: it turns green, and its changes are not live yet.",
+                lambda: self._repository.commit(
+                    demo_files.build_mending_commit(), "Write the category of the archive right"
+                ),
+            ),
+            _Step("A pipeline applies the commit to dev: it is in sync.", self._apply_to_dev),
+        ]
+
+    def _set_up_target(self, name: str) -> None:
+        self._run("state", "init", "-t", name)
+        if name != _PROD:
+            self._run("apply", "-t", name, "--auto-approve")
+
+    def _apply_to_dev(self) -> None:
+        self._run("apply", "-t", _DEV, "--auto-approve")
+
+    def _drift(self) -> None:
+        token = self._variables[demo_files.TOKEN_VARIABLE]
+        with BackendClient(self._backend_urls[_STAGING], token) as client:
+            for plugin in client.list_plugins():
+                client.update_plugin(plugin["id"], {"description": "Changed by hand"})
+
+    def _run(self, *arguments: str) -> None:
+        run_command_line(self._repository.folder, self._variables, *arguments)
+
+
+def _play_story(scene: _Scene, tell: Tell, is_over: threading.Event, seconds: float) -> None:
+    try:
+        for step in scene.list_steps():
+            if is_over.wait(seconds):
+                return
+            tell(step.text)
+            step.happen()
+    except (SynapseApplyError, RemoteError) as error:
+        tell(f"The story ends early: {error}")
+        return
+    tell(f"Now it is your turn: commit to {scene.repository_folder}. Ctrl-C ends the demo.")
+
+
+def _find_free_port() -> int:
+    """The usual port of the page; another one where that is taken."""
+    for port in (_USUAL_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    return _USUAL_PORT
