@@ -27,7 +27,7 @@ DOCS = Path(__file__).resolve().parent
 QUICKSTART = DOCS.parent / "examples" / "quickstart"
 WIDTH, HEIGHT = 1100, 1240
 CONTROLLER_PAGES = {
-    "controller.png": ("/", 920),
+    "controller.png": ("/", 840),
     "controller-target.png": ("/targets/acme/staging", 1180),
 }
 AT_THE_END = {"dev": "in sync", "staging": "drifted", "prod": "pending", "bench": "failing"}
@@ -82,8 +82,7 @@ def run_controller(demo: Demo) -> Iterator[str]:
     command = [sys.executable, "-m", "synapse_apply", "controller", "run",
                str(demo.configuration_file), "--data", str(demo.data_folder)]  # fmt: skip
     with subprocess.Popen(command, env={**os.environ, **demo.variables}) as process:
-        text = demo.configuration_file.read_text(encoding="utf-8")
-        yield "http://" + text.rpartition("listen: ")[2].strip()
+        yield demo.page_url
         process.terminate()
 
 

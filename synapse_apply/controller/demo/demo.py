@@ -42,6 +42,7 @@ class Demo:
     configuration_file: Path
     data_folder: Path
     variables: Mapping[str, str]
+    page_url: str
 
 
 class _Step(NamedTuple):
@@ -119,17 +120,22 @@ class _Scene:
         """Write controller.yaml, and a file of variables for whoever runs commands there."""
         hosts = [urlsplit(url).netloc for url in self._backend_urls.values()]
         configuration_file = self._folder / "controller.yaml"
+        port = _find_free_port()
         configuration_file.write_text(
-            demo_files.format_controller_file(
-                self._repository.folder, self._states, hosts, _find_free_port()
-            ),
+            demo_files.format_controller_file(self._repository.folder, self._states, hosts, port),
             encoding="utf-8",
         )
         lines = (f"export {name}={value}\n" for name, value in self._variables.items())
         variables_file = self._folder / "demo.env"
         variables_file.touch(mode=0o600)
         variables_file.write_text("".join(lines), encoding="utf-8")
-        return Demo(self._folder, configuration_file, self._folder / "data", self._variables)
+        return Demo(
+            self._folder,
+            configuration_file,
+            self._folder / "data",
+            self._variables,
+            f"http://127.0.0.1:{port}",
+        )
 
     def list_steps(self) -> list[_Step]:
         """The story, in its order."""

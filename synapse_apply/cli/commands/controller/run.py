@@ -17,6 +17,7 @@ from synapse_apply.cli.params import controller_options, options
     "run",
     examples=[
         ("synapse-apply controller run", "Follow what controller.yaml says, until stopped."),
+        ("synapse-apply controller run --demo", "With a repository and backends made for it."),
         ("synapse-apply controller run --once", "One round, for cron."),
         ("synapse-apply controller run /etc/acme.yaml --data /var/lib/acme", "For a service."),
     ],
@@ -33,12 +34,28 @@ from synapse_apply.cli.params import controller_options, options
 @controller_options.add_data_option
 @click.option("--once", is_flag=True, help="Do what is due, print a table, and end.")
 @click.option(
+    "--demo",
+    is_flag=True,
+    help="Make a repository, backends and a configuration in a temporary folder, show what a "
+    "controller does with them, and remove them at the end.",
+)
+@click.option("--keep", is_flag=True, help="With --demo: leave the folder there.")
+@click.option(
     "--detailed-exitcode",
     "detailed",
     is_flag=True,
     help="With --once: exit with 2 where there are changes, drift or refusals.",
 )
-def command(*, console: Console, file: Path, data: Path, once: bool, detailed: bool) -> int:
+def command(
+    *,
+    console: Console,
+    file: Path,
+    data: Path,
+    once: bool,
+    detailed: bool,
+    demo: bool,
+    keep: bool,
+) -> int:
     """Follow Git, plan every target, and show it on a page; nothing is applied.
 
     Writes a line to stderr for each new head, each look that found something new, and each
@@ -49,6 +66,13 @@ def command(*, console: Console, file: Path, data: Path, once: bool, detailed: b
 
     if detailed and not once:
         raise click.UsageError("--detailed-exitcode goes with --once.")
+    if demo and once:
+        raise click.UsageError("--demo goes on until it is stopped: leave out --once.")
+    if keep and not demo:
+        raise click.UsageError("--keep goes with --demo.")
+    if demo:
+        _serve_demo(console, keep=keep)
+        return 0
     setup = ControllerSetup(file, data, dict(os.environ), sys.stderr)
     if not once:
         serve_controller(setup)
@@ -59,3 +83,22 @@ def command(*, console: Console, file: Path, data: Path, once: bool, detailed: b
     code = run_controller_once(setup, detailed=detailed)
     print_target_list(console, read_stored_targets(data))
     return code
+
+
+def _serve_demo(console: Console, *, keep: bool) -> None:
+    from synapse_apply.controller.demo.demo import open_demo
+    from synapse_apply.controller.page.packages import require_page_packages
+    from synapse_apply.controller.run import ControllerSetup, serve_controller
+
+    require_page_packages()
+
+    def print_line(text: str) -> None:
+        console.write_output(f"{text}\n")
+
+    print_line("Making a Git repository and three backends ...")
+    with open_demo(print_line, keep=keep) as demo:
+        print_line(f"All of it is in {demo.folder}, and the page at {demo.page_url}")
+        variables = {**os.environ, **demo.variables}
+        serve_controller(
+            ControllerSetup(demo.configuration_file, demo.data_folder, variables, sys.stderr)
+        )

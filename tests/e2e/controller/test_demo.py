@@ -1,0 +1,58 @@
+"""`controller run --demo`: one command shows targets in different conditions, and leaves nothing."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import requests
+from installed import BIN, environment
+
+SECONDS = 60.0
+
+
+def test_the_demo_shows_targets_and_leaves_nothing(tmp_path: Path) -> None:
+    """From a bare clone: a page, two targets in sync, one pending, one that needs a person."""
+    command = [BIN / "synapse-apply", "controller", "run", "--demo"]
+    variables = environment({"TMPDIR": str(tmp_path)})
+    with subprocess.Popen(
+        command, env=variables, cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            match = re.search(r"in (\S+), and the page at (\S+)$", process.stdout.readline())
+            assert match is not None
+            folder, url = Path(match[1]), match[2]
+            assert folder.parent == tmp_path.resolve()
+            conditions = wait_for_conditions(url)
+            html = requests.get(url, timeout=10).text
+        finally:
+            process.send_signal(signal.SIGINT)
+            _out, err = process.communicate(timeout=30)
+    assert conditions == {
+        "acme/dev": "in sync", "acme/staging": "in sync", "acme/prod": "pending",
+        "lab/bench": "failing",
+    }  # fmt: skip
+    assert "1 of 4 targets needs a person" in html
+    assert process.returncode == 0, err
+    assert list(tmp_path.iterdir()) == []
+
+
+def wait_for_conditions(url: str) -> dict[str, str]:
+    """The conditions of all targets by name, once each was looked at."""
+    give_up_at = time.monotonic() + SECONDS
+    while True:
+        try:
+            items = requests.get(f"{url}/api/v1/targets", timeout=10).json()["items"]
+        except requests.ConnectionError:
+            items = []
+        conditions = {item["name"]: item["state"] for item in items}
+        is_complete = len(conditions) == 4 and "not looked at" not in conditions.values()
+        if is_complete or time.monotonic() > give_up_at:
+            return conditions
+        time.sleep(0.2)
