@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from typing import Any
 
 from hypothesis import HealthCheck, settings
 
@@ -24,11 +24,17 @@ def effort(few: int, many: int, steps: int = 50) -> settings:
     )
 
 
-def spread(combinations: list[Any]) -> list[Any]:
-    """Some combinations in which each value of each switch occurs, or all of them when deep."""
+def spread(combinations: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Some combinations in which any two values of two switches meet, or all of them when deep."""
     if DEEP:
         return combinations
-    # A step that shares no factor with the number of combinations meets every value early.
-    count = len(combinations)
-    step, few = (37, 8) if count > 37 else (5, 3)
-    return [combinations[(n * step) % count] for n in range(few)]
+    missing = set().union(*map(_pairs_of, combinations))
+    chosen = []
+    while missing:
+        chosen.append(max(combinations, key=lambda one: len(_pairs_of(one) & missing)))
+        missing -= _pairs_of(chosen[-1])
+    return chosen
+
+
+def _pairs_of(combination: dict[str, str]) -> set[tuple[tuple[str, str], ...]]:
+    return set(itertools.combinations(sorted(combination.items()), 2))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from laws import holds
 from laws.bench import ANYTHING_GOES, Project, combinations, name_of, on_vendor, pending
-from laws.effort import DEEP, effort
+from laws.effort import effort, spread
 from laws.worlds import Story, stories
 
 from synapse_apply.model.errors import InputError
@@ -43,9 +43,9 @@ def settle(project: Project, choices: PlanOptions) -> None:
 
 
 CASES = [
-    *(("v1", switches) for switches in combinations()),
+    *(("v1", switches) for switches in spread(combinations())),
     *(("v1", switches) for switches in on_vendor(few=2)),
-    *(("v2", switches) for switches in combinations("v2")[:: 1 if DEEP else 5]),
+    *(("v2", switches) for switches in spread(combinations("v2"))),
 ]
 
 
@@ -53,7 +53,7 @@ CASES = [
 def test_a_second_plan_is_empty(project, api, switches):
     """Also after outside edits, and after the manifests went on."""
 
-    @effort(few=2, many=60)
+    @effort(few=3, many=60)
     @given(stories())
     def law(drawn: Story) -> None:
         here, story = project(switches, api), drawn.on(api, switches)

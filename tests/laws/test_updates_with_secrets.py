@@ -84,7 +84,12 @@ def secret_keys(body: Any) -> set[str]:
 
 # On v2 an update sends what changed.
 CASES = [
-    *((mode, "v1", switches) for mode in UpdateMode for switches in spread(combinations())),
+    *(
+        (UpdateMode(switches.pop("update")), "v1", switches)
+        for switches in spread(
+            [{"update": mode.value, **switches} for mode in UpdateMode for switches in combinations()]
+        )
+    ),
     *((UpdateMode.PATCH, "v2", switches) for switches in spread(combinations("v2"))),
 ]
 
