@@ -5,12 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOWEST := .venv-lowest-$(notdir $(PYTHON))
 # Three times the processors: many tests wait for processes of their own, and with twice as many a
-# third of the time was idle. Who has none left takes of another's (worksteal), else the slow ones
-# stand in one line at the end.
+# third of the time was idle. They are forks of one that has collected all tests (tests/workers.py).
 JOBS ?= $(shell $(PYTHON) -c "import os; print(3 * (os.cpu_count() or 1))")
 
 # Tests start the command hundreds of times: without bytecode each start compiles all of it anew,
-# which takes longer than what the command does, and each worker compiles every test.
+# which takes longer than what the command does.
 unexport PYTHONDONTWRITEBYTECODE
 
 # Tests write and flush many small files: in memory that takes a sixth less time. Only where there
@@ -53,18 +52,18 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest --workers $(JOBS)
 
 # What reads files and plans; the rest runs in full on the Python of `make test`.
 smoke: $(READY) ## The demo and the fast tests: a second Python version
 	$(MAKE) --no-print-directory demo PYTHON=$(PYTHON)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/cases tests/golden \
+	$(BIN)/python -m pytest --workers $(JOBS) tests/cases tests/golden \
 		tests/unit/manifests tests/unit/model tests/unit/planning tests/unit/applying
 
 # What one library answers differently is what can break: the client, the backend and the schemas.
 lowest: $(LOWEST)/.ready ## The demo and tests of what is ours alone, with the lowest versions allowed
 	@BIN=$(CURDIR)/$(LOWEST)/bin bash examples/quickstart/demo.sh
-	$(LOWEST)/bin/python -m pytest -n $(JOBS) --dist worksteal tests/contract/client \
+	$(LOWEST)/bin/python -m pytest --workers $(JOBS) tests/contract/client \
 		tests/contract/emulator tests/unit/client tests/unit/manifests/test_schemas.py \
 		--deselect tests/unit/client/test_connecting.py::test_the_client_is_the_engines_api
 
@@ -79,13 +78,13 @@ $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest.py
 	@touch $@
 
 laws: $(READY) ## The property tests with many examples
-	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m deep
+	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest --workers $(JOBS) -m deep
 
 faults: $(READY) ## Every fault at every request, a kill at every boundary, and a table of it
-	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/fault
+	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest --workers $(JOBS) tests/fault
 
 attack: $(READY) ## What a hostile checkout, server or second run can try, and a table of it
-	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/attack
+	SYNAPSE_APPLY_TEST_DEEP=1 $(BIN)/python -m pytest --workers $(JOBS) tests/attack
 
 fuzz: $(READY) ## Five fuzzers, SECONDS=900 each; FUZZERS="plans states" are some of them
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),900) $(FUZZERS)

@@ -17,7 +17,9 @@ from buckets.servers import AzuriteServer, BucketServer, MotoServer, SeaweedServ
 from hypothesis import HealthCheck, settings
 from postgres.server import PostgresServer
 
-# To rewrite the assertions of all tests takes each process of the tests 8 seconds. What one has done
+pytest_plugins = ["workers"]
+
+# To rewrite the assertions of all tests takes 8 seconds. What was done once
 # is kept (`__pycache__`), also where the environment asks for no bytecode to be written.
 sys.dont_write_bytecode = False
 

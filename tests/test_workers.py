@@ -1,0 +1,80 @@
+"""`pytest --workers N` runs and reports what `pytest` does, whatever becomes of a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+SUITE = """
+import os, pathlib, pytest
+
+LOG = pathlib.Path(__file__).with_name("log")
+
+@pytest.fixture(scope="session")
+def postgres():
+    with LOG.open("a") as log:
+        log.write("server made\\n")
+
+@pytest.mark.parametrize("number", range(40))
+def test_passes(number, tmp_path):
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+
+@pytest.mark.parametrize("number", range(40))
+def test_of_a_server(number, postgres):
+    pass
+
+def test_fails(capfd):
+    os.write(1, b"what it wrote")
+    assert capfd.readouterr().out == "what it wrote"
+    assert 1 + 1 == 3
+
+@pytest.mark.parametrize("number", range(20))
+def test_dies(number):
+    if number == 3:
+        os.kill(os.getpid(), 9)
+
+def test_ends_badly(request):
+    pass
+
+@pytest.fixture(autouse=True)
+def fails_at_the_end(request):
+    yield
+    assert "badly" not in request.node.name
+"""
+
+
+def run_suite(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_suite.py").write_text(SUITE)
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "workers", "-p", "no:cacheprovider"),
+            *("-q", "-rfE", *options, str(folder)),
+        ],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_every_test_is_run_and_what_ends_badly_is_told(tmp_path):
+    """One server for all; of a process that dies one test failed, and the rest of its tests run."""
+    done = run_suite(tmp_path, "--workers", "3")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "2 failed, 100 passed, 1 error in" in done.stdout
+    assert "E       assert (1 + 1) == 3" in done.stdout
+    assert "FAILED test_suite.py::test_dies[3] - The process of this test ended with" in done.stdout
+    assert "ERROR test_suite.py::test_ends_badly" in done.stdout
+    assert (tmp_path / "log").read_text().count("server made") == 1
+
+
+def test_the_first_failure_ends_it_where_asked(tmp_path):
+    done = run_suite(tmp_path, "--workers", "2", "-x", "-k", "fails or dies")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "stopping after 1 failures" in done.stdout
