@@ -87,7 +87,11 @@ CASES = [
     *(
         (UpdateMode(switches.pop("update")), "v1", switches)
         for switches in spread(
-            [{"update": mode.value, **switches} for mode in UpdateMode for switches in combinations()]
+            [
+                {"update": mode.value, **switches}
+                for mode in UpdateMode
+                for switches in combinations()
+            ]
         )
     ),
     *((UpdateMode.PATCH, "v2", switches) for switches in spread(combinations("v2"))),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from e2e.scenarios.workplace import TOKEN, Server, Workplace
 from in_process import run
+from laws import effort
 
 CANARY = "canary-7f3a91"
 ODD = [
@@ -102,10 +103,11 @@ def test_nothing_is_left_to_do_after_an_adoption(serve, bare, switches):
     )
 
 
-def test_a_thousand_storages_take_less_than_a_minute_a_step(serve, bare):
-    """The whole way, each step within a minute; twice the same bytes."""
+def test_many_storages_take_less_than_a_minute_a_step(serve, bare):
+    """The whole way, with a thousand each step within a minute; twice the same bytes."""
+    count = 1000 if effort.DEEP else 120  # more than a page of a list, at half a second a step
     server = serve(secrets="masked", list_items="short")
-    storages(server, 1000)
+    storages(server, count)
     plugins(server, 30)
     place = bare(server)
     given = {"PROD_TOKEN": TOKEN}
@@ -113,15 +115,15 @@ def test_a_thousand_storages_take_less_than_a_minute_a_step(serve, bare):
     def step(arguments: str, code: int = 0) -> str:
         began = time.monotonic()
         done = run(arguments, place.root, given, code)
-        assert time.monotonic() - began < 60, arguments
+        assert time.monotonic() - began < 60 * max(count / 1000, 0.25), arguments
         return done.stdout
 
-    assert "1045 resources exported, 15 not" in step("export --ids plugin=1-40", 3)
+    assert f"{count + 45} resources exported, 15 not" in step("export --ids plugin=1-40", 3)
     before = files(place)
     assert "Wrote" not in step("export --ids plugin=1-40", 3)
     assert files(place) == before
     step("state init")
-    assert "Resources: 1045 imported." in step("import -f inventory.yaml")
+    assert f"Resources: {count + 45} imported." in step("import -f inventory.yaml")
     assert "No changes." in step("plan --detailed-exitcode")
 
 
