@@ -61,7 +61,7 @@ def test_fault(
     prepare = SCENARIOS[scenario]
     count = requests_of(make_site, scenario)
     turn = 2 * list(FAULTS).index(fault) + list(SCENARIOS).index(scenario)
-    for number in some(count, 1 if fault in WAITS else few_on(profile, 3), turn):
+    for number in some(count, 1 if fault in WAITS else few_on(profile, 2), turn):
         site = make_site()
         prepare(site)
         before = set(server.ids())

@@ -12,7 +12,7 @@ from fault.site import Server, Site
 from profiles import PROFILE
 
 # Of a plugin, its release and a storage each.
-GROUPS = {"first-apply": 10, "changes": 4, "lock-and-prune": 2}
+GROUPS = {"first-apply": 10 if DEEP else 4, "changes": 4, "lock-and-prune": 2}
 # A project of API v1 has nothing to lock or to delete.
 SCENES = [
     (*place, scenario)

@@ -12,7 +12,7 @@ from fault.commands import applying, ended, kill, reaches
 from fault.convergence import DEEP, Row, converge, few_on, on_api, on_store_and_api, some
 from fault.site import Server, Site
 
-GROUPS = 10  # of a plugin, its release and a storage each
+GROUPS = 10 if DEEP else 4  # of a plugin, its release and a storage each
 # A call is announced and settled, each once.
 WRITES = 2 * 3 * GROUPS
 
