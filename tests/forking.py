@@ -17,13 +17,17 @@ import json
 import os
 import pkgutil
 import runpy
+import select
+import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +38,37 @@ _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _SIZE = struct.Struct("!I")
 # What a command imports only once it needs it, and is not of the package itself.
 _IMPORTED_LATE = ("psycopg", "sqlite3", "encodings.idna", "fault.disks", "fault.site")
+
+
+# A program like the interpreter. With `-I` its process waits for a fork that does what it was to do,
+# has its exit code, and ends with it; all else it leaves to the interpreter.
+_INTERPRETER = """\
+#!{python} -IS
+import json, os, socket, sys
+if sys.argv[1:2] != ["-I"]:
+    os.execv("{python}", ["{python}", *sys.argv[1:]])
+command = ["{python}", *sys.argv[1:]]
+request = dict(command=command, folder=os.getcwd(), environment=dict(os.environ))
+text = json.dumps(request).encode()
+door = socket.socket(socket.AF_UNIX)
+door.connect("{address}")
+socket.send_fds(door, [len(text).to_bytes(4)], [0, 1, 2])
+door.sendall(text)
+answer = door.recv(4)
+code = int.from_bytes(answer, signed=True) if answer else 1
+if code < 0:
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
+
+
+def python() -> Path:
+    """The path of a program that is to scripts the interpreter, with `-I` as a fork.
+
+    What `-I` keeps out is out, but for what was imported before: whether a planted file is run is to
+    be tested with the interpreter itself. A signal to it reaches the fork as SIGKILL.
+    """
+    return _parent().interpreter
 
 
 class ForkedProcess(subprocess.Popen[str]):
@@ -76,11 +111,19 @@ class _Parent:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="forking-")
+        self.interpreter = Path(self._folder.name, "python")
+        address = str(Path(self._folder.name, "door"))
         self._socket, other_end = socket.socketpair()
-        with other_end:
+        with other_end, socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen()
+            self.interpreter.write_text(_INTERPRETER.format(python=sys.executable, address=address))
+            self.interpreter.chmod(0o755)
+            numbers = [other_end.fileno(), listener.fileno()]
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(other_end.fileno())],
-                pass_fds=[other_end.fileno()],
+                [sys.executable, __file__, *map(str, numbers)],
+                pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 # As the tests have them: what a stream is, was asked when the interpreter began.
                 stdout=subprocess.PIPE,
@@ -107,6 +150,7 @@ class _Parent:
     def end(self) -> None:
         self._socket.close()
         self._process.communicate()
+        self._folder.cleanup()
 
 
 @cache
@@ -131,9 +175,21 @@ def _receive(door: socket.socket, size: int) -> bytes:
     return content
 
 
-def _serve(door: socket.socket) -> list[str]:
+def _serve(door: socket.socket, listener: socket.socket) -> list[str]:
     """Fork for each request. Returns in a new process only, with the command that it is to run."""
     while True:
+        ready = select.select([door, listener], [], [])[0]
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if listener in ready:
+            client, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                door.close()
+                return _serve_client(client)
+            client.close()
+            continue
         first, streams, _, _ = socket.recv_fds(door, _SIZE.size, 3)
         if not first:
             os._exit(0)
@@ -151,6 +207,7 @@ def _serve(door: socket.socket) -> list[str]:
             for number in (read_end, write_end):
                 os.close(number)
             door.close()
+            listener.close()
             _become(request, streams)
             command: list[str] = request["command"]
             return command
@@ -159,6 +216,26 @@ def _serve(door: socket.socket) -> list[str]:
         door.sendall(os.read(read_end, _SIZE.size))
         for number in (*streams, read_end, write_end):
             os.close(number)
+
+
+def _serve_client(client: socket.socket) -> list[str]:
+    """Fork for a program that waits. Returns in the new process only, with its command."""
+    first, streams, _, _ = socket.recv_fds(client, _SIZE.size, 3)
+    request = json.loads(_receive(client, _SIZE.unpack(first)[0]))
+    process = os.fork()
+    if process == 0:
+        client.close()
+        _become(request, streams)
+        command: list[str] = request["command"]
+        return command
+    for stream in streams:
+        os.close(stream)
+    if client in select.select([os.pidfd_open(process), client], [], [])[0]:
+        os.kill(process, signal.SIGKILL)  # who waits for it has ended
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    with suppress(OSError):
+        client.sendall(code.to_bytes(_SIZE.size, signed=True))
+    os._exit(0)
 
 
 def _become(request: dict[str, Any], streams: Sequence[int]) -> None:
@@ -174,20 +251,29 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> None:
 def _run(command: list[str]) -> NoReturn:
     """As the interpreter would; each of them ends in SystemExit, or else with exit code 0."""
     program, *arguments = command
+    first_folder = [""]
+    if arguments[:1] == ["-I"]:
+        del arguments[0]
+        first_folder = []
+        sys.path[:] = ["", *(folder for folder in sys.path if folder != str(TESTS))]
     if program != sys.executable:
         sys.argv = command
         sys.path[0] = str(Path(program).parent)
         runpy.run_path(program, run_name="__main__")
     elif arguments[0] == "-m":
         sys.argv = arguments[1:]
-        sys.path[0] = str(Path.cwd())
+        sys.path[:1] = [str(Path.cwd()) for _ in first_folder]
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
-    else:
-        assert arguments[0] == "-c", command
+    elif arguments[0] == "-c":
         sys.argv = ["-c", *arguments[2:]]
-        sys.path[0] = ""
+        sys.path[:1] = first_folder
         main = sys.modules["__main__"] = ModuleType("__main__")
         exec(compile(arguments[1], "<string>", "exec"), vars(main))
+    else:
+        assert not first_folder, command
+        sys.argv = arguments
+        del sys.path[0]
+        runpy.run_path(arguments[0], run_name="__main__")
     sys.exit(0)
 
 
@@ -206,4 +292,4 @@ def _import_everything() -> None:
 
 if __name__ == "__main__":
     _import_everything()
-    _run(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    _run(_serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:])))

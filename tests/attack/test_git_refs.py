@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from attack.checkouts import BASE, EVIL, GOOD, Checkout, checkout
-from e2e.pipelines.conftest import World, forge, fresh
+from e2e.pipelines.conftest import World, forge, fresh, interpreter
 from laws.effort import DEEP
 from unit.packages.trees import commit, git, write
 
 from synapse_apply.model.errors import InputError
 
-__all__ = ["checkout", "forge", "fresh"]
+__all__ = ["checkout", "forge", "fresh", "interpreter"]
 
 IMPOSTORS = ["refs/tags/origin/main", "refs/heads/origin/main", "refs/origin/main"]
 

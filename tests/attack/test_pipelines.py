@@ -130,6 +130,7 @@ def run_step(runner: Runner, name: str, env: Mapping[str, str]) -> tuple[int, st
 
 
 INTERPRETER = {"INTERPRETER": str(BIN / "python")}
+interpreter = pytest.fixture(lambda: BIN / "python")  # no fork: what it imports is what is tested
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 from fault.commands import COMMAND, FOREVER, applying, ended, kill, reaches
 from fault.convergence import Row, converge
@@ -78,6 +79,26 @@ def test_it_says_and_ends_the_same(typed: str, tmp_path: Path) -> None:
     new, fork = (
         run(process_type, *COMMAND, *typed.split(), folder=tmp_path)
         for process_type in PROCESS_TYPES
+    )
+    assert fork == new
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "-c import sys;print(sys.argv,sys.path[0:]);sys.exit(3)",
+        "-m synapse_apply plan",
+        "{script} a",
+    ],
+)
+def test_a_program_that_forks_is_the_isolated_interpreter(typed: str, tmp_path: Path) -> None:
+    """To a script that starts it: neither its folder nor PYTHONPATH is looked into."""
+    script = tmp_path / "script.py"
+    script.write_text("import sys; print(sys.argv, sys.path, __name__, input()); sys.exit('no')")
+    words = typed.format(script=script).split(" ", 1 if typed.startswith("-c") else -1)
+    new, fork = (
+        run(subprocess.Popen, str(python), "-I", *words, folder=tmp_path)
+        for python in (sys.executable, forking.python())
     )
     assert fork == new
 

@@ -47,6 +47,7 @@ class Runner:
     token: str
     run_id: str = "1"
     installed: bool = True
+    python: Path = BIN / "python"
     environments: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     @property
@@ -119,11 +120,11 @@ class Runner:
         folder = self.temp / "command"
         folder.mkdir(exist_ok=True)
         command = folder / "synapse-apply"
-        command.write_text(f'#!/bin/sh\nexec "{BIN / "python"}" -I -m synapse_apply "$@"\n')
+        command.write_text(f'#!/bin/sh\nexec "{self.python}" -I -m synapse_apply "$@"\n')
         command.chmod(0o755)
         with (self.temp / "paths").open("a", encoding="utf-8") as paths:
             paths.write(f"{folder}\n")
-        return Ran(outputs={"python": str(BIN / "python")})
+        return Ran(outputs={"python": str(self.python)})
 
     def _shell(self, step: dict[str, Any], scope: dict[str, Any], env: dict[str, str]) -> Ran:
         process = self.start(step, scope, env)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 from e2e.pipelines.actions import Runner
 from e2e.pipelines.forge import PROJECT, TOKEN, Forge, serving
 from e2e.scenarios.workplace import Server
-from installed import ROOT, copied, run, variables
+from in_process import run
+from installed import ROOT, copied, variables
 from unit.packages.trees import git
 
 from synapse_apply.emulator.serve import EmbeddedServer
@@ -37,6 +39,7 @@ class World:
     checkout: Path
     forge: Forge
     url: str
+    python: Path
 
     def change(self, old: str = "float", new: str = "number") -> str:
         """A branch `change` with one edit of a manifest, checked out on the runner; its commit."""
@@ -109,7 +112,7 @@ class World:
         given = {"GITHUB_API_URL": self.forge.url, "GIT_CONFIG_GLOBAL": "/dev/null"}
         return Runner(
             self.checkout, self.root / "temp", self.root / "artifacts", event, SECRETS, given,
-            TOKEN, run_id, **more,
+            TOKEN, run_id, python=self.python, **more,
         )  # fmt: skip
 
 
@@ -126,8 +129,14 @@ def forge() -> Iterator[Forge]:
         yield forge
 
 
+@pytest.fixture
+def interpreter() -> Path:
+    """What the steps start: a fork that has imported all, as its start is not what is tested."""
+    return forking.python()
+
+
 @contextmanager
-def make_world(root: Path, forge: Forge, example: str) -> Iterator[World]:
+def make_world(root: Path, forge: Forge, example: str, python: Path) -> Iterator[World]:
     """A repository with an example, and prod that is served; there is no state yet."""
     with EmbeddedServer(root / "backend", token=BACKEND, tenant="acme") as server:
         source = copied(ROOT / "examples" / example, root)
@@ -146,13 +155,13 @@ def make_world(root: Path, forge: Forge, example: str) -> Iterator[World]:
         checkout = root / "checkout"
         for name, text in {"user.name": "t", "user.email": "t@example.org"}.items():
             git(checkout, "config", name, text)
-        yield World(root, root / "origin.git", checkout, forge, server.url)
+        yield World(root, root / "origin.git", checkout, forge, server.url, python)
 
 
 @pytest.fixture
-def fresh(tmp_path: Path, forge: Forge) -> Iterator[World]:
+def fresh(tmp_path: Path, forge: Forge, interpreter: Path) -> Iterator[World]:
     """Nothing is applied yet; prod's state is there, and empty."""
-    with make_world(tmp_path, forge, "gitops") as world:
+    with make_world(tmp_path, forge, "gitops", interpreter) as world:
         run(f"state init -t prod --lineage {PIN}", world.checkout, SECRETS)
         yield world
 

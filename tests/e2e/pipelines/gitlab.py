@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,7 @@ class Pipeline:
         """The lines of before_script without what installs; beside the checkout is its outcome."""
         python = Path(f"{self.world.checkout}.venv", "bin", "python")
         python.parent.mkdir(parents=True, exist_ok=True)
-        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
+        python.write_text(f'#!/bin/sh\nexec {self.world.python} "$@"\n', encoding="utf-8")
         python.chmod(0o755)
         lines: list[str] = document(self.world.checkout)["default"]["before_script"]
         return [line for line in lines if not any(word in line for word in _INSTALLS)]

@@ -7,7 +7,8 @@ from pathlib import Path
 from e2e.pipelines.actions import read_artifact
 from e2e.pipelines.conftest import SECRETS, World
 from e2e.pipelines.forge import BOT, TOKEN, make_pull, make_run
-from installed import ROOT, run
+from in_process import run
+from installed import ROOT
 from unit.packages.trees import git
 
 MARKER = "<!-- synapse-apply: target=prod -->"

@@ -22,8 +22,8 @@ REF = "refs/synapse-apply/state/prod"
 
 
 @pytest.fixture
-def world(tmp_path: Path, forge: Forge) -> Iterator[World]:
-    with make_world(tmp_path, forge, "github-actions-git-state") as world:
+def world(tmp_path: Path, forge: Forge, interpreter: Path) -> Iterator[World]:
+    with make_world(tmp_path, forge, "github-actions-git-state", interpreter) as world:
         # A person has made the state from a clone, and applied what there was.
         run("state init -t prod", world.checkout, SECRETS)
         run("apply -t prod --auto-approve", world.checkout, SECRETS)

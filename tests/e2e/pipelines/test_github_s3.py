@@ -124,6 +124,7 @@ def roles(authority: Path) -> Iterator[str]:
 def runner(
     tmp_path: Path,
     forge: Forge,
+    interpreter: Path,
     moto: BucketServer,
     identities: str,
     roles: str,
@@ -163,8 +164,9 @@ def runner(
             "event": {"pull_request": {"number": 7, "head": {"repo": {"full_name": PROJECT}}}},
         }
         yield Runner(
-            checkout, tmp_path / "temp", tmp_path / "artifacts", event, SECRETS, given, TOKEN
-        )
+            checkout, tmp_path / "temp", tmp_path / "artifacts", event, SECRETS, given, TOKEN,
+            python=interpreter,
+        )  # fmt: skip
         moto.ask("POST", "/moto-api/reset")  # the next test begins with an empty bucket
         moto.ask("PUT", "/states")
 
