@@ -1,0 +1,164 @@
+"""`controller run --once`, `run`, `check`, `status` and `backup`, on a repository and a backend."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from contract.controller.upstream import Upstream, storage
+from contract.stores.git.repositories import git
+from forges.loopback_server import wait_until
+from in_process import run
+from installed import BIN, environment
+
+from synapse_apply.emulator.serve import EmbeddedServer
+
+SECRETS = {"ACME_TOKEN": "token-of-acme-1234567890", "ACME_KEY": "key-of-acme-1234567890"}
+CONFIGURATION = """\
+apiVersion: synapse-apply/v1
+kind: Controller
+metadata: {name: main}
+sources:
+  acme:
+    url: ./upstream.git
+    may_read: {env: ["ACME_*"], files: [states/]}
+    hosts: [127.0.0.1]
+    poll: 1s
+    targets: {"*": {mode: observe}}
+listen: 127.0.0.1:0
+"""
+
+
+class Site:
+    """A folder with controller.yaml, a repository, and a state of its one target `prod`."""
+
+    def __init__(self, folder: Path, backend: EmbeddedServer) -> None:
+        self.folder, self.backend = folder, backend
+        self.upstream = Upstream(folder)
+        project = f"""
+apiVersion: synapse-apply/v1
+kind: Project
+targets:
+  prod: {{url: "{backend.url}", token: {{env: ACME_TOKEN}}, state: {{url: {folder}/states/prod.db}}}}
+"""
+        files = {"synapse-apply.yaml": project, "manifests/a.yaml": storage("a")}
+        self.upstream.commit(files)
+        (folder / "controller.yaml").write_text(CONFIGURATION, encoding="utf-8")
+        git(folder, "clone", "-q", str(self.upstream.path), str(folder / "checkout"))
+
+    def type(self, arguments: str, code: int = 0) -> str:
+        """What a command prints to stdout and stderr."""
+        done = run(arguments, self.folder, SECRETS, code)
+        return done.stdout + done.stderr
+
+    def make_state(self) -> None:
+        run("state init -t prod", self.folder / "checkout", SECRETS)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with EmbeddedServer(tmp_path / "backend", token=SECRETS["ACME_TOKEN"]) as backend:
+        yield Site(tmp_path, backend)
+
+
+def test_check_says_all_that_is_wrong_and_where(site: Site) -> None:
+    """As `validate` does: 0 with warnings, 1 with errors, --strict, --json."""
+    assert site.type("controller check") == "controller.yaml is valid.\n"
+    text = CONFIGURATION.replace("mode: observe", "mode: auto").replace("poll: 1s", "prune: 1")
+    (site.folder / "odd.yaml").write_text(f"{text}rollouts: {{}}\n", encoding="utf-8")
+    said = site.type("controller check odd.yaml", 1)
+    assert "prune" in said
+    assert "odd.yaml:9:5" in said
+    text = CONFIGURATION.replace("mode: observe", "mode: auto")
+    (site.folder / "later.yaml").write_text(text, encoding="utf-8")
+    said = site.type("controller check later.yaml")
+    assert "mode auto of `acme/*` is not supported by this version" in said
+    assert "later.yaml is valid." in said
+    site.type("controller check later.yaml --strict", 1)
+    document = json.loads(site.type("controller check odd.yaml --json", 1))
+    assert document["diagnostics"][0]["range"]["filename"] == "odd.yaml"
+    assert "missing.yaml: No such file" in site.type("controller check missing.yaml", 1)
+
+
+def test_once_is_enough_for_cron(site: Site) -> None:
+    """One round, a table, the worst code; what is not due is not asked again."""
+    assert "There is no store" in site.type("controller status", 1)
+    said = site.type("controller run --once", 1)
+    assert re.search(r"^failing +acme/prod +[0-9a-f]{7} ", said, re.MULTILINE)
+    assert 'summary="There is no state for this target"' in said
+    site.make_state()
+    site.upstream.commit({"manifests/b.yaml": storage("b")})
+    said = site.type("controller run --once --detailed-exitcode", 2)
+    assert re.search(r"^pending +acme/prod +[0-9a-f]{7} +2 to add ", said, re.MULTILINE)
+    assert " look target=acme/prod " in said
+    assert " look " not in site.type("controller run --once")
+    (target,) = json.loads(site.type("controller status --json"))["items"]
+    assert (target["name"], target["state"], target["counts"]["add"]) == ("acme/prod", "pending", 2)
+    assert "--once" in site.type("controller run --detailed-exitcode", 64)
+    assert site.type("controller backup copy.db") == "Wrote copy.db.\n"
+    assert "there already" in site.type("controller backup copy.db", 1)
+    (site.folder / "restored").mkdir()
+    (site.folder / "copy.db").rename(site.folder / "restored" / "controller.db")
+    assert "acme/prod" in site.type("controller status --data restored")
+    stored = (site.folder / ".synapse-apply" / "controller" / "controller.db").read_bytes()
+    for secret in SECRETS.values():
+        assert secret.encode() not in stored
+        assert secret not in said
+
+
+@contextmanager
+def run_controller(site: Site) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """The installed command in the background, and the file of its stderr."""
+    log = site.folder / "log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [str(BIN / "synapse-apply"), "controller", "run"],
+            cwd=site.folder,
+            env=environment(SECRETS),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+        )
+        try:
+            yield process, log
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_a_running_controller_follows_and_answers(site: Site) -> None:
+    """A push is seen; a broken file is not taken, and the page says so; one stops by SIGTERM."""
+    site.make_state()
+    with run_controller(site) as (process, log):
+
+        def wait_for(pattern: str) -> str:
+            found = wait_until(
+                lambda: re.search(pattern, log.read_text(encoding="utf-8")), 30, pattern
+            )
+            return str(found[1])
+
+        url = wait_for(r"started url=(http://127\.0\.0\.1:\d+)")
+        wait_for(r"(look) target=acme/prod .* cause=\w+ .* outcome=changes")
+        assert "pending  acme/prod" in site.type(f"controller status --url {url}")
+        said = site.type("controller run --once", 6)
+        assert f"process {process.pid}" in said
+        commit = site.upstream.commit({"manifests/b.yaml": storage("b")})
+        wait_for(rf"(look) target=acme/prod .* cause=push commit={commit} outcome=changes")
+        (site.folder / "controller.yaml").write_text("kind: Controller\n", encoding="utf-8")
+        process.send_signal(signal.SIGHUP)
+        wait_for("(configuration not taken)")
+        with urllib.request.urlopen(url) as answer:
+            assert "Missing" in answer.read().decode()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        wait_for("info (stopped)")
+    said = site.type("controller status --url http://127.0.0.1:1", 1)
+    assert "The controller was not reached" in said
+    assert "did not answer as one" in site.type(f"controller status --url {site.backend.url}", 1)
