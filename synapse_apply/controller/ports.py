@@ -274,6 +274,10 @@ class StoreWriter(Protocol):
         """Move all due times and claims of the store, after a jump of the wall clock."""
         ...
 
+    def pull_in_polls_and_sends(self, now: float, longest: float) -> None:
+        """Have no source, status or message due later than `longest` seconds from now."""
+        ...
+
     def claim_target(self, name: TargetName, holder: str, until: float, now: float) -> int:
         """Claim a target that nobody holds at `now`; the new epoch, 0 where somebody holds it."""
         ...

@@ -21,8 +21,10 @@ from synapse_apply.controller.rules.due import (
     compute_first_delay,
     compute_longest_delay,
     find_clock_jump,
+    get_interval,
 )
 from synapse_apply.controller.rules.sending import is_message_due, is_read_due, is_status_due
+from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.rules.turns import choose_looks
 from synapse_apply.controller.settings import HOUR, Controller
 
@@ -37,6 +39,8 @@ _READ_SECONDS = 5.0
 # A round may wait for a transaction that moves thousands of targets to a new head.
 _LONGEST_ROUND_SECONDS = 15.0
 _SENDS_A_ROUND = 50
+# For so long after a jump of the clock there are tasks that have read it before.
+_UNSETTLED_SECONDS = 60.0
 
 
 class ControllerLoop:
@@ -62,6 +66,7 @@ class ControllerLoop:
         self._reload: Callable[[], ConfiguredParts | None] = lambda: None
         self._is_reload_asked = False
         self._last_clocks: tuple[float, float] | None = None
+        self._jumped_at: float | None = None
         self._kept_at: float | None = None
         self._reads_checked_at: float | None = None
         self._round_ended_at: float | None = None
@@ -132,20 +137,14 @@ class ControllerLoop:
     def _start(self) -> None:
         """Bring the store in line with the configuration, and end what a killed process began."""
         parts = self._parts
-        now, defaults = parts.clock.read_wall(), parts.settings.defaults
+        now = parts.clock.read_wall()
         parts.ids.begin_after(parts.store.find_newest_run_id())
         self._adopt_sources()
         with parts.store.write() as writer:
             writer.append_audit(now, self._who, "start", self._who, "")
             writer.release_all_targets()
-            intervals = [defaults.interval]
-            for source in parts.settings.sources.values():
-                intervals.extend(rule.interval for rule in source.rules if rule.interval)
-            longest = compute_longest_delay(max(intervals), defaults)
-            # Written before the clock was set back, while nobody watched it.
-            for row in writer.list_targets_due_after(now + longest):
-                delay = compute_first_delay(longest, int(longest), parts.clock.draw())
-                writer.put_target(replace(row, due_at=now + delay))
+        # Written before the clock was set back, while nobody watched it.
+        self._pull_in_due_times()
         statuses, _ = parts.store.list_unsent()
         # Whether these were sent is not known: they are read first.
         self._unsure = {(row.source, row.commit, row.context) for row in statuses}
@@ -213,7 +212,30 @@ class ControllerLoop:
                 with self._parts.store.write() as writer:
                     writer.shift_due_times(jump)
                 self._parts.log("warn", "clock jumped", seconds=jump)
+                self._jumped_at = counter
         self._last_clocks = wall, counter
+        # A task that read the clock after the jump may have written before it was seen, or the
+        # other way round: its time was moved once too often.
+        if self._jumped_at is not None and counter - self._jumped_at < _UNSETTLED_SECONDS:
+            self._pull_in_due_times()
+
+    def _pull_in_due_times(self) -> None:
+        """Have nothing due later than it could have been put off from now on."""
+        parts = self._parts
+        now, defaults = parts.clock.read_wall(), parts.settings.defaults
+        sources = parts.settings.sources
+        with parts.store.write() as writer:
+            for row in writer.list_targets_due_after(now):
+                source = sources.get(row.name.source)
+                rule = find_rule(source, row.name.target) if source else None
+                if rule is None:
+                    continue
+                longest = compute_longest_delay(get_interval(rule, defaults), defaults)
+                if row.due_at > now + longest:
+                    delay = compute_first_delay(longest, int(longest), parts.clock.draw())
+                    writer.put_target(replace(row, due_at=now + delay))
+            polls = [source.poll for source in sources.values()]
+            writer.pull_in_polls_and_sends(now, max(HOUR, *polls))
 
     def _start_due_fetches(self, now: float) -> None:
         with self._lock:

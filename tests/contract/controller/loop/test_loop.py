@@ -308,6 +308,26 @@ def test_a_clock_that_jumps_neither_stops_looks_nor_floods_them(world: World) ->
     assert world.run_once() == ["acme/dev", "acme/prod"]
 
 
+def test_what_was_put_off_by_the_clock_after_a_jump_is_not_moved_by_it_once_more(
+    world: World,
+) -> None:
+    """A fetch or a look that ends between the jump and the round that sees it."""
+    loop = world.build_loop()
+    loop._start()
+    world.settle(loop)
+    world.clock.advance(2)
+    assert world.settle(loop) == ["acme/dev", "acme/prod"]
+    world.clock.wall += 86_400
+    with world.store.write() as writer:
+        for name in ("dev", "prod"):
+            row = world.store.find_target(TargetName("acme", name))
+            assert row is not None
+            writer.put_target(replace(row, due_at=world.clock.wall + 600))
+    assert world.settle(loop) == []
+    world.clock.advance(3601)
+    assert world.settle(loop) == ["acme/dev", "acme/prod"]
+
+
 def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path: Path) -> None:
     """A hundred targets of two sources; while their host is not known, the workers are the limit."""
     world = World(tmp_path)
