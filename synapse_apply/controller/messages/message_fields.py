@@ -13,7 +13,7 @@ from synapse_apply.controller.rows import ChangeCounts, MessageRow, TargetName
 from synapse_apply.controller.settings import Event
 from synapse_apply.model.diagnostic import Diagnostic
 
-_MAX_SUMMARY, _MAX_DETAIL, _MAX_HINT = 300, 2000, 1000
+_MAX_SUMMARY, _MAX_DETAIL, _MAX_HINT, _MAX_POSITION = 300, 2000, 1000, 500
 _COUNTED = ("add", "change", "destroy", "import", "forget", "refused", "drifted", "guards")
 _PHRASES = {
     "add": "{} to add",
@@ -86,12 +86,14 @@ def format_message_counts(counts: object) -> str:
     return ", ".join(_PHRASES[name].format(n) for name, n in numbers.items() if n)
 
 
-def _build_finding(finding: Diagnostic) -> dict[str, str]:
+def _build_finding(finding: Diagnostic) -> dict[str, str | None]:
     return {
         "severity": finding.severity.value,
         "summary": _cut(finding.summary, _MAX_SUMMARY),
         "detail": _cut(finding.detail, _MAX_DETAIL),
         "hint": _cut(finding.hint, _MAX_HINT),
+        "address": finding.address,
+        "position": _cut(str(finding.position), _MAX_POSITION) if finding.position else None,
     }
 
 

@@ -96,7 +96,7 @@ def build_slack_body(row: MessageRow) -> dict[str, Any]:
     ]
     finding = fields.get("finding")
     if isinstance(finding, Mapping):
-        texts = [str(finding.get(name) or "") for name in ("detail", "hint")]
+        texts = [str(finding.get(name) or "") for name in ("position", "detail", "hint")]
         if text := "\n".join(text for text in texts if text):
             blocks.append({"type": "section", "text": _build_plain_text(text, _MAX_SECTION)})
     facts = [

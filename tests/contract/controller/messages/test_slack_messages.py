@@ -12,7 +12,7 @@ from synapse_apply.controller.messages.message_fields import build_message_field
 from synapse_apply.controller.messages.senders import build_message_sender
 from synapse_apply.controller.rows import ChangeCounts, MessageRow, TargetName
 from synapse_apply.controller.settings import Channel, Event, SecretName
-from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.diagnostic import Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import Sensitive
 
@@ -42,7 +42,9 @@ def row(event=Event.FAILED, **fields):
 
 def test_how_a_message_reads(slack):
     """The sentence with a link, why and what to do, and beside it the commit and the counts."""
-    finding = error_finding("A manifest is broken", "a.yaml:3: a tab", "Use spaces.")
+    finding = error_finding(
+        "A manifest is broken", "a tab", "Use spaces.", position=Position("a.yaml", 3, 1)
+    )
     message = row(
         finding=finding,
         commit="1a2b3c4d" * 5,
@@ -57,7 +59,7 @@ def test_how_a_message_reads(slack):
     )
     assert reason["text"] == {
         "type": "plain_text",
-        "text": "a.yaml:3: a tab\nUse spaces.",
+        "text": "a.yaml:3:1\na tab\nUse spaces.",
         "emoji": False,
     }
     assert [fact["text"] for fact in facts["elements"]] == [
