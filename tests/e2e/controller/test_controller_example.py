@@ -1,0 +1,133 @@
+"""examples/controller does what its README says: one command, and what it shows of three changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+from contract.stores.git.repositories import ENVIRON as GIT_ENVIRON
+from forges.loopback_server import wait_until
+from installed import BIN, ROOT, copied, environment, run
+from postgres.server import free_port
+
+EXAMPLE = ROOT / "examples" / "controller"
+SECONDS = 60.0
+
+
+class Started:
+    """start.sh of a copy with free ports, and the folder that it keeps all in."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.folder = copied(EXAMPLE, tmp_path)
+        self.work = tmp_path / "work"
+        self.ports = {"8641": str(free_port()), "8642": str(free_port())}
+        for file in (
+            path for path in self.folder.rglob("*") if path.suffix in {".sh", ".yaml", ".md"}
+        ):
+            file.write_text(self.put_ports(file.read_text()))
+        configuration = self.folder / "controller.yaml"
+        configuration.write_text(re.sub(r"\b(5|15)s\b", "1s", configuration.read_text()))
+        self.url = f"http://127.0.0.1:{self.ports['8641']}"
+        self.log = tmp_path / "log"
+
+    def put_ports(self, text: str) -> str:
+        return re.sub("864[12]", lambda found: self.ports[found[0]], text)
+
+    def start(self) -> None:
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                ["bash", str(self.folder / "start.sh"), str(self.work)],
+                env=environment({"BIN": str(BIN)}), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def end(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(20)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def read_state(self) -> str:
+        """The state word of the target, "" while there is none."""
+        with suppress(requests.RequestException):
+            [target] = requests.get(f"{self.url}/api/v1/targets", timeout=10).json()["items"] or [
+                {}
+            ]
+            return str(target.get("state", ""))
+        return ""
+
+    def wait_for_state(self, state: str) -> None:
+        try:
+            wait_until(lambda: self.read_state() == state, SECONDS, state)
+        except AssertionError as failure:
+            raise AssertionError(
+                f"{failure}, not {self.read_state()}\n{self.log.read_text()}"
+            ) from None
+
+    def commit(self, text: str) -> None:
+        """Commit a manifest of the plugin and push it, as the README says."""
+        checkout = self.work / "checkout"
+        (checkout / "manifests" / "plugin.yaml").write_text(text)
+        for arguments in (
+            ["commit", "-q", "-a", "-m", "Change"],
+            ["push", "-q", "origin", "HEAD:main"],
+        ):
+            subprocess.run(
+                ["git", *arguments], cwd=checkout, env=GIT_ENVIRON, check=True, capture_output=True
+            )
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Iterator[Started]:
+    started = Started(tmp_path)
+    started.start()
+    yield started
+    started.end()
+
+
+def test_one_command_shows_what_differs(example: Started) -> None:
+    """In sync at first; then a change in Git, a broken commit, its mend, and a change by hand."""
+    manifest = (example.folder / "manifests" / "plugin.yaml").read_text()
+    example.wait_for_state("in sync")
+    example.commit(manifest.replace("Finds defects in images", "Finds every defect"))
+    example.wait_for_state("pending")
+    example.commit(manifest.replace("spec:", "spec:\n\tbroken: true"))
+    example.wait_for_state("failing")
+    example.commit(manifest)
+    example.wait_for_state("in sync")
+    page = (example.folder / "README.md").read_text()
+    found = re.search(r'curl -X (\w+) -H "Authorization: ([^"]+)".*\n.*-d \'([^\']+)\' (\S+)', page)
+    assert found
+    method, token, body, url = found.groups()
+    answer = requests.request(
+        method, url, json=json.loads(body), headers={"Authorization": token}, timeout=10
+    )
+    assert answer.ok, answer.text
+    example.wait_for_state("drifted")
+
+
+def read_configurations() -> list[Any]:
+    configmap = yaml.safe_load((EXAMPLE / "kubernetes" / "configmap.yaml").read_text())
+    return [
+        pytest.param((EXAMPLE / "controller.yaml").read_text(), id="on one machine"),
+        pytest.param(configmap["data"]["controller.yaml"], id="in a cluster"),
+    ]
+
+
+@pytest.mark.parametrize("text", read_configurations())
+def test_each_configuration_is_one(text: str, tmp_path: Path) -> None:
+    """`controller check` finds nothing wrong with it."""
+    (tmp_path / "controller.yaml").write_text(text)
+    checked = run("controller check controller.yaml", tmp_path, {})
+    assert "Warning" not in checked.stdout + checked.stderr

@@ -1,0 +1,110 @@
+"""The manifests of examples/controller/kubernetes fit the cluster's schemas, and one another."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from installed import ROOT
+
+FOLDER = ROOT / "examples" / "controller" / "kubernetes"
+FILES = sorted(FOLDER.glob("*.yaml"))
+# The oldest that is still maintained, and the newest that the schemas are there for.
+VERSIONS = ["1.33", "1.37"]
+
+
+@cache
+def read(file: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+
+
+def find(kind: str) -> dict[str, Any]:
+    [document] = [one for file in FILES for one in read(file) if one["kind"] == kind]
+    return document
+
+
+def pod() -> dict[str, Any]:
+    return find("Deployment")["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_each_manifest_fits_its_published_schema(file: Path, version: str) -> None:
+    """Every field is known, and of the type that the API has."""
+    for document in read(file):
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_a_field_that_does_not_exist_is_found() -> None:
+    """The check above is one."""
+    broken = {**find("Service"), "spec": {"port": 80}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
+
+
+def test_one_controller_at_a_time_has_the_volume() -> None:
+    """One replica, and the old one ends before the new one begins."""
+    spec = find("Deployment")["spec"]
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "Recreate"}
+    assert find("PersistentVolumeClaim")["spec"]["accessModes"] == ["ReadWriteOnce"]
+
+
+def test_every_container_is_without_rights() -> None:
+    """No root, a root file system that is only read, no token of the cluster."""
+    assert pod()["automountServiceAccountToken"] is False
+    assert pod()["securityContext"]["runAsNonRoot"] is True
+    for container in pod()["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+def test_what_refers_to_something_finds_it() -> None:
+    """Volumes, claims, ports and labels have the names that others use."""
+    names = {volume["name"] for volume in pod()["volumes"]}
+    mounts = {mount["name"] for one in pod()["containers"] for mount in one.get("volumeMounts", [])}
+    assert mounts == names
+    by_name = {volume["name"]: volume for volume in pod()["volumes"]}
+    claim, configuration = find("PersistentVolumeClaim"), find("ConfigMap")
+    assert by_name["data"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert by_name["configuration"]["configMap"]["name"] == configuration["metadata"]["name"]
+    labels = find("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert find("Service")["spec"]["selector"] == labels
+    assert find("NetworkPolicy")["spec"]["podSelector"]["matchLabels"] == labels
+    ports = {
+        port["name"]: port["containerPort"]
+        for one in pod()["containers"]
+        for port in one.get("ports", [])
+    }
+    assert [port["targetPort"] for port in find("Service")["spec"]["ports"]] == list(ports)
+    [allowed] = find("NetworkPolicy")["spec"]["ingress"][0]["ports"]
+    assert allowed["port"] == ports["http"]
+
+
+def test_the_probes_ask_the_controller_itself() -> None:
+    """Through the proxy, which lets them pass; a dead controller is restarted, not only its proxy."""
+    controller, proxy = pod()["containers"]
+    paths = {kind: controller[f"{kind}Probe"]["httpGet"] for kind in ("liveness", "readiness")}
+    assert paths == {
+        "liveness": {"path": "/healthz", "port": 4180},
+        "readiness": {"path": "/readyz", "port": 4180},
+    }
+    assert "--http-address=0.0.0.0:4180" in proxy["args"]
+    assert "--skip-auth-route=GET=^/(healthz|readyz)$" in proxy["args"]
+
+
+def test_the_image_has_the_user_of_the_pod_and_what_the_controller_starts() -> None:
+    """Git and ssh, and the extra of the page."""
+    recipe = (FOLDER.parent / "Containerfile").read_text(encoding="utf-8")
+    user = pod()["securityContext"]["runAsUser"]
+    assert f"USER {user}:{pod()['securityContext']['runAsGroup']}" in recipe
+    for word in ("git", "openssh-client", "synapse-apply[controller"):
+        assert word in recipe
+    assert Path(ROOT / "examples/controller/README.md").is_file()
