@@ -19,7 +19,7 @@ class GitServer(ThreadingHTTPServer):
     """Serves the repositories of a folder to who sends HEADER.
 
     `answers` says for the next pushes what becomes of each: "lose" (done, no answer), "drop" (not
-    done, no answer), a status (not done).
+    done, no answer), a status (not done). `failure` is the status of every answer while it is set.
     """
 
     daemon_threads = True
@@ -28,6 +28,7 @@ class GitServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Request)
         self.root = root
         self.answers: list[str | int] = []
+        self.failure = 0
 
     @property
     def url(self) -> str:
@@ -63,6 +64,9 @@ class _Request(BaseHTTPRequestHandler):
         self.rfile.readline()
 
     def _answer(self, body: bytes, *, is_lost: bool = False) -> None:
+        if self.server.failure:
+            self._send(self.server.failure, {}, b"not today")
+            return
         if self.headers.get("Authorization") != HEADER.partition(": ")[2]:
             self._send(401, {"WWW-Authenticate": 'Basic realm="git"'}, b"who are you?")
             return

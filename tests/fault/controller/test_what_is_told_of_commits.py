@@ -1,0 +1,56 @@
+"""The installed controller, from outside: each commit has one end, and each fact one message."""
+
+from __future__ import annotations
+
+from controllers.site import Site
+
+
+def test_commits_drift_and_recovery(site: Site) -> None:
+    """A head in sync, one with a change, a broken one, its mend, and a change by hand."""
+    in_sync = site.run_git("rev-parse", "HEAD")
+    site.start()
+    assert "no changes" in site.wait_for_end(in_sync, "success").description
+
+    changed = site.commit("other", "Describe it otherwise")
+    assert "1 change" in site.wait_for_end(changed, "success").description
+
+    broken = site.commit("\t", "Write a tab")
+    assert "dev" in site.wait_for_end(broken, "failure").description
+    told = site.wait_for_message("failed")
+    assert (told["target"], told["commit"]) == ("acme/dev", broken)
+    assert told["finding"]["position"] == f"{broken[:7]}:manifests/acme.yaml:2:1"
+
+    mended = site.commit("images", "Mend it")
+    site.wait_for_end(mended, "success")
+    site.wait_for_message("recovered")
+    assert site.get_end(broken) == "failure"
+
+    site.change_by_hand("by hand")
+    assert site.wait_for_message("drift")["counts"]["drifted"] == 1
+    site.check_laws()
+    assert site.stop() == 0
+    assert [message["event"] for message in site.sink.messages] == [
+        "failed",
+        "recovered",
+        "drift",
+    ], (site.sink.messages, site.read_log())
+    for commit in (in_sync, changed, broken, mended):
+        assert len(site.list_ends(commit)) == 1
+    site.check_no_secret()
+
+
+def test_what_was_forced_away_ends_with_error(site: Site) -> None:
+    """Before it had an end; and the commit that took its place ends as what it is."""
+    first = site.run_git("rev-parse", "HEAD")
+    site.start()
+    site.wait_for_end(first, "success")
+    site.set_faults({"match": {"method": "GET"}, "do": {"latency": 4000}})
+    away = site.commit("soon gone")
+    site.wait_for_status(away)
+    site.run_git("reset", "-q", "--hard", first)
+    instead = site.commit("images", "Instead")
+    site.wait_for_status(instead)
+    site.set_faults()
+    site.wait_for_end(away, "error")
+    site.wait_for_end(instead, "success")
+    site.check_laws()
