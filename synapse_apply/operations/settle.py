@@ -147,6 +147,7 @@ def can_look_up_outcome(intent: Intent) -> bool:
     binding = kind.bindings.get(intent.api) if kind else None
     if binding is None or intent.verb != "create":
         return binding is not None
+    # With no capability at all: what holds then holds for every backend of this API.
     return binding.lookup_proof(intent.natural_key, Capabilities()) is Lookup.COMPLETE
 
 
@@ -154,6 +155,7 @@ def look_up_and_settle_open_calls(
     session: TargetSession, addresses: Collection[Address] = ()
 ) -> list[ResolvedIntent]:
     """Look up the open calls (of these addresses, all by default) and record known outcomes."""
+    # Under the lock: while another run is at work, a call that is open is one under way.
     with session.lock_state("settle"):
         state = _with_open_intents_of_addresses_or_raise(session.store.read_state(), addresses)
         resolved_intents = look_up_outcomes_of_open_intents(

@@ -81,6 +81,7 @@ def open_store_at_url(
 
         return open_git_store(url, project.root, target, environ, runner, signer)
     scheme, separator, _ = url.partition("://")
+    # Only the scheme goes into the message: the rest of a mistyped url may have a password.
     if separator and scheme not in ("sqlite", "file"):
         raise InputError.from_summary(
             "There is no such store for state",
@@ -130,6 +131,7 @@ def build_state_identity(
 ) -> BackendIdentity:
     """The identity that this target's state must have: url and tenant, or the embedded data set."""
     if embedded_backend is not None:
+        # Not its url, which changes with every start.
         return BackendIdentity(EMBEDDED_URL, "", embedded_backend.data_set)
     return BackendIdentity(url, target.tenant)
 
@@ -150,6 +152,7 @@ def create_embedded_or_require_state(
     if not store.exists():
         if embedded_backend is None:
             raise build_missing_state_error(target, seen_place)
+        # Objects without a memory: to create all again would double them.
         if not embedded_backend.is_new:
             raise build_embedded_mismatch_error(target, NO_STATE_TEXT)
         create_key_if_absent()

@@ -73,6 +73,8 @@ def gather_files_and_collect_errors(tree: SourceTree) -> GatheredFiles:
         _gather_all_folders(tree, gathered)
     except TooManyPatternsError as problem:
         gathered.findings.append(problem.finding)
+    # By bytes, as Git does: the order, and so the digest, must not depend on the system. A name
+    # that is no UTF-8 has an error already, and must not end the sorting with another.
     gathered.entries.sort(key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
     gathered.excluded.sort()
     gathered.findings += build_errors_of_colliding_paths(entry.path for entry in gathered.entries)
@@ -101,6 +103,7 @@ def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
                 read_ignore_file_or_none if folder else read_root_ignore_file_or_none,
             )
             nodes = tree.list_children(folder)
+        # It is an UnreadableError, too; without all the rules nothing can be said of any file.
         except TooManyPatternsError:
             raise
         except UnreadableError as problem:
@@ -112,6 +115,7 @@ def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
                 normalize_path_to_nfc(node.path), is_folder=is_folder_like
             )
             if rule is not None:
+                # A left-out folder is one line, and is never entered, however many files it has.
                 slash = "/" if is_folder_like else ""
                 gathered.excluded.append(
                     (escape_misleading_path(normalize_path_to_nfc(node.path)) + slash, rule)
@@ -126,6 +130,7 @@ def find_rule_leaving_path_or_parent_out(tree: SourceTree, path: str) -> str | N
     """The rule that leaves a path, or a folder above it, out; None if it would be included."""
     rules = IgnoreRules()
     parts = path.split("/")
+    # From the top: as in Git, no pattern below can include what a folder above left out.
     for depth in range(len(parts)):
         folder = "/".join(parts[:depth])
         rules = rules.with_folder_files(
@@ -193,6 +198,7 @@ def _follow_link_inside_tree_or_error(tree: SourceTree, link: TreeEntry) -> Tree
         )
         if (
             target.startswith("/")
+            # A step upwards for Windows, where the package may be unpacked.
             or "\\" in target
             or target_path == ".."
             or target_path.startswith("../")
@@ -200,6 +206,7 @@ def _follow_link_inside_tree_or_error(tree: SourceTree, link: TreeEntry) -> Tree
             return _build_link_finding(
                 link, f"leads out of the package (to {escape_misleading_path(target)})"
             )
+        # Else a link `readme -> .git/config` would publish a token.
         if any(part in NEVER_PACKAGED for part in target_path.split("/")):
             return _build_link_finding(
                 link, f"leads to what is never part of a package ({target_path})"
@@ -223,6 +230,7 @@ def _find_entry_without_linked_folders(tree: SourceTree, path: str) -> TreeEntry
     parts = path.split("/")
     for depth in range(1, len(parts)):
         parent = tree.find_entry("/".join(parts[:depth]))
+        # A linked folder could lead outside at every step; Git does not follow one either.
         if parent is None or parent.kind is not EntryKind.FOLDER:
             return None
     return TreeEntry("", EntryKind.FOLDER) if path == "." else tree.find_entry(path)
@@ -282,6 +290,7 @@ def decode_small_utf8_text(path: str, size: int, blocks: Iterator[bytes]) -> str
     if size > _MAX_IGNORE_BYTES:
         raise UnreadableError("File too large to be read as text", f"{path} is over 1 MiB.")
     try:
+        # Editors on Windows begin a file with a byte order mark, which would be part of a pattern.
         return b"".join(blocks).decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise UnreadableError(

@@ -67,6 +67,7 @@ def _read_file(name: str, context: SourceContext) -> SopsFile:
     content = (
         context.read_committed_file_or_none(name) if context.read_committed_file_or_none else None
     )
+    # A revision of Git that is planned has its own file; that of the working tree may differ.
     if content is None:
         require_allowed_file(name, context)
         content = read_limited_bytes(require_readable_file(name, context), name)
@@ -76,6 +77,8 @@ def _read_file(name: str, context: SourceContext) -> SopsFile:
         raise_unavailable(UNUSABLE, f"{name} cannot be read without a YAML reader", "Report it.")
     file = parse_sops_file(content, name, context.read_single_mapping)
     settings = context.settings.get(_SETTINGS, {})
+    # Whoever can change the file chooses its keys: without a list the file would decide which
+    # server gets the credential of this machine.
     if unlisted_keys := [key for key in file.keys if not is_listed(key, settings)]:
         raise_unavailable(
             FORBIDDEN,
@@ -116,6 +119,8 @@ def _decrypt(file: SopsFile, context: SourceContext) -> Sensitive:
     program = context.memo.get_or_make(
         (_SETTINGS, "program"), lambda: require_program(context.root)
     )
+    # Only the kinds of keys that have a credential are passed on: sops would try the servers of
+    # the others as well.
     output = decrypt_document(
         program,
         file.build_input({credentials.kind.section for credentials in usable}),

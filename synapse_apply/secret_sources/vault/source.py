@@ -69,6 +69,7 @@ def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
             reason=f"the version of {path} is none that a secret can have",
             remedy="Write a number, or leave version out for the newest one.",
         )
+    # A target without Vault is told so where it needs the secret: the manifest may be for others.
     settings = _find_settings_in_target(context)
     if settings is None or settings.is_path_allowed(path):
         return None
@@ -162,6 +163,7 @@ def _make_reader(context: SourceContext) -> VaultReader:
         )
     ca_file = str(require_readable_file(settings.ca_file, context)) if settings.ca_file else ""
     connection = context.connect_http(settings.origin, ca_file)
+    # Called in the reverse order: the reader gives its token back over this connection first.
     context.memo.call_at_end(connection.close)
     reader = VaultReader(
         settings, connection.send_request, lambda ref: _read_credential(ref, context)

@@ -175,6 +175,7 @@ def decode_object(content: bytes, number: int, signer: Signer) -> Decoded:
     WrongContent if it is none, or of another number; NewerContent for another format.
     """
     text = _decompress(content)
+    # Canonical JSON has no line break of its own, so that the first one ends it.
     body, _, signature = text.removesuffix(b"\n").partition(b"\n")
     try:
         document = json.loads(body)
@@ -184,8 +185,11 @@ def decode_object(content: bytes, number: int, signer: Signer) -> Decoded:
     if not isinstance(document, dict):
         raise WrongContent("is not a JSON object")
     format_number = document.get("format")
+    # Asked before the place: a newer format may name it elsewhere, and the user must be told to
+    # update, not that the chain is damaged. `type is`, since True is an int, too.
     if type(format_number) is int and format_number > CHAIN_FORMAT:
         raise NewerContent(format_number)
+    # A genuine object that somebody copied to another number would otherwise pass here.
     if format_number != CHAIN_FORMAT or document.get("number") != number:
         raise WrongContent("is not of this place")
     try:
@@ -209,6 +213,7 @@ def _build_signed_text(body: bytes) -> str:
 
 def _compress_if_it_pays(text: bytes) -> Encoded:
     compressed = zlib.compress(text, 6)
+    # Else it stays a text, which a person can read in the bucket.
     content = compressed if len(compressed) < 0.9 * len(text) else text
     return Encoded(content, _compute_digest(text))
 
@@ -221,6 +226,7 @@ def _decompress(content: bytes) -> bytes:
         text = decompressor.decompress(content, _MAX_TEXT_BYTES)
     except zlib.error:
         raise WrongContent("is damaged") from None
+    # Unused bytes behind the end would give one object two contents, with one digest.
     if not decompressor.eof or decompressor.unused_data:
         raise WrongContent("is cut off or too long")
     return text
@@ -232,6 +238,7 @@ def _lock_to_json(lock: LockSign) -> dict[str, object]:
 
 def _parse_lock(document: Mapping[str, Any]) -> LockSign:
     lease_seconds = document["lease"]
+    # NaN and a lease of years fail here: nobody could ever take that lock over.
     if type(lease_seconds) not in (int, float) or not 0 <= lease_seconds < 86400:
         raise ValueError("lease")
     return LockSign(
@@ -246,6 +253,7 @@ def _parse_link(document: Mapping[str, Any]) -> Link:
         for row in _parse_rows(table, rows)
     ]
     for table, keys in document["deleted"].items():
+        # The name of a table becomes part of a statement in the replica: only known ones.
         if table not in schema.TABLE_COLUMNS or any(type(key) not in (str, int) for key in keys):
             raise ValueError(table)
         changes += [RowChange(table, key, None) for key in keys]
@@ -295,6 +303,7 @@ def _parse_rows(table: str, rows: Any) -> list[Row]:
     for row in rows:
         if type(row) is not list or len(row) != len(types):
             raise ValueError(table)
+        # By exact type: True is an int as well, and would come back from SQLite as 1.
         for cell, allowed_types in zip(row, types, strict=True):
             if type(cell) not in allowed_types:
                 raise ValueError(table)

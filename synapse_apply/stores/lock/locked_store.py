@@ -142,8 +142,10 @@ class LockedStore:
                 lease.require_still_owner(run, *meta_row[schema.OWNER_SLICE])
             run_batch(run)
 
+        # The time before the write: a lease must not be believed longer than others see it.
         written_at, sign_before = self._timing.boottime(), self._database.owner_sign
         self._database.write_in_transaction(run_batch_under_lock)
+        # A write to a shared log is a sign of life, too; it spares the heartbeat one commit.
         if self._database.owner_sign != sign_before:
             lease.record_renewal(written_at)
 

@@ -84,6 +84,7 @@ class KeySources:
 
         StateError for a file beside the state that is not trusted.
         """
+        # Before any file is opened: a link in a checkout could name a file of the user as the key.
         has_own_folder_or_raise_if_untrusted(self.project.root)
         user_key_path = self.user_key_path
         if user_key_path is not None and user_key_path.exists():
@@ -197,6 +198,7 @@ def require_ignored_by_git(path: Path, *, is_written: bool = False) -> None:
     """
     paths = [path]
     if is_written:
+        # The last stands for the temporary file, whose name ends with 16 random digits.
         paths += [previous_key_path(path), path.with_name(f".{path.name}.{'0' * 16}")]
     for name in paths:
         exposure = find_git_exposure(name)
@@ -206,6 +208,7 @@ def require_ignored_by_git(path: Path, *, is_written: bool = False) -> None:
             "Keep it outside of the checkout, or in a folder that .gitignore has with all of its "
             "files."
         )
+        # Ignoring it now does not help: the key is in the history.
         if exposure.is_tracked:
             hint += Text(
                 " Whoever can read the repository has this key: make another one with ",
