@@ -110,6 +110,7 @@ def _raise_if_answer_is_of_other_object(
         )
     elif intent.remote_id and observed.remote_id != intent.remote_id:
         message = f"id {observed.remote_id} was answered, and {intent.remote_id} was meant"
+    # Last, because it claims: an object that is refused above must stay free for its own address.
     elif owner := claim_object_or_find_other_owner(step, tools, observed):
         message = f"id {observed.remote_id} was answered, which is recorded as {owner}"
     if message:

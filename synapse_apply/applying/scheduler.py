@@ -40,6 +40,7 @@ class Scheduler:
     ) -> None:
         """`live` are the objects that exist before the first call."""
         self._tasks = {step.address: step for step in steps}
+        # A copy, since the steps add what they make.
         self._live = dict(live)
         # The owner of each object that is created by another step's call.
         self._owner_of_companion = {
@@ -135,6 +136,7 @@ class Scheduler:
                     self._running.add(address)
                     executor.submit(address, self._build_step_work(self._tasks[address]))
                     running += 1
+            # Ready steps that are left here are stopped ones: they are skipped at the end.
             if not running:
                 ready.clear()
                 return
@@ -295,6 +297,7 @@ class Scheduler:
         )
         reason = f"its {failed_part} did not succeed"
         self._set_skipped_outcomes_where_missing(self._tasks[address], reason)
+        # In breadth, so that each is told the nearest step that failed.
         queue = deque([address])
         while queue:
             failed = queue.popleft()
@@ -349,6 +352,7 @@ class Scheduler:
     @staticmethod
     def _build_outcomes_of_internal_error(step: Step, failure: Any) -> tuple[Outcome, ...]:
         """Outcomes for an unexpected exception: UNKNOWN, as a call may be open."""
+        # Forgetting sends nothing.
         is_call = step.change.action is not Action.FORGET
         result = Result.UNKNOWN if is_call else Result.FAILED
         return tuple(

@@ -83,9 +83,7 @@ class IntentResolver:
     settle_after: float
     uptime: Uptime = Uptime()
     list_job_ids_of_settled_runs: Callable[[], Container[str]] = frozenset
-    find_other_owner: Callable[[Observed, Address], Address | None] = (
-        lambda _resolve_as_done_from_live_object, _address: None
-    )
+    find_other_owner: Callable[[Observed, Address], Address | None] = lambda _live, _address: None
     find_listed: Callable[[str, ApiBinding, str], list[Observed] | None] = lambda *_what: None
 
     def resolve_intent(self, intent: Intent, record: Record | None) -> ResolvedIntent:
@@ -166,9 +164,11 @@ class IntentResolver:
                 self.api, binding, intent.remote_id, self.marks.with_address(intent.address)
             )
         except NotFound:
+            # Whoever deleted it: what the call was for is so.
             if intent.verb == "delete":
                 return ResolvedIntent(replace(intent, state=IntentState.DONE), None)
             return ResolvedIntent(replace(intent, state=IntentState.FAILED), record)
+        # It may still be deleted by a slow server: then the next plan finds it gone.
         if intent.verb == "delete":
             return ResolvedIntent(replace(intent, state=IntentState.FAILED), record)
         return self._resolve_as_done_from_live_object(intent, kind, live, record)
@@ -238,6 +238,7 @@ class IntentResolver:
             age = (
                 datetime.fromisoformat(self.now) - datetime.fromisoformat(intent.sent_at)
             ).total_seconds()
+        # A call of the future (clocks of two machines) counts as sent just now.
         remaining = intent.deadline + self.settle_after - max(age, 0.0)
         if remaining <= 0:
             return None

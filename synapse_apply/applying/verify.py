@@ -135,6 +135,7 @@ class _VerificationRun:
                 return self._record_refused_run(intent, failure)
             return self._search_job_of_lost_answer_and_follow(intent, failure)
         request_id = self.tools.last_request_id()
+        # The call is done, whatever the answer is: from here on nothing may start a second run.
         try:
             job = parse_job(answer).id
         except ValueError:
@@ -263,6 +264,7 @@ class _VerificationRun:
                 tools.api, job_id, self._build_follow_options(), on_job
             )
         except RemoteError as failure:
+            # It was there once, so it was deleted, and will not come back.
             if isinstance(failure, NotFound) and (jobs_read or not fresh):
                 return self._record_ended_run(
                     RunStatus.FAILED, job_id, words.build_missing_job_diagnostic(self.step, job_id)
@@ -296,6 +298,7 @@ class _VerificationRun:
 
     def _read_last_log_lines_or_reason(self, job_id: str) -> tuple[str, ...]:
         try:
+            # Read as a stream: the log of a job that went wrong may be larger than memory.
             lines = deque(self.tools.api.iterate_job_console_logs(job_id), maxlen=_LINES)
         except NotFound:
             return ("(the backend has no log of it)",)

@@ -60,6 +60,7 @@ def reread_list_until_complete(
             max_pages,
         )
         if not reading.is_sound:
+            # What an unsound reading has proves nothing: two sound ones must follow each other.
             previous_ids = None
         elif (
             reading.page_count == 1
@@ -126,6 +127,7 @@ def _read_each_page_once(
 
     def fetch_and_remember_exchange(call: ClientCall) -> Answer:
         answer = list_query.fetch(call)
+        # Only the last: answers of a long list would fill the memory.
         exchanges[:] = [(call, answer)]
         return answer
 
@@ -212,6 +214,7 @@ def _remember_id_and_tell_if_new(item: Any, seen_ids: set[Any]) -> bool:
     identity = item.get("id") if isinstance(item, Mapping) else None
     if not isinstance(identity, str | int):
         return True
+    # An insertion pushed it to the next page, where it was met again.
     if identity in seen_ids:
         return False
     seen_ids.add(identity)

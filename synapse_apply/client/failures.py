@@ -71,6 +71,7 @@ def build_error_of_exception(
     `sent`: at least one byte of the request has left. `is_late`: the call's total time is over.
     """
     if isinstance(failure, UnreadableBodyError):
+        # The message is this program's own, about a file of the user: it may be shown.
         return NotSentError(f"{call}: not sent: {failure}")
     causes = list(iter_failure_and_causes(failure))
     is_effect_unknown = sent and call.mutates and not was_upload_sent_only_in_part(call)
@@ -334,6 +335,7 @@ def explain_causes_without_request(causes: list[BaseException]) -> str:
             return "the answer stopped half-way"
         if isinstance(cause, ssl.SSLError):
             return "the TLS connection failed; the URL's scheme may be wrong"
+        # `strerror` is a text of the system and never has the URL, which str(cause) may have.
         if isinstance(cause, OSError) and cause.errno and cause.strerror:
             return cause.strerror[:1].lower() + cause.strerror[1:]
     return _explain_by_exception_class(*causes)

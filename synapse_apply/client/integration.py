@@ -142,6 +142,7 @@ class IntegrationClientMixin(ApiOperations):
         try:
             self._send(ClientCall("GET", path, query={"page_size": 1}, repeatable=True))
         except ClientError as failure:
+            # 405: the path exists for POST alone, as the API page has it.
             if failure.status_code in {404, 405}:
                 return False
             raise
@@ -159,6 +160,7 @@ class IntegrationClientMixin(ApiOperations):
         """The release that is looked up by `CODE@VERSION`, or by its id."""
         params = {"expand": expand} if expand else None
         path = build_path("plugin_releases", lookup, safe_chars="@")
+        # From the right: a version has no @, a code of another server might.
         code, _, version = str(lookup).rpartition("@")
         if not code:
             return self._get_and_require_object(path, params, shape=RELEASE, expected_id=lookup)

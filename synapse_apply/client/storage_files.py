@@ -88,6 +88,7 @@ _MAY_REACH: ContextVar[Callable[[str], bool] | None] = ContextVar("may_reach", d
 def classify_network(address: str) -> Network:
     """The kind of network of an IP address; private for anything that is not an address."""
     try:
+        # A link-local address has its interface behind a percent sign.
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return _PRIVATE
@@ -98,6 +99,7 @@ def classify_network(address: str) -> Network:
             embedded_ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if embedded_ip is not None:
             return classify_network(str(embedded_ip))
+    # 0.0.0.0 connects to this machine on Linux.
     if ip.is_loopback or ip.is_unspecified:
         return _LOOPBACK
     if ip.is_link_local:
@@ -135,12 +137,14 @@ class ReachableNetworks:
             host, _port = parts.hostname or "", parts.port
         except ValueError:
             return "it is not a URL"
+        # urlsplit drops line breaks and tabs: what is checked would not be what is sent.
         if len(url) > _MAX_URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
             return "it is too long, or has characters that no URL has"
         if parts.scheme not in {"http", "https"} or not host:
             return "it is not a URL of http or https"
         if parts.scheme == "http" and not self.allows_http:
             return "it is not https"
+        # It makes a URL look as if it were of another host; no storage signs URLs that way.
         if "@" in parts.netloc:
             return "it has a user name in it"
         refused_addresses = [
@@ -290,6 +294,7 @@ class FetchOptions:
         status = response.status
         if status in _REDIRECT_STATUSES and (location := response.headers.get("Location")):
             return location
+        # Not any 2xx: a 206 would be a part of the file.
         if status != http.client.OK:
             hint = "; its signature may have expired" if status in {400, 401, 403} else ""
             words = f"GET {origin}: the storage answered {status}{hint}"
@@ -307,6 +312,7 @@ class FetchOptions:
         if length.isdecimal() and int(length[:20]) > self.max_bytes:
             raise RemoteError(size_problem)
         total_size = 0
+        # Counted although Content-Length was asked: with chunks there is none.
         for block in iter_decoded_body_blocks(response):
             total_size += len(block)
             if total_size > self.max_bytes:
