@@ -10,7 +10,6 @@ from typing import NamedTuple, Protocol
 from synapse_apply.controller.rows import (
     AuditRow,
     ChangeCounts,
-    LookCause,
     LookOutcome,
     MessageRow,
     RevisionProgress,
@@ -365,13 +364,6 @@ class RunningLoop(LookTrigger, Protocol):
         ...
 
     def read_health(self) -> LoopHealth: ...
-
-
-class DueWork(NamedTuple):
-    """One target to look at, and why."""
-
-    target: TargetRow
-    cause: LookCause
 
 
 class StatusSender(Protocol):

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, TextIO
@@ -49,7 +49,7 @@ class ControllerSetup:
 
     file: Path
     data: Path
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     log_stream: TextIO
 
 

@@ -28,7 +28,7 @@ class SecretName:
 
     kind: Literal["env", "file"]
     name: str
-    position: Position | None = None
+    position: Position | None = field(default=None, compare=False)
 
 
 @frozen
@@ -58,7 +58,6 @@ class ForgeStatus:
     repository: str
     token: SecretName
     api_url: str
-    a_context_per_target: bool = False
 
 
 @frozen
@@ -80,7 +79,7 @@ class TargetRule:
     mode: Mode = Mode.OBSERVE
     interval: float | None = None
     paused_reason: str = ""
-    position: Position | None = None
+    position: Position | None = field(default=None, compare=False)
 
 
 @frozen
@@ -106,7 +105,7 @@ class Source:
     hosts: tuple[str, ...] = ()
     project_from: str = ""
     rules: tuple[TargetRule, ...] = ()
-    position: Position | None = None
+    position: Position | None = field(default=None, compare=False)
 
 
 @frozen

@@ -1,0 +1,128 @@
+"""How a controller is put together: its configuration read again, its signals, its exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.controller.loop.event_log import EventLog
+from synapse_apply.controller.rows import (
+    RevisionRow,
+    SourceRow,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.run import (
+    ConfigurationReader,
+    ControllerSetup,
+    find_worst_exit_code,
+    handle_signals,
+)
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import Exit, InputError
+
+TEXT = """\
+apiVersion: synapse-apply/v1
+kind: Controller
+metadata: {name: main}
+sources:
+  acme:
+    url: https://git.example/acme.git
+    commit_status: {github: {repository: acme/synapse, token: {env: GITHUB_TOKEN}}}
+    targets: {"*": {}}
+notify: [{webhook: {url: {env: HOOK_URL}}, on: [failed]}]
+hooks: {github: {secret: {file: hook}}}
+"""
+SECRETS = {"GITHUB_TOKEN": "S3CRET-github", "HOOK_URL": "https://hook.example/S3CRET"}
+
+
+def build_reader(folder: Path, text: str = TEXT, **environ: str) -> ConfigurationReader:
+    (folder / "controller.yaml").write_text(text, encoding="utf-8")
+    (folder / "hook").write_text("S3CRET-hook\n", encoding="utf-8")
+    setup = ControllerSetup(folder / "controller.yaml", folder / "data", environ, io.StringIO())
+    assert "S3CRET" not in repr(setup)
+    return ConfigurationReader(setup, EventLog(io.StringIO()))
+
+
+def test_secrets_are_read_at_the_start_and_shown_nowhere(tmp_path: Path) -> None:
+    """All that are missing are named at once."""
+    reader = build_reader(tmp_path, **SECRETS)
+    parts = reader.read()
+    assert list(parts.status_senders) == ["acme"]
+    assert list(parts.message_senders) == ["webhook 1"]
+    secrets = reader.read_hook_secrets(parts.settings)
+    assert secrets["github"].reveal() == "S3CRET-hook"
+    assert "S3CRET" not in repr((parts, secrets))
+    with pytest.raises(InputError) as caught:
+        build_reader(tmp_path).read()
+    details = " ".join(finding.detail for finding in caught.value.diagnostics)
+    assert "GITHUB_TOKEN" in details
+    assert "HOOK_URL" in details
+
+
+def test_what_needs_a_restart_stays_as_it_was(tmp_path: Path) -> None:
+    """And a warning says so; all else is taken over."""
+    before = build_reader(tmp_path, **SECRETS).read().settings
+    changed = TEXT.replace("name: main", "name: other").replace("sources:", "# moved\nsources:")
+    changed += "defaults: {interval: 1m}\n"
+    reader = build_reader(tmp_path, changed, **SECRETS)
+    after = reader.read_again(before).settings
+    assert after == replace(before, defaults=replace(before.defaults, interval=60.0))
+    (finding,) = reader.findings
+    assert finding.summary == "A setting needs a restart"
+    assert finding.detail.startswith("name: ")
+
+
+def test_a_first_signal_asks_to_stop_and_a_second_one_does_what_it_did_before() -> None:
+    """SIGHUP asks for the configuration, and afterwards all is as it was."""
+    old_handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)]
+    asked: list[str] = []
+    with handle_signals(lambda: asked.append("stop"), lambda: asked.append("reload")):
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked == ["reload", "stop"]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)] == old_handlers
+
+
+def test_the_exit_code_is_that_of_the_worst(tmp_path: Path) -> None:
+    """A source or target that failed, then changes where they are asked for."""
+    store = SqliteControllerStore(tmp_path)
+    store.create_if_missing()
+
+    def find_codes(**states: TargetCondition) -> tuple[int, int]:
+        with store.write() as writer:
+            for name in ("a", "b"):
+                state = states.get(name, TargetCondition.IN_SYNC)
+                writer.put_target(TargetRow(TargetName("acme", name), state=state))
+        return (
+            find_worst_exit_code(store, detailed=False),
+            find_worst_exit_code(store, detailed=True),
+        )
+
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme"))
+    assert find_codes() == (Exit.ERROR, Exit.ERROR)  # never fetched
+    revision = RevisionRow("acme", 1, "c1", 0.0)
+    with store.write() as writer:
+        writer.accept_head("acme", 0, revision)
+    assert find_codes() == (Exit.OK, Exit.OK)
+    for state in TargetCondition:
+        expected = {
+            TargetCondition.IN_SYNC: (Exit.OK, Exit.OK),
+            TargetCondition.FAILING: (Exit.ERROR, Exit.ERROR),
+            TargetCondition.NOT_LOOKED_AT: (Exit.ERROR, Exit.ERROR),
+        }.get(state, (Exit.OK, Exit.CHANGES))
+        assert find_codes(a=state) == expected
+    with store.write() as writer:
+        writer.put_revision(replace(revision, finding=error_finding("Broken")))
+    assert find_codes() == (Exit.ERROR, Exit.ERROR)
+    store.close()
