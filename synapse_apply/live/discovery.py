@@ -155,7 +155,7 @@ class ObjectGatherer:
             )
         for kind in kinds:
             if not kind.series_field:
-                self._gather_objects_without_owner(kind, ids_by_kind.get(kind.prefix))
+                self._gather_selected_or_listed_objects(kind, ids_by_kind.get(kind.prefix))
             elif (
                 self._query.members != NO_MEMBERS
                 and not self._selects_owners_only_for_their_members(kind)
@@ -168,7 +168,7 @@ class ObjectGatherer:
         selects_owners = query.codes or query.from_jobs or get_owner_kind_prefix(kind) in query.ids
         return kind.prefix in query.ids and not selects_owners
 
-    def _gather_objects_without_owner(
+    def _gather_selected_or_listed_objects(
         self, kind: ResourceType, named_objects: Sequence[NamedObject] | None
     ) -> None:
         """Read a kind's objects: those selected by id, job or code, else all that are listed."""

@@ -65,7 +65,7 @@ class LiveBackend(TargetSession):
         for name in ("marks", "recorded_store"):
             vars(self).pop(name, None)
 
-    def mask_project_secret_references(self) -> None:
+    def mask_values_of_project_secret_references(self) -> None:
         """Mask the values of the project's secret references in the backend's answers."""
         references = scan_secret_refs(self.project, self.target)
         marks = build_marks_with_project_providers(self.project.providers)
@@ -86,7 +86,7 @@ class LiveObject:
 def open_live_backend(invocation: Invocation) -> Iterator[LiveBackend]:
     """Open the backend of a target; sends nothing yet. InputError without a url or a token."""
     with LiveBackend(invocation) as live_backend:
-        live_backend.mask_project_secret_references()
+        live_backend.mask_values_of_project_secret_references()
         yield live_backend
 
 

@@ -45,7 +45,8 @@ class ApplyRun:
 
     `options` are used for every plan of it. `observer` receives what happens. `confirm` is called
     before the state is locked; without it, the caller has approved whatever is planned.
-    `may_adopt`: a create that meets an object which is as declared takes it over. `operation` is
+    `may_adopt`: a create that meets an object which is as declared takes
+    it over. `operation` is
     the verb for the report and for others who wait for the lock.
     """
 
@@ -171,7 +172,7 @@ class ApplyRun:
                     self._session,
                     plan_result,
                     held_back_errors,
-                    run_until_cut=watcher.run_until_cut,
+                    run_calls_until_cut=watcher.run_calls_until_cut,
                     is_single_use=uses_up_plan,
                     may_adopt=self._may_adopt,
                 )
@@ -252,16 +253,17 @@ def apply(
     progress: Progress,
     stop_signal: Callable[[], int] = lambda: 0,
     *,
-    run_until_cut: Callable[[Callable[[], None]], None] = lambda work: work(),
+    run_calls_until_cut: Callable[[Callable[[], None]], None] = lambda work: work(),
     is_single_use: bool = False,
     may_adopt: bool = False,
 ) -> Report:
     """Carry a checked plan out under the state's lock, which the caller holds.
 
     `stop_signal` returns the number of the signal that asks to end, 0 while there is none.
-    `run_until_cut` runs the work it is given and may return before the work ends; the outcome of a
-    call in progress is unknown then. `is_single_use` marks the plan's id as applied, before the
-    first call. `may_adopt`: a create that meets an object which is as declared takes it over.
+    `run_calls_until_cut` runs the work it is given and may return before the work ends; the
+    outcome of a call in progress is unknown then. `is_single_use` marks the plan's id as applied,
+    before the first call. `may_adopt`: a create that meets an object which is as declared takes
+    it over.
     SecretUnavailable, with every finding, before the first call. An exception of `progress` or
     `stop_signal` is raised when all is recorded, as `HeldBackErrors` says.
     """
@@ -270,7 +272,7 @@ def apply(
         session,
         plan_result,
         held_back_errors,
-        run_until_cut=run_until_cut,
+        run_calls_until_cut=run_calls_until_cut,
         is_single_use=is_single_use,
         may_adopt=may_adopt,
     )
@@ -283,7 +285,7 @@ def _carry_out_and_hold_back_errors(
     plan_result: PlanResult,
     progress: HeldBackErrors,
     *,
-    run_until_cut: Callable[[Callable[[], None]], None],
+    run_calls_until_cut: Callable[[Callable[[], None]], None],
     is_single_use: bool,
     may_adopt: bool,
 ) -> Report:
@@ -325,7 +327,7 @@ def _carry_out_and_hold_back_errors(
         ):
             scheduler.run_all_until_stop(executor)
 
-    run_until_cut(run_steps)
+    run_calls_until_cut(run_steps)
     # After a cut, a worker may still be in a call: its outcome is reported as unknown.
     scheduler.give_unfinished_steps_an_outcome()
     is_lock_lost = not store.holds_lock()

@@ -164,7 +164,8 @@ def _require_release_document(
     matches = [
         candidate
         for candidate in bump_project.documents
-        if candidate.address_prefix == RELEASE and _format_plugin_reference(candidate) == name
+        if candidate.address_prefix_or_empty == RELEASE
+        and _format_plugin_reference(candidate) == name
     ]
     if not matches:
         _raise_no_release(bump_project, plugin, name)
@@ -222,7 +223,7 @@ def _raise_no_release(bump_project: _BumpProject, plugin: str, name: str) -> NoR
         {
             _format_plugin_reference(entry)
             for entry in bump_project.documents
-            if entry.address_prefix == RELEASE
+            if entry.address_prefix_or_empty == RELEASE
         }
     )
     unread_errors = [
@@ -281,9 +282,11 @@ def _collect_edits(
     old_version = str(resources[0].spec["version"])
     edits: _Edits = defaultdict(list)
     for other_document in bump_project.documents:
-        is_mirror = other_document.address_prefix == PLUGIN and other_document.get_value_or_none(
-            "metadata", "name"
-        ) == _format_plugin_reference(document)
+        is_mirror = (
+            other_document.address_prefix_or_empty == PLUGIN
+            and other_document.get_value_or_none("metadata", "name")
+            == _format_plugin_reference(document)
+        )
         if other_document is document or (
             is_mirror and other_document.get_value_or_none(*_VERSION_PATH) == old_version
         ):

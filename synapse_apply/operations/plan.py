@@ -153,7 +153,7 @@ def _read_state_and_live_objects(
             *map(_build_forged_run_warning, forged_addresses),
             *duplicate_warnings,
         ),
-        other_targets=_read_runs_of_other_targets(session, resources),
+        other_targets=_read_runs_of_other_targets_if_needed(session, resources),
         moved=moves.renames,
         removed_addresses=list_removed_addresses_with_members(
             session.project.removed, records, session.desired
@@ -330,7 +330,7 @@ def _build_forged_run_warning(address: Address) -> Diagnostic:
     )
 
 
-def _read_runs_of_other_targets(
+def _read_runs_of_other_targets_if_needed(
     session: TargetSession, resources: Mapping[Address, ResourceState]
 ) -> Mapping[str, OtherTargetRuns]:
     """The runs of required targets, read only where a release to be made may need them."""

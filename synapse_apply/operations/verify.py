@@ -36,12 +36,12 @@ def verify_releases_by_run(
 ) -> Report:
     """Run the named releases and record the results, under the state's lock, which is taken here.
 
-    Raises as `narrow_to_runs`, and LockHeld or SecretUnavailable.
+    Raises as `narrow_to_verification_runs_or_raise`, and LockHeld or SecretUnavailable.
     """
     options = build_verify_options(session, select_verifiable_releases(session, names))
     apply_run = ApplyRun(session, options, observer, operation="verify")
     with session.lock_state("verify"):
-        plan_result = narrow_to_runs(make_plan(session, options), timeout)
+        plan_result = narrow_to_verification_runs_or_raise(make_plan(session, options), timeout)
         observer.show_warnings(plan_result.plan.diagnostics)
         return apply_run.apply_checked_plan(plan_result)
 
@@ -51,7 +51,9 @@ def build_verify_options(session: TargetSession, selected: frozenset[Address]) -
     return PlanOptions(selected=selected, verify_now=selected).with_target_rules(session.target)
 
 
-def narrow_to_runs(plan_result: PlanResult, timeout: float | None = None) -> PlanResult:
+def narrow_to_verification_runs_or_raise(
+    plan_result: PlanResult, timeout: float | None = None
+) -> PlanResult:
     """The plan with its runs alone: nothing else is called or recorded.
 
     `timeout` (seconds) takes precedence over the manifests'. InputError, with every finding, for a

@@ -11,7 +11,7 @@ from synapse_apply.model.packages.versions import VersionSortKey, get_version_so
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.values import Reference
 from synapse_apply.planning import missing_dependencies
-from synapse_apply.planning.decision import Decision, list_dependencies
+from synapse_apply.planning.decision import Decision, list_declared_dependencies
 from synapse_apply.planning.plan_input import ResourceState
 
 CARRIES, CARRIED_BY = "carries", "carried_by"
@@ -76,9 +76,10 @@ class CreateCompanions:
                 self._owner_of_member[member.address] = resource.address
                 note = f"its first {bootstraps.kind} {member.address} is made by the same call"
                 # The one call needs what either object depends on.
-                dependencies = {*decision.change.depends_on, *list_dependencies(member)} - {
-                    resource.address
-                }
+                dependencies = {
+                    *decision.change.depends_on,
+                    *list_declared_dependencies(member),
+                } - {resource.address}
                 change = replace(decision.change, depends_on=tuple(sorted(dependencies)))
                 return _with_companion_extra_and_note(
                     replace(decision, change=change), CARRIES, member.address, note
@@ -101,7 +102,8 @@ class CreateCompanions:
             member_decision.change.action in _CREATES
             and not member_decision.is_blocked
             # All that the member needs has to be done before the owner's call.
-            and set(list_dependencies(member)) <= {owner.address, *self.predecessors[owner.address]}
+            and set(list_declared_dependencies(member))
+            <= {owner.address, *self.predecessors[owner.address]}
             and not self._is_unselected(member.address)
         )
 
@@ -136,7 +138,7 @@ def order_owners_after_first_member_needs(
             dict.fromkeys(
                 (
                     *graph[owner_address],
-                    *(need for need in list_dependencies(member) if need != owner_address),
+                    *(need for need in list_declared_dependencies(member) if need != owner_address),
                 )
             )
         )
@@ -154,7 +156,7 @@ def _dependency_count_then_version_key(
     resource: ResourceState,
 ) -> tuple[int, tuple[bool, VersionSortKey | tuple[()], Address]]:
     """Sorts members by their number of dependencies, then by version, lowest first."""
-    return len(list_dependencies(resource)), _version_then_address_sort_key(resource)
+    return len(list_declared_dependencies(resource)), _version_then_address_sort_key(resource)
 
 
 def _version_then_address_sort_key(

@@ -61,7 +61,7 @@ def build_change(
         address=resource.address,
         action=action,
         fields=tuple(fields),
-        depends_on=list_dependencies(resource) if action not in _REMOVALS else (),
+        depends_on=list_declared_dependencies(resource) if action not in _REMOVALS else (),
         remote_id=""
         if action is Action.CREATE
         else find_live_pinned_or_recorded_id_or_empty(resource),
@@ -104,7 +104,7 @@ def build_no_op_change_keeping_live(
     )
 
 
-def list_dependencies(resource: ResourceState) -> tuple[Address, ...]:
+def list_declared_dependencies(resource: ResourceState) -> tuple[Address, ...]:
     """The addresses that a declared resource depends on: by depends_on, references, or waits."""
     if resource.desired is None:
         return ()

@@ -19,7 +19,7 @@ from synapse_apply.planning.create_companions import (
 )
 from synapse_apply.planning.decide_declared import PlanIndex, decide_declared
 from synapse_apply.planning.decide_undeclared import SeriesSuccessors, decide_undeclared
-from synapse_apply.planning.decision import Decision, list_dependencies
+from synapse_apply.planning.decision import Decision, list_declared_dependencies
 from synapse_apply.planning.guards import list_guard_violations
 from synapse_apply.planning.identity import (
     collect_identity_claims,
@@ -118,7 +118,7 @@ def _build_plan_index(
     return PlanIndex(
         plan_input,
         dependencies={
-            address: list_dependencies(resource)
+            address: list_declared_dependencies(resource)
             for address, resource in resources.items()
             if resource.desired is not None
         },

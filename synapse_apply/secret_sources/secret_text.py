@@ -59,7 +59,7 @@ def parse_json_with_problem(text: str) -> ParsedJson:
             json.loads(
                 text,
                 parse_constant=_refuse_nan_or_infinity,
-                object_pairs_hook=_build_object_without_duplicates,
+                object_pairs_hook=_build_object_or_raise_for_duplicates,
             )
         )
     except json.JSONDecodeError as problem:
@@ -74,7 +74,7 @@ class _DuplicateKey(ValueError):
     pass
 
 
-def _build_object_without_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
+def _build_object_or_raise_for_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
     result = dict(pairs)
     # Parsers choose differently between duplicate keys, so that a server could read another value.
     if len(result) != len(pairs):

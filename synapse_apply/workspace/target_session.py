@@ -117,7 +117,9 @@ class TargetSession(OfflineTarget):
         """Remember the state's progress where this run locked it, then close all parts."""
         with self._closing:
             if "store" in vars(self) and self.store.was_locked_here:
-                self.last_seen_states.remember_store_progress(self.store, self._place_id)
+                self.last_seen_states.remember_store_progress(
+                    self.store, self._shared_place_id_or_empty
+                )
 
     @cached_property
     def target(self) -> Target:
@@ -202,7 +204,7 @@ class TargetSession(OfflineTarget):
         return store
 
     @property
-    def _place_id(self) -> str:
+    def _shared_place_id_or_empty(self) -> str:
         """Under which name the place of a shared state is remembered; "" for any other state."""
         if not self.is_state_shared:
             return ""
@@ -386,7 +388,7 @@ class TargetSession(OfflineTarget):
         self._create_embedded_or_require_state()
         # Before a plan is made: from an old copy it would create objects a second time.
         self.last_seen_states.require_not_older_and_remember(
-            store, target, self._place_id, read_only=self._read_only
+            store, target, self._shared_place_id_or_empty, read_only=self._read_only
         )
         project_warnings = self._list_project_warnings_or_raise()
         keys = self.state_keys = self.load_state_keys()

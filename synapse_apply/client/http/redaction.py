@@ -124,17 +124,17 @@ class Redactor:
 
     def mask_secrets_in_text(self, text: str) -> str:
         """The text with its secrets masked, the same object when it has none."""
-        search = self._rebuild_search_if_stale()
+        search = self._get_fresh_search_or_none()
         return text if search is None else self._mask_secrets_in_string_cached(text, search)
 
     def mask_secrets_in_json_value(self, value: Any) -> Any:
         """A parsed value with the secrets of its texts, keys and numbers masked."""
-        search = self._rebuild_search_if_stale()
+        search = self._get_fresh_search_or_none()
         return value if search is None else self._mask_value(value, search, 0)
 
     def mask_secrets_in_value_of_text(self, value: Any, source_text: str) -> Any:
         """As `mask_secrets_in_json_value` for what `source_text` parses to, but faster."""
-        search = self._rebuild_search_if_stale()
+        search = self._get_fresh_search_or_none()
         if search is None:
             return value
         # A `\u` escape may hide a secret from a search in the text.
@@ -182,7 +182,7 @@ class Redactor:
             search.clean_texts.add(text)
         return text
 
-    def _rebuild_search_if_stale(self) -> _SecretSearch | None:
+    def _get_fresh_search_or_none(self) -> _SecretSearch | None:
         """The index over all secrets added until now; None while there are none."""
         # Checked again under the lock, so that only one of several threads rebuilds it.
         if self._is_stale:

@@ -45,7 +45,7 @@ _SPEC_DECODERS: dict[str, Callable[[DecodeContext, Draft], dict[str, Any]]] = {
 }
 
 
-def map_kinds_to_prefixes() -> dict[str, str]:
+def map_kind_names_to_address_prefixes() -> dict[str, str]:
     """The address prefix of each kind by its name, such as `Storage` to `storage`."""
     return {kind.kind: prefix for prefix, kind in sorted(CATALOGUE.items())}
 
@@ -84,7 +84,7 @@ def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str 
         for prefix, resource_type in CATALOGUE.items():
             if resource_type.kind == kind:
                 return prefix
-    prefixes = map_kinds_to_prefixes()
+    prefixes = map_kind_names_to_address_prefixes()
     if version != API_VERSION:
         if version is None:
             summary, detail = "Missing field", "the document has no `apiVersion`"

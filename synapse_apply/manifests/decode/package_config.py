@@ -159,7 +159,7 @@ def _iter_bad_specifiers(document: Document) -> _Violations:
                 yield path, detail, 'write, for example, ">=1.2,<2", or "==1.2.0" for one alone'
 
 
-def _iter_self_dependencies(document: Document) -> _Violations:
+def _iter_self_dependency_violations(document: Document) -> _Violations:
     code, needs = document.value.get("code"), document.value.get("dependencies")
     if isinstance(needs, dict) and isinstance(code, str) and code in needs:
         yield ("dependencies", code), f"`dependencies` of {code} names {code}", "take the line out"
@@ -250,7 +250,7 @@ def _is_unquoted(document: Document, path: FieldPath, text: str) -> bool:
 
 _CHECKS_BEYOND_SCHEMA: dict[str, Callable[[Document], _Violations]] = {
     "category-converter": _iter_categories_refused_by_sdk,
-    "dependency-itself": _iter_self_dependencies,
+    "dependency-itself": _iter_self_dependency_violations,
     "specifier": _iter_bad_specifiers,
     "smart-tool-type": _iter_smart_tool_type_uses,
     "dockerfile": _iter_shared_dockerfiles,

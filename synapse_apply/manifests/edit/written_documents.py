@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.manifests.decode.decode import API_VERSION, map_kinds_to_prefixes
+from synapse_apply.manifests.decode.decode import API_VERSION, map_kind_names_to_address_prefixes
 from synapse_apply.manifests.decode.loading import FileCache
 from synapse_apply.manifests.files.manifest_files import collect_manifest_files, format_display_path
 from synapse_apply.manifests.yaml.reader import Document
@@ -26,12 +26,12 @@ class WrittenDocument:
     document: Document = field(repr=False)
 
     @property
-    def address_prefix(self) -> str:
+    def address_prefix_or_empty(self) -> str:
         """The address prefix of the document's kind; "" for a document that is no manifest."""
         value = self.document.value
         if not isinstance(value, Mapping) or value.get("apiVersion") != API_VERSION:
             return ""
-        return map_kinds_to_prefixes().get(str(value.get("kind")), "")
+        return map_kind_names_to_address_prefixes().get(str(value.get("kind")), "")
 
     @property
     def position(self) -> Position:

@@ -302,7 +302,7 @@ def _replace_secrets_and_drop_unwritable_keys(
     result = {}
     for key, child in sorted(value.items()) if path else value.items():
         child_path = (*path, key)
-        reason = _explain_unwritable_key(key)
+        reason = _explain_unwritable_key_or_empty(key)
         if not isinstance(child, Mapping):
             reason = reason or _explain_unwritable_value_or_empty(
                 child, _MAX_DEPTH - len(child_path)
@@ -320,7 +320,7 @@ def _explain_unwritable_value_or_empty(value: Any, depth_left: int) -> str:
     "" where one can.
     """
     if isinstance(value, str):
-        return _explain_unwritable_text(value)
+        return _explain_unwritable_text_or_empty(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "it is not a JSON number"
     # A digit has about three bits; converting a huge number just to count its digits takes long.
@@ -338,20 +338,20 @@ def _iter_unwritable_child_reasons(value: Any, depth_left: int) -> Iterator[str]
         yield from (_explain_unwritable_value_or_empty(child, depth_left) for child in value)
     elif isinstance(value, Mapping):
         for key, child in value.items():
-            yield _explain_unwritable_key(key) or _explain_unwritable_value_or_empty(
+            yield _explain_unwritable_key_or_empty(key) or _explain_unwritable_value_or_empty(
                 child, depth_left
             )
 
 
-def _explain_unwritable_key(key: str) -> str:
+def _explain_unwritable_key_or_empty(key: str) -> str:
     if "${var." in key:
         return "a key of a manifest cannot hold ${var."
     if len(key.encode("utf-8", "surrogatepass")) > _MAX_KEY_LENGTH:
         return "the key is too long"
-    return _explain_unwritable_text(key)
+    return _explain_unwritable_text_or_empty(key)
 
 
-def _explain_unwritable_text(text: str) -> str:
+def _explain_unwritable_text_or_empty(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -75,11 +75,11 @@ def _iter_references_in_text(text: str) -> Iterator[tuple[SecretSource, Any, str
         # Both forms are given, as `format: json` may belong to a neighbour, and a value too
         # many is only masked.
         forms = ("text", "json") if _AS_JSON.search(following_text) else ("text",)
-        for source, argument in _iter_arguments(following_text):
+        for source, argument in _iter_sources_with_arguments(following_text):
             yield from ((source, argument, form) for form in forms)
 
 
-def _iter_arguments(following_text: str) -> Iterator[tuple[SecretSource, Any]]:
+def _iter_sources_with_arguments(following_text: str) -> Iterator[tuple[SecretSource, Any]]:
     """The sources that a text names, with what stands below their keys."""
     for source, pattern in _MAPPING_SOURCES:
         if match := pattern.search(following_text):

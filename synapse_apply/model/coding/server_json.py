@@ -144,7 +144,7 @@ def _parse_bounded_integer(text: str) -> int:
     return int(text)
 
 
-def _build_object_without_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
+def _build_object_or_raise_for_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
     # RFC 8259, 4: names should be unique; which one of two counts differs between readers.
     result = dict(pairs)
     if len(result) != len(pairs):
@@ -155,7 +155,7 @@ def _build_object_without_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject
 _STRICT_HOOKS: dict[str, Any] = {
     "parse_constant": _refuse_constant,
     "parse_float": _parse_finite_float,
-    "object_pairs_hook": _build_object_without_duplicates,
+    "object_pairs_hook": _build_object_or_raise_for_duplicates,
 }
 _STRICT_DECODER = json.JSONDecoder(**_STRICT_HOOKS)
 # With an integer hook, each integer costs a call: used only for texts that have a long number.

@@ -94,7 +94,7 @@ def refuse_row_no_longer_in_plan(before: Change, *, reviewed: bool = False) -> C
     return _with_single_refusal(before, Refusal(STALE, reason, ways_out))
 
 
-def refuse_unreviewed_row(now: Change) -> Change:
+def with_unreviewed_refusal(now: Change) -> Change:
     """The fresh change, refused since no reviewed plan has it."""
     refusal = Refusal(UNREVIEWED, "no reviewed plan has it", _REVIEW_AGAIN, now.position)
     return _with_single_refusal(now, refusal)

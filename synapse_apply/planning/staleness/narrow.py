@@ -89,7 +89,7 @@ def _narrow_row_to_saved_plan(before: Change | None, now: Change, *, reviewed: b
             else compare_rows.refuse_changed_row_with_differences(before, now, reviewed=reviewed)
         )
     if reviewed:
-        return now if now.is_refused else compare_rows.refuse_unreviewed_row(now)
+        return now if now.is_refused else compare_rows.with_unreviewed_refusal(now)
     # An open call stays visible, although the saved plan does not have it.
     is_outcome_unknown = any(refusal.outcome_unknown for refusal in now.refusals)
     return now if is_outcome_unknown else _build_left_out_row(now)

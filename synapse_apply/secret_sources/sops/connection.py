@@ -29,7 +29,7 @@ def select_connection_variables(environ: Mapping[str, str]) -> dict[str, str]:
     return variables
 
 
-def list_proxy_secrets(variables: Iterable[str]) -> list[str]:
+def list_proxy_passwords(variables: Iterable[str]) -> list[str]:
     """The passwords in the URLs of proxies, as they are written there and as they are meant."""
     secrets: list[str] = []
     for variable in variables:

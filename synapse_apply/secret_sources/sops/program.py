@@ -27,7 +27,7 @@ from synapse_apply.files.repository import (
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.secret_sources.sops.connection import list_proxy_secrets
+from synapse_apply.secret_sources.sops.connection import list_proxy_passwords
 from synapse_apply.secret_sources.source import UNAVAILABLE, UNUSABLE, raise_unavailable
 
 PROGRAM = "sops"
@@ -148,7 +148,7 @@ def decrypt_document(
             "Check that it runs here.",
         )
     if outcome.exit_code != 0:
-        secrets = [*variables.values(), *list_proxy_secrets(connection_variables.values())]
+        secrets = [*variables.values(), *list_proxy_passwords(connection_variables.values())]
         _raise_failure(outcome, name, secrets, " and ".join(credential_names))
     return outcome.output
 

@@ -47,9 +47,9 @@ from synapse_apply.stores.git.state_files import LOCK_FILE, iter_state_files
 from synapse_apply.stores.git.state_tree import (
     NO_CONTENT,
     DamagedTreeError,
+    list_audit_paths_oldest_first,
     read_files,
     read_tree,
-    sort_audit_paths,
 )
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lease_timing import LeaseTiming
@@ -233,7 +233,11 @@ class GitLog:
 
     def read_older_audit_rows(self) -> Sequence[Row]:
         object_ids = self._content.object_ids
-        paths = [path for path in sort_audit_paths(object_ids) if path not in self._content.rows]
+        paths = [
+            path
+            for path in list_audit_paths_oldest_first(object_ids)
+            if path not in self._content.rows
+        ]
         try:
             rows_by_path = read_files(self._repository.reader, paths, object_ids)
         except DamagedTreeError as problem:

@@ -79,7 +79,7 @@ def read_tree(
         entry.path: entry.object_id
         for entry in _iter_files(reader, tree_id, id_length=len(tree_id))
     }
-    audit_paths = sort_audit_paths(object_ids)
+    audit_paths = list_audit_paths_oldest_first(object_ids)
     left_out = frozenset(audit_paths[: max(0, len(audit_paths) - max_audit_files)])
     rows: dict[str, FileRows] = {}
     new_paths = []
@@ -120,7 +120,7 @@ def read_files(
     return rows
 
 
-def sort_audit_paths(paths: Mapping[str, str]) -> list[str]:
+def list_audit_paths_oldest_first(paths: Mapping[str, str]) -> list[str]:
     """The files of the audit, oldest first."""
     audit_paths = [path for path in paths if path.startswith(f"{AUDIT_FOLDER}/")]
     return sorted(audit_paths, key=_get_first_number)
