@@ -224,8 +224,11 @@ class ControllerLoop:
         parts = self._parts
         now, defaults = parts.clock.read_wall(), parts.settings.defaults
         sources = parts.settings.sources
+        rules = [rule for source in sources.values() for rule in source.rules]
+        intervals = {get_interval(rule, defaults) for rule in rules} or {defaults.interval}
         with parts.store.write() as writer:
-            for row in writer.list_targets_due_after(now):
+            shortest = compute_longest_delay(min(intervals), defaults)
+            for row in writer.list_targets_due_after(now + shortest):
                 source = sources.get(row.name.source)
                 rule = find_rule(source, row.name.target) if source else None
                 if rule is None:
