@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import field, replace
 from pathlib import Path
@@ -225,11 +225,16 @@ def run_controller_once(setup: ControllerSetup, *, detailed: bool = False) -> in
     """One round over everything that is due; the worst exit code of all targets afterwards.
 
     As for `plan`: ERROR where a source cannot be followed or a target not be planned, CHANGES where
-    a plan has changes or refusals and `detailed` is set, else OK.
+    a plan has changes or refusals and `detailed` is set, else OK. After a signal SIGINT or SIGTERM.
     """
     controller = _Controller(setup)
-    with controller.open_loop() as loop, handle_signals(loop.stop, lambda: None):
+    with (
+        controller.open_loop() as loop,
+        handle_signals(loop.stop, lambda: None) as signal_numbers,
+    ):
         loop.run_once()
+        if signal_numbers:
+            return Exit.SIGINT if signal_numbers[0] == signal.SIGINT else Exit.SIGTERM
         return find_worst_exit_code(controller.store, detailed=detailed)
 
 
@@ -253,20 +258,21 @@ def write_store_backup(data: Path, file: Path) -> None:
 
 
 @contextmanager
-def handle_signals(stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[None]:
+def handle_signals(stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[Sequence[int]]:
     """Call `stop` at SIGTERM and SIGINT and `reload` at SIGHUP, in the block.
 
-    A second SIGTERM or SIGINT does what it did before the block. Only the main thread can do this;
-    in another one nothing is changed.
+    Yields the numbers of the signals that asked to stop, so far. A second SIGTERM or SIGINT does
+    what it did before the block. Only the main thread can do this; in another one nothing is
+    changed.
     """
     old_handlers: dict[signal.Signals, Any] = {}
-    stopped_by: list[int] = []
+    signal_numbers: list[int] = []
 
     def handle_stop(number: int, frame: FrameType | None) -> None:
         old_handler = old_handlers[signal.Signals(number)]
-        if stopped_by and callable(old_handler):
+        if signal_numbers and callable(old_handler):
             old_handler(number, frame)
-        stopped_by.append(number)
+        signal_numbers.append(number)
         stop()
 
     def handle_reload(_number: int, _frame: FrameType | None) -> None:
@@ -281,7 +287,7 @@ def handle_signals(stop: Callable[[], None], reload: Callable[[], None]) -> Iter
         with suppress(ValueError):  # not the main thread: nobody sends it signals
             old_handlers[number] = signal.signal(number, handler)
     try:
-        yield
+        yield signal_numbers
     finally:
         for number, old_handler in old_handlers.items():
             signal.signal(number, old_handler)

@@ -198,6 +198,8 @@ class ControllerLoop:
                 parts.clock.read_wall(), self._who, "take configuration", self._who, ""
             )
         self._adopt_sources()
+        for name in configured.settings.sources:
+            parts.mark_changed(name)
         with self._lock:
             self._asked_polls.update(configured.settings.sources)
 
@@ -311,8 +313,8 @@ class ControllerLoop:
             if key in self._unsure:
                 if telling.read_status(self._parts, row):
                     self._unsure.discard(key)
-            else:
-                telling.send_status(self._parts, row)
+            elif not telling.send_status(self._parts, row):
+                self._unsure.add(key)
 
         if self._tasks.count_running(_SEND) < _MAX_SENDS:
             self._tasks.start((_SEND, *key), send)

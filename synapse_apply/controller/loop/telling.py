@@ -14,13 +14,16 @@ from synapse_apply.controller.rules.sending import (
 from synapse_apply.model.diagnostic import error_finding
 
 
-def send_status(parts: LoopParts, row: StatusRow) -> None:
-    """Send what a status is to show, and write what became of it; nothing where it shows that."""
+def send_status(parts: LoopParts, row: StatusRow) -> bool:
+    """Send what a status is to show, and write what became of it; nothing where it shows that.
+
+    Whether it is certain what the forge shows now: after a failure the status may have arrived.
+    """
     sender = parts.configured.status_senders.get(row.source)
     # As it is now: it may have been sent since the row was listed.
     newest = parts.store.find_status(row.source, row.commit, row.context)
     if sender is None or newest is None or newest.wished == newest.sent or newest.refusal:
-        return
+        return True
     row = newest
     try:
         result = sender.send(row)
@@ -28,6 +31,7 @@ def send_status(parts: LoopParts, row: StatusRow) -> None:
         result = _build_internal_failure(problem)
     _log_failure(parts, result, "status", source=row.source, commit=row.commit)
     _write_status(parts, row, result=result, sent=row.wished)
+    return result.finding is None or result.is_final
 
 
 def read_status(parts: LoopParts, row: StatusRow) -> bool:

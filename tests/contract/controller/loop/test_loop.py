@@ -14,7 +14,13 @@ from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, IN_SYNC,
 from synapse_apply.controller.loop import driver
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.ports import LookRequest, LookResult, SendResult, TargetFilter
-from synapse_apply.controller.rows import RevisionEnd, StatusState, TargetCondition, TargetName
+from synapse_apply.controller.rows import (
+    RevisionEnd,
+    StatusRow,
+    StatusState,
+    TargetCondition,
+    TargetName,
+)
 from synapse_apply.controller.settings import Source, TargetRule
 from synapse_apply.model.diagnostic import error_finding
 
@@ -256,6 +262,28 @@ def test_statuses_are_sent_again_where_they_failed_and_read_where_it_is_not_know
         writer.put_status(replace(status, sent=None))
     world.run_once()
     assert len(world.forge.sent) == 1
+    assert world.store.list_unsent() == ([], [])
+
+
+def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world: World) -> None:
+    """It arrived: what the forge shows already is not sent twice."""
+    loop = world.build_loop()
+    loop._start()
+    world.settle(loop)
+    send = world.forge.send
+
+    def lose_answer(row: StatusRow) -> SendResult:
+        send(row)
+        return SendResult(error_finding("Timeout"))
+
+    world.forge.send = lose_answer  # type: ignore[method-assign]
+    world.clock.advance(2)
+    world.settle(loop)
+    assert world.forge.describe() == {"c1": "success: planned only: no changes, 2 targets"}
+    count = len(world.forge.sent)
+    world.clock.advance(60)
+    world.settle(loop)
+    assert (len(world.forge.sent), world.forge.reads) == (count, 1)
     assert world.store.list_unsent() == ([], [])
 
 
