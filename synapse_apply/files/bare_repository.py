@@ -14,6 +14,8 @@ from synapse_apply.files.programs import run_program_in_root_folder
 
 # The oldest Git that reads its global configuration from a file that is named to it.
 MINIMUM_GIT = (2, 32)
+# Nothing of these may start a program or rewrite objects beside us: no hook, no monitor of files,
+# no collection of garbage in the background. What is fetched is checked, since a server sent it.
 _CONFIG = """[core]
 \trepositoryFormatVersion = 1
 \tbare = true
@@ -38,6 +40,7 @@ def make_bare_repository(git_dir: Path, object_format: str = "sha1", settings: s
     """
     for folder in (git_dir / "objects", git_dir / "refs"):
         folder.mkdir(parents=True)
+    # Git takes a folder for a repository only with a HEAD; the branch is never made.
     (git_dir / "HEAD").write_text("ref: refs/heads/none\n")
     write_configuration(git_dir, object_format, settings)
 
@@ -51,6 +54,7 @@ def format_safe_directories(directories: Sequence[str]) -> str:
     """The configuration that a repository on this machine is asked with, whoever owns it."""
     lines = ["[safe]"]
     for directory in directories:
+        # Quoted as git-config(1) has it; the name of a folder could otherwise begin a section.
         quoted = directory.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         lines.append(f'\tdirectory = "{quoted}"')
     return "\n".join(lines) + "\n"

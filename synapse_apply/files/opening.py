@@ -132,6 +132,7 @@ def open_own_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
     """
     with _open_parent_of_own_file(path) as entry:
         info = entry.stat_entry()
+        # With O_EXCL the system itself refuses whatever is there.
         if info is not None and not flags & os.O_EXCL:
             _require_plain_entry_of_trusted_owner(info, path, entry.base_owner)
         try:

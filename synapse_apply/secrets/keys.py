@@ -47,6 +47,7 @@ class StateKey:
 
     def __init__(self, data: bytes, origin: str) -> None:
         self._data = data
+        # With a domain of its own: the id must not be a digest that anything else is checked by.
         self.key_id = hashlib.sha256(_ID_DOMAIN + data).hexdigest()[:16]
         self.origin = origin
 
@@ -128,6 +129,7 @@ def load_keys_and_restrict_files(
                 raise
             warnings += [_build_unusable_file_warning(finding) for finding in unusable.diagnostics]
         key_files += [declared_key.file] if declared_key.file is not None else []
+    # The keys before come last, whatever file they are of: they only check what was written once.
     for file in (*files, *map(previous_key_path, key_files)):
         if not _key_file_exists(file):
             continue
@@ -187,6 +189,7 @@ def renew_key_file(path: Path, own_top: Path | None = None) -> StateKey:
     """Write a new key into a file, as `create_or_read_key`; the old one is kept beside it."""
     create_key_folder(path, own_top)
     if _key_file_exists(path):
+        # First kept, then replaced: at worst there is no key, and the old one beside it.
         rename_over_own_file(previous_key_path(path), path.name)
     return create_or_read_key(path, own_top)
 

@@ -74,6 +74,7 @@ class Backoff:
     def compute_wait_seconds(self, attempt: int, server_wait: float | None = None) -> float:
         """Seconds to wait after this attempt (1 is the first); `server_wait` is Retry-After."""
         # At least half of the full wait: with full jitter a repeat could follow at once.
+        # Bounded by 16, since 2.0 ** 1024 raises OverflowError.
         full_wait = min(self.max_own_wait, self.first_wait * 2.0 ** min(attempt - 1, 16))
         own_wait = full_wait * (0.5 + self.jitter() / 2)
         return (
@@ -120,9 +121,11 @@ class Repeats:
         max_repeats = self._backoff.max_repeats
         if counted_attempts > max_repeats or max_repeats == 0:
             return None
+        # A server that only answers 429 could hold a call without a total time for ever.
         if self._free_repeats > _MAX_FREE_REPEATS:
             return None
         wait = self._backoff.compute_wait_seconds(self.attempt, retry_after)
+        # Not cut to what is left: an attempt that begins at the deadline could only fail at it.
         if wait >= min(self._deadline.remaining_seconds(), self._remaining_wait):
             return None
         self._remaining_wait -= wait

@@ -148,6 +148,7 @@ class ObjectStore:
                 "update, or start anew with `emulator reset`",
             )
         # AUTOINCREMENT in these tables: the id of a deleted object is never given again.
+        # The lock of a writer at once: of two servers that start together one would fail half-way.
         execute("BEGIN IMMEDIATE")
         execute("CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
         for kind in KINDS:
@@ -209,6 +210,7 @@ class ObjectStore:
         finally:
             if roll_back:
                 execute("ROLLBACK TO step")
+            # Also after a rollback, which keeps the savepoint open.
             execute("RELEASE step")
 
     def ensure_tenant_number(self, tenant: str) -> int:
@@ -241,6 +243,7 @@ class ObjectStore:
         parent: int | None = None,
     ) -> StoredObject:
         """Store a new object. Raises DuplicateKeyError."""
+        # Read back from the text: the caller may change its `body` afterwards.
         text = json.dumps(body)
         try:
             cursor = self._connection.execute(
