@@ -10,6 +10,7 @@ import shutil
 import socket
 import tempfile
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,7 @@ from synapse_apply.model.frozen import frozen
 _DEV, _STAGING, _PROD = demo_files.TARGETS
 _SWITCHES = {"plugin_list": "list"}  # so that the plugin that somebody changes can be found
 _USUAL_PORT = 8080
+_KEY_BYTES = 32
 _SECONDS_BETWEEN_STEPS = 12.0
 Tell = Callable[[str], None]
 
@@ -100,7 +102,8 @@ class _Scene:
     def __init__(self, folder: Path, backend_urls: Mapping[str, str], token: str) -> None:
         self._folder = folder
         self._backend_urls = backend_urls
-        self._variables = {demo_files.TOKEN_VARIABLE: token}
+        key = b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
+        self._variables = {demo_files.TOKEN_VARIABLE: token, demo_files.KEY_VARIABLE: key}
         self._states = folder / "states"
         self._repository = DemoRepository(folder / "repository")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 TOKEN_VARIABLE = "DEMO_TOKEN"  # noqa: S105 - its name
+KEY_VARIABLE = "SYNAPSE_APPLY_STATE_KEY"
 TARGETS = ("dev", "staging", "prod")
 BENCH = "bench"  # of the second source, which nobody has set up
 
@@ -89,7 +90,7 @@ sources:
   acme:
     url: {repository}
     poll: 2s
-    may_read: {{env: [DEMO_TOKEN], files: [{states}]}}
+    may_read: {{env: [DEMO_TOKEN, SYNAPSE_APPLY_STATE_KEY], files: [{states}]}}
     hosts: [{hosts}]
     targets:
       "*": {{mode: observe}}
@@ -97,7 +98,7 @@ sources:
     url: {repository}
     path: lab
     poll: 2s
-    may_read: {{env: [DEMO_TOKEN], files: [{states}]}}
+    may_read: {{env: [DEMO_TOKEN, SYNAPSE_APPLY_STATE_KEY], files: [{states}]}}
     hosts: [{hosts}]
     targets:
       "*": {{mode: observe}}

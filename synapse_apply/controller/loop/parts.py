@@ -29,7 +29,7 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.rules.messages import select_channels
-from synapse_apply.controller.rules.revision_end import describe_status
+from synapse_apply.controller.rules.revision_end import build_status_context, describe_status
 from synapse_apply.controller.rules.run_ids import RANDOM_BYTES, RunIdSource
 from synapse_apply.controller.rules.sending import wish_status
 from synapse_apply.controller.settings import Controller, Event
@@ -113,7 +113,7 @@ class LoopParts:
 
     def build_context(self, source: str) -> str:
         """The context under which the commit statuses of a source stand."""
-        return f"synapse-apply/{self.settings.name}/{source}"
+        return build_status_context(self.settings.name, source)
 
     def wish_statuses(self, writer: StoreWriter, revisions: Iterable[RevisionRow]) -> None:
         """Write what the statuses of revisions are to show; none where the source has no forge."""

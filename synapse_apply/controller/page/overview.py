@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -15,7 +16,6 @@ from synapse_apply.controller.rows import (
     LookOutcome,
     RevisionRow,
     SourceRow,
-    StatusRow,
     TargetCondition,
     TargetName,
     TargetRow,
@@ -82,6 +82,14 @@ class TargetTrouble:
     finding: Diagnostic | None
 
 
+class Undelivered(NamedTuple):
+    """What a receiver will never take: of which source or channel, and why."""
+
+    what: str
+    name: str
+    refusal: str
+
+
 @frozen
 class Overview:
     """The contents of the overview. `counts` are those of the chosen source, or of all."""
@@ -96,7 +104,7 @@ class Overview:
     head_revisions: Mapping[str, RevisionRow]
     troubles: Sequence[TargetTrouble]
     source_troubles: Sequence[SourceTrouble]
-    refused_statuses: Sequence[StatusRow]
+    undelivered: Sequence[Undelivered]
     sources: Sequence[SourceRow]
 
     @property
@@ -177,7 +185,7 @@ def read_overview(store: ReadableStore, query: OverviewQuery) -> Overview:
         _find_head_revisions(store, sources),
         _group_troubles(store, page.targets) if is_first_view else [],
         list_source_troubles(store, sources) if is_first_view else [],
-        _list_refused_statuses(store) if is_first_view else [],
+        _list_undelivered(store) if is_first_view else [],
         sources,
     )
 
@@ -209,7 +217,11 @@ def _find_head_revisions(
     return {revision.source: revision for revision in revisions if revision is not None}
 
 
-def _list_refused_statuses(store: ReadableStore) -> Sequence[StatusRow]:
-    """The newest status of each source that its forge will never take."""
-    statuses, _messages = store.list_unsent()
-    return list({status.source: status for status in statuses if status.refusal}.values())
+def _list_undelivered(store: ReadableStore) -> Sequence[Undelivered]:
+    """The newest status of each source, and message of each channel, that was refused."""
+    statuses, messages = store.list_unsent()
+    refused = {
+        **{("commit status", row.source): row.refusal for row in statuses if row.refusal},
+        **{("message", row.channel): row.refusal for row in messages if row.refusal},
+    }
+    return [Undelivered(what, name, refusal) for (what, name), refusal in refused.items()]

@@ -116,7 +116,3 @@ def format_utc(when: float) -> str:
 def get_author_name(author: str) -> str:
     """The name of an author without the address (`Mina Park <mina@acme.example>`)."""
     return author.partition(" <")[0] or author
-
-
-def shorten_commit(commit: str) -> str:
-    return commit[:8]

@@ -14,6 +14,7 @@ from synapse_apply import __version__
 from synapse_apply.controller.page import addresses, charts, phrases
 from synapse_apply.controller.page.markup import mark_escaped_html
 from synapse_apply.controller.rows import LookOutcome
+from synapse_apply.controller.rules.revision_end import shorten_commit
 from synapse_apply.views.html.page import hash_for_content_policy, read_asset
 from synapse_apply.views.html.parts import render_prose
 from synapse_apply.views.html.rows import render_finding_list_or_empty
@@ -61,7 +62,7 @@ class PageRenderer:
             "revision_path": addresses.build_revision_path,
         }
         self._environment.filters |= {
-            "short": phrases.shorten_commit,
+            "short": shorten_commit,
             "counts": phrases.format_counts,
             "spark": partial(charts.draw_spark_line, tones=_OUTCOME_TONES),
             "author": phrases.get_author_name,

@@ -17,6 +17,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
+from synapse_apply.controller.rules.revision_end import build_status_context
 from synapse_apply.controller.settings import Controller, Source
 from synapse_apply.model.frozen import frozen
 
@@ -102,7 +103,7 @@ def read_revision(
     return RevisionView(
         revision,
         store.list_targets_of_revision(source, commit),
-        store.find_status(source, commit, f"synapse-apply/{settings.name}/{source}"),
+        store.find_status(source, commit, build_status_context(settings.name, source)),
         link_commit(settings.sources.get(source), commit),
         is_head=not revision.overtaken_by,
     )

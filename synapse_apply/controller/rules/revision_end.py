@@ -119,6 +119,11 @@ def describe_status(revision: RevisionRow, url: str) -> StatusText:
     return StatusText(STATUS_STATES[revision.end], revision.description or WAITING, url)
 
 
+def build_status_context(controller_name: str, source: str) -> str:
+    """The context under which the commit statuses of a source stand."""
+    return f"synapse-apply/{controller_name}/{source}"
+
+
 def shorten_commit(commit: str) -> str:
     return commit[:SHORT_COMMIT_LENGTH]
 

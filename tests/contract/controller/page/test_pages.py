@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
+import time
 from html import unescape
 
 import pytest
+from unit.controller.page import page_samples as samples
 from unit.controller.page.page_samples import HEAD_COMMIT, OLD_COMMIT
 
-from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.rows import (
+    MessageRow,
+    StatusRow,
+    StatusState,
+    StatusText,
+    TargetName,
+)
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 
 from .conftest import ServedPage
 
@@ -106,6 +115,48 @@ def test_an_unknown_name_is_not_found(page: ServedPage, path: str) -> None:
     assert answer.status_code == 404
     assert "Nothing is known by this name" in answer.text
     assert page.get(path).text.count("\n") == 1
+
+
+def test_what_nobody_takes_is_said(empty_page: ServedPage) -> None:
+    """Commit statuses that a forge refuses, messages that a channel refuses, once each."""
+    status = StatusText(StatusState.SUCCESS, "planned only: no changes", "")
+    with empty_page.store.write() as writer:
+        for commit in (OLD_COMMIT, HEAD_COMMIT):
+            writer.put_status(StatusRow("acme", commit, "c", status, refusal="403: no right to it"))
+        writer.put_message(MessageRow("m1", "slack-1", "failed", "f", {}, 1.0, refusal="404: gone"))
+    text = read_text(empty_page.get("/").text)
+    assert text.count("403: no right to it") == 1
+    assert "message of slack-1 404: gone" in text
+
+
+@pytest.mark.parametrize(
+    ("findings", "title"),
+    [
+        ([warning_finding("W", "mode auto")], "The configuration has warnings"),
+        ([warning_finding("W"), error_finding("E", "no url")], "The new configuration is not used"),
+    ],
+)
+def test_what_is_wrong_with_the_configuration_is_said_on_every_page(
+    empty_page: ServedPage, findings: list[Diagnostic], title: str
+) -> None:
+    with empty_page.store.write() as writer:
+        writer.put_configuration_findings(findings)
+    for path in ("/", "/none"):
+        text = read_text(empty_page.get(path, Accept="text/html").text)
+        assert title in text
+        assert findings[-1].detail in text
+
+
+def test_a_page_of_a_hundred_targets_costs_little(empty_page: ServedPage) -> None:
+    """Below 100 ms of the processor; tests/browser does the same with 10,000 targets."""
+    samples.fill_many(empty_page.store, 1000, runs=1)
+
+    def measure_seconds() -> float:
+        before = time.process_time()
+        assert empty_page.get("/").status_code == 200
+        return time.process_time() - before
+
+    assert min(measure_seconds() for _ in range(4)) < 0.1
 
 
 def test_before_the_first_fetch_the_page_says_so(empty_page: ServedPage) -> None:
