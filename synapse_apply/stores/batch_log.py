@@ -75,6 +75,17 @@ class LogReading(NamedTuple):
     position: str
     owner_lease_seconds: float | None = None
 
+    def find_row(self, table: str, key: str | int) -> Row | None:
+        """The row of a primary key as of the end of this reading; None if it does not tell."""
+        rows = (self.tables or {}).get(table, ())
+        found_row = next((row for row in rows if row[0] == key), None)
+        for batch in self.batches:
+            found_row = None if batch.replaces_all else found_row
+            for change in batch.changes:
+                if (change.table, change.key) == (table, key):
+                    found_row = change.row
+        return found_row
+
 
 class DamagedLog(StateError):
     """The end of the log cannot be read; `reading` is what can be read before the damage.

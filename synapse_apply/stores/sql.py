@@ -311,10 +311,12 @@ class SqlStore(LockedStore):
             meta_row = self._read_meta_row(run, source)
             check_backup(BackendIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]))
             seen_progress = find_floor(str(meta_row[1]))
-            new_serial = max(int(meta_row[schema.SERIAL_INDEX]), serial, seen_progress.serial) + 1
-            lock_row = lease.build_new_lock_row(
-                max(int(meta_row[schema.FENCE_INDEX]), seen_progress.fence)
+            backup_progress = StateProgress(
+                int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX])
             )
+            progress = backup_progress.max_with(seen_progress).max_with(old_progress)
+            new_serial = progress.serial + 1
+            lock_row = lease.build_new_lock_row(progress.fence)
             lock_owners.append(lock_row.owner)
             return [(schema.SET_SERIAL, (new_serial,)), *lock_row.statements]
 
@@ -322,7 +324,7 @@ class SqlStore(LockedStore):
         lock_owners: list[LockOwner] = []
         with self._hold_lock_if_not_held("state restore", repair=True) as lease:
             lease.require_valid()
-            serial = self._read_serial_or_zero()
+            old_progress = self._read_progress_as_far_as_possible()
             written_at = self._timing.boottime()
             saved_path = self._database.replace_from_backup_saving_old_state(
                 source, check_and_build_adjustments, kept_path
@@ -403,9 +405,19 @@ class SqlStore(LockedStore):
             run(schema.ADD_RECORD, row)
         return bool(changed_rows)
 
-    def _read_serial_or_zero(self) -> int:
-        """The serial, 0 for a state that is damaged or missing: both are reasons to restore."""
+    def _read_progress_as_far_as_possible(self) -> StateProgress:
+        """The progress, of a damaged log that before the damage; NO_PROGRESS where nothing tells.
+
+        A state that is damaged or missing is a reason to restore. What comes in its place must
+        count as the newest to whoever has read it.
+        """
         try:
-            return self.read_serial()
+            return self.read_progress()
+        except DamagedLog as damage:
+            meta_row = damage.reading.find_row("meta", 1)
         except StateError:
-            return 0
+            return NO_PROGRESS
+        if meta_row is None:
+            return NO_PROGRESS
+        cells = dict(zip(schema.TABLE_COLUMNS["meta"], meta_row, strict=True))
+        return StateProgress(int(cells["serial"]), int(cells["fence"]))

@@ -286,19 +286,22 @@ class GitLog:
         depth = _DEPTH_TO_BOOKMARK if is_other else 1
         commit_id = self._repository.fetch_tip(self._location.ref, depth)
         commit = self._parse_commit(commit_id)
-        if last_seen is not None and (
+        is_wound_back = last_seen is not None and (
             commit.number < last_seen.number
             or (commit.number == last_seen.number and commit_id != last_seen.commit_id)
             or not self._is_after_bookmark(commit, commit_id, depth)
-        ):
-            raise git_messages.build_wound_back_error(self.location, last_seen, commit.number)
-        self._bookmark = None
+        )
         try:
             self._content = read_tree(
                 self._repository.reader, commit.tree_id, self._content, _AUDIT_FILES
             )
         except DamagedTreeError as problem:
             raise self._build_damage_error(commit_id, problem) from None
+        if last_seen is not None and is_wound_back:
+            error = git_messages.build_wound_back_error(self.location, last_seen, commit.number)
+            error.reading = LogReading(self._content.collect_tables(), (), commit_id)
+            raise error
+        self._bookmark = None
         lock_file = self._content.rows.get(LOCK_FILE)
         self._owner_lease_seconds = lock_file.lease_seconds if lock_file is not None else None
         self._tip, self._is_genuine = (
