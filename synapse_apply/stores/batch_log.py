@@ -128,7 +128,8 @@ class BatchLog(Protocol):
     def bookmark(self) -> str:
         """Where the log ended when it was last read or appended to; "" before that.
 
-        A later process passes it to `require_continuation`.
+        Also "" where not all of it is signed with the key at hand: who wrote that is not known. A
+        later process passes it to `require_continuation`.
         """
         ...
 

@@ -314,7 +314,9 @@ class SqlStore(LockedStore):
             backup_progress = StateProgress(
                 int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX])
             )
-            progress = backup_progress.max_with(seen_progress).max_with(old_progress)
+            progress = backup_progress.maximum_of_each_number(seen_progress).maximum_of_each_number(
+                old_progress
+            )
             new_serial = progress.serial + 1
             lock_row = lease.build_new_lock_row(progress.fence)
             lock_owners.append(lock_row.owner)

@@ -63,10 +63,14 @@ class SeenProgress:
 
 @frozen
 class SeenPlace:
-    """Which state was last seen at a place, and where its log ended; `seen_at` as above."""
+    """Which state was last seen at a place, and where its log ended; `seen_at` as above.
+
+    `key_id` is that of the state key which it was bound to, "" for none.
+    """
 
     lineage: str
     bookmark: str
+    key_id: str
     seen_at: str
 
 
@@ -105,17 +109,17 @@ class LastSeenStates:
         ]
         return max(seen_places, key=lambda seen_place: seen_place.seen_at, default=None)
 
-    def remember_place(self, place_id: str, lineage: str, bookmark: str) -> None:
+    def remember_place(self, place_id: str, lineage: str, bookmark: str, key_id: str = "") -> None:
         """Write what was seen at a place to each folder that has something else."""
         for folder in self.folders:
             path = _build_place_file_path(folder, place_id)
             seen_place = _read_place_file_or_none(path)
-            contents = seen_place and (seen_place.lineage, seen_place.bookmark)
-            if contents != (lineage, bookmark):
+            contents = seen_place and (seen_place.lineage, seen_place.bookmark, seen_place.key_id)
+            if contents != (lineage, bookmark, key_id):
                 with suppress(OSError, UntrustedFileError):
                     create_folders(folder, own_top=folder.parent)
                     document = {"format": FILE_FORMAT, "lineage": lineage, "bookmark": bookmark}
-                    _replace_file(path, document)
+                    _replace_file(path, {**document, "key": key_id})
 
     def forget_lineage(self, lineage: str) -> None:
         """Remove what is remembered of a lineage, whose state is removed on purpose."""
@@ -167,7 +171,8 @@ class LastSeenStates:
         writable_states = replace(self, folders=self.outside_folders) if read_only else self
         writable_states.remember_progress_if_greater(lineage, progress)
         if place_id:
-            writable_states.remember_place(place_id, lineage, store.bookmark)
+            key_id = store.read_project_and_key_ids().key_id
+            writable_states.remember_place(place_id, lineage, store.bookmark, key_id)
 
     def remember_store_progress(self, store: StateStore, place_id: str = "") -> None:
         """Remember a state's progress at the end of a run, where it can be read."""
@@ -175,7 +180,8 @@ class LastSeenStates:
             lineage = store.read_lineage()
             self.remember_progress_if_greater(lineage, store.read_progress())
             if place_id:
-                self.remember_place(place_id, lineage, store.bookmark)
+                key_id = store.read_project_and_key_ids().key_id
+                self.remember_place(place_id, lineage, store.bookmark, key_id)
 
 
 def build_last_seen_states(
@@ -215,7 +221,7 @@ def _build_place_file_path(folder: Path, place_id: str) -> Path:
 def _read_place_file_or_none(path: Path) -> SeenPlace | None:
     """What a file says was seen at a place; None where it is not this user's, or says nothing."""
     document = _read_document(path)
-    texts = [document.get(name) for name in ("lineage", "bookmark", "at")]
+    texts = [document.get(name, "") for name in ("lineage", "bookmark", "key", "at")]
     if not texts[0] or not all(isinstance(text, str) for text in texts):
         return None
     return SeenPlace(*(str(text)[:_MAX_TEXT] for text in texts))

@@ -205,8 +205,11 @@ class TargetSession(OfflineTarget):
 
     @property
     def _shared_place_id_or_empty(self) -> str:
-        """Under which name the place of a shared state is remembered; "" for any other state."""
-        if not self.is_state_shared:
+        """Under which name the place of a shared state is remembered; "" where it is not to be.
+
+        That is any other state, and one that is not verified: who wrote it is not known.
+        """
+        if not self.is_state_shared or (self.store.is_signed and not self.store.bookmark):
             return ""
         return build_place_id(self.project, self.target, self.store.where)
 
@@ -380,8 +383,8 @@ class TargetSession(OfflineTarget):
         missing, of another backend or project, or (without `accept_other_key`) of another key.
         Creates the state of a new embedded data set, with its key.
         """
-        self.store_signer.accepts_former_keys = accept_other_key
         desired, declared, store = self.desired, self.declared_target, self.store
+        self.store_signer.accepts_former_keys = accept_other_key and not self._was_rekeyed_before()
         project, target = self.project, self.target
         if self._read_only:
             state_access.require_existing_state(store, target, self.seen_place)
@@ -411,6 +414,18 @@ class TargetSession(OfflineTarget):
         else:
             checkout = self.read_checkout()
             self.actor = replace(self.actor, commit=checkout.commit_label, dirty=checkout.dirty)
+
+    def _was_rekeyed_before(self) -> bool:
+        """Whether this machine has seen the state under the key in use.
+
+        What a former key has signed since is no rekey that was cut short then.
+        """
+        current_key = self.load_state_keys().current_key
+        return (
+            self.seen_place is not None
+            and current_key is not None
+            and self.seen_place.key_id == current_key.key_id
+        )
 
     def _read_shared_key_id_or_empty(self) -> str:
         """The id of the key that a shared state is bound to; "" for all other states."""

@@ -135,7 +135,9 @@ class ChainLog:
 
     @property
     def bookmark(self) -> str:
-        return self._view.position if self._view is not None else ""
+        view = self._view
+        is_verified = view is not None and not view.forged_number and not view.lacks_key
+        return view.position if view is not None and is_verified else ""
 
     def require_continuation(self, bookmark: str) -> None:
         self._reader.bookmark = parse_bookmark(bookmark)

@@ -175,7 +175,9 @@ class GitLog:
     @property
     def bookmark(self) -> str:
         tip = self._tip
-        return str(GitBookmark(tip.commit.number, tip.commit_id)) if tip is not None else ""
+        if tip is None or not self._is_genuine:
+            return ""
+        return str(GitBookmark(tip.commit.number, tip.commit_id))
 
     def require_continuation(self, bookmark: str) -> None:
         self._bookmark = parse_bookmark(bookmark)

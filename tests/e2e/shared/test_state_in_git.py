@@ -248,11 +248,18 @@ def test_a_former_key_signs_nothing_any_more(
     position = log.read_since("").position
     log._is_genuine = True  # to whoever writes it
     batch = Batch("forged", (RowChange("records", "storage/raw-data", None),))
-    assert log.append(batch, position) is not None
-    log.close()
+    appended = log.append(batch, position)
+    assert appended is not None
     assert "is not signed with its key" in clone.plan().text
     refused = clone.apply(code=1).text
     assert "is not signed with its key" in refused
+    # Nor by a state that names the former key: a rekey would put the new one under all of it.
+    former_id = keys.all_keys[0].key_id
+    key_row = RowChange("plans", "shared key", ("shared key", former_id))
+    assert log.append(Batch("more", (key_row,)), appended.position) is not None
+    log.close()
+    assert f"has key {former_id}" in " ".join(clone.plan(code=1).text.split())
+    assert "is not signed with its key" in clone.run("state", "rekey", "--yes", code=1).text
 
 
 def test_the_key_that_init_makes_signs_from_the_start(clone: Workplace, tmp_path: Path) -> None:

@@ -90,6 +90,9 @@ def test_what_was_last_at_a_place(tmp_path: Path) -> None:
     before = only_file(one).stat()
     seen.remember_place("a", LINEAGE, "1:7:abc")
     assert only_file(one).stat().st_ino == before.st_ino
+    seen.remember_place("a", LINEAGE, "1:7:abc", "5f1c")
+    assert (place := seen.find_place("a")) is not None
+    assert place.key_id == "5f1c"
     LastSeenStates((other,)).remember_place("b", "more", "")
     found = [seen.find_place(place_id) for place_id in ("a", "b")]
     assert [(place.lineage, place.bookmark) for place in found if place] == [

@@ -7,8 +7,9 @@ from contract.stores.samples import BINDING, LINEAGE
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores.chain.chain_view import build_link_name
+from synapse_apply.stores.chain.signer import NoSigner
 
-from .chains import Chains, addresses, write_many
+from .chains import Chains, KeySigner, addresses, write_many
 
 SET_BACK = "The state was set back"
 
@@ -50,6 +51,19 @@ def test_what_is_no_bookmark_requires_nothing(text):
     chains.make()
     assert reopen(chains, text).exists()
     assert not reopen(Chains(), text).exists()
+
+
+def test_what_is_not_verified_is_no_place_to_remember():
+    """Whoever removes what somebody has forged does not set the state back."""
+    chains = Chains()
+    write_many(chains.make(KeySigner()), 1)
+    without_key, with_other_key = chains.open(NoSigner()), chains.open(KeySigner("other"))
+    for store in (without_key, with_other_key):
+        store.read_serial()
+        assert store.bookmark == ""
+    genuine = chains.open(KeySigner())
+    genuine.read_serial()
+    assert genuine.bookmark
 
 
 def test_a_chain_that_was_cut_off_goes_on_behind_a_seal():
