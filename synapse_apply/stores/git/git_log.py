@@ -13,7 +13,6 @@ from pathlib import Path
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.frozen import frozen
 from synapse_apply.stores import state_messages
 from synapse_apply.stores.batch_log import (
     AppendedBatch,
@@ -36,6 +35,7 @@ from synapse_apply.stores.git.git_messages import RemoteUnreachable
 from synapse_apply.stores.git.git_url import GitStateLocation
 from synapse_apply.stores.git.object_reader import UnreadableObjectError
 from synapse_apply.stores.git.private_repository import PrivateRepository
+from synapse_apply.stores.git.push_attempt import PushAttempt, StateTip
 from synapse_apply.stores.git.remote_access import resolve_remote_access
 from synapse_apply.stores.git.state_commit import (
     ForeignCommitError,
@@ -97,36 +97,6 @@ def open_git(
     return SqlStore(ReplicaDatabase(log, fresh_seconds), tool_version, now, runner)
 
 
-@frozen
-class _Tip:
-    """A commit whose tree is a state: its id, and what it says of itself."""
-
-    commit_id: str
-    commit: StateCommit
-
-
-class _Attempt:
-    """A batch that is to follow `old_id`, and the commits that were made for it.
-
-    There are two of them where a host refused the one without a parent. The ref can be moved from
-    `old_id` once, so that at most one of them becomes part of the log.
-    """
-
-    def __init__(self, batch: Batch, old_id: str, first_tip: _Tip, *, begins_history: bool) -> None:
-        """`begins_history`: the first commit has no parent."""
-        self.batch = batch
-        self.old_id = old_id
-        self.tips = [first_tip]
-        self.begins_history = begins_history
-
-    def is_for(self, batch: Batch, position: str) -> bool:
-        return self.batch.batch_id == batch.batch_id and self.old_id == position
-
-    def find_tip(self, commit_ids: Sequence[str]) -> _Tip | None:
-        """The commit of this batch among those, None if there is none."""
-        return next((tip for tip in self.tips if tip.commit_id in commit_ids), None)
-
-
 class GitLog:
     """A BatchLog (stores/batch_log.py, which documents its methods) in a ref of a repository.
 
@@ -149,10 +119,10 @@ class GitLog:
         self._batches_per_root = batches_per_root
         self._opened_repository: PrivateRepository | None = None
         # The newest commit that was read or appended; its number is never gone below.
-        self._tip: _Tip | None = None
+        self._tip: StateTip | None = None
         self._owner_lease_seconds: float | None = None
         self._content = NO_CONTENT
-        self._attempt: _Attempt | None = None
+        self._attempt: PushAttempt | None = None
         # Whether the newest commit is signed with the state key; None if nobody can tell here.
         self._is_genuine: bool | None = True
         # What an earlier process has read, until the ref was seen to go on from there.
@@ -278,7 +248,7 @@ class GitLog:
         """The commit that the ref names now, "" without one; RemoteUnreachable."""
         return self._repository.read_remote_ref_or_empty(self._location.ref)
 
-    def _read_tip(self, expected_id: str) -> _Tip:
+    def _read_tip(self, expected_id: str) -> StateTip:
         """Fetch the newest commit and read its tree; StateError for one that is not the state's.
 
         `expected_id` is what the ref named a moment ago.
@@ -307,7 +277,7 @@ class GitLog:
         lock_file = self._content.rows.get(LOCK_FILE)
         self._owner_lease_seconds = lock_file.lease_seconds if lock_file is not None else None
         self._tip, self._is_genuine = (
-            _Tip(commit_id, commit),
+            StateTip(commit_id, commit),
             commit.is_signature_valid_or_none_without_key(self._signer),
         )
         return self._tip
@@ -386,11 +356,11 @@ class GitLog:
 
     def _begin_attempt(
         self, batch: Batch, old_id: str, number: int, *, begins_history: bool
-    ) -> _Attempt:
+    ) -> PushAttempt:
         tip = self._write_commit(batch, old_id, number, is_root=begins_history)
-        return _Attempt(batch, old_id, tip, begins_history=begins_history)
+        return PushAttempt(batch, old_id, tip, begins_history=begins_history)
 
-    def _write_commit(self, batch: Batch, old_id: str, number: int, *, is_root: bool) -> _Tip:
+    def _write_commit(self, batch: Batch, old_id: str, number: int, *, is_root: bool) -> StateTip:
         """Write the commit of a batch; `is_root`: without a parent, which ends the history."""
         # Only what a batch changes is written: all other files stay as they are in the old tree.
         base_tree_id = ""
@@ -413,9 +383,9 @@ class GitLog:
             )
         except CommitNotWrittenError:
             raise git_messages.build_not_written_error(self.location) from None
-        return _Tip(written.commit_id, commits[-1])
+        return StateTip(written.commit_id, commits[-1])
 
-    def _push_until_decided(self, attempt: _Attempt) -> AppendedBatch | None:
+    def _push_until_decided(self, attempt: PushAttempt) -> AppendedBatch | None:
         """Push the commit of a batch until it is part of the log, or another one is.
 
         StateError if the repository does not take it, or cannot be asked what became of it.
@@ -443,13 +413,13 @@ class GitLog:
             self._add_commit_with_parent(attempt)
         raise git_messages.build_push_refused_error(self.location, self._location.ref, error_text)
 
-    def _list_refspecs(self, attempt: _Attempt) -> list[str]:
+    def _list_refspecs(self, attempt: PushAttempt) -> list[str]:
         """What is pushed besides: where a new history begins, the old one gets a ref of its own."""
         # Otherwise the host may collect the commits that no ref names, and nobody could look back.
         keeps_old = attempt.begins_history and attempt.old_id and len(attempt.tips) == 1
         return [f"+{attempt.old_id}:{self._location.previous_ref}"] if keeps_old else []
 
-    def _add_commit_with_parent(self, attempt: _Attempt) -> None:
+    def _add_commit_with_parent(self, attempt: PushAttempt) -> None:
         """Make another commit where the one without a parent was refused, as some hosts do."""
         if attempt.begins_history and attempt.old_id and len(attempt.tips) == 1:
             number = attempt.tips[0].commit.number
@@ -464,7 +434,7 @@ class GitLog:
         except RemoteUnreachable:
             raise git_messages.build_unknown_push_error(self.location, push_text) from None
 
-    def _settle(self, attempt: _Attempt, tip: _Tip) -> AppendedBatch:
+    def _settle(self, attempt: PushAttempt, tip: StateTip) -> AppendedBatch:
         """Take note that the commit is the last one of the log."""
         batch = attempt.batch
         if batch.replaces_all:
@@ -477,7 +447,7 @@ class GitLog:
         self._attempt = None
         return AppendedBatch(tip.commit_id)
 
-    def _settle_overtaken(self, attempt: _Attempt) -> AppendedBatch | None:
+    def _settle_overtaken(self, attempt: PushAttempt) -> AppendedBatch | None:
         """Find out whether another commit stands behind ours, or in its place (None)."""
         try:
             remote_tip = self._repository.fetch_tip(self._location.ref)
@@ -490,7 +460,7 @@ class GitLog:
         self._settle(attempt, own_tip)
         return AppendedBatch(own_tip.commit_id, is_last=False)
 
-    def _list_history(self, commit_id: str, attempt: _Attempt) -> list[str]:
+    def _list_history(self, commit_id: str, attempt: PushAttempt) -> list[str]:
         """The commits from one of the ref back to the number of the attempt, and one before."""
         try:
             commit = self._parse_commit(commit_id)
