@@ -40,14 +40,14 @@ _SIZE = struct.Struct("!I")
 _IMPORTED_LATE = ("psycopg", "sqlite3", "encodings.idna", "fault.disks", "fault.site")
 
 
-# A program like the interpreter. With `-I` its process waits for a fork that does what it was to do,
-# has its exit code, and ends with it; all else it leaves to the interpreter.
-_INTERPRETER = """\
+# Its process waits for a fork that does what it was to do, has its exit code, and ends with it. What
+# an interpreter is to do without `-I` it leaves to the real one.
+_PROGRAM = """\
 #!{python} -IS
 import json, os, socket, sys
-if sys.argv[1:2] != ["-I"]:
-    os.execv("{python}", ["{python}", *sys.argv[1:]])
-command = ["{python}", *sys.argv[1:]]
+if {forks_isolated_only} and sys.argv[1:2] != ["-I"]:
+    os.execv("{program}", ["{program}", *sys.argv[1:]])
+command = ["{program}", *sys.argv[1:]]
 request = dict(command=command, folder=os.getcwd(), environment=dict(os.environ))
 text = json.dumps(request).encode()
 door = socket.socket(socket.AF_UNIX)
@@ -62,13 +62,13 @@ os._exit(code)
 """
 
 
-def python() -> Path:
-    """The path of a program that is to scripts the interpreter, with `-I` as a fork.
+def programs() -> Path:
+    """A folder with programs for scripts: `synapse-apply`, and `python` with `-I`, are forks.
 
     What `-I` keeps out is out, but for what was imported before: whether a planted file is run is to
     be tested with the interpreter itself. A signal to it reaches the fork as SIGKILL.
     """
-    return _parent().interpreter
+    return _parent().programs
 
 
 class ForkedProcess(subprocess.Popen[str]):
@@ -112,14 +112,14 @@ class _Parent:
     def __init__(self) -> None:
         self._turn = threading.Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="forking-")
-        self.interpreter = Path(self._folder.name, "python")
+        self.programs = Path(self._folder.name)
         address = str(Path(self._folder.name, "door"))
         self._socket, other_end = socket.socketpair()
         with other_end, socket.socket(socket.AF_UNIX) as listener:
             listener.bind(address)
             listener.listen()
-            self.interpreter.write_text(_INTERPRETER.format(python=sys.executable, address=address))
-            self.interpreter.chmod(0o755)
+            for name in ("python", "synapse-apply"):
+                self._write_program(name, address)
             numbers = [other_end.fileno(), listener.fileno()]
             self._process = subprocess.Popen(
                 [sys.executable, __file__, *map(str, numbers)],
@@ -130,6 +130,17 @@ class _Parent:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONPATH": str(TESTS)},
             )
+
+    def _write_program(self, name: str, address: str) -> None:
+        text = _PROGRAM.format(
+            python=sys.executable,
+            program=Path(sys.executable).with_name(name),
+            forks_isolated_only=name == "python",
+            address=address,
+        )
+        file = self.programs / name
+        file.write_text(text)
+        file.chmod(0o755)
 
     def fork(self, request: dict[str, Any], streams: Sequence[int]) -> int:
         """Start a command with these streams; gives the id of the process, a child of this one."""

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forking import ForkedProcess
 from installed import ROOT, copied, environment, variables
 
 from synapse_apply import OpenTarget, open_target
@@ -25,17 +26,16 @@ def test_the_examples_print_what_stands_below_them(tmp_path: Path) -> None:
     examples = EXAMPLE.findall(PAGE)
     assert len(examples) == PAGE.count("```python\n") >= 7
     for code, shown in examples:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", code],
+        with ForkedProcess(
+            [sys.executable, "-c", f"import warnings; warnings.simplefilter('error')\n{code}"],
             cwd=folder,
             env=environment(variables(folder / "example.env")),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
-            check=False,
-        )
-        assert (done.stdout, done.stderr) == (shown, ""), code
+        ) as process:
+            assert process.communicate(timeout=60) == (shown, ""), code
 
 
 def test_every_method_is_in_the_table() -> None:

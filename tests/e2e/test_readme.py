@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from forking import programs
 from installed import ROOT, copied, environment, run
 
 from synapse_apply.cli.registry import EXITS
@@ -68,7 +70,7 @@ def shell(script: str, folder: Path, given: Mapping[str, str] | None = None) -> 
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
-        env=environment(given or {}),
+        env=with_forked_commands(environment(given or {})),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -77,6 +79,11 @@ def shell(script: str, folder: Path, given: Mapping[str, str] | None = None) -> 
         check=False,
     )
     return done.stdout.split(MARK)[:-1]
+
+
+def with_forked_commands(variables: Mapping[str, str]) -> dict[str, str]:
+    """The same environment for a shell whose `synapse-apply` is a fork (forking.py)."""
+    return {**variables, "PATH": f"{programs()}{os.pathsep}{variables['PATH']}"}
 
 
 def write(block: Block, folder: Path) -> Path:

@@ -98,7 +98,7 @@ def test_a_program_that_forks_is_the_isolated_interpreter(typed: str, tmp_path: 
     words = typed.format(script=script).split(" ", 1 if typed.startswith("-c") else -1)
     new, fork = (
         run(subprocess.Popen, str(python), "-I", *words, folder=tmp_path)
-        for python in (sys.executable, forking.python())
+        for python in (sys.executable, forking.programs() / "python")
     )
     assert fork == new
 

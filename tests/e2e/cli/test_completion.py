@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from e2e.test_readme import with_forked_commands
 from installed import BIN
 
 from .conftest import Run, environment
@@ -47,7 +48,7 @@ def offered(cli: Run, project: Path) -> Callable[..., dict[str, list[str]]]:
     def ask(*lines: str) -> dict[str, list[str]]:
         done = subprocess.run(
             ["bash", "--norc", "-c", ASKED, "-", *lines],
-            cwd=project, env=shell(), capture_output=True, text=True, timeout=60, check=True,
+            cwd=project, env=with_forked_commands(shell()), capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
         rows = [row.split("|") for row in done.stdout.splitlines()]
         assert [row[2] for row in rows] == [""] * len(lines)

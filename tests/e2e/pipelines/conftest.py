@@ -132,7 +132,7 @@ def forge() -> Iterator[Forge]:
 @pytest.fixture
 def interpreter() -> Path:
     """What the steps start: a fork that has imported all, as its start is not what is tested."""
-    return forking.python()
+    return forking.programs() / "python"
 
 
 @contextmanager
