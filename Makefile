@@ -54,11 +54,9 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest --workers $(JOBS)
 
-# What reads files and plans; the rest runs in full on the Python of `make test`.
 smoke: $(READY) ## The demo and the fast tests: a second Python version
 	$(MAKE) --no-print-directory demo PYTHON=$(PYTHON)
-	$(BIN)/python -m pytest --workers $(JOBS) tests/cases tests/golden \
-		tests/unit/manifests tests/unit/model tests/unit/planning tests/unit/applying
+	$(BIN)/python -m pytest --workers $(JOBS) tests/unit tests/cases tests/golden
 
 # What one library answers differently is what can break: the client, the backend and the schemas.
 lowest: $(LOWEST)/.ready ## The demo and tests of what is ours alone, with the lowest versions allowed
