@@ -121,11 +121,15 @@ class TargetPage(NamedTuple):
 
 @frozen
 class TargetFilter:
-    """Which targets a page shows. Empty fields match all; `text` is searched in SOURCE/TARGET."""
+    """Which targets a page shows. Empty fields match all; `text` is searched in SOURCE/TARGET.
+
+    `wanted_commit` is the full id of the revision that they want.
+    """
 
     source: str = ""
     state: TargetCondition | None = None
     text: str = ""
+    wanted_commit: str = ""
 
 
 class ReadableStore(Protocol):
@@ -167,10 +171,6 @@ class ReadableStore(Protocol):
 
     def list_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
         """The newest revisions of a source, newest first."""
-        ...
-
-    def list_targets_of_revision(self, source: str, commit: str) -> Sequence[TargetRow]:
-        """The targets that want a revision, by name."""
         ...
 
     def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:

@@ -79,7 +79,7 @@ class PageApp:
 
     def show_overview(self, request: Request) -> Response:
         query = OverviewQuery.from_parameters(request.query_params)
-        view = read_overview(self._store, query)
+        view = read_overview(self._store, query, self._loop.get_settings())
         return self._render("overview.html", section="targets", view=view, query=query)
 
     def show_target(self, request: Request) -> Response:

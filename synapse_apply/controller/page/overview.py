@@ -20,6 +20,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
+from synapse_apply.controller.settings import Controller
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.grammar import pluralize
@@ -168,7 +169,7 @@ def choose_tone(counts: Mapping[TargetCondition, int]) -> str:
     return "good" if in_sync and in_sync == sum(counts.values()) else "plain"
 
 
-def read_overview(store: ReadableStore, query: OverviewQuery) -> Overview:
+def read_overview(store: ReadableStore, query: OverviewQuery, settings: Controller) -> Overview:
     """Read what the overview shows; a page behind the last one is empty."""
     sources = store.list_sources()
     target_filter = TargetFilter(query.source, query.state, query.text)
@@ -184,7 +185,7 @@ def read_overview(store: ReadableStore, query: OverviewQuery) -> Overview:
         {source.name: source.head for source in sources},
         _find_head_revisions(store, sources),
         _group_troubles(store, page.targets) if is_first_view else [],
-        list_source_troubles(store, sources) if is_first_view else [],
+        list_source_troubles(store, sources, settings) if is_first_view else [],
         _list_undelivered(store) if is_first_view else [],
         sources,
     )

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from synapse_apply.controller.page.markup import mark_escaped_html
 from synapse_apply.controller.page.plan_part import build_forge_links, render_plan_part
-from synapse_apply.controller.ports import ReadableStore
+from synapse_apply.controller.ports import ReadableStore, TargetFilter
 from synapse_apply.controller.rows import (
     LookOutcome,
     RevisionRow,
@@ -22,6 +22,7 @@ from synapse_apply.controller.settings import Controller, Source
 from synapse_apply.model.frozen import frozen
 
 SHOWN_RUNS = 30
+SHOWN_TARGETS = 100
 
 
 @frozen
@@ -55,10 +56,14 @@ class TargetView:
 
 @frozen
 class RevisionView:
-    """The contents of a revision's page. `targets` are those that want it."""
+    """The contents of a revision's page.
+
+    `targets` are the first of the `target_count` that want it, those that need a person first.
+    """
 
     revision: RevisionRow
     targets: Sequence[TargetRow]
+    target_count: int
     status: StatusRow | None
     commit_link: Markup
     is_head: bool
@@ -100,9 +105,11 @@ def read_revision(
     revision = store.find_revision(source, commit)
     if revision is None:
         return None
+    page = store.list_targets(TargetFilter(source, wanted_commit=commit), 0, SHOWN_TARGETS)
     return RevisionView(
         revision,
-        store.list_targets_of_revision(source, commit),
+        page.targets,
+        page.matching_count,
         store.find_status(source, commit, build_status_context(settings.name, source)),
         link_commit(settings.sources.get(source), commit),
         is_head=not revision.overtaken_by,

@@ -34,16 +34,20 @@ class SourceView:
 
 
 def list_source_troubles(
-    store: ReadableStore, sources: Sequence[SourceRow]
+    store: ReadableStore, sources: Sequence[SourceRow], settings: Controller
 ) -> Sequence[SourceTrouble]:
     """What is wrong with the sources themselves: fetches, refs that went back, broken heads."""
-    return [trouble for source in sources for trouble in _iter_troubles(store, source)]
+    return [trouble for source in sources for trouble in _iter_troubles(store, source, settings)]
 
 
-def _iter_troubles(store: ReadableStore, source: SourceRow) -> Iterator[SourceTrouble]:
+def _iter_troubles(
+    store: ReadableStore, source: SourceRow, settings: Controller
+) -> Iterator[SourceTrouble]:
     if source.finding is not None:
         yield SourceTrouble(source, source.finding)
-    if source.sideways:
+    configured = settings.sources.get(source.name)
+    # Where rewinds are followed, it is the head after a second look.
+    if source.sideways and (configured is None or configured.rewinds == "hold"):
         yield SourceTrouble(
             source,
             error_finding(
@@ -66,7 +70,7 @@ def read_source(store: ReadableStore, name: str, settings: Controller) -> Source
     configured = settings.sources.get(name)
     return SourceView(
         source,
-        list_source_troubles(store, [source]),
+        list_source_troubles(store, [source], settings),
         store.list_revisions(name, _SHOWN_REVISIONS),
         strip_url_credentials(configured.url) if configured else "",
         configured.ref if configured else "",

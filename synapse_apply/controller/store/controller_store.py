@@ -176,10 +176,6 @@ class SqliteControllerStore:
             REVISIONS, "WHERE source = ? ORDER BY number DESC LIMIT ?", [source, limit]
         )
 
-    def list_targets_of_revision(self, source: str, commit: str) -> Sequence[TargetRow]:
-        rest = "WHERE source = ? AND wanted_commit = ? AND is_gone = 0 ORDER BY target"
-        return self._select(TARGETS, rest, [source, commit])
-
     def list_targets_of_source(self, source: str) -> Sequence[TargetRow]:
         return self._select(TARGETS, "WHERE source = ? ORDER BY target", [source])
 
@@ -331,6 +327,9 @@ def _build_target_condition(target_filter: TargetFilter) -> tuple[str, list[Any]
     if target_filter.source:
         conditions.append("source = ?")
         values.append(target_filter.source)
+    if target_filter.wanted_commit:
+        conditions.append("wanted_commit = ?")
+        values.append(target_filter.wanted_commit)
     if target_filter.text:
         conditions.append(_NAME_MATCHES)
         values.append(f"%{_escape_like(target_filter.text)}%")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.controller.ports import TargetFilter, WritableStore
+from synapse_apply.controller.ports import TargetFilter, TargetPage, WritableStore
 from synapse_apply.controller.rows import (
     ChangeCounts,
     LookCause,
@@ -89,7 +89,10 @@ def test_rows_are_read_back_as_they_were_written(store: SqliteControllerStore) -
     assert store.find_run("r1") == run
     assert store.list_runs(PROD, 5) == [replace(run, plan_json="")]
     assert store.list_outcomes([PROD], 5) == {PROD: [LookOutcome.CHANGES]}
-    assert store.list_targets_of_revision("acme", "c1") == [target]
+    of_commit = TargetFilter("acme", wanted_commit="c1")
+    assert store.list_targets(of_commit, 0, 9) == TargetPage([target], 1)
+    of_another = TargetFilter("acme", wanted_commit="c2")
+    assert store.list_targets(of_another, 0, 9) == TargetPage([], 0)
     assert store.list_unsent() == ([status], [message])
     assert store.find_status("acme", "c1", status.context) == status
     assert list(store.list_configuration_findings()) == [FINDING]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from html import unescape
+from typing import Literal
 
 import pytest
 from unit.controller.page import page_samples as samples
@@ -12,6 +14,7 @@ from unit.controller.page.page_samples import HEAD_COMMIT, OLD_COMMIT
 
 from synapse_apply.controller.rows import (
     MessageRow,
+    SourceRow,
     StatusRow,
     StatusState,
     StatusText,
@@ -115,6 +118,20 @@ def test_an_unknown_name_is_not_found(page: ServedPage, path: str) -> None:
     assert answer.status_code == 404
     assert "Nothing is known by this name" in answer.text
     assert page.get(path).text.count("\n") == 1
+
+
+@pytest.mark.parametrize(("rewinds", "is_said"), [("hold", True), ("follow", False)])
+def test_a_ref_that_went_back_needs_a_person_where_it_is_held(
+    empty_page: ServedPage, rewinds: Literal["hold", "follow"], is_said: bool
+) -> None:
+    """Where it is followed, a later fetch makes it the head."""
+    source = replace(samples.SETTINGS.sources["acme"], rewinds=rewinds)
+    empty_page.loop.settings = replace(samples.SETTINGS, sources={"acme": source})
+    with empty_page.store.write() as writer:
+        writer.put_source(SourceRow("acme", sideways=OLD_COMMIT, fetched_at=samples.NOW))
+    for path in ("/", "/sources/acme"):
+        text = read_text(empty_page.get(path).text)
+        assert ("The ref went back or sideways" in text) == is_said
 
 
 def test_what_nobody_takes_is_said(empty_page: ServedPage) -> None:
