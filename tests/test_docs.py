@@ -115,6 +115,29 @@ def test_every_rule_of_the_policy_is_explained() -> None:
     assert re.findall(r"^\| `([^`]+)`", section, re.MULTILINE) == known
 
 
+def test_every_setting_of_the_controller_is_explained() -> None:
+    """docs/controller.md and docs/controller-messages.md name each key that has an effect."""
+    schema = json.loads((ROOT / "schemas" / "v1" / "controller.schema.json").read_text("utf-8"))
+    pages = ["controller.md", "controller-messages.md"]
+    text = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in pages)
+    named = set(re.findall(r"\w+", text.lower()))
+    assert set(used_property_names(schema)) - named == set()
+
+
+def used_property_names(node: Any) -> Iterator[str]:
+    """The properties below a schema that no later version is needed for."""
+    if isinstance(node, list):
+        for item in node:
+            yield from used_property_names(item)
+    elif isinstance(node, dict) and not node.get("x-later"):
+        for name, schema in node.get("properties", {}).items():
+            if not schema.get("x-later"):
+                yield name
+        for key, below in node.items():
+            if key != "required":
+                yield from used_property_names(below)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=shown)
 def test_relative_links_lead_somewhere(page: Path) -> None:
     """Each link to a file of the repository has a file at its end."""

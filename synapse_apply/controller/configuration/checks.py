@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -16,6 +16,7 @@ from synapse_apply.controller.configuration.decoding import (
     split_listen_address,
 )
 from synapse_apply.controller.settings import Controller
+from synapse_apply.controller.worker.access import find_own_secrets
 from synapse_apply.model.diagnostic import (
     Diagnostic,
     FieldPath,
@@ -41,7 +42,9 @@ def iter_setting_findings(
     yield from checker.check_page()
     yield from checker.check_durations(value, ())
     yield from checker.check_channels()
+    own_variables = find_own_secrets(controller).variables
     for name in controller.sources:
+        yield from checker.check_readable_variables(name, own_variables)
         yield from checker.check_source_url(name)
         yield from checker.check_source_path(name)
         yield from checker.check_rules(name)
@@ -151,6 +154,23 @@ class _Checker:
                 "ssh needs `ssh_key` and `known_hosts`",
                 "write credentials: {ssh_key: {file: ...}, known_hosts: {file: ...}}",
             )
+
+    def check_readable_variables(
+        self, name: str, own_variables: Collection[str]
+    ) -> Iterator[Diagnostic]:
+        """Patterns that fit a variable of the controller's own, which no worker ever gets."""
+        path: FieldPath = ("sources", name, "may_read", "env")
+        patterns = self._value["sources"][name].get("may_read", {}).get("env", ())
+        for index, pattern in enumerate(patterns):
+            matching = sorted(own for own in own_variables if fnmatchcase(own, pattern.upper()))
+            if matching:
+                yield self._warn(
+                    (*path, index),
+                    "A secret of the controller is never readable",
+                    f"`{pattern}` fits {', '.join(matching)}, which this file names itself; no "
+                    "target of the source gets it",
+                    "give the targets a variable of their own",
+                )
 
     def check_source_path(self, name: str) -> Iterator[Diagnostic]:
         """A folder inside the repository."""

@@ -238,6 +238,17 @@ def test_rules_that_never_hold_are_told() -> None:
     assert [finding.detail.partition(":")[0] for finding in findings] == ["`a-b*`", "`dev`"]
 
 
+def test_a_pattern_that_fits_the_controllers_own_secrets_is_told() -> None:
+    """No worker ever gets them, so that it would look as if they were not set."""
+    text = SMALL.replace(
+        "targets:", "credentials: {token: {env: acme_git}}, may_read: {env: [A*, B*]}, targets:"
+    )
+    controller, findings = parse_configuration(text, FILE)
+    assert controller is not None
+    (finding,) = findings
+    assert finding.detail.startswith("`A*` fits ACME_GIT")
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n", "a: [\n", "\x00", "--- a\n--- b\n"])
 def test_odd_files_are_findings(text: str) -> None:
     """Empty, of another shape, broken, two documents."""
