@@ -23,6 +23,7 @@ import requests
 from contract.stores.git.repositories import ENVIRON as GIT_ENVIRON
 from contract.stores.git.web import GitServer, serve_repositories
 from forges.github import StandInGitHub, Status
+from forges.gitlab import StandInGitLab
 from forges.hooks import WebhookSink
 from forges.loopback_server import wait_until
 from in_process import run
@@ -85,7 +86,7 @@ sources:
     credentials: {token: {env: GIT_TOKEN}, user: x}
     poll: 1s
     rewinds: follow
-    commit_status: {github: {repository: acme/synapse, token: {env: FORGE_TOKEN}, api_url: "FORGE"}}
+    commit_status: {KIND: {repository: acme/synapse, token: {env: FORGE_TOKEN}, api_url: "FORGE"}}
     may_read: {env: ["ACME_*"], files: [states/]}
     hosts: ["HOST"]
     targets:
@@ -104,6 +105,7 @@ class Site:
 
     folder: Path
     interval: str = "1s"
+    forge_kind: str = "github"
     environ: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     runs: int = 0
@@ -119,7 +121,9 @@ class Site:
         data = self.folder / "backend"
         self.backend = stack.enter_context(EmbeddedServer(data, token=BACKEND_TOKEN))
         self.git: GitServer = stack.enter_context(serve_repositories(self.folder / "repositories"))
-        self.forge = stack.enter_context(StandInGitHub(FORGE_TOKEN))
+        self.github = stack.enter_context(StandInGitHub(FORGE_TOKEN))
+        self.gitlab = stack.enter_context(StandInGitLab(FORGE_TOKEN))
+        self.forge = self.gitlab if self.forge_kind == "gitlab" else self.github
         self.sink = stack.enter_context(WebhookSink())
         stack.callback(self.kill)
         self.environ = {
@@ -190,9 +194,11 @@ class Site:
         return self.run_git("rev-parse", "HEAD")
 
     def apply(self) -> None:
-        """Apply what is checked out, as a pipeline does."""
+        """Apply what is checked out, as a pipeline does; these writes are not the controller's."""
+        self.check_no_write()
         given = {name: text for name, text in self.environ.items() if name.startswith("ACME_")}
         run("apply -t dev --auto-approve", self.checkout, given)
+        self.forget_requests()
 
     # The backend
 
@@ -235,6 +241,7 @@ class Site:
         """controller.yaml; `changes` are texts that are put in the place of others."""
         words = {
             "GIT/": f"{self.git.url}/",
+            "KIND": self.forge_kind,
             '"FORGE"': f'"{self.forge.url}"',
             "HOST": self.backend.url.removeprefix("http://"),
             "INTERVAL": self.interval,
@@ -300,7 +307,15 @@ class Site:
     # What is seen from outside
 
     def list_statuses(self, commit: str) -> list[Status]:
-        return self.forge.list_of(commit, CONTEXT)
+        """What the forge has for a commit, oldest first; GitLab's words are read as GitHub's."""
+        jobs = self.gitlab.list_of(commit, CONTEXT)
+        words = {"failed": "failure", "running": "pending"}
+        return self.github.list_of(commit, CONTEXT) + [
+            Status(
+                commit, words.get(job.status, job.status), job.name, job.description, job.target_url
+            )
+            for job in jobs
+        ]
 
     def list_ends(self, commit: str) -> list[Status]:
         """The ends that were sent for a commit, oldest first."""
@@ -372,7 +387,8 @@ class Site:
         self.check_no_write()
         self.check_no_secret()
         self.check_messages()
-        assert {status.context for status in self.forge.statuses} <= {CONTEXT}
+        assert {status.context for status in self.github.statuses} <= {CONTEXT}
+        assert {job.name for job in self.gitlab.jobs} <= {CONTEXT}
 
     def check_no_write(self) -> None:
         """Since `forget_requests` nothing but reads."""
@@ -383,7 +399,7 @@ class Site:
         """No canary in a log, the data folder, a status, a message's body or a page."""
         texts = {
             "log": self.read_log().encode(),
-            "statuses": repr(self.forge.statuses).encode(),
+            "statuses": repr((self.github.statuses, self.gitlab.jobs)).encode(),
             "messages": b"".join(request.body for request in self.sink.requests),
         }
         for file in self.data.rglob("*"):

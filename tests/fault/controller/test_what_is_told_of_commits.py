@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from controllers.site import Site
 
 
-def test_commits_drift_and_recovery(site: Site) -> None:
+@pytest.mark.parametrize("forge", ["github", "gitlab"])
+def test_commits_drift_and_recovery(tmp_path: Path, forge: str) -> None:
     """A head in sync, one with a change, a broken one, its mend, and a change by hand."""
+    with Site(tmp_path, forge_kind=forge) as site:
+        check_commits_drift_and_recovery(site)
+
+
+def check_commits_drift_and_recovery(site: Site) -> None:
     in_sync = site.run_git("rev-parse", "HEAD")
     site.start()
     assert "no changes" in site.wait_for_end(in_sync, "success").description
