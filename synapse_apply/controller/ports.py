@@ -273,8 +273,8 @@ class StoreWriter(Protocol):
         """Move all due times and claims of the store, after a jump of the wall clock."""
         ...
 
-    def pull_in_polls_and_sends(self, now: float, longest: float) -> None:
-        """Have no source, status or message due later than `longest` seconds from now."""
+    def pull_in_sends(self, now: float, longest: float) -> None:
+        """Have no status or message due later than `longest` seconds from now."""
         ...
 
     def claim_target(self, name: TargetName, holder: str, until: float, now: float) -> int:

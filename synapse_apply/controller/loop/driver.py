@@ -140,10 +140,13 @@ class ControllerLoop:
         now = parts.clock.read_wall()
         parts.ids.begin_after(parts.store.find_newest_run_id())
         self._adopt_sources()
+        fetched_at = max((row.fetched_at for row in parts.store.list_sources()), default=now)
         with parts.store.write() as writer:
             writer.append_audit(now, self._who, "start", self._who, "")
             writer.release_all_targets()
-        # Written before the clock was set back, while nobody watched it.
+            # The clock was set back while nobody watched it, by this much or a little more.
+            if fetched_at > now:
+                writer.shift_due_times(now - fetched_at)
         self._pull_in_due_times()
         statuses, _ = parts.store.list_unsent()
         # Whether these were sent is not known: they are read first.
@@ -159,8 +162,7 @@ class ControllerLoop:
         with parts.store.write() as writer:
             for name in names:
                 row = parts.store.find_source(name) or SourceRow(name)
-                poll = names[name].poll
-                if row.is_removed or name not in rows or row.due_at > now + max(poll, HOUR):
+                if row.is_removed or name not in rows:
                     row = replace(row, due_at=now, is_removed=False)
                     writer.put_source(row)
             for name in rows.keys() - names.keys():
@@ -239,8 +241,12 @@ class ControllerLoop:
                 if row.due_at > now + longest:
                     delay = compute_first_delay(longest, int(longest), parts.clock.draw())
                     writer.put_target(replace(row, due_at=now + delay))
-            polls = [source.poll for source in sources.values()]
-            writer.pull_in_polls_and_sends(now, max(HOUR, *polls))
+            for polled in parts.store.list_sources():
+                source = sources.get(polled.name)
+                if source and polled.due_at > now + compute_longest_delay(source.poll, defaults):
+                    writer.put_source(replace(polled, due_at=now))
+            # No receiver can ask for a longer wait (`delivery.py`).
+            writer.pull_in_sends(now, max(HOUR, defaults.retry_most))
 
     def _start_due_fetches(self, now: float) -> None:
         with self._lock:

@@ -115,9 +115,8 @@ class SqliteStoreWriter:
         ):
             self._connection.execute(statement, [seconds])
 
-    def pull_in_polls_and_sends(self, now: float, longest: float) -> None:
+    def pull_in_sends(self, now: float, longest: float) -> None:
         for statement in (
-            "UPDATE sources SET due_at = ?1 WHERE due_at > ?1 + ?2",
             "UPDATE statuses SET try_at = ?1 WHERE try_at > ?1 + ?2",
             "UPDATE messages SET try_at = ?1 WHERE sent_at = 0 AND try_at > ?1 + ?2",
         ):

@@ -336,6 +336,17 @@ def test_a_clock_that_jumps_neither_stops_looks_nor_floods_them(world: World) ->
     assert world.run_once() == ["acme/dev", "acme/prod"]
 
 
+def test_a_clock_that_is_set_back_while_nothing_runs_keeps_nothing_waiting(world: World) -> None:
+    """By less than an hour, too: the source is fetched and its targets are looked at in time."""
+    assert world.run_once() == ["acme/dev", "acme/prod"]
+    world.clock.wall -= 1800
+    world.repository.push("c2", dev="2", prod="2")
+    loop = world.build_loop()
+    loop._start()
+    world.clock.advance(90)
+    assert world.settle(loop) == ["acme/dev", "acme/prod"]
+
+
 def test_what_was_put_off_by_the_clock_after_a_jump_is_not_moved_by_it_once_more(
     world: World,
 ) -> None:
