@@ -136,14 +136,19 @@ class ForgeApi:
         answer = self._receiver.send_json(method, path, headers, content)
         return ForgeAnswer(answer, parse_json_answer(answer))
 
-    def read_json(self, path: str) -> Any:
-        """The JSON value at a path; StatusUnreadable for any failure."""
+    def read_json(
+        self, path: str, build_refusal: Callable[[ForgeAnswer], SendResult] | None = None
+    ) -> Any:
+        """The JSON value at a path; StatusUnreadable for any failure.
+
+        `build_refusal` says what an answer that is no success means; as the method, without it.
+        """
         try:
             answer = self.call("GET", path)
         except UndeliveredError as failure:
             raise StatusUnreadable(failure.result) from None
         if answer.status != 200:
-            raise StatusUnreadable(self.build_refusal(answer))
+            raise StatusUnreadable((build_refusal or self.build_refusal)(answer))
         return answer.document
 
     def build_refusal(

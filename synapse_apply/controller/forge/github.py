@@ -71,7 +71,7 @@ class GitHubStatuses:
         """
         base = f"{self._path}/commits/{require_commit(row)}/status?per_page={_PAGE_SIZE}&page="
         for page in range(1, _MAX_PAGES + 1):
-            document = self._api.read_json(f"{base}{page}")
+            document = self._api.read_json(f"{base}{page}", self._build_refusal)
             statuses = document.get("statuses") if isinstance(document, Mapping) else None
             if not isinstance(statuses, list):
                 raise self._api.build_foreign_list_error()

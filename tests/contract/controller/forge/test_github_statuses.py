@@ -103,6 +103,14 @@ def test_refused_for_now(github, status, headers, body, wait):
     assert github.statuses == []
 
 
+def test_a_limit_is_one_for_what_is_read_too(github):
+    """It is waited for, and not taken for a right that is missing."""
+    github.failures.append(Failure(403, {"Retry-After": "30"}))
+    with pytest.raises(StatusUnreadable) as caught:
+        build(github.url).read(row(PENDING))
+    assert (caught.value.result.retry_after, caught.value.result.is_final) == (30, False)
+
+
 FINAL = [
     (403, {"message": "Resource not accessible by personal access token"}),
     (404, {"message": "Not Found"}),
