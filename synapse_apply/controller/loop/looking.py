@@ -160,7 +160,8 @@ def _queue_message(
             source=after.name.source,
             target=after.name,
             commit=run.commit,
-            finding=next(iter(run.findings), None),
+            # A warning of the plan is no reason for what is told.
+            finding=next((finding for finding in run.findings if finding.is_error), None),
             counts=run.counts,
             run_id=after.last_run,
         )
