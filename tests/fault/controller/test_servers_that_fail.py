@@ -74,3 +74,23 @@ def test_a_backend_that_fails_and_hangs(site: Site) -> None:
     site.wait_for_message("recovered")
     site.check_laws()
     assert [message["event"] for message in site.sink.messages] == ["failed", "recovered"]
+
+
+def test_a_git_server_that_lags(site: Site) -> None:
+    """It shows an older commit for some polls: nothing goes back, and nobody is told."""
+    site.write_configuration(**{"second_look: 1s": "second_look: 1m"})
+    first = site.run_git("rev-parse", "HEAD")
+    site.start()
+    site.wait_for_end(first, "success")
+    head = site.commit("other")
+    site.wait_for_end(head, "success")
+    statuses = len(site.github.statuses)
+    site.run_git("push", "-q", "--force", "origin", f"{first}:main")
+    site.wait_quietly(2.5)
+    site.run_git("push", "-q", "--force", "origin", f"{head}:main")
+    site.wait_quietly(2.5)
+    [revision, _] = site.get("/api/v1/revisions?source=acme")["items"]
+    assert (revision["commit"], revision["end"]) == (head, "success")
+    assert len(site.github.statuses) == statuses
+    assert site.sink.messages == []
+    site.check_laws()
