@@ -192,3 +192,33 @@ def test_a_bucket_that_is_not_there(moto: MotoServer):
     for use in (lambda: folder.get("links/1"), lambda: folder.list_objects("links/")):
         assert "The bucket of the state does not exist" in refusal(use)
     folder.close()
+
+
+def test_a_proxy_of_the_environment_is_used(monkeypatch):
+    """It is asked for a way to the endpoint; what it says is no answer of a store."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        asked = []
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        Thread(target=refuse_way, args=(proxy, asked), daemon=True).start()
+        environ = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+        url = "s3://states/x?endpoint=https://s3.example.test"
+        folder = open_folder_at(url, environ, deadline=0.5)
+        words = refusal(lambda: folder.get("links/1"))
+        folder.close()
+    assert asked[0].startswith(b"CONNECT s3.example.test:443 ")
+    assert "The state's bucket cannot be reached" in words
+    assert "proxy" in words
+
+
+def refuse_way(listener, asked):
+    """Answer each as a proxy that lets nobody through."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection:
+            asked.append(connection.recv(1000))
+            connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
