@@ -21,6 +21,13 @@ from synapse_apply.controller.worker.exchange import (
 )
 from synapse_apply.controller.worker.look import look_at_target
 
+# What the tool itself asks for, whatever a target names; none of it is a secret. A proxy, whose
+# address may hold a password, is looked for in the process's own environment.
+_OWN_VARIABLES = (
+    *("HOME", "SYNAPSE_APPLY_HOSTS"),
+    *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
+)
+
 
 def main() -> None:
     """Answer until standard input ends."""
@@ -36,7 +43,9 @@ def main() -> None:
 def _look_and_encode(order: LookOrder) -> bytes:
     # So that messages name files from the project's folder on.
     os.chdir(order.folder)
-    return encode_result(look_at_target(order, os.environ))
+    names = {*order.variables, *_OWN_VARIABLES}
+    environ = {name: value for name, value in os.environ.items() if name in names}
+    return encode_result(look_at_target(order, environ))
 
 
 def _take_standard_output() -> BinaryIO:

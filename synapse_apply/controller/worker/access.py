@@ -68,16 +68,28 @@ def _iter_secret_names(value: Any) -> Iterator[SecretName]:
             yield from _iter_secret_names(item)
 
 
+def list_readable_variables(
+    source: Source, own_secrets: OwnSecrets, environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """The variables that a source's targets can name; a proxy's, with its password, is none."""
+    return tuple(
+        name
+        for name in environ
+        if name.upper() not in own_secrets.variables
+        and any(fnmatchcase(name, pattern) for pattern in source.may_read.variables)
+    )
+
+
 def build_worker_environment(
     source: Source, own_secrets: OwnSecrets, environ: Mapping[str, str], home: Path
 ) -> dict[str, str]:
-    """All variables of a source's workers; `environ` are the controller's."""
+    """All variables of a source's workers; `environ` are the controller's.
+
+    More than the source's targets can name: what any process needs is there, too.
+    """
     variables = {"GIT_SSH_COMMAND": _SSH_WITHOUT_KEYS, "PGPASSFILE": str(home / ".pgpass")}
     variables |= {
-        name: value
-        for name, value in environ.items()
-        if name.upper() not in own_secrets.variables
-        and any(fnmatchcase(name, pattern) for pattern in source.may_read.variables)
+        name: environ[name] for name in list_readable_variables(source, own_secrets, environ)
     }
     variables |= {
         name: value

@@ -34,14 +34,16 @@ T = TypeVar("T")
 class LookOrder:
     """One look, as a worker is asked for it.
 
-    `folder` is the project's folder of the source's place. `readable` and `unreadable` are the real
-    paths of a ReadableFiles.
+    `folder` is the project's folder of the source's place. `variables` are those of the worker's
+    environment that the target can name. `readable` and `unreadable` are the real paths of a
+    ReadableFiles.
     """
 
     target: str
     commit: str
     folder: str
     project_from: str = ""
+    variables: tuple[str, ...] = ()
     readable: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
 

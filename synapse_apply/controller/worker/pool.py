@@ -23,6 +23,7 @@ from synapse_apply.controller.worker.access import (
     build_readable_files,
     build_worker_environment,
     find_own_secrets,
+    list_readable_variables,
 )
 from synapse_apply.controller.worker.child import Child, build_not_started_result
 from synapse_apply.controller.worker.exchange import LookOrder
@@ -195,6 +196,7 @@ class WorkerPool:
             turn.request.commit,
             str(folders.project),
             find_pin_revision(turn.source),
+            list_readable_variables(turn.source, turn.own_secrets, self._environ),
             tuple(map(str, readable.folders)),
             tuple(map(str, readable.excluded)),
         )

@@ -39,6 +39,7 @@ ENVIRON = {
     "BETA_TOKEN": f"{CANARY}-beta",
     "AWS_SECRET_ACCESS_KEY": f"{CANARY}-aws",
     "LD_PRELOAD": "",
+    "HTTPS_PROXY": "http://user:password-of-proxy@127.0.0.1:9",
 }
 NOT_AVAILABLE = "is not set"
 # Of a secret that was read: only with a state key would it be compared.
@@ -134,6 +135,7 @@ def look(site: Site) -> Look:
         assert CANARY not in text
         assert TOKEN not in text
         assert KEY not in text
+        assert "password-of-proxy" not in text
         return text
 
     return look_and_search
@@ -151,7 +153,8 @@ def test_what_it_may_read_is_read(look: Look, site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ACME_GIT_TOKEN", "ACME_HOOK", "BETA_TOKEN", "AWS_SECRET_ACCESS_KEY"]
+    "name",
+    ["ACME_GIT_TOKEN", "ACME_HOOK", "BETA_TOKEN", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY"],
 )
 def test_variables_of_others_are_not_set(look: Look, name: str) -> None:
     """For a manifest, for the token of a target, and for the url of its state."""

@@ -19,6 +19,7 @@ from synapse_apply.controller.worker.access import (
     build_readable_files,
     build_worker_environment,
     find_own_secrets,
+    list_readable_variables,
 )
 
 NOTHING_OWN = OwnSecrets(frozenset(), ())
@@ -63,6 +64,13 @@ def test_nothing_but_what_a_process_needs_and_the_patterns_of_the_source() -> No
         "PATH": "/bin",
         "HOME": str(HOME),
     }
+
+
+def test_what_a_process_needs_is_not_for_targets() -> None:
+    """A proxy may have a password."""
+    source = Source("a", "x", may_read=MayRead(("ACME_*",)))
+    environ = {"HTTPS_PROXY": "http://user:password@proxy", "PATH": "/bin", "ACME_A": "1"}
+    assert list_readable_variables(source, NOTHING_OWN, environ) == ("ACME_A",)
 
 
 def test_a_pattern_for_all_gives_neither_own_secrets_nor_another_home() -> None:

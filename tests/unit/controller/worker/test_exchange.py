@@ -32,7 +32,7 @@ RESULT = LookResult(
 
 
 def test_both_come_as_they_were_sent() -> None:
-    order = LookOrder("prod", "1" * 40, "/x", "main", ("/a",), ("/b",))
+    order = LookOrder("prod", "1" * 40, "/x", "main", ("A",), ("/a",), ("/b",))
     assert decode_order(encode_order(order)) == order
     line = encode_result(RESULT)
     assert line.count(b"\n") == 1
