@@ -58,8 +58,11 @@ def tenant(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Ser
         yield server, place
 
 
+# How secrets are shown is the same in both API versions; each with each when all is asked for.
 CASES = [
-    (api, secrets, SOME) for api, secrets in product(("v1", "v2"), ("plain", "masked", "omitted"))
+    (api, secrets, SOME)
+    for api, secrets in product(("v1", "v2"), ("plain", "masked", "omitted"))
+    if DEEP or (api == "v2") == (secrets == "omitted")
 ]
 
 
