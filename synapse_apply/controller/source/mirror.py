@@ -34,7 +34,7 @@ _KEPT_PROJECTS = 4
 
 
 class GitMirror:
-    """The bare copy of a source's repository, as the Mirror port."""
+    """The bare copy of a source's repository, as the Mirror port; for many threads."""
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class GitMirror:
         self._lock = threading.Lock()
         self._fetched_refs = ""
         self._projects: dict[tuple[str, str], CommittedProject] = {}
+        self._projects_lock = threading.Lock()
 
     def fetch_head(self) -> Head:
         """Fetch the source's ref and its tags; returns what it names now.
@@ -153,7 +154,6 @@ class GitMirror:
             self._git.raise_unreachable(result)
         if not self._find_commit(HEAD_REF):
             raise self._build_unreadable_error(remote_ids[head_name])
-        self._projects.clear()
         self._git.compact_if_many_packs()
 
     def _delete_refs_of_other_settings(self, refspecs: Sequence[str]) -> None:
@@ -197,12 +197,15 @@ class GitMirror:
         if self._pin and not pin:
             raise self._build_unreadable_error(self._source.project_from)
         key = (commit, pin)
-        if key not in self._projects:
-            project = CommittedProject(self._git, self._source, self._folders.project, commit, pin)
-            while len(self._projects) >= _KEPT_PROJECTS:
-                del self._projects[next(iter(self._projects))]
-            self._projects[key] = project
-        return self._projects[key]
+        with self._projects_lock:
+            if key not in self._projects:
+                project = CommittedProject(
+                    self._git, self._source, self._folders.project, commit, pin
+                )
+                while len(self._projects) >= _KEPT_PROJECTS:
+                    del self._projects[next(iter(self._projects))]
+                self._projects[key] = project
+            return self._projects[key]
 
     def _build_unreadable_error(self, revision: str) -> SourceUnavailable:
         return SourceUnavailable.from_summary(
