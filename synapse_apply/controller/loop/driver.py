@@ -316,10 +316,9 @@ class ControllerLoop:
         key = row.source, row.commit, row.context
 
         def send() -> None:
-            if key in self._unsure:
-                if telling.read_status(self._parts, row):
-                    self._unsure.discard(key)
-            elif not telling.send_status(self._parts, row):
+            if telling.deliver_status(self._parts, row, is_unsure=key in self._unsure):
+                self._unsure.discard(key)
+            else:
                 self._unsure.add(key)
 
         if self._tasks.count_running(_SEND) < _MAX_SENDS:

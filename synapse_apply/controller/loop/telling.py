@@ -6,6 +6,8 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.ports import SendResult, StatusUnreadable
 from synapse_apply.controller.rows import MessageRow, StatusRow, StatusText
 from synapse_apply.controller.rules.sending import (
+    is_message_due,
+    is_status_due,
     mark_message_after_send,
     mark_status_after_read,
     mark_status_after_send,
@@ -14,17 +16,24 @@ from synapse_apply.controller.rules.sending import (
 from synapse_apply.model.diagnostic import error_finding
 
 
-def send_status(parts: LoopParts, row: StatusRow) -> bool:
-    """Send what a status is to show, and write what became of it; nothing where it shows that.
+def deliver_status(parts: LoopParts, row: StatusRow, *, is_unsure: bool) -> bool:
+    """Send a status that is due, or read it back first where `is_unsure` what the forge shows.
 
-    Whether it is certain what the forge shows now: after a failure the status may have arrived.
+    Whether it is certain afterwards what that is: after a failure the status may have arrived.
     """
-    sender = parts.configured.status_senders.get(row.source)
-    # As it is now: it may have been sent since the row was listed.
+    # As it is now: it may have been sent, or have failed, since the row was listed.
     newest = parts.store.find_status(row.source, row.commit, row.context)
-    if sender is None or newest is None or newest.wished == newest.sent or newest.refusal:
+    now, spacing = parts.clock.read_wall(), parts.settings.defaults.status_spacing
+    if newest is None or not is_status_due(newest, now, spacing):
+        return not is_unsure
+    return read_status(parts, newest) if is_unsure else _send_status(parts, newest)
+
+
+def _send_status(parts: LoopParts, row: StatusRow) -> bool:
+    """Send what a status is to show, and write what became of it; whether that is certain."""
+    sender = parts.configured.status_senders.get(row.source)
+    if sender is None:
         return True
-    row = newest
     try:
         result = sender.send(row)
     except Exception as problem:  # noqa: BLE001 - a sender must not end the controller
@@ -76,10 +85,10 @@ def _write_status(
 
 
 def send_message(parts: LoopParts, row: MessageRow) -> None:
-    """Send a message, and write what became of it; nothing where it was sent."""
+    """Send a message, and write what became of it; nothing where it is not due."""
     # As it is now: it may have been sent since the row was listed.
     newest = parts.store.find_message(row.id)
-    if newest is None or newest.sent_at or newest.refusal:
+    if newest is None or not is_message_due(newest, parts.clock.read_wall()):
         return
     row = newest
     sender = parts.configured.message_senders.get(row.channel)

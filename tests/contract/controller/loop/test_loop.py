@@ -287,6 +287,22 @@ def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world: W
     assert world.store.list_unsent() == ([], [])
 
 
+def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> None:
+    """A task goes by the row as it is when it begins, not by the one of its round."""
+    loop = world.build_loop()
+    loop._start()
+    world.settle(loop)
+    (sent,) = world.forge.sent
+    status = world.store.find_status("acme", "c1", "synapse-apply/main/acme")
+    assert status is not None
+    world.forge.failures = [SendResult(error_finding("Away"))]
+    world.clock.advance(2)
+    world.settle(loop)
+    loop._start_status(replace(status, sent=None))
+    assert loop._tasks.wait_until_idle(10)
+    assert (world.forge.sent, world.forge.reads) == ([sent], 0)
+
+
 def test_a_status_that_somebody_wrote_over_is_put_right(world: World) -> None:
     """A minute after its end, and then every hour."""
     loop = world.build_loop()
