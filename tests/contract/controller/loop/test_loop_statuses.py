@@ -1,0 +1,98 @@
+"""Commit statuses as the loop sends them: what failed, what is not known, what was written over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from contract.controller.loop.stand_ins import World
+
+from synapse_apply.controller.ports import SendResult
+from synapse_apply.controller.rows import StatusRow, StatusState
+from synapse_apply.model.diagnostic import error_finding
+
+
+def test_statuses_are_sent_again_where_they_failed_and_read_where_it_is_not_known(
+    world: World,
+) -> None:
+    """A status that arrived, and whose answer was lost with the process, is not sent twice."""
+    world.forge.failures = [SendResult(error_finding("Away"))]
+    world.run_once()
+    assert world.forge.describe() == {}
+    world.clock.advance(60)
+    world.run_once()
+    assert world.forge.reads == 1
+    assert [text.state for _, text in world.forge.sent] == [StatusState.SUCCESS]
+    status = world.store.find_status("acme", "c1", "synapse-apply/main/acme")
+    assert status is not None
+    with world.store.write() as writer:
+        writer.put_status(replace(status, sent=None))
+    world.run_once()
+    assert len(world.forge.sent) == 1
+    assert world.store.list_unsent() == ([], [])
+
+
+def test_a_status_whose_answer_was_lost_is_read_before_it_is_sent_again(world: World) -> None:
+    """It arrived: what the forge shows already is not sent twice."""
+    loop = world.build_loop()
+    loop._start()
+    world.settle(loop)
+    send = world.forge.send
+
+    def lose_answer(row: StatusRow) -> SendResult:
+        send(row)
+        return SendResult(error_finding("Timeout"))
+
+    world.forge.send = lose_answer  # type: ignore[method-assign]
+    world.clock.advance(2)
+    world.settle(loop)
+    assert world.forge.describe() == {"c1": "success: planned only: no changes, 2 targets"}
+    count = len(world.forge.sent)
+    world.clock.advance(60)
+    world.settle(loop)
+    assert (len(world.forge.sent), world.forge.reads) == (count, 1)
+    assert world.store.list_unsent() == ([], [])
+
+
+def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> None:
+    """A task goes by the row as it is when it begins, not by the one of its round."""
+    loop = world.build_loop()
+    loop._start()
+    world.settle(loop)
+    (sent,) = world.forge.sent
+    status = world.store.find_status("acme", "c1", "synapse-apply/main/acme")
+    assert status is not None
+    world.forge.failures = [SendResult(error_finding("Away"))]
+    world.clock.advance(2)
+    world.settle(loop)
+    loop._start_status(replace(status, sent=None))
+    assert loop._tasks.wait_until_idle(10)
+    assert (world.forge.sent, world.forge.reads) == ([sent], 0)
+
+
+def test_a_status_that_somebody_wrote_over_is_put_right(world: World) -> None:
+    """A minute after its end, and then every hour."""
+    loop = world.build_loop()
+    loop._start()
+    world.settle(loop)
+    world.clock.advance(2)
+    world.settle(loop)
+    world.clock.advance(61)
+    world.settle(loop)
+    assert (world.forge.reads, len(world.forge.sent)) == (1, 2)
+    wrong = replace(world.forge.shown["c1"], state=StatusState.PENDING)
+    world.forge.shown["c1"] = wrong
+    world.clock.advance(3601)
+    world.settle(loop)
+    assert world.forge.describe() == {"c1": "success: planned only: no changes, 2 targets"}
+
+
+def test_a_status_that_is_refused_stops_nothing(world: World) -> None:
+    """It is not tried again, and can be seen."""
+    refusal = SendResult(error_finding("Forbidden"), is_final=True)
+    world.forge.failures = [refusal]
+    assert world.run_once() == ["acme/dev", "acme/prod"]
+    world.clock.advance(1000)
+    world.run_once()
+    assert world.forge.sent == []
+    (status,), _ = world.store.list_unsent()
+    assert status.refusal == "Forbidden"
