@@ -318,6 +318,10 @@ class Site:
             for job in jobs
         ]
 
+    def list_announced_commits(self) -> set[str]:
+        """The commits that have a status at the forge."""
+        return {one.commit for one in (*self.github.statuses, *self.gitlab.jobs)}
+
     def list_ends(self, commit: str) -> list[Status]:
         """The ends that were sent for a commit, oldest first."""
         return [status for status in self.list_statuses(commit) if status.state in ENDS]
