@@ -155,7 +155,9 @@ class ForgeApi:
         self, answer: ForgeAnswer, *, is_rate_limited: bool = False, is_final: bool | None = None
     ) -> SendResult:
         """What is said of an answer that is no success; `is_final` overrules the status's own."""
-        status = 429 if is_rate_limited else answer.status
+        # What stands before a forge may limit it in this way, too.
+        is_delayed = answer.status == 403 and "retry-after" in answer.answer.headers
+        status = 429 if is_rate_limited or is_delayed else answer.status
         words = _OTHER
         if status in _WORDS_BY_STATUS:
             words = _WORDS_BY_STATUS[status]

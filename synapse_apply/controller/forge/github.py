@@ -85,8 +85,7 @@ class GitHubStatuses:
         headers = answer.answer.headers
         is_used_up = headers.get("x-ratelimit-remaining", "").strip() == "0"
         if answer.status == 429 or (
-            answer.status == 403
-            and (is_used_up or "retry-after" in headers or answer.mentions("rate limit", "abuse"))
+            answer.status == 403 and (is_used_up or answer.mentions("rate limit", "abuse"))
         ):
             result = self._api.build_refusal(answer, is_rate_limited=True)
             reset_at = headers.get("x-ratelimit-reset", "").strip()

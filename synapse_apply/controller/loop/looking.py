@@ -168,7 +168,7 @@ def _queue_message(
 
 
 def _log_result(parts: LoopParts, row: TargetRow, run: RunRow) -> None:
-    first = next(iter(run.findings), None) if run.outcome.is_failure else None
+    first = next((finding for finding in run.findings if finding.is_error), None)
     parts.log(
         "warn" if run.outcome.is_failure else "info",
         "look",

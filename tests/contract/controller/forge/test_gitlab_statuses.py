@@ -136,6 +136,7 @@ def test_a_lost_answer_is_made_good_by_the_same_status_again(gitlab, lost_before
         (409, "Another update to this commit status is in progress", None, False),
         (422, "The number of jobs has exceeded the limit", None, False),
         (429, "Retry later", 17, False),
+        (403, "Forbidden for now", 30, False),
         (502, "GitLab is not responding", None, False),
     ],
 )
