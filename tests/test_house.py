@@ -62,8 +62,6 @@ ALLOWED_VERBS = {
     "TargetPackages.find_package": "public; raises where there is none",
     "TargetState.find_record": "public; raises where there is none",
 }
-# Folders that are not held to the verbs yet, and why.
-FOLDERS_WITHOUT_VERBS = {"controller": "its parts are being built"}
 # Classes that may stand in two modules, and why.
 ALLOWED_CLASSES: dict[str, str] = {}
 
@@ -88,10 +86,8 @@ def breaks_promise_of_verb(name: str, returned: str) -> bool:
     return returned == "bool | None" and not says_so
 
 
-def list_broken_promises(path: Path, tree: ast.Module) -> list[str]:
+def list_broken_promises(tree: ast.Module) -> list[str]:
     """The functions of a module that give back something else than their verbs promise."""
-    if path.relative_to(PACKAGE).parts[0] in FOLDERS_WITHOUT_VERBS:
-        return []
     functions = (
         (f"{owner.name}.{node.name}" if isinstance(owner, ast.ClassDef) else node.name, node)
         for owner in ast.walk(tree)
@@ -115,7 +111,7 @@ def count_all() -> dict[str, Counter[str]]:
     for path in PACKAGE.rglob("*.py"):
         folders[str(path.parent.relative_to(PACKAGE))] += path.name != "__init__.py"
         tree = ast.parse(path.read_bytes())
-        promises.update(list_broken_promises(path, tree))
+        promises.update(list_broken_promises(tree))
         for node in ast.walk(tree):
             if isinstance(node, ast.Name):
                 if isinstance(node.ctx, ast.Store) and node.id.strip("_") in _VAGUE:

@@ -90,7 +90,7 @@ class Receiver:
         raise undelivered
 
 
-def read_retry_after(answer: HttpAnswer, wall_clock: Callable[[], float]) -> float | None:
+def read_retry_after_or_none(answer: HttpAnswer, wall_clock: Callable[[], float]) -> float | None:
     """For how many seconds an answer asks to wait, an hour at most; None where it does not say."""
     seconds = parse_retry_after_seconds_or_none(answer.headers.get("retry-after"), wall_clock)
     return None if seconds is None else min(seconds, HOUR)

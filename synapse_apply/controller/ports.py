@@ -222,7 +222,7 @@ class WritableStore(ReadableStore, Protocol):
         """A message, None for an unknown one."""
         ...
 
-    def find_newest_run_id(self) -> str:
+    def find_newest_run_id_or_empty(self) -> str:
         """The greatest id of a run or a message, "" for none."""
         ...
 
@@ -239,10 +239,12 @@ class StoreWriter(Protocol):
     """What one transaction can write. Rows replace those with the same key."""
 
     def put_source(self, row: SourceRow) -> None:
-        """Write a source; its head and its number are moved by `accept_head` alone."""
+        """Write a source; `accept_head_if_number_unchanged` alone moves its head and number."""
         ...
 
-    def accept_head(self, source: str, old_number: int, revision: RevisionRow) -> bool:
+    def accept_head_if_number_unchanged(
+        self, source: str, old_number: int, revision: RevisionRow
+    ) -> bool:
         """Make a revision the head if the head's number is still `old_number`; whether it was.
 
         `revision.number` must be `old_number + 1`.
@@ -303,7 +305,7 @@ class StoreWriter(Protocol):
 
     def put_status(self, row: StatusRow) -> None: ...
 
-    def put_message(self, row: MessageRow) -> bool:
+    def put_message_if_new(self, row: MessageRow) -> bool:
         """Write a message unless one of the same channel, event and fact is there; whether so."""
         ...
 
@@ -373,7 +375,7 @@ class StatusSender(Protocol):
         """Make the forge show what the row wishes; never raises for what the forge answers."""
         ...
 
-    def read(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text_or_none(self, row: StatusRow) -> StatusText | None:
         """What the forge shows for the row's commit and context, None for nothing.
 
         `row.wished` itself where that is shown as far as the forge can show it (texts that it cuts,

@@ -235,10 +235,10 @@ def run_controller_once(setup: ControllerSetup, *, detailed: bool = False) -> in
         loop.run_once()
         if signal_numbers:
             return Exit.SIGINT if signal_numbers[0] == signal.SIGINT else Exit.SIGTERM
-        return find_worst_exit_code(controller.store, detailed=detailed)
+        return derive_exit_code_of_store(controller.store, detailed=detailed)
 
 
-def find_worst_exit_code(store: ReadableStore, *, detailed: bool) -> int:
+def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
     """The exit code for what the store knows of all sources and targets."""
     for source in store.list_sources():
         revision = store.find_revision(source.name, source.head)

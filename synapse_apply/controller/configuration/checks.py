@@ -16,7 +16,7 @@ from synapse_apply.controller.configuration.decoding import (
     split_listen_address,
 )
 from synapse_apply.controller.settings import Controller
-from synapse_apply.controller.worker.access import find_own_secrets
+from synapse_apply.controller.worker.access import collect_own_secrets
 from synapse_apply.model.diagnostic import (
     Diagnostic,
     FieldPath,
@@ -42,7 +42,7 @@ def iter_setting_findings(
     yield from checker.check_page()
     yield from checker.check_durations(value, ())
     yield from checker.check_channels()
-    own_variables = find_own_secrets(controller).variables
+    own_variables = collect_own_secrets(controller).variables
     for name in controller.sources:
         yield from checker.check_readable_variables(name, own_variables)
         yield from checker.check_source_url(name)

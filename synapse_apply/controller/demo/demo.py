@@ -123,7 +123,7 @@ class _Scene:
         """Write controller.yaml, and a file of variables for whoever runs commands there."""
         hosts = [urlsplit(url).netloc for url in self._backend_urls.values()]
         configuration_file = self._folder / "controller.yaml"
-        port = _find_free_port()
+        port = _choose_usual_or_free_port()
         configuration_file.write_text(
             demo_files.format_controller_file(self._repository.folder, self._states, hosts, port),
             encoding="utf-8",
@@ -190,7 +190,7 @@ def _play_story(scene: _Scene, tell: Tell, is_over: threading.Event, seconds: fl
     tell(f"Now it is your turn: commit to {scene.repository_folder}. Ctrl-C ends the demo.")
 
 
-def _find_free_port() -> int:
+def _choose_usual_or_free_port() -> int:
     """The usual port of the page; another one where that is taken."""
     for port in (_USUAL_PORT, 0):
         with socket.socket() as probe:

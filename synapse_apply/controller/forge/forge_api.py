@@ -11,7 +11,7 @@ from synapse_apply.controller.delivery import (
     UndeliveredError,
     encode_json,
     parse_json_answer,
-    read_retry_after,
+    read_retry_after_or_none,
     require_header_value,
 )
 from synapse_apply.controller.ports import SendResult, StatusUnreadable
@@ -38,10 +38,10 @@ class ForgeAnswer(NamedTuple):
 
     def mentions(self, *phrases: str) -> bool:
         """Whether one of the forge's messages contains one of these phrases, in lower case."""
-        return any(phrase in text for phrase in phrases for text in _iter_messages(self.document))
+        return any(phrase in text for phrase in phrases for text in _list_messages(self.document))
 
 
-def _iter_messages(document: Any) -> list[str]:
+def _list_messages(document: Any) -> list[str]:
     """The texts of an error, in lower case: `message` and, of GitHub, `errors[].message`."""
     if not isinstance(document, Mapping):
         return []
@@ -165,7 +165,7 @@ class ForgeApi:
             words = _REDIRECT
         elif status >= 500:
             words = _GATEWAY
-        retry_after = read_retry_after(answer.answer, self.wall_clock)
+        retry_after = read_retry_after_or_none(answer.answer, self.wall_clock)
         if status == 429 and retry_after is None:
             retry_after = MINUTE
         result = self._build_result(words, answer.status, retry_after)

@@ -63,7 +63,7 @@ class GitHubStatuses:
             return SendResult() if is_shown else self._api.build_foreign_answer(answer)
         return self._build_refusal(answer)
 
-    def read(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text_or_none(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /repos/{owner}/{repo}/commits/{ref}/status`).
 
         The combined status has the newest of each context; the plain list has all of them, of

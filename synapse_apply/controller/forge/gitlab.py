@@ -86,9 +86,9 @@ class GitLabStatuses:
         except StatusUnreadable as failure:
             return failure.result
 
-    def read(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text_or_none(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /projects/:id/repository/commits/:sha/statuses`)."""
-        current = self._read_current(row)
+        current = self._read_newest_status_or_none(row)
         if current is None:
             return None
         return row.wished if _is_shown(row.wished, current) else current.text
@@ -107,7 +107,7 @@ class GitLabStatuses:
 
     def _send_where_transition_is_refused(self, row: StatusRow, answer: ForgeAnswer) -> SendResult:
         """Read what is shown: equal is done, and words change only by a state that changes."""
-        current = self._read_current(row)
+        current = self._read_newest_status_or_none(row)
         if current is None or current.text.state is not row.wished.state:
             return self._api.build_refusal(answer)
         if _is_shown(row.wished, current) or current.word != "pending":
@@ -130,7 +130,7 @@ class GitLabStatuses:
         is_passing = answer.status == 404 and answer.mentions("commit not found")
         return self._api.build_refusal(answer, is_final=False if is_passing else None)
 
-    def _read_current(self, row: StatusRow) -> _CurrentStatus | None:
+    def _read_newest_status_or_none(self, row: StatusRow) -> _CurrentStatus | None:
         """The newest status of the row's name; StatusUnreadable."""
         query = f"name={quote(row.context, safe='')}&ref={quote(self._ref, safe='')}&per_page=100"
         path = f"{self._path}/repository/commits/{require_commit(row)}/statuses?{query}"

@@ -18,9 +18,9 @@ from synapse_apply.controller.ports import LoopHealth
 from synapse_apply.controller.rows import MessageRow, SourceRow, StatusRow, TargetName, TargetRow
 from synapse_apply.controller.rules.due import (
     MIN_POLL_SECONDS,
+    compute_clock_jump,
     compute_first_delay,
     compute_longest_delay,
-    find_clock_jump,
     get_interval,
 )
 from synapse_apply.controller.rules.sending import is_message_due, is_read_due, is_status_due
@@ -124,7 +124,7 @@ class ControllerLoop:
         self._is_once = True
         self._start()
         for name in self._parts.settings.sources:
-            self._start_fetch(name)
+            self._start_fetch_unless_running(name)
         while not self._is_stopping:
             # A round that begins when nothing runs has seen all that was written.
             was_idle, started_count = self._tasks.is_idle(), self._tasks.started_count
@@ -138,7 +138,7 @@ class ControllerLoop:
         """Bring the store in line with the configuration, and end what a killed process began."""
         parts = self._parts
         now = parts.clock.read_wall()
-        parts.ids.begin_after(parts.store.find_newest_run_id())
+        parts.ids.begin_after(parts.store.find_newest_run_id_or_empty())
         self._adopt_sources()
         fetched_at = max((row.fetched_at for row in parts.store.list_sources()), default=now)
         with parts.store.write() as writer:
@@ -211,7 +211,7 @@ class ControllerLoop:
         wall, counter = clock.read_wall(), clock.read_counter()
         if self._last_clocks is not None:
             last_wall, last_counter = self._last_clocks
-            jump = find_clock_jump(wall - last_wall, counter - last_counter)
+            jump = compute_clock_jump(wall - last_wall, counter - last_counter)
             if jump:
                 with self._parts.store.write() as writer:
                     writer.shift_due_times(jump)
@@ -260,18 +260,18 @@ class ControllerLoop:
             if not (is_asked or row.due_at <= now) or (is_asked and is_recent):
                 continue
             is_full = self._tasks.count_running(_FETCH) >= _MAX_FETCHES
-            if is_full or not self._start_fetch(row.name):
+            if is_full or not self._start_fetch_unless_running(row.name):
                 if is_asked:
                     with self._lock:
                         self._asked_polls.add(row.name)
                 continue
 
-    def _start_fetch(self, name: str) -> bool:
+    def _start_fetch_unless_running(self, name: str) -> bool:
         def fetch() -> None:
             following.follow_source(self._parts, name, is_spread=not self._is_once)
             self._fetched[name] = self._parts.clock.read_counter()
 
-        return self._tasks.start((_FETCH, name), fetch)
+        return self._tasks.start_unless_running_or_failed((_FETCH, name), fetch)
 
     def _start_due_looks(self, now: float) -> None:
         running = cast("list[TargetRow]", self._tasks.list_subjects(_LOOK))
@@ -298,7 +298,7 @@ class ControllerLoop:
 
         if self._is_once:
             self._looked_once.add(claimed.row.name)
-        self._tasks.start((_LOOK, claimed.row.name), look, claimed.row)
+        self._tasks.start_unless_running_or_failed((_LOOK, claimed.row.name), look, claimed.row)
 
     def _start_due_sends(self, now: float) -> None:
         statuses, messages = self._parts.store.list_due_sends(now, _SENDS_A_ROUND)
@@ -316,20 +316,22 @@ class ControllerLoop:
         key = row.source, row.commit, row.context
 
         def send() -> None:
-            if telling.deliver_status(self._parts, row, is_unsure=key in self._unsure):
+            if telling.deliver_status_and_tell_if_certain(
+                self._parts, row, is_unsure=key in self._unsure
+            ):
                 self._unsure.discard(key)
             else:
                 self._unsure.add(key)
 
         if self._tasks.count_running(_SEND) < _MAX_SENDS:
-            self._tasks.start((_SEND, *key), send)
+            self._tasks.start_unless_running_or_failed((_SEND, *key), send)
 
     def _start_message(self, row: MessageRow) -> None:
         def send() -> None:
             telling.send_message(self._parts, row)
 
         if self._tasks.count_running(_SEND) < _MAX_SENDS:
-            self._tasks.start((_SEND, row.id), send)
+            self._tasks.start_unless_running_or_failed((_SEND, row.id), send)
 
     def _start_due_reads(self, now: float) -> None:
         """Read back the statuses of heads; looked for every few seconds, as none is urgent."""
@@ -347,10 +349,12 @@ class ControllerLoop:
 
     def _start_read(self, row: StatusRow) -> None:
         def read() -> None:
-            telling.read_status(self._parts, row)
+            telling.read_back_status_if_readable(self._parts, row)
 
         if self._tasks.count_running(_SEND) < _MAX_SENDS:
-            self._tasks.start((_SEND, row.source, row.commit, row.context), read)
+            self._tasks.start_unless_running_or_failed(
+                (_SEND, row.source, row.commit, row.context), read
+            )
 
     def _delete_old_rows(self, now: float) -> None:
         counter = self._parts.clock.read_counter()
@@ -367,7 +371,7 @@ class ControllerLoop:
     def _drain(self) -> None:
         """Let what runs end, for a while; then end the workers, whose results count no more."""
         self._is_stopping = True
-        is_idle = self._tasks.wait_until_idle(DRAIN_SECONDS)
+        is_idle = self._tasks.wait_and_tell_if_idle(DRAIN_SECONDS)
         self._is_closing = True
         self._parts.workers.close()
         if self._tasks.failure is not None:

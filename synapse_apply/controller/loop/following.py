@@ -37,7 +37,7 @@ def follow_source(parts: LoopParts, name: str, *, is_spread: bool) -> None:
     try:
         head = mirror.fetch_head()
         row = _take_over_head(parts, source, row, mirror, head)
-        is_asked = parts.take_comparison(name)
+        is_asked = parts.take_comparison_request_if_any(name)
         if row.head and (is_asked or row.head_number > row.keyed_number):
             _compare_targets(parts, source, row, mirror, is_spread=is_spread)
             mirror.keep_commits(parts.store.list_commits_in_use(name))
@@ -170,7 +170,7 @@ def _accept_head(
     with parts.store.write() as writer:
         before = next(iter(parts.store.list_revisions(row.name, 1)), None)
         writer.put_source(fetched)
-        if not writer.accept_head(row.name, row.head_number, revision):
+        if not writer.accept_head_if_number_unchanged(row.name, row.head_number, revision):
             return fetched
         if before is not None:
             writer.put_revision(mark_overtaken(before, head.commit, is_forced=is_forced))

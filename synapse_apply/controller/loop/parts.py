@@ -99,7 +99,7 @@ class LoopParts:
         with self._lock:
             self._sources_to_compare.add(source)
 
-    def take_comparison(self, source: str) -> bool:
+    def take_comparison_request_if_any(self, source: str) -> bool:
         """Whether `compare_again` was called for a source since the last call."""
         with self._lock:
             is_asked = source in self._sources_to_compare
@@ -155,4 +155,4 @@ class LoopParts:
         now = self.clock.read_wall()
         for channel in select_channels(self.settings.channels, event):
             row = MessageRow(self.make_id(), channel.name, event.value, fact, fields, now)
-            writer.put_message(row)
+            writer.put_message_if_new(row)

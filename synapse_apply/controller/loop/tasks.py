@@ -40,7 +40,9 @@ class BackgroundTasks:
         self.failure: Exception | None = None
         self.started_count = 0
 
-    def start(self, key: Hashable, work: Callable[[], None], subject: object = None) -> bool:
+    def start_unless_running_or_failed(
+        self, key: Hashable, work: Callable[[], None], subject: object = None
+    ) -> bool:
         """Start a task unless one of this key is running, or one failed; whether it was started."""
         with self._changed:
             # After a failure, such as a full disk, what is done cannot be recorded.
@@ -69,7 +71,7 @@ class BackgroundTasks:
         with self._changed:
             return not self._running
 
-    def wait_until_idle(self, seconds: float) -> bool:
+    def wait_and_tell_if_idle(self, seconds: float) -> bool:
         """Wait until no task is running, at most so long; whether none is."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, seconds)

@@ -16,7 +16,9 @@ from synapse_apply.controller.rules.sending import (
 from synapse_apply.model.diagnostic import error_finding
 
 
-def deliver_status(parts: LoopParts, row: StatusRow, *, is_unsure: bool) -> bool:
+def deliver_status_and_tell_if_certain(
+    parts: LoopParts, row: StatusRow, *, is_unsure: bool
+) -> bool:
     """Send a status that is due, or read it back first where `is_unsure` what the forge shows.
 
     Whether it is certain afterwards what that is: after a failure the status may have arrived.
@@ -26,10 +28,14 @@ def deliver_status(parts: LoopParts, row: StatusRow, *, is_unsure: bool) -> bool
     now, spacing = parts.clock.read_wall(), parts.settings.defaults.status_spacing
     if newest is None or not is_status_due(newest, now, spacing):
         return not is_unsure
-    return read_status(parts, newest) if is_unsure else _send_status(parts, newest)
+    return (
+        read_back_status_if_readable(parts, newest)
+        if is_unsure
+        else _send_status_and_tell_if_certain(parts, newest)
+    )
 
 
-def _send_status(parts: LoopParts, row: StatusRow) -> bool:
+def _send_status_and_tell_if_certain(parts: LoopParts, row: StatusRow) -> bool:
     """Send what a status is to show, and write what became of it; whether that is certain."""
     sender = parts.configured.status_senders.get(row.source)
     if sender is None:
@@ -43,13 +49,13 @@ def _send_status(parts: LoopParts, row: StatusRow) -> bool:
     return result.finding is None or result.is_final
 
 
-def read_status(parts: LoopParts, row: StatusRow) -> bool:
+def read_back_status_if_readable(parts: LoopParts, row: StatusRow) -> bool:
     """Read back what a status shows, and write it; whether it could be read."""
     sender = parts.configured.status_senders.get(row.source)
     if sender is None:
         return False
     try:
-        text = sender.read(row)
+        text = sender.read_shown_text_or_none(row)
     except StatusUnreadable as problem:
         result = problem.result
     except Exception as problem:  # noqa: BLE001

@@ -16,7 +16,7 @@ from synapse_apply.controller.delivery import (
     Receiver,
     UndeliveredError,
     encode_json,
-    read_retry_after,
+    read_retry_after_or_none,
 )
 from synapse_apply.controller.messages.message_fields import (
     format_message_counts,
@@ -73,7 +73,7 @@ class SlackMessages:
                 "Make a new incoming webhook for a channel, and set it as url in notify.",
             )
             return SendResult(finding, is_final=True)
-        retry_after = read_retry_after(answer, self._wall_clock)
+        retry_after = read_retry_after_or_none(answer, self._wall_clock)
         if answer.status == 429 and retry_after is None:
             retry_after = MINUTE
         finding = error_finding(

@@ -21,7 +21,7 @@ from synapse_apply.controller.delivery import (
     Receiver,
     UndeliveredError,
     encode_json,
-    read_retry_after,
+    read_retry_after_or_none,
 )
 from synapse_apply.controller.messages.message_fields import format_message_sentence
 from synapse_apply.controller.ports import SendResult
@@ -69,7 +69,7 @@ class WebhookMessages:
             return failure.result
         if 200 <= answer.status < 300:
             return SendResult()
-        retry_after = read_retry_after(answer, self._wall_clock)
+        retry_after = read_retry_after_or_none(answer, self._wall_clock)
         if answer.status == 429 and retry_after is None:
             retry_after = MINUTE
         return self._build_refusal(answer.status, retry_after)

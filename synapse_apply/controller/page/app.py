@@ -23,8 +23,12 @@ from synapse_apply.controller.page.health import list_reasons_not_ready
 from synapse_apply.controller.page.metrics import CONTENT_TYPE, render_metrics
 from synapse_apply.controller.page.overview import OverviewQuery, choose_tone, read_overview
 from synapse_apply.controller.page.rendering import PageRenderer
-from synapse_apply.controller.page.runs import read_revision, read_run, read_target
-from synapse_apply.controller.page.sources import read_source
+from synapse_apply.controller.page.runs import (
+    read_revision_view_or_none,
+    read_run_view_or_none,
+    read_target_view_or_none,
+)
+from synapse_apply.controller.page.sources import read_source_view_or_none
 from synapse_apply.controller.ports import ReadableStore, RunningLoop
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.model.values import Sensitive
@@ -84,20 +88,24 @@ class PageApp:
 
     def show_target(self, request: Request) -> Response:
         name = TargetName(request.path_params["source"], request.path_params["target"])
-        view = read_target(self._store, name, self._loop.get_settings())
+        view = read_target_view_or_none(self._store, name, self._loop.get_settings())
         return self._render_or_not_found("target.html", "targets", view)
 
     def show_source(self, request: Request) -> Response:
-        view = read_source(self._store, request.path_params["source"], self._loop.get_settings())
+        view = read_source_view_or_none(
+            self._store, request.path_params["source"], self._loop.get_settings()
+        )
         return self._render_or_not_found("source.html", "source", view)
 
     def show_run(self, request: Request) -> Response:
-        view = read_run(self._store, request.path_params["run"], self._loop.get_settings())
+        view = read_run_view_or_none(
+            self._store, request.path_params["run"], self._loop.get_settings()
+        )
         return self._render_or_not_found("run.html", "targets", view)
 
     def show_revision(self, request: Request) -> Response:
         source, commit = request.path_params["source"], request.path_params["commit"]
-        view = read_revision(self._store, source, commit, self._loop.get_settings())
+        view = read_revision_view_or_none(self._store, source, commit, self._loop.get_settings())
         return self._render_or_not_found("revision.html", "source", view)
 
     def send_badge(self, request: Request) -> Response:

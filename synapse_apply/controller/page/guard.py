@@ -97,7 +97,9 @@ class RequestGuard:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:  # noqa: BLE001 - it is answered already
             # Its text may quote anything, and its traceback the values of a request.
-            _log.error("a page failed: %s at %s", type(error).__name__, _find_place(error))
+            _log.error(
+                "a page failed: %s at %s", type(error).__name__, _format_module_and_line(error)
+            )
 
     def _find_refusal(self, scope: Scope) -> PlainTextResponse | None:
         path = scope["path"]
@@ -134,7 +136,7 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _find_place(error: BaseException) -> str:
+def _format_module_and_line(error: BaseException) -> str:
     """Module and line where an exception was raised, without any values."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -69,7 +69,9 @@ class RevisionView:
     is_head: bool
 
 
-def read_target(store: ReadableStore, name: TargetName, settings: Controller) -> TargetView | None:
+def read_target_view_or_none(
+    store: ReadableStore, name: TargetName, settings: Controller
+) -> TargetView | None:
     """Read what a target's page shows; None for an unknown target."""
     target = store.find_target(name)
     if target is None:
@@ -77,13 +79,15 @@ def read_target(store: ReadableStore, name: TargetName, settings: Controller) ->
     source = next((row for row in store.list_sources() if row.name == name.source), None)
     return TargetView(
         target,
-        read_run(store, target.last_run, settings) if target.last_run else None,
+        read_run_view_or_none(store, target.last_run, settings) if target.last_run else None,
         store.list_runs(name, SHOWN_RUNS),
         source.head if source else "",
     )
 
 
-def read_run(store: ReadableStore, run_id: str, settings: Controller) -> RunView | None:
+def read_run_view_or_none(
+    store: ReadableStore, run_id: str, settings: Controller
+) -> RunView | None:
     """Read what a run's page shows; None for an unknown run."""
     run = store.find_run(run_id)
     if run is None:
@@ -98,7 +102,7 @@ def read_run(store: ReadableStore, run_id: str, settings: Controller) -> RunView
     )
 
 
-def read_revision(
+def read_revision_view_or_none(
     store: ReadableStore, source: str, commit: str, settings: Controller
 ) -> RevisionView | None:
     """Read what a revision's page shows; None for one that never was the head."""

@@ -62,7 +62,9 @@ def _iter_troubles(
         yield SourceTrouble(source, revision.finding)
 
 
-def read_source(store: ReadableStore, name: str, settings: Controller) -> SourceView | None:
+def read_source_view_or_none(
+    store: ReadableStore, name: str, settings: Controller
+) -> SourceView | None:
     """Read what a source's page shows; None for an unknown source."""
     source = next((row for row in store.list_sources() if row.name == name), None)
     if source is None:

@@ -55,7 +55,7 @@ def compute_poll_delay(source: Source, defaults: Defaults, failures: int, chance
     return vary_by_jitter(source.poll, defaults.jitter, chance)
 
 
-def find_clock_jump(wall_passed: float, counted: float) -> float:
+def compute_clock_jump(wall_passed: float, counted: float) -> float:
     """By how many seconds the wall clock jumped while another clock counted so many; 0.0 for none.
 
     `wall_passed` is how far the wall clock moved meanwhile. Positive is forward.

@@ -85,7 +85,7 @@ def move_to_head(
     return moved
 
 
-def find_condition(result: LookResult) -> TargetCondition:
+def derive_condition_of_look(result: LookResult) -> TargetCondition:
     """The state word of a target after a look."""
     counts = result.counts
     if result.outcome.is_failure:
@@ -123,7 +123,7 @@ def update_after_look(
     `run_id` is the run that the look is, or is a time in a row of. `row` is as it is now: where a
     new head came meanwhile, its due time stands.
     """
-    condition = find_condition(result)
+    condition = derive_condition_of_look(result)
     is_failure = result.outcome.is_failure
     failures = row.failures + 1 if is_failure else 0
     in_sync = result.outcome is LookOutcome.IN_SYNC

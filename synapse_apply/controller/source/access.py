@@ -168,13 +168,16 @@ def _write_ssh_files(credentials: SshKey, read_secret: ReadSecret, folder: Path)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def find_source_access(source: Source) -> SourceAccess:
-    """How a source's repository is reached; nothing is sent. InputError for an unusable url."""
+def build_source_access_checking_url(source: Source) -> SourceAccess:
+    """How a source's repository is reached; InputError for an unusable url or credentials.
+
+    No secret is read yet, and nothing is sent.
+    """
     url = source.url
     if _SCP_PATTERN.fullmatch(url):
         protocol = "ssh"
     elif "://" in url:
-        protocol = _find_protocol_of_url(source)
+        protocol = _parse_protocol_of_usable_url(source)
     else:
         protocol, url = "file", _resolve_path(source)
     credentials = source.credentials
@@ -189,7 +192,8 @@ def find_source_access(source: Source) -> SourceAccess:
     return SourceAccess(source, protocol, url)
 
 
-def _find_protocol_of_url(source: Source) -> str:
+def _parse_protocol_of_usable_url(source: Source) -> str:
+    """The scheme of a source's url; InputError for a url that is not used, such as plain http."""
     if not _URL_PATTERN.fullmatch(source.url):
         _raise_unusable(source, "is no https, ssh or file URL", "Write https://HOST/PATH.")
     parts = urlsplit(source.url)

@@ -75,7 +75,7 @@ class CommittedProject:
             )
         parts = [*self._ids, self._regions.compute_digest(target)]
         if self._regions.reads_above_project(target):
-            parts.append(self._find_tree_id())
+            parts.append(self._read_tree_id())
         return compute_target_digest(*parts)
 
     def _list_files(self, commit: str) -> list[CommittedFile]:
@@ -136,7 +136,7 @@ class CommittedProject:
             },
         )
 
-    def _find_tree_id(self) -> str:
+    def _read_tree_id(self) -> str:
         return self._git.run("rev-parse", f"{self._commit}^{{tree}}").output.decode().strip()
 
     def _raise_no_project(self, commit: str) -> NoReturn:

@@ -43,7 +43,7 @@ class InputRegions:
         names = {name for folders in self._folders.values() for name in folders} - {"."}
         files_by_region: dict[str, list[CommittedFile]] = defaultdict(list)
         for file in files:
-            files_by_region[_find_innermost(file.path, names)].append(file)
+            files_by_region[_find_innermost_or_empty(file.path, names)].append(file)
         # A link may lead from anywhere into any folder.
         may_exclude = all(file.mode in _FILE_MODES for file in files)
         self._separate = {
@@ -74,7 +74,7 @@ class InputRegions:
         return _digest_texts(parts)
 
 
-def _find_innermost(path: str, names: set[str]) -> str:
+def _find_innermost_or_empty(path: str, names: set[str]) -> str:
     """The deepest of the folders (or files) `names` that a path is at or below; "" for none."""
     while path:
         if path in names:

@@ -9,18 +9,18 @@ from pathlib import Path
 
 from synapse_apply.controller.ports import Head, SourceUnavailable
 from synapse_apply.controller.settings import SecretName, Source
-from synapse_apply.controller.source.access import find_source_access
+from synapse_apply.controller.source.access import build_source_access_checking_url
 from synapse_apply.controller.source.commit_text import MAX_COMMIT_BYTES, parse_commit
 from synapse_apply.controller.source.committed_project import CommittedProject
 from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits
-from synapse_apply.controller.source.places import find_source_folders
+from synapse_apply.controller.source.places import build_source_folders
 from synapse_apply.controller.source.remote_refs import (
     FOLLOWED_FOLDERS,
     HEAD_REF,
     KEPT_FOLDER,
     TAGS_PATTERN,
+    build_pin_revision_or_empty,
     build_refspecs,
-    find_pin_revision,
     is_commit_id,
     list_remote_names,
 )
@@ -48,13 +48,16 @@ class GitMirror:
         Makes and starts nothing yet. InputError for a source that cannot be followed.
         """
         self._source = source
-        self._folders = find_source_folders(data, source)
+        self._folders = build_source_folders(data, source)
         self._head_names = list_remote_names(source, source.ref)
-        self._pin = find_pin_revision(source)
+        self._pin = build_pin_revision_or_empty(source)
         is_pinned_by_ref = self._pin and not is_commit_id(self._pin)
         self._pin_names = list_remote_names(source, source.project_from) if is_pinned_by_ref else ()
         self._git = MirrorGit(
-            find_source_access(source), self._folders, read_secret, limits or MirrorLimits()
+            build_source_access_checking_url(source),
+            self._folders,
+            read_secret,
+            limits or MirrorLimits(),
         )
         self._lock = threading.Lock()
         self._fetched_refs = ""
@@ -73,7 +76,7 @@ class GitMirror:
                     *self._head_names, *self._pin_names, TAGS_PATTERN
                 )
                 refs = hashlib.sha256(repr(sorted(remote_ids.items())).encode()).hexdigest()
-                if refs != self._fetched_refs or not self._find_commit(HEAD_REF):
+                if refs != self._fetched_refs or not self._find_commit_id_or_empty(HEAD_REF):
                     self._fetch(remote_ids)
             except OSError as problem:
                 raise SourceUnavailable.from_summary(
@@ -82,7 +85,7 @@ class GitMirror:
                     "Check the room and the permissions of the data folder.",
                 ) from None
             self._fetched_refs = refs
-            commit = self._find_commit(HEAD_REF)
+            commit = self._find_commit_id_or_empty(HEAD_REF)
             content = self._git.run("cat-file", "commit", commit, max_output=MAX_COMMIT_BYTES)
             return parse_commit(commit, content.output)
 
@@ -96,7 +99,7 @@ class GitMirror:
         exit_code = self._git.run("merge-base", "--is-ancestor", ancestor, commit).exit_code
         if exit_code in (0, 1):
             return exit_code == 0
-        if self._find_commit(commit) and not self._find_commit(ancestor):
+        if self._find_commit_id_or_empty(commit) and not self._find_commit_id_or_empty(ancestor):
             return False
         raise self._build_unreadable_error(commit)
 
@@ -111,7 +114,7 @@ class GitMirror:
         lines += [
             f"create {ref} {commit}"
             for ref, commit in commit_by_ref.items()
-            if ref not in old_refs and self._find_commit(commit)
+            if ref not in old_refs and self._find_commit_id_or_empty(commit)
         ]
         text = "".join(f"{line}\n" for line in lines)
         if lines and self._git.run("update-ref", "--stdin", input_bytes=text.encode()).exit_code:
@@ -152,7 +155,7 @@ class GitMirror:
             result = self._git.fetch(refspecs)
         if result.exit_code:
             self._git.raise_unreachable(result)
-        if not self._find_commit(HEAD_REF):
+        if not self._find_commit_id_or_empty(HEAD_REF):
             raise self._build_unreadable_error(remote_ids[head_name])
         self._git.compact_if_many_packs()
 
@@ -185,7 +188,7 @@ class GitMirror:
         is_sha256 = config.is_file() and "objectFormat = sha256" in config.read_text()
         return "sha256" if is_sha256 else "sha1"
 
-    def _find_commit(self, revision: str) -> str:
+    def _find_commit_id_or_empty(self, revision: str) -> str:
         """The id of the commit that a revision of the mirror names, "" for none."""
         result = self._git.run("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
         return "" if result.exit_code else result.output.decode("ascii", "replace").strip()
@@ -193,7 +196,7 @@ class GitMirror:
     def _read_project(self, commit: str) -> CommittedProject:
         if not is_commit_id(commit):
             raise InputError.from_summary("This is no commit", f"{commit!r} is no full id.")
-        pin = self._find_commit(self._pin) if self._pin else ""
+        pin = self._find_commit_id_or_empty(self._pin) if self._pin else ""
         if self._pin and not pin:
             raise self._build_unreadable_error(self._source.project_from)
         key = (commit, pin)

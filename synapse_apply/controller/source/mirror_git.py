@@ -104,10 +104,10 @@ class MirrorGit:
             ("fetch", *options, "--no-recurse-submodules", REMOTE_NAME, *refspecs),
             self._limits.fetch_seconds,
             1024 * 1024,
-            self._find_size_reason,
+            self._find_size_reason_or_empty,
         )
         # It may have grown since it was looked at last.
-        if result.exit_code == 0 and (reason := self._find_size_reason()):
+        if result.exit_code == 0 and (reason := self._find_size_reason_or_empty()):
             return ProgramResult(STOPPED_EXIT_CODE, b"", reason)
         return result
 
@@ -146,7 +146,7 @@ class MirrorGit:
         if result.exit_code == TIMEOUT_EXIT_CODE:
             reason, hint = f"It took too long ({result.error_text}).", "Is the server reachable?"
         else:
-            reason, hint = quote_git(result.error_text), _find_hint(result.error_text)
+            reason, hint = quote_git(result.error_text), _choose_hint(result.error_text)
         raise SourceUnavailable(
             error_finding(
                 "The repository of a source cannot be read",
@@ -205,7 +205,7 @@ class MirrorGit:
                 "Install git {}.{} or newer.".format(*MINIMUM_GIT),
             )
 
-    def _find_size_reason(self) -> str:
+    def _find_size_reason_or_empty(self) -> str:
         """Why a fetch has to end: the mirror has grown above its limit; "" while it has not."""
         if sum(_iter_file_sizes(self._folders.mirror / "objects")) <= self._limits.size:
             return ""
@@ -246,7 +246,7 @@ _HINTS = (
 )
 
 
-def _find_hint(git_text: str) -> str:
+def _choose_hint(git_text: str) -> str:
     for pattern, hint in _HINTS:
         if re.search(pattern, git_text, re.IGNORECASE):
             return hint

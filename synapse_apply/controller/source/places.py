@@ -44,7 +44,7 @@ class SourceFolders:
             new_file.replace(file)
 
 
-def find_source_folders(data: Path, source: Source) -> SourceFolders:
+def build_source_folders(data: Path, source: Source) -> SourceFolders:
     """The folders of a source, not made yet; InputError for an unusable name or path."""
     data = Path(os.path.realpath(data))
     path = PurePosixPath(source.path)

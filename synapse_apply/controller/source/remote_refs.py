@@ -47,7 +47,7 @@ def list_remote_names(source: Source, ref: str) -> tuple[str, ...]:
     return (ref,) if ref.startswith("refs/") else (f"{_BRANCH_FOLDER}{ref}", f"{_TAG_FOLDER}{ref}")
 
 
-def find_pin_revision(source: Source) -> str:
+def build_pin_revision_or_empty(source: Source) -> str:
     """The ref or commit of the mirror whose settings count; "" for the revision's own."""
     if not source.project_from or is_commit_id(source.project_from):
         return source.project_from
@@ -61,5 +61,5 @@ def build_refspecs(source: Source, head_name: str, pin_name: str) -> list[str]:
         branch = head_name.removeprefix(_BRANCH_FOLDER)
         refspecs.append(f"+{head_name}:{_REMOTE_FOLDER}/{branch}")
     if pin_name:
-        refspecs.append(f"+{pin_name}:{find_pin_revision(source)}")
+        refspecs.append(f"+{pin_name}:{build_pin_revision_or_empty(source)}")
     return refspecs

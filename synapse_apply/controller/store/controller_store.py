@@ -219,7 +219,7 @@ class SqliteControllerStore:
     def find_message(self, message_id: str) -> MessageRow | None:
         return self._select_first(MESSAGES, "WHERE id = ?", [message_id])
 
-    def find_newest_run_id(self) -> str:
+    def find_newest_run_id_or_empty(self) -> str:
         statement = (
             "SELECT MAX(COALESCE((SELECT MAX(id) FROM runs), ''),"
             " COALESCE((SELECT MAX(id) FROM messages), ''))"

@@ -31,7 +31,7 @@ from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.diagnostic import Diagnostic
 
-# A head is moved by accept_head alone.
+# A head is moved by accept_head_if_number_unchanged alone.
 _PUT_SOURCE = SOURCES.build_upsert_statement({"head": "head", "head_number": "head_number"})
 _IS_NEWER = "excluded.wanted_number > wanted_number"
 # A claim is moved by claim_target and release_target alone, a wanted revision only forwards.
@@ -64,7 +64,9 @@ class SqliteStoreWriter:
         """See StoreWriter; the head and its number stay as they are where the source is known."""
         self._connection.execute(_PUT_SOURCE, SOURCES.encode_row(row))
 
-    def accept_head(self, source: str, old_number: int, revision: RevisionRow) -> bool:
+    def accept_head_if_number_unchanged(
+        self, source: str, old_number: int, revision: RevisionRow
+    ) -> bool:
         if (revision.source, revision.number) != (source, old_number + 1):
             raise ValueError(f"revision {revision.number} cannot follow head {old_number}")
         cursor = self._connection.execute(
@@ -167,7 +169,7 @@ class SqliteStoreWriter:
     def put_status(self, row: StatusRow) -> None:
         self._connection.execute(_PUT_STATUS, STATUSES.encode_row(row))
 
-    def put_message(self, row: MessageRow) -> bool:
+    def put_message_if_new(self, row: MessageRow) -> bool:
         cursor = self._connection.execute(
             f"{MESSAGES.build_insert_statement()} ON CONFLICT (channel, event, fact) DO NOTHING",
             MESSAGES.encode_row(row),

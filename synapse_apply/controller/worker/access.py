@@ -40,7 +40,7 @@ class OwnSecrets:
     files: tuple[Path, ...]
 
 
-def find_own_secrets(controller: Controller) -> OwnSecrets:
+def collect_own_secrets(controller: Controller) -> OwnSecrets:
     """All that `controller.yaml` names of variables and files, and that file."""
     names = list(_iter_secret_names(controller))
     files = [Path(name.name) for name in names if name.kind == "file"]

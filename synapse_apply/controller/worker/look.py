@@ -72,7 +72,7 @@ def build_result_of_plan(plan: Plan) -> LookResult:
         plan.diagnostics,
         format_canonical_json(plan_to_json(plan)),
         compute_result_digest(outcome, plan.diagnostics, plan),
-        _find_host(plan.base.binding.url),
+        _get_host_or_embedded(plan.base.binding.url),
         next(_iter_concurrent_runs(plan), ""),
     )
 
@@ -143,7 +143,7 @@ def _count_changes(plan: Plan) -> ChangeCounts:
     )
 
 
-def _find_host(url: str) -> str:
+def _get_host_or_embedded(url: str) -> str:
     """The host of a backend, with its port where the url has one; "embedded" for that one."""
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2] or _EMBEDDED

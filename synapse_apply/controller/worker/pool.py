@@ -16,13 +16,13 @@ from pathlib import Path
 from synapse_apply.controller.ports import LookRequest, LookResult
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.settings import Controller, Source
-from synapse_apply.controller.source.places import SourceFolders, find_source_folders
-from synapse_apply.controller.source.remote_refs import find_pin_revision
+from synapse_apply.controller.source.places import SourceFolders, build_source_folders
+from synapse_apply.controller.source.remote_refs import build_pin_revision_or_empty
 from synapse_apply.controller.worker.access import (
     OwnSecrets,
     build_readable_files,
     build_worker_environment,
-    find_own_secrets,
+    collect_own_secrets,
     list_readable_variables,
 )
 from synapse_apply.controller.worker.child import Child, build_not_started_result
@@ -64,7 +64,7 @@ class WorkerPool:
         self._environ = dict(environ)
         self._most_looks = most_looks
         self._most_children = max(most_children, most_looks)
-        self._own_secrets: OwnSecrets = find_own_secrets(controller)
+        self._own_secrets: OwnSecrets = collect_own_secrets(controller)
         self._generation = 0
         self._is_closed = False
         self._changed = threading.Condition()
@@ -78,7 +78,7 @@ class WorkerPool:
     def use_settings(self, controller: Controller) -> None:
         """Serve by other settings from now on; looks that are under way end as they began."""
         with self._changed:
-            self._controller, self._own_secrets = controller, find_own_secrets(controller)
+            self._controller, self._own_secrets = controller, collect_own_secrets(controller)
             self._generation += 1
             idle, self._idle = self._idle, []
         for _, child in idle:
@@ -166,7 +166,7 @@ class WorkerPool:
 
     def _look_in_child(self, turn: _Turn, child: Child | None) -> LookResult:
         try:
-            folders = find_source_folders(self._data, turn.source)
+            folders = build_source_folders(self._data, turn.source)
             folders.create()
             child = child or self._start_child(turn, folders)
             return child.look(self._build_order(turn, folders), turn.request.timeout)
@@ -195,7 +195,7 @@ class WorkerPool:
             turn.request.target.target,
             turn.request.commit,
             str(folders.project),
-            find_pin_revision(turn.source),
+            build_pin_revision_or_empty(turn.source),
             list_readable_variables(turn.source, turn.own_secrets, self._environ),
             tuple(map(str, readable.folders)),
             tuple(map(str, readable.excluded)),

@@ -21,7 +21,7 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.run import (
     ConfigurationReader,
     ControllerSetup,
-    find_worst_exit_code,
+    derive_exit_code_of_store,
     handle_signals,
 )
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
@@ -104,8 +104,8 @@ def test_the_exit_code_is_that_of_the_worst(tmp_path: Path) -> None:
                 state = states.get(name, TargetCondition.IN_SYNC)
                 writer.put_target(TargetRow(TargetName("acme", name), state=state))
         return (
-            find_worst_exit_code(store, detailed=False),
-            find_worst_exit_code(store, detailed=True),
+            derive_exit_code_of_store(store, detailed=False),
+            derive_exit_code_of_store(store, detailed=True),
         )
 
     with store.write() as writer:
@@ -113,7 +113,7 @@ def test_the_exit_code_is_that_of_the_worst(tmp_path: Path) -> None:
     assert find_codes() == (Exit.ERROR, Exit.ERROR)  # never fetched
     revision = RevisionRow("acme", 1, "c1", 0.0)
     with store.write() as writer:
-        writer.accept_head("acme", 0, revision)
+        writer.accept_head_if_number_unchanged("acme", 0, revision)
     assert find_codes() == (Exit.OK, Exit.OK)
     for state in TargetCondition:
         expected = {

@@ -55,7 +55,9 @@ def store(tmp_path: Path) -> Iterator[SqliteControllerStore]:
 
 def put_head(store: SqliteControllerStore, source: str, number: int, commit: str) -> bool:
     with store.write() as writer:
-        return writer.accept_head(source, number - 1, RevisionRow(source, number, commit, 1.0))
+        return writer.accept_head_if_number_unchanged(
+            source, number - 1, RevisionRow(source, number, commit, 1.0)
+        )
 
 
 def test_rows_are_read_back_as_they_were_written(store: SqliteControllerStore) -> None:
@@ -80,7 +82,7 @@ def test_rows_are_read_back_as_they_were_written(store: SqliteControllerStore) -
         writer.put_revision(revision)
         writer.put_run(run)
         writer.put_status(status)
-        assert writer.put_message(message)
+        assert writer.put_message_if_new(message)
         writer.put_configuration_findings([FINDING])
     assert store.list_sources() == [source]
     assert store.find_target(PROD) == target
@@ -125,7 +127,7 @@ def test_a_head_is_accepted_once_for_each_number(store: SqliteControllerStore) -
     assert (source.head, source.head_number, source.due_at) == ("c2", 2, 7.0)
     assert store.find_revision("acme", "old") is None
     with pytest.raises(ValueError, match="cannot follow"), store.write() as writer:
-        writer.accept_head("acme", 2, RevisionRow("acme", 9, "c9", 1.0))
+        writer.accept_head_if_number_unchanged("acme", 2, RevisionRow("acme", 9, "c9", 1.0))
 
 
 def test_a_wanted_revision_never_moves_back(store: SqliteControllerStore) -> None:
@@ -207,9 +209,9 @@ def test_one_fact_is_one_message(store: SqliteControllerStore) -> None:
     """The second message of the same channel, event and fact is not written."""
     first = MessageRow("m1", "hook", "failed", "f", {}, 1.0)
     with store.write() as writer:
-        assert writer.put_message(first)
-        assert not writer.put_message(replace(first, id="m2"))
-        assert writer.put_message(replace(first, id="m3", channel="slack"))
+        assert writer.put_message_if_new(first)
+        assert not writer.put_message_if_new(replace(first, id="m2"))
+        assert writer.put_message_if_new(replace(first, id="m3", channel="slack"))
 
 
 def test_a_transaction_that_fails_writes_nothing(store: SqliteControllerStore) -> None:
@@ -245,10 +247,12 @@ def test_old_rows_are_deleted_but_for_the_newest(store: SqliteControllerStore) -
             MessageRow("m1", "h", "e", "1", {}, 1.0),
             MessageRow("m2", "h", "e", "2", {}, 1.0),
         ):
-            writer.put_message(row)
+            writer.put_message_if_new(row)
         writer.mark_message(MessageRow("m1", "h", "e", "1", {}, 1.0, sent_at=2.0))
         for number in (1, 2):
-            writer.accept_head("acme", number - 1, RevisionRow("acme", number, f"c{number}", 1.0))
+            writer.accept_head_if_number_unchanged(
+                "acme", number - 1, RevisionRow("acme", number, f"c{number}", 1.0)
+            )
             text = StatusText(StatusState.SUCCESS, "", "")
             writer.put_status(StatusRow("acme", f"c{number}", "x", text))
         assert writer.delete_runs_before(50) == 1
@@ -429,7 +433,7 @@ def test_commits_in_use_and_open_revisions(store: SqliteControllerStore) -> None
         writer.put_source(SourceRow("acme", sideways="side"))
         for number in (1, 2, 3):
             revision = RevisionRow("acme", number, f"c{number}", 1.0, is_final=number == 2)
-            writer.accept_head("acme", number - 1, revision)
+            writer.accept_head_if_number_unchanged("acme", number - 1, revision)
         writer.put_target(TargetRow(PROD, "c3", 3, applied_commit="c1"))
     assert sorted(store.list_commits_in_use("acme")) == ["c1", "c3", "side"]
     assert [row.number for row in store.list_open_revisions("acme")] == [3, 1]

@@ -163,7 +163,7 @@ class StandInForge:
         self.sent.append((row.commit, row.wished))
         return SendResult()
 
-    def read(self, row: StatusRow) -> StatusText | None:
+    def read_shown_text_or_none(self, row: StatusRow) -> StatusText | None:
         self.reads += 1
         return self.shown.get(row.commit)
 
@@ -238,5 +238,5 @@ class World:
             loop._go_round()
             if was_idle and loop._tasks.started_count == started:
                 break
-            assert loop._tasks.wait_until_idle(10)
+            assert loop._tasks.wait_and_tell_if_idle(10)
         return sorted(self.workers.asked)

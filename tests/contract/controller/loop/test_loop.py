@@ -164,7 +164,7 @@ def test_a_commit_that_is_overtaken_ends_with_the_next_one(world: World) -> None
     world.clock.advance(61)
     go_round_until(loop, lambda: world.store.find_revision("acme", "c3") is not None)
     world.workers.gate.set()
-    assert loop._tasks.wait_until_idle(10)
+    assert loop._tasks.wait_and_tell_if_idle(10)
     world.settle(loop)
     assert world.forge.describe() == {
         "c1": "failure: 1 of 2 done, 1 failing: prod",

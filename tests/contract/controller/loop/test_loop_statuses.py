@@ -65,7 +65,7 @@ def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> N
     world.clock.advance(2)
     world.settle(loop)
     loop._start_status(replace(status, sent=None))
-    assert loop._tasks.wait_until_idle(10)
+    assert loop._tasks.wait_and_tell_if_idle(10)
     assert (world.forge.sent, world.forge.reads) == ([sent], 0)
 
 

@@ -89,7 +89,7 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
         writer.put_source(SourceRow(name.source, sideways=commit, fetched_at=1, finding=found[0]))
         revision = RevisionRow(name.source, 1, commit, 1.0, text, text, RevisionEnd.FAILURE, text,
                                2.0, found[0], commit)  # fmt: skip
-        writer.accept_head(name.source, 0, revision)
+        writer.accept_head_if_number_unchanged(name.source, 0, revision)
         writer.put_revision(revision)
         for row in (run, failed):
             writer.put_run(row)

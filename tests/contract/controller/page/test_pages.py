@@ -140,7 +140,9 @@ def test_what_nobody_takes_is_said(empty_page: ServedPage) -> None:
     with empty_page.store.write() as writer:
         for commit in (OLD_COMMIT, HEAD_COMMIT):
             writer.put_status(StatusRow("acme", commit, "c", status, refusal="403: no right to it"))
-        writer.put_message(MessageRow("m1", "slack-1", "failed", "f", {}, 1.0, refusal="404: gone"))
+        writer.put_message_if_new(
+            MessageRow("m1", "slack-1", "failed", "f", {}, 1.0, refusal="404: gone")
+        )
     text = read_text(empty_page.get("/").text)
     assert text.count("403: no right to it") == 1
     assert "message of slack-1 404: gone" in text

@@ -18,7 +18,7 @@ from contract.stores.git.repositories import ENVIRON, git
 
 from synapse_apply.controller.ports import SourceUnavailable
 from synapse_apply.controller.source.mirror import GitMirror
-from synapse_apply.controller.source.remote_refs import find_pin_revision
+from synapse_apply.controller.source.remote_refs import build_pin_revision_or_empty
 from synapse_apply.controller.worker.exchange import LookOrder
 from synapse_apply.controller.worker.look import look_at_target
 from synapse_apply.library.opening import open_target_at_commit
@@ -161,7 +161,7 @@ def test_a_pin_holds_url_and_token(
         commit=commit,
         environ={},
         readable_files=ReadableFiles(),
-        project_from=find_pin_revision(source),
+        project_from=build_pin_revision_or_empty(source),
     ) as target:
         findings = target.validate().diagnostics
     (finding,) = [each for each in findings if "not used" in each.summary]

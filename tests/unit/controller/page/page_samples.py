@@ -127,7 +127,7 @@ def fill_few(store: WritableStore) -> None:
         for name in ("acme", "vision"):
             writer.put_source(SourceRow(name, fetched_at=NOW - 20, due_at=NOW + 40))
             for revision in build_revisions(name):
-                writer.accept_head(
+                writer.accept_head_if_number_unchanged(
                     name, revision.number - 1, replace(revision, end=RevisionEnd.NONE)
                 )
                 writer.put_revision(revision)
@@ -224,7 +224,7 @@ def fill_many(store: WritableStore, count: int, runs: int = 8) -> None:
         for source in ("acme", "globex", "initech", "umbrella"):
             writer.put_source(SourceRow(source, fetched_at=NOW - 20, due_at=NOW + 40))
             for revision in build_revisions(source):
-                writer.accept_head(source, revision.number - 1, revision)
+                writer.accept_head_if_number_unchanged(source, revision.number - 1, revision)
         for index in range(count):
             source = ("acme", "globex", "initech", "umbrella")[index % 4]
             state = states[index // 100 % 4] if index % 100 == 0 else TargetCondition.IN_SYNC

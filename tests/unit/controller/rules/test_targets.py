@@ -22,7 +22,7 @@ from synapse_apply.controller.rules.messages import find_target_event
 from synapse_apply.controller.rules.run_ids import RunIdSource
 from synapse_apply.controller.rules.targets import (
     KeyedTarget,
-    find_condition,
+    derive_condition_of_look,
     find_rule,
     is_repeat,
     move_to_head,
@@ -108,13 +108,13 @@ def finish(row: TargetRow, result: LookResult, looked: TargetRow | None = None) 
 def test_state_words_name_what_needs_a_person_most() -> None:
     """Failing before refused before drifted before pending before in sync."""
     changes = LookOutcome.CHANGES
-    assert find_condition(look(LookOutcome.TIMEOUT)) is TargetCondition.FAILING
-    assert find_condition(look(LookOutcome.PLAN_ERROR)) is TargetCondition.FAILING
-    assert find_condition(look(changes, refused=1, drifted=1)) is TargetCondition.REFUSED
-    assert find_condition(look(changes, guards=1)) is TargetCondition.REFUSED
-    assert find_condition(look(changes, change=1, drifted=1)) is TargetCondition.DRIFTED
-    assert find_condition(look(changes, add=1)) is TargetCondition.PENDING
-    assert find_condition(look(LookOutcome.IN_SYNC)) is TargetCondition.IN_SYNC
+    assert derive_condition_of_look(look(LookOutcome.TIMEOUT)) is TargetCondition.FAILING
+    assert derive_condition_of_look(look(LookOutcome.PLAN_ERROR)) is TargetCondition.FAILING
+    assert derive_condition_of_look(look(changes, refused=1, drifted=1)) is TargetCondition.REFUSED
+    assert derive_condition_of_look(look(changes, guards=1)) is TargetCondition.REFUSED
+    assert derive_condition_of_look(look(changes, change=1, drifted=1)) is TargetCondition.DRIFTED
+    assert derive_condition_of_look(look(changes, add=1)) is TargetCondition.PENDING
+    assert derive_condition_of_look(look(LookOutcome.IN_SYNC)) is TargetCondition.IN_SYNC
 
 
 def test_a_failure_is_tried_again_and_the_target_stays_undone() -> None:

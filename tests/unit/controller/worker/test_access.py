@@ -18,7 +18,7 @@ from synapse_apply.controller.worker.access import (
     OwnSecrets,
     build_readable_files,
     build_worker_environment,
-    find_own_secrets,
+    collect_own_secrets,
     list_readable_variables,
 )
 
@@ -39,7 +39,7 @@ def test_all_that_the_file_names_is_the_controllers_own(tmp_path: Path) -> None:
     }
     channel = Channel("c", "webhook", env("URL"), frozenset(), secret=env("SECRET"))
     file = tmp_path / "controller.yaml"
-    own = find_own_secrets(Controller("main", sources, channels=(channel,), file=file))
+    own = collect_own_secrets(Controller("main", sources, channels=(channel,), file=file))
     assert own.variables == {"FORGE", "HTTPS", "KNOWN", "URL", "SECRET"}
     assert own.files == (file, tmp_path / "key")
 
