@@ -107,6 +107,7 @@ $(VENV)/azurite/.ready: $(READY)
 bench: $(VENV)/.bench ## The command beside scripts without safety, then what a resource costs the state
 	PYTHONPATH=tests $(BIN)/python -m benchmarks --page
 	$(BIN)/python tests/benchmarks/state_writes.py
+	$(BIN)/python tests/benchmarks/shared_states.py
 
 $(VENV)/.bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
