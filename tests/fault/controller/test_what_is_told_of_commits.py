@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from controllers.site import Site
 
+# In every run test_everything_at_once.py has the other one.
+FORGES = ["github", "gitlab"] if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else ["github"]
 
-@pytest.mark.parametrize("forge", ["github", "gitlab"])
+
+@pytest.mark.parametrize("forge", FORGES)
 def test_commits_drift_and_recovery(tmp_path: Path, forge: str) -> None:
     """A head in sync, one with a change, a broken one, its mend, and a change by hand."""
     with Site(tmp_path, forge_kind=forge) as site:
