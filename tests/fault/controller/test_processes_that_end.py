@@ -39,18 +39,25 @@ def test_killed_at_a_point(site: Site, nth: int) -> None:
     assert len({message["id"] for message in site.sink.messages}) == 2
 
 
-def test_stopped_and_continued(site: Site) -> None:
-    """What came meanwhile is done afterwards, and nothing twice."""
+def test_one_process_that_is_disturbed(site: Site) -> None:
+    """Stopped and continued, joined by a second one, and kept from its store: it goes on."""
     first = site.run_git("rev-parse", "HEAD")
     site.start()
     site.wait_for_end(first, "success")
+    check_stopped_and_continued(site)
+    check_second_controller_on_one_data_folder(site)
+    check_store_that_is_locked_for_a_while(site)
+    site.check_laws()
+
+
+def check_stopped_and_continued(site: Site) -> None:
+    """What came meanwhile is done afterwards, and nothing twice."""
     assert site.process is not None
     os.killpg(site.process.pid, signal.SIGSTOP)
     passed_by, head = site.commit("other"), site.commit("images")
     os.killpg(site.process.pid, signal.SIGCONT)
     site.wait_for_end(head, "success")
     assert site.list_statuses(passed_by) == []
-    site.check_laws()
     assert site.sink.messages == []
 
 
@@ -70,11 +77,8 @@ def test_a_clock_that_jumps(site: Site, tmp_path: Path) -> None:
     site.check_laws()
 
 
-def test_a_second_controller_on_one_data_folder(site: Site) -> None:
+def check_second_controller_on_one_data_folder(site: Site) -> None:
     """It says who is there, and ends; the first one goes on."""
-    first = site.run_git("rev-parse", "HEAD")
-    site.start()
-    site.wait_for_end(first, "success")
     running, site.process = site.process, None
     site.start(wait=False)
     assert site.process is not None
@@ -82,20 +86,15 @@ def test_a_second_controller_on_one_data_folder(site: Site) -> None:
     site.process = running
     second = site.commit("other")
     site.wait_for_end(second, "success")
-    site.check_laws()
 
 
-def test_a_store_that_is_locked_for_a_while(site: Site) -> None:
+def check_store_that_is_locked_for_a_while(site: Site) -> None:
     """By a backup, or a person with sqlite3: what was to be written is written afterwards."""
-    first = site.run_git("rev-parse", "HEAD")
-    site.start()
-    site.wait_for_end(first, "success")
     [file] = [path for path in site.data.glob("*.db") if path.is_file()]
     connection = sqlite3.connect(file, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
-    second = site.commit("other")
+    second = site.commit("locked out")
     site.wait_quietly(1.5)
     connection.execute("ROLLBACK")
     connection.close()
     site.wait_for_end(second, "success")
-    site.check_laws()
