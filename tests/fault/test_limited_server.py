@@ -8,6 +8,8 @@ import pytest
 from fault.commands import applying, ended
 from fault.site import Server, Site, pending, tally
 
+REFUSED = {"status": 429, "retry_after": 1, "commit": "before"}
+
 
 @pytest.mark.parametrize("match", [{"method": "POST"}, {}], ids=["writes", "everything"])
 def test_a_server_that_limits(
@@ -15,7 +17,9 @@ def test_a_server_that_limits(
 ) -> None:
     """Sixteen workers run into its limit again and again: nothing fails, nothing is made twice."""
     site = make_site(groups=0, extra_storages=40)
-    server.faults({"match": match, "do": {"bucket": 12, "retry_after": 1}})
+    # However slowly they come, some are refused.
+    refused_always = {"match": {**match, "from": 13, "to": 20}, "do": REFUSED}
+    server.faults(refused_always, {"match": match, "do": {"bucket": 12, "retry_after": 1}})
     try:
         with applying(site, parallelism=16) as process:
             code, out, err = ended(process)
@@ -23,6 +27,6 @@ def test_a_server_that_limits(
     finally:
         server.faults()
     assert code == 0, out + err
-    assert refused > 0
+    assert refused == 8
     assert not any(tally(server, site.expected).values())
     assert pending(site.plan()) == []
