@@ -33,12 +33,25 @@ def suspend(process: subprocess.Popen[Any], file: Path | None = None) -> None:
 
 
 def stands_still(process: subprocess.Popen[Any]) -> None:
-    """Wait until SIGSTOP has reached it (proc_pid_stat(5), field 3)."""
+    """Wait until SIGSTOP has reached it."""
     until = time.monotonic() + SECONDS
-    while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+    while _read_state(process) != "T":
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.005)
+
+
+def has_ended(process: subprocess.Popen[Any]) -> None:
+    """Wait until SIGKILL has reached it; its parent, who is we, has not asked for its end yet."""
+    until = time.monotonic() + SECONDS
+    while _read_state(process) != "Z":
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def _read_state(process: subprocess.Popen[Any]) -> str:
+    """One letter: proc_pid_stat(5), field 3."""
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _is_free(file: Path) -> bool:

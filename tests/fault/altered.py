@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fault.disks import obey_modes
@@ -43,7 +45,9 @@ class Altered:
     """What is not as it is here.
 
     `signal` is sent by the process to itself `before` or `after` its `nth` write of the state, or
-    its nth call of what is named by `write`. `lease` in seconds. `host` is another machine's name.
+    its nth call of what is named by `write`. `lease` in seconds; the clock by which it watches the
+    leases of others, and waits for them, is `hurry` times as fast; that of its own shows an hour
+    more once there is a file `hour_passes`. `host` is another machine's name.
     The wall clock runs `ahead` seconds ahead; with `later` so much time has really passed. For
     `patience` seconds a database that is away or busy is tried again. As `nobody` even root may do
     only what the modes of files say. A run that is told to stop ends within `drain` seconds.
@@ -54,6 +58,8 @@ class Altered:
     nth: int = 0
     moment: str = "before"
     lease: float = 0.0
+    hurry: float = 1.0
+    hour_passes: str = ""
     host: str = ""
     ahead: float = 0.0
     later: float = 0.0
@@ -66,7 +72,13 @@ class Altered:
         """Before the command begins."""
         runner: dict[str, Any] = {}
         if self.lease:
-            runner["timing"] = LeaseTiming(self.lease, self.lease / 12, longest_pause=0.05)
+            runner["timing"] = LeaseTiming(
+                self.lease,
+                min(self.lease / 12, 0.5),
+                longest_pause=0.05,
+                monotonic=lambda: time.monotonic() * self.hurry,
+                boottime=lambda: read_boottime() + 3600 * Path(self.hour_passes).is_file(),
+            )
         if self.host:
             runner["process"] = LockProcess(self.host, "another boot", 1, "5", f"they@{self.host}")
         vars(state_access)["LockRunner"] = partial(LockRunner, **runner)

@@ -26,6 +26,10 @@ SECONDS = 60
 FOREVER = 1_000_000
 # Of those who shall be replaced soon; a busy disk must not make them silent for so long.
 LEASE = 6.0
+# Who replaces them after a LEASE, however slow the machine is while it works itself; it waits a
+# minute for the state.
+REPLACING: dict[str, Any] = {"lease": 10 * LEASE, "hurry": 10.0}
+WAITS = ("--lock-timeout", "600")
 
 
 @contextmanager

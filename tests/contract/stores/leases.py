@@ -64,6 +64,23 @@ def quick(lease=1.2, beat=0.1, **more):
     return LockRunner(timing=timing, **more)
 
 
+def patient(*, hour_passes="", **more):
+    """Someone whose lease lasts however slow the machine is, and who replaces others after 1.2 s.
+
+    The clock by which it watches others is fast, that of its own lease is not: that one shows an
+    hour more as soon as there is a file `hour_passes`. So it works with others who are `patient`.
+    """
+    timing = LeaseTiming(
+        lease_seconds=60.0,
+        heartbeat_seconds=0.1,
+        shortest_pause=0.01,
+        longest_pause=0.05,
+        monotonic=lambda: 50 * time.monotonic(),
+        boottime=lambda: time.monotonic() + (NEVER if Path(hour_passes).is_file() else 0.0),
+    )
+    return LockRunner(timing=timing, **more)
+
+
 def eventually(true, seconds=10.0):
     """Wait for something another thread or process does."""
     until = time.monotonic() + seconds

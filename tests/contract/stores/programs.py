@@ -13,13 +13,14 @@ from forking import ForkedProcess
 TESTS = Path(__file__).resolve().parents[2]
 
 # Holds the lock and does what it is told, one line each: `put NAME`, `request`, `end`.
+# Its lease has run out once there is a file, its last argument.
 HOLDER = """
 import sys
-from contract.stores.leases import open_at, quick
+from contract.stores.leases import open_at, patient
 from contract.stores.samples import record
 from synapse_apply.model.errors import StateError
 
-store = open_at(sys.argv[1], runner=quick())
+store = open_at(sys.argv[1], runner=patient(hour_passes=sys.argv[3]))
 try:
     with store.lock("apply", timeout=float(sys.argv[2])):
         print("held", flush=True)

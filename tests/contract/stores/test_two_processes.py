@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import signal
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from contract.stores.leases import CHAIN, ELSEWHERE, GIT, open_at, quick
+from contract.stores.leases import CHAIN, ELSEWHERE, GIT, NEVER, Hands, eventually, open_at, patient
 from contract.stores.programs import COUNTER, HOLDER, ask, program
 from contract.stores.samples import BINDING, LINEAGE, record
-from stopping import suspend
+from stopping import has_ended, suspend
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import LockHeld
@@ -22,10 +21,16 @@ from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 @pytest.fixture
 def made(where):
     """A store with a state; its user sits at another machine."""
-    store = open_at(where, runner=quick(process=ELSEWHERE))
+    store = open_at(where, runner=patient(process=ELSEWHERE))
     store.create_state(BINDING, LINEAGE)
     yield store
     store.close()
+
+
+@pytest.fixture
+def hour_passes(tmp_path):
+    """A file that is not there: when it is, the lease of the holder has run out by its own clock."""
+    return tmp_path / "hour passes"
 
 
 def file_at(where):
@@ -39,15 +44,16 @@ def names(store):
     return sorted(at.name for at in store.read_state().records)
 
 
-def test_a_stopped_holder_that_wakes_up_writes_nothing(made, where):
+def test_a_stopped_holder_that_wakes_up_writes_nothing(made, where, hour_passes):
     """Stopped past its lease, replaced, and continued: no request and no write."""
-    with program(HOLDER, where, 0) as holder:
+    with program(HOLDER, where, 0, hour_passes) as holder:
         assert holder.stdout.readline() == "held\n"
         assert ask(holder, "put before") == "written"
         assert ask(holder, "request") == "True"
         suspend(holder, file_at(where))
-        with made.lock("apply", timeout=20):
+        with made.lock("apply", timeout=NEVER):
             made.write_records(record("taken", "2"))
+            hour_passes.touch()
             holder.send_signal(signal.SIGCONT)
             assert ask(holder, "request") == "False"
             assert ask(holder, "put after").startswith("LockLost")
@@ -57,12 +63,12 @@ def test_a_stopped_holder_that_wakes_up_writes_nothing(made, where):
     assert names(made) == ["before", "more", "taken"]
 
 
-def test_a_stopped_holder_that_nobody_replaced_stops_too(made, where):
+def test_a_stopped_holder_that_nobody_replaced_stops_too(made, where, hour_passes):
     """It cannot know what happened meanwhile; who comes next need not wait."""
-    with program(HOLDER, where, 0) as holder:
+    with program(HOLDER, where, 0, hour_passes) as holder:
         assert holder.stdout.readline() == "held\n"
         suspend(holder, file_at(where))
-        time.sleep(1.3)
+        hour_passes.touch()
         holder.send_signal(signal.SIGCONT)
         assert ask(holder, "put after").startswith("LockLost")
         holder.communicate("end\n", timeout=20)
@@ -70,19 +76,29 @@ def test_a_stopped_holder_that_nobody_replaced_stops_too(made, where):
         assert names(made) == []
 
 
-def test_a_holder_that_works_on_is_not_replaced(made, where):
+def test_a_holder_that_works_on_is_not_replaced(made, where, hour_passes):
     """Its signs of life go on while it waits for an answer of its own."""
-    with program(HOLDER, where, 0) as holder:
+
+    def read_sign():
+        return made._lock.read_owner_or_none(), made._database.owner_sign
+
+    def wait_for_sign():
+        before = read_sign()
+        eventually(lambda: read_sign() != before, seconds=60)
+
+    waiting = open_at(where, runner=Hands(on_pause=wait_for_sign).runner(process=ELSEWHERE))
+    with program(HOLDER, where, 0, hour_passes) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(LockHeld), made.lock("apply", timeout=2.5):
+        with pytest.raises(LockHeld), waiting.lock("apply", timeout=90):
             pytest.fail("two processes held one lock")
         assert ask(holder, "put after") == "written"
+    waiting.close()
 
 
 @pytest.mark.parametrize("timeout", [0, 20])
-def test_a_killed_holder_is_replaced(made, where, timeout):
+def test_a_killed_holder_is_replaced(made, where, hour_passes, timeout):
     """At once on its own machine, after a lease from another one. Nothing written is lost."""
-    with program(HOLDER, where, 0) as holder:
+    with program(HOLDER, where, 0, hour_passes) as holder:
         assert holder.stdout.readline() == "held\n"
         assert ask(holder, "put before") == "written"
         holder.kill()
@@ -92,8 +108,8 @@ def test_a_killed_holder_is_replaced(made, where, timeout):
             with pytest.raises(LockHeld), here.lock("apply"):
                 pytest.fail("another machine cannot know that it is gone")
         else:
-            time.sleep(0.05)
-        with here.lock("apply", timeout=timeout):
+            has_ended(holder)
+        with here.lock("apply", timeout=60 * timeout):
             assert names(here) == ["before"]
         here.close()
 
@@ -110,9 +126,9 @@ def test_many_processes_take_turns(where):
     store.close()
 
 
-def test_all_at_once_one_writes_and_the_others_hear_of_it(made, where):
+def test_all_at_once_one_writes_and_the_others_hear_of_it(made, where, hour_passes):
     """Without a wait, each of six either holds the lock or says that it is held."""
     with ExitStack() as stack:
-        running = [stack.enter_context(program(HOLDER, where, 0)) for _ in range(6)]
+        running = [stack.enter_context(program(HOLDER, where, 0, hour_passes)) for _ in range(6)]
         said = [process.stdout.readline().strip() for process in running]
         assert sorted(said) == ["LockHeld The state is locked"] * 5 + ["held"]
