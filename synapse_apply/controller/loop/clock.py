@@ -40,3 +40,35 @@ class MachineClock:
 
     def draw_bytes(self, count: int) -> bytes:
         return secrets.token_bytes(count)
+
+
+class CorrectedClock:
+    """A clock whose wall time moves with the counter, and jumps only when `correct` is called.
+
+    So a due time that is computed and written within one transaction of the store was computed
+    either before the jump, and is shifted with the others, or after it, and needs no shift.
+    """
+
+    def __init__(self, clock: LoopClock) -> None:
+        self._clock = clock
+        self._offset = clock.read_wall() - clock.read_counter()
+
+    def read_wall(self) -> float:
+        return self._clock.read_counter() + self._offset
+
+    def read_counter(self) -> float:
+        return self._clock.read_counter()
+
+    def measure_error(self) -> float:
+        """By how many seconds the machine's wall clock is ahead of `read_wall`."""
+        return self._clock.read_wall() - self.read_wall()
+
+    def correct(self, seconds: float) -> None:
+        """Let `read_wall` jump; called by one thread alone."""
+        self._offset += seconds
+
+    def draw(self) -> float:
+        return self._clock.draw()
+
+    def draw_bytes(self, count: int) -> bytes:
+        return self._clock.draw_bytes(count)

@@ -18,10 +18,10 @@ from synapse_apply.controller.ports import LoopHealth
 from synapse_apply.controller.rows import MessageRow, SourceRow, StatusRow, TargetName, TargetRow
 from synapse_apply.controller.rules.due import (
     MIN_POLL_SECONDS,
-    compute_clock_jump,
     compute_first_delay,
     compute_longest_delay,
     get_interval,
+    is_clock_jump,
 )
 from synapse_apply.controller.rules.sending import is_message_due, is_read_due, is_status_due
 from synapse_apply.controller.rules.targets import find_rule
@@ -65,7 +65,6 @@ class ControllerLoop:
         self._looked_once: set[TargetName] = set()
         self._reload: Callable[[], ConfiguredParts | None] = lambda: None
         self._is_reload_asked = False
-        self._last_clocks: tuple[float, float] | None = None
         self._jumped_at: float | None = None
         self._kept_at: float | None = None
         self._reads_checked_at: float | None = None
@@ -208,18 +207,17 @@ class ControllerLoop:
     def _correct_due_times(self) -> None:
         """Move due times by as much as the wall clock jumped since the last round."""
         clock = self._parts.clock
-        wall, counter = clock.read_wall(), clock.read_counter()
-        if self._last_clocks is not None:
-            last_wall, last_counter = self._last_clocks
-            jump = compute_clock_jump(wall - last_wall, counter - last_counter)
-            if jump:
-                with self._parts.store.write() as writer:
-                    writer.shift_due_times(jump)
-                self._parts.log("warn", "clock jumped", seconds=jump)
-                self._jumped_at = counter
-        self._last_clocks = wall, counter
-        # A task that read the clock after the jump may have written before it was seen, or the
-        # other way round: its time was moved once too often.
+        counter, error = clock.read_counter(), clock.measure_error()
+        if is_clock_jump(error):
+            with self._parts.store.write() as writer:
+                writer.shift_due_times(error)
+                # Within the transaction: no other one may be between the two.
+                clock.correct(error)
+            self._parts.log("warn", "clock jumped", seconds=error)
+            self._jumped_at = counter
+        else:
+            clock.correct(error)
+        # A task may have read the clock before its transaction, and written after the shift.
         if self._jumped_at is not None and counter - self._jumped_at < _UNSETTLED_SECONDS:
             self._pull_in_due_times()
 

@@ -196,8 +196,8 @@ def _compare_targets(
     except InputError as problem:
         _record_unusable_head(parts, row, problem.diagnostics[0])
         return
-    now = parts.clock.read_wall()
     with parts.store.write() as writer:
+        now = parts.clock.read_wall()
         moved = move_to_head(
             parts.store.list_targets_of_source(row.name),
             keyed,

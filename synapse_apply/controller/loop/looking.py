@@ -62,7 +62,7 @@ def claim_look(parts: LoopParts, name: TargetName) -> ClaimedLook | None:
 def run_look(parts: LoopParts, claimed: ClaimedLook) -> tuple[LookResult, float, float]:
     """What a worker finds, and the wall times at which it began and ended."""
     row = claimed.row
-    began_at, counted = parts.clock.read_wall(), parts.clock.read_counter()
+    counted = parts.clock.read_counter()
     try:
         timeout = parts.settings.defaults.timeout
         result = parts.workers.look(LookRequest(row.name, row.wanted_commit, timeout))
@@ -73,7 +73,8 @@ def run_look(parts: LoopParts, claimed: ClaimedLook) -> tuple[LookResult, float,
             "It is tried again; please report it if it stays.",
         )  # fmt: skip
         result = LookResult(LookOutcome.WORKER_LOST, findings=(finding,))
-    return result, began_at, began_at + parts.clock.read_counter() - counted
+    ended_at = parts.clock.read_wall()
+    return result, ended_at - (parts.clock.read_counter() - counted), ended_at
 
 
 def record_look(
@@ -137,7 +138,7 @@ def _write_result(
         looked,
         run_id,
         result,
-        now=ended_at,
+        now=parts.clock.read_wall(),
         rule=rule or TargetRule("*"),
         defaults=parts.settings.defaults,
         chance=parts.clock.draw(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from threading import Lock
 
-from synapse_apply.controller.loop.clock import LoopClock
+from synapse_apply.controller.loop.clock import CorrectedClock, LoopClock
 from synapse_apply.controller.loop.event_log import EventLog, Level
 from synapse_apply.controller.messages.message_fields import build_message_fields
 from synapse_apply.controller.page.addresses import (
@@ -65,7 +65,7 @@ class LoopParts:
         self.configured = configured
         self.store = store
         self.workers = workers
-        self.clock = clock
+        self.clock = CorrectedClock(clock)
         self._log = log
         self.ids = RunIdSource()
         self._changed_sources: set[str] = set()

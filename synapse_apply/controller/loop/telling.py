@@ -77,8 +77,8 @@ def _write_status(
     shown_text: StatusText | None = None,
 ) -> None:
     """Write a status after `sent` was sent (None: it was read), into the row as it is by now."""
-    now, defaults = parts.clock.read_wall(), parts.settings.defaults
     with parts.store.write() as writer:
+        now, defaults = parts.clock.read_wall(), parts.settings.defaults
         newest = parts.store.find_status(row.source, row.commit, row.context) or row
         if result is None:
             updated = mark_status_after_read(newest, shown_text, now)
@@ -107,10 +107,9 @@ def send_message(parts: LoopParts, row: MessageRow) -> None:
         except Exception as problem:  # noqa: BLE001
             result = _build_internal_failure(problem)
     _log_failure(parts, result, "message", channel=row.channel, message=row.id)
-    now = parts.clock.read_wall()
-    chance = parts.clock.draw()
-    updated = mark_message_after_send(row, result, now, parts.settings.defaults, chance)
     with parts.store.write() as writer:
+        now, chance = parts.clock.read_wall(), parts.clock.draw()
+        updated = mark_message_after_send(row, result, now, parts.settings.defaults, chance)
         writer.mark_message(updated)
 
 

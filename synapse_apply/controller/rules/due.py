@@ -55,13 +55,9 @@ def compute_poll_delay(source: Source, defaults: Defaults, failures: int, chance
     return vary_by_jitter(source.poll, defaults.jitter, chance)
 
 
-def compute_clock_jump(wall_passed: float, counted: float) -> float:
-    """By how many seconds the wall clock jumped while another clock counted so many; 0.0 for none.
-
-    `wall_passed` is how far the wall clock moved meanwhile. Positive is forward.
-    """
-    difference = wall_passed - counted
-    return difference if abs(difference) > JUMP_SECONDS else 0.0
+def is_clock_jump(error: float) -> bool:
+    """Whether a wall clock that is ahead by `error` seconds (behind if negative) has jumped."""
+    return abs(error) > JUMP_SECONDS
 
 
 def compute_longest_delay(interval: float, defaults: Defaults) -> float:

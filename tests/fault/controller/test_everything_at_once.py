@@ -119,7 +119,7 @@ class Play:
         os.killpg(self.site.process.pid, signal.SIGCONT)
 
     def jump(self) -> None:
-        self.clock.write_text(str(self.chance.choice((-86400, 0, 86400))))
+        self.clock.write_text(str(self.chance.choice((-86400, -600, 0, 600, 86400))))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

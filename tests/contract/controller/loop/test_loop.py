@@ -266,23 +266,24 @@ def test_a_clock_that_is_set_back_while_nothing_runs_keeps_nothing_waiting(world
     assert world.settle(loop) == ["acme/dev", "acme/prod"]
 
 
-def test_what_was_put_off_by_the_clock_after_a_jump_is_not_moved_by_it_once_more(
-    world: World,
-) -> None:
-    """A fetch or a look that ends between the jump and the round that sees it."""
+@pytest.mark.parametrize("jump", [-86_400.0, -600.0, 600.0, 86_400.0])
+def test_a_clock_that_jumps_during_a_look_puts_nothing_off(world: World, jump: float) -> None:
+    """What ends between the jump and the round that sees it is due an interval later, no more."""
     loop = world.build_loop()
     loop._start()
     world.settle(loop)
     world.clock.advance(2)
+
+    def look(_request: LookRequest) -> LookResult:
+        world.clock.wall += jump
+        return IN_SYNC
+
+    world.workers.results["acme/prod"] = look
     assert world.settle(loop) == ["acme/dev", "acme/prod"]
-    world.clock.wall += 86_400
-    with world.store.write() as writer:
-        for name in ("dev", "prod"):
-            row = world.store.find_target(TargetName("acme", name))
-            assert row is not None
-            writer.put_target(replace(row, due_at=world.clock.wall + 600))
+    world.workers.results["acme/prod"] = IN_SYNC
+    world.clock.advance(590)
     assert world.settle(loop) == []
-    world.clock.advance(3601)
+    world.clock.advance(11)
     assert world.settle(loop) == ["acme/dev", "acme/prod"]
 
 
