@@ -16,7 +16,7 @@ from synapse_apply.model.coding import codec
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.ports import (
     BackupCheck,
-    CallLoad,
+    CallSlotLoad,
     ProgressFloor,
     accept_any_backup,
     ignore_wait,
@@ -98,7 +98,7 @@ class MemoryStore:
         return self._rows is not None
 
     def defer_writes_while_busy(
-        self, call_load: CallLoad, report_wait: Callable[[float], None] = ignore_wait
+        self, call_load: CallSlotLoad, report_wait: Callable[[float], None] = ignore_wait
     ) -> AbstractContextManager[None]:
         """Nothing waits: a write takes no time."""
         del call_load, report_wait
@@ -304,11 +304,11 @@ class MemoryStore:
         self,
         source: str,
         check_backup: BackupCheck = accept_any_backup,
-        kept_path: str = "",
+        kept_path_unless_beside_file: str | None = None,
         find_floor: ProgressFloor = return_no_progress,
     ) -> str:
         """Nothing is kept: memory has no place for it."""
-        del kept_path
+        del kept_path_unless_beside_file
         rows = _read_backup_rows(source)
         check_backup(rows.binding, rows.lineage)
         with self._rows_lock:

@@ -39,7 +39,7 @@ class SerialExecutor:
     """Runs each piece when its result is asked for, so that tests are single-threaded."""
 
     is_available_soon = False
-    holds_slot = False
+    is_slot_held_by_calling_thread = False
     has_backlog = False
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class ThreadedExecutor:
         return max(self._longest_recent_call, under_way) < _BRIEF_CALL_SECONDS
 
     @property
-    def holds_slot(self) -> bool:
+    def is_slot_held_by_calling_thread(self) -> bool:
         return get_ident() in self._slot_taken_at
 
     @property

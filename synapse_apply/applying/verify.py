@@ -1,4 +1,4 @@
-"""How a verification run is started once, followed to its end, and recorded.
+"""When a verification run counts as passed or failed; how it is started once and recorded.
 
 A run whose answer was lost is searched by its job's mark and never started again: what the
 backend cannot tell stays open for the next run.
@@ -33,7 +33,7 @@ from synapse_apply.applying.steps.request_body import build_declared_fields_with
 from synapse_apply.applying.write_intents import write_stamped_intents_in_time
 from synapse_apply.kinds.descriptor import VerificationSpec
 from synapse_apply.kinds.run_body import (
-    add_run_mark,
+    add_run_mark_if_context_is_there,
     extract_context_or_empty,
     extract_version_or_empty,
 )
@@ -128,7 +128,9 @@ class _VerificationRun:
         (intent,) = write_stamped_intents_in_time(self.tools, self._build_run_intent(owner))
         try:
             answer = self.proof.send_run(
-                self.tools.api, owner, add_run_mark(self.verification.body, intent.id)
+                self.tools.api,
+                owner,
+                add_run_mark_if_context_is_there(self.verification.body, intent.id),
             )
         except RemoteError as failure:
             if failure.effect is Effect.NONE:

@@ -146,7 +146,7 @@ class Console:
         if self.as_events:
             from synapse_apply.views.json.events import iter_unreported_findings_and_document
 
-            self.write_events(
+            self.write_events_after_version_line(
                 iter_unreported_findings_and_document(document, self._reported_finding_keys or ())
             )
         else:
@@ -159,25 +159,31 @@ class Console:
             # In click's context, because copies of this Console serve the same command.
             click_context.meta[_DOCUMENT_WRITTEN_KEY] = True
 
-    def write_events(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Write events to stdout, one per line; before the first, the line with the version."""
-        from synapse_apply import __version__
-        from synapse_apply.views.json.documents import format_redacted_json_line
-        from synapse_apply.views.json.events import (
-            build_version_event,
-            serialize_finding_for_comparison,
-        )
+    def write_events_after_version_line(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Write events to stdout, one per line, after the line with the version.
 
+        Their findings are left out of the document at the end.
+        """
+        from synapse_apply.views.json.documents import format_redacted_json_line
+        from synapse_apply.views.json.events import serialize_finding_for_comparison
+
+        self.write_version_line_once()
         finding_keys = self._reported_finding_keys
-        if finding_keys is None:
-            finding_keys = set()
-            self.write_stdout(format_redacted_json_line(build_version_event(__version__)))
-            if click_context := click.get_current_context(silent=True):
-                click_context.meta[_FINDINGS_KEY] = finding_keys
         for event in events:
             self.write_stdout(format_redacted_json_line(event))
-            if "diagnostic" in event:
+            if "diagnostic" in event and finding_keys is not None:
                 finding_keys.add(serialize_finding_for_comparison(event["diagnostic"]))
+
+    def write_version_line_once(self) -> None:
+        """Write the line with the version, unless this command wrote it before."""
+        from synapse_apply import __version__
+        from synapse_apply.views.json.documents import format_redacted_json_line
+        from synapse_apply.views.json.events import build_version_event
+
+        if self._reported_finding_keys is None:
+            self.write_stdout(format_redacted_json_line(build_version_event(__version__)))
+            if click_context := click.get_current_context(silent=True):
+                click_context.meta[_FINDINGS_KEY] = set()
 
     @property
     def _reported_finding_keys(self) -> set[str] | None:

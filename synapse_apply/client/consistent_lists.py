@@ -74,7 +74,7 @@ def reread_list_until_complete(
     raise failures.build_unexpected_answer_error(*reading.last_exchange, problem)
 
 
-def read_list_once_or_none_if_not_useful(
+def read_list_once_or_none_if_long_or_not_useful(
     list_query: ListQuery,
     max_pages: int,
     is_first_page_useful: Callable[[Sequence[Any]], bool],
@@ -91,11 +91,11 @@ def read_list_once_or_none_if_not_useful(
             max_pages,
             is_first_page_useful,
         ).items
-    except _ListNotUsefulError:
+    except _ListLongOrNotUsefulError:
         return None
 
 
-class _ListNotUsefulError(Exception):
+class _ListLongOrNotUsefulError(Exception):
     """`is_first_page_useful` was false, or the list has too many pages."""
 
 
@@ -122,7 +122,7 @@ def _read_each_page_once(
     max_pages: int,
     is_first_page_useful: Callable[[Sequence[Any]], bool] | None = None,
 ) -> _ListReading:
-    """Read each page once. _ListNotUsefulError as `read_list_once_or_none_if_not_useful` says."""
+    """Read each page once; _ListLongOrNotUsefulError only with `is_first_page_useful`."""
     exchanges: list[tuple[ClientCall, Answer]] = []
 
     def fetch_and_remember_exchange(call: ClientCall) -> Answer:
@@ -141,7 +141,7 @@ def _read_each_page_once(
     if is_first_page_useful is not None and (
         len(page_numbers) >= max_pages or not is_first_page_useful(first_page.items)
     ):
-        raise _ListNotUsefulError
+        raise _ListLongOrNotUsefulError
     try:
         if page_numbers and len(page_numbers) < max_pages and list_query.max_parallel > 1:
             _add_pages_in_parallel_and_judge_soundness(
@@ -155,7 +155,7 @@ def _read_each_page_once(
             for page in pages:
                 reading.add_page(page)
                 if is_first_page_useful is not None and reading.page_count >= max_pages:
-                    raise _ListNotUsefulError
+                    raise _ListLongOrNotUsefulError
             reading.is_sound = page.total_count is None or len(reading.items) >= page.total_count
     except NotFound:
         # The first page promised this page: so many items were deleted meanwhile that it is gone.

@@ -33,7 +33,6 @@ from synapse_apply.model.coding.json_types import (
     RequestBody,
     ServerObject,
 )
-from synapse_apply.model.ports import PartialList
 
 _IS_IN_CONFIGURATION = build_check_for_sensitive_fields("configuration")
 # API page, "Storage data structure": an error may be about a field that was not sent.
@@ -125,14 +124,14 @@ class IntegrationClientMixin(ApiOperations):
         """All plugins, of all pages; a v1 server that does not list them answers 404 or 405."""
         return self._read_complete_object_list(build_path("plugins"), shape=PLUGIN)
 
-    def list_plugins_partially(
+    def list_plugins_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: PageCheck
-    ) -> PartialList | None:
-        """Plugins of a single reading of the list, which may have missed some.
+    ) -> list[ServerObject] | None:
+        """All plugins of a single reading of the list, which may have missed some.
 
         None for more than `max_pages` pages, or if `is_first_page_useful` is false for the first.
         """
-        return self._read_list_once_if_first_page_useful(
+        return self._read_list_once_or_none_if_long_or_not_useful(
             build_path("plugins"), PLUGIN, max_pages, is_first_page_useful
         )
 
@@ -287,11 +286,11 @@ class IntegrationClientMixin(ApiOperations):
         """All storages, of all pages."""
         return self._read_complete_object_list(build_path("storages"), shape=STORAGE)
 
-    def list_storages_partially(
+    def list_storages_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: PageCheck
-    ) -> PartialList | None:
-        """Storages of a single reading of the list, as `list_plugins_partially`."""
-        return self._read_list_once_if_first_page_useful(
+    ) -> list[ServerObject] | None:
+        """As `list_plugins_once_or_none_if_long_or_not_useful`."""
+        return self._read_list_once_or_none_if_long_or_not_useful(
             build_path("storages"), STORAGE, max_pages, is_first_page_useful
         )
 

@@ -18,7 +18,6 @@ from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyErr
 from synapse_apply.client.http.transport import Transport
 from synapse_apply.model.coding.json_types import QueryParams, RemoteId, RequestBody, ServerObject
 from synapse_apply.model.coding.server_json import NOT_JSON
-from synapse_apply.model.ports import PartialList
 
 # A decision about a list (is it useful, was it the last page) by the items of one page.
 PageCheck = Callable[[Sequence[ServerObject]], bool]
@@ -84,13 +83,13 @@ class ApiOperations:
             list_query, limits.max_pages, limits.max_weight
         )
 
-    def _read_list_once_if_first_page_useful(
+    def _read_list_once_or_none_if_long_or_not_useful(
         self, path: str, shape: AnswerShape, max_pages: int, is_first_page_useful: PageCheck
-    ) -> PartialList | None:
-        """A single reading of a list, or None; see `read_list_once_or_none_if_not_useful`."""
+    ) -> list[ServerObject] | None:
+        """As `read_list_once_or_none_if_long_or_not_useful`."""
         max_weight = self._transport.limits.max_weight
         list_query = self._build_list_query(path, shape=shape)
-        return consistent_lists.read_list_once_or_none_if_not_useful(
+        return consistent_lists.read_list_once_or_none_if_long_or_not_useful(
             list_query, max_pages, is_first_page_useful, max_weight
         )
 

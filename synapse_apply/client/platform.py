@@ -26,7 +26,6 @@ from synapse_apply.model.coding.json_types import (
     RequestBody,
     ServerObject,
 )
-from synapse_apply.model.ports import PartialList
 
 _RELEASES_PATH = "plugin-releases"
 # The form's field for the SHA-256 of its file.
@@ -53,11 +52,11 @@ class PlatformV2(ApiOperations):
         """All plugins of the tenant, of all pages; filters `category`, `is_active`."""
         return self._read_complete_object_list(self._build_path("plugins"), params, PLUGIN_V2)
 
-    def list_plugins_partially(
+    def list_plugins_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: PageCheck
-    ) -> PartialList | None:
+    ) -> list[ServerObject] | None:
         """Plugins of a single reading of the list, without their descriptions; as in v1."""
-        return self._read_list_once_if_first_page_useful(
+        return self._read_list_once_or_none_if_long_or_not_useful(
             self._build_path("plugins"), PLUGIN_V2, max_pages, is_first_page_useful
         )
 
@@ -126,11 +125,11 @@ class PlatformV2(ApiOperations):
         """All releases without their config, of all pages; filters `plugin` (an id), `debug`."""
         return self._read_complete_object_list(self._build_path(_RELEASES_PATH), params, RELEASE_V2)
 
-    def list_plugin_releases_partially(
+    def list_plugin_releases_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: PageCheck
-    ) -> PartialList | None:
-        """Releases of a single reading of the list, as `list_plugins_partially`."""
-        return self._read_list_once_if_first_page_useful(
+    ) -> list[ServerObject] | None:
+        """As `list_plugins_once_or_none_if_long_or_not_useful`."""
+        return self._read_list_once_or_none_if_long_or_not_useful(
             self._build_path(_RELEASES_PATH), RELEASE_V2, max_pages, is_first_page_useful
         )
 

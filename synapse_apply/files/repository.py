@@ -58,8 +58,8 @@ class Repository:
     common_dir: Path
 
     @property
-    def checkout_folders(self) -> Folders:
-        """The folders whose files come from commits: its own, and those of outer repositories."""
+    def own_and_outer_checkouts(self) -> Folders:
+        """The top of its work tree, and the tops of outer repositories (of a submodule)."""
         outer_tops = (folder.parent for folder in self.git_dir.parents if folder.name == ".git")
         return (self.top, *outer_tops)
 
@@ -176,7 +176,7 @@ def _build_git_command(
 ) -> tuple[str, ...]:
     # Found for each call, since the program must not come from this repository's checkout.
     program = require_executable_outside_checkouts(
-        "git", list_checkout_folders_or_folder_itself(folder, repository)
+        "git", list_own_and_outer_checkouts_or_folder_itself(folder, repository)
     )
     return (program, "-C", os.path.realpath(folder), *_SAFE_OPTIONS, *arguments)
 
@@ -186,14 +186,23 @@ def _build_git_environment(folder: Path, repository: Repository | None) -> dict[
     if repository is not None:
         git_variables = {"GIT_DIR": str(repository.git_dir), "GIT_WORK_TREE": str(repository.top)}
     return build_child_environment(
-        list_checkout_folders_or_folder_itself(folder, repository),
+        list_own_and_outer_checkouts_or_folder_itself(folder, repository),
         {**_SAFE_ENVIRONMENT, **git_variables},
     )
 
 
-def list_checkout_folders_or_folder_itself(folder: Path, repository: Repository | None) -> Folders:
-    """The folders whose files come from commits; the folder itself outside of any repository."""
-    return (Path(os.path.realpath(folder)),) if repository is None else repository.checkout_folders
+def list_own_and_outer_checkouts_or_folder_itself(
+    folder: Path, repository: Repository | None
+) -> Folders:
+    """The top of the work tree and those of outer repositories, all real paths.
+
+    The folder itself outside of any repository.
+    """
+    return (
+        (Path(os.path.realpath(folder)),)
+        if repository is None
+        else repository.own_and_outer_checkouts
+    )
 
 
 def _raise_git_not_started(problem: OSError) -> NoReturn:

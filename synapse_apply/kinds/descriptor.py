@@ -135,9 +135,9 @@ class ApiBinding:
     - `list_objects` gives all objects; where `list_capability` is set, 404 and 405 mean that there
       is no list. `probe_list` tests that capability by one small request. `lists_whole_objects`:
       items have all fields.
-    - `list_partially` reads the list once, without a proof that nothing is missing: at most so many
-      pages, None if the items of the first page are not useful. Which fields items have may depend
-      on `variety_field`.
+    - `list_once_or_none` reads the list once, without a proof that nothing
+      is missing: None if it has more than so many pages, or if the items of the first page are not
+      useful. Which fields items have may depend on `variety_field`.
     - `find_by_key` searches for a natural key where there is no list.
     - `list_members` gives the objects of one live owner, for a kind that can only be listed by
       owner; None if this owner's cannot be listed. `list_belonging` gives those of an owner's id.
@@ -186,7 +186,9 @@ class ApiBinding:
     list_members: Callable[[Api, Observed], Sequence[ServerObject] | None] | None = None
     iter_ids_named_by_jobs: Callable[[Api], Iterable[str]] | None = None
     lists_whole_objects: bool = False
-    list_partially: Callable[[Api, int, PagePredicate], Sequence[ServerObject] | None] | None = None
+    list_once_or_none: Callable[[Api, int, PagePredicate], Sequence[ServerObject] | None] | None = (
+        None
+    )
     variety_field: str = ""
     list_natural_keys: Callable[[ServerObject], tuple[str, ...]] = lambda _raw: ()
     belongs_to_tenant: Callable[[Api, ServerObject], bool] = lambda _api, _raw: True

@@ -73,7 +73,7 @@ class ListCache:
         `list_needed_paths` gives the paths to be compared of each recorded object. A failure is
         not reported: the reads by id, which then follow, report it.
         """
-        if binding.list_partially is None or kind in self._listed_kinds:
+        if binding.list_once_or_none is None or kind in self._listed_kinds:
             return
         listed_kind = self._listed_kinds.setdefault(kind, _ListedKind())
 
@@ -91,7 +91,7 @@ class ListCache:
         with suppress(RemoteError):
             self._store_items(
                 listed_kind,
-                binding.list_partially(
+                binding.list_once_or_none(
                     self._api, recorded_count // _READS_PER_PAGE, is_first_page_useful
                 )
                 or (),

@@ -77,10 +77,10 @@ def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
     )
 
 
-def _list_tenant_plugins_partially(
+def _list_tenant_plugins_once_or_none_if_long_or_not_useful(
     api: Api, max_pages: int, is_first_page_useful: PagePredicate
 ) -> Sequence[ServerObject] | None:
-    plugins = api.list_plugins_partially(max_pages, is_first_page_useful)
+    plugins = api.list_plugins_once_or_none_if_long_or_not_useful(max_pages, is_first_page_useful)
     return None if plugins is None else select_tenant_plugins(api, plugins)
 
 
@@ -162,7 +162,7 @@ V1 = ApiBinding(
     read_object=lambda api, object_id: api.get_plugin(to_wire_id(object_id)),
     find_by_key=_list_plugin_by_code_key_through_releases,
     list_objects=lambda api: select_tenant_plugins(api, api.list_plugins()),
-    list_partially=_list_tenant_plugins_partially,
+    list_once_or_none=_list_tenant_plugins_once_or_none_if_long_or_not_useful,
     belongs_to_tenant=may_belong_to_tenant,
     list_capability=LIST_CAPABILITY,
     probe_list=lambda api: api.can_list_plugins(),
@@ -214,8 +214,8 @@ V2 = ApiBinding(
     lookup={"code": Lookup.COMPLETE, "name": Lookup.COMPLETE},
     read_object=lambda api, object_id: api.v2.get_plugin(to_wire_id(object_id)),
     list_objects=lambda api: api.v2.list_plugins(),
-    list_partially=lambda api, max_pages, is_first_page_useful: api.v2.list_plugins_partially(
-        max_pages, is_first_page_useful
+    list_once_or_none=lambda api, max_pages, is_first_page_useful: (
+        api.v2.list_plugins_once_or_none_if_long_or_not_useful(max_pages, is_first_page_useful)
     ),
     list_natural_keys=_list_natural_keys,
     create_object=lambda api, body, key: api.v2.create_plugin(body, idempotency_key=key),

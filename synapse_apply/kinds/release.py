@@ -238,8 +238,10 @@ V2 = ApiBinding(
     read_object=lambda api, object_id: api.v2.get_plugin_release(to_wire_id(object_id)),
     list_objects=_list_with_codes_v2,
     lists_whole_objects=True,
-    list_partially=lambda api, max_pages, is_first_page_useful: (
-        api.v2.list_plugin_releases_partially(max_pages, is_first_page_useful)
+    list_once_or_none=lambda api, max_pages, is_first_page_useful: (
+        api.v2.list_plugin_releases_once_or_none_if_long_or_not_useful(
+            max_pages, is_first_page_useful
+        )
     ),
     list_natural_keys=_list_natural_keys_v2,
     create_object=lambda api, body, key: api.v2.create_plugin_release(body, idempotency_key=key),

@@ -33,8 +33,8 @@ def extract_version_or_empty(body: RequestBody) -> str:
 # The platform's form of a run, which has no context, is used where actions are listed, because only
 # a plugin with actions can be run there. The digest of what was sent changes with the form: such a
 # release is verified once more.
-def add_run_mark(body: RequestBody, run: str) -> JsonObject:
-    """The body with the id `run` in its context; unchanged if its form has no context."""
+def add_run_mark_if_context_is_there(body: RequestBody, run: str) -> JsonObject:
+    """The body with the id `run` in its context; an unchanged copy if it has no context."""
     if _CONTEXT_KEY not in body:
         return dict(body)
     return {**body, _CONTEXT_KEY: {**extract_context_or_empty(body), RUN_MARK_KEY: run}}

@@ -473,12 +473,14 @@ class OpenTarget:
 
         Runs nothing and sends nothing. Raises InputError, StateError, LockHeld.
         """
-        from synapse_apply.operations.verify import select_verifiable_releases
+        from synapse_apply.operations.verify import select_named_releases_or_empty_without_names
         from synapse_apply.operations.verify_bytes import compare_published_bytes
 
         releases = require_names("releases", releases)
         with self._connection.open_session() as session:
-            return compare_published_bytes(session, select_verifiable_releases(session, releases))
+            return compare_published_bytes(
+                session, select_named_releases_or_empty_without_names(session, releases)
+            )
 
     def diagnose(self) -> Checkup:
         """Look at the target from all sides, as `doctor` does; writes nothing."""

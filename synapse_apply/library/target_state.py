@@ -115,7 +115,7 @@ class TargetState:
 
         Reads manifests and backend for it. `confirm` gets the fields that differ; it is called
         also where none does. InputError where it is not declared, StateError where it is not
-        recorded, not live, or was written meanwhile.
+        recorded, not live, or was written meanwhile; NotApproved where `confirm` says no.
         """
         from synapse_apply.operations.accept_difference import accept_differences
         from synapse_apply.workspace.selection import choose_address

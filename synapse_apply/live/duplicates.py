@@ -32,10 +32,10 @@ def list_raw_objects_if_short_else_none(
     api: Api, binding: ApiBinding, max_pages: int
 ) -> Sequence[ServerObject]:
     """A kind's list, if it has at most `max_pages` pages; else, and without a list, nothing."""
-    if binding.list_partially is None:
+    if binding.list_once_or_none is None:
         return ()
     try:
-        return binding.list_partially(api, max_pages, lambda _items: True) or ()
+        return binding.list_once_or_none(api, max_pages, lambda _items: True) or ()
     except RemoteError:
         return ()  # what the plan itself needs of this list says what is wrong
 

@@ -187,7 +187,7 @@ class LiveReader:
                 by_kind[resource.address.kind].append(resource)
         for prefix, kind_resources in by_kind.items():
             binding = self.select_binding(self._catalogue[prefix])
-            if len(kind_resources) < MIN_RECORDED or binding.list_partially is None:
+            if len(kind_resources) < MIN_RECORDED or binding.list_once_or_none is None:
                 continue
             if all(resource.address in records for resource in kind_resources):
                 compared_paths = partial(
@@ -251,7 +251,7 @@ class LiveReader:
         for prefix, kind_records in by_kind.items():
             kind = self._catalogue[prefix]
             binding = self.select_binding(kind)
-            raw_objects = self._list_raw_objects_for_duplicates(
+            raw_objects = self._list_raw_objects_if_listed_or_short_else_none(
                 prefix, binding, [desired[address] for address in kind_records]
             )
             for address, duplicates in iter_records_with_ids_of_same_key(
@@ -260,9 +260,10 @@ class LiveReader:
                 position = desired[address].position
                 yield build_duplicate_warning(address, records[address], duplicates, position)
 
-    def _list_raw_objects_for_duplicates(
+    def _list_raw_objects_if_listed_or_short_else_none(
         self, prefix: str, binding: ApiBinding, recorded: Sequence[Desired]
     ) -> Iterable[ServerObject]:
+        """What was listed, else a list of few pages or owners, else nothing; never raises."""
         if objects_by_key := self._objects_by_key.get(prefix):
             return {id(raw): raw for raws in objects_by_key.values() for raw in raws}.values()
         if binding.list_objects is None and binding.list_members is not None:

@@ -1,4 +1,4 @@
-"""What a job's status, fields and result mean, in the words of the API page and the platform."""
+"""Which status, fields and result a server's words for a job mean, of both APIs."""
 
 from __future__ import annotations
 

@@ -30,8 +30,6 @@ from synapse_apply.model.state import (
 )
 from synapse_apply.model.values import Mac, SecretRef, Sensitive
 
-PartialList = list[ServerObject]
-"""Objects of a list that was read once: each exists, but others may have been missed."""
 PagePredicate = Callable[[Sequence[ServerObject]], bool]
 """Called with a page's items: with the first page's whether to read on, or whether to stop."""
 
@@ -58,12 +56,12 @@ class ApiV2(JobCalls, Protocol):
         self, pk: RemoteId, data: RequestBody, *, dry_run: bool = False
     ) -> ServerObject: ...
     def list_plugin_releases(self, params: QueryParams | None = None) -> list[ServerObject]: ...
-    def list_plugins_partially(
+    def list_plugins_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: PagePredicate
-    ) -> PartialList | None: ...
-    def list_plugin_releases_partially(
+    ) -> list[ServerObject] | None: ...
+    def list_plugin_releases_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: PagePredicate
-    ) -> PartialList | None: ...
+    ) -> list[ServerObject] | None: ...
     def get_plugin_release(self, pk: RemoteId) -> ServerObject: ...
     def create_plugin_release(
         self, data: RequestBody, *, dry_run: bool = False, idempotency_key: str = ""
@@ -113,12 +111,12 @@ class Api(JobCalls, Protocol):
     ) -> ServerObject: ...
     def fetch_release_file(self, url: str, out: BinaryIO, max_bytes: int) -> None: ...
     def list_storages(self) -> list[ServerObject]: ...
-    def list_plugins_partially(
+    def list_plugins_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: PagePredicate
-    ) -> PartialList | None: ...
-    def list_storages_partially(
+    ) -> list[ServerObject] | None: ...
+    def list_storages_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: PagePredicate
-    ) -> PartialList | None: ...
+    ) -> list[ServerObject] | None: ...
     def get_storage(self, pk: RemoteId) -> ServerObject: ...
     def create_storage(self, data: RequestBody, *, idempotency_key: str = "") -> ServerObject: ...
     def run_plugin(self, pk: RemoteId, data: RequestBody) -> ServerObject: ...
@@ -151,11 +149,11 @@ def accept_any_backup(_binding: BackendIdentity, _lineage: str) -> None:
     """A BackupCheck that accepts every backup."""
 
 
-class CallLoad(Protocol):
+class CallSlotLoad(Protocol):
     """How busy the slots for calls to the backend are."""
 
     @property
-    def holds_slot(self) -> bool:
+    def is_slot_held_by_calling_thread(self) -> bool:
         """Whether the calling thread holds a slot."""
         ...
 
@@ -260,7 +258,7 @@ class StateStore(Protocol):
         ...
 
     def defer_writes_while_busy(
-        self, call_load: CallLoad, report_wait: Callable[[float], None] = ignore_wait
+        self, call_load: CallSlotLoad, report_wait: Callable[[float], None] = ignore_wait
     ) -> AbstractContextManager[None]:
         """In a `with` block, let writes of a slow store wait so that they share a batch.
 
@@ -339,14 +337,15 @@ class StateStore(Protocol):
         self,
         source: str,
         check_backup: BackupCheck = accept_any_backup,
-        kept_path: str = "",
+        kept_path_unless_beside_file: str | None = None,
         find_floor: ProgressFloor = return_no_progress,
     ) -> str:
         """Replace this state by a backup, and return where the old state was saved ("" if not).
 
         The new serial is above those of both, and above what `find_floor` gives for the lineage.
-        A state that is no file is saved at `kept_path`, or at a similar path if that exists. Raises
-        StateError where the source is no backup, or where `check_backup` raises it.
+        A state that is no file is saved at `kept_path_unless_beside_file`, or at a similar path if
+        that exists; None saves nothing. Raises StateError where the source is no backup, or where
+        `check_backup` raises it.
         """
         ...
 
@@ -410,7 +409,7 @@ class Progress(Protocol):
         ...
 
     def report_job(self, address: Address, job: Job) -> None:
-        """Called after each read of a job that is followed."""
+        """Called after each read of a followed job; a display may only note it for later."""
         ...
 
     def report_end(
@@ -451,7 +450,7 @@ class WorkResult(NamedTuple):
     result_or_exception: Any
 
 
-class Executor(Slot, CallLoad, Protocol):
+class Executor(Slot, CallSlotLoad, Protocol):
     """Runs independent pieces of work, serially or in threads."""
 
     @property

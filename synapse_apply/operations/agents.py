@@ -10,7 +10,11 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.phrases import suggest_name_or_default_hint
 from synapse_apply.model.project import Target
 from synapse_apply.model.values import SecretRef
-from synapse_apply.operations.checks.agents import Agent, build_agents, check_agent_health
+from synapse_apply.operations.checks.agents import (
+    Agent,
+    build_agents,
+    check_token_and_health_of_each_agent,
+)
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -31,7 +35,7 @@ def check_agents(
     )
     target_agents = () if variable_agents and not names else _select_agents(target, names)
     with session:
-        results = check_agent_health(
+        results = check_token_and_health_of_each_agent(
             (*target_agents, *variable_agents),
             session.resolver.resolve_setting,
             session.backend.api.health_check_agent,

@@ -25,7 +25,7 @@ from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
 from synapse_apply.packages.inspection import read_package_config_or_none
-from synapse_apply.packages.source.open_source import find_config_file
+from synapse_apply.packages.source.open_source import find_config_file_of_folder_source_or_none
 from synapse_apply.views.paths import format_path
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
@@ -331,9 +331,9 @@ def _iter_config_files_with_version(
         version = config[0].get("version") if config else None
         if version is None:
             continue
-        file = None
-        if source.kind == FOLDER:
-            file = find_config_file(source, bump_project.project.root, allowed_files)
+        file = find_config_file_of_folder_source_or_none(
+            source, bump_project.project.root, allowed_files
+        )
         if file is None:
             raise InputError(_build_out_of_reach_finding(resource, source, str(version)))
         if file not in seen_files:
@@ -422,7 +422,7 @@ class _RewrittenConfigReader:
 
     def __call__(self, source: PackageSource) -> ConfigWithPositions | None:
         root, allowed_files = self.project.root, self.target.allow_files
-        file = find_config_file(source, root, allowed_files) if source.kind == FOLDER else None
+        file = find_config_file_of_folder_source_or_none(source, root, allowed_files)
         if file is not None and file in self.rewrites:
             return read_single_mapping(self.rewrites[file].new_content, self.rewrites[file].name)
         return read_package_config_or_none(

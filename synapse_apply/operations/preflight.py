@@ -9,7 +9,10 @@ from functools import cached_property
 from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.plan import Plan
-from synapse_apply.operations.checks.agents import build_agents, check_agent_health
+from synapse_apply.operations.checks.agents import (
+    build_agents,
+    check_token_and_health_of_each_agent,
+)
 from synapse_apply.operations.checks.clocks import build_clock_findings
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
@@ -44,7 +47,7 @@ class ApplyPreflight:
         target_agents = build_agents(session.target.agents)
         if not target_agents:
             return ()
-        results = check_agent_health(
+        results = check_token_and_health_of_each_agent(
             target_agents, session.secrets.resolve_setting, session.api.health_check_agent
         )
         return tuple(finding for result in results for finding in result.findings)

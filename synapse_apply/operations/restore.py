@@ -41,8 +41,8 @@ class StateExchange:
         return (
             f"The state that is here is not the one of the backup: it has lineage "
             f"{current_state.lineage} "
-            f"and {_format_record_count(current_state)}, the backup has lineage {backup.lineage} "
-            f"and {_format_record_count(backup)}."
+            f"and {_format_object_count(current_state)}, the backup has lineage {backup.lineage} "
+            f"and {_format_object_count(backup)}."
         )
 
 
@@ -217,5 +217,5 @@ def _build_lineage_mismatch_findings(
     return (finding,)
 
 
-def _format_record_count(state: StateOrigin) -> str:
+def _format_object_count(state: StateOrigin) -> str:
     return "1 object" if state.record_count == 1 else f"{state.record_count} objects"

@@ -108,8 +108,10 @@ class StartedRun:
 # Without an intent: its job has no address that an open intent could hold up. The job's id is
 # printed at once, the call is noted in the audit, and a lost answer is exit code 7 with the command
 # that looks for the job.
-def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
-    """Send the run, once. InputError for an unknown plugin or a run that the server refuses.
+def send_run_once_leaving_audit_to_caller(
+    live_backend: LiveBackend, request: RunRequest
+) -> StartedRun:
+    """Send the run, once and without a mark; a refusal is an InputError.
 
     OutcomeUnknown when nobody can tell whether it started. An interruption, such as a
     KeyboardInterrupt, has a note that says whether the run was sent. The caller prints the job's

@@ -289,6 +289,7 @@ def _require_unused_job(state: State, address: Address, job_id: str) -> None:
 
 
 def _require_open_intent_of_address(state: State, address: Address) -> Intent:
+    """The open intent of an address; StateError, with the open ones, where there is none."""
     intent = next((i for i in state.open_intents if i.address == address), None)
     if intent is None:
         raise build_no_open_call_error(address, state)

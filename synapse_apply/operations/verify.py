@@ -19,8 +19,13 @@ from synapse_apply.workspace.selection import select_addresses
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
-def select_verifiable_releases(session: TargetSession, names: Sequence[str]) -> frozenset[Address]:
-    """The releases that names match; InputError with every name that matches none."""
+def select_named_releases_or_empty_without_names(
+    session: TargetSession, names: Sequence[str]
+) -> frozenset[Address]:
+    """The releases that names match, none without names; InputError for names without a match.
+
+    What of them can be run is checked by `narrow_to_verification_runs_or_raise`.
+    """
     kinds = {
         prefix for prefix, kind in session.catalogue.items() if kind.verification_spec is not None
     }
@@ -38,7 +43,9 @@ def verify_releases_by_run(
 
     Raises as `narrow_to_verification_runs_or_raise`, and LockHeld or SecretUnavailable.
     """
-    options = build_verify_options(session, select_verifiable_releases(session, names))
+    options = build_verify_options(
+        session, select_named_releases_or_empty_without_names(session, names)
+    )
     apply_run = ApplyRun(session, options, observer, operation="verify")
     with session.lock_state("verify"):
         plan_result = narrow_to_verification_runs_or_raise(make_plan(session, options), timeout)

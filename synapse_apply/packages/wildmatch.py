@@ -198,8 +198,11 @@ def _get_char_or_never_matches(text: str, position: int) -> str:
     return text[position]
 
 
-def _build_segment_expression(tokens: list[str], end: str) -> str:
-    """The expression of one segment; `end` is an expression of what may follow it."""
+def _build_segment_expression(tokens: list[str], lookahead_after_last_piece: str) -> str:
+    """The expression of one segment; it does not match what follows, which the caller appends.
+
+    `lookahead_after_last_piece` is what may follow a text behind the last star, "" for the end.
+    """
     pieces: list[list[str]] = [[]]
     for token in tokens:
         if token in (_STAR, _ALL_FOLDERS):
@@ -213,7 +216,9 @@ def _build_segment_expression(tokens: list[str], end: str) -> str:
     *middle, last = next_pieces
     expression = first + "".join(f"(?>[^/]*?{piece})" for piece in middle)
     # The last piece has a fixed length, so that it can only match at the end of the segment.
-    return expression + (f"(?>[^/]*{last}(?={end or _END}))" if last else "[^/]*+")
+    return expression + (
+        f"(?>[^/]*{last}(?={lookahead_after_last_piece or _END}))" if last else "[^/]*+"
+    )
 
 
 def _build_path_expression(tokens: list[str]) -> str:

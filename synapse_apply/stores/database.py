@@ -130,14 +130,14 @@ class Database(Protocol):
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
-        kept_path: str = "",
+        kept_path_unless_beside_file: str | None,
     ) -> str:
         """Replace the state by a copy of a backup, atomically; returns where the old one is kept.
 
         `check_backup` reads the backup, may raise, and returns statements to run on the copy. The
-        replaced state is kept beside its file (SQLite), or at `kept_path` (other databases, "":
-        not at all); "" is returned if none is kept. An existing file is never replaced: the name
-        gets a number.
+        replaced state is kept beside its file (SQLite), or at `kept_path_unless_beside_file` (other
+        databases, None: not at all); "" is returned if none is kept. An existing file is never
+        replaced: the name gets a number.
         """
         ...
 

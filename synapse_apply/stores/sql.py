@@ -209,15 +209,7 @@ class SqlStore(LockedStore):
         """
 
         def rename_records(run: SqlRunner) -> bool:
-            for old, new in renames.items():
-                if not run(schema.GET_RECORD, (str(old),)):
-                    raise state_messages.build_unknown_address_error(old, self.where)
-                if run(schema.GET_RECORD, (str(new),)):
-                    raise state_messages.build_address_taken_error(new, self.where)
-                for (text,) in run(schema.GET_INTENT_OF_ADDRESS, (str(old),)):
-                    raise state_messages.build_open_call_error(
-                        old, row_texts.decode_intent(text, self.where, str(old)).verb
-                    )
+            self._require_renamable(run, renames)
             # All records, since any of them may depend on a renamed address.
             rows = run(schema.ALL_RECORDS, ())
             records = [
@@ -232,6 +224,18 @@ class SqlStore(LockedStore):
             )
 
         self._write_durably_counting_serial(rename_records)
+
+    def _require_renamable(self, run: SqlRunner, renames: Renames) -> None:
+        """StateError unless every old address is recorded without open call, and no new one is."""
+        for old, new in renames.items():
+            if not run(schema.GET_RECORD, (str(old),)):
+                raise state_messages.build_unknown_address_error(old, self.where)
+            if run(schema.GET_RECORD, (str(new),)):
+                raise state_messages.build_address_taken_error(new, self.where)
+            for (text,) in run(schema.GET_INTENT_OF_ADDRESS, (str(old),)):
+                raise state_messages.build_open_call_error(
+                    old, row_texts.decode_intent(text, self.where, str(old)).verb
+                )
 
     def replace_backend_identity(self, binding: BackendIdentity) -> None:
         def update_identity(run: SqlRunner) -> bool:
@@ -297,7 +301,7 @@ class SqlStore(LockedStore):
         self,
         source: str,
         check_backup: BackupCheck = accept_any_backup,
-        kept_path: str = "",
+        kept_path_unless_beside_file: str | None = None,
         find_floor: ProgressFloor = return_no_progress,
     ) -> str:
         """Replace the state by a backup; returns where the old one is kept, "" if nowhere.
@@ -329,7 +333,7 @@ class SqlStore(LockedStore):
             old_progress = self._read_progress_as_far_as_possible()
             written_at = self._timing.boottime()
             saved_path = self._database.replace_from_backup_saving_old_state(
-                source, check_and_build_adjustments, kept_path
+                source, check_and_build_adjustments, kept_path_unless_beside_file
             )
             lease.record_stored_and_start_renewal(lock_owners[-1], written_at)
         return saved_path

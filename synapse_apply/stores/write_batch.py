@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from threading import Event, Lock
 
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.ports import CallLoad, ignore_wait
+from synapse_apply.model.ports import CallSlotLoad, ignore_wait
 from synapse_apply.stores.database import Row, SqlRunner
 
 # Run again if its transaction is retried: it must do nothing but run statements.
@@ -59,7 +59,7 @@ class WriteBatch:
         self._commit = commit
         self._wait_for_turn = wait_for_turn
         # How busy the slots for calls are; None while no apply runs, and every write is urgent.
-        self.call_load: CallLoad | None = None
+        self.call_load: CallSlotLoad | None = None
         # Gets the seconds of each wait for the pace of the store, and 0 at its end.
         self.report_wait: Callable[[float], None] = ignore_wait
         self._run_combined = run_combined
@@ -75,7 +75,9 @@ class WriteBatch:
         """Run the work in a transaction and wait until it is durable; raises what it raised."""
         call_load = self.call_load
         # Whoever holds a slot keeps others from calling until this is written.
-        pending_write = PendingWrite(work, call_load is None or call_load.holds_slot)
+        pending_write = PendingWrite(
+            work, call_load is None or call_load.is_slot_held_by_calling_thread
+        )
         try:
             with self._mutex:
                 self._queue.append(pending_write)

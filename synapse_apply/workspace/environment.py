@@ -190,15 +190,18 @@ def normalize_base_url(url: str) -> str:
 
 
 def read_head_commit_id_or_empty(root: Path) -> str:
-    """The checked-out commit, "" where Git has no answer: a label, nothing depends on it."""
+    """The checked-out commit, "" where Git has no answer: a label, nothing depends on it.
+
+    Raises nothing: "" also for a repository that cannot be trusted, and without Git.
+    """
     real_root = root.resolve()
     # Outside Git no process is started: this runs in most commands.
     if not any((folder / ".git").exists() for folder in (real_root, *real_root.parents)):
         return ""
     # Here, not above: outside Git there is nothing to ask.
-    from synapse_apply.packages.source.git import read_head_commit_id_or_empty
+    from synapse_apply.packages.source.git import read_trusted_head_commit_id_or_empty
 
     try:
-        return read_head_commit_id_or_empty(root, timeout=_LABEL_TIMEOUT)
+        return read_trusted_head_commit_id_or_empty(root, timeout=_LABEL_TIMEOUT)
     except (InputError, OSError):
         return ""

@@ -10,7 +10,7 @@ import base64
 from dataclasses import replace
 
 from synapse_apply.kinds.compare import format_comparable_json
-from synapse_apply.kinds.run_body import add_run_mark, compute_body_digest
+from synapse_apply.kinds.run_body import add_run_mark_if_context_is_there, compute_body_digest
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
 from synapse_apply.model.coding.canonical_json import format_canonical_json
@@ -367,6 +367,8 @@ def build_digests() -> dict[str, str]:
             keys, "line of what a run did", {"number": 1, "line": odd}
         ),
         "run": compute_body_digest({"action": "run", "parameters": odd}),
-        "marked": format_canonical_json(add_run_mark({"context": {"a": 1}}, "an-intent")),
+        "marked": format_canonical_json(
+            add_run_mark_if_context_is_there({"context": {"a": 1}}, "an-intent")
+        ),
         "compared": format_comparable_json(odd),
     }

@@ -73,8 +73,8 @@ class ConsoleObserver(ApplyObserver):
         if self._console.as_events:
             from synapse_apply.views.json.events import build_finding_event, iter_plan_events
 
-            self._console.write_events(iter_plan_events(plan))
-            self._console.write_events(
+            self._console.write_events_after_version_line(iter_plan_events(plan))
+            self._console.write_events_after_version_line(
                 build_finding_event(finding.to_json()) for finding in plan.diagnostics
             )
         elif not self._console.as_json:
@@ -105,7 +105,7 @@ class ConsoleObserver(ApplyObserver):
         # At a terminal a person can send a second signal; in CI nobody can.
         seconds = 0.0 if self._console.is_interactive else DRAIN_SECONDS
         if self._console.as_events:
-            self._console.write_events(())  # the version is the first line, also before any plan
+            self._console.write_version_line_once()  # also before any plan
         with StoppableProgress(self._choose_display(), seconds, hang_up) as self._stop:
             yield self._stop
 
@@ -144,7 +144,7 @@ class ConsoleObserver(ApplyObserver):
             if self._console.as_events:
                 from synapse_apply.views.json.events import iter_apply_summary_event
 
-                self._console.write_events(iter_apply_summary_event(report))
+                self._console.write_events_after_version_line(iter_apply_summary_event(report))
             self._console.write_document(report_document(report))
         else:
             self._console.write_output(

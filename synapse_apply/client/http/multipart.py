@@ -198,7 +198,7 @@ def _quote_header_name(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _get_file_name_or_package_zip(file: Any) -> str:
+def _get_file_name_or_package_zip(file: str | os.PathLike[str] | BinaryIO) -> str:
     name = file if isinstance(file, str | os.PathLike) else getattr(file, "name", None)
     return Path(name).name or "package.zip" if isinstance(name, str | Path) else "package.zip"
 

@@ -84,7 +84,9 @@ class PageApp:
     def show_overview(self, request: Request) -> Response:
         query = OverviewQuery.from_parameters(request.query_params)
         view = read_overview(self._store, query, self._loop.get_settings())
-        return self._render("overview.html", section="targets", view=view, query=query)
+        return self._render_with_settings_and_configuration_findings(
+            "overview.html", section="targets", view=view, query=query
+        )
 
     def show_target(self, request: Request) -> Response:
         name = TargetName(request.path_params["source"], request.path_params["target"])
@@ -168,9 +170,14 @@ class PageApp:
     def _render_or_not_found(self, template: str, section: str, view: object) -> Response:
         if view is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, "Nothing is known by this name.")
-        return self._render(template, section=section, view=view)
+        return self._render_with_settings_and_configuration_findings(
+            template, section=section, view=view
+        )
 
-    def _render(self, template: str, *, status: int = HTTPStatus.OK, **values: Any) -> Response:
+    def _render_with_settings_and_configuration_findings(
+        self, template: str, *, status: int = HTTPStatus.OK, **values: Any
+    ) -> Response:
+        """A page of a template, which gets `settings` and `configuration_findings` besides."""
         html = self._renderer.render(
             template,
             settings=self._loop.get_settings(),
@@ -186,7 +193,9 @@ class PageApp:
             raise error
         if error.status_code != HTTPStatus.NOT_FOUND or not _wants_html(request.headers):
             return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
-        return self._render("not_found.html", status=error.status_code, section="")
+        return self._render_with_settings_and_configuration_findings(
+            "not_found.html", status=error.status_code, section=""
+        )
 
 
 async def _answer_failure(_request: Request, _error: Exception) -> Response:

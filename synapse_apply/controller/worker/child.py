@@ -53,8 +53,11 @@ class Child:
             and self._read_resident_bytes() < _REPLACED_ABOVE_BYTES
         )
 
-    def look(self, order: LookOrder, timeout: float) -> LookResult:
-        """Let it look at a target; it is killed after `timeout` seconds. Raises nothing."""
+    def look_or_kill(self, order: LookOrder, timeout: float) -> LookResult:
+        """Let it look at a target. Raises nothing: a result says why there is none.
+
+        It is killed, and not usable again, after `timeout` seconds or an answer of no use.
+        """
         self._look_count += 1
         # Usable again only once it has answered: whatever ends this early ends the child.
         self._is_usable = False

@@ -169,7 +169,7 @@ class WorkerPool:
             folders = build_source_folders(self._data, turn.source)
             folders.create()
             child = child or self._start_child(turn, folders)
-            return child.look(self._build_order(turn, folders), turn.request.timeout)
+            return child.look_or_kill(self._build_order(turn, folders), turn.request.timeout)
         except SynapseApplyError as problem:
             return build_not_started_result("; ".join(f.summary for f in problem.diagnostics))
         except OSError as problem:

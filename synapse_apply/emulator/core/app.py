@@ -26,7 +26,7 @@ from synapse_apply.emulator.core.call import (
     EmulatorAnswer,
     EmulatorRequest,
     Endpoint,
-    select_version_by_path,
+    select_version_with_longest_prefix,
 )
 from synapse_apply.emulator.core.clock import DataSetClock
 from synapse_apply.emulator.core.errors import (
@@ -376,7 +376,7 @@ def _build_fallback_refusal(
     detail: str,
 ) -> Response:
     """The response where no endpoint answers (404, 405, 500), in the form of its API version."""
-    version = select_version_by_path(versions, request.url.path)
+    version = select_version_with_longest_prefix(versions, request.url.path)
     if (
         status == 404
         and (address_error := _find_path_or_query_refusal_if_guarded(backend, version, request))

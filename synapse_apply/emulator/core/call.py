@@ -114,7 +114,7 @@ class ApiVersion:
     build_error_body: Callable[[ApiError, str], Any] = build_rest_framework_body
 
 
-def select_version_by_path(versions: Sequence[ApiVersion], path: str) -> ApiVersion:
-    """The API version with the longest prefix of this path, whether an endpoint has it or not."""
+def select_version_with_longest_prefix(versions: Sequence[ApiVersion], path: str) -> ApiVersion:
+    """The API version with the longest prefix of this path; ValueError if none has one."""
     matches = [version for version in versions if path.startswith(version.prefix)]
     return max(matches, key=lambda version: len(version.prefix))

@@ -15,7 +15,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from synapse_apply.emulator.core.backend import DataSetBackend
-from synapse_apply.emulator.core.call import ApiVersion, select_version_by_path
+from synapse_apply.emulator.core.call import ApiVersion, select_version_with_longest_prefix
 from synapse_apply.emulator.core.errors import ApiError
 from synapse_apply.emulator.core.listener import TRANSPORT
 from synapse_apply.emulator.core.store import Kind, StoredObject
@@ -272,7 +272,7 @@ class FaultMiddleware:
         await exchange.send_messages(answer)
 
     def _build_refusal_body(self, scope: Scope, status: int) -> Any:
-        version = select_version_by_path(self.versions, scope["path"])
+        version = select_version_with_longest_prefix(self.versions, scope["path"])
         return version.build_error_body(
             ApiError(status, {"detail": f"Fault: {status}."}), scope["request_id"]
         )

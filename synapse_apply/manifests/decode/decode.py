@@ -307,7 +307,7 @@ def decode_desired(context: DecodeContext, draft: Draft) -> Desired | None:
     carries_package = CATALOGUE[draft.schema].carries_package
     source = release.parse_release_source(context, draft) if carries_package else None
     # Its version may be in the package, so the resource would be incomplete.
-    if context.is_known_unreadable(source):
+    if context.was_unreadable(source):
         return None
     depends_on = tuple(value.address for value in spec.values() if isinstance(value, Reference))
     pinned_id = draft.metadata.get("id")

@@ -145,15 +145,15 @@ class DecodeContext:
             )
         return self._config_by_source[key] or ({}, {})
 
-    def is_known_unreadable(self, source: PackageSource | None) -> bool:
+    def was_unreadable(self, source: PackageSource | None) -> bool:
         """Whether an earlier `read_config_or_report` failed to read this package."""
         if source is None:
             return False
         # None was stored by a failed read; () means that nobody has asked for this source yet.
         return self._config_by_source.get((source.kind, source.path, source.ref), ()) is None
 
-    def is_known_without_config(self, source: PackageSource) -> bool:
-        """Whether an earlier `read_config_or_report` found no config.yaml in this package."""
+    def was_read_and_has_no_config(self, source: PackageSource) -> bool:
+        """Whether a `read_config_or_report` read this package and found no config.yaml in it."""
         return (source.kind, source.path, source.ref) in self._sources_without_config
 
     def mark_flaw_reported(self, source: PackageSource | None, rule: str) -> None:

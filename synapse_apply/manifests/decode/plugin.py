@@ -35,7 +35,7 @@ def decode_plugin_spec(context: DecodeContext, draft: Draft) -> DecodedSpec:
             report_conflict_with_config(context, draft, key, config, source)
         else:
             fields[key] = config_value
-    if context.is_known_without_config(source):
+    if context.was_read_and_has_no_config(source):
         context.mark_flaw_reported(source, "package:no-config")
         context.report_finding(
             draft,
@@ -49,7 +49,7 @@ def decode_plugin_spec(context: DecodeContext, draft: Draft) -> DecodedSpec:
     elif (
         "name" not in fields
         and context.read_package_config_or_none
-        and not context.is_known_unreadable(source)
+        and not context.was_unreadable(source)
     ):
         context.report_finding(
             draft,

@@ -167,7 +167,7 @@ def report_missing_or_malformed_version(context: DecodeContext, draft: Draft) ->
     if draft.spec.get("version") is not None:
         return
     source = parse_release_source(context, draft)
-    if source is None or context.is_known_unreadable(source):
+    if source is None or context.was_unreadable(source):
         _report_source_paths_outside_project(context, draft)
         return
     config, positions = context.read_config_or_report(source)

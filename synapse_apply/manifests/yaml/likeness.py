@@ -47,7 +47,7 @@ def pair_list_items(old_items: Sequence[Any], new_items: Sequence[Any]) -> Index
     pairs: IndexPairs = []
     next_start = (0, 0)
     for i, j in [
-        *_pair_equal_ends_and_long_middles(old_texts, new_texts),
+        *_pair_equal_ends_and_equal_items_of_long_middle(old_texts, new_texts),
         (len(old_items), len(new_items)),
     ]:
         a, b = next_start
@@ -60,10 +60,10 @@ def pair_list_items(old_items: Sequence[Any], new_items: Sequence[Any]) -> Index
     return pairs[:-1]
 
 
-def _pair_equal_ends_and_long_middles(
+def _pair_equal_ends_and_equal_items_of_long_middle(
     old_texts: Sequence[str], new_texts: Sequence[str]
 ) -> IndexPairs:
-    """Index pairs of equal items: all at both ends, and in between those of long lists."""
+    """Index pairs of equal items: all at both ends, and between those only of long lists."""
     max_length = min(len(old_texts), len(new_texts))
     # Usually one item changes, and the equal ends need no comparison in pairs.
     head = next((n for n in range(max_length) if old_texts[n] != new_texts[n]), max_length)

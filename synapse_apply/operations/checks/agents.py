@@ -63,22 +63,27 @@ def check_target_agents(checkup: TargetCheckup) -> Iterator[CheckResult]:
         return
     ask_health, reason = _get_health_call_or_reason(checkup)
     resolve = checkup.session.resolver.resolve_setting
-    yield from check_agent_health(target_agents, resolve, ask_health, reason)
+    yield from check_token_and_health_of_each_agent(target_agents, resolve, ask_health, reason)
 
 
-def check_agent_health(
+def check_token_and_health_of_each_agent(
     asked_agents: Sequence[Agent],
     resolve: ResolveSecret,
-    ask_health: AskHealth | None,
-    reason: str = "",
+    ask_health_unless_unreachable: AskHealth | None,
+    reason_not_asked: str = "",
 ) -> list[CheckResult]:
-    """A row for each agent; all are asked at the same time.
+    """A row for each agent; all are asked at the same time, also two of one token.
 
-    Without `ask_health` no agent is asked, and `reason` says why.
+    A token that cannot be resolved is a problem, also where no agent is asked.
     """
     with ThreadPoolExecutor(max(1, min(len(asked_agents), 10)), thread_name_prefix="agent") as pool:
         return list(
-            pool.map(lambda agent: _check_agent(agent, resolve, ask_health, reason), asked_agents)
+            pool.map(
+                lambda agent: _check_agent(
+                    agent, resolve, ask_health_unless_unreachable, reason_not_asked
+                ),
+                asked_agents,
+            )
         )
 
 

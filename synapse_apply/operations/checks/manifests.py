@@ -34,12 +34,12 @@ def check_repository(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Which Git repository resolves Git refs."""
     # Here, not above: most commands name no Git ref.
     from synapse_apply.files.repository import find_trusted_repository
-    from synapse_apply.packages.source.git import read_head_commit_id_or_empty
+    from synapse_apply.packages.source.git import read_trusted_head_commit_id_or_empty
 
     root = checkup.project.get_or_raise_unchecked().root
     try:
         git_repository = find_trusted_repository(root)
-        head_commit = read_head_commit_id_or_empty(root)[:7] if git_repository else ""
+        head_commit = read_trusted_head_commit_id_or_empty(root)[:7] if git_repository else ""
     except InputError as problem:
         yield from (
             CheckResult.from_finding("repository", finding.with_changes(severity=Severity.WARNING))

@@ -103,8 +103,8 @@ def locate_in_repository(root: Path) -> RepositoryLocation:
     )
 
 
-def read_head_commit_id_or_empty(root: Path, timeout: float | None = None) -> str:
-    """The id of the checked-out commit; InputError if the repository cannot be trusted.
+def read_trusted_head_commit_id_or_empty(root: Path, timeout: float | None = None) -> str:
+    """The checked-out commit's id; InputError for an untrusted repository or without Git.
 
     "" outside of a repository, without a commit, or if Git takes longer than `timeout` seconds.
     """

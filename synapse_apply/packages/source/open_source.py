@@ -80,13 +80,15 @@ def read_config_text_or_none(
     return None
 
 
-def find_config_file(
+def find_config_file_of_folder_source_or_none(
     source: PackageSource, root: Path, allow_files: Sequence[str] = ()
 ) -> Path | None:
-    """The real path of config.yaml (or synapse.yaml) in a folder source, None without one.
+    """The real path of a folder's config.yaml (or synapse.yaml), None without one.
 
-    InputError if the folder cannot be read.
+    None for a source of another kind, too. InputError if the folder cannot be read.
     """
+    if source.kind != FOLDER:
+        return None
     try:
         with _open_folder_or_git_tree(source, root, allow_files) as tree:
             config = _read_first_unignored_config_or_none(tree)

@@ -23,7 +23,7 @@ from synapse_apply.files.programs import (
 )
 from synapse_apply.files.repository import (
     find_trusted_repository,
-    list_checkout_folders_or_folder_itself,
+    list_own_and_outer_checkouts_or_folder_itself,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -87,10 +87,12 @@ class SopsProgram:
 
 def find_program_outside_checkout(root: Path) -> SopsProgram | None:
     """The program on PATH outside of the checkout, with its version; None if there is none."""
-    checkouts = list_checkout_folders_or_folder_itself(root, None)
+    checkouts = list_own_and_outer_checkouts_or_folder_itself(root, None)
     # What a folder contains whose repository is not trusted is not started either.
     with suppress(InputError):
-        checkouts = list_checkout_folders_or_folder_itself(root, find_trusted_repository(root))
+        checkouts = list_own_and_outer_checkouts_or_folder_itself(
+            root, find_trusted_repository(root)
+        )
     try:
         path = require_executable_outside_checkouts(PROGRAM, checkouts)
         # Without the option, versions of today ask a server whether there is a newer one.

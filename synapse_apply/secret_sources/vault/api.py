@@ -121,7 +121,7 @@ class VaultApi:
             )
             _log.debug("Vault: %s %s -> %d", method, path, answer.status)
             if not 300 <= answer.status < 400:
-                return self._parse_answer(answer)
+                return self._parse_answer_or_raise_unless_about_the_secret(answer)
             url_path = self._resolve_redirect(url_path, answer)
         raise self._problems.build_unfollowed_redirect_error()
 
@@ -151,7 +151,8 @@ class VaultApi:
             raise self._problems.build_unfollowed_redirect_error()
         return parts.path + (f"?{parts.query}" if parts.query else "")
 
-    def _parse_answer(self, answer: HttpAnswer) -> VaultAnswer:
+    def _parse_answer_or_raise_unless_about_the_secret(self, answer: HttpAnswer) -> VaultAnswer:
+        """Returns 200, 204, 400, 403 and 404 alone; SecretUnavailable for all else."""
         if answer.status == 204:
             return VaultAnswer(answer.status)
         content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()

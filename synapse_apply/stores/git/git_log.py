@@ -49,7 +49,7 @@ from synapse_apply.stores.git.state_tree import (
     DamagedTreeError,
     list_audit_paths_oldest_first,
     read_files,
-    read_tree,
+    read_tree_or_raise_damaged,
 )
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lease_timing import LeaseTiming
@@ -257,14 +257,14 @@ class GitLog:
         is_other = self._bookmark is not None and self._bookmark.commit_id != expected_id
         depth = _DEPTH_TO_BOOKMARK if is_other else 1
         commit_id = self._repository.fetch_tip(self._location.ref, depth)
-        commit = self._parse_commit(commit_id)
+        commit = self._read_unverified_commit(commit_id)
         is_wound_back = last_seen is not None and (
             commit.number < last_seen.number
             or (commit.number == last_seen.number and commit_id != last_seen.commit_id)
             or not self._is_after_bookmark(commit, commit_id, depth)
         )
         try:
-            self._content = read_tree(
+            self._content = read_tree_or_raise_damaged(
                 self._repository.reader, commit.tree_id, self._content, _AUDIT_FILES
             )
         except DamagedTreeError as problem:
@@ -323,7 +323,8 @@ class GitLog:
             )
         raise chain_messages.build_forged_link_error(self.location, self._tip_label)
 
-    def _parse_commit(self, commit_id: str) -> StateCommit:
+    def _read_unverified_commit(self, commit_id: str) -> StateCommit:
+        """A commit whose signature is not checked; StateError if it is none of a state."""
         try:
             commit_object = self._repository.reader.read_object(commit_id, _MAX_COMMIT_BYTES)
             return parse_state_commit(commit_object, self._location.ref)
@@ -341,7 +342,7 @@ class GitLog:
 
     def _read_claimed_number(self, commit_id: str) -> list[int]:
         """The number that a commit claims, though it may be forged; StateError if it is foreign."""
-        number = self._parse_commit(commit_id).number
+        number = self._read_unverified_commit(commit_id).number
         return [number] if number <= _MAX_TRUSTED_NUMBER else []
 
     def _build_damage_error(self, commit_id: str, problem: DamagedTreeError) -> DamagedLog:
@@ -463,7 +464,7 @@ class GitLog:
     def _list_history(self, commit_id: str, attempt: PushAttempt) -> list[str]:
         """The commits from one of the ref back to the number of the attempt, and one before."""
         try:
-            commit = self._parse_commit(commit_id)
+            commit = self._read_unverified_commit(commit_id)
         except StateError:
             # Not a commit of the state: the next read says so.
             return []
@@ -472,4 +473,8 @@ class GitLog:
             return []
         self._repository.fetch_tip(self._location.ref, depth)
         ancestors = self._repository.list_ancestors(commit_id, depth)
-        return [*ancestors, self._parse_commit(ancestors[-1]).previous_id] if ancestors else []
+        return (
+            [*ancestors, self._read_unverified_commit(ancestors[-1]).previous_id]
+            if ancestors
+            else []
+        )

@@ -17,7 +17,12 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from synapse_apply.files.programs import Folders, build_child_environment
-from synapse_apply.files.repository import Repository, find_trusted_repository, run_git
+from synapse_apply.files.repository import (
+    Repository,
+    find_trusted_repository,
+    list_own_and_outer_checkouts_or_folder_itself,
+    run_git,
+)
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
 from synapse_apply.stores.git import git_messages
@@ -130,7 +135,7 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
         # Relative to the top of the checkout, as Git has it.
         url = os.path.join(repository.top if repository else folder, url)  # noqa: PTH118 - a URL
     settings = _list_settings(repository.top if repository else folder, repository)
-    checkouts = repository.checkout_folders if repository else (Path(os.path.realpath(folder)),)
+    checkouts = list_own_and_outer_checkouts_or_folder_itself(folder, repository)
     return RemoteAccess(
         Sensitive(url),
         protocol,

@@ -68,12 +68,13 @@ class TreeContent(NamedTuple):
 NO_CONTENT = TreeContent({}, {})
 
 
-def read_tree(
+def read_tree_or_raise_damaged(
     reader: ObjectReader, tree_id: str, earlier_content: TreeContent, max_audit_files: int
 ) -> TreeContent:
     """Read a tree; files whose objects are in `earlier_content` are not read again.
 
-    Of the audit only the newest files are read. DamagedTreeError.
+    Of the audit only the newest files are read. DamagedTreeError, which is no StateError and has
+    what can be read.
     """
     object_ids = {
         entry.path: entry.object_id

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
-from synapse_apply.model.ports import CallLoad, ignore_wait
+from synapse_apply.model.ports import CallSlotLoad, ignore_wait
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.call_notes import write_notes_if_combinable
 from synapse_apply.stores.database import Database, Row, SqlRunner
@@ -98,7 +98,7 @@ class LockedStore:
 
     @contextmanager
     def defer_writes_while_busy(
-        self, call_load: CallLoad, report_wait: Callable[[float], None] = ignore_wait
+        self, call_load: CallSlotLoad, report_wait: Callable[[float], None] = ignore_wait
     ) -> Iterator[None]:
         """Let writes of a slow store wait for others in the block, while calls are busy.
 

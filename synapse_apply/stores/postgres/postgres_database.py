@@ -175,9 +175,9 @@ class PostgresDatabase(FastWrites):
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
-        kept_path: str = "",
+        kept_path_unless_beside_file: str | None,
     ) -> str:
-        """The replaced state is written to `kept_path` as a backup, unless it cannot be read."""
+        """The replaced state is written to the path as a backup, unless it cannot be read."""
         with (
             open_intact_backup(source) as connection,
             sqlite_messages.translate_errors(source, "Reading"),
@@ -189,8 +189,9 @@ class PostgresDatabase(FastWrites):
             ]
 
         saved_path = (
-            str(write_new_state_file(old_rows, Path(kept_path)))
-            if kept_path and (old_rows := self._read_insert_statements_if_readable())
+            str(write_new_state_file(old_rows, Path(kept_path_unless_beside_file)))
+            if kept_path_unless_beside_file
+            and (old_rows := self._read_insert_statements_if_readable())
             else ""
         )
 

@@ -198,9 +198,9 @@ class ReplicaDatabase:
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
-        kept_path: str = "",
+        kept_path_unless_beside_file: str | None,
     ) -> str:
-        """The replaced state is written to `kept_path` as a backup: what can be read of it."""
+        """The replaced state is written to the path as a backup: what can be read of it."""
         with (
             open_intact_backup(source) as connection,
             sqlite_messages.translate_errors(source, "Reading"),
@@ -217,8 +217,10 @@ class ReplicaDatabase:
             # Asked first: reading the rows before the damage moves the replica to where they end.
             was_lock_owner = damage is None and self._holds_lock()
             saved_path = ""
-            if kept_path and (old_rows := self._read_insert_statements_if_readable(damage)):
-                saved_path = str(write_new_state_file(old_rows, Path(kept_path)))
+            if kept_path_unless_beside_file and (
+                old_rows := self._read_insert_statements_if_readable(damage)
+            ):
+                saved_path = str(write_new_state_file(old_rows, Path(kept_path_unless_beside_file)))
             if not self._append_replacing_batch(new_tables, after_damage=damage is not None):
                 raise (
                     state_messages.build_lock_taken_error(self.location, "Another process")

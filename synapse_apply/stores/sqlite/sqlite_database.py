@@ -135,10 +135,12 @@ class SqliteDatabase(FastWrites):
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
-        kept_path: str = "",
+        kept_path_unless_beside_file: str | None,
     ) -> str:
         """The replaced file is kept as `NAME.before-restore`, readable or not."""
-        del kept_path  # a hard link must be on the same file system, and so beside the file
+        del (
+            kept_path_unless_beside_file
+        )  # a hard link must be on the same file system, and so beside the file
         saved_paths: list[Path] = []
         with self._connection_lock, open_intact_backup(source) as backup_connection:
             with sqlite_messages.translate_errors(source, "Reading"):

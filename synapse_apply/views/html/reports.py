@@ -192,9 +192,7 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
                 "drift",
                 "Changed outside",
                 [*(rows.build_drift_row(object_drift, links) for object_drift in drift.objects)],
-                intro=" ".join(map(render_prose, iter_sentences_on_ways_out_of_drift(drift)))
-                if drift.objects
-                else "",
+                intro=" ".join(map(render_prose, iter_sentences_on_ways_out_of_drift(drift))),
             ),
             PageSection(
                 "unmanaged", "Unmanaged", [*map(rows.build_unmanaged_row, unmanaged_objects)]

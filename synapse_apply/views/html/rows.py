@@ -39,7 +39,7 @@ from synapse_apply.views.text.outcomes import format_outcome_row, list_outcome_f
 from synapse_apply.views.text.plan_rows import (
     FILE_VERB_SYMBOLS,
     get_reason_unless_missing_or_empty,
-    iter_fields_and_removals_of_replaced,
+    iter_fields_and_removals_of_values_above_them,
     list_redacted_changes_or_whole_object,
     summarize_replaced_version,
     summarize_uploaded_package_or_empty,
@@ -159,7 +159,9 @@ def _collect_causes_but_none(fields: Iterable[FieldChange]) -> tuple[Cause, ...]
 def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
     """The row of a refused change: reasons, ways out, and the fields that were wanted."""
     fields = (
-        hide_values_near_sensitive_paths(change, iter_fields_and_removals_of_replaced(change))
+        hide_values_near_sensitive_paths(
+            change, iter_fields_and_removals_of_values_above_them(change)
+        )
         if change.action not in _CREATE_ACTIONS
         else ()
     )

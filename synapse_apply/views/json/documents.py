@@ -45,7 +45,10 @@ from synapse_apply.views.text.outcomes import (
     is_done_without_any_refusal,
     list_outcome_findings_errors_last,
 )
-from synapse_apply.views.text.verification import build_planned_run_documents, build_run_documents
+from synapse_apply.views.text.verification import (
+    build_planned_run_documents,
+    build_verification_documents_without_findings,
+)
 
 FORMAT_VERSION = "1.0"
 
@@ -150,7 +153,7 @@ def report_document(report: Report) -> JsonDocument:
         "lock_lost": report.lock_lost,
         "counts": asdict(OutcomeCounts.from_report(report)),
         "outcomes": [_build_outcome_document(outcome) for outcome in report.outcomes],
-        "verifications": build_run_documents(report.verification_results),
+        "verifications": build_verification_documents_without_findings(report.verification_results),
         "refusals": [
             {
                 **_build_resource_identity(change),

@@ -158,7 +158,7 @@ class EventWriter:
         )
 
     def report_job(self, address: Address, job: Job) -> None:
-        """Note a job's status for the next `apply_progress` event."""
+        """Keep a job's status for the next `apply_progress` event; writes nothing itself."""
         status = {"job": job.id, "job_status": job.status.value}
         percent = {} if job.progress is None else {"percent": job.progress}
         self._ongoing_calls.replace_facts_of_ongoing_call(address, {**status, **percent})

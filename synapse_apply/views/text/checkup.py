@@ -70,7 +70,12 @@ def build_json_rows_of_section(title: str, rows: Iterable[CheckResult]) -> list[
     """The check results of one section, in the form of `doctor --json`."""
     head = {"section": title.lower()}
     return [
-        {**head, "check": row.check, "subject": row.subject, **_build_result_fields(row)}
+        {
+            **head,
+            "check": row.check,
+            "subject": row.subject,
+            **_build_result_fields_without_names(row),
+        }
         for row in rows
     ]
 
@@ -107,7 +112,7 @@ def agents_document(checkup: Checkup, *, tool_version: str) -> JsonDocument:
             {
                 "name": result.subject,
                 "healthy": result.status in {CheckStatus.OK, CheckStatus.WARNING},
-                **_build_result_fields(result),
+                **_build_result_fields_without_names(result),
             }
             for result in checkup.results
         ],
@@ -124,7 +129,8 @@ def _build_json_header(checkup: Checkup, tool_version: str) -> JsonDocument:
     }
 
 
-def _build_result_fields(result: CheckResult) -> JsonDocument:
+def _build_result_fields_without_names(result: CheckResult) -> JsonDocument:
+    """Always all five; `request_id` is null where there is none."""
     return {
         "status": result.status.value.replace(" ", "_"),
         "summary": result.summary,

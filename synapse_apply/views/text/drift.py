@@ -152,8 +152,7 @@ def _iter_totals_and_next_steps(
     yield style(
         format_drift_totals(drift), "done" if not (drift.objects or drift.has_errors) else "bold"
     )
-    if drift.objects:
-        yield from iter_sentences_on_ways_out_of_drift(drift, location)
+    yield from iter_sentences_on_ways_out_of_drift(drift, location)
     if drift.pending_addresses:
         yield count_unapplied_changes_in_a_line(drift, location)
     if accepted_text := name_accepted_differences_or_empty(drift.changes_with_accepted):
@@ -173,7 +172,7 @@ def format_drift_totals(drift: Drift) -> str:
 def iter_sentences_on_ways_out_of_drift(
     drift: Drift, location: Sequence[str] = ()
 ) -> Iterator[str]:
-    """Sentences on what can be done about the drift, with commands in backticks."""
+    """Sentences on what can be done about the drift, none without any; commands in backticks."""
     return (
         name_target(text, drift.typed_target, location)
         for text in _iter_ways_out_with_commands_unscoped(drift)
@@ -181,6 +180,9 @@ def iter_sentences_on_ways_out_of_drift(
 
 
 def _iter_ways_out_with_commands_unscoped(drift: Drift) -> Iterator[str]:
+    """The ways out of the drift, none without any; the commands do not name the target yet."""
+    if not drift.objects:
+        return
     blocked_objects = [
         object_drift for object_drift in drift.objects if object_drift.blocked_reason
     ]

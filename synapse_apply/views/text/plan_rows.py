@@ -137,7 +137,9 @@ class ChangeBlocks:
     def render_refused_fields_unless_create(self, change: Change) -> list[str]:
         """The lines of a refused change's fields; none for a create."""
         field_changes = (
-            hide_values_near_sensitive_paths(change, iter_fields_and_removals_of_replaced(change))
+            hide_values_near_sensitive_paths(
+                change, iter_fields_and_removals_of_values_above_them(change)
+            )
             if change.action not in _CREATE_ACTIONS
             else ()
         )
@@ -220,7 +222,7 @@ def list_redacted_changes_or_whole_object(change: Change) -> Iterable[FieldChang
     """The fields to show of a change, redacted; all of the object's for a create or delete."""
     if change.fields or change.action not in {*_CREATE_ACTIONS, Action.DELETE}:
         return hide_values_near_sensitive_paths(
-            change, iter_fields_and_removals_of_replaced(change)
+            change, iter_fields_and_removals_of_values_above_them(change)
         )
     is_delete = change.action is Action.DELETE
     full_object = (change.before if is_delete else change.after) or {}
@@ -231,8 +233,8 @@ def list_redacted_changes_or_whole_object(change: Change) -> Iterable[FieldChang
     return [*object_fields, *(_build_secret_change(path) for path in sorted(secret_paths, key=str))]
 
 
-def iter_fields_and_removals_of_replaced(change: Change) -> Iterator[FieldChange]:
-    """The changed fields, with a removal for each scalar or list that a new map replaces.
+def iter_fields_and_removals_of_values_above_them(change: Change) -> Iterator[FieldChange]:
+    """The changed fields, with a removal for each live scalar or list at a path above one.
 
     A plan compares declared fields one by one, and does not list what is live at a path above one.
     """

@@ -145,8 +145,10 @@ def build_planned_run_documents(plan: Plan) -> list[JsonDocument]:
     ]
 
 
-def build_run_documents(results: Iterable[VerificationResult]) -> list[JsonDocument]:
-    """The `verifications` of a report's JSON document."""
+def build_verification_documents_without_findings(
+    results: Iterable[VerificationResult],
+) -> list[JsonDocument]:
+    """The `verifications` of a report's JSON document; the findings are among its diagnostics."""
     return [
         {
             "address": str(result.address),

@@ -235,7 +235,12 @@ def test_a_first_state_replaces_nothing(open_store, sort, store, tmp_path):
     """Nothing is kept then."""
     store.write_backup(str(tmp_path / "backup"))
     fresh = open_store(sort, "new")
-    assert fresh.restore_backup(str(tmp_path / "backup"), kept_path=str(tmp_path / "kept")) == ""
+    assert (
+        fresh.restore_backup(
+            str(tmp_path / "backup"), kept_path_unless_beside_file=str(tmp_path / "kept")
+        )
+        == ""
+    )
     assert not (tmp_path / "kept").exists()
     fresh.close()
 

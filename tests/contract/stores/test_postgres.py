@@ -227,11 +227,14 @@ def test_what_a_restore_replaces_is_kept_as_a_backup(pg, tmp_path):
     with pg.lock("fill"):
         pg.write_records(record())
     keep = str(tmp_path / "state" / "prod.before-restore")
-    kept = [pg.restore_backup(str(tmp_path / "copy.db"), kept_path=keep) for _ in range(2)]
+    kept = [
+        pg.restore_backup(str(tmp_path / "copy.db"), kept_path_unless_beside_file=keep)
+        for _ in range(2)
+    ]
     assert kept == [keep, f"{keep}-2"]
     assert [read_backup_origin(name).record_count for name in kept] == [1, 0]
     pg._database.write_in_transaction(lambda run: run("DROP TABLE records", ()))
-    assert pg.restore_backup(kept[0], kept_path=keep) == ""
+    assert pg.restore_backup(kept[0], kept_path_unless_beside_file=keep) == ""
     assert len(pg.read_state().records) == 1
 
 

@@ -134,7 +134,7 @@ class ScriptedApi:
     def list_plugins(self) -> list[dict[str, Any]]:
         raise refused(405)
 
-    def list_plugins_partially(
+    def list_plugins_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: Any
     ) -> list[dict[str, Any]] | None:
         raise refused(405)
@@ -159,7 +159,7 @@ class ScriptedApi:
     def list_storages(self) -> list[dict[str, Any]]:
         return self.all("storage")
 
-    def list_storages_partially(
+    def list_storages_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: Any
     ) -> list[dict[str, Any]] | None:
         return self.all("storage")

@@ -11,8 +11,10 @@ from unit.packages.trees import AT_HEAD, FOLDER, commit, findings, git, summarie
 
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.resource import PackageSource
+from synapse_apply.model.resource import FILE, GIT, PackageSource
+from synapse_apply.model.resource import FOLDER as FOLDER_KIND
 from synapse_apply.packages.inspection import read_package_config_or_none, read_source_as_package
+from synapse_apply.packages.source.open_source import find_config_file_of_folder_source_or_none
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 5\n"
 
@@ -211,3 +213,16 @@ def test_a_published_source_has_no_bytes(tmp_path: Path) -> None:
     """Neither files nor a digest."""
     package = read_source_as_package(PackageSource("published"), tmp_path)
     assert (package.digest, package.files, package.size) == ("", {}, 0)
+
+
+def test_only_a_folder_has_a_config_file_to_be_changed(tmp_path: Path) -> None:
+    """A commit and a zip cannot be rewritten, whatever lies at their paths."""
+    write(tmp_path, {"pkg/config.yaml": "name: yolo\n", "bare/a.py": ""})
+
+    def find(source: PackageSource) -> Path | None:
+        return find_config_file_of_folder_source_or_none(source, tmp_path)
+
+    assert find(PackageSource(FOLDER_KIND, "pkg")) == tmp_path / "pkg/config.yaml"
+    assert find(PackageSource(FOLDER_KIND, "bare")) is None
+    assert find(PackageSource(GIT, "pkg", "main")) is None
+    assert find(PackageSource(FILE, "pkg/config.yaml")) is None

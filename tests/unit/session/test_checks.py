@@ -13,7 +13,7 @@ from synapse_apply.model.project import Target
 from synapse_apply.model.remote.clock_skew import ClockSkew
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations import doctor as use_case
-from synapse_apply.operations.checks.agents import Agent, check_agent_health
+from synapse_apply.operations.checks.agents import Agent, check_token_and_health_of_each_agent
 from synapse_apply.operations.checks.clocks import build_clock_result
 from synapse_apply.operations.checks.target_checkup import LazyValue, UncheckedError
 from synapse_apply.secrets.resolve import Resolver
@@ -59,7 +59,7 @@ def judged(answer: Mapping[str, Any], token: str = TOKEN) -> tuple[CheckStatus, 
         asked.append(sent)
         return answer
 
-    (row,) = check_agent_health([AGENT], resolver.resolve_setting, ask)
+    (row,) = check_token_and_health_of_each_agent([AGENT], resolver.resolve_setting, ask)
     assert asked == [token]
     return row.status, f"{row.summary} {row.detail} {row.hint}"
 
@@ -112,8 +112,12 @@ def test_agents_are_asked_at_once() -> None:
 
     agents = [Agent(name, SecretRef("env", "GPU")) for name in ("c", "a", "b")]
     resolve = Resolver(Path(), {"GPU": TOKEN}).resolve_setting
-    assert [row.subject for row in check_agent_health(agents, resolve, ask)] == ["c", "a", "b"]
-    rows = check_agent_health(agents, resolve, None, "there is no url")
+    assert [row.subject for row in check_token_and_health_of_each_agent(agents, resolve, ask)] == [
+        "c",
+        "a",
+        "b",
+    ]
+    rows = check_token_and_health_of_each_agent(agents, resolve, None, "there is no url")
     assert {(row.status, row.summary) for row in rows} == {
         (CheckStatus.UNCHECKED, "there is no url")
     }

@@ -22,7 +22,12 @@ from synapse_apply.views.ci import github, gitlab
 from synapse_apply.views.ci.annotations import build_drift_annotations
 from synapse_apply.views.json.documents import format_redacted_json_document
 from synapse_apply.views.markdown.markdown_report import render_drift_markdown
-from synapse_apply.views.text.drift import drift_document, render_drift, render_written_edits
+from synapse_apply.views.text.drift import (
+    drift_document,
+    iter_sentences_on_ways_out_of_drift,
+    render_drift,
+    render_written_edits,
+)
 
 YOLO = Address("plugin", "yolo")
 LAKE = Address("storage", "데이터-호수")
@@ -76,6 +81,11 @@ def test_drift_as_text_and_markdown(name: str, drift: Drift) -> None:
     """Objects with their fields first, then what it comes to and the ways out."""
     check_golden(f"drift-{name}.txt", render_drift(drift, color=False))
     check_golden(f"drift-{name}.md", render_drift_markdown(drift))
+
+
+def test_without_drift_no_way_out_is_told() -> None:
+    assert list(iter_sentences_on_ways_out_of_drift(NOTHING)) == []
+    assert list(iter_sentences_on_ways_out_of_drift(EVERYTHING)) != []
 
 
 def test_drift_in_colour() -> None:

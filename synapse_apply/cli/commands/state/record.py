@@ -15,6 +15,7 @@ from synapse_apply.model.errors import NotApproved
 if TYPE_CHECKING:
     from synapse_apply import Invocation
     from synapse_apply.library import EndedCall, JournalContent
+    from synapse_apply.model.state import Record
 
 _UNSIGNED_FLAG = "--allow-unsigned"
 
@@ -86,8 +87,8 @@ def _show_unsigned_journal(console: Console, file: Path, journal: JournalContent
     console.write_output(f"{file} cannot be verified: {journal.reason}.\nIt says:\n")
     for number, ended_call in enumerate(journal.calls, start=1):
         console.write_output(
-            f"\n{number}. "
-            f"{_format_ended_call(ended_call)}\n{_render_ended_record(console, ended_call)}"
+            f"\n{number}. {_format_ended_call(ended_call)}\n"
+            f"{_render_record_left_by_call(console, ended_call.record)}"
         )
 
 
@@ -101,10 +102,10 @@ def _format_ended_call(ended_call: EndedCall) -> str:
     )
 
 
-def _render_ended_record(console: Console, ended_call: EndedCall) -> str:
-    """The record that the state gets from the call, as text."""
+def _render_record_left_by_call(console: Console, record: Record | None) -> str:
+    """The record that the state gets from a call, as text, or that it gets none."""
     from synapse_apply.views.text.record import render_record
 
-    if ended_call.record is None:
+    if record is None:
         return "   No record is left of it.\n"
-    return render_record(ended_call.record, color=console.is_output_colored)
+    return render_record(record, color=console.is_output_colored)

@@ -115,7 +115,9 @@ def test_a_restore_seals_what_cannot_be_read_and_goes_on_behind_it(chains, tmp_p
     last = late.log.last_link[0]
     ruin(chains, last - 2)
     fresh = chains.open()
-    saved_path = fresh.restore_backup(str(tmp_path / "backup"), kept_path=str(tmp_path / "kept"))
+    saved_path = fresh.restore_backup(
+        str(tmp_path / "backup"), kept_path_unless_beside_file=str(tmp_path / "kept")
+    )
     assert read_backup_origin(saved_path).record_count == 5
     assert addresses(fresh) == addresses(chains.open()) == ["p0", "p1", "p2"]
     assert chains.names("chain-2/links")[0] == f"chain-2/links/{last + 2:012}"
