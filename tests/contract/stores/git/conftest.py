@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract.stores.git.repositories import make_checkout, make_log, make_remote
+from contract.stores.git.repositories import make_fresh_checkout, make_log, make_remote
 
 from synapse_apply.stores.git.git_log import GitLog
 
@@ -19,7 +19,8 @@ def remote(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def checkout(tmp_path: Path, remote: Path) -> Path:
-    return make_checkout(tmp_path, remote)
+    assert remote.parent == tmp_path
+    return make_fresh_checkout(tmp_path)
 
 
 @pytest.fixture

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import hmac
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +20,7 @@ from synapse_apply.stores.git.git_log import GIT_TIMING, GitLog, open_git
 from synapse_apply.stores.git.git_url import parse_git_url
 from synapse_apply.stores.sql import SqlStore
 
+REMOTE = "remote.git"
 REF = "refs/synapse-apply/state/prod"
 META = (1, 1, "lineage", 1, "https://x", "", "", "2026-01-01T00:00:00Z", "1", 0)
 # Nobody's configuration, and a name for commits.
@@ -71,11 +76,31 @@ def git(folder: Path, *arguments: str, **options: bytes) -> str:
 
 def make_remote(folder: Path) -> Path:
     """A bare repository with one commit on `main`."""
-    remote = folder / "remote.git"
+    return Path(shutil.copytree(_make_pattern() / REMOTE, folder / REMOTE))
+
+
+def make_fresh_checkout(folder: Path) -> Path:
+    """A clone of what `make_remote` has just made in the same folder."""
+    checkout = Path(shutil.copytree(_make_pattern() / "checkout", folder / "checkout"))
+    settings = checkout / ".git" / "config"
+    settings.write_text(settings.read_text().replace(str(_make_pattern()), str(folder)))
+    return checkout
+
+
+@cache
+def _make_pattern() -> Path:
+    """Both, made once: each is ten processes."""
+    holder = tempfile.TemporaryDirectory()
+    atexit.register(holder.cleanup)
+    folder = Path(holder.name)
+    remote = folder / REMOTE
     git(folder, "init", "-q", "--bare", "-b", "main", str(remote))
     tree = git(remote, "mktree", input=b"")
     git(remote, "update-ref", "refs/heads/main", git(remote, "commit-tree", "-m", "m", tree))
-    return remote
+    make_checkout(folder, remote)
+    for sample in folder.glob("**/hooks/*.sample"):
+        sample.unlink()
+    return folder
 
 
 def make_empty_remote(remote: Path) -> Path:
