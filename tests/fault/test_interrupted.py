@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from fault.commands import FOREVER, Backend, applying, ended, reaches
 from fault.convergence import Row, converge, on_api, some, tells_the_truth
 from fault.scenarios import requests_of
 from fault.site import Applied, Server, Site, pending, tally
+from stopping import suspend
 
 BOUNDARIES = 8  # tried on API v2; all are on v1
 
@@ -95,12 +97,27 @@ def test_the_backend_comes_back_in_time(backend: Backend, tmp_path: Path, row: R
     site = Site.make(tmp_path / "project", server, groups=0, extra_storages=12)
     rule = {"match": {"method": "POST", "nth": 5}, "do": {"hang": FOREVER, "commit": "after"}}
     server.faults(rule)
-    with applying(site) as process:
+    logging = replace(site, environ={**site.environ, "SYNAPSE_APPLY_LOG": "debug"})
+    with applying(logging) as process:
         reaches(server, process)
         backend.kill()
+        _fails_to_connect(process)
+        # It tries for seconds, and a slow machine may take longer to start the backend.
+        suspend(process, site.state_file)
         server = backend.start()
+        process.send_signal(signal.SIGCONT)
         code, out, err = ended(process)
     assert code == 0, out + err
     row.add(1, 0)
     assert not any(tally(server, site.expected).values())
     assert pending(Site(site.root, server, 0).plan()) == []
+
+
+def _fails_to_connect(process: subprocess.Popen[str]) -> None:
+    """Wait until it has logged two requests without an answer: one in vain behind that which hung."""
+    assert process.stderr is not None
+    failed = 0
+    while failed < 2:
+        line = process.stderr.readline()
+        assert line, process.communicate()
+        failed += "(request id none" in line
