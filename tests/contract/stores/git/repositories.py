@@ -23,11 +23,15 @@ from synapse_apply.stores.sql import SqlStore
 REMOTE = "remote.git"
 REF = "refs/synapse-apply/state/prod"
 META = (1, 1, "lineage", 1, "https://x", "", "", "2026-01-01T00:00:00Z", "1", 0)
-# Nobody's configuration, and a name for commits.
+# Nobody's configuration, a name for commits, and no process more to look whether to clean up.
+_NO_MAINTENANCE = ("maintenance.auto", "receive.autogc")
 ENVIRON = {
     "PATH": os.environ["PATH"],
     "HOME": "/nonexistent",
     "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_COUNT": str(len(_NO_MAINTENANCE)),
+    **{f"GIT_CONFIG_KEY_{number}": key for number, key in enumerate(_NO_MAINTENANCE)},
+    **{f"GIT_CONFIG_VALUE_{number}": "false" for number, _ in enumerate(_NO_MAINTENANCE)},
     **{f"GIT_{role}_{part}": "x" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")},
 }
 

@@ -13,7 +13,7 @@ from contract.stores.git.repositories import (
     batch_of,
     first_batch,
     git,
-    make_checkout,
+    make_fresh_checkout,
     read_every_byte,
     record_change,
 )
@@ -37,7 +37,8 @@ def web_checkout(tmp_path: Path, remote: Path, server: GitServer) -> Path:
 
     That file is included for this checkout alone, as actions/checkout does it.
     """
-    checkout = make_checkout(tmp_path, remote)
+    assert remote.parent == tmp_path
+    checkout = make_fresh_checkout(tmp_path)
     git(checkout, "remote", "set-url", "origin", f"{server.url}/remote.git")
     credentials = tmp_path / "credentials.config"
     git(checkout, "config", "-f", str(credentials), f"http.{server.url}/.extraheader", HEADER)
