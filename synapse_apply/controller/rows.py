@@ -165,7 +165,8 @@ class TargetRow:
     `wanted_commit` is the commit it is to be at, with that head's number and the digest of its
     inputs there (`wanted_digest`); `applied_commit` the last one that was seen live without a
     difference ("": none yet). `input_digest` is the digest of the inputs of the last look that was
-    no failure: where it is not the wanted one, the target is not done. `touched_number` is the
+    no failure, "" after one that failed with others: where it is not the wanted one, the target is
+    not done. `touched_number` is the
     newest head for which it was not done when that came, `looked_number` the head at which it was
     last looked at. `failures` counts failed looks in a row. `due_cause` is why it is looked at
     next. `holder`, `lease_until` and `epoch` are the claim of who works on it; `epoch` only grows.

@@ -121,12 +121,16 @@ def update_after_look(
     """A target after a look, which ended at `now`; `looked` is its row when the look began.
 
     `run_id` is the run that the look is, or is a time in a row of. `row` is as it is now: where a
-    new head came meanwhile, its due time stands.
+    new head came meanwhile, its due time stands. A failure with other inputs than those of the last
+    good look undoes that one, so that a head which goes back to them is looked at.
     """
     condition = derive_condition_of_look(result)
     is_failure = result.outcome.is_failure
     failures = row.failures + 1 if is_failure else 0
     in_sync = result.outcome is LookOutcome.IN_SYNC
+    input_digest = looked.wanted_digest
+    if is_failure and row.input_digest != looked.wanted_digest:
+        input_digest = ""
     updated = replace(
         row,
         state=condition,
@@ -137,11 +141,14 @@ def update_after_look(
         looked_number=looked.wanted_number,
         changed_at=row.changed_at if condition is row.state else now,
         applied_commit=looked.wanted_commit if in_sync else row.applied_commit,
-        input_digest=row.input_digest if is_failure else looked.wanted_digest,
+        input_digest=input_digest,
         backend_host=result.backend_host or row.backend_host,
     )
     if (row.due_at, row.due_cause) != (looked.due_at, looked.due_cause):
         return updated  # a new head, or a person, asked for another look meanwhile
+    if row.wanted_digest != looked.wanted_digest:
+        # A new head took back what this look saw, before that was known to matter.
+        return replace(updated, due_at=now, due_cause=LookCause.PUSH)
     if is_failure:
         delay = compute_retry_delay(failures, defaults, chance)
         return replace(updated, due_at=now + delay, due_cause=LookCause.RETRY)

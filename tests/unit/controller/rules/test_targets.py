@@ -149,6 +149,28 @@ def test_a_head_that_came_during_a_look_is_looked_at_next() -> None:
     assert (after.applied_commit, after.looked_number) == ("c1", 1)
 
 
+def test_a_revert_of_a_broken_commit_is_looked_at_at_once() -> None:
+    """It has the inputs of the last good look; a backend that fails makes no push count."""
+    good = TargetRow(PROD, "c1", 1, input_digest="d", wanted_digest="d", due_at=500.0)
+    broken = finish(move([good], {"prod": "broken"}, 2)["prod"], look(LookOutcome.PLAN_ERROR))
+    mended = move([broken], {"prod": "d"}, 3)["prod"]
+    assert (mended.due_at, mended.due_cause) == (100.0, LookCause.PUSH)
+    assert (mended.touched_number, mended.input_digest) == (3, "")
+    unreachable = finish(good, look(LookOutcome.PLAN_ERROR))
+    other = move([unreachable], {"prod": "d"}, 2)["prod"]
+    assert (other.due_cause, other.touched_number) == (LookCause.RETRY, 0)
+
+
+def test_a_revert_during_the_look_at_a_broken_commit_is_looked_at_next() -> None:
+    """When the head came, the target still was as the last good look left it."""
+    good = TargetRow(PROD, "c1", 1, input_digest="d", wanted_digest="d", due_at=500.0)
+    looked = move([good], {"prod": "broken"}, 2)["prod"]
+    mended = move([looked], {"prod": "d"}, 3)["prod"]
+    for outcome in (LookOutcome.PLAN_ERROR, LookOutcome.CHANGES):
+        after = finish(mended, look(outcome), looked)
+        assert (after.due_at, after.due_cause) == (1000.0, LookCause.PUSH)
+
+
 def test_what_was_found_before_is_a_time_in_a_row() -> None:
     """The same outcome and content, of the same commit or of the same inputs."""
     cause, outcome = LookCause.INTERVAL, LookOutcome.CHANGES
