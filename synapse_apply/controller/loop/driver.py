@@ -199,10 +199,21 @@ class ControllerLoop:
                 parts.clock.read_wall(), self._who, "take configuration", self._who, ""
             )
         self._adopt_sources()
+        self._retry_failing_targets_soon()
         for name in configured.settings.sources:
             parts.mark_changed(name)
         with self._lock:
             self._asked_polls.update(configured.settings.sources)
+
+    def _retry_failing_targets_soon(self) -> None:
+        """Have each failing target due within its first delay: what was wrong may be mended."""
+        parts = self._parts
+        now, longest = parts.clock.read_wall(), parts.settings.defaults.retry_first
+        with parts.store.write() as writer:
+            failing = [row for row in writer.list_targets_due_after(now) if row.failures]
+            for row in failing:
+                delay = compute_first_delay(longest, len(failing), parts.clock.draw())
+                writer.put_target(replace(row, due_at=min(row.due_at, now + delay)))
 
     def _correct_due_times(self) -> None:
         """Move due times by as much as the wall clock jumped since the last round."""

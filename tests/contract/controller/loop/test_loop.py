@@ -385,6 +385,26 @@ def test_a_configuration_is_taken_over_while_it_runs(world: World) -> None:
     assert list_names() == ["acme/dev", "acme/prod"]
 
 
+def test_a_new_configuration_has_failing_targets_tried_at_once(world: World) -> None:
+    """It may mend them; what does not fail is not looked at sooner."""
+    loop = world.build_loop()
+    world.workers.results["acme/prod"] = FAILURE
+    loop._start()
+    world.settle(loop)
+    world.clock.advance(2)
+    world.settle(loop)
+    for _ in range(8):
+        world.clock.advance(300)
+        world.settle(loop)
+    world.workers.results["acme/prod"] = IN_SYNC
+    world.workers.asked.clear()
+    loop._reload = world.configure
+    loop.ask_reload()
+    world.clock.advance(1)
+    world.settle(loop)
+    assert world.workers.asked == ["acme/prod"]
+
+
 def test_a_webhook_makes_one_poll_come_sooner(world: World) -> None:
     """A flood of them no more than one in five seconds; an unknown source none."""
     loop = world.build_loop()
