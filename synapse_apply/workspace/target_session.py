@@ -370,6 +370,16 @@ class TargetSession(OfflineTarget):
         findings = build_other_project_findings(shared_ids.project_id, self.project, self.target)
         return state_access.require_no_error_and_return_warnings(findings)
 
+    def _require_state_outside_of_checkout(self) -> None:
+        from synapse_apply.workspace.sharing.state_url_files import (
+            build_state_of_checkout_error_or_none,
+        )
+
+        environ = self.invocation.environ
+        error = build_state_of_checkout_error_or_none(self.project, self.target, environ)
+        if error is not None:
+            raise error
+
     def open_other_target(self, target: Target) -> TargetSession:
         """A session of another target of the project, not completed from the environment."""
         session = TargetSession(self.invocation)
@@ -386,6 +396,8 @@ class TargetSession(OfflineTarget):
         desired, declared, store = self.desired, self.declared_target, self.store
         self.store_signer.accepts_former_keys = accept_other_key and not self._was_rekeyed_before()
         project, target = self.project, self.target
+        if self.invocation.without_checkout and not target.is_embedded and not store.exists():
+            self._require_state_outside_of_checkout()
         if self._read_only:
             state_access.require_existing_state(store, target, self.seen_place)
         self._create_embedded_or_require_state()

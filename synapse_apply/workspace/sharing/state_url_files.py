@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.secrets.readable_files import ReadableFiles
 from synapse_apply.stores.git.git_url import PREFIX as GIT_PREFIX
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
+from synapse_apply.stores.state_urls import is_local_url
 from synapse_apply.workspace.state_access import resolve_local_path_or_none, resolve_state_url
 
 # Parameters of libpq that name files ("Parameter Key Words"); a service is a section of one.
@@ -42,11 +44,38 @@ def require_readable_state_files(
                 "The state's file may not be used here",
                 f"state.url of target {target.name} names a file outside of the project, which is "
                 "none that this project may read here.",
-                "Leave state.url out for a state in the folder of who runs this, or use one that "
-                "is shared. Who runs this lists such files (may_read.files of the controller's "
-                "source).",
+                "Use a state that is shared: PostgreSQL, a bucket or Git. Or let who runs this list "
+                "the file's folder (may_read.files of the controller's source).",
                 position=target.position,
             )
+
+
+def build_state_of_checkout_error_or_none(
+    project: Project, target: Target, environ: Mapping[str, str]
+) -> StateError | None:
+    """The error that a target's state would lie in a checkout, where there is none; else None.
+
+    For a state that does not exist here. One that `state init` makes in somebody's checkout would
+    not be seen here either.
+    """
+    url = resolve_state_url(target.state.url, project, environ)
+    path = resolve_local_path_or_none(url, project)
+    is_in_checkout = path is None or path.resolve().is_relative_to(project.root.resolve())
+    if not is_local_url(url) or not is_in_checkout:
+        return None
+    return StateError.from_summary(
+        "There is no state for this target",
+        f"The state of target {target.name} is a file in the checkout of who applies. What looks "
+        "at commits, as the controller does, has no checkout.",
+        Text(
+            f"Give targets.{target.name} a `state.url` that both reach: PostgreSQL, a bucket, Git, "
+            "or an absolute path that may_read.files of the controller's source has. A state that "
+            "is there already is copied by ",
+            Command("state migrate --to URL", target=target.name),
+            ".",
+        ),
+        position=target.position,
+    )
 
 
 def _iter_named_files(url: str, project: Project) -> Iterator[Path]:
