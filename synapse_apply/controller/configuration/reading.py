@@ -14,11 +14,13 @@ from synapse_apply.controller.configuration.checks import iter_setting_findings
 from synapse_apply.controller.configuration.decoding import decode_controller
 from synapse_apply.controller.configuration.literal_secrets import take_out_literal_secrets
 from synapse_apply.controller.configuration.unused_settings import iter_unused_settings
+from synapse_apply.controller.configuration.valid_parts import keep_valid_parts
 from synapse_apply.controller.settings import Controller
 from synapse_apply.files.checkout import read_plain_file
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
 from synapse_apply.manifests.yaml.reader import iter_extra_document_findings, read_documents
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.errors import InputError
 
@@ -41,7 +43,12 @@ def read_configuration(file: FilePath) -> ConfigurationReading:
         raise InputError.from_summary(
             "The configuration cannot be read",
             f"{file}: {problem.strerror or problem}.",
-            "Name the file of the controller, such as controller.yaml.",
+            Text(
+                "Name the controller's file, or write one (docs/controller.md). To look around "
+                "without one: ",
+                Command("controller run --demo"),
+                ".",
+            ),
         ) from None
     return parse_configuration(data, file)
 
@@ -64,10 +71,12 @@ def parse_configuration(data: bytes | str, file: FilePath) -> ConfigurationReadi
     # A secret that stands in the file must not reach a message of the schema.
     value, literals = take_out_literal_secrets(copy.deepcopy(document.value), positions)
     findings.extend(literals)
-    if not schemas.compile_validator(SCHEMA_NAME).is_valid(value):
+    validator = schemas.compile_validator(SCHEMA_NAME)
+    if not validator.is_valid(value):
         subject = Subject(value, positions, scalar_text=document.source.read_scalar_text_as_written)
         findings.extend(build_schema_findings(SCHEMA_NAME, subject))
-        return ConfigurationReading(None, tuple(findings))
+        # What no schema can say of the rest, so that nobody meets it in a second run.
+        value = keep_valid_parts(value, validator.is_valid)
     return _decode_valid_document(value, positions, file, findings)
 
 

@@ -44,8 +44,8 @@ def require_readable_state_files(
                 "The state's file may not be used here",
                 f"state.url of target {target.name} names a file outside of the project, which is "
                 "none that this project may read here.",
-                "Use a state that is shared: PostgreSQL, a bucket or Git. Or let who runs this list "
-                "the file's folder (may_read.files of the controller's source).",
+                "Use a state that is shared: PostgreSQL, a bucket or Git. Or let who runs this "
+                "list the file's folder (may_read.files of the controller's source).",
                 position=target.position,
             )
 

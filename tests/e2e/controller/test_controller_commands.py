@@ -84,7 +84,9 @@ def test_check_says_all_that_is_wrong_and_where(site: Site) -> None:
     site.type("controller check later.yaml --strict", 1)
     document = json.loads(site.type("controller check odd.yaml --json", 1))
     assert document["diagnostics"][0]["range"]["filename"] == "odd.yaml"
-    assert "missing.yaml: No such file" in site.type("controller check missing.yaml", 1)
+    missing = site.type("controller check missing.yaml", 1)
+    assert "missing.yaml: No such file" in missing
+    assert "synapse-apply controller run --demo" in missing
 
 
 def test_once_is_enough_for_cron(site: Site) -> None:

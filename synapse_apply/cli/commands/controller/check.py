@@ -30,8 +30,12 @@ def command(*, console: Console, file: Path, strict: bool) -> int:
     """
     from synapse_apply import __version__
     from synapse_apply.controller.configuration.reading import read_configuration
+    from synapse_apply.controller.source.faults import list_source_faults
 
-    findings = read_configuration(file).findings
+    reading = read_configuration(file)
+    findings = reading.findings
+    if reading.controller is not None:
+        findings += list_source_faults(reading.controller)
     if strict:
         findings = tuple(finding.with_strict_severity() for finding in findings)
     code = Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK

@@ -203,6 +203,36 @@ def test_all_that_is_wrong_is_said_in_one_run() -> None:
     assert len([finding for finding in findings if finding.is_error]) == 3
 
 
+def test_what_the_schema_refuses_hides_nothing_else() -> None:
+    """Each setting that fits is checked, also of a source with one that does not."""
+    text = """\
+apiVersion: synapse-apply/v1
+kind: Controller
+metadata: {name: main}
+sources:
+  acme:
+    url: http://git.example/acme.git
+    colour: red
+    poll: 0s
+    path: ../x
+    targets: {"*": {}, prod: {}}
+  keyed: {url: "git@git.example:x.git", credentials: {ssh_key: 1}, targets: {"*": {}}}
+  odd: 5
+listen: 0.0.0.0:8080
+"""
+    reading = parse_configuration(text, FILE)
+    assert reading.controller is None
+    paths = {finding.path for finding in reading.findings}
+    assert paths >= {
+        ("sources", "acme", "colour"),
+        ("sources", "odd"),
+        *(("sources", "acme", key) for key in ("url", "poll", "path")),
+        ("sources", "acme", "targets", "prod"),
+        ("listen",),
+    }
+    assert ("sources", "keyed", "url") not in paths
+
+
 @pytest.mark.parametrize(
     "setting",
     [

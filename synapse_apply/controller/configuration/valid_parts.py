@@ -1,0 +1,46 @@
+"""Which settings of a document that does not fit the schema can still be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_NO_SOURCE: Mapping[str, Any] = {"url": "./repository", "targets": {"*": {"mode": "observe"}}}
+_HEAD: Mapping[str, Any] = {
+    "apiVersion": "synapse-apply/v1",
+    "kind": "Controller",
+    "metadata": {"name": "controller"},
+    "sources": {"source": _NO_SOURCE},
+}
+
+
+def keep_valid_parts(value: Any, is_valid: Callable[[Any], bool]) -> dict[str, Any]:
+    """A document of the settings that fit the schema, each taken alone; paths stay the same.
+
+    In the place of a required setting that does not fit is one on which there is nothing to say.
+    `is_valid` is whether a whole document fits.
+    """
+    if not isinstance(value, Mapping):
+        return {**_HEAD, "sources": {}}
+    kept = {key: item for key, item in value.items() if is_valid({**_HEAD, key: item})}
+    sources = value.get("sources")
+    kept["sources"] = {
+        name: _keep_valid_settings(settings, is_valid)
+        for name, settings in (sources.items() if isinstance(sources, Mapping) else ())
+        if is_valid({**_HEAD, "sources": {name: _NO_SOURCE}}) and isinstance(settings, Mapping)
+    }
+    return {**_HEAD, **kept}
+
+
+def _keep_valid_settings(
+    settings: Mapping[str, Any], is_valid: Callable[[Any], bool]
+) -> dict[str, Any]:
+    kept = {
+        key: item
+        for key, item in settings.items()
+        if is_valid({**_HEAD, "sources": {"source": {**_NO_SOURCE, key: item}}})
+    }
+    if "credentials" in settings and "credentials" not in kept:
+        # Else the url would be said to have none.
+        kept.pop("url", None)
+    return {**_NO_SOURCE, **kept}

@@ -1,0 +1,39 @@
+"""Which sources cannot be followed as they are written, told without reaching any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from synapse_apply.controller.settings import Controller, Source
+from synapse_apply.controller.source.access import find_source_access
+from synapse_apply.controller.source.places import find_source_folders
+from synapse_apply.controller.source.remote_refs import find_pin_revision, list_remote_names
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import InputError
+
+
+def list_source_faults(controller: Controller) -> tuple[Diagnostic, ...]:
+    """What a start would refuse of the urls, refs and paths of the sources."""
+    findings: list[Diagnostic] = []
+    for source in controller.sources.values():
+        for require_usable in _REQUIREMENTS:
+            try:
+                require_usable(source)
+            except InputError as problem:
+                findings.extend(problem.diagnostics)
+    return tuple(findings)
+
+
+def _require_usable_pin(source: Source) -> object:
+    pin = find_pin_revision(source)
+    # Of a commit there is no name to look up.
+    return list_remote_names(source, source.project_from) if pin != source.project_from else ()
+
+
+_REQUIREMENTS: tuple[Callable[[Source], object], ...] = (
+    find_source_access,
+    lambda source: find_source_folders(Path(), source),
+    lambda source: list_remote_names(source, source.ref),
+    _require_usable_pin,
+)

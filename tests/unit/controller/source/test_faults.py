@@ -1,0 +1,25 @@
+"""What a check tells of sources before any is reached."""
+
+from __future__ import annotations
+
+import pytest
+
+from synapse_apply.controller.settings import Controller, Source
+from synapse_apply.controller.source.faults import list_source_faults
+
+
+def list_summaries(source: Source) -> list[str]:
+    faults = list_source_faults(Controller("main", {source.name: source}))
+    return [fault.summary for fault in faults]
+
+
+@pytest.mark.parametrize("url", ["https://user@h/x", "https://h/x?y", "https://h/\nx", "/a::b"])
+def test_a_url_that_a_start_refuses_is_a_fault(url: str) -> None:
+    assert list_summaries(Source("acme", url)) == ["The url of a source cannot be used"]
+
+
+def test_refs_and_folders_that_a_start_refuses_are_faults() -> None:
+    """All of them in one run; a commit is a pin, and no ref."""
+    odd = Source("acme", "/srv/x", ref="a..b", path="/etc", project_from="c..d")
+    assert len(list_summaries(odd)) == 3
+    assert list_summaries(Source("acme", "https://h/x", project_from="a" * 40)) == []
