@@ -86,6 +86,8 @@ class PageServer:
             hosts_of_metrics = own_hosts if is_loopback(self._settings.listen_host) else frozenset()
         return uvicorn.Config(
             RequestGuard(self._app.build(), hosts, hosts_of_metrics),
+            # The other parser that uvicorn may find keeps headers of any size in memory.
+            http="h11",
             log_config=None,
             log_level="warning",
             access_log=False,

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from synapse_apply.controller.settings import Controller, Source
-from synapse_apply.controller.source.access import find_source_access
-from synapse_apply.controller.source.places import find_source_folders
-from synapse_apply.controller.source.remote_refs import find_pin_revision, list_remote_names
+from synapse_apply.controller.source.access import build_source_access_checking_url
+from synapse_apply.controller.source.places import build_source_folders
+from synapse_apply.controller.source.remote_refs import (
+    build_pin_revision_or_empty,
+    list_remote_names,
+)
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 
@@ -26,14 +29,14 @@ def list_source_faults(controller: Controller) -> tuple[Diagnostic, ...]:
 
 
 def _require_usable_pin(source: Source) -> object:
-    pin = find_pin_revision(source)
+    pin = build_pin_revision_or_empty(source)
     # Of a commit there is no name to look up.
     return list_remote_names(source, source.project_from) if pin != source.project_from else ()
 
 
 _REQUIREMENTS: tuple[Callable[[Source], object], ...] = (
-    find_source_access,
-    lambda source: find_source_folders(Path(), source),
+    build_source_access_checking_url,
+    lambda source: build_source_folders(Path(), source),
     lambda source: list_remote_names(source, source.ref),
     _require_usable_pin,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from base64 import b64encode
 from contextlib import closing
 from dataclasses import replace
@@ -20,6 +21,15 @@ from .conftest import PUBLIC_HOST, ServedPage
 
 PATHS = ["/", "/targets/acme/dev", "/sources/acme", "/none", "/metrics", "/healthz", "/readyz",
          "/badge/acme/dev.svg", "/icon.svg", "/api/v1/targets", "/api/v1/runs"]  # fmt: skip
+
+
+def test_headers_without_end_are_not_kept(page: ServedPage) -> None:
+    """The connection is ended long before the memory is."""
+    host, _, port = page.url.removeprefix("http://").partition(":")
+    with closing(socket.create_connection((host, int(port)), timeout=10)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX: ")
+        with pytest.raises(ConnectionError):
+            connection.sendall(b"a" * 13_000_000)
 
 
 @pytest.mark.parametrize("path", PATHS)
