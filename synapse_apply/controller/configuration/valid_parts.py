@@ -22,25 +22,25 @@ def keep_valid_parts(value: Any, is_valid: Callable[[Any], bool]) -> dict[str, A
     """
     if not isinstance(value, Mapping):
         return {**_HEAD, "sources": {}}
-    kept = {key: item for key, item in value.items() if is_valid({**_HEAD, key: item})}
+    valid_settings = {key: item for key, item in value.items() if is_valid({**_HEAD, key: item})}
     sources = value.get("sources")
-    kept["sources"] = {
+    valid_settings["sources"] = {
         name: _keep_valid_settings(settings, is_valid)
         for name, settings in (sources.items() if isinstance(sources, Mapping) else ())
         if is_valid({**_HEAD, "sources": {name: _NO_SOURCE}}) and isinstance(settings, Mapping)
     }
-    return {**_HEAD, **kept}
+    return {**_HEAD, **valid_settings}
 
 
 def _keep_valid_settings(
     settings: Mapping[str, Any], is_valid: Callable[[Any], bool]
 ) -> dict[str, Any]:
-    kept = {
+    valid_settings = {
         key: item
         for key, item in settings.items()
         if is_valid({**_HEAD, "sources": {"source": {**_NO_SOURCE, key: item}}})
     }
-    if "credentials" in settings and "credentials" not in kept:
+    if "credentials" in settings and "credentials" not in valid_settings:
         # Else the url would be said to have none.
-        kept.pop("url", None)
-    return {**_NO_SOURCE, **kept}
+        valid_settings.pop("url", None)
+    return {**_NO_SOURCE, **valid_settings}
