@@ -16,6 +16,7 @@ from stopping import asked_again
 
 POSTS = {"v1": 12, "v2": 8}
 MOST = {"v1": 0, "v2": 4}  # of the creates that may hang; 0 is all
+DRAINS_LONG = 60.0  # whoever waits for that is told from a slow machine
 DRAIN = 1.0  # of those who are altered; in CI it is six times as much
 A_CI_RUNNER = 10.0  # seconds after its first signal one kills (GitHub: 7.5 and 2.5)
 
@@ -99,15 +100,17 @@ def test_the_second_signal_names_what_is_under_way(
     hang = {"hang": FOREVER, "commit": "after"}
     server.faults({"match": {"method": "POST", "from": 2}, "do": hang})
     told_in = site.root / "report.json"
-    with applying(site, f"--report=json={told_in}", parallelism=parallelism) as process:
+    with applying(
+        site, f"--report=json={told_in}", parallelism=parallelism, drain=DRAINS_LONG
+    ) as process:
         reaches(server, process)
         assert process.stderr is not None
         process.send_signal(signal.SIGTERM)
-        assert any("Stopping: what has begun ends within 6 s." in line for line in process.stderr)
+        assert any("Stopping: what has begun ends within 60 s." in line for line in process.stderr)
         asked_again(process, signal.SIGTERM)
         begun = time.monotonic()
         code, out, err = ended(process)
-        assert time.monotonic() - begun < A_CI_RUNNER / 2
+        assert time.monotonic() - begun < A_CI_RUNNER
     report = json.loads(out)
     assert code == report["exit_code"] == 7
     assert report["stopped"] == signal.SIGTERM
@@ -150,7 +153,7 @@ def test_a_plan_in_the_making_ends_at_once(
     site = make_site()
     assert site.apply().code == 0
     server.faults({"match": {"method": "GET", "from": 3}, "do": {"hang": FOREVER}})
-    with applying(site, parallelism=3) as process:
+    with applying(site, parallelism=3, drain=DRAINS_LONG) as process:
         reaches(server, process)
         process.send_signal(signal.Signals[name])
         begun = time.monotonic()
@@ -159,4 +162,4 @@ def test_a_plan_in_the_making_ends_at_once(
     assert code == report["exit_code"] == 128 + signal.Signals[name]
     assert (report["plan"], report["outcomes"]) == (None, [])
     assert err.strip() in ("Interrupted.", "Terminated.")
-    assert time.monotonic() - begun < A_CI_RUNNER / 2
+    assert time.monotonic() - begun < A_CI_RUNNER

@@ -238,11 +238,18 @@ def test_kept_connections_answer_at_once(data):
     """No answer waits for an acknowledgement of its first half (40 ms each, by Nagle)."""
     with EmbeddedServer(data) as server:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
-        took = []
-        for _ in range(20):
-            started = time.monotonic()
-            connection.request("GET", "/storages/", headers={"Synapse-Access-Token": server.token})
-            connection.getresponse().read()
-            took.append(time.monotonic() - started)
+
+        def measure_median():
+            took = []
+            for _ in range(20):
+                begun = time.monotonic()
+                connection.request(
+                    "GET", "/storages/", headers={"Synapse-Access-Token": server.token}
+                )
+                connection.getresponse().read()
+                took.append(time.monotonic() - begun)
+            return sorted(took)[10]
+
+        # On a busy machine some of them wait for a processor; those that wait for that, all do.
+        assert any(measure_median() < 0.03 for _ in range(20))
         connection.close()
-    assert sorted(took)[10] < 0.03

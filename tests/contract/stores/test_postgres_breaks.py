@@ -165,7 +165,7 @@ def test_a_server_that_stands_still_is_not_waited_for_without_end(server, url, p
         with pytest.raises(StateError, match=r"was lost|cannot be reached"):
             store.write_records(record("later", "2"))
         assert store.has_failed_write()
-    assert time.monotonic() - begun < 12
+    assert time.monotonic() - begun < 60
     proxy.flows.set()
     assert len(pg.read_state().records) >= 1
     store.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from unit.client.scripted import ScriptedServer
+from unit.client.scripted import AT_ONCE, ScriptedServer
 
 from synapse_apply.client import BackendClient
 
@@ -33,7 +33,12 @@ def connect(waits: list[float]) -> Iterator[Callable[..., BackendClient]]:
         server: ScriptedServer | str, token: str | None = "tok-1", **options: Any
     ) -> BackendClient:
         url = server if isinstance(server, str) else server.url
-        settings = {"read_timeout": 2.0, "sleep": waits.append, "jitter": lambda: 1.0, **options}
+        settings = {
+            "read_timeout": 2 * AT_ONCE,
+            "sleep": waits.append,
+            "jitter": lambda: 1.0,
+            **options,
+        }
         made.append(BackendClient(url, token, **settings))
         return made[-1]
 

@@ -16,6 +16,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from synapse_apply.model.remote.remote_ids import is_remote_id
 
+# Seconds, on a slow machine; who is not woken reads for twice as long, or without end.
+AT_ONCE = 10.0
+
 
 @dataclass(frozen=True)
 class Received:

@@ -172,9 +172,9 @@ def test_thousands_of_objects_are_planned_in_moments() -> None:
         objects[f"widget/w{n}"] = {"spec": spec, "live": spec, "record": {}, **needs}
         objects[f"widget/old{n}"] = {"live": {"name": f"o{n}"}, "record": {}}
     made = situation(objects, prune=True)
-    started = time.monotonic()
+    started = time.process_time()
     result = build_plan(made)
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
     assert len(result.changes) == 3000
     assert [trip.name for trip in result.guards] == ["mass-missing"]
     assert made.options.guards == GuardSettings()
