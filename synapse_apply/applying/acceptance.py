@@ -11,7 +11,7 @@ from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import Fields
 
 
-def narrow_acceptance_to_unchanged_fields(
+def narrow_acceptance_to_unchanged_fields_or_none(
     before: Record | None, applied: Fields, last_seen: Fields
 ) -> Acceptance | None:
     """A record's acceptance, without fields whose applied or seen value has changed since."""

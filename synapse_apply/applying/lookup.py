@@ -59,7 +59,7 @@ def may_be_object_of_create(
 ) -> bool:
     """Whether an object may be what a create sent: nothing that is shown differs."""
     package = step.desired.package if step.desired else None
-    live_digest = get_published_digest_of_object(observed)
+    live_digest = get_published_digest_or_none(observed)
     if package is not None and live_digest is not None and live_digest != package.digest:
         return False
     return all(
@@ -68,7 +68,7 @@ def may_be_object_of_create(
     )
 
 
-def get_published_digest_of_object(observed: Observed) -> str | None:
+def get_published_digest_or_none(observed: Observed) -> str | None:
     """The package digest in an object, if its publisher put one there."""
     digest = observed.extra.get("digest")
     return digest if isinstance(digest, str) else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from synapse_apply.applying.acceptance import narrow_acceptance_to_unchanged_fields
+from synapse_apply.applying.acceptance import narrow_acceptance_to_unchanged_fields_or_none
 from synapse_apply.applying.runs import with_unverified_last_run
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, ResourceType
@@ -172,7 +172,7 @@ def build_record_after_create_or_update(
         version=intent.version,
         created_at=previous.created_at if previous and previous.created_at else now,
         updated_at=now,
-        accepted=narrow_acceptance_to_unchanged_fields(same_object, applied, last_seen),
+        accepted=narrow_acceptance_to_unchanged_fields_or_none(same_object, applied, last_seen),
         unkept=list_sent_fields_answer_lacks(step.type, {*sent, *applied}, observed),
     )
 
@@ -281,7 +281,7 @@ def update_record_where_both_sides_agree(step: Step, record: Record, tools: Appl
         _restore_recorded_value(applied, record.applied, path)
         _restore_recorded_value(last_seen, record.seen, path)
     _restore_held_drift(step, record, applied, last_seen)
-    accepted = narrow_acceptance_to_unchanged_fields(record, applied, last_seen)
+    accepted = narrow_acceptance_to_unchanged_fields_or_none(record, applied, last_seen)
     return replace(agreed_record, applied=applied, seen=last_seen, accepted=accepted)
 
 

@@ -125,6 +125,7 @@ def _report_end_of_created_steps(
 
 
 def _execute_action(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
+    """Do one change, with its record; ValueError for one that a plan never has."""
     action = step.change.action
     if action is Action.DELETE:
         return _execute_delete(step, tools)

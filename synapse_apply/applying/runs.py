@@ -46,7 +46,10 @@ class RunCandidates:
 
 def map_job_ids_to_recorded_addresses(records: Mapping[Address, Record]) -> dict[str, Address]:
     """The address of each recorded last run, by its job's id."""
-    runs = {address: LastRun.from_json(record.verification) for address, record in records.items()}
+    runs = {
+        address: LastRun.from_json_or_none(record.verification)
+        for address, record in records.items()
+    }
     return {
         last_run.job: address
         for address, last_run in runs.items()
@@ -113,7 +116,7 @@ def _may_job_be_of_run(job: Job, intent: Intent) -> bool:
     """
     if intent.version and job.version and job.version != intent.version:
         return False
-    created = _parse_zoned_time(job.created)
+    created = _parse_zoned_time_or_none(job.created)
     if created is not None and created < datetime.fromisoformat(intent.sent_at) - _SKEW:
         return False
     return RUN_MARK_KEY not in job.context and all(
@@ -122,7 +125,7 @@ def _may_job_be_of_run(job: Job, intent: Intent) -> bool:
     )
 
 
-def _parse_zoned_time(text: str) -> datetime | None:
+def _parse_zoned_time_or_none(text: str) -> datetime | None:
     try:
         parsed_time = datetime.fromisoformat(text)
     except ValueError:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from synapse_apply.applying.lookup import get_published_digest_of_object
+from synapse_apply.applying.lookup import get_published_digest_or_none
 from synapse_apply.applying.records import (
     equals_sent_value_or_both_maps,
     list_sent_fields_answer_lacks,
@@ -266,7 +266,7 @@ def _is_field_live_as_sent_or_hidden_create(
 
 
 def _build_initial_record(intent: Intent, live: Observed, now: str) -> Record:
-    live_digest = get_published_digest_of_object(live)
+    live_digest = get_published_digest_or_none(live)
     # An object with another digest was published by somebody else: its package is not ours.
     is_own_package = live_digest is None or live_digest == intent.digest
     return Record(

@@ -7,7 +7,7 @@ backend cannot tell stays open for the next run.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -101,6 +101,7 @@ class _VerificationRun:
     def from_step(
         cls, step: Step, tools: ApplyTools, live: LiveObjects, should_stop: Callable[[], object]
     ) -> _VerificationRun:
+        """The run that a step's plan asks for; ValueError where it asks for none."""
         verification, proof = step.change.verification, step.type.verification_spec
         record = tools.store.find_record(step.address)
         if verification is None or proof is None or record is None:
@@ -201,9 +202,7 @@ class _VerificationRun:
             verdict, *diagnostics, request_id=request_id, tolerated=tolerated
         )
 
-    def _poll_result_if_answer_is_ticket(
-        self, owner: str, answer: ServerAnswer
-    ) -> Mapping[str, Any]:
+    def _poll_result_if_answer_is_ticket(self, owner: str, answer: ServerAnswer) -> ServerAnswer:
         """Poll for the result of a ticket; any other answer is returned as it is."""
         api, body = self.tools.api, self.verification.body
         return poll_deferred_run_until_result_or_last_envelope(

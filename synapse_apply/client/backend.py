@@ -74,7 +74,7 @@ class BackendClient(IntegrationClientMixin):
         timeouts = (connect_timeout, read_timeout, total_timeout, upload_rate)
         self._limits = Limits(*timeouts, max_answer_size, max_pages, idle_timeout)
         credentials = _build_credentials(
-            _normalize_and_require_same_token(api_token, access_token), tenant, agent_token
+            _normalize_same_token_or_none(api_token, access_token), tenant, agent_token
         )
         redactor = redactor or Redactor()
         for token in (credentials.token, credentials.agent_token):
@@ -143,8 +143,8 @@ def _build_credentials(
 ) -> Credentials:
     return Credentials(
         token,
-        _validate_and_normalize_credential("tenant", tenant),
-        _validate_and_normalize_credential("agent_token", agent_token),
+        _normalize_credential_or_none_if_empty("tenant", tenant),
+        _normalize_credential_or_none_if_empty("agent_token", agent_token),
     )
 
 
@@ -155,7 +155,7 @@ def _build_auth_headers(credentials: Credentials) -> dict[str, dict[str, str]]:
     }
 
 
-def _validate_and_normalize_credential(name: str, value: str | None) -> str | None:
+def _normalize_credential_or_none_if_empty(name: str, value: str | None) -> str | None:
     """The credential without blanks around it and without a `Token ` prefix; None if empty.
 
     InputError for characters that a header cannot carry.
@@ -171,13 +171,11 @@ def _validate_and_normalize_credential(name: str, value: str | None) -> str | No
     return text or None
 
 
-def _normalize_and_require_same_token(
-    api_token: str | None, access_token: str | None
-) -> str | None:
+def _normalize_same_token_or_none(api_token: str | None, access_token: str | None) -> str | None:
     """The one token that is given under either name; InputError for two different ones."""
     api_token, access_token = (
-        _validate_and_normalize_credential("api_token", api_token),
-        _validate_and_normalize_credential("access_token", access_token),
+        _normalize_credential_or_none_if_empty("api_token", api_token),
+        _normalize_credential_or_none_if_empty("access_token", access_token),
     )
     if api_token and access_token and api_token != access_token:
         raise InputError.from_summary(

@@ -9,6 +9,7 @@ import codecs
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.coding.server_json import OddJsonError, decode_lenient_json_at
 
 MAX_ITEM_LENGTH = 16 * 1024 * 1024  # characters of one item
@@ -83,10 +84,10 @@ class JsonItems:
                 if char not in _BLANKS:
                     return char
                 self._position += 1
-            if not self._read_more_blocks():
+            if not self._read_more_blocks_if_any():
                 raise NotItemsError("no JSON: it stops half-way")
 
-    def _parse_value(self) -> Any:
+    def _parse_value(self) -> JsonValue:
         self._peek_char()
         while True:
             try:
@@ -95,24 +96,24 @@ class JsonItems:
                 raise NotItemsError(f"no JSON that can be read: {problem}") from None
             except ValueError:
                 value, end = None, len(self._buffer)
-                if self._read_more_of_item():
+                if self._read_more_of_item_if_any():
                     continue
                 raise NotItemsError("no JSON") from None
             # A number may go on in the next block: 2.5e is followed by no comma yet.
-            if self._buffer[end : end + 1] in _VALUE_ENDS or not self._read_more_blocks():
+            if self._buffer[end : end + 1] in _VALUE_ENDS or not self._read_more_blocks_if_any():
                 self._position = end
                 return value
 
-    def _read_more_of_item(self) -> bool:
+    def _read_more_of_item_if_any(self) -> bool:
         """Read more of an item that is incomplete; False at the end of the text.
 
         The item is parsed again from its start each time. Reading half of its length in addition
         keeps the total work linear.
         """
         pending = len(self._buffer) - self._position
-        return self._read_more_blocks(pending // 2 if pending > _LONG_ITEM_LENGTH else 1)
+        return self._read_more_blocks_if_any(pending // 2 if pending > _LONG_ITEM_LENGTH else 1)
 
-    def _read_more_blocks(self, min_chars: int = 1) -> bool:
+    def _read_more_blocks_if_any(self, min_chars: int = 1) -> bool:
         """Append blocks of at least `min_chars` characters to the buffer; False if there are none.
 
         The consumed part of the buffer is dropped. NotItemsError for an item that is too long.

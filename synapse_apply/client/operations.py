@@ -16,7 +16,13 @@ from synapse_apply.client.http import sse
 from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.client.http.transport import Transport
-from synapse_apply.model.coding.json_types import QueryParams, RemoteId, RequestBody, ServerObject
+from synapse_apply.model.coding.json_types import (
+    JsonValue,
+    QueryParams,
+    RemoteId,
+    RequestBody,
+    ServerObject,
+)
 from synapse_apply.model.coding.server_json import NOT_JSON
 
 # A decision about a list (is it useful, was it the last page) by the items of one page.
@@ -222,7 +228,7 @@ class ApiOperations:
             else shape
         )
 
-    def _unwrap_json_answer_or_raise(self, call: ClientCall, answer: Answer) -> Any:
+    def _unwrap_json_answer_or_raise(self, call: ClientCall, answer: Answer) -> JsonValue:
         """The parsed answer without its envelope, {} for an empty one that is allowed to be so.
 
         UnexpectedAnswerError for a body that is not JSON.

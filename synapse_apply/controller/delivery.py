@@ -16,6 +16,7 @@ from synapse_apply.client.http.environment import build_route_with_proxies_and_t
 from synapse_apply.client.http.exchange import ExchangeLimits, HttpExchanger
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.settings import HOUR
+from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.coding.server_json import OddJsonError, parse_strict_json
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
@@ -96,7 +97,7 @@ def read_retry_after_or_none(answer: HttpAnswer, wall_clock: Callable[[], float]
     return None if seconds is None else min(seconds, HOUR)
 
 
-def parse_json_answer(answer: HttpAnswer) -> Any:
+def parse_json_answer_or_none(answer: HttpAnswer) -> JsonValue:
     """The JSON value of an answer, None for a body that is not JSON."""
     try:
         return parse_strict_json(answer.body)

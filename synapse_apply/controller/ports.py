@@ -247,7 +247,7 @@ class StoreWriter(Protocol):
     ) -> bool:
         """Make a revision the head if the head's number is still `old_number`; whether it was.
 
-        `revision.number` must be `old_number + 1`.
+        ValueError unless `revision.number` is `old_number + 1`.
         """
         ...
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from synapse_apply.controller.delivery import Receiver, UndeliveredError, parse_json_answer
+from synapse_apply.controller.delivery import Receiver, UndeliveredError, parse_json_answer_or_none
 from synapse_apply.controller.page.api import MAX_ITEMS, list_targets_as_json
 from synapse_apply.controller.rows import TargetCondition
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.values import Sensitive
 
@@ -22,13 +23,13 @@ class ControllerUnavailable(SynapseApplyError):
     """A controller that does not answer, or not as a controller does."""
 
 
-def read_stored_targets(data: Path) -> dict[str, Any]:
+def read_stored_targets(data: Path) -> JsonDocument:
     """All targets of a controller's store as one TargetList of its API."""
     with closing(SqliteControllerStore(data)) as store:
         return _read_all_pages(lambda parameters: list_targets_as_json(store, parameters))
 
 
-def fetch_targets(url: str) -> dict[str, Any]:
+def fetch_targets(url: str) -> JsonDocument:
     """All targets of the controller at a URL as one TargetList; ControllerUnavailable."""
     receiver = Receiver("The controller", Sensitive(url), what_is_named="--url")
     return _read_all_pages(lambda parameters: _fetch_page(receiver, url, parameters))
@@ -36,7 +37,7 @@ def fetch_targets(url: str) -> dict[str, Any]:
 
 def _read_all_pages(
     read_page: Callable[[Mapping[str, str]], dict[str, Any]],
-) -> dict[str, Any]:
+) -> JsonDocument:
     """The pages of a list as one; a target may be missing where it changed meanwhile."""
     document = read_page({"offset": "0", "limit": f"{MAX_ITEMS}"})
     items = list(document["items"])
@@ -48,13 +49,13 @@ def _read_all_pages(
     return {**document, "items": items}
 
 
-def _fetch_page(receiver: Receiver, url: str, parameters: Mapping[str, str]) -> dict[str, Any]:
+def _fetch_page(receiver: Receiver, url: str, parameters: Mapping[str, str]) -> JsonDocument:
     try:
         answer = receiver.send_json("GET", f"{_TARGETS_PATH}?{urlencode(parameters)}", {})
     except UndeliveredError as problem:
         finding = problem.result.finding
         raise ControllerUnavailable(*([finding] if finding else [])) from None
-    document: Any = parse_json_answer(answer) if answer.status == 200 else None
+    document: Any = parse_json_answer_or_none(answer) if answer.status == 200 else None
     if not _is_target_list(document):
         raise ControllerUnavailable.from_summary(
             "The controller did not answer as one",

@@ -10,7 +10,12 @@ from pathlib import Path
 from synapse_apply.emulator.core.store import DataSetError
 from synapse_apply.emulator.core.switches import UnknownSwitchError
 from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
-from synapse_apply.emulator.serve import ServeError, build_unchecked_settings, reset_data_set, serve
+from synapse_apply.emulator.serve import (
+    ServeError,
+    build_unchecked_settings,
+    reset_data_set_if_any,
+    serve,
+)
 
 DEFAULT_DATA = Path(".synapse-apply/embedded")
 
@@ -76,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             serve(options.data, host=options.host, port=options.port, settings=settings)
         elif options.command == "reset":
-            reset_data_set(options.data)
+            reset_data_set_if_any(options.data)
         else:
             from synapse_apply.emulator.table import render_page  # noqa: PLC0415 - serving needs it not
 

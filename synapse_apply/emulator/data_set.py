@@ -38,7 +38,7 @@ class RunningServer:
     token: str = field(repr=False)
 
 
-def reset_data_set(data: Path | str) -> bool:
+def reset_data_set_if_any(data: Path | str) -> bool:
     """Delete all objects, so that the next start creates a new data set; False if there was none.
 
     Raises DataSetBusyError while a server uses it, DataSetPlaceError for files that are not ours.

@@ -28,7 +28,7 @@ from synapse_apply.emulator.core.listener import (
 from synapse_apply.emulator.data_set import (
     RunningServer,
     find_running_server,
-    reset_data_set,
+    reset_data_set_if_any,
     write_endpoint,
 )
 from synapse_apply.emulator.faults.middleware import FaultMiddleware
@@ -41,7 +41,7 @@ __all__ = (
     "ServerSettings",
     "build_unchecked_settings",
     "find_running_server",
-    "reset_data_set",
+    "reset_data_set_if_any",
     "serve",
 )
 _START_SECONDS = 10.0

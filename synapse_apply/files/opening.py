@@ -66,7 +66,7 @@ class _OpenFolderEntry:
     name: str
     base_owner: int
 
-    def stat_entry(self) -> os.stat_result | None:
+    def stat_entry_or_none(self) -> os.stat_result | None:
         """The stat of the entry, of a link itself; None if there is none."""
         try:
             return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
@@ -99,14 +99,14 @@ def passes_through_own_folder(path: Path) -> bool:
     return OWN_FOLDER in _split_into_followed_folder_and_own_names(path).names
 
 
-def stat_own_file(path: Path) -> os.stat_result | None:
+def stat_own_file_or_none(path: Path) -> os.stat_result | None:
     """The stat of one of our files; None if there is none. UntrustedFileError if it is not ours.
 
     OSError if a folder above it cannot be opened.
     """
     try:
         with _open_parent_of_own_file(path) as entry:
-            info = entry.stat_entry()
+            info = entry.stat_entry_or_none()
             if info is not None:
                 _require_plain_entry_of_trusted_owner(info, path, entry.base_owner)
             return info
@@ -131,7 +131,7 @@ def open_own_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
     UntrustedFileError for a link, another user's file, or one that is no regular file.
     """
     with _open_parent_of_own_file(path) as entry:
-        info = entry.stat_entry()
+        info = entry.stat_entry_or_none()
         # With O_EXCL the system itself refuses whatever is there.
         if info is not None and not flags & os.O_EXCL:
             _require_plain_entry_of_trusted_owner(info, path, entry.base_owner)
@@ -141,7 +141,7 @@ def open_own_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
             if problem.errno in _CHANGED:
                 raise build_untrusted_error(path, "was replaced while it was opened") from None
             raise
-        # Checked again: the entry may have been replaced between `stat_entry` and `open`.
+        # Checked again: the entry may have been replaced between `stat_entry_or_none` and `open`.
         try:
             _require_plain_entry_of_trusted_owner(os.fstat(descriptor), path, entry.base_owner)
         except BaseException:
@@ -381,7 +381,7 @@ def _has_ignore_all_line(text: bytes) -> bool:
 
 def _write_ignore_file_unless_valid(entry: _OpenFolderEntry) -> None:
     """Write the `.gitignore` that excludes our folder, unless there is one that does."""
-    info = entry.stat_entry()
+    info = entry.stat_entry_or_none()
     if info is not None:
         _require_plain_entry_of_trusted_owner(info, entry.path, entry.base_owner)
         descriptor = os.open(entry.name, os.O_RDONLY | _FILE_FLAGS, dir_fd=entry.folder)

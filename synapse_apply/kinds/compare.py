@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.kinds.descriptor import Compare
+from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.values import ABSENT, KnownAfterApply, Mac, WithheldSecret
 
 
@@ -87,7 +88,7 @@ def _to_comparable(value: Any, compare: Compare) -> Any:
     return _marker_to_json_or_same(value)
 
 
-def _marker_to_json_or_same(value: Any) -> Any:
+def _marker_to_json_or_same(value: Any) -> JsonValue:
     if isinstance(value, Mac):
         return {"$mac": [value.key_id, value.digest]}
     if isinstance(value, WithheldSecret):

@@ -135,12 +135,12 @@ class ApiBinding:
     - `list_objects` gives all objects; where `list_capability` is set, 404 and 405 mean that there
       is no list. `probe_list` tests that capability by one small request. `lists_whole_objects`:
       items have all fields.
-    - `list_once_or_none` reads the list once, without a proof that nothing
-      is missing: None if it has more than so many pages, or if the items of the first page are not
-      useful. Which fields items have may depend on `variety_field`.
+    - `list_once_or_none` reads the list once, without a proof that nothing is missing: None if it
+      has more than so many pages, or if the items of the first page are not useful. Which fields
+      items have may depend on `variety_field`.
     - `find_by_key` searches for a natural key where there is no list.
-    - `list_members` gives the objects of one live owner, for a kind that can only be listed by
-      owner; None if this owner's cannot be listed. `list_belonging` gives those of an owner's id.
+    - `list_members_or_none` gives the objects of one live owner, for a kind that is only listed by
+      owner; None if this owner's cannot be. `list_belonging` gives those of an owner's id.
     - `iter_ids_named_by_jobs` gives the ids of objects that jobs refer to.
     - `send_dry_run_probe` sends a call that changes nothing even if the server ignores `dry_run`;
       False if there is no object to send it about.
@@ -183,7 +183,7 @@ class ApiBinding:
     list_objects: Callable[[Api], Sequence[ServerObject]] | None = None
     list_capability: str = ""
     probe_list: Callable[[Api], bool] | None = None
-    list_members: Callable[[Api, Observed], Sequence[ServerObject] | None] | None = None
+    list_members_or_none: Callable[[Api, Observed], Sequence[ServerObject] | None] | None = None
     iter_ids_named_by_jobs: Callable[[Api], Iterable[str]] | None = None
     lists_whole_objects: bool = False
     list_once_or_none: Callable[[Api, int, PagePredicate], Sequence[ServerObject] | None] | None = (

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from synapse_apply.model.ports import Api
 
 
-def send_unchanging_update_to_first_plugin(api: Api) -> bool:
+def send_unchanging_update_to_first_plugin_if_any(api: Api) -> bool:
     """Send an update without any field to the first listed plugin; False if there is no plugin."""
     for plugin in api.v2.iterate_plugins({"per_page": 1}):
         api.v2.update_plugin(to_wire_id(extract_remote_id(plugin)), {})

@@ -56,7 +56,9 @@ def build_last_page_check(since: datetime) -> Callable[[Sequence[ServerObject]],
 
     def is_last_page(items: Sequence[ServerObject]) -> bool:
         nonlocal is_ordered, previous_times
-        times = [_parse_zoned_time(item.get("created", item.get("created_at"))) for item in items]
+        times = [
+            _parse_zoned_time_or_none(item.get("created", item.get("created_at"))) for item in items
+        ]
         valid_times = [moment for moment in times if moment is not None]
         ordered_times = [*previous_times, *valid_times]
         # A job without a usable time leaves the order unknown.
@@ -69,7 +71,7 @@ def build_last_page_check(since: datetime) -> Callable[[Sequence[ServerObject]],
     return is_last_page
 
 
-def _parse_zoned_time(text: object) -> datetime | None:
+def _parse_zoned_time_or_none(text: object) -> datetime | None:
     """A time with a zone; None for any other text, as a time without a zone may be hours off."""
     try:
         moment = datetime.fromisoformat(str(text))

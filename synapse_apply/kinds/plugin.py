@@ -18,7 +18,7 @@ from synapse_apply.kinds.descriptor import (
     ResourceType,
     UpdateMode,
 )
-from synapse_apply.kinds.dry_run_probe import send_unchanging_update_to_first_plugin
+from synapse_apply.kinds.dry_run_probe import send_unchanging_update_to_first_plugin_if_any
 from synapse_apply.kinds.job_lists import JobOwners
 from synapse_apply.kinds.plugin_owner import (
     is_platform_owned,
@@ -237,7 +237,7 @@ V2 = ApiBinding(
     bootstrap=Bootstrap(
         "release", build_body=_add_release_to_body, extract_member=_extract_release_or_none
     ),
-    send_dry_run_probe=send_unchanging_update_to_first_plugin,
+    send_dry_run_probe=send_unchanging_update_to_first_plugin_if_any,
     read_only_advice=V2_READ_ONLY,
 )
 

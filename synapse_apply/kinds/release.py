@@ -17,7 +17,7 @@ from synapse_apply.kinds.descriptor import (
     ResourceType,
     VerificationSpec,
 )
-from synapse_apply.kinds.dry_run_probe import send_unchanging_update_to_first_plugin
+from synapse_apply.kinds.dry_run_probe import send_unchanging_update_to_first_plugin_if_any
 from synapse_apply.kinds.job_lists import iter_jobs_at_least_since
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import (
@@ -124,18 +124,22 @@ def list_releases_by_code(api: Api, code: str) -> Sequence[ServerObject]:
         raise
 
 
-def _list_releases_of_plugin(api: Api, owner: Observed) -> Sequence[ServerObject] | None:
+def _list_releases_of_plugin_or_none_if_unlistable(
+    api: Api, owner: Observed
+) -> Sequence[ServerObject] | None:
     """The releases of one plugin; None if a list cannot tell.
 
     A server takes a code of digits for an id, and then lists the releases of another plugin.
     """
     code = owner.spec.get("code")
     listed = list_releases_by_code(api, code) if code else []
-    owned_releases = [raw for raw in listed if _extract_plugin_id(raw) in {owner.remote_id, None}]
+    owned_releases = [
+        raw for raw in listed if _extract_plugin_id_or_none(raw) in {owner.remote_id, None}
+    ]
     return owned_releases if owned_releases or (code and not str(code).isdecimal()) else None
 
 
-def _extract_plugin_id(raw: ServerObject) -> str | None:
+def _extract_plugin_id_or_none(raw: ServerObject) -> str | None:
     owner = raw.get("plugin")
     owner_id = owner.get("id") if isinstance(owner, Mapping) else owner
     return None if owner_id is None else str(owner_id)
@@ -171,7 +175,7 @@ V1 = ApiBinding(
     lookup={"code": Lookup.COMPLETE},
     read_object=lambda api, object_id: api.get_plugin_release(to_wire_id(object_id)),
     find_by_key=_list_releases_by_key,
-    list_members=_list_releases_of_plugin,
+    list_members_or_none=_list_releases_of_plugin_or_none_if_unlistable,
     create_object=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
     decode=_decode_v1,
     encode=_encode_v1,
@@ -258,7 +262,7 @@ V2 = ApiBinding(
     resolve_run_owner=_read_runnable_plugin_code,
     select_job_calls=_select_job_calls_by_id,
     list_belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": to_wire_id(plugin)}),
-    send_dry_run_probe=send_unchanging_update_to_first_plugin,
+    send_dry_run_probe=send_unchanging_update_to_first_plugin_if_any,
     extract_file_url=_extract_file_url_or_empty,
     read_only_advice=V2_READ_ONLY,
 )

@@ -38,15 +38,17 @@ def list_objects_if_supported(api: Api, binding: ApiBinding) -> Sequence[ServerO
         raise
 
 
-def list_members(api: Api, binding: ApiBinding, owner: Observed) -> Sequence[ServerObject] | None:
+def list_members_or_none(
+    api: Api, binding: ApiBinding, owner: Observed
+) -> Sequence[ServerObject] | None:
     """The objects of one live owner, of a kind that can only be listed by owner.
 
     None if this owner's cannot be listed, or this backend has no such list (404 or 405).
     """
-    if binding.list_members is None:
+    if binding.list_members_or_none is None:
         return None
     try:
-        return binding.list_members(api, owner)
+        return binding.list_members_or_none(api, owner)
     except RemoteError as failure:
         if failure.status_code in _NO_SUCH_ENDPOINT:
             return None

@@ -23,7 +23,7 @@ _SHORTEST_MASK = 3
 _EMPTY_VALUES: tuple[Any, ...] = ("", {}, [])
 
 
-def select_fields_with_value(raw: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+def select_fields_with_value(raw: Mapping[str, Any], names: frozenset[str]) -> DecodedSpec:
     """The fields of a server object with these names, sorted, without nulls."""
     return {name: value for name in _sort_names(names) if (value := raw.get(name)) is not None}
 
@@ -52,7 +52,7 @@ def wrap_secrets(
     `remote_id` and `keys` identify the object, since single objects may have secret fields of
     their own.
     """
-    spec_marks = marks.select_for_object(kind, spec, api, remote_id, keys)
+    spec_marks = marks.select_for_object_or_none(kind, spec, api, remote_id, keys)
     if spec_marks is None:
         return dict(spec)
     if kind not in marks.kinds:

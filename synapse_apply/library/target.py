@@ -380,11 +380,11 @@ class OpenTarget:
         """
         from synapse_apply.operations.drift import build_drift_options, compute_drift
         from synapse_apply.operations.plan import plan
-        from synapse_apply.workspace.selection import select_addresses
+        from synapse_apply.workspace.selection import select_addresses_or_none_for_all
 
         names = require_names("only", only), require_names("exclude", exclude)
         with self._connection.open_session(read_only=True) as session:
-            options = build_drift_options(select_addresses(session, *names))
+            options = build_drift_options(select_addresses_or_none_for_all(session, *names))
             return compute_drift(session, plan(session, options), unmanaged=unmanaged)
 
     def write_drift(self, names: Sequence[str], *, dry_run: bool = False) -> Drift:

@@ -250,8 +250,8 @@ class ObjectGatherer:
 
         def list_owner_members(owner: Observed) -> Sequence[ServerObject] | None:
             return (
-                binding.list_members(self._live_backend.api, owner)
-                if binding.list_members
+                binding.list_members_or_none(self._live_backend.api, owner)
+                if binding.list_members_or_none
                 else None
             )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
-from synapse_apply.kinds.search import list_members, read_observed_object
+from synapse_apply.kinds.search import list_members_or_none, read_observed_object
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
@@ -47,7 +47,7 @@ def list_raw_members_of_owners(
     listed: list[ServerObject] = []
     for owner in owners:
         with suppress(RemoteError):  # what the plan itself needs says what is wrong
-            listed.extend(list_members(api, binding, owner) or ())
+            listed.extend(list_members_or_none(api, binding, owner) or ())
     return listed
 
 

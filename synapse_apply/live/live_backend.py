@@ -257,7 +257,7 @@ def list_by_code_or_name_key(
     )
 
 
-def record_audit_entry(
+def record_audit_entry_or_warn(
     live_backend: LiveBackend, verb: str, address: str, remote_id: str, result: str
 ) -> Diagnostic | None:
     """Note a call in the audit of the target's state, where there is one.

@@ -17,7 +17,7 @@ from threading import Lock
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, FieldRule, ResourceType
 from synapse_apply.kinds.list_cache import MIN_RECORDED, ListCache
 from synapse_apply.kinds.search import (
-    list_members,
+    list_members_or_none,
     list_objects_if_supported,
     read_listed_objects_in_full,
 )
@@ -214,7 +214,7 @@ class LiveReader:
                 address, partial(self._observe_in_recorded_api, address, records[address])
             )
 
-    def list_series_members(self, desired: Desired) -> list[Observed] | None:
+    def list_series_members_or_none(self, desired: Desired) -> list[Observed] | None:
         """The live members of a declared resource's series, of all versions.
 
         None where this backend cannot list them. A failed read is a problem of its lookup result.
@@ -266,7 +266,7 @@ class LiveReader:
         """What was listed, else a list of few pages or owners, else nothing; never raises."""
         if objects_by_key := self._objects_by_key.get(prefix):
             return {id(raw): raw for raws in objects_by_key.values() for raw in raws}.values()
-        if binding.list_objects is None and binding.list_members is not None:
+        if binding.list_objects is None and binding.list_members_or_none is not None:
             owners = self._list_seen_owners(self._catalogue[prefix], binding, recorded)
             # What is asked for one by one is bounded as the pages of a list are.
             return (
@@ -297,7 +297,7 @@ class LiveReader:
     ) -> list[Observed] | None:
         objects_by_key = self._index_list_by_key_once_or_none(kind.prefix, binding)
         if objects_by_key is None:
-            raws = list_members(self._api, binding, owner)
+            raws = list_members_or_none(self._api, binding, owner)
             return None if raws is None else [binding.decode(raw, self.marks) for raw in raws]
         with self._lock:
             if kind.prefix not in self._members_by_owner:

@@ -49,7 +49,7 @@ def read_published_versions(
             zip(
                 resources_by_series,
                 pool.map(
-                    live_reader.list_series_members,
+                    live_reader.list_series_members_or_none,
                     (resources[0] for resources in resources_by_series.values()),
                 ),
                 strict=True,

@@ -56,7 +56,7 @@ def with_differences_to_replaced_versions(
         resource = resources.get(change.address)
         replacement = None
         if resource is not None and change.action is Action.CREATE and change.extras.get("package"):
-            replacement = _compare_with_newest_older_version(
+            replacement = _find_replacement_of_newest_older_version(
                 resource, records_by_series, iter_sources, root, allow_files
             )
         changes.append(change if replacement is None else _with_replacement(change, replacement))
@@ -96,7 +96,7 @@ def _group_records_by_series(
     return groups
 
 
-def _compare_with_newest_older_version(
+def _find_replacement_of_newest_older_version(
     resource: ResourceState,
     records_by_series: Mapping[SeriesKey, list[Record]],
     iter_sources: IterOriginSources,

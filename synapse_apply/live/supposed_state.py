@@ -100,7 +100,7 @@ def build_record_as_if_applied(
         digest=(resource.package.digest or None) if resource.package else None,
         files=resource.package.files if resource.package else {},
         protected=resource.lifecycle.prevent_destroy,
-        verification=_build_assumed_passed_run(kind, resource),
+        verification=_build_assumed_passed_run_or_none(kind, resource),
         depends_on=tuple(sorted(referenced_addresses | set(resource.depends_on))),
         series=series,
         version=version,
@@ -119,7 +119,9 @@ def build_minimal_record_of_address(address: Address, kind: ResourceType, target
     return Record(address, "", kind.select_binding(target.api).api, series=series, version=version)
 
 
-def _build_assumed_passed_run(kind: ResourceType, resource: Desired) -> Mapping[str, str] | None:
+def _build_assumed_passed_run_or_none(
+    kind: ResourceType, resource: Desired
+) -> Mapping[str, str] | None:
     """A passed run, which a release that was declared before is assumed to have."""
     if kind.verification_spec is None or resource.verify is None:
         return None

@@ -173,7 +173,7 @@ def format_json_pointer(path: FieldPath) -> str:
 
 
 def parse_json_pointer(text: str) -> tuple[str, ...]:
-    """A JSON Pointer as a path of strings; "" is the whole document (RFC 6901)."""
+    """A JSON Pointer (RFC 6901) as a path of strings, "" as (); ValueError for any other text."""
     if not text:
         return ()
     if not text.startswith("/"):

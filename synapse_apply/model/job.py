@@ -110,7 +110,7 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
     return Job(
         id=str(job_id),
         status=parse_job_status(raw.get("status", "queued")),
-        progress=_parse_progress_percent(raw),
+        progress=_parse_progress_percent_or_none(raw),
         plugin=_to_text_or_object_id(owner),
         plugin_code=_get_plugin_code_or_empty(owner),
         release=_to_text_or_object_id(raw.get("plugin_release")),
@@ -170,7 +170,7 @@ def _get_plugin_code_or_empty(owner: object) -> str:
     return _to_text_or_object_id(owner.get("code")) if isinstance(owner, Mapping) else ""
 
 
-def _parse_progress_percent(raw: Mapping[str, Any]) -> float | None:
+def _parse_progress_percent_or_none(raw: Mapping[str, Any]) -> float | None:
     """The percentage of the whole job: from the platform's `progress_record`, else `progress`."""
     record = raw.get("progress_record")
     record = record if isinstance(record, Mapping) else {}

@@ -111,7 +111,7 @@ class LastRun:
     signature: str = ""
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any] | None) -> LastRun | None:
+    def from_json_or_none(cls, data: Mapping[str, Any] | None) -> LastRun | None:
         """The last run in a record's data; None without one.
 
         An unknown result counts as UNKNOWN.

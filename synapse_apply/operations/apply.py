@@ -182,7 +182,7 @@ class ApplyRun:
         report = replace(report, extras={**report.extras, **extras})
         # Before errors that were held back: whatever else failed, what was done is told.
         self._observer.show_report(report)
-        if (wait_note := _build_wait_note(self._session.store)) is not None:
+        if (wait_note := _build_wait_note_if_long(self._session.store)) is not None:
             self._observer.show_warnings((wait_note,))
         if held_back_errors is not None:
             held_back_errors.raise_first()
@@ -199,7 +199,7 @@ def are_plans_equal_except_base(approved_plan: Plan, new_plan: Plan) -> bool:
     )
 
 
-def _build_wait_note(store: SqlStore) -> Diagnostic | None:
+def _build_wait_note_if_long(store: SqlStore) -> Diagnostic | None:
     """A note how long this run waited to spare the host of its state; None for less than 1 s."""
     if store.waited_seconds < 1:
         return None
@@ -223,12 +223,12 @@ def _build_outdated_error(plan: Plan) -> Stale:
 
 def check(plan: Plan, *, all_or_nothing: bool = False) -> None:
     """Raise when this plan must not be applied: errors (exit 1), guards or refusals (exit 5)."""
-    if (problem := _build_blocking_error(plan, all_or_nothing)) is not None:
+    if (problem := _build_blocking_error_or_none(plan, all_or_nothing)) is not None:
         problem.plan = plan
         raise problem
 
 
-def _build_blocking_error(plan: Plan, all_or_nothing: bool) -> SynapseApplyError | None:
+def _build_blocking_error_or_none(plan: Plan, all_or_nothing: bool) -> SynapseApplyError | None:
     """Why a plan must not be applied: errors, guards or refusals; None where it may be."""
     if plan.has_errors:
         return InputError(*(finding for finding in plan.diagnostics if finding.is_error))

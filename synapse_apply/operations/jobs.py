@@ -19,7 +19,7 @@ from synapse_apply.live.live_backend import (
     find_recorded_id_or_none_for_name,
     list_by_code_or_name_key,
     parse_typed_id_or_none_for_name,
-    record_audit_entry,
+    record_audit_entry_or_warn,
     require_live_object_if_known,
     resolve_v1_plugin_id,
 )
@@ -181,7 +181,7 @@ def update_job(live_backend: LiveBackend, job_id: str, report: JobReport) -> Cha
         answer = live_backend.api.update_job(job_id, body)
     except RemoteError as failure:
         is_outcome_unknown = failure.effect is Effect.UNKNOWN
-        record_audit_entry(
+        record_audit_entry_or_warn(
             live_backend,
             "update",
             f"job/{job_id}",
@@ -193,7 +193,9 @@ def update_job(live_backend: LiveBackend, job_id: str, report: JobReport) -> Cha
             if is_outcome_unknown
             else _build_refusal_error(failure)
         ) from None
-    audit_warning = record_audit_entry(live_backend, "update", f"job/{job_id}", job_id, "done")
+    audit_warning = record_audit_entry_or_warn(
+        live_backend, "update", f"job/{job_id}", job_id, "done"
+    )
     return ChangedJob(
         _parse_job(answer) if answer else read_job(live_backend, job_id), audit_warning
     )

@@ -13,7 +13,7 @@ from synapse_apply.model.project import Target
 from synapse_apply.planning.guards import GUARD_NAMES
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.planning.policy.plan_rules import list_overridable_rule_names
-from synapse_apply.workspace.selection import Selectable, select_addresses
+from synapse_apply.workspace.selection import Selectable, select_addresses_or_none_for_all
 
 
 class PlannedTarget(Selectable, Protocol):
@@ -71,7 +71,7 @@ class PlanArguments:
             resend_secrets=self.resend_secrets,
             verify=not self.no_verify,
             overridden=frozenset(self.overridden),
-            selected=select_addresses(planned_target, self.only, self.exclude),
+            selected=select_addresses_or_none_for_all(planned_target, self.only, self.exclude),
             revert_drift=self.revert_drift,
             allow_locked=self.allow_locked,
         ).with_target_rules(target)

@@ -105,7 +105,7 @@ def _is_call_already_recorded(path: Path, ended_call: EndedCall, state: State) -
 
 
 def _get_last_run_time_or_empty(record: Record) -> str:
-    last_run = LastRun.from_json(record.verification)
+    last_run = LastRun.from_json_or_none(record.verification)
     return last_run.at if last_run is not None else ""
 
 

@@ -50,12 +50,14 @@ class ComparedSecret:
         declared_mac = declared.mac if is_declared else None
         base = declared_mac if is_declared else recorded
         return cls(
-            _compare_secret_digests(declared_mac, recorded) if is_declared else None,
-            NOT_SHOWN if isinstance(live, WithheldSecret) else _compare_secret_digests(base, live),
+            _compare_secret_digests_or_none(declared_mac, recorded) if is_declared else None,
+            NOT_SHOWN
+            if isinstance(live, WithheldSecret)
+            else _compare_secret_digests_or_none(base, live),
         )
 
 
-def _compare_secret_digests(base_secret: Any, other_secret: Any) -> str | None:
+def _compare_secret_digests_or_none(base_secret: Any, other_secret: Any) -> str | None:
     if not isinstance(other_secret, Mac):
         return None
     if not isinstance(base_secret, Mac):

@@ -32,7 +32,7 @@ from synapse_apply.live.live_backend import (
     find_recorded_id_or_none_for_name,
     parse_typed_id_or_none_for_name,
     read_raw_object,
-    record_audit_entry,
+    record_audit_entry_or_warn,
     resolve_v1_plugin_id,
 )
 from synapse_apply.model.coding.json_types import JsonObject, RequestBody, ServerAnswer
@@ -49,7 +49,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, JobStatus, derive_status_from_run_result, parse_job
-from synapse_apply.model.remote.deferred_run import build_poll_request
+from synapse_apply.model.remote.deferred_run import build_poll_request_or_none
 
 _PLUGIN_PREFIX = "plugin"
 # Clocks of servers differ from ours; who looks for a lost job must not miss it for that.
@@ -102,7 +102,7 @@ class StartedRun:
     @property
     def has_result_ticket(self) -> bool:
         """Whether the answer has a ticket with which its result can be polled."""
-        return self.job is None and build_poll_request(self.body, self.answer) is not None
+        return self.job is None and build_poll_request_or_none(self.body, self.answer) is not None
 
 
 # Without an intent: its job has no address that an open intent could hold up. The job's id is
@@ -131,11 +131,11 @@ def send_run_once_leaving_audit_to_caller(
         answer = _send_run(live_backend, request, plugin, body, search_start)
     except RemoteError as failure:
         if failure.effect is Effect.UNKNOWN:
-            _audit_run_call(live_backend, request, "", "unknown")
+            _audit_run_call_or_warn(live_backend, request, "", "unknown")
             raise _build_outcome_unknown_error(
                 live_backend, request, failure, search_start
             ) from None
-        _audit_run_call(live_backend, request, "", "failed")
+        _audit_run_call_or_warn(live_backend, request, "", "failed")
         raise _build_refusal_error(request, failure) from None
     try:
         return StartedRun(parse_job(answer), answer, plugin, body)
@@ -149,7 +149,7 @@ def _send_run(
     plugin: int | str,
     body: RequestBody,
     search_start: datetime,
-) -> Mapping[str, Any]:
+) -> ServerAnswer:
     """The answer to the run; an interruption is noted in the audit as of unknown outcome."""
     search_hint = _build_search_hint(live_backend, request, search_start)
     with add_advice_to_interruption(
@@ -161,7 +161,7 @@ def _send_run(
             raise
         # Also a Ctrl-C: the server may have the request, and nothing else remembers it.
         except BaseException:
-            _audit_run_call(live_backend, request, "", "unknown")
+            _audit_run_call_or_warn(live_backend, request, "", "unknown")
             raise
 
 
@@ -246,17 +246,17 @@ def audit_started_run_or_warn(
     live_backend: LiveBackend, request: RunRequest, started_run: StartedRun
 ) -> Diagnostic | None:
     """Note a started run in the audit of the state; a warning when that fails."""
-    return _audit_run_call(
+    return _audit_run_call_or_warn(
         live_backend, request, started_run.job.id if started_run.job else "", "done"
     )
 
 
-def _audit_run_call(
+def _audit_run_call_or_warn(
     live_backend: LiveBackend, request: RunRequest, job_id: str, result: str
 ) -> Diagnostic | None:
     plugin_name = request.plugin.removeprefix(f"{_PLUGIN_PREFIX}/")
     version = f"@{request.version}" if request.version else ""
-    return record_audit_entry(
+    return record_audit_entry_or_warn(
         live_backend, "run", f"{_PLUGIN_PREFIX}/{plugin_name}{version}", job_id, result
     )
 

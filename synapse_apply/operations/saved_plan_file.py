@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from synapse_apply.model.coding.json_types import JsonObject
+from synapse_apply.model.coding.json_types import JsonObject, JsonValue
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.entry_names import escape_misleading_path
@@ -81,7 +81,7 @@ def write_plan_file(path: Path, text: str) -> None:
 
 # Exactly what `plan --out` writes: a zip that two readers could read in two ways is refused as a
 # whole, before its signature is checked.
-def read_plan_file(path: Path) -> Any:
+def read_plan_file(path: Path) -> JsonValue:
     """The parsed plan.json of a file; InputError when it is no plan or damaged."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise build_unusable_error(path, "it is not a regular file", "Check the path.")
@@ -152,7 +152,7 @@ def _explain_stray_bytes_or_empty(
     return "it has bytes that belong to nothing in it, or to two things"
 
 
-def _parse_plan_document(path: Path, data: bytes) -> Any:
+def _parse_plan_document(path: Path, data: bytes) -> JsonValue:
     def raise_unusable(reason: str) -> NoReturn:
         raise build_unusable_error(path, f"{PLAN_ENTRY} in it {reason}", _PLAN_AGAIN_HINT)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from synapse_apply.live.live_backend import LiveBackend, build_absent_error, record_audit_entry
+from synapse_apply.live.live_backend import (
+    LiveBackend,
+    build_absent_error,
+    record_audit_entry_or_warn,
+)
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import (
     Conflict,
@@ -60,7 +64,7 @@ def stop_job(live_backend: LiveBackend, job: Job) -> ChangedJob:
         answer = live_backend.api.v2.stop_job(job.id)
     except RemoteError as failure:
         is_outcome_unknown = failure.effect is Effect.UNKNOWN
-        record_audit_entry(
+        record_audit_entry_or_warn(
             live_backend, "stop", address, job.id, "unknown" if is_outcome_unknown else "failed"
         )
         raise (
@@ -68,7 +72,7 @@ def stop_job(live_backend: LiveBackend, job: Job) -> ChangedJob:
             if is_outcome_unknown
             else _build_refusal_error(job, failure)
         ) from None
-    audit_warning = record_audit_entry(live_backend, "stop", address, job.id, "done")
+    audit_warning = record_audit_entry_or_warn(live_backend, "stop", address, job.id, "done")
     try:
         return ChangedJob(parse_job(answer), audit_warning)
     except ValueError:

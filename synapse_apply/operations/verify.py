@@ -15,7 +15,7 @@ from synapse_apply.operations.apply import ApplyRun
 from synapse_apply.operations.apply_observer import ApplyObserver
 from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.planning.plan_input import PlanOptions, ResourceState
-from synapse_apply.workspace.selection import select_addresses
+from synapse_apply.workspace.selection import select_addresses_or_none_for_all
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
@@ -29,7 +29,7 @@ def select_named_releases_or_empty_without_names(
     kinds = {
         prefix for prefix, kind in session.catalogue.items() if kind.verification_spec is not None
     }
-    return select_addresses(session, names, (), kinds) or frozenset()
+    return select_addresses_or_none_for_all(session, names, (), kinds) or frozenset()
 
 
 def verify_releases_by_run(

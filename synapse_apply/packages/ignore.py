@@ -16,7 +16,7 @@ from typing import NamedTuple
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import UnreadableError
 from synapse_apply.packages.entry_names import escape_misleading_path, normalize_path_to_nfc
-from synapse_apply.packages.wildmatch import IgnorePattern, parse_pattern
+from synapse_apply.packages.wildmatch import IgnorePattern, parse_pattern_or_none
 
 IGNORE_FILES = (".synapseignore", ".gitignore")
 
@@ -109,7 +109,7 @@ def _parse_ignore_file(
     lines = tuple(normalize_path_to_nfc(text).split("\n"))
     patterns: list[tuple[int, IgnorePattern]] = []
     for index, line in enumerate(lines):
-        if pattern := parse_pattern(line):
+        if pattern := parse_pattern_or_none(line):
             patterns.append((index, pattern))
             if cost is not None and pattern.expression is not None:
                 cost.add_within_limits(wildcard_chars=len(line))

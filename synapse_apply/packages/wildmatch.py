@@ -64,7 +64,7 @@ class IgnorePattern:
         return self.expression.fullmatch(candidate) is not None
 
 
-def parse_pattern(line: str) -> IgnorePattern | None:
+def parse_pattern_or_none(line: str) -> IgnorePattern | None:
     """The pattern in a line, None for a blank line or comment; ValueError if it is too long."""
     if line.startswith("#"):
         return None

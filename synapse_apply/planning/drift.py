@@ -71,7 +71,7 @@ def _iter_drifted_objects(
         ):
             continue  # any difference may be the effect of an open call
         if resource.lookup_result.problem is None and (
-            drifted_object := _build_object_drift(resource, resource.record)
+            drifted_object := _build_object_drift_or_none(resource, resource.record)
         ):
             refusal_reasons = "; ".join(refusal.reason for refusal in change.refusals)
             writable = bool(drifted_object.fields) and can_write_all_live_values_to_manifest(
@@ -80,7 +80,7 @@ def _iter_drifted_objects(
             yield replace(drifted_object, blocked_reason=refusal_reasons, is_writable=writable)
 
 
-def _build_object_drift(resource: ResourceState, record: Record) -> ObjectDrift | None:
+def _build_object_drift_or_none(resource: ResourceState, record: Record) -> ObjectDrift | None:
     position = resource.desired.position if resource.desired else None
     observed = resource.lookup_result.observed
     if observed is None:

@@ -14,7 +14,7 @@ from synapse_apply.planning.series import SeriesMap
 
 def build_package_extras(resource: ResourceState) -> JsonObject:
     """The data of an upload: {"package": {digest, files (a count), size (bytes), source}}."""
-    package = _get_declared_package(resource)
+    package = _get_declared_package_or_none(resource)
     if package is None:
         return {}
     return {
@@ -45,7 +45,10 @@ def find_recorded_or_live_digest(resource: ResourceState) -> str | None:
 
 def describe_unreleased_changes_or_empty(resource: ResourceState, series: SeriesMap) -> str:
     """Text such as `unreleased changes (3 files; next version 1.1.1)`; "" without known changes."""
-    package, published = _get_declared_package(resource), find_recorded_or_live_digest(resource)
+    package, published = (
+        _get_declared_package_or_none(resource),
+        find_recorded_or_live_digest(resource),
+    )
     # Without a known digest no change can be claimed.
     if package is None or published is None or package.digest == published:
         return ""
@@ -76,7 +79,7 @@ def is_package_unknown_or_replaceable(resource: ResourceState) -> bool:
     )
 
 
-def _get_declared_package(resource: ResourceState) -> Package | None:
+def _get_declared_package_or_none(resource: ResourceState) -> Package | None:
     carries = resource.type.carries_package and resource.desired is not None
     return resource.desired.package if carries and resource.desired is not None else None
 

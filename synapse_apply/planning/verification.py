@@ -73,7 +73,7 @@ def _is_unverified_adoption(resource: ResourceState, action: Action) -> bool:
         resource.binding.api, resource.natural_key
     ):
         return True
-    last_run = LastRun.from_json(record.verification)
+    last_run = LastRun.from_json_or_none(record.verification)
     return last_run is None or last_run.result is RunStatus.UNVERIFIED
 
 
@@ -110,7 +110,7 @@ def _find_followed_or_due_run(
     verification: Verification, resource: ResourceState, record: Record, *, is_requested: bool
 ) -> Verification | None:
     """The run that is due for a recorded object, new or followed; None for none."""
-    last_run = LastRun.from_json(record.verification)
+    last_run = LastRun.from_json_or_none(record.verification)
     if (
         last_run is not None
         and last_run.result.may_be_running
@@ -175,14 +175,14 @@ def _iter_unverified_refusals(
 ) -> Iterator[Refusal]:
     """A refusal for each target that must have verified this package and has not."""
     for target, other_target in sorted(other_targets.items()):
-        problem = _explain_verification_gap_with_hints(resource, target, other_target)
+        problem = _explain_verification_gap_or_none(resource, target, other_target)
         if problem is not None:
             reason, ways_out = problem
             position = resource.desired.position if resource.desired else None
             yield Refusal("require-verified", reason, ways_out, position)
 
 
-def _explain_verification_gap_with_hints(
+def _explain_verification_gap_or_none(
     resource: ResourceState, target: str, other_target: OtherTargetRuns
 ) -> tuple[str, tuple[str, ...]] | None:
     """Why a target has not verified a release, with the ways out; None if it has."""

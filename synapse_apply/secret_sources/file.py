@@ -82,7 +82,7 @@ def read_secret_file(path: Path, name: str) -> str:
 def _decode_secret(content: bytes, name: str) -> str:
     if len(content) > MAX_SECRET_BYTES:
         _raise_too_large(name)
-    text = _decode_utf8(content)
+    text = _decode_utf8_or_none(content)
     if text is None:
         raise_unavailable(
             UNUSABLE,
@@ -183,7 +183,7 @@ def _is_link_target_allowed(name: str, root: Path, context: SourceContext) -> bo
         return False
 
 
-def _decode_utf8(content: bytes) -> str | None:
+def _decode_utf8_or_none(content: bytes) -> str | None:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -199,7 +199,9 @@ def find_reserved_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
     )
 
 
-def build_reference(source: SecretSource, argument: Any, format_name: str) -> SecretRef | None:
+def build_reference_or_none(
+    source: SecretSource, argument: Any, format_name: str
+) -> SecretRef | None:
     """The reference that stands below a source's key in a manifest; None for a malformed one."""
     if not source.is_read:
         return SecretRef(source.name)
@@ -226,7 +228,7 @@ def build_reference(source: SecretSource, argument: Any, format_name: str) -> Se
 
 
 def describe_wrong_argument(source: SecretSource) -> str:
-    """What is wrong where `build_reference` gives None, as a phrase behind the field's name."""
+    """Why `build_reference_or_none` gives None, as a phrase behind the field's name."""
     if not source.required_keys:
         return "is not a name"
     optional_text = f", and may have {', '.join(source.optional_keys)}" * bool(source.optional_keys)

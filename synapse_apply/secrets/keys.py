@@ -19,7 +19,7 @@ from synapse_apply.files.opening import (
     read_own_file,
     remove_own_file_or_link_if_present,
     rename_over_own_file,
-    stat_own_file,
+    stat_own_file_or_none,
 )
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -223,7 +223,7 @@ def _write_new_file(path: Path, text: str) -> None:
 def _key_file_exists(path: Path) -> bool:
     """Whether the file exists; InputError if that cannot be determined."""
     try:
-        return stat_own_file(path) is not None
+        return stat_own_file_or_none(path) is not None
     except OSError as problem:
         raise _build_unreadable_error(path, problem) from None
 

@@ -153,7 +153,7 @@ class RunSigner:
 
     def sign_last_run(self, record: Record) -> Record:
         """The record with its last run signed (with "" without a key); unchanged without a run."""
-        last_run = LastRun.from_json(record.verification)
+        last_run = LastRun.from_json_or_none(record.verification)
         if last_run is None:
             return record
         signature = sign_document_or_empty_without_key(
@@ -163,7 +163,7 @@ class RunSigner:
 
     def verify_last_run_signature(self, record: Record) -> SignatureStatus:
         """Check the signature of a record's last run; UNSIGNED without a run."""
-        last_run = LastRun.from_json(record.verification)
+        last_run = LastRun.from_json_or_none(record.verification)
         if last_run is None or not last_run.signature:
             return SignatureStatus.UNSIGNED
         document = self._build_document_to_sign(record.address, last_run)
@@ -207,7 +207,7 @@ class RunSigner:
 
 
 def _mark_run_unknown(record: Record) -> Record:
-    last_run = LastRun.from_json(record.verification)
+    last_run = LastRun.from_json_or_none(record.verification)
     if last_run is None:
         return record
     unproven_run = replace(last_run, result=RunStatus.UNKNOWN, signature="")

@@ -162,7 +162,7 @@ class BatchLog(Protocol):
         """
         ...
 
-    def restart_after_damage(self, batch: Batch) -> AppendedBatch | None:
+    def restart_after_damage_unless_overtaken(self, batch: Batch) -> AppendedBatch | None:
         """Begin anew with this batch, which replaces all, where `read_since` raises DamagedLog.
 
         Nobody can append behind the damage any more. None if another process was faster. After a

@@ -182,7 +182,9 @@ class SqlStore(LockedStore):
     def write_records(self, *records: Record) -> None:
         records_by_address = {record.address: record for record in records}
         rows = [(record, self._build_record_row(record)) for record in records_by_address.values()]
-        self._write_durably_counting_serial(lambda run: self._write_changed_rows(run, rows))
+        self._write_durably_counting_serial(
+            lambda run: self._write_changed_rows_and_tell_if_any(run, rows)
+        )
 
     def remove_records(self, *addresses: Address) -> None:
         """Delete the records at these addresses; one that is not recorded is ignored."""
@@ -219,7 +221,7 @@ class SqlStore(LockedStore):
             for old in renames:
                 run(schema.DROP_RECORD, (str(old),))
             renamed_records = iter_renamed_records(records, renames, finish)
-            return self._write_changed_rows(
+            return self._write_changed_rows_and_tell_if_any(
                 run, [(record, self._build_record_row(record)) for record in renamed_records]
             )
 
@@ -390,7 +392,7 @@ class SqlStore(LockedStore):
         text = row_texts.encode_record(record, self.where)
         return (str(address), address.kind, record.api, record.remote_id, text)
 
-    def _write_changed_rows(
+    def _write_changed_rows_and_tell_if_any(
         self, run: SqlRunner, rows: list[tuple[Record, tuple[Any, ...]]]
     ) -> bool:
         """Write the rows whose text differs from the stored one; whether there were any.

@@ -95,7 +95,10 @@ def _parse_inventory_row(
 def _get_field_as_text_or_empty(
     raw: Mapping[object, object], name: str, *, is_required: bool = True
 ) -> str:
-    """A text or whole number as text; "" for a missing field that is not required."""
+    """A text or whole number as text; "" for a missing field that is not required.
+
+    ValueError for a missing one that is, TypeError for a value of another type.
+    """
     value = raw.get(name)
     if value in (None, "") and is_required:
         raise ValueError(f"it has no {name}")

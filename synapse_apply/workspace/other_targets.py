@@ -113,7 +113,10 @@ def _collect_target_runs(state: State, target: Target, keys: StateKeys) -> Other
         for address, record in state.records.items()
         if (kind := CATALOGUE.get(address.kind)) is not None and kind.verification_spec is not None
     }
-    runs = {address: LastRun.from_json(record.verification) for address, record in records.items()}
+    runs = {
+        address: LastRun.from_json_or_none(record.verification)
+        for address, record in records.items()
+    }
     passed_addresses = [
         passed_address
         for passed_address, run in runs.items()
@@ -145,7 +148,7 @@ def _find_run_doubt(signer: RunSigner, record: Record, target: Target) -> RunDou
             "the signature of its run there is of something else: the record was changed, or "
             "copied from another one"
         )
-    last_run = LastRun.from_json(record.verification)
+    last_run = LastRun.from_json_or_none(record.verification)
     key_id = parse_key_id_of_signature(last_run.signature) if last_run else ""
     current_key = signer.keys.current_key
     current_text = (

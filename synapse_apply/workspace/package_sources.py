@@ -65,7 +65,7 @@ class PackageSources:
         """A function that reads a source's config.yaml for this target; it raises InputError."""
 
         def read_config_or_none(source: PackageSource) -> ConfigWithPositions | None:
-            config = self._get_or_read_config(*self._build_source_key(source, target))
+            config = self._get_or_read_config_or_none(*self._build_source_key(source, target))
             return None if config is None else read_single_mapping(config.text, config.name)
 
         return read_config_or_none
@@ -88,7 +88,7 @@ class PackageSources:
             source for source, allowed_files in self._configs if allowed_files == target.allow_files
         )
 
-    def _get_or_read_config(
+    def _get_or_read_config_or_none(
         self, source: PackageSource, allow_files: tuple[str, ...]
     ) -> ConfigText | None:
         key = (source, allow_files)

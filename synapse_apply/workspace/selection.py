@@ -57,7 +57,7 @@ def build_state_selectable(state: State) -> SelectableAddresses:
     )
 
 
-def select_addresses(
+def select_addresses_or_none_for_all(
     selectable: Selectable,
     only: Sequence[str],
     exclude: Sequence[str],

@@ -25,7 +25,7 @@ from e2e.scenarios.workplace import Ran, Workplace, sample
 from synapse_apply.emulator.core.backend import DataLock
 from synapse_apply.emulator.core.data_folder import DataSetPlaceError
 from synapse_apply.emulator.core.store import APPLICATION_ID, DataSetError
-from synapse_apply.emulator.serve import EmbeddedServer, reset_data_set
+from synapse_apply.emulator.serve import EmbeddedServer, reset_data_set_if_any
 
 SECRETS = {"RAW_ID": "raw-id-canary", "RAW_KEY": "raw-key-canary"}
 REFUSED = "Error: A file is not trusted: synapse-apply did not create it\n"
@@ -193,7 +193,7 @@ def test_the_program_itself_follows_no_link(tmp_path: Path) -> None:
     assert "embedded is a link" in done.stderr
     assert [path.name for path in (tmp_path / "victims").iterdir()] == ["tmpabc.part"]
     with pytest.raises(DataSetPlaceError):
-        reset_data_set(tmp_path / ".synapse-apply" / "embedded")
+        reset_data_set_if_any(tmp_path / ".synapse-apply" / "embedded")
 
 
 # Where endpoint.json leads

@@ -48,7 +48,7 @@ def verified(make_site: Callable[..., Site], server: Server) -> Iterator[Callabl
 def last(site: Site) -> LastRun | None:
     with open_state(site.where()) as state:
         record = state.store.find_record(Address.parse(AT))
-    return LastRun.from_json(record.verification) if record else None
+    return LastRun.from_json_or_none(record.verification) if record else None
 
 
 def jobs(server: Server) -> list[str]:

@@ -238,7 +238,7 @@ def _write_run_intent(root: Path, target: Path, release: Record | None) -> None:
     with closing(sqlite3.connect(root / OWN / "embedded" / "data.sqlite3")) as connection:
         ((body,),) = connection.execute("SELECT body FROM job").fetchall()
     context = json.loads(body)["context"]
-    last = LastRun.from_json(release.verification) if release else None
+    last = LastRun.from_json_or_none(release.verification) if release else None
     assert release is not None
     assert last is not None
     intent = Intent(

@@ -64,6 +64,7 @@ def _is_created_object_found_or_none_if_unknown(
 
 
 def _dry_run_update(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
+    """Send the update as a dry run; ValueError for a kind that has none."""
     call, observed = step.binding.update_object, step.observed
     if call is None or observed is None:
         raise ValueError(f"{step.address} cannot be updated, yet its plan says so")
@@ -89,6 +90,7 @@ def _is_update_seen_live_or_none_if_unknown(
 
 
 def _dry_run_delete(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
+    """Send the delete as a dry run; ValueError for a kind that has none."""
     call = step.binding.delete_object
     if call is None:
         raise ValueError(f"{step.address} cannot be deleted, yet its plan says so")
@@ -112,6 +114,7 @@ def _is_deleted_object_gone_or_none_if_unknown(
 
 
 def _dry_run_seal(step: Step, tools: ApplyTools, _live: LiveObjects) -> None:
+    """Send the final call as a dry run; ValueError for a kind that has none."""
     if step.binding.final_call is None:
         raise ValueError(f"{step.address} cannot be sealed, yet its plan says so")
     step.binding.final_call.send_call(tools.api.dry_run, step.change.remote_id)

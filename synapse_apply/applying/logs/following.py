@@ -10,7 +10,7 @@ from synapse_apply.model.errors import RemoteError, RemoteTimeout, ServerFault, 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, parse_job
 from synapse_apply.model.ports import JobCalls
-from synapse_apply.model.remote.deferred_run import build_poll_request
+from synapse_apply.model.remote.deferred_run import build_poll_request_or_none
 
 POLL_INTERVAL = 5.0  # seconds, as in the example of the API page
 _SLICE = 0.25  # seconds between two checks of `should_stop`
@@ -76,14 +76,14 @@ def poll_deferred_run_until_result_or_last_envelope(
     body: RequestBody,
     answer: ServerAnswer,
     pace: FollowOptions,
-) -> Mapping[str, Any]:
+) -> ServerAnswer:
     """Poll for the result of a deferred run; returns the last envelope where none came in time.
 
     `run` sends a run with another body. A lost answer is asked for again, since asking starts
     nothing; raises RemoteError where the server refuses.
     """
     until = None if pace.timeout is None else pace.read_seconds() + pace.timeout
-    while (question := build_poll_request(body, answer)) is not None:
+    while (question := build_poll_request_or_none(body, answer)) is not None:
         left = pace.interval if until is None else min(pace.interval, until - pace.read_seconds())
         if left <= 0 or pace.should_stop() or not wait_and_tell_if_not_stopped(left, pace):
             break

@@ -55,7 +55,7 @@ def record_or_adopt_conflicting_object(
         diagnostic = _build_no_match_diagnostic(step, call, failure, cause, is_absent=is_absent)
         return close_intent_of_call_without_effect(step, tools, call, failure, diagnostic)
     # Another run, or an earlier call of ours whose answer was lost, has published the same package.
-    if call.intent.digest and lookup.get_published_digest_of_object(observed) == call.intent.digest:
+    if call.intent.digest and lookup.get_published_digest_or_none(observed) == call.intent.digest:
         warnings = (messages.build_already_published_diagnostic(step, cause),)
         return record_object_left_and_close_intent(
             step, tools, call, observed, failure.request_id, warnings
@@ -127,7 +127,7 @@ def _build_no_match_diagnostic(
 def _needs_adoption_nothing_further(step: Step, observed: Observed) -> bool:
     """Whether adopting needs nothing else: no other package, companion, run or final call."""
     package = step.desired.package if step.desired else None
-    live_digest = lookup.get_published_digest_of_object(observed)
+    live_digest = lookup.get_published_digest_or_none(observed)
     is_other_content = (
         live_digest is not None and package is not None and live_digest != package.digest
     )

@@ -184,7 +184,7 @@ def _record_created_objects(
         return _resolve_failed_create(parts, tools, failure, live)
     outcome, member_answer = (
         record_done_call_of_echo(step, tools, call, echo),
-        _extract_member_object_of_answer(step, answer),
+        _extract_member_object_or_none(step, answer),
     )
     # Built only for members: copying `live` for each create would be quadratic.
     return (
@@ -204,7 +204,7 @@ def _can_prove_absence(part: _CreatePart, tools: ApplyTools) -> bool:
     return part.step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
-def _extract_member_object_of_answer(step: Step, answer: ServerObject) -> ServerObject | None:
+def _extract_member_object_or_none(step: Step, answer: ServerObject) -> ServerObject | None:
     """The member's object inside the owner's answer; None where it is not there."""
     return step.binding.bootstrap.extract_member(answer) if step.binding.bootstrap else None
 

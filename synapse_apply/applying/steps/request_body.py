@@ -10,7 +10,7 @@ from synapse_apply.applying.lookup import resolve_natural_key
 from synapse_apply.applying.step import CREATES, LiveObjects, Step, list_step_and_companion
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import JsonObject, RequestBody, Spec
+from synapse_apply.model.coding.json_types import DecodedSpec, JsonObject, RequestBody, Spec
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import Secrets
@@ -67,7 +67,10 @@ class PendingObject:
 def build_pending_objects(
     step: Step, live: LiveObjects, resolve: ResolveSecret
 ) -> list[PendingObject]:
-    """The objects of a create: the step's own, and its companion; the first has the call's body."""
+    """The objects of a create: the step's own, and its companion; the first has the call's body.
+
+    ValueError for a companion of a kind that makes none, or none of one that does.
+    """
     bootstraps, member = step.binding.bootstrap, step.companion
     if (bootstraps is None) != (member is None):
         raise ValueError(f"{step.address} makes another with it, and the plan says which")
@@ -216,7 +219,7 @@ def select_top_level_fields_with_changes(body: RequestBody, step: Step) -> JsonO
     return {name: value for name, value in body.items() if name in touched}
 
 
-def unflatten(fields: Fields) -> dict[str, Any]:
+def unflatten(fields: Fields) -> DecodedSpec:
     """Fields by path as a nested map."""
     tree: dict[str, Any] = {}
     for path, value in fields.items():

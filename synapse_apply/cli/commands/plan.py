@@ -146,7 +146,7 @@ def _make_online_plan(
     from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
 
     with open_command_target(invocation) as target:
-        destination = _build_plan_destination(target, out)
+        destination = _build_plan_destination_or_none(target, out)
         with _open_dry_run_display(console) if server_dry_run else nullcontext() as progress:
             plan = target.plan(
                 server_dry_run=server_dry_run,
@@ -184,7 +184,7 @@ def _open_dry_run_display(console: Console) -> Display:
     )
 
 
-def _build_plan_destination(target: OpenTarget, out: Path | None) -> PlanDestination | None:
+def _build_plan_destination_or_none(target: OpenTarget, out: Path | None) -> PlanDestination | None:
     if out is None:
         return None
     from synapse_apply.cli.flows.plan_destination import PlanDestination

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from synapse_apply.model.coding.json_types import JsonValue
+
 if TYPE_CHECKING:
     from synapse_apply.model.job import JobStatus
 
@@ -88,7 +90,7 @@ class StatusType(click.ParamType[Any]):
 MOMENT, JSON, STATUS = MomentType(), JsonType(), StatusType()
 
 
-def parse_json_or_text(text: str) -> Any:
+def parse_json_or_text(text: str) -> JsonValue:
     """The JSON value of the text, or the text itself where it is not JSON."""
     try:
         return _parse_json(text)
@@ -118,7 +120,7 @@ def require_json_object_or_none(value: Any, option: str) -> Mapping[str, Any] | 
     raise click.UsageError(f"{option} takes a JSON object, such as '{{\"step\": 2}}'.")
 
 
-def _parse_json(text: str) -> Any:
+def _parse_json(text: str) -> JsonValue:
     # Python accepts NaN and Infinity, which are not JSON (RFC 8259) and servers refuse.
     return json.loads(text, parse_constant=_reject_json_constant, parse_float=_parse_finite_number)
 

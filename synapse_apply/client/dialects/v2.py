@@ -13,6 +13,7 @@ from synapse_apply.client.dialects.dialect import (
     parse_query_of_link,
     parse_results_page_or_none,
 )
+from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.secrets.masked_text import unmask_value
 
 _CURSOR = "cursor"
@@ -27,7 +28,7 @@ def build_auth_headers(credentials: Credentials) -> dict[str, str]:
     return {name: value for name, value in header_values.items() if value}
 
 
-def unwrap_data_envelope_or_unchanged(answer: Any) -> Any:
+def unwrap_data_envelope_or_unchanged(answer: Any) -> JsonValue:
     """The `data` of an envelope `{data, meta}`; any other answer unchanged."""
     if isinstance(answer, Mapping) and "data" in answer and answer.keys() <= {"data", "meta"}:
         return answer["data"]

@@ -14,6 +14,7 @@ from synapse_apply.client.http.deadlines import (
     parse_retry_after_seconds_or_none,
 )
 from synapse_apply.client.http.redaction import Redactor
+from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.coding.server_json import (
     OddJsonError,
     decode_utf8,
@@ -55,7 +56,7 @@ class Answer:
         return len(self.body) + _VALUE_WEIGHT * value_count
 
     @cached_property
-    def parsed(self) -> Any:
+    def parsed(self) -> JsonValue:
         """The JSON value, masked; None if the body is not JSON (or `null`, which no call gives)."""
         return self._masked_json_and_parse_fault[0]
 
@@ -74,7 +75,7 @@ class Answer:
         return self.redactor.mask_secrets_in_value_of_text(value, text), ""
 
     @property
-    def detail(self) -> Any:
+    def detail(self) -> JsonValue:
         """The parsed error body, else its text, else the reason."""
         if self.parsed is not None:
             return self.parsed

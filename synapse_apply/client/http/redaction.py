@@ -25,6 +25,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
+from synapse_apply.model.coding.json_types import JsonObject, JsonValue
 from synapse_apply.model.secrets.masked_text import MaskedText
 
 MASK = "(sensitive)"
@@ -127,12 +128,12 @@ class Redactor:
         search = self._get_fresh_search_or_none()
         return text if search is None else self._mask_secrets_in_string_cached(text, search)
 
-    def mask_secrets_in_json_value(self, value: Any) -> Any:
+    def mask_secrets_in_json_value(self, value: Any) -> JsonValue:
         """A parsed value with the secrets of its texts, keys and numbers masked."""
         search = self._get_fresh_search_or_none()
         return value if search is None else self._mask_value(value, search, 0)
 
-    def mask_secrets_in_value_of_text(self, value: Any, source_text: str) -> Any:
+    def mask_secrets_in_value_of_text(self, value: Any, source_text: str) -> JsonValue:
         """As `mask_secrets_in_json_value` for what `source_text` parses to, but faster."""
         search = self._get_fresh_search_or_none()
         if search is None:
@@ -142,7 +143,7 @@ class Redactor:
             return value
         return self._mask_value(value, search, 0)
 
-    def _mask_value(self, value: Any, search: _SecretSearch, depth: int) -> Any:
+    def _mask_value(self, value: Any, search: _SecretSearch, depth: int) -> JsonValue:
         kind = type(value)
         if kind is str:
             return self._mask_secrets_in_string_cached(value, search)
@@ -157,9 +158,7 @@ class Redactor:
         # A container below _MAX_DEPTH, where no value of this API is.
         return MASK if kind in (dict, list) else value
 
-    def _mask_mapping(
-        self, value: dict[str, Any], search: _SecretSearch, depth: int
-    ) -> dict[str, Any]:
+    def _mask_mapping(self, value: dict[str, Any], search: _SecretSearch, depth: int) -> JsonObject:
         masked_mapping: dict[str, Any] = {}
         for key, child in value.items():
             name = self._mask_secrets_in_string_cached(key, search)
@@ -188,7 +187,7 @@ class Redactor:
         if self._is_stale:
             with self._lock:
                 if self._is_stale:
-                    self._search = _build_search(self._forms_by_prefix)
+                    self._search = _build_search_or_none(self._forms_by_prefix)
                     self._is_stale = False
         return self._search
 
@@ -340,7 +339,7 @@ def _encode_escaped_forms(text: str) -> list[str]:
     ]
 
 
-def _build_search(forms: dict[str, set[_SecretForm]]) -> _SecretSearch | None:
+def _build_search_or_none(forms: dict[str, set[_SecretForm]]) -> _SecretSearch | None:
     if not forms:
         return None
     length = max(_MIN_KEY_LENGTH, min(_MIN_RUN_LENGTH, *map(len, forms)))

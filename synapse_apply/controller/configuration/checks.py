@@ -104,7 +104,7 @@ class _Checker:
         settings = self._value["sources"][name]
         url = settings["url"]
         credentials = settings.get("credentials", {})
-        parts = _split_url(url)
+        parts = _split_url_or_none(url)
         scheme = "path" if is_local_path(url) else parts.scheme if parts else "ssh"
         if parts is not None and ("@" in parts.netloc and ":" in parts.netloc.rpartition("@")[0]):
             yield self._error(
@@ -245,7 +245,7 @@ _DURATION_KEYS = {
 }
 
 
-def _split_url(url: str) -> Any:
+def _split_url_or_none(url: str) -> Any:
     """The parts of a URL with a scheme; None for any other text."""
     try:
         return urlsplit(url) if "://" in url else None

@@ -85,8 +85,8 @@ class _Decoder:
             public_url=value.get("public_url", "").rstrip("/"),
             open_metrics=value.get("open_metrics", False),
             hooks=HookSecrets(
-                self._decode_secret(hooks, ("hooks",), "github", "secret"),
-                self._decode_secret(hooks, ("hooks",), "gitlab", "secret"),
+                self._decode_secret_name_or_none(hooks, ("hooks",), "github", "secret"),
+                self._decode_secret_name_or_none(hooks, ("hooks",), "gitlab", "secret"),
             ),
             file=self._file,
         )
@@ -101,10 +101,10 @@ class _Decoder:
             url=str(self._folder / url) if is_local_path(url) else url,
             ref=settings.get("ref", "main"),
             path=settings.get("path", "."),
-            credentials=self._decode_credentials(settings.get("credentials", {}), path),
+            credentials=self._decode_credentials_or_none(settings.get("credentials", {}), path),
             poll=_get_duration(settings, "poll", MINUTE),
             rewinds=settings.get("rewinds", "hold"),
-            status=self._decode_status(settings.get("commit_status", {}), path),
+            status=self._decode_status_or_none(settings.get("commit_status", {}), path),
             may_read=MayRead(
                 tuple(may_read.get("env", ())),
                 tuple(str(self._folder / file) for file in may_read.get("files", ())),
@@ -124,21 +124,25 @@ class _Decoder:
             position=self._positions.get(path),
         )
 
-    def _decode_credentials(
+    def _decode_credentials_or_none(
         self, settings: Mapping[str, Any], path: FieldPath
     ) -> HttpsToken | SshKey | None:
         path = (*path, "credentials")
-        token = self._decode_secret(settings, path, "token")
-        key = self._decode_secret(settings, path, "ssh_key")
-        known_hosts = self._decode_secret(settings, path, "known_hosts")
+        token = self._decode_secret_name_or_none(settings, path, "token")
+        key = self._decode_secret_name_or_none(settings, path, "ssh_key")
+        known_hosts = self._decode_secret_name_or_none(settings, path, "known_hosts")
         if token is not None:
             return HttpsToken(token, settings.get("user", DEFAULT_USER))
         return SshKey(key, known_hosts) if key is not None and known_hosts is not None else None
 
-    def _decode_status(self, settings: Mapping[str, Any], path: FieldPath) -> ForgeStatus | None:
+    def _decode_status_or_none(
+        self, settings: Mapping[str, Any], path: FieldPath
+    ) -> ForgeStatus | None:
         forges: tuple[Literal["github", "gitlab"], ...] = ("github", "gitlab")
         for forge in forges:
-            token = self._decode_secret(settings, (*path, "commit_status"), forge, "token")
+            token = self._decode_secret_name_or_none(
+                settings, (*path, "commit_status"), forge, "token"
+            )
             if token is not None:
                 api_url = settings[forge].get("api_url", DEFAULT_API_URLS[forge])
                 repository = str(settings[forge]["repository"])
@@ -149,16 +153,16 @@ class _Decoder:
         settings = self._value["notify"][index]
         kind: Literal["webhook", "slack"] = "webhook" if "webhook" in settings else "slack"
         path: FieldPath = ("notify", index)
-        url = self._decode_secret(settings, path, kind, "url")
+        url = self._decode_secret_name_or_none(settings, path, kind, "url")
         return Channel(
             name=f"{kind} {index + 1}",
             kind=kind,
             url=url or SecretName("env", ""),
             events=frozenset(Event(event) for event in settings["on"]),
-            secret=self._decode_secret(settings, path, kind, "secret"),
+            secret=self._decode_secret_name_or_none(settings, path, kind, "secret"),
         )
 
-    def _decode_secret(
+    def _decode_secret_name_or_none(
         self, settings: Mapping[str, Any], path: FieldPath, *keys: str
     ) -> SecretName | None:
         """Where the secret at these keys is found; None where there is none."""

@@ -10,13 +10,14 @@ from synapse_apply.controller.delivery import (
     Receiver,
     UndeliveredError,
     encode_json,
-    parse_json_answer,
+    parse_json_answer_or_none,
     read_retry_after_or_none,
     require_header_value,
 )
 from synapse_apply.controller.ports import SendResult, StatusUnreadable
 from synapse_apply.controller.rows import StatusRow
 from synapse_apply.controller.settings import MINUTE, ForgeStatus
+from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.remote.http_exchange import HttpAnswer
@@ -134,11 +135,11 @@ class ForgeApi:
         headers = {**self._headers, "Authorization": f"Bearer {self._token.reveal()}"}
         content = b"" if body is None else encode_json(body)
         answer = self._receiver.send_json(method, path, headers, content)
-        return ForgeAnswer(answer, parse_json_answer(answer))
+        return ForgeAnswer(answer, parse_json_answer_or_none(answer))
 
     def read_json(
         self, path: str, build_refusal: Callable[[ForgeAnswer], SendResult] | None = None
-    ) -> Any:
+    ) -> JsonValue:
         """The JSON value at a path; StatusUnreadable for any failure.
 
         `build_refusal` says what an answer that is no success means; as the method, without it.

@@ -293,7 +293,7 @@ class ControllerLoop:
             due = writer.list_due_targets(now, 8 * self._max_looks)
         due = [row for row in due if row.name not in self._looked_once]
         for row in choose_looks(due, running, self._max_looks):
-            claimed = looking.claim_look(self._parts, row.name)
+            claimed = looking.claim_look_if_due(self._parts, row.name)
             if claimed is not None:
                 self._start_look(claimed)
 

@@ -47,7 +47,7 @@ class ClaimedLook(NamedTuple):
     epoch: int
 
 
-def claim_look(parts: LoopParts, name: TargetName) -> ClaimedLook | None:
+def claim_look_if_due(parts: LoopParts, name: TargetName) -> ClaimedLook | None:
     """Claim a target that is due; None where somebody has it, or looked at it meanwhile."""
     now = parts.clock.read_wall()
     until = now + parts.settings.defaults.timeout + _CLAIM_MARGIN_SECONDS

@@ -25,6 +25,7 @@ from synapse_apply.controller.messages.message_fields import (
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import MessageRow
 from synapse_apply.controller.settings import MINUTE, Channel
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.values import Sensitive
 
@@ -84,7 +85,7 @@ class SlackMessages:
         return SendResult(finding, retry_after)
 
 
-def build_slack_body(row: MessageRow) -> dict[str, Any]:
+def build_slack_body(row: MessageRow) -> JsonDocument:
     """The body of a message: blocks, and a text for notifications."""
     fields = row.fields
     sentence = _cut(format_message_sentence(row), _MAX_HEADING)
@@ -114,7 +115,7 @@ def build_slack_body(row: MessageRow) -> dict[str, Any]:
     }
 
 
-def _build_plain_text(text: str, max_length: int) -> dict[str, Any]:
+def _build_plain_text(text: str, max_length: int) -> JsonDocument:
     return {"type": "plain_text", "text": _cut(text, max_length), "emoji": False}
 
 

@@ -14,7 +14,6 @@ import hmac
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import quote
 
 from synapse_apply.controller.delivery import (
@@ -27,6 +26,7 @@ from synapse_apply.controller.messages.message_fields import format_message_sent
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import MessageRow
 from synapse_apply.controller.settings import MINUTE, Channel
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import Sensitive
@@ -89,7 +89,7 @@ class WebhookMessages:
         return SendResult(error_finding("A webhook refuses messages", reason, hint), retry_after)
 
 
-def build_webhook_body(row: MessageRow) -> dict[str, Any]:
+def build_webhook_body(row: MessageRow) -> JsonDocument:
     """The body of a message (`schemas/v1/controller-message.schema.json`)."""
     created = datetime.fromtimestamp(row.created_at, UTC)
     return {

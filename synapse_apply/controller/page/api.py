@@ -18,6 +18,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.views.sanitize import escape_unsafe_json
 
@@ -30,7 +31,7 @@ class BadQueryError(ValueError):
     """A parameter that makes no sense; its text says which."""
 
 
-def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> dict[str, Any]:
+def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
     """A TargetList. Parameters: source, state, q, offset, limit. BadQueryError."""
     state = parameters.get("state", "")
     condition = next((c for c in TargetCondition if c.value == state), None)
@@ -44,7 +45,7 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
     return {**_build_list("TargetList", items), "total": page.matching_count, "offset": offset}
 
 
-def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> dict[str, Any]:
+def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
     """A RevisionList of one source, newest first. Parameters: source, limit. BadQueryError."""
     source = parameters.get("source", "")
     if not source:
@@ -53,7 +54,7 @@ def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) 
     return _build_list("RevisionList", [_revision_to_json(row) for row in revisions])
 
 
-def list_runs_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> dict[str, Any]:
+def list_runs_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
     """A RunList of one target, newest first. Parameters: target, limit. BadQueryError."""
     source, separator, target = parameters.get("target", "").partition("/")
     if not separator:
@@ -67,7 +68,7 @@ def format_json(document: Mapping[str, Any]) -> str:
     return escape_unsafe_json(json.dumps(document, ensure_ascii=False)) + "\n"
 
 
-def _build_list(kind: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+def _build_list(kind: str, items: list[dict[str, Any]]) -> JsonDocument:
     return {"apiVersion": API_VERSION, "kind": kind, "items": items}
 
 
@@ -85,7 +86,7 @@ def _parse_number(parameters: Mapping[str, str], name: str, default: int) -> int
     return int(text)
 
 
-def _target_to_json(target: TargetRow) -> dict[str, Any]:
+def _target_to_json(target: TargetRow) -> JsonDocument:
     return {
         "name": str(target.name),
         "source": target.name.source,
@@ -97,14 +98,14 @@ def _target_to_json(target: TargetRow) -> dict[str, Any]:
         "failures": target.failures,
         "is_gone": target.is_gone,
         "last_run": target.last_run or None,
-        "looked_at": _time_to_json(target.looked_at),
-        "changed_at": _time_to_json(target.changed_at),
-        "due_at": _time_to_json(target.due_at),
+        "looked_at": _time_to_json_or_none(target.looked_at),
+        "changed_at": _time_to_json_or_none(target.changed_at),
+        "due_at": _time_to_json_or_none(target.due_at),
         "path": addresses.build_target_path(target.name),
     }
 
 
-def _revision_to_json(revision: RevisionRow) -> dict[str, Any]:
+def _revision_to_json(revision: RevisionRow) -> JsonDocument:
     return {
         "source": revision.source,
         "number": revision.number,
@@ -116,13 +117,13 @@ def _revision_to_json(revision: RevisionRow) -> dict[str, Any]:
         "overtaken_by": revision.overtaken_by or None,
         "forced_away": revision.forced_away,
         "finding": _finding_to_json(revision.finding) if revision.finding else None,
-        "seen_at": _time_to_json(revision.seen_at),
-        "ended_at": _time_to_json(revision.ended_at),
+        "seen_at": _time_to_json_or_none(revision.seen_at),
+        "ended_at": _time_to_json_or_none(revision.ended_at),
         "path": addresses.build_revision_path(revision.source, revision.commit),
     }
 
 
-def _run_to_json(run: RunRow) -> dict[str, Any]:
+def _run_to_json(run: RunRow) -> JsonDocument:
     return {
         "id": run.id,
         "target": str(run.target),
@@ -132,9 +133,9 @@ def _run_to_json(run: RunRow) -> dict[str, Any]:
         "counts": _counts_to_json(run.counts),
         "findings": [_finding_to_json(finding) for finding in run.findings],
         "repeats": run.repeats,
-        "began_at": _time_to_json(run.began_at),
-        "ended_at": _time_to_json(run.ended_at),
-        "last_seen_at": _time_to_json(run.last_seen_at),
+        "began_at": _time_to_json_or_none(run.began_at),
+        "ended_at": _time_to_json_or_none(run.ended_at),
+        "last_seen_at": _time_to_json_or_none(run.last_seen_at),
         "path": addresses.build_run_path(run.id),
     }
 
@@ -144,9 +145,9 @@ def _counts_to_json(counts: ChangeCounts) -> dict[str, int]:
     return {field.name.rstrip("_"): getattr(counts, field.name) for field in fields(ChangeCounts)}
 
 
-def _finding_to_json(finding: Diagnostic) -> dict[str, Any]:
+def _finding_to_json(finding: Diagnostic) -> JsonDocument:
     return finding.to_json()
 
 
-def _time_to_json(when: float) -> str | None:
+def _time_to_json_or_none(when: float) -> str | None:
     return format_utc(when) if when else None

@@ -108,7 +108,7 @@ class SqliteControllerStore:
         return self._select(SOURCES, "WHERE is_removed = 0 ORDER BY name")
 
     def find_source(self, name: str) -> SourceRow | None:
-        return self._select_first(SOURCES, "WHERE name = ?", [name])
+        return self._select_first_or_none(SOURCES, "WHERE name = ?", [name])
 
     def list_targets(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
         where, values = _build_target_condition(target_filter)
@@ -134,10 +134,10 @@ class SqliteControllerStore:
         return {condition: counts.get(rank, 0) for condition, rank in STATE_RANKS.items()}
 
     def find_target(self, name: TargetName) -> TargetRow | None:
-        return self._select_first(TARGETS, "WHERE source = ? AND target = ?", name)
+        return self._select_first_or_none(TARGETS, "WHERE source = ? AND target = ?", name)
 
     def find_run(self, run_id: str) -> RunRow | None:
-        return self._select_first(RUNS, "WHERE id = ?", [run_id])
+        return self._select_first_or_none(RUNS, "WHERE id = ?", [run_id])
 
     def list_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
         rest = "WHERE source = ? AND target = ? ORDER BY id DESC LIMIT ?"
@@ -169,7 +169,7 @@ class SqliteControllerStore:
 
     def find_revision(self, source: str, commit: str) -> RevisionRow | None:
         rest = 'WHERE source = ? AND "commit" = ? ORDER BY number DESC'
-        return self._select_first(REVISIONS, rest, [source, commit])
+        return self._select_first_or_none(REVISIONS, rest, [source, commit])
 
     def list_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
         return self._select(
@@ -217,7 +217,7 @@ class SqliteControllerStore:
         )
 
     def find_message(self, message_id: str) -> MessageRow | None:
-        return self._select_first(MESSAGES, "WHERE id = ?", [message_id])
+        return self._select_first_or_none(MESSAGES, "WHERE id = ?", [message_id])
 
     def find_newest_run_id_or_empty(self) -> str:
         statement = (
@@ -229,7 +229,7 @@ class SqliteControllerStore:
 
     def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
         rest = 'WHERE source = ? AND "commit" = ? AND context = ?'
-        return self._select_first(STATUSES, rest, [source, commit, context])
+        return self._select_first_or_none(STATUSES, rest, [source, commit, context])
 
     def list_audit(self, limit: int) -> Sequence[AuditRow]:
         return self._select(AUDIT, "ORDER BY number DESC LIMIT ?", [limit])
@@ -255,7 +255,9 @@ class SqliteControllerStore:
     ) -> list[R]:
         return self._read(lambda reader: _read_rows(reader, table, rest, values, constants))
 
-    def _select_first(self, table: RowTable[R], rest: str, values: Sequence[object]) -> R | None:
+    def _select_first_or_none(
+        self, table: RowTable[R], rest: str, values: Sequence[object]
+    ) -> R | None:
         return next(iter(self._select(table, f"{rest} LIMIT 1", values)), None)
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:

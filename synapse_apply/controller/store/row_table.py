@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_shapes import build_coder
+from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.model.frozen import frozen
 
@@ -168,7 +169,7 @@ def _require_cell(hint: type, cell: Any) -> Any:
     return cell
 
 
-def _parse_json_cell(cell: Any) -> Any:
+def _parse_json_cell(cell: Any) -> JsonValue:
     try:
         return json.loads(_require_cell(str, cell))
     except (ValueError, RecursionError) as problem:

@@ -62,7 +62,7 @@ def create_store_file_if_missing(path: Path) -> None:
     made.
     """
     with store_errors.translate_store_errors(path, "Making"):
-        if opening.stat_own_file(path) is not None:
+        if opening.stat_own_file_or_none(path) is not None:
             return
         new_path = path.with_name(f"{path.name}.new")
         opening.remove_own_file_or_link_if_present(new_path)
@@ -91,11 +91,11 @@ def open_store_connection(path: Path, *, is_writer: bool) -> sqlite3.Connection:
     this version may not write.
     """
     with store_errors.translate_store_errors(path, "Opening"):
-        file_stat = opening.stat_own_file(path)
+        file_stat = opening.stat_own_file_or_none(path)
         if file_stat is None:
             raise store_errors.build_missing_store_error(path)
         for suffix in ("-wal", "-shm", "-journal"):
-            opening.stat_own_file(path.with_name(path.name + suffix))
+            opening.stat_own_file_or_none(path.with_name(path.name + suffix))
         connection = _connect(path, "rw")
         try:
             _require_same_file(path, file_stat)
@@ -139,7 +139,7 @@ def _connect(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
 
 
 def _require_same_file(path: Path, expected_stat: os.stat_result) -> None:
-    current_stat = opening.stat_own_file(path)
+    current_stat = opening.stat_own_file_or_none(path)
     if current_stat is None or not os.path.samestat(current_stat, expected_stat):
         raise opening.build_untrusted_error(path, "was replaced while it was opened")
 

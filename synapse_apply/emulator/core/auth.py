@@ -41,13 +41,13 @@ _SCHEMES = ("token ", "bearer ")
 
 def authenticate_tenant(backend: DataSetBackend, headers: Mapping[str, str]) -> str:
     """The tenant of a request with these headers. Raises ApiError: 401 or 403."""
-    header_tenant = _strip_auth_scheme(headers.get("synapse-tenant"))
-    token = _strip_auth_scheme(headers.get("synapse-access-token")) or _strip_auth_scheme(
-        headers.get("authorization")
-    )
+    header_tenant = _strip_auth_scheme_or_none(headers.get("synapse-tenant"))
+    token = _strip_auth_scheme_or_none(
+        headers.get("synapse-access-token")
+    ) or _strip_auth_scheme_or_none(headers.get("authorization"))
     if token is None:
         return _authenticate_agent(
-            backend, _strip_auth_scheme(headers.get("synapse-agent")), header_tenant
+            backend, _strip_auth_scheme_or_none(headers.get("synapse-agent")), header_tenant
         )
     settings = backend.settings
     # Without configured tokens a token belongs to no tenant: the tenant header decides.
@@ -85,7 +85,7 @@ def _is_same_token(sent_token: str, token: str) -> bool:
     return hmac.compare_digest(sent_token.encode("utf-8", "replace"), token.encode())
 
 
-def _strip_auth_scheme(value: str | None) -> str | None:
+def _strip_auth_scheme_or_none(value: str | None) -> str | None:
     """A header's value without `Token ` or `Bearer `; None if nothing is left."""
     if value is None:
         return None

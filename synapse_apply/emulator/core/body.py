@@ -134,7 +134,7 @@ async def _read_multipart(
                 problem = build_too_large_error(limit)
             # After a problem the rest is still read, as in _read_all_within_limit.
             if problem is None:
-                problem = reader.feed_chunk(chunk)
+                problem = reader.feed_chunk_or_return_refusal(chunk)
         problem = problem or reader.find_incomplete_error()
         if problem is not None:
             raise problem
@@ -168,7 +168,7 @@ class _MultipartReader:
             },
         )
 
-    def feed_chunk(self, chunk: bytes) -> ApiError | None:
+    def feed_chunk_or_return_refusal(self, chunk: bytes) -> ApiError | None:
         """Parse the next bytes; returns the refusal instead of raising it.
 
         The caller reads the body to its end before it raises.

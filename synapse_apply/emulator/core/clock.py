@@ -32,7 +32,7 @@ def format_iso_in_seoul(moment: float) -> str:
     return datetime.fromtimestamp(moment, _SEOUL).isoformat(timespec="microseconds")
 
 
-def parse_iso(text: str) -> float | None:
+def parse_iso_time_or_none(text: str) -> float | None:
     """Seconds since the epoch; a time without a zone is in UTC; None for another text."""
     try:
         # An unescaped "+" of a query string arrives as a space.

@@ -76,8 +76,8 @@ def build_cursor_page(
     items = [render_row(row) for row in rows]
     if request.backend.switches.has_value("v2_answers", "plain"):
         links = {
-            "next": _build_page_url(request, next_cursor),
-            "previous": _build_page_url(request, previous_cursor),
+            "next": _build_page_url_or_none(request, next_cursor),
+            "previous": _build_page_url_or_none(request, previous_cursor),
         }
         return EmulatorAnswer({**links, "results": items})
     pagination = {"next_cursor": next_cursor, "previous_cursor": previous_cursor, "per_page": size}
@@ -126,5 +126,5 @@ def _build_cursor_error() -> ApiError:
     return build_not_found_error("Invalid cursor")
 
 
-def _build_page_url(request: EmulatorRequest, cursor: str | None) -> str | None:
+def _build_page_url_or_none(request: EmulatorRequest, cursor: str | None) -> str | None:
     return f"{request.url}?{urlencode({**request.query, 'cursor': cursor})}" if cursor else None

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.clock import parse_iso
+from synapse_apply.emulator.core.clock import parse_iso_time_or_none
 from synapse_apply.emulator.core.errors import build_field_error, build_not_found_error
 from synapse_apply.emulator.core.facts import Fact, FactSource
 from synapse_apply.emulator.core.store import ObjectQuery
@@ -46,17 +46,19 @@ def add_v1_filters_and_order(request: EmulatorRequest, query: ObjectQuery) -> Ob
         newest_first = ordering.startswith("-")
     return replace(
         query,
-        created_after=_parse_time_filter(request, "created__gte", query.created_after),
-        created_before=_parse_time_filter(request, "created__lt", query.created_before),
+        created_after=_parse_time_filter_or_default(request, "created__gte", query.created_after),
+        created_before=_parse_time_filter_or_default(request, "created__lt", query.created_before),
         newest_first=newest_first,
     )
 
 
-def _parse_time_filter(request: EmulatorRequest, name: str, default: float | None) -> float | None:
+def _parse_time_filter_or_default(
+    request: EmulatorRequest, name: str, default: float | None
+) -> float | None:
     text = request.query.get(name)
     if not text:
         return default
-    moment = parse_iso(text)
+    moment = parse_iso_time_or_none(text)
     if moment is None:
         raise build_field_error(name, "Enter a valid date/time.")
     return moment
@@ -83,8 +85,12 @@ def build_page_answer(
     return EmulatorAnswer(
         {
             "count": count,
-            "next": _build_page_url(request, page_number + 1) if page_number < last_page else None,
-            "previous": _build_page_url(request, page_number - 1) if page_number > 1 else None,
+            "next": _build_page_url_or_none(request, page_number + 1)
+            if page_number < last_page
+            else None,
+            "previous": _build_page_url_or_none(request, page_number - 1)
+            if page_number > 1
+            else None,
             "results": list(fetch(size, (page_number - 1) * size)),
         }
     )
@@ -97,5 +103,5 @@ def _parse_page_size_or_default(text: str) -> int:
     return min(int(text), LARGEST_SIZE)
 
 
-def _build_page_url(request: EmulatorRequest, page_number: int) -> str:
+def _build_page_url_or_none(request: EmulatorRequest, page_number: int) -> str:
     return f"{request.url}?{urlencode({**request.query, 'page': page_number})}"

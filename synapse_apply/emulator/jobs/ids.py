@@ -16,7 +16,7 @@ def build_job_uuid(data_set: str, row: StoredObject) -> str:
     return str(uuid.UUID(int=upper * _HALF + _VARIANT + row.id))
 
 
-def parse_job_uuid(data_set: str, text: str) -> int | None:
+def parse_job_uuid_or_none(data_set: str, text: str) -> int | None:
     """The number of the job with this UUID; None for one that no job of this data set can have."""
     try:
         # The upper half identifies the data set: ids of another one are unknown here.

@@ -221,7 +221,9 @@ def compute_end_time(row: StoredObject) -> float:
     return moment
 
 
-def build_job_error(row: StoredObject, job_moment: JobMoment) -> dict[str, str] | None:
+def build_job_error_or_none_unless_failed(
+    row: StoredObject, job_moment: JobMoment
+) -> dict[str, str] | None:
     """The error of a failed job; None for another one."""
     if job_moment.status != "failed":
         return None

@@ -8,7 +8,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.clock import format_iso, format_iso_in_seoul, parse_iso
+from synapse_apply.emulator.core.clock import (
+    format_iso,
+    format_iso_in_seoul,
+    parse_iso_time_or_none,
+)
 from synapse_apply.emulator.core.errors import (
     ApiError,
     build_field_error,
@@ -36,7 +40,7 @@ def _require_job_in_path(request: EmulatorRequest) -> StoredObject:
     text, store = request.path["id"], request.backend.store
     number = int(text) if text.isdecimal() and len(text) < 20 else 0
     if request.has_switch_value("job_ids", "uuid"):
-        number = ids.parse_job_uuid(store.data_set, text) or 0
+        number = ids.parse_job_uuid_or_none(store.data_set, text) or 0
     row = store.find_by_id("job", number, request.tenant)
     if row is None:
         raise build_not_found_error()
@@ -187,7 +191,7 @@ def _build_job_filter(
 
     Raises ApiError (400) for an unknown status.
     """
-    parsed_status = words.parse_status_word(status) if status else None
+    parsed_status = words.parse_status_word_or_none(status) if status else None
     if status and parsed_status is None:
         raise build_field_error(
             "status", f"Select a valid choice. {status} is not one of the available choices."
@@ -213,7 +217,7 @@ def _build_job_query(request: EmulatorRequest) -> ObjectQuery:
         # No object has the id 0, so that an unknown plugin gives an empty list.
         parent = plugin.id if plugin else 0
     if request.query.get("created_after"):
-        created_after = parse_iso(request.query["created_after"])
+        created_after = parse_iso_time_or_none(request.query["created_after"])
         if created_after is None:
             raise build_field_error("created_after", "Enter a valid date/time.")
     return ObjectQuery(request.tenant, parent, created_after, newest_first=True)
@@ -269,7 +273,7 @@ def _parse_update_request(
 
 
 def _parse_status_change(word: object, old: words.Status) -> words.Status:
-    status = words.parse_status_word(word)
+    status = words.parse_status_word_or_none(word)
     if status is None:
         raise errors.build_bad_status_error(word)
     if not words.may_become(old, status):
@@ -360,7 +364,7 @@ def _build_page_fields(row: StoredObject, job_moment: models.JobMoment) -> Answe
         "meta": body.get("metadata", {}),
         "progress_record": body.get("progress_record", {}),
         "metrics_record": body.get("metrics_record", {}),
-        "error": models.build_job_error(row, job_moment),
+        "error": models.build_job_error_or_none_unless_failed(row, job_moment),
         "created": format_iso(row.created),
         "completed": format_iso(models.compute_end_time(row))
         if job_moment.status in words.ENDED_STATUSES
@@ -383,7 +387,7 @@ def _build_platform_fields(
         "progress_record": body.get("progress_record")
         or models.build_progress_record(row, job_moment),
         "metrics_record": body.get("metrics_record", {}),
-        "error": models.build_job_error(row, job_moment),
+        "error": models.build_job_error_or_none_unless_failed(row, job_moment),
         "created": format_iso_in_seoul(row.created),
         "completed": format_iso_in_seoul(models.compute_end_time(row)) if is_ended else None,
     }

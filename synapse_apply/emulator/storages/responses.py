@@ -53,7 +53,7 @@ def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
     )
     query = add_v1_filters_and_order(request, query)
     # Filtered in Python, since the category is no column.
-    category = _parse_category_filter(request)
+    category = _parse_category_filter_or_none(request)
     if request.has_switch_value("storage_pages", "bare"):
         rows = [row for row in store.select("storage", query) if _has_category(row, category)]
         return EmulatorAnswer([_build_list_item(request, row) for row in rows])
@@ -76,7 +76,7 @@ def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def _parse_category_filter(request: EmulatorRequest) -> str | None:
+def _parse_category_filter_or_none(request: EmulatorRequest) -> str | None:
     category = request.query.get("category")
     if category is not None and category not in ("internal", "external"):
         raise build_field_error(

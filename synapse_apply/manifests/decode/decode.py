@@ -36,7 +36,7 @@ API_VERSION = "synapse-apply/v1"
 _MAX_REMOVED = 100
 # Of kinds that are not named by their metadata alone, or whose spec holds more than fields.
 _ADDRESS_BUILDERS: dict[str, Callable[[DecodeContext, Draft], Address | None]] = {
-    release.PREFIX: release.build_release_address,
+    release.PREFIX: release.build_release_address_or_none,
 }
 _SPEC_DECODERS: dict[str, Callable[[DecodeContext, Draft], dict[str, Any]]] = {
     plugin.PREFIX: plugin.decode_plugin_spec,
@@ -50,7 +50,7 @@ def map_kind_names_to_address_prefixes() -> dict[str, str]:
     return {kind.kind: prefix for prefix, kind in sorted(CATALOGUE.items())}
 
 
-def build_draft_with_variables(
+def build_draft_with_variables_or_report(
     context: DecodeContext, document: Document, values: VariableValues
 ) -> Draft | None:
     """A draft of the document with its variables replaced; None (reported) if its kind is unknown.
@@ -165,9 +165,9 @@ def set_draft_address(context: DecodeContext, draft: Draft) -> None:
 
     None where they are unfit, which the schema reports.
     """
-    draft.address = _ADDRESS_BUILDERS.get(draft.schema, named_documents.build_named_address)(
-        context, draft
-    )
+    draft.address = _ADDRESS_BUILDERS.get(
+        draft.schema, named_documents.build_named_address_or_none
+    )(context, draft)
 
 
 def apply_overlay_keeping_address(
@@ -234,7 +234,7 @@ def fits_schema_or_report(context: DecodeContext, draft: Draft) -> bool:
     return len(context.findings) == count_before
 
 
-def decode_known_part(context: DecodeContext, draft: Draft) -> Desired | None:
+def decode_known_part_or_report(context: DecodeContext, draft: Draft) -> Desired | None:
     """Decode a draft some of whose variables have no value, reporting what is wrong elsewhere.
 
     Returns what its known values declare, used only to check its references; None where these fit
@@ -243,7 +243,7 @@ def decode_known_part(context: DecodeContext, draft: Draft) -> Desired | None:
     count_before = len(context.findings)
     resource = None
     if fits_schema_or_report(context, draft) and _fits_after_removing_misfits(context, draft):
-        resource = decode_desired(context, draft)
+        resource = decode_desired_or_report(context, draft)
     # Decoding reports misfits of unknown values as well; the missing variable was reported already.
     context.findings[count_before:] = [
         finding
@@ -290,7 +290,7 @@ def _build_schema_subject(context: DecodeContext, draft: Draft) -> Subject:
     return Subject(draft.value, draft.positions, is_hidden, read_scalar_text_as_written)
 
 
-def decode_desired(context: DecodeContext, draft: Draft) -> Desired | None:
+def decode_desired_or_report(context: DecodeContext, draft: Draft) -> Desired | None:
     """The Desired of a draft that fits its schema.
 
     None (reported) without a version or a package.
@@ -305,7 +305,7 @@ def decode_desired(context: DecodeContext, draft: Draft) -> Desired | None:
         spec = replace_and_report_secrets(context, draft, spec)
     # Read after the spec, which reports a source that cannot be read.
     carries_package = CATALOGUE[draft.schema].carries_package
-    source = release.parse_release_source(context, draft) if carries_package else None
+    source = release.parse_release_source_or_none(context, draft) if carries_package else None
     # Its version may be in the package, so the resource would be incomplete.
     if context.was_unreadable(source):
         return None
@@ -319,7 +319,7 @@ def decode_desired(context: DecodeContext, draft: Draft) -> Desired | None:
         remote_id=None if pinned_id is None else str(pinned_id),
         depends_on=depends_on,
         source=source,
-        verify=release.decode_verification(context, draft),
+        verify=release.decode_verification_or_none(context, draft),
         retain=draft.spec.get("retain"),
         position=draft.position,
         positions=draft.positions,

@@ -12,6 +12,7 @@ from synapse_apply.manifests.files.manifest_files import (
 )
 from synapse_apply.manifests.yaml.reader import Document, read_single_mapping
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_types import Spec
 from synapse_apply.model.diagnostic import (
     Diagnostic,
     FieldPath,
@@ -67,7 +68,7 @@ class Draft:
         return any(path[:length] in self.unknown_paths for length in range(len(path) + 1))
 
     @property
-    def spec(self) -> Mapping[str, Any]:
+    def spec(self) -> Spec:
         section = self.value.get("spec")
         return section if isinstance(section, dict) else {}
 
@@ -227,7 +228,7 @@ class DecodeContext:
                 finding.with_changes(position=position, address=finding.address or address)
             )
 
-    def parse_package_source(self, draft: Draft, key: str) -> PackageSource | None:
+    def parse_package_source_or_none(self, draft: Draft, key: str) -> PackageSource | None:
         """The package source in a spec field.
 
         None when absent, malformed, unknown or not allowed.

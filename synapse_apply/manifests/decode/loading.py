@@ -16,9 +16,9 @@ from synapse_apply.manifests.decode.compatibility import ApiCompatibility
 from synapse_apply.manifests.decode.decode import (
     API_VERSION,
     apply_overlay_keeping_address,
-    build_draft_with_variables,
-    decode_desired,
-    decode_known_part,
+    build_draft_with_variables_or_report,
+    decode_desired_or_report,
+    decode_known_part_or_report,
     fits_schema_or_report,
     set_draft_address,
 )
@@ -251,7 +251,7 @@ def _decode_documents(
     declared: dict[Address, Desired] = {}
     partly_known: dict[Address, Desired] = {}
     for document in documents:
-        draft = build_draft_with_variables(context, document, values)
+        draft = build_draft_with_variables_or_report(context, document, values)
         if draft is None:
             continue
         set_draft_address(context, draft)
@@ -272,11 +272,11 @@ def _decode_documents(
             # Noted before the schema is checked: also a broken document declares its address.
             position_by_address[draft.address] = draft.position
         if draft.has_unknown_values:
-            resource = decode_known_part(context, draft)
+            resource = decode_known_part_or_report(context, draft)
             if resource is not None:
                 partly_known[resource.address] = resource
         elif fits_schema_or_report(context, draft):
-            resource = decode_desired(context, draft)
+            resource = decode_desired_or_report(context, draft)
             if resource is not None:
                 declared[resource.address] = resource
     context.findings.extend(

@@ -19,7 +19,7 @@ def decode_plugin_spec(context: DecodeContext, draft: Draft) -> DecodedSpec:
     fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
     if "from" not in draft.spec:
         return fields
-    source = context.parse_package_source(draft, "from")
+    source = context.parse_package_source_or_none(draft, "from")
     if source is None:
         value = draft.spec["from"]
         path = value.get("path") if isinstance(value, dict) else value

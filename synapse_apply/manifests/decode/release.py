@@ -31,18 +31,18 @@ PREFIX = "release"
 _NON_FIELD_KEYS = frozenset(("source", "file", "verify"))
 
 
-def parse_release_source(context: DecodeContext, draft: Draft) -> PackageSource | None:
+def parse_release_source_or_none(context: DecodeContext, draft: Draft) -> PackageSource | None:
     """Where the release's package comes from; None when absent or malformed."""
-    return context.parse_package_source(draft, "file" if "file" in draft.spec else "source")
+    return context.parse_package_source_or_none(draft, "file" if "file" in draft.spec else "source")
 
 
-def resolve_release_version(context: DecodeContext, draft: Draft) -> str | None:
+def resolve_release_version_or_none(context: DecodeContext, draft: Draft) -> str | None:
     """The declared version, else the package's; None where it has no valid form."""
     declared = draft.spec.get("version")
     if declared is None:
-        declared = context.read_config_or_report(parse_release_source(context, draft), draft)[
-            0
-        ].get("version")
+        declared = context.read_config_or_report(
+            parse_release_source_or_none(context, draft), draft
+        )[0].get("version")
         if contains_known_secret(
             str(declared)
         ):  # it would be part of an address, which is shown everywhere
@@ -50,13 +50,13 @@ def resolve_release_version(context: DecodeContext, draft: Draft) -> str | None:
     return declared if isinstance(declared, str) and is_valid_version(declared) else None
 
 
-def build_release_address(context: DecodeContext, draft: Draft) -> Address | None:
+def build_release_address_or_none(context: DecodeContext, draft: Draft) -> Address | None:
     """`release/PLUGIN@VERSION` or `release/id=123@VERSION`; None where a part is not known."""
     plugin = draft.spec.get("plugin")
     remote_plugin_id = extract_remote_id(plugin)
     # A plugin that is referred to by its id needs no manifest, so it has no name here.
     owner = f"id={remote_plugin_id}" if remote_plugin_id else plugin
-    release_version = resolve_release_version(context, draft)
+    release_version = resolve_release_version_or_none(context, draft)
     if not isinstance(owner, str) or not owner or release_version is None:
         return None
     return Address(PREFIX, f"{owner}@{release_version}")
@@ -66,17 +66,17 @@ def decode_release_spec(context: DecodeContext, draft: Draft) -> DecodedSpec:
     """The release's fields; `plugin` is a Reference, or the remote id as text."""
     fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
     fields["plugin"] = parse_reference(PLUGIN, draft.spec["plugin"])
-    source = parse_release_source(context, draft)
+    source = parse_release_source_or_none(context, draft)
     config = context.read_config_or_report(source, draft)
     _report_source_paths_outside_project(context, draft)
     if "version" in fields:
         report_conflict_with_config(context, draft, "version", config, source)
-    elif config_version := resolve_release_version(context, draft):
+    elif config_version := resolve_release_version_or_none(context, draft):
         fields["version"] = config_version
     return fields
 
 
-def decode_verification(context: DecodeContext, draft: Draft) -> Mapping[str, Any] | None:
+def decode_verification_or_none(context: DecodeContext, draft: Draft) -> Mapping[str, Any] | None:
     """The `verify:` block in the form in which the run is started; None without one.
 
     A plugin that lists actions is run in the platform's form, which names one of them. Mixing both
@@ -114,7 +114,7 @@ def decode_verification(context: DecodeContext, draft: Draft) -> Mapping[str, An
 
 def _list_package_actions(context: DecodeContext, draft: Draft) -> tuple[str, ...]:
     """The names of the actions in the package's config.yaml, else in the declared `config`."""
-    config = context.read_config_or_report(parse_release_source(context, draft), draft)[0]
+    config = context.read_config_or_report(parse_release_source_or_none(context, draft), draft)[0]
     return list_action_names(config) or list_action_names(draft.spec.get("config"))
 
 
@@ -166,7 +166,7 @@ def report_missing_or_malformed_version(context: DecodeContext, draft: Draft) ->
     """Report why no version is known; a declared one that is malformed the schema has reported."""
     if draft.spec.get("version") is not None:
         return
-    source = parse_release_source(context, draft)
+    source = parse_release_source_or_none(context, draft)
     if source is None or context.was_unreadable(source):
         _report_source_paths_outside_project(context, draft)
         return

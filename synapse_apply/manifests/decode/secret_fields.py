@@ -33,7 +33,7 @@ from synapse_apply.model.secrets.credentials import (
 from synapse_apply.model.secrets.secret_marks import UNMARKED, SpecMarks
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, list_source_names
-from synapse_apply.secret_sources.source import build_reference, describe_wrong_argument
+from synapse_apply.secret_sources.source import build_reference_or_none, describe_wrong_argument
 
 SENSITIVE = "sensitive"
 _ABSENT = object()
@@ -341,7 +341,7 @@ def _decode_value_from_or_report(
         )
         return None
     source, source_path = SECRET_SOURCES[names[0]], (*block_path, names[0])
-    ref = build_reference(source, source_block[source.name], format_name)
+    ref = build_reference_or_none(source, source_block[source.name], format_name)
     if ref is None:
         context.report_finding(
             draft,

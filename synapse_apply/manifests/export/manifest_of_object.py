@@ -11,8 +11,8 @@ from typing import Any
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.decode import (
     API_VERSION,
-    build_draft_with_variables,
-    decode_desired,
+    build_draft_with_variables_or_report,
+    decode_desired_or_report,
     fits_schema_or_report,
     set_draft_address,
 )
@@ -159,7 +159,7 @@ class Exporter:
             removed = [
                 problem
                 for problem in findings
-                if _remove_field_or_its_outermost_list(tree, problem.path[1:])
+                if _remove_field_or_its_outermost_list_if_any(tree, problem.path[1:])
             ]
             left_out += [LeftOutField(problem.path[1:], problem.reason) for problem in removed]
             if not removed:
@@ -254,13 +254,13 @@ class Exporter:
         if reading.diagnostics or len(reading.documents) != 1:
             return [_to_left_out_field(finding) for finding in reading.diagnostics]
         context = DecodeContext(self.project, self.target, self.marks)
-        draft = build_draft_with_variables(
+        draft = build_draft_with_variables_or_report(
             context, reading.documents[0], VariableValues(self.project, self.target)
         )
         if draft is not None and not draft.has_unknown_values:
             set_draft_address(context, draft)
             if fits_schema_or_report(context, draft):
-                decode_desired(context, draft)
+                decode_desired_or_report(context, draft)
         errors = [_to_left_out_field(finding) for finding in context.findings if finding.is_error]
         if errors or draft is None:
             return errors
@@ -359,7 +359,7 @@ def _explain_unwritable_text_or_empty(text: str) -> str:
     return ""
 
 
-def _remove_field_or_its_outermost_list(tree: dict[str, Any], path: FieldPath) -> bool:
+def _remove_field_or_its_outermost_list_if_any(tree: dict[str, Any], path: FieldPath) -> bool:
     """Remove a field, or the outermost list that contains it; False where there is none."""
     names: list[str | int] = []
     for part in path:

@@ -14,7 +14,7 @@ from synapse_apply.manifests.files.manifest_files import (
     is_ignored_name,
     is_manifest_name,
 )
-from synapse_apply.manifests.project.project import get_text_position
+from synapse_apply.manifests.project.project import get_text_position_or_none
 from synapse_apply.manifests.yaml.reader import ReadResult, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable
@@ -93,7 +93,9 @@ def read_committed_manifests(
     visited: set[str] = set()
     for text in listed_paths:
         if not paths and not is_allowed_project_path(project, target, text):
-            result.findings.append(build_outside_finding(text, project, get_text_position(text)))
+            result.findings.append(
+                build_outside_finding(text, project, get_text_position_or_none(text))
+            )
             continue
         for path in _iter_manifest_paths(text, commit_folder, result):
             if path not in visited:
@@ -112,7 +114,7 @@ def _iter_manifest_paths(
     is_outside = not commit_folder.contains_path(path)
     entry = None if is_outside else commit_folder.find_entry(path)
     # A path from the project file, which may be younger than the commit, is only a warning.
-    if entry is None and get_text_position(text) is not None and not is_outside:
+    if entry is None and get_text_position_or_none(text) is not None and not is_outside:
         result.findings.append(_build_absent_at_ref_warning(text, commit_folder))
     elif entry is None or entry.unreadable_reason:
         result.findings.append(
@@ -155,7 +157,7 @@ def _build_missing_finding(
 ) -> Diagnostic:
     if entry is not None:
         return _build_unreadable_entry_finding(entry, commit_folder).with_changes(
-            position=get_text_position(text)
+            position=get_text_position_or_none(text)
         )
     reason = f"is not in {commit_folder.name}"
     hint = "choose another Git ref, or another path"
@@ -166,7 +168,7 @@ def _build_missing_finding(
         "No such file or folder at that Git ref",
         f"`{text}` {reason}",
         hint,
-        position=get_text_position(text),
+        position=get_text_position_or_none(text),
     )
 
 
@@ -176,7 +178,7 @@ def _build_absent_at_ref_warning(text: str, commit_folder: CommittedFolder) -> D
         "Listed manifests that are not in that Git ref",
         f"`{text}` is not in {commit_folder.name}, so nothing was declared in it",
         "check that it only came later: what it holds now counts as no longer declared",
-        position=get_text_position(text),
+        position=get_text_position_or_none(text),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.files.manifest_files import list_folders_without_manifests
-from synapse_apply.manifests.project.project import FILE_NAME, get_text_position
+from synapse_apply.manifests.project.project import FILE_NAME, get_text_position_or_none
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.project import Project
@@ -48,7 +48,7 @@ def _iter_no_manifest_warnings(
             _NO_MANIFEST,
             f"`{text}` is listed and contains no manifest",
             _HOW_TO_BEGIN,
-            position=get_text_position(text),
+            position=get_text_position_or_none(text),
         )
     if not loaded.desired and not folders:
         yield warning_finding(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from synapse_apply.files.checkout import is_lexically_below, leads_outside_folder
 from synapse_apply.manifests.files.submodules import is_missing_submodule
-from synapse_apply.manifests.project.project import FILE_NAME, get_text_position
+from synapse_apply.manifests.project.project import FILE_NAME, get_text_position_or_none
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.project import Project, Target
 
@@ -45,7 +45,9 @@ def collect_manifest_files(
     visited: set[Path] = set()
     for text, path in entries:
         if not paths and listed_paths and not is_allowed_project_path(project, target, text):
-            result.findings.append(build_outside_finding(text, project, get_text_position(text)))
+            result.findings.append(
+                build_outside_finding(text, project, get_text_position_or_none(text))
+            )
             continue
         if link_finding := _find_link_leading_outside(
             project, target, path, text, is_typed=bool(paths)
@@ -152,7 +154,7 @@ def _find_link_leading_outside(
     ):
         return None
     return _build_outside_link_finding(str(path), project).with_changes(
-        position=get_text_position(text)
+        position=get_text_position_or_none(text)
     )
 
 
@@ -172,7 +174,7 @@ def _iter_entry_files(
                 "No such file or folder",
                 f"`{text}` is listed as manifests and does not exist",
                 "make it, or remove it from the list",
-                position=get_text_position(text),
+                position=get_text_position_or_none(text),
             )
         )
 

@@ -97,7 +97,7 @@ def _decode_rule(
         values=_to_texts(block.get("values", ())),
         labels=_to_texts(block.get("labels", ())),
         limit=block.get("limit", 0),
-        window=_decode_window(block, rule_path, report_finding) if has_window else None,
+        window=_decode_window_or_report(block, rule_path, report_finding) if has_window else None,
         position=position,
     )
 
@@ -106,7 +106,7 @@ def _to_texts(items: Iterable[Any]) -> tuple[str, ...]:
     return tuple(map(str, items))
 
 
-def _decode_window(
+def _decode_window_or_report(
     block: SettingsBlock, rule_path: FieldPath, report_finding: ReportFinding
 ) -> Window | None:
     cron, text = None, block["cron"]

@@ -42,7 +42,7 @@ from synapse_apply.model.project import (
 )
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
-from synapse_apply.secret_sources.source import build_reference
+from synapse_apply.secret_sources.source import build_reference_or_none
 
 FILE_NAME = "synapse-apply.yaml"
 
@@ -54,7 +54,7 @@ class PlacedText(str):
     position: Position | None
 
 
-def get_text_position(text: str) -> Position | None:
+def get_text_position_or_none(text: str) -> Position | None:
     """The position of a text that comes from the project file; None for any other text."""
     return getattr(text, "position", None)
 
@@ -350,7 +350,7 @@ def _decode_state_settings(settings: SettingsBlock) -> StateSettings:
     block = settings.get("key", {})
     for name in [name for name in block if name in SECRET_SOURCES]:
         source = SECRET_SOURCES[name]
-        key = build_reference(source, block[name], block.get("format", "text"))
+        key = build_reference_or_none(source, block[name], block.get("format", "text"))
         key_file = block[name] if source.names_file else ""
     return StateSettings(
         SecretRef("env", url["env"]) if isinstance(url, Mapping) else str(url),

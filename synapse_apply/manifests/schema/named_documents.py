@@ -11,7 +11,7 @@ from synapse_apply.model.coding.json_types import DecodedSpec
 from synapse_apply.model.values import Reference
 
 
-def build_named_address(_context: DecodeContext, draft: Draft) -> Address | None:
+def build_named_address_or_none(_context: DecodeContext, draft: Draft) -> Address | None:
     """The address KIND/NAME of `metadata.name`; None without a name."""
     name = draft.metadata.get("name")
     return Address(draft.schema, name) if isinstance(name, str) and name else None

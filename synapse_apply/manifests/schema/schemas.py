@@ -15,7 +15,7 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator
 
-from synapse_apply.model.coding.json_types import JsonObject
+from synapse_apply.model.coding.json_types import JsonDocument, JsonObject, JsonValue
 from synapse_apply.model.errors import InputError
 
 SCHEMA_VERSION = "v1"
@@ -39,10 +39,10 @@ def list_schema_names() -> tuple[str, ...]:
 
 
 @cache
-def read_schema(name: str) -> Any:
-    return json.loads(
-        (choose_schema_folder() / (name + _SCHEMA_SUFFIX)).read_text(encoding="utf-8")
-    )
+def read_schema(name: str) -> JsonDocument:
+    text = (choose_schema_folder() / (name + _SCHEMA_SUFFIX)).read_text(encoding="utf-8")
+    schema: JsonDocument = json.loads(text)
+    return schema
 
 
 @cache
@@ -50,7 +50,7 @@ def bundle_schema_with_referenced_files(name: str) -> JsonObject:
     """A schema with every file that it refers to copied into its `$defs`."""
     definitions: dict[str, Any] = {}
 
-    def inline_references(node: Any, file: str, prefix: str) -> Any:
+    def inline_references(node: Any, file: str, prefix: str) -> JsonValue:
         if isinstance(node, list):
             return [inline_references(item, file, prefix) for item in node]
         if not isinstance(node, dict):
@@ -96,7 +96,7 @@ def format_schema(name: str) -> str:
     )
 
 
-def _remove_variable_templates(node: Any) -> Any:
+def _remove_variable_templates(node: Any) -> JsonValue:
     if isinstance(node, list):
         return [_remove_variable_templates(item) for item in node]
     if not isinstance(node, dict):

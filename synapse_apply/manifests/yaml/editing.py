@@ -29,7 +29,10 @@ from synapse_apply.manifests.yaml.spans import (
     locate_value_end,
     parse_document_nodes,
 )
-from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
+from synapse_apply.manifests.yaml.write_scalars import (
+    format_block_scalar_or_none,
+    format_inline_scalar,
+)
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -264,7 +267,7 @@ class _EditRequest:
             child_text = "".join(self._detect_line_break() + line for line in lines)
             yield f"{line_head.rstrip()}{child_text or ' ' + format_flow_value(value)}{text[end:]}"
             return
-        literal = format_block_scalar(value, indent + "  ", self._detect_line_break())
+        literal = format_block_scalar_or_none(value, indent + "  ", self._detect_line_break())
         if literal and "\n" in value:
             yield line_head + "".join(literal) + text[end:]
         yield line_head + format_inline_scalar(value) + text[end:]

@@ -34,7 +34,9 @@ class _NotPlain(Exception):
     """There is something to be said of it."""
 
 
-def compose_plain_documents(text: str, first_line: int) -> list[tuple[Any, PositionTree]] | None:
+def compose_plain_documents_or_none(
+    text: str, first_line: int
+) -> list[tuple[Any, PositionTree]] | None:
     """The value and the position tree of each document of a text; None where it is not plain.
 
     `first_line` is added to every line.

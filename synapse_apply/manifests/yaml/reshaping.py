@@ -23,7 +23,10 @@ from synapse_apply.manifests.yaml.spans import (
     locate_line_end,
     locate_value_end,
 )
-from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
+from synapse_apply.manifests.yaml.write_scalars import (
+    format_block_scalar_or_none,
+    format_inline_scalar,
+)
 
 
 def is_collection(value: Any) -> bool:
@@ -58,7 +61,9 @@ def format_block_lines(
     for key, child in value.items():
         line_head = f"{indent}{format_inline_scalar(str(key), key_quote)}:"
         # Not every text can be a block scalar, such as one with control characters.
-        literal = format_block_scalar(child, indent + "  ", "\n") if allow_literals else None
+        literal = (
+            format_block_scalar_or_none(child, indent + "  ", "\n") if allow_literals else None
+        )
         if is_collection(child) and child:
             lines += [
                 line_head,
@@ -92,7 +97,9 @@ def build_scalar_cut(
         becomes_multiline and not slot.flow and not text[end : locate_line_end(text, end)].strip()
     )
     if allow_literals and not slot.flow and can_be_literal:
-        literal = format_block_scalar(value, _detect_block_scalar_indent(text, slot), line_break)
+        literal = format_block_scalar_or_none(
+            value, _detect_block_scalar_indent(text, slot), line_break
+        )
         if literal:
             prefix = _format_missing_colon_or_blank_or_empty(text, slot)
             return node.start, end, prefix + literal[0] + comment + literal[1]

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
+from synapse_apply.manifests.yaml.write_scalars import (
+    format_block_scalar_or_none,
+    format_inline_scalar,
+)
 
 _INDENT = "  "
 # Written on one line, as people and our examples do.
@@ -62,7 +65,9 @@ def _iter_scalar_lines(line_head: str, value: Any) -> Iterator[str]:
     """A text of several lines as a block scalar, anything else on one line."""
     text = _escape_variable_marks(value)
     block = (
-        format_block_scalar(text, _INDENT, "\n") if isinstance(text, str) and "\n" in text else None
+        format_block_scalar_or_none(text, _INDENT, "\n")
+        if isinstance(text, str) and "\n" in text
+        else None
     )
     if block is None:
         inline_text = (

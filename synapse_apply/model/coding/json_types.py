@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+JsonValue = Any
+"""Any value that JSON has: an object, a list, a text, a number, a truth value or null."""
 JsonObject = dict[str, Any]
 """Any object, as `json` reads and writes it."""
 JsonDocument = dict[str, Any]

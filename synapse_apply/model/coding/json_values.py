@@ -15,7 +15,7 @@ from types import NoneType
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_types import JsonObject
+from synapse_apply.model.coding.json_types import JsonObject, JsonValue
 from synapse_apply.model.values import (
     ABSENT,
     DesiredSecret,
@@ -54,7 +54,7 @@ class WrongShapeError(ValueError):
         return WrongShapeError(self.problem, step + self.path)
 
 
-def value_to_json(value: Any, levels_left: int = MAX_DEPTH) -> Any:
+def value_to_json(value: Any, levels_left: int = MAX_DEPTH) -> JsonValue:
     """The JSON of a value: JSON as it is (a tuple as a list), markers as objects with a `$` key.
 
     Raises WrongShapeError for more than `levels_left` levels, TypeError for secrets and other

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.model.coding.json_types import JsonObject
+from synapse_apply.model.coding.json_types import JsonObject, JsonValue
 
 MAX_DEPTH = 100
 NOT_JSON = "it is not JSON"
@@ -30,12 +30,12 @@ class OddJsonError(ValueError):
 
 
 # Strict for what the program uses; logs are parsed leniently, because people read them.
-def parse_strict_json(text: str | bytes) -> Any:
+def parse_strict_json(text: str | bytes) -> JsonValue:
     """The value of a JSON text in UTF-8; raises OddJsonError for all that RFC 8259 excludes."""
     return _parse_with_decoder(decode_utf8(text), _STRICT_DECODER, _STRICT_LONG_DECODER)
 
 
-def parse_lenient_json(text: str | bytes) -> Any:
+def parse_lenient_json(text: str | bytes) -> JsonValue:
     """The value of a JSON text that is only shown to people, such as a line of a log.
 
     NaN and numbers that are too large become texts; raises OddJsonError for what is not JSON.
@@ -62,7 +62,7 @@ def is_nested_too_deeply(value: Any) -> bool:
     return bool(level)
 
 
-def replace_lone_surrogates(value: Any) -> Any:
+def replace_lone_surrogates(value: Any) -> JsonValue:
     """The value with U+FFFD for each lone surrogate, which cannot be encoded as UTF-8."""
     if isinstance(value, str):
         # Through UTF-16, where two surrogates that belong together become their character.
@@ -100,7 +100,7 @@ def _parse_with_decoder(
     long_number_decoder: json.JSONDecoder,
     *,
     refuse_surrogates: bool = True,
-) -> Any:
+) -> JsonValue:
     try:
         value = (long_number_decoder if _LONG_NUMBER.search(text) else decoder).decode(text)
     except OddJsonError:

@@ -74,10 +74,12 @@ def parse_replacement_or_none(extras: Mapping[str, Any]) -> Replacement | None:
     listed = data.get("files")
     if len(valid_counts) < len(FILE_VERBS) or not isinstance(listed, (list, tuple)):
         return Replacement(version)
-    return Replacement(version, valid_counts, tuple(filter(None, map(_parse_changed_file, listed))))
+    return Replacement(
+        version, valid_counts, tuple(filter(None, map(_parse_changed_file_or_none, listed)))
+    )
 
 
-def _parse_changed_file(data: Any) -> ChangedFile | None:
+def _parse_changed_file_or_none(data: Any) -> ChangedFile | None:
     if not isinstance(data, Mapping):
         return None
     path, verb, note = data.get("path"), data.get("change"), data.get("note", "")

@@ -29,6 +29,7 @@ class _CronField:
         return frozenset(number for part in text.split(",") for number in self._iter_range(part))
 
     def _iter_range(self, text: str) -> Iterator[int]:
+        """The numbers of one part, such as `1-5/2`; ValueError with what is wrong with it."""
         span, slash, step = text.partition("/")
         first, dash, last = span.partition("-")
         if slash and (not step.isascii() or not step.isdigit() or int(step) == 0):
@@ -44,6 +45,7 @@ class _CronField:
         yield from range(low, high + 1, int(step) if slash else 1)
 
     def _parse_number(self, text: str) -> int:
+        """The number or name in a text; ValueError for one that the field does not have."""
         if text.lower() in self.names:
             return self.names.index(text.lower()) + self.low
         number = int(text) if text.isascii() and text.isdigit() and len(text) <= 2 else -1

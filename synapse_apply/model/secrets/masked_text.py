@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from synapse_apply.model.coding.json_types import JsonValue
+
 
 # The original is kept for three readers alone: a comparison at a secret place, a request back to
 # that server, and the link to a next page. An id that is masked is no id: a call that answered one
@@ -30,7 +32,7 @@ class MaskedText(str):
         return str, (str(self),)
 
 
-def unmask_value(value: Any) -> Any:
+def unmask_value(value: Any) -> JsonValue:
     """A JSON value with every masked text, in keys as well, replaced by its original."""
     if isinstance(value, MaskedText):
         return value.original

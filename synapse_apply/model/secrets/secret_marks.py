@@ -153,7 +153,7 @@ class SecretMarks:
 
     def is_secret(self, kind: str, spec: Spec, path: FieldPath) -> bool:
         """Whether a field may hold a secret, so that it must not be shown."""
-        marks = self.select_for_object(kind, spec)
+        marks = self.select_for_object_or_none(kind, spec)
         return marks is not None and marks.is_secret(path)
 
     def with_address(self, address: Address) -> SecretMarks:
@@ -162,7 +162,7 @@ class SecretMarks:
             return self
         return replace(self, named=replace(self.named, address=address))
 
-    def select_for_object(
+    def select_for_object_or_none(
         self,
         kind: str,
         spec: Spec,

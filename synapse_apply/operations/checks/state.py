@@ -319,7 +319,11 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
         raw_objects: Sequence[ServerObject] = (
             (list_objects_if_supported(api, binding) or ()) if kind_records else ()
         )
-        if kind_records and binding.list_objects is None and binding.list_members is not None:
+        if (
+            kind_records
+            and binding.list_objects is None
+            and binding.list_members_or_none is not None
+        ):
             parent = CATALOGUE[kind.rules[kind.series_field].references].select_binding(versions)
             raw_objects = list_raw_members_of_owners(
                 api,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from synapse_apply.model.coding.json_types import DecodedSpec
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
@@ -36,7 +37,7 @@ _SECRETS = (Mac, WithheldSecret, DesiredSecret)
 _PLAIN_TYPES = frozenset({str, int, float, bool, list})
 
 
-def unflatten(fields: Fields) -> dict[str, Any]:
+def unflatten(fields: Fields) -> DecodedSpec:
     """Fields by path as one nested map, whose leaves are the fields' values."""
     tree: dict[Any, Any] = {}
     for path, value in fields.items():

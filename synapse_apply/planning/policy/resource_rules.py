@@ -83,7 +83,7 @@ PolicyTest = Callable[[PolicyCase], PolicyViolation | None]
 def make_listed_value_test(name: str) -> PolicyTest:
     """A test that a declared field has one of the values that the rule lists."""
 
-    def check_listed_value(case: PolicyCase) -> PolicyViolation | None:
+    def find_unlisted_value_violation(case: PolicyCase) -> PolicyViolation | None:
         value, allowed = case.declared_value(name), case.rule.values
         # An undeclared field has the server's default, which the rule does not judge.
         if not case.has_field(name) or value is ABSENT or value in allowed:
@@ -95,49 +95,49 @@ def make_listed_value_test(name: str) -> PolicyTest:
             (name,),
         )
 
-    return check_listed_value
+    return find_unlisted_value_violation
 
 
 def make_field_value_test(name: str, value: Any) -> PolicyTest:
     """A test that a field is declared with this value."""
     text = json.dumps(value)
 
-    def check_field_value(case: PolicyCase) -> PolicyViolation | None:
+    def find_field_value_violation(case: PolicyCase) -> PolicyViolation | None:
         if not case.has_field(name) or case.declared_value(name) is value:
             return None
         return PolicyViolation(f"{name} must be {text}", f"declare `{name}: {text}`", (name,))
 
-    return check_field_value
+    return find_field_value_violation
 
 
 def make_forbidden_value_test(name: str, value: Any, reason: str) -> PolicyTest:
     """A test that a field is not declared with this value."""
     text = json.dumps(value)
 
-    def check_forbidden_value(case: PolicyCase) -> PolicyViolation | None:
+    def find_forbidden_value_violation(case: PolicyCase) -> PolicyViolation | None:
         if not case.has_field(name) or case.declared_value(name) is not value:
             return None
         return PolicyViolation(
             f"{name} is {text}: {reason}", f"do not declare `{name}: {text}`", (name,)
         )
 
-    return check_forbidden_value
+    return find_forbidden_value_violation
 
 
 def make_nonempty_field_test(name: str) -> PolicyTest:
     """A test that a field is declared and not an empty text."""
 
-    def check_nonempty_field(case: PolicyCase) -> PolicyViolation | None:
+    def find_empty_field_violation(case: PolicyCase) -> PolicyViolation | None:
         value = case.declared_value(name)
         is_empty = value is ABSENT or (isinstance(value, str) and not value.strip())
         if not case.has_field(name) or not is_empty:
             return None
         return PolicyViolation(f"it needs a {name}", f"declare `{name}:`", (name,))
 
-    return check_nonempty_field
+    return find_empty_field_violation
 
 
-def check_no_literal_secret(case: PolicyCase) -> PolicyViolation | None:
+def find_literal_secret_violation(case: PolicyCase) -> PolicyViolation | None:
     """The violation of a secret field, or one that may be secret, given in plain text."""
     plain_paths = [
         path
@@ -155,7 +155,7 @@ def check_no_literal_secret(case: PolicyCase) -> PolicyViolation | None:
     )
 
 
-def check_required_labels(case: PolicyCase) -> PolicyViolation | None:
+def find_missing_labels_violation(case: PolicyCase) -> PolicyViolation | None:
     """The violation of a resource that lacks labels which the rule lists."""
     desired = case.resource.desired
     labels = desired.labels if desired else {}
@@ -168,7 +168,7 @@ def check_required_labels(case: PolicyCase) -> PolicyViolation | None:
     )
 
 
-def check_version_grows(case: PolicyCase) -> PolicyViolation | None:
+def find_lower_version_violation(case: PolicyCase) -> PolicyViolation | None:
     """The violation of a new series member that is not newer than all recorded and live ones."""
     resource = case.resource
     if (
@@ -191,7 +191,7 @@ def check_version_grows(case: PolicyCase) -> PolicyViolation | None:
     return PolicyViolation(f"{problem} {owner_text}", f"declare a higher {name}", (name,))
 
 
-def forbid_any_change_of_protected(_case: PolicyCase) -> PolicyViolation | None:
+def find_any_change_violation(_case: PolicyCase) -> PolicyViolation | None:
     """The violation of any change: nothing may be created, changed, deleted or forgotten."""
     return PolicyViolation("it is protected, and nothing may be done to it")
 
@@ -213,7 +213,7 @@ class PolicyCheck:
 # gets one warning, so that a new rule stops nobody's unrelated change. Labels make no exception: a
 # manifest could write itself one.
 CHECKS: Mapping[str, PolicyCheck] = {
-    "no-plaintext-secret": PolicyCheck(check_no_literal_secret),
+    "no-plaintext-secret": PolicyCheck(find_literal_secret_violation),
     "stable-release": PolicyCheck(make_field_value_test("is_stable", value=True)),
     "changelog": PolicyCheck(make_nonempty_field_test("changelog")),
     "no-public-plugins": PolicyCheck(
@@ -226,9 +226,11 @@ CHECKS: Mapping[str, PolicyCheck] = {
     ),
     "allowed-providers": PolicyCheck(make_listed_value_test("provider")),
     "allowed-categories": PolicyCheck(make_listed_value_test("category")),
-    "version-grows": PolicyCheck(check_version_grows, only_changes=True, needs_series=True),
-    "required-labels": PolicyCheck(check_required_labels),
-    "protected": PolicyCheck(forbid_any_change_of_protected, only_changes=True),
+    "version-grows": PolicyCheck(
+        find_lower_version_violation, only_changes=True, needs_series=True
+    ),
+    "required-labels": PolicyCheck(find_missing_labels_violation),
+    "protected": PolicyCheck(find_any_change_violation, only_changes=True),
 }
 
 

@@ -45,10 +45,12 @@ def has_same_effect_and_fingerprint(before: Change, now: Change) -> bool:
 
 def is_same_run(before: Change, now: Change) -> bool:
     """Whether the same run is due under the same rules, be it started or already followed."""
-    return _run_without_reason_and_job(before) == _run_without_reason_and_job(now)
+    return _copy_run_without_reason_and_job_or_none(
+        before
+    ) == _copy_run_without_reason_and_job_or_none(now)
 
 
-def _run_without_reason_and_job(change: Change) -> Verification | None:
+def _copy_run_without_reason_and_job_or_none(change: Change) -> Verification | None:
     due = change.verification
     # Reason and job may change while the run stays the same.
     return replace(due, reason="", job="") if due is not None else None

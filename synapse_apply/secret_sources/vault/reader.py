@@ -125,7 +125,9 @@ class VaultReader:
                 answer = self._api.look_up_own_token(token.value)
                 if not answer.is_success:
                     raise self._problems.build_refused_token_error(token.login)
-                remaining_seconds = _get_positive_integer(answer.get_map_or_none("data"), "ttl")
+                remaining_seconds = _get_positive_integer_or_none(
+                    answer.get_map_or_none("data"), "ttl"
+                )
             seconds = time.monotonic() - started_at
             return LoginCheck(token.login, seconds, remaining_seconds)
 
@@ -165,7 +167,7 @@ class VaultReader:
             answer.get_map_or_none("data", "metadata"),
             answer.get_map_or_none("data", "data"),
         )
-        read_version = _get_positive_integer(metadata, "version")
+        read_version = _get_positive_integer_or_none(metadata, "version")
         # A 404 with metadata is of a version that is gone.
         if metadata is None or read_version is None or (secret and not answer.is_success):
             raise self._explain_absent_secret(answer, path, version, token)
@@ -258,7 +260,7 @@ class VaultReader:
             login,
             is_issued_here=True,
             is_revocable=auth.get("token_type") != _BATCH_TOKEN,
-            remaining_seconds=_get_positive_integer(auth, "lease_duration"),
+            remaining_seconds=_get_positive_integer_or_none(auth, "lease_duration"),
         )
 
     @contextmanager
@@ -311,6 +313,6 @@ def _is_header_text(text: str) -> bool:
     )
 
 
-def _get_positive_integer(values: Mapping[str, Any] | None, name: str) -> int | None:
+def _get_positive_integer_or_none(values: Mapping[str, Any] | None, name: str) -> int | None:
     value = values.get(name) if values is not None else None
     return value if type(value) is int and value > 0 else None

@@ -13,7 +13,7 @@ from synapse_apply.stores.chain.chain_rules import (
 from synapse_apply.stores.chain.chain_view import (
     build_folder_prefix,
     build_snapshot_name,
-    parse_number,
+    parse_number_or_none,
 )
 from synapse_apply.stores.chain.link_format import (
     NewerContent,
@@ -66,5 +66,5 @@ def count_unpruned_objects(
 
 def _map_numbers_to_age_seconds(folder: ObjectFolder, prefix: str) -> dict[int, float]:
     """The age in seconds of each link or snapshot by its number; 0 where the store does not say."""
-    numbered = [(parse_number(info.name), info) for info in folder.list_objects(prefix)]
+    numbered = [(parse_number_or_none(info.name), info) for info in folder.list_objects(prefix)]
     return {number: info.age_seconds or 0.0 for number, info in numbered if number is not None}

@@ -33,7 +33,7 @@ from synapse_apply.stores.chain.chain_view import (
     ChainView,
     build_link_name,
     build_snapshot_name,
-    parse_bookmark,
+    parse_bookmark_or_none,
 )
 from synapse_apply.stores.chain.compaction import ChainCompactor
 from synapse_apply.stores.chain.link_format import (
@@ -140,7 +140,7 @@ class ChainLog:
         return view.position if view is not None and is_verified else ""
 
     def require_continuation(self, bookmark: str) -> None:
-        self._reader.bookmark = parse_bookmark(bookmark)
+        self._reader.bookmark = parse_bookmark_or_none(bookmark)
 
     def exists(self) -> bool:
         prefixes = ("links/", "snapshots/")
@@ -178,7 +178,7 @@ class ChainLog:
         # A restore or a rekey may do what no other write may: begin anew behind what is not
         # believed.
         if batch.replaces_all and self._may_leave_behind(view):
-            return self.restart_after_damage(batch)
+            return self.restart_after_damage_unless_overtaken(batch)
         self._require_verified(view)
         pending = self._pending
         if pending is None or (pending.batch_id, pending.position) != (batch.batch_id, position):
@@ -206,7 +206,7 @@ class ChainLog:
         self._looked_at = sent_at
         return AppendedBatch(self._view.position, is_last)
 
-    def restart_after_damage(self, batch: Batch) -> AppendedBatch | None:
+    def restart_after_damage_unless_overtaken(self, batch: Batch) -> AppendedBatch | None:
         try:
             reading = self._reader.read_all()
         except DamagedLog:

@@ -19,7 +19,7 @@ from synapse_apply.stores.chain.chain_view import (
     build_folder_prefix,
     build_link_name,
     build_snapshot_name,
-    parse_number,
+    parse_number_or_none,
 )
 from synapse_apply.stores.chain.link_format import (
     Decoded,
@@ -124,7 +124,7 @@ class ChainReader:
         # Twelve digits sort as numbers do, so that the store itself leaves out what is known.
         after_name = f"{prefix}{after:012}" if after else ""
         infos = self._folder.list_objects(prefix, after_name)
-        numbers = (parse_number(info.name) for info in infos)
+        numbers = (parse_number_or_none(info.name) for info in infos)
         return sorted(number for number in numbers if number is not None and number > after)
 
     def find_newest_snapshot_number_or_zero(self, folder: int, after: int = 0) -> int:

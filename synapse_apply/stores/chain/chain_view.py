@@ -105,7 +105,7 @@ class ChainReading(NamedTuple):
         )
 
 
-def parse_bookmark(text: str) -> ChainBookmark | None:
+def parse_bookmark_or_none(text: str) -> ChainBookmark | None:
     """The bookmark in a position of a view; None for any other text, which may be of a file."""
     folder, _, rest = text.partition(":")
     number, _, digest = rest.partition(":")
@@ -132,7 +132,7 @@ def build_audit_name(folder: int, first: int, last: int, digest: str) -> str:
     return f"{build_folder_prefix(folder)}audit/{first:012}-{last:012}-{digest[:16]}"
 
 
-def parse_number(name: str) -> int | None:
+def parse_number_or_none(name: str) -> int | None:
     """The number at the end of the name of a link or snapshot, None for a name of another sort."""
     text = name.rpartition("/")[2]
     return int(text) if 12 <= len(text) <= 18 and text.isascii() and text.isdigit() else None

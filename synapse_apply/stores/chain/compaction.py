@@ -16,7 +16,7 @@ from synapse_apply.stores.chain.chain_view import (
     build_folder_prefix,
     build_link_name,
     build_snapshot_name,
-    parse_number,
+    parse_number_or_none,
 )
 from synapse_apply.stores.chain.link_format import (
     AuditObject,
@@ -154,7 +154,7 @@ class ChainCompactor:
     def _list_numbers_with_age(self, prefix: str) -> dict[int, bool]:
         """The numbers below a prefix, each with whether it is old enough to be pruned."""
         infos = self._folder.list_objects(prefix)
-        numbered = [(parse_number(info.name), self._is_old(info)) for info in infos]
+        numbered = [(parse_number_or_none(info.name), self._is_old(info)) for info in infos]
         return {number: is_old for number, is_old in numbered if number is not None}
 
     def _is_old(self, info: ObjectInfo) -> bool:

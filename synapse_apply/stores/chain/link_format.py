@@ -237,6 +237,7 @@ def _lock_to_json(lock: LockSign) -> dict[str, object]:
 
 
 def _parse_lock(document: Mapping[str, Any]) -> LockSign:
+    """The lock in a link; KeyError or ValueError for a form that none has."""
     lease_seconds = document["lease"]
     # NaN and a lease of years fail here: nobody could ever take that lock over.
     if type(lease_seconds) not in (int, float) or not 0 <= lease_seconds < 86400:
@@ -298,7 +299,7 @@ _PARSERS: dict[str, Callable[[Mapping[str, Any]], Link | Seal | Snapshot]] = {
 
 
 def _parse_rows(table: str, rows: Any) -> list[Row]:
-    """Rows of a table, whose cells have the types of its columns."""
+    """Rows of a table; ValueError unless their cells have the types of its columns."""
     types = [schema.list_allowed_cell_types(column) for column in schema.TABLE_COLUMNS[table]]
     for row in rows:
         if type(row) is not list or len(row) != len(types):
@@ -311,12 +312,14 @@ def _parse_rows(table: str, rows: Any) -> list[Row]:
 
 
 def _require_text(value: object) -> str:
+    """The value; ValueError if it is no text."""
     if type(value) is not str:
         raise ValueError("no text")
     return value
 
 
 def _require_number(value: object) -> int:
+    """The value; ValueError if it is no whole number that a state can hold."""
     if type(value) is not int or not 0 <= value <= schema.LARGEST_NUMBER:
         raise ValueError("no number")
     return value

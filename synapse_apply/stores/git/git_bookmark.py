@@ -18,7 +18,7 @@ class GitBookmark(NamedTuple):
         return f"{self.number}:{self.commit_id}"
 
 
-def parse_bookmark(text: str) -> GitBookmark | None:
+def parse_bookmark_or_none(text: str) -> GitBookmark | None:
     """The bookmark in a text; None for any other text, which may be of a file."""
     match = _PATTERN.fullmatch(text)
     return GitBookmark(int(match[1]), match[2]) if match else None

@@ -30,7 +30,7 @@ from synapse_apply.stores.git.commit_writer import (
     WrittenCommit,
     write_commit,
 )
-from synapse_apply.stores.git.git_bookmark import GitBookmark, parse_bookmark
+from synapse_apply.stores.git.git_bookmark import GitBookmark, parse_bookmark_or_none
 from synapse_apply.stores.git.git_messages import RemoteUnreachable
 from synapse_apply.stores.git.git_url import GitStateLocation
 from synapse_apply.stores.git.object_reader import UnreadableObjectError
@@ -150,7 +150,7 @@ class GitLog:
         return str(GitBookmark(tip.commit.number, tip.commit_id))
 
     def require_continuation(self, bookmark: str) -> None:
-        self._bookmark = parse_bookmark(bookmark)
+        self._bookmark = parse_bookmark_or_none(bookmark)
 
     def exists(self) -> bool:
         return self._tip is not None or bool(self._read_remote_tip_or_empty())
@@ -181,9 +181,9 @@ class GitLog:
             self._attempt = self._begin_attempt(
                 batch, position, number, begins_history=begins_history
             )
-        return self._push_until_decided(self._attempt)
+        return self._push_until_decided_or_none_if_overtaken(self._attempt)
 
-    def restart_after_damage(self, batch: Batch) -> AppendedBatch | None:
+    def restart_after_damage_unless_overtaken(self, batch: Batch) -> AppendedBatch | None:
         old_id = self._read_remote_tip_or_empty()
         numbers = [self._tip.commit.number] if self._tip is not None else []
         numbers += [self._bookmark.number] if self._bookmark is not None else []
@@ -195,7 +195,7 @@ class GitLog:
         self._content = NO_CONTENT
         next_number = max(numbers, default=0) + 1
         attempt = self._begin_attempt(batch, old_id, next_number, begins_history=True)
-        appended = self._push_until_decided(attempt)
+        appended = self._push_until_decided_or_none_if_overtaken(attempt)
         self._attempt, self._bookmark = None, None
         return appended
 
@@ -386,7 +386,9 @@ class GitLog:
             raise git_messages.build_not_written_error(self.location) from None
         return StateTip(written.commit_id, commits[-1])
 
-    def _push_until_decided(self, attempt: PushAttempt) -> AppendedBatch | None:
+    def _push_until_decided_or_none_if_overtaken(
+        self, attempt: PushAttempt
+    ) -> AppendedBatch | None:
         """Push the commit of a batch until it is part of the log, or another one is.
 
         StateError if the repository does not take it, or cannot be asked what became of it.

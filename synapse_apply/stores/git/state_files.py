@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from synapse_apply.model.coding.canonical_json import format_canonical_json
-from synapse_apply.model.coding.json_types import JsonObject
+from synapse_apply.model.coding.json_types import JsonObject, JsonValue
 from synapse_apply.stores import schema
 from synapse_apply.stores.batch_log import RowChange
 from synapse_apply.stores.database import Row
@@ -147,7 +147,7 @@ def _encode_row(table: str, row: Row) -> JsonObject:
     }
 
 
-def _embed_json(text: str) -> Any:
+def _embed_json(text: str) -> JsonValue:
     """The value of a canonical JSON text of an object; any other text as it is."""
     try:
         value = json.loads(text)
@@ -197,7 +197,7 @@ def _encode_content(document: Any) -> bytes:
     return (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
 
 
-def _decode_content(content: bytes) -> Any:
+def _decode_content(content: bytes) -> JsonValue:
     try:
         return json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

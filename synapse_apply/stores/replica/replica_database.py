@@ -139,7 +139,9 @@ class ReplicaDatabase:
             damage = self._catch_up_or_return_damage()
             exists = bool(self._position) if damage is None else self._log.exists()
             # Damage where nothing is: there was a log, and its numbers must not begin anew.
-            if exists or not self._append_replacing_batch(new_tables, after_damage=bool(damage)):
+            if exists or not self._append_replacing_batch_unless_overtaken(
+                new_tables, after_damage=bool(damage)
+            ):
                 raise state_messages.build_existing_state_error(self.location)
 
     def read_in_snapshot(
@@ -221,7 +223,9 @@ class ReplicaDatabase:
                 old_rows := self._read_insert_statements_if_readable(damage)
             ):
                 saved_path = str(write_new_state_file(old_rows, Path(kept_path_unless_beside_file)))
-            if not self._append_replacing_batch(new_tables, after_damage=damage is not None):
+            if not self._append_replacing_batch_unless_overtaken(
+                new_tables, after_damage=damage is not None
+            ):
                 raise (
                     state_messages.build_lock_taken_error(self.location, "Another process")
                     if was_lock_owner
@@ -279,7 +283,9 @@ class ReplicaDatabase:
         except (_OlderAuditNeeded, StateError):
             return
 
-    def _append_replacing_batch(self, new_tables: TableRows, *, after_damage: bool = False) -> bool:
+    def _append_replacing_batch_unless_overtaken(
+        self, new_tables: TableRows, *, after_damage: bool = False
+    ) -> bool:
         """Append a batch that replaces all rows; False if another batch was faster."""
         changes = tuple(
             RowChange(table, row[0], row) for table, rows in new_tables.items() for row in rows
@@ -290,7 +296,7 @@ class ReplicaDatabase:
         batch = self._build_batch(changes, lock_id_before, lock_id, replaces_all=True)
         if after_damage:
             self._forget_replica()
-            appended = self._log.restart_after_damage(batch)
+            appended = self._log.restart_after_damage_unless_overtaken(batch)
         else:
             appended = self._append_or_keep_pending(_PendingBatch(batch, self._position))
         self._is_end_own, self._caught_up_at = False, None

@@ -82,7 +82,7 @@ class SqliteDatabase(FastWrites):
 
     def exists(self) -> bool:
         with sqlite_messages.translate_errors(self.location, "Reading"):
-            return opening.stat_own_file(self._path) is not None
+            return opening.stat_own_file_or_none(self._path) is not None
 
     def create_database(self, statements: Sequence[Statement]) -> None:
         if self.exists():
@@ -177,7 +177,7 @@ class SqliteDatabase(FastWrites):
 
     def _build_hard_link_warnings(self) -> tuple[Diagnostic, ...]:
         """A warning if the file has several names: two projects may share it by mistake."""
-        file_stat = opening.stat_own_file(self._path)
+        file_stat = opening.stat_own_file_or_none(self._path)
         if file_stat is None or file_stat.st_nlink == 1:
             return ()
         return (
@@ -213,7 +213,7 @@ class SqliteDatabase(FastWrites):
 
     def _connect_to_current_file(self) -> sqlite3.Connection:
         """The connection to the file that has the path now; StateError if there is none."""
-        file_stat = opening.stat_own_file(self._path)
+        file_stat = opening.stat_own_file_or_none(self._path)
         if file_stat is None:
             self.close()
             raise state_messages.build_missing_state_error(self.location)
@@ -237,7 +237,7 @@ class SqliteDatabase(FastWrites):
         SQLite applies a journal that lies beside the file.
         """
         for suffix in ("-journal", "-wal", "-shm"):
-            opening.stat_own_file(_build_companion_path(self._path, suffix))
+            opening.stat_own_file_or_none(_build_companion_path(self._path, suffix))
         with sqlite_messages.translate_errors(self.location, "Opening"):
             connection = _connect_in_mode(self._path, "rw")
             try:
@@ -279,7 +279,7 @@ def _build_companion_path(path: Path, suffix: str) -> Path:
 
 def _require_same_file(path: Path, expected_stat: os.stat_result) -> None:
     """UntrustedFileError if the path means another file than the expected one now."""
-    current_stat = opening.stat_own_file(path)
+    current_stat = opening.stat_own_file_or_none(path)
     if current_stat is None or not os.path.samestat(current_stat, expected_stat):
         raise opening.build_untrusted_error(path, "was replaced while it was opened")
 
@@ -306,7 +306,7 @@ def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
     if opening.passes_through_own_folder(path):
         # Elsewhere a user may name a link. In our own folder restores leave plain files only.
         for suffix in ("", "-journal", "-wal", "-shm"):
-            opening.stat_own_file(_build_companion_path(path, suffix))
+            opening.stat_own_file_or_none(_build_companion_path(path, suffix))
     if not path.is_file():
         raise state_messages.build_not_a_backup_error(source, "does not exist")
     with sqlite_messages.translate_errors(source, "Opening"):

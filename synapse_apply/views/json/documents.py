@@ -242,9 +242,9 @@ def _build_resource_change(change: Change) -> JsonDocument:
             change, ["no-op"] if change.is_refused else planned_actions
         ),
         "refused_actions": planned_actions if change.is_refused else [],
-        "action_reason": get_terraform_action_reason(change),
+        "action_reason": get_terraform_action_reason_or_none(change),
         "reason": change.reason,
-        "cause": summarize_causes_of_field_changes(change),
+        "cause": summarize_causes_of_field_changes_or_none(change),
         "id": change.remote_id or None,
         "api": change.api,
         "fields": [
@@ -260,7 +260,7 @@ def _build_resource_change(change: Change) -> JsonDocument:
     }
 
 
-def get_terraform_action_reason(change: Change) -> str | None:
+def get_terraform_action_reason_or_none(change: Change) -> str | None:
     """The `action_reason` of a change, as Terraform names it; None for most actions."""
     return "superseded" if change.superseded else _REASON_BY_ACTION.get(change.action)
 
@@ -311,7 +311,7 @@ def _build_field_document(change: FieldChange) -> JsonDocument:
     }
 
 
-def summarize_causes_of_field_changes(change: Change) -> str | None:
+def summarize_causes_of_field_changes_or_none(change: Change) -> str | None:
     """Why a resource changes: `git`, `drift`, `both`, `secret`, or None for no field change."""
     causes = change.field_causes - {Cause.NONE}
     if not causes:
@@ -331,11 +331,11 @@ def _build_refusal_document(refusal: Refusal) -> JsonDocument:
         "reason": refusal.reason,
         "ways_out": list(refusal.ways_out),
         "outcome_unknown": refusal.outcome_unknown,
-        "range": _build_range_document(refusal.position),
+        "range": _build_range_document_or_none(refusal.position),
     }
 
 
-def _build_range_document(position: Position | None) -> JsonDocument | None:
+def _build_range_document_or_none(position: Position | None) -> JsonDocument | None:
     if position is None:
         return None
     start = {"line": position.line, "column": position.column}

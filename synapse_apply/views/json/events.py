@@ -22,7 +22,7 @@ from synapse_apply.views.grammar import format_plan_line
 from synapse_apply.views.json.documents import (
     build_summary_counts,
     format_redacted_json_line,
-    get_terraform_action_reason,
+    get_terraform_action_reason_or_none,
     was_changed_or_deleted_outside,
 )
 from synapse_apply.views.sanitize import sanitize
@@ -232,7 +232,7 @@ def _build_change_event(
     kind: str, change: Change, action: str, message: str, level: str = "info"
 ) -> Event:
     change_fields: Event = {"resource": _build_resource_fields(change.address), "action": action}
-    if (reason := get_terraform_action_reason(change)) is not None:
+    if (reason := get_terraform_action_reason_or_none(change)) is not None:
         change_fields["reason"] = reason
     if change.action is Action.ADOPT:
         change_fields["importing"] = {"id": change.remote_id}

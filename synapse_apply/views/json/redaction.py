@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.model.coding.json_types import JsonDocument
+from synapse_apply.model.coding.json_types import JsonDocument, JsonValue
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.plan import Change, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply, Reference, WithheldSecret
@@ -17,7 +17,7 @@ from synapse_apply.views.text.values import SECRET_TYPES, format_integer_decimal
 _MAX_DEPTH = 200
 
 
-def to_plain_json_with_secrets_null(value: Any, depth: int = 0) -> Any:
+def to_plain_json_with_secrets_null(value: Any, depth: int = 0) -> JsonValue:
     """A value as plain JSON: null for secrets, unknown values, other types, and too deep ones."""
     if value is None or isinstance(value, str | bool):
         return value
@@ -42,7 +42,7 @@ def to_plain_json_with_secrets_null(value: Any, depth: int = 0) -> Any:
 
 def to_sorted_json_with_paths_null(
     tree: Mapping[str, Any] | None, hidden_paths: Iterable[FieldPath]
-) -> Any:
+) -> JsonValue:
     """An object as plain JSON with sorted keys, and null at every hidden path."""
     if tree is None:
         return None
@@ -51,7 +51,7 @@ def to_sorted_json_with_paths_null(
 
 def _redact_value(
     value: Any, hidden_paths: set[tuple[str, ...]], path: tuple[str, ...], depth: int
-) -> Any:
+) -> JsonValue:
     # The path, not the value, decides: a secret may have been revealed on the way.
     if path in hidden_paths:
         return None
@@ -134,7 +134,7 @@ def _redact_field_change(change: FieldChange, secret_paths: set[tuple[str, ...]]
     )
 
 
-def _redact_nested_value(value: Any, secret_paths: set[tuple[str, ...]]) -> Any:
+def _redact_nested_value(value: Any, secret_paths: set[tuple[str, ...]]) -> JsonValue:
     # The whole value is secret.
     if () in secret_paths:
         return WithheldSecret("masked")

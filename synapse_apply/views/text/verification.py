@@ -168,7 +168,7 @@ def build_verification_documents_without_findings(
 
 def format_last_run_or_empty(data: Mapping[str, Any] | None) -> str:
     """A record's last run as text, such as `passed (job 12) 2026-01-01T00:00:00Z`; "" for none."""
-    last_run = LastRun.from_json(data)
+    last_run = LastRun.from_json_or_none(data)
     if last_run is None:
         return ""
     job = f" (job {last_run.job})" if last_run.job else ""

@@ -18,7 +18,7 @@ from synapse_apply.emulator.core.switches import (
     UnknownSwitchError,
     require_profile,
 )
-from synapse_apply.emulator.serve import EmbeddedServer, reset_data_set
+from synapse_apply.emulator.serve import EmbeddedServer, reset_data_set_if_any
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def test_a_data_set_keeps_its_profile(tmp_path):
         assert profile_of(wire) == "page"
     with serving(tmp_path, "vendor"):
         pass
-    reset_data_set(tmp_path)
+    reset_data_set_if_any(tmp_path)
     with serving(tmp_path) as wire:
         assert profile_of(wire) == "page"
 

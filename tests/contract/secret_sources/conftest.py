@@ -13,7 +13,7 @@ from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
-from synapse_apply.secret_sources.source import SourceContext, build_reference
+from synapse_apply.secret_sources.source import SourceContext, build_reference_or_none
 from synapse_apply.secrets.resolve import Resolver
 
 CANARY = 'cAn4ry/sops+7777="quoted"\\é'
@@ -56,7 +56,7 @@ class Place:
         return resolver.resolve_secret(self.ref(key, form)).reveal()
 
     def ref(self, key: str, form: str = "text", file: str = "secrets/prod.yaml") -> SecretRef:
-        ref = build_reference(SECRET_SOURCES["sops"], {"file": file, "key": key}, form)
+        ref = build_reference_or_none(SECRET_SOURCES["sops"], {"file": file, "key": key}, form)
         assert ref is not None
         return ref
 

@@ -81,10 +81,13 @@ def test_words_of_both_vocabularies_mean_the_same():
     """In any case; what is no word means nothing."""
     for status, word in words.PLATFORM.items():
         for vocabulary in ("page", "platform"):
-            assert words.parse_status_word(words.format_status_word(status, vocabulary)) == status
-        assert words.parse_status_word(word.title()) == status
-    assert words.parse_status_word("odd") is None
-    assert words.parse_status_word(3) is None
+            assert (
+                words.parse_status_word_or_none(words.format_status_word(status, vocabulary))
+                == status
+            )
+        assert words.parse_status_word_or_none(word.title()) == status
+    assert words.parse_status_word_or_none("odd") is None
+    assert words.parse_status_word_or_none(3) is None
 
 
 def test_jobs_never_go_back():

@@ -93,7 +93,7 @@ def test_a_move_signs_nothing_that_was_not_signed() -> None:
 
 def test_states_of_earlier_versions_read_and_write_as_before() -> None:
     """No field appears in a record that nobody signs."""
-    assert LastRun.from_json(RECORD.verification) == RUN
+    assert LastRun.from_json_or_none(RECORD.verification) == RUN
     assert "signature" not in RUN.to_json()
 
 
@@ -102,7 +102,7 @@ def test_the_result_of_a_forged_run_is_unknown() -> None:
     forged = replace(signed, verification={**(signed.verification or {}), "job": "13"})
     fine = replace(signed, address=RECORD.address)
     records, doubted = SIGNER.mark_forged_runs_unknown({forged.address: forged})
-    last = LastRun.from_json(records[forged.address].verification)
+    last = LastRun.from_json_or_none(records[forged.address].verification)
     assert doubted == (forged.address,)
     assert last is not None
     assert (last.result, last.job, last.signature) == (RunStatus.UNKNOWN, "13", "")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.model.project import Target, collect_credential_variables_and_files
-from synapse_apply.secret_sources.source import SourceContext, build_reference
+from synapse_apply.secret_sources.source import SourceContext, build_reference_or_none
 from synapse_apply.secret_sources.vault.settings import describe_path_fault_or_empty, parse_settings
 from synapse_apply.secret_sources.vault.source import VAULT, find_address_faults, find_path_denial
 
@@ -24,7 +24,7 @@ BLOCK = {
 def find_denial(path: str, version: object = None, block: dict | None = BLOCK):
     """Why a manifest may not name a secret; None where it may."""
     argument = {"path": path, "key": "k", **({} if version is None else {"version": version})}
-    ref = build_reference(VAULT, argument, "text")
+    ref = build_reference_or_none(VAULT, argument, "text")
     assert ref is not None
     settings = {} if block is None else {"vault": block}
     return find_path_denial(ref, SourceContext(Path("/nowhere"), settings=settings, target="prod"))

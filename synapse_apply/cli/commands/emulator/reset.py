@@ -53,7 +53,7 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
         console.write_stderr("Nothing was removed.\n")
         return Exit.ERROR
     try:
-        was_removed = _reset_embedded_backend(project, invocation)
+        was_removed = _reset_embedded_backend_if_any(project, invocation)
     except DataSetPlaceError as problem:
         raise SynapseApplyError.from_summary(
             "The embedded backend cannot be reset", f"{problem}."
@@ -68,9 +68,9 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
     return Exit.OK
 
 
-def _reset_embedded_backend(project: Project, invocation: Invocation) -> bool:
+def _reset_embedded_backend_if_any(project: Project, invocation: Invocation) -> bool:
     """Remove data and state; False when there was neither. Can be repeated after an interrupt."""
-    from synapse_apply.emulator.serve import reset_data_set
+    from synapse_apply.emulator.serve import reset_data_set_if_any
     from synapse_apply.files.opening import remove_own_file_or_link_if_present
     from synapse_apply.model.project import EMBEDDED
     from synapse_apply.workspace import embedded, state_access
@@ -82,10 +82,10 @@ def _reset_embedded_backend(project: Project, invocation: Invocation) -> bool:
     store = state_access.open_store(project, target, environ)
     data_folder = embedded.require_trusted_data_folder(project.root)
     if not store.exists():
-        return reset_data_set(data_folder)
+        return reset_data_set_if_any(data_folder)
     lineage = _read_lineage_or_empty(store)
     with store.lock("emulator reset"):
-        reset_data_set(data_folder)
+        reset_data_set_if_any(data_folder)
         for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
             remove_own_file_or_link_if_present(build_state_folder_path(project) / name)
     store.close()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import option_parsing, options
 from synapse_apply.emulator.core.switches import PROFILE_NAMES
+from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.errors import SynapseApplyError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def command(
     return 0
 
 
-def _read_fault_rules(faults_file: Path) -> Any:
+def _read_fault_rules(faults_file: Path) -> JsonValue:
     from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
 
     try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.emulator.core.backend import DataSetBackend
-from synapse_apply.emulator.core.clock import format_iso, parse_iso
+from synapse_apply.emulator.core.clock import format_iso, parse_iso_time_or_none
 from synapse_apply.emulator.core.errors import ApiError, build_field_error
 from synapse_apply.emulator.core.fields import (
     REQUIRED_MESSAGE,
@@ -38,7 +38,7 @@ def validate_log_in_body(body: Body) -> FieldValues:
     values = with_default_values(
         FIELDS, convert_sent_fields_or_raise_all(FIELDS, body.parse_json_texts_unless_form(FIELDS))
     )
-    moment = parse_iso(values["datetime"])
+    moment = parse_iso_time_or_none(values["datetime"])
     if moment is None:
         raise build_field_error("datetime", "Datetime has wrong format.")
     if len(values["step"]) > _MAX_STEP_LENGTH:

@@ -57,7 +57,7 @@ def build_job_item(backend: DataSetBackend, row: StoredObject) -> AnswerObject:
         "action": row.body["action"],
         "is_active": not is_ended,
         "queue": v1.build_queue_field_or_empty(row, job_moment).get("queue"),
-        "error": v1.build_job_error(row, job_moment),
+        "error": v1.build_job_error_or_none_unless_failed(row, job_moment),
         "created": format_iso(row.created),
         "completed": format_iso(v1.compute_end_time(row)) if is_ended else None,
     }

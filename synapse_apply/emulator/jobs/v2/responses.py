@@ -23,7 +23,7 @@ _FILTERS = (Field("status", "choice", choices=models.STATUSES), Field("action"))
 
 def _require_job_in_path(request: EmulatorRequest) -> StoredObject:
     store = request.backend.store
-    number = ids.parse_job_uuid(store.data_set, request.path["id"])
+    number = ids.parse_job_uuid_or_none(store.data_set, request.path["id"])
     row = store.find_by_id("job", number, request.tenant) if number else None
     if row is None or not models.is_visible_on_v2(row):
         raise build_not_found_error()
@@ -63,7 +63,7 @@ def report_on_job(request: EmulatorRequest) -> EmulatorAnswer:
     values = convert_sent_fields_or_raise_all(models.UPDATE_FIELDS, request.body)
     word = values.pop("status", None)
     body = {models.STORED_NAMES.get(name, name): value for name, value in values.items()}
-    status = words.parse_status_word(word) if word is not None else None
+    status = words.parse_status_word_or_none(word) if word is not None else None
     if status is not None:
         if not words.may_become(job_moment.status, status):
             raise models.build_bad_transition_error(job_moment.status, status)

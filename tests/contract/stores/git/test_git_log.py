@@ -179,7 +179,10 @@ def test_a_ref_that_went_back_is_seen(remote: Path, checkout: Path, open_log: Op
         log.read_since(more.position)
     with pytest.raises(DamagedLog, match="set back"):
         log.read_since("")
-    assert log.restart_after_damage(first_batch(record_change("restored"))) is not None
+    assert (
+        log.restart_after_damage_unless_overtaken(first_batch(record_change("restored")))
+        is not None
+    )
     assert read_addresses(log) == {"storage/restored"}
     git(remote, "update-ref", "-d", REF)
     with pytest.raises(DamagedLog, match="set back"):
@@ -233,7 +236,10 @@ def test_a_ref_that_was_pushed_over_is_seen(
     with pytest.raises(DamagedLog, match="set back") as raised:
         late.read_since("")
     assert f"commit {bookmark[2:]}" in raised.value.diagnostics[0].detail
-    assert late.restart_after_damage(first_batch(record_change("restored"))) is not None
+    assert (
+        late.restart_after_damage_unless_overtaken(first_batch(record_change("restored")))
+        is not None
+    )
     assert read_addresses(reopen(open_log, checkout, bookmark)) == {"storage/restored"}
 
 
@@ -248,7 +254,7 @@ def test_a_ref_that_was_removed_is_missed(remote: Path, checkout: Path, open_log
     assert not late.exists()
     with pytest.raises(DamagedLog, match="set back"):
         late.read_since("")
-    assert late.restart_after_damage(first_batch()) is not None
+    assert late.restart_after_damage_unless_overtaken(first_batch()) is not None
     assert late.bookmark.startswith("3:")
     assert reopen(open_log, checkout, log.bookmark).read_since("").position
 
