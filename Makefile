@@ -26,14 +26,15 @@ help: ## Say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
 # The development tools are the group `dev` of pyproject.toml, pinned by constraints.txt. Reading
-# a group needs a newer pip than some Pythons bring along.
+# a group needs a newer pip than some Pythons bring along. Bytecode of the few modules that are used
+# is made when they are imported first; pip would make that of all, which takes a third of the time.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.13 ..." \
 		if sys.version_info < (3, 11) else 0)'
 	@echo "Setting up $(VENV) (once) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt \
 		--build-constraint constraints.txt --group dev --editable .
 	@touch $(READY)
 
@@ -71,7 +72,7 @@ $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest.py
 	@$(PYTHON) tests/lowest.py > $(LOWEST)/constraints.txt
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt pip
-	@$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/constraints.txt \
+	@$(LOWEST)/bin/python -m pip install --quiet --no-compile --constraint $(LOWEST)/constraints.txt \
 		--build-constraint constraints.txt --group lowest --editable '.[postgres]'
 	@touch $@
 
