@@ -147,6 +147,8 @@ class ControllerLoop:
             if fetched_at > now:
                 writer.shift_due_times(now - fetched_at)
         self._pull_in_due_times()
+        # A variable can be mended by a restart alone. Runs of --once have a timer of their own.
+        self._retry_failing_targets(0 if self._is_once else parts.settings.defaults.retry_first)
         statuses, _ = parts.store.list_unsent()
         # Whether these were sent is not known: they are read first.
         self._unsure = {(row.source, row.commit, row.context) for row in statuses}
@@ -199,16 +201,16 @@ class ControllerLoop:
                 parts.clock.read_wall(), self._who, "take configuration", self._who, ""
             )
         self._adopt_sources()
-        self._retry_failing_targets_soon()
+        self._retry_failing_targets(configured.settings.defaults.retry_first)
         for name in configured.settings.sources:
             parts.mark_changed(name)
         with self._lock:
             self._asked_polls.update(configured.settings.sources)
 
-    def _retry_failing_targets_soon(self) -> None:
-        """Have each failing target due within its first delay: what was wrong may be mended."""
+    def _retry_failing_targets(self, longest: float) -> None:
+        """Have each failing target due within `longest` seconds: what was wrong may be mended."""
         parts = self._parts
-        now, longest = parts.clock.read_wall(), parts.settings.defaults.retry_first
+        now = parts.clock.read_wall()
         with parts.store.write() as writer:
             failing = [row for row in writer.list_targets_due_after(now) if row.failures]
             for row in failing:

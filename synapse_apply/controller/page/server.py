@@ -18,6 +18,7 @@ from synapse_apply.controller.page.guard import (
     list_own_hosts,
     list_public_hosts,
 )
+from synapse_apply.controller.page.head_timeout import HeadTimeoutProtocol
 from synapse_apply.controller.ports import ReadableStore, RunningLoop
 from synapse_apply.model.errors import InputError
 
@@ -87,7 +88,7 @@ class PageServer:
         return uvicorn.Config(
             RequestGuard(self._app.build(), hosts, hosts_of_metrics),
             # The other parser that uvicorn may find keeps headers of any size in memory.
-            http="h11",
+            http=HeadTimeoutProtocol,
             log_config=None,
             log_level="warning",
             access_log=False,

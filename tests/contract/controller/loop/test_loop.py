@@ -94,8 +94,7 @@ def test_a_failure_turns_the_commit_red_and_a_retry_green(world: World) -> None:
     world.workers.results["acme/prod"] = FAILURE
     world.run_once()
     assert world.forge.describe() == {"c1": "failure: 1 of 2 done, 1 failing: prod"}
-    assert world.run_once() == []
-    world.clock.advance(16)
+    # What was wrong may be mended by now; whoever starts it has a timer.
     assert world.run_once() == ["acme/prod"]
     assert world.inbox.describe() == ["failed acme/prod"]
     world.workers.results["acme/prod"] = IN_SYNC

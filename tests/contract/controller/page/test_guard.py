@@ -14,6 +14,7 @@ import pytest
 import requests
 from unit.controller.page import page_samples as samples
 
+from synapse_apply.controller.page import head_timeout
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.model.errors import InputError
 
@@ -30,6 +31,26 @@ def test_headers_without_end_are_not_kept(page: ServedPage) -> None:
         connection.sendall(b"GET / HTTP/1.1\r\nX: ")
         with pytest.raises(ConnectionError):
             connection.sendall(b"a" * 13_000_000)
+
+
+@pytest.mark.parametrize("earlier_requests", [0, 1])
+def test_a_head_without_end_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier_requests: int
+) -> None:
+    """Nobody keeps the page from others by requests that never begin."""
+    monkeypatch.setattr(head_timeout, "HEAD_SECONDS", 0.3)
+    store = samples.open_store(tmp_path)
+    with PageServer(store, samples.StubLoop(), {}, lambda: samples.NOW) as server:
+        address = server.url.removeprefix("http://").partition(":")
+        host = f"Host: {address[0]}:{address[2]}\r\n"
+        with closing(socket.create_connection((address[0], int(address[2])), 10)) as connection:
+            for _ in range(earlier_requests):
+                connection.sendall(f"GET /healthz HTTP/1.1\r\n{host}\r\n".encode())
+                assert connection.recv(65536).startswith(b"HTTP/1.1 ")
+            connection.sendall(f"GET / HTTP/1.1\r\n{host}X-Slow: ".encode())
+            while connection.recv(65536):
+                pass
+    store.close()
 
 
 @pytest.mark.parametrize("path", PATHS)
