@@ -95,6 +95,19 @@ def write_hook(remote: Path, script: str) -> Path:
     return hook
 
 
+def test_a_machine_without_git(clone: Workplace, server: Server, tmp_path: Path) -> None:
+    """It is said what is missing; the backend is not asked, whatever is to be done."""
+    clone.run("state", "init", code=0)
+    empty_folder = tmp_path / "no-programs"
+    empty_folder.mkdir()
+    clone.environ["PATH"] = str(empty_folder)
+    writes = server.writes
+    for words in (("plan",), ("apply", "--auto-approve"), ("state", "list")):
+        refused = clone.run(*words, code=1).text
+        assert "Git cannot be started" in refused or "Install git" in refused, words
+    assert server.writes == writes
+
+
 def test_a_host_that_takes_only_branches(clone: Workplace, remote: Path) -> None:
     """`state init` finds it out, says what to write, and that is a place for a state."""
     write_hook(remote, 'case "$1" in refs/heads/*) ;; *) echo "deny $1" >&2; exit 1 ;; esac')
