@@ -78,9 +78,18 @@ def _is_target_list(document: Any) -> bool:
         and item.get("state") in states
         and isinstance(item.get("counts"), dict)
         and all(type(count) is int for count in item["counts"].values())
+        and _has_valid_finding(item)
         and all(
             item.get(key) is None or isinstance(item[key], str)
             for key in ("wanted_commit", "looked_at")
         )
         for item in items
+    )
+
+
+def _has_valid_finding(item: Mapping[str, Any]) -> bool:
+    """Whether an item has a finding that can be printed, or none."""
+    finding = item.get("finding")
+    return finding is None or (
+        isinstance(finding, dict) and isinstance(finding.get("summary"), str)
     )

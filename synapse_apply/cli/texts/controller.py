@@ -35,10 +35,11 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
             (item["wanted_commit"] or "-")[:7],
             _describe_counts(item["counts"]),
             item["looked_at"] or "-",
+            item["finding"]["summary"] if item.get("finding") else "",
         )
         for item in document["items"]
     ]
-    headers = ("state", "target", "commit", "plan", "looked at")
+    headers = ("state", "target", "commit", "plan", "looked at", "why")
     console.write_output(render_table(headers, rows, color=console.is_output_colored))
 
 

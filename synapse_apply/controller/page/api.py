@@ -41,7 +41,7 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
     offset, limit = _parse_number(parameters, "offset", 0), _parse_limit(parameters)
     target_filter = TargetFilter(parameters.get("source", ""), condition, parameters.get("q", ""))
     page = store.list_targets(target_filter, offset, limit)
-    items = [_target_to_json(target) for target in page.targets]
+    items = [_target_to_json(target, _find_reason(store, target)) for target in page.targets]
     return {**_build_list("TargetList", items), "total": page.matching_count, "offset": offset}
 
 
@@ -86,7 +86,15 @@ def _parse_number(parameters: Mapping[str, str], name: str, default: int) -> int
     return int(text)
 
 
-def _target_to_json(target: TargetRow) -> JsonDocument:
+def _find_reason(store: ReadableStore, target: TargetRow) -> Diagnostic | None:
+    """The first error of the last look at a failing target; None for any other target."""
+    if target.state is not TargetCondition.FAILING:
+        return None
+    run = store.find_run(target.last_run)
+    return next((finding for finding in run.findings if finding.is_error), None) if run else None
+
+
+def _target_to_json(target: TargetRow, reason: Diagnostic | None) -> JsonDocument:
     return {
         "name": str(target.name),
         "source": target.name.source,
@@ -96,6 +104,7 @@ def _target_to_json(target: TargetRow) -> JsonDocument:
         "applied_commit": target.applied_commit or None,
         "wanted_commit": target.wanted_commit or None,
         "failures": target.failures,
+        "finding": None if reason is None else _finding_to_json(reason),
         "is_gone": target.is_gone,
         "last_run": target.last_run or None,
         "looked_at": _time_to_json_or_none(target.looked_at),
