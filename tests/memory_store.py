@@ -91,7 +91,7 @@ class MemoryStore:
 
     bookmark = ""
 
-    def require_continuation(self, bookmark: str) -> None:
+    def require_continuation_in_reads(self, bookmark: str) -> None:
         """There is no log."""
 
     def exists(self) -> bool:

@@ -104,7 +104,7 @@ class IntentResolver:
     def _resolve_create_by_lookup(
         self, intent: Intent, kind: ResourceType, binding: ApiBinding, record: Record | None
     ) -> ResolvedIntent:
-        hits = self._list_objects_with_intent_key(intent, binding)
+        hits = self._list_objects_with_key_if_searchable(intent, binding)
         # An object with this key was created by this call or by somebody else: if its fields agree
         # it makes no difference, and fields that do not agree are planned again.
         if len(hits) == 1:
@@ -120,7 +120,9 @@ class IntentResolver:
             return ResolvedIntent(intent, record, "this API cannot tell whether it was made")
         return self._keep_open_if_too_early(intent, record) or _mark_intent_absent(intent, record)
 
-    def _list_objects_with_intent_key(self, intent: Intent, binding: ApiBinding) -> list[Observed]:
+    def _list_objects_with_key_if_searchable(
+        self, intent: Intent, binding: ApiBinding
+    ) -> list[Observed]:
         """The live objects with a create's natural key, if possible from a list read once."""
         key = intent.natural_key
         if not key or binding.lookup_proof(key, self.capabilities) is Lookup.NONE:

@@ -215,7 +215,7 @@ class TargetJobs:
             RunRequest,
             add_advice_to_interruption,
             audit_started_run_or_warn,
-            send_run_once_leaving_audit_to_caller,
+            send_run_once_auditing_only_failures,
         )
 
         request = RunRequest(
@@ -223,7 +223,7 @@ class TargetJobs:
             require_text("action", action), agent, require_text("version", version),
         )  # fmt: skip
         with self._connection.open_live_backend() as live_backend:
-            started_run = send_run_once_leaving_audit_to_caller(live_backend, request)
+            started_run = send_run_once_auditing_only_failures(live_backend, request)
             with add_advice_to_interruption(
                 "The run was started; the same command would start another."
             ):

@@ -257,11 +257,11 @@ class ObjectGatherer:
 
         chosen_members: list[ServerObject] = []
         for owner_object, raws in self._fetch_all_or_record_missed(
-            kind, list_owner_members, list(owners.values()), _format_members_label
+            kind, list_owner_members, list(owners.values()), _format_plural_ending_with_owner
         ):
             if raws is None:
                 reason = "its code is none that they can be listed by; --ids can name them"
-                self._record_missed(kind, _format_members_label(owner_object), reason)
+                self._record_missed(kind, _format_plural_ending_with_owner(owner_object), reason)
             chosen_members += self._select_all_or_newest_member(kind, raws or ())
         self._store_or_read_listed_objects(kind, binding, chosen_members)
 
@@ -371,5 +371,5 @@ def _has_code_lookup(binding: ApiBinding) -> bool:
     )
 
 
-def _format_members_label(owner: Observed) -> str:
+def _format_plural_ending_with_owner(owner: Observed) -> str:
     return f"s of {describe_object(owner)}"

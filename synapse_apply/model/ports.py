@@ -192,7 +192,7 @@ class StateStore(Protocol):
         """
         ...
 
-    def require_continuation(self, bookmark: str) -> None:
+    def require_continuation_in_reads(self, bookmark: str) -> None:
         """Have each read raise StateError where the log does not go on from a bookmark."""
         ...
 

@@ -108,7 +108,7 @@ class StartedRun:
 # Without an intent: its job has no address that an open intent could hold up. The job's id is
 # printed at once, the call is noted in the audit, and a lost answer is exit code 7 with the command
 # that looks for the job.
-def send_run_once_leaving_audit_to_caller(
+def send_run_once_auditing_only_failures(
     live_backend: LiveBackend, request: RunRequest
 ) -> StartedRun:
     """Send the run, once and without a mark; a refusal is an InputError.

@@ -129,11 +129,11 @@ class BatchLog(Protocol):
         """Where the log ended when it was last read or appended to; "" before that.
 
         Also "" where not all of it is signed with the key at hand: who wrote that is not known. A
-        later process passes it to `require_continuation`.
+        later process passes it to `require_continuation_in_reads`.
         """
         ...
 
-    def require_continuation(self, bookmark: str) -> None:
+    def require_continuation_in_reads(self, bookmark: str) -> None:
         """Have `read_since` raise DamagedLog where the log does not go on from a bookmark.
 
         It was deleted then, set back, or written anew from an earlier place on. Only what costs

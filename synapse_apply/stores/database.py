@@ -66,7 +66,7 @@ class Database(Protocol):
         """Where the log of the state ended when it was last read; "" for a database."""
         ...
 
-    def require_continuation(self, bookmark: str) -> None:
+    def require_continuation_in_reads(self, bookmark: str) -> None:
         """Have each read raise StateError where the log does not go on from a bookmark."""
         ...
 
@@ -165,7 +165,7 @@ class FastWrites:
         """A database has no log that somebody could cut off."""
         return ""
 
-    def require_continuation(self, bookmark: str) -> None:
+    def require_continuation_in_reads(self, bookmark: str) -> None:
         """Nothing is required."""
 
     @property

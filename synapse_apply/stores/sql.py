@@ -123,8 +123,8 @@ class SqlStore(LockedStore):
     def bookmark(self) -> str:
         return self._database.bookmark
 
-    def require_continuation(self, bookmark: str) -> None:
-        self._database.require_continuation(bookmark)
+    def require_continuation_in_reads(self, bookmark: str) -> None:
+        self._database.require_continuation_in_reads(bookmark)
 
     def read_state(self) -> State:
         return snapshot.decode_state(

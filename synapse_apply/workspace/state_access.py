@@ -73,7 +73,7 @@ def open_store_at_url(
     url = resolve_state_url(url, project, environ)
     runner = LockRunner(find_ci_run_url_or_empty(environ), target.name)
     if is_postgres_url(url):
-        return _open_postgres_store(url, target, runner)
+        return _build_unconnected_postgres_store(url, target, runner)
     if is_bucket_url(url):
         return open_bucket_store(url, target, environ, runner, signer)
     if is_git_url(url):
@@ -113,7 +113,7 @@ def resolve_local_path_or_none(url: str, project: Project) -> Path | None:
     return project.root / path if path else None
 
 
-def _open_postgres_store(url: str, target: Target, runner: LockRunner) -> SqlStore:
+def _build_unconnected_postgres_store(url: str, target: Target, runner: LockRunner) -> SqlStore:
     try:
         from synapse_apply.stores.postgres.postgres_database import open_postgres
     except ImportError:

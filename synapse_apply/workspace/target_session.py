@@ -200,7 +200,7 @@ class TargetSession(OfflineTarget):
             place_id = build_place_id(self.project, self.target, store.where)
             self.seen_place = self.last_seen_states.find_place(place_id)
             if self.seen_place is not None:
-                store.require_continuation(self.seen_place.bookmark)
+                store.require_continuation_in_reads(self.seen_place.bookmark)
         return store
 
     @property

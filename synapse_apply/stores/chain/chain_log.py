@@ -139,7 +139,7 @@ class ChainLog:
         is_verified = view is not None and not view.forged_number and not view.lacks_key
         return view.position if view is not None and is_verified else ""
 
-    def require_continuation(self, bookmark: str) -> None:
+    def require_continuation_in_reads(self, bookmark: str) -> None:
         self._reader.bookmark = parse_bookmark_or_none(bookmark)
 
     def exists(self) -> bool:

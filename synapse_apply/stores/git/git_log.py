@@ -149,7 +149,7 @@ class GitLog:
             return ""
         return str(GitBookmark(tip.commit.number, tip.commit_id))
 
-    def require_continuation(self, bookmark: str) -> None:
+    def require_continuation_in_reads(self, bookmark: str) -> None:
         self._bookmark = parse_bookmark_or_none(bookmark)
 
     def exists(self) -> bool:

@@ -102,8 +102,8 @@ class ReplicaDatabase:
         with self._turn:
             return self._log.bookmark
 
-    def require_continuation(self, bookmark: str) -> None:
-        self._log.require_continuation(bookmark)
+    def require_continuation_in_reads(self, bookmark: str) -> None:
+        self._log.require_continuation_in_reads(bookmark)
 
     @property
     def owner_sign(self) -> OwnerSign:

@@ -192,7 +192,7 @@ def test_a_ref_that_went_back_is_seen(remote: Path, checkout: Path, open_log: Op
 def reopen(open_log: OpenLog, checkout: Path, bookmark: str, **options: int) -> GitLog:
     """Another process on a machine that remembers."""
     log = open_log(checkout, **options)
-    log.require_continuation(bookmark)
+    log.require_continuation_in_reads(bookmark)
     return log
 
 

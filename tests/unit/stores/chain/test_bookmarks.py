@@ -17,7 +17,7 @@ SET_BACK = "The state was set back"
 def reopen(chains, bookmark):
     """Another process on a machine that remembers."""
     store = chains.open()
-    store.require_continuation(bookmark)
+    store.require_continuation_in_reads(bookmark)
     return store
 
 
