@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import NamedTuple, Protocol
 
+from synapse_apply.controller.planned_rows import ApplyTerms, PlannedRow
 from synapse_apply.controller.rows import (
-    AuditRow,
+    CallCounts,
     ChangeCounts,
-    LookOutcome,
     MessageRow,
-    RevisionProgress,
-    RevisionRow,
-    RunRow,
-    SourceRow,
+    PauseRow,
+    RunOutcome,
     StatusRow,
     StatusText,
-    TargetCondition,
     TargetName,
-    TargetRow,
 )
 from synapse_apply.controller.settings import Controller
 from synapse_apply.model.diagnostic import Diagnostic
@@ -51,6 +46,13 @@ class Mirror(Protocol):
         """Whether `ancestor` is reached from `commit`; True for the same commit."""
         ...
 
+    def list_authors(self, commit: str, since_commit: str) -> tuple[str, ...]:
+        """Names and email addresses of the authors of the commits that `since_commit` lacks.
+
+        Sorted, each once; of all commits for "".
+        """
+        ...
+
     def keep_commits(self, commits: Sequence[str]) -> None:
         """Protect these commits from pruning, and no others."""
         ...
@@ -73,37 +75,74 @@ class Mirror(Protocol):
 
 @frozen
 class LookRequest:
-    """One look that a worker is asked for. `timeout` is in seconds."""
+    """One look that a worker is asked for. `timeout` is in seconds; `prune` as in TargetRule."""
 
     target: TargetName
     commit: str
     timeout: float
+    prune: bool = False
 
 
 @frozen
-class LookResult:
-    """What a worker found. `plan_json`, `result_digest`: as in RunRow.
+class ApplyRequest:
+    """One apply that a worker is asked for: plan under the lock, do what `terms` permit of it.
 
-    `held_up_by_run` is set where another run had the state's lock for the whole look, so that its
-    plan may already be old ("" else): who holds it.
+    `run_id` is the plan id of state and audit. `who` stands in the audit of the state:
+    `controller:NAME`, and who approved. `operation` is what others see who wait for the lock.
     """
 
-    outcome: LookOutcome
+    target: TargetName
+    commit: str
+    timeout: float
+    terms: ApplyTerms
+    run_id: str
+    who: str
+    operation: str = "apply"
+    prune: bool = False
+
+
+class Permit(NamedTuple):
+    """How long calls may begin: before `until`, on the clock that `time.monotonic` reads.
+
+    All processes of a machine share that clock. `reason` is a phrase why there is no permit, ""
+    where there is one.
+    """
+
+    until: float
+    reason: str = ""
+
+
+@frozen
+class RunResult:
+    """What a worker found, or did. `plan_json`, `result_digest`, `report_json`: as in RunRow.
+
+    `held_up_by_run` is set where another run had the state's lock for the whole time, so that a
+    plan may already be old and nothing was applied ("" else): who holds it. `rows` are those of the
+    plan, `used_approvals` the ids of the approvals that calls have used up. `calls` counts the rows
+    that were to be done by an apply. `stop_reason` is why it was not all begun, "" where it was.
+    """
+
+    outcome: RunOutcome
     counts: ChangeCounts = ChangeCounts()
     findings: tuple[Diagnostic, ...] = ()
     plan_json: str = ""
     result_digest: str = ""
     backend_host: str = ""
     held_up_by_run: str = ""
+    rows: tuple[PlannedRow, ...] = ()
+    calls: CallCounts = CallCounts()
+    used_approvals: tuple[str, ...] = ()
+    stop_reason: str = ""
+    report_json: str = ""
 
 
 class Workers(Protocol):
-    """The child processes that look; one of them serves one source at a time."""
+    """The child processes that look and apply; one of them serves one source at a time."""
 
-    def look(self, request: LookRequest) -> LookResult:
+    def look(self, request: LookRequest) -> RunResult:
         """Look at a target, in a child process; waits for it, and never raises for a look.
 
-        A child that takes longer than the timeout is killed (LookOutcome.TIMEOUT).
+        A child that takes longer than the timeout is killed (RunOutcome.TIMEOUT).
         """
         ...
 
@@ -112,224 +151,53 @@ class Workers(Protocol):
         ...
 
 
-class TargetPage(NamedTuple):
-    """Some targets, and how many there are in all that match."""
+class ApplyingWorkers(Workers, Protocol):
+    """Workers that can apply."""
 
-    targets: Sequence[TargetRow]
-    matching_count: int
+    def apply(self, request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
+        """Apply a target, in a child process; waits for it, and never raises for an apply.
+
+        `read_permit` is called on the calling thread, every few seconds until the child ends.
+        Without a permit no call begins; what has begun ends and is recorded.
+        """
+        ...
 
 
-@frozen
-class TargetFilter:
-    """Which targets a page shows. Empty fields match all; `text` is searched in SOURCE/TARGET.
+class ActionRefused(SynapseApplyError):
+    """What somebody asked of the controller is not possible as things are now."""
 
-    `wanted_commit` is the full id of the revision that they want.
+
+class PeopleActions(Protocol):
+    """What people can ask of the controller; `who` is `proxy:NAME` or `token:NAME`.
+
+    Whether they may is decided before (`rules/access.py`). Each is in the audit, in the transaction
+    that does it. Methods may be called from any thread, and raise ActionRefused.
     """
 
-    source: str = ""
-    state: TargetCondition | None = None
-    text: str = ""
-    wanted_commit: str = ""
-
-
-class ReadableStore(Protocol):
-    """What the page reads. All of it is committed, and readers never wait for writers for long."""
-
-    def list_sources(self) -> Sequence[SourceRow]:
-        """Every source of the configuration, by name."""
+    def reconcile(self, who: str, name: TargetName) -> None:
+        """Fetch the source and look at the target at once; a failing one is tried again."""
         ...
 
-    def list_targets(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
-        """Targets by state (those that need a person first), then by name; none that is gone."""
-        ...
+    def pause(self, who: str, scope: str, reason: str, until: float) -> PauseRow:
+        """Apply nothing to the targets that match `scope` until a wall-clock time.
 
-    def count_targets_by_state(self, source: str = "") -> Mapping[TargetCondition, int]:
-        """How many targets are in each state; of one source, or of all."""
-        ...
-
-    def find_target(self, name: TargetName) -> TargetRow | None:
-        """A target, None for an unknown one."""
-        ...
-
-    def find_run(self, run_id: str) -> RunRow | None:
-        """A run, None for an unknown one."""
-        ...
-
-    def list_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
-        """The newest runs of a target, newest first, without `plan_json`."""
-        ...
-
-    def list_outcomes(
-        self, names: Sequence[TargetName], limit: int
-    ) -> Mapping[TargetName, Sequence[LookOutcome]]:
-        """The outcomes of the newest runs of each target, oldest first, for spark lines."""
-        ...
-
-    def find_revision(self, source: str, commit: str) -> RevisionRow | None:
-        """A revision by its full id, None for one that never was the head."""
-        ...
-
-    def list_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
-        """The newest revisions of a source, newest first."""
-        ...
-
-    def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
-        """Statuses and messages that are still to be sent, or never can be."""
-        ...
-
-    def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
-        """The status of a commit and context, None where there is none."""
-        ...
-
-    def list_audit(self, limit: int) -> Sequence[AuditRow]:
-        """The newest audit rows, newest first."""
-        ...
-
-    def list_configuration_findings(self) -> Sequence[Diagnostic]:
-        """What is wrong with controller.yaml since it was last read again; none while it is used.
-
-        With an error among them the configuration before it is still in use.
+        Refused for a scope that matches no target, and for a time that has passed.
         """
         ...
 
-
-class WritableStore(ReadableStore, Protocol):
-    """The store as the loop has it: one writer, which is the controller's own process."""
-
-    def find_source(self, name: str) -> SourceRow | None:
-        """A source, also one that was removed; None for an unknown one."""
+    def resume(self, who: str, scope: str) -> None:
+        """End the pause of this scope; refused where none is set by a person."""
         ...
 
-    def list_targets_of_source(self, source: str) -> Sequence[TargetRow]:
-        """Every target that ever was of a source, by name; also those that are gone."""
-        ...
+    def approve(self, who: str, name: TargetName, row_digests: Sequence[str]) -> None:
+        """Approve rows of a target that wait; all or none. Whoever has approved one already has.
 
-    def list_open_revisions(self, source: str) -> Sequence[RevisionRow]:
-        """The revisions of a source whose end may still change, newest first."""
-        ...
-
-    def read_progress(self, source: str, number: int) -> RevisionProgress:
-        """How far the targets are that the revision of this number touched."""
-        ...
-
-    def list_due_sends(
-        self, now: float, limit: int
-    ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
-        """As `list_unsent`, without those that wait or never can be sent; the oldest first."""
-        ...
-
-    def find_message(self, message_id: str) -> MessageRow | None:
-        """A message, None for an unknown one."""
-        ...
-
-    def find_newest_run_id_or_empty(self) -> str:
-        """The greatest id of a run or a message, "" for none."""
-        ...
-
-    def list_commits_in_use(self, source: str) -> Sequence[str]:
-        """The commits of a source that are the head or beside it, wanted or applied."""
-        ...
-
-    def write(self) -> AbstractContextManager[StoreWriter]:
-        """A transaction: all that is written in the block is committed at its end, or nothing."""
-        ...
-
-
-class StoreWriter(Protocol):
-    """What one transaction can write. Rows replace those with the same key."""
-
-    def put_source(self, row: SourceRow) -> None:
-        """Write a source; `accept_head_if_number_unchanged` alone moves its head and number."""
-        ...
-
-    def accept_head_if_number_unchanged(
-        self, source: str, old_number: int, revision: RevisionRow
-    ) -> bool:
-        """Make a revision the head if the head's number is still `old_number`; whether it was.
-
-        ValueError unless `revision.number` is `old_number + 1`.
+        Refused where one does not wait any more as it was shown, or cannot be approved.
         """
         ...
 
-    def put_revision(self, row: RevisionRow) -> None: ...
-
-    def put_target(self, row: TargetRow) -> None:
-        """Write a target; its wanted revision is never moved to a smaller number.
-
-        The claim of a target that is there stays as it is: see `claim_target`.
-        """
-        ...
-
-    def list_due_targets(self, now: float, limit: int) -> Sequence[TargetRow]:
-        """Targets that are due and not claimed, sources in turn.
-
-        Of each source those that a push touched or somebody asked for first, then the longest due.
-        """
-        ...
-
-    def list_targets_due_after(self, when: float) -> Sequence[TargetRow]:
-        """Targets that are due later than a time."""
-        ...
-
-    def shift_due_times(self, seconds: float) -> None:
-        """Move all due times and claims of the store, after a jump of the wall clock."""
-        ...
-
-    def pull_in_sends(self, now: float, longest: float) -> None:
-        """Have no status or message due later than `longest` seconds from now."""
-        ...
-
-    def claim_target(self, name: TargetName, holder: str, until: float, now: float) -> int:
-        """Claim a target that nobody holds at `now`; the new epoch, 0 where somebody holds it."""
-        ...
-
-    def is_claim_valid(self, name: TargetName, holder: str, epoch: int) -> bool: ...
-
-    def release_all_targets(self) -> None:
-        """End every claim: only for who has the data folder alone, and has no worker yet."""
-        ...
-
-    def release_target(self, name: TargetName, holder: str, epoch: int) -> None:
-        """End a claim; without effect where it is another's by now."""
-        ...
-
-    def put_run(self, row: RunRow) -> None: ...
-
-    def count_repeat(self, run_id: str, when: float) -> None:
-        """Count one more look that found what a run found."""
-        ...
-
-    def remove_source(self, name: str) -> None:
-        """Mark a source that the configuration no longer has, and its targets as gone."""
-        ...
-
-    def put_status(self, row: StatusRow) -> None: ...
-
-    def put_message_if_new(self, row: MessageRow) -> bool:
-        """Write a message unless one of the same channel, event and fact is there; whether so."""
-        ...
-
-    def mark_message(self, row: MessageRow) -> None:
-        """Replace a message that is there."""
-        ...
-
-    def append_audit(
-        self, time: float, who: str, action: str, subject: str, detail: str
-    ) -> None: ...
-
-    def put_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
-        """Replace what `list_configuration_findings` gives."""
-        ...
-
-    def delete_runs_before(self, when: float) -> int:
-        """Delete old runs, but for the newest of each target; how many."""
-        ...
-
-    def delete_records_before(self, when: float) -> None:
-        """Delete old messages that need no sending, and old revisions with their statuses.
-
-        The head of a source stays, however old it is.
-        """
+    def reject(self, who: str, name: TargetName, row_digests: Sequence[str], reason: str) -> None:
+        """Say that rows of a target are not to be done, and take their approvals back."""
         ...
 
 
@@ -354,7 +222,7 @@ class LoopHealth:
     round_age: float | None
     interval: float
     clock_offset: float | None = None
-    look_counts: Mapping[LookOutcome, int] = field(default_factory=dict)
+    look_counts: Mapping[RunOutcome, int] = field(default_factory=dict)
     look_seconds: float = 0.0
 
 
@@ -366,6 +234,14 @@ class RunningLoop(LookTrigger, Protocol):
         ...
 
     def read_health(self) -> LoopHealth: ...
+
+
+class ActingLoop(RunningLoop, Protocol):
+    """The loop of a process in which people can ask for something."""
+
+    def get_people_actions(self) -> PeopleActions:
+        """What people can ask of this controller."""
+        ...
 
 
 class StatusSender(Protocol):

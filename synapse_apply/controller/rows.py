@@ -11,6 +11,7 @@ from dataclasses import field
 from enum import Enum
 from typing import Any, NamedTuple
 
+from synapse_apply.controller.planned_rows import HeldRow, PlannedRow
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 
@@ -25,8 +26,15 @@ class TargetName(NamedTuple):
         return f"{self.source}/{self.target}"
 
 
-class LookOutcome(Enum):
-    """What a look at a target found. Anything but IN_SYNC and CHANGES is a failure."""
+class RunVerb(Enum):
+    """What a run did: it planned, or it planned and applied under the lock."""
+
+    LOOK = "look"
+    APPLY = "apply"
+
+
+class RunOutcome(Enum):
+    """What a look at a target found, or what became of an apply."""
 
     IN_SYNC = "in_sync"
     CHANGES = "changes"
@@ -36,17 +44,36 @@ class LookOutcome(Enum):
     TIMEOUT = "timeout"
     WORKER_LOST = "worker_lost"
     """The child process ended without an answer."""
+    APPLIED = "applied"
+    """All rows that were permitted are done."""
+    APPLY_FAILED = "apply_failed"
+    """A row that was permitted is not done, or it is not known whether it is."""
+    APPLY_STOPPED = "apply_stopped"
+    """The permit ended in the middle: a window, a pause, the end of the controller."""
 
     @property
     def is_failure(self) -> bool:
-        return self not in {LookOutcome.IN_SYNC, LookOutcome.CHANGES}
+        return self in {
+            RunOutcome.PLAN_ERROR,
+            RunOutcome.TIMEOUT,
+            RunOutcome.WORKER_LOST,
+            RunOutcome.APPLY_FAILED,
+        }
 
 
 class TargetCondition(Enum):
     """The state word of a target, in the order in which they need a person."""
 
     FAILING = "failing"
+    UNKNOWN = "unknown"
+    """Nobody knows whether a call had an effect; a person settles it."""
     REFUSED = "refused"
+    HELD = "held"
+    """Rows wait for a person's approval."""
+    PAUSED = "paused"
+    """There is something to do, and a person has paused the target."""
+    WAITING = "waiting"
+    """There is something to do, and it is done by itself later: a window, a verification."""
     DRIFTED = "drifted"
     PENDING = "pending"
     """Git has changes that are not live."""
@@ -137,8 +164,8 @@ class RevisionRow:
 class RevisionProgress:
     """How far the targets are that a revision touched: how many, and the first that fail, by name.
 
-    A target is done once a look at the revision's inputs was no failure; `change_count` and
-    `refused_count` are rows of the plans of those.
+    A target is done as TargetProgress says; `failing_names` has those that are refused, too.
+    `change_count` and `refused_count` are rows of the plans of those that are done.
     """
 
     touched_count: int = 0
@@ -147,15 +174,49 @@ class RevisionProgress:
     failing_names: tuple[str, ...] = ()
     change_count: int = 0
     refused_count: int = 0
+    held_count: int = 0
+    held_names: tuple[str, ...] = ()
+    waiting_count: int = 0
+    waiting_names: tuple[str, ...] = ()
+    applied_count: int = 0
+    """Targets, of those done, whose rule lets the controller apply."""
 
 
-class LookCause(Enum):
-    """Why a target was looked at."""
+class TargetProgress(Enum):
+    """How far a target is with the inputs that it is to have."""
+
+    OPEN = "open"
+    DONE = "done"
+    """In sync, or what is left is no matter of Git: held drift. In mode observe: planned."""
+    HELD = "held"
+    WAITING = "waiting"
+    """For a window, the end of a pause, or a verification."""
+    REFUSED = "refused"
+    FAILING = "failing"
+
+
+class RunCause(Enum):
+    """Why a target was looked at, or applied."""
 
     PUSH = "push"
     INTERVAL = "interval"
     RETRY = "retry"
     ASKED = "asked"
+    APPROVED = "approved"
+    RESUMED = "resumed"
+    """A pause ended, or a window opened."""
+    APPLIED = "applied"
+    """An apply ended just before: what is live now?"""
+
+
+@frozen
+class CallCounts:
+    """What became of the rows of an apply."""
+
+    done: int = 0
+    failed: int = 0
+    unknown: int = 0
+    skipped: int = 0
 
 
 @frozen
@@ -169,7 +230,10 @@ class TargetRow:
     not done. `touched_number` is the
     newest head for which it was not done when that came, `looked_number` the head at which it was
     last looked at. `failures` counts failed looks in a row. `due_cause` is why it is looked at
-    next. `holder`, `lease_until` and `epoch` are the claim of who works on it; `epoch` only grows.
+    next. `progress` is that with the wanted digest, OPEN until a run had it. `waiting_reason` is a
+    phrase where something is to be done later: "paused by proxy:ann until ...", "outside of a
+    window until ...". `applied_at` is when a call was last made, 0 for never. `holder`,
+    `lease_until` and `epoch` are the claim of who works on it; `epoch` only grows.
     `is_gone` says that the head no longer declares it.
     """
 
@@ -193,30 +257,91 @@ class TargetRow:
     wanted_digest: str = ""
     touched_number: int = 0
     looked_number: int = 0
-    due_cause: LookCause = LookCause.INTERVAL
+    due_cause: RunCause = RunCause.INTERVAL
+    progress: TargetProgress = TargetProgress.OPEN
+    waiting_reason: str = ""
+    applied_at: float = 0.0
 
 
 @frozen
 class RunRow:
-    """A look that found something new. One that found the same is `repeats` of it.
+    """An apply, or a look that found something new. One that found the same is `repeats` of it.
 
     `id` is sorted by time. `plan_json` is the plan (`model.plan`, as `Plan.to_json` gives it), ""
-    where there is none; `result_digest` is over what it found, without times and ids.
+    where there is none; `report_json` is the report of an apply, `calls` its sums, `approved_by`
+    whose approvals it used. `result_digest` is over what it found, without times and ids.
     """
 
     id: str
     target: TargetName
     commit: str
-    cause: LookCause
+    cause: RunCause
     began_at: float
     ended_at: float
-    outcome: LookOutcome
+    outcome: RunOutcome
     counts: ChangeCounts = ChangeCounts()
     findings: tuple[Diagnostic, ...] = ()
     plan_json: str = field(default="", repr=False)
     result_digest: str = ""
     repeats: int = 0
     last_seen_at: float = 0.0
+    verb: RunVerb = RunVerb.LOOK
+    calls: CallCounts = CallCounts()
+    approved_by: tuple[str, ...] = ()
+    stop_reason: str = ""
+    report_json: str = field(default="", repr=False)
+
+
+@frozen
+class HoldRow:
+    """A row of a target that waits for a person since `since`; `commit` and `run` showed it.
+
+    `rejected_by` is who said that it is not to be done, "" for nobody, with `rejected_reason`. It
+    is gone as soon as the row differs, or is done. `number` is its place in the plan.
+    """
+
+    target: TargetName
+    row_digest: str
+    held_row: HeldRow
+    commit: str
+    run: str
+    since: float
+    number: int = 0
+    rejected_by: str = ""
+    rejected_reason: str = ""
+
+
+@frozen
+class ApprovalRow:
+    """What one person said of one row: it may be done. Counts for seven days.
+
+    `id` is sorted by time. `row` is as it was shown, `row_digest` its digest. `used_at` is when an
+    apply used it up, 0 while it is unused; the target's own state is what keeps it from being used
+    twice.
+    """
+
+    id: str
+    target: TargetName
+    row_digest: str
+    row: PlannedRow
+    who: str
+    approved_at: float
+    used_at: float = 0.0
+    used_by_run: str = ""
+
+
+@frozen
+class PauseRow:
+    """A pause of all targets that match `scope`, a pattern (fnmatch) of SOURCE/TARGET.
+
+    It ends at `until`, a wall-clock time.
+    """
+
+    scope: str
+    who: str
+    reason: str
+    since: float
+    until: float
 
 
 class StatusState(Enum):

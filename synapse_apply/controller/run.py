@@ -24,13 +24,14 @@ from synapse_apply.controller.loop.event_log import EventLog
 from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
 from synapse_apply.controller.messages.senders import build_message_sender
 from synapse_apply.controller.page.packages import require_page_packages
-from synapse_apply.controller.ports import MessageSender, Mirror, ReadableStore, StatusSender
+from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender
 from synapse_apply.controller.rows import TargetCondition
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_file import hold_data_folder
+from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.controller.worker.pool import WorkerPool
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
@@ -151,7 +152,7 @@ class _Controller:
         """
         setup = self._setup
         with hold_data_folder(setup.data), closing(self.store):
-            self.store.create_if_missing()
+            self.store.create_or_upgrade()
             self._check_audit()
             self.record_findings()
             with closing(

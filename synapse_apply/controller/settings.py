@@ -8,8 +8,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal
 
+from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.runtime.cron import Window
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
@@ -69,16 +71,41 @@ class MayRead:
 
 
 @frozen
+class AutoRule:
+    """Which rows are applied without a person: those all of whose causes and actions are listed."""
+
+    causes: frozenset[RowCause] = frozenset(RowCause)
+    actions: frozenset[RowAction] = frozenset(RowAction) - {RowAction.GUARD}
+
+
+@frozen
+class FixedPause:
+    """A pause that stands in `controller.yaml`. `until` is a wall-clock time, None: for good."""
+
+    reason: str
+    until: float | None = None
+
+
+@frozen
 class TargetRule:
     """What holds for the targets whose name matches `pattern` (fnmatch, case-sensitive).
 
-    `interval` is in seconds; None takes the default one.
+    `interval` is in seconds; None takes the default one. `auto` counts in mode auto alone.
+    `approvals` is how many people have to approve a row that is held; with `not_author` none of
+    them may be an author of the commits between the applied and the wanted one. Where there are
+    `windows`, nothing is applied outside of them. `prune` deletes what is no longer declared; None
+    takes the default.
     """
 
     pattern: str
     mode: Mode = Mode.OBSERVE
     interval: float | None = None
-    paused_reason: str = ""
+    auto: AutoRule = AutoRule()
+    approvals: int = 1
+    not_author: bool = False
+    windows: tuple[Window, ...] = ()
+    pause: FixedPause | None = None
+    prune: bool | None = None
     position: Position | None = field(default=None, compare=False)
 
 
@@ -116,6 +143,7 @@ class Defaults:
     runs are deleted. `second_look` is how long a ref must name a commit that is no descendant of
     the head before it is believed, `status_spacing` the time between two updates of one commit
     status (its end aside), `status_check` how often the status of a head is read back.
+    `prune` deletes what is no longer declared.
     """
 
     interval: float = 10 * MINUTE
@@ -127,6 +155,7 @@ class Defaults:
     second_look: float = MINUTE
     status_spacing: float = 10.0
     status_check: float = HOUR
+    prune: bool = False
 
 
 class Event(Enum):
@@ -164,13 +193,61 @@ class HookSecrets:
     gitlab: SecretName | None = None
 
 
+class Right(Enum):
+    """What somebody may do with a target."""
+
+    READ = "read"
+    RECONCILE = "reconcile"
+    PAUSE = "pause"
+    """Pause and resume."""
+    APPROVE = "approve"
+    """Approve and reject rows."""
+
+
+@frozen
+class ProxyAccess:
+    """A proxy that logs people in: its headers count with its secret alone.
+
+    `groups_header` is "" where the proxy names no groups; several are separated by commas.
+    """
+
+    user_header: str
+    secret_header: str
+    secret: SecretName
+    groups_header: str = ""
+
+
+@frozen
+class AccessRule:
+    """Who may do what with which targets.
+
+    `who` are `group:NAME`, `proxy:NAME` or `token:NAME`, as they are; `targets` are patterns
+    (fnmatch) of SOURCE/TARGET.
+    """
+
+    who: tuple[str, ...]
+    rights: frozenset[Right]
+    targets: tuple[str, ...]
+    position: Position | None = field(default=None, compare=False)
+
+
+@frozen
+class Access:
+    """Who is let in. `tokens` are bearer tokens of the API, by the name of who has them."""
+
+    proxy: ProxyAccess | None = None
+    tokens: Mapping[str, SecretName] = field(default_factory=dict)
+    rules: tuple[AccessRule, ...] = ()
+
+
 @frozen
 class Controller:
     """All that `controller.yaml` says.
 
     `name` stands in status contexts, locks and audit. `public_url` is "" or the address under
     which people reach the page, without a final slash. `store` is None for SQLite in the data
-    folder. `file` is the file itself, None for one that was not read from a file.
+    folder. `file` is the file itself, None for one that was not read from a file. Without
+    `access`, whoever reaches the page may read it, and nobody may do anything.
     """
 
     name: str
@@ -182,4 +259,5 @@ class Controller:
     public_url: str = ""
     open_metrics: bool = False
     hooks: HookSecrets = HookSecrets()
+    access: Access | None = None
     file: Path | None = field(default=None, repr=False)

@@ -14,6 +14,7 @@ from synapse_apply.controller.settings import (
     Controller,
     Defaults,
     Event,
+    FixedPause,
     ForgeStatus,
     HookSecrets,
     HttpsToken,
@@ -116,7 +117,7 @@ class _Decoder:
                     pattern=pattern,
                     mode=Mode(rule.get("mode", Mode.OBSERVE.value)),
                     interval=_get_duration(rule, "interval", None),
-                    paused_reason=rule.get("paused", {}).get("reason", ""),
+                    pause=FixedPause(rule["paused"]["reason"]) if "paused" in rule else None,
                     position=self._positions.get((*path, "targets", pattern)),
                 )
                 for pattern, rule in settings["targets"].items()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import repeat
 
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.ports import Head, Mirror, StoreWriter
+from synapse_apply.controller.ports import Head, Mirror
 from synapse_apply.controller.rows import RevisionRow, SourceRow, TargetName
 from synapse_apply.controller.rules.due import compute_poll_delay
 from synapse_apply.controller.rules.heads import (
@@ -21,6 +21,7 @@ from synapse_apply.controller.rules.messages import find_fetch_event, find_head_
 from synapse_apply.controller.rules.revision_end import shorten_commit, update_revisions
 from synapse_apply.controller.rules.targets import KeyedTarget, find_rule, move_to_head
 from synapse_apply.controller.settings import Event, Source
+from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 

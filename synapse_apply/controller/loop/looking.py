@@ -7,12 +7,13 @@ from threading import Lock
 from typing import NamedTuple
 
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.ports import LookRequest, LookResult, StoreWriter
-from synapse_apply.controller.rows import LookOutcome, RunRow, TargetName, TargetRow
+from synapse_apply.controller.ports import LookRequest, RunResult
+from synapse_apply.controller.rows import RunOutcome, RunRow, TargetName, TargetRow
 from synapse_apply.controller.rules.due import HELD_UP_SECONDS
 from synapse_apply.controller.rules.messages import find_target_event
 from synapse_apply.controller.rules.targets import find_rule, is_repeat, update_after_look
 from synapse_apply.controller.settings import TargetRule
+from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import error_finding
 
 # Who holds a claim: this process, which has the data folder alone.
@@ -26,15 +27,15 @@ class LookCounts:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._counts = dict.fromkeys(LookOutcome, 0)
+        self._counts = dict.fromkeys(RunOutcome, 0)
         self._seconds = 0.0
 
-    def add(self, outcome: LookOutcome, seconds: float) -> None:
+    def add(self, outcome: RunOutcome, seconds: float) -> None:
         with self._lock:
             self._counts[outcome] += 1
             self._seconds += seconds
 
-    def read(self) -> tuple[dict[LookOutcome, int], float]:
+    def read(self) -> tuple[dict[RunOutcome, int], float]:
         """A copy of the counts, and the seconds."""
         with self._lock:
             return dict(self._counts), self._seconds
@@ -59,7 +60,7 @@ def claim_look_if_due(parts: LoopParts, name: TargetName) -> ClaimedLook | None:
     return ClaimedLook(row, epoch) if epoch else None
 
 
-def run_look(parts: LoopParts, claimed: ClaimedLook) -> tuple[LookResult, float, float]:
+def run_look(parts: LoopParts, claimed: ClaimedLook) -> tuple[RunResult, float, float]:
     """What a worker finds, and the wall times at which it began and ended."""
     row = claimed.row
     counted = parts.clock.read_counter()
@@ -72,13 +73,13 @@ def run_look(parts: LoopParts, claimed: ClaimedLook) -> tuple[LookResult, float,
             "The look ended with an internal error", f"{type(problem).__name__} was raised.",
             "It is tried again; please report it if it stays.",
         )  # fmt: skip
-        result = LookResult(LookOutcome.WORKER_LOST, findings=(finding,))
+        result = RunResult(RunOutcome.WORKER_LOST, findings=(finding,))
     ended_at = parts.clock.read_wall()
     return result, ended_at - (parts.clock.read_counter() - counted), ended_at
 
 
 def record_look(
-    parts: LoopParts, claimed: ClaimedLook, result: LookResult, began_at: float, ended_at: float
+    parts: LoopParts, claimed: ClaimedLook, result: RunResult, began_at: float, ended_at: float
 ) -> None:
     """Write what a look found, unless the claim is another's by now."""
     looked = claimed.row
@@ -105,7 +106,7 @@ def _write_result(
     writer: StoreWriter,
     claimed: ClaimedLook,
     row: TargetRow,
-    result: LookResult,
+    result: RunResult,
     began_at: float,
     ended_at: float,
 ) -> None:

@@ -13,14 +13,7 @@ from synapse_apply.controller.page.addresses import (
     build_run_path,
     build_source_path,
 )
-from synapse_apply.controller.ports import (
-    MessageSender,
-    Mirror,
-    StatusSender,
-    StoreWriter,
-    Workers,
-    WritableStore,
-)
+from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender, Workers
 from synapse_apply.controller.rows import (
     ChangeCounts,
     MessageRow,
@@ -33,6 +26,7 @@ from synapse_apply.controller.rules.revision_end import build_status_context, de
 from synapse_apply.controller.rules.run_ids import RANDOM_BYTES, RunIdSource
 from synapse_apply.controller.rules.sending import wish_status
 from synapse_apply.controller.settings import Controller, Event
+from synapse_apply.controller.store_ports import StoreWriter, WritableStore
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 

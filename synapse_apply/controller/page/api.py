@@ -9,7 +9,6 @@ from typing import Any
 
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.phrases import format_utc
-from synapse_apply.controller.ports import ReadableStore, TargetFilter
 from synapse_apply.controller.rows import (
     ChangeCounts,
     RevisionRow,
@@ -18,6 +17,7 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
+from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.views.sanitize import escape_unsafe_json

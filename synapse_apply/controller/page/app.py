@@ -29,8 +29,9 @@ from synapse_apply.controller.page.runs import (
     read_target_view_or_none,
 )
 from synapse_apply.controller.page.sources import read_source_view_or_none
-from synapse_apply.controller.ports import ReadableStore, RunningLoop
+from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.values import Sensitive
 
 Forge = Literal["github", "gitlab"]

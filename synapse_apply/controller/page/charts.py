@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from synapse_apply.controller.page.markup import mark_escaped_html
 from synapse_apply.controller.page.phrases import CONDITION_STYLES, OUTCOME_PHRASES
-from synapse_apply.controller.rows import LookOutcome, TargetCondition
+from synapse_apply.controller.rows import RunOutcome, TargetCondition
 
 SPARK_RUNS = 16
 _SPARK_HEIGHT, _STEP, _BAR_WIDTH = 16, 5, 3
@@ -18,7 +18,7 @@ _LEAST_WIDTH = 4  # so that one failing target of 10,000 is seen
 
 
 def draw_spark_line(
-    outcomes: Sequence[LookOutcome], tones: Mapping[LookOutcome, str], *, in_column: bool = True
+    outcomes: Sequence[RunOutcome], tones: Mapping[RunOutcome, str], *, in_column: bool = True
 ) -> Markup:
     """A bar a run, oldest first; low where it was in sync, full where it failed.
 
@@ -43,8 +43,8 @@ def draw_spark_line(
     )
 
 
-def _describe_outcomes(outcomes: Sequence[LookOutcome]) -> str:
-    counts = {outcome: outcomes.count(outcome) for outcome in LookOutcome}
+def _describe_outcomes(outcomes: Sequence[RunOutcome]) -> str:
+    counts = {outcome: outcomes.count(outcome) for outcome in RunOutcome}
     words = ", ".join(f"{n} {OUTCOME_PHRASES[outcome]}" for outcome, n in counts.items() if n)
     return f"Last runs: {words}"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from synapse_apply.controller.ports import LoopHealth, ReadableStore
+from synapse_apply.controller.ports import LoopHealth
+from synapse_apply.controller.store_ports import ReadableStore
 
 MAX_CLOCK_OFFSET = 60.0  # seconds; a token's signature and a window are wrong by more
 _MIN_ROUND_AGE = 30.0  # seconds; short intervals leave a busy machine no time

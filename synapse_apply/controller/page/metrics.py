@@ -11,8 +11,9 @@ from prometheus_client.registry import Collector
 
 from synapse_apply import __version__
 from synapse_apply.controller.page.phrases import NEEDS_PERSON
-from synapse_apply.controller.ports import LoopHealth, ReadableStore, TargetFilter
-from synapse_apply.controller.rows import LookOutcome, SourceRow, TargetCondition
+from synapse_apply.controller.ports import LoopHealth
+from synapse_apply.controller.rows import RunOutcome, SourceRow, TargetCondition
+from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "synapse_apply_"
@@ -106,7 +107,7 @@ def _iter_loop_metrics(health: LoopHealth) -> Iterator[Metric]:
     looks = CounterMetricFamily(
         f"{_PREFIX}looks", "Looks since the start, by what they found.", labels=["outcome"]
     )
-    for outcome in LookOutcome:
+    for outcome in RunOutcome:
         looks.add_metric([outcome.value], health.look_counts.get(outcome, 0))
     seconds = CounterMetricFamily(f"{_PREFIX}look_seconds", "The time that all looks took.")
     seconds.add_metric([], health.look_seconds)

@@ -11,16 +11,16 @@ from synapse_apply.controller.page.addresses import build_overview_path
 from synapse_apply.controller.page.charts import draw_condition_bar
 from synapse_apply.controller.page.phrases import NEEDS_PERSON
 from synapse_apply.controller.page.sources import SourceTrouble, list_source_troubles
-from synapse_apply.controller.ports import ReadableStore, TargetFilter
 from synapse_apply.controller.rows import (
-    LookOutcome,
     RevisionRow,
+    RunOutcome,
     SourceRow,
     TargetCondition,
     TargetName,
     TargetRow,
 )
 from synapse_apply.controller.settings import Controller
+from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.grammar import pluralize
@@ -100,7 +100,7 @@ class Overview:
     counts: Mapping[TargetCondition, int]
     targets: Sequence[TargetRow]
     matching_count: int
-    outcomes: Mapping[TargetName, Sequence[LookOutcome]]
+    outcomes: Mapping[TargetName, Sequence[RunOutcome]]
     heads: Mapping[str, str]
     head_revisions: Mapping[str, RevisionRow]
     troubles: Sequence[TargetTrouble]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from synapse_apply.controller.rows import ChangeCounts, LookCause, LookOutcome, TargetCondition
+from synapse_apply.controller.rows import ChangeCounts, RunCause, RunOutcome, TargetCondition
 from synapse_apply.views.grammar import pluralize
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -26,8 +26,20 @@ CONDITION_STYLES = {
     TargetCondition.FAILING: ConditionStyle(
         "failing", "bad", "✗", "The last look made no plan: see its findings."
     ),
+    TargetCondition.UNKNOWN: ConditionStyle(
+        "unknown", "bad", "?", "Nobody knows whether a call had an effect: settle it."
+    ),
     TargetCondition.REFUSED: ConditionStyle(
         "refused", "bad", "!", "The plan has rows that cannot be done, or a guard stops it."
+    ),
+    TargetCondition.HELD: ConditionStyle(
+        "held", "moved", "=", "Rows of the plan wait for a person's approval."
+    ),
+    TargetCondition.PAUSED: ConditionStyle(
+        "paused", "moved", "‖", "There is something to do, and the target is paused."
+    ),
+    TargetCondition.WAITING: ConditionStyle(
+        "waiting", "git", "…", "What is to be done is done later by itself: see its reason."
     ),
     TargetCondition.DRIFTED: ConditionStyle(
         "drifted", "moved", "≠", "Live objects were changed outside of Git."
@@ -42,27 +54,41 @@ CONDITION_STYLES = {
         "not looked at", "quiet", "·", "There was no look yet."
     ),
 }
-NEEDS_PERSON = frozenset({TargetCondition.FAILING, TargetCondition.REFUSED})
+NEEDS_PERSON = frozenset(
+    {
+        TargetCondition.FAILING,
+        TargetCondition.UNKNOWN,
+        TargetCondition.REFUSED,
+        TargetCondition.HELD,
+        TargetCondition.PAUSED,
+    }
+)
 OUTCOME_PHRASES = {
-    LookOutcome.IN_SYNC: "in sync",
-    LookOutcome.CHANGES: "changes",
-    LookOutcome.PLAN_ERROR: "no usable plan",
-    LookOutcome.TIMEOUT: "took too long",
-    LookOutcome.WORKER_LOST: "ended without an answer",
+    RunOutcome.IN_SYNC: "in sync",
+    RunOutcome.CHANGES: "changes",
+    RunOutcome.PLAN_ERROR: "no usable plan",
+    RunOutcome.TIMEOUT: "took too long",
+    RunOutcome.WORKER_LOST: "ended without an answer",
+    RunOutcome.APPLIED: "applied",
+    RunOutcome.APPLY_FAILED: "not all was applied",
+    RunOutcome.APPLY_STOPPED: "stopped before all was applied",
 }
 CAUSE_PHRASES = {
-    LookCause.PUSH: "a push",
-    LookCause.INTERVAL: "the interval",
-    LookCause.RETRY: "a retry after a failure",
-    LookCause.ASKED: "a person",
+    RunCause.PUSH: "a push",
+    RunCause.INTERVAL: "the interval",
+    RunCause.RETRY: "a retry after a failure",
+    RunCause.ASKED: "a person",
+    RunCause.APPROVED: "an approval",
+    RunCause.RESUMED: "the end of a pause, or a window",
+    RunCause.APPLIED: "an apply just before",
 }
 
 
-def choose_outcome_tone(outcome: LookOutcome) -> str:
+def choose_outcome_tone(outcome: RunOutcome) -> str:
     """The class of controller.css for an outcome."""
     if outcome.is_failure:
         return "bad"
-    return "good" if outcome is LookOutcome.IN_SYNC else "moved"
+    return "good" if outcome in {RunOutcome.IN_SYNC, RunOutcome.APPLIED} else "moved"
 
 
 def format_counts(counts: ChangeCounts) -> str:

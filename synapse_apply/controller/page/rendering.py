@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from synapse_apply import __version__
 from synapse_apply.controller.page import addresses, charts, phrases
 from synapse_apply.controller.page.markup import mark_escaped_html
-from synapse_apply.controller.rows import LookOutcome
+from synapse_apply.controller.rows import RunOutcome
 from synapse_apply.controller.rules.revision_end import shorten_commit
 from synapse_apply.views.html.page import hash_for_content_policy, read_asset
 from synapse_apply.views.html.parts import render_prose
@@ -22,7 +22,7 @@ from synapse_apply.views.sanitize import sanitize
 
 _TEMPLATES = "templates"
 _MAX_TEXT_LENGTH = 2000
-_OUTCOME_TONES = {outcome: phrases.choose_outcome_tone(outcome) for outcome in LookOutcome}
+_OUTCOME_TONES = {outcome: phrases.choose_outcome_tone(outcome) for outcome in RunOutcome}
 
 
 class PageRenderer:

@@ -8,10 +8,9 @@ from markupsafe import Markup
 
 from synapse_apply.controller.page.markup import mark_escaped_html
 from synapse_apply.controller.page.plan_part import build_forge_links, render_plan_part
-from synapse_apply.controller.ports import ReadableStore, TargetFilter
 from synapse_apply.controller.rows import (
-    LookOutcome,
     RevisionRow,
+    RunOutcome,
     RunRow,
     StatusRow,
     TargetName,
@@ -19,6 +18,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.revision_end import build_status_context
 from synapse_apply.controller.settings import Controller, Source
+from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 from synapse_apply.model.frozen import frozen
 
 SHOWN_RUNS = 30
@@ -49,7 +49,7 @@ class TargetView:
     head: str
 
     @property
-    def outcomes(self) -> Sequence[LookOutcome]:
+    def outcomes(self) -> Sequence[RunOutcome]:
         """The outcomes of its runs, oldest first."""
         return [run.outcome for run in reversed(self.history)]
 

@@ -19,7 +19,8 @@ from synapse_apply.controller.page.guard import (
     list_public_hosts,
 )
 from synapse_apply.controller.page.head_timeout import HeadTimeoutProtocol
-from synapse_apply.controller.ports import ReadableStore, RunningLoop
+from synapse_apply.controller.ports import RunningLoop
+from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.errors import InputError
 
 _START_SECONDS = 10.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from synapse_apply.controller.ports import ReadableStore
 from synapse_apply.controller.rows import RevisionRow, SourceRow
 from synapse_apply.controller.settings import Controller
+from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.sanitize import strip_url_credentials

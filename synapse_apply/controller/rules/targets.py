@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from synapse_apply.controller.ports import LookResult
+from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import (
-    LookCause,
-    LookOutcome,
+    RunCause,
+    RunOutcome,
     RunRow,
     TargetCondition,
     TargetName,
@@ -75,9 +75,9 @@ def move_to_head(
         )
         if is_new and is_spread:
             delay = compute_first_delay(get_interval(target.rule, defaults), new_count, chance)
-            row = replace(row, due_at=now + delay, due_cause=LookCause.INTERVAL)
+            row = replace(row, due_at=now + delay, due_cause=RunCause.INTERVAL)
         elif is_new or (is_other and not is_done):
-            row = replace(row, due_at=now, due_cause=LookCause.PUSH)
+            row = replace(row, due_at=now, due_cause=RunCause.PUSH)
         if not is_done:
             row = replace(row, touched_number=number)
         moved.append(row)
@@ -85,12 +85,12 @@ def move_to_head(
     return moved
 
 
-def derive_condition_of_look(result: LookResult) -> TargetCondition:
+def derive_condition_of_look(result: RunResult) -> TargetCondition:
     """The state word of a target after a look."""
     counts = result.counts
     if result.outcome.is_failure:
         return TargetCondition.FAILING
-    if result.outcome is LookOutcome.IN_SYNC:
+    if result.outcome is RunOutcome.IN_SYNC:
         return TargetCondition.IN_SYNC
     if counts.refused or counts.guards:
         return TargetCondition.REFUSED
@@ -111,7 +111,7 @@ def update_after_look(
     row: TargetRow,
     looked: TargetRow,
     run_id: str,
-    result: LookResult,
+    result: RunResult,
     *,
     now: float,
     rule: TargetRule,
@@ -127,7 +127,7 @@ def update_after_look(
     condition = derive_condition_of_look(result)
     is_failure = result.outcome.is_failure
     failures = row.failures + 1 if is_failure else 0
-    in_sync = result.outcome is LookOutcome.IN_SYNC
+    in_sync = result.outcome is RunOutcome.IN_SYNC
     input_digest = looked.wanted_digest
     if is_failure and row.input_digest != looked.wanted_digest:
         input_digest = ""
@@ -148,9 +148,9 @@ def update_after_look(
         return updated  # a new head, or a person, asked for another look meanwhile
     if row.wanted_digest != looked.wanted_digest:
         # A new head took back what this look saw, before that was known to matter.
-        return replace(updated, due_at=now, due_cause=LookCause.PUSH)
+        return replace(updated, due_at=now, due_cause=RunCause.PUSH)
     if is_failure:
         delay = compute_retry_delay(failures, defaults, chance)
-        return replace(updated, due_at=now + delay, due_cause=LookCause.RETRY)
+        return replace(updated, due_at=now + delay, due_cause=RunCause.RETRY)
     delay = vary_by_jitter(get_interval(rule, defaults), defaults.jitter, chance)
-    return replace(updated, due_at=now + delay, due_cause=LookCause.INTERVAL)
+    return replace(updated, due_at=now + delay, due_cause=RunCause.INTERVAL)

@@ -103,6 +103,22 @@ class GitMirror:
             return False
         raise self._build_unreadable_error(commit)
 
+    def list_authors(self, commit: str, since_commit: str) -> tuple[str, ...]:
+        """Names and email addresses of the authors of the commits that `since_commit` lacks.
+
+        Sorted, each once; of all commits for "", and where the mirror does not have that one.
+        """
+        excluded = (
+            [f"^{since_commit}"]
+            if is_commit_id(since_commit) and self._find_commit_id_or_empty(since_commit)
+            else []
+        )
+        result = self._git.run("log", "--format=%an%x00%ae", commit, *excluded)
+        if result.exit_code:
+            raise self._build_unreadable_error(commit)
+        lines = result.output.decode("utf-8", "replace").splitlines()
+        return tuple(sorted({text for line in lines for text in line.split("\0") if text}))
+
     def keep_commits(self, commits: Sequence[str]) -> None:
         """Protect these commits from pruning, and no others; skips those that are not here."""
         commit_by_ref = {

@@ -10,13 +10,15 @@ from pathlib import Path
 from threading import Lock, RLock
 from typing import Any, TypeVar
 
-from synapse_apply.controller.ports import TargetFilter, TargetPage
 from synapse_apply.controller.rows import (
+    ApprovalRow,
     AuditRow,
-    LookOutcome,
+    HoldRow,
     MessageRow,
+    PauseRow,
     RevisionProgress,
     RevisionRow,
+    RunOutcome,
     RunRow,
     SourceRow,
     StatusRow,
@@ -30,12 +32,16 @@ from synapse_apply.controller.store.store_file import (
     FILE_NAME,
     create_store_file_if_missing,
     open_store_connection,
+    upgrade_store_file_if_older,
     write_store_backup,
 )
 from synapse_apply.controller.store.store_schema import (
+    APPROVALS,
     AUDIT,
+    HOLDS,
     MESSAGES,
     META_CONFIGURATION_FINDINGS,
+    PAUSES,
     REVISIONS,
     RUNS,
     SOURCES,
@@ -44,6 +50,7 @@ from synapse_apply.controller.store.store_schema import (
     TARGETS,
 )
 from synapse_apply.controller.store.store_writer import SqliteStoreWriter
+from synapse_apply.controller.store_ports import TargetFilter, TargetPage
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.diagnostic import Diagnostic
 
@@ -70,9 +77,13 @@ class SqliteControllerStore:
         self._idle_readers: list[sqlite3.Connection] = []
         self._idle_lock = Lock()
 
-    def create_if_missing(self) -> None:
-        """Make an empty store if there is none."""
+    def create_or_upgrade(self) -> None:
+        """Make an empty store if there is none, and bring one of an older format to this one.
+
+        Only for the process that has the data folder.
+        """
         create_store_file_if_missing(self._path)
+        upgrade_store_file_if_older(self._path)
 
     def close(self) -> None:
         """Close all connections; later use opens new ones."""
@@ -141,19 +152,20 @@ class SqliteControllerStore:
 
     def list_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
         rest = "WHERE source = ? AND target = ? ORDER BY id DESC LIMIT ?"
-        return self._select(RUNS, rest, [*name, limit], {"plan_json": "''"})
+        empty = {"plan_json": "''", "report_json": "''"}
+        return self._select(RUNS, rest, [*name, limit], empty)
 
     def list_outcomes(
         self, names: Sequence[TargetName], limit: int
-    ) -> Mapping[TargetName, Sequence[LookOutcome]]:
+    ) -> Mapping[TargetName, Sequence[RunOutcome]]:
         statement = (
             "SELECT outcome FROM runs WHERE source = ? AND target = ? ORDER BY id DESC LIMIT ?"
         )
-        outcomes = {outcome.value: outcome for outcome in LookOutcome}
+        outcomes = {outcome.value: outcome for outcome in RunOutcome}
 
         def read_outcomes(
             connection: sqlite3.Connection,
-        ) -> dict[TargetName, Sequence[LookOutcome]]:
+        ) -> dict[TargetName, Sequence[RunOutcome]]:
             return {
                 name: [
                     outcomes[value]
@@ -222,7 +234,8 @@ class SqliteControllerStore:
     def find_newest_run_id_or_empty(self) -> str:
         statement = (
             "SELECT MAX(COALESCE((SELECT MAX(id) FROM runs), ''),"
-            " COALESCE((SELECT MAX(id) FROM messages), ''))"
+            " COALESCE((SELECT MAX(id) FROM messages), ''),"
+            " COALESCE((SELECT MAX(id) FROM approvals), ''))"
         )
         (newest,) = self._read(lambda reader: reader.execute(statement).fetchone())
         return str(newest)
@@ -233,6 +246,15 @@ class SqliteControllerStore:
 
     def list_audit(self, limit: int) -> Sequence[AuditRow]:
         return self._select(AUDIT, "ORDER BY number DESC LIMIT ?", [limit])
+
+    def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
+        return self._select(HOLDS, "WHERE source = ? AND target = ? ORDER BY number", name)
+
+    def list_approvals(self, name: TargetName) -> Sequence[ApprovalRow]:
+        return self._select(APPROVALS, "WHERE source = ? AND target = ? ORDER BY id DESC", name)
+
+    def list_pauses(self) -> Sequence[PauseRow]:
+        return self._select(PAUSES, "ORDER BY scope")
 
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
         statement = "SELECT value FROM meta WHERE key = ?"

@@ -7,8 +7,8 @@ Texts, numbers, truths and enums have a column each; a target's name has two, `s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import MISSING, fields
 from enum import Enum
 from typing import Any, Generic, TypeVar, get_type_hints
 
@@ -83,6 +83,28 @@ class RowTable(Generic[R]):
             f"PRIMARY KEY ({_join_quoted(self.key)})",
         ]
         return f"CREATE TABLE {self.name} ({', '.join(definitions)}) WITHOUT ROWID"
+
+    def list_column_definitions_with_defaults(
+        self, present: Collection[str]
+    ) -> list[tuple[str, Any]]:
+        """The definition of each column that is not among `present`, and its value in old rows.
+
+        That is the default of the field; ValueError for a field without one.
+        """
+        definitions: list[tuple[str, Any]] = []
+        for coding in self._codings:
+            missing = [column for column, _ in coding.columns if column not in present]
+            if not missing:
+                continue
+            field = next(field for field in fields(self._row_type) if field.name == coding.name)  # type: ignore[arg-type]
+            if field.default is MISSING:
+                raise ValueError(f"{self.name}.{coding.name} has no default for old rows")
+            cells = coding.encode(field.default)
+            definitions.extend(
+                (f'"{column}" {sql_type} NOT NULL', cell)
+                for (column, sql_type), cell in zip(coding.columns, cells, strict=True)
+            )
+        return definitions
 
     def build_upsert_statement(self, expressions: Mapping[str, str] | None = None) -> str:
         """INSERT that replaces the row of the same key.

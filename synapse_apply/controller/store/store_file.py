@@ -24,6 +24,7 @@ from synapse_apply.controller.store.store_schema import (
     OLDEST_WRITING_FORMAT,
     STORE_FORMAT,
 )
+from synapse_apply.controller.store.store_upgrade import upgrade_store_if_older
 from synapse_apply.files import opening
 
 FILE_NAME = "controller.db"
@@ -82,6 +83,15 @@ def create_store_file_if_missing(path: Path) -> None:
             connection.execute("COMMIT")
         opening.rename_over_own_file(path, new_path.name)
         opening.sync_folder(path.parent)
+
+
+def upgrade_store_file_if_older(path: Path) -> None:
+    """Bring the store at a path to this version's format; only for who has the data folder."""
+    with (
+        store_errors.translate_store_errors(path, "Upgrading"),
+        closing(open_store_connection(path, is_writer=True)) as connection,
+    ):
+        upgrade_store_if_older(connection)
 
 
 def open_store_connection(path: Path, *, is_writer: bool) -> sqlite3.Connection:

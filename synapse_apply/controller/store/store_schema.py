@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from synapse_apply.controller.rows import (
+    ApprovalRow,
     AuditRow,
-    LookCause,
+    HoldRow,
     MessageRow,
+    PauseRow,
     RevisionRow,
+    RunCause,
     RunRow,
     SourceRow,
     StatusRow,
@@ -17,10 +20,10 @@ from synapse_apply.controller.store.row_table import RowTable
 
 # "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E43
-STORE_FORMAT = 1
+STORE_FORMAT = 2
 # Changes of the format only add until a later version removes; a version that would harm what a
 # newer one wrote is shut out by this number.
-OLDEST_WRITING_FORMAT = 1
+OLDEST_WRITING_FORMAT = 2
 
 # The order in which pages show targets: those that need a person first.
 STATE_RANKS = {condition: rank for rank, condition in enumerate(TargetCondition)}
@@ -33,7 +36,7 @@ TARGETS = RowTable(
     ["source", "target"],
     numbers={
         "state_rank": lambda row: STATE_RANKS[row.state],
-        "is_urgent": lambda row: row.due_cause in {LookCause.PUSH, LookCause.ASKED},
+        "is_urgent": lambda row: row.due_cause in {RunCause.PUSH, RunCause.ASKED},
         "change_count": lambda row: row.counts.total,
         "refused_count": lambda row: row.counts.refused + row.counts.guards,
     },
@@ -42,9 +45,19 @@ RUNS = RowTable("runs", RunRow, ["id"], last_field="plan_json")
 STATUSES = RowTable("statuses", StatusRow, ["source", "commit", "context"])
 MESSAGES = RowTable("messages", MessageRow, ["id"])
 AUDIT = RowTable("audit", AuditRow, ["number"])
+HOLDS = RowTable("holds", HoldRow, ["source", "target", "row_digest"])
+APPROVALS = RowTable("approvals", ApprovalRow, ["id"])
+PAUSES = RowTable("pauses", PauseRow, ["scope"])
 
 META_FORMAT, META_OLDEST_WRITER = "format", "oldest_format_that_may_write"
 META_CONFIGURATION_FINDINGS = "configuration_findings"
+
+PEOPLE_STATEMENTS = (
+    HOLDS.build_create_statement(),
+    APPROVALS.build_create_statement(),
+    "CREATE INDEX approvals_by_target ON approvals (source, target, id)",
+    PAUSES.build_create_statement(),
+)
 
 CREATE_STATEMENTS = (
     "CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -65,15 +78,5 @@ CREATE_STATEMENTS = (
     "CREATE UNIQUE INDEX messages_by_fact ON messages (channel, event, fact)",
     "CREATE INDEX messages_unsent ON messages (try_at) WHERE sent_at = 0",
     AUDIT.build_create_statement(),
-    # Of later slices: rows that wait for a person, and who approved them.
-    (
-        "CREATE TABLE holds (source TEXT NOT NULL, target TEXT NOT NULL, row_digest TEXT NOT NULL,"
-        " address TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL,"
-        " PRIMARY KEY (source, target, row_digest)) WITHOUT ROWID"
-    ),
-    (
-        "CREATE TABLE approvals (source TEXT NOT NULL, target TEXT NOT NULL,"
-        " row_digest TEXT NOT NULL, who TEXT NOT NULL, approved_at REAL NOT NULL,"
-        " PRIMARY KEY (source, target, row_digest, who)) WITHOUT ROWID"
-    ),
+    *PEOPLE_STATEMENTS,
 )

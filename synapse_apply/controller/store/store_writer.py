@@ -7,8 +7,11 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 
 from synapse_apply.controller.rows import (
+    ApprovalRow,
     AuditRow,
+    HoldRow,
     MessageRow,
+    PauseRow,
     RevisionRow,
     RunRow,
     SourceRow,
@@ -18,9 +21,12 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.store.audit_chain import add_audit_digest
 from synapse_apply.controller.store.store_schema import (
+    APPROVALS,
     AUDIT,
+    HOLDS,
     MESSAGES,
     META_CONFIGURATION_FINDINGS,
+    PAUSES,
     REVISIONS,
     RUNS,
     SOURCES,
@@ -165,6 +171,28 @@ class SqliteStoreWriter:
             "UPDATE targets SET is_gone = 1 WHERE source = ?",
         ):
             self._connection.execute(statement, [name])
+
+    def replace_holds(self, name: TargetName, rows: Sequence[HoldRow]) -> None:
+        self._connection.execute("DELETE FROM holds WHERE source = ? AND target = ?", name)
+        self._connection.executemany(
+            HOLDS.build_insert_statement(), [HOLDS.encode_row(row) for row in rows]
+        )
+
+    def put_approval(self, row: ApprovalRow) -> None:
+        self._connection.execute(APPROVALS.build_upsert_statement(), APPROVALS.encode_row(row))
+
+    def delete_approvals(self, name: TargetName, row_digest: str) -> None:
+        self._connection.execute(
+            "DELETE FROM approvals WHERE source = ? AND target = ? AND row_digest = ?"
+            " AND used_at = 0",
+            [*name, row_digest],
+        )
+
+    def put_pause(self, row: PauseRow) -> None:
+        self._connection.execute(PAUSES.build_upsert_statement(), PAUSES.encode_row(row))
+
+    def delete_pause(self, scope: str) -> None:
+        self._connection.execute("DELETE FROM pauses WHERE scope = ?", [scope])
 
     def put_status(self, row: StatusRow) -> None:
         self._connection.execute(_PUT_STATUS, STATUSES.encode_row(row))

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from synapse_apply.controller.ports import LookResult
-from synapse_apply.controller.rows import LookOutcome
+from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.rows import RunOutcome
 from synapse_apply.controller.worker.exchange import (
     MAX_LINE_BYTES,
     LookOrder,
@@ -53,7 +53,7 @@ class Child:
             and self._read_resident_bytes() < _REPLACED_ABOVE_BYTES
         )
 
-    def look_or_kill(self, order: LookOrder, timeout: float) -> LookResult:
+    def look_or_kill(self, order: LookOrder, timeout: float) -> RunResult:
         """Let it look at a target. Raises nothing: a result says why there is none.
 
         It is killed, and not usable again, after `timeout` seconds or an answer of no use.
@@ -86,7 +86,7 @@ class Child:
         self._is_usable = False
         self._program.kill_with_descendants()
 
-    def _read_line(self, deadline: float, timeout: float) -> tuple[bytes, LookResult | None]:
+    def _read_line(self, deadline: float, timeout: float) -> tuple[bytes, RunResult | None]:
         """The line that it answers, or the result that says why there is none."""
         line, descriptor = bytearray(), self._program.output.fileno()
         poll = select.poll()
@@ -116,25 +116,25 @@ class Child:
         return 0
 
 
-def _build_timeout_result(timeout: float) -> LookResult:
+def _build_timeout_result(timeout: float) -> RunResult:
     finding = error_finding(
         "The look took too long",
         f"It had not ended after {timeout:g} s, and was ended. Nothing was written by it.",
         "Is the backend reachable, and does it answer? `timeout` of the controller is the limit.",
     )
-    return LookResult(LookOutcome.TIMEOUT, findings=(finding,))
+    return RunResult(RunOutcome.TIMEOUT, findings=(finding,))
 
 
-def _build_lost_result(detail: str) -> LookResult:
+def _build_lost_result(detail: str) -> RunResult:
     finding = error_finding(
         "The look was cut short",
         f"{detail} Nothing was written by it.",
         "It is tried again by itself. If it happens each time, plan the target on the command "
         "line, and see the memory of this machine.",
     )
-    return LookResult(LookOutcome.WORKER_LOST, findings=(finding,))
+    return RunResult(RunOutcome.WORKER_LOST, findings=(finding,))
 
 
-def build_not_started_result(reason: str) -> LookResult:
+def build_not_started_result(reason: str) -> RunResult:
     """The result where no worker could be started; `reason` is a phrase."""
     return _build_lost_result(f"No worker could be started: {reason}.")

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, TypeVar
 
-from synapse_apply.controller.ports import LookResult
-from synapse_apply.controller.rows import LookOutcome
+from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.rows import RunOutcome
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.model.diagnostic import warning_finding
@@ -65,7 +65,7 @@ def decode_order(line: bytes) -> LookOrder:
     return _decode_line(LookOrder, line)
 
 
-def encode_result(result: LookResult) -> bytes:
+def encode_result(result: RunResult) -> bytes:
     """The line of a result; a plan that is too large is left out, with a warning."""
     if len(result.plan_json) > _MAX_PLAN_CHARACTERS:
         warning = warning_finding(
@@ -74,15 +74,15 @@ def encode_result(result: LookResult) -> bytes:
             "Split the target, or plan it on the command line.",
         )
         result = replace(result, plan_json="", findings=(*result.findings, warning))
-    return _encode_line(LookResult, replace(result, findings=result.findings[:_MAX_FINDINGS]))
+    return _encode_line(RunResult, replace(result, findings=result.findings[:_MAX_FINDINGS]))
 
 
-def decode_result(line: bytes) -> LookResult:
+def decode_result(line: bytes) -> RunResult:
     """The result of a line; WrongShapeError for one that no worker of ours writes."""
-    result = _decode_line(LookResult, line)
+    result = _decode_line(RunResult, line)
     counts = result.counts
     is_plausible = (
-        result.outcome not in {LookOutcome.TIMEOUT, LookOutcome.WORKER_LOST}
+        result.outcome in {RunOutcome.IN_SYNC, RunOutcome.CHANGES, RunOutcome.PLAN_ERROR}
         and all(getattr(counts, name) >= 0 for name in counts.__slots__)  # type: ignore[attr-defined]
         and len(result.findings) <= _MAX_FINDINGS + 1
         and len(result.plan_json) <= _MAX_PLAN_CHARACTERS

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from synapse_apply.controller.ports import LookResult
-from synapse_apply.controller.rows import ChangeCounts, LookOutcome
+from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.rows import ChangeCounts, RunOutcome
 from synapse_apply.controller.worker.exchange import LookOrder
 from synapse_apply.library.opening import open_target_at_commit
 from synapse_apply.model.coding.canonical_json import format_canonical_json
@@ -35,7 +35,7 @@ _CHANGING_TEXT = re.compile(
 )
 
 
-def look_at_target(order: LookOrder, environ: Mapping[str, str]) -> LookResult:
+def look_at_target(order: LookOrder, environ: Mapping[str, str]) -> RunResult:
     """Plan a target as a commit declares it; locks nothing, writes nothing, and raises nothing.
 
     `environ` are all variables that the target can name.
@@ -59,14 +59,14 @@ def look_at_target(order: LookOrder, environ: Mapping[str, str]) -> LookResult:
         return build_result_of_failure((_build_internal_error(),))
 
 
-def build_result_of_plan(plan: Plan) -> LookResult:
+def build_result_of_plan(plan: Plan) -> RunResult:
     """What a plan says: PLAN_ERROR with an error, CHANGES with anything to do or to decide."""
-    outcome = LookOutcome.IN_SYNC
+    outcome = RunOutcome.IN_SYNC
     if plan.has_errors:
-        outcome = LookOutcome.PLAN_ERROR
+        outcome = RunOutcome.PLAN_ERROR
     elif plan.has_changes or plan.refused_changes or plan.guards:
-        outcome = LookOutcome.CHANGES
-    return LookResult(
+        outcome = RunOutcome.CHANGES
+    return RunResult(
         outcome,
         _count_changes(plan),
         plan.diagnostics,
@@ -77,16 +77,16 @@ def build_result_of_plan(plan: Plan) -> LookResult:
     )
 
 
-def build_result_of_failure(findings: tuple[Diagnostic, ...]) -> LookResult:
+def build_result_of_failure(findings: tuple[Diagnostic, ...]) -> RunResult:
     """What is told where there was no plan at all."""
-    outcome = LookOutcome.PLAN_ERROR
-    return LookResult(
+    outcome = RunOutcome.PLAN_ERROR
+    return RunResult(
         outcome, findings=findings, result_digest=compute_result_digest(outcome, findings)
     )
 
 
 def compute_result_digest(
-    outcome: LookOutcome, findings: tuple[Diagnostic, ...], plan: Plan | None = None
+    outcome: RunOutcome, findings: tuple[Diagnostic, ...], plan: Plan | None = None
 ) -> str:
     """A digest over what was found, without times and ids: the same until something else is."""
     facts: dict[str, Any] = {

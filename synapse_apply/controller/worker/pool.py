@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from synapse_apply.controller.ports import LookRequest, LookResult
+from synapse_apply.controller.ports import LookRequest, RunResult
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.settings import Controller, Source
 from synapse_apply.controller.source.places import SourceFolders, build_source_folders
@@ -100,7 +100,7 @@ class WorkerPool:
         for child in children:
             child.kill()
 
-    def look(self, request: LookRequest) -> LookResult:
+    def look(self, request: LookRequest) -> RunResult:
         """Look at a target, in a child of its source; waits for a place and for the result.
 
         Never raises for a look: what went wrong is its outcome and its findings. Two looks at one
@@ -164,7 +164,7 @@ class WorkerPool:
         is_full = len(self._idle) + sum(self._looks_of_source.values()) > self._most_children
         return None, self._idle.pop(0)[1] if is_full and self._idle else None
 
-    def _look_in_child(self, turn: _Turn, child: Child | None) -> LookResult:
+    def _look_in_child(self, turn: _Turn, child: Child | None) -> RunResult:
         try:
             folders = build_source_folders(self._data, turn.source)
             folders.create()

@@ -96,7 +96,7 @@ def test_a_first_signal_asks_to_stop_and_a_second_one_does_what_it_did_before() 
 def test_the_exit_code_is_that_of_the_worst(tmp_path: Path) -> None:
     """A source or target that failed, then changes where they are asked for."""
     store = SqliteControllerStore(tmp_path)
-    store.create_if_missing()
+    store.create_or_upgrade()
 
     def find_codes(**states: TargetCondition) -> tuple[int, int]:
         with store.write() as writer:

@@ -12,15 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.controller.ports import TargetFilter, TargetPage, WritableStore
 from synapse_apply.controller.rows import (
     ChangeCounts,
-    LookCause,
-    LookOutcome,
     MessageRow,
     RevisionEnd,
     RevisionProgress,
     RevisionRow,
+    RunCause,
+    RunOutcome,
     RunRow,
     SourceRow,
     StatusRow,
@@ -34,6 +33,7 @@ from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_errors import ControllerStoreError
 from synapse_apply.controller.store.store_file import hold_data_folder
+from synapse_apply.controller.store_ports import TargetFilter, TargetPage, WritableStore
 from synapse_apply.model.diagnostic import Position, error_finding
 from synapse_apply.model.errors import LockHeld
 
@@ -46,7 +46,7 @@ PROD = TargetName("acme", "prod")
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteControllerStore]:
     store = SqliteControllerStore(tmp_path)
-    store.create_if_missing()
+    store.create_or_upgrade()
     checked: WritableStore = store  # the port, as the type checker sees it
     assert checked.list_sources() == []
     yield store
@@ -68,7 +68,7 @@ def test_rows_are_read_back_as_they_were_written(store: SqliteControllerStore) -
     )
     revision = RevisionRow("acme", 1, "c1", 2.0, "김", "first", RevisionEnd.ERROR, finding=FINDING)
     run = RunRow(
-        *("r1", PROD, "c1", LookCause.PUSH, 1.0, 2.0, LookOutcome.CHANGES, ChangeCounts(change=2)),
+        *("r1", PROD, "c1", RunCause.PUSH, 1.0, 2.0, RunOutcome.CHANGES, ChangeCounts(change=2)),
         (FINDING,),
         '{"a": 1}',
         "digest",
@@ -90,7 +90,7 @@ def test_rows_are_read_back_as_they_were_written(store: SqliteControllerStore) -
     assert store.list_revisions("acme", 5) == [revision]
     assert store.find_run("r1") == run
     assert store.list_runs(PROD, 5) == [replace(run, plan_json="")]
-    assert store.list_outcomes([PROD], 5) == {PROD: [LookOutcome.CHANGES]}
+    assert store.list_outcomes([PROD], 5) == {PROD: [RunOutcome.CHANGES]}
     of_commit = TargetFilter("acme", wanted_commit="c1")
     assert store.list_targets(of_commit, 0, 9) == TargetPage([target], 1)
     of_another = TargetFilter("acme", wanted_commit="c2")
@@ -235,7 +235,7 @@ def test_old_rows_are_deleted_but_for_the_newest(store: SqliteControllerStore) -
     """A target keeps its newest run, a source its head; what is unsent stays."""
 
     def run(run_id: str, ended_at: float, repeats_until: float = 0.0) -> RunRow:
-        cause, outcome = LookCause.INTERVAL, LookOutcome.IN_SYNC
+        cause, outcome = RunCause.INTERVAL, RunOutcome.IN_SYNC
         row = RunRow(run_id, PROD, "c", cause, 0.0, ended_at, outcome)
         return replace(row, last_seen_at=repeats_until)
 
@@ -340,10 +340,10 @@ def test_a_store_of_a_newer_format_is_refused_only_where_writing_would_harm(
             connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
         connection.close()
 
-    set_meta("format", "2")
+    set_meta("format", "3")
     assert store.list_sources() == []
     store.close()
-    set_meta("oldest_format_that_may_write", "2")
+    set_meta("oldest_format_that_may_write", "3")
     with pytest.raises(ControllerStoreError, match="newer version"), store.write():
         pass
     with pytest.raises(ControllerStoreError, match="newer version"):
@@ -356,7 +356,8 @@ def test_another_file_in_its_place_is_not_touched(tmp_path: Path, content: bytes
     path = tmp_path / "controller.db"
     path.write_bytes(content)
     store = SqliteControllerStore(tmp_path)
-    store.create_if_missing()
+    with pytest.raises(ControllerStoreError, match="not a store"):
+        store.create_or_upgrade()
     with pytest.raises(ControllerStoreError, match="not a store"), store.write():
         pass
     assert path.read_bytes() == content

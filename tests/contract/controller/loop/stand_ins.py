@@ -14,14 +14,14 @@ from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
 from synapse_apply.controller.ports import (
     Head,
     LookRequest,
-    LookResult,
+    RunResult,
     SendResult,
     SourceUnavailable,
 )
 from synapse_apply.controller.rows import (
     ChangeCounts,
-    LookOutcome,
     MessageRow,
+    RunOutcome,
     StatusRow,
     StatusText,
 )
@@ -38,11 +38,11 @@ from synapse_apply.controller.store.controller_store import SqliteControllerStor
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 
-IN_SYNC = LookResult(LookOutcome.IN_SYNC, result_digest="in sync", backend_host="api.example")
-CHANGES = LookResult(LookOutcome.CHANGES, ChangeCounts(add=1), result_digest="one to add")
-DRIFT = LookResult(LookOutcome.CHANGES, ChangeCounts(change=1, drifted=1), result_digest="drift")
-FAILURE = LookResult(
-    LookOutcome.PLAN_ERROR, findings=(error_finding("Broken"),), result_digest="broken"
+IN_SYNC = RunResult(RunOutcome.IN_SYNC, result_digest="in sync", backend_host="api.example")
+CHANGES = RunResult(RunOutcome.CHANGES, ChangeCounts(add=1), result_digest="one to add")
+DRIFT = RunResult(RunOutcome.CHANGES, ChangeCounts(change=1, drifted=1), result_digest="drift")
+FAILURE = RunResult(
+    RunOutcome.PLAN_ERROR, findings=(error_finding("Broken"),), result_digest="broken"
 )
 
 
@@ -116,7 +116,7 @@ class StandInWorkers:
     """Answers looks by target, IN_SYNC where a test sets nothing; a lock holds them up."""
 
     def __init__(self) -> None:
-        self.results: dict[str, LookResult | Callable[[LookRequest], LookResult]] = {}
+        self.results: dict[str, RunResult | Callable[[LookRequest], RunResult]] = {}
         self.asked: list[str] = []
         self.running = Counter[str]()
         self.most_running = 0
@@ -125,7 +125,7 @@ class StandInWorkers:
         self.is_closed = False
         self._lock = threading.Lock()
 
-    def look(self, request: LookRequest) -> LookResult:
+    def look(self, request: LookRequest) -> RunResult:
         name = str(request.target)
         with self._lock:
             self.asked.append(name)
@@ -135,7 +135,7 @@ class StandInWorkers:
         try:
             self.gate.wait(10)
             if self.is_closed:
-                return LookResult(LookOutcome.WORKER_LOST)
+                return RunResult(RunOutcome.WORKER_LOST)
             result = self.results.get(name, IN_SYNC)
             return result(request) if callable(result) else result
         finally:
@@ -200,7 +200,7 @@ class World:
         self.inbox = StandInInbox()
         self.log = io.StringIO()
         self.store = SqliteControllerStore(folder)
-        self.store.create_if_missing()
+        self.store.create_or_upgrade()
         self.settings = Controller(
             "main",
             {"acme": Source("acme", "url", rules=RULES, **source)},  # type: ignore[arg-type]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, World
 
-from synapse_apply.controller.ports import TargetFilter
 from synapse_apply.controller.rows import StatusState
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_writer import SqliteStoreWriter
+from synapse_apply.controller.store_ports import TargetFilter
 
 
 class KilledError(Exception):

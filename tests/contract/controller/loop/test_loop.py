@@ -13,7 +13,7 @@ from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, IN_SYNC,
 
 from synapse_apply.controller.loop import driver
 from synapse_apply.controller.loop.driver import ControllerLoop
-from synapse_apply.controller.ports import LookRequest, LookResult, TargetFilter
+from synapse_apply.controller.ports import LookRequest, RunResult
 from synapse_apply.controller.rows import (
     RevisionEnd,
     StatusState,
@@ -21,6 +21,7 @@ from synapse_apply.controller.rows import (
     TargetName,
 )
 from synapse_apply.controller.settings import Source, TargetRule
+from synapse_apply.controller.store_ports import TargetFilter
 
 PROD = TargetName("acme", "prod")
 
@@ -36,7 +37,7 @@ def test_a_first_round_looks_at_everything_once(world: World) -> None:
     world.workers.results["acme/prod"] = CHANGES
     announced: list[StatusState] = []
 
-    def look(_request: LookRequest) -> LookResult:
+    def look(_request: LookRequest) -> RunResult:
         status = world.store.find_status("acme", "c1", "synapse-apply/main/acme")
         assert status is not None
         announced.append(status.wished.state)
@@ -273,7 +274,7 @@ def test_a_clock_that_jumps_during_a_look_puts_nothing_off(world: World, jump: f
     world.settle(loop)
     world.clock.advance(2)
 
-    def look(_request: LookRequest) -> LookResult:
+    def look(_request: LookRequest) -> RunResult:
         world.clock.wall += jump
         return IN_SYNC
 
@@ -291,7 +292,7 @@ def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path: Path
     world = World(tmp_path)
     names = {f"t{number}": "d" for number in range(50)}
 
-    def look(_request: LookRequest) -> LookResult:
+    def look(_request: LookRequest) -> RunResult:
         time.sleep(0.002)
         return IN_SYNC
 

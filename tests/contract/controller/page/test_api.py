@@ -50,7 +50,7 @@ def test_targets_are_filtered_and_paged(page: ServedPage) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/api/v1/targets?state=x", "state is one of: failing, refused,"),
+        ("/api/v1/targets?state=x", "state is one of: failing, unknown, refused,"),
         ("/api/v1/targets?limit=0", "limit is at least 1 and at most 1000"),
         ("/api/v1/targets?offset=-1", "offset is a whole number"),
         ("/api/v1/revisions", "source is missing"),

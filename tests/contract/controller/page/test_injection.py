@@ -19,9 +19,9 @@ from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.rows import (
     ChangeCounts,
-    LookOutcome,
     RevisionEnd,
     RevisionRow,
+    RunOutcome,
     SourceRow,
     StatusRow,
     StatusState,
@@ -82,9 +82,9 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
         for severity in Severity
     ]
     plan_json = samples.format_plan(stuffed(text))
-    run = samples.build_run(0, name, LookOutcome.CHANGES, id=commit[:80], findings=tuple(found),
+    run = samples.build_run(0, name, RunOutcome.CHANGES, id=commit[:80], findings=tuple(found),
                             commit=commit, plan_json=plan_json)  # fmt: skip
-    failed = replace(run, id="z" + commit[:80], outcome=LookOutcome.PLAN_ERROR, plan_json="")
+    failed = replace(run, id="z" + commit[:80], outcome=RunOutcome.PLAN_ERROR, plan_json="")
     with store.write() as writer:
         writer.put_source(SourceRow(name.source, sideways=commit, fetched_at=1, finding=found[0]))
         revision = RevisionRow(name.source, 1, commit, 1.0, text, text, RevisionEnd.FAILURE, text,

@@ -12,8 +12,8 @@ from contract.controller.upstream import Upstream, build_source, read_no_secret
 from contract.stores.git.repositories import git
 from in_process import run
 
-from synapse_apply.controller.ports import LookRequest, LookResult
-from synapse_apply.controller.rows import LookOutcome, TargetName
+from synapse_apply.controller.ports import LookRequest, RunResult
+from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.settings import (
     Channel,
     Controller,
@@ -85,7 +85,7 @@ class Site:
         controller = Controller("main", {"acme": source, "beta": other}, channels=(channel,))
         self.pool = WorkerPool(controller, self.data, ENVIRON, 1)
 
-    def look(self, value_from: str = "{env: ACME_KEY}", **settings: str) -> LookResult:
+    def look(self, value_from: str = "{env: ACME_KEY}", **settings: str) -> RunResult:
         """Look at a storage whose key is read so, on a target with these settings."""
         lines = {**self.settings, "token": "{env: ACME_TOKEN}", **settings}
         target = "".join(f"    {name}: {text}\n" for name, text in lines.items() if text)
@@ -143,7 +143,7 @@ def look(site: Site) -> Look:
 
 def test_what_it_may_read_is_read(look: Look, site: Site) -> None:
     """A variable of its pattern; a file below its folder, also through a link that stays there."""
-    assert site.look().outcome is LookOutcome.CHANGES
+    assert site.look().outcome is RunOutcome.CHANGES
     both = look().count(NOT_COMPARED)
     assert both
     for name in ("secret", "mounted"):

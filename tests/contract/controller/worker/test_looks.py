@@ -22,8 +22,8 @@ from contract.controller.upstream import (
 from contract.stores.git.repositories import git
 from in_process import run
 
-from synapse_apply.controller.ports import LookRequest, LookResult
-from synapse_apply.controller.rows import LookOutcome, TargetName
+from synapse_apply.controller.ports import LookRequest, RunResult
+from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.settings import Controller, MayRead, Source
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.worker.pool import WorkerPool
@@ -80,11 +80,11 @@ def make_pool(data: Path) -> Iterator[Callable[..., WorkerPool]]:
         pool.close()
 
 
-def look(pool: WorkerPool, commit: str, target: str = "prod", timeout: float = 60.0) -> LookResult:
+def look(pool: WorkerPool, commit: str, target: str = "prod", timeout: float = 60.0) -> RunResult:
     return pool.look(LookRequest(TargetName("acme", target), commit, timeout))
 
 
-def list_texts(result: LookResult) -> str:
+def list_texts(result: RunResult) -> str:
     return json.dumps([finding.to_json() for finding in result.findings])
 
 
@@ -102,7 +102,7 @@ def test_a_target_through_its_life(
     mirror, pool = GitMirror(source, data, read_no_secret), make_pool(source)
     mirror.fetch_head()
     missing = look(pool, first)
-    assert missing.outcome is LookOutcome.PLAN_ERROR
+    assert missing.outcome is RunOutcome.PLAN_ERROR
     assert "There is no state for this target" in list_texts(missing)
     assert not list(states.iterdir())
 
@@ -112,7 +112,7 @@ def test_a_target_through_its_life(
     run("state init -t prod", checkout, given)
     run("apply -t prod --auto-approve", checkout, given)
     in_sync = look(pool, first)
-    assert in_sync.outcome is LookOutcome.IN_SYNC, list_texts(in_sync)
+    assert in_sync.outcome is RunOutcome.IN_SYNC, list_texts(in_sync)
     assert in_sync.counts.total == 0
     assert in_sync.backend_host.startswith("127.0.0.1:")
 
@@ -121,7 +121,7 @@ def test_a_target_through_its_life(
     )
     mirror.fetch_head()
     changed, again = look(pool, second), look(pool, second)
-    assert changed.outcome is LookOutcome.CHANGES
+    assert changed.outcome is RunOutcome.CHANGES
     assert (changed.counts.add, changed.counts.refused) == (1, 1)
     assert changed.result_digest == again.result_digest != in_sync.result_digest
     plan = plan_from_json(json.loads(changed.plan_json))
@@ -156,7 +156,7 @@ def test_all_is_of_the_commit(
     upstream.commit({"manifests/a.yaml": storage("a")})
     GitMirror(source, data, read_no_secret).fetch_head()
     result = look(make_pool(source), broken)
-    assert result.outcome is LookOutcome.PLAN_ERROR
+    assert result.outcome is RunOutcome.PLAN_ERROR
     assert f"{broken[:7]}:manifests/a.yaml" in list_texts(result)
 
 
@@ -173,7 +173,7 @@ def test_what_a_look_has_started_ends_with_it(
     shim.chmod(0o755)
     environ = {**ENVIRON, "PATH": f"{shim.parent}:{os.environ['PATH']}"}
     pool = WorkerPool(Controller("main", {"acme": source}), data, environ)
-    assert look(pool, commit, timeout=4.0).outcome is LookOutcome.TIMEOUT
+    assert look(pool, commit, timeout=4.0).outcome is RunOutcome.TIMEOUT
     pool.close()
     started = Path("/proc") / note.read_text().strip()
     deadline = time.monotonic() + 10
@@ -192,17 +192,17 @@ def test_a_child_that_is_late_or_killed_is_told_and_replaced(
     pool = make_pool(source)
     began = time.monotonic()
     late = look(pool, commit, timeout=0.01)
-    assert late.outcome is LookOutcome.TIMEOUT
+    assert late.outcome is RunOutcome.TIMEOUT
     assert late.findings
     assert time.monotonic() - began < 5
     assert pool.list_process_ids() == ()
-    assert look(pool, commit).outcome is LookOutcome.PLAN_ERROR
+    assert look(pool, commit).outcome is RunOutcome.PLAN_ERROR
     (process_id,) = pool.list_process_ids()
     os.kill(process_id, signal.SIGKILL)
     lost = look(pool, commit)
-    assert lost.outcome is LookOutcome.WORKER_LOST
+    assert lost.outcome is RunOutcome.WORKER_LOST
     assert lost.findings
-    assert look(pool, commit).outcome is LookOutcome.PLAN_ERROR
+    assert look(pool, commit).outcome is RunOutcome.PLAN_ERROR
     assert pool.list_process_ids() != (process_id,)
 
 
@@ -218,12 +218,12 @@ def test_sources_share_the_children(
     requests = [LookRequest(TargetName(source.name, "t"), commit, 60.0) for source in sources]
     with ThreadPoolExecutor(3) as threads:
         results = list(threads.map(pool.look, requests))
-    assert {result.outcome for result in results} == {LookOutcome.PLAN_ERROR}
+    assert {result.outcome for result in results} == {RunOutcome.PLAN_ERROR}
     process_ids = pool.list_process_ids()
     assert len(process_ids) <= 2
     pool.close()
     assert not any(Path(f"/proc/{process_id}").exists() for process_id in process_ids)
-    assert pool.look(requests[0]).outcome is LookOutcome.WORKER_LOST
+    assert pool.look(requests[0]).outcome is RunOutcome.WORKER_LOST
 
 
 def test_a_child_ends_with_its_controller() -> None:

@@ -11,6 +11,7 @@ from synapse_apply.controller.configuration.reading import parse_configuration
 from synapse_apply.controller.settings import (
     Defaults,
     Event,
+    FixedPause,
     ForgeStatus,
     HttpsToken,
     MayRead,
@@ -108,7 +109,7 @@ def test_every_key_is_read() -> None:
         ("prod-*", Mode.APPROVE, 1800),
         ("*", Mode.OBSERVE, None),
     ]
-    assert acme.rules[2].paused_reason == "holidays"
+    assert acme.rules[2].pause == FixedPause("holidays")
     assert isinstance(infra.credentials, SshKey)
     assert infra.credentials.known_hosts.name == "/etc/synapse-apply/known_hosts"
     assert infra.status is not None

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from unit.views import plan_samples
 
-from synapse_apply.controller.ports import LoopHealth, WritableStore
+from synapse_apply.controller.ports import LoopHealth
 from synapse_apply.controller.rows import (
     ChangeCounts,
-    LookCause,
-    LookOutcome,
     RevisionEnd,
     RevisionRow,
+    RunCause,
+    RunOutcome,
     RunRow,
     SourceRow,
     StatusRow,
@@ -27,6 +27,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.settings import Controller, ForgeStatus, SecretName, Source
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store_ports import WritableStore
 from synapse_apply.model.coding.codec import plan_to_json
 from synapse_apply.model.diagnostic import Position, error_finding
 from synapse_apply.model.plan import Plan
@@ -71,7 +72,7 @@ class StubLoop:
     def __init__(self, settings: Controller = SETTINGS, health: LoopHealth | None = None) -> None:
         self.settings = settings
         self.health = health or LoopHealth(
-            2.5, 60.0, 0.4, {LookOutcome.IN_SYNC: 41, LookOutcome.PLAN_ERROR: 2}, 63.2
+            2.5, 60.0, 0.4, {RunOutcome.IN_SYNC: 41, RunOutcome.PLAN_ERROR: 2}, 63.2
         )
         self.asked: list[str] = []
 
@@ -88,7 +89,7 @@ class StubLoop:
 def open_store(folder: Path) -> SqliteControllerStore:
     """An empty store."""
     store = SqliteControllerStore(folder)
-    store.create_if_missing()
+    store.create_or_upgrade()
     return store
 
 
@@ -96,13 +97,13 @@ def format_plan(plan: Plan) -> str:
     return json.dumps(plan_to_json(plan))
 
 
-def build_run(number: int, name: TargetName, outcome: LookOutcome, **more: object) -> RunRow:
+def build_run(number: int, name: TargetName, outcome: RunOutcome, **more: object) -> RunRow:
     """A run that began `number` hours after some time."""
     began_at = NOW - 12 * HOUR + number * HOUR
     values = {
         "id": f"01JDP{number:03d}{name.target[:9].upper():0<9}ABCDEFG",
         "commit": HEAD_COMMIT,
-        "cause": LookCause.INTERVAL,
+        "cause": RunCause.INTERVAL,
         "ended_at": began_at + 4.2,
         "last_seen_at": began_at + 4.2,
         **more,
@@ -182,31 +183,31 @@ def _build_targets(
 
 
 def _build_last_run_id(name: TargetName) -> str:
-    return build_run(11, name, LookOutcome.IN_SYNC).id
+    return build_run(11, name, RunOutcome.IN_SYNC).id
 
 
 def _build_runs(target: TargetRow) -> Sequence[RunRow]:
     """Twelve runs, the last of which is the target's newest."""
     last = {
-        TargetCondition.IN_SYNC: (LookOutcome.IN_SYNC, "", ()),
+        TargetCondition.IN_SYNC: (RunOutcome.IN_SYNC, "", ()),
         TargetCondition.PENDING: (
-            LookOutcome.CHANGES,
+            RunOutcome.CHANGES,
             format_plan(plan_samples.PLANS["create"]),
             (),
         ),
-        TargetCondition.FAILING: (LookOutcome.PLAN_ERROR, "", (REFUSED_TOKEN, BROKEN)),
-        TargetCondition.DRIFTED: (LookOutcome.CHANGES, _format_plan_with("drift"), ()),
-        TargetCondition.REFUSED: (LookOutcome.CHANGES, _format_plan_with("everything"), ()),
+        TargetCondition.FAILING: (RunOutcome.PLAN_ERROR, "", (REFUSED_TOKEN, BROKEN)),
+        TargetCondition.DRIFTED: (RunOutcome.CHANGES, _format_plan_with("drift"), ()),
+        TargetCondition.REFUSED: (RunOutcome.CHANGES, _format_plan_with("everything"), ()),
     }.get(target.state)
     if last is None:
         return ()
     outcome, plan_json, findings = last
-    before = (LookOutcome.IN_SYNC, LookOutcome.IN_SYNC, LookOutcome.CHANGES, LookOutcome.IN_SYNC)
+    before = (RunOutcome.IN_SYNC, RunOutcome.IN_SYNC, RunOutcome.CHANGES, RunOutcome.IN_SYNC)
     runs = [build_run(n, target.name, before[n % 4], commit=OLD_COMMIT) for n in range(11)]
     runs.append(
         build_run(
             11, target.name, outcome, plan_json=plan_json, findings=findings, counts=target.counts,
-            cause=LookCause.PUSH, repeats=5, last_seen_at=NOW - 5 * MINUTE,
+            cause=RunCause.PUSH, repeats=5, last_seen_at=NOW - 5 * MINUTE,
         )
     )  # fmt: skip
     return runs
@@ -250,8 +251,8 @@ def fill_many(store: WritableStore, count: int, runs: int = 8) -> None:
                     replace(
                         build_run(
                             number, target.name,
-                            LookOutcome.PLAN_ERROR if is_last and is_failing else LookOutcome.CHANGES
-                            if number % 3 == 0 else LookOutcome.IN_SYNC,
+                            RunOutcome.PLAN_ERROR if is_last and is_failing else RunOutcome.CHANGES
+                            if number % 3 == 0 else RunOutcome.IN_SYNC,
                             findings=(REFUSED_TOKEN,) if is_last and is_failing and index % 800 == 0 else (BROKEN,) if is_last and is_failing else (),
                         ),
                         id=f"01JDP{number:03d}{index:05d}",

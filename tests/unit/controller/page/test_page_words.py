@@ -14,7 +14,7 @@ from synapse_apply.controller.page import packages, phrases
 from synapse_apply.controller.page.charts import draw_condition_bar, draw_spark_line
 from synapse_apply.controller.page.overview import OverviewQuery
 from synapse_apply.controller.page.plan_part import build_forge_links, render_plan_part
-from synapse_apply.controller.rows import ChangeCounts, LookOutcome, TargetCondition
+from synapse_apply.controller.rows import ChangeCounts, RunOutcome, TargetCondition
 from synapse_apply.controller.settings import ForgeStatus, SecretName, Source
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position
@@ -22,7 +22,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.views.html.links import NO_LINKS
 
-TONES = {outcome: phrases.choose_outcome_tone(outcome) for outcome in LookOutcome}
+TONES = {outcome: phrases.choose_outcome_tone(outcome) for outcome in RunOutcome}
 REVISION_BASE = replace(plan_samples.BASE, revision="a-branch")
 GITLAB = ForgeStatus("gitlab", "a/b", SecretName("env", "T"), "https://git.example/api/v4")
 
@@ -58,12 +58,12 @@ def test_counts_name_what_needs_a_decision_first() -> None:
 
 def test_every_condition_and_outcome_has_words() -> None:
     assert phrases.CONDITION_STYLES.keys() == set(TargetCondition)
-    assert phrases.OUTCOME_PHRASES.keys() == set(LookOutcome)
+    assert phrases.OUTCOME_PHRASES.keys() == set(RunOutcome)
 
 
 def test_a_spark_line_ends_with_the_newest_run() -> None:
     """At the right, the same place for all targets; its words count what it shows."""
-    svg = draw_spark_line([LookOutcome.IN_SYNC] * 20 + [LookOutcome.TIMEOUT], TONES)
+    svg = draw_spark_line([RunOutcome.IN_SYNC] * 20 + [RunOutcome.TIMEOUT], TONES)
     assert 'aria-label="Last runs: 15 in sync, 1 took too long"' in svg
     assert '<path class="bad" d="M75 16' in svg
     assert draw_spark_line([], TONES) == ""

@@ -8,11 +8,11 @@ from itertools import repeat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synapse_apply.controller.ports import LookResult
+from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import (
     ChangeCounts,
-    LookCause,
-    LookOutcome,
+    RunCause,
+    RunOutcome,
     RunRow,
     TargetCondition,
     TargetName,
@@ -70,7 +70,7 @@ def test_a_push_touches_the_targets_whose_inputs_changed() -> None:
     assert {row.wanted_commit for name, row in moved.items() if name != "gone"} == {"c2"}
     assert (moved["same"].due_at, moved["same"].touched_number) == (500.0, 0)
     for name in ("changed", "failing"):
-        assert (moved[name].due_at, moved[name].due_cause) == (100.0, LookCause.PUSH)
+        assert (moved[name].due_at, moved[name].due_cause) == (100.0, RunCause.PUSH)
         assert moved[name].touched_number == 2
     assert moved["gone"].is_gone
     again = [replace(row, due_at=300.0) for row in moved.values()]
@@ -88,11 +88,11 @@ def test_new_targets_are_spread() -> None:
     assert {row.touched_number for row in many.values()} == {2}
 
 
-def look(outcome: LookOutcome, **counts: int) -> LookResult:
-    return LookResult(outcome, ChangeCounts(**counts), result_digest="r", backend_host="host")
+def look(outcome: RunOutcome, **counts: int) -> RunResult:
+    return RunResult(outcome, ChangeCounts(**counts), result_digest="r", backend_host="host")
 
 
-def finish(row: TargetRow, result: LookResult, looked: TargetRow | None = None) -> TargetRow:
+def finish(row: TargetRow, result: RunResult, looked: TargetRow | None = None) -> TargetRow:
     return update_after_look(
         row,
         looked or row,
@@ -107,28 +107,28 @@ def finish(row: TargetRow, result: LookResult, looked: TargetRow | None = None) 
 
 def test_state_words_name_what_needs_a_person_most() -> None:
     """Failing before refused before drifted before pending before in sync."""
-    changes = LookOutcome.CHANGES
-    assert derive_condition_of_look(look(LookOutcome.TIMEOUT)) is TargetCondition.FAILING
-    assert derive_condition_of_look(look(LookOutcome.PLAN_ERROR)) is TargetCondition.FAILING
+    changes = RunOutcome.CHANGES
+    assert derive_condition_of_look(look(RunOutcome.TIMEOUT)) is TargetCondition.FAILING
+    assert derive_condition_of_look(look(RunOutcome.PLAN_ERROR)) is TargetCondition.FAILING
     assert derive_condition_of_look(look(changes, refused=1, drifted=1)) is TargetCondition.REFUSED
     assert derive_condition_of_look(look(changes, guards=1)) is TargetCondition.REFUSED
     assert derive_condition_of_look(look(changes, change=1, drifted=1)) is TargetCondition.DRIFTED
     assert derive_condition_of_look(look(changes, add=1)) is TargetCondition.PENDING
-    assert derive_condition_of_look(look(LookOutcome.IN_SYNC)) is TargetCondition.IN_SYNC
+    assert derive_condition_of_look(look(RunOutcome.IN_SYNC)) is TargetCondition.IN_SYNC
 
 
 def test_a_failure_is_tried_again_and_the_target_stays_undone() -> None:
     """It is due by backoff; a good look makes it done and due after its interval."""
-    row = TargetRow(PROD, "c1", 1, wanted_digest="d", due_cause=LookCause.PUSH)
-    failing = finish(row, look(LookOutcome.PLAN_ERROR))
-    assert (failing.failures, failing.due_cause, failing.due_at) == (1, LookCause.RETRY, 1015.0)
+    row = TargetRow(PROD, "c1", 1, wanted_digest="d", due_cause=RunCause.PUSH)
+    failing = finish(row, look(RunOutcome.PLAN_ERROR))
+    assert (failing.failures, failing.due_cause, failing.due_at) == (1, RunCause.RETRY, 1015.0)
     assert (failing.input_digest, failing.looked_number) == ("", 1)
-    failing = finish(failing, look(LookOutcome.PLAN_ERROR))
+    failing = finish(failing, look(RunOutcome.PLAN_ERROR))
     assert (failing.failures, failing.due_at) == (2, 1030.0)
-    good = finish(failing, look(LookOutcome.IN_SYNC))
-    assert (good.failures, good.due_cause, good.due_at) == (0, LookCause.INTERVAL, 1600.0)
+    good = finish(failing, look(RunOutcome.IN_SYNC))
+    assert (good.failures, good.due_cause, good.due_at) == (0, RunCause.INTERVAL, 1600.0)
     assert (good.input_digest, good.applied_commit, good.backend_host) == ("d", "c1", "host")
-    changed = finish(good, look(LookOutcome.CHANGES, add=1))
+    changed = finish(good, look(RunOutcome.CHANGES, add=1))
     assert changed.applied_commit == "c1"
 
 
@@ -142,23 +142,23 @@ def test_a_head_that_came_during_a_look_is_looked_at_next() -> None:
         wanted_digest="e",
         touched_number=2,
         due_at=990.0,
-        due_cause=LookCause.PUSH,
+        due_cause=RunCause.PUSH,
     )
-    after = finish(row, look(LookOutcome.IN_SYNC), looked)
-    assert (after.due_at, after.due_cause, after.input_digest) == (990.0, LookCause.PUSH, "d")
+    after = finish(row, look(RunOutcome.IN_SYNC), looked)
+    assert (after.due_at, after.due_cause, after.input_digest) == (990.0, RunCause.PUSH, "d")
     assert (after.applied_commit, after.looked_number) == ("c1", 1)
 
 
 def test_a_revert_of_a_broken_commit_is_looked_at_at_once() -> None:
     """It has the inputs of the last good look; a backend that fails makes no push count."""
     good = TargetRow(PROD, "c1", 1, input_digest="d", wanted_digest="d", due_at=500.0)
-    broken = finish(move([good], {"prod": "broken"}, 2)["prod"], look(LookOutcome.PLAN_ERROR))
+    broken = finish(move([good], {"prod": "broken"}, 2)["prod"], look(RunOutcome.PLAN_ERROR))
     mended = move([broken], {"prod": "d"}, 3)["prod"]
-    assert (mended.due_at, mended.due_cause) == (100.0, LookCause.PUSH)
+    assert (mended.due_at, mended.due_cause) == (100.0, RunCause.PUSH)
     assert (mended.touched_number, mended.input_digest) == (3, "")
-    unreachable = finish(good, look(LookOutcome.PLAN_ERROR))
+    unreachable = finish(good, look(RunOutcome.PLAN_ERROR))
     other = move([unreachable], {"prod": "d"}, 2)["prod"]
-    assert (other.due_cause, other.touched_number) == (LookCause.RETRY, 0)
+    assert (other.due_cause, other.touched_number) == (RunCause.RETRY, 0)
 
 
 def test_a_revert_during_the_look_at_a_broken_commit_is_looked_at_next() -> None:
@@ -166,14 +166,14 @@ def test_a_revert_during_the_look_at_a_broken_commit_is_looked_at_next() -> None
     good = TargetRow(PROD, "c1", 1, input_digest="d", wanted_digest="d", due_at=500.0)
     looked = move([good], {"prod": "broken"}, 2)["prod"]
     mended = move([looked], {"prod": "d"}, 3)["prod"]
-    for outcome in (LookOutcome.PLAN_ERROR, LookOutcome.CHANGES):
+    for outcome in (RunOutcome.PLAN_ERROR, RunOutcome.CHANGES):
         after = finish(mended, look(outcome), looked)
-        assert (after.due_at, after.due_cause) == (1000.0, LookCause.PUSH)
+        assert (after.due_at, after.due_cause) == (1000.0, RunCause.PUSH)
 
 
 def test_what_was_found_before_is_a_time_in_a_row() -> None:
     """The same outcome and content, of the same commit or of the same inputs."""
-    cause, outcome = LookCause.INTERVAL, LookOutcome.CHANGES
+    cause, outcome = RunCause.INTERVAL, RunOutcome.CHANGES
     last = RunRow("r1", PROD, "c1", cause, 0.0, 1.0, outcome, result_digest="d")
     again = replace(last, id="r2", ended_at=5.0)
     assert is_repeat(last, again, has_same_inputs=False)
@@ -181,7 +181,7 @@ def test_what_was_found_before_is_a_time_in_a_row() -> None:
     assert not is_repeat(last, replace(again, commit="c2"), has_same_inputs=False)
     assert is_repeat(last, replace(again, commit="c2"), has_same_inputs=True)
     assert not is_repeat(last, replace(again, result_digest="e"), has_same_inputs=True)
-    assert not is_repeat(last, replace(again, outcome=LookOutcome.IN_SYNC), has_same_inputs=True)
+    assert not is_repeat(last, replace(again, outcome=RunOutcome.IN_SYNC), has_same_inputs=True)
 
 
 def test_people_are_told_of_changes_and_recovery_alone() -> None:

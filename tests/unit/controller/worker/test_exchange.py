@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.controller.ports import LookResult
-from synapse_apply.controller.rows import ChangeCounts, LookOutcome
+from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.rows import ChangeCounts, RunOutcome
 from synapse_apply.controller.worker.exchange import (
     LookOrder,
     decode_order,
@@ -20,8 +20,8 @@ from synapse_apply.controller.worker.exchange import (
 from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.model.diagnostic import Position, warning_finding
 
-RESULT = LookResult(
-    LookOutcome.CHANGES,
+RESULT = RunResult(
+    RunOutcome.CHANGES,
     ChangeCounts(add=1, refused=2),
     (warning_finding("s", "d", position=Position("f", 1, 2), path=("a", 0)),),
     "{}",

@@ -1,0 +1,128 @@
+"""What a row of a plan is to who decides about it, and what is decided, as values.
+
+A worker makes them of its plan; the loop and the worker judge them by the same rules
+(`rules/judging.py`), the loop to know what is to be done, the worker under the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from enum import Enum
+
+from synapse_apply.model.frozen import frozen
+
+
+class RowCause(Enum):
+    """Why a row is there: Git says something new, the live object moved, or a secret changed."""
+
+    GIT = "git"
+    DRIFT = "drift"
+    SECRET = "secret"  # noqa: S105 - a cause, not a password
+
+
+class RowAction(Enum):
+    """What a row does, in the words of plans; GUARD is a guard that stops the whole plan."""
+
+    CREATE = "create"
+    ADOPT = "adopt"
+    UPDATE = "update"
+    RECREATE = "recreate-missing"
+    DELETE = "delete"
+    FORGET = "forget"
+    VERIFY = "verify"
+    GUARD = "guard"
+
+
+@frozen
+class PlannedRow:
+    """One row of a plan that asks for something, or a guard.
+
+    `digest` is `row1:` and 64 hex digits over all that the row does, on which object of which
+    target: equal digests mean the same effect. `address` is that of the resource, or the name of
+    the guard. `needs` are the addresses without which it cannot be done: what it depends on, what
+    is made by the same call; of a guard the rows that it counts (none: it judges all), of which
+    `limit` may be done. `refusal` is the rule that refuses it and `refusal_reason` its words, ""
+    for a row that can be done. `is_waiting` is a refusal that ends by itself, such as a
+    verification that is not there yet; `is_outcome_unknown` one for an open call of which nobody
+    knows whether it had an effect. `summary` is one line for people.
+    """
+
+    digest: str
+    address: str
+    action: RowAction
+    causes: tuple[RowCause, ...] = ()
+    needs: tuple[str, ...] = ()
+    limit: int = 0
+    refusal: str = ""
+    refusal_reason: str = ""
+    is_waiting: bool = False
+    is_outcome_unknown: bool = False
+    summary: str = ""
+
+
+@frozen
+class ApplyTerms:
+    """What of a target's plan may be done without asking again.
+
+    `causes` and `actions` are those of rows that need no approval: none in mode approve.
+    `approvals` has, for each row digest that enough people have approved, the ids of these
+    approvals; they are used up where the row is done.
+    """
+
+    causes: frozenset[RowCause] = frozenset()
+    actions: frozenset[RowAction] = frozenset()
+    approvals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class HoldReason(Enum):
+    """Why a row waits for a person."""
+
+    APPROVAL = "approval"
+    """The mode is approve."""
+    CAUSE = "cause"
+    """`auto.causes` does not have all of its causes."""
+    ACTION = "action"
+    """`auto.actions` does not have its action."""
+    GUARD = "guard"
+    """A guard stops the plan, or it is that guard."""
+    DEPENDENCY = "dependency"
+    """It needs a row that is not done."""
+
+
+@frozen
+class HeldRow:
+    """A row that is not done, and why. `detail` is a phrase: which guard, or which row it needs."""
+
+    row: PlannedRow
+    reason: HoldReason
+    detail: str = ""
+
+    @property
+    def can_be_approved(self) -> bool:
+        """Whether its own approval lets it be done; of a row that a guard stops the guard's does.
+
+        What a policy stops is not for the controller's people to approve.
+        """
+        is_guard = self.row.action is RowAction.GUARD
+        if self.reason is HoldReason.GUARD:
+            return is_guard and not self.row.address.startswith("policy:")
+        return self.reason is not HoldReason.DEPENDENCY
+
+
+@frozen
+class Judgement:
+    """What becomes of the rows of a plan, by their order in it.
+
+    `permitted_rows` are done; `used_approvals` are the approvals that they use up, by row digest,
+    and `overridden_guards` the guards that are approved. `held_rows` wait for a person.
+    `refused_rows` cannot be done, and nobody can approve them; those that only wait for something
+    are in `waiting_rows` instead.
+    """
+
+    permitted_rows: tuple[PlannedRow, ...] = ()
+    used_approvals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    overridden_guards: tuple[str, ...] = ()
+    held_rows: tuple[HeldRow, ...] = ()
+    refused_rows: tuple[PlannedRow, ...] = ()
+    waiting_rows: tuple[PlannedRow, ...] = ()

@@ -1,0 +1,275 @@
+"""What the loop and the page need of the store, as Protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from synapse_apply.controller.rows import (
+    ApprovalRow,
+    AuditRow,
+    HoldRow,
+    MessageRow,
+    PauseRow,
+    RevisionProgress,
+    RevisionRow,
+    RunOutcome,
+    RunRow,
+    SourceRow,
+    StatusRow,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import frozen
+
+
+class TargetPage(NamedTuple):
+    """Some targets, and how many there are in all that match."""
+
+    targets: Sequence[TargetRow]
+    matching_count: int
+
+
+@frozen
+class TargetFilter:
+    """Which targets a page shows. Empty fields match all; `text` is searched in SOURCE/TARGET.
+
+    `wanted_commit` is the full id of the revision that they want.
+    """
+
+    source: str = ""
+    state: TargetCondition | None = None
+    text: str = ""
+    wanted_commit: str = ""
+
+
+class ReadableStore(Protocol):
+    """What the page reads. All of it is committed, and readers never wait for writers for long."""
+
+    def list_sources(self) -> Sequence[SourceRow]:
+        """Every source of the configuration, by name."""
+        ...
+
+    def list_targets(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
+        """Targets by state (those that need a person first), then by name; none that is gone."""
+        ...
+
+    def count_targets_by_state(self, source: str = "") -> Mapping[TargetCondition, int]:
+        """How many targets are in each state; of one source, or of all."""
+        ...
+
+    def find_target(self, name: TargetName) -> TargetRow | None:
+        """A target, None for an unknown one."""
+        ...
+
+    def find_run(self, run_id: str) -> RunRow | None:
+        """A run, None for an unknown one."""
+        ...
+
+    def list_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
+        """The newest runs of a target, newest first, without `plan_json`."""
+        ...
+
+    def list_outcomes(
+        self, names: Sequence[TargetName], limit: int
+    ) -> Mapping[TargetName, Sequence[RunOutcome]]:
+        """The outcomes of the newest runs of each target, oldest first, for spark lines."""
+        ...
+
+    def find_revision(self, source: str, commit: str) -> RevisionRow | None:
+        """A revision by its full id, None for one that never was the head."""
+        ...
+
+    def list_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
+        """The newest revisions of a source, newest first."""
+        ...
+
+    def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+        """Statuses and messages that are still to be sent, or never can be."""
+        ...
+
+    def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
+        """The status of a commit and context, None where there is none."""
+        ...
+
+    def list_audit(self, limit: int) -> Sequence[AuditRow]:
+        """The newest audit rows, newest first."""
+        ...
+
+    def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
+        """The rows of a target that wait for a person, in the plan's order."""
+        ...
+
+    def list_approvals(self, name: TargetName) -> Sequence[ApprovalRow]:
+        """The approvals of a target, newest first; also those that are used or too old."""
+        ...
+
+    def list_pauses(self) -> Sequence[PauseRow]:
+        """The pauses that people have set, also those that are over; by scope."""
+        ...
+
+    def list_configuration_findings(self) -> Sequence[Diagnostic]:
+        """What is wrong with controller.yaml since it was last read again; none while it is used.
+
+        With an error among them the configuration before it is still in use.
+        """
+        ...
+
+
+class WritableStore(ReadableStore, Protocol):
+    """The store as the loop has it: one writer, which is the controller's own process."""
+
+    def find_source(self, name: str) -> SourceRow | None:
+        """A source, also one that was removed; None for an unknown one."""
+        ...
+
+    def list_targets_of_source(self, source: str) -> Sequence[TargetRow]:
+        """Every target that ever was of a source, by name; also those that are gone."""
+        ...
+
+    def list_open_revisions(self, source: str) -> Sequence[RevisionRow]:
+        """The revisions of a source whose end may still change, newest first."""
+        ...
+
+    def read_progress(self, source: str, number: int) -> RevisionProgress:
+        """How far the targets are that the revision of this number touched."""
+        ...
+
+    def list_due_sends(
+        self, now: float, limit: int
+    ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+        """As `list_unsent`, without those that wait or never can be sent; the oldest first."""
+        ...
+
+    def find_message(self, message_id: str) -> MessageRow | None:
+        """A message, None for an unknown one."""
+        ...
+
+    def find_newest_run_id_or_empty(self) -> str:
+        """The greatest id of a run or a message, "" for none."""
+        ...
+
+    def list_commits_in_use(self, source: str) -> Sequence[str]:
+        """The commits of a source that are the head or beside it, wanted or applied."""
+        ...
+
+    def write(self) -> AbstractContextManager[StoreWriter]:
+        """A transaction: all that is written in the block is committed at its end, or nothing."""
+        ...
+
+
+class StoreWriter(Protocol):
+    """What one transaction can write. Rows replace those with the same key."""
+
+    def put_source(self, row: SourceRow) -> None:
+        """Write a source; `accept_head_if_number_unchanged` alone moves its head and number."""
+        ...
+
+    def accept_head_if_number_unchanged(
+        self, source: str, old_number: int, revision: RevisionRow
+    ) -> bool:
+        """Make a revision the head if the head's number is still `old_number`; whether it was.
+
+        ValueError unless `revision.number` is `old_number + 1`.
+        """
+        ...
+
+    def put_revision(self, row: RevisionRow) -> None: ...
+
+    def put_target(self, row: TargetRow) -> None:
+        """Write a target; its wanted revision is never moved to a smaller number.
+
+        The claim of a target that is there stays as it is: see `claim_target`.
+        """
+        ...
+
+    def list_due_targets(self, now: float, limit: int) -> Sequence[TargetRow]:
+        """Targets that are due and not claimed, sources in turn.
+
+        Of each source those that a push touched or somebody asked for first, then the longest due.
+        """
+        ...
+
+    def list_targets_due_after(self, when: float) -> Sequence[TargetRow]:
+        """Targets that are due later than a time."""
+        ...
+
+    def shift_due_times(self, seconds: float) -> None:
+        """Move all due times and claims of the store, after a jump of the wall clock."""
+        ...
+
+    def pull_in_sends(self, now: float, longest: float) -> None:
+        """Have no status or message due later than `longest` seconds from now."""
+        ...
+
+    def claim_target(self, name: TargetName, holder: str, until: float, now: float) -> int:
+        """Claim a target that nobody holds at `now`; the new epoch, 0 where somebody holds it."""
+        ...
+
+    def is_claim_valid(self, name: TargetName, holder: str, epoch: int) -> bool: ...
+
+    def release_all_targets(self) -> None:
+        """End every claim: only for who has the data folder alone, and has no worker yet."""
+        ...
+
+    def release_target(self, name: TargetName, holder: str, epoch: int) -> None:
+        """End a claim; without effect where it is another's by now."""
+        ...
+
+    def put_run(self, row: RunRow) -> None: ...
+
+    def count_repeat(self, run_id: str, when: float) -> None:
+        """Count one more look that found what a run found."""
+        ...
+
+    def remove_source(self, name: str) -> None:
+        """Mark a source that the configuration no longer has, and its targets as gone."""
+        ...
+
+    def replace_holds(self, name: TargetName, rows: Sequence[HoldRow]) -> None:
+        """Have these rows of a target wait, and no others, in this order."""
+        ...
+
+    def put_approval(self, row: ApprovalRow) -> None: ...
+
+    def delete_approvals(self, name: TargetName, row_digest: str) -> None:
+        """Take back the unused approvals of a row."""
+        ...
+
+    def put_pause(self, row: PauseRow) -> None:
+        """Write a pause; one of the same scope is replaced."""
+        ...
+
+    def delete_pause(self, scope: str) -> None: ...
+
+    def put_status(self, row: StatusRow) -> None: ...
+
+    def put_message_if_new(self, row: MessageRow) -> bool:
+        """Write a message unless one of the same channel, event and fact is there; whether so."""
+        ...
+
+    def mark_message(self, row: MessageRow) -> None:
+        """Replace a message that is there."""
+        ...
+
+    def append_audit(
+        self, time: float, who: str, action: str, subject: str, detail: str
+    ) -> None: ...
+
+    def put_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
+        """Replace what `list_configuration_findings` gives."""
+        ...
+
+    def delete_runs_before(self, when: float) -> int:
+        """Delete old runs, but for the newest of each target; how many."""
+        ...
+
+    def delete_records_before(self, when: float) -> None:
+        """Delete old messages that need no sending, and old revisions with their statuses.
+
+        The head of a source stays, however old it is.
+        """
+        ...
