@@ -108,10 +108,10 @@ class PackageSources:
     def _is_uncommitted_zip(self, source: PackageSource) -> bool:
         """Whether it is a zip that the commit to read does not have, such as a build result."""
         from synapse_apply.model.resource import FILE
-        from synapse_apply.packages.source.open_source import is_zip_committed_at_its_ref
+        from synapse_apply.packages.source.open_source import is_zip_in_commit_of_its_ref
 
         is_zip = source.kind == FILE and bool(source.ref)
-        return is_zip and not is_zip_committed_at_its_ref(source, self._project.root)
+        return is_zip and not is_zip_in_commit_of_its_ref(source, self._project.root)
 
     def _read_config_text_or_none(
         self, source: PackageSource, allow_files: tuple[str, ...]

@@ -161,7 +161,7 @@ class _ProjectDecoder:
             root=file.parent,
             file=file,
             id=value.get("project", {}).get("id", ""),
-            manifests=self._list_texts_with_positions(("manifests",), value),
+            manifests=self._list_manifest_paths_with_positions(("manifests",), value),
             variables=variables,
             targets=targets,
             reserved=collect_credential_variables_and_files(targets),
@@ -208,7 +208,7 @@ class _ProjectDecoder:
             error_finding(summary, detail, hint, position=self.positions.get(path), path=path)
         )
 
-    def _list_texts_with_positions(
+    def _list_manifest_paths_with_positions(
         self, path: FieldPath, settings: SettingsBlock
     ) -> tuple[str, ...]:
         texts = []
@@ -316,7 +316,9 @@ class _ProjectDecoder:
                 variable: self.positions[(*target_path, "variables", variable)]
                 for variable in settings.get("variables", {})
             },
-            manifests=self._list_texts_with_positions(("targets", name, "manifests"), settings),
+            manifests=self._list_manifest_paths_with_positions(
+                ("targets", name, "manifests"), settings
+            ),
             overlays={
                 pattern: Overlay(
                     pattern,

@@ -56,7 +56,7 @@ def build_coder(hint: Any) -> Coder:
     if hint is Address:
         return Coder(_address_to_text, decode_address)
     if hint in SCALAR_LABELS:
-        return _build_scalar_coder(hint)
+        return _build_coder_of_text_number_or_truth(hint)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return _build_enum_coder(hint)
     if is_dataclass(hint) and isinstance(hint, type):
@@ -79,7 +79,7 @@ SCALAR_LABELS: Mapping[Any, str] = {
 }
 
 
-def _build_scalar_coder(scalar_type: type[Any]) -> Coder:
+def _build_coder_of_text_number_or_truth(scalar_type: type[Any]) -> Coder:
     def is_valid(value: Any) -> bool:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return (

@@ -219,7 +219,7 @@ def with_git_ref_if_folder_or_zip(source: PackageSource, ref: str) -> PackageSou
     return replace(source, ref=ref) if source.kind == FILE else source
 
 
-def is_zip_committed_at_its_ref(source: PackageSource, root: Path) -> bool:
+def is_zip_in_commit_of_its_ref(source: PackageSource, root: Path) -> bool:
     """Whether the zip of a source at a Git ref is committed there; build results rarely are."""
     _require_path_inside_project(source)
     return (

@@ -151,7 +151,7 @@ def encode_snapshot(snapshot: Snapshot, signer: Signer) -> Encoded:
 
 def encode_audit_rows(rows: Sequence[Row]) -> Encoded:
     """The bytes of an audit object; it has no signature, since a snapshot has its digest."""
-    return _compress_if_it_pays(format_canonical_json(rows).encode())
+    return _encode_as_text_or_smaller_zlib(format_canonical_json(rows).encode())
 
 
 def decode_audit_rows(content: bytes, digest: str) -> list[Row]:
@@ -203,7 +203,7 @@ def decode_object(content: bytes, number: int, signer: Signer) -> Decoded:
 def _encode_object(document: Mapping[str, Any], signer: Signer) -> Encoded:
     body = format_canonical_json({"format": CHAIN_FORMAT, **document}).encode()
     signature = signer.sign(_build_signed_text(body))
-    return _compress_if_it_pays(body + b"\n" + signature.encode() + b"\n")
+    return _encode_as_text_or_smaller_zlib(body + b"\n" + signature.encode() + b"\n")
 
 
 def _build_signed_text(body: bytes) -> str:
@@ -211,7 +211,7 @@ def _build_signed_text(body: bytes) -> str:
     return f"chain {CHAIN_FORMAT} {_compute_digest(body)}"
 
 
-def _compress_if_it_pays(text: bytes) -> Encoded:
+def _encode_as_text_or_smaller_zlib(text: bytes) -> Encoded:
     compressed = zlib.compress(text, 6)
     # Else it stays a text, which a person can read in the bucket.
     content = compressed if len(compressed) < 0.9 * len(text) else text
