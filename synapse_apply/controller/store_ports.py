@@ -37,13 +37,34 @@ class TargetPage(NamedTuple):
 class TargetFilter:
     """Which targets a page shows. Empty fields match all; `text` is searched in SOURCE/TARGET.
 
-    `wanted_commit` is the full id of the revision that they want.
+    `wanted_commit` is the full id of the revision that they want. `patterns` (fnmatch of
+    SOURCE/TARGET, case-sensitive) are those of which one has to match; None: all do.
     """
 
     source: str = ""
     state: TargetCondition | None = None
     text: str = ""
     wanted_commit: str = ""
+    patterns: tuple[str, ...] | None = None
+
+
+@frozen
+class AuditFilter:
+    """Which audit rows are listed. Empty fields match all.
+
+    `who` is exact; `text` is searched in subject, action and detail. `patterns` are as in
+    TargetFilter, of the subject. `before` and `after` are numbers between which rows are, None for
+    no bound.
+    """
+
+    who: str = ""
+    text: str = ""
+    before: int | None = None
+    after: int | None = None
+    patterns: tuple[str, ...] | None = None
+
+
+ALL_AUDIT_ROWS = AuditFilter()
 
 
 class ReadableStore(Protocol):
@@ -57,8 +78,10 @@ class ReadableStore(Protocol):
         """Targets by state (those that need a person first), then by name; none that is gone."""
         ...
 
-    def count_targets_by_state(self, source: str = "") -> Mapping[TargetCondition, int]:
-        """How many targets are in each state; of one source, or of all."""
+    def count_targets_by_state(
+        self, source: str = "", patterns: tuple[str, ...] | None = None
+    ) -> Mapping[TargetCondition, int]:
+        """How many targets are in each state; of one source, or of all. See TargetFilter."""
         ...
 
     def find_target(self, name: TargetName) -> TargetRow | None:
@@ -95,8 +118,10 @@ class ReadableStore(Protocol):
         """The status of a commit and context, None where there is none."""
         ...
 
-    def list_audit(self, limit: int) -> Sequence[AuditRow]:
-        """The newest audit rows, newest first."""
+    def list_audit(
+        self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
+    ) -> Sequence[AuditRow]:
+        """The newest audit rows that match, newest first; with `after` the oldest, oldest first."""
         ...
 
     def list_holds(self, name: TargetName) -> Sequence[HoldRow]:

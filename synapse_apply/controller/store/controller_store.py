@@ -30,6 +30,7 @@ from synapse_apply.controller.store import store_errors
 from synapse_apply.controller.store.row_table import RowTable
 from synapse_apply.controller.store.store_file import (
     FILE_NAME,
+    MATCHES_PATTERN,
     create_store_file_if_missing,
     open_store_connection,
     upgrade_store_file_if_older,
@@ -50,7 +51,12 @@ from synapse_apply.controller.store.store_schema import (
     TARGETS,
 )
 from synapse_apply.controller.store.store_writer import SqliteStoreWriter
-from synapse_apply.controller.store_ports import TargetFilter, TargetPage
+from synapse_apply.controller.store_ports import (
+    ALL_AUDIT_ROWS,
+    AuditFilter,
+    TargetFilter,
+    TargetPage,
+)
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.diagnostic import Diagnostic
 
@@ -135,8 +141,10 @@ class SqliteControllerStore:
 
         return self._read(read_page)
 
-    def count_targets_by_state(self, source: str = "") -> Mapping[TargetCondition, int]:
-        where, values = _build_target_condition(TargetFilter(source))
+    def count_targets_by_state(
+        self, source: str = "", patterns: tuple[str, ...] | None = None
+    ) -> Mapping[TargetCondition, int]:
+        where, values = _build_target_condition(TargetFilter(source, patterns=patterns))
         statement = (
             f"SELECT state_rank, COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
             " GROUP BY state_rank"
@@ -244,8 +252,12 @@ class SqliteControllerStore:
         rest = 'WHERE source = ? AND "commit" = ? AND context = ?'
         return self._select_first_or_none(STATUSES, rest, [source, commit, context])
 
-    def list_audit(self, limit: int) -> Sequence[AuditRow]:
-        return self._select(AUDIT, "ORDER BY number DESC LIMIT ?", [limit])
+    def list_audit(
+        self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
+    ) -> Sequence[AuditRow]:
+        where, values = _build_audit_condition(audit_filter)
+        direction = "DESC" if audit_filter.after is None else "ASC"
+        return self._select(AUDIT, f"{where} ORDER BY number {direction} LIMIT ?", [*values, limit])
 
     def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
         return self._select(HOLDS, "WHERE source = ? AND target = ? ORDER BY number", name)
@@ -357,7 +369,29 @@ def _build_target_condition(target_filter: TargetFilter) -> tuple[str, list[Any]
     if target_filter.text:
         conditions.append(_NAME_MATCHES)
         values.append(f"%{_escape_like(target_filter.text)}%")
+    if target_filter.patterns is not None:
+        conditions.append(f"{MATCHES_PATTERN}(source || '/' || target, ?)")
+        values.append(json.dumps(target_filter.patterns))
     return f"WHERE {' AND '.join(conditions)}", values
+
+
+def _build_audit_condition(audit_filter: AuditFilter) -> tuple[str, list[Any]]:
+    """WHERE and its values for the audit rows that a filter matches; "" for all."""
+    conditions, values = list[str](), list[Any]()
+    if audit_filter.who:
+        conditions.append("who = ?")
+        values.append(audit_filter.who)
+    if audit_filter.text:
+        conditions.append(r"subject || ' ' || action || ' ' || detail LIKE ? ESCAPE '\'")
+        values.append(f"%{_escape_like(audit_filter.text)}%")
+    for comparison, number in (("<", audit_filter.before), (">", audit_filter.after)):
+        if number is not None:
+            conditions.append(f"number {comparison} ?")
+            values.append(number)
+    if audit_filter.patterns is not None:
+        conditions.append(f"{MATCHES_PATTERN}(subject, ?)")
+        values.append(json.dumps(audit_filter.patterns))
+    return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
 
 
 def _escape_like(text: str) -> str:

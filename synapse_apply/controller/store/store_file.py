@@ -7,10 +7,14 @@ see the last commit while a write goes on.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from fnmatch import translate
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -31,6 +35,8 @@ FILE_NAME = "controller.db"
 LOCK_FILE_NAME = "controller.lock"
 # Seconds that a statement waits for a lock of another process, such as one that makes a backup.
 BUSY_TIMEOUT_SECONDS = 10.0
+# A function of every connection: whether a text matches one of the patterns in a JSON list.
+MATCHES_PATTERN = "matches_pattern"
 
 
 @contextmanager
@@ -110,6 +116,7 @@ def open_store_connection(path: Path, *, is_writer: bool) -> sqlite3.Connection:
         try:
             _require_same_file(path, file_stat)
             _require_writable_format(connection, path)
+            connection.create_function(MATCHES_PATTERN, 2, _matches_pattern, deterministic=True)
             if is_writer:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
@@ -146,6 +153,18 @@ def _connect(path: Path, mode: Literal["rw", "ro"]) -> sqlite3.Connection:
         isolation_level=None,  # no implicit transactions: BEGIN and COMMIT are written out
         check_same_thread=False,
     )
+
+
+def _matches_pattern(text: str, patterns_json: str) -> bool:
+    return _compile_patterns(patterns_json).match(text) is not None
+
+
+@lru_cache(maxsize=64)
+def _compile_patterns(patterns_json: str) -> re.Pattern[str]:
+    """One expression that matches what `fnmatchcase` matches with one of the patterns."""
+    patterns = json.loads(patterns_json)
+    # GLOB of SQLite has other rules for brackets.
+    return re.compile("|".join(map(translate, patterns)) or r"(?!)")
 
 
 def _require_same_file(path: Path, expected_stat: os.stat_result) -> None:

@@ -33,7 +33,12 @@ from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_errors import ControllerStoreError
 from synapse_apply.controller.store.store_file import hold_data_folder
-from synapse_apply.controller.store_ports import TargetFilter, TargetPage, WritableStore
+from synapse_apply.controller.store_ports import (
+    AuditFilter,
+    TargetFilter,
+    TargetPage,
+    WritableStore,
+)
 from synapse_apply.model.diagnostic import Position, error_finding
 from synapse_apply.model.errors import LockHeld
 
@@ -276,6 +281,60 @@ def test_the_audit_is_a_chain(store: SqliteControllerStore, tmp_path: Path) -> N
     connection.close()
     changed = list(reversed(store.list_audit(10)))
     assert find_broken_audit_row(changed) == changed[1]
+
+
+@pytest.mark.parametrize(
+    ("audit_filter", "numbers"),
+    [
+        (AuditFilter(), [4, 3, 2, 1]),
+        (AuditFilter(who="proxy:ann"), [3, 1]),
+        (AuditFilter(text="ACME/prod"), [3, 2, 1]),
+        (AuditFilter(text="100%"), [4]),
+        (AuditFilter(before=3), [2, 1]),
+        (AuditFilter(after=2), [3, 4]),
+        (AuditFilter(patterns=("acme/prod", "globex/*")), [3, 1]),
+        (AuditFilter(patterns=("acme/[!x]*",), who="proxy:ann", before=3), [1]),
+        (AuditFilter(patterns=()), []),
+    ],
+)
+def test_the_audit_can_be_searched(
+    store: SqliteControllerStore, audit_filter: AuditFilter, numbers: list[int]
+) -> None:
+    with store.write() as writer:
+        for who, subject, detail in (
+            ("proxy:ann", "acme/prod", ""),
+            ("token:ops", "acme/prod-eu", ""),
+            ("proxy:ann", "acme/prod", ""),
+            ("controller:main", "controller:main", "100% of it"),
+        ):
+            writer.append_audit(1.0, who, "pause", subject, detail)
+    assert [row.number for row in store.list_audit(9, audit_filter)] == numbers
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        (("*",), ["Acme/dev", "acme/dev", "acme/prod", "globex/dev"]),
+        (("acme/*",), ["acme/dev", "acme/prod"]),
+        (("*/de?", "acme/prod"), ["Acme/dev", "acme/dev", "acme/prod", "globex/dev"]),
+        (("[!a]*/dev",), ["Acme/dev", "globex/dev"]),
+        (("[^a]*/dev",), ["acme/dev"]),
+        (("acme", "acme/", "prod"), []),
+        ((), []),
+    ],
+)
+def test_targets_are_found_by_patterns_as_python_has_them(
+    store: SqliteControllerStore, patterns: tuple[str, ...], names: list[str]
+) -> None:
+    """Lists and counts have the same ones, whatever SQLite means by a bracket or by case."""
+    with store.write() as writer:
+        for source, target in (("acme", "dev"), ("acme", "prod"), ("globex", "dev"),
+                               ("Acme", "dev")):  # fmt: skip
+            writer.put_target(TargetRow(TargetName(source, target)))
+    page = store.list_targets(TargetFilter(patterns=patterns), 0, 9)
+    assert [str(row.name) for row in page.targets] == names
+    assert page.matching_count == len(names)
+    assert sum(store.count_targets_by_state(patterns=patterns).values()) == len(names)
 
 
 def test_the_file_is_ours_alone_and_durable(store: SqliteControllerStore, tmp_path: Path) -> None:
