@@ -118,8 +118,9 @@ class RunResult:
 
     `held_up_by_run` is set where another run had the state's lock for the whole time, so that a
     plan may already be old and nothing was applied ("" else): who holds it. `rows` are those of the
-    plan, `used_approvals` the ids of the approvals that calls have used up. `calls` counts the rows
-    that were to be done by an apply. `stop_reason` is why it was not all begun, "" where it was.
+    plan, `used_approvals` the ids of the approvals that calls have used up, now or before, as the
+    target's state says. `calls` counts the rows that were to be done by an apply. `stop_reason` is
+    why it was not all begun, "" where it was.
     """
 
     outcome: RunOutcome

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from synapse_apply.controller.planned_rows import HeldRow, PlannedRow
+from synapse_apply.controller.settings import Mode
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 
@@ -232,7 +233,8 @@ class TargetRow:
     last looked at. `failures` counts failed looks in a row. `due_cause` is why it is looked at
     next. `progress` is that with the wanted digest, OPEN until a run had it. `waiting_reason` is a
     phrase where something is to be done later: "paused by proxy:ann until ...", "outside of a
-    window until ...". `applied_at` is when a call was last made, 0 for never. `holder`,
+    window until ...". `applied_at` is when a call was last made, 0 for never. `mode` is that of its
+    rule at the last run, `hold_count` how many rows wait for a person. `holder`,
     `lease_until` and `epoch` are the claim of who works on it; `epoch` only grows.
     `is_gone` says that the head no longer declares it.
     """
@@ -261,6 +263,8 @@ class TargetRow:
     progress: TargetProgress = TargetProgress.OPEN
     waiting_reason: str = ""
     applied_at: float = 0.0
+    mode: Mode = Mode.OBSERVE
+    hold_count: int = 0
 
 
 @frozen

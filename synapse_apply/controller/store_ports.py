@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -122,6 +122,10 @@ class ReadableStore(Protocol):
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:
         """The newest audit rows that match, newest first; with `after` the oldest, oldest first."""
+        ...
+
+    def iter_audit_rows(self) -> Iterator[AuditRow]:
+        """Every audit row, oldest first, a part of them in memory at a time."""
         ...
 
     def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
@@ -262,6 +266,14 @@ class StoreWriter(Protocol):
 
     def delete_approvals(self, name: TargetName, row_digest: str) -> None:
         """Take back the unused approvals of a row."""
+        ...
+
+    def mark_approvals_used(self, ids: Sequence[str], run_id: str, when: float) -> None:
+        """Say that an apply used these approvals up; without effect on those that are used."""
+        ...
+
+    def delete_approvals_and_pauses_before(self, when: float) -> None:
+        """Delete approvals that were given, and pauses that ended, before a time."""
         ...
 
     def put_pause(self, row: PauseRow) -> None:

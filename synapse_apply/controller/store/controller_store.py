@@ -65,6 +65,12 @@ T = TypeVar("T")
 
 _FINDINGS_CODER = build_coder(tuple[Diagnostic, ...])
 _BY_STATE = "ORDER BY state_rank, source, target"
+# What a row of `targets` counts for in RevisionProgress.
+_IS_DONE = "(input_digest = wanted_digest AND progress = 'done')"
+# A failure at an older head says nothing of this revision.
+_IS_FAILING = "(progress IN ('failing', 'refused') AND looked_number >= touched_number)"
+_IS_HELD, _IS_WAITING = "(progress = 'held')", "(progress = 'waiting')"
+_AUDIT_ROWS_AT_ONCE = 1000
 # LIKE ignores the case of ASCII letters.
 _NAME_MATCHES = r"source || '/' || target LIKE ? ESCAPE '\'"
 
@@ -259,6 +265,14 @@ class SqliteControllerStore:
         direction = "DESC" if audit_filter.after is None else "ASC"
         return self._select(AUDIT, f"{where} ORDER BY number {direction} LIMIT ?", [*values, limit])
 
+    def iter_audit_rows(self) -> Iterator[AuditRow]:
+        last_number = 0
+        while rows := self._select(
+            AUDIT, "WHERE number > ? ORDER BY number LIMIT ?", [last_number, _AUDIT_ROWS_AT_ONCE]
+        ):
+            yield from rows
+            last_number = rows[-1].number
+
     def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
         return self._select(HOLDS, "WHERE source = ? AND target = ? ORDER BY number", name)
 
@@ -332,25 +346,32 @@ def _read_rows(
 
 def _read_progress(connection: sqlite3.Connection, source: str, number: int) -> RevisionProgress:
     touched = "FROM targets WHERE source = ? AND touched_number = ? AND is_gone = 0"
-    is_done = "input_digest = wanted_digest"
-    # A failure at an older head says nothing of this revision.
-    is_failing = f"NOT {is_done} AND failures > 0 AND looked_number >= touched_number"
-    counts_statement = (
-        f"SELECT COUNT(*), TOTAL({is_done}), TOTAL({is_failing}),"
-        f" TOTAL(CASE WHEN {is_done} THEN change_count END),"
-        f" TOTAL(CASE WHEN {is_done} THEN refused_count END) {touched}"
+    statement = (
+        f"SELECT COUNT(*), TOTAL({_IS_DONE}), TOTAL({_IS_FAILING}), TOTAL({_IS_HELD}),"
+        f" TOTAL({_IS_WAITING}), TOTAL(CASE WHEN {_IS_DONE} THEN change_count END),"
+        f" TOTAL(CASE WHEN {_IS_DONE} THEN refused_count END),"
+        f" TOTAL({_IS_DONE} AND mode <> 'observe') {touched}"
     )
-    cells = connection.execute(counts_statement, [source, number]).fetchone()
-    touched_count, done_count, failing_count, change_count, refused_count = map(int, cells)
-    names_statement = f"SELECT target {touched} AND {is_failing} ORDER BY target LIMIT 3"
-    names = connection.execute(names_statement, [source, number]).fetchall()
+    cells = connection.execute(statement, [source, number]).fetchone()
+    touched_count, done, failing, held, waiting, changes, refused, applied = map(int, cells)
+
+    def read_first_names(condition: str) -> tuple[str, ...]:
+        names_statement = f"SELECT target {touched} AND {condition} ORDER BY target LIMIT 3"
+        names = connection.execute(names_statement, [source, number])
+        return tuple(name for (name,) in names)
+
     return RevisionProgress(
-        touched_count,
-        done_count,
-        failing_count,
-        tuple(name for (name,) in names),
-        change_count,
-        refused_count,
+        touched_count=touched_count,
+        done_count=done,
+        failing_count=failing,
+        failing_names=read_first_names(_IS_FAILING) if failing else (),
+        change_count=changes,
+        refused_count=refused,
+        held_count=held,
+        held_names=read_first_names(_IS_HELD) if held else (),
+        waiting_count=waiting,
+        waiting_names=read_first_names(_IS_WAITING) if waiting else (),
+        applied_count=applied,
     )
 
 

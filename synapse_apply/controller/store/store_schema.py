@@ -28,6 +28,9 @@ OLDEST_WRITING_FORMAT = 2
 # The order in which pages show targets: those that need a person first.
 STATE_RANKS = {condition: rank for rank, condition in enumerate(TargetCondition)}
 
+# Somebody waits for these; what is due by its interval or after a failure comes behind them.
+_URGENT_CAUSES = frozenset(RunCause) - {RunCause.INTERVAL, RunCause.RETRY}
+
 SOURCES = RowTable("sources", SourceRow, ["name"])
 REVISIONS = RowTable("revisions", RevisionRow, ["source", "number"])
 TARGETS = RowTable(
@@ -36,7 +39,7 @@ TARGETS = RowTable(
     ["source", "target"],
     numbers={
         "state_rank": lambda row: STATE_RANKS[row.state],
-        "is_urgent": lambda row: row.due_cause in {RunCause.PUSH, RunCause.ASKED},
+        "is_urgent": lambda row: row.due_cause in _URGENT_CAUSES,
         "change_count": lambda row: row.counts.total,
         "refused_count": lambda row: row.counts.refused + row.counts.guards,
     },

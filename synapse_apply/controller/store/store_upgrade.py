@@ -44,6 +44,9 @@ def _iter_changes(connection: sqlite3.Connection) -> Iterator[str]:
     yield from PEOPLE_STATEMENTS
     yield from _iter_missing_columns(connection, TARGETS)
     yield from _iter_missing_columns(connection, RUNS)
+    # Format 1 knew only mode observe, in which what was planned is done.
+    is_looked_at = "input_digest = wanted_digest AND input_digest <> ''"
+    yield f"UPDATE targets SET progress = 'done' WHERE {is_looked_at}"  # noqa: S608 - our own SQL
     ranks = " ".join(f"WHEN '{state.value}' THEN {rank}" for state, rank in STATE_RANKS.items())
     yield f"UPDATE targets SET state_rank = CASE state {ranks} END"  # noqa: S608 - our own words
 

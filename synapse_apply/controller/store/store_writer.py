@@ -188,6 +188,16 @@ class SqliteStoreWriter:
             [*name, row_digest],
         )
 
+    def mark_approvals_used(self, ids: Sequence[str], run_id: str, when: float) -> None:
+        self._connection.executemany(
+            "UPDATE approvals SET used_at = ?, used_by_run = ? WHERE id = ? AND used_at = 0",
+            [(when, run_id, approval_id) for approval_id in ids],
+        )
+
+    def delete_approvals_and_pauses_before(self, when: float) -> None:
+        self._connection.execute("DELETE FROM approvals WHERE approved_at < ?", [when])
+        self._connection.execute("DELETE FROM pauses WHERE until < ?", [when])
+
     def put_pause(self, row: PauseRow) -> None:
         self._connection.execute(PAUSES.build_upsert_statement(), PAUSES.encode_row(row))
 
