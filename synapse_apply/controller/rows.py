@@ -181,6 +181,8 @@ class RevisionProgress:
     waiting_names: tuple[str, ...] = ()
     applied_count: int = 0
     """Targets, of those done, whose rule lets the controller apply."""
+    applied_row_count: int = 0
+    """Rows that applies of this revision have done."""
 
 
 class TargetProgress(Enum):

@@ -66,10 +66,15 @@ T = TypeVar("T")
 _FINDINGS_CODER = build_coder(tuple[Diagnostic, ...])
 _BY_STATE = "ORDER BY state_rank, source, target"
 # What a row of `targets` counts for in RevisionProgress.
-_IS_DONE = "(input_digest = wanted_digest AND progress = 'done')"
+_IS_DONE = "(input_digest = wanted_digest)"
 # A failure at an older head says nothing of this revision.
-_IS_FAILING = "(progress IN ('failing', 'refused') AND looked_number >= touched_number)"
+_IS_FAILING = f"(NOT {_IS_DONE} AND failures > 0 AND looked_number >= touched_number)"
 _IS_HELD, _IS_WAITING = "(progress = 'held')", "(progress = 'waiting')"
+# The index runs_applied has these runs.
+_COUNT_APPLIED_ROWS = (
+    "SELECT TOTAL(json_extract(calls, '$.done')) FROM runs WHERE verb = 'apply' AND source = ?"
+    ' AND "commit" = (SELECT "commit" FROM revisions WHERE source = ? AND number = ?)'
+)
 _AUDIT_ROWS_AT_ONCE = 1000
 # LIKE ignores the case of ASCII letters.
 _NAME_MATCHES = r"source || '/' || target LIKE ? ESCAPE '\'"
@@ -354,6 +359,7 @@ def _read_progress(connection: sqlite3.Connection, source: str, number: int) -> 
     )
     cells = connection.execute(statement, [source, number]).fetchone()
     touched_count, done, failing, held, waiting, changes, refused, applied = map(int, cells)
+    (row_count,) = connection.execute(_COUNT_APPLIED_ROWS, [source, source, number]).fetchone()
 
     def read_first_names(condition: str) -> tuple[str, ...]:
         names_statement = f"SELECT target {touched} AND {condition} ORDER BY target LIMIT 3"
@@ -372,6 +378,7 @@ def _read_progress(connection: sqlite3.Connection, source: str, number: int) -> 
         waiting_count=waiting,
         waiting_names=read_first_names(_IS_WAITING) if waiting else (),
         applied_count=applied,
+        applied_row_count=int(row_count),
     )
 
 

@@ -55,11 +55,12 @@ PAUSES = RowTable("pauses", PauseRow, ["scope"])
 META_FORMAT, META_OLDEST_WRITER = "format", "oldest_format_that_may_write"
 META_CONFIGURATION_FINDINGS = "configuration_findings"
 
-PEOPLE_STATEMENTS = (
+STATEMENTS_SINCE_FORMAT_2 = (
     HOLDS.build_create_statement(),
     APPROVALS.build_create_statement(),
     "CREATE INDEX approvals_by_target ON approvals (source, target, id)",
     PAUSES.build_create_statement(),
+    "CREATE INDEX runs_applied ON runs (source, \"commit\") WHERE verb = 'apply'",
 )
 
 CREATE_STATEMENTS = (
@@ -81,5 +82,5 @@ CREATE_STATEMENTS = (
     "CREATE UNIQUE INDEX messages_by_fact ON messages (channel, event, fact)",
     "CREATE INDEX messages_unsent ON messages (try_at) WHERE sent_at = 0",
     AUDIT.build_create_statement(),
-    *PEOPLE_STATEMENTS,
+    *STATEMENTS_SINCE_FORMAT_2,
 )

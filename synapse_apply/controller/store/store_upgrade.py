@@ -11,9 +11,9 @@ from synapse_apply.controller.store.store_schema import (
     META_FORMAT,
     META_OLDEST_WRITER,
     OLDEST_WRITING_FORMAT,
-    PEOPLE_STATEMENTS,
     RUNS,
     STATE_RANKS,
+    STATEMENTS_SINCE_FORMAT_2,
     STORE_FORMAT,
     TARGETS,
 )
@@ -41,9 +41,9 @@ def _iter_changes(connection: sqlite3.Connection) -> Iterator[str]:
     # They were made by format 1 and never used.
     yield "DROP TABLE holds"
     yield "DROP TABLE approvals"
-    yield from PEOPLE_STATEMENTS
     yield from _iter_missing_columns(connection, TARGETS)
     yield from _iter_missing_columns(connection, RUNS)
+    yield from STATEMENTS_SINCE_FORMAT_2
     # Format 1 knew only mode observe, in which what was planned is done.
     is_looked_at = "input_digest = wanted_digest AND input_digest <> ''"
     yield f"UPDATE targets SET progress = 'done' WHERE {is_looked_at}"  # noqa: S608 - our own SQL

@@ -1,0 +1,157 @@
+"""A store of format 1 becomes one of this version's, with all that it had."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.controller.planned_rows import HeldRow, HoldReason, PlannedRow, RowAction
+from synapse_apply.controller.rows import (
+    ApprovalRow,
+    HoldRow,
+    PauseRow,
+    RevisionProgress,
+    RunCause,
+    RunOutcome,
+    RunVerb,
+    TargetCondition,
+    TargetName,
+    TargetProgress,
+)
+from synapse_apply.controller.settings import Mode
+from synapse_apply.controller.store.audit_chain import find_broken_audit_row
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store.store_errors import ControllerStoreError
+from synapse_apply.controller.store.store_schema import STORE_FORMAT
+from synapse_apply.controller.store_ports import TargetFilter
+
+# What sqlite3's iterdump gave of a file that the code of format 1 had written.
+_DUMP = Path(__file__).with_name("store_of_format_1.sql")
+PROD = TargetName("acme", "prod")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "controller.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(_DUMP.read_text(encoding="utf-8"))
+    path.chmod(0o600)
+    return tmp_path
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[SqliteControllerStore]:
+    with closing(SqliteControllerStore(folder)) as store:
+        store.create_or_upgrade()
+        yield store
+
+
+def read_schema(path: Path) -> list[str]:
+    """Every table's columns, and every index, as SQLite names them."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        names = sorted(name for (name,) in tables.fetchall())
+        columns = [
+            f"{name} {cells[1:4]}"
+            for name in names
+            for cells in sorted(connection.execute(f"PRAGMA table_info({name})"))
+        ]
+        indexes = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'index'")
+        return [*sorted(columns), *sorted(sql for (sql,) in indexes if sql)]
+
+
+def test_all_that_it_had_is_there(store: SqliteControllerStore) -> None:
+    """Sources, revisions, targets, runs, messages and a chain of audit that is whole."""
+    assert [row.head for row in store.list_sources()] == ["c1"]
+    page = store.list_targets(TargetFilter(), 0, 9)
+    assert [(row.name.target, row.state) for row in page.targets] == [
+        ("prod", TargetCondition.FAILING),
+        ("test", TargetCondition.DRIFTED),
+        ("dev", TargetCondition.IN_SYNC),
+        ("new", TargetCondition.NOT_LOOKED_AT),
+    ]
+    prod = page.targets[0]
+    assert (prod.due_cause, prod.failures, prod.mode) == (RunCause.RETRY, 2, Mode.OBSERVE)
+    run = store.find_run("r1")
+    assert run is not None
+    assert (run.outcome, run.verb, run.plan_json) == (RunOutcome.IN_SYNC, RunVerb.LOOK, '{"a": 1}')
+    statuses, messages = store.list_unsent()
+    assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c1"], ["m1"])
+    assert [row.number for row in store.iter_audit_rows()] == [1, 2]
+    assert find_broken_audit_row(store.iter_audit_rows()) is None
+    with store.write() as writer:
+        writer.append_audit(3.0, "proxy:ann", "pause", "acme/*", "")
+    assert find_broken_audit_row(store.iter_audit_rows()) is None
+
+
+def test_what_was_planned_is_done(store: SqliteControllerStore) -> None:
+    """So that the next head touches nothing that it does not change."""
+    rows = {row.name.target: row.progress for row in store.list_targets_of_source("acme")}
+    assert rows == {
+        "dev": TargetProgress.DONE,
+        "test": TargetProgress.DONE,
+        "prod": TargetProgress.OPEN,
+        "new": TargetProgress.OPEN,
+    }
+    progress = store.read_progress("acme", 1)
+    assert progress == RevisionProgress(4, 2, 1, ("prod",), change_count=1)
+
+
+def test_it_is_made_as_a_new_one_is(store: SqliteControllerStore, tmp_path: Path) -> None:
+    """The same tables, columns and indexes, and this version's format; a second time changes none."""
+    new_folder = tmp_path / "new"
+    new_folder.mkdir()
+    with closing(SqliteControllerStore(new_folder)) as new_store:
+        new_store.create_or_upgrade()
+    store.create_or_upgrade()
+    schema = read_schema(tmp_path / "controller.db")
+    assert schema == read_schema(new_folder / "controller.db")
+    with closing(sqlite3.connect(tmp_path / "controller.db")) as connection:
+        formats = dict(connection.execute("SELECT key, value FROM meta WHERE key LIKE '%format%'"))
+    assert formats["format"] == str(STORE_FORMAT)
+    assert formats["oldest_format_that_may_write"] == str(STORE_FORMAT)
+
+
+def test_holds_approvals_and_pauses_can_be_written(store: SqliteControllerStore) -> None:
+    """Their tables are those of this version; a backup has them."""
+    row = PlannedRow("row1:a", "plugin/a", RowAction.UPDATE)
+    hold = HoldRow(PROD, "row1:a", HeldRow(row, HoldReason.APPROVAL), "c1", "r1", 1.0)
+    approval = ApprovalRow("a1", PROD, "row1:a", row, "proxy:ann", 2.0)
+    pause = PauseRow("acme/*", "proxy:ann", "a release", 1.0, 9.0)
+    with store.write() as writer:
+        writer.replace_holds(PROD, [hold])
+        writer.put_approval(approval)
+        writer.put_pause(pause)
+    backup = store._path.parent / "copy" / "controller.db"
+    backup.parent.mkdir()
+    store.write_backup(backup)
+    with closing(SqliteControllerStore(backup.parent)) as copy:
+        assert list(copy.list_holds(PROD)) == [hold]
+        assert list(copy.list_approvals(PROD)) == [approval]
+        assert list(copy.list_pauses()) == [pause]
+
+
+def test_an_upgrade_that_is_cut_off_changes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is one transaction: the file is of format 1 still, and the next start upgrades it."""
+    upgrade = "synapse_apply.controller.store.store_upgrade"
+    broken = "CREATE TABLE pauses (scope TEXT)", "THIS IS NO SQL"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{upgrade}.STATEMENTS_SINCE_FORMAT_2", broken)
+        store = SqliteControllerStore(folder)
+        with closing(store), pytest.raises(ControllerStoreError):
+            store.create_or_upgrade()
+    with closing(sqlite3.connect(folder / "controller.db")) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
+        assert ("pauses",) not in tables
+        assert connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone() == (
+            "1",
+        )
+    with closing(SqliteControllerStore(folder)) as store:
+        store.create_or_upgrade()
+        assert len(store.list_targets_of_source("acme")) == 4
