@@ -358,8 +358,11 @@ def _read_progress(connection: sqlite3.Connection, source: str, number: int) -> 
         f" TOTAL({_IS_DONE} AND mode <> 'observe') {touched}"
     )
     cells = connection.execute(statement, [source, number]).fetchone()
-    touched_count, done, failing, held, waiting, changes, refused, applied = map(int, cells)
-    (row_count,) = connection.execute(_COUNT_APPLIED_ROWS, [source, source, number]).fetchone()
+    touched_count, done_count, failing_count, held_count, waiting_count, *rest = map(int, cells)
+    change_count, refused_count, applied_count = rest
+    (applied_row_count,) = connection.execute(
+        _COUNT_APPLIED_ROWS, [source, source, number]
+    ).fetchone()
 
     def read_first_names(condition: str) -> tuple[str, ...]:
         names_statement = f"SELECT target {touched} AND {condition} ORDER BY target LIMIT 3"
@@ -368,17 +371,17 @@ def _read_progress(connection: sqlite3.Connection, source: str, number: int) -> 
 
     return RevisionProgress(
         touched_count=touched_count,
-        done_count=done,
-        failing_count=failing,
-        failing_names=read_first_names(_IS_FAILING) if failing else (),
-        change_count=changes,
-        refused_count=refused,
-        held_count=held,
-        held_names=read_first_names(_IS_HELD) if held else (),
-        waiting_count=waiting,
-        waiting_names=read_first_names(_IS_WAITING) if waiting else (),
-        applied_count=applied,
-        applied_row_count=int(row_count),
+        done_count=done_count,
+        failing_count=failing_count,
+        failing_names=read_first_names(_IS_FAILING) if failing_count else (),
+        change_count=change_count,
+        refused_count=refused_count,
+        held_count=held_count,
+        held_names=read_first_names(_IS_HELD) if held_count else (),
+        waiting_count=waiting_count,
+        waiting_names=read_first_names(_IS_WAITING) if waiting_count else (),
+        applied_count=applied_count,
+        applied_row_count=int(applied_row_count),
     )
 
 
