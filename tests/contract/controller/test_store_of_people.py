@@ -1,0 +1,93 @@
+"""What the controller's store keeps of people and applies: approvals, pauses, the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.controller.planned_rows import PlannedRow, RowAction
+from synapse_apply.controller.rows import (
+    ApprovalRow,
+    CallCounts,
+    PauseRow,
+    RevisionRow,
+    RunCause,
+    RunOutcome,
+    RunRow,
+    RunVerb,
+    SourceRow,
+    TargetName,
+)
+from synapse_apply.controller.store import controller_store
+from synapse_apply.controller.store.audit_chain import find_broken_audit_row
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+
+PROD = TargetName("acme", "prod")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteControllerStore]:
+    with closing(SqliteControllerStore(tmp_path)) as store:
+        store.create_or_upgrade()
+        yield store
+
+
+def test_approvals_are_used_once_and_deleted_when_old(store: SqliteControllerStore) -> None:
+    """The first use stands; taking back spares what was used; what is young is kept."""
+    row = PlannedRow("row1:a", "plugin/a", RowAction.UPDATE)
+    first = ApprovalRow("a1", PROD, "row1:a", row, "proxy:ann", 100.0)
+    second = replace(first, id="a2", who="proxy:bob", approved_at=200.0)
+    with store.write() as writer:
+        writer.put_approval(first)
+        writer.put_approval(second)
+        writer.mark_approvals_used(["a1"], "r1", 300.0)
+        writer.mark_approvals_used(["a1"], "r2", 400.0)
+        writer.delete_approvals(PROD, "row1:a")
+    used = replace(first, used_at=300.0, used_by_run="r1")
+    assert list(store.list_approvals(PROD)) == [used]
+    with store.write() as writer:
+        writer.put_approval(second)
+        writer.put_pause(PauseRow("acme/*", "proxy:ann", "old", 1.0, 150.0))
+        writer.put_pause(PauseRow("*", "proxy:ann", "lasts", 1.0, 250.0))
+        writer.delete_approvals_and_pauses_before(200.0)
+    assert list(store.list_approvals(PROD)) == [second]
+    assert [pause.scope for pause in store.list_pauses()] == ["*"]
+
+
+def test_the_audit_is_read_in_parts_and_a_part_can_be_checked(store: SqliteControllerStore) -> None:
+    """All rows, oldest first, however many; the chain behind a row that is known."""
+    with store.write() as writer:
+        for number in range(2500):
+            writer.append_audit(number, "proxy:ann", "approve", "acme/prod", "")
+    rows = list(store.iter_audit_rows())
+    assert [row.number for row in rows] == list(range(1, 2501))
+    assert find_broken_audit_row(rows) is None
+    assert find_broken_audit_row(rows[2000:], rows[1999]) is None
+    changed = replace(rows[2100], who="proxy:bob")
+    broken = find_broken_audit_row([*rows[2000:2100], changed, *rows[2101:]], rows[1999])
+    assert broken == changed
+    assert find_broken_audit_row(rows[2001:], rows[1999]) == rows[2001]
+
+
+def test_rows_that_applies_of_a_revision_have_done_are_counted(
+    store: SqliteControllerStore,
+) -> None:
+    """Of its commit alone, and by an index: there may be many runs."""
+    run = RunRow("r1", PROD, "c1", RunCause.PUSH, 1.0, 2.0, RunOutcome.APPLIED)
+    applied = replace(run, verb=RunVerb.APPLY, calls=CallCounts(done=2))
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme"))
+        writer.accept_head_if_number_unchanged("acme", 0, RevisionRow("acme", 1, "c1", 1.0))
+        writer.put_run(run)
+        writer.put_run(replace(applied, id="r2"))
+        writer.put_run(replace(applied, id="r3", calls=CallCounts(done=1, failed=4)))
+        writer.put_run(replace(applied, id="r4", commit="c2"))
+        plan = writer._connection.execute(
+            f"EXPLAIN QUERY PLAN {controller_store._COUNT_APPLIED_ROWS}", ["acme", "acme", 1]
+        ).fetchall()
+    assert store.read_progress("acme", 1).applied_row_count == 3
+    assert any("runs_applied" in cells[3] for cells in plan), plan
