@@ -1,8 +1,8 @@
-"""When a five-field cron last started, and whether a window of a duration is open."""
+"""When a five-field cron last and next starts, and whether a window of a duration is open."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _MAX_DAYS_OF_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 # Consecutive windows count as one; more than so many as one without an end.
 _MAX_CONSECUTIVE_WINDOWS = 60
+_DAY = timedelta(days=1)
 
 
 @frozen
@@ -106,17 +107,43 @@ class Cron:
         A local time that is skipped when the clock is set forward uses the offset before; of one
         that occurs twice the first counts (PEP 495, fold=0).
         """
-        # Days are those of the zone, in which the cron is written.
+        # Days are those of the zone, in which the cron is written. What is skipped before midnight
+        # starts after it: a day is asked together with the one before.
         day, oldest = now.astimezone(zone).date(), since.astimezone(zone).date()
         while day >= oldest:
-            starts = [start for start in self._iter_start_times(day, zone) if since < start <= now]
+            days = (day,) if day == date.min else (day - _DAY, day)
+            starts = self._list_starts(days, since, now, zone)
             if starts:
                 return max(starts)
             # A day before the first one raises OverflowError.
             if day == date.min:
                 break
-            day -= timedelta(days=1)
+            day -= _DAY
         return None
+
+    def find_next_start(self, now: datetime, until: datetime, zone: tzinfo) -> datetime | None:
+        """The first start after `now` and not after `until`, in UTC; None without one.
+
+        Local times that are skipped or occur twice are as in `find_last_start`.
+        """
+        day, newest = now.astimezone(zone).date() - _DAY, until.astimezone(zone).date()
+        while day <= newest:
+            starts = self._list_starts((day, day + _DAY), now, until, zone)
+            if starts:
+                return min(starts)
+            day += _DAY
+        return None
+
+    def _list_starts(
+        self, days: Iterable[date], since: datetime, until: datetime, zone: tzinfo
+    ) -> list[datetime]:
+        """The starts of some days, after `since` and not after `until`."""
+        return [
+            start
+            for day in days
+            for start in self._iter_start_times(day, zone)
+            if since < start <= until
+        ]
 
     def _iter_start_times(self, day: date, zone: tzinfo) -> Iterator[datetime]:
         if not self._matches_day(day):
@@ -161,6 +188,10 @@ class Window:
                 return OpenWindow(start.astimezone(self.zone), end.astimezone(self.zone))
             end = next_start + self.duration
         return OpenWindow(start.astimezone(self.zone), None)
+
+    def find_next_start(self, now: datetime, within: timedelta) -> datetime | None:
+        """When a window begins next, after `now`, in UTC; None if none does `within` that time."""
+        return self.cron.find_next_start(now, now + within, self.zone)
 
     def _find_start_of_window_around(self, now: datetime) -> datetime | None:
         return self.cron.find_last_start(now, now - self.duration, self.zone)

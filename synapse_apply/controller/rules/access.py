@@ -1,0 +1,91 @@
+"""Who may do what with which targets, by `access` of controller.yaml.
+
+Without `access` whoever reaches the page may read it, and nobody may do anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+
+from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.settings import Access, AccessRule, Right
+from synapse_apply.model.frozen import frozen
+
+GROUP_PREFIX, PROXY_PREFIX, TOKEN_PREFIX = "group:", "proxy:", "token:"
+
+
+@frozen
+class Person:
+    """Who asks: `identity` is `proxy:NAME` or `token:NAME`, `groups` are names without a prefix."""
+
+    identity: str
+    groups: frozenset[str] = frozenset()
+
+
+def is_allowed(
+    access: Access | None, person: Person | None, right: Right, name: TargetName | None
+) -> bool:
+    """Whether somebody may do something with a target; with any target at all for None.
+
+    `person` is None for who did not say who they are.
+    """
+    if name is not None:
+        return right in list_rights(access, person, name)
+    if access is None:
+        return right is Right.READ
+    return any(
+        right in _list_rights_of_rule(rule) and rule.targets
+        for rule in _iter_rules_of(access, person)
+    )
+
+
+def list_rights(access: Access | None, person: Person | None, name: TargetName) -> frozenset[Right]:
+    """All that somebody may do with a target; every right includes that of reading it."""
+    if access is None:
+        return frozenset({Right.READ})
+    rights: set[Right] = set()
+    for rule in _iter_rules_of(access, person):
+        if any(fnmatchcase(str(name), pattern) for pattern in rule.targets):
+            rights |= _list_rights_of_rule(rule)
+    return frozenset(rights)
+
+
+def list_readable_patterns(access: Access | None, person: Person | None) -> tuple[str, ...]:
+    """Patterns (fnmatch) of SOURCE/TARGET that together match all that somebody may read."""
+    if access is None:
+        return ("*",)
+    patterns = [
+        pattern
+        for rule in _iter_rules_of(access, person)
+        if _list_rights_of_rule(rule)
+        for pattern in rule.targets
+    ]
+    return ("*",) if "*" in patterns else tuple(dict.fromkeys(patterns))
+
+
+def can_pause_scope(
+    access: Access | None, person: Person | None, scope: str, names: Iterable[TargetName]
+) -> bool:
+    """Whether somebody may pause, and resume, every target that a scope matches.
+
+    `names` are all targets that there are. A scope that matches none is nobody's.
+    """
+    matching = [name for name in names if fnmatchcase(str(name), scope)]
+    return bool(matching) and all(
+        is_allowed(access, person, Right.PAUSE, name) for name in matching
+    )
+
+
+def _iter_rules_of(access: Access, person: Person | None) -> Iterator[AccessRule]:
+    if person is None:
+        return
+    names = {person.identity, *(f"{GROUP_PREFIX}{group}" for group in person.groups)}
+    for rule in access.rules:
+        if not names.isdisjoint(rule.who):
+            yield rule
+
+
+def _list_rights_of_rule(rule: AccessRule) -> frozenset[Right]:
+    # Nobody can act on what they do not see.
+    return rule.rights | {Right.READ} if rule.rights else rule.rights

@@ -1,0 +1,147 @@
+"""Which rows of a plan are done now, and which are held, refused or waiting, and why.
+
+The loop judges to know what is to be done, the worker under the lock once more: the same rows and
+terms always give the same judgement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from synapse_apply.controller.planned_rows import (
+    ApplyTerms,
+    HeldRow,
+    HoldReason,
+    Judgement,
+    PlannedRow,
+    RowAction,
+    RowCause,
+)
+
+POLICY_GUARD_PREFIX = "policy:"
+# What has no cause of its own (a verification, an adoption) is there because Git asks for it.
+_CAUSES_WITHOUT_ONE = (RowCause.GIT,)
+
+
+def get_causes_or_git(row: PlannedRow) -> tuple[RowCause, ...]:
+    """The causes of a row; one that names none is there because Git asks for it."""
+    return row.causes or _CAUSES_WITHOUT_ONE
+
+
+def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
+    """What becomes of the rows of a plan, in time linear in their number.
+
+    A row is permitted if its action and all its causes are in the terms, or its digest is approved,
+    and all that it needs is permitted or not in the plan. A guard that these rows violate and that
+    is not approved stops all of them; that of a policy stops them in any case.
+    """
+    guards = [row for row in rows if row.action is RowAction.GUARD]
+    others = [row for row in rows if row.action is not RowAction.GUARD]
+    refused_rows = [row for row in others if _is_refused(row) and not _is_waiting(row)]
+    waiting_rows = [row for row in others if _is_waiting(row)]
+    doable_rows = [row for row in others if not _is_refused(row)]
+
+    holds = {id(row): hold for row in doable_rows if (hold := _find_hold(row, terms)) is not None}
+    dependents = _index_by_need(row for row in doable_rows if id(row) not in holds)
+    stopped_rows = [*(hold.row for hold in holds.values()), *refused_rows]
+    for row, needed_address in _iter_dependents(stopped_rows, dependents):
+        holds[id(row)] = HeldRow(
+            row, HoldReason.DEPENDENCY, f"it needs {needed_address}, which is not done"
+        )
+    waiting_ids = {
+        id(row) for row, _ in _iter_dependents(waiting_rows, dependents) if id(row) not in holds
+    } | {id(row) for row in waiting_rows}
+
+    permitted_rows = [
+        row for row in doable_rows if id(row) not in holds and id(row) not in waiting_ids
+    ]
+    violated_guards = [guard for guard in guards if _is_violated(guard, permitted_rows)]
+    stopping_guards = [guard for guard in violated_guards if not _is_overridden(guard, terms)]
+    if stopping_guards:
+        detail = f"stopped by {', '.join(guard.address for guard in stopping_guards)}"
+        holds |= {id(row): HeldRow(row, HoldReason.GUARD, detail) for row in permitted_rows}
+        permitted_rows = []
+    # Told before its rows are approved, so that a person approves both at once.
+    for guard in guards:
+        if not _is_overridden(guard, terms) and _is_violated(guard, doable_rows, is_all=True):
+            holds[id(guard)] = HeldRow(guard, HoldReason.GUARD)
+    overridden_guards = [] if stopping_guards else violated_guards
+    return Judgement(
+        permitted_rows=tuple(permitted_rows),
+        used_approvals={
+            row.digest: terms.approvals[row.digest]
+            for row in (*permitted_rows, *overridden_guards)
+            if row.digest in terms.approvals
+        },
+        overridden_guards=tuple(guard.address for guard in overridden_guards),
+        held_rows=tuple(holds[id(row)] for row in rows if id(row) in holds),
+        refused_rows=tuple(refused_rows),
+        waiting_rows=tuple(row for row in others if id(row) in waiting_ids),
+    )
+
+
+def _is_refused(row: PlannedRow) -> bool:
+    return bool(row.refusal) or row.is_waiting or row.is_outcome_unknown
+
+
+def _is_waiting(row: PlannedRow) -> bool:
+    return row.is_waiting and not row.is_outcome_unknown
+
+
+def _find_hold(row: PlannedRow, terms: ApplyTerms) -> HeldRow | None:
+    """Why a row waits for an approval of its own; None where it needs none, or has it."""
+    if row.digest in terms.approvals:
+        return None
+    if not terms.actions or not terms.causes:
+        return HeldRow(row, HoldReason.APPROVAL)
+    if row.action not in terms.actions:
+        return HeldRow(row, HoldReason.ACTION, f"the action {row.action.value} needs an approval")
+    others = [cause.value for cause in get_causes_or_git(row) if cause not in terms.causes]
+    if others:
+        return HeldRow(row, HoldReason.CAUSE, f"the cause {', '.join(others)} needs an approval")
+    return None
+
+
+def _index_by_need(rows: Iterable[PlannedRow]) -> dict[str, list[PlannedRow]]:
+    """The rows that need an address, by that address."""
+    dependents: dict[str, list[PlannedRow]] = {}
+    for row in rows:
+        for address in row.needs:
+            dependents.setdefault(address, []).append(row)
+    return dependents
+
+
+def _iter_dependents(
+    stopped_rows: Iterable[PlannedRow], dependents: Mapping[str, Sequence[PlannedRow]]
+) -> Iterable[tuple[PlannedRow, str]]:
+    """Each row that needs a stopped one, also by way of others, once; and the address it needs."""
+    addresses = list(dict.fromkeys(row.address for row in stopped_rows))
+    dependent_ids: set[int] = set()
+    all_addresses = set(addresses)
+    while addresses:
+        address = addresses.pop()
+        for row in dependents.get(address, ()):
+            if id(row) in dependent_ids:
+                continue
+            dependent_ids.add(id(row))
+            yield row, address
+            if row.address not in all_addresses:
+                all_addresses.add(row.address)
+                addresses.append(row.address)
+
+
+def _is_violated(guard: PlannedRow, rows: Collection[PlannedRow], *, is_all: bool = False) -> bool:
+    """Whether doing these rows violates a guard.
+
+    One that counts no rows judges the plan as a whole: any row violates it. With `is_all` the rows
+    are all that there are, and it is violated without any.
+    """
+    if not guard.needs:
+        return bool(rows) or is_all
+    counted = frozenset(guard.needs)
+    return sum(row.address in counted for row in rows) > guard.limit
+
+
+def _is_overridden(guard: PlannedRow, terms: ApplyTerms) -> bool:
+    """Whether people have approved what a guard stops; a policy is not theirs to override."""
+    return guard.digest in terms.approvals and not guard.address.startswith(POLICY_GUARD_PREFIX)

@@ -1,0 +1,244 @@
+"""What is done of a plan: nothing unapproved, nothing without what it needs, nothing past a guard."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synapse_apply.controller.planned_rows import (
+    ApplyTerms,
+    HoldReason,
+    Judgement,
+    PlannedRow,
+    RowAction,
+    RowCause,
+)
+from synapse_apply.controller.rules.judging import judge_rows
+
+ADDRESSES = [f"plugin.{letter}" for letter in "abcdefg"]
+GUARDS = ["adopt", "mass-missing", "policy:freeze"]
+ALL_CAUSES = frozenset(RowCause)
+ALL_ACTIONS = frozenset(RowAction) - {RowAction.GUARD}
+AUTO = ApplyTerms(ALL_CAUSES, ALL_ACTIONS)
+
+
+def make_row(
+    address: str, *causes: RowCause, action: RowAction = RowAction.UPDATE, needs: str = ""
+) -> PlannedRow:
+    return PlannedRow(f"row1:{address}", address, action, causes, tuple(needs.split()))
+
+
+def make_guard(name: str, needs: str = "", limit: int = 0) -> PlannedRow:
+    row = make_row(name, action=RowAction.GUARD, needs=needs)
+    return replace(row, limit=limit)
+
+
+def approve(terms: ApplyTerms, *addresses: str) -> ApplyTerms:
+    return replace(terms, approvals={f"row1:{one}": (f"approval-{one}",) for one in addresses})
+
+
+def list_permitted(judgement: Judgement) -> list[str]:
+    return [row.address for row in judgement.permitted_rows]
+
+
+def list_held(judgement: Judgement) -> dict[str, HoldReason]:
+    return {held.row.address: held.reason for held in judgement.held_rows}
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> list[PlannedRow]:
+    addresses = draw(st.lists(st.sampled_from(ADDRESSES), unique=True))
+    rows = [
+        PlannedRow(
+            f"row1:{address}",
+            address,
+            draw(st.sampled_from(sorted(ALL_ACTIONS, key=lambda action: action.value))),
+            tuple(draw(st.lists(st.sampled_from(RowCause), max_size=2, unique=True))),
+            tuple(draw(st.lists(st.sampled_from(ADDRESSES), max_size=2))),
+            refusal=draw(st.sampled_from(["", "", "", "some-rule"])),
+            is_waiting=draw(st.integers(0, 7)) == 0,
+            is_outcome_unknown=draw(st.integers(0, 7)) == 0,
+        )
+        for address in addresses
+    ]
+    guards = [
+        make_guard(name, " ".join(draw(st.lists(st.sampled_from(ADDRESSES), max_size=3))), limit)
+        for name in draw(st.lists(st.sampled_from(GUARDS), unique=True, max_size=2))
+        for limit in [draw(st.integers(0, 2))]
+    ]
+    return draw(st.permutations([*rows, *guards]))
+
+
+@st.composite
+def some_terms(draw: st.DrawFn) -> ApplyTerms:
+    approved = draw(st.lists(st.sampled_from([*ADDRESSES, *GUARDS]), unique=True))
+    terms = ApplyTerms(
+        draw(st.frozensets(st.sampled_from(RowCause))),
+        draw(st.frozensets(st.sampled_from(sorted(ALL_ACTIONS, key=lambda one: one.value)))),
+    )
+    return approve(terms, *approved)
+
+
+@given(plans(), some_terms())
+def test_nothing_is_permitted_that_the_terms_do_not_permit(
+    rows: list[PlannedRow], terms: ApplyTerms
+) -> None:
+    """Each permitted row is approved, or covered with its action and all of its causes."""
+    judgement = judge_rows(rows, terms)
+    for row in judgement.permitted_rows:
+        causes = row.causes or (RowCause.GIT,)
+        is_covered = row.action in terms.actions and set(causes) <= terms.causes
+        assert row.action is not RowAction.GUARD
+        assert is_covered or row.digest in terms.approvals
+        assert not row.refusal
+        assert not row.is_waiting
+        assert not row.is_outcome_unknown
+
+
+@given(plans(), some_terms())
+def test_nothing_is_permitted_that_needs_what_is_not_done(
+    rows: list[PlannedRow], terms: ApplyTerms
+) -> None:
+    """What a permitted row needs is permitted, too, or not in the plan."""
+    judgement = judge_rows(rows, terms)
+    permitted = set(list_permitted(judgement))
+    planned = {row.address for row in rows if row.action is not RowAction.GUARD}
+    for row in judgement.permitted_rows:
+        assert (set(row.needs) & planned) <= permitted
+
+
+@given(plans(), some_terms())
+def test_no_guard_that_nobody_approved_is_passed(rows: list[PlannedRow], terms: ApplyTerms) -> None:
+    """What is permitted violates no guard but the overridden ones, and those are no policy's."""
+    judgement = judge_rows(rows, terms)
+    permitted = set(list_permitted(judgement))
+    for guard in rows:
+        if guard.action is not RowAction.GUARD:
+            continue
+        counted = permitted & set(guard.needs) if guard.needs else permitted
+        is_violated = len(counted) > (guard.limit if guard.needs else 0)
+        assert is_violated == (guard.address in judgement.overridden_guards)
+        if is_violated:
+            assert guard.digest in terms.approvals
+            assert not guard.address.startswith("policy:")
+
+
+@given(plans(), some_terms())
+def test_each_row_becomes_one_thing_in_any_order(rows: list[PlannedRow], terms: ApplyTerms) -> None:
+    """Permitted, held, refused or waiting; and the order of the rows decides nothing."""
+    judgement = judge_rows(rows, terms)
+    parts = [
+        *judgement.permitted_rows,
+        *(held.row for held in judgement.held_rows if held.row.action is not RowAction.GUARD),
+        *judgement.refused_rows,
+        *judgement.waiting_rows,
+    ]
+    others = [row for row in rows if row.action is not RowAction.GUARD]
+    assert sorted(row.address for row in parts) == sorted(row.address for row in others)
+    again = judge_rows(rows[::-1], terms)
+    assert set(list_permitted(again)) == set(list_permitted(judgement))
+    assert list_held(again) == list_held(judgement)
+    assert judge_rows(rows, terms) == judgement
+
+
+@given(plans(), some_terms(), st.sampled_from([*ADDRESSES, *GUARDS]))
+def test_an_approval_takes_nothing_away(
+    rows: list[PlannedRow], terms: ApplyTerms, address: str
+) -> None:
+    """Where no guard interferes, one approval more permits what was permitted, and maybe more."""
+    rows = [row for row in rows if row.action is not RowAction.GUARD]
+    more = replace(terms, approvals={**terms.approvals, f"row1:{address}": ("more",)})
+    before, after = (set(list_permitted(judge_rows(rows, one))) for one in (terms, more))
+    assert before <= after
+    assert after - before <= {address} | {row.address for row in rows if row.needs}
+
+
+@given(plans(), some_terms())
+def test_approvals_are_used_where_their_row_is_done(
+    rows: list[PlannedRow], terms: ApplyTerms
+) -> None:
+    """Those of permitted rows and overridden guards, and no others."""
+    judgement = judge_rows(rows, terms)
+    done = {f"row1:{one}" for one in (*list_permitted(judgement), *judgement.overridden_guards)}
+    assert set(judgement.used_approvals) == done & set(terms.approvals)
+
+
+def test_why_rows_are_held() -> None:
+    """In mode auto by what is not covered, in mode approve by the approval, else by what it needs."""
+    rows = [
+        make_row("drifted", RowCause.GIT, RowCause.DRIFT),
+        make_row("gone", RowCause.GIT, action=RowAction.DELETE),
+        make_row("above", RowCause.GIT, needs="drifted"),
+        make_row("free", RowCause.GIT),
+    ]
+    terms = ApplyTerms(frozenset({RowCause.GIT}), frozenset({RowAction.UPDATE}))
+    assert list_held(judge_rows(rows, terms)) == {
+        "drifted": HoldReason.CAUSE,
+        "gone": HoldReason.ACTION,
+        "above": HoldReason.DEPENDENCY,
+    }
+    assert list_permitted(judge_rows(rows, terms)) == ["free"]
+    held = list_held(judge_rows(rows, ApplyTerms()))
+    assert set(held.values()) == {HoldReason.APPROVAL}
+
+
+def test_what_needs_a_waiting_row_waits() -> None:
+    """Nobody is asked about a row that goes on by itself."""
+    waiting = replace(make_row("release", RowCause.GIT), refusal="unverified", is_waiting=True)
+    rows = [make_row("launch", RowCause.GIT, needs="release"), waiting]
+    judgement = judge_rows(rows, AUTO)
+    assert [row.address for row in judgement.waiting_rows] == ["launch", "release"]
+    assert not judgement.held_rows
+
+
+def test_rows_of_one_call_are_done_together_or_not_at_all() -> None:
+    """They need one another: holding one holds both."""
+    rows = [
+        make_row("plugin", RowCause.GIT, needs="release"),
+        make_row("release", RowCause.DRIFT, needs="plugin"),
+    ]
+    git = ApplyTerms(frozenset({RowCause.GIT}), ALL_ACTIONS)
+    assert not judge_rows(rows, git).permitted_rows
+    assert list_permitted(judge_rows(rows, approve(git, "release"))) == ["plugin", "release"]
+
+
+def test_a_guard_is_shown_with_the_rows_that_it_would_stop() -> None:
+    """So that they are approved at once, and not the guard a second time after its rows."""
+    rows = [make_guard("mass-missing"), make_row("a", RowCause.GIT), make_row("b", RowCause.GIT)]
+    held = judge_rows(rows, ApplyTerms()).held_rows
+    assert [(one.row.address, one.reason, one.can_be_approved) for one in held] == [
+        ("mass-missing", HoldReason.GUARD, True),
+        ("a", HoldReason.APPROVAL, True),
+        ("b", HoldReason.APPROVAL, True),
+    ]
+    judgement = judge_rows(rows, approve(ApplyTerms(), "a"))
+    assert list_held(judgement)["a"] is HoldReason.GUARD
+    judgement = judge_rows(rows, approve(ApplyTerms(), "a", "mass-missing"))
+    assert list_permitted(judgement) == ["a"]
+    assert judgement.overridden_guards == ("mass-missing",)
+
+
+def test_a_policy_counts_what_is_done() -> None:
+    """Two of three rows stay below its limit, so they are done; all three nobody can approve."""
+    rows = [make_guard("policy:small", "a b c", 2), *(make_row(one) for one in "abc")]
+    assert list_permitted(judge_rows(rows, approve(ApplyTerms(), "a", "b"))) == ["a", "b"]
+    judgement = judge_rows(rows, approve(ApplyTerms(), "a", "b", "c", "policy:small"))
+    assert not judgement.permitted_rows
+    assert not judgement.used_approvals
+    assert [held.can_be_approved for held in judgement.held_rows] == [False] * 4
+
+
+def test_it_is_linear_in_the_number_of_rows() -> None:
+    """A chain of 20,000 rows whose first is held takes less than a second."""
+    rows = [
+        make_row(f"row{number}", RowCause.GIT, needs=f"row{number - 1}")
+        for number in range(1, 20_000)
+    ]
+    rows = [make_row("row0", RowCause.DRIFT), *rows]
+    git = ApplyTerms(frozenset({RowCause.GIT}), ALL_ACTIONS)
+    begun = time.process_time()
+    assert len(judge_rows(rows[::-1], git).held_rows) == len(rows)
+    assert time.process_time() - begun < 1
