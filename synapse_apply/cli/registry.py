@@ -167,6 +167,22 @@ CONTROLLER = {
     "status": _build_command_entry(
         "commands.controller.status", "List a controller's targets and their states."
     ),
+    "reconcile": _build_command_entry(
+        "commands.controller.reconcile", "Have targets looked at now."
+    ),
+    "pause": _build_command_entry(
+        "commands.controller.pause", "Have nothing applied to targets for a while."
+    ),
+    "resume": _build_command_entry("commands.controller.resume", "End pauses."),
+    "approve": _build_command_entry(
+        "commands.controller.approve", "Show the rows that wait for a person, and approve them."
+    ),
+    "reject": _build_command_entry(
+        "commands.controller.reject", "Say of waiting rows that they are not to be done."
+    ),
+    "audit": _build_command_entry(
+        "commands.controller.audit", "List who did what, and check that nothing was changed."
+    ),
     "backup": _build_command_entry(
         "commands.controller.backup", "Copy a controller's store to a file."
     ),

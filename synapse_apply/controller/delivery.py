@@ -43,9 +43,10 @@ _HINTS = {
 class UndeliveredError(Exception):
     """Something did not arrive, or not for sure; `result` is what its sender returns."""
 
-    def __init__(self, result: SendResult) -> None:
+    def __init__(self, result: SendResult, fault: HttpFault) -> None:
         super().__init__(result.finding.summary if result.finding else "")
         self.result = result
+        self.fault = fault
 
 
 class _Origin(NamedTuple):
@@ -84,7 +85,7 @@ class Receiver:
             finding = error_finding(
                 f"{self.name} was not reached", failure.reason, _HINTS[failure.fault]
             )
-            undelivered = UndeliveredError(SendResult(finding))
+            undelivered = UndeliveredError(SendResult(finding), failure.fault)
         finally:
             exchanger.close()
         # Outside of the handler, so that no exception of a library is chained to it.

@@ -1,10 +1,17 @@
-"""The argument and the option that say which controller a command is about."""
+"""The arguments and options that say which controller a command is about, and which targets."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import click
+
+_ROW_DIGEST = re.compile(r"row1:[0-9a-f]{64}")
+# SOURCE/TARGET, or a pattern of it; what a name cannot have is refused by the controller.
+_TARGET_PATTERN = re.compile(r"[^/\s]+/\S+|\*")
+_URL_VARIABLE = "SYNAPSE_APPLY_CONTROLLER_URL"
 
 add_file_argument = click.argument(
     "file",
@@ -19,4 +26,66 @@ add_data_option = click.option(
     default=Path(".synapse-apply") / "controller",
     metavar="FOLDER",
     help="The controller's data folder, instead of .synapse-apply/controller.",
+)
+add_url_option = click.option(
+    "--url",
+    default="",
+    envvar=_URL_VARIABLE,
+    metavar="URL",
+    help=f"The address of a running controller, instead of {_URL_VARIABLE}.",
+)
+# What the help of each command says that asks a controller over HTTP.
+API_ENVIRONMENT = (
+    ("SYNAPSE_APPLY_CONTROLLER_URL", "the controller's address, where there is no --url"),
+    ("SYNAPSE_APPLY_CONTROLLER_TOKEN", "a token of `access.tokens`; goes to https or loopback"),
+)
+
+
+class TargetPatternType(click.ParamType[Any]):
+    """SOURCE/TARGET, or where `allow_patterns` is set a pattern of it such as `acme/*`."""
+
+    name = "target"
+
+    def __init__(self, *, allow_patterns: bool) -> None:
+        self._allow_patterns = allow_patterns
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """A usage error for any other text."""
+        text = str(value)
+        if _TARGET_PATTERN.fullmatch(text) is None:
+            self.fail(f"{value!r} is not SOURCE/TARGET.", param, ctx)
+        if not self._allow_patterns and any(character in text for character in "*?["):
+            self.fail(f"{value!r} is a pattern; here it is one target.", param, ctx)
+        return text
+
+
+class RowDigestType(click.ParamType[Any]):
+    """`row1:` and 64 hex digits: a shorter one could be that of another row."""
+
+    name = "digest"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """A usage error for any other text."""
+        if _ROW_DIGEST.fullmatch(str(value)) is None:
+            self.fail(f"{value!r} is not a whole row digest (row1: and 64 digits).", param, ctx)
+        return str(value)
+
+
+add_target_argument = click.argument(
+    "target", type=TargetPatternType(allow_patterns=False), metavar="SOURCE/TARGET"
+)
+add_target_patterns_argument = click.argument(
+    "patterns",
+    type=TargetPatternType(allow_patterns=True),
+    nargs=-1,
+    required=True,
+    metavar="SOURCE/TARGET...",
+)
+add_row_option = click.option(
+    "--row",
+    "row_digests",
+    type=RowDigestType(),
+    multiple=True,
+    metavar="DIGEST",
+    help="This row, as the page or this command showed it; may be repeated. Nothing is asked.",
 )

@@ -20,6 +20,15 @@ _TIME_SPAN = re.compile(r"(\d{1,6})([wdhms])")
 _SECONDS_BY_UNIT = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 
 
+def parse_time_span(text: str) -> timedelta:
+    """A span such as `7d` or `1d12h`; ValueError for anything else, and for no time at all."""
+    parts = _TIME_SPAN.findall(text)
+    seconds = sum(int(number) * _SECONDS_BY_UNIT[unit] for number, unit in parts)
+    if not seconds or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is no time span")
+    return timedelta(seconds=seconds)
+
+
 def parse_moment(text: str, now: datetime) -> datetime:
     """A date, a time, or a span before `now`, as a time in UTC; ValueError for anything else.
 
@@ -50,6 +59,40 @@ class MomentType(click.ParamType[Any]):
                 param,
                 ctx,
             )
+
+
+class TimeSpanType(click.ParamType[Any]):
+    """A span such as `7d`, `12h`, `1d12h`."""
+
+    name = "span"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """A usage error for any other text."""
+        try:
+            return value if isinstance(value, timedelta) else parse_time_span(value)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is not a span (7d, 12h, 30m, 1d12h).", param, ctx)
+
+
+class DateTimeType(click.ParamType[Any]):
+    """`2026-11-24` or `2026-11-24T10:30:00Z`; without a zone in that of this machine."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """A usage error for any other text."""
+        try:
+            return (
+                value
+                if isinstance(value, datetime)
+                else datetime.fromisoformat(value).astimezone(UTC)
+            )
+        except (ValueError, OverflowError, OSError):
+            self.fail(f"{value!r} is not a date (2026-11-24, 2026-11-24T10:30:00Z).", param, ctx)
 
 
 class JsonType(click.ParamType[Any]):
@@ -88,6 +131,7 @@ class StatusType(click.ParamType[Any]):
 
 
 MOMENT, JSON, STATUS = MomentType(), JsonType(), StatusType()
+TIME_SPAN, DATE_TIME = TimeSpanType(), DateTimeType()
 
 
 def parse_json_or_text(text: str) -> JsonValue:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import controller_options, options
@@ -19,17 +17,22 @@ from synapse_apply.cli.params import controller_options, options
         ("synapse-apply controller status --json", "For a script."),
     ],
     exits=[("0", "printed"), ("1", "there is no store, or the controller does not answer")],
+    environment=controller_options.API_ENVIRONMENT,
 )
 @options.add_json_options
 @controller_options.add_data_option
-@click.option("--url", default="", metavar="URL", help="Ask the controller at this address.")
+@controller_options.add_url_option
 def command(*, console: Console, data: Path, url: str) -> int:
     """List the targets of a controller, those that need a person first.
 
-    Reads its store, also while it runs; with --url its HTTP API.
+    Reads its store, also while it runs; with an address its HTTP API.
     """
+    from synapse_apply.cli.flows.controller_access import choose_url_or_empty, open_controller_api
     from synapse_apply.cli.texts.controller import print_target_list
-    from synapse_apply.controller.status import fetch_targets, read_stored_targets
+    from synapse_apply.controller.status import read_stored_targets
 
-    print_target_list(console, fetch_targets(url) if url else read_stored_targets(data))
+    if url := choose_url_or_empty(url):
+        print_target_list(console, open_controller_api(console, url).read_targets())
+    else:
+        print_target_list(console, read_stored_targets(data))
     return 0

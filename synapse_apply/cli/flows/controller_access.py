@@ -1,0 +1,61 @@
+"""Which controller a command asks: a store of this machine, or a running one over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from synapse_apply.cli.console import Console
+from synapse_apply.model.errors import Exit, SynapseApplyError
+
+if TYPE_CHECKING:
+    from synapse_apply.controller.remote.controller_api import ControllerApi
+
+
+def open_controller_api(console: Console, url: str) -> ControllerApi:
+    """The API of the controller at a URL, with the token of the environment.
+
+    UsageError where no URL is given, InputError for one that cannot be used.
+    """
+    from synapse_apply.controller.remote.controller_api import (
+        TOKEN_VARIABLE,
+        URL_VARIABLE,
+        ControllerApi,
+    )
+
+    if not url:
+        raise click.UsageError(f"Say which controller: --url URL, or {URL_VARIABLE}.")
+    return ControllerApi(url, console.environ.get(TOKEN_VARIABLE, ""))
+
+
+def choose_url_or_empty(url: str) -> str:
+    """The URL that is asked, "" where a data folder is read; UsageError where both are typed."""
+    context = click.get_current_context()
+    if context.get_parameter_source("data") is not ParameterSource.COMMANDLINE:
+        return url
+    if context.get_parameter_source("url") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--data and --url do not go together.")
+    return ""
+
+
+def ask_for_each(console: Console, names: Iterable[str], ask: Callable[[str], str]) -> int:
+    """Ask for one thing after the other, and print what was done; the worst exit code.
+
+    `ask` returns that sentence. A refusal of one does not keep the others from being asked for.
+    """
+    from synapse_apply.controller.remote.controller_api import ControllerUnavailable
+    from synapse_apply.views.sanitize import sanitize
+
+    codes = [Exit.OK]
+    for name in names:
+        try:
+            console.write_output(f"{sanitize(ask(name))}\n")
+        except ControllerUnavailable:
+            raise
+        except SynapseApplyError as problem:
+            console.write_findings(problem.diagnostics)
+            codes.append(problem.exit_code)
+    return Exit.select_by_precedence(*codes)

@@ -1,0 +1,94 @@
+"""Which rows that wait for a person a command is about: shown and asked for, or named by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from synapse_apply.cli.console import Console
+from synapse_apply.model.errors import InputError, NotApproved, Refused, Stale
+from synapse_apply.model.frozen import frozen
+
+if TYPE_CHECKING:
+    from synapse_apply.controller.remote.answers import ShownRow
+    from synapse_apply.controller.remote.controller_api import ControllerApi
+
+
+@frozen
+class RowDecision:
+    """What is decided of rows. `only_approvable` leaves out those that nobody can approve."""
+
+    verb: str
+    only_approvable: bool = False
+
+
+def decide_on_rows(
+    console: Console,
+    api: ControllerApi,
+    target: str,
+    row_digests: Sequence[str],
+    decision: RowDecision,
+) -> list[ShownRow]:
+    """The rows that somebody decides on: those with these digests, else all, after a question.
+
+    None, with a line that says so, where there is nothing to decide. Raises Stale for a digest that
+    does not wait any more, Refused for one that nobody can approve, InputError where nobody can be
+    asked, NotApproved where the answer is no.
+    """
+    from synapse_apply.cli.texts.controller_rows import format_held_rows
+
+    rows = api.list_held_rows(target)
+    if row_digests:
+        return _select_named_rows(rows, target, row_digests, decision)
+    decidable_rows = [row for row in rows if row.can_be_approved or not decision.only_approvable]
+    console.write_output(format_held_rows(target, api.url, rows))
+    if decidable_rows:
+        _require_yes(console, target, decidable_rows, decision)
+    return decidable_rows
+
+
+def _select_named_rows(
+    rows: Sequence[ShownRow], target: str, row_digests: Sequence[str], decision: RowDecision
+) -> list[ShownRow]:
+    rows_by_digest = {row.digest: row for row in rows}
+    gone_digests = [digest for digest in row_digests if digest not in rows_by_digest]
+    if gone_digests:
+        raise Stale.from_summary(
+            "A row does not wait any more",
+            f"{target} has no waiting row {', '.join(gone_digests)}: it is done, or differs now.",
+            f"See what waits now, and {decision.verb} that.",
+        )
+    named_rows = [rows_by_digest[digest] for digest in dict.fromkeys(row_digests)]
+    fixed_rows = [row for row in named_rows if not row.can_be_approved]
+    if decision.only_approvable and fixed_rows:
+        names = ", ".join(row.address for row in fixed_rows)
+        raise Refused.from_summary(
+            "A row cannot be approved",
+            f"{names}: it waits for another row, or a policy stops it.",
+            "Approve what it waits for, or change what is declared.",
+        )
+    return named_rows
+
+
+def _require_yes(
+    console: Console, target: str, rows: Sequence[ShownRow], decision: RowDecision
+) -> None:
+    from synapse_apply.cli.flows.approval import ask_approval
+    from synapse_apply.views.grammar import pluralize
+    from synapse_apply.views.sanitize import sanitize
+
+    if not console.is_interactive:
+        raise InputError.from_summary(
+            "Nobody can be asked: not a terminal",
+            f"`{decision.verb}` needs the digest of each row where there is no terminal to ask on.",
+            "Add --row DIGEST for each row that you have seen.",
+        )
+    count = pluralize(len(rows), "row")
+    question = sanitize(f"{decision.verb.capitalize()} {count} of {target}?")
+    if not ask_approval(console, question, "Those with a digest, as they are shown above."):
+        raise NotApproved.from_summary(
+            f"Nothing was {_PAST[decision.verb]}", "The answer was not `yes`."
+        )
+
+
+_PAST = {"approve": "approved", "reject": "rejected"}

@@ -1,0 +1,199 @@
+"""Which answers of a controller's API are believed: those that have all that is printed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from synapse_apply.controller.rows import AuditRow, TargetCondition
+from synapse_apply.model.coding.json_types import JsonValue
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.frozen import frozen
+
+T = TypeVar("T")
+
+
+class WrongShapeError(ValueError):
+    """An answer that lacks something, or has it in another type; the text names the field."""
+
+
+class ShownApproval(NamedTuple):
+    """Who approved a row; `reason` says why that does not count, "" where it does."""
+
+    who: str
+    reason: str
+
+
+@frozen
+class ShownRow:
+    """A row of a target that waits for a person, in the words of the controller.
+
+    `reason` and `detail` are why it waits. `approvals_needed` is how many people have to approve
+    it. `rejected_by` is "" for a row that nobody rejected.
+    """
+
+    digest: str
+    address: str
+    action: str
+    causes: tuple[str, ...]
+    summary: str
+    reason: str
+    detail: str
+    can_be_approved: bool
+    commit: str
+    approvals_needed: int = 1
+    approvals: tuple[ShownApproval, ...] = ()
+    rejected_by: str = ""
+    rejected_reason: str = ""
+
+
+@frozen
+class ActionResult:
+    """What a controller did when it was asked; `who` is whom it took the token for."""
+
+    who: str
+    until: str = ""
+
+
+class ListPage(NamedTuple):
+    """The items of one answer, and how many there are in all; None where it does not say."""
+
+    items: list[Mapping[str, Any]]
+    total: int | None
+
+
+def decode_list(document: JsonValue, kind: str) -> ListPage:
+    """The items of a list of this kind; WrongShapeError."""
+    fields = _require_mapping(document, "the answer")
+    if fields.get("kind") != kind:
+        raise WrongShapeError(f"it is not a {kind}")
+    items = _require_list(fields.get("items"), "items")
+    total = fields.get("total")
+    return ListPage(
+        [_require_mapping(item, "items") for item in items],
+        None if total is None else _require_count(total, "total"),
+    )
+
+
+def check_target(item: Mapping[str, Any]) -> None:
+    """WrongShapeError for a target that lacks what is printed of it."""
+    _require_text(item, "name")
+    if item.get("state") not in {condition.value for condition in TargetCondition}:
+        raise WrongShapeError("state")
+    for count in _require_mapping(item.get("counts"), "counts").values():
+        _require_count(count, "counts")
+    if (finding := item.get("finding")) is not None:
+        _require_text(_require_mapping(finding, "finding"), "summary")
+    for key in ("wanted_commit", "looked_at", "waiting_reason", "path"):
+        _get_text_or_empty(item, key)
+    _require_count(item.get("hold_count", 0), "hold_count")
+
+
+def decode_shown_row(item: Mapping[str, Any]) -> ShownRow:
+    """A row of a HoldList; WrongShapeError."""
+    can_be_approved = item.get("can_be_approved")
+    if not isinstance(can_be_approved, bool):
+        raise WrongShapeError("can_be_approved")
+    return ShownRow(
+        digest=_require_text(item, "digest"),
+        address=_require_text(item, "address"),
+        action=_require_text(item, "action"),
+        causes=_decode_texts(item, "causes"),
+        summary=_require_text(item, "summary"),
+        reason=_require_text(item, "reason"),
+        detail=_get_text_or_empty(item, "detail"),
+        can_be_approved=can_be_approved,
+        commit=_get_text_or_empty(item, "commit"),
+        approvals_needed=_require_count(item.get("approvals_needed", 1), "approvals_needed"),
+        approvals=tuple(
+            _decode_items(item.get("approvals", []), "approvals", _decode_shown_approval)
+        ),
+        rejected_by=_get_text_or_empty(item, "rejected_by"),
+        rejected_reason=_get_text_or_empty(item, "rejected_reason"),
+    )
+
+
+def decode_audit_row(item: Mapping[str, Any]) -> AuditRow:
+    """A row of an AuditList, as the store has it; WrongShapeError."""
+    time = item.get("time")
+    if isinstance(time, bool) or not isinstance(time, int | float):
+        raise WrongShapeError("time")
+    return AuditRow(
+        number=_require_count(item.get("number"), "number"),
+        time=float(time),
+        who=_require_text(item, "who"),
+        action=_require_text(item, "action"),
+        subject=_require_text(item, "subject"),
+        detail=_require_text(item, "detail"),
+        digest=_require_text(item, "digest"),
+    )
+
+
+def decode_action_result(document: JsonValue) -> ActionResult:
+    """What a POST is answered; WrongShapeError."""
+    fields = _require_mapping(document, "the answer")
+    if fields.get("kind") != "ActionResult":
+        raise WrongShapeError("it is not an ActionResult")
+    return ActionResult(_require_text(fields, "who"), _get_text_or_empty(fields, "until"))
+
+
+def decode_problem_or_none(document: JsonValue) -> Diagnostic | None:
+    """The first finding of a Problem; None for any other answer."""
+    try:
+        fields = _require_mapping(document, "the answer")
+        if fields.get("kind") != "Problem":
+            return None
+        findings = _require_list(fields.get("diagnostics"), "diagnostics")
+        finding = _require_mapping(findings[0], "diagnostics")
+        return error_finding(
+            _require_text(finding, "summary"),
+            _get_text_or_empty(finding, "detail"),
+            _get_text_or_empty(finding, "hint"),
+        )
+    except (WrongShapeError, IndexError):
+        return None
+
+
+def _decode_shown_approval(item: Mapping[str, Any]) -> ShownApproval:
+    return ShownApproval(_require_text(item, "who"), _get_text_or_empty(item, "reason"))
+
+
+def _decode_items(value: Any, name: str, decode: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    return [decode(_require_mapping(item, name)) for item in _require_list(value, name)]
+
+
+def _decode_texts(item: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    texts = _require_list(item.get(key), key)
+    if not all(isinstance(text, str) for text in texts):
+        raise WrongShapeError(key)
+    return tuple(texts)
+
+
+def _require_mapping(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise WrongShapeError(name)
+    return value
+
+
+def _require_list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise WrongShapeError(name)
+    return value
+
+
+def _require_text(item: Mapping[str, Any], key: str) -> str:
+    text = item.get(key)
+    if not isinstance(text, str):
+        raise WrongShapeError(key)
+    return text
+
+
+def _get_text_or_empty(item: Mapping[str, Any], key: str) -> str:
+    """The text at a key, "" for null and where there is none; WrongShapeError for anything else."""
+    return "" if item.get(key) is None else _require_text(item, key)
+
+
+def _require_count(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise WrongShapeError(name)
+    return value

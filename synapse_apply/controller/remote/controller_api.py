@@ -1,0 +1,243 @@
+"""What a running controller is asked over HTTP, and what its refusals mean.
+
+Its words are masked where they arrive: whoever answers at the address may repeat the token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from synapse_apply.client.http.redaction import Redactor
+from synapse_apply.controller.delivery import (
+    Receiver,
+    UndeliveredError,
+    encode_json,
+    parse_json_answer_or_none,
+    require_header_value,
+)
+from synapse_apply.controller.ports import ActionRefused
+from synapse_apply.controller.remote.answers import (
+    ActionResult,
+    ListPage,
+    ShownRow,
+    WrongShapeError,
+    check_target,
+    decode_action_result,
+    decode_audit_row,
+    decode_list,
+    decode_problem_or_none,
+    decode_shown_row,
+)
+from synapse_apply.controller.rows import AuditRow
+from synapse_apply.model.coding.json_types import JsonDocument, JsonValue
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import OutcomeUnknown, Stale, SynapseApplyError
+from synapse_apply.model.remote.http_exchange import HttpAnswer, HttpFault
+from synapse_apply.model.values import Sensitive
+
+TOKEN_VARIABLE = "SYNAPSE_APPLY_CONTROLLER_TOKEN"  # noqa: S105 - its name
+URL_VARIABLE = "SYNAPSE_APPLY_CONTROLLER_URL"
+# As many as fit the largest answer that is read, whatever their texts.
+_ITEMS_PER_PAGE = 200
+_CERTAINLY_NOT_SENT = frozenset({HttpFault.UNREACHABLE, HttpFault.UNTRUSTED})
+_HINTS_BY_FAULT = {
+    HttpFault.UNREACHABLE: "Check the address, and whether the controller runs.",
+    HttpFault.TIMEOUT: "Try again; its log says what it does.",
+    HttpFault.UNTRUSTED: "Name its certificate authority in REQUESTS_CA_BUNDLE.",
+    HttpFault.BROKEN: "Check whether a proxy between here and there changes its answers.",
+    HttpFault.TOO_LARGE: "Check the address: another server may answer there.",
+}
+_OK, _CONFLICT = 200, 409
+T = TypeVar("T")
+
+
+class ControllerUnavailable(SynapseApplyError):
+    """A controller that does not answer, or not as a controller does."""
+
+
+class NotAllowed(SynapseApplyError):
+    """The controller does not know the token, or does not let its owner do this."""
+
+
+class ControllerApi:
+    """The API of the controller at a URL. Its methods raise ControllerUnavailable and NotAllowed.
+
+    What is asked of it may be refused (ActionRefused; Stale for rows that do not wait any more),
+    or its answer may be lost (OutcomeUnknown).
+    """
+
+    def __init__(self, url: str, token: str = "") -> None:
+        """InputError for a URL or a token that cannot be used.
+
+        Plain http goes to a loopback address alone. Without a token only what is open is answered.
+        """
+        self.url = url.rstrip("/")
+        self._receiver = Receiver("The controller", Sensitive(url), what_is_named="--url")
+        self._redactor = Redactor([token or None])
+        self._headers: dict[str, str] = {}
+        if token:
+            value = require_header_value(Sensitive(token), TOKEN_VARIABLE)
+            self._headers["Authorization"] = f"Bearer {value}"
+
+    def mask(self, text: str) -> str:
+        """A text of the controller's without the token."""
+        return self._redactor.mask_secrets_in_text(text)
+
+    def read_targets(self, source: str = "") -> JsonDocument:
+        """All targets as one TargetList, of one source or of all."""
+        items: list[Mapping[str, Any]] = []
+        parameters = {"source": source} if source else {}
+        for page in self._iter_pages("targets", "TargetList", parameters):
+            for item in page:
+                self._decode(check_target, item)
+            items.extend(page)
+        return {
+            "apiVersion": "synapse-apply/v1",
+            "kind": "TargetList",
+            "items": [dict(item) for item in items],
+            "total": len(items),
+            "offset": 0,
+        }
+
+    def find_names(self, pattern: str) -> list[str]:
+        """The targets that match a pattern (fnmatch) of SOURCE/TARGET; a plain name is itself."""
+        if not any(character in pattern for character in "*?["):
+            return [pattern]
+        names = [str(item["name"]) for item in self.read_targets()["items"]]
+        return [name for name in names if fnmatchcase(name, pattern)]
+
+    def list_held_rows(self, target: str) -> list[ShownRow]:
+        """The rows of a target (SOURCE/TARGET) that wait for a person, in the plan's order."""
+        pages = self._iter_pages("holds", "HoldList", {"target": target})
+        return [self._decode(decode_shown_row, item) for page in pages for item in page]
+
+    def iter_audit(self) -> Iterator[AuditRow]:
+        """All rows of the audit, oldest first, as they are stored: not masked."""
+        newest_number = 0
+        while True:
+            parameters = {"after": f"{newest_number}", "limit": f"{_ITEMS_PER_PAGE}"}
+            page = self._read_page("audit", "AuditList", parameters, is_masked=False)
+            rows = [self._decode(decode_audit_row, item) for item in page.items]
+            if not rows:
+                return
+            yield from rows
+            if rows[-1].number <= newest_number:  # else it would be asked for ever
+                raise self._build_shape_error("the numbers of its rows do not grow")
+            newest_number = rows[-1].number
+
+    def reconcile(self, target: str) -> ActionResult:
+        """Have a target looked at, at once."""
+        return self._ask("reconcile", {"target": target})
+
+    def pause(self, scope: str, reason: str, until: datetime) -> ActionResult:
+        """Pause the targets that match a pattern; `until` has a zone."""
+        moment = until.isoformat(timespec="seconds")
+        return self._ask("pause", {"scope": scope, "reason": reason, "until": moment})
+
+    def resume(self, scope: str) -> ActionResult:
+        """End the pause of this pattern."""
+        return self._ask("resume", {"scope": scope})
+
+    def approve(self, target: str, row_digests: Sequence[str]) -> ActionResult:
+        """Approve rows of a target: all, or none where one does not wait any more (Stale)."""
+        return self._ask_about_rows("approve", {"target": target, "rows": list(row_digests)})
+
+    def reject(self, target: str, row_digests: Sequence[str], reason: str) -> ActionResult:
+        """Say that rows of a target are not to be done: all, or none (Stale)."""
+        body = {"target": target, "rows": list(row_digests), "reason": reason}
+        return self._ask_about_rows("reject", body)
+
+    def _ask_about_rows(self, action: str, body: Mapping[str, Any]) -> ActionResult:
+        try:
+            return self._ask(action, body)
+        except ActionRefused as refusal:
+            raise Stale(*refusal.diagnostics) from None
+
+    def _ask(self, action: str, body: Mapping[str, Any]) -> ActionResult:
+        answer = self._send("POST", f"/api/v1/{action}", encode_json(body))
+        document = self._parse_masked(answer)
+        if answer.status != _OK:
+            raise self._build_refusal(answer, document)
+        return self._decode(decode_action_result, document)
+
+    def _iter_pages(
+        self, path: str, kind: str, parameters: Mapping[str, str]
+    ) -> Iterator[list[Mapping[str, Any]]]:
+        """The items of a list, page by page; one may be missing where it changed meanwhile."""
+        offset = 0
+        while True:
+            place = {"offset": f"{offset}", "limit": f"{_ITEMS_PER_PAGE}"}
+            page = self._read_page(path, kind, {**parameters, **place})
+            yield page.items
+            offset += len(page.items)
+            if not page.items or page.total is None or offset >= page.total:
+                return
+
+    def _read_page(
+        self, path: str, kind: str, parameters: Mapping[str, str], *, is_masked: bool = True
+    ) -> ListPage:
+        answer = self._send("GET", f"/api/v1/{path}?{urlencode(parameters)}")
+        if answer.status != _OK:
+            raise self._build_refusal(answer, self._parse_masked(answer))
+        document = self._parse_masked(answer) if is_masked else parse_json_answer_or_none(answer)
+        return self._decode(lambda value: decode_list(value, kind), document)
+
+    def _send(self, method: str, path: str, body: bytes = b"") -> HttpAnswer:
+        try:
+            return self._receiver.send_json(method, path, self._headers, body)
+        except UndeliveredError as undelivered:
+            fault, finding = undelivered.fault, undelivered.result.finding
+        reason = finding.detail if finding else ""
+        if body and fault not in _CERTAINLY_NOT_SENT:
+            raise OutcomeUnknown.from_summary(
+                "The controller did not say whether it was done",
+                reason,
+                "See what it shows now, and ask again: what is done already is not done twice.",
+            )
+        raise ControllerUnavailable.from_summary(
+            "The controller was not reached", reason, _HINTS_BY_FAULT[fault]
+        )
+
+    def _parse_masked(self, answer: HttpAnswer) -> JsonValue:
+        return self._redactor.mask_secrets_in_json_value(parse_json_answer_or_none(answer))
+
+    def _build_refusal(self, answer: HttpAnswer, document: JsonValue) -> SynapseApplyError:
+        """What an answer that is no success means; its own words, where it is a Problem."""
+        problem = decode_problem_or_none(document)
+        if answer.status in {401, 403}:
+            return NotAllowed(problem or self._build_token_finding(answer.status))
+        if problem is None:
+            return self._build_shape_error(f"it answered {answer.status}")
+        error_class = ActionRefused if answer.status == _CONFLICT else ControllerUnavailable
+        return error_class(problem)
+
+    def _build_token_finding(self, status: int) -> Diagnostic:
+        if not self._headers:
+            return error_finding(
+                "The controller wants a token",
+                f"{self.url} answered {status}, and {TOKEN_VARIABLE} is not set.",
+                f"Set {TOKEN_VARIABLE} to a token of `access.tokens` of its controller.yaml.",
+            )
+        return error_finding(
+            "The controller does not accept the token",
+            f"{self.url} answered {status} to the token of {TOKEN_VARIABLE}.",
+            "Compare it with `access.tokens` of its controller.yaml.",
+        )
+
+    def _decode(self, decode: Callable[[Any], T], value: Any) -> T:
+        try:
+            return decode(value)
+        except WrongShapeError as problem:
+            error = self._build_shape_error(f"{problem}")
+        raise error
+
+    def _build_shape_error(self, problem: str) -> ControllerUnavailable:
+        return ControllerUnavailable.from_summary(
+            "The controller did not answer as one",
+            f"{self.url} answered, but not with what was asked for: {problem}.",
+            "Check the address: another server, or a proxy that wants a login, may answer there.",
+        )
