@@ -12,9 +12,10 @@ from synapse_apply.controller.remote.controller_api import ControllerApi
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store_ports import AuditFilter, ReadableStore
 from synapse_apply.model.frozen import frozen
 
-_MOST_ROWS = 1_000_000
+_ROWS_AT_ONCE = 1000
 
 
 @frozen
@@ -60,8 +61,7 @@ def read_stored_audit(
 ) -> AuditReport:
     """Check the audit of a controller's store; see `check_audit`."""
     with closing(SqliteControllerStore(data)) as store:
-        rows = reversed(store.list_audit(_MOST_ROWS))
-        return check_audit(rows, selection, expected_digest)
+        return check_audit(_iter_stored_rows(store), selection, expected_digest)
 
 
 def fetch_audit(
@@ -69,6 +69,14 @@ def fetch_audit(
 ) -> AuditReport:
     """Check the audit of a running controller, here; see `check_audit` and ControllerApi."""
     return check_audit(api.iter_audit(), selection, expected_digest)
+
+
+def _iter_stored_rows(store: ReadableStore) -> Iterator[AuditRow]:
+    """All rows, oldest first; those that are written meanwhile are among them."""
+    newest_number = 0
+    while rows := store.list_audit(_ROWS_AT_ONCE, AuditFilter(after=newest_number)):
+        yield from rows
+        newest_number = rows[-1].number
 
 
 def check_audit(

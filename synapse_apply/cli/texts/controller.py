@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.cli.console import Console
+from synapse_apply.views.grammar import pluralize
 
 _COUNTED = {
     "add": "to add",
@@ -35,12 +36,21 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
             (item["wanted_commit"] or "-")[:7],
             _describe_counts(item["counts"]),
             item["looked_at"] or "-",
-            item["finding"]["summary"] if item.get("finding") else "",
+            _describe_reason(item),
         )
         for item in document["items"]
     ]
     headers = ("state", "target", "commit", "plan", "looked at", "why")
     console.write_output(render_table(headers, rows, color=console.is_output_colored))
+
+
+def _describe_reason(item: Mapping[str, Any]) -> str:
+    """Why a target is in its state: its finding, what waits for a person, what it waits for."""
+    if item.get("finding"):
+        return str(item["finding"]["summary"])
+    count = item.get("hold_count") or 0
+    hold_phrase = f"{pluralize(count, 'row')} wait for a person" if count else ""
+    return "; ".join(filter(None, (hold_phrase, item.get("waiting_reason"))))
 
 
 def _describe_counts(counts: Mapping[str, int]) -> str:

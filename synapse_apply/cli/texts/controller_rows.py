@@ -53,7 +53,10 @@ def _iter_row_lines(row: ShownRow) -> Iterator[str]:
 def _iter_lines_on_missing_approvals(row: ShownRow, who: str) -> Iterator[str]:
     counting = {approval.who for approval in row.approvals if not approval.reason}
     missing_count = row.approvals_needed - len(counting)
-    reason = next((one.reason for one in row.approvals if one.who == who and one.reason), "")
+    reason = next(
+        (approval.reason for approval in row.approvals if approval.who == who and approval.reason),
+        "",
+    )
     if reason:
         yield f"  {row.address}: yours does not count: {reason}."
     if missing_count > 0:

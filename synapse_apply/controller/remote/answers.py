@@ -13,7 +13,7 @@ from synapse_apply.model.frozen import frozen
 T = TypeVar("T")
 
 
-class WrongShapeError(ValueError):
+class OddAnswerError(ValueError):
     """An answer that lacks something, or has it in another type; the text names the field."""
 
 
@@ -55,31 +55,31 @@ class ActionResult:
     until: str = ""
 
 
-class ListPage(NamedTuple):
+class AnswerPage(NamedTuple):
     """The items of one answer, and how many there are in all; None where it does not say."""
 
     items: list[Mapping[str, Any]]
     total: int | None
 
 
-def decode_list(document: JsonValue, kind: str) -> ListPage:
-    """The items of a list of this kind; WrongShapeError."""
+def decode_list(document: JsonValue, kind: str) -> AnswerPage:
+    """The items of a list of this kind; OddAnswerError."""
     fields = _require_mapping(document, "the answer")
     if fields.get("kind") != kind:
-        raise WrongShapeError(f"it is not a {kind}")
+        raise OddAnswerError(f"it is not a {kind}")
     items = _require_list(fields.get("items"), "items")
     total = fields.get("total")
-    return ListPage(
+    return AnswerPage(
         [_require_mapping(item, "items") for item in items],
         None if total is None else _require_count(total, "total"),
     )
 
 
 def check_target(item: Mapping[str, Any]) -> None:
-    """WrongShapeError for a target that lacks what is printed of it."""
+    """OddAnswerError for a target that lacks what is printed of it."""
     _require_text(item, "name")
     if item.get("state") not in {condition.value for condition in TargetCondition}:
-        raise WrongShapeError("state")
+        raise OddAnswerError("state")
     for count in _require_mapping(item.get("counts"), "counts").values():
         _require_count(count, "counts")
     if (finding := item.get("finding")) is not None:
@@ -90,10 +90,10 @@ def check_target(item: Mapping[str, Any]) -> None:
 
 
 def decode_shown_row(item: Mapping[str, Any]) -> ShownRow:
-    """A row of a HoldList; WrongShapeError."""
+    """A row of a HoldList; OddAnswerError."""
     can_be_approved = item.get("can_be_approved")
     if not isinstance(can_be_approved, bool):
-        raise WrongShapeError("can_be_approved")
+        raise OddAnswerError("can_be_approved")
     return ShownRow(
         digest=_require_text(item, "digest"),
         address=_require_text(item, "address"),
@@ -114,10 +114,10 @@ def decode_shown_row(item: Mapping[str, Any]) -> ShownRow:
 
 
 def decode_audit_row(item: Mapping[str, Any]) -> AuditRow:
-    """A row of an AuditList, as the store has it; WrongShapeError."""
+    """A row of an AuditList, as the store has it; OddAnswerError."""
     time = item.get("time")
     if isinstance(time, bool) or not isinstance(time, int | float):
-        raise WrongShapeError("time")
+        raise OddAnswerError("time")
     return AuditRow(
         number=_require_count(item.get("number"), "number"),
         time=float(time),
@@ -130,10 +130,10 @@ def decode_audit_row(item: Mapping[str, Any]) -> AuditRow:
 
 
 def decode_action_result(document: JsonValue) -> ActionResult:
-    """What a POST is answered; WrongShapeError."""
+    """What a POST is answered; OddAnswerError."""
     fields = _require_mapping(document, "the answer")
     if fields.get("kind") != "ActionResult":
-        raise WrongShapeError("it is not an ActionResult")
+        raise OddAnswerError("it is not an ActionResult")
     return ActionResult(_require_text(fields, "who"), _get_text_or_empty(fields, "until"))
 
 
@@ -150,7 +150,7 @@ def decode_problem_or_none(document: JsonValue) -> Diagnostic | None:
             _get_text_or_empty(finding, "detail"),
             _get_text_or_empty(finding, "hint"),
         )
-    except (WrongShapeError, IndexError):
+    except (OddAnswerError, IndexError):
         return None
 
 
@@ -165,35 +165,35 @@ def _decode_items(value: Any, name: str, decode: Callable[[Mapping[str, Any]], T
 def _decode_texts(item: Mapping[str, Any], key: str) -> tuple[str, ...]:
     texts = _require_list(item.get(key), key)
     if not all(isinstance(text, str) for text in texts):
-        raise WrongShapeError(key)
+        raise OddAnswerError(key)
     return tuple(texts)
 
 
 def _require_mapping(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise WrongShapeError(name)
+        raise OddAnswerError(name)
     return value
 
 
 def _require_list(value: Any, name: str) -> list[Any]:
     if not isinstance(value, list):
-        raise WrongShapeError(name)
+        raise OddAnswerError(name)
     return value
 
 
 def _require_text(item: Mapping[str, Any], key: str) -> str:
     text = item.get(key)
     if not isinstance(text, str):
-        raise WrongShapeError(key)
+        raise OddAnswerError(key)
     return text
 
 
 def _get_text_or_empty(item: Mapping[str, Any], key: str) -> str:
-    """The text at a key, "" for null and where there is none; WrongShapeError for anything else."""
+    """The text at a key, "" for null and where there is none; OddAnswerError for anything else."""
     return "" if item.get(key) is None else _require_text(item, key)
 
 
 def _require_count(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise WrongShapeError(name)
+        raise OddAnswerError(name)
     return value

@@ -22,9 +22,9 @@ from synapse_apply.controller.delivery import (
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.remote.answers import (
     ActionResult,
-    ListPage,
+    AnswerPage,
+    OddAnswerError,
     ShownRow,
-    WrongShapeError,
     check_target,
     decode_action_result,
     decode_audit_row,
@@ -170,8 +170,8 @@ class ControllerApi:
         """The items of a list, page by page; one may be missing where it changed meanwhile."""
         offset = 0
         while True:
-            place = {"offset": f"{offset}", "limit": f"{_ITEMS_PER_PAGE}"}
-            page = self._read_page(path, kind, {**parameters, **place})
+            offset_and_limit = {"offset": f"{offset}", "limit": f"{_ITEMS_PER_PAGE}"}
+            page = self._read_page(path, kind, {**parameters, **offset_and_limit})
             yield page.items
             offset += len(page.items)
             if not page.items or page.total is None or offset >= page.total:
@@ -179,7 +179,7 @@ class ControllerApi:
 
     def _read_page(
         self, path: str, kind: str, parameters: Mapping[str, str], *, is_masked: bool = True
-    ) -> ListPage:
+    ) -> AnswerPage:
         answer = self._send("GET", f"/api/v1/{path}?{urlencode(parameters)}")
         if answer.status != _OK:
             raise self._build_refusal(answer, self._parse_masked(answer))
@@ -231,7 +231,7 @@ class ControllerApi:
     def _decode(self, decode: Callable[[Any], T], value: Any) -> T:
         try:
             return decode(value)
-        except WrongShapeError as problem:
+        except OddAnswerError as problem:
             error = self._build_shape_error(f"{problem}")
         raise error
 

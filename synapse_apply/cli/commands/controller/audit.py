@@ -27,7 +27,7 @@ from synapse_apply.cli.params import controller_options, options
 @click.argument(
     "pattern",
     type=controller_options.TargetPatternType(allow_patterns=True),
-    default="",
+    default=None,
     required=False,
     metavar="[SOURCE/TARGET]",
 )
@@ -52,7 +52,7 @@ def command(
     console: Console,
     data: Path,
     url: str,
-    pattern: str,
+    pattern: str | None,
     who: str,
     limit: int,
     expected_digest: str,
@@ -67,7 +67,7 @@ def command(
     from synapse_apply.cli.texts.controller_audit import print_audit_report
     from synapse_apply.controller.audit_report import AuditSelection, fetch_audit, read_stored_audit
 
-    selection = AuditSelection(pattern, who, limit)
+    selection = AuditSelection(pattern or "", who, limit)
     if url := choose_url_or_empty(url):
         api = open_controller_api(console, url)
         report = fetch_audit(api, selection, expected_digest)

@@ -1,0 +1,259 @@
+"""The commands that ask a running controller, at a server that answers what a test says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from answering import Answer, Answering, Asked, answering
+from at_terminal import run_at_terminal
+from in_process import run_in_process
+from installed import environment
+
+from synapse_apply.cli.params import controller_options
+from synapse_apply.controller.remote import controller_api
+
+TOKEN = "t0ken-0f-an-0perat0r"
+DIGEST, OTHER_DIGEST, GUARD = (f"row1:{digit * 64}" for digit in "abc")
+ROW = {
+    "digest": DIGEST, "address": "storage/raw", "action": "update", "causes": ["git"],
+    "summary": "update \x1b[31mname", "reason": "approval", "detail": "", "can_be_approved": True,
+    "commit": "1a2b3c4d", "approvals_needed": 2, "approvals": [],
+    "rejected_by": None, "rejected_reason": None,
+}  # fmt: skip
+DEPENDENT = {
+    **ROW, "digest": OTHER_DIGEST, "address": "release/raw@1.0.0", "summary": "create",
+    "reason": "dependency", "detail": "it needs storage/raw", "can_be_approved": False,
+}  # fmt: skip
+
+
+class StandIn:
+    """A controller of two targets; `refusals` are what its paths answer in place of a result."""
+
+    def __init__(self) -> None:
+        self.held_rows: list[dict[str, Any]] = [ROW, DEPENDENT]
+        self.refusals: dict[str, Answer] = {}
+
+    def answer(self, asked: Asked) -> Answer:
+        if asked.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return 401, build_problem(f"Who is {asked.headers.get('Authorization')}?")
+        name = asked.path.rpartition("/")[2]
+        if name in self.refusals:
+            return self.refusals[name]
+        if asked.method == "POST":
+            if name == "approve":
+                approvals = [{"who": "token:ops", "counts": False, "reason": "an author of it"}]
+                self.held_rows = [{**ROW, "approvals": approvals}, DEPENDENT]
+            result = {"kind": "ActionResult", "action": name, "who": "token:ops"}
+            return 200, {"apiVersion": "synapse-apply/v1", **result}
+        if name == "holds":
+            items = self.held_rows if asked.query["target"] == "acme/prod" else []
+            return 200, {"kind": "HoldList", "items": items, "total": len(items)}
+        names = ["acme/dev", "acme/prod"]
+        return 200, {"kind": "TargetList", "items": [*map(build_target, names)], "total": 2}
+
+
+def build_problem(summary: str) -> dict[str, Any]:
+    finding = {"severity": "error", "summary": summary, "detail": "Because.", "hint": "Do so."}
+    return {"apiVersion": "synapse-apply/v1", "kind": "Problem", "diagnostics": [finding]}
+
+
+def build_target(name: str) -> dict[str, Any]:
+    reason = "outside of a window until 2026-12-01T09:00:00Z" if name == "acme/dev" else None
+    return {
+        "name": name, "state": "held" if name == "acme/prod" else "waiting", "counts": {"change": 1},
+        "wanted_commit": "1a2b3c4d", "looked_at": None, "finding": None, "waiting_reason": reason,
+        "hold_count": 2 if name == "acme/prod" else 0, "path": f"/targets/{name}",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def controller() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture
+def server(controller: StandIn) -> Iterator[Answering]:
+    with answering(controller.answer) as served:
+        yield served
+
+
+def ask(
+    folder: Path, server: Answering, *typed: str, token: str = TOKEN
+) -> subprocess.CompletedProcess[str]:
+    """Run `controller TYPED`; neither stream has the token, whatever the server says."""
+    variables = {
+        controller_api.URL_VARIABLE: server.url,
+        **({controller_api.TOKEN_VARIABLE: token} if token else {}),
+    }
+    done = run_in_process(["controller", *typed], folder, environment(variables))
+    assert not token or token not in done.stdout + done.stderr
+    return done
+
+
+def get_bodies(server: Answering, action: str) -> list[Any]:
+    return [asked.body for asked in server.asked if asked.path == f"/api/v1/{action}"]
+
+
+def test_the_help_names_the_variables_that_are_read() -> None:
+    """They are written out there, since --help imports nothing that is heavy."""
+    names = [name for name, _ in controller_options.API_ENVIRONMENT]
+    assert names == [controller_api.URL_VARIABLE, controller_api.TOKEN_VARIABLE]
+
+
+def test_targets_are_looked_at_by_name_and_by_pattern(tmp_path: Path, server: Answering) -> None:
+    """Each once; a pattern is what the controller has."""
+    done = ask(tmp_path, server, "reconcile", "acme/*", "acme/prod")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "acme/dev is looked at now.\nacme/prod is looked at now.\n"
+    assert get_bodies(server, "reconcile") == [{"target": "acme/dev"}, {"target": "acme/prod"}]
+    assert "No target matches" in ask(tmp_path, server, "reconcile", "lab/*").stderr
+
+
+def test_a_pause_has_a_reason_and_an_end(tmp_path: Path, server: Answering) -> None:
+    """A day unless said; the pattern itself is paused, not the targets that match it today."""
+    assert ask(tmp_path, server, "pause", "acme/*").returncode == 64
+    done = ask(tmp_path, server, "pause", "acme/*", "--reason", "freeze", "--until", "2031-05-04")
+    assert re.fullmatch(r"acme/\* is paused until 2031-05-0[345]T\d\d:00:00Z\.\n", done.stdout)
+    body = get_bodies(server, "pause")[0]
+    assert (body["scope"], body["reason"]) == ("acme/*", "freeze")
+    assert re.fullmatch(r"2031-05-0[345]T\d\d:00:00\+00:00", body["until"])
+    assert ask(tmp_path, server, "pause", "acme/dev", "--reason", "x").returncode == 0
+    both = ("--for", "1d", "--until", "2031-05-04", "--reason", "x")
+    assert ask(tmp_path, server, "pause", "acme/dev", *both).returncode == 64
+    assert ask(tmp_path, server, "pause", "a/b", "--reason", "x", "--for", "soon").returncode == 64
+    assert ask(tmp_path, server, "resume", "acme/*").stdout == "acme/* is not paused any more.\n"
+
+
+def test_one_refusal_does_not_keep_the_others_from_being_asked(
+    tmp_path: Path, server: Answering, controller: StandIn
+) -> None:
+    """The controller's words are shown, on one line and without what steers a terminal."""
+    controller.refusals["resume"] = 409, build_problem("There is no such pause\x1b[31m")
+    done = ask(tmp_path, server, "resume", "acme/dev", "acme/prod")
+    assert done.returncode == 1
+    assert done.stderr.count("Error: There is no such pause\\u001b[31m") == 2
+    assert len(get_bodies(server, "resume")) == 2
+
+
+def test_a_script_approves_the_rows_that_it_names(tmp_path: Path, server: Answering) -> None:
+    """By whole digests; what does not wait, or nobody can approve, is not sent."""
+    shown = ask(tmp_path, server, "approve", "acme/prod")
+    assert shown.returncode == 1
+    assert DIGEST in shown.stdout
+    assert OTHER_DIGEST not in shown.stdout
+    assert "update \\u001b[31mname" in shown.stdout
+    assert "dependency: it needs storage/raw" in shown.stdout
+    assert "--row" in shown.stderr
+    assert ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST[:20]).returncode == 64
+    assert ask(tmp_path, server, "approve", "acme/prod", "--row", GUARD).returncode == 4
+    assert ask(tmp_path, server, "approve", "acme/prod", "--row", OTHER_DIGEST).returncode == 5
+    assert get_bodies(server, "approve") == []
+    done = ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST)
+    assert done.returncode == 0, done.stderr
+    assert get_bodies(server, "approve") == [{"target": "acme/prod", "rows": [DIGEST]}]
+    assert "Approved 1 row of acme/prod as token:ops." in done.stdout
+    assert "storage/raw: yours does not count: an author of it." in done.stdout
+    assert "storage/raw: 2 more approvals needed." in done.stdout
+    done = ask(tmp_path, server, "approve", "acme/dev")
+    assert (done.returncode, done.stdout) == (0, "No row of acme/dev waits for a person.\n")
+
+
+def test_what_differs_by_the_time_it_is_approved_is_stale(
+    tmp_path: Path, server: Answering, controller: StandIn
+) -> None:
+    """The controller has the last word: exit code 4."""
+    controller.refusals["approve"] = 409, build_problem("A row differs")
+    done = ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST)
+    assert (done.returncode, "A row differs" in done.stderr) == (4, True)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("yes\n", 0), ("no\n", 1)])
+def test_at_a_terminal_the_rows_are_shown_and_then_asked_for(
+    tmp_path: Path, server: Answering, answer: str, code: int
+) -> None:
+    """Only those that can be approved are sent, and only after `yes`."""
+    variables = {controller_api.TOKEN_VARIABLE: TOKEN, "TERM": "dumb"}
+    typed = ("controller", "approve", "acme/prod", "--url", server.url)
+    done, shown = run_at_terminal(tmp_path, answer.encode(), environment(variables), *typed)
+    assert done == code, shown
+    assert shown.index(DIGEST) < shown.index("Approve 1 row of acme/prod?")
+    assert len(get_bodies(server, "approve")) == (1 if code == 0 else 0)
+
+
+def test_a_rejection_has_a_reason(tmp_path: Path, server: Answering) -> None:
+    """Any waiting row can be rejected, also one that waits for another."""
+    row_options = ("--row", DIGEST, "--row", OTHER_DIGEST)
+    done = ask(tmp_path, server, "reject", "acme/prod", *row_options, "--reason", "wrong")
+    assert done.stdout == "Rejected 2 rows of acme/prod as token:ops.\n"
+    body = {"target": "acme/prod", "rows": [DIGEST, OTHER_DIGEST], "reason": "wrong"}
+    assert get_bodies(server, "reject") == [body]
+
+
+def test_the_status_says_why_targets_wait(tmp_path: Path, server: Answering) -> None:
+    """What is held and what a target waits for stand in the last column."""
+    shown = ask(tmp_path, server, "status").stdout
+    assert re.search(r"^held +acme/prod .* 2 rows wait for a person$", shown, re.MULTILINE)
+    assert re.search(r"^waiting +acme/dev .* outside of a window until \S+$", shown, re.MULTILINE)
+
+
+def test_the_token_stays_where_it_belongs(tmp_path: Path, server: Answering) -> None:
+    """Not over plain http, not after a redirect, not on a screen; without one it is asked for."""
+    done = ask(tmp_path, server, "status", "--url", "http://controller.example")
+    assert (done.returncode, "plain http" in done.stderr) == (1, True)
+    done = ask(tmp_path, server, "reconcile", "acme/prod", token="another-token-that-is-wrong")
+    assert (done.returncode, "Who is Bearer" in done.stderr) == (1, True)
+    done = ask(tmp_path, server, "reconcile", "acme/prod", token="two words")
+    assert "A token cannot be used" in done.stderr
+    with answering(lambda _: (302, {}, {"Location": server.url})) as elsewhere:
+        before = len(server.asked)
+        done = ask(tmp_path, elsewhere, "reconcile", "acme/prod")
+        assert "did not answer as one" in done.stderr
+        assert len(server.asked) == before
+    with answering(lambda _: (401, {})) as elsewhere:
+        done = ask(tmp_path, elsewhere, "status", token="")
+        assert f"{controller_api.TOKEN_VARIABLE} is not set" in done.stderr
+
+
+def test_a_lost_answer_is_an_unknown_outcome(tmp_path: Path) -> None:
+    """Whether it was done can be told by the controller alone: exit code 7."""
+    with answering(
+        lambda _: (200, b"{", {"Content-Length": "9", "Connection": "close"})
+    ) as breaking:
+        done = ask(tmp_path, breaking, "reconcile", "acme/prod")
+        assert (done.returncode, "did not say whether it was done" in done.stderr) == (7, True)
+        assert ask(tmp_path, breaking, "status").returncode == 1
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [], {}, {"kind": "HoldList", "items": [{}]}, {"kind": "HoldList", "items": {}},
+        {"kind": "HoldList", "items": [{**ROW, "can_be_approved": "yes"}], "total": 1},
+        {"kind": "HoldList", "items": [ROW], "total": True},
+        {"kind": "HoldList", "items": [{**ROW, "causes": [1]}], "total": 1},
+        {"kind": "TargetList", "items": [], "total": 0},
+    ],
+    ids=json.dumps,
+)  # fmt: skip
+def test_odd_answers_are_not_believed(
+    tmp_path: Path, server: Answering, controller: StandIn, document: Any
+) -> None:
+    """An answer that lacks what is shown of it is another server's."""
+    controller.refusals["holds"] = 200, document
+    done = ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST)
+    assert (done.returncode, "did not answer as one" in done.stderr) == (1, True)
+    assert get_bodies(server, "approve") == []
+
+
+@pytest.mark.parametrize("typed", ["reconcile acme/prod", "approve a/b", "resume a/b"])
+def test_an_address_is_asked_for(tmp_path: Path, typed: str) -> None:
+    """Nothing is guessed: another program may listen on the usual port."""
+    done = run_in_process(["controller", *typed.split()], tmp_path, environment({}))
+    assert done.returncode == 64
+    assert "--url URL" in done.stderr
