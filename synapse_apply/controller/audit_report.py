@@ -12,10 +12,7 @@ from synapse_apply.controller.remote.controller_api import ControllerApi
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
-from synapse_apply.controller.store_ports import AuditFilter, ReadableStore
 from synapse_apply.model.frozen import frozen
-
-_ROWS_AT_ONCE = 1000
 
 
 @frozen
@@ -61,7 +58,7 @@ def read_stored_audit(
 ) -> AuditReport:
     """Check the audit of a controller's store; see `check_audit`."""
     with closing(SqliteControllerStore(data)) as store:
-        return check_audit(_iter_stored_rows(store), selection, expected_digest)
+        return check_audit(store.iter_audit_rows(), selection, expected_digest)
 
 
 def fetch_audit(
@@ -69,14 +66,6 @@ def fetch_audit(
 ) -> AuditReport:
     """Check the audit of a running controller, here; see `check_audit` and ControllerApi."""
     return check_audit(api.iter_audit(), selection, expected_digest)
-
-
-def _iter_stored_rows(store: ReadableStore) -> Iterator[AuditRow]:
-    """All rows, oldest first; those that are written meanwhile are among them."""
-    newest_number = 0
-    while rows := store.list_audit(_ROWS_AT_ONCE, AuditFilter(after=newest_number)):
-        yield from rows
-        newest_number = rows[-1].number
 
 
 def check_audit(
