@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.applying.records import flatten_live_fields_with_macs
-from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
@@ -26,14 +25,22 @@ from synapse_apply.model.values import (
     flatten,
 )
 from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.workspace.target_session import TargetSession
 
 NO_STATE_KEY_REASON = "there is no state key"
 
 
 def build_declared_fields(
-    desired: Desired, lookup_results: Mapping[Address, LookupResult], salt: str, secrets: Secrets
+    desired: Desired,
+    lookup_results: Mapping[Address, LookupResult],
+    salt: str,
+    secrets: Secrets,
+    lasting_salt: str = "",
 ) -> dict[FieldPath, Any]:
-    """Declared fields by path, with references as ids and secrets as keyed digests."""
+    """Declared fields by path, with references as ids and secrets as keyed digests.
+
+    `lasting_salt` is one that is the same in each run, "" where `salt` is.
+    """
     fields = flatten(desired.spec)
     for path, value in fields.items():
         if type(value) in PLAIN_TYPES:
@@ -43,20 +50,24 @@ def build_declared_fields(
             observed = lookup_result.observed if lookup_result else None
             fields[path] = observed.remote_id if observed else KnownAfterApply(value.address)
         elif isinstance(value, SecretRef):
-            fields[path] = _build_desired_secret_with_mac_or_reason(value, path, salt, secrets)
+            fields[path] = _build_desired_secret_with_mac_or_reason(
+                value, path, salt, secrets, lasting_salt
+            )
     return fields
 
 
 def _build_desired_secret_with_mac_or_reason(
-    ref: SecretRef, path: FieldPath, salt: str, secrets: Secrets
+    ref: SecretRef, path: FieldPath, salt: str, secrets: Secrets, lasting_salt: str
 ) -> DesiredSecret:
     if ref.keeps_live_value:
         return DesiredSecret(ref, missing_reason="the server's value is kept")
     try:
-        mac = secrets.compute_mac(salt, path, secrets.resolve_secret(ref))
+        secret = secrets.resolve_secret(ref)
     except SecretUnavailable as failure:
         return DesiredSecret(ref, missing_reason=failure.diagnostics[0].detail.rstrip("."))
-    return DesiredSecret(ref, mac, "" if mac else NO_STATE_KEY_REASON)
+    mac = secrets.compute_mac(salt, path, secret)
+    lasting_mac = secrets.compute_mac(lasting_salt, path, secret) if lasting_salt else mac
+    return DesiredSecret(ref, mac, "" if mac else NO_STATE_KEY_REASON, lasting_mac)
 
 
 def build_fields_as_recorded_when_live_agrees(
@@ -77,17 +88,20 @@ def build_fields_as_recorded_when_live_agrees(
 
 @pause_gc()
 def build_resource_states(
-    catalogue: Catalogue,
+    session: TargetSession,
     live_reader: LiveReader,
     desired: Mapping[Address, Desired],
     records: Mapping[Address, Record],
-    secrets: Secrets,
-    new_salt: Any,
+    lineage: str,
 ) -> dict[Address, ResourceState]:
-    """A ResourceState for each declared or recorded address of a kind that this version knows."""
+    """A ResourceState for each declared or recorded address of a kind that this version knows.
+
+    `lineage` is that of the state.
+    """
+    secrets = session.secrets
     resources: dict[Address, ResourceState] = {}
     for address in sorted({*desired, *records}):
-        kind = catalogue.get(address.kind)
+        kind = session.catalogue.get(address.kind)
         if kind is None:
             continue
         record = records.get(address)
@@ -96,9 +110,13 @@ def build_resource_states(
         if declared_resource is None and record is not None:
             binding = kind.bindings.get(record.api, binding)
         # One salt per record: digests of equal secrets of two resources differ.
-        salt = (record.salt if record else "") or new_salt()
+        recorded_salt = record.salt if record else ""
+        salt = recorded_salt or session.new_salt()
+        lasting_salt = "" if recorded_salt else f"row1 {lineage} {address}"
         declared_fields = (
-            build_declared_fields(declared_resource, live_reader.lookup_results, salt, secrets)
+            build_declared_fields(
+                declared_resource, live_reader.lookup_results, salt, secrets, lasting_salt
+            )
             if declared_resource
             else {}
         )

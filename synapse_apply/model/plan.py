@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.text_forms import OMITTED_BY_DEFAULT
 from synapse_apply.model.command import WithCommands
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.frozen import frozen
@@ -53,6 +54,8 @@ class FieldChange:
     `before` and `after` are JSON, ABSENT, or KnownAfterApply, and ABSENT whenever `sensitive`:
     a plan holds no secret. `note` is the text shown for a secret: "changed", "unchanged",
     "not checked: RAW_KEY is not set". `inside` are the paths within a changed list that differ.
+    `stable_after` stands for `after` where the same effect has another value in another plan: the
+    address whose id is sent, and the keyed digest of a secret ("" where there is no state key).
     """
 
     path: FieldPath
@@ -62,6 +65,7 @@ class FieldChange:
     sensitive: bool = False
     note: str = ""
     inside: tuple[FieldPath, ...] = ()
+    stable_after: str = field(default="", metadata={OMITTED_BY_DEFAULT: True})
 
 
 @frozen

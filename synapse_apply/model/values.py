@@ -102,12 +102,14 @@ class WithheldSecret:
 class DesiredSecret:
     """A declared secret as the planner compares it: its reference, and its MAC if it is known.
 
-    `missing_reason` says why there is no MAC ("RAW_KEY is not set").
+    `missing_reason` says why there is no MAC ("RAW_KEY is not set"). `lasting_mac` is one under a
+    salt that is the same in each run, also while there is no record that keeps one.
     """
 
     ref: SecretRef
     mac: Mac | None = None
     missing_reason: str = ""
+    lasting_mac: Mac | None = None
 
 
 @frozen

@@ -130,9 +130,7 @@ def _read_state_and_live_objects(
     live_versions, version_warnings = read_published_versions(
         session, live_reader, records, options.selected
     )
-    resources = build_resource_states(
-        session.catalogue, live_reader, desired, records, session.secrets, session.new_salt
-    )
+    resources = build_resource_states(session, live_reader, desired, records, state.lineage)
     plan_input = PlanInput(
         plan_id=str(uuid.uuid4()),
         created=session.clock.utc_now(),

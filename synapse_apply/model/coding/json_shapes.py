@@ -29,7 +29,12 @@ from synapse_apply.model.coding.json_values import (
     value_from_json,
     value_to_json,
 )
-from synapse_apply.model.coding.text_forms import FORM_METADATA_KEY, KEY, TextForm
+from synapse_apply.model.coding.text_forms import (
+    FORM_METADATA_KEY,
+    KEY,
+    OMITTED_BY_DEFAULT,
+    TextForm,
+)
 from synapse_apply.model.diagnostic import FieldPath, format_json_pointer, parse_json_pointer
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Fields
@@ -136,6 +141,11 @@ def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
     required_names = {
         get_json_key(field) for field in fields(dataclass_type) if is_required_field(field)
     }
+    omittable = [
+        (get_json_key(field), field.name, field.default)
+        for field in fields(dataclass_type)
+        if field.metadata.get(OMITTED_BY_DEFAULT)
+    ]
     readers = [(key, read, plain_type) for _, key, _, read, plain_type in coded_fields]
     keys = frozenset(key for key, _, _ in readers)
 
@@ -147,6 +157,9 @@ def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
         for name, key, write, _, plain_type in coded_fields:
             part = getattr(value, name)
             data[key] = part if type(part) is plain_type else write(part)
+        for key, name, default in omittable:
+            if getattr(value, name) == default:
+                del data[key]
         return data
 
     def decode_fields(data: Any) -> Any:

@@ -12,7 +12,7 @@ from synapse_apply.model.diagnostic import FieldPath, is_at_or_below
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, get_at_or_absent
+from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, Reference, get_at_or_absent
 from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.diff.list_diff import diff_list_paths
 from synapse_apply.planning.plan_input import ResourceState
@@ -55,10 +55,34 @@ def diff_create(resource: ResourceState) -> ResourceDiff:
                 if declared_value.mac is None and declared_value.missing_reason
                 else "changed"
             )
-            diff.changes.append(FieldChange(path, ABSENT, ABSENT, Cause.NONE, True, note))
+            diff.changes.append(
+                FieldChange(
+                    path,
+                    ABSENT,
+                    ABSENT,
+                    Cause.NONE,
+                    True,
+                    note,
+                    stable_after=_format_stable_value_or_empty(resource, path, declared_value),
+                )
+            )
         else:
-            diff.changes.append(FieldChange(path, ABSENT, declared_value, Cause.NONE))
+            stable_after = _format_stable_value_or_empty(resource, path, declared_value)
+            diff.changes.append(
+                FieldChange(path, ABSENT, declared_value, Cause.NONE, stable_after=stable_after)
+            )
     return diff
+
+
+def _format_stable_value_or_empty(resource: ResourceState, path: FieldPath, after: Any) -> str:
+    """What stands for a value that differs between two plans of one effect; "" for any other."""
+    if isinstance(after, DesiredSecret):
+        mac = after.lasting_mac
+        return f"{mac.key_id}:{mac.digest}" if mac is not None else ""
+    declared = get_at_or_absent(resource.desired.spec, path) if resource.desired else ABSENT
+    if isinstance(declared, Reference) and after == resource.declared_fields.get(path):
+        return str(declared.address)
+    return ""
 
 
 def diff_resource(
@@ -141,10 +165,14 @@ class _FieldComparison:
             get_at_or_absent(self.applied, path),
             get_at_or_absent(self.live, path),
         )
+        stable_after = _format_stable_value_or_empty(self.resource, path, after)
         # A field that has become secret may have its value in plain text on another side.
         if note or any(holds_secret(side) for side in sides):
-            return FieldChange(path, ABSENT, ABSENT, cause, True, note or "changed")
-        return FieldChange(path, before, after, cause, inside=diff_list_paths(before, after))
+            return FieldChange(
+                path, ABSENT, ABSENT, cause, True, note or "changed", stable_after=stable_after
+            )
+        list_paths = diff_list_paths(before, after)
+        return FieldChange(path, before, after, cause, False, "", list_paths, stable_after)
 
     def compare_declared(self, path: FieldPath, declared_value: Any) -> None:
         if isinstance(declared_value, DesiredSecret):

@@ -38,21 +38,21 @@ def has_same_effect_and_fingerprint(before: Change, now: Change) -> bool:
         and before.fingerprint == now.fingerprint
         and [_comparable_field_effect(field) for field in before.fields]
         == [_comparable_field_effect(field) for field in now.fields]
-        and _pick_digests_and_companion_address(before) == _pick_digests_and_companion_address(now)
+        and pick_digests_and_companion_address(before) == pick_digests_and_companion_address(now)
         and is_same_run(before, now)
     )
 
 
 def is_same_run(before: Change, now: Change) -> bool:
     """Whether the same run is due under the same rules, be it started or already followed."""
-    return _copy_run_without_reason_and_job_or_none(
+    return copy_run_without_reason_and_job_or_none(
         before
-    ) == _copy_run_without_reason_and_job_or_none(now)
+    ) == copy_run_without_reason_and_job_or_none(now)
 
 
-def _copy_run_without_reason_and_job_or_none(change: Change) -> Verification | None:
+def copy_run_without_reason_and_job_or_none(change: Change) -> Verification | None:
+    """The run of a change without what may differ while the run stays the same."""
     due = change.verification
-    # Reason and job may change while the run stays the same.
     return replace(due, reason="", job="") if due is not None else None
 
 
@@ -125,7 +125,8 @@ def _comparable_field_effect(field: FieldChange) -> tuple[FieldPath, bool, str, 
     )
 
 
-def _pick_digests_and_companion_address(change: Change) -> tuple[str, Any, Any]:
+def pick_digests_and_companion_address(change: Change) -> tuple[str, Any, Any]:
+    """The digests of the uploaded and of the published package, and whom its call makes, too."""
     extras = change.extras
     return get_uploaded_digest_or_empty(change), extras.get("published_digest"), extras.get(CARRIES)
 
@@ -148,9 +149,9 @@ def _iter_difference_texts(before: Change, now: Change) -> Iterator[str]:
         yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
     if before.action is now.action or now.action is Action.UPDATE:
         yield from _iter_field_and_secret_difference_texts(before, now)
-    if before.action is now.action and _pick_digests_and_companion_address(
+    if before.action is now.action and pick_digests_and_companion_address(
         before
-    ) != _pick_digests_and_companion_address(now):
+    ) != pick_digests_and_companion_address(now):
         is_other_companion = before.extras.get(CARRIES) != now.extras.get(CARRIES)
         yield (
             "another is made along with it"

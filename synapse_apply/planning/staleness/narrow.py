@@ -13,7 +13,7 @@ from synapse_apply.planning.staleness import compare_rows
 _REMOVALS = frozenset({Action.DELETE, Action.FORGET})
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 # Guards that count changes of one action; the others judge the target as a whole.
-_ACTION_OF_GUARD = {guards.RECREATE: Action.RECREATE, guards.ADOPT: Action.ADOPT}
+ACTION_OF_GUARD = {guards.RECREATE: Action.RECREATE, guards.ADOPT: Action.ADOPT}
 
 
 def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
@@ -66,7 +66,7 @@ def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
         # By the saved plan's id the state knows that it was applied, and that it cannot be again.
         id=fresh.id if reviewed else saved.id,
         changes=tuple(rows),
-        guards=tuple(_iter_guards_still_violated(fresh.guards, rows)),
+        guards=tuple(iter_guards_still_violated(fresh.guards, rows)),
     )
 
 
@@ -92,7 +92,8 @@ def _narrow_row_to_saved_plan(before: Change | None, now: Change, *, reviewed: b
         return now if now.is_refused else compare_rows.with_unreviewed_refusal(now)
     # An open call stays visible, although the saved plan does not have it.
     is_outcome_unknown = any(refusal.outcome_unknown for refusal in now.refusals)
-    return now if is_outcome_unknown else _build_left_out_row(now)
+    due_text = "refused now" if now.is_refused else f"{_action_word(now)} would be due now"
+    return now if is_outcome_unknown else build_left_out_row(now, f"not in this plan ({due_text})")
 
 
 def is_shown_as_to_be_done(change: Change) -> bool:
@@ -114,11 +115,10 @@ def _is_only_run_left(before: Change, now: Change) -> bool:
     )
 
 
-def _build_left_out_row(now: Change) -> Change:
-    due_text = "refused now" if now.is_refused else f"{_action_word(now)} would be due now"
+def build_left_out_row(now: Change, reason: str) -> Change:
+    """A copy that changes nothing, with a note of the reason; what was due is in its extras."""
     return replace(
-        _build_no_op_row(now, f"not in this plan ({due_text}): left as it is"),
-        extras={"left_out": now.action.value},
+        _build_no_op_row(now, f"{reason}: left as it is"), extras={"left_out": now.action.value}
     )
 
 
@@ -163,9 +163,10 @@ def _is_create_left_out(narrowed: Change, fresh: Change) -> bool:
     return fresh.action in _CREATES and not is_shown_as_to_be_done(narrowed)
 
 
-def _iter_guards_still_violated(
+def iter_guards_still_violated(
     violations: Iterable[GuardViolation], rows: Iterable[Change]
 ) -> Iterable[GuardViolation]:
+    """The guards that these rows, which may be fewer than those of the plan, still violate."""
     planned_actions = {row.address: row.action for row in rows if is_shown_as_to_be_done(row)}
     for violation in violations:
         # Changes that were left out do not count against a limit any more.
@@ -173,6 +174,6 @@ def _iter_guards_still_violated(
         if violation.rows:
             is_violated = counted > violation.limit
         else:
-            is_violated = _ACTION_OF_GUARD.get(violation.name) in {None, *planned_actions.values()}
+            is_violated = ACTION_OF_GUARD.get(violation.name) in {None, *planned_actions.values()}
         if is_violated:
             yield violation

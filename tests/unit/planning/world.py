@@ -266,4 +266,6 @@ def _mark(data: Data) -> Any:
     if secret == "live":
         return DesiredSecret(SecretRef("live"))
     mac = None if secret is None else Mac(data.get("key", "k1"), str(secret))
-    return DesiredSecret(SecretRef(data.get("from", "env"), "KEY"), mac, data.get("why", ""))
+    lasting_mac = None if mac is None else Mac(mac.key_id, f"lasting-{mac.digest}")
+    ref = SecretRef(data.get("from", "env"), "KEY")
+    return DesiredSecret(ref, mac, data.get("why", ""), lasting_mac)

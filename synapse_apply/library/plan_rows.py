@@ -1,0 +1,23 @@
+"""What a script that decides about single rows of a plan can know of them: pure functions."""
+
+from __future__ import annotations
+
+from synapse_apply.planning.staleness.narrow_to_permitted import (
+    has_work_without_permission,
+    list_counted_addresses,
+    list_decidable_changes,
+    list_needed_addresses,
+)
+from synapse_apply.planning.staleness.permitted_rows import PermittedApply, PermittedRows
+from synapse_apply.planning.staleness.row_digest import compute_guard_digest, compute_row_digest
+
+__all__ = [
+    "PermittedApply",
+    "PermittedRows",
+    "compute_guard_digest",
+    "compute_row_digest",
+    "has_work_without_permission",
+    "list_counted_addresses",
+    "list_decidable_changes",
+    "list_needed_addresses",
+]

@@ -1,0 +1,84 @@
+"""What a row of a plan does, as a digest: equal for the same effect on the same object, or not.
+
+By it a row is approved by content, whatever plan it stands in. An id that another row of the plan
+makes, and a secret, stand in it in forms that are the same in each plan (`stable_after`): so an
+approval holds where an interrupted apply has made the first object already, and ends when the
+secret is another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.codec import format_canonical_field_value
+from synapse_apply.model.coding.json_shapes import build_coder
+from synapse_apply.model.plan import Change, FieldChange, GuardViolation, Plan, PlanBase
+from synapse_apply.model.verification import Verification
+from synapse_apply.planning.staleness.compare_rows import (
+    copy_run_without_reason_and_job_or_none,
+    pick_digests_and_companion_address,
+)
+from synapse_apply.planning.staleness.narrow_to_permitted import (
+    list_counted_addresses,
+    list_decidable_changes,
+)
+
+_PREFIX = "row1:"
+
+
+def compute_row_digest(change: Change, base: PlanBase) -> str:
+    """`row1:` and 64 hex digits over all that a row does, on which object of which target.
+
+    Equal digests mean the same effect (as `compare_rows.has_same_effect_and_fingerprint`, of a
+    secret its value, too). They differ between two targets, and between states of two lineages.
+    Refusals, notes and causes are no part of it. Without a state key no digest of a secret can be
+    made, so that another value of it does not show.
+    """
+    uploaded, published, companion = pick_digests_and_companion_address(change)
+    run = copy_run_without_reason_and_job_or_none(change)
+    return _compute_digest(
+        base,
+        {
+            "address": str(change.address),
+            "action": change.action.value,
+            "remote_id": change.remote_id,
+            "fields": sorted(map(_describe_field, change.fields)),
+            "fingerprint": change.fingerprint,
+            "packages": [uploaded, format_canonical_field_value(published)],
+            "companion": format_canonical_field_value(companion),
+            "run": build_coder(Verification).encode(run) if run is not None else None,
+        },
+    )
+
+
+def compute_guard_digest(guard: GuardViolation, plan: Plan) -> str:
+    """`row1:` and 64 hex digits over a guard and the rows that it counts, all rows if none.
+
+    So an approval of a guard is one of these rows together, and of no other.
+    """
+    counted = {*list_counted_addresses(guard, plan)}
+    row_digests = [
+        compute_row_digest(change, plan.base)
+        for change in list_decidable_changes(plan)
+        if not counted or change.address in counted
+    ]
+    return _compute_digest(
+        plan.base, {"guard": guard.name, "limit": guard.limit, "rows": sorted(row_digests)}
+    )
+
+
+def _compute_digest(base: PlanBase, facts: dict[str, Any]) -> str:
+    binding = base.binding
+    target = [binding.url, binding.tenant, binding.data_set, base.lineage]
+    text = format_canonical_json({"target": target, **facts})
+    return _PREFIX + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _describe_field(field: FieldChange) -> list[Any]:
+    path = format_canonical_json(list(field.path))
+    before = format_canonical_field_value(field.before)
+    # The id of an object that is referred to is known in one plan and not yet in another.
+    after = "" if field.stable_after else format_canonical_field_value(field.after)
+    return [path, field.sensitive, before, after, field.stable_after]

@@ -1,0 +1,172 @@
+"""The digest by which a row is approved: equal for the same effect, whatever plan it stands in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from unit.planning.test_laws import objects
+from unit.planning.world import Data, situation
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.codec import plan_from_json, plan_to_json
+from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.model.verification import Verification
+from synapse_apply.planning.planner import build_plan
+from synapse_apply.planning.staleness.compare_rows import has_same_effect_and_fingerprint
+from synapse_apply.planning.staleness.row_digest import compute_guard_digest, compute_row_digest
+
+SECRET, OTHER_SECRET = {"$secret": "s"}, {"$secret": "t"}
+
+
+def plan(found: dict[str, Data], **choices: Any) -> Plan:
+    return build_plan(situation(found, **choices))
+
+
+def digest(found: dict[str, Data], name: str = "widget/a", **choices: Any) -> str:
+    made = plan(found, **choices)
+    (row,) = (change for change in made.changes if str(change.address) == name)
+    return compute_row_digest(row, made.base)
+
+
+def test_it_says_its_form() -> None:
+    """`row1:` and 64 hex digits."""
+    prefix, _, digits = digest({"widget/a": {"spec": {"note": "x"}}}).partition(":")
+    assert prefix == "row1"
+    assert len(digits) == 64
+    assert set(digits) <= set("0123456789abcdef")
+
+
+ROWS: dict[str, Data] = {
+    "create": {"spec": {"note": "x", "config": {"key": SECRET}}},
+    "adopt": {"spec": {"note": "x"}, "live": {"note": "y"}},
+    "update": {"spec": {"note": "x"}, "live": {"note": "y"}, "record": {"applied": {"note": "y"}}},
+    "recreate-missing": {"spec": {"note": "x"}, "record": None},
+    "delete": {"live": {"note": "x"}, "record": {"applied": {"note": "x"}}},
+}
+
+
+@pytest.mark.parametrize("action", ROWS)
+def test_what_it_is_of(action: str) -> None:
+    """Each action; the same through JSON, and another in another state, tenant and data set."""
+    made = plan({"widget/a": ROWS[action]}, prune=True)
+    (row,) = made.changes
+    assert row.action.value == action
+    same = plan_from_json(json.loads(format_canonical_json(plan_to_json(made))))
+    first = compute_row_digest(row, made.base)
+    assert compute_row_digest(same.changes[0], same.base) == first
+    binding = made.base.binding
+    others = [
+        replace(made.base, lineage="other"),
+        replace(made.base, binding=replace(binding, tenant="other")),
+        replace(made.base, binding=replace(binding, url="http://other")),
+        replace(made.base, binding=replace(binding, data_set="other")),
+    ]
+    assert first not in {compute_row_digest(row, base) for base in others}
+    # Commit, serial and name of the target say nothing of what is done.
+    labels = replace(made.base, serial=99, commit="c", target="renamed", manifests_digest="m")
+    assert compute_row_digest(row, labels) == first
+
+
+def test_each_part_counts() -> None:
+    """Address, action, id, fields, fingerprint, packages, companion and run."""
+    made = plan({"widget/a": ROWS["update"]})
+    (row,) = made.changes
+    run = Verification({"parameters": {}}, "p", "never verified")
+    others = [
+        replace(row, address=Address.parse("widget/b")),
+        replace(row, action=Action.ADOPT),
+        replace(row, remote_id="99"),
+        replace(row, fields=()),
+        replace(row, fields=(replace(row.fields[0], before="z"),)),
+        replace(row, fields=(replace(row.fields[0], after="z"),)),
+        replace(row, fields=(replace(row.fields[0], sensitive=True),)),
+        replace(row, fingerprint="f"),
+        replace(row, extras={"package": {"digest": "d"}}),
+        replace(row, extras={"published_digest": "d"}),
+        replace(row, extras={"carries": "widget/z"}),
+        replace(row, verification=run),
+        replace(row, verification=replace(run, timeout=1.0)),
+    ]
+    digests = [compute_row_digest(change, made.base) for change in (row, *others)]
+    assert len(set(digests)) == len(digests)
+    # Why a run is due, and whether it was started, are no part of it; nor are notes and causes.
+    words = replace(run, reason="its parameters changed", job="12")
+    worded = replace(row, verification=words, notes=("n",), reason="r", depends_on=(row.address,))
+    assert compute_row_digest(worded, made.base) == digests[-2]
+
+
+@pytest.mark.parametrize("action", ["create", "adopt", "update"])
+def test_another_secret_is_another_row(action: str) -> None:
+    """Of each action that sends it; the same secret is the same row."""
+    sides = {
+        "create": {},
+        "adopt": {"live": {"config": {"key": {"$mac": "o"}}}},
+        "update": {
+            "live": {"config": {"key": {"$withheld": "masked"}}},
+            "record": {"applied": {"config": {"key": {"$secret": "o"}}}},
+        },
+    }[action]
+    first, again, other = (
+        digest({"widget/a": {"spec": {"config": {"key": secret}}, **sides}})
+        for secret in (SECRET, SECRET, OTHER_SECRET)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_an_id_that_was_made_meanwhile_does_not_count() -> None:
+    """An apply that was interrupted after the first of two rows needs no new approval."""
+    parent: Data = {"id": "x-17", "spec": {"note": "p"}}
+    child: Data = {"spec": {"note": "c", "parent": {"$ref": "widget/p"}}}
+    before = digest({"widget/p": parent, "widget/a": child})
+    made = {**parent, "live": {"note": "p"}, "record": None}
+    assert digest({"widget/p": made, "widget/a": child}) == before
+    # The same id as a plain text, or another object's id, is another effect.
+    plain: Data = {"spec": {"note": "c", "parent": "x-17"}}
+    assert digest({"widget/p": made, "widget/a": plain}) != before
+    other: Data = {"spec": {"note": "c", "parent": {"$ref": "widget/q"}}}
+    assert digest({"widget/p": made, "widget/q": parent, "widget/a": other}) != before
+
+
+@settings(max_examples=80, deadline=None)
+@given(objects(), objects())
+def test_equal_digests_mean_the_same_effect(
+    first: dict[str, Data], second: dict[str, Data]
+) -> None:
+    """And the same effect has equal digests, of rows whose secrets are the same."""
+    rows: list[tuple[Change, str]] = []
+    for found in (first, second):
+        made = plan(found, prune=True)
+        rows += [(change, compute_row_digest(change, made.base)) for change in made.changes]
+    for left, left_digest in rows:
+        for right, right_digest in rows:
+            is_same = left.address == right.address and has_same_effect_and_fingerprint(left, right)
+            are_secrets_same = [field.stable_after for field in left.fields] == [
+                field.stable_after for field in right.fields
+            ]
+            assert (left_digest == right_digest) == (is_same and are_secrets_same)
+
+
+def test_a_guard_is_of_its_rows() -> None:
+    """Its name, its limit and what it counts; rows that it does not count may change."""
+    found: dict[str, Data] = {
+        f"widget/{name}": {"spec": {"note": name}, "record": None, "lookup": "none"}
+        for name in "ab"
+    }
+    made = plan({**found, "widget/z": ROWS["create"]})
+    (guard,) = made.guards
+    assert guard.name == "recreate"
+    first = compute_guard_digest(guard, made)
+    other_create = plan({**found, "widget/z": {"spec": {"note": "other"}}})
+    assert compute_guard_digest(guard, other_create) == first
+    fewer = plan({**found, "widget/b": {"spec": {"note": "b"}}})
+    assert compute_guard_digest(guard, fewer) != first
+    assert compute_guard_digest(replace(guard, limit=1), made) != first
+    # One that judges the target as a whole is of all rows.
+    whole = replace(guard, name="mass-missing")
+    assert compute_guard_digest(whole, made) != compute_guard_digest(whole, other_create)
