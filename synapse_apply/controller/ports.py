@@ -135,6 +135,7 @@ class RunResult:
     used_approvals: tuple[str, ...] = ()
     stop_reason: str = ""
     report_json: str = ""
+    is_state_behind: bool = False
 
 
 class Workers(Protocol):

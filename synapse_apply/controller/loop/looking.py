@@ -7,12 +7,15 @@ from threading import Lock
 from typing import NamedTuple
 
 from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.planned_rows import ApplyTerms
 from synapse_apply.controller.ports import LookRequest, RunResult
 from synapse_apply.controller.rows import RunOutcome, RunRow, TargetName, TargetRow
+from synapse_apply.controller.rules.assessment import assess_look
 from synapse_apply.controller.rules.due import HELD_UP_SECONDS
+from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.rules.messages import find_target_event
-from synapse_apply.controller.rules.targets import find_rule, is_repeat, update_after_look
-from synapse_apply.controller.settings import TargetRule
+from synapse_apply.controller.rules.targets import find_rule, is_repeat, update_after_run
+from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import error_finding
 
@@ -133,14 +136,18 @@ def _write_result(
         run_id, is_new = run.id, True
         writer.put_run(run)
     source = parts.settings.sources.get(row.name.source)
-    rule = find_rule(source, row.name.target) if source else None
-    updated = update_after_look(
+    rule = (find_rule(source, row.name.target) if source else None) or TargetRule("*")
+    rule = replace(rule, mode=Mode.OBSERVE)
+    judgement = judge_rows(result.rows, ApplyTerms())
+    updated = update_after_run(
         row,
         looked,
         run_id,
         result,
+        assess_look(result, judgement, rule, None, looked.due_cause),
+        verb=run.verb,
         now=parts.clock.read_wall(),
-        rule=rule or TargetRule("*"),
+        rule=rule,
         defaults=parts.settings.defaults,
         chance=parts.clock.draw(),
     )

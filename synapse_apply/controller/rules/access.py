@@ -14,6 +14,8 @@ from synapse_apply.model.frozen import frozen
 
 GROUP_PREFIX, PROXY_PREFIX, TOKEN_PREFIX = "group:", "proxy:", "token:"
 
+_WILDCARDS = frozenset("*?[")
+
 
 @frozen
 class Person:
@@ -69,12 +71,29 @@ def can_pause_scope(
 ) -> bool:
     """Whether somebody may pause, and resume, every target that a scope matches.
 
-    `names` are all targets that there are. A scope that matches none is nobody's.
+    `names` are all targets that there are. A scope that matches none is nobody's. One with a
+    wildcard also matches targets to come: one pattern of theirs has to cover all of it.
     """
     matching = [name for name in names if fnmatchcase(str(name), scope)]
-    return bool(matching) and all(
-        is_allowed(access, person, Right.PAUSE, name) for name in matching
+    if not matching or access is None:
+        return False
+    if _WILDCARDS.isdisjoint(scope):
+        return all(is_allowed(access, person, Right.PAUSE, name) for name in matching)
+    return any(
+        _covers(pattern, scope)
+        for rule in _iter_rules_of(access, person)
+        if Right.PAUSE in rule.rights
+        for pattern in rule.targets
     )
+
+
+def _covers(pattern: str, scope: str) -> bool:
+    """Whether a pattern surely matches all that a scope matches.
+
+    Where `*` is its only wildcard, what matches the text of the scope matches all of it.
+    """
+    has_stars_alone = set(pattern).isdisjoint(_WILDCARDS - {"*"})
+    return pattern == scope or (has_stars_alone and fnmatchcase(scope, pattern))
 
 
 def _iter_rules_of(access: Access, person: Person | None) -> Iterator[AccessRule]:

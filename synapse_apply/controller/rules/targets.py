@@ -1,4 +1,4 @@
-"""Which rule a target has, which targets a head touches, and what a look makes of a target."""
+"""Which rule a target has, which targets a head touches, and what a run makes of a target."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from synapse_apply.controller.rows import (
     RunCause,
     RunOutcome,
     RunRow,
-    TargetCondition,
+    RunVerb,
     TargetName,
+    TargetProgress,
     TargetRow,
 )
+from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.due import (
     compute_first_delay,
     compute_retry_delay,
@@ -53,8 +55,9 @@ def move_to_head(
     """The rows of a source's targets as a new head makes them.
 
     Every target is to be at the head. One whose inputs are not those of its last good look is
-    touched, and due at once; a new one is due soon, and where `is_spread` many new ones are spread
-    over their interval. One that the head does not declare, or no rule matches, is gone.
+    touched, and due at once; one with the same inputs that is not done with them is touched, too.
+    A new one is due soon, and where `is_spread` many new ones are spread over their interval. One
+    that the head does not declare, or no rule matches, is gone.
     """
     rows_by_name = {row.name: row for row in rows}
     new_count = sum(
@@ -63,7 +66,8 @@ def move_to_head(
     moved = []
     for target, chance in zip(keyed, chances, strict=False):
         row = rows_by_name.pop(target.name, TargetRow(target.name, is_gone=True))
-        is_new, is_done = row.is_gone, row.input_digest == target.digest
+        is_new, has_same_inputs = row.is_gone, row.input_digest == target.digest
+        is_done = has_same_inputs and row.progress is TargetProgress.DONE
         # Compared again for the same head, as at each start, nothing is due sooner.
         is_other = row.wanted_number != number or row.wanted_digest != target.digest
         row = replace(
@@ -72,11 +76,16 @@ def move_to_head(
             wanted_number=number,
             wanted_digest=target.digest,
             is_gone=False,
+            progress=(
+                _choose_progress_at_head(row, has_same_inputs=has_same_inputs)
+                if is_other
+                else row.progress
+            ),
         )
         if is_new and is_spread:
             delay = compute_first_delay(get_interval(target.rule, defaults), new_count, chance)
             row = replace(row, due_at=now + delay, due_cause=RunCause.INTERVAL)
-        elif is_new or (is_other and not is_done):
+        elif is_new or (is_other and not has_same_inputs):
             row = replace(row, due_at=now, due_cause=RunCause.PUSH)
         if not is_done:
             row = replace(row, touched_number=number)
@@ -85,16 +94,10 @@ def move_to_head(
     return moved
 
 
-def derive_condition_of_look(result: RunResult) -> TargetCondition:
-    """The state word of a target after a look."""
-    counts = result.counts
-    if result.outcome.is_failure:
-        return TargetCondition.FAILING
-    if result.outcome is RunOutcome.IN_SYNC:
-        return TargetCondition.IN_SYNC
-    if counts.refused or counts.guards:
-        return TargetCondition.REFUSED
-    return TargetCondition.DRIFTED if counts.drifted else TargetCondition.PENDING
+def _choose_progress_at_head(row: TargetRow, *, has_same_inputs: bool) -> TargetProgress:
+    """How far a target is at another head: a failure at an older one says nothing of it."""
+    is_kept = has_same_inputs and row.progress is not TargetProgress.FAILING
+    return row.progress if is_kept else TargetProgress.OPEN
 
 
 def is_repeat(last: RunRow | None, run: RunRow, *, has_same_inputs: bool) -> bool:
@@ -107,50 +110,111 @@ def is_repeat(last: RunRow | None, run: RunRow, *, has_same_inputs: bool) -> boo
     )
 
 
-def update_after_look(
+def update_after_run(
     row: TargetRow,
-    looked: TargetRow,
+    begun: TargetRow,
     run_id: str,
     result: RunResult,
+    assessment: Assessment,
     *,
+    verb: RunVerb,
     now: float,
     rule: TargetRule,
     defaults: Defaults,
     chance: float,
 ) -> TargetRow:
-    """A target after a look, which ended at `now`; `looked` is its row when the look began.
+    """A target after a run, which ended at `now`; `begun` is its row when it was claimed.
 
-    `run_id` is the run that the look is, or is a time in a row of. `row` is as it is now: where a
-    new head came meanwhile, its due time stands. A failure with other inputs than those of the last
+    `run_id` is the run that it is, or is a time in a row of. `row` is as it is now: where a new
+    head came meanwhile, its due time stands. A failure with other inputs than those of the last
     good look undoes that one, so that a head which goes back to them is looked at.
     """
-    condition = derive_condition_of_look(result)
     is_failure = result.outcome.is_failure
-    failures = row.failures + 1 if is_failure else 0
-    in_sync = result.outcome is RunOutcome.IN_SYNC
-    input_digest = looked.wanted_digest
-    if is_failure and row.input_digest != looked.wanted_digest:
-        input_digest = ""
+    is_same_input = row.input_digest == begun.wanted_digest
+    input_digest = "" if is_failure and not is_same_input else begun.wanted_digest
     updated = replace(
         row,
-        state=condition,
+        state=assessment.condition,
         counts=result.counts,
-        failures=failures,
+        failures=_count_failures(row, result, assessment, verb),
         last_run=run_id,
         looked_at=now,
-        looked_number=looked.wanted_number,
-        changed_at=row.changed_at if condition is row.state else now,
-        applied_commit=looked.wanted_commit if in_sync else row.applied_commit,
+        looked_number=begun.wanted_number,
+        changed_at=row.changed_at if assessment.condition is row.state else now,
+        applied_commit=(
+            begun.wanted_commit if result.outcome is RunOutcome.IN_SYNC else row.applied_commit
+        ),
+        applied_at=now if _has_made_calls(result) else row.applied_at,
         input_digest=input_digest,
         backend_host=result.backend_host or row.backend_host,
+        waiting_reason=assessment.waiting_reason,
+        hold_count=assessment.hold_count,
+        mode=rule.mode,
+        progress=_choose_progress(row, begun, assessment, is_same_input=is_same_input),
     )
-    if (row.due_at, row.due_cause) != (looked.due_at, looked.due_cause):
+    if (row.due_at, row.due_cause) != (begun.due_at, begun.due_cause):
         return updated  # a new head, or a person, asked for another look meanwhile
-    if row.wanted_digest != looked.wanted_digest:
-        # A new head took back what this look saw, before that was known to matter.
+    if row.wanted_digest != begun.wanted_digest:
+        # A new head took back what this run saw, before that was known to matter.
         return replace(updated, due_at=now, due_cause=RunCause.PUSH)
-    if is_failure:
-        delay = compute_retry_delay(failures, defaults, chance)
-        return replace(updated, due_at=now + delay, due_cause=RunCause.RETRY)
-    delay = vary_by_jitter(get_interval(rule, defaults), defaults.jitter, chance)
-    return replace(updated, due_at=now + delay, due_cause=RunCause.INTERVAL)
+    due_at, cause = _choose_due_time(
+        updated, result, assessment, verb, now=now, rule=rule, defaults=defaults, chance=chance
+    )
+    return replace(updated, due_at=due_at, due_cause=cause)
+
+
+def _has_made_calls(result: RunResult) -> bool:
+    return bool(result.calls.done or result.calls.failed or result.calls.unknown)
+
+
+def _choose_progress(
+    row: TargetRow, begun: TargetRow, assessment: Assessment, *, is_same_input: bool
+) -> TargetProgress:
+    """How far a target is after a run. What was done once is not undone by a later failure.
+
+    That is no matter of the revision: a backend that does not answer, drift that cannot be put
+    right.
+    """
+    was_done = is_same_input and row.progress is TargetProgress.DONE
+    if row.wanted_digest != begun.wanted_digest:
+        return row.progress
+    if was_done and assessment.progress is TargetProgress.FAILING:
+        return TargetProgress.DONE
+    return assessment.progress
+
+
+def _count_failures(
+    row: TargetRow, result: RunResult, assessment: Assessment, verb: RunVerb
+) -> int:
+    """Failures in a row; only a look after which nothing is to be done at once ends them."""
+    if result.outcome.is_failure or assessment.is_unsettled:
+        return row.failures + 1
+    return row.failures if verb is RunVerb.APPLY or assessment.is_apply_next else 0
+
+
+def _choose_due_time(
+    row: TargetRow,
+    result: RunResult,
+    assessment: Assessment,
+    verb: RunVerb,
+    *,
+    now: float,
+    rule: TargetRule,
+    defaults: Defaults,
+    chance: float,
+) -> tuple[float, RunCause]:
+    """When a target is looked at next after a run, and why; `row` counts its failures."""
+    if assessment.is_apply_next:
+        # The apply comes at once. Should it not, it is still due.
+        return row.due_at, row.due_cause
+    if result.outcome.is_failure or assessment.is_unsettled:
+        return now + compute_retry_delay(row.failures, defaults, chance), RunCause.RETRY
+    if verb is RunVerb.APPLY and result.outcome is not RunOutcome.APPLY_STOPPED:
+        return now, RunCause.APPLIED
+    if verb is RunVerb.APPLY and assessment.resumes_at is None:
+        # It ended in its middle for what is decided anew: another revision, another rule.
+        return now + compute_retry_delay(1, defaults, chance), RunCause.RETRY
+    interval_end = now + vary_by_jitter(get_interval(rule, defaults), defaults.jitter, chance)
+    if assessment.resumes_at is not None and assessment.resumes_at < interval_end:
+        return max(assessment.resumes_at, now), RunCause.RESUMED
+    return interval_end, RunCause.INTERVAL

@@ -5,28 +5,32 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import repeat
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synapse_apply.controller.planned_rows import Judgement
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import (
     ChangeCounts,
     RunCause,
     RunOutcome,
     RunRow,
+    RunVerb,
     TargetCondition,
     TargetName,
+    TargetProgress,
     TargetRow,
 )
+from synapse_apply.controller.rules.assessment import assess_look
 from synapse_apply.controller.rules.messages import find_target_event
 from synapse_apply.controller.rules.run_ids import RunIdSource
 from synapse_apply.controller.rules.targets import (
     KeyedTarget,
-    derive_condition_of_look,
     find_rule,
     is_repeat,
     move_to_head,
-    update_after_look,
+    update_after_run,
 )
 from synapse_apply.controller.rules.turns import choose_looks
 from synapse_apply.controller.settings import Defaults, Event, Source, TargetRule
@@ -34,6 +38,15 @@ from synapse_apply.controller.settings import Defaults, Event, Source, TargetRul
 DEFAULTS = Defaults()
 RULE = TargetRule("*")
 PROD = TargetName("acme", "prod")
+DONE = TargetRow(
+    PROD,
+    "c1",
+    1,
+    input_digest="d",
+    wanted_digest="d",
+    due_at=500.0,
+    progress=TargetProgress.DONE,
+)
 
 
 def move(rows: list[TargetRow], digests: dict[str, str], number: int = 2) -> dict[str, TargetRow]:
@@ -61,9 +74,8 @@ def test_the_first_rule_that_matches_holds() -> None:
 
 def test_a_push_touches_the_targets_whose_inputs_changed() -> None:
     """All are to be at the head, and only those are due; one that was not done before is, too."""
-    done = TargetRow(PROD, "c1", 1, input_digest="d", wanted_digest="d", due_at=500.0)
     rows = [
-        replace(done, name=TargetName("acme", name), input_digest=digest)
+        replace(DONE, name=TargetName("acme", name), input_digest=digest)
         for name, digest in (("same", "d"), ("changed", "d"), ("failing", "older"), ("gone", "d"))
     ]
     moved = move(rows, {"same": "d", "changed": "e", "failing": "d"})
@@ -92,29 +104,21 @@ def look(outcome: RunOutcome, **counts: int) -> RunResult:
     return RunResult(outcome, ChangeCounts(**counts), result_digest="r", backend_host="host")
 
 
-def finish(row: TargetRow, result: RunResult, looked: TargetRow | None = None) -> TargetRow:
-    return update_after_look(
+def finish(row: TargetRow, result: RunResult, begun: TargetRow | None = None) -> TargetRow:
+    begun = begun or row
+    observed = assess_look(result, Judgement(), RULE, None, begun.due_cause)
+    return update_after_run(
         row,
-        looked or row,
+        begun,
         "r1",
         result,
+        observed,
+        verb=RunVerb.LOOK,
         now=1000.0,
         rule=RULE,
         defaults=DEFAULTS,
         chance=0.5,
     )
-
-
-def test_state_words_name_what_needs_a_person_most() -> None:
-    """Failing before refused before drifted before pending before in sync."""
-    changes = RunOutcome.CHANGES
-    assert derive_condition_of_look(look(RunOutcome.TIMEOUT)) is TargetCondition.FAILING
-    assert derive_condition_of_look(look(RunOutcome.PLAN_ERROR)) is TargetCondition.FAILING
-    assert derive_condition_of_look(look(changes, refused=1, drifted=1)) is TargetCondition.REFUSED
-    assert derive_condition_of_look(look(changes, guards=1)) is TargetCondition.REFUSED
-    assert derive_condition_of_look(look(changes, change=1, drifted=1)) is TargetCondition.DRIFTED
-    assert derive_condition_of_look(look(changes, add=1)) is TargetCondition.PENDING
-    assert derive_condition_of_look(look(RunOutcome.IN_SYNC)) is TargetCondition.IN_SYNC
 
 
 def test_a_failure_is_tried_again_and_the_target_stays_undone() -> None:
@@ -151,20 +155,18 @@ def test_a_head_that_came_during_a_look_is_looked_at_next() -> None:
 
 def test_a_revert_of_a_broken_commit_is_looked_at_at_once() -> None:
     """It has the inputs of the last good look; a backend that fails makes no push count."""
-    good = TargetRow(PROD, "c1", 1, input_digest="d", wanted_digest="d", due_at=500.0)
-    broken = finish(move([good], {"prod": "broken"}, 2)["prod"], look(RunOutcome.PLAN_ERROR))
+    broken = finish(move([DONE], {"prod": "broken"}, 2)["prod"], look(RunOutcome.PLAN_ERROR))
     mended = move([broken], {"prod": "d"}, 3)["prod"]
     assert (mended.due_at, mended.due_cause) == (100.0, RunCause.PUSH)
     assert (mended.touched_number, mended.input_digest) == (3, "")
-    unreachable = finish(good, look(RunOutcome.PLAN_ERROR))
+    unreachable = finish(DONE, look(RunOutcome.PLAN_ERROR))
     other = move([unreachable], {"prod": "d"}, 2)["prod"]
     assert (other.due_cause, other.touched_number) == (RunCause.RETRY, 0)
 
 
 def test_a_revert_during_the_look_at_a_broken_commit_is_looked_at_next() -> None:
     """When the head came, the target still was as the last good look left it."""
-    good = TargetRow(PROD, "c1", 1, input_digest="d", wanted_digest="d", due_at=500.0)
-    looked = move([good], {"prod": "broken"}, 2)["prod"]
+    looked = move([DONE], {"prod": "broken"}, 2)["prod"]
     mended = move([looked], {"prod": "d"}, 3)["prod"]
     for outcome in (RunOutcome.PLAN_ERROR, RunOutcome.CHANGES):
         after = finish(mended, look(outcome), looked)
@@ -257,3 +259,16 @@ def test_run_ids_only_grow(times: list[float], randomness: bytes) -> None:
     after_restart.begin_after(newest)
     assert after_restart.make_id(0.0, randomness) > newest
     assert all(run_id[14] == "7" for run_id in ids)
+
+
+@pytest.mark.parametrize("progress", list(TargetProgress))
+def test_a_head_touches_what_is_not_done_with_the_same_inputs(progress: TargetProgress) -> None:
+    """What is held is told again, and nothing is looked at sooner; an old failure says nothing."""
+    row = replace(DONE, progress=progress)
+    moved = move([row], {"prod": "d"}, 2)["prod"]
+    assert moved.touched_number == (0 if progress is TargetProgress.DONE else 2)
+    assert moved.due_at == 500.0
+    is_failing = progress is TargetProgress.FAILING
+    assert moved.progress is (TargetProgress.OPEN if is_failing else progress)
+    assert move([moved], {"prod": "d"}, 2)["prod"] == moved
+    assert move([row], {"prod": "e"}, 2)["prod"].progress is TargetProgress.OPEN

@@ -1,0 +1,279 @@
+"""What a look and an apply make of a target: state word, progress, and when it is looked at next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from synapse_apply.controller.planned_rows import (
+    ApplyTerms,
+    PlannedRow,
+    RowAction,
+    RowCause,
+)
+from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.rows import (
+    CallCounts,
+    ChangeCounts,
+    RunCause,
+    RunOutcome,
+    RunVerb,
+    TargetCondition,
+    TargetName,
+    TargetProgress,
+    TargetRow,
+)
+from synapse_apply.controller.rules.approving import build_terms
+from synapse_apply.controller.rules.assessment import Assessment, assess_apply, assess_look
+from synapse_apply.controller.rules.judging import judge_rows
+from synapse_apply.controller.rules.pausing import ApplyBlock
+from synapse_apply.controller.rules.targets import update_after_run
+from synapse_apply.controller.settings import AutoRule, Defaults, Mode, TargetRule
+
+AUTO = TargetRule("*", Mode.AUTO)
+GIT_ONLY = TargetRule("*", Mode.AUTO, auto=AutoRule(causes=frozenset({RowCause.GIT})))
+APPROVE = TargetRule("*", Mode.APPROVE)
+OBSERVE = TargetRule("*", Mode.OBSERVE)
+WINDOW = ApplyBlock(TargetCondition.WAITING, 5000.0, "outside of a window until Mon")
+PAUSE = ApplyBlock(TargetCondition.PAUSED, None, "paused by proxy:ann")
+NOW = 1000.0
+GIT = PlannedRow("row1:git", "plugin.git", RowAction.UPDATE, (RowCause.GIT,))
+DRIFT = PlannedRow("row1:drift", "plugin.drift", RowAction.UPDATE, (RowCause.DRIFT,))
+SECRET = PlannedRow("row1:secret", "plugin.secret", RowAction.UPDATE, (RowCause.SECRET,))
+REFUSED = replace(GIT, address="plugin.no", digest="row1:no", refusal="immutable")
+DRIFT_REFUSED = replace(DRIFT, digest="row1:d", address="plugin.lost", refusal="foreign")
+UNKNOWN = replace(DRIFT_REFUSED, is_outcome_unknown=True)
+WAITING = replace(REFUSED, is_waiting=True, refusal_reason="not verified on staging yet")
+GUARD = PlannedRow("row1:guard", "adopt", RowAction.GUARD)
+
+
+def make_result(*rows: PlannedRow, outcome: RunOutcome = RunOutcome.CHANGES) -> RunResult:
+    drifted = sum(RowCause.DRIFT in row.causes for row in rows)
+    counts = ChangeCounts(
+        change=len(rows),
+        refused=sum(bool(row.refusal) for row in rows),
+        drifted=drifted,
+        guards=sum(row.action is RowAction.GUARD for row in rows),
+    )
+    return RunResult(outcome, counts, rows=rows)
+
+
+def look(
+    rule: TargetRule,
+    *rows: PlannedRow,
+    block: ApplyBlock | None = None,
+    cause: RunCause = RunCause.PUSH,
+    outcome: RunOutcome = RunOutcome.CHANGES,
+) -> Assessment:
+    result = make_result(*rows, outcome=outcome)
+    judgement = judge_rows(result.rows, build_terms(rule, (), now=NOW))
+    return assess_look(result, judgement, rule, block, cause)
+
+
+C, P = TargetCondition, TargetProgress
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows", "block", "condition", "progress"),
+    [
+        (AUTO, [GIT], None, C.PENDING, P.OPEN),
+        (AUTO, [DRIFT], None, C.DRIFTED, P.DONE),
+        (AUTO, [GIT], WINDOW, C.WAITING, P.WAITING),
+        (AUTO, [GIT], PAUSE, C.PAUSED, P.WAITING),
+        (AUTO, [DRIFT], PAUSE, C.PAUSED, P.DONE),
+        (AUTO, [GIT, REFUSED], WINDOW, C.REFUSED, P.REFUSED),
+        (AUTO, [GIT, DRIFT_REFUSED], None, C.REFUSED, P.OPEN),
+        (AUTO, [DRIFT_REFUSED], None, C.REFUSED, P.DONE),
+        (AUTO, [UNKNOWN, REFUSED], None, C.UNKNOWN, P.REFUSED),
+        (AUTO, [WAITING], None, C.WAITING, P.WAITING),
+        (AUTO, [GIT, WAITING], None, C.WAITING, P.WAITING),
+        (AUTO, [GIT, GUARD], None, C.HELD, P.HELD),
+        (AUTO, [DRIFT, GUARD], None, C.HELD, P.DONE),
+        (AUTO, [GUARD], None, C.HELD, P.HELD),
+        (GIT_ONLY, [DRIFT], None, C.DRIFTED, P.DONE),
+        (GIT_ONLY, [DRIFT, GIT], None, C.DRIFTED, P.OPEN),
+        (GIT_ONLY, [DRIFT, GIT], WINDOW, C.WAITING, P.WAITING),
+        (GIT_ONLY, [DRIFT], WINDOW, C.DRIFTED, P.DONE),
+        (GIT_ONLY, [SECRET], None, C.HELD, P.DONE),
+        (GIT_ONLY, [replace(GIT, causes=(RowCause.GIT, RowCause.DRIFT))], None, C.HELD, P.HELD),
+        (GIT_ONLY, [replace(GIT, needs=("plugin.drift",)), DRIFT], None, C.HELD, P.HELD),
+        (APPROVE, [GIT], None, C.HELD, P.HELD),
+        (APPROVE, [GIT], PAUSE, C.HELD, P.HELD),
+        (APPROVE, [DRIFT], None, C.HELD, P.DONE),
+        (APPROVE, [GIT, GUARD], None, C.HELD, P.HELD),
+        (OBSERVE, [GIT], PAUSE, C.PENDING, P.DONE),
+        (OBSERVE, [GIT, DRIFT], None, C.DRIFTED, P.DONE),
+        (OBSERVE, [GIT, REFUSED], None, C.REFUSED, P.REFUSED),
+        (OBSERVE, [GIT, GUARD], None, C.REFUSED, P.DONE),
+        (OBSERVE, [WAITING], None, C.WAITING, P.DONE),
+    ],
+)
+def test_state_word_and_progress(
+    rule: TargetRule,
+    rows: list[PlannedRow],
+    block: ApplyBlock | None,
+    condition: TargetCondition,
+    progress: TargetProgress,
+) -> None:
+    """The word of what needs a person most; the progress of what Git asks for alone."""
+    found = look(rule, *rows, block=block)
+    assert (found.condition, found.progress) == (condition, progress)
+
+
+@pytest.mark.parametrize("rule", [AUTO, APPROVE, OBSERVE])
+def test_plans_without_rows_and_failures(rule: TargetRule) -> None:
+    """In sync is done, and a failure is one, in every mode and whatever holds."""
+    in_sync = look(rule, outcome=RunOutcome.IN_SYNC, block=PAUSE)
+    assert (in_sync.condition, in_sync.progress) == (C.IN_SYNC, P.DONE)
+    for outcome in (RunOutcome.PLAN_ERROR, RunOutcome.TIMEOUT, RunOutcome.WORKER_LOST):
+        failing = look(rule, GIT, outcome=outcome)
+        assert (failing.condition, failing.progress) == (C.FAILING, P.FAILING)
+        assert not failing.is_apply_next
+
+
+@pytest.mark.parametrize(
+    ("rule", "block", "cause"),
+    [*product((AUTO, GIT_ONLY, APPROVE, OBSERVE), (None, WINDOW, PAUSE), RunCause)],
+)
+def test_when_an_apply_comes_next(
+    rule: TargetRule, block: ApplyBlock | None, cause: RunCause
+) -> None:
+    """Only for what is permitted, while nothing keeps it, and not at once after an apply."""
+    found = look(rule, GIT, block=block, cause=cause)
+    is_permitted = rule in {AUTO, GIT_ONLY} and block is None
+    assert found.is_apply_next == (is_permitted and cause is not RunCause.APPLIED)
+    assert found.is_unsettled == (is_permitted and cause is RunCause.APPLIED)
+    assert not look(rule, REFUSED, block=block, cause=cause).is_apply_next
+
+
+def test_what_the_state_lacks_is_written_without_a_change() -> None:
+    """A moved address is no row: it is applied all the same, but in mode observe."""
+    result = replace(make_result(), is_state_behind=True)
+    judgement = judge_rows((), ApplyTerms())
+    for rule, is_next in ((AUTO, True), (APPROVE, True), (OBSERVE, False)):
+        assert assess_look(result, judgement, rule, None, RunCause.PUSH).is_apply_next == is_next
+    blocked = assess_look(result, judgement, AUTO, WINDOW, RunCause.PUSH)
+    assert (blocked.is_apply_next, blocked.condition) == (False, C.WAITING)
+
+
+def test_why_something_waits() -> None:
+    """The pause or the window, else what the row waits for; nothing for what does not."""
+    assert look(AUTO, GIT, block=WINDOW).waiting_reason == WINDOW.phrase
+    assert look(AUTO, GIT, block=WINDOW).resumes_at == 5000.0
+    assert look(APPROVE, GIT, block=WINDOW).waiting_reason == ""
+    assert look(AUTO, WAITING).waiting_reason == "plugin.no: not verified on staging yet"
+    assert look(APPROVE, GIT, DRIFT).hold_count == 2
+
+
+ROW = TargetRow(
+    TargetName("acme", "prod"), "c1", 1, wanted_digest="d", due_at=900.0, due_cause=RunCause.PUSH
+)
+
+
+def finish_look(row: TargetRow, rule: TargetRule, *rows: PlannedRow, **values: object) -> TargetRow:
+    result = make_result(*rows, outcome=RunOutcome.CHANGES if rows else RunOutcome.IN_SYNC)
+    judgement = judge_rows(rows, build_terms(rule, (), now=NOW))
+    block = values.get("block")
+    assert block is None or isinstance(block, ApplyBlock)
+    found = assess_look(result, judgement, rule, block, row.due_cause)
+    return finish(row, result, found, RunVerb.LOOK, rule)
+
+
+def finish_apply(
+    row: TargetRow,
+    outcome: RunOutcome,
+    *rows: PlannedRow,
+    block: ApplyBlock | None = None,
+    calls: CallCounts | None = None,
+) -> TargetRow:
+    result = replace(make_result(*rows, outcome=outcome), calls=calls or CallCounts())
+    judgement = judge_rows(rows, build_terms(AUTO, (), now=NOW))
+    return finish(row, result, assess_apply(result, judgement, AUTO, block), RunVerb.APPLY, AUTO)
+
+
+def finish(
+    row: TargetRow, result: RunResult, found: Assessment, verb: RunVerb, rule: TargetRule
+) -> TargetRow:
+    return update_after_run(
+        row,
+        row,
+        "r1",
+        result,
+        found,
+        verb=verb,
+        now=NOW,
+        rule=rule,
+        defaults=Defaults(jitter=0.0),
+        chance=0.5,
+    )
+
+
+def test_an_apply_between_two_looks() -> None:
+    """It stays due until it was applied; the look after it says that it is live."""
+    looked = finish_look(ROW, AUTO, GIT)
+    assert (looked.due_at, looked.due_cause) == (900.0, RunCause.PUSH)
+    applied = finish_apply(looked, RunOutcome.APPLIED, GIT, calls=CallCounts(done=1))
+    assert (applied.due_at, applied.due_cause) == (NOW, RunCause.APPLIED)
+    assert (applied.applied_at, applied.applied_commit) == (NOW, "")
+    assert applied.progress is P.OPEN
+    live = finish_look(applied, AUTO)
+    assert (live.state, live.progress, live.applied_commit) == (C.IN_SYNC, P.DONE, "c1")
+    assert (live.due_at, live.due_cause) == (NOW + 600, RunCause.INTERVAL)
+
+
+def test_an_apply_that_fails_is_tried_again_later_each_time() -> None:
+    """The looks between are good, and do not begin the backoff anew."""
+    row, delays = ROW, []
+    for _ in range(4):
+        row = finish_look(row, AUTO, GIT)
+        row = finish_apply(row, RunOutcome.APPLY_FAILED, GIT, calls=CallCounts(failed=1))
+        assert (row.state, row.progress, row.due_cause) == (C.FAILING, P.FAILING, RunCause.RETRY)
+        delays.append(row.due_at - NOW)
+    assert delays == [15.0, 30.0, 60.0, 120.0]
+    assert finish_look(row, AUTO).failures == 0
+
+
+def test_what_never_becomes_as_declared_is_not_applied_without_end() -> None:
+    """Each further apply of it comes later."""
+    row, delays = ROW, []
+    for _ in range(3):
+        row = finish_apply(finish_look(row, AUTO, DRIFT), RunOutcome.APPLIED, DRIFT)
+        row = finish_look(row, AUTO, DRIFT)
+        assert row.due_cause is RunCause.RETRY
+        delays.append(row.due_at - NOW)
+    assert delays == [15.0, 30.0, 60.0]
+
+
+def test_what_waits_is_looked_at_when_it_goes_on() -> None:
+    """At the opening of the window where that is sooner than the interval."""
+    soon = replace(WINDOW, until=1200.0)
+    waiting = finish_look(ROW, AUTO, GIT, block=soon)
+    assert (waiting.due_at, waiting.due_cause) == (1200.0, RunCause.RESUMED)
+    assert waiting.waiting_reason == WINDOW.phrase
+    late = finish_look(ROW, AUTO, GIT, block=WINDOW)
+    assert (late.due_at, late.due_cause) == (1600.0, RunCause.INTERVAL)
+    held = finish_look(ROW, APPROVE, GIT, block=soon)
+    assert (held.due_at, held.mode, held.hold_count) == (1600.0, Mode.APPROVE, 1)
+
+
+def test_an_apply_that_was_stopped() -> None:
+    """It waits for the end of what stopped it; else it is looked at again before long."""
+    soon = replace(WINDOW, until=1200.0)
+    stopped = finish_apply(ROW, RunOutcome.APPLY_STOPPED, GIT, block=soon)
+    assert (stopped.state, stopped.progress) == (C.WAITING, P.WAITING)
+    assert (stopped.due_at, stopped.due_cause) == (1200.0, RunCause.RESUMED)
+    other = finish_apply(ROW, RunOutcome.APPLY_STOPPED, GIT)
+    assert (other.progress, other.due_at, other.failures) == (P.OPEN, NOW + 15, 0)
+
+
+def test_a_later_failure_undoes_no_revision() -> None:
+    """Drift that cannot be put right, or a backend that is away, is no matter of the commit."""
+    done = finish_look(ROW, AUTO)
+    failing = finish_apply(finish_look(done, AUTO, DRIFT), RunOutcome.APPLY_FAILED, DRIFT)
+    assert (failing.state, failing.progress) == (C.FAILING, P.DONE)
+    held = finish_look(ROW, APPROVE, GIT)
+    result = RunResult(RunOutcome.PLAN_ERROR)
+    found = assess_look(result, judge_rows((), ApplyTerms()), APPROVE, None, RunCause.INTERVAL)
+    assert finish(held, result, found, RunVerb.LOOK, APPROVE).progress is P.FAILING
