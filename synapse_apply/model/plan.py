@@ -13,6 +13,7 @@ from synapse_apply.model.command import WithCommands
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
+from synapse_apply.model.policy import RULE_ID_PREFIX
 from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.remote.dry_run_counts import DryRunCounts
 from synapse_apply.model.state import BackendIdentity
@@ -20,6 +21,14 @@ from synapse_apply.model.verification import Verification
 
 # The summary of the warning by which a plan tells that it may be old already.
 CONCURRENT_RUN_SUMMARY = "Another run is changing this target"
+# How the summary of a freeze begins that has an end.
+FROZEN_UNTIL_SUMMARY = "Changes are frozen until"
+# Rules of refusals that a later plan may be without, although nobody changed anything here: another
+# run ends, a call is old enough to be looked up, another target verifies what is released.
+OTHER_RUN_RULE = "other-run"
+OUTCOME_NOT_KNOWN_YET_RULE = "outcome-not-known-yet"
+NOT_VERIFIED_YET_RULE = "require-verified"
+_RULES_THAT_END = frozenset({OTHER_RUN_RULE, OUTCOME_NOT_KNOWN_YET_RULE, NOT_VERIFIED_YET_RULE})
 
 
 class Action(Enum):
@@ -83,6 +92,11 @@ class Refusal(WithCommands):
     ways_out: tuple[str, ...] = ()
     position: Position | None = None
     outcome_unknown: bool = False
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether a later plan may be without it, although nobody changed anything here."""
+        return self.rule in _RULES_THAT_END
 
 
 @frozen
@@ -163,6 +177,12 @@ class GuardViolation(WithCommands):
     detail: str = ""
     rows: tuple[Address, ...] = ()
     limit: int = 0
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether only time has to pass: a freeze of the policy that has an end."""
+        is_of_policy = self.name.startswith(RULE_ID_PREFIX)
+        return is_of_policy and self.summary.startswith(FROZEN_UNTIL_SUMMARY)
 
 
 @frozen

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.plan import Refusal
+from synapse_apply.model.plan import OTHER_RUN_RULE, OUTCOME_NOT_KNOWN_YET_RULE, Refusal
 from synapse_apply.model.state import Intent
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.planning.plan_input import ResourceState
 
 WAIT_HINT = Text(Command("apply --wait"), " waits for it, and then goes on")
-_OTHER_RUN = "other-run"
 _AFTER_OTHER_RUN = ("plan again when the other run has ended",)
 
 
 def build_concurrent_object_refusal(resource: ResourceState) -> Refusal:
     """The refusal of an object without record that may have been created by a concurrent run."""
     return Refusal(
-        _OTHER_RUN,
+        OTHER_RUN_RULE,
         "id "
         f"{resource.lookup_result.observed.remote_id if resource.lookup_result.observed else ''} "
         "has its name and is not recorded: the run that is under way may have just made it",
@@ -37,7 +36,7 @@ def build_concurrent_call_refusal(intent: Intent, *, is_new_address: bool = Fals
         else intent.verb
     )
     return Refusal(
-        _OTHER_RUN,
+        OTHER_RUN_RULE,
         f"{call} was sent at {intent.sent_at or 'an unknown time'}, and the run that is under way "
         "has not recorded how it ended",
         _AFTER_OTHER_RUN,
@@ -72,7 +71,7 @@ def build_outcome_unknown_refusal(
         )
     if seconds_until_resolvable is not None:
         return Refusal(
-            "outcome-unknown",
+            OUTCOME_NOT_KNOWN_YET_RULE,
             f"an earlier {call} was sent at {intent.sent_at}, and it is too early to tell "
             "whether the server acted on it",
             (

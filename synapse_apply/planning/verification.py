@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.kinds.run_body import compute_body_digest
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.packages.versions import get_version_sort_key_or_none
-from synapse_apply.model.plan import Action, Refusal
+from synapse_apply.model.plan import NOT_VERIFIED_YET_RULE, Action, Refusal
 from synapse_apply.model.project import EMBEDDED
 from synapse_apply.model.state import Record
 from synapse_apply.model.verification import (
@@ -30,6 +30,7 @@ NEVER_VERIFIED = "never verified"
 PARAMETERS_CHANGED = "its parameters changed"
 LAST_RUN_FAILED = "the last run failed"
 ASKED_FOR = "asked for"
+CANNOT_BE_VERIFIED_RULE = "cannot-be-verified"
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
@@ -170,22 +171,37 @@ def _is_older_than_newest_declared(resource: ResourceState, series: SeriesMap) -
     return newest is not None and parsed_version is not None and parsed_version < newest
 
 
+class _VerificationGap(NamedTuple):
+    """Why a target has not verified a release, and the ways out.
+
+    `ends_by_itself`: a run of that target that is still to come closes it.
+    """
+
+    reason: str
+    ways_out: tuple[str, ...]
+    ends_by_itself: bool = False
+
+
 def _iter_unverified_refusals(
     resource: ResourceState, other_targets: Mapping[str, OtherTargetRuns]
 ) -> Iterator[Refusal]:
     """A refusal for each target that must have verified this package and has not."""
     for target, other_target in sorted(other_targets.items()):
-        problem = _explain_verification_gap_or_none(resource, target, other_target)
-        if problem is not None:
-            reason, ways_out = problem
+        gap = _find_verification_gap(resource, target, other_target)
+        if gap is not None:
             position = resource.desired.position if resource.desired else None
-            yield Refusal("require-verified", reason, ways_out, position)
+            yield Refusal(
+                NOT_VERIFIED_YET_RULE if gap.ends_by_itself else CANNOT_BE_VERIFIED_RULE,
+                gap.reason,
+                gap.ways_out,
+                position,
+            )
 
 
-def _explain_verification_gap_or_none(
+def _find_verification_gap(
     resource: ResourceState, target: str, other_target: OtherTargetRuns
-) -> tuple[str, tuple[str, ...]] | None:
-    """Why a target has not verified a release, with the ways out; None if it has."""
+) -> _VerificationGap | None:
+    """Why a target has not verified a release; None if it has."""
     requirement = f"target {target} must have verified it first, and"
     apply_hint, verify_hint = (
         Text(Command("apply", target=target)),
@@ -195,40 +211,45 @@ def _explain_verification_gap_or_none(
     new_version_hint = f"make it a new version, then apply it to {target}"
     if other_target.missing:
         init_step = Text(Command("state init", target=target), ", then ")
-        return f"{requirement} there is no state of it here", (
+        ways_out = (
             init_step + apply_hint if target != EMBEDDED else apply_hint,
             Text(Command("state restore FILE", target=target), ", if there was one"),
         )
+        return _VerificationGap(f"{requirement} there is no state of it here", ways_out)
     if other_target.problem:
+        reason = f"{requirement} its state cannot be read: {other_target.problem}"
         readable_hint = f"make the state of target {target} readable here, then plan again"
-        return f"{requirement} its state cannot be read: {other_target.problem}", (readable_hint,)
+        return _VerificationGap(reason, (readable_hint,))
     if can_published_package_be_replaced(resource):
         reason = (
             f"{requirement} `{resource.type.replaceable_if}: true` lets its bytes be "
             f"replaced after any run"
         )
-        return reason, (f"remove `{resource.type.replaceable_if}`: {new_version_hint}",)
+        ways_out = (f"remove `{resource.type.replaceable_if}`: {new_version_hint}",)
+        return _VerificationGap(reason, ways_out)
     package = resource.desired.package if resource.desired else None
     own_digest = package.digest if package else ""
     target_digest = other_target.digests.get(resource.address)
     if target_digest is None:
-        return f"{requirement} it is not released there", (apply_hint,)
+        reason = f"{requirement} it is not released there"
+        return _VerificationGap(reason, (apply_hint,), ends_by_itself=True)
     if target_digest != own_digest:
         difference = "has other content" if target_digest else "is of bytes that nobody knows"
-        return f"{requirement} what is released there under this version {difference}", (
-            new_version_hint,
-        )
+        reason = f"{requirement} what is released there under this version {difference}"
+        return _VerificationGap(reason, (new_version_hint,))
     last_run = other_target.runs.get(resource.address)
     if last_run is None or last_run.result is RunStatus.UNVERIFIED:
-        return f"{requirement} it was never verified there", (apply_hint, verify_hint)
+        reason = f"{requirement} it was never verified there"
+        return _VerificationGap(reason, (apply_hint, verify_hint), ends_by_itself=True)
     if last_run.result is RunStatus.PASSED:
         # The target may have got another package after its last run.
         if last_run.digest != own_digest:
-            return f"{requirement} what passed there had other content", (verify_hint,)
+            reason = f"{requirement} what passed there had other content"
+            return _VerificationGap(reason, (verify_hint,))
         doubt = other_target.doubts.get(resource.address)
-        return (f"{requirement} {doubt.reason}", (verify_hint, *doubt.ways_out)) if doubt else None
+        if doubt is None:
+            return None
+        return _VerificationGap(f"{requirement} {doubt.reason}", (verify_hint, *doubt.ways_out))
     job_text = f" (job {last_run.job})" if last_run.job else ""
-    return f"{requirement} its run there has not passed: {last_run.result.value}{job_text}", (
-        verify_hint,
-        new_version_hint,
-    )
+    reason = f"{requirement} its run there has not passed: {last_run.result.value}{job_text}"
+    return _VerificationGap(reason, (verify_hint, new_version_hint), ends_by_itself=True)

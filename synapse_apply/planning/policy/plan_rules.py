@@ -9,7 +9,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.plan import Change, GuardViolation
+from synapse_apply.model.plan import FROZEN_UNTIL_SUMMARY, Change, GuardViolation
 from synapse_apply.model.policy import PolicyRule
 from synapse_apply.planning.plan_input import PlanInput
 from synapse_apply.planning.policy.resource_rules import changes_live_object_beyond_adopting
@@ -40,9 +40,8 @@ def _find_freeze_window_stop(
     if opening is None or window is None:
         return None
     begin, end = (f"{moment:{_TIME}}" if moment else "" for moment in opening)
-    until = f"until {end}" if end else "with no scheduled end"
     return _PolicyStop(
-        f"Changes are frozen {until}",
+        f"{FROZEN_UNTIL_SUMMARY} {end}" if end else "Changes are frozen with no scheduled end",
         f"The window of `{window.cron.text}` opened {begin}; it stops {format_short_list(rows)}.",
         "Wait for its end." if end else "",
         rows,
