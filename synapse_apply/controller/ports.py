@@ -121,6 +121,8 @@ class RunResult:
     plan, `used_approvals` the ids of the approvals that calls have used up, now or before, as the
     target's state says. `calls` counts the rows that were to be done by an apply. `stop_reason` is
     why it was not all begun, "" where it was.
+    `is_state_behind`: beside its rows there is something that an apply writes to the state alone,
+    such as the outcome of a call that an earlier run left open.
     """
 
     outcome: RunOutcome
@@ -148,20 +150,25 @@ class Workers(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """End all children."""
-        ...
-
-
-class ApplyingWorkers(Workers, Protocol):
-    """Workers that can apply."""
-
     def apply(self, request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
         """Apply a target, in a child process; waits for it, and never raises for an apply.
 
-        `read_permit` is called on the calling thread, every few seconds until the child ends.
-        Without a permit no call begins; what has begun ends and is recorded.
+        `read_permit` is called on the calling thread, every two seconds until the child ends or
+        there is no permit. Without one no call begins; what has begun ends and is recorded. An
+        apply that takes longer than the timeout begins no further call, and is killed a minute
+        later (RunOutcome.TIMEOUT, with what was done where it could still tell).
         """
+        ...
+
+    def stop_applies(self) -> None:
+        """Let no apply begin another call: what has begun has a few seconds to end.
+
+        Returns at once; `apply` begins nothing any more (RunOutcome.APPLY_STOPPED).
+        """
+        ...
+
+    def close(self) -> None:
+        """End all children, looks at once, applies as `stop_applies` says."""
         ...
 
 

@@ -211,11 +211,13 @@ def _find_verification_gap(
     new_version_hint = f"make it a new version, then apply it to {target}"
     if other_target.missing:
         init_step = Text(Command("state init", target=target), ", then ")
-        ways_out = (
-            init_step + apply_hint if target != EMBEDDED else apply_hint,
-            Text(Command("state restore FILE", target=target), ", if there was one"),
+        return _VerificationGap(
+            f"{requirement} there is no state of it here",
+            (
+                init_step + apply_hint if target != EMBEDDED else apply_hint,
+                Text(Command("state restore FILE", target=target), ", if there was one"),
+            ),
         )
-        return _VerificationGap(f"{requirement} there is no state of it here", ways_out)
     if other_target.problem:
         reason = f"{requirement} its state cannot be read: {other_target.problem}"
         readable_hint = f"make the state of target {target} readable here, then plan again"

@@ -1,5 +1,7 @@
 """A worker: reads orders from standard input, a line each, and answers with a line each.
 
+While it applies, it reads there, too, how long calls may begin.
+
 `python -m synapse_apply.controller.worker` is started by `child.py` alone. Its environment is all
 that the targets of one source can name.
 """
@@ -8,18 +10,14 @@ from __future__ import annotations
 
 import os
 import resource
-import select
-import sys
-import threading
 from typing import BinaryIO
 
-from synapse_apply.controller.worker.exchange import (
-    MAX_LINE_BYTES,
-    LookOrder,
-    decode_order,
-    encode_result,
-)
-from synapse_apply.controller.worker.look import look_at_target
+from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.worker.exchange import Order, encode_result
+from synapse_apply.controller.worker.incoming import IncomingLines
+from synapse_apply.controller.worker.look import build_result_of_failure, look_at_target
+from synapse_apply.controller.worker.relayed_permit import RelayedPermit
+from synapse_apply.model.diagnostic import error_finding
 
 # What the tool itself asks for, whatever a target names; none of it is a secret. A proxy, whose
 # address may hold a password, is looked for in the process's own environment.
@@ -34,18 +32,25 @@ def main() -> None:
     answers = _take_standard_output()
     # What is in memory here must not be left on a disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    threading.Thread(target=_end_with_controller, daemon=True).start()
-    while line := sys.stdin.buffer.readline(MAX_LINE_BYTES):
-        answers.write(_look_and_encode(decode_order(line)))
+    permit = RelayedPermit()
+    incoming = IncomingLines(permit)
+    incoming.start()
+    for order in incoming.iter_orders():
+        answer = encode_result(_work(order, permit))
+        incoming.finish_apply()
+        answers.write(answer)
         answers.flush()
 
 
-def _look_and_encode(order: LookOrder) -> bytes:
+def _work(order: Order, permit: RelayedPermit) -> RunResult:
     # So that messages name files from the project's folder on.
     os.chdir(order.folder)
     names = {*order.variables, *_OWN_VARIABLES}
     environ = {name: value for name, value in os.environ.items() if name in names}
-    return encode_result(look_at_target(order, environ))
+    if order.apply is None:
+        return look_at_target(order, environ)
+    missing = permit.explain_missing_or_empty() or "this version does not apply yet"
+    return build_result_of_failure((error_finding("Nothing was applied", missing),))
 
 
 def _take_standard_output() -> BinaryIO:
@@ -55,15 +60,6 @@ def _take_standard_output() -> BinaryIO:
     os.dup2(nowhere, 1)
     os.close(nowhere)
     return answers
-
-
-def _end_with_controller() -> None:
-    """End this process as soon as nobody can read its answers any more, also amid a look."""
-    poll = select.poll()
-    poll.register(0, select.POLLHUP)
-    while not any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll()):
-        pass
-    os._exit(0)
 
 
 if __name__ == "__main__":

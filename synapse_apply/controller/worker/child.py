@@ -5,39 +5,40 @@ from __future__ import annotations
 import os
 import select
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from synapse_apply.controller.ports import RunResult
-from synapse_apply.controller.rows import RunOutcome
-from synapse_apply.controller.worker.exchange import (
-    MAX_LINE_BYTES,
-    LookOrder,
-    decode_result,
-    encode_order,
-)
+from synapse_apply.controller.worker.conversations import Conversation
+from synapse_apply.controller.worker.exchange import MAX_LINE_BYTES, Order, encode_order
 from synapse_apply.files.programs import PipedProgram
 from synapse_apply.model.coding.json_values import WrongShapeError
-from synapse_apply.model.diagnostic import error_finding
 
-# A child that has grown so far while it looks is killed; one above the second is replaced after.
+# A child that has grown so far while it works is killed; one above the second is replaced after.
 _MOST_RESIDENT_BYTES = 2 * 1024**3
 _REPLACED_ABOVE_BYTES = 384 * 1024**2
-_LOOKS_OF_ONE_CHILD = 500
-_WATCH_SECONDS = 0.5
+_ORDERS_OF_ONE_CHILD = 500
+_WATCH_SECONDS = 0.25
 _READ_BYTES = 1 << 18
 _COMMAND = (sys.executable, "-I", "-m", "synapse_apply.controller.worker")
 
 
+class _NoAnswer(Exception):
+    """A child is ended; `result` says why there is no answer."""
+
+    def __init__(self, result: RunResult) -> None:
+        super().__init__()
+        self.result = result
+
+
 class Child:
-    """A worker process of one source. For one look at a time."""
+    """A worker process of one source. For one look or apply at a time."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """`environment` are all of its variables. OSError if it cannot be started."""
         self._program = PipedProgram(_COMMAND, environment)
-        self._look_count = 0
+        self._order_count = 0
         self._is_usable = True
 
     @property
@@ -49,31 +50,28 @@ class Child:
         """Whether it may be asked once more, or has ended, served long enough, or grown."""
         return (
             self._is_usable
-            and self._look_count < _LOOKS_OF_ONE_CHILD
+            and self._order_count < _ORDERS_OF_ONE_CHILD
             and self._read_resident_bytes() < _REPLACED_ABOVE_BYTES
         )
 
-    def look_or_kill(self, order: LookOrder, timeout: float) -> RunResult:
-        """Let it look at a target. Raises nothing: a result says why there is none.
+    def work_or_kill(self, order: Order, conversation: Conversation) -> RunResult:
+        """Let it look at a target or apply it. Raises nothing: a result says why there is none.
 
-        It is killed, and not usable again, after `timeout` seconds or an answer of no use.
+        It is killed, and not usable again, where the conversation ends it, and for an answer of no
+        use.
         """
-        self._look_count += 1
+        self._order_count += 1
         # Usable again only once it has answered: whatever ends this early ends the child.
         self._is_usable = False
-        deadline = time.monotonic() + timeout
         try:
-            self._program.input.write(encode_order(order))
-            self._program.input.flush()
-            line, stop_result = self._read_line(deadline, timeout)
-            if stop_result is not None:
-                return stop_result
-            result = decode_result(line)
-        except (OSError, WrongShapeError) as problem:
-            reason = "it gave no answer that can be read"
-            if isinstance(problem, OSError):
-                reason = "it had ended before it was asked"
-            return _build_lost_result(f"The worker was ended: {reason}.")
+            self._send_order(encode_order(order), conversation)
+            result = conversation.decode_answer(self._read_line(conversation))
+        except _NoAnswer as end:
+            return end.result
+        except OSError:
+            return conversation.build_lost_result("The worker had ended before it was asked.")
+        except WrongShapeError:
+            return conversation.build_lost_result("The worker gave no answer that can be read.")
         else:
             self._is_usable = True
             return result
@@ -86,27 +84,52 @@ class Child:
         self._is_usable = False
         self._program.kill_with_descendants()
 
-    def _read_line(self, deadline: float, timeout: float) -> tuple[bytes, RunResult | None]:
-        """The line that it answers, or the result that says why there is none."""
+    def _send_order(self, line: bytes, conversation: Conversation) -> None:
+        """OSError where nobody reads it any more; _NoAnswer."""
+        rest = memoryview(line)
+        while rest:
+            self._require_within_limits(conversation)
+            if self._has_room(_WATCH_SECONDS):
+                rest = rest[os.write(self._program.input.fileno(), rest[: select.PIPE_BUF]) :]
+
+    def _send_news(self, conversation: Conversation) -> None:
+        """Send what there is to say, unless the child reads nothing now, or has ended."""
+        if self._has_room(0.0) and (line := conversation.build_news_or_empty()):
+            # One line fits whole, so that it never waits in its middle.
+            with suppress(OSError):
+                os.write(self._program.input.fileno(), line[: select.PIPE_BUF])
+
+    def _has_room(self, seconds: float) -> bool:
+        """Whether PIPE_BUF bytes can be sent without waiting, within so many seconds."""
+        poll = select.poll()
+        poll.register(self._program.input.fileno(), select.POLLOUT)
+        return bool(poll.poll(seconds * 1000))
+
+    def _read_line(self, conversation: Conversation) -> bytes:
+        """The line that it answers; _NoAnswer, with the result that says why there is none."""
         line, descriptor = bytearray(), self._program.output.fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         while not line.endswith(b"\n"):
-            seconds_left = deadline - time.monotonic()
-            if seconds_left <= 0:
-                return b"", _build_timeout_result(timeout)
-            if self._read_resident_bytes() > _MOST_RESIDENT_BYTES:
-                size = f"{_MOST_RESIDENT_BYTES // 1024**2} MiB"
-                return b"", _build_lost_result(f"The worker was ended: it took more than {size}.")
-            if not poll.poll(min(seconds_left, _WATCH_SECONDS) * 1000):
+            self._require_within_limits(conversation)
+            self._send_news(conversation)
+            if not poll.poll(_WATCH_SECONDS * 1000):
                 continue
             block = os.read(descriptor, _READ_BYTES)
             line += block
             if not block:
-                return b"", _build_lost_result("The worker ended in the middle of its look.")
+                raise _NoAnswer(conversation.build_lost_result("The worker ended in its middle."))
             if len(line) > MAX_LINE_BYTES:
-                return b"", _build_lost_result("The worker was ended: its answer was too long.")
-        return bytes(line), None
+                raise _NoAnswer(conversation.build_lost_result("The worker's answer was too long."))
+        return bytes(line)
+
+    def _require_within_limits(self, conversation: Conversation) -> None:
+        """_NoAnswer where it has taken too long, or too much memory."""
+        if (end := conversation.find_end_or_none()) is not None:
+            raise _NoAnswer(end)
+        if self._read_resident_bytes() > _MOST_RESIDENT_BYTES:
+            size = f"{_MOST_RESIDENT_BYTES // 1024**2} MiB"
+            raise _NoAnswer(conversation.build_lost_result(f"The worker took more than {size}."))
 
     def _read_resident_bytes(self) -> int:
         """How much memory it has, 0 where the system does not say so in /proc."""
@@ -114,27 +137,3 @@ class Child:
             words = Path(f"/proc/{self.process_id}/statm").read_text(encoding="ascii").split()
             return int(words[1]) * os.sysconf("SC_PAGE_SIZE")
         return 0
-
-
-def _build_timeout_result(timeout: float) -> RunResult:
-    finding = error_finding(
-        "The look took too long",
-        f"It had not ended after {timeout:g} s, and was ended. Nothing was written by it.",
-        "Is the backend reachable, and does it answer? `timeout` of the controller is the limit.",
-    )
-    return RunResult(RunOutcome.TIMEOUT, findings=(finding,))
-
-
-def _build_lost_result(detail: str) -> RunResult:
-    finding = error_finding(
-        "The look was cut short",
-        f"{detail} Nothing was written by it.",
-        "It is tried again by itself. If it happens each time, plan the target on the command "
-        "line, and see the memory of this machine.",
-    )
-    return RunResult(RunOutcome.WORKER_LOST, findings=(finding,))
-
-
-def build_not_started_result(reason: str) -> RunResult:
-    """The result where no worker could be started; `reason` is a phrase."""
-    return _build_lost_result(f"No worker could be started: {reason}.")

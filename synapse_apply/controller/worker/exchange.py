@@ -1,42 +1,69 @@
-"""What a worker is asked and answers: a line of JSON each, of bounded size, checked when read.
+"""What a worker is asked, permitted and answers: a line of JSON each, of bounded size.
 
 A worker reads what a hostile commit and a hostile server say. Its answers are values of our own
-only after their shape was checked here, and their texts are never more than texts.
+only after they were checked (`answer_checks.py`), and their texts are never more than texts.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import replace
+import math
+from collections.abc import Mapping
+from dataclasses import field, replace
 from pathlib import PurePath
 from typing import Any, TypeVar
 
-from synapse_apply.controller.ports import RunResult
-from synapse_apply.controller.rows import RunOutcome
+from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause
+from synapse_apply.controller.ports import Permit, RunResult
+from synapse_apply.controller.worker.answer_checks import (
+    MAX_FINDINGS,
+    MAX_PLAN_CHARACTERS,
+    MAX_REPORT_CHARACTERS,
+    require_plausible_apply,
+    require_plausible_look,
+)
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.secrets.readable_files import ReadableFiles
 
-MAX_LINE_BYTES = 64 * 1024 * 1024
-_MAX_PLAN_CHARACTERS = 32 * 1024 * 1024
-_MAX_FINDINGS = 1000
-_MAX_SHORT_TEXT = 4000
-_DIGEST = re.compile(r"[0-9a-f]{64}|")
-_HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{0,255}")
+MAX_LINE_BYTES = 96 * 1024 * 1024
+_ORDER, _PERMIT = "order", "permit"
+_DOCUMENTS = {"plan_json": "plan", "report_json": "report"}
+
+# So that a permit is always written at once, whatever letters its reason has.
+_MAX_REASON = 500
 
 T = TypeVar("T")
 
 
 @frozen
-class LookOrder:
-    """One look, as a worker is asked for it.
+class ApplyOrder:
+    """What of a target's plan a worker may do, and under which names; as in ApplyRequest.
+
+    `causes`, `actions` and `approvals` are those of ApplyTerms.
+    """
+
+    run_id: str
+    who: str
+    operation: str
+    causes: tuple[RowCause, ...] = ()
+    actions: tuple[RowAction, ...] = ()
+    approvals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def terms(self) -> ApplyTerms:
+        return ApplyTerms(frozenset(self.causes), frozenset(self.actions), self.approvals)
+
+
+@frozen
+class Order:
+    """One look or, with `apply`, one apply, as a worker is asked for it.
 
     `folder` is the project's folder of the source's place. `variables` are those of the worker's
     environment that the target can name. `readable` and `unreadable` are the real paths of a
-    ReadableFiles.
+    ReadableFiles. `prune` deletes what is no longer declared.
     """
 
     target: str
@@ -46,6 +73,8 @@ class LookOrder:
     variables: tuple[str, ...] = ()
     readable: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    prune: bool = False
+    apply: ApplyOrder | None = None
 
     @property
     def readable_files(self) -> ReadableFiles:
@@ -55,55 +84,83 @@ class LookOrder:
         )
 
 
-def encode_order(order: LookOrder) -> bytes:
+def encode_order(order: Order) -> bytes:
     """The line of an order."""
-    return _encode_line(LookOrder, order)
+    return _encode_line({_ORDER: _encode(Order, order)})
 
 
-def decode_order(line: bytes) -> LookOrder:
-    """The order of a line; WrongShapeError."""
-    return _decode_line(LookOrder, line)
+def encode_permit(permit: Permit) -> bytes:
+    """The line of a permit for the apply that is under way."""
+    return _encode_line({_PERMIT: [permit.until, permit.reason[:_MAX_REASON]]})
+
+
+def decode_order_or_permit(line: bytes) -> Order | Permit:
+    """What a line for a worker says; WrongShapeError."""
+    match _decode_json(line):
+        case {"order": order}:
+            decoded: Order = build_coder(Order).decode(order)
+            return decoded
+        case {"permit": [int() | float() as until, str() as reason]} if math.isfinite(until):
+            return Permit(float(until), reason)
+    raise WrongShapeError("this is neither an order nor a permit")
 
 
 def encode_result(result: RunResult) -> bytes:
-    """The line of a result; a plan that is too large is left out, with a warning."""
-    if len(result.plan_json) > _MAX_PLAN_CHARACTERS:
-        warning = warning_finding(
-            "The plan is too large to be kept",
-            f"It has {len(result.plan_json):,} characters; its counts are right.",
-            "Split the target, or plan it on the command line.",
-        )
-        result = replace(result, plan_json="", findings=(*result.findings, warning))
-    return _encode_line(RunResult, replace(result, findings=result.findings[:_MAX_FINDINGS]))
+    """The line of a result; documents that are too large are left out, with a warning."""
+    result = replace(result, findings=result.findings[:MAX_FINDINGS])
+    if len(result.plan_json) > MAX_PLAN_CHARACTERS:
+        result = _without_documents(result, "plan_json")
+    if len(result.report_json) > MAX_REPORT_CHARACTERS:
+        result = _without_documents(result, "report_json")
+    line = _encode_line(_encode(RunResult, result))
+    if len(line) > MAX_LINE_BYTES:
+        line = _encode_line(_encode(RunResult, _without_documents(result, *_DOCUMENTS)))
+    return line
 
 
-def decode_result(line: bytes) -> RunResult:
-    """The result of a line; WrongShapeError for one that no worker of ours writes."""
-    result = _decode_line(RunResult, line)
-    counts = result.counts
-    is_plausible = (
-        result.outcome in {RunOutcome.IN_SYNC, RunOutcome.CHANGES, RunOutcome.PLAN_ERROR}
-        and all(getattr(counts, name) >= 0 for name in counts.__slots__)  # type: ignore[attr-defined]
-        and len(result.findings) <= _MAX_FINDINGS + 1
-        and len(result.plan_json) <= _MAX_PLAN_CHARACTERS
-        and len(result.held_up_by_run) <= _MAX_SHORT_TEXT
-        and _DIGEST.fullmatch(result.result_digest)
-        and _HOST.fullmatch(result.backend_host)
+def _without_documents(result: RunResult, *names: str) -> RunResult:
+    nouns = " and ".join(_DOCUMENTS[name] for name in names if getattr(result, name))
+    warning = warning_finding(
+        f"The {nouns} is too large to be kept",
+        f"It has {max(len(getattr(result, name)) for name in names):,} characters; its counts are "
+        "right.",
+        "Split the target, or plan it on the command line.",
     )
-    if not is_plausible:
-        raise WrongShapeError("a value is not one that a look has")
+    without: dict[str, Any] = dict.fromkeys(names, "")
+    findings = (*result.findings[: MAX_FINDINGS - 1], warning)
+    return replace(result, findings=findings, **without)
+
+
+def decode_look_result(line: bytes) -> RunResult:
+    """The result of a look; WrongShapeError for one that no worker of ours writes."""
+    result = _decode_result(line)
+    require_plausible_look(result)
     return result
 
 
-def _encode_line(kind: type[T], value: T) -> bytes:
-    hint: Any = kind
-    return json.dumps(build_coder(hint).encode(value)).encode() + b"\n"
+def decode_apply_result(line: bytes, order: ApplyOrder) -> RunResult:
+    """The result of an apply; WrongShapeError for one that no worker of ours writes."""
+    result = _decode_result(line)
+    require_plausible_apply(result, {name for names in order.approvals.values() for name in names})
+    return result
 
 
-def _decode_line(kind: type[T], line: bytes) -> T:
+def _decode_result(line: bytes) -> RunResult:
+    result: RunResult = build_coder(RunResult).decode(_decode_json(line))
+    return result
+
+
+def _encode(kind: type[T], value: T) -> Any:
     hint: Any = kind
+    return build_coder(hint).encode(value)
+
+
+def _encode_line(document: Any) -> bytes:
+    return json.dumps(document).encode() + b"\n"
+
+
+def _decode_json(line: bytes) -> Any:
     try:
-        decoded: T = build_coder(hint).decode(json.loads(line))
+        return json.loads(line)
     except (ValueError, RecursionError):
         raise WrongShapeError("this is no JSON") from None
-    return decoded

@@ -7,16 +7,23 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import ChangeCounts, RunOutcome
-from synapse_apply.controller.worker.exchange import LookOrder
+from synapse_apply.controller.worker.answer_checks import require_rows_within_limits
+from synapse_apply.controller.worker.exchange import Order
+from synapse_apply.controller.worker.planned import list_planned_rows
 from synapse_apply.library.opening import open_target_at_commit
+from synapse_apply.library.plan_rows import has_work_without_permission
+from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.codec import change_to_json, plan_to_json
+from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Cause, Change, Plan
@@ -35,32 +42,44 @@ _CHANGING_TEXT = re.compile(
 )
 
 
-def look_at_target(order: LookOrder, environ: Mapping[str, str]) -> RunResult:
+def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
     """Plan a target as a commit declares it; locks nothing, writes nothing, and raises nothing.
 
     `environ` are all variables that the target can name.
     """
     try:
-        with open_target_at_commit(
-            order.target,
-            folder=Path(order.folder),
-            commit=order.commit,
-            environ=environ,
-            readable_files=order.readable_files,
-            project_from=order.project_from,
-            parallelism=_PARALLELISM,
-        ) as target:
-            return build_result_of_plan(target.plan(create_state=False))
+        with open_ordered_target(order, environ) as target:
+            plan = target.plan(create_state=False, prune=order.prune)
+            is_behind = has_work_without_permission(plan)
+            return replace(build_result_of_plan(plan), is_state_behind=is_behind)
     except SynapseApplyError as failure:
-        return build_result_of_failure(
-            tuple(finding.with_target(order.target) for finding in failure.diagnostics)
-        )
+        return build_result_of_failure(name_target(failure.diagnostics, order.target))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
-        return build_result_of_failure((_build_internal_error(),))
+        return build_result_of_failure((build_internal_error("A look"),))
+
+
+def open_ordered_target(
+    order: Order, environ: Mapping[str, str]
+) -> AbstractContextManager[OpenTarget]:
+    """The target of an order as its commit declares it; errors as `open_target_at_commit`."""
+    return open_target_at_commit(
+        order.target,
+        folder=Path(order.folder),
+        commit=order.commit,
+        environ=environ,
+        readable_files=order.readable_files,
+        project_from=order.project_from,
+        parallelism=_PARALLELISM,
+    )
 
 
 def build_result_of_plan(plan: Plan) -> RunResult:
-    """What a plan says: PLAN_ERROR with an error, CHANGES with anything to do or to decide."""
+    """What a plan says: PLAN_ERROR with an error, CHANGES with anything to do or to decide.
+
+    InputError for a plan of too many rows.
+    """
+    rows = list_planned_rows(plan)
+    require_rows_within_limits(rows)
     outcome = RunOutcome.IN_SYNC
     if plan.has_errors:
         outcome = RunOutcome.PLAN_ERROR
@@ -74,6 +93,7 @@ def build_result_of_plan(plan: Plan) -> RunResult:
         compute_result_digest(outcome, plan.diagnostics, plan),
         _get_host_or_embedded(plan.base.binding.url),
         next(_iter_concurrent_runs(plan), ""),
+        rows,
     )
 
 
@@ -155,14 +175,14 @@ def _iter_concurrent_runs(plan: Plan) -> Iterator[str]:
             yield finding.detail
 
 
-def _build_internal_error() -> Diagnostic:
-    """An error of ours, by its type and place: its text may quote a secret."""
+def build_internal_error(subject: str) -> Diagnostic:
+    """The exception that is handled now, by its type and place: its text may quote a secret."""
     kind, _, trace = sys.exc_info()
     frame = traceback.extract_tb(trace)[-1]
     name = kind.__name__ if kind is not None else "Exception"
     return error_finding(
         "Internal error",
-        f"A look ended with {name} in {Path(frame.filename).name}, line {frame.lineno}.",
+        f"{subject} ended with {name} in {Path(frame.filename).name}, line {frame.lineno}.",
         "This is a bug of synapse-apply. The other targets are not touched by it; please report "
         "it.",
     )

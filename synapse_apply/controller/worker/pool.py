@@ -1,19 +1,22 @@
-"""Which child looks at which target, and who waits: a few at a time, sources take turns.
+"""Which child works on which target, and who waits: a few at a time, sources take turns.
 
-A child serves one source for its whole life, and waits for the next look of it: to start one costs
+A child serves one source for its whole life, and waits for the next order of it: to start one costs
 ten times what a look costs. Where there are as many children as there may be, an idle one of
-another source makes room. Of the looks that wait, one of the source with the fewest under way is
-next; of several such sources, for a while, one that has an idle child.
+another source makes room. Of those that wait, one of the source with the fewest under way is next,
+an apply before a look; of several such sources, for a while, one that has an idle child.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from synapse_apply.controller.ports import LookRequest, RunResult
+from synapse_apply.controller.planned_rows import RowAction, RowCause
+from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.settings import Controller, Source
 from synapse_apply.controller.source.places import SourceFolders, build_source_folders
@@ -25,20 +28,36 @@ from synapse_apply.controller.worker.access import (
     collect_own_secrets,
     list_readable_variables,
 )
-from synapse_apply.controller.worker.child import Child, build_not_started_result
-from synapse_apply.controller.worker.exchange import LookOrder
+from synapse_apply.controller.worker.child import Child
+from synapse_apply.controller.worker.conversations import (
+    ApplyConversation,
+    LookConversation,
+    build_apply_not_begun,
+    build_lost_look,
+)
+from synapse_apply.controller.worker.exchange import ApplyOrder, Order
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
 
-# How many looks in a row one source may have before a source without a child that waits longer.
+# How long the calls of applies may take that are under way when the controller stops.
+DRAIN_SECONDS = 6.0
+_STOPPING = "the controller stops"
+# How many orders in a row one source may have before a source without a child that waits longer.
 _MOST_PREFERRED = 20
+
+
+class _Waiting(NamedTuple):
+    """Who waits for a place."""
+
+    name: TargetName
+    is_apply: bool
 
 
 @frozen
 class _Turn:
-    """A look that has begun, and the settings that it is made by."""
+    """A look or an apply that has begun, and the settings that it is made by."""
 
-    request: LookRequest
+    request: LookRequest | ApplyRequest
     source: Source
     own_secrets: OwnSecrets
     generation: int
@@ -54,10 +73,12 @@ class WorkerPool:
         environ: Mapping[str, str],
         most_looks: int = 4,
         most_children: int = 8,
+        drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         """`data` is the controller's folder, `environ` its own environment. Starts nothing yet.
 
-        `most_looks` are under way at a time; there are `most_children`, idle ones included.
+        `most_looks` are under way at a time, applies included; there are `most_children`, idle ones
+        included.
         """
         self._controller = controller
         self._data = data
@@ -67,16 +88,19 @@ class WorkerPool:
         self._own_secrets: OwnSecrets = collect_own_secrets(controller)
         self._generation = 0
         self._is_closed = False
+        self._drain_seconds = drain_seconds
+        self._applies_end_at: float | None = None
         self._changed = threading.Condition()
         self._idle: list[tuple[str, Child]] = []
         self._busy: list[Child] = []
-        self._looks_of_source: Counter[str] = Counter()
+        self._applies: dict[ApplyConversation, Child | None] = {}
+        self._turns_of_source: Counter[str] = Counter()
         self._targets: set[TargetName] = set()
-        self._waiting: list[TargetName] = []
+        self._waiting: list[_Waiting] = []
         self._preferred_count: Counter[str] = Counter()
 
     def use_settings(self, controller: Controller) -> None:
-        """Serve by other settings from now on; looks that are under way end as they began."""
+        """Serve by other settings from now on; what is under way ends as it began."""
         with self._changed:
             self._controller, self._own_secrets = controller, collect_own_secrets(controller)
             self._generation += 1
@@ -90,14 +114,34 @@ class WorkerPool:
             children = [*self._busy, *(child for _, child in self._idle)]
             return tuple(child.process_id for child in children)
 
+    def stop_applies(self) -> None:
+        """See Workers."""
+        with self._changed:
+            if self._applies_end_at is None:
+                self._applies_end_at = time.monotonic() + self._drain_seconds
+            for conversation in self._applies:
+                conversation.stop(_STOPPING, self._applies_end_at)
+            self._changed.notify_all()
+
     def close(self) -> None:
-        """End all children, also amid a look, and answer those who wait."""
+        """End all children, also amid a look, and answer those who wait.
+
+        Applies have time to end their calls, from the first `stop_applies` on.
+        """
+        self.stop_applies()
         with self._changed:
             self._is_closed = True
-            children = [*self._busy, *(child for _, child in self._idle)]
+            children = [child for child in self._busy if child not in self._applies.values()]
+            children += [child for _, child in self._idle]
             self._idle = []
             self._changed.notify_all()
         for child in children:
+            child.kill()
+        with self._changed:
+            seconds = (self._applies_end_at or 0.0) - time.monotonic()
+            self._changed.wait_for(lambda: not self._applies, max(seconds, 0.0))
+            busy = list(self._busy)
+        for child in busy:
             child.kill()
 
     def look(self, request: LookRequest) -> RunResult:
@@ -106,19 +150,30 @@ class WorkerPool:
         Never raises for a look: what went wrong is its outcome and its findings. Two looks at one
         target are made one after the other, since they may share a data set.
         """
-        name = request.target
+        return self._wait_and_work(request, None)
+
+    def apply(self, request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
+        """Apply a target, as `look` looks at it; see Workers."""
+        return self._wait_and_work(request, read_permit)
+
+    def _wait_and_work(
+        self, request: LookRequest | ApplyRequest, read_permit: Callable[[], Permit] | None
+    ) -> RunResult:
+        name, entry = request.target, _Waiting(request.target, read_permit is not None)
         with self._changed:
-            self._waiting.append(name)
-            self._changed.wait_for(lambda: self._is_closed or self._is_next(name))
+            self._waiting.append(entry)
+            self._changed.wait_for(lambda: self._is_stopped(entry) or self._is_next(entry))
             self._count_preference(name)
-            self._waiting.remove(name)
-            if self._is_closed:
-                return build_not_started_result("the controller ends")
+            self._waiting.remove(entry)
+            if self._is_stopped(entry):
+                self._changed.notify_all()
+                return _build_not_begun(entry, _STOPPING)
             source = self._controller.sources.get(name.source)
             if source is None:
-                return build_not_started_result(f"there is no source {name.source} any more")
+                self._changed.notify_all()
+                return _build_not_begun(entry, f"there is no source {name.source} any more")
             self._targets.add(name)
-            self._looks_of_source[name.source] += 1
+            self._turns_of_source[name.source] += 1
             turn = _Turn(request, source, self._own_secrets, self._generation)
             child, surplus = self._take_idle_child(source)
             # Who was not next before may be now.
@@ -126,29 +181,34 @@ class WorkerPool:
         try:
             if surplus is not None:
                 surplus.kill()
-            return self._look_in_child(turn, child)
+            return self._work_in_child(turn, child, read_permit)
         finally:
             with self._changed:
                 self._targets.discard(name)
-                self._looks_of_source[name.source] -= 1
+                self._turns_of_source[name.source] -= 1
                 self._changed.notify_all()
 
-    def _is_next(self, name: TargetName) -> bool:
-        """Whether a waiting look may begin: there is a place, and no other source goes before."""
-        if sum(self._looks_of_source.values()) >= self._most_looks:
-            return False
-        able = [waiting for waiting in self._waiting if waiting not in self._targets]
-        return name in able and min(able, key=self._rank) == name
+    def _is_stopped(self, entry: _Waiting) -> bool:
+        """Whether nothing of this sort begins any more."""
+        return self._is_closed or (entry.is_apply and self._applies_end_at is not None)
 
-    def _rank(self, name: TargetName) -> tuple[int, bool]:
+    def _is_next(self, entry: _Waiting) -> bool:
+        """Whether one that waits may begin: there is a place, and no other goes before."""
+        if sum(self._turns_of_source.values()) >= self._most_looks:
+            return False
+        able = [waiting for waiting in self._waiting if waiting.name not in self._targets]
+        return entry in able and min(able, key=self._rank) == entry
+
+    def _rank(self, entry: _Waiting) -> tuple[int, bool, bool]:
         """Less for who is to begin sooner; of equals the one that has waited longest is next."""
-        has_idle_child = any(owner == name.source for owner, _ in self._idle)
-        is_preferred = has_idle_child and self._preferred_count[name.source] < _MOST_PREFERRED
-        return self._looks_of_source[name.source], not is_preferred
+        source = entry.name.source
+        has_idle_child = any(owner == source for owner, _ in self._idle)
+        is_preferred = has_idle_child and self._preferred_count[source] < _MOST_PREFERRED
+        return self._turns_of_source[source], not entry.is_apply, not is_preferred
 
     def _count_preference(self, name: TargetName) -> None:
-        """Note whether a look begins before an older one of another source."""
-        is_first = next(iter(self._waiting)).source == name.source
+        """Note whether one begins before an older one of another source."""
+        is_first = next(iter(self._waiting)).name.source == name.source
         self._preferred_count[name.source] = (
             0 if is_first else self._preferred_count[name.source] + 1
         )
@@ -160,23 +220,44 @@ class WorkerPool:
                 del self._idle[position]
                 self._busy.append(child)
                 return child, None
-        # Each look that has begun has a child, or is about to start one.
-        is_full = len(self._idle) + sum(self._looks_of_source.values()) > self._most_children
+        # Each turn that has begun has a child, or is about to start one.
+        is_full = len(self._idle) + sum(self._turns_of_source.values()) > self._most_children
         return None, self._idle.pop(0)[1] if is_full and self._idle else None
 
-    def _look_in_child(self, turn: _Turn, child: Child | None) -> RunResult:
+    def _work_in_child(
+        self, turn: _Turn, child: Child | None, read_permit: Callable[[], Permit] | None
+    ) -> RunResult:
         try:
             folders = build_source_folders(self._data, turn.source)
             folders.create()
             child = child or self._start_child(turn, folders)
-            return child.look_or_kill(self._build_order(turn, folders), turn.request.timeout)
+            order = self._build_order(turn, folders)
+            if order.apply is None or read_permit is None:
+                return child.work_or_kill(order, LookConversation(turn.request.timeout))
+            conversation = ApplyConversation(order.apply, turn.request.timeout, read_permit)
+            return self._apply_in_child(child, order, conversation)
         except SynapseApplyError as problem:
-            return build_not_started_result("; ".join(f.summary for f in problem.diagnostics))
+            return _build_not_started("; ".join(f.summary for f in problem.diagnostics))
         except OSError as problem:
-            return build_not_started_result(str(problem.strerror))
+            return _build_not_started(str(problem.strerror))
         finally:
             if child is not None:
                 self._give_back(turn, child)
+
+    def _apply_in_child(
+        self, child: Child, order: Order, conversation: ApplyConversation
+    ) -> RunResult:
+        """Apply, unless the controller stops already; then the first thing that is said is that."""
+        with self._changed:
+            self._applies[conversation] = child
+            if self._applies_end_at is not None:
+                conversation.stop(_STOPPING, self._applies_end_at)
+        try:
+            return child.work_or_kill(order, conversation)
+        finally:
+            with self._changed:
+                del self._applies[conversation]
+                self._changed.notify_all()
 
     def _start_child(self, turn: _Turn, folders: SourceFolders) -> Child:
         child = Child(
@@ -189,20 +270,23 @@ class WorkerPool:
             child.kill()
         return child
 
-    def _build_order(self, turn: _Turn, folders: SourceFolders) -> LookOrder:
+    def _build_order(self, turn: _Turn, folders: SourceFolders) -> Order:
         readable = build_readable_files(turn.source, turn.own_secrets, self._data)
-        return LookOrder(
-            turn.request.target.target,
-            turn.request.commit,
+        request = turn.request
+        return Order(
+            request.target.target,
+            request.commit,
             str(folders.project),
             build_pin_revision_or_empty(turn.source),
             list_readable_variables(turn.source, turn.own_secrets, self._environ),
             tuple(map(str, readable.folders)),
             tuple(map(str, readable.excluded)),
+            prune=request.prune,
+            apply=_build_apply_order(request) if isinstance(request, ApplyRequest) else None,
         )
 
     def _give_back(self, turn: _Turn, child: Child) -> None:
-        """Keep a child for the next look, unless it has served its time."""
+        """Keep a child for the next order, unless it has served its time."""
         is_usable = child.is_usable
         with self._changed:
             self._busy.remove(child)
@@ -210,3 +294,24 @@ class WorkerPool:
                 self._idle.append((turn.source.name, child))
                 return
         child.kill()
+
+
+def _build_apply_order(request: ApplyRequest) -> ApplyOrder:
+    terms = request.terms
+    return ApplyOrder(
+        request.run_id,
+        request.who,
+        request.operation,
+        tuple(cause for cause in RowCause if cause in terms.causes),
+        tuple(action for action in RowAction if action in terms.actions),
+        dict(terms.approvals),
+    )
+
+
+def _build_not_begun(entry: _Waiting, reason: str) -> RunResult:
+    return build_apply_not_begun(reason) if entry.is_apply else _build_not_started(reason)
+
+
+def _build_not_started(reason: str) -> RunResult:
+    """The result where no worker could be asked; `reason` is a phrase."""
+    return build_lost_look(f"No worker could be started: {reason}.")

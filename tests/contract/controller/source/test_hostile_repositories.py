@@ -19,7 +19,7 @@ from contract.stores.git.repositories import ENVIRON, git
 from synapse_apply.controller.ports import SourceUnavailable
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.source.remote_refs import build_pin_revision_or_empty
-from synapse_apply.controller.worker.exchange import LookOrder
+from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.look import look_at_target
 from synapse_apply.library.opening import open_target_at_commit
 from synapse_apply.model.errors import InputError
@@ -42,7 +42,7 @@ def look(mirror: GitMirror, data: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         commit = mirror.fetch_head().commit
         folder = data / "places" / "acme"
         monkeypatch.chdir(folder)
-        result = look_at_target(LookOrder("prod", commit, str(folder)), {"ACME_TOKEN": "x" * 20})
+        result = look_at_target(Order("prod", commit, str(folder)), {"ACME_TOKEN": "x" * 20})
         return "\n".join(f"{f.summary}: {f.detail}" for f in result.findings)
 
     return fetch_and_look

@@ -1,4 +1,4 @@
-"""Orders and results of workers on their way, and lines that no worker of ours writes."""
+"""Orders, permits and results of workers on their way, and lines that no worker of ours writes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,32 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.controller.ports import RunResult
-from synapse_apply.controller.rows import ChangeCounts, RunOutcome
+from synapse_apply.controller.planned_rows import ApplyTerms, PlannedRow, RowAction, RowCause
+from synapse_apply.controller.ports import Permit, RunResult
+from synapse_apply.controller.rows import CallCounts, ChangeCounts, RunOutcome
 from synapse_apply.controller.worker.exchange import (
-    LookOrder,
-    decode_order,
-    decode_result,
+    ApplyOrder,
+    Order,
+    decode_apply_result,
+    decode_look_result,
+    decode_order_or_permit,
     encode_order,
+    encode_permit,
     encode_result,
 )
 from synapse_apply.model.coding.json_values import WrongShapeError
 from synapse_apply.model.diagnostic import Position, warning_finding
 
+DIGEST = f"row1:{'a' * 64}"
+ROW = PlannedRow(
+    DIGEST,
+    "storage/a",
+    RowAction.UPDATE,
+    (RowCause.GIT, RowCause.DRIFT),
+    ("storage/b",),
+    summary="update region",
+)
+GUARD = PlannedRow(f"row1:{'b' * 64}", "recreate", RowAction.GUARD, needs=("storage/a",), limit=1)
 RESULT = RunResult(
     RunOutcome.CHANGES,
     ChangeCounts(add=1, refused=2),
@@ -28,45 +42,136 @@ RESULT = RunResult(
     "0" * 64,
     "api.example:8443",
     "held by x",
+    (ROW, GUARD),
+    is_state_behind=True,
+)
+APPLIED = replace(
+    RESULT,
+    outcome=RunOutcome.APPLIED,
+    calls=CallCounts(done=1),
+    used_approvals=("one",),
+    report_json="{}",
+)
+APPLY_ORDER = ApplyOrder(
+    "1-2",
+    "controller:main",
+    "apply",
+    (RowCause.GIT,),
+    (RowAction.UPDATE,),
+    {DIGEST: ("one", "two")},
 )
 
 
-def test_both_come_as_they_were_sent() -> None:
-    order = LookOrder("prod", "1" * 40, "/x", "main", ("A",), ("/a",), ("/b",))
-    assert decode_order(encode_order(order)) == order
-    line = encode_result(RESULT)
-    assert line.count(b"\n") == 1
-    assert decode_result(line) == RESULT
+def test_orders_permits_and_results_come_as_they_were_sent() -> None:
+    look = Order("prod", "1" * 40, "/x", "main", ("A",), ("/a",), ("/b",))
+    for said in (look, replace(look, apply=APPLY_ORDER, prune=True)):
+        assert decode_order_or_permit(encode_order(said)) == said
+    for permit in (Permit(12345.678), Permit(0.0, "the window closed")):
+        assert decode_order_or_permit(encode_permit(permit)) == permit
+    for result, decode in (
+        (RESULT, decode_look_result),
+        (APPLIED, lambda line: decode_apply_result(line, APPLY_ORDER)),
+    ):
+        line = encode_result(result)
+        assert line.count(b"\n") == 1
+        assert decode(line) == result
 
 
-def test_a_plan_that_is_too_large_is_left_out_with_a_warning() -> None:
-    result = decode_result(encode_result(replace(RESULT, plan_json="x" * (32 * 1024**2 + 1))))
-    assert result.plan_json == ""
-    assert result.findings[-1].summary == "The plan is too large to be kept"
-    assert result.counts == RESULT.counts
+def test_the_terms_of_an_order_are_those_of_the_request() -> None:
+    assert APPLY_ORDER.terms == ApplyTerms(
+        frozenset({RowCause.GIT}), frozenset({RowAction.UPDATE}), {DIGEST: ("one", "two")}
+    )
+
+
+def test_a_permit_fits_into_a_pipe_at_once() -> None:
+    """Whatever letters its reason has: less than the 4,096 bytes that are written whole."""
+    assert len(encode_permit(Permit(1.0, "\U0001f4a5" * 5000))) < 7000
+
+
+@pytest.mark.parametrize("name", ["plan_json", "report_json"])
+def test_a_document_that_is_too_large_is_left_out_with_a_warning(name: str) -> None:
+    document: dict[str, Any] = {name: "x" * (32 * 1024**2 + 1)}
+    result = decode_apply_result(encode_result(replace(APPLIED, **document)), APPLY_ORDER)
+    assert getattr(result, name) == ""
+    assert result.findings[-1].summary.endswith("is too large to be kept")
+    assert (result.counts, result.rows) == (APPLIED.counts, APPLIED.rows)
+
+
+ROW_JSON = json.loads(encode_result(RESULT))["rows"][0]
+WRONG_VALUES: tuple[dict[str, Any], ...] = (
+    {"outcome": "worker_lost"},
+    {"outcome": "timeout"},
+    {"counts": {"add": -1}},
+    {"counts": {"add": "1"}},
+    {"result_digest": "x"},
+    {"backend_host": "x/<script>"},
+    {"held_up_by_run": "x" * 5000},
+    {"findings": [{"severity": "error"}]},
+    {"plan_json": 1},
+    {"is_state_behind": 1},
+    {"calls": {"done": -1}},
+    {"rows": [{**ROW_JSON, "digest": "row1:1"}]},
+    {"rows": [{**ROW_JSON, "digest": f"row2:{'a' * 64}"}]},
+    {"rows": [{**ROW_JSON, "address": ""}]},
+    {"rows": [{**ROW_JSON, "address": "x" * 5000}]},
+    {"rows": [{**ROW_JSON, "action": "destroy"}]},
+    {"rows": [{**ROW_JSON, "causes": ["git", "git"]}]},
+    {"rows": [{**ROW_JSON, "limit": -1}]},
+    {"rows": [{**ROW_JSON, "summary": "x" * 5000}]},
+    {"rows": [{**ROW_JSON, "refusal_reason": "of no rule"}]},
+    {"rows": [{**ROW_JSON, "needs": ["storage/x"] * 200_001}]},
+    {"rows": [ROW_JSON, ROW_JSON]},
+    {"rows": [ROW_JSON, {**ROW_JSON, "digest": f"row1:{'c' * 64}"}]},
+)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"outcome": "worker_lost"},
+        *WRONG_VALUES,
         {"outcome": "applied"},
-        {"counts": {"add": -1}},
-        {"counts": {"add": "1"}},
-        {"result_digest": "x"},
-        {"backend_host": "x/<script>"},
-        {"held_up_by_run": "x" * 5000},
-        {"findings": [{"severity": "error"}]},
-        {"plan_json": 1},
+        {"calls": {"done": 1}},
+        {"used_approvals": ["one"]},
+        {"stop_reason": "x"},
+        {"report_json": "{}"},
     ],
 )
-def test_a_result_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
+def test_a_look_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
     line = json.dumps({**json.loads(encode_result(RESULT)), **changes}).encode()
     with pytest.raises(WrongShapeError):
-        decode_result(line)
+        decode_look_result(line)
 
 
-@pytest.mark.parametrize("line", [b"", b"x", b"[" * 100_000, b"\xff", b"null", b"{}"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *WRONG_VALUES,
+        {"used_approvals": ["three"]},
+        {"used_approvals": ["one", "one"]},
+        {"stop_reason": "x" * 5000},
+        {"calls": {"done": 30_000}},
+        {"calls": {"done": 1, "unknown": 1}},
+    ],
+)
+def test_an_apply_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
+    """Also one that says it used up what it was not given, or that all is done where it is not."""
+    line = json.dumps({**json.loads(encode_result(APPLIED)), **changes}).encode()
+    with pytest.raises(WrongShapeError):
+        decode_apply_result(line, APPLY_ORDER)
+
+
+LINES = [b"", b"x", b"[" * 100_000, b"\xff", b"null", b"{}"]
+
+
+@pytest.mark.parametrize("line", LINES)
 def test_a_line_that_is_none_is_refused(line: bytes) -> None:
     with pytest.raises(WrongShapeError):
-        decode_result(line)
+        decode_look_result(line)
+
+
+@pytest.mark.parametrize(
+    "line", [*LINES, b'{"order": {}}', b'{"permit": [1]}', b'{"permit": [NaN, ""]}']
+)
+def test_a_line_that_is_neither_order_nor_permit_is_refused(line: bytes) -> None:
+    with pytest.raises(WrongShapeError):
+        decode_order_or_permit(line)

@@ -1,0 +1,139 @@
+"""Which rows of a plan somebody has to decide about, why they are there, and what they need.
+
+A row is made for what asks for something or is refused, and for each guard. What a plan does to the
+state alone (records that move to another address, or take over what is live already) is no row: no
+call is made for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
+from synapse_apply.controller.rules.revision_end import limit_text
+from synapse_apply.library.plan_rows import (
+    compute_guard_digest,
+    compute_row_digest,
+    list_counted_addresses,
+    list_decidable_changes,
+    list_needed_addresses,
+)
+from synapse_apply.model.address import Address
+from synapse_apply.model.phrases import format_field_path
+from synapse_apply.model.plan import Action, Cause, Change, GuardViolation, Plan, Refusal
+from synapse_apply.views.sanitize import sanitize
+
+MAX_SUMMARY_CHARACTERS, MAX_REASON_CHARACTERS = 300, 1000
+_MAX_NAMED_FIELDS = 3
+_ACTIONS: Mapping[Action, RowAction] = {
+    Action.CREATE: RowAction.CREATE,
+    Action.ADOPT: RowAction.ADOPT,
+    Action.UPDATE: RowAction.UPDATE,
+    Action.RECREATE: RowAction.RECREATE,
+    Action.DELETE: RowAction.DELETE,
+    Action.FORGET: RowAction.FORGET,
+}
+_CAUSES: Mapping[Cause, tuple[RowCause, ...]] = {
+    Cause.GIT: (RowCause.GIT,),
+    Cause.DRIFT: (RowCause.DRIFT,),
+    Cause.BOTH: (RowCause.GIT, RowCause.DRIFT),
+    Cause.SECRET: (RowCause.SECRET,),
+    # Of what is not ours yet, and so is there for Git alone.
+    Cause.NONE: (RowCause.GIT,),
+}
+
+
+def list_planned_rows(plan: Plan) -> tuple[PlannedRow, ...]:
+    """The rows of a plan in its order, then its guards."""
+    changes = list_decidable_changes(plan)
+    addresses = {change.address for change in changes}
+    rows = [
+        # What it needs and is as it should be already is no row, and so not worth a word.
+        _build_row(change, plan, [n for n in list_needed_addresses(change) if n in addresses])
+        for change in changes
+    ]
+    return (*rows, *(_build_guard_row(guard, plan) for guard in plan.guards))
+
+
+def _build_row(change: Change, plan: Plan, needs: Iterable[Address]) -> PlannedRow:
+    refusal = _choose_refusal(change.refusals)
+    return PlannedRow(
+        compute_row_digest(change, plan.base),
+        str(change.address),
+        _choose_action(change),
+        _list_causes(change),
+        tuple(map(str, needs)),
+        refusal=refusal.rule if refusal is not None else "",
+        refusal_reason=_format_line(refusal.reason, MAX_REASON_CHARACTERS) if refusal else "",
+        is_waiting=refusal is not None and refusal.ends_by_itself,
+        is_outcome_unknown=any(refusal.outcome_unknown for refusal in change.refusals),
+        summary=_format_line(_summarize(change), MAX_SUMMARY_CHARACTERS),
+    )
+
+
+def _choose_refusal(refusals: tuple[Refusal, ...]) -> Refusal | None:
+    """The one that keeps a row longest: a person has to end it, if any does."""
+    return min(refusals, key=lambda refusal: refusal.ends_by_itself, default=None)
+
+
+def _choose_action(change: Change) -> RowAction:
+    if change.action is Action.NO_OP:
+        # Of what is refused before anything is compared, nobody knows what it would be.
+        return RowAction.VERIFY if change.verification is not None else RowAction.UPDATE
+    return _ACTIONS[change.action]
+
+
+def _list_causes(change: Change) -> tuple[RowCause, ...]:
+    if change.action is Action.RECREATE:
+        return (RowCause.DRIFT,)
+    if change.action is not Action.UPDATE and not change.is_refused:
+        return (RowCause.GIT,)
+    causes = {cause for field in change.fields for cause in _CAUSES[field.cause]}
+    # A package is no field, and a run is there for the manifest that asks for it.
+    if not causes or change.verification is not None:
+        causes.add(RowCause.GIT)
+    return tuple(cause for cause in RowCause if cause in causes)
+
+
+def _summarize(change: Change) -> str:
+    """What a row does, as a phrase without its address; never a value."""
+    if change.is_refused:
+        names = _name_fields(change) if change.action is Action.UPDATE else ""
+        return f"cannot {_choose_action(change).value}{names and f' {names}'}"
+    texts = {
+        Action.CREATE: "create",
+        Action.RECREATE: "recreate: it is missing",
+        Action.DELETE: f"delete id {change.remote_id}",
+        Action.FORGET: "forget: the object stays",
+        Action.NO_OP: "",
+        Action.ADOPT: f"adopt id {change.remote_id}",
+        Action.UPDATE: f"update {_name_fields(change)}".rstrip(),
+    }
+    parts = [texts[change.action]]
+    if change.action is Action.ADOPT and change.fields:
+        parts.append(f"update {_name_fields(change)}")
+    if change.verification is not None:
+        parts.append(f"verify: {change.verification.reason}")
+    return ", ".join(filter(None, parts))
+
+
+def _name_fields(change: Change) -> str:
+    names = [format_field_path(field.path) for field in change.fields]
+    more = len(names) - _MAX_NAMED_FIELDS
+    return ", ".join(names[:_MAX_NAMED_FIELDS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _build_guard_row(guard: GuardViolation, plan: Plan) -> PlannedRow:
+    return PlannedRow(
+        compute_guard_digest(guard, plan),
+        guard.name,
+        RowAction.GUARD,
+        needs=tuple(map(str, list_counted_addresses(guard, plan))),
+        limit=guard.limit,
+        is_waiting=guard.ends_by_itself,
+        summary=_format_line(guard.summary, MAX_SUMMARY_CHARACTERS),
+    )
+
+
+def _format_line(text: str, max_length: int) -> str:
+    return limit_text(sanitize(" ".join(text.split())), max_length)

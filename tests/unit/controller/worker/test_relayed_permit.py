@@ -1,0 +1,55 @@
+"""When a worker may begin a call, by what it heard last."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from synapse_apply.controller.ports import Permit
+from synapse_apply.controller.worker.relayed_permit import RelayedPermit
+
+
+def test_a_permit_counts_until_its_deadline() -> None:
+    """After it the reason is told, once it has been waited for a while; before any, too."""
+    permit = RelayedPermit(most_wait=0.05)
+    assert "silent" in permit.explain_missing_or_empty()
+    permit.reset()
+    permit.renew(Permit(time.monotonic() + 0.05))
+    assert permit.explain_missing_or_empty() == ""
+    began = time.monotonic()
+    while permit.explain_missing_or_empty() == "":
+        assert time.monotonic() < began + 5
+    assert time.monotonic() >= began + 0.05
+
+
+def test_who_waits_goes_on_with_the_next_permit_and_not_before() -> None:
+    permit = RelayedPermit(most_wait=20.0)
+    permit.renew(Permit(time.monotonic() - 1))
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(permit.explain_missing_or_empty)
+        time.sleep(0.05)
+        assert not waiting.done()
+        permit.renew(Permit(time.monotonic() + 60))
+        assert waiting.result(5) == ""
+
+
+def test_a_reason_is_for_good_until_the_next_apply() -> None:
+    """Whatever comes after it; who waits is told at once."""
+    permit = RelayedPermit(most_wait=20.0)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(permit.explain_missing_or_empty)
+        permit.renew(Permit(0.0, "the window closed"))
+        assert waiting.result(5) == "the window closed"
+    permit.renew(Permit(time.monotonic() + 60))
+    permit.end()
+    assert permit.explain_missing_or_empty() == "the window closed"
+    permit.reset()
+    permit.renew(Permit(time.monotonic() + 60))
+    assert permit.explain_missing_or_empty() == ""
+
+
+def test_the_end_of_the_controller_ends_every_permit() -> None:
+    permit = RelayedPermit()
+    permit.renew(Permit(time.monotonic() + 60))
+    permit.end()
+    assert permit.explain_missing_or_empty() == "the controller has ended"
