@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli.console import Console
@@ -10,6 +11,7 @@ from synapse_apply.model.errors import InputError, NotApproved, Refused, Stale
 from synapse_apply.model.frozen import frozen
 
 if TYPE_CHECKING:
+    from synapse_apply.cli.texts.controller_rows import ShownFields
     from synapse_apply.controller.remote.answers import ShownRow
     from synapse_apply.controller.remote.controller_api import ControllerApi
 
@@ -41,10 +43,21 @@ def decide_on_rows(
     if row_digests:
         return _select_named_rows(rows, target, row_digests, decision)
     decidable_rows = [row for row in rows if row.can_be_approved or not decision.only_approvable]
-    console.write_output(format_held_rows(target, api.url, rows))
+    console.write_output(format_held_rows(target, api.url, rows, _read_fields(api, rows)))
     if decidable_rows:
         _require_yes(console, target, decidable_rows, decision)
     return decidable_rows
+
+
+def _read_fields(api: ControllerApi, rows: Sequence[ShownRow]) -> ShownFields:
+    """What the plans that held the rows say of their fields; nothing of one that is too large."""
+    from synapse_apply.controller.remote.controller_api import ControllerUnavailable
+
+    fields: ShownFields = {}
+    for run in {row.run for row in rows if row.run}:
+        with suppress(ControllerUnavailable):
+            fields[run] = api.read_planned_fields(run)
+    return fields
 
 
 def _select_named_rows(

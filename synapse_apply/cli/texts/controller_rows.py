@@ -9,17 +9,29 @@ from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 
 if TYPE_CHECKING:
-    from synapse_apply.controller.remote.answers import ShownRow
+    from synapse_apply.controller.remote.answers import ShownField, ShownRow
 
 
-def format_held_rows(target: str, url: str, rows: Sequence[ShownRow]) -> str:
-    """The rows with why each waits, and the digest of each that can be approved."""
+# What the rows of a run's plan change, by the run and by address.
+ShownFields = dict[str, dict[str, "tuple[ShownField, ...]"]]
+_MAX_VALUE_LENGTH = 2000
+_REASON_PHRASES = {
+    "approval": "the mode is approve",
+    "cause": "",  # its detail says which cause, or which action
+    "action": "",
+    "guard": "a guard stops the plan",
+    "dependency": "",
+}
+
+
+def format_held_rows(target: str, url: str, rows: Sequence[ShownRow], fields: ShownFields) -> str:
+    """The rows with their fields, why each waits, and the digest of each that can be approved."""
     if not rows:
         return sanitize(f"No row of {target} waits for a person.") + "\n"
     lines = [f"{pluralize(len(rows), 'row')} of {target} wait for a person:"]
     for row in rows:
-        lines += ["", *_iter_row_lines(row)]
-    lines += ["", f"Every field of them: {url}/targets/{target}"]
+        lines += ["", *_iter_row_lines(row, fields.get(row.run, {}).get(row.address, ()))]
+    lines += ["", f"With all of the plan: {url}/targets/{target}"]
     return escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
 
 
@@ -35,9 +47,13 @@ def format_approval_result(
     return escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
 
 
-def _iter_row_lines(row: ShownRow) -> Iterator[str]:
+def _iter_row_lines(row: ShownRow, fields: Sequence[ShownField]) -> Iterator[str]:
     yield f"  {row.address}: {row.summary or row.action}"
-    yield f"    waits: {': '.join(filter(None, (row.reason, row.detail)))}"
+    for field in fields:
+        values = [_shorten(value) for value in (field.before, field.after) if value]
+        yield f"      {field.path}: {' -> '.join(values)}"
+    phrases = (_REASON_PHRASES.get(row.reason, row.reason), row.detail)
+    yield f"    waits: {': '.join(filter(None, phrases)) or row.reason}"
     if row.causes:
         yield f"    because of: {', '.join(row.causes)}"
     if row.commit:
@@ -48,6 +64,13 @@ def _iter_row_lines(row: ShownRow) -> Iterator[str]:
         yield f"    rejected by: {row.rejected_by}: {row.rejected_reason}"
     if row.can_be_approved:
         yield f"    {row.digest}"
+
+
+def _shorten(value: str) -> str:
+    """A value on one line, as it is or with what is left out of a very long one."""
+    if len(value) <= _MAX_VALUE_LENGTH:
+        return value
+    return f"{value[:_MAX_VALUE_LENGTH]} ... ({len(value) - _MAX_VALUE_LENGTH:,} more characters)"
 
 
 def _iter_lines_on_missing_approvals(row: ShownRow, who: str) -> Iterator[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from synapse_apply.controller.rows import AuditRow, TargetCondition
 from synapse_apply.model.coding.json_types import JsonValue
-from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, format_json_pointer
 from synapse_apply.model.frozen import frozen
 
 T = TypeVar("T")
+_SENSITIVE, _UNKNOWN = "(sensitive)", "(known after apply)"
 
 
 class OddAnswerError(ValueError):
@@ -41,10 +43,19 @@ class ShownRow:
     detail: str
     can_be_approved: bool
     commit: str
+    run: str = ""
     approvals_needed: int = 1
     approvals: tuple[ShownApproval, ...] = ()
     rejected_by: str = ""
     rejected_reason: str = ""
+
+
+class ShownField(NamedTuple):
+    """A field that a row changes: its JSON Pointer, and both values as JSON; "" for none."""
+
+    path: str
+    before: str
+    after: str
 
 
 @frozen
@@ -104,6 +115,7 @@ def decode_shown_row(item: Mapping[str, Any]) -> ShownRow:
         detail=_get_text_or_empty(item, "detail"),
         can_be_approved=can_be_approved,
         commit=_get_text_or_empty(item, "commit"),
+        run=_get_text_or_empty(item, "run"),
         approvals_needed=_require_count(item.get("approvals_needed", 1), "approvals_needed"),
         approvals=tuple(
             _decode_items(item.get("approvals", []), "approvals", _decode_shown_approval)
@@ -111,6 +123,64 @@ def decode_shown_row(item: Mapping[str, Any]) -> ShownRow:
         rejected_by=_get_text_or_empty(item, "rejected_by"),
         rejected_reason=_get_text_or_empty(item, "rejected_reason"),
     )
+
+
+def decode_planned_fields(document: JsonValue) -> dict[str, tuple[ShownField, ...]]:
+    """The fields that each row of a run's plan changes, by address; OddAnswerError.
+
+    Of an object that is created all that it gets. Nothing for a run whose plan is not kept.
+    """
+    fields = _require_mapping(document, "the answer")
+    if fields.get("kind") != "Run":
+        raise OddAnswerError("it is not a Run")
+    if fields.get("plan") is None:
+        return {}
+    changes = _require_mapping(fields["plan"], "plan").get("resource_changes")
+    return {
+        _require_text(change, "address"): tuple(_iter_shown_fields(change))
+        for change in (
+            _require_mapping(item, "a change") for item in _require_list(changes, "plan")
+        )
+    }
+
+
+def _iter_shown_fields(change: Mapping[str, Any]) -> Iterator[ShownField]:
+    both = _require_mapping(change.get("change"), "change")
+    if both.get("before") is None and both.get("after") is not None:
+        sensitive = both.get("after_sensitive")
+        yield from _iter_created_fields(both["after"], sensitive, both.get("after_unknown"), "")
+        return
+    for value in _require_list(change.get("fields"), "fields"):
+        field = _require_mapping(value, "fields")
+        path = _require_text(field, "path")
+        if field.get("sensitive") is not False:
+            yield ShownField(path, _SENSITIVE, _SENSITIVE)
+        else:
+            after = _format_value(field.get("after")) if field.get("known", True) else _UNKNOWN
+            yield ShownField(path, _format_value(field.get("before")), after)
+
+
+def _iter_created_fields(
+    value: Any, sensitive: Any, unknown: Any, path: str
+) -> Iterator[ShownField]:
+    """The leaves of what is created; a mark of the same shape hides all that is below it."""
+    if sensitive is True or unknown is True:
+        yield ShownField(path, "", _SENSITIVE if sensitive is True else _UNKNOWN)
+        return
+    unknown_keys = unknown if isinstance(unknown, dict) else {}
+    sensitive_keys = sensitive if isinstance(sensitive, dict) else {}
+    if not isinstance(value, dict) or not value:
+        yield ShownField(path, "", _format_value(value))
+        return
+    for key in sorted({*value, *unknown_keys}):
+        pointer = format_json_pointer((key,))
+        yield from _iter_created_fields(
+            value.get(key), sensitive_keys.get(key), unknown_keys.get(key), path + pointer
+        )
+
+
+def _format_value(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def decode_audit_row(item: Mapping[str, Any]) -> AuditRow:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.controller.delivery import (
@@ -24,18 +24,20 @@ from synapse_apply.controller.remote.answers import (
     ActionResult,
     AnswerPage,
     OddAnswerError,
+    ShownField,
     ShownRow,
     check_target,
     decode_action_result,
     decode_audit_row,
     decode_list,
+    decode_planned_fields,
     decode_problem_or_none,
     decode_shown_row,
 )
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.model.coding.json_types import JsonDocument, JsonValue
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
-from synapse_apply.model.errors import OutcomeUnknown, Stale, SynapseApplyError
+from synapse_apply.model.errors import OutcomeUnknown, Refused, Stale, SynapseApplyError
 from synapse_apply.model.remote.http_exchange import HttpAnswer, HttpFault
 from synapse_apply.model.values import Sensitive
 
@@ -66,8 +68,7 @@ class NotAllowed(SynapseApplyError):
 class ControllerApi:
     """The API of the controller at a URL. Its methods raise ControllerUnavailable and NotAllowed.
 
-    What is asked of it may be refused (ActionRefused; Stale for rows that do not wait any more),
-    or its answer may be lost (OutcomeUnknown).
+    What is asked of it may be refused (ActionRefused), or its answer may be lost (OutcomeUnknown).
     """
 
     def __init__(self, url: str, token: str = "") -> None:
@@ -115,6 +116,14 @@ class ControllerApi:
         pages = self._iter_pages("holds", "HoldList", {"target": target})
         return [self._decode(decode_shown_row, item) for page in pages for item in page]
 
+    def read_planned_fields(self, run_id: str) -> dict[str, tuple[ShownField, ...]]:
+        """What each row of a run's plan changes, by address; nothing where it is not kept."""
+        answer = self._send("GET", f"/api/v1/runs/{quote(run_id, safe='')}")
+        document = self._parse_masked(answer)
+        if answer.status != _OK:
+            raise self._build_refusal(answer, document)
+        return self._decode(decode_planned_fields, document)
+
     def iter_audit(self) -> Iterator[AuditRow]:
         """All rows of the audit, oldest first, as they are stored: not masked."""
         newest_number = 0
@@ -143,11 +152,14 @@ class ControllerApi:
         return self._ask("resume", {"scope": scope})
 
     def approve(self, target: str, row_digests: Sequence[str]) -> ActionResult:
-        """Approve rows of a target: all, or none where one does not wait any more (Stale)."""
+        """Approve rows of a target: all, or none.
+
+        Stale where one does not wait any more, Refused where these may not be approved so.
+        """
         return self._ask_about_rows("approve", {"target": target, "rows": list(row_digests)})
 
     def reject(self, target: str, row_digests: Sequence[str], reason: str) -> ActionResult:
-        """Say that rows of a target are not to be done: all, or none (Stale)."""
+        """Say that rows of a target are not to be done: all, or none; errors as `approve`."""
         body = {"target": target, "rows": list(row_digests), "reason": reason}
         return self._ask_about_rows("reject", body)
 
@@ -155,7 +167,11 @@ class ControllerApi:
         try:
             return self._ask(action, body)
         except ActionRefused as refusal:
-            raise Stale(*refusal.diagnostics) from None
+            findings = refusal.diagnostics
+        waiting_digests = {row.digest for row in self.list_held_rows(body["target"])}
+        if waiting_digests.issuperset(body["rows"]):
+            raise Refused(*findings)
+        raise Stale(*findings)
 
     def _ask(self, action: str, body: Mapping[str, Any]) -> ActionResult:
         answer = self._send("POST", f"/api/v1/{action}", encode_json(body))

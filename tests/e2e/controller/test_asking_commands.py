@@ -23,13 +23,41 @@ DIGEST, OTHER_DIGEST, GUARD = (f"row1:{digit * 64}" for digit in "abc")
 ROW = {
     "digest": DIGEST, "address": "storage/raw", "action": "update", "causes": ["git"],
     "summary": "update \x1b[31mname", "reason": "approval", "detail": "", "can_be_approved": True,
-    "commit": "1a2b3c4d", "approvals_needed": 2, "approvals": [],
+    "commit": "1a2b3c4d", "run": "01a2", "approvals_needed": 2, "approvals": [],
     "rejected_by": None, "rejected_reason": None,
 }  # fmt: skip
 DEPENDENT = {
     **ROW, "digest": OTHER_DIGEST, "address": "release/raw@1.0.0", "summary": "create",
     "reason": "dependency", "detail": "it needs storage/raw", "can_be_approved": False,
 }  # fmt: skip
+
+
+PLAN = {
+    "resource_changes": [
+        {
+            "address": "storage/raw",
+            "change": {"before": {}, "after": {}},
+            "fields": [
+                {
+                    "path": "/name",
+                    "sensitive": False,
+                    "before": "Raw",
+                    "after": "Raw\x1b[0m images",
+                },
+                {"path": "/configuration/key", "sensitive": True, "before": None, "after": None},
+            ],
+        },
+        {
+            "address": "release/raw@1.0.0",
+            "change": {
+                "before": None,
+                "after": {"version": "1.0.0", "configuration": {"key": None}},
+                "after_sensitive": {"configuration": {"key": True}},
+                "after_unknown": {"id": True},
+            },
+        },
+    ]
+}
 
 
 class StandIn:
@@ -54,6 +82,8 @@ class StandIn:
         if name == "holds":
             items = self.held_rows if asked.query["target"] == "acme/prod" else []
             return 200, {"kind": "HoldList", "items": items, "total": len(items)}
+        if asked.path == "/api/v1/runs/01a2":
+            return 200, {"kind": "Run", "id": "01a2", "plan": PLAN}
         names = ["acme/dev", "acme/prod"]
         return 200, {"kind": "TargetList", "items": [*map(build_target, names)], "total": 2}
 
@@ -148,7 +178,15 @@ def test_a_script_approves_the_rows_that_it_names(tmp_path: Path, server: Answer
     assert DIGEST in shown.stdout
     assert OTHER_DIGEST not in shown.stdout
     assert "update \\u001b[31mname" in shown.stdout
-    assert "dependency: it needs storage/raw" in shown.stdout
+    assert "waits: it needs storage/raw" in shown.stdout
+    for line in (
+        '/name: "Raw" -> "Raw\\u001b[0m images"',
+        "/configuration/key: (sensitive) -> (sensitive)",
+        '/version: "1.0.0"',
+        "/configuration/key: (sensitive)",
+        "/id: (known after apply)",
+    ):
+        assert f"\n      {line}\n" in shown.stdout
     assert "--row" in shown.stderr
     assert ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST[:20]).returncode == 64
     assert ask(tmp_path, server, "approve", "acme/prod", "--row", GUARD).returncode == 4
@@ -164,13 +202,39 @@ def test_a_script_approves_the_rows_that_it_names(tmp_path: Path, server: Answer
     assert (done.returncode, done.stdout) == (0, "No row of acme/dev waits for a person.\n")
 
 
-def test_what_differs_by_the_time_it_is_approved_is_stale(
+def test_a_plan_that_cannot_be_read_does_not_keep_rows_from_being_shown(
     tmp_path: Path, server: Answering, controller: StandIn
 ) -> None:
+    """Its address is there, where all of it can be seen."""
+    controller.refusals["01a2"] = 404, build_problem("No such run")
+    shown = ask(tmp_path, server, "approve", "acme/prod").stdout
+    assert DIGEST in shown
+    assert f"{server.url}/targets/acme/prod" in shown
+
+
+def test_what_differs_by_the_time_it_is_approved_is_stale(
+    tmp_path: Path, controller: StandIn
+) -> None:
     """The controller has the last word: exit code 4."""
-    controller.refusals["approve"] = 409, build_problem("A row differs")
-    done = ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST)
+
+    def answer_and_change(asked: Asked) -> Answer:
+        if asked.method == "POST" and asked.headers.get("Authorization") == f"Bearer {TOKEN}":
+            controller.held_rows = [DEPENDENT]
+            return 409, build_problem("A row differs")
+        return controller.answer(asked)
+
+    with answering(answer_and_change) as server:
+        done = ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST)
     assert (done.returncode, "A row differs" in done.stderr) == (4, True)
+
+
+def test_who_may_not_approve_what_waits_is_refused(
+    tmp_path: Path, server: Answering, controller: StandIn
+) -> None:
+    """The rows still wait as they were shown: exit code 5."""
+    controller.refusals["approve"] = 409, build_problem("An author cannot approve")
+    done = ask(tmp_path, server, "approve", "acme/prod", "--row", DIGEST)
+    assert (done.returncode, "An author cannot approve" in done.stderr) == (5, True)
 
 
 @pytest.mark.parametrize(("answer", "code"), [("yes\n", 0), ("no\n", 1)])

@@ -20,7 +20,7 @@ from synapse_apply.cli.params import controller_options, options
         ("0", "approved, or nothing waits"),
         ("1", "the answer was not `yes`, no right, or the controller does not answer"),
         ("4", "a row does not wait any more as it was shown"),
-        ("5", "nobody can approve such a row"),
+        ("5", "nobody can approve such a row, or you cannot (`not_author`)"),
         ("7", "the answer was lost"),
     ],
     environment=controller_options.API_ENVIRONMENT,
