@@ -252,6 +252,10 @@ class ActingLoop(RunningLoop, Protocol):
         """What people can ask of this controller."""
         ...
 
+    def list_authors(self, name: TargetName) -> tuple[str, ...] | None:
+        """The authors of the commits that an apply would bring to a target; None if unknown now."""
+        ...
+
 
 class StatusSender(Protocol):
     """Sends one status to a forge; safe for many threads."""

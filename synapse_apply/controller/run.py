@@ -9,9 +9,13 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 
 from synapse_apply import __version__
+from synapse_apply.controller.configuration.access_secrets import (
+    AccessSecrets,
+    read_access_secrets,
+)
 from synapse_apply.controller.configuration.own_secrets import OwnSecretReader
 from synapse_apply.controller.configuration.reading import (
     read_configuration,
@@ -24,7 +28,7 @@ from synapse_apply.controller.loop.event_log import EventLog
 from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
 from synapse_apply.controller.messages.senders import build_message_sender
 from synapse_apply.controller.page.packages import require_page_packages
-from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender
+from synapse_apply.controller.ports import ActingLoop, MessageSender, Mirror, StatusSender
 from synapse_apply.controller.rows import TargetCondition
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.source.mirror import GitMirror
@@ -106,9 +110,12 @@ class ConfigurationReader:
                 url = self._read_secret(channel.url)
                 secret = self._read_secret(channel.secret) if channel.secret else None
                 message_senders[channel.name] = build_message_sender(channel, url, secret)
+        access_secrets = AccessSecrets()
+        with _collect_findings(findings):
+            access_secrets = read_access_secrets(controller.access, self._read_secret)
         if findings:
             raise InputError(*findings)
-        return ConfiguredParts(controller, mirrors, status_senders, message_senders)
+        return ConfiguredParts(controller, mirrors, status_senders, message_senders, access_secrets)
 
     def read_hook_secrets(
         self, controller: Controller
@@ -213,7 +220,14 @@ def serve_controller(setup: ControllerSetup) -> None:
     settings = controller.configured.settings
     hook_secrets = controller.reader.read_hook_secrets(settings)
     with controller.open_loop() as loop, handle_signals(loop.stop, loop.ask_reload):
-        with PageServer(controller.store, loop, hook_secrets) as page:
+        page_server = PageServer(
+            controller.store,
+            # It takes what people ask for from its next commit on.
+            cast("ActingLoop", loop),
+            hook_secrets,
+            read_access_secrets=lambda: controller.configured.access_secrets,
+        )
+        with page_server as page:
             controller.write_log(
                 "info", "started", url=page.url, version=__version__, process=os.getpid(),
                 sources=len(settings.sources),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from threading import Lock
 
+from synapse_apply.controller.configuration.access_secrets import AccessSecrets
 from synapse_apply.controller.loop.clock import CorrectedClock, LoopClock
 from synapse_apply.controller.loop.event_log import EventLog, Level
 from synapse_apply.controller.messages.message_fields import build_message_fields
@@ -43,6 +44,7 @@ class ConfiguredParts:
     mirrors: Mapping[str, Mirror]
     status_senders: Mapping[str, StatusSender]
     message_senders: Mapping[str, MessageSender]
+    access_secrets: AccessSecrets = AccessSecrets()
 
 
 class LoopParts:

@@ -1,1 +1,1 @@
-"""What a browser, a scraper or a forge's webhook gets of a controller; it writes nothing."""
+"""What a browser, a scraper, a program with a token or a forge's webhook gets of a controller."""

@@ -28,6 +28,17 @@ def build_badge_path(name: TargetName) -> str:
     return f"/badge/{_quote(name.source)}/{_quote(name.target)}.svg"
 
 
+def build_notice_path(name: TargetName, verb: str, proof: str) -> str:
+    """A target's page that says what was just done there."""
+    return f"{build_target_path(name)}?{urlencode({'done': verb, 'proof': proof})}"
+
+
+def build_audit_path(parameters: Mapping[str, str]) -> str:
+    """The audit with these filters; empty ones are left out."""
+    query = urlencode({name: value for name, value in parameters.items() if value})
+    return f"/audit?{query}" if query else "/audit"
+
+
 def build_overview_path(parameters: Mapping[str, str]) -> str:
     """The overview with these filters; empty ones are left out."""
     query = urlencode({name: value for name, value in parameters.items() if value})

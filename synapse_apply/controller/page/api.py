@@ -9,7 +9,10 @@ from typing import Any
 
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.phrases import format_utc
+from synapse_apply.controller.page.plan_part import parse_plan_or_none
+from synapse_apply.controller.page.report_part import parse_report_or_none
 from synapse_apply.controller.rows import (
+    CallCounts,
     ChangeCounts,
     RevisionRow,
     RunRow,
@@ -20,6 +23,7 @@ from synapse_apply.controller.rows import (
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.views.json.documents import plan_document
 from synapse_apply.views.sanitize import escape_unsafe_json
 
 API_VERSION = "synapse-apply/v1"
@@ -38,11 +42,11 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
     if state and condition is None:
         words = ", ".join(c.value for c in TargetCondition)
         raise BadQueryError(f"state is one of: {words}")
-    offset, limit = _parse_number(parameters, "offset", 0), _parse_limit(parameters)
+    offset, limit = parse_number(parameters, "offset", 0), parse_limit(parameters)
     target_filter = TargetFilter(parameters.get("source", ""), condition, parameters.get("q", ""))
     page = store.list_targets(target_filter, offset, limit)
     items = [_target_to_json(target, _find_reason(store, target)) for target in page.targets]
-    return {**_build_list("TargetList", items), "total": page.matching_count, "offset": offset}
+    return {**build_list("TargetList", items), "total": page.matching_count, "offset": offset}
 
 
 def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
@@ -50,17 +54,32 @@ def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) 
     source = parameters.get("source", "")
     if not source:
         raise BadQueryError("source is missing")
-    revisions = store.list_revisions(source, _parse_limit(parameters))
-    return _build_list("RevisionList", [_revision_to_json(row) for row in revisions])
+    revisions = store.list_revisions(source, parse_limit(parameters))
+    return build_list("RevisionList", [_revision_to_json(row) for row in revisions])
 
 
 def list_runs_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
     """A RunList of one target, newest first. Parameters: target, limit. BadQueryError."""
-    source, separator, target = parameters.get("target", "").partition("/")
-    if not separator:
+    name = parse_target_or_none(parameters)
+    if name is None:
         raise BadQueryError("target is missing: SOURCE/TARGET")
-    runs = store.list_runs(TargetName(source, target), _parse_limit(parameters))
-    return _build_list("RunList", [_run_to_json(run) for run in runs])
+    runs = store.list_runs(name, parse_limit(parameters))
+    return build_list("RunList", [_run_to_json(run) for run in runs])
+
+
+def read_run_as_json_or_none(store: ReadableStore, run_id: str) -> JsonDocument | None:
+    """A Run with the documents of its plan and report; None for an unknown one."""
+    run = store.find_run(run_id)
+    if run is None:
+        return None
+    plan = parse_plan_or_none(run.plan_json)
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Run",
+        **_run_to_json(run),
+        "plan": plan_document(plan) if plan is not None else None,
+        "report": parse_report_or_none(run.report_json),
+    }
 
 
 def format_json(document: Mapping[str, Any]) -> str:
@@ -68,18 +87,31 @@ def format_json(document: Mapping[str, Any]) -> str:
     return escape_unsafe_json(json.dumps(document, ensure_ascii=False)) + "\n"
 
 
-def _build_list(kind: str, items: list[dict[str, Any]]) -> JsonDocument:
+def build_list(kind: str, items: list[dict[str, Any]]) -> JsonDocument:
+    """A document of some kind with these items."""
     return {"apiVersion": API_VERSION, "kind": kind, "items": items}
 
 
-def _parse_limit(parameters: Mapping[str, str]) -> int:
-    limit = _parse_number(parameters, "limit", _DEFAULT_ITEMS)
+def parse_limit(parameters: Mapping[str, str], default: int = _DEFAULT_ITEMS) -> int:
+    """The parameter `limit`; BadQueryError for one that makes no sense."""
+    limit = parse_number(parameters, "limit", default)
     if not 1 <= limit <= MAX_ITEMS:
         raise BadQueryError(f"limit is at least 1 and at most {MAX_ITEMS}")
     return limit
 
 
-def _parse_number(parameters: Mapping[str, str], name: str, default: int) -> int:
+def parse_target_or_none(parameters: Mapping[str, str]) -> TargetName | None:
+    """The parameter `target`, None where it is left out; BadQueryError for no SOURCE/TARGET."""
+    if "target" not in parameters:
+        return None
+    source, separator, target = parameters["target"].partition("/")
+    if not separator:
+        raise BadQueryError("target is missing: SOURCE/TARGET")
+    return TargetName(source, target)
+
+
+def parse_number(parameters: Mapping[str, str], name: str, default: int) -> int:
+    """A parameter that is a whole number from 0 on; BadQueryError for another."""
     text = parameters.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
         raise BadQueryError(f"{name} is a whole number")
@@ -103,12 +135,17 @@ def _target_to_json(target: TargetRow, reason: Diagnostic | None) -> JsonDocumen
         "counts": _counts_to_json(target.counts),
         "applied_commit": target.applied_commit or None,
         "wanted_commit": target.wanted_commit or None,
+        "mode": target.mode.value,
+        "progress": target.progress.value,
+        "waiting_reason": target.waiting_reason or None,
+        "hold_count": target.hold_count,
         "failures": target.failures,
         "finding": None if reason is None else _finding_to_json(reason),
         "is_gone": target.is_gone,
         "last_run": target.last_run or None,
         "looked_at": _time_to_json_or_none(target.looked_at),
         "changed_at": _time_to_json_or_none(target.changed_at),
+        "applied_at": _time_to_json_or_none(target.applied_at),
         "due_at": _time_to_json_or_none(target.due_at),
         "path": addresses.build_target_path(target.name),
     }
@@ -137,9 +174,13 @@ def _run_to_json(run: RunRow) -> JsonDocument:
         "id": run.id,
         "target": str(run.target),
         "commit": run.commit or None,
+        "verb": run.verb.value,
         "cause": run.cause.value,
         "outcome": run.outcome.value,
+        "stop_reason": run.stop_reason or None,
         "counts": _counts_to_json(run.counts),
+        "calls": _counts_to_json(run.calls),
+        "approved_by": list(run.approved_by),
         "findings": [_finding_to_json(finding) for finding in run.findings],
         "repeats": run.repeats,
         "began_at": _time_to_json_or_none(run.began_at),
@@ -149,9 +190,9 @@ def _run_to_json(run: RunRow) -> JsonDocument:
     }
 
 
-def _counts_to_json(counts: ChangeCounts) -> dict[str, int]:
+def _counts_to_json(counts: ChangeCounts | CallCounts) -> dict[str, int]:
     # `import_` is `import`, a word of Python.
-    return {field.name.rstrip("_"): getattr(counts, field.name) for field in fields(ChangeCounts)}
+    return {field.name.rstrip("_"): getattr(counts, field.name) for field in fields(counts)}
 
 
 def _finding_to_json(finding: Diagnostic) -> JsonDocument:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from synapse_apply.controller.page.entry.credentials import is_equal_secret
 from synapse_apply.controller.settings import Source
 from synapse_apply.model.values import Sensitive
 
@@ -28,12 +29,7 @@ def is_genuine_github_hook(body: bytes, signature: str, secret: Sensitive) -> bo
 
 def is_genuine_gitlab_hook(token: str, secret: Sensitive) -> bool:
     """Whether `X-Gitlab-Token` is the secret, told in constant time."""
-    # Digests have one length, so that not even the secret's length can be told.
-    digests = (
-        hashlib.sha256(text.encode("utf-8", "replace")).digest()
-        for text in (token, str(secret.reveal()))
-    )
-    return hmac.compare_digest(*digests)
+    return is_equal_secret(token, secret)
 
 
 def find_pushed_sources(body: bytes, sources: Iterable[Source]) -> list[str]:

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from synapse_apply.controller.rows import ChangeCounts, RunCause, RunOutcome, TargetCondition
+from synapse_apply.controller.planned_rows import RowAction, RowCause
+from synapse_apply.controller.rows import (
+    CallCounts,
+    ChangeCounts,
+    RunCause,
+    RunOutcome,
+    RunVerb,
+    TargetCondition,
+)
+from synapse_apply.controller.settings import Mode
 from synapse_apply.views.grammar import pluralize
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -82,6 +91,27 @@ CAUSE_PHRASES = {
     RunCause.RESUMED: "the end of a pause, or a window",
     RunCause.APPLIED: "an apply just before",
 }
+VERB_PHRASES = {RunVerb.LOOK: "look", RunVerb.APPLY: "apply"}
+MODE_PHRASES = {
+    Mode.OBSERVE: "observe: never applied",
+    Mode.AUTO: "auto: applied by its rule",
+    Mode.APPROVE: "approve: applied once people approve",
+}
+ACTION_PHRASES = {
+    RowAction.CREATE: "create",
+    RowAction.ADOPT: "adopt",
+    RowAction.UPDATE: "update",
+    RowAction.RECREATE: "create again",
+    RowAction.DELETE: "delete",
+    RowAction.FORGET: "forget",
+    RowAction.VERIFY: "verify",
+    RowAction.GUARD: "guard",
+}
+ROW_CAUSE_PHRASES = {
+    RowCause.GIT: "Git",
+    RowCause.DRIFT: "drift",
+    RowCause.SECRET: "a secret",
+}
 
 
 def choose_outcome_tone(outcome: RunOutcome) -> str:
@@ -108,6 +138,17 @@ def _iter_counts(counts: ChangeCounts) -> Iterator[str]:
     yield from (f"{count:,} {word}" for word, count in words.items() if count)
     if counts.guards:
         yield pluralize(counts.guards, "guard")
+
+
+def format_calls(calls: CallCounts) -> str:
+    """What became of the rows of an apply ("3 done, 1 failed"); "" for none."""
+    words = {
+        "done": calls.done,
+        "failed": calls.failed,
+        "unknown": calls.unknown,
+        "skipped": calls.skipped,
+    }
+    return ", ".join(f"{count:,} {word}" for word, count in words.items() if count)
 
 
 def format_distance(seconds: float) -> str:
@@ -137,6 +178,12 @@ def format_utc(when: float) -> str:
     """A time for `<time datetime>` and titles: `2026-11-27T06:51:04Z`."""
     clamped = min(max(when, _DISTANT_PAST), _DISTANT_FUTURE)
     return datetime.fromtimestamp(clamped, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def get_person_name(identity: str) -> str:
+    """The name of an identity (`proxy:ann`); one of a program says that it is one."""
+    kind, _, name = identity.partition(":")
+    return f"{name} (token)" if kind == "token" else name or identity
 
 
 def get_author_name(author: str) -> str:

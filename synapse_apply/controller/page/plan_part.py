@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from markupsafe import Markup
@@ -73,11 +75,18 @@ def parse_plan_or_none(plan_json: str) -> Plan | None:
         return None
 
 
-def render_plan_part(plan_json: str, links: ForgeLinks) -> Markup:
-    """A plan as a part of a page; "" where there is none that can be shown."""
+class PlanPart(NamedTuple):
+    """A plan as HTML, "" where there is none that can be shown; `anchors` lead to its rows."""
+
+    html: Markup
+    anchors: Mapping[str, str]
+
+
+def render_plan_part(plan_json: str, links: ForgeLinks) -> PlanPart:
+    """A plan as a part of a page, with the fragments of its rows by address."""
     plan = parse_plan_or_none(plan_json)
     if plan is None:
-        return mark_escaped_html("")
+        return PlanPart(mark_escaped_html(""), {})
     # It was made of a commit in a mirror, not of a checkout that may have other files.
     base = replace(plan.base, commit=links.commit, revision="", dirty=())
     plan = replace(plan, base=base)
@@ -86,4 +95,6 @@ def render_plan_part(plan_json: str, links: ForgeLinks) -> Markup:
     if hidden_count > 0:
         plan = replace(plan, changes=plan.changes[:MAX_SHOWN_ROWS])
         note = f'<p class="more">{hidden_count:,} more resources are not shown here.</p>'
-    return mark_escaped_html(note + build_plan_page(plan, links=links).render_fragment())
+    page = build_plan_page(plan, links=links)
+    anchors = {address: f"#{row_id}" for address, row_id in page.row_ids.items()}
+    return PlanPart(mark_escaped_html(note + page.render_fragment()), anchors)

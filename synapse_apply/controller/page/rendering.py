@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from synapse_apply import __version__
 from synapse_apply.controller.page import addresses, charts, phrases
 from synapse_apply.controller.page.markup import mark_escaped_html
+from synapse_apply.controller.page.people.choices import PAUSE_CHOICES
 from synapse_apply.controller.rows import RunOutcome
 from synapse_apply.controller.rules.revision_end import shorten_commit
 from synapse_apply.views.html.page import hash_for_content_policy, read_asset
@@ -59,6 +60,11 @@ class PageRenderer:
             "outcome_phrases": phrases.OUTCOME_PHRASES,
             "outcome_tones": _OUTCOME_TONES,
             "cause_phrases": phrases.CAUSE_PHRASES,
+            "action_phrases": phrases.ACTION_PHRASES,
+            "row_cause_phrases": phrases.ROW_CAUSE_PHRASES,
+            "verb_phrases": phrases.VERB_PHRASES,
+            "mode_phrases": phrases.MODE_PHRASES,
+            "pause_choices": PAUSE_CHOICES,
             "revision_path": addresses.build_revision_path,
         }
         self._environment.filters |= {
@@ -66,6 +72,8 @@ class PageRenderer:
             "counts": phrases.format_counts,
             "spark": partial(charts.draw_spark_line, tones=_OUTCOME_TONES),
             "author": phrases.get_author_name,
+            "person": phrases.get_person_name,
+            "calls": phrases.format_calls,
             "prose": lambda text: mark_escaped_html(render_prose(text)),
             "findings": lambda findings: mark_escaped_html(render_finding_list_or_empty(findings)),
             "target_path": addresses.build_target_path,

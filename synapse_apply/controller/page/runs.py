@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
 from synapse_apply.controller.page.markup import mark_escaped_html
-from synapse_apply.controller.page.plan_part import build_forge_links, render_plan_part
+from synapse_apply.controller.page.plan_part import (
+    PlanPart,
+    build_forge_links,
+    render_plan_part,
+)
+from synapse_apply.controller.page.report_part import ReportedCall, list_reported_calls
 from synapse_apply.controller.rows import (
     RevisionRow,
     RunOutcome,
@@ -27,12 +32,18 @@ SHOWN_TARGETS = 100
 
 @frozen
 class RunView:
-    """A run with its plan as HTML, "" where it has none that can be shown."""
+    """A run with its plan as HTML, and of an apply what became of its rows."""
 
     run: RunRow
-    plan_html: Markup
+    plan: PlanPart
     commit_link: Markup
     revision: RevisionRow | None = None
+    calls: Sequence[ReportedCall] = ()
+
+    @property
+    def plan_html(self) -> Markup:
+        """The plan, "" where there is none that can be shown."""
+        return self.plan.html
 
     @property
     def has_unreadable_plan(self) -> bool:
@@ -47,6 +58,11 @@ class TargetView:
     newest: RunView | None
     history: Sequence[RunRow]
     head: str
+
+    @property
+    def row_anchors(self) -> Mapping[str, str]:
+        """The fragments that lead to the rows of the newest plan, by address."""
+        return self.newest.plan.anchors if self.newest else {}
 
     @property
     def outcomes(self) -> Sequence[RunOutcome]:
@@ -99,6 +115,7 @@ def read_run_view_or_none(
         render_plan_part(run.plan_json, links),
         link_commit(source, run.commit),
         store.find_revision(run.target.source, run.commit),
+        list_reported_calls(run.report_json),
     )
 
 

@@ -11,15 +11,17 @@ from typing import Self
 
 import uvicorn
 
+from synapse_apply.controller.configuration.access_secrets import AccessSecrets
 from synapse_apply.controller.page.app import HookSecretValues, PageApp
-from synapse_apply.controller.page.guard import (
+from synapse_apply.controller.page.entry.guard import (
     RequestGuard,
     is_loopback,
     list_own_hosts,
     list_public_hosts,
 )
-from synapse_apply.controller.page.head_timeout import HeadTimeoutProtocol
-from synapse_apply.controller.ports import RunningLoop
+from synapse_apply.controller.page.entry.head_timeout import HeadTimeoutProtocol
+from synapse_apply.controller.page.entry.own_origin import list_own_origins
+from synapse_apply.controller.ports import ActingLoop
 from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.errors import InputError
 
@@ -37,12 +39,17 @@ class PageServer:
     def __init__(
         self,
         store: ReadableStore,
-        loop: RunningLoop,
+        loop: ActingLoop,
         hook_secrets: HookSecretValues,
         clock: Callable[[], float] = time.time,
+        read_access_secrets: Callable[[], AccessSecrets] = AccessSecrets,
     ) -> None:
-        """Nothing is started yet. `clock` gives wall-clock seconds since the epoch."""
-        self._app = PageApp(store, loop, hook_secrets, clock)
+        """Nothing is started yet. `clock` gives wall-clock seconds since the epoch.
+
+        `read_access_secrets` gives the secrets of `access` as the configuration in use has them; it
+        is called at each request.
+        """
+        self._app = PageApp(store, loop, hook_secrets, read_access_secrets, clock)
         self._settings = loop.get_settings()
 
     def __enter__(self) -> Self:
@@ -86,8 +93,9 @@ class PageServer:
         else:
             # Behind a proxy the page may be public while it listens on loopback.
             hosts_of_metrics = own_hosts if is_loopback(self._settings.listen_host) else frozenset()
+        own_origins = list_own_origins(own_hosts, self._settings.public_url)
         return uvicorn.Config(
-            RequestGuard(self._app.build(), hosts, hosts_of_metrics),
+            RequestGuard(self._app.build(own_origins), hosts, hosts_of_metrics),
             # The other parser that uvicorn may find keeps headers of any size in memory.
             http=HeadTimeoutProtocol,
             log_config=None,

@@ -86,6 +86,16 @@ class HtmlPage:
         return "\n".join(part for part in parts if part)
 
     @property
+    def row_ids(self) -> Mapping[str, str]:
+        """The HTML ids of the rows, by address."""
+        rows = [row for section in self._shown_sections for row in section.rows]
+        ids: dict[str, str] = {}
+        for index, row in enumerate(rows):
+            # Only the first row of an address is linked to; one may have several, such as notes.
+            ids.setdefault(str(row.address), f"r{index}")
+        return ids
+
+    @property
     def _shown_sections(self) -> Sequence[PageSection]:
         return [section for section in self.sections if section.total_count or section.intro]
 
@@ -96,14 +106,10 @@ class HtmlPage:
         yield _render_filters_of_rows(rows, self.trouble_label)
 
     def _render_rows_and_graph(self) -> Iterable[str]:
-        rows = [row for section in self._shown_sections for row in section.rows]
-        row_ids: dict[str, str] = {}
-        for index, row in enumerate(rows):
-            # Only the first row of an address is linked to; one may have several, such as notes.
-            row_ids.setdefault(str(row.address), f"r{index}")
-        yield from _render_sections(self._shown_sections, open_all=len(rows) <= _MAX_OPEN_ROWS)
+        row_count = sum(len(section.rows) for section in self._shown_sections)
+        yield from _render_sections(self._shown_sections, open_all=row_count <= _MAX_OPEN_ROWS)
         yield _render_graph(
-            draw_planned_and_neighbours_or_empty(self.graph_nodes, row_ids, self.target)
+            draw_planned_and_neighbours_or_empty(self.graph_nodes, self.row_ids, self.target)
         )
         yield _NOTHING_MATCHES
 

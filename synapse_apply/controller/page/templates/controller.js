@@ -28,12 +28,30 @@
     });
   }
 
+  // What was done is said once, not at each reload.
+  if (new URLSearchParams(location.search).has("done")) history.replaceState(null, "", location.pathname);
+
+  const offerAll = () => {
+    for (const button of document.querySelectorAll(".held-form .all")) button.hidden = false;
+  };
+  offerAll();
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest(".held-form .all")) return;
+    const boxes = [...event.target.form.querySelectorAll("[name=row]:enabled")];
+    const chosen = boxes.some((box) => !box.checked);
+    for (const box of boxes) box.checked = chosen;
+  });
+
   // Parts of the page are replaced by newer ones, but for what somebody reads with the keyboard or
   // has selected.
   const PERIOD = 10_000;
   const live = document.getElementById("live");
   live.hidden = false;
+  const isFilledIn = (field) =>
+    field.type === "checkbox" ? field.checked !== field.defaultChecked
+      : field.type === "text" && field.value !== field.defaultValue;
   const isInUse = (part) => {
+    if (part.querySelector("details[open]") || [...part.querySelectorAll("input")].some(isFilledIn)) return true;
     const selection = getSelection();
     const selected = selection.rangeCount && !selection.isCollapsed && selection.containsNode(part, true);
     return selected || part.contains(document.activeElement) || part.querySelector(":hover");
@@ -55,6 +73,7 @@
       const other = newer.querySelector(`[data-live="${part.dataset.live}"]`);
       if (other && other.outerHTML !== part.outerHTML && !isInUse(part)) part.replaceWith(other);
     }
+    offerAll();
     document.title = newer.title;
     const run = document.querySelector("[data-run]");
     const newRun = newer.querySelector("[data-run]");

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from html import unescape
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import requests
 from unit.controller.page import page_samples as samples
+from unit.controller.page import people_samples as people
 
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
@@ -29,7 +32,36 @@ class ServedPage(NamedTuple):
 
     def post(self, path: str, body: bytes, **headers: str) -> requests.Response:
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        return requests.post(self.url + path, body, headers=headers, timeout=10)
+        return requests.post(
+            self.url + path, body, headers=headers, timeout=10, allow_redirects=False
+        )
+
+    def post_form(
+        self, path: str, fields: list[tuple[str, str]], headers: Mapping[str, str]
+    ) -> requests.Response:
+        """A form as a browser sends it from a page of ours, with the token that the page shows."""
+        html = self.get(path.rpartition("/")[0], **headers).text
+        token = find_form_token(html)
+        sent = {"Origin": self.url, "Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
+        return requests.post(
+            self.url + path,
+            [("token", token), *fields],
+            headers={**sent, **headers},
+            timeout=10,
+            allow_redirects=False,
+        )
+
+
+def find_form_token(html: str) -> str:
+    """The token in the forms of a page, "" where it has none."""
+    match = re.search(r'name="token" value="([^"]+)"', html)
+    return unescape(match[1]) if match else ""
+
+
+def read_text(html: str) -> str:
+    """The words of a page, without its markup, style and script."""
+    shown = re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", shown)))
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +73,24 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
     with PageServer(store, loop, secrets, lambda: samples.NOW) as server:
         yield ServedPage(server.url, loop, store)
     store.close()
+
+
+@pytest.fixture(scope="module")
+def held_page_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
+    store = samples.open_store(tmp_path_factory.mktemp("held"))
+    people.fill_held(store)
+    loop = samples.StubLoop(people.SETTINGS)
+    with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
+        yield ServedPage(server.url, loop, store)
+    store.close()
+
+
+@pytest.fixture
+def held_page(held_page_of_module: ServedPage) -> ServedPage:
+    """A page of a controller with `access`, which has been asked for nothing yet."""
+    held_page_of_module.loop.people = samples.StubPeopleActions()
+    held_page_of_module.loop.authors = ()
+    return held_page_of_module
 
 
 @pytest.fixture

@@ -10,7 +10,11 @@ import pytest
 from installed import ROOT
 from jsonschema import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
+from unit.controller.page import people_samples as people
 from unit.controller.page.page_samples import HEAD_COMMIT
+
+from synapse_apply.controller.rows import AuditRow
+from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 
 from .conftest import ServedPage
 
@@ -20,6 +24,12 @@ PATHS = {
     "RevisionList": "/api/v1/revisions?source=acme",
     "RunList": "/api/v1/runs?target=acme/prod-eu",
 }
+PEOPLE_PATHS = {
+    "HoldList": "/api/v1/holds?target=acme/staging",
+    "PauseList": "/api/v1/pauses",
+    "AuditList": "/api/v1/audit",
+}
+OPS = {"Authorization": f"Bearer {people.OPS_TOKEN}"}
 
 
 @pytest.mark.parametrize("kind", PATHS)
@@ -36,6 +46,62 @@ def test_each_list_fits_the_schema_and_the_schema_has_nothing_else(
     for value in document["items"]:
         assert value.keys() == SCHEMA["$defs"][item]["properties"].keys()
         assert page.get(value["path"]).status_code == 200
+
+
+@pytest.mark.parametrize("kind", PEOPLE_PATHS)
+def test_each_list_on_people_fits_the_schema_and_the_schema_has_nothing_else(
+    held_page: ServedPage, kind: str
+) -> None:
+    document = held_page.get(PEOPLE_PATHS[kind], **OPS).json()
+    assert document["kind"] == kind
+    assert document["items"]
+    Draft202012Validator(SCHEMA).validate(document)
+    item = SCHEMA["$defs"][kind]["properties"]["items"]["items"]["$ref"].rpartition("/")[2]
+    for value in document["items"]:
+        assert value.keys() == SCHEMA["$defs"][item]["properties"].keys()
+
+
+def test_held_rows_say_who_has_approved_and_whose_approval_counts(held_page: ServedPage) -> None:
+    """Also of all targets at once, page by page."""
+    held_page.loop.authors = ("Mina Park <mina@acme.example>", "mina")
+    document = held_page.get("/api/v1/holds?target=acme/staging", **OPS).json()
+    first, second = document["items"][:2]
+    assert document["total"] == len(people.HELD)
+    assert (first["approvals_needed"], first["approved_by"]) == (2, ["proxy:lee"])
+    by_name = {approval["who"]: approval for approval in first["approvals"]}
+    assert by_name["proxy:lee"]["counts"]
+    assert "author" in by_name["proxy:mina"]["reason"]
+    assert not second["approvals"][0]["counts"]
+    page = held_page.get("/api/v1/holds?offset=1&limit=2", **OPS).json()
+    assert [item["digest"] for item in page["items"]] == list(people.DIGESTS[1:3])
+    assert page["total"] == document["total"]
+
+
+def test_the_audit_is_read_from_any_row_on(held_page: ServedPage) -> None:
+    """Oldest first, so that the chain can be computed anew."""
+    rows = held_page.get("/api/v1/audit?after=1&limit=2", **OPS).json()["items"]
+    assert [row["number"] for row in rows] == [2, 3]
+    newest_first = held_page.get("/api/v1/audit", **OPS).json()["items"]
+    assert [row["number"] for row in newest_first] == [4, 3, 2, 1]
+    every_row = [AuditRow(**row) for row in reversed(newest_first)]
+    assert find_broken_audit_row(every_row) is None
+
+
+def test_a_run_has_its_plan_and_its_report(held_page: ServedPage) -> None:
+    """Each as the command prints it; null where there is none."""
+    apply, look = (held_page.store.list_runs(people.STAGING, 2)[index].id for index in (1, 0))
+    for run_id, has_plan in ((look, True), (apply, False)):
+        document = held_page.get(f"/api/v1/runs/{run_id}", **OPS).json()
+        Draft202012Validator(SCHEMA).validate(document)
+        assert (document["plan"] is not None, document["report"] is not None) == (
+            has_plan, not has_plan,
+        )  # fmt: skip
+    assert document["calls"] == {"done": 1, "failed": 1, "unknown": 0, "skipped": 3}
+    assert document["report"]["outcomes"][0]["request_id"] == "req-done-1"
+    plan = held_page.get(f"/api/v1/runs/{look}", **OPS).json()["plan"]
+    plan_schema = json.loads((ROOT / "schemas/v1/plan.schema.json").read_text("utf-8"))
+    Draft202012Validator(plan_schema).validate(plan)
+    assert held_page.get("/api/v1/runs/none", **OPS).status_code == 404
 
 
 def test_targets_are_filtered_and_paged(page: ServedPage) -> None:
@@ -62,7 +128,10 @@ def test_what_makes_no_sense_is_refused_with_a_reason(
 ) -> None:
     answer = page.get(path)
     assert answer.status_code == 400
-    assert answer.text.startswith(message)
+    problem = answer.json()
+    Draft202012Validator(SCHEMA).validate(problem)
+    assert problem["kind"] == "Problem"
+    assert problem["diagnostics"][0]["summary"].startswith(message)
 
 
 def test_metrics_say_how_targets_sources_and_loop_are(page: ServedPage) -> None:

@@ -14,7 +14,7 @@ import pytest
 import requests
 from unit.controller.page import page_samples as samples
 
-from synapse_apply.controller.page import head_timeout
+from synapse_apply.controller.page.entry import head_timeout
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.model.errors import InputError
 

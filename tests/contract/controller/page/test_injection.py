@@ -56,7 +56,7 @@ class PageLeaf(Leaf):
     void_tags: ClassVar = VOID | {"img", "link"}
     known_attributes: ClassVar = {
         **ATTRIBUTES,
-        "href": r"#[a-z]+[0-9]*|/|/#sources|/icon\.svg|/\?[A-Za-z0-9._~%+=&\-]+"
+        "href": r"#[a-z]+[0-9]*|/|/#sources|/audit|/icon\.svg|/(audit)?\?[A-Za-z0-9._~%+=&\-]+"
         r"|/(targets|sources|runs|revisions)/[A-Za-z0-9._~%\-]+(/[A-Za-z0-9._~%\-]+)?"
         r"|https://github\.com/acme/synapse/commit/[0-9a-f]{40}",
         "rel": "icon|prev|next|noopener noreferrer",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
-from html import unescape
 from typing import Literal
 
 import pytest
@@ -22,13 +21,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 
-from .conftest import ServedPage
-
-
-def read_text(html: str) -> str:
-    """The words of a page, without its markup, style and script."""
-    shown = re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.DOTALL)
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", shown)))
+from .conftest import ServedPage, read_text
 
 
 def test_who_needs_a_person_stands_first(page: ServedPage) -> None:

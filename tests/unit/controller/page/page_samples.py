@@ -9,9 +9,10 @@ from pathlib import Path
 
 from unit.views import plan_samples
 
-from synapse_apply.controller.ports import LoopHealth
+from synapse_apply.controller.ports import ActionRefused, LoopHealth
 from synapse_apply.controller.rows import (
     ChangeCounts,
+    PauseRow,
     RevisionEnd,
     RevisionRow,
     RunCause,
@@ -66,6 +67,35 @@ SETTINGS = Controller(
 )
 
 
+class StubPeopleActions:
+    """Remembers what was asked; refuses all of it once `refusal` is set."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self.refusal: ActionRefused | None = None
+
+    def reconcile(self, who: str, name: TargetName) -> None:
+        self._record("reconcile", who, str(name))
+
+    def pause(self, who: str, scope: str, reason: str, until: float) -> PauseRow:
+        self._record("pause", who, scope, reason, until)
+        return PauseRow(scope, who, reason, NOW, until)
+
+    def resume(self, who: str, scope: str) -> None:
+        self._record("resume", who, scope)
+
+    def approve(self, who: str, name: TargetName, row_digests: Sequence[str]) -> None:
+        self._record("approve", who, str(name), *row_digests)
+
+    def reject(self, who: str, name: TargetName, row_digests: Sequence[str], reason: str) -> None:
+        self._record("reject", who, str(name), *row_digests, reason)
+
+    def _record(self, *call: object) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.calls.append(call)
+
+
 class StubLoop:
     """A loop that goes round; remembers which sources were to be fetched."""
 
@@ -75,6 +105,8 @@ class StubLoop:
             2.5, 60.0, 0.4, {RunOutcome.IN_SYNC: 41, RunOutcome.PLAN_ERROR: 2}, 63.2
         )
         self.asked: list[str] = []
+        self.authors: tuple[str, ...] | None = ()
+        self.people = StubPeopleActions()
 
     def poll_soon(self, source: str) -> None:
         self.asked.append(source)
@@ -84,6 +116,12 @@ class StubLoop:
 
     def read_health(self) -> LoopHealth:
         return self.health
+
+    def list_authors(self, _name: TargetName) -> tuple[str, ...] | None:
+        return self.authors
+
+    def get_people_actions(self) -> StubPeopleActions:
+        return self.people
 
 
 def open_store(folder: Path) -> SqliteControllerStore:

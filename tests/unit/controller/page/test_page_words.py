@@ -125,7 +125,7 @@ def test_a_position_leads_to_the_line_of_the_commit(file: str, path: str) -> Non
     change = Change(Address("storage", "a"), Action.CREATE, position=Position(file, 7, 1))
     text = format_plan(replace(plan_samples.plan(change), base=REVISION_BASE))
     source = Source("s", "https://github.com/a/b", path="lab")
-    html = render_plan_part(text, build_forge_links(source, HEAD_COMMIT))
+    html = render_plan_part(text, build_forge_links(source, HEAD_COMMIT)).html
     address = f"https://github.com/a/b/blob/{HEAD_COMMIT}/{path}&#35;L7"
     assert (f'href="{address}"' in html) == bool(path)
     assert html.count("/blob/") == bool(path)
@@ -136,7 +136,7 @@ def test_a_position_leads_to_the_line_of_the_commit(file: str, path: str) -> Non
 )
 def test_what_is_no_plan_is_not_shown(text: str) -> None:
     """A worker is not trusted with the shape of what it says."""
-    assert render_plan_part(text, NO_LINKS) == ""
+    assert render_plan_part(text, NO_LINKS).html == ""
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

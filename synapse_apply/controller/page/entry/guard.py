@@ -1,8 +1,8 @@
 """Which requests the page answers at all, and the headers of every answer.
 
 A web site that a reader has open can send requests to this address, by a name of its own that
-resolves to loopback, too (DNS rebinding). So the Host must be one of ours, and nothing is changed
-by a request but that a webhook, which is signed, makes the next fetch come sooner.
+resolves to loopback, too (DNS rebinding). So the Host must be one of ours. What changes something
+is a POST to a path of its own: a webhook, which is signed, and what people ask for (`people/`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from synapse_apply.controller.page.people.action_requests import Verb
+
 HOOK_PREFIX = "/hooks/"
+_VERBS = "|".join(verb.value for verb in Verb)
+_ACTION_PATH = re.compile(rf"(/targets/[^/]+/.+|/api/v1)/({_VERBS})")
 # Kubernetes asks these by the address of the pod, and they tell nothing.
 _PATHS_FOR_ANY_HOST = frozenset({"/healthz", "/readyz"})
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?")
@@ -27,7 +31,6 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 PLAIN_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _HEADERS = {
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -85,6 +88,7 @@ class RequestGuard:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers[name] = value
+                headers.setdefault("Referrer-Policy", "no-referrer")
                 headers.setdefault("Content-Security-Policy", PLAIN_POLICY)
                 headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
             await send(message)
@@ -107,7 +111,8 @@ class RequestGuard:
         if host_status is not None:
             text = "This address is not one that this page answers for.\n"
             return PlainTextResponse(text, host_status)
-        allowed = ("POST",) if path.startswith(HOOK_PREFIX) else ("GET", "HEAD")
+        takes_posts = path.startswith(HOOK_PREFIX) or _ACTION_PATH.fullmatch(path)
+        allowed = ("POST",) if takes_posts else ("GET", "HEAD")
         if scope["method"] not in allowed:
             headers = {"Allow": ", ".join(allowed)}
             return PlainTextResponse("This method is not for this path.\n", 405, headers)

@@ -1,0 +1,104 @@
+"""How answers are made: pages of templates, JSON documents, and refusals as what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from synapse_apply.controller.page.api import API_VERSION, format_json
+from synapse_apply.controller.page.entry.refusals import RequestRefused
+from synapse_apply.controller.page.entry.visitor import API_PREFIX, Doorkeeper, Visitor
+from synapse_apply.controller.page.rendering import PageRenderer
+from synapse_apply.controller.ports import RunningLoop
+from synapse_apply.controller.settings import Mode
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+
+
+class AnswerMaker:
+    """Makes the answers of all endpoints; safe for many threads."""
+
+    def __init__(
+        self, loop: RunningLoop, doorkeeper: Doorkeeper, clock: Callable[[], float]
+    ) -> None:
+        """`clock` gives wall-clock seconds since the epoch."""
+        self._loop = loop
+        self._doorkeeper = doorkeeper
+        self._renderer = PageRenderer(clock)
+
+    def render(
+        self, template: str, visitor: Visitor | None, *, status: int = HTTPStatus.OK, **values: Any
+    ) -> Response:
+        """A page for somebody (None: for who was not let in), who is told what they may read."""
+        settings = self._loop.get_settings()
+        rules = [rule for source in settings.sources.values() for rule in source.rules]
+        # Forms need the browser to say where they were: to our own address alone.
+        is_person = visitor is not None and visitor.person is not None
+        referrer_policy = "same-origin" if is_person else "no-referrer"
+        html = self._renderer.render(
+            template,
+            settings=settings,
+            visitor=visitor,
+            referrer_policy=referrer_policy,
+            is_observing=all(rule.mode is Mode.OBSERVE for rule in rules),
+            configuration_findings=visitor.store.list_configuration_findings() if visitor else (),
+            **values,
+        )
+        headers = {
+            "Content-Security-Policy": self._renderer.content_policy,
+            "Referrer-Policy": referrer_policy,
+        }
+        return Response(html, status, headers, media_type="text/html")
+
+    def answer_refusal(self, request: Request, error: Exception) -> Response:
+        """The answer to RequestRefused and HTTPException: a page, a Problem of the API or lines."""
+        status, findings, headers = _split_error(error)
+        if request.url.path.startswith(API_PREFIX):
+            return Response(
+                format_problem(findings), status, headers, media_type="application/json"
+            )
+        if "text/html" not in request.headers.get("accept", ""):
+            lines = "".join(
+                " ".join(part for part in (f"{finding.summary}.", finding.detail) if part) + "\n"
+                for finding in findings
+            )
+            return PlainTextResponse(lines, status, headers)
+        try:
+            visitor = self._doorkeeper.admit(request)
+        except RequestRefused:
+            visitor = None
+        template = "not_found.html" if status == HTTPStatus.NOT_FOUND else "refused.html"
+        answer = self.render(
+            template, visitor, status=status, section="", findings=findings,
+            back=_find_path_back_or_empty(request),
+        )  # fmt: skip
+        answer.headers.update(headers)
+        return answer
+
+
+def format_problem(findings: tuple[Diagnostic, ...]) -> str:
+    """The Problem of the API that says why something was not done."""
+    diagnostics = [finding.to_json() for finding in findings]
+    return format_json({"apiVersion": API_VERSION, "kind": "Problem", "diagnostics": diagnostics})
+
+
+def _split_error(
+    error: Exception,
+) -> tuple[HTTPStatus, tuple[Diagnostic, ...], Mapping[str, str]]:
+    if isinstance(error, RequestRefused):
+        return error.status, error.findings, error.headers
+    if not isinstance(error, HTTPException):
+        raise error
+    summary = error.detail.removesuffix(".")
+    return HTTPStatus(error.status_code), (error_finding(summary),), error.headers or {}
+
+
+def _find_path_back_or_empty(request: Request) -> str:
+    """The page whose form was sent; "" for another request."""
+    if request.method != "POST":
+        return ""
+    return request.url.path.rpartition("/")[0]

@@ -1,0 +1,163 @@
+"""The store as one person may read it: what they may not see is as if it were not there.
+
+Pages and API read through it alone, so that no page can forget to ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from synapse_apply.controller.rows import (
+    ApprovalRow,
+    AuditRow,
+    HoldRow,
+    MessageRow,
+    PauseRow,
+    RevisionRow,
+    RunOutcome,
+    RunRow,
+    SourceRow,
+    StatusRow,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.store_ports import (
+    ALL_AUDIT_ROWS,
+    AuditFilter,
+    ReadableStore,
+    TargetFilter,
+    TargetPage,
+)
+from synapse_apply.model.diagnostic import Diagnostic
+
+_MOST_TARGETS = 10_000
+_SINGLE_WILDCARDS = frozenset("?[")
+
+
+class RestrictedStore:
+    """A ReadableStore with the targets that match some patterns, and what belongs to them.
+
+    A source is there where one of its targets is, or all that it could have would be. What speaks
+    of all targets of a source is there where all could be read; what speaks of the controller, only
+    for who may read everything.
+    """
+
+    def __init__(self, store: ReadableStore, patterns: tuple[str, ...]) -> None:
+        """`patterns` (fnmatch) are of SOURCE/TARGET."""
+        self._store = store
+        self._patterns = patterns
+        self._reads_all = "*" in patterns
+        self._filter_patterns = None if self._reads_all else patterns
+
+    def can_read(self, name: TargetName) -> bool:
+        """Whether one of the patterns matches a target, known or not."""
+        return any(fnmatchcase(str(name), pattern) for pattern in self._patterns)
+
+    def can_read_all_of(self, source: str) -> bool:
+        """Whether one of the patterns matches every target that a source could have."""
+        scope = f"{source}/*"
+        # Brackets and question marks match the `*` of a pattern, and not what it stands for.
+        return any(
+            pattern == scope
+            or (not _SINGLE_WILDCARDS & set(pattern) and fnmatchcase(scope, pattern))
+            for pattern in self._patterns
+        )
+
+    @property
+    def can_read_everything(self) -> bool:
+        """Whether every target of every source can be read."""
+        return self._reads_all
+
+    def list_sources(self) -> Sequence[SourceRow]:
+        return [row for row in self._store.list_sources() if self._can_see_source(row.name)]
+
+    def list_targets(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
+        own_filter = replace(target_filter, patterns=self._filter_patterns)
+        return self._store.list_targets(own_filter, offset, limit)
+
+    def count_targets_by_state(
+        self, source: str = "", patterns: tuple[str, ...] | None = None
+    ) -> Mapping[TargetCondition, int]:
+        if patterns is not None:
+            raise ValueError("the patterns are those of the store")
+        return self._store.count_targets_by_state(source, self._filter_patterns)
+
+    def find_target(self, name: TargetName) -> TargetRow | None:
+        return self._store.find_target(name) if self.can_read(name) else None
+
+    def find_run(self, run_id: str) -> RunRow | None:
+        run = self._store.find_run(run_id)
+        return run if run is not None and self.can_read(run.target) else None
+
+    def list_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
+        return self._store.list_runs(name, limit) if self.can_read(name) else ()
+
+    def list_outcomes(
+        self, names: Sequence[TargetName], limit: int
+    ) -> Mapping[TargetName, Sequence[RunOutcome]]:
+        return self._store.list_outcomes([name for name in names if self.can_read(name)], limit)
+
+    def find_revision(self, source: str, commit: str) -> RevisionRow | None:
+        if not self._can_see_source(source):
+            return None
+        revision = self._store.find_revision(source, commit)
+        return self._shorten_revision(revision) if revision is not None else None
+
+    def list_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
+        if not self._can_see_source(source):
+            return ()
+        return [*map(self._shorten_revision, self._store.list_revisions(source, limit))]
+
+    def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+        statuses, messages = self._store.list_unsent()
+        return (
+            [row for row in statuses if self.can_read_all_of(row.source)],
+            messages if self._reads_all else (),
+        )
+
+    def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
+        if not self.can_read_all_of(source):
+            return None
+        return self._store.find_status(source, commit, context)
+
+    def list_audit(
+        self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
+    ) -> Sequence[AuditRow]:
+        return self._store.list_audit(limit, replace(audit_filter, patterns=self._filter_patterns))
+
+    def iter_audit_rows(self) -> Iterator[AuditRow]:
+        return self._store.iter_audit_rows() if self._reads_all else iter(())
+
+    def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
+        return self._store.list_holds(name) if self.can_read(name) else ()
+
+    def list_approvals(self, name: TargetName) -> Sequence[ApprovalRow]:
+        return self._store.list_approvals(name) if self.can_read(name) else ()
+
+    def list_pauses(self) -> Sequence[PauseRow]:
+        """Those that may concern what can be read: their reasons are for the people of it."""
+        if self._reads_all:
+            return self._store.list_pauses()
+        return [row for row in self._store.list_pauses() if self._has_readable_target(row.scope)]
+
+    def list_configuration_findings(self) -> Sequence[Diagnostic]:
+        return self._store.list_configuration_findings() if self._reads_all else ()
+
+    def _can_see_source(self, source: str) -> bool:
+        if self.can_read_all_of(source):
+            return True
+        return bool(self.list_targets(TargetFilter(source), 0, 1).targets)
+
+    def _has_readable_target(self, scope: str) -> bool:
+        """Whether a scope matches a target that can be read."""
+        pages = self._store.list_targets(TargetFilter(patterns=(scope,)), 0, _MOST_TARGETS)
+        return any(self.can_read(row.name) for row in pages.targets)
+
+    def _shorten_revision(self, revision: RevisionRow) -> RevisionRow:
+        """A revision without the words that name targets, where not all can be read."""
+        if self.can_read_all_of(revision.source):
+            return revision
+        return replace(revision, description="", finding=None)

@@ -1,0 +1,248 @@
+"""What a form, or a JSON document of the API, asks the controller to do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl
+
+from synapse_apply.controller.page.entry.refusals import RequestRefused
+from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.settings import DAY, Right
+from synapse_apply.model.frozen import frozen
+from synapse_apply.views.sanitize import sanitize
+
+MAX_BODY_SIZE = 256 * 1024
+MAX_ROWS = 2000
+DEFAULT_PAUSE_SECONDS = DAY
+_MAX_PAUSE_SECONDS = 366 * DAY
+_MAX_REASON_LENGTH, _MAX_SCOPE_LENGTH = 500, 200
+_DIGEST = re.compile(r"row1:[0-9a-f]{64}")
+
+
+class Verb(Enum):
+    """What can be asked for; the value stands in paths."""
+
+    RECONCILE = "reconcile"
+    PAUSE = "pause"
+    RESUME = "resume"
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+RIGHTS = {
+    Verb.RECONCILE: Right.RECONCILE,
+    Verb.PAUSE: Right.PAUSE,
+    Verb.RESUME: Right.PAUSE,
+    Verb.APPROVE: Right.APPROVE,
+    Verb.REJECT: Right.APPROVE,
+}
+
+
+@frozen
+class ActionRequest:
+    """What is asked for. `name` is the target; of a pause and its end None, which have a `scope`.
+
+    `row_digests` are those that were shown; `until` is a wall-clock time, 0 where there is none.
+    """
+
+    verb: Verb
+    name: TargetName | None = None
+    scope: str = ""
+    row_digests: tuple[str, ...] = ()
+    reason: str = ""
+    until: float = 0.0
+
+
+def parse_form(body: bytes) -> Mapping[str, Sequence[str]]:
+    """The fields of a form (application/x-www-form-urlencoded); RequestRefused for an odd one."""
+    try:
+        fields = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body),
+            errors="strict", max_num_fields=MAX_ROWS + 20,
+        )  # fmt: skip
+    except ValueError:
+        raise _build_refusal(
+            "The form cannot be read", "It has too many fields, or odd ones."
+        ) from None
+    values: dict[str, list[str]] = {}
+    for name, value in fields:
+        values.setdefault(name, []).append(value)
+    return values
+
+
+def read_form_request(
+    verb: Verb, name: TargetName, fields: Mapping[str, Sequence[str]], now: float
+) -> ActionRequest:
+    """What a form on a target's page asks for. RequestRefused where a field makes no sense."""
+    reason = _require_reason(verb, _get_single(fields, "reason"))
+    scope = _require_scope(_get_single(fields, "scope") or str(name))
+    match verb:
+        case Verb.PAUSE:
+            seconds = _parse_seconds(_get_single(fields, "seconds") or f"{DEFAULT_PAUSE_SECONDS}")
+            return ActionRequest(verb, scope=scope, reason=reason, until=now + seconds)
+        case Verb.RESUME:
+            return ActionRequest(verb, scope=scope)
+        case Verb.APPROVE | Verb.REJECT:
+            digests = _require_digests(fields.get("row", ()))
+            return ActionRequest(verb, name, row_digests=digests, reason=reason)
+    return ActionRequest(verb, name)
+
+
+def read_json_request(verb: Verb, body: bytes, now: float) -> ActionRequest:
+    """What a JSON document asks for. RequestRefused where it makes no sense.
+
+    Members: `target` (reconcile, approve, reject), `scope` (pause, resume), `rows`, `reason`,
+    `until` (RFC 3339) or `seconds`; another one is an error.
+    """
+    document = _parse_object(body)
+    allowed = _MEMBERS[verb]
+    unknown = sorted(document.keys() - allowed)
+    if unknown:
+        raise _build_refusal(
+            "Unknown member",
+            f"`{sanitize(unknown[0][:80])}`; known are {', '.join(sorted(allowed))}.",
+        )
+    reason = _require_reason(verb, _get_text(document, "reason"))
+    match verb:
+        case Verb.PAUSE:
+            scope = _require_scope(_get_text(document, "scope"))
+            return ActionRequest(verb, scope=scope, reason=reason, until=_read_until(document, now))
+        case Verb.RESUME:
+            return ActionRequest(verb, scope=_require_scope(_get_text(document, "scope")))
+    name = _parse_target(_get_text(document, "target"))
+    if verb is Verb.RECONCILE:
+        return ActionRequest(verb, name)
+    rows = document.get("rows", [])
+    if not isinstance(rows, list):
+        raise _build_refusal("Not a list", "`rows` is a list of digests.")
+    return ActionRequest(verb, name, row_digests=_require_digests(rows), reason=reason)
+
+
+_MEMBERS = {
+    Verb.RECONCILE: {"target"},
+    Verb.PAUSE: {"scope", "reason", "until", "seconds"},
+    Verb.RESUME: {"scope"},
+    Verb.APPROVE: {"target", "rows"},
+    Verb.REJECT: {"target", "rows", "reason"},
+}
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise _build_refusal("The body cannot be read", "It is not a JSON object in UTF-8.")
+    return document
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _get_single(fields: Mapping[str, Sequence[str]], name: str) -> str:
+    values = fields.get(name, ())
+    if len(values) > 1:
+        raise _build_refusal("The form cannot be read", f"It has several fields `{name}`.")
+    return next(iter(values), "")
+
+
+def _get_text(document: Mapping[str, Any], name: str) -> str:
+    value = document.get(name, "")
+    if not isinstance(value, str):
+        raise _build_refusal("Not a text", f"`{name}` is a text.")
+    return value
+
+
+def _parse_target(text: str) -> TargetName:
+    source, separator, target = text.partition("/")
+    if not (source and separator and target):
+        raise _build_refusal("No target", "`target` is SOURCE/TARGET.")
+    return TargetName(source, target)
+
+
+def _require_scope(text: str) -> str:
+    if not 0 < len(text) <= _MAX_SCOPE_LENGTH or sanitize(text) != text:
+        raise _build_refusal(
+            "No scope", "`scope` is SOURCE/TARGET or a pattern of it, as `acme/*`."
+        )
+    return text
+
+
+def _require_reason(verb: Verb, text: str) -> str:
+    reason = " ".join(text.split())
+    if verb in {Verb.PAUSE, Verb.REJECT} and not reason:
+        raise _build_refusal("No reason", "Others will ask why.", "Say why in `reason`.")
+    if len(reason) > _MAX_REASON_LENGTH or sanitize(reason) != reason:
+        raise _build_refusal(
+            "The reason cannot be used",
+            f"It has at most {_MAX_REASON_LENGTH} characters, none of which is invisible.",
+        )
+    return reason
+
+
+def _require_digests(values: Sequence[Any]) -> tuple[str, ...]:
+    digests = tuple(dict.fromkeys(value for value in values if isinstance(value, str)))
+    if not values:
+        raise _build_refusal("No row", "No row was chosen.", "Choose the rows that are meant.")
+    if len(values) > MAX_ROWS or not all(
+        isinstance(value, str) and _DIGEST.fullmatch(value) for value in values
+    ):
+        raise _build_refusal(
+            "No digest of a row",
+            f"A row is named by `row1:` and 64 hex digits, at most {MAX_ROWS:,} at once.",
+        )
+    return digests
+
+
+def _read_until(document: Mapping[str, Any], now: float) -> float:
+    """When a pause ends, by `until` or `seconds`; a day from now where neither says."""
+    if "until" in document and "seconds" in document:
+        raise _build_refusal("Two ends", "`until` and `seconds` both say when the pause ends.")
+    if "until" in document:
+        return _require_time_in_reach(_parse_time(_get_text(document, "until")), now)
+    seconds = document.get("seconds", DEFAULT_PAUSE_SECONDS)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise _build_refusal("Not a number", "`seconds` is a number.")
+    return _require_time_in_reach(now + min(float(seconds), 2 * _MAX_PAUSE_SECONDS), now)
+
+
+def _parse_time(text: str) -> float:
+    try:
+        when = datetime.fromisoformat(text)
+        seconds = when.astimezone(UTC).timestamp() if when.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        seconds = None
+    if seconds is None:
+        raise _build_refusal(
+            "Not a time", "`until` is a time with its zone, as 2026-11-30T09:00:00Z."
+        )
+    return seconds
+
+
+def _require_time_in_reach(when: float, now: float) -> float:
+    if not now < when <= now + _MAX_PAUSE_SECONDS:
+        raise _build_refusal(
+            "The pause would not end, or has ended",
+            "It ends after now and within a year.",
+            "A pause for good stands in controller.yaml: `pause: {reason: ...}`.",
+        )
+    return when
+
+
+def _parse_seconds(text: str) -> float:
+    is_number = text.isascii() and text.replace(".", "", 1).isdigit() and len(text) <= 12
+    if not is_number or not 0 < float(text) <= _MAX_PAUSE_SECONDS:
+        raise _build_refusal("Not a duration", "The pause has no duration that makes sense.")
+    return float(text)
+
+
+def _build_refusal(summary: str, detail: str, hint: str = "") -> RequestRefused:
+    return RequestRefused.from_words(HTTPStatus.BAD_REQUEST, summary, detail, hint)

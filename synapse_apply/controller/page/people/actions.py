@@ -1,0 +1,40 @@
+"""What is done of what people ask for: only what they have a right to."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from synapse_apply.controller.page.entry.refusals import RequestRefused
+from synapse_apply.controller.page.entry.visitor import Visitor, build_right_refusal
+from synapse_apply.controller.page.people.action_requests import RIGHTS, ActionRequest, Verb
+from synapse_apply.controller.ports import ActionRefused, PeopleActions
+
+
+def carry_out(request: ActionRequest, visitor: Visitor, actions: PeopleActions) -> None:
+    """Do what somebody asks for. RequestRefused where they may not, or it cannot be done now."""
+    right = RIGHTS[request.verb]
+    if request.name is not None:
+        visitor.require_right(request.name, right)
+    elif visitor.person is None or not visitor.can_pause_scope(request.scope):
+        raise build_right_refusal(right, request.scope, visitor)
+    try:
+        _call(request, visitor.identity, actions)
+    except ActionRefused as problem:
+        raise RequestRefused(HTTPStatus.CONFLICT, *problem.diagnostics) from None
+
+
+def _call(request: ActionRequest, who: str, actions: PeopleActions) -> None:
+    name = request.name
+    match request.verb:
+        case Verb.PAUSE:
+            actions.pause(who, request.scope, request.reason, request.until)
+        case Verb.RESUME:
+            actions.resume(who, request.scope)
+        case Verb.RECONCILE if name is not None:
+            actions.reconcile(who, name)
+        case Verb.APPROVE if name is not None:
+            actions.approve(who, name, request.row_digests)
+        case Verb.REJECT if name is not None:
+            actions.reject(who, name, request.row_digests, request.reason)
+        case _:
+            raise ValueError(f"{request.verb.value} needs a target")

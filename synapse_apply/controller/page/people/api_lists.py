@@ -1,0 +1,148 @@
+"""The JSON of `/api/v1` on what people decide: held rows, pauses, the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from http import HTTPStatus
+
+from synapse_apply.controller.page.api import (
+    MAX_ITEMS,
+    build_list,
+    parse_limit,
+    parse_number,
+    parse_target_or_none,
+)
+from synapse_apply.controller.page.entry.refusals import RequestRefused
+from synapse_apply.controller.page.entry.visitor import Visitor
+from synapse_apply.controller.page.people.holds import HeldRowView, get_expiry, list_held_rows
+from synapse_apply.controller.page.phrases import format_utc
+from synapse_apply.controller.ports import ActingLoop
+from synapse_apply.controller.rows import AuditRow, PauseRow, TargetCondition, TargetName
+from synapse_apply.controller.rules.targets import find_rule
+from synapse_apply.controller.store_ports import AuditFilter, ReadableStore, TargetFilter
+from synapse_apply.model.coding.json_types import JsonDocument
+
+_CONDITIONS_WITHOUT_HOLDS = {TargetCondition.IN_SYNC, TargetCondition.NOT_LOOKED_AT}
+
+
+def list_holds_as_json(
+    visitor: Visitor, loop: ActingLoop, parameters: Mapping[str, str], now: float
+) -> JsonDocument:
+    """A HoldList, of one target or of all. Parameters: target, offset, limit. BadQueryError."""
+    name = parse_target_or_none(parameters)
+    offset, limit = parse_number(parameters, "offset", 0), parse_limit(parameters, MAX_ITEMS)
+    if name is not None and visitor.store.find_target(name) is None:
+        raise RequestRefused.from_words(
+            HTTPStatus.NOT_FOUND, "Nothing is known by this name", f"There is no target {name}."
+        )
+    names = [name] if name is not None else _iter_names_with_holds(visitor.store)
+    views = [
+        (target, view) for target in names for view in _list_views(visitor.store, loop, target, now)
+    ]
+    items = [_hold_to_json(target, view) for target, view in views[offset : offset + limit]]
+    return {**build_list("HoldList", items), "total": len(views), "offset": offset}
+
+
+def list_pauses_as_json(
+    visitor: Visitor, _loop: ActingLoop, parameters: Mapping[str, str], now: float
+) -> JsonDocument:
+    """A PauseList of the pauses that people have set and that hold now. Parameter: limit."""
+    limit = parse_limit(parameters, MAX_ITEMS)
+    pauses = [pause for pause in visitor.store.list_pauses() if now < pause.until]
+    return build_list("PauseList", [_pause_to_json(pause) for pause in pauses[:limit]])
+
+
+def list_audit_as_json(
+    visitor: Visitor, _loop: ActingLoop, parameters: Mapping[str, str], _now: float
+) -> JsonDocument:
+    """An AuditList, newest first; with `after` oldest first. Parameters: who, q, after, limit.
+
+    Only for who may read every target: a chain with gaps proves nothing.
+    """
+    if not visitor.store.can_read_everything:
+        raise RequestRefused.from_words(
+            HTTPStatus.FORBIDDEN,
+            "No right to do this",
+            "The whole audit is for who may read every target.",
+        )
+    after = parse_number(parameters, "after", 0) if "after" in parameters else None
+    audit_filter = AuditFilter(parameters.get("who", ""), parameters.get("q", ""), after=after)
+    rows = visitor.store.list_audit(parse_limit(parameters), audit_filter)
+    return build_list("AuditList", [_audit_row_to_json(row) for row in rows])
+
+
+def _iter_names_with_holds(store: ReadableStore) -> Iterator[TargetName]:
+    for condition in TargetCondition:
+        if condition in _CONDITIONS_WITHOUT_HOLDS:
+            continue
+        page = store.list_targets(TargetFilter(state=condition), 0, MAX_ITEMS)
+        yield from (target.name for target in page.targets if target.hold_count)
+
+
+def _list_views(
+    store: ReadableStore, loop: ActingLoop, name: TargetName, now: float
+) -> list[HeldRowView]:
+    source = loop.get_settings().sources.get(name.source)
+    rule = find_rule(source, name.target) if source else None
+    authors: Collection[str] | None = ()
+    if rule is not None and rule.not_author:
+        authors = loop.list_authors(name)
+    return [*list_held_rows(store, name, rule, now=now, authors=authors)]
+
+
+def _hold_to_json(name: TargetName, view: HeldRowView) -> JsonDocument:
+    hold = view.hold
+    row = hold.held_row.row
+    left_out = {approval.who: approval.reason for approval in view.count.left_out}
+    return {
+        "target": str(name),
+        "digest": hold.row_digest,
+        "address": row.address,
+        "action": row.action.value,
+        "causes": [cause.value for cause in row.causes],
+        "needs": list(row.needs),
+        "summary": row.summary,
+        "reason": hold.held_row.reason.value,
+        "detail": hold.held_row.detail,
+        "can_be_approved": view.can_be_approved,
+        "approvals_needed": view.count.needed_count,
+        "approved_by": list(view.count.who_counts),
+        "approvals": [
+            {
+                "who": approval.who,
+                "approved_at": format_utc(approval.approved_at),
+                "expires_at": format_utc(get_expiry(approval)),
+                "counts": approval.who in view.count.who_counts,
+                "reason": left_out.get(approval.who, ""),
+            }
+            for approval in view.approvals
+        ],
+        "rejected_by": hold.rejected_by or None,
+        "rejected_reason": hold.rejected_reason,
+        "since": format_utc(hold.since),
+        "commit": hold.commit,
+        "run": hold.run,
+    }
+
+
+def _pause_to_json(pause: PauseRow) -> JsonDocument:
+    return {
+        "scope": pause.scope,
+        "who": pause.who,
+        "reason": pause.reason,
+        "since": format_utc(pause.since),
+        "until": format_utc(pause.until),
+    }
+
+
+def _audit_row_to_json(row: AuditRow) -> JsonDocument:
+    # `time` as it is stored: the digest is over it.
+    return {
+        "number": row.number,
+        "time": row.time,
+        "who": row.who,
+        "action": row.action,
+        "subject": row.subject,
+        "detail": row.detail,
+        "digest": row.digest,
+    }

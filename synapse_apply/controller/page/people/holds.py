@@ -1,0 +1,122 @@
+"""What a page shows of the rows that wait for a person: why, who has approved, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from synapse_apply.controller.planned_rows import HoldReason, RowAction
+from synapse_apply.controller.rows import ApprovalRow, HoldRow, TargetName
+from synapse_apply.controller.rules.approving import (
+    APPROVAL_SECONDS,
+    ApprovalCount,
+    explain_approvals,
+    is_approval_expired,
+    is_author,
+)
+from synapse_apply.controller.settings import TargetRule
+from synapse_apply.controller.store_ports import ReadableStore
+from synapse_apply.model.frozen import frozen
+
+REASON_PHRASES = {
+    HoldReason.APPROVAL: "the mode is approve",
+    HoldReason.CAUSE: "rows of this cause are for a person",
+    HoldReason.ACTION: "this action is for a person",
+    HoldReason.GUARD: "a guard stops it",
+    HoldReason.DEPENDENCY: "it needs a row that is not done",
+}
+GUARD_PHRASE = "this guard stops the plan"
+POLICY_PHRASE = "a policy stops the plan: nobody can approve it here"
+
+
+@frozen
+class HeldRowView:
+    """A row that waits, and why. `approvals` are all of it, newest first."""
+
+    hold: HoldRow
+    count: ApprovalCount
+    reason: str
+    approvals: Sequence[ApprovalRow] = ()
+    is_approved_by_visitor: bool = False
+
+    @property
+    def is_guard(self) -> bool:
+        return self.hold.held_row.row.action is RowAction.GUARD
+
+    @property
+    def can_be_approved(self) -> bool:
+        return self.hold.held_row.can_be_approved
+
+
+def list_held_rows(
+    store: ReadableStore,
+    name: TargetName,
+    rule: TargetRule | None,
+    *,
+    now: float,
+    authors: Collection[str] | None,
+    identity: str = "",
+) -> Sequence[HeldRowView]:
+    """The rows of a target that wait, in the plan's order.
+
+    `authors` are those of the commits that would be applied, None where nobody can tell; `identity`
+    is whose page it is.
+    """
+    approvals = store.list_approvals(name)
+    own_rule = rule or TargetRule(name.target)
+    return [
+        _build_view(hold, approvals, own_rule, now, authors, identity)
+        for hold in store.list_holds(name)
+    ]
+
+
+def get_expiry(approval: ApprovalRow) -> float:
+    """When an approval counts no more, a wall-clock time."""
+    return approval.approved_at + APPROVAL_SECONDS
+
+
+def _build_view(
+    hold: HoldRow,
+    approvals: Sequence[ApprovalRow],
+    rule: TargetRule,
+    now: float,
+    authors: Collection[str] | None,
+    identity: str,
+) -> HeldRowView:
+    of_row = [approval for approval in approvals if approval.row_digest == hold.row_digest]
+    count = explain_approvals(rule, of_row, hold.row_digest, now=now, authors=authors or ())
+    own = [
+        approval
+        for approval in of_row
+        if approval.who == identity
+        and not approval.used_at
+        and not is_approval_expired(approval, now)
+    ]
+    return HeldRowView(
+        hold,
+        count,
+        describe_reason(hold),
+        of_row,
+        is_approved_by_visitor=bool(own),
+    )
+
+
+def describe_reason(hold: HoldRow) -> str:
+    """Why a row waits, as a phrase."""
+    held_row = hold.held_row
+    phrase = REASON_PHRASES[held_row.reason]
+    if held_row.row.action is RowAction.GUARD:
+        phrase = GUARD_PHRASE if held_row.can_be_approved else POLICY_PHRASE
+    return f"{phrase}: {held_row.detail}" if held_row.detail else phrase
+
+
+def describe_worth_of_own_approval(
+    rule: TargetRule | None, authors: Collection[str] | None, identity: str
+) -> str:
+    """A sentence for a reader whose approval may not count; "" for another one."""
+    if rule is None or not rule.not_author:
+        return ""
+    if authors is None:
+        return "Who wrote the commits is not known now: an approval may not count."
+    if identity and is_author(identity, authors):
+        return "You are an author of what would be applied: your approval would not count."
+    return ""

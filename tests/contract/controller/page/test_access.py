@@ -1,0 +1,271 @@
+"""Who is let in, whose word counts for it, and that nobody sees what they may not read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+from unit.controller.page import page_samples as samples
+from unit.controller.page import people_samples as people
+from unit.controller.page.people_samples import SRE, list_proxy_headers
+
+from synapse_apply.controller.configuration.access_secrets import (
+    AccessSecrets,
+    read_access_secrets,
+)
+from synapse_apply.controller.page.server import PageServer
+from synapse_apply.controller.settings import SecretName
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.values import Sensitive
+
+from .conftest import ServedPage, read_text
+
+BEARER = {"Authorization": f"Bearer {people.OPS_TOKEN}"}
+PAGES = ["/", "/targets/acme/staging", "/sources/acme", "/runs/x", "/audit", "/icon.svg",
+         f"/revisions/acme/{samples.HEAD_COMMIT}", "/badge/acme/dev.svg"]  # fmt: skip
+LISTS = ["/api/v1/targets", "/api/v1/revisions?source=acme", "/api/v1/runs?target=acme/dev",
+         "/api/v1/runs/x", "/api/v1/holds", "/api/v1/pauses", "/api/v1/audit"]  # fmt: skip
+
+
+def send_pairs(page: ServedPage, path: str, pairs: Sequence[tuple[str, str]]) -> int:
+    """The status for a request with these headers, of which one may come twice."""
+    from http.client import HTTPConnection
+
+    host, _, port = page.url.removeprefix("http://").partition(":")
+    with closing(HTTPConnection(host, int(port), timeout=10)) as connection:
+        connection.putrequest("GET", path)
+        for name, value in pairs:
+            connection.putheader(name, value.encode())
+        connection.endheaders()
+        return connection.getresponse().status
+
+
+@pytest.mark.parametrize("path", [*PAGES, *LISTS])
+def test_nobody_is_let_in_without_a_name(held_page: ServedPage, path: str) -> None:
+    """And is told nothing but how to get one; not even whether there is such a target."""
+    answer = held_page.get(path, Accept="text/html")
+    assert answer.status_code == (401 if path.startswith("/api/") else 403)
+    assert "Nobody is logged in" in answer.text
+    for word in ("staging", "vision", "yolo"):
+        assert word not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_probes_need_no_name(held_page: ServedPage, path: str) -> None:
+    assert held_page.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", PAGES[:3] + LISTS[:3])
+@pytest.mark.parametrize("secret", [None, "", "x", people.PROXY_SECRET[:-1], people.OPS_TOKEN])
+def test_a_header_of_the_proxy_without_its_secret_is_refused(
+    held_page: ServedPage, path: str, secret: str | None
+) -> None:
+    """Whoever else is named, and with a token besides: somebody tries something."""
+    for headers in ({"X-User": "ann"}, {"X-Groups": "sre"}, {"X-User": "ann", **BEARER}):
+        with_secret = headers if secret is None else {**headers, "X-Proxy-Secret": secret}
+        answer = held_page.get(path, **with_secret)
+        assert answer.status_code == 403
+        assert "Not sent by the proxy" in answer.text
+        assert "c4n4ry" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [("X-User", "ann"), ("X-User", "root"), ("x-user", "root"), ("X-Groups", "sre"),
+     ("X-Proxy-Secret", people.PROXY_SECRET), ("X-Proxy-Secret", "x")],
+)  # fmt: skip
+def test_a_header_that_comes_twice_is_refused(
+    held_page: ServedPage, extra: tuple[str, str]
+) -> None:
+    """A proxy that adds to what the client sent, and does not replace it, is not believed."""
+    pairs = [*SRE.items()]
+    assert send_pairs(held_page, "/", pairs) == 200
+    assert send_pairs(held_page, "/", [*pairs, extra]) == 403
+    assert send_pairs(held_page, "/", [extra, *pairs]) == 403
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("ann@acme.example", 200), ("Ann Lee", 200), ("CN=ann", 200), ("김민아", 200),
+        ("ACME\\ann", 200), ("ann, root", 403), ("ann\t", 200), ("<b>ann</b>", 403), ("ann'--", 403),
+        ("a" * 201, 403), ("ann\u202e", 403), ("ann\u00a0lee", 403), ("\uff21nn", 403), ("ann  lee", 403),
+        ("ann\u3164", 403), ("{{7*7}}", 403), ("", 403),
+    ],
+)  # fmt: skip
+def test_a_name_is_short_harmless_and_one_spelling_of_itself(
+    held_page: ServedPage, name: str, status: int
+) -> None:
+    headers = [*list_proxy_headers(name, "sre").items()]
+    assert send_pairs(held_page, "/", headers) == status
+
+
+def test_groups_count_one_by_one(held_page: ServedPage) -> None:
+    """A group with an odd name is no group; a list without end is refused."""
+    for groups, status in (
+        ("sre", 200), ("staff,sre", 200), ("odd <group>, sre", 200), ("sre2", 404), ("", 404),
+        ("group:sre", 404), ("s" * 40_000, 403),
+    ):  # fmt: skip
+        answer = held_page.get("/targets/vision/lab", **list_proxy_headers("zed", groups))
+        assert answer.status_code == status, groups
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        (f"Bearer {people.OPS_TOKEN}", 200),
+        (f"bearer  {people.OPS_TOKEN}", 200),
+        (f"Bearer {people.OPS_TOKEN[:-1]}", 401),
+        (f"Bearer {people.OPS_TOKEN} x", 401),
+        (people.OPS_TOKEN, 401),
+        (f"Basic {people.OPS_TOKEN}", 401),
+        (f"Bearer {people.PROXY_SECRET}", 401),
+        ("Bearer", 401),
+        ("", 401),
+    ],
+)
+def test_a_token_counts_in_one_header_alone(
+    held_page: ServedPage, authorization: str, status: int
+) -> None:
+    answer = held_page.get("/api/v1/targets", Authorization=authorization)
+    assert answer.status_code == status
+    assert (status == 401) == ("WWW-Authenticate" in answer.headers)
+    if status == 401:
+        assert answer.json()["kind"] == "Problem"
+
+
+def test_a_token_is_taken_from_no_other_place(held_page: ServedPage) -> None:
+    """Not of an address, which logs keep, not of a cookie, and it opens no page."""
+    for path in (f"/api/v1/targets?access_token={people.OPS_TOKEN}",
+                 f"/api/v1/targets?token={people.OPS_TOKEN}"):  # fmt: skip
+        assert held_page.get(path).status_code == 401
+    cookie = f"token={people.OPS_TOKEN}; Authorization=Bearer {people.OPS_TOKEN}"
+    assert held_page.get("/api/v1/targets", Cookie=cookie).status_code == 401
+    pairs = [("Authorization", BEARER["Authorization"])] * 2
+    assert send_pairs(held_page, "/api/v1/targets", pairs) == 401
+    for path in PAGES:
+        assert held_page.get(path, **BEARER).status_code == 403
+
+
+def test_everybody_sees_their_targets_and_no_others(held_page: ServedPage) -> None:
+    """In pages, counts and lists; what they may not read is not there."""
+    mina, jonas = list_proxy_headers("mina"), list_proxy_headers("jonas")
+    for headers, names, count in ((mina, {"dev", "staging", "prod-eu", "prod-us"}, 4),
+                                  (jonas, {"dev", "staging"}, 2)):  # fmt: skip
+        html = held_page.get("/", **headers).text
+        assert f"of {count} targets" in read_text(html)
+        for name in ("dev", "staging", "prod-eu", "prod-us", "lab", "archive"):
+            assert (f'href="/targets/acme/{name}"' in html) == (name in names), name
+            path = f"/targets/{'vision' if name in {'lab', 'archive'} else 'acme'}/{name}"
+            assert held_page.get(path, **headers).status_code == (200 if name in names else 404)
+        for hidden in ("vision", "lab", "archive"):
+            assert hidden not in read_text(html)
+        assert held_page.get("/sources/vision", **headers).status_code == 404
+        assert held_page.get("/sources/acme", **headers).status_code == 200
+        run = held_page.store.list_runs(samples.TargetName("vision", "lab"), 1)[0]
+        assert held_page.get(f"/runs/{run.id}", **headers).status_code == 404
+        assert "unknown" in held_page.get("/badge/vision/lab.svg", **headers).text
+
+
+def test_who_sees_a_part_of_a_source_reads_no_words_on_the_rest(held_page: ServedPage) -> None:
+    """What a commit status sums up names targets that they may not read."""
+    path = f"/revisions/acme/{samples.HEAD_COMMIT}"
+    assert "prod-eu" in held_page.get(path, **list_proxy_headers("mina")).text
+    for shown in (path, "/sources/acme", "/"):
+        assert "prod-eu" not in held_page.get(shown, **list_proxy_headers("jonas")).text
+
+
+def test_lists_of_the_api_are_those_of_the_token(held_page: ServedPage) -> None:
+    """As if nothing else were there."""
+    ci = {"Authorization": f"Bearer {people.CI_TOKEN}"}
+    targets = held_page.get("/api/v1/targets", **ci).json()
+    assert {item["name"] for item in targets["items"]} == {"vision/lab", "vision/archive"}
+    assert targets["total"] == 2
+    assert held_page.get("/api/v1/targets?source=acme", **ci).json()["total"] == 0
+    assert held_page.get("/api/v1/revisions?source=acme", **ci).json()["items"] == []
+    assert held_page.get("/api/v1/runs?target=acme/dev", **ci).json()["items"] == []
+    assert held_page.get("/api/v1/holds", **ci).json()["items"] == []
+    assert held_page.get("/api/v1/holds?target=acme/staging", **ci).status_code == 404
+    assert [item["scope"] for item in held_page.get("/api/v1/pauses", **ci).json()["items"]] == [
+        "vision/*"
+    ]
+    assert held_page.get("/api/v1/audit", **ci).status_code == 403
+    assert len(held_page.get("/api/v1/audit", **BEARER).json()["items"]) == 4
+
+
+def test_the_audit_page_has_what_its_reader_may_read(held_page: ServedPage) -> None:
+    everything = read_text(held_page.get("/audit", **SRE).text)
+    for subject in ("acme/staging", "vision/lab", "controller:platform"):
+        assert f"detail of {subject}" in everything
+    text = read_text(held_page.get("/audit", **list_proxy_headers("jonas")).text)
+    assert "detail of acme/staging" in text
+    assert "vision" not in text
+    assert "controller:platform" not in text
+    text = read_text(held_page.get("/audit?who=proxy:ann&q=vision", **SRE).text)
+    assert "detail of vision/*" in text
+    assert "detail of acme/staging" not in text
+
+
+def test_rights_are_those_of_the_configuration_in_use(tmp_path: Path) -> None:
+    """Whoever loses a right, or a token, has lost it at the next request."""
+    with closing(samples.open_store(tmp_path)) as store:
+        samples.fill_few(store)
+        loop = samples.StubLoop(people.SETTINGS)
+        secrets = [people.SECRETS]
+        with PageServer(store, loop, {}, lambda: samples.NOW, lambda: secrets[-1]) as server:
+
+            def ask(path: str, **headers: str) -> int:
+                return requests.get(server.url + path, headers=headers, timeout=10).status_code
+
+            assert ask("/api/v1/targets", **BEARER) == 200
+            assert ask("/targets/acme/dev", **SRE) == 200
+            assert people.ACCESS.proxy is not None
+            loop.settings = replace(people.SETTINGS, access=replace(people.ACCESS, rules=()))
+            assert ask("/targets/acme/dev", **SRE) == 404
+            tokens = {"ci": people.ACCESS.tokens["ci"]}
+            loop.settings = replace(people.SETTINGS, access=replace(people.ACCESS, tokens=tokens))
+            assert ask("/api/v1/targets", **BEARER) == 401
+            loop.settings = people.SETTINGS
+            secrets.append(AccessSecrets(Sensitive("another-secret-of-the-proxy")))
+            assert ask("/api/v1/targets", **BEARER) == 401
+            assert ask("/targets/acme/dev", **SRE) == 403
+
+
+def test_without_access_headers_mean_nothing(page: ServedPage) -> None:
+    """Everybody reads, nobody is anybody."""
+    for headers in ({"X-User": "ann"}, SRE, BEARER):
+        answer = page.get("/targets/acme/staging", **headers)
+        assert answer.status_code == 200
+        assert "ann" not in read_text(answer.text).split()
+        assert page.get("/api/v1/targets", **headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("values", "summary"),
+    [
+        ({"P": "short", "O": "o" * 16, "C": "c" * 16}, "A secret of `access` cannot be used"),
+        ({"P": "p p" * 9, "O": "o" * 16, "C": "c" * 16}, "A secret of `access` cannot be used"),
+        ({"P": "p" * 16, "O": "ö" * 16, "C": "c" * 16}, "A secret of `access` cannot be used"),
+        ({"P": "p" * 16, "O": "o" * 16, "C": "o" * 16}, "Two secrets of `access` are equal"),
+    ],
+)
+def test_secrets_that_prove_nothing_are_refused_at_the_start(
+    values: dict[str, str], summary: str
+) -> None:
+    """Too short, of characters that no header has, or the same for two; none is quoted."""
+
+    def read_secret(name: SecretName) -> Sensitive:
+        return Sensitive(values[name.name])
+
+    with pytest.raises(InputError) as raised:
+        read_access_secrets(people.ACCESS, read_secret)
+    (finding,) = raised.value.diagnostics
+    assert finding.summary == summary
+    assert not any(
+        value in json.dumps(finding.to_json(), ensure_ascii=False) for value in values.values()
+    )
