@@ -166,7 +166,7 @@ class RevisionProgress:
     """How far the targets are that a revision touched: how many, and the first that fail, by name.
 
     A target is done as TargetProgress says; `failing_names` has those that are refused, too.
-    `change_count` and `refused_count` are rows of the plans of those that are done.
+    `change_count` and `refused_count` are rows of the plans of those that are done in mode observe.
     """
 
     touched_count: int = 0

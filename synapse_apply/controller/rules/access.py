@@ -97,7 +97,7 @@ def _covers(pattern: str, scope: str) -> bool:
 
 
 def _iter_rules_of(access: Access, person: Person | None) -> Iterator[AccessRule]:
-    if person is None:
+    if person is None or not person.identity.startswith((PROXY_PREFIX, TOKEN_PREFIX)):
         return
     names = {person.identity, *(f"{GROUP_PREFIX}{group}" for group in person.groups)}
     for rule in access.rules:

@@ -65,7 +65,7 @@ def _end_head(revision: RevisionRow, progress: RevisionProgress, *, is_keyed: bo
         return replace(revision, description=WAITING)
     is_done = progress.done_count == progress.touched_count
     if is_done:
-        return _finish(revision, RevisionEnd.SUCCESS, describe_observed(progress), is_final=True)
+        return _finish(revision, RevisionEnd.SUCCESS, describe_done(progress), is_final=True)
     end = RevisionEnd.FAILURE if progress.failing_count else RevisionEnd.NONE
     return _finish(revision, end, describe_progress(progress), is_final=False)
 
@@ -79,7 +79,7 @@ def _end_overtaken(revision: RevisionRow, newer: RevisionRow) -> RevisionRow:
     if newer.end is RevisionEnd.NONE:
         text = f"overtaken by {short_commit}"
     else:
-        verb = "planned" if newer.end is RevisionEnd.SUCCESS else "failed"
+        verb = "done" if newer.end is RevisionEnd.SUCCESS else "failed"
         text = f"{verb} with {short_commit}: {newer.description}"
     return _finish(revision, newer.end, text, is_final=newer.is_final)
 
@@ -93,25 +93,50 @@ def _finish(revision: RevisionRow, end: RevisionEnd, text: str, *, is_final: boo
     )
 
 
-def describe_observed(progress: RevisionProgress) -> str:
-    """What a revision ends with whose targets were all planned, and nothing is applied."""
+def describe_done(progress: RevisionProgress) -> str:
+    """What a revision ends with whose targets are done: what was applied, what was only planned."""
     if not progress.touched_count:
         return "no target is concerned"
+    observed_count = progress.touched_count - progress.applied_count
+    parts = [
+        *([_describe_applied(progress)] if progress.applied_count else []),
+        *([_describe_observed(progress, observed_count)] if observed_count else []),
+    ]
+    return "; ".join(parts)
+
+
+def _describe_applied(progress: RevisionProgress) -> str:
+    if progress.applied_row_count:
+        return f"applied: {_count(progress.applied_row_count, 'change')}"
+    return f"applied: no changes, {_count(progress.applied_count, 'target')}"
+
+
+def _describe_observed(progress: RevisionProgress, observed_count: int) -> str:
     if not progress.change_count:
-        return f"planned only: no changes, {_count(progress.touched_count, 'target')}"
+        return f"planned only: no changes, {_count(observed_count, 'target')}"
     changes = _count(progress.change_count, "change")
     refused = f", {progress.refused_count} refused" if progress.refused_count else ""
     return f"planned only: {changes}{refused}"
 
 
 def describe_progress(progress: RevisionProgress) -> str:
-    """How far a revision is, such as `3 of 12 done, 1 failing: prod-eu`."""
-    text = f"{progress.done_count} of {progress.touched_count} done"
-    if not progress.failing_count:
-        return text
-    hidden_count = progress.failing_count - len(progress.failing_names)
-    names = [*progress.failing_names, *([f"{hidden_count} more"] if hidden_count else [])]
-    return f"{text}, {progress.failing_count} failing: {', '.join(names)}"
+    """How far a revision is, such as `3 of 12 done, 1 failing: prod-eu, 1 held: prod-us`."""
+    parts = [
+        _describe_targets(progress.failing_count, "failing", progress.failing_names),
+        _describe_targets(progress.held_count, "held", progress.held_names),
+        _describe_targets(progress.waiting_count, "waiting", progress.waiting_names),
+    ]
+    done = f"{progress.done_count} of {progress.touched_count} done"
+    return ", ".join([done, *filter(None, parts)])
+
+
+def _describe_targets(count: int, word: str, first_names: Sequence[str]) -> str:
+    """Targets in a state by name, such as `2 held: prod-eu, 1 more`; "" for none."""
+    if not count:
+        return ""
+    hidden_count = count - len(first_names)
+    names = [*first_names, *([f"{hidden_count} more"] if hidden_count else [])]
+    return f"{count} {word}: {', '.join(names)}"
 
 
 def describe_status(revision: RevisionRow, url: str) -> StatusText:

@@ -12,6 +12,7 @@ from synapse_apply.controller.rows import (
     RunOutcome,
     RunRow,
     RunVerb,
+    TargetCondition,
     TargetName,
     TargetProgress,
     TargetRow,
@@ -129,18 +130,20 @@ def update_after_run(
     head came meanwhile, its due time stands. A failure with other inputs than those of the last
     good look undoes that one, so that a head which goes back to them is looked at.
     """
+    failures = _count_failures(row, result, assessment, verb)
+    condition = _choose_condition(row, assessment, failures)
     is_failure = result.outcome.is_failure
     is_same_input = row.input_digest == begun.wanted_digest
     input_digest = "" if is_failure and not is_same_input else begun.wanted_digest
     updated = replace(
         row,
-        state=assessment.condition,
+        state=condition,
         counts=result.counts,
-        failures=_count_failures(row, result, assessment, verb),
+        failures=failures,
         last_run=run_id,
         looked_at=now,
         looked_number=begun.wanted_number,
-        changed_at=row.changed_at if assessment.condition is row.state else now,
+        changed_at=row.changed_at if condition is row.state else now,
         applied_commit=(
             begun.wanted_commit if result.outcome is RunOutcome.IN_SYNC else row.applied_commit
         ),
@@ -150,7 +153,7 @@ def update_after_run(
         waiting_reason=assessment.waiting_reason,
         hold_count=assessment.hold_count,
         mode=rule.mode,
-        progress=_choose_progress(row, begun, assessment, is_same_input=is_same_input),
+        progress=_choose_progress(row, begun, assessment, failures, is_same_input=is_same_input),
     )
     if (row.due_at, row.due_cause) != (begun.due_at, begun.due_cause):
         return updated  # a new head, or a person, asked for another look meanwhile
@@ -167,20 +170,37 @@ def _has_made_calls(result: RunResult) -> bool:
     return bool(result.calls.done or result.calls.failed or result.calls.unknown)
 
 
+def _choose_condition(row: TargetRow, assessment: Assessment, failures: int) -> TargetCondition:
+    """The state word: what fails is failing until it is done, also in the looks between."""
+    is_tried_again = failures > 0 and assessment.condition in {
+        TargetCondition.PENDING,
+        TargetCondition.DRIFTED,
+    }
+    is_failing = row.state is TargetCondition.FAILING
+    return row.state if is_failing and is_tried_again else assessment.condition
+
+
 def _choose_progress(
-    row: TargetRow, begun: TargetRow, assessment: Assessment, *, is_same_input: bool
+    row: TargetRow,
+    begun: TargetRow,
+    assessment: Assessment,
+    failures: int,
+    *,
+    is_same_input: bool,
 ) -> TargetProgress:
     """How far a target is after a run. What was done once is not undone by a later failure.
 
     That is no matter of the revision: a backend that does not answer, drift that cannot be put
-    right.
+    right. What fails is failing until it is done.
     """
-    was_done = is_same_input and row.progress is TargetProgress.DONE
+    progress = assessment.progress
     if row.wanted_digest != begun.wanted_digest:
         return row.progress
-    if was_done and assessment.progress is TargetProgress.FAILING:
-        return TargetProgress.DONE
-    return assessment.progress
+    if progress is TargetProgress.FAILING and is_same_input and row.progress is TargetProgress.DONE:
+        return row.progress
+    if progress is TargetProgress.OPEN and failures and row.progress is TargetProgress.FAILING:
+        return row.progress
+    return progress
 
 
 def _count_failures(

@@ -67,6 +67,7 @@ _FINDINGS_CODER = build_coder(tuple[Diagnostic, ...])
 _BY_STATE = "ORDER BY state_rank, source, target"
 # What a row of `targets` counts for in RevisionProgress.
 _IS_DONE = "(input_digest = wanted_digest)"
+_IS_OBSERVED = f"{_IS_DONE} AND mode = 'observe'"
 # A failure at an older head says nothing of this revision.
 _IS_FAILING = f"(NOT {_IS_DONE} AND failures > 0 AND looked_number >= touched_number)"
 _IS_HELD, _IS_WAITING = "(progress = 'held')", "(progress = 'waiting')"
@@ -353,8 +354,8 @@ def _read_progress(connection: sqlite3.Connection, source: str, number: int) -> 
     touched = "FROM targets WHERE source = ? AND touched_number = ? AND is_gone = 0"
     statement = (
         f"SELECT COUNT(*), TOTAL({_IS_DONE}), TOTAL({_IS_FAILING}), TOTAL({_IS_HELD}),"
-        f" TOTAL({_IS_WAITING}), TOTAL(CASE WHEN {_IS_DONE} THEN change_count END),"
-        f" TOTAL(CASE WHEN {_IS_DONE} THEN refused_count END),"
+        f" TOTAL({_IS_WAITING}), TOTAL(CASE WHEN {_IS_OBSERVED} THEN change_count END),"
+        f" TOTAL(CASE WHEN {_IS_OBSERVED} THEN refused_count END),"
         f" TOTAL({_IS_DONE} AND mode <> 'observe') {touched}"
     )
     cells = connection.execute(statement, [source, number]).fetchone()

@@ -168,7 +168,7 @@ def test_a_commit_that_is_overtaken_ends_with_the_next_one(world: World) -> None
     world.settle(loop)
     assert world.forge.describe() == {
         "c1": "failure: 1 of 2 done, 1 failing: prod",
-        "c2": "success: planned with c3: planned only: no changes, 1 target",
+        "c2": "success: done with c3: planned only: no changes, 1 target",
         "c3": "success: planned only: no changes, 1 target",
     }
 

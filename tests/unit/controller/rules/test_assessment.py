@@ -231,8 +231,12 @@ def test_an_apply_that_fails_is_tried_again_later_each_time() -> None:
         row = finish_apply(row, RunOutcome.APPLY_FAILED, GIT, calls=CallCounts(failed=1))
         assert (row.state, row.progress, row.due_cause) == (C.FAILING, P.FAILING, RunCause.RETRY)
         delays.append(row.due_at - NOW)
+        row = finish_look(row, AUTO, GIT)
+        # Nobody is told of a recovery that is none, and the commit stays red.
+        assert (row.state, row.progress) == (C.FAILING, P.FAILING)
     assert delays == [15.0, 30.0, 60.0, 120.0]
-    assert finish_look(row, AUTO).failures == 0
+    row = finish_look(finish_apply(row, RunOutcome.APPLIED, GIT), AUTO)
+    assert (row.failures, row.state, row.progress) == (0, C.IN_SYNC, P.DONE)
 
 
 def test_what_never_becomes_as_declared_is_not_applied_without_end() -> None:

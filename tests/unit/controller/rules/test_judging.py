@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_apply.controller.planned_rows import (
@@ -23,6 +24,7 @@ GUARDS = ["adopt", "mass-missing", "policy:freeze"]
 ALL_CAUSES = frozenset(RowCause)
 ALL_ACTIONS = frozenset(RowAction) - {RowAction.GUARD}
 AUTO = ApplyTerms(ALL_CAUSES, ALL_ACTIONS)
+laws = settings(max_examples=2000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 40)
 
 
 def make_row(
@@ -82,6 +84,7 @@ def some_terms(draw: st.DrawFn) -> ApplyTerms:
     return approve(terms, *approved)
 
 
+@laws
 @given(plans(), some_terms())
 def test_nothing_is_permitted_that_the_terms_do_not_permit(
     rows: list[PlannedRow], terms: ApplyTerms
@@ -98,6 +101,7 @@ def test_nothing_is_permitted_that_the_terms_do_not_permit(
         assert not row.is_outcome_unknown
 
 
+@laws
 @given(plans(), some_terms())
 def test_nothing_is_permitted_that_needs_what_is_not_done(
     rows: list[PlannedRow], terms: ApplyTerms
@@ -110,6 +114,7 @@ def test_nothing_is_permitted_that_needs_what_is_not_done(
         assert (set(row.needs) & planned) <= permitted
 
 
+@laws
 @given(plans(), some_terms())
 def test_no_guard_that_nobody_approved_is_passed(rows: list[PlannedRow], terms: ApplyTerms) -> None:
     """What is permitted violates no guard but the overridden ones, and those are no policy's."""
@@ -126,6 +131,7 @@ def test_no_guard_that_nobody_approved_is_passed(rows: list[PlannedRow], terms: 
             assert not guard.address.startswith("policy:")
 
 
+@laws
 @given(plans(), some_terms())
 def test_each_row_becomes_one_thing_in_any_order(rows: list[PlannedRow], terms: ApplyTerms) -> None:
     """Permitted, held, refused or waiting; and the order of the rows decides nothing."""
@@ -144,6 +150,7 @@ def test_each_row_becomes_one_thing_in_any_order(rows: list[PlannedRow], terms: 
     assert judge_rows(rows, terms) == judgement
 
 
+@laws
 @given(plans(), some_terms(), st.sampled_from([*ADDRESSES, *GUARDS]))
 def test_an_approval_takes_nothing_away(
     rows: list[PlannedRow], terms: ApplyTerms, address: str
@@ -156,6 +163,7 @@ def test_an_approval_takes_nothing_away(
     assert after - before <= {address} | {row.address for row in rows if row.needs}
 
 
+@laws
 @given(plans(), some_terms())
 def test_approvals_are_used_where_their_row_is_done(
     rows: list[PlannedRow], terms: ApplyTerms

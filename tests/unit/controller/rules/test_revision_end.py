@@ -50,6 +50,32 @@ def end_head(progress: RevisionProgress, *, is_keyed: bool = True) -> RevisionRo
             "planned only: 4 changes, 1 refused",
         ),
         (RevisionProgress(2, 2), SUCCESS, "planned only: no changes, 2 targets"),
+        (
+            RevisionProgress(12, 3, held_count=1, held_names=("prod-eu",)),
+            NONE,
+            "3 of 12 done, 1 held: prod-eu",
+        ),
+        (
+            RevisionProgress(12, 3, waiting_count=4, waiting_names=("a", "b", "c")),
+            NONE,
+            "3 of 12 done, 4 waiting: a, b, c, 1 more",
+        ),
+        (
+            RevisionProgress(9, 3, 1, ("x",), held_count=1, held_names=("y",)),
+            FAILURE,
+            "3 of 9 done, 1 failing: x, 1 held: y",
+        ),
+        (
+            RevisionProgress(2, 2, applied_count=2, applied_row_count=5),
+            SUCCESS,
+            "applied: 5 changes",
+        ),
+        (RevisionProgress(2, 2, applied_count=2), SUCCESS, "applied: no changes, 2 targets"),
+        (
+            RevisionProgress(3, 3, change_count=2, applied_count=1, applied_row_count=1),
+            SUCCESS,
+            "applied: 1 change; planned only: 2 changes",
+        ),
     ],
 )
 def test_the_head_sums_its_targets_up(
@@ -105,7 +131,7 @@ def test_what_was_overtaken_while_open_ends_as_the_next_head_does() -> None:
     changed = update_revisions(changed, RevisionProgress(2, 2), is_keyed=True, now=2.0)
     assert [row.end for row in changed] == [SUCCESS] * 3
     assert all(row.is_final for row in changed)
-    assert changed[1].description.startswith("planned with 2222222")
+    assert changed[1].description.startswith("done with 2222222")
 
 
 def test_what_was_overtaken_while_red_stays_red() -> None:

@@ -1,0 +1,159 @@
+"""Which approvals count: fresh, unused, of enough people, none of whom wrote what is approved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synapse_apply.controller.planned_rows import ApplyTerms, PlannedRow, RowAction, RowCause
+from synapse_apply.controller.rows import ApprovalRow, TargetName
+from synapse_apply.controller.rules.approving import (
+    build_terms,
+    describe_approvals,
+    explain_approvals,
+    is_author,
+)
+from synapse_apply.controller.settings import DAY, AutoRule, Mode, TargetRule
+
+ROW = PlannedRow("row1:a", "plugin.a", RowAction.UPDATE, (RowCause.GIT,))
+NOW = 100 * DAY
+ONE = TargetRule("*", Mode.APPROVE)
+TWO = TargetRule("*", Mode.APPROVE, approvals=2)
+NOT_AUTHOR = TargetRule("*", Mode.APPROVE, not_author=True)
+
+
+def make_approval(
+    who: str, *, age: float = 60.0, digest: str = "row1:a", used_at: float = 0.0
+) -> ApprovalRow:
+    name = TargetName("acme", "prod")
+    when = NOW - age
+    return ApprovalRow(f"{who}@{when}", name, digest, ROW, who, when, used_at)
+
+
+def is_approved(rule: TargetRule, *approvals: ApprovalRow, authors: tuple[str, ...] = ()) -> bool:
+    return "row1:a" in build_terms(rule, approvals, now=NOW, authors=authors).approvals
+
+
+def test_what_each_mode_may_do_without_asking() -> None:
+    """Observe nothing, approve what was approved alone, auto what its rule lists, too."""
+    approval = make_approval("proxy:ann")
+    auto = AutoRule(frozenset({RowCause.GIT}), frozenset({RowAction.UPDATE}))
+    assert build_terms(TargetRule("*"), [approval], now=NOW) == ApplyTerms()
+    approved = {"row1:a": (approval.id,)}
+    assert build_terms(ONE, [approval], now=NOW) == ApplyTerms(approvals=approved)
+    rule = TargetRule("*", Mode.AUTO, auto=auto)
+    terms = build_terms(rule, [approval], now=NOW)
+    assert terms == ApplyTerms(auto.causes, auto.actions, approved)
+
+
+@pytest.mark.parametrize(
+    ("approvals", "one", "two"),
+    [
+        ([], False, False),
+        ([make_approval("proxy:ann")], True, False),
+        ([make_approval("proxy:ann"), make_approval("proxy:bob")], True, True),
+        ([make_approval("proxy:ann"), make_approval("token:ops")], True, True),
+        ([make_approval("proxy:ann"), make_approval("proxy:ann", age=5)], True, False),
+        ([make_approval("proxy:ann"), make_approval("proxy:Ann")], True, False),
+        ([make_approval("proxy:ann"), make_approval("token:ann")], True, False),
+        ([make_approval("proxy:ann", age=7 * DAY)], False, False),
+        ([make_approval("proxy:ann", age=7 * DAY - 1)], True, False),
+        ([make_approval("proxy:ann", age=-8 * DAY)], False, False),
+        ([make_approval("proxy:ann", used_at=5.0)], False, False),
+        ([make_approval("proxy:ann", used_at=5.0), make_approval("proxy:ann", age=5)], True, False),
+        ([make_approval("proxy:ann", digest="row1:b")], False, False),
+    ],
+)
+def test_how_many_people_approved(approvals: list[ApprovalRow], one: bool, two: bool) -> None:
+    """Each person once, for seven days, and no approval that was used."""
+    assert is_approved(ONE, *approvals) is one
+    assert is_approved(TWO, *approvals) is two
+
+
+@pytest.mark.parametrize(
+    ("who", "author", "is_same"),
+    [
+        ("proxy:ann", "ann@acme.example", True),
+        ("proxy:Ann", "Ann", True),
+        ("proxy:ann@acme.example", "Ann@Acme.example", True),
+        ("proxy:ann@acme.example", "ann", True),
+        ("proxy:ann", "12345+ann@users.noreply.github.com", True),
+        ("token:ann", "ann@acme.example", True),
+        ("proxy:ann", "joann@acme.example", False),
+        ("proxy:ann", "Ann Lee", False),
+        ("proxy:bob", "ann@acme.example", False),
+        ("proxy:acme.example", "ann@acme.example", False),
+    ],
+)
+def test_who_is_an_author(who: str, author: str, is_same: bool) -> None:
+    """By name or address, or what stands before the `@`, without regard to case."""
+    assert is_author(who, ["Someone Else", author]) is is_same
+    approval = make_approval(who)
+    assert is_approved(NOT_AUTHOR, approval, authors=(author,)) is not is_same
+    assert is_approved(ONE, approval, authors=(author,))
+
+
+def test_all_unused_approvals_of_a_row_are_used_up() -> None:
+    """Also an author's, which does not count now and would permit the row again later."""
+    approvals = [make_approval("proxy:ann"), make_approval("proxy:bob"), make_approval("proxy:cat")]
+    old = [make_approval("proxy:dan", age=8 * DAY), make_approval("proxy:eve", used_at=1.0)]
+    terms = build_terms(NOT_AUTHOR, [*approvals, *old], now=NOW, authors=("ann",))
+    assert sorted(terms.approvals["row1:a"]) == sorted(approval.id for approval in approvals)
+
+
+def test_the_page_says_who_counts_and_who_does_not() -> None:
+    """How many of how many, by whom, and why another one does not count."""
+    rule = replace(TWO, not_author=True)
+    approvals = [
+        make_approval("proxy:ann"),
+        make_approval("proxy:bob"),
+        make_approval("proxy:cat", age=8 * DAY),
+        make_approval("proxy:dan", digest="row1:b"),
+    ]
+    count = explain_approvals(rule, approvals, "row1:a", now=NOW, authors=("Bob",))
+    assert not count.is_enough
+    assert describe_approvals(count) == (
+        "1 of 2 approvals, by proxy:ann; proxy:bob does not count: an author of what would be "
+        "applied; proxy:cat does not count: it is older than 7 days"
+    )
+    nobody = explain_approvals(ONE, [], "row1:a", now=NOW)
+    assert describe_approvals(nobody) == "0 of 1 approval"
+
+
+def test_what_was_rejected_is_not_approved() -> None:
+    """Whatever approvals are left of it."""
+    terms = build_terms(ONE, [make_approval("proxy:ann")], now=NOW, rejected={"row1:a"})
+    assert not terms.approvals
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.builds(
+            make_approval,
+            st.sampled_from(["proxy:ann", "proxy:bob", "token:ops", "proxy:ANN"]),
+            age=st.sampled_from([0.0, DAY, 7 * DAY, 9 * DAY]),
+            used_at=st.sampled_from([0.0, 0.0, 5.0]),
+        ),
+        max_size=6,
+    ),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_more_approvals_never_permit_less(
+    approvals: list[ApprovalRow], needed: int, not_author: bool
+) -> None:
+    """What is said to be enough is what permits; and one more approval takes nothing away."""
+    rule = TargetRule("*", Mode.APPROVE, approvals=needed, not_author=not_author)
+    seen = [
+        is_approved(rule, *approvals[:count], authors=("bob",))
+        for count in range(len(approvals) + 1)
+    ]
+    assert seen == sorted(seen)
+    count = explain_approvals(rule, approvals, "row1:a", now=NOW, authors=("bob",))
+    assert count.is_enough is seen[-1]
+    if not_author:
+        assert "proxy:bob" not in count.who_counts
