@@ -34,6 +34,7 @@ WORDS = {
     "credentialRef": "`{env: NAME}` or `{file: PATH}`",
     "valueFrom": "`{valueFrom: ...}`",
     "policy.schema.json": "map",
+    "targetList": "map",
     "resources": "list of addresses, patterns and kinds",
 }
 MORE = {
@@ -350,6 +351,15 @@ def _field(
     yield Row(path, WORDS.get(part) or _takes(schema), required, " ".join(filter(None, texts)))
     yield from _properties(opened, path, kind)
     yield from _properties(_rows_of(schema), (*path, "N"), kind)
+    if _part(schema.get("else", {})) == "targetList":
+        yield from _properties(_target_list(), path, kind)
+
+
+def _target_list() -> Mapping[str, Any]:
+    """The schema of a list of targets; its template has the fields of a target, told there."""
+    schema = _load(SCHEMAS / "project.schema.json")["$defs"]["targetList"]
+    template = {**schema["properties"]["template"], "properties": {}}
+    return {**schema, "properties": {**schema["properties"], "template": template}}
 
 
 def _rows_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -381,6 +391,8 @@ def _takes(schema: Mapping[str, Any]) -> str:
         return f"map of names to {named}"
     kinds = schema.get("type", "anything")
     kinds = [kinds] if isinstance(kinds, str) else kinds
+    if kinds == ["array"] and _part(schema.get("items", {})) == "targetList":
+        return "list of maps"
     if kinds == ["array"] and "properties" in schema.get("items", {}):
         return "list of rules"
     if kinds == ["array"]:

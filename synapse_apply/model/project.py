@@ -49,7 +49,8 @@ class Target:
     verified before it is created here. `source_settings` are the target's blocks of sources of
     secrets, by the source's name, as the project file has them. `unsupported_fields` is error or
     warning: how fields that an API version does not have are reported. `looked_at` are the sources
-    in which url, tenant and token were searched.
+    in which url, tenant and token were searched. `row` are the values of the row of a list that the
+    target was made from, None where it is written out.
     """
 
     name: str
@@ -73,6 +74,8 @@ class Target:
     policy: Policy = Policy()
     unsupported_fields: str = "error"
     position: Position | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    row: Mapping[str, str | int | float | bool] | None = None
     looked_at: Mapping[str, tuple[SettingOffer, ...]] = field(default_factory=dict)
 
     @property
@@ -111,7 +114,8 @@ class Project:
 
     `id` is what shared states are bound to, "" without one. `findings` are reported by whichever
     command uses it. `reserved` are the variables and files of its targets' own credentials, in
-    every revision that it was made from.
+    every revision that it was made from. `list_files` are the files that `targets_from` names,
+    relative to `root`.
     """
 
     root: Path
@@ -127,6 +131,7 @@ class Project:
     findings: tuple[Diagnostic, ...] = ()
     reserved: ReservedVariables = NO_RESERVED_SOURCES
     providers: Mapping[str, Provider] = field(default_factory=dict)
+    list_files: tuple[str, ...] = ()
 
 
 def collect_credential_variables_and_files(targets: Mapping[str, Target]) -> ReservedVariables:

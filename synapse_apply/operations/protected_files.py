@@ -56,6 +56,8 @@ def _explain_state_package_or_manifest_file_or_empty(
 ) -> str:
     if any(_belongs_to_state(path, state_path) for state_path in _iter_state_paths(project)):
         return "is the state of a target, or belongs to it"
+    if any(_is_same_file(path, project.root / name) for name in project.list_files):
+        return "is a list of targets"
     if not path.exists():
         is_future_manifest = not inventory and _would_be_manifest(path, project, invocation)
         return "would be read as a manifest" if is_future_manifest else ""

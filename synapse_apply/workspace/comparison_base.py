@@ -8,7 +8,7 @@ from dataclasses import field, replace
 from pathlib import Path
 
 from synapse_apply.files.checkout import read_command_line_file
-from synapse_apply.manifests.project.project import parse_command_line_variables
+from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
 from synapse_apply.model.errors import InputError

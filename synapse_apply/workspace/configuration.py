@@ -14,14 +14,15 @@ from synapse_apply.files.checkout import read_command_line_file
 from synapse_apply.manifests.decode.draft import ReadPackageConfig
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests, load_manifests
 from synapse_apply.manifests.files.committed import CommittedFolder
+from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
 from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
 from synapse_apply.manifests.project.project import (
     FILE_NAME,
     build_default_project,
     find_project_file,
-    parse_command_line_variables,
     read_project_or_findings,
 )
+from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
@@ -203,7 +204,13 @@ def read_project_at_commit_or_none(commit: GitCommit, file: Path) -> Project | N
     data = read_committed_file_or_none(commit, file.name)
     if data is None:
         return None
-    project, findings = read_project_or_findings(file, f"{commit.label}:{format_path(file)}", data)
+    # A list is of the same commit, whatever stands in the checkout.
+    project, findings = read_project_or_findings(
+        file,
+        f"{commit.label}:{format_path(file)}",
+        data,
+        lambda name: read_committed_file_or_none(commit, name, MAX_LIST_BYTES),
+    )
     if project is None:
         raise InputError(*findings)
     return project
@@ -327,6 +334,7 @@ def iter_relative_paths_that_were_read(
     """The files that the declared resources were read from, relative to the project's folder."""
     if project.file is not None:
         yield project.file.name
+    yield from project.list_files
     for desired in declared_target.desired.values():
         if desired.position is not None:
             yield os.path.relpath(project.root / desired.position.file, project.root)

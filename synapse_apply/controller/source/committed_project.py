@@ -19,6 +19,8 @@ from synapse_apply.controller.source.input_digest import (
 from synapse_apply.controller.source.mirror_git import MirrorGit, quote_git
 from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
+from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
+from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project
 from synapse_apply.model.resource import shorten_git_ref
@@ -45,16 +47,22 @@ class CommittedProject:
         self._folder = posixpath.normpath(source.path)
         files = self._list_files(commit)
         own_entry = self._require_project_file(files, commit)
-        self._project = self._read_project(own_entry, commit)
+        self._project = self._read_project(own_entry, files, commit)
+        list_files = set(self._project.list_files)
+        self._rows = [_collect_rows(self._project)]
         self._ids = [__version__, self._folder, own_entry.object_id]
         if pin:
-            pin_entry = self._require_project_file(self._list_files(pin), pin)
-            pinned_project = self._read_project(pin_entry, pin)
+            pinned_files = self._list_files(pin)
+            pin_entry = self._require_project_file(pinned_files, pin)
+            pinned_project = self._read_project(pin_entry, pinned_files, pin)
+            self._rows.append(_collect_rows(pinned_project))
             self._project = apply_pinned_settings(
                 self._project, pinned_project, shorten_git_ref(source.project_from)
             )
             self._ids.append(pin_entry.object_id)
-        self._regions = self._build_regions(files)
+        # A list counts by the row of each target: a new tenant is nothing to do for the others.
+        # What it closes to them, such as the name of its token, each of their looks reads anew.
+        self._regions = self._build_regions([f for f in files if f.path not in list_files])
 
     def list_targets(self) -> tuple[str, ...]:
         """The targets that the project file declares, sorted; the built-in one only if it does."""
@@ -73,7 +81,8 @@ class CommittedProject:
                 "Unknown target",
                 f"{shorten_git_ref(self._commit)}:{FILE_NAME} has no target `{target}`.",
             )
-        parts = [*self._ids, self._regions.compute_digest(target)]
+        rows = [by_target[target] for by_target in self._rows if target in by_target]
+        parts = [*self._ids, *rows, self._regions.compute_digest(target)]
         if self._regions.reads_above_project(target):
             parts.append(self._read_tree_id())
         return compute_target_digest(*parts)
@@ -103,27 +112,39 @@ class CommittedProject:
         entry = next((file for file in files if file.path == FILE_NAME), None)
         if entry is None:
             self._raise_no_project(commit)
-        if entry.mode not in ("100644", "100755"):
-            raise InputError.from_summary(
-                "The project file is no file",
-                f"{shorten_git_ref(commit)}:{FILE_NAME} is a link or a submodule.",
-                "Put the file itself there.",
-            )
+        _require_plain_file(entry, commit)
         return entry
 
-    def _read_project(self, entry: CommittedFile, commit: str) -> Project:
+    def _read_project(
+        self, entry: CommittedFile, files: Sequence[CommittedFile], commit: str
+    ) -> Project:
         name = f"{shorten_git_ref(commit)}:{FILE_NAME}"
-        result = self._git.run("cat-file", "blob", entry.object_id, max_output=_MAX_PROJECT_BYTES)
-        if result.exit_code:
-            raise InputError.from_summary(
-                "The project file cannot be read",
-                f"{name} is larger than {_MAX_PROJECT_BYTES // 1024**2} MiB, or not in the mirror.",
-                "Is this the file that was meant?",
-            )
-        project, findings = read_project_or_findings(self._file, name, result.output)
+        content = self._read_file(entry, commit, _MAX_PROJECT_BYTES)
+
+        def read_list_file_or_none(path: str) -> bytes | None:
+            list_entry = next((file for file in files if file.path == path), None)
+            if list_entry is None:
+                return None
+            _require_plain_file(list_entry, commit)
+            return self._read_file(list_entry, commit, MAX_LIST_BYTES)
+
+        project, findings = read_project_or_findings(
+            self._file, name, content, read_list_file_or_none
+        )
         if project is None:
             raise InputError(*findings)
         return project
+
+    def _read_file(self, entry: CommittedFile, commit: str, max_bytes: int) -> bytes:
+        result = self._git.run("cat-file", "blob", entry.object_id, max_output=max_bytes)
+        if result.exit_code:
+            raise InputError.from_summary(
+                "The project file cannot be read",
+                f"{shorten_git_ref(commit)}:{entry.path} is larger than {max_bytes // 1024**2} "
+                "MiB, or not in the mirror.",
+                "Is this the file that was meant?",
+            )
+        return result.output
 
     def _build_regions(self, files: Sequence[CommittedFile]) -> InputRegions:
         has_default = any(file.path.startswith(f"{_DEFAULT_FOLDER}/") for file in files)
@@ -146,3 +167,21 @@ class CommittedProject:
             f"Is the project in another folder? sources.{self._source.name}.path names it.",
             position=self._source.position,
         )
+
+
+def _require_plain_file(entry: CommittedFile, commit: str) -> None:
+    if entry.mode not in ("100644", "100755"):
+        raise InputError.from_summary(
+            f"The {'project file' if entry.path == FILE_NAME else 'list of targets'} is no file",
+            f"{shorten_git_ref(commit)}:{entry.path} is a link or a submodule.",
+            "Put the file itself there.",
+        )
+
+
+def _collect_rows(project: Project) -> dict[str, str]:
+    """The row of a list that each target is made from, as one text; none for all others."""
+    return {
+        name: format_canonical_json(dict(target.row))
+        for name, target in project.targets.items()
+        if target.row is not None
+    }

@@ -20,7 +20,7 @@ from synapse_apply.model.project import Project, Target, Variable
 ReportFinding = Callable[[FieldPath, str, str, str], None]
 """Called with the path in the document, and summary, detail and hint of a finding."""
 
-_REFERENCE_PATTERN = re.compile(r"\$\$\{|\$\{([^{}]*)(\})?")
+REFERENCE_PATTERN = re.compile(r"\$\$\{|\$\{([^{}]*)(\})?")
 _VARIABLE_NAME = re.compile(r"var\.([A-Za-z_][A-Za-z0-9_-]*)")
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -77,7 +77,7 @@ def parse_variable_text(variable: Variable, text: str) -> ParsedVariable:
     Lists and maps are written as YAML or JSON.
     """
     # A text with a reference gets its type only when the reference is replaced.
-    if variable.type == "string" or _REFERENCE_PATTERN.search(text):
+    if variable.type == "string" or REFERENCE_PATTERN.search(text):
         return ParsedVariable(text, None)
     reading = read_documents(text, f"--var {variable.name}")
     value = reading.documents[0].value if len(reading.documents) == 1 else None
@@ -371,13 +371,13 @@ def _substitute_in_map_or_missing(
 def _substitute_in_text(
     text: str, values: VariableValues, report: ReportFinding, path: FieldPath
 ) -> Any:
-    full_match = _REFERENCE_PATTERN.fullmatch(text)
+    full_match = REFERENCE_PATTERN.fullmatch(text)
     # A text that is one reference takes the variable's type; anything else becomes text.
     if full_match and full_match[1] is not None:
         return _resolve_reference_or_missing(full_match, values, report, path)
     pieces: list[str] = []
     end = length = 0
-    for match in _REFERENCE_PATTERN.finditer(text):
+    for match in REFERENCE_PATTERN.finditer(text):
         pieces.append(text[end : match.start()])
         end = match.end()
         if match[1] is None:

@@ -102,6 +102,15 @@ class FieldOrigins:
                     self.resource.position,
                 )
             )
+        if self.target.row is not None:
+            raise InputError(
+                self._build_refusal(
+                    f"Target {self.target.name} is made by a row of a list, and has no overlay of "
+                    "its own in the project file",
+                    "Change the template, or the manifest, by hand.",
+                    self.target.position,
+                )
+            )
         return DocumentSpot(self.project, path)
 
     def _require_value_in_manifest(self, full_path: FieldPath, path: FieldPath) -> None:

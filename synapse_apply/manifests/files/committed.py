@@ -98,7 +98,8 @@ def read_committed_manifests(
             )
             continue
         for path in _iter_manifest_paths(text, commit_folder, result):
-            if path not in visited:
+            is_list = path in project.list_files and path != posixpath.normpath(text)
+            if path not in visited and not is_list:
                 visited.add(path)
                 reading = _read_committed_file(path, commit_folder)
                 # An inventory is skipped in a folder, and an error if it is listed itself.

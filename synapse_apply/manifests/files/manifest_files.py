@@ -107,7 +107,7 @@ def would_read_file(
     path: Path, project: Project, target: Target, paths: Sequence[str] = ()
 ) -> bool:
     """Whether a new file at this real path would be read as a manifest."""
-    if not is_manifest_name(path.name):
+    if not is_manifest_name(path.name) or is_list_of_targets(project, str(path)):
         return False
     for _, folder in _resolve_entries(project, target, paths):
         listed_folder = Path(os.path.realpath(folder))
@@ -124,6 +124,11 @@ def is_ignored_name(name: str) -> bool:
 def is_manifest_name(name: str) -> bool:
     """Whether a file of this name inside of a folder is read as a manifest."""
     return name.endswith(_MANIFEST_SUFFIXES) and name != FILE_NAME
+
+
+def is_list_of_targets(project: Project, path: str) -> bool:
+    """Whether `targets_from` of the project names the file at this path."""
+    return any(path == os.path.join(project.root, name) for name in project.list_files)  # noqa: PTH118
 
 
 def _find_link_leading_outside(
@@ -194,7 +199,7 @@ def _iter_manifest_files_of_folder(
             yield from _iter_manifest_files_of_folder(entry.path, project, result)
         elif entry.is_symlink() and _is_link_to_folder(entry):
             result.findings.append(_build_linked_folder_finding(entry.path))
-        elif is_manifest_name(entry.name):
+        elif is_manifest_name(entry.name) and not is_list_of_targets(project, entry.path):
             if entry.is_symlink() and leads_outside_folder(Path(entry.path), project.root):
                 result.findings.append(_build_outside_link_finding(entry.path, project))
             else:

@@ -7,14 +7,17 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from synapse_apply.manifests.files.manifest_files import format_display_path
+from synapse_apply.manifests.project.lazy_targets import LazyTargets
 from synapse_apply.model.diagnostic import Diagnostic, Position, warning_finding
 from synapse_apply.model.project import Project, Target
 
 # All settings but these come from the other revision, so that a setting that is added later is safe
 # by default.
 # These declare resources, so they are the change itself; all other settings restrict it.
-_DECLARING_FIELDS = ("manifests", "variables", "variable_places", "overlays")
+_DECLARING_FIELDS = ("manifests", "variables", "variable_places", "overlays", "row")
 _NON_SETTING_FIELDS = {"name", "position", *_DECLARING_FIELDS}
+# Where a template changed, it is a setting of each target of its list.
+_MAX_NAMES = 20
 _PROJECT_SETTINGS = ("default_target", "max_package_size", "providers")
 
 
@@ -24,20 +27,19 @@ def apply_pinned_settings(project: Project, rules: Project, revision: str) -> Pr
     Targets are those that both have. Settings that differ are a warning in `findings`. What either
     names for credentials is reserved: a change must not make one readable by no longer naming it.
     """
-    shared = {
-        name: own_target for name, own_target in project.targets.items() if name in rules.targets
-    }
-    targets = {
-        name: replace(
+
+    def build_pinned_target(name: str) -> Target:
+        own_target = project.targets[name]
+        return replace(
             rules.targets[name],
             **{setting: getattr(own_target, setting) for setting in _DECLARING_FIELDS},
         )
-        for name, own_target in shared.items()
-    }
+
+    shared = [name for name in project.targets if name in rules.targets]
     warnings = _iter_ignored_setting_warnings(project, rules, revision)
     return replace(
         project,
-        targets=targets,
+        targets=LazyTargets(shared, build_pinned_target),
         findings=(*project.findings, *warnings),
         reserved=rules.reserved.merge_preferring_own(project.reserved),
         # A change that brings the first one is planned before it is merged. It gives no rights.
@@ -51,7 +53,9 @@ def _iter_ignored_setting_warnings(
 ) -> Iterator[Diagnostic]:
     differing = list(_iter_differing_settings(project, rules))
     if differing:
-        names = ", ".join(name for name, _ in differing)
+        names = ", ".join(name for name, _ in differing[:_MAX_NAMES])
+        if len(differing) > _MAX_NAMES:
+            names += f" and {len(differing) - _MAX_NAMES:,} more"
         positions = sorted(position for _, position in differing if position is not None)
         file_start = (
             Position(format_display_path(project.file, str(Path.cwd())), 1, 1)

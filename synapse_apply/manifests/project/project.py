@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.files.checkout import read_command_line_file
+from synapse_apply.files.checkout import (
+    read_command_line_file,
+    read_plain_file,
+    require_inside_folder,
+)
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.overlays import Overlay
-from synapse_apply.manifests.decode.variables import parse_variable_text
+from synapse_apply.manifests.project.lazy_targets import LazyTargets
 from synapse_apply.manifests.project.policy import (
     add_default_rules_not_named,
     decode_rules,
     merge_rules_for_target,
 )
 from synapse_apply.manifests.project.refactoring import RefactoringDecoder
+from synapse_apply.manifests.project.target_lists import (
+    MAX_LIST_BYTES,
+    MAX_ROW_FINDINGS,
+    ListedPositions,
+    ListedTargets,
+    ReadListFile,
+    iter_listed_schema_findings,
+    read_listed_targets,
+)
 from synapse_apply.manifests.schema import schemas, secret_field_marks
 from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
 from synapse_apply.manifests.schema.unsupported import iter_unsupported_settings
 from synapse_apply.manifests.yaml.reader import (
     Document,
     iter_extra_document_findings,
-    parse_single_mapping_with_findings,
     read_documents,
 )
 from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, error_finding
 from synapse_apply.model.phrases import suggest_known_word_or_empty
-from synapse_apply.model.policy import Policy
+from synapse_apply.model.policy import Policy, PolicyRule
 from synapse_apply.model.project import (
     EMBEDDED,
     GuardSettings,
@@ -78,13 +91,17 @@ def build_default_project(root: Path) -> Project:
 
 
 def read_project_or_findings(
-    file: Path, display_name: str, data: bytes | None = None
+    file: Path,
+    display_name: str,
+    data: bytes | None = None,
+    read_list_file: ReadListFile | None = None,
 ) -> tuple[Project | None, tuple[Diagnostic, ...]]:
     """The project of a file, or None with the findings why it cannot be used.
 
-    `display_name` is the file's name in findings; `data` its content when it is not read from disk
-    (another revision's). Raises OSError if it cannot be read, also where a link leads out of
-    the checkout (out of its folder, where there is no repository).
+    `display_name` is the file's name in findings; `data` its content, and `read_list_file` reads
+    the lists of targets, when they are not read from disk (another revision's). Raises OSError if
+    it cannot be read, also where a link leads out of the checkout (out of its folder, where there
+    is no repository).
     """
     if data is None:
         data = read_command_line_file(file, file.parent)
@@ -113,19 +130,48 @@ def read_project_or_findings(
     # Decoding relies on the schema, so it starts only when all of it is right.
     if findings:
         return None, tuple(findings)
-    decoder = _ProjectDecoder(document)
+    listed = ListedTargets({}, (), ())
+    if "targets_from" in value:
+        reader = read_list_file or partial(_read_list_file_or_none, file)
+        listed = read_listed_targets(document, display_name, reader)
+    placed = ListedPositions(positions, listed.targets)
+    if listed.targets and not listed.findings:
+        schema_findings = iter_listed_schema_findings(listed.targets, placed)
+        findings.extend(placed.place_findings(schema_findings))
+    if findings or listed.findings:
+        return None, (*listed.findings, *findings)
+    decoder = _ProjectDecoder(document, listed, placed)
     project = decoder.decode_project(file)
-    return (None if decoder.findings else project), tuple(decoder.findings)
+    findings = list(placed.place_findings(iter(decoder.findings)))
+    return (None if findings else project), tuple(findings)
+
+
+def _read_list_file_or_none(project_file: Path, name: str) -> bytes | None:
+    """A list in the folder of a project file, None without one; OSError, also for links out."""
+    path = project_file.parent / name
+    if not os.path.lexists(path):
+        return None
+    require_inside_folder(path, project_file.parent)
+    return read_plain_file(path, MAX_LIST_BYTES)
 
 
 class _ProjectDecoder:
     """Decodes a project file that fits its schema; collects `findings` of what no schema checks."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(
+        self, document: Document, listed: ListedTargets, positions: Mapping[FieldPath, Position]
+    ) -> None:
+        """`positions` has those of what is `listed`, too."""
         self.value: Mapping[str, Any] = document.value
-        self.positions = document.positions
+        self.listed = listed
+        self.settings: Mapping[str, SettingsBlock] = {
+            **self.value.get("targets", {}),
+            **{name: target.settings for name, target in listed.targets.items()},
+        }
+        self.positions = positions
         self.source = document.source
         self.findings: list[Diagnostic] = []
+        self._checked_parts: dict[tuple[int, ...], tuple[PolicyRule, ...]] = {}
         self.rules = decode_rules(self.value, (), self.positions, self._report_finding)
 
     def decode_project(self, file: Path) -> Project:
@@ -141,12 +187,12 @@ class _ProjectDecoder:
             )
             for name, declared in value.get("variables", {}).items()
         }
-        targets = {name: self._decode_target(name) for name in value.get("targets", {})}
         # The embedded target is there without being declared; it may be declared to be configured.
-        targets.setdefault(EMBEDDED, self._build_target(EMBEDDED, {}, None))
+        targets = LazyTargets((*self.settings, EMBEDDED), self._build_target)
+        for name in self.settings:
+            self._check_target(name)
         self._report_undeclared_target_variables(variables)
         self._report_wrong_required_targets(targets)
-        self._report_state_keys_of_servers(targets)
         refactoring = RefactoringDecoder(value, self.positions, self._report_finding)
         moved = refactoring.decode_moves()
         default = value.get("default_target", "")
@@ -164,13 +210,31 @@ class _ProjectDecoder:
             manifests=self._list_manifest_paths_with_positions(("manifests",), value),
             variables=variables,
             targets=targets,
-            reserved=collect_credential_variables_and_files(targets),
+            reserved=collect_credential_variables_and_files(self._list_credentials()),
             default_target=default,
             moved=moved,
             removed=refactoring.decode_removals(moved),
             max_package_size=value.get("max_package_size", 4 * 1024**3),
             providers=self._decode_providers(),
+            list_files=self.listed.files,
         )
+
+    def _list_credentials(self) -> dict[str, Target]:
+        """Targets that know nothing but their credentials; of those that name the same, the first.
+
+        What a template says of credentials without a row is one object for all of its targets.
+        """
+        targets: dict[tuple[int, ...], Target] = {}
+        for name, settings in self.settings.items():
+            keys = ("token", "agents", "state", *SECRET_SOURCES)
+            identity = tuple(id(settings.get(key)) for key in keys)
+            if identity not in targets:
+                targets[identity] = Target(
+                    name, token=_decode_token(settings), agents=_decode_agents(settings),
+                    state=_decode_state_settings(settings.get("state", {})),
+                    source_settings=_list_source_settings(settings),
+                )  # fmt: skip
+        return {target.name: target for target in targets.values()}
 
     def _decode_providers(self) -> dict[str, Provider]:
         providers = {}
@@ -193,15 +257,15 @@ class _ProjectDecoder:
             )
         return providers
 
-    def _report_state_keys_of_servers(self, targets: Mapping[str, Target]) -> None:
-        for name, target in targets.items():
-            if target.state.key is not None and target.state.key.keeps_live_value:
-                self._report_finding(
-                    ("targets", name, "state", "key"),
-                    "State key without a value",
-                    "no server has a state key that could be kept",
-                    "name a variable or a file, such as {env: NAME}",
-                )
+    def _report_state_key_of_server(self, name: str, settings: SettingsBlock) -> None:
+        key = _decode_state_settings(settings).key
+        if key is not None and key.keeps_live_value:
+            self._report_finding(
+                ("targets", name, "state", "key"),
+                "State key without a value",
+                "no server has a state key that could be kept",
+                "name a variable or a file, such as {env: NAME}",
+            )
 
     def _report_finding(self, path: FieldPath, summary: str, detail: str, hint: str) -> None:
         self.findings.append(
@@ -220,8 +284,8 @@ class _ProjectDecoder:
         return tuple(texts)
 
     def _report_undeclared_target_variables(self, declared: Mapping[str, Variable]) -> None:
-        for target, settings in self.value.get("targets", {}).items():
-            for name in settings.get("variables", {}):
+        for target, settings in self.settings.items():
+            for name in settings.get("variables", ()):
                 if name not in declared:
                     self._report_finding(
                         ("targets", target, "variables", name),
@@ -231,28 +295,36 @@ class _ProjectDecoder:
                         or "declare it under `variables:`",
                     )
 
-    def _report_wrong_required_targets(self, targets: Mapping[str, Target]) -> None:
-        for name, target in targets.items():
-            for index, required_name in enumerate(target.require_verified):
+    def _report_wrong_required_targets(self, names: Collection[str]) -> None:
+        for name, settings in self.settings.items():
+            for index, required_name in enumerate(settings.get("require_verified", ())):
                 field_path: FieldPath = ("targets", name, "require_verified", index)
-                other_names = [target_name for target_name in targets if target_name != name]
                 if required_name == name:
                     detail = f"target `{name}` cannot be verified in itself first"
                     self._report_finding(
                         field_path, "Target requires itself", detail, "name the target before it"
                     )
-                elif required_name not in targets:
-                    detail = f"there is no target `{required_name}`"
+                elif required_name not in names:
                     self._report_finding(
                         field_path,
                         "Unknown target",
-                        detail,
-                        suggest_known_word_or_empty(required_name, other_names),
+                        f"there is no target `{required_name}`",
+                        self._suggest_target_or_empty(required_name, name),
                     )
 
-    def _decode_target(self, name: str) -> Target:
+    def _suggest_target_or_empty(self, unknown_name: str, own_name: str) -> str:
+        # To look through thousands of names for each of thousands of rows would take minutes.
+        names = [name for name in (*self.settings, EMBEDDED) if name != own_name]
+        return (
+            suggest_known_word_or_empty(unknown_name, names)
+            if len(self.findings) < MAX_ROW_FINDINGS
+            else ""
+        )
+
+    def _check_target(self, name: str) -> None:
+        """Report what no schema finds; what several targets of a list share is checked once."""
         target_path: FieldPath = ("targets", name)
-        settings = self.value["targets"][name]
+        settings = self.settings[name]
         # The embedded backend runs inside this process: a URL or a token would be misleading.
         if name == EMBEDDED:
             for key in ("url", "tenant", "token"):
@@ -263,7 +335,7 @@ class _ProjectDecoder:
                         f"`{key}` cannot be set: `embedded` is always the embedded backend",
                         "choose another name for this target",
                     )
-        for pattern in settings.get("overlays", {}):
+        for pattern in settings.get("overlays", ()):
             kind, slash, object_name = pattern.partition("/")
             if not (slash and object_name) or kind not in CATALOGUE:
                 self._report_finding(
@@ -272,31 +344,39 @@ class _ProjectDecoder:
                     f"`{pattern}` is not an address",
                     "write plugin/NAME, release/NAME@VERSION, release/NAME@* or storage/NAME",
                 )
-        return self._build_target(name, settings, self.positions.get(target_path))
+        self._decode_rules_once(name)
+        if "key" in settings.get("state", ()):
+            self._report_state_key_of_server(name, settings["state"])
+        for source in SECRET_SOURCES:
+            if source in settings and (id(settings[source]),) not in self._checked_parts:
+                self._checked_parts[id(settings[source]),] = ()
+                for fault in SECRET_SOURCES[source].find_faults(settings[source]):
+                    fault_path = (*target_path, source, *fault.path)
+                    self._report_finding(fault_path, fault.summary, fault.detail, fault.hint)
 
-    def _list_source_settings(
-        self, settings: SettingsBlock, target_path: FieldPath
-    ) -> dict[str, Mapping[str, Any]]:
-        """The target's block of each source of secrets that has one; reports their faults."""
-        blocks = {name: settings[name] for name in SECRET_SOURCES if name in settings}
-        for name, block in blocks.items():
-            for fault in SECRET_SOURCES[name].find_faults(block):
-                fault_path = (*target_path, name, *fault.path)
-                self._report_finding(fault_path, fault.summary, fault.detail, fault.hint)
-        return blocks
+    def _decode_rules_once(self, name: str) -> tuple[PolicyRule, ...]:
+        """The rules of a target's policy, which are one tuple for all that share the block."""
+        settings = self.settings.get(name, {})
+        # The default rules protect shared backends; the embedded one is the user's own.
+        is_embedded = name == EMBEDDED
+        part = (id(settings.get("policy")), is_embedded)
+        if part not in self._checked_parts:
+            target_path: FieldPath = ("targets", name)
+            rules = decode_rules(settings, target_path, self.positions, self._report_finding)
+            common = self.rules if is_embedded else add_default_rules_not_named(self.rules)
+            self._checked_parts[part] = merge_rules_for_target(
+                common, rules, target_path, self._report_finding
+            )
+        return self._checked_parts[part]
 
-    def _build_target(
-        self, name: str, settings: SettingsBlock, position: Position | None
-    ) -> Target:
+    def _build_target(self, name: str) -> Target:
+        settings = self.settings.get(name, {})
+        listed = self.listed.targets.get(name)
         api = settings.get("api", "v1")
         # A target's settings win over the project's, key by key.
         policy = {**self.value.get("policy", {}), **settings.get("policy", {})}
         target_path: FieldPath = ("targets", name)
-        rules = decode_rules(settings, target_path, self.positions, self._report_finding)
-        # The default rules protect shared backends; the embedded one is the user's own.
-        common = self.rules if name == EMBEDDED else add_default_rules_not_named(self.rules)
         guards = {**self.value.get("guards", {}), **settings.get("guards", {})}
-        token = settings.get("token")
         files = (*self.value.get("allow_files", ()), *settings.get("allow_files", ()))
         return Target(
             name=name,
@@ -305,11 +385,8 @@ class _ProjectDecoder:
             tenant=settings.get("tenant", ""),
             # v1 is the default, as every backend has it.
             api={"*": api} if isinstance(api, str) else {"*": "v1", **api},
-            token=SecretRef("env", token["env"]) if token else None,
-            agents={
-                agent: SecretRef("env", reference["env"])
-                for agent, reference in settings.get("agents", {}).items()
-            },
+            token=_decode_token(settings),
+            agents=_decode_agents(settings),
             state=_decode_state_settings(settings.get("state", {})),
             variables=dict(settings.get("variables", {})),
             variable_places={
@@ -331,18 +408,37 @@ class _ProjectDecoder:
             },
             allow_env=tuple(settings.get("allow_env", ())),
             allow_files=files,
-            source_settings=self._list_source_settings(settings, target_path),
+            source_settings=_list_source_settings(settings),
             on_drift=settings.get("on_drift", "revert"),
             require_verified=tuple(settings.get("require_verified", ())),
             settle_after=float(settings.get("settle_after", 30.0)),
             guards=GuardSettings(**guards),
             policy=Policy(
                 policy.get("unreleased_source", "note"),
-                merge_rules_for_target(common, rules, target_path, self._report_finding),
+                self._decode_rules_once(name),
             ),
             unsupported_fields=settings.get("unsupported_fields", "error"),
-            position=position,
+            position=self.positions.get(target_path) if name in self.settings else None,
+            labels=settings.get("labels", {}),
+            row=listed.row if listed else None,
         )
+
+
+def _decode_token(settings: SettingsBlock) -> SecretRef | None:
+    token = settings.get("token")
+    return SecretRef("env", token["env"]) if token else None
+
+
+def _decode_agents(settings: SettingsBlock) -> dict[str, SecretRef]:
+    return {
+        agent: SecretRef("env", reference["env"])
+        for agent, reference in settings.get("agents", {}).items()
+    }
+
+
+def _list_source_settings(settings: SettingsBlock) -> dict[str, Mapping[str, Any]]:
+    """The target's block of each source of secrets that has one."""
+    return {name: settings[name] for name in SECRET_SOURCES if name in settings}
 
 
 def _decode_state_settings(settings: SettingsBlock) -> StateSettings:
@@ -360,65 +456,3 @@ def _decode_state_settings(settings: SettingsBlock) -> StateSettings:
         key,
         key_file,
     )
-
-
-def parse_command_line_variables(
-    project: Project,
-    assignments: Sequence[str] = (),
-    files: Sequence[tuple[str, bytes]] = (),
-) -> tuple[dict[str, Any], tuple[Diagnostic, ...]]:
-    """The variables of `--var NAME=VALUE` and of each `--var-file` (its name and content).
-
-    Later files win over earlier ones, and `--var` over all. Returns the values and the findings.
-    """
-    values: dict[str, Any] = {}
-    findings: list[Diagnostic] = []
-    for display_name, data in files:
-        _merge_variable_file(project, display_name, data, values, findings)
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        variable = project.variables.get(name)
-        if not equals or not name:
-            findings.append(
-                error_finding("Malformed --var", "--var takes NAME=VALUE", "write --var NAME=VALUE")
-            )
-        elif variable is None:
-            findings.append(
-                error_finding(
-                    "Undeclared variable",
-                    f"--var {name}: no variable `{name}` is declared",
-                    suggest_known_word_or_empty(name, project.variables)
-                    or "declare it under `variables:`",
-                )
-            )
-        else:
-            value, finding = parse_variable_text(variable, text)
-            if finding is None:
-                values[name] = value
-            else:
-                findings.append(finding)
-    return values, tuple(findings)
-
-
-def _merge_variable_file(
-    project: Project,
-    display_name: str,
-    data: bytes,
-    values: dict[str, Any],
-    findings: list[Diagnostic],
-) -> None:
-    mapping, positions, problems = parse_single_mapping_with_findings(data, display_name)
-    findings.extend(problems)
-    for name, value in mapping.items():
-        if name in project.variables:
-            values[name] = value
-        else:
-            findings.append(
-                error_finding(
-                    "Undeclared variable",
-                    f"no variable `{name}` is declared",
-                    suggest_known_word_or_empty(name, project.variables)
-                    or "declare it under `variables:`",
-                    position=positions.get((name,)),
-                )
-            )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, NoReturn, Self
 
+from synapse_apply.files.checkout import MAX_FILE_BYTES
 from synapse_apply.files.repository import (
     NO_REPOSITORY_TEXT,
     GitResult,
@@ -115,10 +116,13 @@ def read_trusted_head_commit_id_or_empty(root: Path, timeout: float | None = Non
     return run_git(root, repository, *arguments, timeout=timeout)[1].decode().strip()
 
 
-def read_committed_file_or_none(commit: GitCommit, path: str) -> bytes | None:
+def read_committed_file_or_none(
+    commit: GitCommit, path: str, max_bytes: int = MAX_FILE_BYTES
+) -> bytes | None:
     """The content of a file in a commit, None if there is none.
 
-    `path` is relative to the commit's `root`. InputError if it is not a regular file.
+    `path` is relative to the commit's `root`. InputError if it is not a regular file, or has more
+    than `max_bytes`.
     """
     node = _find_committed_entry(commit, path)
     if node is None:
@@ -130,8 +134,17 @@ def read_committed_file_or_none(commit: GitCommit, path: str) -> bytes | None:
             "Put the file itself there.",
         )
     reader = _BlobReader(commit.root)
+    blocks, size = [], 0
     try:
-        return b"".join(reader.iter_blob_blocks(node))
+        for block in reader.iter_blob_blocks(node):
+            blocks.append(block)
+            if (size := size + len(block)) > max_bytes:
+                _raise_input_error(
+                    "A file is too large",
+                    f"{path} at {commit.ref} is larger than {max_bytes // 1024**2} MiB.",
+                    "Is this the file that was meant?",
+                )
+        return b"".join(blocks)
     except UnreadableError as problem:
         raise InputError(problem.finding) from None
     finally:

@@ -41,7 +41,9 @@ def iter_shared_place_findings(
             f"Give targets.{second.name}.state.url a place of its own.",
             position=second.position,
         )
-    for first, second in _iter_pairs(project, get_key_file_path):
+    # Without a file of somebody's choice each has one by its own name.
+    has_key_file = any(target.state.key_file for target in targets)
+    for first, second in _iter_pairs(project, get_key_file_path) if has_key_file else ():
         yield error_finding(
             "Two targets have one file of a state key",
             f"Target {second.name} has its state key in the file of target {first.name}"

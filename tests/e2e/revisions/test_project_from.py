@@ -145,3 +145,27 @@ def test_a_project_file_that_is_new_is_told(repo: Repository) -> None:
     (repo.root / ".git").rename(repo.root / "gone")
     ran = repo.place.plan("--project-from", "git:main", code=1)
     assert "Not a Git repository" in ran.text
+
+
+def test_a_list_of_targets_is_that_of_the_base(repo: Repository) -> None:
+    """A row gives its target no other url or token before it is merged, nor makes a target."""
+    path = repo.root / "synapse-apply.yaml"
+    document = json.loads(path.read_text())
+    url = document["targets"]["prod"]["url"]
+    document["targets_from"] = {
+        "file": "tenants.yaml",
+        "template": {**document["targets"]["prod"], "url": "${row.url}", "tenant": "${row.code}"},
+    }
+    path.write_text(json.dumps(document))
+    repo.place.write("tenants.yaml", f"- {{name: tenant-a, url: '{url}', code: acme}}\n")
+    repo.commit("a list")
+    repo.git("branch", "-f", "main")
+    evil = "- {name: tenant-a, url: 'http://127.0.0.1:9/steal', code: evil}\n"
+    repo.place.write("tenants.yaml", evil + "- {name: new, url: 'http://x.example', code: n}\n")
+    doctor = repo.place.run("doctor", "-t", "tenant-a", "--project-from", "git:main")
+    assert url in doctor.out
+    assert "127.0.0.1:9/steal" not in doctor.text
+    ran = repo.place.run("validate", "-t", "tenant-a", "--project-from", "git:main", code=0)
+    assert "targets.tenant-a.url, targets.tenant-a.tenant, targets.new: the settings" in ran.text
+    ran = repo.place.run("validate", "-t", "new", "--project-from", "git:main", code=1)
+    assert "Target not declared at that Git ref" in ran.text

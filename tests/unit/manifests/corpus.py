@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synapse_apply.manifests.decode.loading import load_manifests_of_targets
+from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
 from synapse_apply.manifests.project.project import (
     FILE_NAME,
     build_default_project,
     find_project_file,
-    parse_command_line_variables,
     read_project_or_findings,
 )
 from synapse_apply.manifests.project.targets import select_targets_to_check

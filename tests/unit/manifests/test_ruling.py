@@ -35,8 +35,10 @@ OTHER: dict[str, Any] = {
     "settle_after": 1.0,
     "guards": GuardSettings(1.0, 1000),
     "policy": Policy("refuse"),
+    "labels": {"tier": "gold"},
+    "row": {"name": "evil"},
 }
-FROM_THE_CHANGE = {"variables", "variable_places", "manifests", "overlays"}
+FROM_THE_CHANGE = {"variables", "variable_places", "manifests", "overlays", "row"}
 
 
 def project(*targets: Target, **more: Any) -> Project:

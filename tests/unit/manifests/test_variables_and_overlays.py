@@ -10,7 +10,7 @@ from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of, project_of
 
 from synapse_apply.manifests.decode.loading import load_manifests_of_targets
 from synapse_apply.manifests.decode.overlays import apply_merge_patch
-from synapse_apply.manifests.project.project import parse_command_line_variables
+from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.address import Address
 

@@ -147,6 +147,69 @@ def test_a_digest_changes_with_what_a_target_is_read_from(upstream: Upstream, da
     assert third[1] != second[1]
 
 
+LISTED = """
+apiVersion: synapse-apply/v1
+kind: Project
+targets: {prod: {}}
+targets_from:
+  file: lists/tenants.yaml
+  template: {tenant: "${row.code}", manifests: [common/]}
+"""
+
+
+def test_a_target_of_a_list_notices_its_own_row_alone(upstream: Upstream, data: Path) -> None:
+    """A new tenant in the list is nothing to do for the other ten thousand."""
+
+    def commit_rows(*rows: str, project: str = LISTED) -> dict[str, str]:
+        upstream.commit(
+            {
+                "synapse-apply.yaml": project,
+                "common/a.yaml": storage("a"),
+                "lists/tenants.yaml": "".join(f"- {{{row}}}\n" for row in rows),
+            }
+        )
+        commit = mirror.fetch_head().commit
+        return {
+            name: mirror.compute_input_digest(commit, name) for name in mirror.list_targets(commit)
+        }
+
+    mirror = make_mirror(upstream, data)
+    first = commit_rows("name: acme, code: A", "name: beta, code: B")
+    assert sorted(first) == ["acme", "beta", "prod"]
+    second = commit_rows("name: new, code: N", "name: beta, code: C", "name: acme, code: A")
+    assert {name for name, digest in second.items() if first.get(name) == digest} == {
+        "acme",
+        "prod",
+    }
+    third = commit_rows("name: acme, code: A", project=LISTED.replace("[common/]", "[.]"))
+    assert third["acme"] != second["acme"]
+
+
+def test_a_list_is_read_from_the_pin_and_its_rows_count(upstream: Upstream, data: Path) -> None:
+    """What a change adds to the list is no target yet, and what the pin's list says counts."""
+    list_name, rows = "lists/tenants.yaml", "- {name: acme, code: A}\n"
+    files = {"synapse-apply.yaml": LISTED, "common/a.yaml": storage("a")}
+    upstream.commit({**files, list_name: rows}, branch="rules")
+    upstream.commit({**files, list_name: rows + "- {name: evil, code: E}\n"})
+    mirror = make_mirror(upstream, data, project_from="rules")
+    head = mirror.fetch_head().commit
+    assert mirror.list_targets(head) == ("acme", "prod")
+    first = mirror.compute_input_digest(head, "acme")
+    upstream.commit({list_name: rows.replace("code: A", "code: B")}, branch="rules")
+    mirror.fetch_head()
+    assert mirror.compute_input_digest(head, "acme") != first
+
+
+def test_a_list_that_is_a_link_is_refused(upstream: Upstream, data: Path) -> None:
+    upstream.commit({"synapse-apply.yaml": LISTED})
+    blob = upstream.write_blob(b"/etc/passwd")
+    upstream.commit(raw_entries=(f"120000 {blob}\tlists/tenants.yaml",))
+    mirror = make_mirror(upstream, data)
+    with pytest.raises(InputError, match="The list of targets is no file") as raised:
+        mirror.list_targets(mirror.fetch_head().commit)
+    assert "lists/tenants.yaml is a link or a submodule" in raised.value.diagnostics[0].detail
+
+
 def test_a_repository_that_is_too_large_is_not_kept(upstream: Upstream, data: Path) -> None:
     upstream.commit(FILES)
     mirror = make_mirror(upstream, data)

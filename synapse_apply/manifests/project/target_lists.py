@@ -1,0 +1,471 @@
+"""Which targets `targets_from` makes of its lists, and where a mistake in them stands.
+
+The file of a list is read once, however many templates it is for. Of all rows the name is known,
+and whether what they make fits the schema; a Target is made of one when it is asked for.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import field
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+from synapse_apply.manifests.project.row_template import (
+    RowTemplate,
+    RowText,
+    RowValue,
+    format_row_value,
+    parse_row_template,
+    parse_row_text,
+)
+from synapse_apply.manifests.schema import schemas
+from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
+from synapse_apply.manifests.yaml.reader import (
+    Document,
+    describe_value_kind,
+    iter_extra_document_findings,
+    read_documents,
+)
+from synapse_apply.model.coding.json_types import JsonDocument
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    FieldPath,
+    Position,
+    error_finding,
+    find_nearest_position,
+)
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import find_closest_word_or_empty, format_field_path
+from synapse_apply.model.project import EMBEDDED
+
+ReadListFile = Callable[[str], bytes | None]
+"""The bytes of a file in the project's folder, None without one; OSError, InputError."""
+
+# Ten thousand rows are less than 1 MiB.
+MAX_LIST_BYTES = 8 * 1024 * 1024
+# Of the texts that all rows put into their templates, in characters: this bounds memory.
+_MAX_TOTAL_COST = 64 * 1024 * 1024
+# A mistake in each of ten thousand rows is read by nobody, and takes long to explain.
+MAX_ROW_FINDINGS = 100
+_DEFAULT_NAME = "${row.name}"
+# Of these a key of the template is the cause, even where a row gives its value.
+_SUMMARIES_ABOUT_KEYS = frozenset(("Unknown field", "Undeclared variable", "Malformed address"))
+_NO_POSITION = Position("", 0, 0)
+
+
+@frozen
+class _ListFile:
+    """A list that was read: its document, None where it cannot be used."""
+
+    path: str
+    document: Document | None
+
+
+@frozen
+class _TargetList:
+    """One list of `targets_from`, which stands at `path` in the project file."""
+
+    path: FieldPath
+    file: _ListFile
+    name: RowText
+    template: RowTemplate
+    defaults: Mapping[str, RowValue]
+
+    def list_named_keys(self) -> dict[str, FieldPath]:
+        """The keys that name and template use, with the path in the project file of the first."""
+        paths = {
+            key: (*self.path, "template", *inner_path)
+            for key, inner_path in self.template.paths_by_key.items()
+        }
+        return {**paths, **dict.fromkeys(self.name.keys, (*self.path, "name"))}
+
+
+@frozen
+class ListedTarget:
+    """A target that a row makes: its settings as the template gives them, and the row's values."""
+
+    settings: Mapping[str, Any] = field(repr=False)
+    row: Mapping[str, RowValue] = field(repr=False)
+    index: int
+    origin: _TargetList
+
+
+class ListedPositions(Mapping[FieldPath, Position]):
+    """The positions of a project file, and of what its lists make below `targets`.
+
+    What a row gives stands in the row, all else in the template.
+    """
+
+    def __init__(
+        self, own: Mapping[FieldPath, Position], targets: Mapping[str, ListedTarget]
+    ) -> None:
+        """`own` are the positions in the project file itself."""
+        self._own = own
+        self._targets = targets
+
+    def __getitem__(self, path: FieldPath) -> Position:
+        if (listed := self.find_listed_target(path)) is None:
+            return self._own[path]
+        rest = path[2:]
+        if position := self.find_row_position(listed, rest):
+            return position
+        return self._own[(*listed.origin.path, "template", *rest)]
+
+    def find_listed_target(self, path: FieldPath) -> ListedTarget | None:
+        """The target of a list that a path is of; None for any other path."""
+        is_of_target = len(path) > 1 and path[0] == "targets"
+        return self._targets.get(str(path[1])) if is_of_target else None
+
+    def find_row_position(self, listed: ListedTarget, rest: FieldPath) -> Position | None:
+        """Where the row, or a default, has what stands at `rest`; None where it is the template."""
+        origin = listed.origin
+        document = origin.file.document
+        if document is None:
+            return None
+        if not rest:
+            return document.positions[(listed.index,)]
+        for key in origin.template.find_keys_at(rest):
+            position = document.positions.get((listed.index, key))
+            return position or self._own[(*origin.path, "defaults", key)]
+        return None
+
+    def __iter__(self) -> Iterator[FieldPath]:
+        return iter(self._own)
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def place_findings(self, findings: Iterator[Diagnostic]) -> Iterator[Diagnostic]:
+        """Findings about targets, each at its row; one of the template itself only once, there."""
+        reported_keys: set[tuple[str, Position | None]] = set()
+        for finding in findings:
+            path = finding.path or ()
+            listed = self.find_listed_target(path)
+            if listed is None:
+                yield finding
+                continue
+            rest = path[2:]
+            template_path = (*listed.origin.path, "template", *rest)
+            template_name = format_field_path((*listed.origin.path, "template"))
+            template_position = find_nearest_position(self._own, template_path)
+            is_about_key = finding.summary in _SUMMARIES_ABOUT_KEYS
+            if rest and not is_about_key and self.find_row_position(listed, rest):
+                yield finding.with_changes(
+                    detail=f"{finding.detail} (the template: {template_position})"
+                )
+                continue
+            key = (finding.summary, template_position)
+            if key not in reported_keys:
+                reported_keys.add(key)
+                detail = str(finding.detail).replace(f"`targets.{path[1]}", f"`{template_name}")
+                yield finding.with_changes(
+                    detail=detail, position=template_position, path=template_path
+                )
+
+
+def iter_listed_schema_findings(
+    targets: Mapping[str, ListedTarget], positions: ListedPositions
+) -> Iterator[Diagnostic]:
+    """What does not fit the schema of a target; of more than a hundred rows, only of these."""
+    validator = schemas.compile_validator("project")
+    # All at once takes a few milliseconds for ten thousand.
+    if validator.is_valid(_build_project_of(targets)):
+        return
+    misfits = [
+        name for name, listed in targets.items()
+        if not validator.is_valid(_build_project_of({name: listed}))
+    ]  # fmt: skip
+    for name in misfits[:MAX_ROW_FINDINGS]:
+        subject = Subject(
+            _build_project_of({name: targets[name]}),
+            positions,
+            scalar_text=partial(_read_scalar_text, targets[name]),
+        )
+        yield from build_schema_findings("project", subject)
+    if len(misfits) > MAX_ROW_FINDINGS:
+        yield _build_more_finding(len(misfits) - MAX_ROW_FINDINGS, positions)
+
+
+def _read_scalar_text(listed: ListedTarget, position: Position, value: Any) -> str:
+    """How a value is written in its row; its usual text where it is not the row's."""
+    document = listed.origin.file.document
+    if document is not None and document.source.file == position.file:
+        return document.source.read_scalar_text_as_written(position, value)
+    return format_row_value(value)
+
+
+def _build_project_of(targets: Mapping[str, ListedTarget]) -> JsonDocument:
+    settings = {name: listed.settings for name, listed in targets.items()}
+    return {"apiVersion": "synapse-apply/v1", "kind": "Project", "targets": settings}
+
+
+def _build_more_finding(count: int, positions: Mapping[FieldPath, Position]) -> Diagnostic:
+    return error_finding(
+        "More mistakes in rows", f"{count:,} more are not shown",
+        "mend these first", position=positions.get(("targets_from",)),
+    )  # fmt: skip
+
+
+class ListedTargets(NamedTuple):
+    """What the lists of a project make; with a finding it must not be used."""
+
+    targets: Mapping[str, ListedTarget]
+    findings: tuple[Diagnostic, ...]
+    files: tuple[str, ...]
+
+
+def read_listed_targets(
+    document: Document, display_name: str, read_list_file: ReadListFile
+) -> ListedTargets:
+    """The targets that the lists of a project file make, by name, and every finding.
+
+    The document fits the schema of project files. `display_name` is the name of the project file
+    in findings, beside which the files of lists are named.
+    """
+    reader = _ListReader(document, display_name, read_list_file)
+    reader.read_lists()
+    findings = sorted(reader.findings, key=lambda finding: finding.position or _NO_POSITION)
+    return ListedTargets(reader.targets, tuple(findings), tuple(reader.files))
+
+
+class _ListReader:
+    """Reads the lists of one project file; collects targets and findings."""
+
+    def __init__(self, document: Document, display_name: str, read_list_file: ReadListFile) -> None:
+        self._value = document.value
+        self._positions = document.positions
+        self._folder = display_name.removesuffix(display_name.rpartition("/")[2].rpartition(":")[2])
+        self._read_list_file = read_list_file
+        self._cost = 0
+        self._row_finding_count = 0
+        self.targets: dict[str, ListedTarget] = {}
+        self.files: dict[str, _ListFile] = {}
+        self.findings: list[Diagnostic] = []
+
+    def read_lists(self) -> None:
+        block = self._value.get("targets_from", [])
+        entries: list[tuple[FieldPath, Mapping[str, Any]]] = (
+            [(("targets_from", index), entry) for index, entry in enumerate(block)]
+            if isinstance(block, list)
+            else [(("targets_from",), block)]
+        )
+        lists = [
+            target_list
+            for path, entry in entries
+            if (target_list := self._parse_list_or_none(path, entry)) is not None
+        ]
+        if self.findings:
+            return
+        for file in self.files.values():
+            lists_of_file = [entry for entry in lists if entry.file is file]
+            self._report_unknown_keys(file, lists_of_file)
+        for target_list in lists:
+            self._make_targets(target_list)
+        if self._row_finding_count > MAX_ROW_FINDINGS:
+            count = self._row_finding_count - MAX_ROW_FINDINGS
+            self.findings.append(_build_more_finding(count, self._positions))
+
+    def _report(self, path: FieldPath, summary: str, detail: str, hint: str) -> None:
+        position = find_nearest_position(self._positions, path)
+        self.findings.append(error_finding(summary, detail, hint, position=position, path=path))
+
+    def _report_row(
+        self, file: _ListFile, path: FieldPath, summary: str, detail: str, hint: str
+    ) -> None:
+        self._row_finding_count += 1
+        if self._row_finding_count > MAX_ROW_FINDINGS or file.document is None:
+            return
+        position = find_nearest_position(file.document.positions, path)
+        self.findings.append(error_finding(summary, detail, hint, position=position))
+
+    def _parse_list_or_none(self, path: FieldPath, entry: Mapping[str, Any]) -> _TargetList | None:
+        file = self._read_file_or_report(path, entry["file"])
+        template = parse_row_template(
+            entry["template"],
+            lambda inner_path, *finding: self._report((*path, "template", *inner_path), *finding),
+        )
+        name = parse_row_text(
+            entry.get("name", _DEFAULT_NAME),
+            (),
+            lambda _path, *finding: self._report((*path, "name"), *finding),
+        )
+        if file is None:
+            return None
+        return _TargetList(path, file, name, template, entry.get("defaults", {}))
+
+    def _read_file_or_report(self, path: FieldPath, name: str) -> _ListFile | None:
+        normal_name = posixpath.normpath(name)
+        if normal_name in self.files:
+            return self.files[normal_name]
+        file_path: FieldPath = (*path, "file")
+        if normal_name.startswith(("/", "../")) or normal_name in {"..", "."} or "\0" in name:
+            self._report(
+                file_path, "Path outside the project",
+                f"`{name}` is no file in the folder of the project file",
+                "put the list beside the project file, or in a folder below it",
+            )  # fmt: skip
+            return None
+        display_name = f"{self._folder}{normal_name}"
+        try:
+            content = self._read_list_file(normal_name)
+        except InputError as problem:
+            position = self._positions.get(file_path)
+            self.findings.extend(
+                finding.with_changes(position=position) for finding in problem.diagnostics
+            )
+            return None
+        except (OSError, ValueError) as problem:
+            reason = getattr(problem, "strerror", None) or "it has no name that a file can have"
+            self._report(
+                file_path, "The list cannot be read", f"{display_name}: {reason}",
+                "check the path, which is relative to the project file",
+            )  # fmt: skip
+            return None
+        if content is None:
+            self._report(
+                file_path, "The list cannot be read", f"{display_name} does not exist",
+                "make it, or mend the path, which is relative to the project file",
+            )  # fmt: skip
+            return None
+        self.files[normal_name] = self._parse_file(normal_name, display_name, content)
+        return self.files[normal_name]
+
+    def _parse_file(self, name: str, display_name: str, content: bytes) -> _ListFile:
+        reading = read_documents(content, display_name)
+        self.findings.extend(reading.diagnostics)
+        self.findings.extend(iter_extra_document_findings(reading, display_name))
+        document = reading.documents[0] if reading.documents else None
+        if document is None and not reading.diagnostics:
+            self.findings.append(
+                error_finding(
+                    "Empty list of targets",
+                    f"{display_name} holds nothing",
+                    "write a row for each target, or [] for none",
+                    position=Position(display_name, 1, 1),
+                )
+            )
+        if document is not None and not isinstance(document.value, list):
+            self.findings.append(
+                error_finding(
+                    "Not a list",
+                    f"{display_name} holds {describe_value_kind(document.value)} where a list of "
+                    "rows is needed",
+                    "write a row for each target, such as `- {name: acme}`",
+                    position=document.position,
+                )
+            )
+            document = None
+        return _ListFile(name, document)
+
+    def _report_unknown_keys(self, file: _ListFile, lists: list[_TargetList]) -> None:
+        """Report rows that are none, and keys that nothing names: a mistyped one changes nothing.
+
+        Where a row is no row, nothing is made of the file.
+        """
+        named_keys = {key for target_list in lists for key in target_list.list_named_keys()}
+        for target_list in lists:
+            for key in target_list.defaults:
+                if key not in named_keys:
+                    self._report(
+                        (*target_list.path, "defaults", key), *_describe_unknown(key, named_keys)
+                    )
+        for index, row in enumerate(file.document.value if file.document else ()):
+            if not isinstance(row, dict):
+                detail = f"the row is {describe_value_kind(row)} where a mapping is needed"
+                hint = "write KEY: VALUE lines, such as `name: acme`"
+                self._report_row(file, (index,), "Not a row", detail, hint)
+                continue
+            for key, value in row.items():
+                if key not in named_keys:
+                    self._report_row(file, (index, key), *_describe_unknown(key, named_keys))
+                elif not isinstance(value, (str, int, float)):
+                    detail = f"`{key}` is {describe_value_kind(value)} where one value is needed"
+                    hint = "a row holds texts, numbers and booleans; leave out what has no value"
+                    self._report_row(file, (index, key), "Wrong type", detail, hint)
+
+    def _make_targets(self, target_list: _TargetList) -> None:
+        named = target_list.list_named_keys()
+        file = target_list.file
+        for index, row in enumerate(file.document.value if file.document else ()):
+            if not isinstance(row, dict):
+                continue
+            values = {**target_list.defaults, **row} if target_list.defaults else row
+            missing = [key for key in named if key not in values]
+            for key in missing:
+                use_position = find_nearest_position(self._positions, named[key])
+                detail = f"the row has no `{key}`, named at {use_position}"
+                hint = "add it to the row, or to `defaults` for every row without it"
+                self._report_row(file, (index,), "Missing value", detail, hint)
+            if not missing and self._charge_if_affordable(target_list, values):
+                self._make_target(target_list, index, values)
+
+    def _charge_if_affordable(
+        self, target_list: _TargetList, values: Mapping[str, RowValue]
+    ) -> bool:
+        before, self._cost = self._cost, self._cost + target_list.template.estimate_cost(values)
+        if before <= _MAX_TOTAL_COST < self._cost:
+            self._report(
+                target_list.path, "The rows stand for too much",
+                f"they put more than {_MAX_TOTAL_COST // 1024**2} MiB into the template",
+                "use long values in fewer places, or shorten them",
+            )  # fmt: skip
+        return self._cost <= _MAX_TOTAL_COST
+
+    def _make_target(
+        self, target_list: _TargetList, index: int, values: Mapping[str, RowValue]
+    ) -> None:
+        file = target_list.file
+        name = target_list.name.fill_as_text(values)
+        name_path: FieldPath = (index, *target_list.name.keys[:1])
+        if not _is_target_name(name):
+            rule = _read_targets_schema()["propertyNames"]["x-rule"]
+            detail = f"the name {name[:80]!r} is not of the form it must have"
+            self._report_row(file, name_path, "Malformed value", detail, f"write {rule}")
+        elif name == EMBEDDED:
+            detail = "`embedded` is always the embedded backend, and no row makes it"
+            self._report_row(file, name_path, "Reserved target", detail, "choose another name")
+        elif (other := self._find_place_of_target(name)) is not None:
+            detail = f"there is a target `{name}` already, at {other}"
+            hint = "each target has a name of its own: remove one of the two"
+            self._report_row(file, name_path, "Duplicate target", detail, hint)
+        else:
+            settings = target_list.template.fill_with(values)
+            self.targets[name] = ListedTarget(settings, values, index, target_list)
+
+    def _find_place_of_target(self, name: str) -> Position | None:
+        listed = self.targets.get(name)
+        if listed is None:
+            return self._positions.get(("targets", name))
+        document = listed.origin.file.document
+        return document.positions[(listed.index,)] if document else None
+
+
+def _describe_unknown(key: str, named_keys: set[str]) -> tuple[str, str, str]:
+    match = find_closest_word_or_empty(key, named_keys)
+    return (
+        "Unknown key",
+        f"nothing in `targets_from` names `${{row.{key}}}`",
+        f"did you mean `{match}`?" if match else "remove it, or use it in the template",
+    )
+
+
+@cache
+def _read_targets_schema() -> Mapping[str, Any]:
+    schema: Mapping[str, Any] = schemas.read_schema("project")["properties"]["targets"]
+    return schema
+
+
+@cache
+def _compile_name_pattern() -> re.Pattern[str]:
+    return re.compile(_read_targets_schema()["propertyNames"]["pattern"].rstrip("$"))
+
+
+def _is_target_name(name: str) -> bool:
+    return _compile_name_pattern().fullmatch(name) is not None

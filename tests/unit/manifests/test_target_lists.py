@@ -1,0 +1,188 @@
+"""Targets that a template and a list make: what they are, and what is read and made for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from unit.manifests.manifests_on_disk import HEAD, PLUGIN, project_of
+
+from synapse_apply.manifests.decode.loading import load_manifests
+from synapse_apply.manifests.project import target_lists
+from synapse_apply.manifests.project.lazy_targets import LazyTargets
+from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
+from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
+from synapse_apply.model.diagnostic import Diagnostic, Position
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.values import SecretRef
+
+PROJECT = """\
+variables: {bucket: {}, size: {type: integer}, region: {default: eu}}
+targets:
+  prod: {url: "https://prod.example", labels: {tier: gold}}
+targets_from:
+  file: tenants.yaml
+  name: t-${row.name}
+  defaults: {tier: standard, size: 3, is_new: false}
+  template:
+    url: https://api.example/${row.name}-${row.size}-${row.is_new}
+    token: {env: "TOKEN_${row.token}"}
+    labels: {tier: "${row.tier}", kind: "$${plain}"}
+    variables: {bucket: "$${row.name}-${var.region}-${row.name}", size: "${row.size}"}
+    on_drift: hold
+"""
+ROWS = """\
+- {name: acme, token: A}
+- name: beta
+  token: B
+  tier: gold
+  size: 5
+"""
+
+
+def read(folder: Path, text: str = PROJECT, rows: str = ROWS) -> Project:
+    (folder / "tenants.yaml").write_text(rows, encoding="utf-8")
+    return project_of(folder, text)
+
+
+def read_findings(folder: Path, text: str) -> list[str]:
+    data = f"{HEAD}kind: Project\n{text}".encode()
+    project, findings = read_project_or_findings(folder / FILE_NAME, FILE_NAME, data)
+    assert project is None
+    return [format_finding(finding) for finding in findings]
+
+
+def format_finding(finding: Diagnostic) -> str:
+    return f"{finding.position} {finding.summary}: {finding.detail}"
+
+
+def test_a_row_makes_what_the_template_says(tmp_path: Path) -> None:
+    """A value alone keeps its type, in a text it is text, and what variables take stays theirs."""
+    targets = read(tmp_path).targets
+    assert list(targets) == ["prod", "t-acme", "t-beta", "embedded"]
+    beta = targets["t-beta"]
+    assert beta.url == "https://api.example/beta-5-false"
+    assert beta.token == SecretRef("env", "TOKEN_B")
+    assert beta.labels == {"tier": "gold", "kind": "${plain}"}
+    assert beta.variables == {"bucket": "$${row.name}-${var.region}-beta", "size": 5}
+    assert beta.on_drift == "hold"
+    assert beta.position == Position("tenants.yaml", 2, 3)
+    assert beta.variable_places["size"] == Position("tenants.yaml", 5, 3)
+    acme = targets["t-acme"]
+    assert (acme.labels["tier"], acme.variables["size"]) == ("standard", 3)
+    assert acme.variable_places["size"] == Position(FILE_NAME, 9, 30)
+    assert targets["prod"].labels == {"tier": "gold"}
+
+
+def test_every_row_closes_its_token_to_manifests(tmp_path: Path) -> None:
+    """What any row names for its credentials no manifest of another target may read."""
+    assert read(tmp_path).reserved.variables == {
+        "TOKEN_A": "targets.t-acme.token",
+        "TOKEN_B": "targets.t-beta.token",
+    }
+
+
+def test_one_list_may_be_for_several_templates(tmp_path: Path) -> None:
+    """A key counts as known where any of them names it; JSON is a list, too."""
+    text = """\
+targets_from:
+  - {file: tenants.yaml, name: "${row.name}-blue", template: {tenant: "${row.code}"}}
+  - {file: ./tenants.yaml, name: "${row.name}-green", template: {url: "https://${row.host}"}}
+"""
+    rows = '[{"name": "acme", "code": "A", "host": "a.example"}]'
+    targets = read(tmp_path, text, rows).targets
+    assert targets["acme-blue"].tenant == "A"
+    assert targets["acme-green"].url == "https://a.example"
+    assert list(read(tmp_path, text, "[]").targets) == ["embedded"]
+
+
+def test_targets_are_made_when_they_are_asked_for(tmp_path: Path) -> None:
+    """Of a thousand rows only the chosen one is made."""
+    made: list[str] = []
+
+    def build_target(name: str) -> Target:
+        made.append(name)
+        return project.targets[name]
+
+    project = read(tmp_path, rows="".join(f"- {{name: x{n}, token: T}}\n" for n in range(1000)))
+    targets = LazyTargets(tuple(project.targets), build_target)
+    assert (len(targets), "t-x999" in targets, "t-x1000" in targets) == (1002, True, False)
+    assert targets["t-x7"] is targets["t-x7"]
+    assert made == ["t-x7"]
+    with pytest.raises(KeyError):
+        targets["t-x1000"]
+
+
+def test_a_list_among_the_manifests_is_no_manifest(tmp_path: Path) -> None:
+    """The folder of manifests may hold it; without one, all of the project's folder is read."""
+    text = "manifests: [.]\ntargets_from: {file: tenants.yaml, template: {}}\n"
+    (tmp_path / "a.yaml").write_text(PLUGIN, encoding="utf-8")
+    project = read(tmp_path, text, "- {name: acme}\n")
+    loaded = load_manifests(project, project.targets["acme"])
+    assert [str(address) for address in loaded.desired] == ["plugin/yolo"]
+    assert loaded.diagnostics == ()
+
+
+def test_a_list_by_a_link_out_of_the_project_is_not_read(tmp_path: Path) -> None:
+    """Findings quote what they are about: a link to a file of the machine would show it."""
+    (tmp_path / "secret.txt").write_text("canary", encoding="utf-8")
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "tenants.yaml").symlink_to(tmp_path / "secret.txt")
+    (finding,) = read_findings(folder, "targets_from: {file: tenants.yaml, template: {}}\n")
+    assert "it is a link to" in finding
+    assert "canary" not in finding
+
+
+def test_a_large_list_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("synapse_apply.manifests.project.project.MAX_LIST_BYTES", len(ROWS) - 1)
+    (tmp_path / "tenants.yaml").write_text(ROWS, encoding="utf-8")
+    (finding,) = read_findings(tmp_path, "targets_from: {file: tenants.yaml, template: {}}\n")
+    assert "it is larger than" in finding
+
+
+def test_rows_that_stand_for_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long text in the template times many rows is an error before memory is short."""
+    monkeypatch.setattr(target_lists, "_MAX_TOTAL_COST", 100_000)
+    (tmp_path / "tenants.yaml").write_text(
+        "".join(f"- {{name: x{n}}}\n" for n in range(1000)), encoding="utf-8"
+    )
+    text = (
+        f"targets_from: {{file: tenants.yaml, template: {{tenant: '{'y' * 500}${{row.name}}'}}}}\n"
+    )
+    (finding,) = read_findings(tmp_path, text)
+    assert f"{FILE_NAME}:3:1 The rows stand for too much" in finding
+
+
+def test_a_mistake_in_every_row_is_told_of_a_hundred(tmp_path: Path) -> None:
+    """And how many more there are."""
+    (tmp_path / "tenants.yaml").write_text(
+        "".join(f"- {{name: x{n}, kode: y}}\n" for n in range(250)), encoding="utf-8"
+    )
+    findings = read_findings(tmp_path, "targets_from: {file: tenants.yaml, template: {}}\n")
+    assert len(findings) == 101
+    assert any("150 more are not shown" in finding for finding in findings)
+    (tmp_path / "tenants.yaml").write_text(
+        "".join(f"- {{name: x{n}}}\n" for n in range(250)), encoding="utf-8"
+    )
+    text = 'targets_from: {file: tenants.yaml, template: {on_drift: "${row.name}"}}\n'
+    findings = read_findings(tmp_path, text)
+    assert len(findings) == 101
+    assert "tenants.yaml:2:4 Unknown value: `targets.x1.on_drift`" in findings[1]
+
+
+def test_a_pinned_list_gives_the_settings(tmp_path: Path) -> None:
+    """A row that a change alters or adds has no say over url and token; variables are its own."""
+    changed_rows = ROWS.replace("token: B", "token: EVIL").replace("size: 5", "size: 7")
+    own = read(tmp_path, rows=changed_rows + "- {name: new, token: N}\n")
+    own_rows = own.targets["t-beta"].row
+    ruling = read(tmp_path)
+    project = apply_pinned_settings(own, ruling, "main")
+    assert list(project.targets) == ["prod", "t-acme", "t-beta", "embedded"]
+    assert project.targets["t-beta"].token == SecretRef("env", "TOKEN_B")
+    assert project.targets["t-beta"].url == "https://api.example/beta-5-false"
+    assert project.targets["t-beta"].variables["size"] == 7
+    assert project.targets["t-beta"].row == own_rows
+    (warning,) = project.findings
+    assert warning.detail.startswith("targets.t-beta.url, targets.t-beta.token, targets.t-new: ")
+    assert project.reserved.variables.keys() == {"TOKEN_A", "TOKEN_B", "TOKEN_EVIL", "TOKEN_N"}
