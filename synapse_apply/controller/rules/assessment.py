@@ -69,7 +69,7 @@ def assess_look(
         is_unsettled=is_possible and cause is RunCause.APPLIED,
         waiting_reason=_get_waiting_reason_or_empty(judgement, block),
         resumes_at=block.until if block is not None else None,
-        hold_count=len(judgement.held_rows),
+        hold_count=0 if rule.mode is Mode.OBSERVE else len(judgement.held_rows),
     )
 
 

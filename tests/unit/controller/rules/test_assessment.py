@@ -165,6 +165,7 @@ def test_why_something_waits() -> None:
     assert look(APPROVE, GIT, block=WINDOW).waiting_reason == ""
     assert look(AUTO, WAITING).waiting_reason == "plugin.no: not verified on staging yet"
     assert look(APPROVE, GIT, DRIFT).hold_count == 2
+    assert look(OBSERVE, GIT, DRIFT).hold_count == 0
 
 
 ROW = TargetRow(

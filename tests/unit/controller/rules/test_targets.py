@@ -23,7 +23,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.assessment import assess_look
-from synapse_apply.controller.rules.messages import find_reminder, find_target_event
+from synapse_apply.controller.rules.messages import find_target_event
 from synapse_apply.controller.rules.run_ids import RunIdSource
 from synapse_apply.controller.rules.targets import (
     KeyedTarget,
@@ -204,27 +204,15 @@ def test_people_are_told_of_changes_and_recovery_alone() -> None:
     assert ("IN_SYNC", "PENDING") not in events
     assert ("DRIFTED", "IN_SYNC") not in events
     assert events["PENDING", "HELD"] is Event.HELD
-    assert events["WAITING", "PAUSED"] is Event.PAUSED
     assert events["PENDING", "UNKNOWN"] is Event.FAILED
-    for over in ("HELD", "REFUSED", "PAUSED", "UNKNOWN"):
+    for over in ("HELD", "REFUSED", "UNKNOWN"):
         assert events[over, "PENDING"] is events[over, "IN_SYNC"] is Event.RECOVERED
     assert not any(after == "WAITING" and before == "IN_SYNC" for before, after in events)
-    held = rows[TargetCondition.HELD], rows[TargetCondition.HELD]
-    assert find_target_event(*held, has_new_holds=True) is Event.HELD
-    failing = rows[TargetCondition.FAILING]
-    assert find_target_event(failing, failing, has_new_holds=True) is None
-
-
-@pytest.mark.parametrize("state", list(TargetCondition))
-def test_people_are_reminded_once_a_day_of_what_waits_for_them(state: TargetCondition) -> None:
-    """Not on the first day, and never of what goes on by itself."""
-    row = TargetRow(PROD, state=state, changed_at=1000.0)
-    reminders = [find_reminder(row, 1000.0 + hours * 3600) for hours in range(72)]
-    facts = {reminder.fact for reminder in reminders if reminder is not None}
-    is_reminded = state in {TargetCondition.HELD, TargetCondition.REFUSED, TargetCondition.PAUSED}
-    assert reminders[:24] == [None] * 24
-    assert len(facts) == (2 if is_reminded else 0)
-    assert find_reminder(replace(row, is_gone=True), 1e6) is None
+    assert ("WAITING", "PAUSED") not in events
+    for state in TargetCondition:
+        fourth = TargetRow(PROD, state=state, failures=4)
+        assert find_target_event(fourth, replace(fourth, failures=5)) is Event.FAILED
+        assert find_target_event(fourth, fourth) is None
 
 
 def due_rows(*names: str, host: str = "") -> list[TargetRow]:
