@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -200,6 +200,7 @@ class MemoryStore:
         with self._open_rows_for_writing() as rows:
             if intent.id in rows.intents:
                 raise state_messages.build_duplicate_intent_error(intent)
+            _use_approvals_up(rows, intent.approvals)
             rows.intents[intent.id] = row_texts.encode_intent(intent, MEMORY_LOCATION)
             rows.serial += 1
 
@@ -216,18 +217,35 @@ class MemoryStore:
                 _store_changed_records(rows, [record_unless_removed])
             elif ended_intent.state is IntentState.DONE:
                 _remove_record(rows, ended_intent.address)
+            if ended_intent.state in {IntentState.FAILED, IntentState.ABSENT}:
+                _give_approvals_back(rows, ended_intent.approvals)
             del rows.intents[ended_intent.id]
             rows.audit.append(text)
             rows.serial += 1
 
-    def write_records(self, *records: Record) -> None:
+    def write_records(self, *records: Record, uses_up: Sequence[str] = ()) -> None:
         with self._open_rows_for_writing() as rows:
+            _require_unused_approvals(rows, uses_up)
             rows.serial += _store_changed_records(rows, records)
+            _use_approvals_up(rows, uses_up)
 
-    def remove_records(self, *addresses: Address) -> None:
+    def remove_records(self, *addresses: Address, uses_up: Sequence[str] = ()) -> None:
         with self._open_rows_for_writing() as rows:
+            _use_approvals_up(rows, uses_up)
             removals = [_remove_record(rows, address) for address in addresses]
             rows.serial += any(removals)
+
+    def use_approvals_up(self, *approval_ids: str) -> None:
+        with self._open_rows_for_writing() as rows:
+            _use_approvals_up(rows, approval_ids)
+
+    def give_approvals_back(self, *approval_ids: str) -> None:
+        with self._open_rows_for_writing() as rows:
+            _give_approvals_back(rows, approval_ids)
+
+    def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
+        plans = self._require_rows().plans
+        return tuple(each for each in dict.fromkeys(approval_ids) if f"approval:{each}" in plans)
 
     def rename_addresses(
         self, renames: Renames, finish: RecordFinisher = use_renamed_record
@@ -432,3 +450,19 @@ def _read_json_object(source: str) -> dict[str, Any]:
     except (OSError, ValueError):
         raise state_messages.build_not_a_backup_error(source, "cannot be read as JSON") from None
     return data if isinstance(data, dict) else {}
+
+
+def _require_unused_approvals(rows: StoredRows, approval_ids: Sequence[str]) -> None:
+    used_ids = [each for each in approval_ids if f"approval:{each}" in rows.plans]
+    if used_ids:
+        raise state_messages.build_approval_used_error(used_ids)
+
+
+def _use_approvals_up(rows: StoredRows, approval_ids: Sequence[str]) -> None:
+    _require_unused_approvals(rows, approval_ids)
+    rows.plans.update({f"approval:{each}": "" for each in approval_ids})
+
+
+def _give_approvals_back(rows: StoredRows, approval_ids: Sequence[str]) -> None:
+    for each in approval_ids:
+        rows.plans.pop(f"approval:{each}", None)

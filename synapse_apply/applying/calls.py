@@ -20,6 +20,7 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import Effect, RemoteError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
+from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record
 from synapse_apply.model.values import ABSENT, get_at_or_absent
@@ -154,10 +155,17 @@ def record_object_left_and_close_intent(
 def close_intent_of_call_without_effect(
     step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, cause: Diagnostic
 ) -> Outcome:
-    """Close the intent of a call that certainly had no effect; the record stays as it is."""
+    """Close the intent of a call that certainly had no effect; the record stays as it is.
+
+    The outcome is FAILED because of `cause`, or SKIPPED for a call that was not let out.
+    """
     closed = replace(call.intent, state=IntentState.FAILED)
-    entry = build_audit_entry(tools, closed, "failed", failure.request_id)
-    outcome = build_outcome(step, Result.FAILED, (cause,), request_id=failure.request_id)
+    result, label = Result.FAILED, "failed"
+    if reason := tools.explain_unsent_call_or_empty(failure):
+        result, label = Result.SKIPPED, "not sent"
+        cause = messages.build_skipped_diagnostic(step, reason)
+    entry = build_audit_entry(tools, closed, label, failure.request_id)
+    outcome = build_outcome(step, result, (cause,), request_id=failure.request_id)
     return close_intent_or_note_recovery_file(tools, closed, step.record, entry, outcome)
 
 
@@ -227,6 +235,10 @@ def build_intent(
         version=version,
         protected=bool(step.desired and step.desired.lifecycle.prevent_destroy),
         deadline=tools.max_call_seconds(package.size if package else 0),
+        # An adoption has begun with its record.
+        approvals=()
+        if step.change.action is Action.ADOPT
+        else tools.approvals.get(step.address, ()),
     )
 
 

@@ -77,6 +77,8 @@ def execute_final_call(step: Step, tools: ApplyTools, live: LiveObjects) -> Outc
     )
     change = replace(step.change, action=Action.UPDATE, fields=final_fields)
     final_step = replace(step, change=change, companion=None)
+    if step.has_call_before_final_call:
+        tools = replace(tools, approvals={})
     (outcome,) = _report_progress_with_errors_as_outcomes(
         final_step, tools, lambda: (_send_final_call_and_record(final_step, tools, live),)
     )
@@ -130,7 +132,8 @@ def _execute_action(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
     if action is Action.DELETE:
         return _execute_delete(step, tools)
     if action is Action.FORGET:
-        tools.store.remove_records(step.address)
+        tools.require_permit()
+        tools.store.remove_records(step.address, uses_up=tools.approvals.get(step.address, ()))
         _append_state_audit_entry(step, tools)
         return build_outcome(step, Result.DONE)
     record = step.record
@@ -138,7 +141,8 @@ def _execute_action(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
         if step.observed is None:
             raise ValueError(f"{step.address} is to be adopted but was not seen")
         record = build_adopted_record(step, step.observed, tools)
-        tools.store.write_records(record)
+        tools.require_permit()
+        tools.store.write_records(record, uses_up=tools.approvals.get(step.address, ()))
         _append_state_audit_entry(step, tools)
     if step.fields_without_final_call:
         changed_fields_only = replace(step.change, fields=step.fields_without_final_call)
@@ -175,6 +179,7 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
         tools, build_intent(step, tools, "update", managed_fields, live)
     )
     pending_call = PendingCall(body, managed_fields, intent)
+    lost_answer: RemoteError | None = None
     # A PUT is idempotent, so it may be sent twice; a create may not.
     for is_last in (False, True):
         try:
@@ -186,14 +191,27 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
                 step.binding.decode(answer, tools.marks.with_address(step.address)),
             )
         except RemoteError as failure:
+            if lost_answer is not None and tools.explain_unsent_call_or_empty(failure):
+                # The first one was sent, and may still be acted on.
+                return _build_lost_outcome(step, tools, lost_answer)
             outcome = _resolve_failed_update_or_none_to_retry(
                 step, tools, pending_call, failure, is_last=is_last
             )
             if outcome is not None:
                 return outcome
+            lost_answer = failure
+            # Whatever becomes of the second one, the first may have used the approvals.
+            used_intent = replace(intent, approvals=())
+            pending_call = PendingCall(body, managed_fields, used_intent)
         else:
             return record_done_call_of_echo(step, tools, pending_call, echo)
     raise AssertionError("an update is sent at most twice")
+
+
+def _build_lost_outcome(step: Step, tools: ApplyTools, failure: RemoteError) -> Outcome:
+    marks = tools.marks.with_address(step.address)
+    cause = messages.build_failure_diagnostic(step, failure, marks)
+    return build_outcome_with_intent_left_open(step, failure, cause)
 
 
 def _resolve_failed_update_or_none_to_retry(

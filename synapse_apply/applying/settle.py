@@ -169,10 +169,10 @@ class IntentResolver:
             # Whoever deleted it: what the call was for is so.
             if intent.verb == "delete":
                 return ResolvedIntent(replace(intent, state=IntentState.DONE), None)
-            return ResolvedIntent(replace(intent, state=IntentState.FAILED), record)
+            return ResolvedIntent(_close_as_failed_with_doubt(intent), record)
         # It may still be deleted by a slow server: then the next plan finds it gone.
         if intent.verb == "delete":
-            return ResolvedIntent(replace(intent, state=IntentState.FAILED), record)
+            return ResolvedIntent(_close_as_failed_with_doubt(intent), record)
         return self._resolve_as_done_from_live_object(intent, kind, live, record)
 
     def _resolve_as_done_from_live_object(
@@ -246,6 +246,11 @@ class IntentResolver:
             return None
         reason = f"it is too early to tell: run again in {remaining:.0f} s"
         return ResolvedIntent(intent, record, reason, seconds_until_resolvable=remaining)
+
+
+def _close_as_failed_with_doubt(intent: Intent) -> Intent:
+    """The intent as failed, though the call may have had an effect: its approvals stay used."""
+    return replace(intent, state=IntentState.FAILED, approvals=())
 
 
 def _mark_intent_absent(intent: Intent, record: Record | None) -> ResolvedIntent:

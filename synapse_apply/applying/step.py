@@ -9,11 +9,13 @@ from dataclasses import field
 
 from synapse_apply.applying.claimed_ids import ClaimedIds
 from synapse_apply.applying.executors import SerialExecutor
+from synapse_apply.applying.permits import FinalPermit
 from synapse_apply.applying.steps.plain_forms import AcceptedPlainForms
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.codec import fields_to_json
 from synapse_apply.model.diagnostic import FieldPath
+from synapse_apply.model.errors import CallEnded, Effect, RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Observed
 from synapse_apply.model.plan import Action, Change, FieldChange
@@ -71,6 +73,11 @@ class Step:
     def has_final_call(self) -> bool:
         """Whether the step ends with a final call, which cannot be undone."""
         return len(self.fields_without_final_call) < len(self.change.fields)
+
+    @property
+    def has_call_before_final_call(self) -> bool:
+        """Whether an object is made, adopted or updated before its final call."""
+        return self.change.action is not Action.UPDATE or bool(self.fields_without_final_call)
 
     @property
     def fields_without_final_call(self) -> tuple[FieldChange, ...]:
@@ -174,7 +181,8 @@ class ApplyTools:
     those whose calls may have been sent. `may_adopt` allows a create that meets an existing object
     to adopt it. `claimed_ids` has the address of each remote id. `sign_record` signs a record's
     last run, where there is a key. `accepted_plain_forms` are the fields of which the backend has
-    accepted only the plain form.
+    accepted only the plain form. `permit` says whether calls may begin at all; `approvals` are the
+    ids of those that the first write of an address uses up.
     """
 
     api: Api
@@ -203,9 +211,21 @@ class ApplyTools:
     write_recovery_file: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""
     sign_record: Callable[[Record], Record] = lambda record: record
     accepted_plain_forms: AcceptedPlainForms = field(default_factory=AcceptedPlainForms)
+    permit: FinalPermit = field(default_factory=FinalPermit)
+    approvals: Mapping[Address, tuple[str, ...]] = field(default_factory=dict)
 
     def acquire_slot(self, *addresses: Address) -> None:
         """Wait for a slot to call the backend; raises StepNotStarted where the run shall end."""
         if self.slot.acquire_slot() and self.stop_reason():
             raise StepNotStarted
         self.started_addresses.update(addresses)
+
+    def require_permit(self) -> None:
+        """Raise StepNotStarted where no call may begin any more."""
+        if self.permit.explain_missing_or_empty():
+            raise StepNotStarted
+
+    def explain_unsent_call_or_empty(self, failure: RemoteError) -> str:
+        """Why a failed call was not let out for want of a permit; "" if it failed otherwise."""
+        was_kept = isinstance(failure, CallEnded) and failure.effect is Effect.NONE
+        return self.permit.final_reason if was_kept else ""

@@ -49,6 +49,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, JobStatus, derive_status_from_run_result, parse_job
+from synapse_apply.model.plan import Action
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import RUN_VERB, RunStatus, Verification, VerificationResult
@@ -158,10 +159,18 @@ class _VerificationRun:
             digest=self.verification.parameters,
             version=extract_version_or_empty(self.verification.body),
             deadline=self.tools.max_call_seconds(0),
+            # Else the change before the run has used them up.
+            approvals=self.tools.approvals.get(self.step.address, ())
+            if self.step.change.action is Action.NO_OP
+            else (),
         )
 
     def _record_refused_run(self, intent: Intent, failure: RemoteError) -> VerificationResult:
-        """Record a run that was certainly not started; refused parameters count as a failed run."""
+        """Record a run that was certainly not started; refused parameters count as a failed run.
+
+        SKIPPED for one that was not let out.
+        """
+        unsent_reason = self.tools.explain_unsent_call_or_empty(failure)
         record, is_invalid = self.record, isinstance(failure, Invalid)
         if is_invalid:
             record = self._build_signed_record_of_run(RunStatus.FAILED)
@@ -174,6 +183,10 @@ class _VerificationRun:
         if write_failure:
             return self._build_unrecorded_result(
                 RunStatus.FAILED, write_failure, reason, request_id=request_id
+            )
+        if unsent_reason:
+            return self._build_verification_result(
+                RunStatus.SKIPPED, messages.build_skipped_diagnostic(self.step, unsent_reason)
             )
         tolerated = is_invalid and self.verification.tolerates_failure
         return self._build_verification_result(

@@ -22,9 +22,10 @@ def write_stamped_intents_in_time(
 
     Raises StateError where they cannot be written or writing took too long: nothing may be sent
     then. With `before_slot` they are written before the wait for a slot; raises StepNotStarted,
-    with the intents closed again, where the run ends during that wait.
+    with the intents closed again, where the run ends during that wait, or no call may begin.
     """
     addresses = [intent.address for intent in intents]
+    tools.require_permit()
     if not before_slot:
         tools.acquire_slot()
     started_at = tools.clock.monotonic_seconds()
@@ -63,8 +64,15 @@ def _stamp_and_write_intents_in_time(
     intents = tuple(
         replace(intent, sent_at=now, sent_up=up, deadline=deadline) for intent in intents
     )
-    for intent in intents:
-        tools.store.write_intent(intent)
+    for position, intent in enumerate(intents):
+        try:
+            tools.store.write_intent(intent)
+        except StateError:
+            # What was announced of this call with an approval that was used before, or on a disk
+            # that is full now: nothing of it is sent.
+            if not (tools.store.has_failed_write() or tools.store.is_lock_lost()):
+                _close_intents_as_not_sent(tools, intents[:position])
+            raise
     seconds = tools.clock.monotonic_seconds() - started_at
     # Without the lock nothing is sent, however fast this was; the sender reports that.
     if seconds <= tools.store.seconds_to_start or tools.store.is_lock_lost():

@@ -58,6 +58,7 @@ class BackendClient(IntegrationClientMixin):
         sleep: Callable[[float], None] | None = None,
         jitter: Callable[[], float] = random.random,
         refusal: Callable[[], str] = lambda: "",
+        mutation_refusal: Callable[[], str] = lambda: "",
         redactor: Redactor | None = None,
     ) -> None:
         """Nothing is sent yet. InputError for a URL or a token that cannot be used.
@@ -69,7 +70,8 @@ class BackendClient(IntegrationClientMixin):
         read; a call that changes the server is retried only if no byte was sent, or if it was
         answered 429 (unless `resend_rate_limited` is off). `verify` is True, False or the path of
         a CA bundle. `refusal` is called before bytes leave: a text other than "" is the reason
-        why they must not. `redactor` masks the secrets it knows in answers; the tokens are added.
+        why they must not; `mutation_refusal` the same before the first byte of a call that changes
+        the server. `redactor` masks the secrets it knows in answers; the tokens are added.
         """
         timeouts = (connect_timeout, read_timeout, total_timeout, upload_rate)
         self._limits = Limits(*timeouts, max_answer_size, max_pages, idle_timeout)
@@ -83,7 +85,7 @@ class BackendClient(IntegrationClientMixin):
             self._limits, Backoff(max(0, retries), jitter=jitter),
             TransportTiming(clock, now, sleep),
             resend_rate_limited, pool_size, on_request, on_rate_limit, refusal,
-            redactor,
+            mutation_refusal, redactor,
         )  # fmt: skip
         route = build_route_with_proxies_and_tls(base_url, verify)
         self.base_url = route.base_url

@@ -259,7 +259,7 @@ class FetchOptions:
         adapter = _GuardedAdapter(1, BackendRoute(self.route.base_url, proxies, self.route.verify))
         attempt = Attempt(
             self.deadline,
-            self.find_refusal,
+            lambda _is_begun: self.find_refusal(),
             write_timeout=self.limits.read_timeout,
             read_timeout=self.limits.read_timeout,
             repeatable=True,

@@ -24,9 +24,9 @@ from synapse_apply.library.target_connection import TargetConnection
 from synapse_apply.library.target_jobs import TargetJobs
 from synapse_apply.library.target_live import TargetLive
 from synapse_apply.library.target_packages import TargetPackages
+from synapse_apply.library.target_permitted import PlanSource, TargetWithPermittedRows
 from synapse_apply.library.target_state import TargetState
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.frozen import frozen
 from synapse_apply.workspace.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -48,18 +48,9 @@ if TYPE_CHECKING:
     from synapse_apply.operations.validate import ValidationResult
     from synapse_apply.operations.verify_bytes import ComparedBytes
     from synapse_apply.workspace.inventory_rows import Inventory
-    from synapse_apply.workspace.target_session import PlanResult
 
 
-@frozen
-class _PlanSource:
-    """What a plan was made from, and when, on the session's monotonic clock."""
-
-    plan_result: PlanResult
-    read_at: float
-
-
-class OpenTarget:
+class OpenTarget(TargetWithPermittedRows):
     """One target of a project, as `open_target` returns it.
 
     Manifests, variables and packages are read once, by the first method that needs them: open the
@@ -81,10 +72,9 @@ class OpenTarget:
 
     def __init__(self, invocation: Invocation) -> None:
         """`open_target` is the way to make one."""
+        super().__init__(TargetConnection(invocation))
         self._invocation = invocation
-        self._connection = TargetConnection(invocation)
         self._plan_options = PlanOptionsMemory()
-        self._last_plan: _PlanSource | None = None
 
     @property
     def state(self) -> TargetState:
@@ -183,7 +173,7 @@ class OpenTarget:
             dry_run_progress = (progress or build_silent_observer()) if server_dry_run else None
             plan_result = plan(session, options, dry_run_progress=dry_run_progress)
         self._plan_options.remember(plan_result.plan, options)
-        self._last_plan = _PlanSource(plan_result, read_at)
+        self._last_plan = PlanSource(plan_result, read_at)
         return plan_result.plan
 
     def plan_offline(

@@ -149,6 +149,18 @@ def accept_any_backup(_binding: BackendIdentity, _lineage: str) -> None:
     """A BackupCheck that accepts every backup."""
 
 
+class CallPermit(Protocol):
+    """Says whether calls that change something may begin; what has begun ends and is recorded."""
+
+    def explain_missing_or_empty(self) -> str:
+        """Why none may begin, as a phrase ("the window has closed"); "" while calls may.
+
+        Called from many threads, before each call and more often. May wait for some seconds. After
+        a reason it is not asked again.
+        """
+        ...
+
+
 class CallSlotLoad(Protocol):
     """How busy the slots for calls to the backend are."""
 
@@ -287,7 +299,10 @@ class StateStore(Protocol):
         ...
 
     def write_intent(self, intent: Intent) -> None:
-        """Store an intent, before its call is sent."""
+        """Store an intent, before its call is sent, and use its `approvals` up; atomic.
+
+        StateError, with nothing stored, where one of them was used up before.
+        """
         ...
 
     def close_ended_intent(
@@ -296,15 +311,31 @@ class StateStore(Protocol):
         """Close an intent with its `state`, write its record, and add an audit entry; atomic.
 
         With state DONE and no record, the address's record is removed, as after a delete. With
-        another state and no record, nothing of the record changes.
+        another state and no record, nothing of the record changes. With state FAILED or ABSENT the
+        intent's `approvals` are given back.
         """
         ...
 
-    def write_records(self, *records: Record) -> None:
-        """Write records in one transaction; the serial grows only if something differs."""
+    def write_records(self, *records: Record, uses_up: Sequence[str] = ()) -> None:
+        """Write records in one transaction; the serial grows only if something differs.
+
+        `uses_up` are ids of approvals, as those of an intent.
+        """
         ...
 
-    def remove_records(self, *addresses: Address) -> None: ...
+    def remove_records(self, *addresses: Address, uses_up: Sequence[str] = ()) -> None: ...
+    def use_approvals_up(self, *approval_ids: str) -> None:
+        """Use approvals up; StateError, with none used, where one was used up before."""
+        ...
+
+    def give_approvals_back(self, *approval_ids: str) -> None:
+        """Make approvals usable again; an unused one is ignored."""
+        ...
+
+    def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
+        """Those of these ids that are used up, in their order."""
+        ...
+
     def rename_addresses(
         self, renames: Renames, finish: RecordFinisher = use_renamed_record
     ) -> None:

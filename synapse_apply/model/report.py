@@ -56,8 +56,9 @@ class Report(WithCommands):
 
     A change that is only verified has none; runs are in `verification_results`, apart from
     the rest. `stop_signal` is the signal number that ended it early, 0 for none; `lock_lost`
-    says that another run took the lock, after which nothing was started. `guards_overridden` in
-    `extras` names the overridden guards.
+    says that another run took the lock, after which nothing was started. `stop_reason` is why
+    nothing more could begin at its end, "" where it could. `guards_overridden` in `extras` names
+    the overridden guards.
     """
 
     # The plan has named it already.
@@ -69,9 +70,19 @@ class Report(WithCommands):
     lock_lost: bool = False
     extras: Mapping[str, Any] = field(default_factory=dict)
     verification_results: tuple[VerificationResult, ...] = ()
+    stop_reason: str = ""
 
     def count_outcomes(self, result: Result) -> int:
         return sum(outcome.result is result for outcome in self.outcomes)
+
+    @property
+    def has_certainly_done_nothing(self) -> bool:
+        """Whether no call of it can have had an effect, and no record was changed by it."""
+        return all(
+            outcome.result in {Result.FAILED, Result.SKIPPED} for outcome in self.outcomes
+        ) and all(
+            verification.status is RunStatus.SKIPPED for verification in self.verification_results
+        )
 
     def count_done_changes(self, action: Action, *more_actions: Action) -> int:
         """How many changes with one of these actions were done."""

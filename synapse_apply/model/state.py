@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.text_forms import FORM_METADATA_KEY
+from synapse_apply.model.coding.text_forms import FORM_METADATA_KEY, OMITTED_BY_DEFAULT
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.digest import DIGEST_FORM
@@ -170,6 +170,9 @@ class Intent:
     For a run, `fields` are the context that was sent, `digest` is that of its parameters, `version`
     the requested one ("" where the server chooses), and `remote_id` the id of what
     is run; once its outcome is known, the job's.
+
+    `approvals` are the ids of those that the call uses up, which are usable again if the intent is
+    closed as FAILED or ABSENT.
     """
 
     id: str
@@ -191,6 +194,7 @@ class Intent:
     sent_up: Uptime = Uptime()
     deadline: float = 0.0
     state: IntentState = IntentState.OPEN
+    approvals: tuple[str, ...] = field(default=(), metadata={OMITTED_BY_DEFAULT: True})
 
 
 @frozen

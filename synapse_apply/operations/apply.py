@@ -30,9 +30,11 @@ from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.operations.preflight import ApplyPreflight
 from synapse_apply.operations.steps import build_apply_tools, build_steps, collect_live_objects
 from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.planning.staleness.permitted_rows import PermittedRows
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
+_NO_APPROVALS = PermittedRows()
 # Says whether a plan is to be applied.
 Confirm = Callable[[Plan], bool]
 
@@ -151,16 +153,27 @@ class ApplyRun:
         return has_moved or age_seconds > FRESH_SECONDS
 
     def check_and_apply_plan(
-        self, plan_result: PlanResult, *, uses_up_plan: bool = False
+        self,
+        plan_result: PlanResult,
+        *,
+        uses_up_plan: bool = False,
+        permitted: PermittedRows = _NO_APPROVALS,
     ) -> Report:
         """Raise as `check` what must stop the plan, else `apply_checked_plan`."""
         check(plan_result.plan, all_or_nothing=self._all_or_nothing)
-        return self.apply_checked_plan(plan_result, uses_up_plan=uses_up_plan)
+        return self.apply_checked_plan(plan_result, uses_up_plan=uses_up_plan, permitted=permitted)
 
-    def apply_checked_plan(self, plan_result: PlanResult, *, uses_up_plan: bool = False) -> Report:
+    def apply_checked_plan(
+        self,
+        plan_result: PlanResult,
+        *,
+        uses_up_plan: bool = False,
+        permitted: PermittedRows = _NO_APPROVALS,
+    ) -> Report:
         """Carry a checked plan out under the lock that the caller holds, and pass the report on.
 
         `uses_up_plan` marks the plan's id as applied, so that the state never accepts it again.
+        The approvals of `permitted` are used up by what is done.
         """
         plan = plan_result.plan
         held_back_errors: HeldBackErrors | None = None
@@ -175,10 +188,12 @@ class ApplyRun:
                     run_calls_until_cut=watcher.run_calls_until_cut,
                     is_single_use=uses_up_plan,
                     may_adopt=self._may_adopt,
+                    permitted=permitted,
                 )
         else:
             report = Report(plan)
-        extras = {"operation": self._operation, "guards_overridden": self._options.overridden}
+        overridden = self._options.overridden | permitted.overridden_guards
+        extras = {"operation": self._operation, "guards_overridden": overridden}
         report = replace(report, extras={**report.extras, **extras})
         # Before errors that were held back: whatever else failed, what was done is told.
         self._observer.show_report(report)
@@ -288,6 +303,7 @@ def _carry_out_and_hold_back_errors(
     run_calls_until_cut: Callable[[Callable[[], None]], None],
     is_single_use: bool,
     may_adopt: bool,
+    permitted: PermittedRows = _NO_APPROVALS,
 ) -> Report:
     """`apply`, without raising the exceptions that are held back."""
     plan = plan_result.plan
@@ -301,15 +317,13 @@ def _carry_out_and_hold_back_errors(
     record_outcomes_of_resolved_intents(session, plan_result.resolved_intents, plan.id)
     if plan.moved:
         _rename_moved_addresses_in_state(session, plan)
-    tools = replace(build_apply_tools(session, plan_result, progress), may_adopt=may_adopt)
+    tools = build_apply_tools(session, plan_result, progress)
+    tools = replace(tools, may_adopt=may_adopt, approvals=permitted.approvals)
     store = session.store
 
     def get_stop_reason_or_empty() -> str:
-        if progress.read_stop_signal():
-            return "the run was stopped"
-        if not store.holds_lock():
-            return "the lock on the state was lost"
-        return "the state could not be written" if store.has_failed_write() else ""
+        reason = _explain_stop_or_empty(store, progress)
+        return reason or tools.permit.explain_missing_or_empty()
 
     scheduler = Scheduler(steps, tools, collect_live_objects(plan_result), get_stop_reason_or_empty)
 
@@ -330,15 +344,24 @@ def _carry_out_and_hold_back_errors(
     run_calls_until_cut(run_steps)
     # After a cut, a worker may still be in a call: its outcome is reported as unknown.
     scheduler.give_unfinished_steps_an_outcome()
-    is_lock_lost = not store.holds_lock()
     report = Report(
         plan,
         scheduler.outcomes,
         progress.read_stop_signal(),
-        is_lock_lost,
+        lock_lost=not store.holds_lock(),
         verification_results=scheduler.verifications,
+        stop_reason=_explain_stop_or_empty(store, progress) or tools.permit.final_reason,
     )
     return report.with_target(session.typed_target)
+
+
+def _explain_stop_or_empty(store: SqlStore, progress: HeldBackErrors) -> str:
+    """Why nothing more may begin, as a phrase, "" while it may; a permit is not asked for."""
+    if progress.read_stop_signal():
+        return "the run was stopped"
+    if not store.holds_lock():
+        return "the lock on the state was lost"
+    return "the state could not be written" if store.has_failed_write() else ""
 
 
 def _rename_moved_addresses_in_state(session: TargetSession, plan: Plan) -> None:

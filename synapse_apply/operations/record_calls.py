@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.model.address import Address
@@ -61,9 +62,8 @@ def settle_calls_and_remove_journal(
                 known_intents.append(ended_call.intent)
                 continue
             if ended_call.intent.id not in {intent.id for intent in state.open_intents}:
-                session.store.write_intent(
-                    ended_call.intent
-                )  # a backup from before the call was restored
+                # A backup from before the call was restored.
+                session.store.write_intent(_without_used_approvals(session, ended_call.intent))
             session.store.close_ended_intent(
                 ended_call.intent, ended_call.record, ended_call.audit_entry
             )
@@ -71,6 +71,14 @@ def settle_calls_and_remove_journal(
     # Last: after a crash the file is read again, and its calls are known then.
     path.unlink(missing_ok=True)
     return RecoveredCalls(tuple(recorded_intents), tuple(known_intents))
+
+
+def _without_used_approvals(session: TargetSession, intent: Intent) -> Intent:
+    """The intent of a call that was made, with the approvals that it has yet to use up."""
+    used_ids = {*session.store.list_used_approvals(intent.approvals)}
+    return replace(
+        intent, approvals=tuple(each for each in intent.approvals if each not in used_ids)
+    )
 
 
 def _require_same_lineage(path: Path, ended_call: EndedCall, state: State) -> None:

@@ -45,6 +45,7 @@ def build_apply_tools(
         read_uptime=session.uptime,
         target=session.target.name,
         sign_record=session.signer.sign_last_run,
+        permit=session.call_permit,
         write_recovery_file=RecoveryJournal(
             list_journal_folders(session.project),
             session.target.name,

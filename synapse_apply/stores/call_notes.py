@@ -13,12 +13,18 @@ from typing import Any
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.state import Intent, Record
+from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.database import Row, SqlRunner
+from synapse_apply.stores.used_approvals import (
+    delete_used_approvals,
+    insert_used_approvals,
+    read_used_approvals,
+)
 
 # With more, a statement would exceed the number of parameters that some databases accept.
 MAX_NOTES = 100
+_WITHOUT_EFFECT = frozenset({IntentState.FAILED, IntentState.ABSENT})
 
 
 class NotCombinable(Exception):
@@ -31,7 +37,8 @@ class CallNote:
 
     `intent_text` is the stored text of an intent that is opened, "" if the call ended. Then the
     intent is closed, `record_row` replaces the record or `drops_record` deletes it, and
-    `audit_row` is appended. Called by itself, it writes only this note.
+    `audit_row` is appended. The intent's approvals are used up at `opened_at`, and given back where
+    it ended without effect. Called by itself, it writes only this note.
     """
 
     intent: Intent
@@ -40,6 +47,7 @@ class CallNote:
     record_row: tuple[Any, ...] = ()
     drops_record: bool = False
     audit_row: tuple[str, str, str] | tuple[()] = ()
+    opened_at: str = ""
 
     def __call__(self, run: SqlRunner) -> None:
         """Write this note alone; StateError if it does not fit the stored rows."""
@@ -49,6 +57,11 @@ class CallNote:
     def changed_record_address(self) -> str:
         """The address whose record is written or dropped, "" for none."""
         return str(self.intent.address) if self.record_row or self.drops_record else ""
+
+    @property
+    def gives_approvals_back(self) -> bool:
+        """Whether the call ended without an effect."""
+        return not self.intent_text and self.intent.state in _WITHOUT_EFFECT
 
 
 # A few statements for all calls of a commit: around each statement other threads get the
@@ -80,6 +93,7 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
         if note.record_row and stored_texts.get(note.record_row[0]) != note.record_row[-1]
     ]
     _require_unused_remote_ids(run, notes, changed_notes)
+    _require_unused_approvals(run, notes)
     # Old rows are deleted first: two records may exchange their ids, which are unique.
     deleted_addresses = [
         note.record_row[0] for note in changed_notes if note.record_row[0] in stored_texts
@@ -117,6 +131,11 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
             for number, audit_row in enumerate(audit_rows, last_audit_number + 1)
         ],
     )
+    for note in notes:
+        if note.intent_text:
+            insert_used_approvals(run, note.intent.approvals, note.opened_at)
+        elif note.gives_approvals_back:
+            delete_used_approvals(run, note.intent.approvals)
     run(schema.ADD_TO_SERIAL, (len(notes),))
 
 
@@ -173,6 +192,21 @@ def _require_unused_remote_ids(
             raise _choose_own_error_or_not_combinable(
                 notes, state_messages.build_duplicate_remote_id_error(note.record, owner_address)
             )
+
+
+def _require_unused_approvals(run: SqlRunner, notes: Sequence[CallNote]) -> None:
+    """StateError if a call that begins uses up an approval that was used before."""
+    approval_ids = [
+        approval_id
+        for note in notes
+        if note.intent_text
+        for approval_id in dict.fromkeys(note.intent.approvals)
+    ]
+    used_ids = read_used_approvals(run, approval_ids)
+    if used_ids or len(set(approval_ids)) < len(approval_ids):
+        raise _choose_own_error_or_not_combinable(
+            notes, state_messages.build_approval_used_error(used_ids)
+        )
 
 
 def _choose_own_error_or_not_combinable(

@@ -59,7 +59,7 @@ CREATE_STATEMENTS = (
     )
     """,
     "CREATE INDEX intents_address ON intents (address)",
-    # Rows are never deleted: a saved plan is applied once.
+    # A saved plan is applied once: its row stays. See also the rows below, which are no plans.
     "CREATE TABLE plans (id TEXT PRIMARY KEY, applied TEXT NOT NULL)",
     """
     CREATE TABLE audit (
@@ -204,6 +204,10 @@ ADD_PLAN = "INSERT INTO plans (id, applied) VALUES (?, ?)"
 # table or a column of their own would be missing in states of earlier versions, which ignore these.
 PROJECT_ROW, KEY_ROW = "shared project", "shared key"
 DROP_PLAN = "DELETE FROM plans WHERE id = ?"
+# An approval that is used up is such a row, too: it is copied and restored as used plans are.
+APPROVAL_PREFIX = "approval:"
+# Completed by `append_in_clause`.
+SELECT_PLANS_BY_ID, DROP_PLANS = "SELECT id FROM plans WHERE id", "DELETE FROM plans WHERE id"
 
 ADD_AUDIT = (
     "INSERT INTO audit (seq, at, address, entry)"

@@ -5,7 +5,7 @@ Every public write is one piece of work of `_write_durably_counting_serial` (loc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -38,7 +38,7 @@ from synapse_apply.model.state import (
     State,
     StateProgress,
 )
-from synapse_apply.stores import row_texts, schema, snapshot, state_messages
+from synapse_apply.stores import row_texts, schema, snapshot, state_messages, used_approvals
 from synapse_apply.stores.batch_log import DamagedLog
 from synapse_apply.stores.call_notes import CallNote
 from synapse_apply.stores.database import Database, Row, SqlRunner, Statement
@@ -155,7 +155,11 @@ class SqlStore(LockedStore):
 
     def write_intent(self, intent: Intent) -> None:
         self._write_batch.write_durably(
-            CallNote(intent, intent_text=row_texts.encode_intent(intent, self.where))
+            CallNote(
+                intent,
+                intent_text=row_texts.encode_intent(intent, self.where),
+                opened_at=self._now() if intent.approvals else "",
+            )
         )
 
     def close_ended_intent(
@@ -179,17 +183,21 @@ class SqlStore(LockedStore):
         )
         self._write_batch.write_durably(call_note)
 
-    def write_records(self, *records: Record) -> None:
+    def write_records(self, *records: Record, uses_up: Sequence[str] = ()) -> None:
         records_by_address = {record.address: record for record in records}
         rows = [(record, self._build_record_row(record)) for record in records_by_address.values()]
-        self._write_durably_counting_serial(
-            lambda run: self._write_changed_rows_and_tell_if_any(run, rows)
-        )
 
-    def remove_records(self, *addresses: Address) -> None:
+        def write_rows(run: SqlRunner) -> bool:
+            self._use_approvals_up(run, uses_up)
+            return self._write_changed_rows_and_tell_if_any(run, rows)
+
+        self._write_durably_counting_serial(write_rows)
+
+    def remove_records(self, *addresses: Address, uses_up: Sequence[str] = ()) -> None:
         """Delete the records at these addresses; one that is not recorded is ignored."""
 
         def delete_records(run: SqlRunner) -> bool:
+            self._use_approvals_up(run, uses_up)
             stored_addresses = [
                 str(requested_address)
                 for requested_address in addresses
@@ -293,6 +301,23 @@ class SqlStore(LockedStore):
 
         return self._database.read_in_snapshot(has_plan_row)
 
+    def use_approvals_up(self, *approval_ids: str) -> None:
+        self._write_durably_counting_serial(lambda run: self._use_approvals_up(run, approval_ids))
+
+    def give_approvals_back(self, *approval_ids: str) -> None:
+        def delete_rows(run: SqlRunner) -> bool:
+            used_approvals.delete_used_approvals(run, approval_ids)
+            return False
+
+        self._write_durably_counting_serial(delete_rows)
+
+    def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
+        def read_used(run: SqlRunner) -> tuple[str, ...]:
+            self._read_meta_row(run)
+            return used_approvals.read_used_approvals(run, approval_ids)
+
+        return self._database.read_in_snapshot(read_used)
+
     def write_backup(self, path: str) -> None:
         """Write a copy of the state as an SQLite file; needs no lock. StateError if it exists."""
         with suppress(DamagedLog):  # of which the database writes what can be read, and says so
@@ -386,6 +411,12 @@ class SqlStore(LockedStore):
         return StateRows(
             self._read_meta_row(run), run(schema.ALL_RECORDS, ()), run(schema.ALL_INTENTS, ())
         )
+
+    def _use_approvals_up(self, run: SqlRunner, approval_ids: Sequence[str]) -> bool:
+        """Use approvals up in a transaction; False, as no serial is counted for them."""
+        used_approvals.require_unused_approvals(run, approval_ids)
+        used_approvals.insert_used_approvals(run, approval_ids, self._now())
+        return False
 
     def _build_record_row(self, record: Record) -> tuple[Any, ...]:
         address = record.address

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import Exit, LockHeld, LockLost, StateError
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import STATE_FORMAT, Intent, Record
 from synapse_apply.stores.lock.lock_owner import LockOwner
 
@@ -233,6 +236,15 @@ def build_plan_already_applied_error(plan_id: str) -> StateError:
         "The plan was applied before",
         f"Plan {plan_id} was applied to this state; a plan is used once.",
         Text("Make a new one: ", Command("plan --out FILE"), "."),
+    )
+
+
+def build_approval_used_error(approval_ids: Iterable[str]) -> StateError:
+    return StateError.from_summary(
+        "The approval was used already",
+        f"An approval is for one time, and an earlier run has used up "
+        f"{format_short_list(approval_ids)}. Nothing was sent.",
+        "Look at what is planned now, and approve it again.",
     )
 
 

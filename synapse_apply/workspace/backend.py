@@ -85,11 +85,13 @@ def connect_backend(
     *,
     retries: int = 3,
     find_refusal: Callable[[], str] = lambda: "",
+    find_mutation_refusal: Callable[[], str] = lambda: "",
 ) -> Iterator[ConnectedBackend]:
     """Connect the backend of a target (`embedded` where it is that one); sends nothing yet.
 
     `resolve` returns the values of settings. `find_refusal` is called before each request and
-    returns why it must not be sent, "" where it may. InputError without a url or a token, for an
+    returns why it must not be sent, "" where it may; `find_mutation_refusal` the same for one that
+    changes the backend. InputError without a url or a token, for an
     unusable one, and for a host that the token may not be sent to.
     """
     url = embedded.url if embedded else require_target_url(target)
@@ -110,6 +112,7 @@ def connect_backend(
         retries=retries,
         on_request=last_request.remember_and_log_attempt,
         refusal=find_refusal,
+        mutation_refusal=find_mutation_refusal,
         redactor=redactor,
     ) as client:
         # Before the first request: from then on every answer may repeat one of them.

@@ -10,6 +10,7 @@ from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Self
 
 from synapse_apply import __version__
+from synapse_apply.applying.permits import FinalPermit
 from synapse_apply.applying.step import Actor
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.files.committed import read_committed_secret_or_none
@@ -80,7 +81,7 @@ class TargetSession(OfflineTarget):
 
     `diagnostics` are the warnings of `require_ready`. `patience` is how many seconds to wait for a
     lock that another run holds. `pause` sleeps for seconds; `new_salt` returns the salt of a new
-    record, `uptime` the time since boot.
+    record, `uptime` the time since boot. `call_permit` says whether calls may begin.
     """
 
     version = __version__
@@ -105,6 +106,7 @@ class TargetSession(OfflineTarget):
         self.pause: Callable[[float], None] = time.sleep
         self.new_salt: Callable[[], str] = generate_salt
         self.uptime: Callable[[], Uptime] = read_uptime
+        self.call_permit = FinalPermit()
         self._read_only = read_only
         self._retries = retries
         self._closing = ExitStack()
@@ -325,6 +327,7 @@ class TargetSession(OfflineTarget):
             self.resolver.resolve_setting,
             retries=self._retries,
             find_refusal=self._explain_blocked_requests_or_empty,
+            find_mutation_refusal=self._explain_missing_permit_or_empty,
         )
         return self._closing.enter_context(backend)
 
@@ -335,6 +338,9 @@ class TargetSession(OfflineTarget):
         """
         is_lock_lost = "store" in vars(self) and self.store.is_lock_lost()
         return "the lock on the state was lost" if is_lock_lost else ""
+
+    def _explain_missing_permit_or_empty(self) -> str:
+        return self.call_permit.explain_missing_or_empty()
 
     @cached_property
     def api(self) -> Api:

@@ -145,7 +145,10 @@ def _record_adoption_in_place_of_create(
     record = update_record_where_both_sides_agree(
         step, build_adopted_record(step, observed, tools), tools
     )
-    closed = replace(call.intent, state=IntentState.FAILED, remote_id=observed.remote_id)
+    # The object is ours from here on: the approvals were used for that.
+    closed = replace(
+        call.intent, state=IntentState.FAILED, remote_id=observed.remote_id, approvals=()
+    )
     warning = messages.build_adopted_diagnostic(step, observed, failure.request_id)
     outcome = build_outcome(step, Result.DONE, (warning,), observed.remote_id, failure.request_id)
     entry = build_audit_entry(tools, closed, "adopted", failure.request_id)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from urllib3 import BaseHTTPResponse
+
 from synapse_apply.client.http.deadlines import (
     parse_http_date_seconds_or_none,
     parse_retry_after_seconds_or_none,
@@ -26,6 +28,7 @@ from synapse_apply.model.coding.server_json import (
 # request that the server quotes.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MAX_TEXT_LENGTH = 20_000
+_ACCEPTED_ENCODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity"))
 # Bytes assumed for each parsed value as a Python object, beside those of its text.
 _VALUE_WEIGHT = 40
 
@@ -128,3 +131,15 @@ class Answer:
             if "Age" in self.headers
             else parse_http_date_seconds_or_none(self.headers.get("Date"))
         )
+
+
+def explain_bad_encoding_or_empty(response: BaseHTTPResponse) -> str:
+    """Why a body is not decoded, as a phrase; "" if it may be.
+
+    Only one layer of compression is accepted: of several, one block could inflate without bound.
+    """
+    header_parts = response.headers.get("Content-Encoding", "").lower().split(",")
+    encodings = [name.strip() for name in header_parts if name.strip()]
+    if len(encodings) > 1 or not {*encodings} <= _ACCEPTED_ENCODINGS:
+        return "its body is encoded in a way that was not asked for"
+    return ""

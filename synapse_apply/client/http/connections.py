@@ -64,7 +64,7 @@ class Attempt:
     def __init__(
         self,
         deadline: Deadline,
-        find_refusal: Callable[[], str],
+        find_refusal: Callable[[bool], str],
         *,
         write_timeout: float,
         read_timeout: float,
@@ -72,7 +72,8 @@ class Attempt:
     ) -> None:
         """`write_timeout` and `read_timeout` bound one write and one read, in seconds.
 
-        `find_refusal` gives the reason why no more bytes may be sent, "" while they may.
+        `find_refusal` gives the reason why no more bytes may be sent, "" while they may; it gets
+        whether any byte of the attempt has left.
         """
         self._deadline = deadline
         self._find_refusal = find_refusal
@@ -90,7 +91,7 @@ class Attempt:
         self._socket = (
             sock  # first, so that an `shut_socket_down` at this moment reaches the socket
         )
-        if refusal := self._find_refusal():
+        if refusal := self._find_refusal(self.sent):
             raise CutOffError(refusal)
         self.sent = True
 

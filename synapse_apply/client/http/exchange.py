@@ -108,7 +108,7 @@ class HttpExchanger:
         limits = self._limits
         attempt = Attempt(
             deadline,
-            lambda: "",
+            lambda _is_begun: "",
             write_timeout=limits.read_timeout,
             read_timeout=limits.read_timeout,
             repeatable=True,

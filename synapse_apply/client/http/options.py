@@ -28,7 +28,8 @@ class TransportTiming:
 class Options:
     """How calls are sent. `resend_rate_limited`: a call answered 429 is sent again, even a POST.
 
-    `find_refusal` gives the reason why nothing may be sent any more, "" while calls may be sent.
+    `find_refusal` gives the reason why nothing may be sent any more, "" while calls may be sent;
+    `find_mutation_refusal` why no call that changes the server may begin.
     `redactor` masks secrets in answers.
     """
 
@@ -40,4 +41,5 @@ class Options:
     on_request: OnRequest | None = None
     on_rate_limit: OnRateLimit | None = None
     find_refusal: Callable[[], str] = lambda: ""
+    find_mutation_refusal: Callable[[], str] = lambda: ""
     redactor: Redactor = field(default_factory=Redactor)

@@ -20,9 +20,9 @@ from urllib3 import BaseHTTPResponse, Timeout
 
 from synapse_apply.client import failures
 from synapse_apply.client.calls import ClientCall, Query
-from synapse_apply.client.errors import ClientError, RateLimitError
+from synapse_apply.client.errors import ClientError, EndedError, RateLimitError
 from synapse_apply.client.events import RequestEvent
-from synapse_apply.client.http.answers import Answer
+from synapse_apply.client.http.answers import Answer, explain_bad_encoding_or_empty
 from synapse_apply.client.http.connections import (
     CURRENT_ATTEMPT,
     Attempt,
@@ -43,12 +43,12 @@ from synapse_apply.client.http.redirects import (
     resolve_redirect_url_or_empty,
 )
 from synapse_apply.client.storage_files import FailedFetchError, FetchOptions
+from synapse_apply.model.errors import Effect
 from synapse_apply.model.frozen import frozen
 
 _log = logging.getLogger(__name__)
 _BLOCK = 64 * 1024
 _MAX_REDIRECTS = 5
-_ACCEPTED_ENCODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity"))
 # Bytes. Larger files get no more time than one of this size.
 _TIMEOUT_SIZE_CAP = 256 * 1024**2
 _POLL_SECONDS = 0.25  # between two checks whether a wait has become pointless
@@ -150,7 +150,7 @@ class Transport:
         with close_response_on_exit(result.body) as body:
             if result.answer is not None:
                 on_answer(result.answer)
-            if result.answer is not None and (problem := _explain_bad_encoding_or_empty(body)):
+            if result.answer is not None and (problem := explain_bad_encoding_or_empty(body)):
                 raise failures.build_unexpected_answer_error(call, result.answer, problem)
             # A proxy's login page is a 200 with HTML; as a log it would be shown line by line.
             if result.answer is not None and "html" in result.answer.content_type:
@@ -162,10 +162,16 @@ class Transport:
     def _send_with_repeats(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
         # A stream has no total time to bound the waits after 429s, so that they count as repeats.
         repeats = Repeats(self._options.backoff, deadline, rate_limits_count=bool(call.accept))
+        lost_result: _AttemptResult | None = None
         while True:
             result = self._send_once_within_pacer_limits(call, deadline, repeats.attempt)
+            # A repeat that was not let out says nothing of what the attempt before it has done.
+            if lost_result is not None and isinstance(result.error, EndedError) and not result.sent:
+                return lost_result
             if result.error is None or not self._is_failed_call_safe_to_repeat(call, result):
                 return result
+            if result.error.effect is Effect.UNKNOWN:
+                lost_result = result
             wait = repeats.count_attempt_and_get_wait_or_none(
                 is_rate_limited=isinstance(result.error, RateLimitError),
                 retry_after=result.answer.retry_after if result.answer else None,
@@ -185,7 +191,7 @@ class Transport:
             return self._send_once_and_notify(call, deadline, attempt_number)
 
         def should_stop() -> bool:
-            return bool(self._get_refusal_or_empty()) or deadline.is_passed
+            return bool(self._get_refusal_or_empty(call)) or deadline.is_passed
 
         # A later attempt has already waited for the server's Retry-After.
         if attempt_number == 1 and (delay := self._pacer.seconds_until_resume()):
@@ -209,15 +215,18 @@ class Transport:
     # boundary is missing. It is sent again; a complete one without an answer never is.
     def _is_failed_call_safe_to_repeat(self, call: ClientCall, result: _AttemptResult) -> bool:
         """Whether a failed call may be sent again: it is harmless, or was not acted on."""
-        if result.error is None or not result.error.transient or self._get_refusal_or_empty():
+        if result.error is None or not result.error.transient or self._get_refusal_or_empty(call):
             return False
         if isinstance(result.error, RateLimitError):
             return call.repeatable or (self._options.resend_rate_limited and not call.send_once)
         return call.repeatable or not result.sent or failures.was_upload_sent_only_in_part(call)
 
-    def _get_refusal_or_empty(self) -> str:
-        """The reason why nothing may be sent any more; "" while calls may be sent."""
-        return self._end_reason or self._options.find_refusal()
+    def _get_refusal_or_empty(self, call: ClientCall | None = None) -> str:
+        """The reason why nothing may be sent, or why this call may not begin; "" while it may."""
+        mutates = call is not None and call.mutates
+        # First, since it may take a while: what else is said is as true as it can be then.
+        reason = self._options.find_mutation_refusal() if mutates else ""
+        return self._end_reason or self._options.find_refusal() or reason
 
     def download_file_without_token(self, url: str, out: BinaryIO, max_bytes: int) -> None:
         """Download a file of at most `max_bytes` from a storage, without any of our headers.
@@ -297,7 +306,7 @@ class Transport:
 
     def _attempt_unless_refused(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
         """One attempt with its redirects; an error without sending if calls are refused."""
-        if reason := self._get_refusal_or_empty():
+        if reason := self._get_refusal_or_empty(call):
             return _AttemptResult(
                 None,
                 failures.build_aborted_or_unsent_error(call, reason, sent=False),
@@ -348,7 +357,7 @@ class Transport:
             read_timeout = self.limits.idle_timeout
         return Attempt(
             deadline,
-            self._get_refusal_or_empty,
+            lambda is_begun: self._get_refusal_or_empty(None if is_begun else call),
             write_timeout=self.limits.read_timeout,
             read_timeout=read_timeout,
             repeatable=call.repeatable,
@@ -375,9 +384,8 @@ class Transport:
         if answer is not None and answer.status >= 400 and not call.repeatable:
             return _AttemptResult(answer, None, attempt.sent)
         if self._end_reason or isinstance(failure, CutOffError):
-            error = failures.build_aborted_or_unsent_error(
-                call, self._get_refusal_or_empty(), sent=attempt.sent
-            )
+            reason = self._end_reason or str(failure)
+            error = failures.build_aborted_or_unsent_error(call, reason, sent=attempt.sent)
             return _AttemptResult(None, error, attempt.sent)
         error = failures.build_error_of_exception(
             call, failure, sent=attempt.sent, is_late=deadline.is_passed
@@ -420,7 +428,7 @@ class Transport:
             head = self._build_answer(call, response, b"", complete=False)
             return _AttemptResult(head, None, attempt.sent, response)
         body = bytearray()
-        if problem := _explain_bad_encoding_or_empty(response):
+        if problem := explain_bad_encoding_or_empty(response):
             with close_response_on_exit(response):
                 answer = self._build_answer(call, response, b"", complete=False)
                 return _AttemptResult(
@@ -463,18 +471,6 @@ def _append_query(url: str, query: Query) -> str:
     pairs = query.items() if isinstance(query, Mapping) else query
     text = urlencode([(name, value) for name, value in pairs if value is not None], doseq=True)
     return f"{url}?{text}" if text else url
-
-
-def _explain_bad_encoding_or_empty(response: BaseHTTPResponse) -> str:
-    """Why a body is not decoded, as a phrase; "" if it may be.
-
-    Only one layer of compression is accepted: of several, one block could inflate without bound.
-    """
-    header_parts = response.headers.get("Content-Encoding", "").lower().split(",")
-    encodings = [name.strip() for name in header_parts if name.strip()]
-    if len(encodings) > 1 or not {*encodings} <= _ACCEPTED_ENCODINGS:
-        return "its body is encoded in a way that was not asked for"
-    return ""
 
 
 def _read_arrived_bytes_or_raise(

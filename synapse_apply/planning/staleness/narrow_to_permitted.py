@@ -34,14 +34,19 @@ def list_decidable_changes(plan: Plan) -> tuple[Change, ...]:
 
 
 def has_work_without_permission(plan: Plan) -> bool:
-    """Whether a plan has something that sends no call: renames of addresses, runs to be followed.
+    """Whether a plan has something that sends no call.
 
-    Plans with errors and offline plans have none.
+    That is renames of addresses, records to be updated to what is so already, and runs to be
+    followed. Plans with errors and offline plans have none.
     """
     if plan.has_errors or plan.base.is_offline:
         return False
     return bool(plan.moved) or any(
-        is_shown_as_to_be_done(change) and _is_only_followed(change) for change in plan.changes
+        change.action is Action.NO_OP
+        and not change.is_refused
+        and not change.superseded
+        and (change.rebase or _is_only_followed(change))
+        for change in plan.changes
     )
 
 
@@ -77,14 +82,14 @@ def narrow_to_permitted_rows(plan: Plan, permitted: PermittedRows, plan_id: str)
 
     A change is left out, with a note that says why, unless it is permitted and so is all that it
     needs of this plan: dependencies and the other object of its call. Refused ones stay refused.
-    Guards are judged again by what is left; only `overridden_guards` pass, and never a policy's
-    rule. Where nothing is left and nothing is renamed, no record is updated either.
+    What sends no call (`has_work_without_permission`) stays. Guards are judged again by what is
+    left; only `overridden_guards` pass, and never a policy's rule.
     """
     addresses_to_make = _select_changes_to_make(plan, permitted.addresses)
     rows = [
         build_left_out_row(change, _explain_left_out(change, permitted, addresses_to_make))
         if is_shown_as_to_be_done(change) and change.address not in addresses_to_make
-        else replace(change, rebase=change.rebase and bool(addresses_to_make or plan.moved))
+        else change
         for change in plan.changes
     ]
     guards = tuple(

@@ -44,7 +44,7 @@ class PermittedApply:
 
     The report's plan has all rows; one that was not to be done is a no-op with a note. Of the
     approvals that were given, `used_approvals` are used up by now, be it by an earlier run.
-    `stop_reason` is why not all of it was begun, "" where it was.
+    `stop_reason` is why nothing more could begin at its end, "" where it could.
     """
 
     report: Report

@@ -105,7 +105,7 @@ def test_guards_judge_what_is_left() -> None:
 
 
 def test_what_needs_no_permission() -> None:
-    """Renames, and runs that are only followed, are made anyway; a record alone is not updated."""
+    """Renames, records of what is so already, and runs that are only followed are made anyway."""
     rebase: dict[str, Data] = {
         "widget/a": {
             "spec": {"note": "new"},
@@ -115,14 +115,17 @@ def test_what_needs_no_permission() -> None:
         "widget/c": CREATES["widget/c"],
     }
     fresh = build_plan(situation(rebase))
-    assert not has_work_without_permission(fresh)
-    assert made(narrow(fresh)) == set()
+    assert has_work_without_permission(fresh)
+    assert list_decidable_changes(fresh) == fresh.changes[1:]
+    assert made(narrow(fresh)) == {A}
     assert made(narrow(fresh, C)) == {A, C}
+    fresh = build_plan(situation({"widget/c": CREATES["widget/c"]}))
+    assert not has_work_without_permission(fresh)
     moved = replace(fresh, moved=(MovedAddress(B, C),))
     assert has_work_without_permission(moved)
     assert narrow(moved).moved == moved.moved
     run = Verification({}, "p", "never verified")
-    row = replace(fresh.changes[0], rebase=False, verification=run)
+    row = replace(fresh.changes[0], address=A, action=Action.NO_OP, fields=(), verification=run)
     due = replace(fresh, changes=(row,))
     assert list_decidable_changes(due) == (row,)
     assert made(narrow(due)) == set()
@@ -157,7 +160,7 @@ def test_no_row_outside_of_the_permitted_ones_is_made(
     acts = {change.address for change in narrowed.changes if is_shown_as_to_be_done(change)}
     assert acts <= permitted
     for address in acts:
-        assert _without_rebase(narrowed, address) == replace(before[address], rebase=False)
+        assert _find_row(narrowed, address) == before[address]
         for need in list_needed_addresses(before[address]):
             is_due = need in before and (
                 is_shown_as_to_be_done(before[need]) or before[need].is_refused
@@ -181,6 +184,6 @@ def test_no_row_outside_of_the_permitted_ones_is_made(
     assert not any(change.action is Action.NO_OP and change.fields for change in narrowed.changes)
 
 
-def _without_rebase(plan: Plan, address: Address) -> Change:
+def _find_row(plan: Plan, address: Address) -> Change:
     (row,) = (change for change in plan.changes if change.address == address)
-    return replace(row, rebase=False)
+    return row

@@ -1,0 +1,90 @@
+"""How a service applies those rows of a target's plan that it permits, as methods of a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from synapse_apply.library.arguments import require_text
+from synapse_apply.library.target_connection import TargetConnection
+from synapse_apply.model.frozen import frozen
+
+if TYPE_CHECKING:
+    from synapse_apply.model.plan import Plan
+    from synapse_apply.model.ports import CallPermit
+    from synapse_apply.operations.apply_observer import ApplyObserver
+    from synapse_apply.planning.staleness.permitted_rows import PermittedApply, PermittedRows
+    from synapse_apply.workspace.target_session import PlanResult
+
+
+@frozen
+class PlanSource:
+    """What a plan was made from, and when, on the session's monotonic clock."""
+
+    plan_result: PlanResult
+    read_at: float
+
+
+class TargetWithPermittedRows:
+    """The part of OpenTarget for who decides about single rows, such as the controller."""
+
+    def __init__(self, connection: TargetConnection) -> None:
+        self._connection = connection
+        self._last_plan: PlanSource | None = None
+
+    def has_work_without_permission(self, plan: Plan) -> bool:
+        """Whether an apply would do something for the newest plan of this object without a call.
+
+        Such as to rename addresses, to update records to what is so already, to follow a run whose
+        job is known, and to record what became of calls of an earlier run.
+        """
+        from synapse_apply.planning.staleness import narrow_to_permitted
+
+        if narrow_to_permitted.has_work_without_permission(plan):
+            return True
+        source = self._last_plan
+        is_newest = source is not None and source.plan_result.plan.id == plan.id
+        return (
+            source is not None
+            and is_newest
+            and any(not resolved.is_open for resolved in source.plan_result.resolved_intents)
+        )
+
+    def apply_permitted(
+        self, choose: Callable[[Plan], PermittedRows], *, run_id: str, who: str, operation: str,
+        permit: CallPermit | None = None, prune: bool = False, allow_locked: bool = False,
+        adopt: bool = True, recreate: bool = False, verify: bool = True,
+        revert_drift: bool = False, observer: ApplyObserver | None = None,
+    ) -> PermittedApply:  # fmt: skip
+        """Make the rows that `choose` permits, of a plan that is made under the state's lock.
+
+        `choose` gets that plan, which has no errors, and is called once; other rows are left as
+        they are, and so are those that need them. Each approval that it names is used up in the
+        transaction that begins the row, and given back by one that certainly did nothing. The
+        report has `run_id` as the plan's id, as have the audit, in which `who` stands, and the
+        state. `operation` is what others see who wait for the lock. `permit` is asked before each
+        call begins: without one, what has begun ends and is recorded, and the rest is skipped with
+        the permit's reason. The options are those of `plan()`.
+
+        A call that fails is in the report. Raised before the first call: LockHeld, InputError for
+        a plan with errors, Refused by a guard that is left and not overridden, SecretUnavailable,
+        StateError.
+        """
+        from synapse_apply.operations.apply import ApplyRun
+        from synapse_apply.operations.apply_observer import ApplyObserver
+        from synapse_apply.operations.apply_permitted import RunIdentity, apply_permitted_rows
+        from synapse_apply.operations.plan_arguments import PlanArguments
+
+        arguments = PlanArguments(
+            prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
+            no_verify=not verify, revert_drift=revert_drift,
+        )  # fmt: skip
+        identity = RunIdentity(
+            require_text("run_id", run_id),
+            require_text("who", who),
+            require_text("operation", operation),
+        )
+        observer = observer or ApplyObserver()
+        with self._connection.open_session() as session:
+            apply_run = ApplyRun(session, arguments.build_plan_options(session), observer)
+            return apply_permitted_rows(session, apply_run, observer, choose, identity, permit)

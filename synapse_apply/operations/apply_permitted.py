@@ -1,0 +1,104 @@
+"""How the rows that somebody permits are applied: planned, chosen and made under one lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from synapse_apply.applying.permits import FinalPermit
+from synapse_apply.model.errors import SecretUnavailable, StateError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Plan
+from synapse_apply.model.ports import CallPermit
+from synapse_apply.model.report import Report
+from synapse_apply.operations.apply import ApplyRun, check
+from synapse_apply.operations.apply_observer import ApplyObserver
+from synapse_apply.planning.staleness.narrow_to_permitted import narrow_to_permitted_rows
+from synapse_apply.planning.staleness.permitted_rows import PermittedApply, PermittedRows
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+# Says which rows of a plan may be made.
+ChooseRows = Callable[[Plan], PermittedRows]
+
+
+@frozen
+class RunIdentity:
+    """As what an apply is known: its plan id, who stands in the audit, what the lock shows."""
+
+    run_id: str
+    who: str
+    operation: str
+
+
+def apply_permitted_rows(
+    session: TargetSession,
+    apply_run: ApplyRun,
+    observer: ApplyObserver,
+    choose: ChooseRows,
+    identity: RunIdentity,
+    permit: CallPermit | None,
+) -> PermittedApply:
+    """Lock the state, plan, ask which rows may be made, and make these alone.
+
+    Open calls of earlier runs are settled first, as by any apply. Before the first call it raises
+    LockHeld, InputError for a plan with errors (nobody is asked about it then), Refused by a guard
+    that is left, SecretUnavailable, and StateError, also for a guard's approval that was used
+    before.
+    """
+    with _act_as(session, identity, permit), session.lock_state(identity.operation):
+        plan_result = apply_run.make_plan_with_preflight()
+        if plan_result.plan.has_errors:
+            observer.show_plan(plan_result.plan)
+            check(plan_result.plan)
+        permitted = choose(plan_result.plan)
+        narrowed = narrow_to_permitted_rows(plan_result.plan, permitted, identity.run_id)
+        observer.show_plan(narrowed)
+        check(narrowed)
+        report = _apply_using_guard_approvals_up(
+            session, apply_run, replace(plan_result, plan=narrowed), permitted
+        )
+        used_ids: tuple[str, ...] = ()
+        # A state that is lost by now keeps what it has; whoever asks later is told.
+        with suppress(StateError):
+            used_ids = session.store.list_used_approvals(permitted.list_approval_ids())
+    return PermittedApply(report, used_ids, report.stop_reason)
+
+
+def _apply_using_guard_approvals_up(
+    session: TargetSession,
+    apply_run: ApplyRun,
+    plan_result: PlanResult,
+    permitted: PermittedRows,
+) -> Report:
+    """Apply a checked plan; what approved its guards is given back if certainly nothing was done.
+
+    That is one time for the whole plan, and so it is used up before the first call.
+    """
+    guard_ids = permitted.guard_approvals
+    if not guard_ids:
+        return apply_run.apply_checked_plan(plan_result, permitted=permitted)
+    session.store.use_approvals_up(*guard_ids)
+    try:
+        report = apply_run.apply_checked_plan(plan_result, permitted=permitted)
+    except SecretUnavailable:
+        session.store.give_approvals_back(*guard_ids)
+        raise
+    if report.has_certainly_done_nothing:
+        with suppress(StateError):
+            session.store.give_approvals_back(*guard_ids)
+    return report
+
+
+@contextmanager
+def _act_as(
+    session: TargetSession, identity: RunIdentity, permit: CallPermit | None
+) -> Iterator[None]:
+    """Have a session act for somebody, and ask a permit before each call, in the block."""
+    actor, call_permit = session.actor, session.call_permit
+    session.actor = replace(actor, who=identity.who)
+    session.call_permit = FinalPermit(permit)
+    try:
+        yield
+    finally:
+        session.actor, session.call_permit = actor, call_permit
