@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from synapse_apply.controller.page.addresses import build_overview_path
 from synapse_apply.controller.page.charts import draw_condition_bar
-from synapse_apply.controller.page.phrases import NEEDS_PERSON
+from synapse_apply.controller.page.phrases import NEEDS_PERSON, NEEDS_REPAIR
 from synapse_apply.controller.page.sources import SourceTrouble, list_source_troubles
 from synapse_apply.controller.rows import (
     RevisionRow,
@@ -162,9 +162,11 @@ class Overview:
 
 
 def choose_tone(counts: Mapping[TargetCondition, int]) -> str:
-    """Bad where a target needs a person, good where all are in sync, else plain."""
-    if any(counts.get(condition, 0) for condition in NEEDS_PERSON):
+    """Bad where something is wrong, moved where a person decides, good where all are in sync."""
+    if any(counts.get(condition, 0) for condition in NEEDS_REPAIR):
         return "bad"
+    if any(counts.get(condition, 0) for condition in NEEDS_PERSON):
+        return "moved"
     in_sync = counts.get(TargetCondition.IN_SYNC, 0)
     return "good" if in_sync and in_sync == sum(counts.values()) else "plain"
 

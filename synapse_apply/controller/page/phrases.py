@@ -23,29 +23,53 @@ _DISTANT_PAST, _DISTANT_FUTURE = 0.0, 253_402_300_799.0  # what datetime can sho
 
 
 class ConditionStyle(NamedTuple):
-    """How a condition is shown; `tone` is a class of controller.css, `meaning` one sentence."""
+    """How a condition is shown; `tone` is a class of controller.css, `meaning` one sentence.
+
+    `meaning_of_many` is that sentence for targets that are shown together.
+    """
 
     word: str
     tone: str
     sign: str
     meaning: str
+    meaning_of_many: str = ""
 
 
 CONDITION_STYLES = {
     TargetCondition.FAILING: ConditionStyle(
-        "failing", "bad", "✗", "The last look made no plan: see its findings."
+        "failing",
+        "bad",
+        "✗",
+        "The last run failed: see its findings.",
+        "Their last runs failed.",
     ),
     TargetCondition.UNKNOWN: ConditionStyle(
-        "unknown", "bad", "?", "Nobody knows whether a call had an effect: settle it."
+        "unknown",
+        "bad",
+        "?",
+        "Nobody knows whether a call had an effect: settle it.",
+        "Nobody knows whether calls had an effect: their pages say how to settle them.",
     ),
     TargetCondition.REFUSED: ConditionStyle(
-        "refused", "bad", "!", "The plan has rows that cannot be done, or a guard stops it."
+        "refused",
+        "bad",
+        "!",
+        "The plan has rows that cannot be done, or a guard stops it.",
+        "Rows of their plans cannot be done, or a guard stops them; the ways out stand there.",
     ),
     TargetCondition.HELD: ConditionStyle(
-        "held", "moved", "=", "Rows of the plan wait for a person's approval."
+        "held",
+        "moved",
+        "=",
+        "Rows of the plan wait for a person's approval.",
+        "Rows of their plans wait for approval.",
     ),
     TargetCondition.PAUSED: ConditionStyle(
-        "paused", "moved", "‖", "There is something to do, and the target is paused."
+        "paused",
+        "moved",
+        "‖",
+        "There is something to do, and the target is paused.",
+        "There is something to do, and they are paused.",
     ),
     TargetCondition.WAITING: ConditionStyle(
         "waiting", "git", "…", "What is to be done is done later by itself: see its reason."
@@ -63,15 +87,10 @@ CONDITION_STYLES = {
         "not looked at", "quiet", "·", "There was no look yet."
     ),
 }
-NEEDS_PERSON = frozenset(
-    {
-        TargetCondition.FAILING,
-        TargetCondition.UNKNOWN,
-        TargetCondition.REFUSED,
-        TargetCondition.HELD,
-        TargetCondition.PAUSED,
-    }
+NEEDS_REPAIR = frozenset(
+    {TargetCondition.FAILING, TargetCondition.UNKNOWN, TargetCondition.REFUSED}
 )
+NEEDS_PERSON = NEEDS_REPAIR | {TargetCondition.HELD, TargetCondition.PAUSED}
 OUTCOME_PHRASES = {
     RunOutcome.IN_SYNC: "in sync",
     RunOutcome.CHANGES: "changes",
@@ -138,6 +157,11 @@ def _iter_counts(counts: ChangeCounts) -> Iterator[str]:
     yield from (f"{count:,} {word}" for word, count in words.items() if count)
     if counts.guards:
         yield pluralize(counts.guards, "guard")
+
+
+def format_hold_count(count: int) -> str:
+    """How many rows wait ("1 row waits for a person")."""
+    return f"{pluralize(count, 'row')} {'waits' if count == 1 else 'wait'} for a person"
 
 
 def format_calls(calls: CallCounts) -> str:

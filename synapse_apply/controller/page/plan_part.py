@@ -82,8 +82,11 @@ class PlanPart(NamedTuple):
     anchors: Mapping[str, str]
 
 
-def render_plan_part(plan_json: str, links: ForgeLinks) -> PlanPart:
-    """A plan as a part of a page, with the fragments of its rows by address."""
+def render_plan_part(plan_json: str, links: ForgeLinks, *, has_next_steps: bool = True) -> PlanPart:
+    """A plan as a part of a page, with the fragments of its rows by address.
+
+    `has_next_steps` is for plans that the controller does not apply: which commands do.
+    """
     plan = parse_plan_or_none(plan_json)
     if plan is None:
         return PlanPart(mark_escaped_html(""), {})
@@ -96,5 +99,7 @@ def render_plan_part(plan_json: str, links: ForgeLinks) -> PlanPart:
         plan = replace(plan, changes=plan.changes[:MAX_SHOWN_ROWS])
         note = f'<p class="more">{hidden_count:,} more resources are not shown here.</p>'
     page = build_plan_page(plan, links=links)
+    if not has_next_steps:
+        page = replace(page, next_steps=())
     anchors = {address: f"#{row_id}" for address, row_id in page.row_ids.items()}
     return PlanPart(mark_escaped_html(note + page.render_fragment()), anchors)

@@ -22,7 +22,8 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.revision_end import build_status_context
-from synapse_apply.controller.settings import Controller, Source
+from synapse_apply.controller.rules.targets import find_rule
+from synapse_apply.controller.settings import Controller, Mode, Source
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 from synapse_apply.model.frozen import frozen
 
@@ -110,9 +111,11 @@ def read_run_view_or_none(
         return None
     source = settings.sources.get(run.target.source)
     links = build_forge_links(source, run.commit)
+    rule = find_rule(source, run.target.target) if source else None
+    is_observed = rule is None or rule.mode is Mode.OBSERVE
     return RunView(
         run,
-        render_plan_part(run.plan_json, links),
+        render_plan_part(run.plan_json, links, has_next_steps=is_observed),
         link_commit(source, run.commit),
         store.find_revision(run.target.source, run.commit),
         list_reported_calls(run.report_json),

@@ -63,7 +63,7 @@ def test_each_list_on_people_fits_the_schema_and_the_schema_has_nothing_else(
 
 def test_held_rows_say_who_has_approved_and_whose_approval_counts(held_page: ServedPage) -> None:
     """Also of all targets at once, page by page."""
-    held_page.loop.authors = ("Mina Park <mina@acme.example>", "mina")
+    held_page.loop.authors = ("Mina Park", "mina@acme.example")
     document = held_page.get("/api/v1/holds?target=acme/staging", **OPS).json()
     first, second = document["items"][:2]
     assert document["total"] == len(people.HELD)

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from unit.controller.page import page_samples as samples
+from unit.controller.page import people_samples as people
 from unit.views.hostile import CANARY, LONG, PIECES, STEERING, stuffed
 from unit.views.leaf import ATTRIBUTES, TAGS, VOID, Leaf
 
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.server import PageServer
+from synapse_apply.controller.planned_rows import (
+    HeldRow,
+    HoldReason,
+    PlannedRow,
+    RowAction,
+    RowCause,
+)
 from synapse_apply.controller.rows import (
+    ApprovalRow,
     ChangeCounts,
+    HoldRow,
+    PauseRow,
     RevisionEnd,
     RevisionRow,
     RunOutcome,
+    RunRow,
+    RunVerb,
     SourceRow,
     StatusRow,
     StatusState,
@@ -30,8 +44,9 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.settings import Source
+from synapse_apply.controller.settings import FixedPause, Mode, Source, TargetRule
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity
 
 from .conftest import ServedPage
@@ -47,6 +62,9 @@ TEXTS = [
     "a/../b?c#d%2e%2e%00/\\;:@&=+$,",
 ]
 NUMBER = r"[0-9]+(\.[0-9]+)?"
+FORM_PATH = (
+    r"/targets/[A-Za-z0-9._~%\-]+/[A-Za-z0-9._~%\-]+/(reconcile|pause|resume|approve|reject)"
+)
 
 
 class PageLeaf(Leaf):
@@ -60,11 +78,13 @@ class PageLeaf(Leaf):
         r"|/(targets|sources|runs|revisions)/[A-Za-z0-9._~%\-]+(/[A-Za-z0-9._~%\-]+)?"
         r"|https://github\.com/acme/synapse/commit/[0-9a-f]{40}",
         "rel": "icon|prev|next|noopener noreferrer",
-        "type": "button|search|checkbox|submit|image/svg[+]xml",
+        "type": "button|search|checkbox|submit|text|hidden|image/svg[+]xml",
         "id": r"[a-z]+[0-9]*(-title)?",
         "src": r"/badge/[A-Za-z0-9._~%\-]+/[A-Za-z0-9._~%\-]+\.svg",
-        "alt": None, "title": None, "datetime": r"[0-9TZ:\-]+", "method": "get", "action": "/",
-        "maxlength": "200", "selected": None, "aria-current": "page|true", "data-live": "[a-z]+",
+        "alt": None, "title": None, "datetime": r"[0-9TZ:\-]+", "method": "get|post",
+        "action": rf"/|/audit|{FORM_PATH}", "formaction": FORM_PATH, "for": "held[0-9]+",
+        "maxlength": "[25]00", "selected": None, "required": None, "disabled": None,
+        "aria-describedby": "held[0-9]+-title", "aria-current": "page|true", "data-live": "[a-z]+",
         "data-run": None, "data-label": r"[A-Za-z ]+", "tabindex": "-?[01]|0",
         "role": "search|group|img|region|status", "width": NUMBER, "height": NUMBER, "x": NUMBER,
         "d": r"[0-9MChvz\-. ]+", "preserveaspectratio": "none", "viewbox": r"[0-9 ]+",
@@ -91,18 +111,50 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
                                2.0, found[0], commit)  # fmt: skip
         writer.accept_head_if_number_unchanged(name.source, 0, revision)
         writer.put_revision(revision)
-        for row in (run, failed):
+        for row in (run, failed, build_apply(run, text)):
             writer.put_run(row)
+        fill_with_people(writer, name, commit, text)
         writer.put_target(
             TargetRow(name, commit, 1, commit, state=TargetCondition.FAILING,
                       counts=ChangeCounts(1, 2, 3), last_run=run.id, looked_at=1.0, changed_at=1.0,
-                      failures=3, backend_host=text)
+                      failures=3, backend_host=text, waiting_reason=text, hold_count=9)
         )  # fmt: skip
         status = StatusText(StatusState.FAILURE, text, text)
         context = f"synapse-apply/{samples.SETTINGS.name}/{name.source}"
         writer.put_status(StatusRow(name.source, commit, context, status, status, refusal=text))
         writer.put_configuration_findings(found)
     return name
+
+
+def build_apply(run: RunRow, text: str) -> RunRow:
+    """An apply with a text wherever its report, its people and its end have one."""
+    outcome = {"address": text, "action": text, "result": text, "id": text, "request_id": text}
+    finding = {"severity": "error", "address": text, "summary": text, "detail": text, "hint": text}
+    report = json.dumps({"outcomes": [outcome], "diagnostics": [finding]})
+    return replace(
+        run, id="a" + run.id, verb=RunVerb.APPLY, plan_json="", approved_by=(text, f"proxy:{text}"),
+        stop_reason=text, report_json=report, outcome=RunOutcome.APPLY_FAILED,
+    )  # fmt: skip
+
+
+def fill_with_people(writer: StoreWriter, name: TargetName, commit: str, text: str) -> None:
+    """Held rows, approvals, pauses and audit with a text in them."""
+    held = [
+        HeldRow(PlannedRow(f"{number}{text}"[:80], text, action, tuple(RowCause), (text,),
+                           summary=text), reason, text)
+        for number, (action, reason) in enumerate(zip(RowAction, 2 * [*HoldReason], strict=False))
+    ]  # fmt: skip
+    writer.replace_holds(name, [
+        HoldRow(name, row.row.digest, row, commit, text[:80], 1.0, number, text, text)
+        for number, row in enumerate(held)
+    ])  # fmt: skip
+    for number, age in enumerate((1.0, 9e5)):
+        writer.put_approval(
+            ApprovalRow(f"{number}", name, held[0].row.digest, held[0].row, f"proxy:{text}{number}",
+                        samples.NOW - age)
+        )  # fmt: skip
+    writer.put_pause(PauseRow("*", f"proxy:{text}", text, 1.0, samples.NOW + 9))
+    writer.append_audit(1.0, text, text, text, text)
 
 
 @pytest.fixture(params=range(len(TEXTS)), ids=[repr(text[:24]) for text in TEXTS])
@@ -113,16 +165,21 @@ def hostile(
         name = fill_with(store, TEXTS[request.param])
         loop = samples.StubLoop()
         source = Source(name.source, f"https://user:{CANARY}@x.example/{name.source}", name.target)
-        loop.settings = replace(samples.SETTINGS, name=name.target, sources={name.source: source})
+        source = replace(
+            source, rules=(TargetRule("*", Mode.APPROVE, pause=FixedPause(name.target)),)
+        )
+        loop.settings = replace(people.SETTINGS, name=name.target, sources={name.source: source})
         runs = [row.id for row in store.list_runs(name, 9)]
         paths = [
             "/", f"/?q={quote(name.target[:150], safe='')}&source={quote(name.source, safe='')}",
             addresses.build_target_path(name), addresses.build_source_path(name.source),
             addresses.build_revision_path(name.source, store.list_sources()[0].head),
             *map(addresses.build_run_path, runs), addresses.build_badge_path(name),
-            "/metrics", "/api/v1/targets", "/none",
+            "/audit", f"/audit?{urlencode({'q': name.target[:9], 'who': name.target})}",
+            "/metrics", "/api/v1/targets", "/api/v1/holds", "/api/v1/pauses", "/api/v1/audit",
+            f"/api/v1/runs/{quote(runs[0], safe='')}", "/none",
         ]  # fmt: skip
-        with PageServer(store, loop, {}, lambda: samples.NOW) as server:
+        with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
             yield ServedPage(server.url, loop, store), paths
 
 
@@ -130,8 +187,11 @@ def test_every_page_shows_it_as_text(hostile: tuple[ServedPage, list[str]]) -> N
     """Only our tags, attributes, links and scripts; no secret, nothing that steers a terminal."""
     page, paths = hostile
     for path in paths:
-        answer = page.get(path, Accept="text/html")
-        assert answer.status_code == (404 if path == "/none" else 200), path
+        bearer = {"Authorization": f"Bearer {people.OPS_TOKEN}"}
+        who = bearer if path.startswith("/api/") else people.SRE
+        answer = page.get(path, Accept="text/html", **who)
+        is_odd = path == "/none" or (path.startswith("/api/v1/runs/") and "%2F" in path)
+        assert answer.status_code == (404 if is_odd else 200), path
         assert CANARY not in answer.text
         if not answer.headers["Content-Type"].startswith("text/html"):
             continue

@@ -30,7 +30,7 @@ def test_who_needs_a_person_stands_first(page: ServedPage) -> None:
     assert "2 of 6 targets need a person" in text
     needs, _, every = text.partition("Needs a person")[2].partition(" Targets ")
     assert "The backend refused the token" in needs
-    assert "4 looks in a row, for 3 h" in needs
+    assert "4 runs in a row, for 3 h" in needs
     assert "acme/ dev" in every
     assert "acme/ dev" not in needs
 

@@ -1,0 +1,187 @@
+"""What people do on the controller's page, in a browser behind a proxy that logs them in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from unit.controller.page import page_samples as samples
+from unit.controller.page import people_samples as people
+from unit.controller.page.people_samples import DIGESTS, list_proxy_headers
+
+from synapse_apply.controller.page.addresses import build_run_path
+from synapse_apply.controller.page.server import PageServer
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+
+from .axe import list_violations
+
+Opened = Callable[..., Page]
+HELD = "/targets/acme/staging"
+
+
+class HeldSite(NamedTuple):
+    url: str
+    loop: samples.StubLoop
+    store: SqliteControllerStore
+
+    @property
+    def paths(self) -> list[str]:
+        """Pages with forms, and those on what people did."""
+        apply = self.store.list_runs(people.STAGING, 2)[1]
+        return [HELD, "/targets/vision/lab", build_run_path(apply.id), "/audit"]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[HeldSite]:
+    with closing(samples.open_store(tmp_path)) as store:
+        people.fill_held(store)
+        loop = samples.StubLoop(people.SETTINGS)
+        loop.authors = ("Mina Park", "mina@acme.example")
+        with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
+            yield HeldSite(server.url, loop, store)
+
+
+@pytest.fixture
+def opened(browser: Browser, site: HeldSite) -> Iterator[Opened]:
+    """Opens a path as somebody. Nothing may be fetched from elsewhere, or complained about."""
+    said: list[str] = []
+    contexts = []
+
+    def open_path(
+        path: str, *, user: str = "ann", scheme: str = "light", width: int = 1280
+    ) -> Page:
+        headers = list_proxy_headers(user, "sre" if user == "ann" else "")
+        contexts.append(
+            browser.new_context(
+                color_scheme=scheme,  # type: ignore[arg-type]
+                extra_http_headers=headers,
+                viewport={"width": width, "height": 900},
+            )
+        )
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda problem: said.append(str(problem)))
+        page.goto(site.url + path)
+        return page
+
+    yield open_path
+    for context in contexts:
+        context.close()
+    assert [text for text in said if "status of 4" not in text] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_with_forms_are_accessible(opened: Opened, site: HeldSite, scheme: str) -> None:
+    """By the rules of axe-core, with all that folds out."""
+    page = opened(HELD, scheme=scheme)
+    for path in site.paths:
+        page.goto(site.url + path)
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert list_violations(page) == []
+
+
+def test_pages_with_forms_fit_a_phone(opened: Opened, site: HeldSite) -> None:
+    page = opened(HELD, width=390)
+    for path in site.paths:
+        page.goto(site.url + path)
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_rows_are_approved_as_they_were_shown(opened: Opened, site: HeldSite) -> None:
+    """The boxes that were chosen and no other; the page says so once, also after a reload."""
+    page = opened(HELD)
+    page.get_by_label("update storage/raw-data").check()
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator(".notice.done")).to_contain_text("Approved.")
+    expect(page).to_have_url(site.url + HELD)
+    page.reload()
+    expect(page.locator(".notice.done")).to_have_count(0)
+    page.get_by_role("button", name="Choose all").click()
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator(".notice.done")).to_contain_text("Approved.")
+    assert site.loop.people.calls == [
+        ("approve", "proxy:ann", "acme/staging", DIGESTS[1]),
+        ("approve", "proxy:ann", "acme/staging", *DIGESTS[:3]),
+    ]
+
+
+def test_a_rejection_says_why_or_is_not_done(opened: Opened, site: HeldSite) -> None:
+    """What is missing stands there, with the way back."""
+    page = opened(HELD)
+    page.get_by_label("create plugin/yolo").check()
+    page.get_by_role("button", name="Reject").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("No reason")
+    page.get_by_role("link", name="Back to the target").click()
+    page.get_by_label("create plugin/yolo").check()
+    page.get_by_label("Why not").fill("not on <b>Friday</b>")
+    page.get_by_role("button", name="Reject").click()
+    expect(page.locator(".notice.done")).to_contain_text("Rejected")
+    (call,) = site.loop.people.calls
+    assert call == ("reject", "proxy:ann", "acme/staging", DIGESTS[0], "not on <b>Friday</b>")
+
+
+def test_a_target_is_paused_with_the_keyboard(opened: Opened, site: HeldSite) -> None:
+    """Fold out, say why, send; a pause that is there can be ended."""
+    page = opened(HELD, user="kim")
+    page.locator(".actions summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.type("waits for Mina")
+    page.keyboard.press("Enter")
+    expect(page.locator(".notice.done")).to_contain_text("Paused")
+    (call,) = site.loop.people.calls
+    assert call == ("pause", "proxy:kim", "acme/staging", "waits for Mina",
+                    samples.NOW + samples.DAY)  # fmt: skip
+    page = opened("/targets/vision/lab")
+    page.get_by_role("button", name="End this pause").click()
+    assert site.loop.people.calls[1] == ("resume", "proxy:ann", "vision/*")
+
+
+def test_a_reader_is_offered_nothing(opened: Opened) -> None:
+    """Who has no right has no button; what waits is there to read."""
+    page = opened(HELD, user="mina")
+    expect(page.get_by_role("heading", name="Waits for a person")).to_be_visible()
+    assert page.locator("form[method=post], .held input, .decide").count() == 0
+
+
+def test_boxes_that_are_chosen_stay_while_the_page_follows(opened: Opened, site: HeldSite) -> None:
+    """Else a row could change below a click; without a choice the newer rows come."""
+    page = opened(HELD)
+    page.clock.install()
+    page.reload()
+    box = page.get_by_label("create plugin/yolo")
+    box.check()
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    with site.store.write() as writer:
+        writer.replace_holds(people.STAGING, people.build_holds(people.HELD[1:]))
+    page.clock.run_for(11_000)
+    expect(page.locator(".held > li")).to_have_count(len(people.HELD))
+    expect(box).to_be_checked()
+    box.uncheck()
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    page.clock.run_for(11_000)
+    expect(page.locator(".held > li")).to_have_count(len(people.HELD) - 1)
+
+
+def test_a_form_of_another_site_does_nothing(opened: Opened, site: HeldSite) -> None:
+    """A browser that is logged in sends it, with the proxy's word for it, and it is refused."""
+    page = opened(HELD)
+    token = page.locator("[name=token]").first.get_attribute("value") or ""
+    fields = f'<input name=token value="{escape(token)}"><input name=row value={DIGESTS[0]}>'
+    form = f'<form method=post action="{site.url}{HELD}/approve">{fields}<button>x</button></form>'
+    page.goto("data:text/html," + form)
+    page.get_by_role("button").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(
+        re.compile("Not sent by a page of this controller")
+    )
+    assert site.loop.people.calls == []

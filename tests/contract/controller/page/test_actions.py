@@ -1,0 +1,410 @@
+"""What people ask for is done for whom may ask for it, from a page of ours, as it was shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import requests
+from unit.controller.page import page_samples as samples
+from unit.controller.page import people_samples as people
+from unit.controller.page.people_samples import DIGESTS, SRE, list_proxy_headers
+
+from synapse_apply.controller.page.entry import form_tokens
+from synapse_apply.controller.page.entry.form_tokens import FormTokens
+from synapse_apply.controller.ports import ActionRefused
+
+from .conftest import ServedPage, find_form_token, read_text
+
+STAGING = "/targets/acme/staging"
+BEARER = {"Authorization": f"Bearer {people.OPS_TOKEN}", "Content-Type": "application/json"}
+FORMS: dict[str, list[tuple[str, str]]] = {
+    "reconcile": [],
+    "pause": [("reason", "waits for Mina"), ("seconds", "3600")],
+    "resume": [],
+    "approve": [("row", DIGESTS[0]), ("row", DIGESTS[1])],
+    "reject": [("row", DIGESTS[0]), ("reason", "not on Friday")],
+}
+CALLS: dict[str, tuple[object, ...]] = {
+    "reconcile": ("reconcile", "WHO", "acme/staging"),
+    "pause": ("pause", "WHO", "acme/staging", "waits for Mina", samples.NOW + 3600),
+    "resume": ("resume", "WHO", "acme/staging"),
+    "approve": ("approve", "WHO", "acme/staging", *DIGESTS[:2]),
+    "reject": ("reject", "WHO", "acme/staging", DIGESTS[0], "not on Friday"),
+}
+BODIES: dict[str, dict[str, Any]] = {
+    "reconcile": {"target": "acme/staging"},
+    "pause": {"scope": "acme/staging", "reason": "waits for Mina", "seconds": 3600},
+    "resume": {"scope": "acme/staging"},
+    "approve": {"target": "acme/staging", "rows": list(DIGESTS[:2])},
+    "reject": {"target": "acme/staging", "rows": [DIGESTS[0]], "reason": "not on Friday"},
+}
+RIGHTS = {
+    "jonas": {"reconcile"},
+    "kim": {"pause", "resume"},
+    "lee": {"approve", "reject"},
+    "mina": set[str](),
+}
+
+
+def name_caller(verb: str, who: str) -> tuple[object, ...]:
+    return tuple(who if part == "WHO" else part for part in CALLS[verb])
+
+
+def post_json(page: ServedPage, verb: str, document: Any, **headers: str) -> requests.Response:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return page.post(f"/api/v1/{verb}", body, **{**BEARER, **headers})
+
+
+@pytest.mark.parametrize("verb", FORMS)
+def test_a_form_is_done_and_leads_back(held_page: ServedPage, verb: str) -> None:
+    """The page says once what was done; the address of another reader, or a made up one, not."""
+    answer = held_page.post_form(f"{STAGING}/{verb}", FORMS[verb], SRE)
+    assert answer.status_code == 303
+    assert held_page.loop.people.calls == [name_caller(verb, "proxy:ann")]
+    location = answer.headers["Location"]
+    assert re.fullmatch(rf"{STAGING}\?done={verb}&proof=[0-9a-f.]+", location)
+    assert 'class="notice done"' in held_page.get(location, **SRE).text
+    other = next(name for name in FORMS if name != verb)
+    for path in (location.replace(verb, other), f"{STAGING}?done={verb}", f"{location}0"):
+        assert 'class="notice done"' not in held_page.get(path, **SRE).text
+    assert 'class="notice done"' not in held_page.get(location, **list_proxy_headers("lee")).text
+
+
+@pytest.mark.parametrize("user", RIGHTS)
+def test_each_right_is_for_itself(held_page: ServedPage, user: str) -> None:
+    """Who has none of them has no form, and what is sent all the same is not done."""
+    headers = list_proxy_headers(user)
+    html = held_page.get(STAGING, **headers).text
+    token = find_form_token(html)
+    assert bool(token) == bool(RIGHTS[user])
+    for verb, fields in FORMS.items():
+        is_offered = f'action="{STAGING}/{verb}"' in html or f'"{STAGING}/{verb}"' in html
+        assert is_offered == (verb in RIGHTS[user] and verb != "resume"), verb
+        # With somebody's own token, or with none.
+        answer = held_page.post_form(f"{STAGING}/{verb}", fields, headers)
+        assert answer.status_code == (303 if verb in RIGHTS[user] else 403)
+    done = {call[0] for call in held_page.loop.people.calls}
+    assert done == RIGHTS[user]
+    held_page.loop.people.calls.clear()
+    # A token of theirs is for one target alone; one that they may not see is not there.
+    for path, status in (("/targets/acme/dev/reconcile", 403), ("/targets/vision/lab/pause", 403)):
+        sent = [("token", token), ("reason", "x")]
+        answer = requests.post(held_page.url + path, sent, timeout=10, allow_redirects=False,
+                               headers={**headers, "Origin": held_page.url})  # fmt: skip
+        assert answer.status_code == status
+    assert held_page.loop.people.calls == []
+
+
+def test_a_page_without_rights_has_no_action_at_all(
+    page: ServedPage, held_page: ServedPage
+) -> None:
+    """Without `access`, and for who may only read: no form that posts, no token, no button of it."""
+    mina = list_proxy_headers("mina")
+    for path in (STAGING, "/targets/acme/dev", "/", "/audit", "/sources/acme"):
+        for html in (page.get(path).text, held_page.get(path, **mina).text):
+            assert not re.search(r'method="post"|formaction|name="token"|name="row"', html)
+    for verb, fields in FORMS.items():
+        answer = page.post_form(f"{STAGING}/{verb}", fields, {})
+        assert answer.status_code == 403
+        assert "Nobody may do anything here" in answer.text
+        answer = post_json(page, verb, BODIES[verb])
+        assert answer.status_code == 403
+    assert page.loop.people.calls == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "URL.evil.example"},
+        {"Origin": "https://PUBLIC", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://PUBLIC"},
+        {"Origin": "URL", "Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Referer": "URL/targets/acme/staging"},
+    ],
+)
+def test_a_form_of_another_site_is_refused(held_page: ServedPage, headers: dict[str, str]) -> None:
+    """Also one that somehow has a token that is right."""
+    token = find_form_token(held_page.get(STAGING, **SRE).text)
+    headers = {
+        name: value.replace("URL", held_page.url).replace("PUBLIC", "synapse-apply.acme.example")
+        for name, value in headers.items()
+    }
+    for verb, fields in FORMS.items():
+        answer = requests.post(f"{held_page.url}{STAGING}/{verb}", [("token", token), *fields],
+                               headers={**SRE, **headers}, timeout=10, allow_redirects=False)  # fmt: skip
+        assert answer.status_code == 403, verb
+        assert "Not sent by a page of this controller" in answer.text
+    assert held_page.loop.people.calls == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "URL"}, {"Origin": "https://synapse-apply.acme.example"},
+     {"Sec-Fetch-Site": "same-origin"}, {"Origin": "null", "Sec-Fetch-Site": "same-origin"}],
+)  # fmt: skip
+def test_a_form_of_our_own_page_is_taken(held_page: ServedPage, headers: dict[str, str]) -> None:
+    token = find_form_token(held_page.get(STAGING, **SRE).text)
+    own = {name: value.replace("URL", held_page.url) for name, value in headers.items()}
+    answer = requests.post(f"{held_page.url}{STAGING}/reconcile", [("token", token)],
+                           headers={**SRE, **own}, timeout=10, allow_redirects=False)  # fmt: skip
+    assert answer.status_code == 303
+
+
+def test_a_token_is_for_one_person_and_target_and_this_process(held_page: ServedPage) -> None:
+    """One that is old, made up or another's is refused with what to do."""
+    own = find_form_token(held_page.get(STAGING, **SRE).text)
+    others = find_form_token(held_page.get(STAGING, **list_proxy_headers("bob", "sre")).text)
+    elsewhere = find_form_token(held_page.get("/targets/acme/dev", **SRE).text)
+    earlier = FormTokens().build_token("proxy:ann", "forms of acme/staging")
+    for token in (others, elsewhere, earlier, "", own[:-1], own.upper() + "\n", "0." + own[2:]):
+        answer = requests.post(
+            f"{held_page.url}{STAGING}/approve", [("token", token), *FORMS["approve"]],
+            headers={**SRE, "Origin": held_page.url, "Accept": "text/html"}, timeout=10,
+            allow_redirects=False,
+        )  # fmt: skip
+        assert answer.status_code == 403, token
+        text = read_text(answer.text)
+        assert "The form is too old" in text
+        assert "Open the page anew" in text
+    assert held_page.loop.people.calls == []
+
+
+def test_a_token_grows_old() -> None:
+    seconds = [1000.0]
+    tokens = FormTokens(lambda: seconds[0])
+    token = tokens.build_token("proxy:ann", "p")
+    seconds[0] += form_tokens.FORM_SECONDS - 1
+    assert tokens.is_valid(token, "proxy:ann", "p")
+    seconds[0] += 1
+    assert not tokens.is_valid(token, "proxy:ann", "p")
+
+
+@pytest.mark.parametrize(
+    ("verb", "fields", "summary"),
+    [
+        ("approve", [], "No row"),
+        ("approve", [("row", "row1:xyz")], "No digest of a row"),
+        ("approve", [("row", DIGESTS[0] + "\n")], "No digest of a row"),
+        ("approve", [("row", f"row1:{n:064x}") for n in range(2001)], "No digest of a row"),
+        ("reject", [("row", DIGESTS[0])], "No reason"),
+        ("reject", [("row", DIGESTS[0]), ("reason", "x" * 501)], "The reason cannot be used"),
+        ("pause", [("reason", " \t ")], "No reason"),
+        ("pause", [("reason", "a\u202eb")], "The reason cannot be used"),
+        ("pause", [("reason", "x"), ("seconds", "-1")], "Not a duration"),
+        ("pause", [("reason", "x"), ("seconds", "1e99")], "Not a duration"),
+        ("pause", [("reason", "x"), ("seconds", "99999999")], "Not a duration"),
+        ("pause", [("reason", "x"), ("reason", "y")], "The form cannot be read"),
+        ("pause", [("reason", "x"), ("scope", "a" * 201)], "No scope"),
+    ],
+)
+def test_what_makes_no_sense_is_not_done(
+    held_page: ServedPage, verb: str, fields: list[tuple[str, str]], summary: str
+) -> None:
+    answer = held_page.post_form(f"{STAGING}/{verb}", fields, SRE)
+    assert answer.status_code == 400
+    assert summary in read_text(answer.text)
+    assert f'href="{STAGING}"' in answer.text
+    assert held_page.loop.people.calls == []
+
+
+def test_a_pause_of_a_scope_is_for_whom_may_pause_all_of_it(held_page: ServedPage) -> None:
+    """A pattern in a form gives no right that its sender has not."""
+    fields = [("reason", "x"), ("scope", "acme/*")]
+    kim = list_proxy_headers("kim")
+    assert held_page.post_form(f"{STAGING}/pause", fields, kim).status_code == 303
+    for scope in ("*", "vision/*", "vision/lab", "*/staging", "acme*", "none/*"):
+        for verb in ("pause", "resume"):
+            sent = [("reason", "x"), ("scope", scope)]
+            answer = held_page.post_form(f"{STAGING}/{verb}", sent, kim)
+            assert answer.status_code == 403, scope
+    assert [call[2] for call in held_page.loop.people.calls] == ["acme/*"]
+
+
+def test_what_the_loop_refuses_is_said_with_what_to_do(held_page: ServedPage) -> None:
+    """Such as rows that do not wait any more as they were shown; the way back is there."""
+    held_page.loop.people.refusal = ActionRefused.from_summary(
+        "The row does not wait any more", "plugin/yolo differs from what was shown.", "Look again."
+    )
+    answer = held_page.post_form(f"{STAGING}/approve", FORMS["approve"], SRE)
+    text = read_text(answer.text)
+    assert answer.status_code == 409
+    for words in ("does not wait any more", "differs from what was shown", "Look again."):
+        assert words in text
+    assert f'href="{STAGING}"' in answer.text
+    answer = post_json(held_page, "approve", BODIES["approve"])
+    assert answer.status_code == 409
+    assert answer.json()["diagnostics"][0]["hint"] == "Look again."
+
+
+@pytest.mark.parametrize("content_type", [None, "application/json", "text/plain",
+                                          "multipart/form-data; boundary=x"])  # fmt: skip
+def test_a_form_is_of_one_type(held_page: ServedPage, content_type: str | None) -> None:
+    token = find_form_token(held_page.get(STAGING, **SRE).text)
+    headers = {**SRE, "Origin": held_page.url}
+    if content_type is not None:
+        headers["Content-Type"] = content_type
+    answer = held_page.post(f"{STAGING}/reconcile", f"token={token}".encode(), **headers)
+    assert answer.status_code == 415
+    assert held_page.loop.people.calls == []
+
+
+def test_no_body_is_too_large(held_page: ServedPage) -> None:
+    """Of who is let in; of others none is read."""
+    headers = {**SRE, "Origin": held_page.url, "Content-Type": "application/x-www-form-urlencoded"}
+    body = b"reason=" + b"x" * 300_000
+    assert held_page.post(f"{STAGING}/pause", body, **headers).status_code == 413
+    assert post_json(held_page, "pause", body).status_code == 413
+
+
+@pytest.mark.parametrize("verb", BODIES)
+def test_a_token_asks_over_the_api(held_page: ServedPage, verb: str) -> None:
+    """No page and no origin is needed: no browser sends a token by itself."""
+    answer = post_json(held_page, verb, BODIES[verb])
+    assert answer.status_code == 200
+    assert held_page.loop.people.calls == [name_caller(verb, "token:ops")]
+    document = answer.json()
+    assert (document["kind"], document["action"]) == ("ActionResult", verb)
+    assert (document["target"] or document["scope"]) == "acme/staging"
+    assert document["until"] == ("2026-11-27T08:00:00Z" if verb == "pause" else None)
+
+
+@pytest.mark.parametrize("verb", BODIES)
+def test_the_api_acts_for_tokens_with_the_right_alone(held_page: ServedPage, verb: str) -> None:
+    """Not for one that may only read, not for nobody, and not for a browser's login."""
+    ci = {"Authorization": f"Bearer {people.CI_TOKEN}"}
+    answer = post_json(held_page, verb, BODIES[verb], **ci)
+    assert answer.status_code in {403, 404}
+    body = json.loads(json.dumps(BODIES[verb]).replace("acme/staging", "vision/lab"))
+    answer = post_json(held_page, verb, body, **ci)
+    assert (answer.status_code, answer.json()["kind"]) == (403, "Problem")
+    headers = {"Content-Type": "application/json"}
+    encoded = json.dumps(BODIES[verb]).encode()
+    assert held_page.post(f"/api/v1/{verb}", encoded, **headers).status_code == 401
+    as_person = {**headers, **SRE, "Origin": held_page.url}
+    assert held_page.post(f"/api/v1/{verb}", encoded, **as_person).status_code == 403
+    # The proxy says who it is, whatever token comes along.
+    assert post_json(held_page, verb, BODIES[verb], **SRE).status_code == 403
+    assert held_page.loop.people.calls == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "document", "status"),
+    [
+        ("approve", {"target": "acme/staging", "rows": []}, 400),
+        ("approve", {"target": "acme/staging", "rows": "row1:"}, 400),
+        ("approve", {"target": "acme/staging", "rows": [1]}, 400),
+        ("approve", {"target": "acme/staging", "rows": [DIGESTS[0]], "reason": "x"}, 400),
+        ("approve", {"target": "acme", "rows": [DIGESTS[0]]}, 400),
+        ("reconcile", {"target": 1}, 400),
+        ("reconcile", {}, 400),
+        ("reconcile", [], 400),
+        ("reconcile", b"", 400),
+        ("reconcile", b"[" * 100_000, 400),
+        ("reconcile", b'{"target": "\xff"}', 400),
+        ("reconcile", {"target": "acme/none"}, 404),
+        ("pause", {"scope": "acme/*"}, 400),
+        ("pause", {"scope": "acme/*", "reason": "x", "until": "tomorrow"}, 400),
+        ("pause", {"scope": "acme/*", "reason": "x", "until": "2026-11-27T09:00:00"}, 400),
+        ("pause", {"scope": "acme/*", "reason": "x", "until": "2026-11-27T06:00:00Z"}, 400),
+        ("pause", {"scope": "acme/*", "reason": "x", "until": "2029-01-01T00:00:00Z"}, 400),
+        ("pause", {"scope": "acme/*", "reason": "x", "seconds": "9"}, 400),
+        ("pause", {"scope": "acme/*", "reason": "x", "seconds": True}, 400),
+        ("pause", b'{"scope": "acme/*", "reason": "x", "seconds": NaN}', 400),
+        ("pause", {"scope": "acme/*", "reason": "x", "seconds": 1e308}, 400),
+        ("pause", {"scope": "acme/*", "reason": "x", "untill": "2026-11-27T09:00:00Z"}, 400),
+        ("pause", {"scope": "", "reason": "x"}, 400),
+        ("resume", {"scope": "a\u0000b"}, 400),
+    ],
+)
+def test_a_document_that_makes_no_sense_is_not_done(
+    held_page: ServedPage, verb: str, document: Any, status: int
+) -> None:
+    answer = post_json(held_page, verb, document)
+    assert answer.status_code == status
+    assert answer.json()["kind"] == "Problem"
+    assert held_page.loop.people.calls == []
+
+
+def test_a_pause_lasts_a_day_unless_said(held_page: ServedPage) -> None:
+    """Or to a time in any zone."""
+    post_json(held_page, "pause", {"scope": "acme/*", "reason": "x"})
+    until = "2026-11-27T18:00:00+09:00"
+    post_json(held_page, "pause", {"scope": "acme/*", "reason": "x", "until": until})
+    ends = [call[-1] for call in held_page.loop.people.calls]
+    assert ends == [samples.NOW + samples.DAY, samples.NOW + 2 * samples.HOUR]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", [f"{STAGING}/approve", "/api/v1/approve"])
+def test_nothing_is_done_by_another_method(held_page: ServedPage, path: str, method: str) -> None:
+    headers = {**SRE, **BEARER} if method != "GET" else SRE
+    answer = requests.request(method, held_page.url + path, headers=headers, timeout=10)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+
+
+def test_an_action_is_taken_at_our_own_host_alone(held_page: ServedPage) -> None:
+    """Else a site could send one by a name of its own that leads here."""
+    answer = post_json(held_page, "reconcile", BODIES["reconcile"], Host="evil.example")
+    assert answer.status_code == 421
+    answer = held_page.post_form(f"{STAGING}/reconcile", [], {**SRE, "Host": "evil.example"})
+    assert answer.status_code == 421
+    assert held_page.loop.people.calls == []
+
+
+def test_held_rows_say_why_they_wait_and_what_is_missing(held_page: ServedPage) -> None:
+    """With a box where an approval would let it be done, and only for whom may approve."""
+    held_page.loop.authors = ("Mina Park", "mina@acme.example")
+    html = held_page.get(STAGING, **SRE).text
+    text = read_text(html)
+    for words in ("the mode is approve", "1 of 2 approvals", "Approved by lee",
+                  "mina has approved it, which does not count", "it is older than 7 days",
+                  "this guard stops the plan: at most 1 delete", "it needs a row that is not done",
+                  "a policy stops the plan: nobody can approve it here"):  # fmt: skip
+        assert words in text, words
+    assert re.findall(r'name="row" value="([^"]+)"', html) == list(DIGESTS[:3])
+    own = held_page.get(STAGING, **list_proxy_headers("lee")).text
+    assert "You have approved it." in own
+    assert re.search(rf'value="{DIGESTS[0]}"[^>]* disabled', own)
+    held_page.loop.authors = ("Lee Min", "lee@acme.example")
+    assert "You are an author" in held_page.get(STAGING, **list_proxy_headers("lee")).text
+    held_page.loop.authors = None
+    assert "Who wrote the commits is not known" in held_page.get(STAGING, **SRE).text
+
+
+def test_a_pause_says_who_set_it_and_ends_for_whom_may_end_it(held_page: ServedPage) -> None:
+    text = read_text(held_page.get("/targets/vision/lab", **SRE).text)
+    assert "Paused by ann 1 min ago , ends in 1 h : waits for the data team" in text
+    assert "End this pause" in text
+    fields = [("scope", "vision/*")]
+    answer = held_page.post_form("/targets/vision/lab/resume", fields, SRE)
+    assert answer.status_code == 303
+    assert held_page.loop.people.calls == [("resume", "proxy:ann", "vision/*")]
+
+
+def test_an_apply_says_what_became_of_each_row(held_page: ServedPage) -> None:
+    """With the request ids, what is not done first, and whose approvals it used."""
+    run = held_page.store.list_runs(people.STAGING, 2)[1]
+    text = read_text(held_page.get(f"/runs/{run.id}", **SRE).text)
+    for words in ("Apply of acme/staging", "1 done, 1 failed, 3 skipped", "ann, ops (token)",
+                  "It was stopped: paused by proxy:ann", "req-failed-2", "409 of the server"):  # fmt: skip
+        assert words in text, words
+    assert text.index("req-failed-2") < text.index("req-done-1")
+
+
+def test_no_secret_stands_in_any_answer(held_page: ServedPage) -> None:
+    """Of the proxy or of a token, also where it was just sent, or sent wrongly."""
+    paths = ["/", STAGING, "/audit", "/none", "/api/v1/targets", "/api/v1/none"]
+    for path in paths:
+        for headers in (SRE, BEARER, {**SRE, "X-Proxy-Secret": people.PROXY_SECRET + "x"},
+                        {"Authorization": f"Bearer {people.OPS_TOKEN}x"}):  # fmt: skip
+            answer = held_page.get(path, Accept="text/html", **headers)
+            assert "c4n4ry" not in answer.text + str(answer.headers)
