@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from typing import BinaryIO
 
 from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.worker.apply import apply_to_target
 from synapse_apply.controller.worker.exchange import Order, encode_result
 from synapse_apply.controller.worker.incoming import IncomingLines
-from synapse_apply.controller.worker.look import build_result_of_failure, look_at_target
+from synapse_apply.controller.worker.look import look_at_target
 from synapse_apply.controller.worker.relayed_permit import RelayedPermit
-from synapse_apply.model.diagnostic import error_finding
 
 # What the tool itself asks for, whatever a target names; none of it is a secret. A proxy, whose
 # address may hold a password, is looked for in the process's own environment.
@@ -32,6 +33,8 @@ def main() -> None:
     answers = _take_standard_output()
     # What is in memory here must not be left on a disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Who stops a whole service signals this process, too: its controller says when it is to end.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     permit = RelayedPermit()
     incoming = IncomingLines(permit)
     incoming.start()
@@ -49,8 +52,7 @@ def _work(order: Order, permit: RelayedPermit) -> RunResult:
     environ = {name: value for name, value in os.environ.items() if name in names}
     if order.apply is None:
         return look_at_target(order, environ)
-    missing = permit.explain_missing_or_empty() or "this version does not apply yet"
-    return build_result_of_failure((error_finding("Nothing was applied", missing),))
+    return apply_to_target(order, order.apply, environ, permit)
 
 
 def _take_standard_output() -> BinaryIO:

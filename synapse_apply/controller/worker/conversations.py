@@ -26,7 +26,7 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 # A permit lasts 10 s at most, so that four in a row may come late.
 _PERMIT_SECONDS = 2.0
 # As long as a call may take, but for uploads.
-_LAST_CALLS_SECONDS = 60.0
+LAST_CALLS_SECONDS = 60.0
 _OPEN_CALLS = (
     "What became of a call that was open then is looked up by the next run, which sends nothing "
     "twice."
@@ -99,7 +99,7 @@ class ApplyConversation:
         order: ApplyOrder,
         timeout: float,
         read_permit: Callable[[], Permit],
-        last_calls: float = _LAST_CALLS_SECONDS,
+        last_calls: float,
     ) -> None:
         """`timeout` is in seconds from now on, `last_calls` how long what has begun may take then.
 
@@ -169,6 +169,9 @@ class ApplyConversation:
 
     def build_lost_result(self, detail: str) -> RunResult:
         """See Conversation."""
+        # Whoever closes the workers kills it at the same moment as its own time ends.
+        if (end := self.find_end_or_none()) is not None:
+            return end
         finding = error_finding("The apply was cut short", f"{detail} {_OPEN_CALLS}", _AGAIN)
         return RunResult(RunOutcome.WORKER_LOST, findings=(finding,))
 

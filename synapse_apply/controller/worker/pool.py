@@ -30,6 +30,7 @@ from synapse_apply.controller.worker.access import (
 )
 from synapse_apply.controller.worker.child import Child
 from synapse_apply.controller.worker.conversations import (
+    LAST_CALLS_SECONDS,
     ApplyConversation,
     LookConversation,
     build_apply_not_begun,
@@ -73,12 +74,15 @@ class WorkerPool:
         environ: Mapping[str, str],
         most_looks: int = 4,
         most_children: int = 8,
+        *,
         drain_seconds: float = DRAIN_SECONDS,
+        last_calls_seconds: float = LAST_CALLS_SECONDS,
     ) -> None:
         """`data` is the controller's folder, `environ` its own environment. Starts nothing yet.
 
         `most_looks` are under way at a time, applies included; there are `most_children`, idle ones
-        included.
+        included. An apply that may begin no further call has `last_calls_seconds` to end, or
+        `drain_seconds` where the controller stops.
         """
         self._controller = controller
         self._data = data
@@ -88,7 +92,7 @@ class WorkerPool:
         self._own_secrets: OwnSecrets = collect_own_secrets(controller)
         self._generation = 0
         self._is_closed = False
-        self._drain_seconds = drain_seconds
+        self._drain_seconds, self._last_calls_seconds = drain_seconds, last_calls_seconds
         self._applies_end_at: float | None = None
         self._changed = threading.Condition()
         self._idle: list[tuple[str, Child]] = []
@@ -234,7 +238,9 @@ class WorkerPool:
             order = self._build_order(turn, folders)
             if order.apply is None or read_permit is None:
                 return child.work_or_kill(order, LookConversation(turn.request.timeout))
-            conversation = ApplyConversation(order.apply, turn.request.timeout, read_permit)
+            conversation = ApplyConversation(
+                order.apply, turn.request.timeout, read_permit, self._last_calls_seconds
+            )
             return self._apply_in_child(child, order, conversation)
         except SynapseApplyError as problem:
             return _build_not_started("; ".join(f.summary for f in problem.diagnostics))

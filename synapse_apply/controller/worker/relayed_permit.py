@@ -13,6 +13,13 @@ from synapse_apply.controller.ports import Permit
 
 # As long as a permit lasts: a controller that sends none for twice that time does not work.
 _MOST_WAIT_SECONDS = 10.0
+# A machine that sleeps counts on no other clock; where there is none, it does not sleep.
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def read_clocks() -> tuple[float, float]:
+    """Seconds by the clock of permits, and by one that goes on while the machine sleeps."""
+    return time.monotonic(), time.clock_gettime(_BOOT_CLOCK)
 
 
 class RelayedPermit:
@@ -22,7 +29,7 @@ class RelayedPermit:
         """`most_wait` is how many seconds a permit that has passed is waited for."""
         self._most_wait = most_wait
         self._changed = threading.Condition()
-        self._until = 0.0
+        self._until = self._until_since_boot = 0.0
         self._final_reason = ""
 
     def reset(self) -> None:
@@ -33,25 +40,24 @@ class RelayedPermit:
 
     def renew(self, permit: Permit) -> None:
         """Take a permit, or that there is none: then there is none any more for this apply."""
+        now, now_since_boot = read_clocks()
         with self._changed:
-            if permit.reason and not self._final_reason:
-                self._final_reason = permit.reason
+            self._final_reason = self._final_reason or permit.reason
             self._until = permit.until
+            self._until_since_boot = now_since_boot + permit.until - now
             self._changed.notify_all()
 
     def end(self) -> None:
         """Note that the controller has ended: nothing is permitted from now on."""
-        with self._changed:
-            self._final_reason = self._final_reason or "the controller has ended"
-            self._changed.notify_all()
+        self.renew(Permit(0.0, "the controller has ended"))
 
     def explain_missing_or_empty(self) -> str:
         """Why no call may begin, as a phrase; "" while one may. May wait for news before."""
         waits_until: float | None = None
         with self._changed:
             while not self._final_reason:
-                now = time.monotonic()
-                if now < self._until:
+                now, now_since_boot = read_clocks()
+                if now < self._until and now_since_boot < self._until_since_boot:
                     return ""
                 waits_until = now + self._most_wait if waits_until is None else waits_until
                 if now >= waits_until:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from synapse_apply.controller.ports import Permit
+from synapse_apply.controller.worker import relayed_permit
 from synapse_apply.controller.worker.relayed_permit import RelayedPermit
 
 
@@ -46,6 +49,17 @@ def test_a_reason_is_for_good_until_the_next_apply() -> None:
     permit.reset()
     permit.renew(Permit(time.monotonic() + 60))
     assert permit.explain_missing_or_empty() == ""
+
+
+def test_a_permit_ends_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own clock stands still then; another one tells."""
+    permit, now = RelayedPermit(most_wait=0.01), time.monotonic()
+    monkeypatch.setattr(relayed_permit, "read_clocks", lambda: (now, now + 1000))
+    permit.renew(Permit(now + 10))
+    assert permit.explain_missing_or_empty() == ""
+    clocks = iter([(now + 1, now + 4000), (now + 2, now + 4001)])
+    monkeypatch.setattr(relayed_permit, "read_clocks", lambda: next(clocks))
+    assert "silent" in permit.explain_missing_or_empty()
 
 
 def test_the_end_of_the_controller_ends_every_permit() -> None:

@@ -1,0 +1,161 @@
+"""How a worker applies a target: what it judges under the lock, and what is told of the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+from synapse_apply.controller.planned_rows import Judgement, RowAction
+from synapse_apply.controller.ports import RunResult
+from synapse_apply.controller.rows import CallCounts, RunOutcome
+from synapse_apply.controller.rules.judging import judge_rows
+from synapse_apply.controller.worker.exchange import ApplyOrder, Order
+from synapse_apply.controller.worker.look import (
+    build_internal_error,
+    build_result_of_failure,
+    build_result_of_plan,
+    open_ordered_target,
+)
+from synapse_apply.model.address import Address
+from synapse_apply.model.command import name_target
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import LockHeld, SynapseApplyError
+from synapse_apply.model.permitted_rows import PermittedApply, PermittedRows
+from synapse_apply.model.plan import Plan
+from synapse_apply.model.ports import CallPermit
+from synapse_apply.model.report import Report, Result
+from synapse_apply.model.verification import RunStatus, VerificationResult
+from synapse_apply.views.json.documents import format_redacted_json_line, report_document
+from synapse_apply.views.text.outcomes import list_outcome_findings_errors_last
+
+_MAX_STOP_REASON = 1000
+_MAX_HOLDER = 1000
+# Of the parts of one row, a change and the run after it, the first of these is told.
+_WORST_FIRST = (Result.UNKNOWN, Result.FAILED, Result.SKIPPED, Result.DONE)
+_RESULT_OF_RUN = {
+    RunStatus.UNKNOWN: Result.UNKNOWN,
+    # It goes on, and the next apply follows it.
+    RunStatus.RUNNING: Result.SKIPPED,
+    RunStatus.SKIPPED: Result.SKIPPED,
+}
+
+
+class RowsUnderLock:
+    """What of the plan that is made under the lock may be done, and that plan."""
+
+    def __init__(self, order: ApplyOrder) -> None:
+        self._order = order
+        self.result: RunResult | None = None
+        self.judgement = Judgement()
+
+    def choose(self, plan: Plan) -> PermittedRows:
+        """What the terms of the order permit of a plan; InputError for one of too many rows."""
+        self.result = build_result_of_plan(plan)
+        judgement = self.judgement = judge_rows(self.result.rows, self._order.terms)
+        used = judgement.used_approvals
+        guards = [row.digest for row in self.result.rows if row.action is RowAction.GUARD]
+        return PermittedRows(
+            frozenset(Address.parse(row.address) for row in judgement.permitted_rows),
+            frozenset(judgement.overridden_guards),
+            {
+                Address.parse(row.address): tuple(used[row.digest])
+                for row in judgement.permitted_rows
+                if row.digest in used
+            },
+            tuple(dict.fromkeys(name for digest in guards for name in used.get(digest, ()))),
+        )
+
+
+def apply_to_target(
+    order: Order, apply_order: ApplyOrder, environ: Mapping[str, str], permit: CallPermit
+) -> RunResult:
+    """Do what the order permits of a target's plan, under its lock; raises nothing.
+
+    `environ` are all variables that the target can name. Where another run has the lock, nothing
+    is done (`held_up_by_run`).
+    """
+    rows = RowsUnderLock(apply_order)
+    try:
+        with open_ordered_target(order, environ) as target:
+            applied = target.apply_permitted(
+                rows.choose,
+                run_id=apply_order.run_id,
+                who=apply_order.who,
+                operation=apply_order.operation,
+                permit=permit,
+                prune=order.prune,
+            )
+            return build_result_of_apply(rows, applied)
+    except LockHeld as held:
+        holder = " ".join(f"{finding.summary}: {finding.detail}" for finding in held.diagnostics)
+        return RunResult(RunOutcome.APPLY_STOPPED, held_up_by_run=holder[:_MAX_HOLDER])
+    except SynapseApplyError as failure:
+        # Before the first call: one that fails is in the report.
+        if failure.plan is not None and failure.plan.has_errors:
+            return build_result_of_plan(failure.plan)
+        return build_result_of_failure(name_target(failure.diagnostics, order.target))
+    except Exception:  # noqa: BLE001 - one broken target must not end the worker
+        failed = build_result_of_failure((build_internal_error("An apply"),))
+        unknown_count = len(rows.judgement.permitted_rows)
+        if not unknown_count:
+            return failed
+        # What was sent by then is looked up by the next run.
+        calls = CallCounts(unknown=unknown_count)
+        return replace(failed, outcome=RunOutcome.APPLY_FAILED, calls=calls)
+
+
+def build_result_of_apply(rows: RowsUnderLock, applied: PermittedApply) -> RunResult:
+    """What is told of an apply that came to its end.
+
+    `stop_reason` stands only where something was left undone for it.
+    """
+    report, planned = applied.report, rows.result
+    if planned is None:
+        planned = build_result_of_plan(report.plan)
+    calls = count_calls(report, rows.judgement)
+    outcome, stop_reason = RunOutcome.APPLIED, ""
+    if not rows.judgement.permitted_rows:
+        outcome = planned.outcome
+    elif calls.failed or calls.unknown:
+        outcome, stop_reason = RunOutcome.APPLY_FAILED, applied.stop_reason
+    elif calls.skipped:
+        outcome = RunOutcome.APPLY_STOPPED
+        # Nothing failed on which they depend.
+        stop_reason = applied.stop_reason or "an approval was used up by an earlier run"
+    return replace(
+        planned,
+        outcome=outcome,
+        findings=(*planned.findings, *_list_findings(report)),
+        calls=calls,
+        used_approvals=applied.used_approvals,
+        stop_reason=stop_reason[:_MAX_STOP_REASON],
+        report_json=format_redacted_json_line(report_document(report)),
+    )
+
+
+def count_calls(report: Report, judgement: Judgement) -> CallCounts:
+    """What became of the rows that were to be done; one that was left out counts as skipped."""
+    results: dict[Address, list[Result]] = {}
+    for outcome in report.outcomes:
+        results.setdefault(outcome.address, []).append(outcome.result)
+    for run in report.verification_results:
+        results.setdefault(run.address, []).append(_derive_result_of_run(run))
+    counts = Counter(
+        min(results.get(Address.parse(row.address), [Result.SKIPPED]), key=_WORST_FIRST.index)
+        for row in judgement.permitted_rows
+    )
+    return CallCounts(
+        counts[Result.DONE], counts[Result.FAILED], counts[Result.UNKNOWN], counts[Result.SKIPPED]
+    )
+
+
+def _derive_result_of_run(run: VerificationResult) -> Result:
+    if run.is_acceptable:
+        return Result.DONE
+    return _RESULT_OF_RUN.get(run.status, Result.FAILED)
+
+
+def _list_findings(report: Report) -> tuple[Diagnostic, ...]:
+    runs = (finding for run in report.verification_results for finding in run.diagnostics)
+    return (*list_outcome_findings_errors_last(report.outcomes), *runs)

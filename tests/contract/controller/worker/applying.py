@@ -1,0 +1,180 @@
+"""A source with one target that a pool of workers applies, at a backend that counts its calls."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import requests
+from contract.controller.upstream import Upstream, read_no_secret, storage
+from contract.stores.git.repositories import git
+from in_process import run
+
+from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause
+from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
+from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.settings import Controller, MayRead, Source
+from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.worker.pool import WorkerPool
+from synapse_apply.emulator.core.backend import RequestLog
+from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.library.opening import open_target
+from synapse_apply.model.state import State
+
+TOKEN, KEY = "token-of-acme-1234567890", "key-of-acme-1234567890"
+CANARY = "canary-of-another-0987654321"
+ENVIRON = {**os.environ, "ACME_TOKEN": TOKEN, "ACME_KEY": KEY, "BETA_KEY": CANARY}
+NAME = TargetName("acme", "prod")
+EVERYTHING = ApplyTerms(frozenset(RowCause), frozenset(RowAction) - {RowAction.GUARD})
+Permits = Callable[[], Permit]
+
+
+def build_applied_source(folder: Path) -> Source:
+    return Source(
+        "acme",
+        str(folder / "upstream.git"),
+        may_read=MayRead(("ACME_*",), (str(folder / "states"),)),
+        hosts=("127.0.0.1",),
+    )
+
+
+def make_pool(folder: Path, **limits: Any) -> WorkerPool:
+    controller = Controller("main", {"acme": build_applied_source(folder)})
+    return WorkerPool(controller, folder / "data", ENVIRON, **limits)
+
+
+def build_request(commit: str, terms: ApplyTerms, timeout: float) -> ApplyRequest:
+    return ApplyRequest(NAME, commit, timeout, terms, str(uuid.uuid4()), "controller:main")
+
+
+def permit_for_long() -> Permit:
+    return Permit(time.monotonic() + 10)
+
+
+class StampedLog(RequestLog):
+    """Requests with the time of `time.monotonic()` at which they were acted on."""
+
+    def add(self, entry: dict[str, Any], route: str) -> None:
+        super().add({**entry, "monotonic": time.monotonic()}, route)
+
+
+class ApplySite:
+    """The repository, the state and the pool of one target; its first storage is applied."""
+
+    def __init__(self, folder: Path, backend: EmbeddedServer) -> None:
+        self.folder, self.backend = folder, backend
+        self._storage_count = 0
+        self.upstream = Upstream(folder)
+        self.states, self.data = folder / "states", folder / "data"
+        self.states.mkdir()
+        self.source = build_applied_source(folder)
+        self.pool = self.make_pool()
+        self.mirror = GitMirror(self.source, self.data, read_no_secret)
+        self.project = f"""
+apiVersion: synapse-apply/v1
+kind: Project
+targets:
+  prod:
+    url: {backend.url}
+    token: {{env: ACME_TOKEN}}
+    state: {{url: {self.states}/prod.db}}
+    settle_after: 0
+"""
+        self.commit = self.push({"synapse-apply.yaml": self.project, **self._build_storages(1)})
+        self.checkout = folder / "checkout"
+        git(folder, "clone", "-q", str(self.upstream.path), str(self.checkout))
+        run("state init -t prod", self.checkout, self.given)
+        self.apply()
+
+    @property
+    def given(self) -> dict[str, str]:
+        return {"ACME_TOKEN": TOKEN, "ACME_KEY": KEY}
+
+    def make_pool(self, **limits: Any) -> WorkerPool:
+        return make_pool(self.folder, **limits)
+
+    def declare_more(self, number: int) -> None:
+        """Declare so many further storages, and count the creates from here on."""
+        self.push(self._build_storages(number))
+        self.look()
+        self.backend.backend.request_log = StampedLog()
+
+    def _build_storages(self, number: int) -> dict[str, str | None]:
+        first = self._storage_count
+        self._storage_count += number
+        names = [f"s{position}" for position in range(first, self._storage_count)]
+        return {f"manifests/{name}.yaml": storage(name) for name in names}
+
+    def push(self, files: dict[str, str | None]) -> str:
+        self.commit = self.upstream.commit(files)
+        self.mirror.fetch_head()
+        return self.commit
+
+    def look(self) -> RunResult:
+        return self.pool.look(LookRequest(NAME, self.commit, 60.0))
+
+    def apply(
+        self,
+        read_permit: Permits | None = None,
+        terms: ApplyTerms = EVERYTHING,
+        timeout: float = 60.0,
+        pool: WorkerPool | None = None,
+    ) -> RunResult:
+        return (pool or self.pool).apply(
+            self.build_request(terms, timeout), read_permit or permit_for_long
+        )
+
+    def build_request(self, terms: ApplyTerms = EVERYTHING, timeout: float = 60.0) -> ApplyRequest:
+        return build_request(self.commit, terms, timeout)
+
+    def start_controller(self) -> subprocess.Popen[bytes]:
+        """A process that applies the target and does nothing else."""
+        arguments = [sys.executable, "-m", __name__, str(self.folder), self.commit]
+        environ = {**ENVIRON, "PYTHONPATH": os.pathsep.join(sys.path)}
+        return subprocess.Popen(arguments, env=environ)
+
+    def delay_answers(self, seconds: float) -> None:
+        """Let each create be done at once, and answered late."""
+        match = {"method": "POST", "path": "/storages/"}
+        self.put_faults({"match": match, "do": {"hang": seconds, "commit": "after"}})
+
+    def put_faults(self, *rules: dict[str, Any]) -> None:
+        headers = {"Authorization": f"Token {TOKEN}"}
+        url = f"{self.backend.url}/_emulator/faults/"
+        requests.put(url, json={"rules": rules}, headers=headers, timeout=30).raise_for_status()
+
+    def list_creates(self) -> list[float]:
+        """When the creates were acted on, oldest first, on the clock of `time.monotonic()`."""
+        return [
+            entry["monotonic"]
+            for entry in list(self.backend.backend.request_log.recent_entries)
+            if entry["method"] == "POST"
+        ]
+
+    def wait_for_creates(self, number: int) -> None:
+        deadline = time.monotonic() + 30
+        while len(self.list_creates()) < number:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def read_state(self) -> State:
+        with open_target("prod", folder=self.checkout, environ=self.given) as target:
+            return target.state.read()
+
+    def close(self) -> None:
+        with suppress(requests.RequestException):
+            self.put_faults()
+        self.pool.close()
+
+
+if __name__ == "__main__":
+    make_pool(Path(sys.argv[1])).apply(
+        build_request(sys.argv[2], EVERYTHING, 60.0), permit_for_long
+    )

@@ -1,0 +1,311 @@
+"""Applies by real children at a real backend: what is permitted is done, and nothing else begins."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from contract.controller.upstream import storage
+from contract.controller.worker.applying import CANARY, KEY, TOKEN, ApplySite
+
+from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause
+from synapse_apply.controller.ports import Permit, RunResult
+from synapse_apply.controller.rows import CallCounts, RunOutcome
+from synapse_apply.controller.settings import Controller
+from synapse_apply.emulator.serve import EmbeddedServer
+
+# A call that was permitted may reach the server so much later, on a slow machine.
+ON_ITS_WAY = 0.3
+MANY = 16
+
+
+@pytest.fixture(scope="module")
+def site_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApplySite]:
+    folder = tmp_path_factory.mktemp("site")
+    with EmbeddedServer(folder / "backend", token=TOKEN) as server:
+        site = ApplySite(folder, server)
+        yield site
+        site.close()
+
+
+Declare = Callable[[int], ApplySite]
+
+
+@pytest.fixture
+def declare(site_of_all: ApplySite) -> Iterator[Declare]:
+    """The site with so many storages more, which are not there yet; its worker is warm."""
+
+    def declare_more(number: int) -> ApplySite:
+        site_of_all.declare_more(number)
+        return site_of_all
+
+    yield declare_more
+    site_of_all.put_faults()
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+def list_texts(result: RunResult) -> str:
+    findings = [finding.to_json() for finding in result.findings]
+    rows = [repr(row) for row in result.rows]
+    return json.dumps([findings, rows, result.plan_json, result.report_json, result.stop_reason])
+
+
+def check_all_is_done_once(site: ApplySite, number: int = MANY) -> None:
+    """One more apply ends it: every object is there, was made once, and no call is open."""
+    site.put_faults()
+    result = site.apply()
+    assert result.outcome in {RunOutcome.APPLIED, RunOutcome.IN_SYNC}, list_texts(result)
+    assert len(site.list_creates()) == number
+    assert not site.read_state().open_intents
+    looked = site.look()
+    assert (looked.outcome, looked.is_state_behind) == (RunOutcome.IN_SYNC, False)
+
+
+def test_what_is_permitted_is_done_and_told(declare: Declare) -> None:
+    """Rows, report, sums, and who did it; nowhere a secret."""
+    site = declare(2)
+    result = site.apply()
+    assert result.outcome is RunOutcome.APPLIED, list_texts(result)
+    assert result.calls == CallCounts(done=2)
+    assert [row.action for row in result.rows] == [RowAction.CREATE] * 2
+    assert [row.causes for row in result.rows] == [(RowCause.GIT,)] * 2
+    assert (result.stop_reason, result.held_up_by_run, result.counts.add) == ("", "", 2)
+    report = json.loads(result.report_json)
+    assert report["complete"] is True
+    texts = list_texts(result)
+    assert not [secret for secret in (TOKEN, KEY, CANARY) if secret in texts]
+    check_all_is_done_once(site, 2)
+
+
+def test_nothing_is_done_without_terms_and_what_is_approved_uses_its_approval_up(
+    declare: Declare,
+) -> None:
+    site = declare(2)
+    rows = site.look().rows
+    nothing = site.apply(terms=ApplyTerms())
+    assert (nothing.outcome, nothing.calls) == (RunOutcome.CHANGES, CallCounts())
+    assert nothing.rows == rows
+    assert not site.list_creates()
+    approved = ApplyTerms(approvals={rows[1].digest: ("one", "two")})
+    result = site.apply(terms=approved)
+    assert (result.outcome, result.calls) == (RunOutcome.APPLIED, CallCounts(done=1))
+    assert sorted(result.used_approvals) == ["one", "two"]
+    assert [row.address for row in site.look().rows] == [rows[0].address]
+    check_all_is_done_once(site, 2)
+
+
+def test_a_secret_of_another_source_is_never_sent(declare: Declare) -> None:
+    site = declare(0)
+    manifest = storage("canary").replace("ACME_KEY", "BETA_KEY")
+    site.push({"manifests/canary.yaml": manifest})
+    result = site.apply()
+    site.push({"manifests/canary.yaml": None})
+    texts = list_texts(result)
+    assert "BETA_KEY is not set" in texts
+    assert CANARY not in texts
+    assert not site.list_creates()
+
+
+def test_no_call_begins_after_its_permit(declare: Declare) -> None:
+    """What has begun ends and is recorded; the rest waits for the next apply."""
+    site = declare(MANY)
+    site.delay_answers(0.5)
+    deadlines = []
+
+    def read_permit() -> Permit:
+        if site.list_creates():
+            return Permit(0.0, "the window closed")
+        deadlines.append(time.monotonic() + 1.0)
+        return Permit(deadlines[-1])
+
+    result = site.apply(read_permit)
+    done = site.list_creates()
+    assert done
+    assert max(done) < deadlines[-1] + ON_ITS_WAY
+    assert (result.outcome, result.stop_reason) == (RunOutcome.APPLY_STOPPED, "the window closed")
+    assert result.calls == CallCounts(done=len(done), skipped=MANY - len(done))
+    assert not site.read_state().open_intents
+    check_all_is_done_once(site)
+
+
+def test_a_worker_that_was_stopped_begins_nothing_with_an_old_permit(
+    declare: Declare, threads: ThreadPoolExecutor
+) -> None:
+    site = declare(MANY)
+    site.delay_answers(0.5)
+    deadlines, is_over = [], threading.Event()
+
+    def read_permit() -> Permit:
+        if not site.list_creates():
+            deadlines.append(time.monotonic() + 1.5)
+            return Permit(deadlines[-1])
+        if is_over.is_set():
+            return Permit(0.0, "it is over")
+        raise OSError("the store is away")
+
+    applying = threads.submit(site.apply, read_permit)
+    site.wait_for_creates(1)
+    (process_id,) = site.pool.list_process_ids()
+    os.kill(process_id, signal.SIGSTOP)
+    time.sleep(max(deadlines[-1] - time.monotonic(), 0) + 0.1)
+    continued = time.monotonic()
+    os.kill(process_id, signal.SIGCONT)
+    is_over.set()
+    result = applying.result(30)
+    assert max(site.list_creates()) < continued
+    assert result.stop_reason == "it is over"
+    check_all_is_done_once(site)
+
+
+def test_an_apply_ends_with_its_controller(declare: Declare) -> None:
+    """Also by kill -9: what has begun is recorded, nothing more begins."""
+    site = declare(MANY)
+    site.delay_answers(0.5)
+    with site.start_controller() as controller:
+        site.wait_for_creates(1)
+        (worker,) = (
+            Path(f"/proc/{controller.pid}/task/{controller.pid}/children").read_text().split()
+        )
+        controller.kill()
+    killed = time.monotonic()
+    deadline = killed + 20
+    while Path(f"/proc/{worker}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    done = site.list_creates()
+    assert max(done) < killed + ON_ITS_WAY
+    assert len(done) < MANY
+    assert not site.read_state().open_intents
+    check_all_is_done_once(site)
+
+
+def test_an_apply_that_takes_too_long_begins_nothing_more(declare: Declare) -> None:
+    site = declare(MANY)
+    site.delay_answers(0.5)
+    result = site.apply(timeout=1.0)
+    assert result.outcome is RunOutcome.TIMEOUT
+    assert result.findings[0].summary == "The apply took too long"
+    assert result.calls.done == len(site.list_creates()) < MANY
+    assert not site.read_state().open_intents
+    check_all_is_done_once(site)
+
+
+def test_one_whose_calls_hang_is_ended_and_another_run_is_told_of_it(
+    declare: Declare, threads: ThreadPoolExecutor
+) -> None:
+    """Who has the lock is told to the other one; the next run looks up what became of the calls."""
+    site = declare(3)
+    site.delay_answers(30)
+    pool = site.make_pool(last_calls_seconds=0.3)
+    applying = threads.submit(site.apply, timeout=4.0, pool=pool)
+    site.wait_for_creates(3)
+    other = site.apply()
+    assert other.outcome is RunOutcome.APPLY_STOPPED
+    assert "controller:main" in other.held_up_by_run
+    assert not other.rows
+    ended = applying.result(30)
+    assert ended.outcome is RunOutcome.TIMEOUT
+    assert "looked up by the next run" in list_texts(ended)
+    assert pool.list_process_ids() == ()
+    site.put_faults()
+    wait_until_unlocked(site)
+    check_all_is_done_once(site, 3)
+
+
+def test_a_worker_that_is_killed_is_told_and_nothing_is_sent_twice(
+    declare: Declare, threads: ThreadPoolExecutor
+) -> None:
+    site = declare(3)
+    site.delay_answers(30)
+    applying = threads.submit(site.apply)
+    site.wait_for_creates(3)
+    (process_id,) = site.pool.list_process_ids()
+    os.kill(process_id, signal.SIGKILL)
+    lost = applying.result(30)
+    assert lost.outcome is RunOutcome.WORKER_LOST
+    assert "looked up by the next run, which sends nothing twice" in list_texts(lost)
+    site.put_faults()
+    wait_until_unlocked(site)
+    check_all_is_done_once(site, 3)
+
+
+def wait_until_unlocked(site: ApplySite) -> None:
+    """A killed process is known to be gone, so that its lock is taken at once."""
+    deadline = time.monotonic() + 60
+    while site.apply(terms=ApplyTerms(), read_permit=lambda: Permit(0.0, "no")).held_up_by_run:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_pool_that_is_closed_lets_calls_end(
+    declare: Declare, threads: ThreadPoolExecutor
+) -> None:
+    """And begins no other apply; neither other settings nor a signal change one under way."""
+    site = declare(MANY)
+    site.delay_answers(0.5)
+    applying = threads.submit(site.apply)
+    site.wait_for_creates(1)
+    site.pool.use_settings(Controller("main", {}))
+    os.kill(*site.pool.list_process_ids(), signal.SIGTERM)
+    began = time.monotonic()
+    site.pool.close()
+    assert time.monotonic() - began < 5
+    result = applying.result(1)
+    assert (result.outcome, result.stop_reason) == (
+        RunOutcome.APPLY_STOPPED,
+        "the controller stops",
+    )
+    assert 0 < result.calls.done == len(site.list_creates()) < MANY
+    assert site.apply() == replace(
+        RunResult(RunOutcome.APPLY_STOPPED), stop_reason="the controller stops"
+    )
+    assert not site.read_state().open_intents
+    site.pool = site.make_pool()
+    check_all_is_done_once(site)
+
+
+def test_a_call_that_hangs_does_not_keep_a_pool_open(
+    declare: Declare, threads: ThreadPoolExecutor
+) -> None:
+    site = declare(1)
+    site.delay_answers(30)
+    pool = site.make_pool(drain_seconds=0.3)
+    applying = threads.submit(site.apply, pool=pool)
+    site.wait_for_creates(1)
+    began = time.monotonic()
+    pool.close()
+    assert time.monotonic() - began < 5
+    result = applying.result(5)
+    assert result.outcome is RunOutcome.APPLY_STOPPED
+    assert "looked up by the next run" in list_texts(result)
+    site.put_faults()
+    wait_until_unlocked(site)
+    check_all_is_done_once(site, 1)
+
+
+def test_what_concerns_the_state_alone_is_done_without_a_permitted_row(declare: Declare) -> None:
+    """A storage that moves to another address; no call is made for it."""
+    site = declare(0)
+    moved = "moved: [{from: storage/s0, to: storage/s0-moved}]\n"
+    manifest = storage("s0").replace("metadata: {name: s0}", "metadata: {name: s0-moved}")
+    site.push({"synapse-apply.yaml": site.project + moved, "manifests/s0.yaml": manifest})
+    looked = site.look()
+    assert (looked.rows, looked.is_state_behind) == ((), True)
+    result = site.apply(terms=ApplyTerms())
+    assert result.calls == CallCounts()
+    assert not site.list_creates()
+    looked = site.look()
+    assert (looked.outcome, looked.is_state_behind) == (RunOutcome.IN_SYNC, False)
