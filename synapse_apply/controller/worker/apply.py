@@ -17,11 +17,11 @@ from synapse_apply.controller.worker.look import (
     build_result_of_plan,
     open_ordered_target,
 )
+from synapse_apply.library.plan_rows import PermittedApply, PermittedRows
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import LockHeld, SynapseApplyError
-from synapse_apply.model.permitted_rows import PermittedApply, PermittedRows
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import CallPermit
 from synapse_apply.model.report import Report, Result
@@ -31,6 +31,8 @@ from synapse_apply.views.text.outcomes import list_outcome_findings_errors_last
 
 _MAX_STOP_REASON = 1000
 _MAX_HOLDER = 1000
+# Nothing failed on which the rest depends, and nothing stopped it.
+_LEFT_OUT = "what the rest needs was not permitted"
 # Of the parts of one row, a change and the run after it, the first of these is told.
 _WORST_FIRST = (Result.UNKNOWN, Result.FAILED, Result.SKIPPED, Result.DONE)
 _RESULT_OF_RUN = {
@@ -121,8 +123,7 @@ def build_result_of_apply(rows: RowsUnderLock, applied: PermittedApply) -> RunRe
         outcome, stop_reason = RunOutcome.APPLY_FAILED, applied.stop_reason
     elif calls.skipped:
         outcome = RunOutcome.APPLY_STOPPED
-        # Nothing failed on which they depend.
-        stop_reason = applied.stop_reason or "an approval was used up by an earlier run"
+        stop_reason = applied.stop_reason or _LEFT_OUT
     return replace(
         planned,
         outcome=outcome,

@@ -19,7 +19,6 @@ from synapse_apply.controller.worker.answer_checks import require_rows_within_li
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.planned import list_planned_rows
 from synapse_apply.library.opening import open_target_at_commit
-from synapse_apply.library.plan_rows import has_work_without_permission
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.codec import change_to_json, plan_to_json
@@ -50,7 +49,7 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
     try:
         with open_ordered_target(order, environ) as target:
             plan = target.plan(create_state=False, prune=order.prune)
-            is_behind = has_work_without_permission(plan)
+            is_behind = target.has_work_without_permission(plan)
             return replace(build_result_of_plan(plan), is_state_behind=is_behind)
     except SynapseApplyError as failure:
         return build_result_of_failure(name_target(failure.diagnostics, order.target))

@@ -214,7 +214,7 @@ def test_one_whose_calls_hang_is_ended_and_another_run_is_told_of_it(
     site.wait_for_creates(3)
     other = site.apply()
     assert other.outcome is RunOutcome.APPLY_STOPPED
-    assert "controller:main" in other.held_up_by_run
+    assert "running apply since" in other.held_up_by_run
     assert not other.rows
     ended = applying.result(30)
     assert ended.outcome is RunOutcome.TIMEOUT
