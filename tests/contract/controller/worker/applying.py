@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from synapse_apply.controller.worker.pool import WorkerPool
 from synapse_apply.emulator.core.backend import RequestLog
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.library.opening import open_target
+from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.state import State
 
 TOKEN, KEY = "token-of-acme-1234567890", "key-of-acme-1234567890"
@@ -164,8 +165,12 @@ targets:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
+    def open_target(self) -> AbstractContextManager[OpenTarget]:
+        """The target as a person opens it in a checkout."""
+        return open_target("prod", folder=self.checkout, environ=self.given)
+
     def read_state(self) -> State:
-        with open_target("prod", folder=self.checkout, environ=self.given) as target:
+        with self.open_target() as target:
             return target.state.read()
 
     def close(self) -> None:

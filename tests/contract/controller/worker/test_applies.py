@@ -20,6 +20,7 @@ from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCaus
 from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import CallCounts, RunOutcome
 from synapse_apply.controller.settings import Controller
+from synapse_apply.controller.worker import child
 from synapse_apply.emulator.serve import EmbeddedServer
 
 # A call that was permitted may reach the server so much later, on a slow machine.
@@ -85,6 +86,9 @@ def test_what_is_permitted_is_done_and_told(declare: Declare) -> None:
     assert (result.stop_reason, result.held_up_by_run, result.counts.add) == ("", "", 2)
     report = json.loads(result.report_json)
     assert report["complete"] is True
+    with site.open_target() as target:
+        (past, *_) = target.history(1)
+    assert (past.plan_id, past.actor_name) == (report["plan"]["id"], "controller:main")
     texts = list_texts(result)
     assert not [secret for secret in (TOKEN, KEY, CANARY) if secret in texts]
     check_all_is_done_once(site, 2)
@@ -240,6 +244,18 @@ def test_a_worker_that_is_killed_is_told_and_nothing_is_sent_twice(
     site.put_faults()
     wait_until_unlocked(site)
     check_all_is_done_once(site, 3)
+
+
+def test_a_worker_that_takes_too_much_memory_is_ended(
+    declare: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = declare(1)
+    monkeypatch.setattr(child, "_MOST_RESIDENT_BYTES", 1)
+    lost = site.apply()
+    assert lost.outcome is RunOutcome.WORKER_LOST
+    assert "took more than 0 MiB. What became of a call that was open" in list_texts(lost)
+    monkeypatch.undo()
+    check_all_is_done_once(site, 1)
 
 
 def wait_until_unlocked(site: ApplySite) -> None:
