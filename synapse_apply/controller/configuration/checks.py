@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
-from synapse_apply.controller.configuration.decoding import (
-    DEFAULT_LISTEN,
-    is_local_path,
-    parse_duration,
-    split_listen_address,
-)
-from synapse_apply.controller.settings import Controller
+from synapse_apply.controller.configuration.access_checks import iter_access_findings
+from synapse_apply.controller.configuration.decoding import is_local_path, parse_duration
+from synapse_apply.controller.configuration.placed_findings import FindingBuilder
+from synapse_apply.controller.configuration.rule_checks import iter_rule_findings
+from synapse_apply.controller.settings import Access, Controller
 from synapse_apply.controller.worker.access import collect_own_secrets
-from synapse_apply.model.diagnostic import (
-    Diagnostic,
-    FieldPath,
-    Position,
-    error_finding,
-    find_nearest_position,
-    warning_finding,
-)
+from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.runtime.cron import Cron
 from synapse_apply.model.secrets.login import is_loopback
 
+_GREATEST_PORT = 65535
 _SCHEMES = {"https", "ssh", "file", "http"}
 # Every duration of a target or of the defaults that may not be nothing.
 _MIN_SECONDS = 1.0
 
 
 def iter_setting_findings(
-    value: Mapping[str, Any], controller: Controller, positions: Mapping[FieldPath, Position]
+    value: Mapping[str, Any],
+    controller: Controller,
+    positions: Mapping[FieldPath, Position],
+    now: float,
 ) -> Iterator[Diagnostic]:
-    """Errors and warnings on settings that no schema can check."""
+    """Errors and warnings on settings that no schema can check, at a wall-clock time."""
     checker = _Checker(value, positions)
-    yield from checker.check_page()
+    findings = FindingBuilder(positions)
+    yield from checker.check_page(controller)
     yield from checker.check_durations(value, ())
     yield from checker.check_channels()
     own_variables = collect_own_secrets(controller).variables
@@ -47,26 +40,32 @@ def iter_setting_findings(
         yield from checker.check_readable_variables(name, own_variables)
         yield from checker.check_source_url(name)
         yield from checker.check_source_path(name)
-        yield from checker.check_rules(name)
+        rules = value["sources"][name]["targets"]
+        yield from iter_rule_findings(name, rules, findings, now)
+    yield from iter_access_findings(value.get("access", {}), controller, findings)
 
 
 class _Checker:
     def __init__(self, value: Mapping[str, Any], positions: Mapping[FieldPath, Position]) -> None:
         self._value = value
-        self._positions = positions
+        findings = FindingBuilder(positions)
+        self._error, self._warn = findings.build_error, findings.build_warning
 
-    def check_page(self) -> Iterator[Diagnostic]:
-        """The page shows what no stranger may see, and this version asks nobody who they are."""
-        host, port = split_listen_address(self._value.get("listen", DEFAULT_LISTEN))
-        if port > 65535:
-            yield self._error(("listen",), "No such port", f"{port} is above 65535", "")
-        if not is_loopback(host):
+    def check_page(self, controller: Controller) -> Iterator[Diagnostic]:
+        """The page shows what no stranger may see: who can reach it is asked who they are."""
+        path: FieldPath = ("listen",)
+        host, port = controller.listen_host, controller.listen_port
+        if port > _GREATEST_PORT:
             yield self._error(
-                ("listen",),
+                path, "No such port", f"{port} is above {_GREATEST_PORT}", "such as 127.0.0.1:8080"
+            )
+        elif not is_loopback(host) and not _asks_who_it_is(controller.access):
+            yield self._error(
+                path,
                 "The page would be open to everyone",
-                f"`listen` names {host}, which other machines reach, and `access` is not enforced "
-                "by this version",
-                "listen on 127.0.0.1, and let a proxy beside it ask people who they are",
+                f"`listen` names {host}, which other machines reach, and `access` names neither a "
+                "proxy nor tokens",
+                "write `access`, or listen on 127.0.0.1",
             )
 
     def check_durations(self, node: Any, path: FieldPath) -> Iterator[Diagnostic]:
@@ -183,66 +182,16 @@ class _Checker:
                 "write it relative to the repository's top, without `..`",
             )
 
-    def check_rules(self, name: str) -> Iterator[Diagnostic]:
-        """Rules that never hold, and windows that never begin."""
-        patterns: list[str] = []
-        rules = self._value["sources"][name]["targets"]
-        if not rules:
-            yield self._warn(
-                ("sources", name, "targets"), "No target is looked at", "there is no pattern",
-                'write `"*": {mode: observe}`',
-            )  # fmt: skip
-        for pattern, rule in rules.items():
-            path: FieldPath = ("sources", name, "targets", pattern)
-            # Where `*` is the only wildcard, what matches the text of a pattern matches all of it.
-            simple = [other for other in patterns if not set(other) & set("?[")]
-            earlier = next((other for other in simple if fnmatchcase(pattern, other)), None)
-            if earlier is not None:
-                yield self._warn(
-                    path,
-                    "A rule that never holds",
-                    f"`{pattern}`: `{earlier}` stands before it and matches the same targets",
-                    "put it before that one; the first that matches holds",
-                )
-            patterns.append(pattern)
-            yield from self._check_windows(rule, path)
-            until = rule.get("paused", {}).get("until")
-            if until is not None and not _is_time(until):
-                yield self._error(
-                    (*path, "paused", "until"), "Not a time", f"`{until}` is no RFC 3339 time",
-                    "write it as 2026-12-24T18:00:00Z",
-                )  # fmt: skip
-
-    def _check_windows(self, rule: Mapping[str, Any], path: FieldPath) -> Iterator[Diagnostic]:
-        for index, window in enumerate(rule.get("windows", ())):
-            window_path: FieldPath = (*path, "windows", index)
-            try:
-                Cron.parse(window["cron"])
-            except ValueError as problem:
-                yield self._error(
-                    (*window_path, "cron"), "Not a cron", f"{problem}",
-                    "five fields: minute, hour, day, month, weekday",
-                )  # fmt: skip
-            zone = window.get("timezone", "UTC")
-            if not _is_time_zone(zone):
-                yield self._error(
-                    (*window_path, "timezone"), "Unknown time zone", f"there is no zone `{zone}`",
-                    "write a name of the IANA database, such as Asia/Seoul",
-                )  # fmt: skip
-
-    def _error(self, path: FieldPath, summary: str, detail: str, hint: str) -> Diagnostic:
-        position = find_nearest_position(self._positions, path)
-        return error_finding(summary, detail, hint, position=position, path=path)
-
-    def _warn(self, path: FieldPath, summary: str, detail: str, hint: str) -> Diagnostic:
-        position = find_nearest_position(self._positions, path)
-        return warning_finding(summary, detail, hint, position=position, path=path)
-
 
 _DURATION_KEYS = {
     *("interval", "first", "most", "timeout", "keep", "poll", "duration"),
     *("second_look", "status_spacing", "status_check"),
 }
+
+
+def _asks_who_it_is(access: Access | None) -> bool:
+    """Whether there is somebody whom the page can tell from a stranger."""
+    return access is not None and (access.proxy is not None or bool(access.tokens))
 
 
 def _split_url_or_none(url: str) -> Any:
@@ -251,18 +200,3 @@ def _split_url_or_none(url: str) -> Any:
         return urlsplit(url) if "://" in url else None
     except ValueError:
         return None
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False
-
-
-def _is_time_zone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (ValueError, OSError, KeyError):
-        return False
-    return True

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path as FilePath
 from typing import Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
 
+from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.controller.settings import (
     DAY,
     HOUR,
     MINUTE,
+    Access,
+    AccessRule,
+    AutoRule,
     Channel,
     Controller,
     Defaults,
@@ -20,12 +26,15 @@ from synapse_apply.controller.settings import (
     HttpsToken,
     MayRead,
     Mode,
+    ProxyAccess,
+    Right,
     SecretName,
     Source,
     SshKey,
     TargetRule,
 )
 from synapse_apply.model.diagnostic import FieldPath, Position
+from synapse_apply.model.runtime.cron import Cron, Window
 
 T = TypeVar("T")
 
@@ -35,6 +44,7 @@ DEFAULT_API_URLS: Mapping[str, str] = {
 }
 DEFAULT_USER = "x-access-token"
 DEFAULT_LISTEN = "127.0.0.1:8080"
+DEFAULT_ZONE = "UTC"
 _UNITS = {"s": 1.0, "m": MINUTE, "h": HOUR, "d": DAY}
 
 
@@ -59,6 +69,34 @@ def split_listen_address(text: str) -> tuple[str, int]:
 def is_local_path(url: str) -> bool:
     """Whether the url of a source is a path: no scheme, and no HOST:PATH as ssh has it."""
     return "://" not in url and (url.startswith(("/", ".")) or ":" not in url)
+
+
+def find_time(text: str) -> float | None:
+    """The wall-clock seconds of an RFC 3339 time with a zone; None for what is no such time."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if moment.tzinfo is None else moment.timestamp()
+
+
+def find_zone(name: str) -> ZoneInfo | None:
+    """The time zone of a name of the IANA database; None for an unknown one."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        return None
+
+
+def find_window(settings: Mapping[str, Any]) -> Window | None:
+    """The window of settings that fit the schema; None for a cron or a zone that is none."""
+    zone = find_zone(settings.get("timezone", DEFAULT_ZONE))
+    try:
+        cron = Cron.parse(settings["cron"])
+    except ValueError:
+        return None
+    duration = timedelta(seconds=parse_duration(settings["duration"]))
+    return Window(cron, duration, zone) if zone is not None else None
 
 
 class _Decoder:
@@ -89,6 +127,7 @@ class _Decoder:
                 self._decode_secret_name_or_none(hooks, ("hooks",), "github", "secret"),
                 self._decode_secret_name_or_none(hooks, ("hooks",), "gitlab", "secret"),
             ),
+            access=self._decode_access_or_none(),
             file=self._file,
         )
 
@@ -113,13 +152,7 @@ class _Decoder:
             hosts=tuple(settings.get("hosts", ())),
             project_from=settings.get("pin", "").removeprefix("git:"),
             rules=tuple(
-                TargetRule(
-                    pattern=pattern,
-                    mode=Mode(rule.get("mode", Mode.OBSERVE.value)),
-                    interval=_get_duration(rule, "interval", None),
-                    pause=FixedPause(rule["paused"]["reason"]) if "paused" in rule else None,
-                    position=self._positions.get((*path, "targets", pattern)),
-                )
+                _decode_rule(pattern, rule, self._positions.get((*path, "targets", pattern)))
                 for pattern, rule in settings["targets"].items()
             ),
             position=self._positions.get(path),
@@ -163,6 +196,37 @@ class _Decoder:
             secret=self._decode_secret_name_or_none(settings, path, kind, "secret"),
         )
 
+    def _decode_access_or_none(self) -> Access | None:
+        if "access" not in self._value:
+            return None
+        settings, path = self._value["access"], ("access",)
+        secret = self._decode_secret_name_or_none(settings, path, "proxy", "secret")
+        proxy = settings.get("proxy", {})
+        tokens = {
+            name: self._decode_secret_name_or_none(settings, path, "tokens", name)
+            for name in settings.get("tokens", {})
+        }
+        return Access(
+            proxy=None
+            if secret is None
+            else ProxyAccess(
+                proxy["user_header"],
+                proxy["secret_header"],
+                secret,
+                proxy.get("groups_header", ""),
+            ),
+            tokens={name: token for name, token in tokens.items() if token is not None},
+            rules=tuple(
+                AccessRule(
+                    tuple(rule["who"]),
+                    frozenset(Right(right) for right in rule["do"]),
+                    tuple(rule.get("targets", ("*",))),
+                    self._positions.get(("access", "may", index)),
+                )
+                for index, rule in enumerate(settings.get("may", ()))
+            ),
+        )
+
     def _decode_secret_name_or_none(
         self, settings: Mapping[str, Any], path: FieldPath, *keys: str
     ) -> SecretName | None:
@@ -178,6 +242,33 @@ class _Decoder:
         return None
 
 
+def _decode_rule(
+    pattern: str, settings: Mapping[str, Any], position: Position | None
+) -> TargetRule:
+    """The rule of a pattern; without windows and times that are none, which are errors."""
+    windows = [find_window(window) for window in settings.get("windows", ())]
+    paused = settings.get("paused")
+    return TargetRule(
+        pattern=pattern,
+        mode=Mode(settings.get("mode", Mode.OBSERVE.value)),
+        interval=_get_duration(settings, "interval", None),
+        auto=_decode_auto(settings.get("auto", {})),
+        approvals=settings.get("approvals", 1),
+        not_author=settings.get("not_author", False),
+        windows=tuple(window for window in windows if window is not None),
+        pause=FixedPause(paused["reason"], find_time(paused.get("until", ""))) if paused else None,
+        prune=settings.get("prune"),
+        position=position,
+    )
+
+
+def _decode_auto(settings: Mapping[str, Any]) -> AutoRule:
+    standard = AutoRule()
+    causes = frozenset(RowCause(cause) for cause in settings.get("causes", ()))
+    actions = frozenset(RowAction(action) for action in settings.get("actions", ()))
+    return AutoRule(causes or standard.causes, actions or standard.actions)
+
+
 def _decode_defaults(settings: Mapping[str, Any]) -> Defaults:
     standard = Defaults()
     retry = settings.get("retry", {})
@@ -191,6 +282,7 @@ def _decode_defaults(settings: Mapping[str, Any]) -> Defaults:
         second_look=_get_duration(settings, "second_look", standard.second_look),
         status_spacing=_get_duration(settings, "status_spacing", standard.status_spacing),
         status_check=_get_duration(settings, "status_check", standard.status_check),
+        prune=settings.get("prune", standard.prune),
     )
 
 

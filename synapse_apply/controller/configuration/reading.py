@@ -6,6 +6,7 @@ The shape is that of `schemas/v1/controller.schema.json`; what no schema can che
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -60,8 +61,14 @@ def require_configuration(reading: ConfigurationReading) -> Controller:
     return reading.controller
 
 
-def parse_configuration(data: bytes | str, file: FilePath) -> ConfigurationReading:
-    """The configuration of a text; `file` names it in findings, and relative paths begin there."""
+def parse_configuration(
+    data: bytes | str, file: FilePath, now: float | None = None
+) -> ConfigurationReading:
+    """The configuration of a text; `file` names it in findings, and relative paths begin there.
+
+    `now` is the wall-clock time at which it is to hold, None for that of the system.
+    """
+    now = time.time() if now is None else now
     reading = read_documents(data, str(file))
     findings = [*reading.diagnostics, *iter_extra_document_findings(reading, str(file))]
     if not reading.documents:
@@ -77,7 +84,7 @@ def parse_configuration(data: bytes | str, file: FilePath) -> ConfigurationReadi
         findings.extend(build_schema_findings(SCHEMA_NAME, subject))
         # What no schema can say of the rest, so that nobody meets it in a second run.
         value = keep_valid_parts(value, validator.is_valid)
-    return _decode_valid_document(value, positions, file, findings)
+    return _decode_valid_document(value, positions, file, findings, now)
 
 
 def _decode_valid_document(
@@ -85,9 +92,10 @@ def _decode_valid_document(
     positions: Mapping[Any, Position],
     file: FilePath,
     findings: list[Diagnostic],
+    now: float,
 ) -> ConfigurationReading:
     controller = decode_controller(value, positions, file)
-    findings.extend(iter_setting_findings(value, controller, positions))
+    findings.extend(iter_setting_findings(value, controller, positions, now))
     findings.extend(
         iter_unused_settings(
             value, schemas.bundle_schema_with_referenced_files(SCHEMA_NAME), positions

@@ -6,6 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _NO_SOURCE: Mapping[str, Any] = {"url": "./repository", "targets": {"*": {"mode": "observe"}}}
+_ACCESS: Mapping[str, Any] = {
+    "proxy": {
+        "user_header": "X-User",
+        "groups_header": "X-Groups",
+        "secret_header": "X-Secret",
+        "secret": {"env": "NOT_READ"},
+    },
+    "may": [{"who": ["group:all"], "do": ["approve"]}],
+}
 _HEAD: Mapping[str, Any] = {
     "apiVersion": "synapse-apply/v1",
     "kind": "Controller",
@@ -23,6 +32,9 @@ def keep_valid_parts(value: Any, is_valid: Callable[[Any], bool]) -> dict[str, A
     if not isinstance(value, Mapping):
         return {**_HEAD, "sources": {}}
     valid_settings = {key: item for key, item in value.items() if is_valid({**_HEAD, key: item})}
+    if "access" in value and "access" not in valid_settings:
+        # Else the page would be said to be open to everyone, and nobody to be able to approve.
+        valid_settings["access"] = _ACCESS
     sources = value.get("sources")
     valid_settings["sources"] = {
         name: _keep_valid_settings(settings, is_valid)

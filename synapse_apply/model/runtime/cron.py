@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import pairwise
 from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
@@ -14,6 +15,7 @@ _MAX_DAYS_OF_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 # Consecutive windows count as one; more than so many as one without an end.
 _MAX_CONSECUTIVE_WINDOWS = 60
 _DAY = timedelta(days=1)
+_GAP_BEGIN, _GAP_DAYS = date(2024, 1, 1), 8 * 365 + 2
 
 
 @frozen
@@ -133,6 +135,21 @@ class Cron:
                 return min(starts)
             day += _DAY
         return None
+
+    def compute_longest_gap(self) -> timedelta:
+        """The longest time between two starts, by a clock that is never changed.
+
+        Eight years are looked at, which have each date on most days of the week.
+        """
+        minutes = sorted(hour * 60 + minute for hour in self.hours for minute in self.minutes)
+        days = [
+            number for number in range(_GAP_DAYS) if self._matches_day(_GAP_BEGIN + number * _DAY)
+        ]
+        within_day = max((after - before for before, after in pairwise(minutes)), default=0)
+        overnight = minutes[0] + 24 * 60 - minutes[-1]
+        between_days = max((after - before for before, after in pairwise(days)), default=_GAP_DAYS)
+        longest = max(within_day, (between_days - 1) * 24 * 60 + overnight)
+        return timedelta(minutes=longest)
 
     def _list_starts(
         self, days: Iterable[date], since: datetime, until: datetime, zone: tzinfo

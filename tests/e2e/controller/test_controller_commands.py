@@ -76,10 +76,10 @@ def test_check_says_all_that_is_wrong_and_where(site: Site) -> None:
     said = site.type("controller check odd.yaml", 1)
     assert "prune" in said
     assert "odd.yaml:9:5" in said
-    text = CONFIGURATION.replace("mode: observe", "mode: auto")
+    text = CONFIGURATION.replace("mode: observe", "mode: approve")
     (site.folder / "later.yaml").write_text(text, encoding="utf-8")
     said = site.type("controller check later.yaml")
-    assert "mode auto of `acme/*` is not supported by this version" in said
+    assert "one person has to approve what is held of `acme/*`, and there is no `access`" in said
     assert "later.yaml is valid." in said
     site.type("controller check later.yaml --strict", 1)
     document = json.loads(site.type("controller check odd.yaml --json", 1))

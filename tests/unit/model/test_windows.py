@@ -107,6 +107,23 @@ def test_windows_that_touch_are_one() -> None:
     assert around("0 0 * * *", 24, "2026-06-02T12:00:00+02:00") == ["06-02 00:00+0200", ""]
 
 
+@pytest.mark.parametrize(
+    ("cron", "hours"),
+    [
+        ("*/15 * * * *", 0.25),
+        ("10,30 9-17 * * *", 15 + 2 / 3),
+        ("0 9 * * 1-5", 72),
+        ("0 0 1 * *", 31 * 24),
+        ("0 0 29 2 *", 1461 * 24),
+        ("0 12 13 * 5", 7 * 24),
+    ],
+)
+def test_the_longest_time_between_two_starts(cron: str, hours: float) -> None:
+    """Within a day, over a night, a weekend, a month, up to a leap day."""
+    gap = Cron.parse(cron).compute_longest_gap()
+    assert gap.total_seconds() == pytest.approx(hours * 3600)
+
+
 def test_a_window_of_a_year() -> None:
     """A yearly cron is found again however long ago it fired."""
     assert around("0 0 20 12 *", 24 * 14, "2027-01-02T23:59:00+01:00") == [

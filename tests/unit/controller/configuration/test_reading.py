@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from synapse_apply.controller.configuration.reading import parse_configuration
+from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.controller.settings import (
+    AccessRule,
+    AutoRule,
     Defaults,
     Event,
     FixedPause,
@@ -16,9 +20,12 @@ from synapse_apply.controller.settings import (
     HttpsToken,
     MayRead,
     Mode,
+    ProxyAccess,
+    Right,
     SecretName,
     SshKey,
 )
+from synapse_apply.controller.worker.access import collect_own_secrets, list_readable_variables
 
 FILE = Path("/etc/synapse-apply/controller.yaml")
 # Every key of the format.
@@ -43,8 +50,9 @@ sources:
       staging: {mode: auto, auto: {causes: [git], actions: [create, update]}}
       "prod-*":
         mode: approve
-        approvals: 1
+        approvals: 2
         not_author: true
+        prune: true
         interval: 30m
         windows: [{cron: "0 9 * * 1-5", duration: 8h, timezone: Asia/Seoul}]
         paused: {reason: holidays, until: "2027-01-02T00:00:00Z"}
@@ -60,7 +68,7 @@ defaults:
   jitter: 0.1
   retry: {first: 10s, most: 30m}
   timeout: 1m
-  prune: false
+  prune: true
   keep: 30d
   second_look: 2s
   status_spacing: 1s
@@ -75,7 +83,9 @@ hooks: {github: {secret: {env: GH}}, gitlab: {secret: {file: gl}}}
 access:
   proxy: {user_header: X-User, groups_header: X-Groups, secret_header: X-Proxy, secret: {env: PROXY_SECRET}}
   tokens: {ops: {env: OPS_TOKEN}}
-  may: [{who: ["group:sre"], do: [read, reconcile], targets: ["acme/*"]}]
+  may:
+    - {who: ["group:sre", "token:ops"], do: [read, reconcile, pause, approve], targets: ["acme/*"]}
+    - {who: ["proxy:ann"], do: [read]}
 store: {url: {env: CONTROLLER_STORE}}
 rollouts: {all: {waves: [{targets: ["canary-*"], soak: 30m}]}}
 """
@@ -88,8 +98,8 @@ sources: {acme: {url: https://git.example/a.git, targets: {"*": {}}}}
 
 
 def test_every_key_is_read() -> None:
-    """Values of each, and a warning for each that this version does not use."""
-    controller, findings = parse_configuration(WHOLE, FILE)
+    """Values of each, without an error."""
+    controller, findings = parse_configuration(WHOLE, FILE, now=1.8e9 - 2e7)
     assert controller is not None
     assert not any(finding.is_error for finding in findings)
     acme, infra, local = controller.sources.values()
@@ -103,19 +113,14 @@ def test_every_key_is_read() -> None:
     )
     assert acme.may_read == MayRead(("ACME_*",), ("/etc/synapse-apply/secrets/acme",))
     assert acme.project_from == "stable"
-    assert [(rule.pattern, rule.mode, rule.interval) for rule in acme.rules] == [
-        ("dev", Mode.AUTO, None),
-        ("staging", Mode.AUTO, None),
-        ("prod-*", Mode.APPROVE, 1800),
-        ("*", Mode.OBSERVE, None),
-    ]
-    assert acme.rules[2].pause == FixedPause("holidays")
     assert isinstance(infra.credentials, SshKey)
     assert infra.credentials.known_hosts.name == "/etc/synapse-apply/known_hosts"
     assert infra.status is not None
     assert (infra.status.repository, infra.status.api_url) == ("17", "https://gl.example/api/v4")
     assert local.url == "/etc/synapse-apply/repository"
-    assert controller.defaults == Defaults(300, 0.1, 10, 1800, 60, 30 * 86400, 2, 1, 7200)
+    assert controller.defaults == Defaults(
+        300, 0.1, 10, 1800, 60, 30 * 86400, 2, 1, 7200, prune=True
+    )
     webhook, slack = controller.channels
     assert (webhook.name, webhook.events) == ("webhook 1", frozenset(Event))
     assert webhook.secret is not None
@@ -130,18 +135,58 @@ def test_every_key_is_read() -> None:
     assert controller.hooks.gitlab is not None
     assert controller.hooks.gitlab.name == "/etc/synapse-apply/gl"
     assert isinstance(controller.hooks.github, SecretName)
+
+
+def test_every_key_by_which_it_acts_is_read() -> None:
+    """Rules, access, and a warning for each setting that this version does not use."""
+    controller, findings = parse_configuration(WHOLE, FILE, now=1.8e9 - 2e7)
+    assert controller is not None
+    acme = controller.sources["acme"]
+    assert [(rule.pattern, rule.mode, rule.interval) for rule in acme.rules] == [
+        ("dev", Mode.AUTO, None),
+        ("staging", Mode.AUTO, None),
+        ("prod-*", Mode.APPROVE, 1800),
+        ("*", Mode.OBSERVE, None),
+    ]
+    prod, others = acme.rules[2:]
+    assert prod.pause == FixedPause("holidays", datetime(2027, 1, 2, tzinfo=UTC).timestamp())
+    assert (prod.approvals, prod.not_author, prod.prune) == (2, True, True)
+    (window,) = prod.windows
+    assert (window.cron.text, window.duration) == ("0 9 * * 1-5", timedelta(hours=8))
+    assert str(window.zone) == "Asia/Seoul"
+    assert (others.approvals, others.not_author, others.prune, others.windows) == (
+        1,
+        False,
+        None,
+        (),
+    )
+    assert acme.rules[0].auto == AutoRule()
+    assert acme.rules[1].auto == AutoRule(
+        frozenset({RowCause.GIT}), frozenset({RowAction.CREATE, RowAction.UPDATE})
+    )
     unused = {re.sub("`(.*)` has.*", r"\1", f.detail) for f in findings if "Not used" in f.summary}
-    assert unused == {
-        *("access", "store", "rollouts", "defaults.prune"),
-        "sources.acme.targets.staging.auto",
-        *(
-            f"sources.acme.targets.prod-*.{key}"
-            for key in ("approvals", "not_author", "windows", "paused")
-        ),
-    }
-    modes = [finding.detail for finding in findings if finding.summary.startswith("A mode")]
-    assert len(modes) == 3
-    assert "mode auto of `acme/dev` is not supported by this version" in modes[0]
+    assert unused == {"store", "rollouts"}
+    assert len(findings) == 2
+    access = controller.access
+    assert access is not None
+    assert access.proxy == ProxyAccess(
+        "X-User", "X-Proxy", SecretName("env", "PROXY_SECRET"), "X-Groups"
+    )
+    assert access.tokens == {"ops": SecretName("env", "OPS_TOKEN")}
+    assert access.rules == (
+        AccessRule(("group:sre", "token:ops"), frozenset(Right), ("acme/*",)),
+        AccessRule(("proxy:ann",), frozenset({Right.READ}), ("*",)),
+    )
+
+
+def test_the_secrets_of_access_are_the_controllers_own() -> None:
+    """No source reads them, whatever its patterns say."""
+    controller, _ = parse_configuration(WHOLE.replace('"ACME_*"', '"*"'), FILE)
+    assert controller is not None
+    own = collect_own_secrets(controller)
+    assert {"PROXY_SECRET", "OPS_TOKEN"} <= own.variables
+    environ = {"PROXY_SECRET": "x", "OPS_TOKEN": "y", "OTHER": "z"}
+    assert list_readable_variables(controller.sources["acme"], own, environ) == ("OTHER",)
 
 
 def test_a_small_file_has_the_defaults() -> None:
@@ -154,6 +199,7 @@ def test_a_small_file_has_the_defaults() -> None:
     assert (source.ref, source.path, source.poll, source.rewinds) == ("main", ".", 60, "hold")
     assert source.may_read == MayRead()
     assert (controller.listen_host, controller.listen_port) == ("127.0.0.1", 8080)
+    assert controller.access is None
 
 
 @pytest.mark.parametrize(
@@ -178,7 +224,7 @@ def test_a_small_file_has_the_defaults() -> None:
         ("targets:", "hosts: [https://a], targets:", 4, "host"),
         ("kind: Controller", "kind: Controller\nlisten: 0.0.0.0:8080", 3, "open to everyone"),
         ("kind: Controller", "kind: Controller\nlisten: 127.0.0.1:99999", 3, "65535"),
-        ("kind: Controller", "kind: Controller\nlisten: 0.0.0.0:80\naccess: {}", 3, "not enforced"),
+        ("kind: Controller", "kind: Controller\nlisten: 0.0.0.0:80\naccess: {}", 3, "neither a proxy"),
         ("kind: Controller", "kind: Controller\npublic_url: https://u:p@x", 3, "without credentials"),
         ("kind: Controller", "kind: Controller\nnotify: [{on: [failed]}]", 3, "neither"),
     ],

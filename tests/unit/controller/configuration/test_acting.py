@@ -1,0 +1,223 @@
+"""Settings by which the controller acts, and people do: each thing that is wrong, at its place."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.controller.configuration.reading import parse_configuration
+from synapse_apply.model.diagnostic import Diagnostic
+
+FILE = Path("/etc/synapse-apply/controller.yaml")
+NOW = datetime(2026, 11, 27, tzinfo=UTC).timestamp()
+RULE_LINE, MAY_LINE = 8, 13
+TEXT = """\
+apiVersion: synapse-apply/v1
+kind: Controller
+metadata: {name: main}
+sources:
+  acme:
+    url: https://git.example/a.git
+    targets:
+      prod: {RULE}
+access:
+  proxy: {user_header: X-User, groups_header: X-Groups, secret_header: X-Secret, secret: {env: PROXY}}
+  tokens: {ops: {env: OPS}}
+  may:
+    - {MAY}
+    - {who: ["token:ops"], do: [read]}
+"""
+SRE = 'who: ["group:sre"], do: [approve]'
+
+
+def read(
+    rule: str = "mode: auto", may: str = SRE, *, old: str = "acme", new: str = "acme"
+) -> list[Diagnostic]:
+    text = TEXT.replace("RULE", rule, 1).replace("MAY", may, 1)
+    assert old in text
+    text = text.replace(old, new, 1)
+    reading = parse_configuration(text, FILE, now=NOW)
+    is_usable = not any(finding.is_error for finding in reading.findings)
+    assert (reading.controller is not None) is is_usable
+    return list(reading.findings)
+
+
+def describe(findings: list[Diagnostic]) -> list[tuple[str, int, bool]]:
+    return [
+        (finding.summary, finding.position.line if finding.position else 0, finding.is_error)
+        for finding in findings
+    ]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "mode: auto, auto: {causes: [git, drift, secret], actions: [create, verify, recreate-missing]}",
+        "mode: approve, approvals: 2, not_author: true, prune: true",
+        'mode: auto, windows: [{cron: "0 9 * * 1-5", duration: 24h, timezone: Asia/Seoul}]',
+        'mode: auto, windows: [{cron: "* 9 * * *", duration: 1m}, {cron: "0 0 29 2 *", duration: 2d}]',
+        "mode: auto, paused: {reason: x, until: 2026-12-24T18:00:00+09:00}",
+        "paused: {reason: x}",
+    ],
+)
+def test_what_is_right_has_no_finding(rule: str) -> None:
+    assert read(rule) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "summary", "is_error"),
+    [
+        ("mode: approve, auto: {causes: [git]}", "No effect in this mode", False),
+        ("auto: {causes: [git]}", "No effect in this mode", False),
+        ('mode: auto, windows: [{cron: "0 25 * * *", duration: 1h}]', "Not a cron", True),
+        (
+            'mode: auto, windows: [{cron: "0 9 * * *", duration: 1h, timezone: Mars/Base}]',
+            "Unknown time zone",
+            True,
+        ),
+        (
+            'mode: auto, windows: [{cron: "0 9 * * 1-5", duration: 72h}]',
+            "A window that never closes",
+            True,
+        ),
+        (
+            'mode: auto, windows: [{cron: "* * * * *", duration: 1m}]',
+            "A window that never closes",
+            True,
+        ),
+        ('mode: auto, windows: [{cron: "0 0 29 2 *", duration: 400d}]', "Too long", True),
+        (
+            "mode: auto, paused: {reason: x, until: 2026-11-26T23:59:59Z}",
+            "A pause that has ended",
+            False,
+        ),
+        ("mode: auto, paused: {reason: x, until: 2026-02-30T00:00:00Z}", "Not a time", True),
+    ],
+)
+def test_what_is_wrong_with_a_rule(rule: str, summary: str, is_error: bool) -> None:
+    """One finding each, in the line of the rule."""
+    assert describe(read(rule)) == [(summary, RULE_LINE, is_error)]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "mode: auto, auto: {causes: [both]}",
+        "mode: auto, auto: {actions: [no-op]}",
+        "mode: auto, auto: {causes: []}",
+        "mode: approve, approvals: 0",
+        "mode: auto, windows: []",
+        "mode: auto, paused: {until: 2026-12-24T18:00:00Z}",
+        "mode: auto, paused: {reason: x, until: 2026-12-24T18:00:00}",
+        "mode: auto, paused: {reason: x, until: 2026-12-24}",
+    ],
+)
+def test_what_the_schema_refuses(rule: str) -> None:
+    """Once, and what else the file says is checked all the same."""
+    (finding,) = read(rule)
+    assert finding.is_error
+    assert finding.position is not None
+    assert finding.position.line == RULE_LINE
+
+
+@pytest.mark.parametrize(
+    ("may", "summary"),
+    [
+        ('who: ["token:opps"], do: [read]', "Unknown token"),
+        ('who: ["group:sre"], do: [read], targets: ["acne/*"]', "A pattern that matches no target"),
+        ('who: ["group:sre"], do: [read], targets: [prod]', "A pattern that matches no target"),
+    ],
+)
+def test_what_is_wrong_with_who_may_what(may: str, summary: str) -> None:
+    """One finding each, in the line of the rule of `may`."""
+    (finding,) = read(may=may)
+    assert finding.summary == summary
+    assert finding.position is not None
+    assert finding.position.line == MAY_LINE
+    if "token" in may:
+        assert "ops" in finding.hint
+
+
+@pytest.mark.parametrize("may", ["who: [sre], do: [read]", 'who: ["group:sre"], do: []', "who: []"])
+def test_a_rule_of_may_that_does_not_fit_is_told_alone(may: str) -> None:
+    """Not also that the page is open to everyone, or that nobody can approve."""
+    findings = read("mode: approve", old="access:", new="listen: 0.0.0.0:80\naccess:")
+    assert findings == []
+    text = TEXT.replace("RULE", "mode: approve", 1).replace("MAY", may, 1)
+    reading = parse_configuration(f"{text}listen: 0.0.0.0:80\n", FILE, now=NOW)
+    assert {finding.path[:2] for finding in reading.findings if finding.path} == {("access", "may")}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "summary"),
+    [
+        ("X-Groups", "x-user", "Two meanings of a header"),
+        ("X-Secret", "X-User", "Two meanings of a header"),
+        ("X-User", "Authorization", "A header with another meaning"),
+        ("X-Secret", "Cookie", "A header with another meaning"),
+        ("{env: OPS}", "{env: PROXY}", "One secret for two"),
+        ("{env: OPS}", "{env: OPS}, other: {env: OPS}", "One secret for two"),
+        ("{env: OPS}", "{env: OPS}, other: {env: OTHER}", "A token without a right"),
+        ("groups_header: X-Groups, ", "", "Nobody is ever in this group"),
+        ("X-User", "X User", "Invalid value"),
+    ],
+)
+def test_what_is_wrong_with_access(old: str, new: str, summary: str) -> None:
+    """Headers and secrets that could not tell people apart, and names that nobody has."""
+    summaries = [finding.summary for finding in read(old=old, new=new)]
+    assert summary in summaries or (summary == "Invalid value" and len(summaries) == 1)
+
+
+def test_people_need_a_proxy() -> None:
+    """A group or a person that nobody can log in as is an error."""
+    proxy_line = next(line for line in TEXT.splitlines() if "proxy:" in line)
+    findings = read(old=proxy_line, new="  # none")
+    assert describe(findings) == [("Nobody is ever known by this name", MAY_LINE, True)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "may", "is_enough"),
+    [
+        ("mode: approve", SRE, True),
+        ("mode: approve, approvals: 2", SRE, True),
+        ("mode: approve", 'who: ["proxy:ann"], do: [approve]', True),
+        ("mode: approve, approvals: 2", 'who: ["proxy:ann"], do: [approve]', False),
+        ("mode: approve, approvals: 2", 'who: ["proxy:ann", "token:ops"], do: [approve]', True),
+        ("mode: approve, approvals: 2", 'who: ["proxy:ops", "token:ops"], do: [approve]', False),
+        ("mode: auto, approvals: 2", 'who: ["proxy:ann"], do: [approve]', False),
+        ("mode: approve", 'who: ["group:sre"], do: [read, pause]', False),
+        ("mode: approve", 'who: ["group:sre"], do: [approve], targets: ["acme/dev*"]', False),
+        ("mode: approve", 'who: ["group:sre"], do: [approve], targets: ["acme/pr?d"]', True),
+        ("mode: approve", 'who: ["group:sre"], do: [approve], targets: ["*-eu", "*/prod"]', True),
+        ("mode: auto", 'who: ["group:sre"], do: [read]', True),
+        ("mode: observe, approvals: 2", 'who: ["group:sre"], do: [read]', True),
+    ],
+)
+def test_rules_that_too_few_can_approve(rule: str, may: str, is_enough: bool) -> None:
+    """A warning, as far as it can be told: a group may be of any size."""
+    findings = read(rule, may)
+    expected = [] if is_enough else [("Too few people can approve", RULE_LINE, False)]
+    assert describe(findings) == expected
+
+
+def test_mode_approve_without_access() -> None:
+    """Nobody can approve: it says what to write."""
+    text = TEXT.replace("RULE", "mode: approve", 1).partition("access:")[0]
+    reading = parse_configuration(text, FILE, now=NOW)
+    assert reading.controller is not None
+    (finding,) = reading.findings
+    assert finding.summary == "Too few people can approve"
+    assert "there is no `access`" in finding.detail
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:99999", "0.0.0.0:80", "nonsense"])
+def test_a_wrong_address_is_one_error(listen: str) -> None:
+    """Whatever is wrong with it, and only without somebody to tell from a stranger."""
+    text = TEXT.replace("RULE", "mode: auto", 1).replace("MAY", SRE, 1)
+    without = text.partition("access:")[0]
+    reading = parse_configuration(f"{without}listen: {listen}\n", FILE, now=NOW)
+    assert [finding.path for finding in reading.findings] == [("listen",)]
+    reading = parse_configuration(f"{text}listen: {listen}\n", FILE, now=NOW)
+    assert len(reading.findings) == (0 if listen == "0.0.0.0:80" else 1)
