@@ -48,7 +48,7 @@ class IncomingLines:
             yield order
 
     def finish_apply(self) -> None:
-        """Note that the apply is over; ends this process where nobody waits for its answer."""
+        """Note that no call is open any more: the end of standard input ends this process now."""
         with self._lock:
             self._is_applying = False
 

@@ -97,7 +97,7 @@ class WorkerPool:
         self._changed = threading.Condition()
         self._idle: list[tuple[str, Child]] = []
         self._busy: list[Child] = []
-        self._applies: dict[ApplyConversation, Child | None] = {}
+        self._applies: dict[ApplyConversation, Child] = {}
         self._turns_of_source: Counter[str] = Counter()
         self._targets: set[TargetName] = set()
         self._waiting: list[_Waiting] = []
@@ -253,11 +253,11 @@ class WorkerPool:
     def _apply_in_child(
         self, child: Child, order: Order, conversation: ApplyConversation
     ) -> RunResult:
-        """Apply, unless the controller stops already; then the first thing that is said is that."""
+        """Apply, unless the controller stops already."""
         with self._changed:
-            self._applies[conversation] = child
             if self._applies_end_at is not None:
-                conversation.stop(_STOPPING, self._applies_end_at)
+                return build_apply_not_begun(_STOPPING)
+            self._applies[conversation] = child
         try:
             return child.work_or_kill(order, conversation)
         finally:

@@ -111,6 +111,34 @@ def test_nothing_is_done_without_terms_and_what_is_approved_uses_its_approval_up
     check_all_is_done_once(site, 2)
 
 
+def test_a_guard_counts_what_is_permitted_alone(declare: Declare) -> None:
+    """All at once are too many, and nothing is done; one that is approved is not."""
+    site = declare(2)
+    policy = "policy: {rules: [{rule: max-changes, limit: 1}]}\n"
+    site.push({"synapse-apply.yaml": site.project + policy})
+    stopped = site.apply()
+    assert (stopped.outcome, stopped.calls) == (RunOutcome.CHANGES, CallCounts())
+    *rows, guard = stopped.rows
+    assert (guard.address, guard.action, guard.limit) == (
+        "policy:max-changes",
+        RowAction.GUARD,
+        1,
+    )
+    assert list(guard.needs) == [row.address for row in rows]
+    assert not site.list_creates()
+    one = site.apply(terms=ApplyTerms(approvals={rows[0].digest: ("three",)}))
+    assert (one.outcome, one.calls, one.used_approvals) == (
+        RunOutcome.APPLIED,
+        CallCounts(done=1),
+        ("three",),
+    )
+    again = site.apply(terms=ApplyTerms(approvals={rows[1].digest: ("three",)}))
+    assert (again.outcome, again.calls) == (RunOutcome.APPLY_FAILED, CallCounts(failed=1))
+    assert again.used_approvals == ("three",)
+    site.push({"synapse-apply.yaml": site.project})
+    check_all_is_done_once(site, 2)
+
+
 def test_a_secret_of_another_source_is_never_sent(declare: Declare) -> None:
     site = declare(0)
     manifest = storage("canary").replace("ACME_KEY", "BETA_KEY")
