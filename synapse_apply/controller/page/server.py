@@ -19,15 +19,15 @@ from synapse_apply.controller.page.entry.guard import (
     list_own_hosts,
     list_public_hosts,
 )
-from synapse_apply.controller.page.entry.head_timeout import HeadTimeoutProtocol
 from synapse_apply.controller.page.entry.own_origin import list_own_origins
+from synapse_apply.controller.page.entry.patient_protocol import PatientProtocol
 from synapse_apply.controller.ports import ActingLoop
 from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.errors import InputError
 
 _START_SECONDS = 10.0
 _GRACE_SECONDS = 2
-_MAX_CONNECTIONS = 200
+_BACKLOG = 128
 
 
 class PageServer:
@@ -97,7 +97,7 @@ class PageServer:
         return uvicorn.Config(
             RequestGuard(self._app.build(own_origins), hosts, hosts_of_metrics),
             # The other parser that uvicorn may find keeps headers of any size in memory.
-            http=HeadTimeoutProtocol,
+            http=PatientProtocol,
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -105,8 +105,9 @@ class PageServer:
             ws="none",
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=_MAX_CONNECTIONS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
+            # So many connections the loop accepts before it answers any of them.
+            backlog=_BACKLOG,
         )
 
 
@@ -117,7 +118,7 @@ def _open_listening_socket(host: str, port: int) -> socket.socket:
     listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening_socket.bind((host, port))
-        listening_socket.listen(128)
+        listening_socket.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listening_socket.close()
         reason = getattr(error, "strerror", None) or error

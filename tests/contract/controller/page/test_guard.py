@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from base64 import b64encode
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 import requests
 from unit.controller.page import page_samples as samples
 
-from synapse_apply.controller.page.entry import head_timeout
+from synapse_apply.controller.page.entry import patient_protocol
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.model.errors import InputError
 
@@ -38,7 +38,7 @@ def test_a_head_without_end_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier_requests: int
 ) -> None:
     """Nobody keeps the page from others by requests that never begin."""
-    monkeypatch.setattr(head_timeout, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(patient_protocol, "HEAD_SECONDS", 0.3)
     store = samples.open_store(tmp_path)
     with PageServer(store, samples.StubLoop(), {}, lambda: samples.NOW) as server:
         address = server.url.removeprefix("http://").partition(":")
@@ -51,6 +51,25 @@ def test_a_head_without_end_is_not_waited_for(
             while connection.recv(65536):
                 pass
     store.close()
+
+
+@pytest.mark.parametrize("sent", ["GET / HTTP/1.1\r\nX: ", "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n"])
+def test_clients_that_wait_make_room_for_others(
+    page: ServedPage, monkeypatch: pytest.MonkeyPatch, sent: str
+) -> None:
+    """Those that never end their request, and those that do not read what they asked for."""
+    monkeypatch.setattr(patient_protocol, "MAX_CONNECTIONS", 4)
+    host, _, port = page.url.removeprefix("http://").partition(":")
+    with ExitStack() as connections:
+        for _ in range(12):
+            slow = connections.enter_context(socket.socket())
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            slow.connect((host, int(port)))
+            slow.sendall(sent.replace("HOST", f"{host}:{port}").encode())
+            if sent.endswith("\r\n\r\n"):
+                slow.recv(1)
+        for path in ("/healthz", "/", "/targets/vision/lab"):
+            assert page.get(path).status_code == 200
 
 
 @pytest.mark.parametrize("path", PATHS)
