@@ -117,7 +117,7 @@ class Judgement:
     `permitted_rows` are done; `used_approvals` are the approvals that they use up, by row digest,
     and `overridden_guards` the guards that are approved. `held_rows` wait for a person.
     `refused_rows` cannot be done, and nobody can approve them; those that only wait for something
-    are in `waiting_rows` instead.
+    are in `waiting_rows` instead, with what needs them, and with a guard that ends by itself.
     """
 
     permitted_rows: tuple[PlannedRow, ...] = ()

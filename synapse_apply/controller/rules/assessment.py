@@ -177,5 +177,8 @@ def _get_waiting_reason_or_empty(judgement: Judgement, block: ApplyBlock | None)
     if block is not None:
         return block.phrase
     for row in judgement.waiting_rows:
-        return f"{row.address}: {row.refusal_reason}" if row.refusal_reason else row.address
+        if row.action is RowAction.GUARD:
+            return row.summary or row.address
+        if row.is_waiting:
+            return f"{row.address}: {row.refusal_reason}" if row.refusal_reason else row.address
     return ""

@@ -33,7 +33,8 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
 
     A row is permitted if its action and all its causes are in the terms, or its digest is approved,
     and all that it needs is permitted or not in the plan. A guard that these rows violate and that
-    is not approved stops all of them; that of a policy stops them in any case.
+    is not approved stops all of them; that of a policy stops them in any case. They are held, or
+    wait where all that stops them ends by itself.
     """
     guards = [row for row in rows if row.action is RowAction.GUARD]
     others = [row for row in rows if row.action is not RowAction.GUARD]
@@ -57,13 +58,18 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
     ]
     violated_guards = [guard for guard in guards if _is_violated(guard, permitted_rows)]
     stopping_guards = [guard for guard in violated_guards if not _is_overridden(guard, terms)]
-    if stopping_guards:
+    if all(guard.is_waiting for guard in stopping_guards):
+        # Such as a freeze of the policy, which ends by itself: nobody is asked about it.
+        waiting_ids |= {id(row) for row in (*stopping_guards, *permitted_rows) if stopping_guards}
+    else:
         detail = f"stopped by {', '.join(guard.address for guard in stopping_guards)}"
         holds |= {id(row): HeldRow(row, HoldReason.GUARD, detail) for row in permitted_rows}
+    if stopping_guards:
         permitted_rows = []
     # Told before its rows are approved, so that a person approves both at once.
     for guard in guards:
-        if not _is_overridden(guard, terms) and _is_violated(guard, doable_rows, is_all=True):
+        is_open = not guard.is_waiting and not _is_overridden(guard, terms)
+        if is_open and _is_violated(guard, doable_rows, is_all=True):
             holds[id(guard)] = HeldRow(guard, HoldReason.GUARD)
     overridden_guards = [] if stopping_guards else violated_guards
     return Judgement(
@@ -76,7 +82,7 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
         overridden_guards=tuple(guard.address for guard in overridden_guards),
         held_rows=tuple(holds[id(row)] for row in rows if id(row) in holds),
         refused_rows=tuple(refused_rows),
-        waiting_rows=tuple(row for row in others if id(row) in waiting_ids),
+        waiting_rows=tuple(row for row in rows if id(row) in waiting_ids),
     )
 
 

@@ -164,6 +164,9 @@ def test_why_something_waits() -> None:
     assert look(AUTO, GIT, block=WINDOW).resumes_at == 5000.0
     assert look(APPROVE, GIT, block=WINDOW).waiting_reason == ""
     assert look(AUTO, WAITING).waiting_reason == "plugin.no: not verified on staging yet"
+    frozen = look(AUTO, GIT, replace(GUARD, is_waiting=True, summary="Changes are frozen"))
+    assert (frozen.condition, frozen.progress) == (C.WAITING, P.WAITING)
+    assert frozen.waiting_reason == "Changes are frozen"
     assert look(APPROVE, GIT, DRIFT).hold_count == 2
     assert look(OBSERVE, GIT, DRIFT).hold_count == 0
 

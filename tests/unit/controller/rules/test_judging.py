@@ -67,7 +67,12 @@ def plans(draw: st.DrawFn) -> list[PlannedRow]:
         for address in addresses
     ]
     guards = [
-        make_guard(name, " ".join(draw(st.lists(st.sampled_from(ADDRESSES), max_size=3))), limit)
+        replace(
+            make_guard(
+                name, " ".join(draw(st.lists(st.sampled_from(ADDRESSES), max_size=3))), limit
+            ),
+            is_waiting=name == "policy:freeze" and limit == 0,
+        )
         for name in draw(st.lists(st.sampled_from(GUARDS), unique=True, max_size=2))
         for limit in [draw(st.integers(0, 2))]
     ]
@@ -140,7 +145,7 @@ def test_each_row_becomes_one_thing_in_any_order(rows: list[PlannedRow], terms: 
         *judgement.permitted_rows,
         *(held.row for held in judgement.held_rows if held.row.action is not RowAction.GUARD),
         *judgement.refused_rows,
-        *judgement.waiting_rows,
+        *(row for row in judgement.waiting_rows if row.action is not RowAction.GUARD),
     ]
     others = [row for row in rows if row.action is not RowAction.GUARD]
     assert sorted(row.address for row in parts) == sorted(row.address for row in others)
@@ -237,6 +242,19 @@ def test_a_policy_counts_what_is_done() -> None:
     assert not judgement.permitted_rows
     assert not judgement.used_approvals
     assert [held.can_be_approved for held in judgement.held_rows] == [False] * 4
+
+
+def test_a_freeze_is_waited_for() -> None:
+    """It ends by itself, so nobody is asked; beside another guard the rows are held by that."""
+    freeze = replace(make_guard("policy:freeze", "a"), is_waiting=True)
+    rows = [make_row("a", RowCause.GIT), make_row("b", RowCause.GIT), freeze]
+    judgement = judge_rows(rows, AUTO)
+    assert [row.address for row in judgement.waiting_rows] == ["a", "b", "policy:freeze"]
+    assert (judgement.permitted_rows, judgement.held_rows) == ((), ())
+    judgement = judge_rows([*rows, make_guard("adopt")], AUTO)
+    assert set(list_held(judgement)) == {"a", "b", "adopt"}
+    assert list_permitted(judge_rows(rows, approve(ApplyTerms(), "b"))) == ["b"]
+    assert "policy:freeze" not in list_held(judge_rows(rows, ApplyTerms()))
 
 
 def test_it_is_linear_in_the_number_of_rows() -> None:
