@@ -224,8 +224,8 @@ class LoopHealth:
 
     `round_age` is the time since the last round ended, by a clock that only counts; None before the
     first. `interval` is the longest planned time between two rounds. `clock_offset` is how far the
-    wall clock is ahead of the servers' `Date`, None where none was seen. `look_counts` and
-    `look_seconds` count since the start of the process.
+    wall clock is ahead of the servers' `Date`, None where none was seen. The counts and seconds of
+    looks and applies are those since the start of the process.
     """
 
     round_age: float | None
@@ -233,6 +233,8 @@ class LoopHealth:
     clock_offset: float | None = None
     look_counts: Mapping[RunOutcome, int] = field(default_factory=dict)
     look_seconds: float = 0.0
+    apply_counts: Mapping[RunOutcome, int] = field(default_factory=dict)
+    apply_seconds: float = 0.0
 
 
 class RunningLoop(LookTrigger, Protocol):

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, TextIO, cast
+from typing import Any, Literal, TextIO
 
 from synapse_apply import __version__
 from synapse_apply.controller.configuration.access_secrets import (
@@ -28,7 +28,7 @@ from synapse_apply.controller.loop.event_log import EventLog
 from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
 from synapse_apply.controller.messages.senders import build_message_sender
 from synapse_apply.controller.page.packages import require_page_packages
-from synapse_apply.controller.ports import ActingLoop, MessageSender, Mirror, StatusSender
+from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender
 from synapse_apply.controller.rows import TargetCondition
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.source.mirror import GitMirror
@@ -223,7 +223,7 @@ def serve_controller(setup: ControllerSetup) -> None:
         page_server = PageServer(
             controller.store,
             # It takes what people ask for from its next commit on.
-            cast("ActingLoop", loop),
+            loop,
             hook_secrets,
             read_access_secrets=lambda: controller.configured.access_secrets,
         )

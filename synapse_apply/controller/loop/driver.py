@@ -11,25 +11,32 @@ from dataclasses import replace
 from threading import Lock
 from typing import cast
 
-from synapse_apply.controller.loop import following, looking, telling
+from synapse_apply.controller.loop import due_times, following, telling
+from synapse_apply.controller.loop.actions import LoopPeopleActions
+from synapse_apply.controller.loop.claiming import ClaimedTarget, claim_target_if_due
+from synapse_apply.controller.loop.hourly import HourlyWork
 from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
+from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks, WakeUpCall
-from synapse_apply.controller.ports import LoopHealth
-from synapse_apply.controller.rows import MessageRow, SourceRow, StatusRow, TargetName, TargetRow
-from synapse_apply.controller.rules.due import (
-    MIN_POLL_SECONDS,
-    compute_first_delay,
-    compute_longest_delay,
-    get_interval,
-    is_clock_jump,
+from synapse_apply.controller.loop.working import look_and_apply_if_permitted
+from synapse_apply.controller.ports import LoopHealth, PeopleActions
+from synapse_apply.controller.rows import (
+    MessageRow,
+    RunCause,
+    RunVerb,
+    SourceRow,
+    StatusRow,
+    TargetName,
+    TargetRow,
 )
+from synapse_apply.controller.rules.due import MIN_POLL_SECONDS
 from synapse_apply.controller.rules.sending import is_message_due, is_read_due, is_status_due
-from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.rules.turns import choose_looks
 from synapse_apply.controller.settings import HOUR, Controller
 
 ROUND_SECONDS = 1.0
 DRAIN_SECONDS = 6.0
+_RECORDING_SECONDS = 1.0
 # More than there are workers: which of these are looked at first, the workers choose by which of
 # their processes are warm.
 MAX_LOOKS = 16
@@ -39,8 +46,6 @@ _READ_SECONDS = 5.0
 # A round may wait for a transaction that moves thousands of targets to a new head.
 _LONGEST_ROUND_SECONDS = 15.0
 _SENDS_A_ROUND = 50
-# For so long after a jump of the clock there are tasks that have read it before.
-_UNSETTLED_SECONDS = 60.0
 
 
 class ControllerLoop:
@@ -53,27 +58,22 @@ class ControllerLoop:
         self._parts = parts
         self._max_looks = max_looks
         self._wake_up = WakeUpCall()
-        self._is_stopping = False
-        self._is_closing = False
         self._tasks = BackgroundTasks(self._wake_up.wake)
-        self._counts = looking.LookCounts()
+        self._counts = RunCounts()
+        self._due_times = due_times.DueTimes(parts)
+        self._hourly_work = HourlyWork(parts)
+        self._actions = LoopPeopleActions(parts, self.poll_soon, self._wake_up.wake)
         self._asked_polls: set[str] = set()
         self._lock = Lock()
         self._fetched: dict[str, float] = {}
         self._unsure: set[tuple[str, str, str]] = set()
         self._is_once = False
-        self._looked_once: set[TargetName] = set()
+        # In a round of --once each target has one look, and one more after an apply.
+        self._looked_once: set[tuple[TargetName, bool]] = set()
         self._reload: Callable[[], ConfiguredParts | None] = lambda: None
         self._is_reload_asked = False
-        self._jumped_at: float | None = None
-        self._kept_at: float | None = None
         self._reads_checked_at: float | None = None
         self._round_ended_at: float | None = None
-
-    @property
-    def _who(self) -> str:
-        """Who does what the loop does, in the audit."""
-        return f"controller:{self._parts.settings.name}"
 
     # What the page asks
 
@@ -87,12 +87,27 @@ class ControllerLoop:
     def get_settings(self) -> Controller:
         return self._parts.settings
 
+    def get_people_actions(self) -> PeopleActions:
+        return self._actions
+
+    def list_authors(self, name: TargetName) -> tuple[str, ...] | None:
+        """See RunningLoop."""
+        row = self._parts.store.find_target(name)
+        return self._parts.list_authors_or_none(row) if row is not None else ()
+
     def read_health(self) -> LoopHealth:
-        counts, seconds = self._counts.read()
+        look_counts, look_seconds = self._counts.read(RunVerb.LOOK)
+        apply_counts, apply_seconds = self._counts.read(RunVerb.APPLY)
         ended_at = self._round_ended_at
         age = None if ended_at is None else self._parts.clock.read_counter() - ended_at
-        interval = _LONGEST_ROUND_SECONDS
-        return LoopHealth(age, interval, look_counts=counts, look_seconds=seconds)
+        return LoopHealth(
+            age,
+            _LONGEST_ROUND_SECONDS,
+            look_counts=look_counts,
+            look_seconds=look_seconds,
+            apply_counts=apply_counts,
+            apply_seconds=apply_seconds,
+        )
 
     # What the process asks
 
@@ -101,7 +116,7 @@ class ControllerLoop:
 
         As `ask_reload`, this may be called by a signal handler.
         """
-        self._is_stopping = True
+        self._parts.is_stopping = True
         self._wake_up.wake()
 
     def ask_reload(self) -> None:
@@ -113,7 +128,7 @@ class ControllerLoop:
         """Go round until `stop`; `reload` gives what a new configuration is made into, or None."""
         self._reload = reload
         self._start()
-        while not self._is_stopping:
+        while not self._parts.is_stopping:
             self._go_round()
             self._wake_up.wait(ROUND_SECONDS)
         self._drain()
@@ -124,7 +139,7 @@ class ControllerLoop:
         self._start()
         for name in self._parts.settings.sources:
             self._start_fetch_unless_running(name)
-        while not self._is_stopping:
+        while not self._parts.is_stopping:
             # A round that begins when nothing runs has seen all that was written.
             was_idle, started_count = self._tasks.is_idle(), self._tasks.started_count
             self._go_round()
@@ -141,14 +156,16 @@ class ControllerLoop:
         self._adopt_sources()
         fetched_at = max((row.fetched_at for row in parts.store.list_sources()), default=now)
         with parts.store.write() as writer:
-            writer.append_audit(now, self._who, "start", self._who, "")
+            writer.append_audit(now, parts.who, "start", parts.who, "")
             writer.release_all_targets()
             # The clock was set back while nobody watched it, by this much or a little more.
             if fetched_at > now:
                 writer.shift_due_times(now - fetched_at)
-        self._pull_in_due_times()
+        due_times.pull_in_due_times(parts)
         # A variable can be mended by a restart alone. Runs of --once have a timer of their own.
-        self._retry_failing_targets(0 if self._is_once else parts.settings.defaults.retry_first)
+        retry_within = 0.0 if self._is_once else parts.settings.defaults.retry_first
+        due_times.retry_failing_targets(parts, retry_within)
+        due_times.wake_targets_decided_otherwise(parts)
         statuses, _ = parts.store.list_unsent()
         # Whether these were sent is not known: they are read first.
         self._unsure = {(row.source, row.commit, row.context) for row in statuses}
@@ -178,7 +195,7 @@ class ControllerLoop:
         if self._is_reload_asked:
             self._is_reload_asked = False
             self._take_configuration()
-        self._correct_due_times()
+        self._due_times.follow_clock()
         now = self._parts.clock.read_wall()
         if not self._is_once:
             self._start_due_fetches(now)
@@ -187,7 +204,7 @@ class ControllerLoop:
         self._start_due_looks(now)
         self._start_due_sends(now)
         self._start_due_reads(now)
-        self._delete_old_rows(now)
+        self._hourly_work.do_if_due()
         self._round_ended_at = self._parts.clock.read_counter()
 
     def _take_configuration(self) -> None:
@@ -195,69 +212,19 @@ class ControllerLoop:
         if configured is None:
             return
         parts = self._parts
+        settings_before = parts.settings
         parts.configured = configured
         with parts.store.write() as writer:
             writer.append_audit(
-                parts.clock.read_wall(), self._who, "take configuration", self._who, ""
+                parts.clock.read_wall(), parts.who, "take configuration", parts.who, ""
             )
         self._adopt_sources()
-        self._retry_failing_targets(configured.settings.defaults.retry_first)
+        due_times.retry_failing_targets(parts, configured.settings.defaults.retry_first)
+        due_times.wake_targets_decided_otherwise(parts, settings_before)
         for name in configured.settings.sources:
             parts.mark_changed(name)
         with self._lock:
             self._asked_polls.update(configured.settings.sources)
-
-    def _retry_failing_targets(self, longest: float) -> None:
-        """Have each failing target due within `longest` seconds: what was wrong may be mended."""
-        parts = self._parts
-        now = parts.clock.read_wall()
-        with parts.store.write() as writer:
-            failing = [row for row in writer.list_targets_due_after(now) if row.failures]
-            for row in failing:
-                delay = compute_first_delay(longest, len(failing), parts.clock.draw())
-                writer.put_target(replace(row, due_at=min(row.due_at, now + delay)))
-
-    def _correct_due_times(self) -> None:
-        """Move due times by as much as the wall clock jumped since the last round."""
-        clock = self._parts.clock
-        counter, error = clock.read_counter(), clock.measure_error()
-        if is_clock_jump(error):
-            with self._parts.store.write() as writer:
-                writer.shift_due_times(error)
-                # Within the transaction: no other one may be between the two.
-                clock.correct(error)
-            self._parts.log("warn", "clock jumped", seconds=error)
-            self._jumped_at = counter
-        else:
-            clock.correct(error)
-        # A task may have read the clock before its transaction, and written after the shift.
-        if self._jumped_at is not None and counter - self._jumped_at < _UNSETTLED_SECONDS:
-            self._pull_in_due_times()
-
-    def _pull_in_due_times(self) -> None:
-        """Have nothing due later than it could have been put off from now on."""
-        parts = self._parts
-        now, defaults = parts.clock.read_wall(), parts.settings.defaults
-        sources = parts.settings.sources
-        rules = [rule for source in sources.values() for rule in source.rules]
-        intervals = {get_interval(rule, defaults) for rule in rules} or {defaults.interval}
-        with parts.store.write() as writer:
-            shortest = compute_longest_delay(min(intervals), defaults)
-            for row in writer.list_targets_due_after(now + shortest):
-                source = sources.get(row.name.source)
-                rule = find_rule(source, row.name.target) if source else None
-                if rule is None:
-                    continue
-                longest = compute_longest_delay(get_interval(rule, defaults), defaults)
-                if row.due_at > now + longest:
-                    delay = compute_first_delay(longest, int(longest), parts.clock.draw())
-                    writer.put_target(replace(row, due_at=now + delay))
-            for polled in parts.store.list_sources():
-                source = sources.get(polled.name)
-                if source and polled.due_at > now + compute_longest_delay(source.poll, defaults):
-                    writer.put_source(replace(polled, due_at=now))
-            # No receiver can ask for a longer wait (`delivery.py`).
-            writer.pull_in_sends(now, max(HOUR, defaults.retry_most))
 
     def _start_due_fetches(self, now: float) -> None:
         with self._lock:
@@ -286,29 +253,25 @@ class ControllerLoop:
 
     def _start_due_looks(self, now: float) -> None:
         running = cast("list[TargetRow]", self._tasks.list_subjects(_LOOK))
-        if len(running) >= self._max_looks or self._is_stopping:
+        if len(running) >= self._max_looks or self._parts.is_stopping:
             return
         # Where each target gets one look, it is one at the head.
         if self._is_once and self._tasks.count_running(_FETCH):
             return
         with self._parts.store.write() as writer:
             due = writer.list_due_targets(now, 8 * self._max_looks)
-        due = [row for row in due if row.name not in self._looked_once]
+        due = [row for row in due if _get_look_key(row) not in self._looked_once]
         for row in choose_looks(due, running, self._max_looks):
-            claimed = looking.claim_look_if_due(self._parts, row.name)
+            claimed = claim_target_if_due(self._parts, row.name)
             if claimed is not None:
                 self._start_look(claimed)
 
-    def _start_look(self, claimed: looking.ClaimedLook) -> None:
+    def _start_look(self, claimed: ClaimedTarget) -> None:
         def look() -> None:
-            result, began_at, ended_at = looking.run_look(self._parts, claimed)
-            # A worker that was ended with the controller found nothing out.
-            if not self._is_closing:
-                self._counts.add(result.outcome, ended_at - began_at)
-                looking.record_look(self._parts, claimed, result, began_at, ended_at)
+            look_and_apply_if_permitted(self._parts, claimed, self._counts)
 
         if self._is_once:
-            self._looked_once.add(claimed.row.name)
+            self._looked_once.add(_get_look_key(claimed.row))
         self._tasks.start_unless_running_or_failed((_LOOK, claimed.row.name), look, claimed.row)
 
     def _start_due_sends(self, now: float) -> None:
@@ -367,25 +330,25 @@ class ControllerLoop:
                 (_SEND, row.source, row.commit, row.context), read
             )
 
-    def _delete_old_rows(self, now: float) -> None:
-        counter = self._parts.clock.read_counter()
-        if self._kept_at is not None and counter - self._kept_at < HOUR:
-            return
-        self._kept_at = counter
-        oldest = now - self._parts.settings.defaults.keep
-        with self._parts.store.write() as writer:
-            count = writer.delete_runs_before(oldest)
-            writer.delete_records_before(oldest)
-        if count:
-            self._parts.log("info", "old runs deleted", runs=count)
-
     def _drain(self) -> None:
-        """Let what runs end, for a while; then end the workers, whose results count no more."""
-        self._is_stopping = True
+        """Let what runs end, for a while; then end the workers.
+
+        An apply begins no further call, and what it has begun is recorded; a look that is cut short
+        found nothing out.
+        """
+        self._parts.is_stopping = True
+        self._parts.workers.stop_applies()
         is_idle = self._tasks.wait_and_tell_if_idle(DRAIN_SECONDS)
-        self._is_closing = True
+        self._parts.is_closing = True
         self._parts.workers.close()
+        # An apply that had its last seconds until then is recorded.
+        self._tasks.wait_and_tell_if_idle(_RECORDING_SECONDS)
         if self._tasks.failure is not None:
             raise self._tasks.failure
         if not is_idle:
-            self._parts.log("warn", "looks cut short", looks=len(self._tasks.list_subjects(_LOOK)))
+            self._parts.log("warn", "runs cut short", runs=len(self._tasks.list_subjects(_LOOK)))
+
+
+def _get_look_key(row: TargetRow) -> tuple[TargetName, bool]:
+    """What a round of --once does once: a target's look, and the one after its apply."""
+    return row.name, row.due_cause is RunCause.APPLIED

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 
 from synapse_apply.controller.configuration.access_secrets import AccessSecrets
+from synapse_apply.controller.loop.authors import AuthorCache
 from synapse_apply.controller.loop.clock import CorrectedClock, LoopClock
 from synapse_apply.controller.loop.event_log import EventLog, Level
 from synapse_apply.controller.messages.message_fields import build_message_fields
 from synapse_apply.controller.page.addresses import (
     build_revision_path,
-    build_run_path,
     build_source_path,
 )
 from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender, Workers
 from synapse_apply.controller.rows import (
     ChangeCounts,
+    HoldRow,
     MessageRow,
+    PauseRow,
     RevisionRow,
     StatusRow,
     TargetName,
+    TargetRow,
 )
 from synapse_apply.controller.rules.messages import select_channels
 from synapse_apply.controller.rules.revision_end import build_status_context, describe_status
@@ -64,6 +67,10 @@ class LoopParts:
         self.clock = CorrectedClock(clock)
         self._log = log
         self.ids = RunIdSource()
+        # Begin nothing new; and then: what still runs was ended with the controller.
+        self.is_stopping = False
+        self.is_closing = False
+        self._authors = AuthorCache()
         self._changed_sources: set[str] = set()
         self._sources_to_compare: set[str] = set()
         self._lock = Lock()
@@ -72,12 +79,21 @@ class LoopParts:
     def settings(self) -> Controller:
         return self.configured.settings
 
+    @property
+    def who(self) -> str:
+        """Who does what the loop does, in the audit."""
+        return f"controller:{self.settings.name}"
+
     def log(self, level: Level, event: str, **values: object) -> None:
         self._log.write(level, event, self.clock.read_wall(), **values)
 
     def make_id(self) -> str:
         """A new id of a run or a message, greater than those before."""
         return self.ids.make_id(self.clock.read_wall(), self.clock.draw_bytes(RANDOM_BYTES))
+
+    def list_authors_or_none(self, row: TargetRow) -> tuple[str, ...] | None:
+        """Who wrote the commits between a target's applied and wanted one; None if unknown."""
+        return self._authors.list_authors_or_none(self.configured.mirrors.get(row.name.source), row)
 
     def mark_changed(self, source: str) -> None:
         """Remember that the ends of a source's revisions may be others now."""
@@ -135,10 +151,15 @@ class LoopParts:
         commit: str = "",
         finding: Diagnostic | None = None,
         counts: ChangeCounts | None = None,
-        run_id: str = "",
+        holds: Sequence[HoldRow] = (),
+        pause: PauseRow | None = None,
+        is_reminder: bool = False,
+        page: str = "",
     ) -> None:
-        """Write a message of an event to each channel that is told of it; one a fact."""
-        path = build_run_path(run_id) if run_id else build_source_path(source)
+        """Write a message of an event to each channel that is told of it; one a fact.
+
+        `page` is the path of the page that tells more, "" for that of the source.
+        """
         fields = build_message_fields(
             controller=self.settings.name,
             source=source,
@@ -146,7 +167,10 @@ class LoopParts:
             commit=commit,
             finding=finding,
             counts=counts,
-            url=self.build_url(path),
+            url=self.build_url(page or build_source_path(source)),
+            holds=holds,
+            pause=pause,
+            is_reminder=is_reminder,
         )
         now = self.clock.read_wall()
         for channel in select_channels(self.settings.channels, event):

@@ -6,14 +6,19 @@ channels are written from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
-from synapse_apply.controller.rows import ChangeCounts, MessageRow, TargetName
+from synapse_apply.controller.rows import ChangeCounts, HoldRow, MessageRow, PauseRow, TargetName
 from synapse_apply.controller.settings import Event
 from synapse_apply.model.diagnostic import Diagnostic
 
 _MAX_SUMMARY, _MAX_DETAIL, _MAX_HINT, _MAX_POSITION = 300, 2000, 1000, 500
+_MAX_ADDRESS = 400
+# The page has all of them.
+_MAX_HELD_ROWS, _HELD_ROWS_OF_SENTENCE = 20, 3
 _COUNTED = ("add", "change", "destroy", "import", "forget", "refused", "drifted", "guards")
 _PHRASES = {
     "add": "{} to add",
@@ -43,12 +48,15 @@ def build_message_fields(
     finding: Diagnostic | None = None,
     counts: ChangeCounts | None = None,
     url: str = "",
+    holds: Sequence[HoldRow] = (),
+    pause: PauseRow | None = None,
     is_reminder: bool = False,
 ) -> dict[str, Any]:
     """The fields of a message: of a target, or of its source as a whole where `target` is None.
 
     `finding` is the first one of what is told, `url` the page that has all of them. Commands in its
-    texts name the target.
+    texts name the target. `holds` are the rows that wait for a person; a `pause` that ends at
+    infinity has no end.
     """
     named_target = target.target if target else ""
     return {
@@ -59,6 +67,8 @@ def build_message_fields(
         "finding": _build_finding(finding.with_target(named_target)) if finding else None,
         "counts": _build_counts(counts) if counts else None,
         "url": url or None,
+        "held": _build_held(holds) if holds else None,
+        "pause": _build_pause(pause) if pause else None,
         "reminder": is_reminder,
     }
 
@@ -66,7 +76,10 @@ def build_message_fields(
 def format_message_sentence(row: MessageRow) -> str:
     """One sentence for a row: which target, what became of it, and the first reason."""
     fields = row.fields
+    pause = fields.get("pause")
     subject = str(fields.get("target") or f"source {fields.get('source')}")
+    if isinstance(pause, Mapping):
+        subject = str(pause.get("scope"))
     sentence = _WORDS_BY_EVENT.get(row.event, "{subject}: {event}").format(
         subject=subject, event=row.event
     )
@@ -74,6 +87,9 @@ def format_message_sentence(row: MessageRow) -> str:
         sentence = f"Reminder: {sentence}"
     finding = fields.get("finding")
     reason = finding.get("summary", "") if isinstance(finding, Mapping) else ""
+    if isinstance(pause, Mapping):
+        reason = format_message_pause(pause)
+    reason = reason or format_message_held_rows(fields.get("held"), _HELD_ROWS_OF_SENTENCE)
     reason = reason or format_message_counts(fields.get("counts"))
     return f"{sentence}: {reason}" if reason else sentence
 
@@ -84,6 +100,54 @@ def format_message_counts(counts: object) -> str:
         return ""
     numbers = {name: counts.get(name, 0) for name in _COUNTED}
     return ", ".join(_PHRASES[name].format(n) for name, n in numbers.items() if n)
+
+
+def format_message_held_rows(held_rows: object, max_rows: int) -> str:
+    """The rows that wait, such as `2 rows: update plugin/a, delete plugin/b`; "" for none."""
+    if not isinstance(held_rows, Mapping):
+        return ""
+    rows = held_rows.get("rows", [])[:max_rows]
+    names = [f"{row.get('action')} {row.get('address')}" for row in rows]
+    hidden_count = held_rows.get("count", 0) - len(names)
+    if hidden_count > 0:
+        names.append(f"{hidden_count} more")
+    noun = "row" if held_rows.get("count") == 1 else "rows"
+    return f"{held_rows.get('count')} {noun}: {', '.join(names)}"
+
+
+def format_message_pause(pause: Mapping[str, Any]) -> str:
+    """Who paused, until when and why: `by proxy:ann until 2026-11-27T18:00:00Z, a release`."""
+    until = f" until {pause['until']}" if pause.get("until") else ""
+    reason = f", {pause['reason']}" if pause.get("reason") else ""
+    return f"by {pause.get('who')}{until}{reason}"
+
+
+def _build_held(holds: Sequence[HoldRow]) -> dict[str, Any]:
+    rows = [
+        {
+            "address": _cut(hold.held_row.row.address, _MAX_ADDRESS),
+            "action": hold.held_row.row.action.value,
+            "summary": _cut(hold.held_row.row.summary, _MAX_SUMMARY),
+            "reason": hold.held_row.reason.value,
+        }
+        for hold in holds[:_MAX_HELD_ROWS]
+    ]
+    return {"count": len(holds), "rows": rows}
+
+
+def _build_pause(pause: PauseRow) -> dict[str, str | None]:
+    return {
+        "scope": _cut(pause.scope, _MAX_ADDRESS),
+        "who": _cut(pause.who, _MAX_ADDRESS),
+        "reason": _cut(pause.reason, _MAX_SUMMARY),
+        "until": format_utc_time(pause.until) if isfinite(pause.until) else None,
+    }
+
+
+def format_utc_time(when: float) -> str:
+    """A wall-clock time in seconds as RFC 3339 has it, to the second."""
+    moment = datetime.fromtimestamp(when, UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _build_finding(finding: Diagnostic) -> dict[str, str | None]:

@@ -100,6 +100,14 @@ def build_slack_body(row: MessageRow) -> JsonDocument:
         texts = [str(finding.get(name) or "") for name in ("position", "detail", "hint")]
         if text := "\n".join(text for text in texts if text):
             blocks.append({"type": "section", "text": _build_plain_text(text, _MAX_SECTION)})
+    held_rows = fields.get("held")
+    if isinstance(held_rows, Mapping):
+        lines = [
+            f"{row.get('action')} {row.get('address')}: {row.get('summary')}"
+            for row in held_rows.get("rows", [])
+        ]
+        if text := "\n".join(lines):
+            blocks.append({"type": "section", "text": _build_plain_text(text, _MAX_SECTION)})
     facts = [
         f"controller {fields.get('controller')}",
         f"commit {str(fields['commit'])[:12]}" if fields.get("commit") else "",

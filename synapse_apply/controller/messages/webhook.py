@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from urllib.parse import quote
 
 from synapse_apply.controller.delivery import (
@@ -22,7 +21,10 @@ from synapse_apply.controller.delivery import (
     encode_json,
     read_retry_after_or_none,
 )
-from synapse_apply.controller.messages.message_fields import format_message_sentence
+from synapse_apply.controller.messages.message_fields import (
+    format_message_sentence,
+    format_utc_time,
+)
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.rows import MessageRow
 from synapse_apply.controller.settings import MINUTE, Channel
@@ -91,13 +93,12 @@ class WebhookMessages:
 
 def build_webhook_body(row: MessageRow) -> JsonDocument:
     """The body of a message (`schemas/v1/controller-message.schema.json`)."""
-    created = datetime.fromtimestamp(row.created_at, UTC)
     return {
         "apiVersion": "synapse-apply/v1",
         "kind": "ControllerMessage",
         "id": row.id,
         "event": row.event,
-        "time": created.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "time": format_utc_time(row.created_at),
         "summary": format_message_sentence(row),
         **row.fields,
     }

@@ -80,6 +80,11 @@ def wish_status(row: StatusRow | None, new: StatusRow) -> StatusRow:
     return replace(row, wished=new.wished)
 
 
+def count_reminder(since: float, now: float) -> int:
+    """The number of the day's reminder of what began at `since`; 0 within the first day."""
+    return max(0, int((now - since) // DAY))
+
+
 def is_message_due(row: MessageRow, now: float) -> bool:
     return not row.sent_at and not row.refusal and now >= row.try_at
 

@@ -66,10 +66,10 @@ T = TypeVar("T")
 _FINDINGS_CODER = build_coder(tuple[Diagnostic, ...])
 _BY_STATE = "ORDER BY state_rank, source, target"
 # What a row of `targets` counts for in RevisionProgress.
-_IS_DONE = "(input_digest = wanted_digest)"
+_IS_DONE = "(input_digest = wanted_digest AND progress = 'done')"
 _IS_OBSERVED = f"{_IS_DONE} AND mode = 'observe'"
 # A failure at an older head says nothing of this revision.
-_IS_FAILING = f"(NOT {_IS_DONE} AND failures > 0 AND looked_number >= touched_number)"
+_IS_FAILING = "(progress IN ('failing', 'refused') AND looked_number >= touched_number)"
 _IS_HELD, _IS_WAITING = "(progress = 'held')", "(progress = 'waiting')"
 # The index runs_applied has these runs.
 _COUNT_APPLIED_ROWS = (

@@ -45,8 +45,11 @@ def _iter_changes(connection: sqlite3.Connection) -> Iterator[str]:
     yield from _iter_missing_columns(connection, RUNS)
     yield from STATEMENTS_SINCE_FORMAT_2
     # Format 1 knew only mode observe, in which what was planned is done.
-    is_looked_at = "input_digest = wanted_digest AND input_digest <> ''"
-    yield f"UPDATE targets SET progress = 'done' WHERE {is_looked_at}"  # noqa: S608 - our own SQL
+    yield (
+        "UPDATE targets SET progress = CASE WHEN input_digest = wanted_digest THEN 'done' ELSE"
+        " 'failing' END WHERE (input_digest = wanted_digest AND input_digest <> '')"
+        " OR failures > 0"
+    )
     ranks = " ".join(f"WHEN '{state.value}' THEN {rank}" for state, rank in STATE_RANKS.items())
     yield f"UPDATE targets SET state_rank = CASE state {ranks} END"  # noqa: S608 - our own words
 

@@ -16,7 +16,6 @@ from synapse_apply.controller.rows import (
     ChangeCounts,
     MessageRow,
     RevisionEnd,
-    RevisionProgress,
     RevisionRow,
     RunCause,
     RunOutcome,
@@ -451,29 +450,6 @@ def test_a_backup_is_one_file_and_replaces_none(
     copy.close()
     with pytest.raises(ControllerStoreError, match="there already"):
         store.write_backup(folder / "controller.db")
-
-
-def test_progress_counts_only_what_the_revision_touched(store: SqliteControllerStore) -> None:
-    """Done by inputs, failing only by a look at this head, names in order."""
-    failing, drifted = TargetCondition.FAILING, TargetCondition.DRIFTED
-    rows = {
-        "a": TargetRow(PROD, "c2", 2, input_digest="d", wanted_digest="d", touched_number=2),
-        "b": TargetRow(
-            PROD, "c2", 2, wanted_digest="d", touched_number=2, failures=1, state=failing
-        ),
-        "c": TargetRow(
-            PROD, "c2", 2, wanted_digest="d", touched_number=2, failures=1, state=failing
-        ),
-        "other": TargetRow(PROD, "c2", 2, input_digest="d", wanted_digest="d", touched_number=1),
-    }
-    counts = ChangeCounts(change=2, refused=1)
-    rows["a"] = replace(rows["a"], state=drifted, counts=counts)
-    rows["c"] = replace(rows["c"], looked_number=2)
-    with store.write() as writer:
-        for name, row in rows.items():
-            writer.put_target(replace(row, name=TargetName("acme", name)))
-    assert store.read_progress("acme", 2) == RevisionProgress(3, 1, 1, ("c",), 3, 1)
-    assert store.read_progress("acme", 9) == RevisionProgress()
 
 
 def test_due_times_move_with_the_clock(store: SqliteControllerStore) -> None:

@@ -13,7 +13,9 @@ from synapse_apply.controller.planned_rows import PlannedRow, RowAction
 from synapse_apply.controller.rows import (
     ApprovalRow,
     CallCounts,
+    ChangeCounts,
     PauseRow,
+    RevisionProgress,
     RevisionRow,
     RunCause,
     RunOutcome,
@@ -21,7 +23,10 @@ from synapse_apply.controller.rows import (
     RunVerb,
     SourceRow,
     TargetName,
+    TargetProgress,
+    TargetRow,
 )
+from synapse_apply.controller.settings import Mode
 from synapse_apply.controller.store import controller_store
 from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
@@ -91,3 +96,41 @@ def test_rows_that_applies_of_a_revision_have_done_are_counted(
         ).fetchall()
     assert store.read_progress("acme", 1).applied_row_count == 3
     assert any("runs_applied" in cells[3] for cells in plan), plan
+
+
+def test_progress_counts_only_what_the_revision_touched(store: SqliteControllerStore) -> None:
+    """Failing only by a run at this head; whom the rule applies to, and the first names in order."""
+    base = TargetRow(
+        PROD, "c2", 2, input_digest="d", wanted_digest="d", touched_number=2, looked_number=2
+    )
+    done, failing = TargetProgress.DONE, TargetProgress.FAILING
+    counts = ChangeCounts(change=2, refused=1)
+    rows = {
+        "planned": replace(base, progress=done, counts=counts),
+        "applied": replace(base, progress=done, mode=Mode.AUTO),
+        "other-inputs": replace(base, progress=done, input_digest="older"),
+        "failed-before": replace(base, progress=failing, looked_number=1),
+        "failing": replace(base, progress=failing),
+        "refused": replace(base, progress=TargetProgress.REFUSED),
+        "window": replace(base, progress=TargetProgress.WAITING),
+        "untouched": replace(base, progress=done, touched_number=1),
+        "gone": replace(base, progress=done, is_gone=True),
+    }
+    rows |= {f"held-{n}": replace(base, progress=TargetProgress.HELD) for n in "dcba"}
+    with store.write() as writer:
+        for name, row in rows.items():
+            writer.put_target(replace(row, name=TargetName("acme", name)))
+    assert store.read_progress("acme", 2) == RevisionProgress(
+        touched_count=11,
+        done_count=2,
+        failing_count=2,
+        failing_names=("failing", "refused"),
+        change_count=3,
+        refused_count=1,
+        held_count=4,
+        held_names=("held-a", "held-b", "held-c"),
+        waiting_count=1,
+        waiting_names=("window",),
+        applied_count=1,
+    )
+    assert store.read_progress("acme", 9) == RevisionProgress()

@@ -94,7 +94,7 @@ def test_what_was_planned_is_done(store: SqliteControllerStore) -> None:
     assert rows == {
         "dev": TargetProgress.DONE,
         "test": TargetProgress.DONE,
-        "prod": TargetProgress.OPEN,
+        "prod": TargetProgress.FAILING,
         "new": TargetProgress.OPEN,
     }
     progress = store.read_progress("acme", 1)

@@ -6,25 +6,33 @@ import io
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.event_log import EventLog
 from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
+from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
 from synapse_apply.controller.ports import (
+    ApplyRequest,
     Head,
     LookRequest,
+    Permit,
     RunResult,
     SendResult,
     SourceUnavailable,
 )
 from synapse_apply.controller.rows import (
+    CallCounts,
     ChangeCounts,
     MessageRow,
     RunOutcome,
     StatusRow,
     StatusText,
+    TargetName,
+    TargetRow,
 )
+from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.settings import (
     Channel,
     Controller,
@@ -44,6 +52,29 @@ DRIFT = RunResult(RunOutcome.CHANGES, ChangeCounts(change=1, drifted=1), result_
 FAILURE = RunResult(
     RunOutcome.PLAN_ERROR, findings=(error_finding("Broken"),), result_digest="broken"
 )
+
+
+def row(
+    address: str,
+    action: RowAction = RowAction.UPDATE,
+    cause: RowCause = RowCause.GIT,
+    **fields: object,
+) -> PlannedRow:
+    """A row of a plan, whose digest is that of its address and action."""
+    digest = f"row1:{address}:{action.value}"
+    return PlannedRow(digest, address, action, (cause,), **fields)  # type: ignore[arg-type]
+
+
+def plan_of(*rows: PlannedRow) -> RunResult:
+    """What a look finds whose plan has these rows, IN_SYNC for none."""
+    if not rows:
+        return IN_SYNC
+    drifted = sum(RowCause.DRIFT in row.causes for row in rows)
+    counts = ChangeCounts(change=len(rows), drifted=drifted)
+    digest = ",".join(row.digest for row in rows)
+    return RunResult(
+        RunOutcome.CHANGES, counts, plan_json='{"rows": 1}', result_digest=digest, rows=rows
+    )
 
 
 class StandInClock:
@@ -79,6 +110,8 @@ class StandInRepository:
         self.head = ""
         self.broken: set[str] = set()
         self.is_away = False
+        self.authors: tuple[str, ...] = ("Kim", "kim@acme.example")
+        self.are_authors_unknown = False
         self.fetches = 0
         self.commits_in_use: Sequence[str] = ()
 
@@ -100,6 +133,11 @@ class StandInRepository:
             commit = self.parents.get(commit, "")
         return commit == ancestor
 
+    def list_authors(self, commit: str, since_commit: str) -> tuple[str, ...]:
+        if self.are_authors_unknown:
+            raise SourceUnavailable(error_finding("The repository is not read"))
+        return self.authors
+
     def keep_commits(self, commits: Sequence[str]) -> None:
         self.commits_in_use = commits
 
@@ -113,11 +151,21 @@ class StandInRepository:
 
 
 class StandInWorkers:
-    """Answers looks by target, IN_SYNC where a test sets nothing; a lock holds them up."""
+    """Answers looks by target, IN_SYNC where a test sets nothing; a lock holds them up.
+
+    An apply does what its terms permit of the rows of the target's look, if it has a permit; what
+    is left is the next plan. A test can set another answer.
+    """
 
     def __init__(self) -> None:
         self.results: dict[str, RunResult | Callable[[LookRequest], RunResult]] = {}
+        self.applied: dict[
+            str, RunResult | Callable[[ApplyRequest, Callable[[], Permit]], RunResult]
+        ] = {}
         self.asked: list[str] = []
+        self.applies: list[ApplyRequest] = []
+        self.looks: list[LookRequest] = []
+        self.is_stopped = False
         self.running = Counter[str]()
         self.most_running = 0
         self.gate = threading.Event()
@@ -128,6 +176,7 @@ class StandInWorkers:
     def look(self, request: LookRequest) -> RunResult:
         name = str(request.target)
         with self._lock:
+            self.looks.append(request)
             self.asked.append(name)
             self.running[name] += 1
             assert self.running[name] == 1
@@ -141,6 +190,37 @@ class StandInWorkers:
         finally:
             with self._lock:
                 self.running[name] -= 1
+
+    def apply(self, request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
+        name = str(request.target)
+        self.applies.append(request)
+        answer = self.applied.get(name)
+        if answer is not None:
+            return answer(request, read_permit) if callable(answer) else answer
+        plan = self.results[name]
+        assert isinstance(plan, RunResult)
+        rows, permit = plan.rows, read_permit()
+        judgement = judge_rows(rows, request.terms)
+        count = len(judgement.permitted_rows)
+        if permit.reason:
+            return replace(
+                plan,
+                outcome=RunOutcome.APPLY_STOPPED,
+                calls=CallCounts(skipped=count),
+                stop_reason=permit.reason,
+            )
+        self.results[name] = plan_of(*(r for r in rows if r not in judgement.permitted_rows))
+        used_approvals = tuple(i for ids in judgement.used_approvals.values() for i in ids)
+        return replace(
+            plan,
+            outcome=RunOutcome.APPLIED,
+            calls=CallCounts(done=count),
+            used_approvals=used_approvals,
+            report_json="{}",
+        )
+
+    def stop_applies(self) -> None:
+        self.is_stopped = True
 
     def close(self) -> None:
         self.is_closed = True
@@ -203,11 +283,22 @@ class World:
         self.store.create_or_upgrade()
         self.settings = Controller(
             "main",
-            {"acme": Source("acme", "url", rules=RULES, **source)},  # type: ignore[arg-type]
+            {"acme": Source("acme", "url", **{"rules": RULES, **source})},  # type: ignore[arg-type]
             Defaults(),
             (Channel("inbox", "webhook", SecretName("env", "X"), frozenset(Event)),),
             public_url="https://page.example",
         )
+
+    def set_rules(self, *rules: TargetRule) -> None:
+        """Have other rules from the next start, or the next reload, on."""
+        source = replace(self.settings.sources["acme"], rules=rules)
+        self.settings = replace(self.settings, sources={"acme": source})
+
+    def get_target(self, target: str) -> TargetRow:
+        """A target of the source, as the store has it."""
+        row = self.store.find_target(TargetName("acme", target))
+        assert row is not None
+        return row
 
     def configure(self) -> ConfiguredParts:
         names = self.settings.sources
@@ -229,6 +320,15 @@ class World:
         self.workers.asked, self.workers.is_closed = [], False
         self.build_loop().run_once()
         return sorted(self.workers.asked)
+
+    def start(self, loop: ControllerLoop, *, is_settled: bool = True) -> None:
+        """Start a loop and let a moment pass, in which new targets become due; then as `settle`."""
+        self.workers.is_closed = False
+        loop._start()
+        self.settle(loop)
+        self.clock.advance(1)
+        if is_settled:
+            self.settle(loop)
 
     def settle(self, loop: ControllerLoop) -> list[str]:
         """Rounds of a running loop until there is nothing to do at this time."""

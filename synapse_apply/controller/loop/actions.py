@@ -1,0 +1,330 @@
+"""What people ask of the controller: each is checked, done and in the audit in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from synapse_apply.controller.loop.deciding import find_target_rule
+from synapse_apply.controller.loop.due_times import list_targets_in, make_due_soon
+from synapse_apply.controller.loop.hourly import queue_pause_messages
+from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.messages.message_fields import format_utc_time
+from synapse_apply.controller.planned_rows import HoldReason
+from synapse_apply.controller.ports import ActionRefused
+from synapse_apply.controller.rows import (
+    ApprovalRow,
+    HoldRow,
+    PauseRow,
+    RunCause,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.rules.approving import explain_approvals, is_approval_expired
+from synapse_apply.controller.rules.pausing import find_pause, is_pause_active
+from synapse_apply.controller.settings import DAY, Mode, TargetRule
+from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
+
+# A pause without an end is one that is forgotten; that stands in controller.yaml, where all see it.
+MAX_PAUSE_SECONDS = 366 * DAY
+_MAX_REASON_LENGTH = 1000
+# Whose words a pause changes: something is to be done there.
+_STATES_THAT_A_PAUSE_CHANGES = frozenset(
+    {
+        TargetCondition.WAITING,
+        TargetCondition.PAUSED,
+        TargetCondition.DRIFTED,
+        TargetCondition.PENDING,
+    }
+)
+_ALL_TARGETS = 10**9
+
+
+class LoopPeopleActions:
+    """The PeopleActions of a running loop; used by any thread."""
+
+    def __init__(
+        self, parts: LoopParts, poll_soon: Callable[[str], None], wake: Callable[[], None]
+    ) -> None:
+        """`poll_soon` has a source fetched soon; `wake` begins the loop's next round."""
+        self._parts = parts
+        self._poll_soon = poll_soon
+        self._wake_loop = wake
+
+    def reconcile(self, who: str, name: TargetName) -> None:
+        """See PeopleActions."""
+        parts = self._parts
+        with parts.store.write() as writer:
+            row = self._require_target(name)
+            self._make_due_now(writer, row, RunCause.ASKED)
+            self._append_audit(writer, who, "reconcile", str(name))
+        self._poll_soon(name.source)
+
+    def pause(self, who: str, scope: str, reason: str, until: float) -> PauseRow:
+        """See PeopleActions; refused for more than a year, too."""
+        parts = self._parts
+        with parts.store.write() as writer:
+            now = parts.clock.read_wall()
+            names = self._require_matching_names(scope)
+            _require_pause_time(until, now)
+            row = PauseRow(scope, who, _require_reason(reason), now, until)
+            writer.put_pause(row)
+            queue_pause_messages(parts, writer, row)
+            detail = f"until {format_utc_time(until)}" + (f": {row.reason}" if row.reason else "")
+            self._append_audit(writer, who, "pause", scope, detail)
+        changed = list_targets_in(parts, _STATES_THAT_A_PAUSE_CHANGES)
+        affected_rows = [
+            row for row in changed if row.name in names and row.mode is not Mode.OBSERVE
+        ]
+        # Only what is said of them changes: each is looked at, and not applied.
+        make_due_soon(parts, affected_rows, RunCause.ASKED)
+        self._wake(names)
+        return row
+
+    def resume(self, who: str, scope: str) -> None:
+        """See PeopleActions."""
+        parts = self._parts
+        with parts.store.write() as writer:
+            now = parts.clock.read_wall()
+            pause = next((row for row in parts.store.list_pauses() if row.scope == scope), None)
+            if pause is None or not is_pause_active(pause, now):
+                raise self._build_no_pause_error(scope, now)
+            writer.delete_pause(scope)
+            self._append_audit(writer, who, "resume", scope, f"paused by {pause.who}")
+        paused = [
+            row
+            for row in list_targets_in(parts, {TargetCondition.PAUSED})
+            if fnmatchcase(str(row.name), scope)
+        ]
+        make_due_soon(parts, paused, RunCause.RESUMED)
+        self._wake([row.name for row in paused])
+
+    def approve(self, who: str, name: TargetName, row_digests: Sequence[str]) -> None:
+        """See PeopleActions; refused in mode observe, and for an author where that counts."""
+        parts = self._parts
+        with parts.store.write() as writer:
+            now = parts.clock.read_wall()
+            row = self._require_target(name)
+            rule = self._require_applying_rule(name)
+            holds = self._require_holds(name, row_digests)
+            for hold in holds:
+                _require_approvable(hold)
+            authors = self._require_other_than_author(who, row, rule, holds, now)
+            approvals = list(parts.store.list_approvals(name))
+            for hold in holds:
+                if not _has_approved(approvals, who, hold.row_digest, now):
+                    approval = ApprovalRow(
+                        parts.make_id(), name, hold.row_digest, hold.held_row.row, who, now
+                    )
+                    writer.put_approval(approval)
+                    approvals.append(approval)
+            approved_digests = {hold.row_digest for hold in holds}
+            writer.replace_holds(name, self._mark_holds(name, approved_digests, "", ""))
+            self._append_audit(writer, who, "approve", str(name), _describe_holds(holds))
+            is_enough = any(
+                explain_approvals(
+                    rule, approvals, hold.row_digest, now=now, authors=authors
+                ).is_enough
+                for hold in holds
+            )
+            if is_enough:
+                self._make_due_now(writer, row, RunCause.APPROVED)
+        self._wake([name])
+
+    def reject(self, who: str, name: TargetName, row_digests: Sequence[str], reason: str) -> None:
+        """See PeopleActions."""
+        parts = self._parts
+        with parts.store.write() as writer:
+            self._require_target(name)
+            reason = _require_reason(reason)
+            holds = self._require_holds(name, row_digests)
+            rejected_digests = {hold.row_digest for hold in holds}
+            for digest in sorted(rejected_digests):
+                writer.delete_approvals(name, digest)
+            writer.replace_holds(name, self._mark_holds(name, rejected_digests, who, reason))
+            detail = _describe_holds(holds) + (f"; {reason}" if reason else "")
+            self._append_audit(writer, who, "reject", str(name), detail)
+
+    def _mark_holds(
+        self, name: TargetName, digests: Collection[str], who: str, reason: str
+    ) -> list[HoldRow]:
+        """The holds of a target, those of these digests rejected by `who` ("": by nobody)."""
+        return [
+            replace(hold, rejected_by=who, rejected_reason=reason)
+            if hold.row_digest in digests
+            else hold
+            for hold in self._parts.store.list_holds(name)
+        ]
+
+    def _make_due_now(self, writer: StoreWriter, row: TargetRow, cause: RunCause) -> None:
+        writer.put_target(replace(row, due_at=self._parts.clock.read_wall(), due_cause=cause))
+
+    def _append_audit(
+        self, writer: StoreWriter, who: str, action: str, subject: str, detail: str = ""
+    ) -> None:
+        now = self._parts.clock.read_wall()
+        writer.append_audit(now, who, action, subject, detail)
+        self._parts.log("info", action, who=who, subject=subject, detail=detail)
+
+    def _wake(self, names: Collection[TargetName]) -> None:
+        """Have the ends of revisions told anew, and the next round begin at once."""
+        for source in {name.source for name in names}:
+            self._parts.mark_changed(source)
+        self._wake_loop()
+
+    # What is asked for, if it can be done
+
+    def _require_target(self, name: TargetName) -> TargetRow:
+        row = self._parts.store.find_target(name)
+        if row is None or row.is_gone or name.source not in self._parts.settings.sources:
+            raise ActionRefused.from_summary(
+                "There is no such target",
+                f"{name} is not declared at the head of its source, or no rule matches it.",
+                "Its overview lists the targets that there are.",
+            )
+        return row
+
+    def _require_applying_rule(self, name: TargetName) -> TargetRule:
+        rule = find_target_rule(self._parts, name)
+        if rule is None or rule.mode is Mode.OBSERVE:
+            raise ActionRefused.from_summary(
+                "Nothing can be approved in mode observe",
+                f"The controller never applies {name}.",
+                "Set `mode: approve` or `mode: auto` for it in controller.yaml, or apply it by "
+                "hand.",
+            )
+        return rule
+
+    def _require_matching_names(self, scope: str) -> set[TargetName]:
+        """The targets that match a scope; refused where none does."""
+        rows = self._parts.store.list_targets(TargetFilter(), 0, _ALL_TARGETS).targets
+        names = {row.name for row in rows if fnmatchcase(str(row.name), scope)}
+        if not names:
+            raise ActionRefused.from_summary(
+                "No target matches",
+                f"There is none that matches `{scope}`.",
+                "A scope is SOURCE/TARGET, in which * stands for any text: `acme/prod-*`.",
+            )
+        return names
+
+    def _build_no_pause_error(self, scope: str, now: float) -> ActionRefused:
+        """Why a scope cannot be resumed: which pauses there are instead."""
+        parts = self._parts
+        scopes = [row.scope for row in parts.store.list_pauses() if is_pause_active(row, now)]
+        detail = f"Nobody has paused `{scope}`."
+        if scopes:
+            detail += f" What is paused: {', '.join(scopes)}."
+        source, _, target = scope.partition("/")
+        name = TargetName(source, target)
+        pause = find_pause(find_target_rule(parts, name), (), name, now)
+        hint = "Name the scope of a pause as it was set."
+        if pause is not None:
+            detail += f" controller.yaml pauses it: {pause.reason or 'without a reason'}."
+            hint = "Take `paused` out of controller.yaml, and have the controller read it again."
+        return ActionRefused.from_summary("There is no such pause", detail, hint)
+
+    def _require_holds(self, name: TargetName, row_digests: Sequence[str]) -> list[HoldRow]:
+        """The rows that wait, by digest; refused unless there is one and all of them wait."""
+        holds = {hold.row_digest: hold for hold in self._parts.store.list_holds(name)}
+        missing = [digest for digest in row_digests if digest not in holds]
+        if missing or not row_digests:
+            raise ActionRefused.from_summary(
+                "A row does not wait as it was shown" if missing else "No row was named",
+                f"{len(missing) or 'None'} of {len(row_digests)} rows of {name} "
+                f"{'are' if len(missing) > 1 else 'is'} done, gone or different by now."
+                if missing
+                else f"{name} has {len(holds)} rows that wait.",
+                "Look at what waits now, and decide on that.",
+            )
+        return [holds[digest] for digest in dict.fromkeys(row_digests)]
+
+    def _require_other_than_author(
+        self,
+        who: str,
+        row: TargetRow,
+        rule: TargetRule,
+        holds: Sequence[HoldRow],
+        now: float,
+    ) -> tuple[str, ...]:
+        """The authors of what would be applied, () where they do not count; refused for one."""
+        if not rule.not_author:
+            return ()
+        authors = self._parts.list_authors_or_none(row)
+        if authors is None:
+            raise ActionRefused.from_summary(
+                "The authors of the commits cannot be read",
+                f"{row.name} takes no approval of an author (`not_author`), and the mirror of "
+                f"{row.name.source} does not tell who they are.",
+                "Try again when the source could be fetched.",
+            )
+        digest = holds[0].row_digest
+        approval = ApprovalRow("", row.name, digest, holds[0].held_row.row, who, now)
+        count = explain_approvals(rule, [approval], digest, now=now, authors=authors)
+        if count.left_out:
+            raise ActionRefused.from_summary(
+                "An author cannot approve",
+                f"{who} does not count for {row.name}: {count.left_out[0].reason}.",
+                "Ask somebody else; `not_author` of controller.yaml says so.",
+            )
+        return authors
+
+
+def _require_pause_time(until: float, now: float) -> None:
+    """Refused for an end that has passed, or is too far away."""
+    if not now < until <= now + MAX_PAUSE_SECONDS:
+        raise ActionRefused.from_summary(
+            "A pause cannot end then",
+            "Its end has passed already." if until <= now else "It would last more than a year.",
+            "Name a time ahead; a pause that is to last stands in controller.yaml: `paused`.",
+        )
+
+
+def _require_reason(reason: str) -> str:
+    """A reason in one line; refused for one that is too long."""
+    if len(reason) > _MAX_REASON_LENGTH:
+        raise ActionRefused.from_summary(
+            "The reason is too long",
+            f"It has {len(reason)} characters; {_MAX_REASON_LENGTH} are kept.",
+            "Say it shorter, or name the page that says it.",
+        )
+    return " ".join(reason.split())
+
+
+def _require_approvable(hold: HoldRow) -> None:
+    held_row = hold.held_row
+    if held_row.can_be_approved:
+        return
+    reasons = {
+        HoldReason.DEPENDENCY: "Approve what it needs: it is then done with it.",
+        HoldReason.GUARD: "Approve the guard that stops it, if that can be approved.",
+    }
+    if held_row.row.address.startswith("policy:"):
+        reasons[HoldReason.GUARD] = "Change the plan or the policy: nobody can approve this."
+    raise ActionRefused.from_summary(
+        "This row cannot be approved",
+        f"{held_row.row.action.value} {held_row.row.address}"
+        + (f": {held_row.detail}" if held_row.detail else "")
+        + ".",
+        reasons.get(held_row.reason, ""),
+    )
+
+
+def _has_approved(approvals: Sequence[ApprovalRow], who: str, row_digest: str, now: float) -> bool:
+    """Whether somebody has approved a row, and it still counts."""
+    return any(
+        approval.who == who
+        and approval.row_digest == row_digest
+        and not approval.used_at
+        and not is_approval_expired(approval, now)
+        for approval in approvals
+    )
+
+
+def _describe_holds(holds: Sequence[HoldRow]) -> str:
+    """The rows as the audit has them: what they do, and their digests."""
+    return ", ".join(
+        f"{hold.held_row.row.action.value} {hold.held_row.row.address} ({hold.row_digest})"
+        for hold in holds
+    )

@@ -1,0 +1,82 @@
+"""How a claimed target is applied: one request to a worker, and permits as long as it runs."""
+
+from __future__ import annotations
+
+from synapse_apply.controller.loop.claiming import ClaimedTarget, has_claim
+from synapse_apply.controller.loop.deciding import TargetDecision, find_target_rule
+from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.running import FinishedRun, get_prune, run_by_worker
+from synapse_apply.controller.page.addresses import build_run_path
+from synapse_apply.controller.ports import ApplyRequest, Permit
+from synapse_apply.controller.rows import RunVerb
+from synapse_apply.controller.rules.permits import compute_permit
+from synapse_apply.controller.settings import TargetRule
+from synapse_apply.model.errors import SynapseApplyError
+
+
+def run_apply(parts: LoopParts, claimed: ClaimedTarget, decision: TargetDecision) -> FinishedRun:
+    """Have a worker apply a claimed target by the terms that were decided; waits for it.
+
+    It never raises for an apply. The run's id is the plan id of state and audit.
+    """
+    row, run_id = claimed.row, parts.make_id()
+    used_ids = [i for ids in decision.judgement.used_approvals.values() for i in ids]
+    who = parts.who
+    if approvers := decision.list_approvers(used_ids):
+        who += f", approved by {', '.join(approvers)}"
+    operation = f"apply by controller {parts.settings.name}"
+    if url := parts.build_url(build_run_path(run_id)):
+        operation += f" ({url})"
+    request = ApplyRequest(
+        row.name,
+        row.wanted_commit,
+        parts.settings.defaults.timeout,
+        decision.terms,
+        run_id,
+        who,
+        operation,
+        prune=get_prune(parts, decision.rule),
+    )
+    reader = PermitReader(parts, claimed, decision.rule)
+    return run_by_worker(
+        parts, RunVerb.APPLY, run_id, lambda: parts.workers.apply(request, reader.read_permit)
+    )
+
+
+class PermitReader:
+    """Reads anew, for each permit of one apply, all that can end it; for one thread."""
+
+    def __init__(self, parts: LoopParts, claimed: ClaimedTarget, begun_rule: TargetRule) -> None:
+        """`begun_rule` is the rule by which the apply was judged."""
+        self._parts = parts
+        self._claimed = claimed
+        self._begun_rule = begun_rule
+        self._has_begun = False
+
+    def read_permit(self) -> Permit:
+        """How long calls may begin; no permit where the store cannot be read."""
+        # Before what is read: the permit must not outlive a pause that came meanwhile.
+        now, monotonic = self._parts.clock.read_wall(), self._parts.clock.read_counter()
+        try:
+            permit = self._compute_permit(now, monotonic)
+        except SynapseApplyError:
+            return Permit(monotonic, "the controller's store cannot be read")
+        self._has_begun = True
+        return permit
+
+    def _compute_permit(self, now: float, monotonic: float) -> Permit:
+        parts, looked = self._parts, self._claimed.row
+        row = parts.store.find_target(looked.name)
+        is_commit_wanted = row is not None and row.wanted_digest == looked.wanted_digest
+        return compute_permit(
+            looked.name,
+            find_target_rule(parts, looked.name),
+            parts.store.list_pauses(),
+            begun_rule=self._begun_rule,
+            now=now,
+            monotonic=monotonic,
+            has_claim=row is not None and not row.is_gone and has_claim(row, self._claimed),
+            # A newer head does not cut an apply in its middle: it waits.
+            is_commit_wanted=self._has_begun or is_commit_wanted,
+            is_stopping=parts.is_stopping,
+        )

@@ -1,0 +1,61 @@
+"""How a due target is claimed for one task, and that its claim and its inputs are still as then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.rows import TargetName, TargetRow
+
+# Who holds a claim: this process, which has the data folder alone.
+HOLDER = "loop"
+# A claim outlives the longest look and apply by this: a worker is killed at its timeout.
+_CLAIM_MARGIN_SECONDS = 60.0
+
+
+class ClaimedTarget(NamedTuple):
+    """A target that is claimed, as it was when its task began, and the claim's epoch."""
+
+    row: TargetRow
+    epoch: int
+
+
+def claim_target_if_due(parts: LoopParts, name: TargetName) -> ClaimedTarget | None:
+    """Claim a target that is due; None where somebody has it, or looked at it meanwhile."""
+    now = parts.clock.read_wall()
+    until = now + 2 * parts.settings.defaults.timeout + _CLAIM_MARGIN_SECONDS
+    with parts.store.write() as writer:
+        row = parts.store.find_target(name)
+        if row is None or row.is_gone or row.due_at > now:
+            return None
+        epoch = writer.claim_target(name, HOLDER, until, now)
+    return ClaimedTarget(row, epoch) if epoch else None
+
+
+def has_claim(row: TargetRow, claimed: ClaimedTarget) -> bool:
+    """Whether a target, as it is now, is still claimed by this task."""
+    return (row.holder, row.epoch) == (HOLDER, claimed.epoch)
+
+
+def move_claimed_to_wanted_commit_or_none(
+    parts: LoopParts, claimed: ClaimedTarget
+) -> ClaimedTarget | None:
+    """The claimed target at the commit that is wanted now; None where an apply may not begin.
+
+    That is where another revision with other inputs is wanted, the target is gone or the claim was
+    lost.
+    """
+    row = parts.store.find_target(claimed.row.name)
+    if row is None or row.is_gone or not has_claim(row, claimed):
+        return None
+    if row.wanted_digest != claimed.row.wanted_digest:
+        return None
+    moved = replace(claimed.row, wanted_commit=row.wanted_commit, wanted_number=row.wanted_number)
+    return claimed._replace(row=moved)
+
+
+def release_target(parts: LoopParts, claimed: ClaimedTarget) -> None:
+    """End the claim; the target stays due."""
+    with parts.store.write() as writer:
+        writer.release_target(claimed.row.name, HOLDER, claimed.epoch)

@@ -1,0 +1,132 @@
+"""What is done once an hour: old rows go, the end of the audit is logged, people are reminded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+from synapse_apply.controller.loop.due_times import list_targets_in
+from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.page.addresses import (
+    build_overview_path,
+    build_run_path,
+    build_target_path,
+)
+from synapse_apply.controller.rows import PauseRow, TargetCondition, TargetName, TargetRow
+from synapse_apply.controller.rules.approving import APPROVAL_SECONDS
+from synapse_apply.controller.rules.pausing import CONFIGURATION, is_pause_active
+from synapse_apply.controller.rules.sending import count_reminder
+from synapse_apply.controller.settings import HOUR, Event
+from synapse_apply.controller.store_ports import StoreWriter
+
+_REMINDED = frozenset({TargetCondition.UNKNOWN, TargetCondition.REFUSED, TargetCondition.HELD})
+
+
+class HourlyWork:
+    """Does its work in the first round and then once an hour; for the thread of the loop."""
+
+    def __init__(self, parts: LoopParts) -> None:
+        self._parts = parts
+        self._done_at: float | None = None
+
+    def do_if_due(self) -> None:
+        """Do it if an hour has passed since it was done."""
+        counter = self._parts.clock.read_counter()
+        if self._done_at is not None and counter - self._done_at < HOUR:
+            return
+        self._done_at = counter
+        delete_old_rows(self._parts)
+        log_newest_audit_row(self._parts)
+        remind_people(self._parts)
+
+
+def delete_old_rows(parts: LoopParts) -> None:
+    """Delete runs, messages, revisions, approvals and pauses that are older than `keep`.
+
+    An approval that may still count is kept, however short that is.
+    """
+    now = parts.clock.read_wall()
+    oldest = now - parts.settings.defaults.keep
+    with parts.store.write() as writer:
+        count = writer.delete_runs_before(oldest)
+        writer.delete_records_before(oldest)
+        writer.delete_approvals_and_pauses_before(min(oldest, now - APPROVAL_SECONDS))
+    if count:
+        parts.log("info", "old runs deleted", runs=count)
+
+
+def log_newest_audit_row(parts: LoopParts) -> None:
+    """Log the digest that all rows of the audit so far lead to, so that it stands elsewhere too."""
+    for row in parts.store.list_audit(1):
+        parts.log("info", "audit", row=row.number, digest=row.digest)
+
+
+def remind_people(parts: LoopParts) -> None:
+    """Tell once more, a day after the last time, what waits for people and what is paused."""
+    now = parts.clock.read_wall()
+    waiting = list_targets_in(parts, _REMINDED)
+    with parts.store.write() as writer:
+        for row in waiting:
+            number = count_reminder(row.changed_at, now)
+            if number:
+                _queue_target_reminder(parts, writer, row, number)
+        for pause in [*parts.store.list_pauses(), *_iter_fixed_pauses(parts)]:
+            if is_pause_active(pause, now):
+                queue_pause_messages(parts, writer, pause)
+
+
+def queue_pause_messages(parts: LoopParts, writer: StoreWriter, pause: PauseRow) -> None:
+    """Tell of a pause, each source that it concerns; or remind of it, once a day."""
+    number = count_reminder(pause.since, parts.clock.read_wall())
+    fact = f"pause of {pause.scope} since {pause.since}"
+    for source, target in _iter_paused_sources(parts, pause.scope):
+        parts.queue_messages(
+            writer,
+            Event.PAUSED,
+            f"{fact} in {source}, day {number}",
+            source=source,
+            target=target,
+            pause=pause,
+            is_reminder=number > 0,
+            page=build_target_path(target) if target else build_overview_path({"source": source}),
+        )
+
+
+def _iter_paused_sources(parts: LoopParts, scope: str) -> Iterator[tuple[str, TargetName | None]]:
+    """Each source that has a target in a scope, with the target if the scope is that alone."""
+    for source in parts.settings.sources:
+        names = [row.name for row in parts.store.list_targets_of_source(source) if not row.is_gone]
+        matching = [name for name in names if fnmatchcase(str(name), scope)]
+        if matching:
+            yield source, next((name for name in matching if str(name) == scope), None)
+
+
+def _iter_fixed_pauses(parts: LoopParts) -> Iterator[PauseRow]:
+    """The pauses of controller.yaml as if somebody had set them when this controller first saw."""
+    for source in parts.settings.sources.values():
+        for rule in source.rules:
+            if rule.pause is not None:
+                until = rule.pause.until if rule.pause.until is not None else float("inf")
+                scope = f"{source.name}/{rule.pattern}"
+                yield PauseRow(scope, CONFIGURATION, rule.pause.reason, 0.0, until)
+
+
+def _queue_target_reminder(
+    parts: LoopParts, writer: StoreWriter, row: TargetRow, number: int
+) -> None:
+    holds = parts.store.list_holds(row.name) if row.state is TargetCondition.HELD else ()
+    run = parts.store.find_run(row.last_run)
+    findings = run.findings if run else ()
+    parts.queue_messages(
+        writer,
+        Event.HELD,
+        f"{row.name} {row.state.value} since {row.changed_at}, day {number}",
+        source=row.name.source,
+        target=row.name,
+        commit=run.commit if run else "",
+        finding=next((finding for finding in findings if finding.is_error), None),
+        counts=row.counts,
+        holds=holds,
+        is_reminder=True,
+        page=build_target_path(row.name) if holds else build_run_path(row.last_run),
+    )

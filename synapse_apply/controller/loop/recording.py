@@ -1,0 +1,235 @@
+"""How a run is recorded, in one transaction: run, target, holds, approvals, audit, messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from synapse_apply.controller.loop.claiming import HOLDER, ClaimedTarget
+from synapse_apply.controller.loop.deciding import TargetDecision
+from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.running import FinishedRun
+from synapse_apply.controller.page.addresses import build_run_path, build_target_path
+from synapse_apply.controller.planned_rows import HeldRow
+from synapse_apply.controller.rows import (
+    HoldRow,
+    RunRow,
+    RunVerb,
+    TargetCondition,
+    TargetName,
+    TargetRow,
+)
+from synapse_apply.controller.rules.assessment import Assessment
+from synapse_apply.controller.rules.due import HELD_UP_SECONDS
+from synapse_apply.controller.rules.messages import find_target_event
+from synapse_apply.controller.rules.targets import is_repeat, update_after_run
+from synapse_apply.controller.settings import Event, Mode
+from synapse_apply.controller.store_ports import StoreWriter
+
+
+def record_run(
+    parts: LoopParts,
+    claimed: ClaimedTarget,
+    run: FinishedRun,
+    decision: TargetDecision,
+    assessment: Assessment,
+) -> None:
+    """Write what a look found, or an apply did, unless the claim is another's by now."""
+    name = claimed.row.name
+    with parts.store.write() as writer:
+        row = parts.store.find_target(name)
+        if row is None or not writer.is_claim_valid(name, HOLDER, claimed.epoch):
+            return
+        if run.result.held_up_by_run:
+            _postpone(parts, writer, row, run)
+        else:
+            _write_run(parts, writer, row, claimed.row, run, decision, assessment)
+        writer.release_target(name, HOLDER, claimed.epoch)
+    parts.mark_changed(name.source)
+
+
+def _postpone(parts: LoopParts, writer: StoreWriter, row: TargetRow, run: FinishedRun) -> None:
+    """Another run is at work: what was seen in its middle would be told as drift."""
+    writer.put_target(replace(row, due_at=parts.clock.read_wall() + HELD_UP_SECONDS))
+    parts.log(
+        "info", f"{run.verb.value} postponed", target=row.name, reason="another run has the lock"
+    )
+
+
+def _write_run(
+    parts: LoopParts,
+    writer: StoreWriter,
+    row: TargetRow,
+    looked: TargetRow,
+    run: FinishedRun,
+    decision: TargetDecision,
+    assessment: Assessment,
+) -> None:
+    run_row = _build_run_row(looked, run, decision)
+    last = next(iter(parts.store.list_runs(row.name, 1)), None)
+    has_same_inputs = row.input_digest == looked.wanted_digest
+    if (
+        last is not None
+        and run.verb is last.verb is RunVerb.LOOK
+        and is_repeat(last, run_row, has_same_inputs=has_same_inputs)
+    ):
+        run_id = last.id
+        writer.count_repeat(last.id, run.ended_at)
+    else:
+        run_id = run.id
+        writer.put_run(run_row)
+    holds_before = parts.store.list_holds(row.name)
+    holds = holds_before
+    # A run that failed before it had a plan says nothing of its rows.
+    if run.result.rows or not run.result.outcome.is_failure:
+        holds = _build_holds(holds_before, row.name, looked, run_id, run, decision)
+        writer.replace_holds(row.name, holds)
+    after = update_after_run(
+        row,
+        looked,
+        run_id,
+        run.result,
+        replace(assessment, hold_count=len(holds)),
+        verb=run.verb,
+        now=parts.clock.read_wall(),
+        rule=decision.rule,
+        defaults=parts.settings.defaults,
+        chance=parts.clock.draw(),
+    )
+    writer.put_target(after)
+    writer.mark_approvals_used(run.result.used_approvals, run.id, run.ended_at)
+    if run.verb is RunVerb.APPLY:
+        _append_audit(parts, writer, run_row)
+    _queue_message(parts, writer, row, after, run_row, holds_before, holds)
+    if run_id == run.id:
+        _log_run(parts, after, run_row)
+
+
+def _build_run_row(looked: TargetRow, run: FinishedRun, decision: TargetDecision) -> RunRow:
+    result = run.result
+    return RunRow(
+        id=run.id,
+        target=looked.name,
+        commit=looked.wanted_commit,
+        cause=looked.due_cause,
+        began_at=run.began_at,
+        ended_at=run.ended_at,
+        outcome=result.outcome,
+        counts=result.counts,
+        findings=result.findings,
+        plan_json=result.plan_json,
+        result_digest=result.result_digest,
+        verb=run.verb,
+        calls=result.calls,
+        approved_by=decision.list_approvers(result.used_approvals),
+        stop_reason=result.stop_reason,
+        report_json=result.report_json,
+    )
+
+
+def _build_holds(
+    before: Sequence[HoldRow],
+    name: TargetName,
+    looked: TargetRow,
+    run_id: str,
+    run: FinishedRun,
+    decision: TargetDecision,
+) -> list[HoldRow]:
+    """The rows that wait after a run; one that waited before waits since then. None in observe."""
+    held_rows: Sequence[HeldRow] = decision.judgement.held_rows
+    if decision.rule.mode is Mode.OBSERVE:
+        held_rows = ()
+    old_holds = {hold.row_digest: hold for hold in before}
+    holds: dict[str, HoldRow] = {}
+    for held_row in held_rows:
+        digest = held_row.row.digest
+        old = old_holds.get(digest)
+        new = HoldRow(
+            name, digest, held_row, looked.wanted_commit, run_id, run.ended_at, len(holds)
+        )
+        if old is not None:
+            new = replace(
+                new,
+                since=old.since,
+                rejected_by=old.rejected_by,
+                rejected_reason=old.rejected_reason,
+            )
+        holds.setdefault(digest, new)
+    return list(holds.values())
+
+
+def _append_audit(parts: LoopParts, writer: StoreWriter, run: RunRow) -> None:
+    calls = run.calls
+    detail = f"run {run.id} of {run.commit}: {run.outcome.value}, {calls.done} done"
+    for count, word in (
+        (calls.failed, "failed"),
+        (calls.unknown, "unknown"),
+        (calls.skipped, "skipped"),
+    ):
+        detail += f", {count} {word}" if count else ""
+    if run.approved_by:
+        detail += f"; approved by {', '.join(run.approved_by)}"
+    writer.append_audit(run.ended_at, parts.who, "apply", str(run.target), detail)
+
+
+def _queue_message(
+    parts: LoopParts,
+    writer: StoreWriter,
+    before: TargetRow,
+    after: TargetRow,
+    run: RunRow,
+    holds_before: Sequence[HoldRow],
+    holds: Sequence[HoldRow],
+) -> None:
+    event = find_target_event(before, after)
+    is_held = after.state is TargetCondition.HELD
+    # What a person has to decide is more than before, though the word is the same.
+    if event is None and is_held and _has_new_hold(holds_before, holds):
+        event = Event.HELD
+    if event is None:
+        return
+    is_of_holds = event is Event.HELD and bool(holds)
+    parts.queue_messages(
+        writer,
+        event,
+        f"{after.name} {after.state.value} in {run.id}",
+        source=after.name.source,
+        target=after.name,
+        commit=run.commit,
+        # A warning of the plan is no reason for what is told.
+        finding=next((finding for finding in run.findings if finding.is_error), None),
+        counts=run.counts,
+        holds=holds if is_of_holds else (),
+        page=build_target_path(after.name) if is_of_holds else build_run_path(after.last_run),
+    )
+
+
+def _has_new_hold(before: Sequence[HoldRow], after: Sequence[HoldRow]) -> bool:
+    old_digests = {hold.row_digest for hold in before}
+    return any(hold.row_digest not in old_digests for hold in after)
+
+
+def _log_run(parts: LoopParts, row: TargetRow, run: RunRow) -> None:
+    first = next((finding for finding in run.findings if finding.is_error), None)
+    calls = run.calls
+    parts.log(
+        "warn" if run.outcome.is_failure else "info",
+        run.verb.value,
+        target=row.name,
+        run=run.id,
+        cause=run.cause.value,
+        commit=run.commit,
+        outcome=run.outcome.value,
+        state=row.state.value,
+        changes=run.counts.total,
+        drifted=run.counts.drifted,
+        held=row.hold_count or "",
+        done=calls.done if run.verb is RunVerb.APPLY else "",
+        failed=calls.failed or "",
+        unknown=calls.unknown or "",
+        skipped=calls.skipped or "",
+        approved_by=", ".join(run.approved_by),
+        stopped=run.stop_reason,
+        seconds=run.ended_at - run.began_at,
+        summary=first.summary if first else "",
+    )

@@ -1,0 +1,81 @@
+"""How a worker is asked for one run, a look or an apply, and what is known of it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import NamedTuple
+
+from synapse_apply.controller.loop.claiming import ClaimedTarget
+from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.ports import LookRequest, RunResult
+from synapse_apply.controller.rows import RunOutcome, RunVerb
+from synapse_apply.controller.settings import TargetRule
+from synapse_apply.model.diagnostic import error_finding
+
+
+class RunCounts:
+    """How many runs there were since the start, by verb and outcome, and how long they took."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._counts = {verb: dict.fromkeys(RunOutcome, 0) for verb in RunVerb}
+        self._seconds = dict.fromkeys(RunVerb, 0.0)
+
+    def add(self, verb: RunVerb, outcome: RunOutcome, seconds: float) -> None:
+        with self._lock:
+            self._counts[verb][outcome] += 1
+            self._seconds[verb] += seconds
+
+    def read(self, verb: RunVerb) -> tuple[dict[RunOutcome, int], float]:
+        """A copy of the counts of a verb, and the seconds."""
+        with self._lock:
+            return dict(self._counts[verb]), self._seconds[verb]
+
+
+class FinishedRun(NamedTuple):
+    """What a worker found, or did, and when that began and ended by the wall clock."""
+
+    id: str
+    verb: RunVerb
+    result: RunResult
+    began_at: float
+    ended_at: float
+
+    @property
+    def seconds(self) -> float:
+        return self.ended_at - self.began_at
+
+
+def run_look(parts: LoopParts, claimed: ClaimedTarget, rule: TargetRule) -> FinishedRun:
+    """Have a worker look at a claimed target; waits for it, and never raises for a look."""
+    row, defaults = claimed.row, parts.settings.defaults
+    request = LookRequest(
+        row.name, row.wanted_commit, defaults.timeout, prune=get_prune(parts, rule)
+    )
+    return run_by_worker(parts, RunVerb.LOOK, parts.make_id(), lambda: parts.workers.look(request))
+
+
+def run_by_worker(
+    parts: LoopParts, verb: RunVerb, run_id: str, ask: Callable[[], RunResult]
+) -> FinishedRun:
+    """What `ask` gives, with the times; what it raises is a result, too: WORKER_LOST."""
+    counted = parts.clock.read_counter()
+    try:
+        result = ask()
+    except Exception as problem:  # noqa: BLE001 - one run must not end the controller
+        # The text of an unknown exception may hold anything.
+        finding = error_finding(
+            f"The {verb.value} ended with an internal error",
+            f"{type(problem).__name__} was raised.",
+            "It is tried again; please report it if it stays.",
+        )
+        result = RunResult(RunOutcome.WORKER_LOST, findings=(finding,))
+    ended_at = parts.clock.read_wall()
+    began_at = ended_at - (parts.clock.read_counter() - counted)
+    return FinishedRun(run_id, verb, result, began_at, ended_at)
+
+
+def get_prune(parts: LoopParts, rule: TargetRule) -> bool:
+    """Whether what is no longer declared is deleted."""
+    return parts.settings.defaults.prune if rule.prune is None else rule.prune

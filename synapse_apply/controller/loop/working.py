@@ -1,0 +1,78 @@
+"""The task of a claimed target: a look, what that decides, perhaps an apply, and one record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from synapse_apply.controller.loop.applying import run_apply
+from synapse_apply.controller.loop.claiming import (
+    ClaimedTarget,
+    move_claimed_to_wanted_commit_or_none,
+    release_target,
+)
+from synapse_apply.controller.loop.deciding import (
+    TargetDecision,
+    decide,
+    decide_after_apply,
+    find_target_rule,
+)
+from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.recording import record_run
+from synapse_apply.controller.loop.running import FinishedRun, RunCounts, run_look
+from synapse_apply.controller.rows import RunOutcome
+from synapse_apply.controller.rules.assessment import assess_apply, assess_look
+from synapse_apply.controller.settings import TargetRule
+
+
+def look_and_apply_if_permitted(
+    parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts
+) -> None:
+    """Look at a claimed target, apply it if it may be, and record the last of the two.
+
+    Nothing is recorded of what was ended with the controller: the target stays due.
+    """
+    rule = find_target_rule(parts, claimed.row.name) or TargetRule("*")
+    look = run_look(parts, claimed, rule)
+    if parts.is_closing:
+        return
+    counts.add(look.verb, look.result.outcome, look.seconds)
+    decision = decide(parts, claimed.row, look.result.rows)
+    assessment = assess_look(
+        look.result, decision.judgement, decision.rule, decision.block, claimed.row.due_cause
+    )
+    if not assessment.is_apply_next or look.result.held_up_by_run:
+        record_run(parts, claimed, look, decision, assessment)
+    elif parts.is_stopping:
+        release_target(parts, claimed)
+    elif (moved := move_claimed_to_wanted_commit_or_none(parts, claimed)) is None:
+        # It is due for the revision that is wanted by now.
+        record_run(parts, claimed, look, decision, assessment)
+    else:
+        _apply(parts, moved, look, decision, counts)
+
+
+def _apply(
+    parts: LoopParts,
+    claimed: ClaimedTarget,
+    look: FinishedRun,
+    decision: TargetDecision,
+    counts: RunCounts,
+) -> None:
+    """Apply a claimed target by what a look of it decided, and record that in its place."""
+    run = run_apply(parts, claimed, decision)
+    if parts.is_closing and run.result.outcome is RunOutcome.WORKER_LOST:
+        return
+    counts.add(run.verb, run.result.outcome, run.seconds)
+    after = decide_after_apply(parts, claimed.row, run.result.rows, decision)
+    if not run.result.plan_json:
+        # It ended before it told its plan: it was to do that of the look.
+        result = replace(
+            run.result,
+            counts=look.result.counts,
+            plan_json=look.result.plan_json,
+            result_digest=look.result.result_digest,
+            backend_host=look.result.backend_host,
+        )
+        run = run._replace(result=result)
+    assessment = assess_apply(run.result, after.judgement, after.rule, after.block)
+    record_run(parts, claimed, run, after, assessment)

@@ -1,0 +1,312 @@
+"""What the loop applies, holds and leaves, by mode, window, pause and what an apply says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, timedelta
+
+from contract.controller.loop.stand_ins import IN_SYNC, World, plan_of, row
+
+from synapse_apply.controller.planned_rows import RowAction, RowCause
+from synapse_apply.controller.ports import ApplyRequest, LookRequest, RunResult
+from synapse_apply.controller.rows import (
+    CallCounts,
+    RevisionEnd,
+    RunCause,
+    RunOutcome,
+    TargetCondition,
+    TargetName,
+    TargetProgress,
+)
+from synapse_apply.controller.settings import AutoRule, FixedPause, Mode, TargetRule
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.runtime.cron import Cron, Window
+
+PROD = TargetName("acme", "prod")
+AUTO = TargetRule("*", mode=Mode.AUTO)
+FIRST, SECOND = row("plugin/a"), row("plugin/b")
+DRIFTED = row("plugin/c", cause=RowCause.DRIFT)
+
+
+def describe_runs(world: World, target: str = "prod") -> list[str]:
+    """The runs of a target, oldest first."""
+    runs = world.store.list_runs(TargetName("acme", target), 20)
+    return [f"{run.verb.value} {run.outcome.value}" for run in reversed(runs)]
+
+
+def end_of(world: World, commit: str) -> tuple[RevisionEnd, str]:
+    revision = world.store.find_revision("acme", commit)
+    assert revision is not None
+    return revision.end, revision.description
+
+
+def test_auto_applies_what_git_says_and_looks_at_what_is_live(world: World) -> None:
+    """One apply, one look after it; the commit is green when that look has seen it."""
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
+    assert world.run_once() == ["acme/dev", "acme/prod", "acme/prod"]
+    (request,) = world.workers.applies
+    assert (request.target, request.commit, request.prune) == (PROD, "c1", False)
+    assert request.who == "controller:main"
+    assert request.operation == (
+        f"apply by controller main (https://page.example/runs/{request.run_id})"
+    )
+    assert describe_runs(world) == ["apply applied", "look in_sync"]
+    run = world.store.find_run(request.run_id)
+    assert run is not None
+    assert (run.calls, run.plan_json, run.report_json) == (CallCounts(done=2), '{"rows": 1}', "{}")
+    prod = world.get_target("prod")
+    assert (prod.state, prod.progress) == (TargetCondition.IN_SYNC, TargetProgress.DONE)
+    assert (prod.applied_commit, prod.mode, prod.applied_at) == ("c1", Mode.AUTO, world.clock.wall)
+    assert end_of(world, "c1")[0] is RevisionEnd.SUCCESS
+    assert world.inbox.messages == []
+    (audited,) = [audit for audit in world.store.list_audit(9) if audit.action == "apply"]
+    assert (audited.who, audited.subject) == ("controller:main", "acme/prod")
+    assert audited.detail == f"run {run.id} of c1: applied, 2 done"
+
+
+def test_nothing_is_applied_in_mode_observe(world: World) -> None:
+    """Nothing is held either: nobody is asked for what is never done."""
+    world.workers.results["acme/prod"] = plan_of(FIRST, DRIFTED)
+    world.run_once()
+    assert world.workers.applies == []
+    assert world.store.list_holds(PROD) == []
+    assert world.get_target("prod").hold_count == 0
+    assert end_of(world, "c1")[0] is RevisionEnd.SUCCESS
+
+
+def test_what_the_rule_does_not_cover_is_held(world: World) -> None:
+    """The rest is applied; the commit waits, as people are told once."""
+    actions = frozenset({RowAction.CREATE, RowAction.UPDATE})
+    world.set_rules(
+        TargetRule("*", mode=Mode.AUTO, auto=AutoRule(frozenset({RowCause.GIT}), actions))
+    )
+    deletion = row("plugin/old", RowAction.DELETE)
+    world.workers.results["acme/prod"] = plan_of(FIRST, deletion)
+    world.run_once()
+    assert describe_runs(world) == ["apply applied", "look changes"]
+    prod = world.get_target("prod")
+    assert (prod.state, prod.progress) == (TargetCondition.HELD, TargetProgress.HELD)
+    (hold,) = world.store.list_holds(PROD)
+    assert (hold.held_row.row, hold.commit, hold.run) == (deletion, "c1", prod.last_run)
+    assert prod.hold_count == 1
+    assert end_of(world, "c1")[0] is RevisionEnd.NONE
+    assert world.inbox.describe() == ["held acme/prod"]
+    message = world.inbox.messages[0]
+    assert message.fields["held"] == {
+        "count": 1,
+        "rows": [{"address": "plugin/old", "action": "delete", "summary": "", "reason": "action"}],
+    }
+    assert message.fields["url"] == "https://page.example/targets/acme/prod"
+    for _ in range(3):
+        world.clock.advance(700)
+        world.run_once()
+    assert len(world.workers.applies) == 1
+    assert world.inbox.describe() == ["held acme/prod"]
+    assert world.store.list_holds(PROD)[0].since == hold.since
+
+
+def test_drift_that_is_left_alone_does_not_keep_a_commit_waiting(world: World) -> None:
+    """It shows as drift, and can be approved all the same."""
+    world.set_rules(
+        TargetRule("*", mode=Mode.AUTO, auto=AutoRule(causes=frozenset({RowCause.GIT})))
+    )
+    world.workers.results["acme/prod"] = plan_of(DRIFTED)
+    world.run_once()
+    prod = world.get_target("prod")
+    assert (prod.state, prod.progress) == (TargetCondition.DRIFTED, TargetProgress.DONE)
+    assert prod.hold_count == 1
+    assert end_of(world, "c1")[0] is RevisionEnd.SUCCESS
+    world.repository.push("c2")
+    world.run_once()
+    assert world.forge.describe()["c2"] == "success: no target is concerned"
+
+
+def test_a_commit_that_changes_nothing_waits_with_the_one_before(world: World) -> None:
+    """What is held for the one before is held for this one; neither says that it is done."""
+    world.set_rules(TargetRule("*", mode=Mode.APPROVE))
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    world.run_once()
+    world.repository.push("c2")
+    assert world.run_once() == []
+    assert end_of(world, "c1") == (RevisionEnd.NONE, "overtaken by c2")
+    assert end_of(world, "c2") == (RevisionEnd.NONE, "0 of 1 done, 1 held: prod")
+
+
+def test_a_refused_row_makes_the_commit_red(world: World) -> None:
+    """Also in mode observe, as `plan` ends with an error."""
+    refused = row("plugin/a", refusal="protected", refusal_reason="it is protected")
+    world.workers.results["acme/prod"] = plan_of(refused)
+    world.run_once()
+    assert world.get_target("prod").progress is TargetProgress.REFUSED
+    assert end_of(world, "c1")[0] is RevisionEnd.FAILURE
+
+
+def test_an_apply_that_fails_is_tried_again_with_backoff_for_ever(world: World) -> None:
+    """Never at once, an hour apart at most; people are told at the first and the fifth failure."""
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    broken = error_finding("The backend says no")
+    world.workers.applied["acme/prod"] = RunResult(
+        RunOutcome.APPLY_FAILED, findings=(broken,), rows=(FIRST,), calls=CallCounts(failed=1)
+    )
+    loop = world.build_loop()
+    world.start(loop)
+    delays = []
+    for _ in range(12):
+        prod = world.get_target("prod")
+        assert (prod.state, prod.due_cause) == (TargetCondition.FAILING, RunCause.RETRY)
+        delays.append(prod.due_at - world.clock.wall)
+        world.clock.advance(delays[-1] + 1)
+        world.settle(loop)
+    assert delays[0] == 15
+    assert delays[-1] == 1800
+    assert len(world.workers.applies) == 13
+    assert describe_runs(world)[-1] == "apply apply_failed"
+    assert world.inbox.describe() == ["failed acme/prod"] * 2
+    assert end_of(world, "c1") == (RevisionEnd.FAILURE, "1 of 2 done, 1 failing: prod")
+    del world.workers.applied["acme/prod"]
+    world.clock.advance(3600)
+    world.settle(loop)
+    assert world.get_target("prod").state is TargetCondition.IN_SYNC
+    assert world.inbox.describe()[2:] == ["recovered acme/prod"]
+
+
+def test_what_an_apply_does_not_change_for_good_is_not_applied_without_end(world: World) -> None:
+    """The look after it finds the same: the next apply waits longer each time."""
+    world.set_rules(AUTO)
+    plan = plan_of(FIRST)
+    world.workers.results["acme/prod"] = plan
+    world.workers.applied["acme/prod"] = RunResult(
+        RunOutcome.APPLIED, rows=(FIRST,), calls=CallCounts(done=1)
+    )
+    loop = world.build_loop()
+    world.start(loop)
+    counts = []
+    for _ in range(12):
+        counts.append(len(world.workers.applies))
+        world.clock.advance(300)
+        world.settle(loop)
+    assert counts[0] == 1
+    assert counts[-1] < 9
+
+
+def test_another_run_that_has_the_lock_is_waited_for(world: World) -> None:
+    """Nothing is recorded, and it is tried again soon: the other run may be a person's."""
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    world.workers.applied["acme/prod"] = RunResult(
+        RunOutcome.APPLY_STOPPED, held_up_by_run="kim@laptop"
+    )
+    world.run_once()
+    assert describe_runs(world) == []
+    prod = world.get_target("prod")
+    assert prod.due_at - world.clock.wall == 30
+    assert prod.failures == 0
+    del world.workers.applied["acme/prod"]
+    world.clock.advance(31)
+    world.run_once()
+    assert describe_runs(world) == ["apply applied", "look in_sync"]
+
+
+def nine_to_five(world: World) -> Window:
+    """A window that is closed now and opens in an hour, for eight hours."""
+    opening = int(world.clock.wall) + 3600
+    minute, hour = opening // 60 % 60, opening // 3600 % 24
+    return Window(Cron.parse(f"{minute} {hour} * * *"), timedelta(hours=8), UTC)
+
+
+def test_outside_of_a_window_everything_waits_for_its_opening(world: World) -> None:
+    """It is due when the window opens, whatever its interval is; the commit says what it waits for."""
+    world.clock.wall = 1_000_020.0
+    world.set_rules(TargetRule("*", mode=Mode.AUTO, interval=7200, windows=(nine_to_five(world),)))
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    world.run_once()
+    prod = world.get_target("prod")
+    assert (prod.state, prod.progress) == (TargetCondition.WAITING, TargetProgress.WAITING)
+    assert prod.waiting_reason.startswith("outside of a window until ")
+    assert (prod.due_at, prod.due_cause) == (world.clock.wall + 3600, RunCause.RESUMED)
+    assert end_of(world, "c1") == (RevisionEnd.NONE, "1 of 2 done, 1 waiting: prod")
+    assert world.workers.applies == []
+    world.clock.advance(3600)
+    world.run_once()
+    assert describe_runs(world)[-2:] == ["apply applied", "look in_sync"]
+    assert world.get_target("prod").waiting_reason == ""
+
+
+def test_a_pause_of_the_file_holds_until_it_is_taken_out(world: World) -> None:
+    """A start, and a configuration that is read again, decide anew without waiting an interval."""
+    world.set_rules(TargetRule("*", mode=Mode.AUTO, pause=FixedPause("a freeze")))
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    world.run_once()
+    prod = world.get_target("prod")
+    assert prod.state is TargetCondition.PAUSED
+    assert prod.waiting_reason == "paused by controller.yaml: a freeze"
+    assert world.workers.applies == []
+    assert world.run_once() == []
+    world.set_rules(AUTO)
+    world.run_once()
+    assert len(world.workers.applies) == 1
+
+
+def test_another_mode_counts_at_once(world: World) -> None:
+    """What was only planned is applied when the file that says so is taken."""
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    loop = world.build_loop()
+    loop._reload = world.configure
+    world.start(loop)
+    assert world.workers.applies == []
+    world.set_rules(AUTO)
+    loop.ask_reload()
+    world.settle(loop)
+    world.clock.advance(1)
+    world.settle(loop)
+    assert len(world.workers.applies) == 1
+
+
+def test_a_state_that_is_behind_is_written_without_a_permitted_row(world: World) -> None:
+    """Where it is still behind afterwards, that waits; in mode observe nothing is written."""
+    behind = replace(IN_SYNC, is_state_behind=True)
+    world.workers.results["acme/prod"] = behind
+    world.workers.applied["acme/prod"] = IN_SYNC
+    world.run_once()
+    assert world.workers.applies == []
+    world.set_rules(AUTO)
+    world.clock.advance(700)
+    loop = world.build_loop()
+    world.start(loop)
+    assert len(world.workers.applies) == 1
+    assert describe_runs(world) == ["look in_sync", "apply in_sync", "look in_sync"]
+    assert world.settle(loop) == []
+
+
+def test_pruning_is_asked_for_by_rule_or_default(world: World) -> None:
+    """Looks and applies get the same."""
+    defaults = replace(world.settings.defaults, prune=True)
+    world.settings = replace(world.settings, defaults=defaults)
+    world.set_rules(TargetRule("dev", prune=False), AUTO)
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    world.run_once()
+    prunes = {str(request.target): request.prune for request in world.workers.looks}
+    assert prunes == {"acme/dev": False, "acme/prod": True}
+    assert [request.prune for request in world.workers.applies] == [True]
+
+
+def test_an_empty_store_looks_before_it_applies(world: World) -> None:
+    """An empty store applies nothing that it did not look at just before."""
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    order: list[str] = []
+
+    def look(request: LookRequest) -> RunResult:
+        order.append(f"look {request.commit}")
+        return plan_of(FIRST) if len(order) == 1 else IN_SYNC
+
+    def apply(request: ApplyRequest, _read_permit: object) -> RunResult:
+        order.append(f"apply {request.commit}")
+        return RunResult(RunOutcome.APPLIED, rows=(FIRST,), calls=CallCounts(done=1))
+
+    world.workers.results["acme/prod"] = look
+    world.workers.applied["acme/prod"] = apply
+    world.run_once()
+    assert order == ["look c1", "apply c1", "look c1"]

@@ -1,0 +1,222 @@
+"""What lets calls of an apply begin, and what ends it in its middle or before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from contract.controller.loop.stand_ins import IN_SYNC, World, plan_of, row
+
+from synapse_apply.controller.loop.driver import ControllerLoop
+from synapse_apply.controller.loop.following import follow_source
+from synapse_apply.controller.planned_rows import RowCause
+from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
+from synapse_apply.controller.rows import (
+    CallCounts,
+    RunCause,
+    RunOutcome,
+    TargetCondition,
+    TargetName,
+)
+from synapse_apply.controller.settings import Mode, TargetRule
+from synapse_apply.controller.store.store_errors import ControllerStoreError
+from synapse_apply.model.diagnostic import error_finding
+
+PROD = TargetName("acme", "prod")
+AUTO = TargetRule("*", mode=Mode.AUTO)
+FIRST, SECOND = row("plugin/a"), row("plugin/b")
+DRIFTED = row("plugin/c", cause=RowCause.DRIFT)
+
+
+def describe_runs(world: World, target: str = "prod") -> list[str]:
+    """The runs of a target, oldest first."""
+    runs = world.store.list_runs(TargetName("acme", target), 20)
+    return [f"{run.verb.value} {run.outcome.value}" for run in reversed(runs)]
+
+
+def apply_with_permits(
+    world: World, change: Callable[[], None], permits: list[Permit]
+) -> Callable[[ApplyRequest, Callable[[], Permit]], RunResult]:
+    """An apply during which something changes between two permits."""
+
+    def apply(_request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
+        permits.append(read_permit())
+        change()
+        permits.append(read_permit())
+        return RunResult(
+            RunOutcome.APPLY_STOPPED,
+            rows=(FIRST, SECOND),
+            calls=CallCounts(done=1, skipped=1),
+            stop_reason=permits[-1].reason,
+        )
+
+    return apply
+
+
+def test_a_pause_in_the_middle_of_an_apply_takes_its_permit(world: World) -> None:
+    """What has begun is recorded; the rest waits, and is no failure."""
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
+    loop = world.build_loop()
+    permits: list[Permit] = []
+
+    def pause() -> None:
+        until = world.clock.wall + 300
+        loop.get_people_actions().pause("proxy:ann", "acme/*", "an incident", until)
+
+    world.workers.applied["acme/prod"] = apply_with_permits(world, pause, permits)
+    world.start(loop)
+    first, second = permits
+    assert (first.reason, first.until - world.clock.counter) == ("", 10)
+    assert second.reason.startswith("paused by proxy:ann until ")
+    assert second.until <= world.clock.counter
+    prod = world.get_target("prod")
+    assert (prod.state, prod.failures) == (TargetCondition.PAUSED, 0)
+    assert prod.due_at == world.clock.wall + 300
+    run = world.store.find_run(prod.last_run)
+    assert run is not None
+    assert run.stop_reason == second.reason
+    del world.workers.applied["acme/prod"]
+    world.workers.results["acme/prod"] = plan_of(SECOND)
+    world.clock.advance(301)
+    world.settle(loop)
+    assert world.get_target("prod").state is TargetCondition.IN_SYNC
+
+
+def test_a_controller_that_stops_begins_no_further_call(world: World) -> None:
+    """What was begun is recorded; the next start goes on soon."""
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
+    loop = world.build_loop()
+    permits: list[Permit] = []
+    world.workers.applied["acme/prod"] = apply_with_permits(world, loop.stop, permits)
+    world.start(loop)
+    assert permits[1].reason == "the controller ends"
+    loop._drain()
+    assert world.workers.is_stopped
+    assert describe_runs(world) == ["apply apply_stopped"]
+    prod = world.get_target("prod")
+    assert (prod.failures, prod.due_at - world.clock.wall) == (0, 15)
+    del world.workers.applied["acme/prod"]
+    world.workers.results["acme/prod"] = plan_of(SECOND)
+    world.clock.advance(16)
+    world.run_once()
+    assert describe_runs(world)[-2:] == ["apply applied", "look in_sync"]
+
+
+def test_a_controller_that_stops_begins_no_apply(world: World) -> None:
+    """The target is still due, and free, for the next start."""
+    world.set_rules(AUTO)
+    loop = world.build_loop()
+
+    def look(_request: object) -> RunResult:
+        loop.stop()
+        return plan_of(FIRST)
+
+    world.workers.results["acme/prod"] = look
+    world.start(loop)
+    assert world.workers.applies == []
+    prod = world.get_target("prod")
+    assert (prod.holder, prod.last_run) == ("", "")
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    world.run_once()
+    assert len(world.workers.applies) == 1
+
+
+def test_a_store_that_cannot_be_read_permits_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether somebody has paused the target is not known then."""
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    permits: list[Permit] = []
+
+    def raise_error() -> object:
+        raise ControllerStoreError(error_finding("The disk is away"))
+
+    def apply(_request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
+        with monkeypatch.context() as patch:
+            patch.setattr(world.store, "list_pauses", raise_error)
+            permits.append(read_permit())
+        return RunResult(RunOutcome.APPLY_STOPPED, rows=(FIRST,), calls=CallCounts(skipped=1))
+
+    world.workers.applied["acme/prod"] = apply
+    world.run_once()
+    assert permits == [Permit(world.clock.counter, "the controller's store cannot be read")]
+
+
+def push_and_follow(world: World, loop: ControllerLoop, commit: str, **inputs: str) -> None:
+    """A new head, as the loop takes it over while something else goes on."""
+    world.repository.push(commit, **inputs)
+    follow_source(loop._parts, "acme", is_spread=False)
+
+
+def test_no_apply_begins_for_a_revision_that_is_not_wanted_any_more(world: World) -> None:
+    """What a look saw of other inputs is not applied; the look at the new ones is."""
+    world.set_rules(AUTO)
+    loop = world.build_loop()
+
+    def look(request: LookRequest) -> RunResult:
+        if request.commit == "c2":
+            return IN_SYNC
+        push_and_follow(world, loop, "c2", prod="p2")
+        return plan_of(FIRST)
+
+    world.workers.results["acme/prod"] = look
+    world.start(loop)
+    assert world.workers.applies == []
+    assert world.get_target("prod").applied_commit == "c2"
+
+
+def test_a_commit_that_does_not_touch_a_target_is_applied_in_place_of_the_one_before(
+    world: World,
+) -> None:
+    """Its inputs are the same, so the look counts; what is applied is the wanted commit."""
+    world.set_rules(AUTO)
+    loop = world.build_loop()
+
+    def look(request: LookRequest) -> RunResult:
+        if world.repository.head == "c1":
+            push_and_follow(world, loop, "c2", dev="d2")
+            world.workers.results["acme/prod"] = plan_of(FIRST)
+        return plan_of(FIRST)
+
+    world.workers.results["acme/prod"] = look
+    world.start(loop)
+    assert [request.commit for request in world.workers.applies] == ["c2"]
+
+
+def test_a_newer_head_waits_for_the_apply_that_runs(world: World) -> None:
+    """It does not take its permit; the target is looked at again when it has ended."""
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
+    loop = world.build_loop()
+    permits: list[Permit] = []
+    world.workers.applied["acme/prod"] = apply_with_permits(
+        world, lambda: push_and_follow(world, loop, "c2", prod="p2"), permits
+    )
+    world.start(loop, is_settled=False)
+    while not permits:
+        loop._go_round()
+        assert loop._tasks.wait_and_tell_if_idle(10)
+    assert [permit.reason for permit in permits] == ["", ""]
+    prod = world.get_target("prod")
+    assert (prod.wanted_commit, prod.due_cause) == ("c2", RunCause.PUSH)
+    assert prod.due_at <= world.clock.wall
+
+
+def test_a_claim_that_was_lost_takes_the_permit_and_the_record(world: World) -> None:
+    """Another worker has the target: what this one finds is not written over its record."""
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
+    permits: list[Permit] = []
+
+    def lose_claim() -> None:
+        with world.store.write() as writer:
+            writer.release_all_targets()
+            writer.claim_target(PROD, "another", world.clock.wall + 900, world.clock.wall)
+
+    world.workers.applied["acme/prod"] = apply_with_permits(world, lose_claim, permits)
+    world.run_once()
+    assert permits[1].reason == "another worker has the target"
+    assert describe_runs(world) == []
