@@ -170,10 +170,49 @@ class IntentResolver:
             if intent.verb == "delete":
                 return ResolvedIntent(replace(intent, state=IntentState.DONE), None)
             return ResolvedIntent(_close_as_failed_with_doubt(intent), record)
+        # An approval is for one time: it is waited for until it is certain that it was not used.
+        if intent.approvals and self._shows_no_effect(intent, kind, live, record):
+            return self._keep_open_if_too_early(intent, record) or _mark_intent_absent(
+                intent, record
+            )
         # It may still be deleted by a slow server: then the next plan finds it gone.
         if intent.verb == "delete":
             return ResolvedIntent(_close_as_failed_with_doubt(intent), record)
         return self._resolve_as_done_from_live_object(intent, kind, live, record)
+
+    def _shows_no_effect(
+        self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
+    ) -> bool:
+        """Whether an object that is there is as it was before a delete or an update.
+
+        False where that cannot be told: of an update that was to undo a change made outside, and of
+        one whose fields the server hides.
+        """
+        if intent.verb == "delete":
+            return True
+        if record is None:
+            return False
+        changes_anything = False
+        for path, sent in intent.fields.items():
+            rule = kind.require_rule_of_field(path)
+            live_value = replace_secret_by_mac_or_withheld(
+                get_at_or_absent(live.spec, path), intent.salt, path, self.secrets
+            )
+            last_seen = record.seen.get(path, ABSENT)
+            if last_seen is ABSENT and isinstance(sent, bool) and isinstance(live_value, bool):
+                # No server rewrites a truth.
+                last_seen = not sent
+            is_changed = not equals_sent_value_or_both_maps(
+                rule, sent, record.applied.get(path, ABSENT)
+            )
+            is_hidden = isinstance(live_value, WithheldSecret) or rule.write_only
+            if is_hidden or path[0] in live.missing_fields:
+                if is_changed:
+                    return False
+            elif not equals_sent_value_or_both_maps(rule, last_seen, live_value):
+                return False
+            changes_anything = changes_anything or is_changed
+        return changes_anything
 
     def _resolve_as_done_from_live_object(
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None

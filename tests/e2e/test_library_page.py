@@ -49,7 +49,7 @@ def test_every_method_is_in_the_table() -> None:
         "packages": TargetPackages,
         "state": TargetState,
     }
-    methods = {name for name in vars(OpenTarget) if not name.startswith("_")} - parts.keys()
+    methods = {name for name in dir(OpenTarget) if not name.startswith("_")} - parts.keys()
     for part, methods_of_part in parts.items():
         methods |= {f"{part}.{name}" for name in vars(methods_of_part) if not name.startswith("_")}
     assert sorted(named) == sorted(methods)

@@ -111,12 +111,12 @@ class Signalled:
         if name != chosen and (chosen or name not in WRITES):
             return method
 
-        def write(*given: Any) -> Any:
+        def write(*given: Any, **named: Any) -> Any:
             self.writes += 1
             if self._altered.counted:
                 sys.stderr.write(f"{name}\n")
             self._send_signal("before")
-            answer = method(*given)
+            answer = method(*given, **named)
             self._send_signal("after")
             return answer
 

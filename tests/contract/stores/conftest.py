@@ -35,6 +35,8 @@ TESTS_OF_LOGS = {
         "test_audit_gives_the_newest_first_and_no_more_than_asked[git]",
         "test_everything_moves[git-sqlite]",
         "test_everything_moves[sqlite-git]",
+        "test_an_approval_is_used_once[git]",
+        "test_a_call_without_effect_gives_it_back[git-IntentState.FAILED]",
     },
     "s3": {
         "test_a_killed_holder_is_replaced[s3-0]",

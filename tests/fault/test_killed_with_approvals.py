@@ -1,0 +1,94 @@
+"""SIGKILL for an apply of approved rows at each boundary; then the same approvals once more."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+from fault.commands import FOREVER, ended, kill, reaches
+from fault.convergence import DEEP, Row, pending, some
+from fault.permitted import applying_permitted
+from fault.scenarios import changes, first_apply, lock_and_prune
+from fault.site import LATER, Server, Site, tally
+
+SCENES = {"first-apply": first_apply, "changes": changes, "lock-and-prune": lock_and_prune}
+# Plugins of API v1 that are not listed nobody can look up, and it deletes nothing.
+PLACES = [
+    (moment, api, scene)
+    for moment in ("before", "after")
+    for api, scene in [*(("v2", scene) for scene in SCENES), ("v1", "changes")]
+    if DEEP
+    or (scene == "first-apply" and api == "v2")
+    or (moment, api, scene) in {("before", "v2", "lock-and-prune"), ("after", "v2", "changes")}
+]
+GROUPS_OF = {"first-apply": 1, "changes": 2, "lock-and-prune": 2}
+
+
+def converges(site: Site, server: Server, row: Row) -> None:
+    """An hour later the same approvals bring it to its end: no object twice, no call twice."""
+    server.faults()
+    with applying_permitted(site, "run-2", later=LATER, ahead=LATER) as process:
+        code, out, err = ended(process)
+    assert code == 0, (out, err)
+    row.add(2, 0)
+    found = tally(server, site.expected | set(server.ids()))
+    assert not found["duplicates"], server.ids()
+    assert pending(site.plan()) == []
+    assert site.open_intents() == []
+
+
+def changing(server: Server) -> list[str]:
+    """The requests that change something, since the server was emptied."""
+    return [asked for asked in server.requests() if not asked.startswith("GET ")]
+
+
+@pytest.mark.parametrize(("moment", "api", "scene"), PLACES, indirect=["api"])
+def test_killed_at_a_write_with_approvals(
+    moment: str, scene: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """An approval is used with the announcement, or neither is there."""
+    site = make_site(groups=GROUPS_OF[scene])
+    SCENES[scene](site)
+    before = len(changing(server))
+    with applying_permitted(site, counted=True) as process:
+        code, _, err = ended(process)
+    assert code == 0
+    writes, calls = len(err.split()), len(changing(server)) - before
+    for nth in some(writes, 1, turn=2 if moment == "before" else 1):
+        site = make_site(groups=GROUPS_OF[scene])
+        SCENES[scene](site)
+        before = len(changing(server))
+        with applying_permitted(site, signal=signal.SIGKILL, nth=nth, moment=moment) as process:
+            assert process.wait(60) == -signal.SIGKILL, nth
+        converges(site, server, row)
+        # Each call of an approved row was sent once.
+        assert len(changing(server)) - before == calls, nth
+
+
+@pytest.mark.parametrize(("commit", "api", "scene"), PLACES, indirect=["api"])
+def test_killed_at_a_request_with_approvals(
+    commit: str, scene: str, make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """Nobody got the answer: what was not done is done by the same approval, and what was is not."""
+    site = make_site(groups=GROUPS_OF[scene])
+    SCENES[scene](site)
+    before = len(changing(server))
+    with applying_permitted(site) as process:
+        code, _, _ = ended(process)
+    assert code == 0
+    kinds = [asked.partition(" ")[0] for asked in changing(server)[before:]]
+    for position in some(len(kinds), 1, turn=commit == "after"):
+        method = kinds[position - 1]
+        nth = kinds[:position].count(method)
+        site = make_site(groups=GROUPS_OF[scene])
+        SCENES[scene](site)
+        before = len(changing(server))
+        rule = {"match": {"method": method, "nth": nth}, "do": {"hang": FOREVER, "commit": commit}}
+        server.faults(rule)
+        with applying_permitted(site) as process:
+            reaches(server, process)
+            assert kill(process)
+        converges(site, server, row)
+        # One that was lost before it was done is no request to the server's log.
+        assert len(changing(server)) - before == len(kinds), (position, kinds)
