@@ -147,9 +147,19 @@ targets:
         self.put_faults({"match": match, "do": {"hang": seconds, "commit": "after"}})
 
     def put_faults(self, *rules: dict[str, Any]) -> None:
-        headers = {"Authorization": f"Token {TOKEN}"}
-        url = f"{self.backend.url}/_emulator/faults/"
-        requests.put(url, json={"rules": rules}, headers=headers, timeout=30).raise_for_status()
+        self._ask_backend("PUT", "faults/", {"rules": rules})
+
+    def change_plugin_by_hand(self) -> None:
+        """Change the description of the only plugin outside of Git."""
+        (plugin,) = self._ask_backend("GET", "objects/plugin/")["results"]
+        change = {"description": "changed by hand"}
+        self._ask_backend("PATCH", f"objects/plugin/{plugin['id']}/", change)
+
+    def _ask_backend(self, method: str, path: str, body: Any = None) -> Any:
+        url, headers = f"{self.backend.url}/_emulator/{path}", {"Authorization": f"Token {TOKEN}"}
+        answer = requests.request(method, url, json=body, headers=headers, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
 
     def list_creates(self) -> list[float]:
         """When the creates were acted on, oldest first, on the clock of `time.monotonic()`."""

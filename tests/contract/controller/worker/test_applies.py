@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from contract.controller.upstream import storage
-from contract.controller.worker.applying import CANARY, KEY, TOKEN, ApplySite
+from contract.controller.worker.applying import CANARY, EVERYTHING, KEY, TOKEN, ApplySite
 
 from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause
 from synapse_apply.controller.ports import Permit, RunResult
@@ -137,6 +137,40 @@ def test_a_guard_counts_what_is_permitted_alone(declare: Declare) -> None:
     assert again.used_approvals == ("three",)
     site.push({"synapse-apply.yaml": site.project})
     check_all_is_done_once(site, 2)
+
+
+PLUGIN = """
+apiVersion: synapse-apply/v1
+kind: Plugin
+metadata: {name: yolo}
+spec: {name: Yolo, code: yolo, version: "1.0.0", author: a, category: neural_net, description: d}
+---
+apiVersion: synapse-apply/v1
+kind: Release
+spec: {plugin: yolo, version: "1.0.0", source: ./yolo, verify: {timeout: 60}}
+"""
+
+
+def test_a_release_is_published_from_the_commit_and_drift_is_of_its_own_cause(
+    declare: Declare,
+) -> None:
+    """One call makes plugin and release, and a run verifies it, with nothing checked out."""
+    site = declare(0)
+    config = "name: yolo\ncode: yolo\nversion: 1.0.0\ncategory: neural_net\n"
+    site.push({"yolo/config.yaml": config, "yolo/main.py": "", "manifests/yolo.yaml": PLUGIN})
+    made = site.apply()
+    assert (made.outcome, made.calls) == (RunOutcome.APPLIED, CallCounts(done=2)), list_texts(made)
+    assert made.rows[1].needs == ("plugin/yolo",)
+    assert made.rows[1].summary == "create, verify: never verified"
+    assert site.look().outcome is RunOutcome.IN_SYNC
+    site.change_plugin_by_hand()
+    of_git = site.apply(terms=replace(EVERYTHING, causes=frozenset({RowCause.GIT})))
+    assert (of_git.outcome, of_git.calls) == (RunOutcome.CHANGES, CallCounts())
+    assert [(row.causes, row.summary) for row in of_git.rows] == [
+        ((RowCause.DRIFT,), "update description")
+    ]
+    assert site.apply().calls == CallCounts(done=1)
+    assert site.look().outcome is RunOutcome.IN_SYNC
 
 
 def test_a_secret_of_another_source_is_never_sent(declare: Declare) -> None:
