@@ -227,10 +227,11 @@ class TargetRow:
     """What is known of a target, and when it is looked at next.
 
     `wanted_commit` is the commit it is to be at, with that head's number and the digest of its
-    inputs there (`wanted_digest`); `applied_commit` the last one that was seen live without a
-    difference ("": none yet). `input_digest` is the digest of the inputs of the last look that was
-    no failure, "" after one that failed with others: where it is not the wanted one, the target is
-    not done. `touched_number` is the
+    inputs there (`wanted_digest`); `applied_commit` the last one of which nothing was left to do
+    ("": none yet): what drifted is no matter of a commit. `input_digest` is the digest of the
+    inputs of the last look that was no failure, "" after one that failed with others: where it is
+    not the wanted one, the target is not done.
+    `touched_number` is the
     newest head for which it was not done when that came, `looked_number` the head at which it was
     last looked at. `failures` counts failed looks in a row. `due_cause` is why it is looked at
     next. `progress` is that with the wanted digest, OPEN until a run had it. `waiting_reason` is a

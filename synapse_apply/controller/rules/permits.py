@@ -27,13 +27,14 @@ def compute_permit(
     has_claim: bool,
     is_commit_wanted: bool,
     is_stopping: bool,
+    has_approvals: bool = True,
 ) -> Permit:
     """How long calls of an apply may begin: 10 s at most, and never past the end of the windows.
 
     All else is as it is now, but `begun_rule`: the rule by which the apply was judged. `rule` is
     None where no rule matches the target any more. `now` is the wall clock, `monotonic` that of
     the permit. A newer head does not cut an apply: `is_commit_wanted` is asked for its first permit
-    and True for all others.
+    and True for all others. `has_approvals`: nobody took back an approval that it was judged by.
     """
     reason = _get_end_reason_or_empty(
         rule,
@@ -41,6 +42,7 @@ def compute_permit(
         has_claim=has_claim,
         is_commit_wanted=is_commit_wanted,
         is_stopping=is_stopping,
+        has_approvals=has_approvals,
     )
     if reason or rule is None:
         return Permit(monotonic, reason)
@@ -59,6 +61,7 @@ def _get_end_reason_or_empty(
     has_claim: bool,
     is_commit_wanted: bool,
     is_stopping: bool,
+    has_approvals: bool,
 ) -> str:
     """Why an apply ends whatever the time is; "" where it goes on."""
     if is_stopping:
@@ -71,6 +74,8 @@ def _get_end_reason_or_empty(
         return "the target's rule in controller.yaml was changed"
     if not has_claim:
         return "another worker has the target"
+    if not has_approvals:
+        return "an approval was taken back"
     if not is_commit_wanted:
         return "another revision is wanted"
     return ""

@@ -24,7 +24,7 @@ from synapse_apply.controller.rules.due import (
     get_interval,
     vary_by_jitter,
 )
-from synapse_apply.controller.settings import Defaults, Source, TargetRule
+from synapse_apply.controller.settings import Defaults, Mode, Source, TargetRule
 from synapse_apply.model.frozen import frozen
 
 
@@ -145,7 +145,7 @@ def update_after_run(
         looked_number=begun.wanted_number,
         changed_at=row.changed_at if condition is row.state else now,
         applied_commit=(
-            begun.wanted_commit if result.outcome is RunOutcome.IN_SYNC else row.applied_commit
+            begun.wanted_commit if _is_live(result, assessment, verb, rule) else row.applied_commit
         ),
         applied_at=now if _has_made_calls(result) else row.applied_at,
         input_digest=input_digest,
@@ -164,6 +164,13 @@ def update_after_run(
         updated, result, assessment, verb, now=now, rule=rule, defaults=defaults, chance=chance
     )
     return replace(updated, due_at=due_at, due_cause=cause)
+
+
+def _is_live(result: RunResult, assessment: Assessment, verb: RunVerb, rule: TargetRule) -> bool:
+    """Whether all that Git asks for is live: nothing differs, or only what drifted since."""
+    is_looked_at = verb is RunVerb.LOOK and rule.mode is not Mode.OBSERVE
+    is_done = is_looked_at and assessment.progress is TargetProgress.DONE
+    return is_done or result.outcome is RunOutcome.IN_SYNC
 
 
 def _has_made_calls(result: RunResult) -> bool:

@@ -227,6 +227,13 @@ def test_an_apply_between_two_looks() -> None:
     assert (live.due_at, live.due_cause) == (NOW + 600, RunCause.INTERVAL)
 
 
+def test_held_drift_keeps_no_commit_from_being_applied() -> None:
+    """All that Git asks for is live; in mode observe nobody knows whether it ever was."""
+    assert finish_look(ROW, GIT_ONLY, DRIFT).applied_commit == "c1"
+    assert finish_look(ROW, GIT_ONLY, DRIFT, GIT).applied_commit == ""
+    assert finish_look(ROW, OBSERVE, DRIFT).applied_commit == ""
+
+
 def test_an_apply_that_fails_is_tried_again_later_each_time() -> None:
     """The looks between are good, and do not begin the backoff anew."""
     row, delays = ROW, []

@@ -81,6 +81,7 @@ def permit(
     has_claim: bool = True,
     is_commit_wanted: bool = True,
     is_stopping: bool = False,
+    has_approvals: bool = True,
 ) -> Permit:
     return compute_permit(
         PROD,
@@ -92,6 +93,7 @@ def permit(
         has_claim=has_claim,
         is_commit_wanted=is_commit_wanted,
         is_stopping=is_stopping,
+        has_approvals=has_approvals,
     )
 
 
@@ -116,6 +118,7 @@ def test_a_permit_is_for_ten_seconds() -> None:
         ),
         (permit(has_claim=False), "another worker has the target"),
         (permit(is_commit_wanted=False), "another revision is wanted"),
+        (permit(has_approvals=False), "an approval was taken back"),
         (permit(RULE, make_pause()), "paused by proxy:ann until Fri 2026-11-27 18:00 UTC: freeze"),
         (
             permit(replace(RULE, windows=(OFFICE,))),
