@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING
 from synapse_apply.cli.console import Console
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import Exit
+from synapse_apply.views.grammar import pluralize
 
 if TYPE_CHECKING:
     from synapse_apply.controller.audit_report import AuditReport
     from synapse_apply.controller.rows import AuditRow
+
+_ROW_DIGEST = re.compile(r"(row1:[0-9a-f]{12})[0-9a-f]{52}")
 
 
 def print_audit_report(
@@ -33,7 +37,8 @@ def print_audit_report(
     if not findings:
         newest = report.newest_row
         end = f", the newest of {_format_time(newest.time)} {newest.digest}" if newest else ""
-        console.write_output(f"The chain holds: {report.row_count:,} rows{end}.\n")
+        rows = pluralize(report.row_count, "row")
+        console.write_output(f"The chain holds: {rows}{end}.\n")
     return code
 
 
@@ -52,7 +57,7 @@ def _list_findings(report: AuditReport) -> list[Diagnostic]:
         findings.append(
             error_finding(
                 "The audit has no row with the expected digest",
-                f"None of its {report.row_count:,} rows has it.",
+                f"It has {pluralize(report.row_count, 'row')}, and none with it.",
                 "Its end was cut off, or it is the audit of another controller: compare it with a "
                 "backup.",
             )
@@ -70,12 +75,17 @@ def _write_rows(console: Console, report: AuditReport, mask: Callable[[str], str
         (
             row.number,
             _format_time(row.time),
-            *map(mask, (row.who, row.action, row.subject, row.detail)),
+            *map(mask, (row.who, row.action, row.subject, _shorten_digests(row.detail))),
         )
         for row in report.rows
     ]
     headers = ("row", "when", "who", "what", "target", "detail")
     console.write_output(render_table(headers, rows, color=console.is_output_colored) + "\n")
+
+
+def _shorten_digests(detail: str) -> str:
+    """A text with the beginning of each row digest: the whole one is in the JSON."""
+    return _ROW_DIGEST.sub(r"\1...", detail)
 
 
 def _build_document(

@@ -28,9 +28,13 @@ def format_held_rows(target: str, url: str, rows: Sequence[ShownRow], fields: Sh
     """The rows with their fields, why each waits, and the digest of each that can be approved."""
     if not rows:
         return sanitize(f"No row of {target} waits for a person.") + "\n"
-    lines = [f"{pluralize(len(rows), 'row')} of {target} wait for a person:"]
+    lines = [f"Of {target}, {pluralize(len(rows), 'row')} for a person to decide:"]
+    commit = ""
     for row in rows:
         lines += ["", *_iter_row_lines(row, fields.get(row.run, {}).get(row.address, ()))]
+        if row.commit not in {"", commit}:
+            lines.append(f"    at: {row.commit}")
+            commit = row.commit
     lines += ["", f"With all of the plan: {url}/targets/{target}"]
     return escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
 
@@ -56,8 +60,6 @@ def _iter_row_lines(row: ShownRow, fields: Sequence[ShownField]) -> Iterator[str
     yield f"    waits: {': '.join(filter(None, phrases)) or row.reason}"
     if row.causes:
         yield f"    because of: {', '.join(row.causes)}"
-    if row.commit:
-        yield f"    at: {row.commit}"
     if names := ", ".join(approval.who for approval in row.approvals if not approval.reason):
         yield f"    approved by: {names} ({row.approvals_needed} needed)"
     if row.rejected_by:

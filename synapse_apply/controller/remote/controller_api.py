@@ -224,7 +224,9 @@ class ControllerApi:
     def _build_refusal(self, answer: HttpAnswer, document: JsonValue) -> SynapseApplyError:
         """What an answer that is no success means; its own words, where it is a Problem."""
         problem = decode_problem_or_none(document)
-        if answer.status in {401, 403}:
+        if answer.status == 401:
+            return NotAllowed(self._build_token_finding(answer.status))
+        if answer.status == 403:
             return NotAllowed(problem or self._build_token_finding(answer.status))
         if problem is None:
             return self._build_shape_error(f"it answered {answer.status}")
