@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a Git repository of this project, a backend, and a controller that follows the one and looks
-# at the other, all on loopback. `./start.sh FOLDER` keeps them in that folder.
+# Makes a Git repository of this project, a backend, and a controller that follows the one and keeps
+# the other like it, all on loopback. `./start.sh FOLDER` keeps them in that folder.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 tool="${BIN:+$BIN/}synapse-apply" # BIN is the folder of the command, when it is not on PATH
@@ -34,10 +34,8 @@ if [ ! -d acme.git ]; then
   git -C checkout -c user.name=example -c user.email=example@acme.example \
     commit --quiet -m "Declare the storage and the plugin of dev"
   git -C checkout push --quiet origin HEAD:main
-  # What a pipeline does: this version of the controller looks, and applies nothing.
-  echo "Applying the first commit, as a pipeline does (setup.log)"
+  # A state is made by a person, once: a controller never takes a lost one for a new one.
   "$tool" state init -C checkout -t dev >setup.log 2>&1
-  "$tool" apply -C checkout -t dev --auto-approve >>setup.log 2>&1
 fi
 cp "$here/controller.yaml" .
 

@@ -75,6 +75,21 @@ class Started:
                 f"{failure}, not {self.read_state()}\n{self.log.read_text()}"
             ) from None
 
+    def wait_for_description(self, text: str) -> None:
+        """Wait until the live plugin is described so."""
+        url = f"http://127.0.0.1:{self.ports['8642']}/_emulator/objects/plugin/1/"
+        token = {"Authorization": "Token made-up-token-of-acme"}
+
+        def is_live() -> bool:
+            with suppress(requests.RequestException):
+                return text in requests.get(url, headers=token, timeout=10).text
+            return False
+
+        try:
+            wait_until(is_live, SECONDS, text)
+        except AssertionError as failure:
+            raise AssertionError(f"{failure}\n{self.log.read_text()}") from None
+
     def commit(self, text: str) -> None:
         """Commit a manifest of the plugin and push it, as the README says."""
         checkout = self.work / "checkout"
@@ -97,14 +112,15 @@ def example(tmp_path: Path) -> Iterator[Started]:
 
 
 def test_one_command_shows_what_differs(example: Started) -> None:
-    """In sync at first; then a change in Git, a broken commit, its mend, and a change by hand."""
+    """Two commits go live, a broken one between them does not; a change by hand is shown."""
     manifest = (example.folder / "manifests" / "plugin.yaml").read_text()
-    example.wait_for_state("in sync")
+    example.wait_for_description("Finds defects in images")
     example.commit(manifest.replace("Finds defects in images", "Finds every defect"))
-    example.wait_for_state("pending")
+    example.wait_for_description("Finds every defect")
     example.commit(manifest.replace("spec:", "spec:\n\tbroken: true"))
     example.wait_for_state("failing")
     example.commit(manifest)
+    example.wait_for_description("Finds defects in images")
     example.wait_for_state("in sync")
     page = (example.folder / "README.md").read_text()
     found = re.search(r'curl -X (\w+) -H "Authorization: ([^"]+)".*\n.*-d \'([^\']+)\' (\S+)', page)

@@ -96,8 +96,29 @@ def test_the_probes_ask_the_controller_itself() -> None:
         "liveness": {"path": "/healthz", "port": 4180},
         "readiness": {"path": "/readyz", "port": 4180},
     }
-    assert "--http-address=0.0.0.0:4180" in proxy["args"]
+    assert read_proxy_configuration()["server"]["BindAddress"] == "0.0.0.0:4180"
+    assert "--alpha-config=/etc/synapse-apply/proxy.yaml" in proxy["args"]
     assert "--skip-auth-route=GET=^/(healthz|readyz)$" in proxy["args"]
+
+
+def test_the_proxy_says_who_it_is_by_the_headers_that_the_controller_reads() -> None:
+    """Each is replaced, whatever a browser sends; the upstream is where the controller listens."""
+    proxy = read_proxy_configuration()
+    controller = yaml.safe_load(find("ConfigMap")["data"]["controller.yaml"])
+    access = controller["access"]["proxy"]
+    headers = {header["name"]: header for header in proxy["injectRequestHeaders"]}
+    assert set(headers) == {access[f"{name}_header"] for name in ("user", "groups", "secret")}
+    assert not any(header.get("preserveRequestValue") for header in headers.values())
+    [upstream] = proxy["upstreamConfig"]["upstreams"]
+    assert upstream["uri"] == f"http://{controller['listen']}"
+    secret = headers[access["secret_header"]]["values"][0]["fromFile"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in pod()["containers"][1]["volumeMounts"]}
+    assert mounts[secret.rpartition("/")[0]] == "login"
+
+
+def read_proxy_configuration() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(find("ConfigMap")["data"]["proxy.yaml"])
+    return document
 
 
 def test_the_image_has_the_user_of_the_pod_and_what_the_controller_starts() -> None:
