@@ -1,6 +1,7 @@
 """What happens in the demo, and when: what is there at its start, and the story that follows.
 
-All of it lies in one temporary folder and listens on loopback alone.
+All of it lies in one temporary folder and listens on loopback alone. Of its targets one has each
+mode: what a commit says is live on dev by itself, staging is only watched, prod asks first.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from urllib.parse import urlsplit
 from synapse_apply.client.backend import BackendClient
 from synapse_apply.controller.demo import demo_files
 from synapse_apply.controller.demo.demo_programs import DemoRepository, run_command_line
+from synapse_apply.controller.demo.demo_proxy import DemoProxy
+from synapse_apply.controller.remote.controller_api import TOKEN_VARIABLE, URL_VARIABLE
 from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.values import Sensitive
 
 _DEV, _STAGING, _PROD = demo_files.TARGETS
 _SWITCHES = {"plugin_list": "list"}  # so that the plugin that somebody changes can be found
-_USUAL_PORT = 8080
 _KEY_BYTES = 32
 _SECONDS_BETWEEN_STEPS = 12.0
 Tell = Callable[[str], None]
@@ -76,7 +80,9 @@ def open_demo(
             urls = {name: backends.enter_context(server).url for name, server in servers.items()}
             scene = _Scene(folder, urls, token)
             scene.prepare()
-            demo = scene.write_files()
+            port = _choose_free_port()
+            proxy = backends.enter_context(DemoProxy(port, scene.proxy_secret))
+            demo = scene.write_files(port, proxy.url)
             story = threading.Thread(
                 target=_play_story,
                 args=(scene, tell, is_over, seconds_between_steps),
@@ -104,7 +110,10 @@ class _Scene:
         self._backend_urls = backend_urls
         key = b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
         self._variables = {demo_files.TOKEN_VARIABLE: token, demo_files.KEY_VARIABLE: key}
+        self._operator_token = secrets.token_urlsafe(24)
+        self.proxy_secret = Sensitive(secrets.token_urlsafe(24))
         self._states = folder / "states"
+        self.variables_file = folder / "demo.env"
         self._repository = DemoRepository(folder / "repository")
 
     @property
@@ -112,38 +121,53 @@ class _Scene:
         return self._repository.folder
 
     def prepare(self) -> None:
-        """Commit the projects, and apply them to dev and staging; prod gets a state alone."""
+        """Commit the projects, make states, and apply them to staging as a pipeline would."""
         self._states.mkdir()
         texts = demo_files.build_first_commit(self._backend_urls, self._states)
         self._repository.commit(texts, "Declare image processing and its results")
         with ThreadPoolExecutor() as pool:
             list(pool.map(self._set_up_target, demo_files.TARGETS))
 
-    def write_files(self) -> Demo:
-        """Write controller.yaml, and a file of variables for whoever runs commands there."""
+    def write_files(self, port: int, page_url: str) -> Demo:
+        """Write controller.yaml, and a file of variables for whoever runs commands there.
+
+        The controller listens at `port`; people reach it at `page_url`.
+        """
         hosts = [urlsplit(url).netloc for url in self._backend_urls.values()]
         configuration_file = self._folder / "controller.yaml"
-        port = _choose_usual_or_free_port()
-        configuration_file.write_text(
-            demo_files.format_controller_file(self._repository.folder, self._states, hosts, port),
-            encoding="utf-8",
+        text = demo_files.format_controller_file(
+            self._repository.folder, self._states, hosts, port, page_url
         )
-        lines = (f"export {name}={value}\n" for name, value in self._variables.items())
-        variables_file = self._folder / "demo.env"
-        variables_file.touch(mode=0o600)
-        variables_file.write_text("".join(lines), encoding="utf-8")
+        configuration_file.write_text(text, encoding="utf-8")
+        of_people = {
+            URL_VARIABLE: page_url,
+            TOKEN_VARIABLE: self._operator_token,
+            **self._variables,
+            **{f"DEMO_{name.upper()}_URL": url for name, url in self._backend_urls.items()},
+        }
+        lines = (f"export {name}={value}\n" for name, value in of_people.items())
+        self.variables_file.touch(mode=0o600)
+        self.variables_file.write_text("".join(lines), encoding="utf-8")
         return Demo(
             self._folder,
             configuration_file,
             self._folder / "data",
-            self._variables,
-            f"http://127.0.0.1:{port}",
+            {
+                **self._variables,
+                demo_files.PROXY_VARIABLE: str(self.proxy_secret.reveal()),
+                demo_files.OPERATOR_VARIABLE: self._operator_token,
+            },
+            page_url,
         )
 
     def list_steps(self) -> list[_Step]:
         """The story, in its order."""
         return [
-            _Step("Somebody changes the plugin of staging by hand: it drifts.", self._drift),
+            _Step(
+                "Somebody changes the plugin of dev and of staging by hand: dev (mode auto) is put "
+                "right, staging (mode observe) drifts.",
+                self._drift,
+            ),
             _Step(
                 "A commit with a mistyped field arrives: it turns red, on every target.",
                 lambda: self._repository.commit(
@@ -151,27 +175,25 @@ class _Scene:
                 ),
             ),
             _Step(
-                "The next commit mends it: it turns green, and its changes are not live yet.",
+                "The next commit mends it: it is live on dev at once, staging shows what it lacks, "
+                "prod (mode approve) waits for you.",
                 lambda: self._repository.commit(
                     demo_files.build_mending_commit(), "Write the category of the archive right"
                 ),
             ),
-            _Step("A pipeline applies the commit to dev: it is in sync.", self._apply_to_dev),
         ]
 
     def _set_up_target(self, name: str) -> None:
         self._run("state", "init", "-t", name)
-        if name != _PROD:
+        if name == _STAGING:
             self._run("apply", "-t", name, "--auto-approve")
-
-    def _apply_to_dev(self) -> None:
-        self._run("apply", "-t", _DEV, "--auto-approve")
 
     def _drift(self) -> None:
         token = self._variables[demo_files.TOKEN_VARIABLE]
-        with BackendClient(self._backend_urls[_STAGING], token) as client:
-            for plugin in client.list_plugins():
-                client.update_plugin(plugin["id"], {"description": "Changed by hand"})
+        for name in (_DEV, _STAGING):
+            with BackendClient(self._backend_urls[name], token) as client:
+                for plugin in client.list_plugins():
+                    client.update_plugin(plugin["id"], {"description": "Changed by hand"})
 
     def _run(self, *arguments: str) -> None:
         run_command_line(self._repository.folder, self._variables, *arguments)
@@ -187,17 +209,17 @@ def _play_story(scene: _Scene, tell: Tell, is_over: threading.Event, seconds: fl
     except (SynapseApplyError, RemoteError) as error:
         tell(f"The story ends early: {error}")
         return
-    tell(f"Now it is your turn: commit to {scene.repository_folder}. Ctrl-C ends the demo.")
+    tell(
+        Text(
+            f"Now it is your turn: approve what waits on prod, on its page or by "
+            f"`. {scene.variables_file}` and then ",
+            Command("controller approve", f"acme/{_PROD}"),
+            f". Or commit to {scene.repository_folder}. Ctrl-C ends the demo.",
+        )
+    )
 
 
-def _choose_usual_or_free_port() -> int:
-    """The usual port of the page; another one where that is taken."""
-    for port in (_USUAL_PORT, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    return _USUAL_PORT
+def _choose_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from synapse_apply.controller.demo.demo_proxy import SECRET_HEADER, USER, USER_HEADER
+
 TOKEN_VARIABLE = "DEMO_TOKEN"  # noqa: S105 - its name
 KEY_VARIABLE = "SYNAPSE_APPLY_STATE_KEY"
+PROXY_VARIABLE, OPERATOR_VARIABLE = "DEMO_PROXY_SECRET", "DEMO_OPERATOR_TOKEN"
 TARGETS = ("dev", "staging", "prod")
 BENCH = "bench"  # of the second source, which nobody has set up
 
@@ -93,7 +96,9 @@ sources:
     may_read: {{env: [DEMO_TOKEN, SYNAPSE_APPLY_STATE_KEY], files: [{states}]}}
     hosts: [{hosts}]
     targets:
-      "*": {{mode: observe}}
+      dev: {{mode: auto}}
+      staging: {{mode: observe}}
+      prod: {{mode: approve}}
   lab:
     url: {repository}
     path: lab
@@ -104,6 +109,17 @@ sources:
       "*": {{mode: observe}}
 defaults: {{interval: 5s, retry: {{first: 2s, most: 5s}}}}
 listen: 127.0.0.1:{port}
+public_url: {page_url}
+access:
+  proxy:
+    user_header: {user_header}
+    secret_header: {secret_header}
+    secret: {{env: DEMO_PROXY_SECRET}}
+  tokens: {{{user}: {{env: DEMO_OPERATOR_TOKEN}}}}
+  may:
+    - who: ["proxy:{user}", "token:{user}"]
+      do: [read, reconcile, pause, approve]
+      targets: ["*"]
 """
 
 
@@ -142,11 +158,20 @@ def build_mending_commit() -> Mapping[str, str]:
     }
 
 
-def format_controller_file(repository: Path, states: Path, hosts: Iterable[str], port: int) -> str:
-    """The controller.yaml of the demo; `hosts` are those of the backends, with their ports."""
+def format_controller_file(
+    repository: Path, states: Path, hosts: Iterable[str], port: int, page_url: str
+) -> str:
+    """The controller.yaml of the demo; `hosts` are those of the backends, with their ports.
+
+    The controller listens at `port`, and people reach it at `page_url`.
+    """
     return _CONTROLLER.format(
         repository=repository,
         states=states,
         hosts=", ".join(f'"{host}"' for host in hosts),
         port=port,
+        page_url=page_url,
+        user=USER,
+        user_header=USER_HEADER,
+        secret_header=SECRET_HEADER,
     )

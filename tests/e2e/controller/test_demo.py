@@ -12,10 +12,11 @@ import requests
 from installed import BIN, environment
 
 SECONDS = 60.0
+EXPECTED = {"acme/dev": "in sync", "acme/prod": "held", "lab/bench": "failing"}
 
 
 def test_the_demo_shows_targets_and_leaves_nothing(tmp_path: Path) -> None:
-    """From a bare clone: a page, two targets in sync, one pending, one that needs a person."""
+    """From a bare clone: a page, a target that goes live by itself, one that waits for a person."""
     command = [BIN / "synapse-apply", "controller", "run", "--demo"]
     variables = environment({"TMPDIR": str(tmp_path)})
     with subprocess.Popen(
@@ -34,25 +35,22 @@ def test_the_demo_shows_targets_and_leaves_nothing(tmp_path: Path) -> None:
         finally:
             process.send_signal(signal.SIGINT)
             _out, err = process.communicate(timeout=30)
-    assert conditions == {
-        "acme/dev": "in sync", "acme/staging": "in sync", "acme/prod": "pending",
-        "lab/bench": "failing",
-    }  # fmt: skip
-    assert "1 of 4 targets needs a person" in html
+    assert conditions.pop("acme/staging") in {"in sync", "drifted"}  # the story may have begun
+    assert conditions == EXPECTED
+    assert "2 of 4 targets need a person" in html
     assert process.returncode == 0, err
     assert list(tmp_path.iterdir()) == []
 
 
 def wait_for_conditions(url: str) -> dict[str, str]:
-    """The conditions of all targets by name, once each was looked at."""
+    """The conditions of all targets by name, once those are there that the demo begins with."""
     give_up_at = time.monotonic() + SECONDS
     while True:
         try:
             items = requests.get(f"{url}/api/v1/targets", timeout=10).json()["items"]
-        except requests.ConnectionError:
+        except requests.RequestException:  # the page is not there yet
             items = []
         conditions = {item["name"]: item["state"] for item in items}
-        is_complete = len(conditions) == 4 and "not looked at" not in conditions.values()
-        if is_complete or time.monotonic() > give_up_at:
+        if conditions.items() >= EXPECTED.items() or time.monotonic() > give_up_at:
             return conditions
         time.sleep(0.2)

@@ -27,7 +27,11 @@ def test_the_second_commit_is_broken_and_the_third_mends_it(tmp_path: Path) -> N
 
 def test_its_controller_file_has_no_finding(tmp_path: Path) -> None:
     text = demo_files.format_controller_file(
-        tmp_path / "repository", tmp_path / "states", ["127.0.0.1:9", "127.0.0.1:10"], 8080
+        tmp_path / "repository",
+        tmp_path / "states",
+        ["127.0.0.1:9", "127.0.0.1:10"],
+        8081,
+        "http://127.0.0.1:8080",
     )
     reading = parse_configuration(text, tmp_path / "controller.yaml")
     assert reading.findings == ()
