@@ -116,9 +116,9 @@ def test_every_rule_of_the_policy_is_explained() -> None:
 
 
 def test_every_setting_of_the_controller_is_explained() -> None:
-    """docs/controller.md and docs/controller-messages.md name each key that has an effect."""
+    """The pages of the controller name each key that has an effect."""
     schema = json.loads((ROOT / "schemas" / "v1" / "controller.schema.json").read_text("utf-8"))
-    pages = ["controller.md", "controller-messages.md"]
+    pages = ["controller.md", "controller-access.md", "controller-messages.md"]
     text = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in pages)
     named = set(re.findall(r"\w+", text.lower()))
     assert {name.lower() for name in used_property_names(schema)} - named == set()

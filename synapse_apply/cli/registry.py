@@ -159,7 +159,8 @@ EMULATOR = {
 }
 CONTROLLER = {
     "run": _build_command_entry(
-        "commands.controller.run", "Follow sources and look at their targets, until stopped."
+        "commands.controller.run",
+        "Follow sources and keep their targets as they say, until stopped.",
     ),
     "check": _build_command_entry(
         "commands.controller.check", "Check a controller's configuration; reads no secret."

@@ -18,9 +18,20 @@ from forges.loopback_server import wait_until
 from in_process import run
 from installed import BIN, environment
 
+from synapse_apply.controller.remote.controller_api import TOKEN_VARIABLE, URL_VARIABLE
 from synapse_apply.emulator.serve import EmbeddedServer
 
 SECRETS = {"ACME_TOKEN": "token-of-acme-1234567890", "ACME_KEY": "key-of-acme-1234567890"}
+TOKENS = {
+    f"TOKEN_OF_{name.upper()}": f"token-of-{name}-1234567890" for name in ("ann", "bob", "eve")
+}
+ACCESS = """\
+access:
+  tokens: {ann: {env: TOKEN_OF_ANN}, bob: {env: TOKEN_OF_BOB}, eve: {env: TOKEN_OF_EVE}}
+  may:
+    - {who: ["token:ann", "token:bob"], do: [reconcile, pause, approve], targets: ["*"]}
+    - {who: ["token:eve"], do: [read], targets: ["acme/*"]}
+"""
 CONFIGURATION = """\
 apiVersion: synapse-apply/v1
 kind: Controller
@@ -127,7 +138,7 @@ def run_controller(site: Site) -> Iterator[tuple[subprocess.Popen[bytes], Path]]
         process = subprocess.Popen(
             [str(BIN / "synapse-apply"), "controller", "run"],
             cwd=site.folder,
-            env=environment(SECRETS),
+            env=environment({**SECRETS, **TOKENS}),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
@@ -168,3 +179,41 @@ def test_a_running_controller_follows_and_answers(site: Site) -> None:
     said = site.type("controller status --url http://127.0.0.1:1", 1)
     assert "The controller was not reached" in said
     assert "did not answer as one" in site.type(f"controller status --url {site.backend.url}", 1)
+
+
+def test_two_people_approve_and_a_third_only_reads(site: Site) -> None:
+    """Held until both have, live then; who has no right is refused; all of it is in the audit."""
+    site.make_state()
+    text = CONFIGURATION.replace("mode: observe", "mode: approve, approvals: 2") + ACCESS
+    (site.folder / "controller.yaml").write_text(text, encoding="utf-8")
+    with run_controller(site) as (_process, log):
+
+        def wait_for(pattern: str) -> str:
+            found = wait_until(
+                lambda: re.search(pattern, log.read_text(encoding="utf-8")), 30, pattern
+            )
+            return str(found[1])
+
+        url = wait_for(r"started url=(http://127\.0\.0\.1:\d+)")
+
+        def ask(name: str, arguments: str, code: int = 0) -> str:
+            token = TOKENS[f"TOKEN_OF_{name.upper()}"]
+            variables = {TOKEN_VARIABLE: token, URL_VARIABLE: url}
+            done = run(f"controller {arguments}", site.folder, variables, code)
+            assert token not in done.stdout + done.stderr
+            return done.stdout + done.stderr
+
+        wait_for(r"(look) target=acme/prod .* state=held")
+        shown = ask("ann", "approve acme/prod", 1)
+        assert '/name: "a"' in shown
+        rows = re.findall(r"^ +(row1:[0-9a-f]{64})$", shown, re.MULTILINE)
+        assert len(rows) == 1
+        assert "1 more approval needed" in ask("ann", f"approve acme/prod --row {rows[0]}")
+        assert "no right" in ask("eve", f"approve acme/prod --row {rows[0]}", 1).lower()
+        assert "held " in ask("eve", "status")
+        ask("bob", f"approve acme/prod --row {rows[0]}")
+        wait_until(lambda: "in sync " in ask("eve", "status"), 30, "in sync")
+        assert ask("bob", f"approve acme/prod --row {rows[0]}", 4)
+        shown = ask("ann", "audit acme/prod")
+        assert re.findall(r"token:(\w+) +approve", shown) == ["bob", "ann"]
+        assert "The chain holds" in shown

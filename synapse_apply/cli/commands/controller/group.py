@@ -10,8 +10,9 @@ from synapse_apply.cli.help_pages import LazyGroup
 
 @click.group("controller", cls=LazyGroup, entries=registry.CONTROLLER)
 def command() -> None:
-    """Follow Git all the time: plan every target of every source, and show it on one page.
+    """Follow Git all the time: keep targets as it says, and show them all on one page.
 
-    The controller looks and tells; this version never applies. A red commit, drift and a target
-    that cannot be planned are shown on its page, as commit statuses and as messages.
+    What may be applied is said for each target by its mode: observe (nothing), auto, or approve (a
+    person first). A red commit, drift, what waits for a person and a target that cannot be planned
+    are shown on its page, as commit statuses and as messages.
     """

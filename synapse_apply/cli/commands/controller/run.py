@@ -22,7 +22,7 @@ from synapse_apply.cli.params import controller_options, options
         ("synapse-apply controller run /etc/acme.yaml --data /var/lib/acme", "For a service."),
     ],
     exits=[
-        ("0", "stopped by Ctrl-C or SIGTERM; --once: all is looked at"),
+        ("0", "stopped by Ctrl-C or SIGTERM; --once: all is looked at, and applied where it may"),
         ("1", "it could not start; --once: a source or a target failed"),
         ("2", "--once --detailed-exitcode: there are changes, drift or refusals"),
         ("6", "another controller uses the data folder"),
@@ -56,11 +56,12 @@ def command(
     demo: bool,
     keep: bool,
 ) -> int:
-    """Follow Git, plan every target, and show it on a page; nothing is applied.
+    """Follow Git, plan every target, apply what its mode lets it, and show it on a page.
 
-    Writes a line to stderr for each new head, each look that found something new, and each
-    failure. SIGHUP has it read the file again; one with errors is not taken. A first Ctrl-C or
-    SIGTERM lets what runs end for some seconds, a second one stops at once.
+    Writes a line to stderr for each new head, each look that found something new, each apply, and
+    each failure. SIGHUP has it read the file again; one with errors is not taken. A first Ctrl-C or
+    SIGTERM lets looks end for some seconds and of applies what has begun; a second one stops at
+    once.
     """
     from synapse_apply.controller.run import ControllerSetup, run_controller_once, serve_controller
 

@@ -1,0 +1,161 @@
+"""The first hour of docs/controller.md, as somebody types it who has nothing but the page."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from at_terminal import run_at_terminal
+from contract.stores.git.repositories import ENVIRON as GIT_ENVIRON
+from forges.loopback_server import wait_until
+from installed import BIN, ROOT, environment
+
+SECONDS = 60.0
+# `controller run --demo`, whose story and controller do not take their time.
+DEMO = """
+import os, sys
+from synapse_apply.controller.demo.demo import open_demo
+from synapse_apply.controller.run import ControllerSetup, serve_controller
+with open_demo(lambda text: print(text, flush=True), seconds_between_steps=1) as demo:
+    text = demo.configuration_file.read_text()
+    text = text.replace("poll: 2s", "poll: 1s").replace("interval: 5s", "interval: 1s")
+    demo.configuration_file.write_text(text.replace("first: 2s", "first: 1s"))
+    print("page", demo.folder, demo.page_url, flush=True)
+    variables = {**os.environ, **demo.variables}
+    serve_controller(
+        ControllerSetup(demo.configuration_file, demo.data_folder, variables, sys.stderr)
+    )
+"""
+
+
+class FirstHour:
+    """A demo that runs, and the lines of the page's section one after the other."""
+
+    def __init__(self, folder: Path, page_url: str) -> None:
+        self.folder, self.page_url = folder, page_url
+        section = (ROOT / "docs" / "controller.md").read_text(encoding="utf-8")
+        section = section.partition("\n## The first hour\n")[2].partition("\n## ")[0]
+        blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+        text = "".join(blocks[1:]).replace("\\\n", "")
+        text = text.replace("/tmp/synapse-apply-demo-XXXX", str(folder))
+        self._lines = iter(text.splitlines())
+
+    def type_until(self, last: str) -> str:
+        """Type lines up to the one that begins with `last`; what that prints."""
+        for line in self._lines:
+            shown = self._type(line)
+            if line.startswith(last):
+                return shown
+        raise AssertionError(f"no more line begins with {last}")
+
+    def _type(self, line: str) -> str:
+        if line.startswith("synapse-apply controller approve"):
+            typed = shlex.split(line)[1:]
+            code, shown = run_at_terminal(
+                self.folder / "repository", b"yes\n", self._read_variables(), *typed
+            )
+            assert code == 0, shown
+            return shown
+        done = subprocess.run(
+            ["bash", "-ec", f"cd {self.folder}/repository; . ../demo.env; {line}"],
+            env=environment({**GIT_ENVIRON, "PATH": f"{BIN}:{os.environ['PATH']}"}),
+            capture_output=True, text=True, check=False, timeout=SECONDS,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def _read_variables(self) -> dict[str, str]:
+        lines = (self.folder / "demo.env").read_text(encoding="utf-8").splitlines()
+        pairs = (line.removeprefix("export ").partition("=") for line in lines)
+        return environment({name: value for name, _, value in pairs} | {"TERM": "dumb"})
+
+    def wait_for(self, **states: str) -> None:
+        """Wait until the targets of acme are in these states at the newest commit."""
+        head = self._type("git rev-parse HEAD").strip()
+
+        def find_states() -> dict[str, str]:
+            items = requests.get(f"{self.page_url}/api/v1/targets", timeout=10).json()["items"]
+            return {
+                item["target"]: item["state"] for item in items if item["wanted_commit"] == head
+            }
+
+        def has_states() -> bool:
+            found = find_states()
+            return {name: found.get(name, "") for name in states} == states
+
+        try:
+            wait_until(has_states, SECONDS, f"{states}")
+        except AssertionError as failure:
+            raise AssertionError(f"{failure}, not {find_states()}") from None
+
+    def read_plugin(self, target: str) -> str:
+        """The live plugin of a target, as its backend has it."""
+        variables = self._read_variables()
+        url = f"{variables[f'DEMO_{target.upper()}_URL']}/_emulator/objects/plugin/1/"
+        token = {"Authorization": f"Token {variables['DEMO_TOKEN']}"}
+        return requests.get(url, headers=token, timeout=10).text
+
+
+@pytest.fixture
+def hour(tmp_path: Path) -> Iterator[FirstHour]:
+    log = tmp_path / "log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-c", DEMO],
+            env=environment({"TMPDIR": str(tmp_path)}),
+            stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+        )  # fmt: skip
+        try:
+            pattern = r"^page (\S+) (\S+)$[\s\S]*it is your turn"
+            match = wait_until(
+                lambda: re.search(pattern, log.read_text("utf-8"), re.MULTILINE), SECONDS, pattern
+            )
+            yield FirstHour(Path(match[1]), match[2])
+        except AssertionError as failure:
+            raise AssertionError(f"{failure}\n{log.read_text('utf-8')}") from None
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+def test_the_first_hour_is_as_the_page_has_it(hour: FirstHour) -> None:
+    """Red, mended, live, drift put right, held, approved, paused, resumed, and who did it."""
+    hour.wait_for(dev="in sync", staging="drifted", prod="held")
+    hour.type_until("git commit")
+    hour.wait_for(dev="failing", staging="failing", prod="failing")
+    hour.type_until("git commit")
+    hour.wait_for(dev="in sync", prod="held")
+    assert "Vision and platform" in hour.read_plugin("dev")
+    assert re.search(
+        r"^held +acme/prod ", hour.type_until("synapse-apply controller status"), re.MULTILINE
+    )
+    hour.type_until("curl")
+    wait_until(lambda: "Changed by hand" not in hour.read_plugin("dev"), SECONDS, "put right")
+    shown = hour.type_until("synapse-apply controller approve acme/prod")
+    assert shown.index("plugin/image-processing") < shown.index("Approve ")
+    assert "Approved " in shown
+    hour.wait_for(prod="in sync")
+    assert "Vision and platform" in hour.read_plugin("prod")
+    assert "acme/dev is paused until" in hour.type_until("synapse-apply controller pause")
+    hour.type_until("git commit")
+    hour.wait_for(dev="paused", prod="held")
+    shown = hour.type_until("synapse-apply controller status")
+    assert re.search(r"^paused +acme/dev .*token:you.*incident 4711", shown, re.MULTILINE)
+    assert "Night shift" not in hour.read_plugin("dev")
+    hour.type_until("synapse-apply controller resume")
+    hour.wait_for(dev="in sync")
+    assert "Night shift" in hour.read_plugin("dev")
+    assert "Night shift" not in hour.read_plugin("prod")
+    shown = hour.type_until("synapse-apply controller audit")
+    acts = re.findall(r"token:you +(\w+) +(\S+)", shown)
+    assert acts == [("resume", "acme/dev"), ("pause", "acme/dev"), ("approve", "acme/prod")]
+    assert "The chain holds" in shown
+    hour.type_until("synapse-apply apply")
