@@ -158,5 +158,12 @@ def _derive_result_of_run(run: VerificationResult) -> Result:
 
 
 def _list_findings(report: Report) -> tuple[Diagnostic, ...]:
-    runs = (finding for run in report.verification_results for finding in run.diagnostics)
-    return (*list_outcome_findings_errors_last(report.outcomes), *runs)
+    """What is said of rows that were tried: why the rest was not is the report's to tell."""
+    tried = [outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED]
+    runs = (
+        finding
+        for run in report.verification_results
+        if run.status is not RunStatus.SKIPPED
+        for finding in run.diagnostics
+    )
+    return (*list_outcome_findings_errors_last(tried), *runs)

@@ -203,6 +203,7 @@ def test_no_call_begins_after_its_permit(declare: Declare) -> None:
     assert max(done) < deadlines[-1] + ON_ITS_WAY
     assert (result.outcome, result.stop_reason) == (RunOutcome.APPLY_STOPPED, "the window closed")
     assert result.calls == CallCounts(done=len(done), skipped=MANY - len(done))
+    assert not [finding for finding in result.findings if finding.is_error]
     assert not site.read_state().open_intents
     check_all_is_done_once(site)
 
