@@ -29,13 +29,13 @@ from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
 from synapse_apply.controller.messages.senders import build_message_sender
 from synapse_apply.controller.page.packages import require_page_packages
 from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender
-from synapse_apply.controller.rows import TargetCondition
-from synapse_apply.controller.settings import Controller
+from synapse_apply.controller.rows import RunRow, RunVerb, TargetCondition, TargetRow
+from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_file import hold_data_folder
-from synapse_apply.controller.store_ports import ReadableStore
+from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 from synapse_apply.controller.worker.pool import WorkerPool
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
@@ -45,7 +45,11 @@ from synapse_apply.model.values import Sensitive
 DEFAULT_DATA_FOLDER = Path(".synapse-apply") / "controller"
 # Which settings a running page and its commit statuses cannot change.
 _FIXED_SETTINGS = ("name", "listen_host", "listen_port", "public_url", "open_metrics", "hooks")
-_MOST_AUDIT_ROWS = 1_000_000
+# At each start, which may be each minute.
+_CHECKED_AUDIT_ROWS = 1_000
+_ALL_TARGETS = 10**9
+# A target that failed may have had good looks since, before what failed was tried again.
+_MOST_RUNS_OF_FAILURE = 10
 
 
 @frozen
@@ -200,8 +204,10 @@ class _Controller:
         return configured
 
     def _check_audit(self) -> None:
-        rows = reversed(self.store.list_audit(_MOST_AUDIT_ROWS))
-        broken = find_broken_audit_row(rows)
+        """Log where the newest rows of the audit are no chain; `controller audit` checks all."""
+        rows = self.store.list_audit(_CHECKED_AUDIT_ROWS + 1)[::-1]
+        first = None if len(rows) <= _CHECKED_AUDIT_ROWS else rows[0]
+        broken = find_broken_audit_row(rows[1:] if first else rows, first)
         if broken is not None:
             self.write_log("error", "audit changed", row=broken.number)
 
@@ -237,10 +243,9 @@ def serve_controller(setup: ControllerSetup) -> None:
 
 
 def run_controller_once(setup: ControllerSetup, *, detailed: bool = False) -> int:
-    """One round over everything that is due; the worst exit code of all targets afterwards.
+    """One round over everything that is due, applies included; the worst exit code afterwards.
 
-    As for `plan`: ERROR where a source cannot be followed or a target not be planned, CHANGES where
-    a plan has changes or refusals and `detailed` is set, else OK. After a signal SIGINT or SIGTERM.
+    See `derive_exit_code_of_store`. After a signal SIGINT or SIGTERM.
     """
     controller = _Controller(setup)
     with (
@@ -254,16 +259,46 @@ def run_controller_once(setup: ControllerSetup, *, detailed: bool = False) -> in
 
 
 def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
-    """The exit code for what the store knows of all sources and targets."""
+    """The exit code for what the store knows of all sources and targets, the worst of all.
+
+    As of `apply`: UNKNOWN for a call of which nobody knows whether it had an effect, INCOMPLETE for
+    an apply that failed, REFUSED for what is refused where something is applied. As of `plan`:
+    ERROR where a source cannot be followed or a target not be planned, and CHANGES for all that is
+    not live, also what is held or waits, where `detailed` is set.
+    """
+    codes = {Exit.OK}
     for source in store.list_sources():
         revision = store.find_revision(source.name, source.head)
         if source.finding is not None or revision is None or revision.finding is not None:
-            return Exit.ERROR
+            codes.add(Exit.ERROR)
     counts = store.count_targets_by_state()
-    if counts[TargetCondition.FAILING] or counts[TargetCondition.NOT_LOOKED_AT]:
+    if counts[TargetCondition.NOT_LOOKED_AT]:
+        codes.add(Exit.ERROR)
+    if counts[TargetCondition.UNKNOWN]:
+        codes.add(Exit.UNKNOWN)
+    for row in _list_targets_in(store, TargetCondition.FAILING):
+        codes.add(_derive_exit_code_of_failure(store.list_runs(row.name, _MOST_RUNS_OF_FAILURE)))
+    refused = _list_targets_in(store, TargetCondition.REFUSED)
+    if any(row.mode is not Mode.OBSERVE for row in refused):
+        codes.add(Exit.REFUSED)
+    if detailed and sum(counts.values()) > counts[TargetCondition.IN_SYNC]:
+        codes.add(Exit.CHANGES)
+    return Exit.select_by_precedence(*codes)
+
+
+def _list_targets_in(store: ReadableStore, state: TargetCondition) -> Sequence[TargetRow]:
+    return store.list_targets(TargetFilter(state=state), 0, _ALL_TARGETS).targets
+
+
+def _derive_exit_code_of_failure(newest_runs: Sequence[RunRow]) -> int:
+    """The exit code of the newest run that failed, ERROR for none; the newest come first."""
+    run = next((run for run in newest_runs if run.outcome.is_failure), None)
+    if run is None or run.verb is RunVerb.LOOK:
         return Exit.ERROR
-    has_changes = sum(counts.values()) > counts[TargetCondition.IN_SYNC]
-    return Exit.CHANGES if detailed and has_changes else Exit.OK
+    if run.calls.unknown:
+        return Exit.UNKNOWN
+    has_begun = run.calls.done or run.calls.failed or run.calls.skipped
+    return Exit.INCOMPLETE if has_begun else Exit.ERROR
 
 
 def write_store_backup(data: Path, file: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,12 @@ import pytest
 
 from synapse_apply.controller.loop.event_log import EventLog
 from synapse_apply.controller.rows import (
+    CallCounts,
     RevisionRow,
+    RunCause,
+    RunOutcome,
+    RunRow,
+    RunVerb,
     SourceRow,
     TargetCondition,
     TargetName,
@@ -24,6 +30,7 @@ from synapse_apply.controller.run import (
     derive_exit_code_of_store,
     handle_signals,
 )
+from synapse_apply.controller.settings import Mode
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import Exit, InputError
@@ -120,9 +127,43 @@ def test_the_exit_code_is_that_of_the_worst(tmp_path: Path) -> None:
             TargetCondition.IN_SYNC: (Exit.OK, Exit.OK),
             TargetCondition.FAILING: (Exit.ERROR, Exit.ERROR),
             TargetCondition.NOT_LOOKED_AT: (Exit.ERROR, Exit.ERROR),
+            TargetCondition.UNKNOWN: (Exit.UNKNOWN, Exit.UNKNOWN),
         }.get(state, (Exit.OK, Exit.CHANGES))
         assert find_codes(a=state) == expected
     with store.write() as writer:
         writer.put_revision(replace(revision, finding=error_finding("Broken")))
     assert find_codes() == (Exit.ERROR, Exit.ERROR)
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("verb", "calls", "code"),
+    [
+        (RunVerb.LOOK, CallCounts(), Exit.ERROR),
+        (RunVerb.APPLY, CallCounts(), Exit.ERROR),
+        (RunVerb.APPLY, CallCounts(done=2, failed=1), Exit.INCOMPLETE),
+        (RunVerb.APPLY, CallCounts(failed=1, unknown=1), Exit.UNKNOWN),
+    ],
+)
+def test_the_exit_code_of_an_apply_is_that_of_the_command(
+    tmp_path: Path, verb: RunVerb, calls: CallCounts, code: int
+) -> None:
+    """Also after a good look since; what is refused counts where something is applied."""
+    name = TargetName("acme", "a")
+    failed = RunOutcome.APPLY_FAILED if verb is RunVerb.APPLY else RunOutcome.PLAN_ERROR
+    run = RunRow("r1", name, "c1", RunCause.PUSH, 1.0, 2.0, failed, verb=verb, calls=calls)
+    refused = TargetRow(TargetName("acme", "b"), state=TargetCondition.REFUSED)
+    with closing(SqliteControllerStore(tmp_path)) as store:
+        store.create_or_upgrade()
+        with store.write() as writer:
+            writer.put_source(SourceRow("acme"))
+            writer.accept_head_if_number_unchanged("acme", 0, RevisionRow("acme", 1, "c1", 0.0))
+            writer.put_target(TargetRow(name, state=TargetCondition.FAILING))
+            writer.put_run(run)
+            writer.put_run(replace(run, id="r2", verb=RunVerb.LOOK, outcome=RunOutcome.CHANGES))
+            writer.put_target(refused)
+        assert derive_exit_code_of_store(store, detailed=True) == code
+        with store.write() as writer:
+            writer.put_target(replace(refused, mode=Mode.AUTO))
+        refused_code = Exit.REFUSED if code == Exit.ERROR else code
+        assert derive_exit_code_of_store(store, detailed=False) == refused_code

@@ -1,0 +1,365 @@
+"""What people ask of a running loop: what it does, what it refuses, and what the audit has of it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+from contract.controller.loop.stand_ins import FAILURE, IN_SYNC, World, plan_of, row
+
+from synapse_apply.controller.loop.driver import ControllerLoop
+from synapse_apply.controller.planned_rows import RowAction
+from synapse_apply.controller.ports import ActionRefused, RunResult
+from synapse_apply.controller.rows import (
+    CallCounts,
+    RunCause,
+    RunOutcome,
+    TargetCondition,
+    TargetName,
+)
+from synapse_apply.controller.settings import DAY, FixedPause, Mode, TargetRule
+from synapse_apply.controller.store.audit_chain import find_broken_audit_row
+
+PROD = TargetName("acme", "prod")
+APPROVE = TargetRule("*", mode=Mode.APPROVE)
+AUTO = TargetRule("*", mode=Mode.AUTO)
+FIRST, SECOND = row("plugin/a"), row("plugin/b")
+ANN, BOB = "proxy:ann", "token:bob"
+
+
+@pytest.fixture
+def loop(world: World) -> ControllerLoop:
+    """A loop in mode approve, whose target prod has two rows that wait."""
+    world.set_rules(APPROVE)
+    world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
+    loop = world.build_loop()
+    world.start(loop)
+    return loop
+
+
+def list_actions(world: World) -> list[str]:
+    """What the audit has of people, oldest first."""
+    rows = [audit for audit in world.store.iter_audit_rows() if not audit.who.startswith("contr")]
+    assert find_broken_audit_row(world.store.iter_audit_rows()) is None
+    return [f"{audit.who} {audit.action} {audit.subject}" for audit in rows]
+
+
+def test_what_is_approved_is_applied_and_nothing_else(world: World, loop: ControllerLoop) -> None:
+    """At once, by the digest that was shown; the approval is used up by that run."""
+    assert [hold.held_row.row for hold in world.store.list_holds(PROD)] == [FIRST, SECOND]
+    assert world.inbox.describe() == ["held acme/prod"]
+    loop.get_people_actions().approve(ANN, PROD, [FIRST.digest])
+    assert world.get_target("prod").due_cause is RunCause.APPROVED
+    world.settle(loop)
+    (request,) = world.workers.applies
+    assert request.who == "controller:main, approved by proxy:ann"
+    assert list(request.terms.approvals) == [FIRST.digest]
+    run = world.store.find_run(request.run_id)
+    assert run is not None
+    assert (run.approved_by, run.cause, run.calls.done) == ((ANN,), RunCause.APPROVED, 1)
+    (approval,) = world.store.list_approvals(PROD)
+    assert (approval.used_by_run, approval.who, approval.row) == (run.id, ANN, FIRST)
+    assert [hold.held_row.row for hold in world.store.list_holds(PROD)] == [SECOND]
+    world.clock.advance(3600)
+    world.settle(loop)
+    assert len(world.workers.applies) == 1
+    assert list_actions(world) == ["proxy:ann approve acme/prod"]
+    assert FIRST.digest in world.store.list_audit(9)[1].detail
+
+
+def test_two_people_have_to_approve(world: World) -> None:
+    """One who approves twice is one; the second one makes it due."""
+    world.set_rules(replace(APPROVE, approvals=2))
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    loop = world.build_loop()
+    world.start(loop)
+    actions = loop.get_people_actions()
+    for _ in range(2):
+        actions.approve(ANN, PROD, [FIRST.digest])
+        assert world.settle(loop) == []
+    assert len(world.store.list_approvals(PROD)) == 1
+    actions.approve(BOB, PROD, [FIRST.digest])
+    world.settle(loop)
+    (request,) = world.workers.applies
+    assert request.who == "controller:main, approved by proxy:ann, token:bob"
+
+
+def test_an_approval_ends_when_the_row_differs_or_after_a_week(
+    world: World, loop: ControllerLoop
+) -> None:
+    """What is live by then was not approved."""
+    loop.get_people_actions().approve(ANN, PROD, [FIRST.digest])
+    world.workers.results["acme/prod"] = plan_of(replace(FIRST, digest="row1:other"))
+    world.settle(loop)
+    assert world.workers.applies == []
+    (hold,) = world.store.list_holds(PROD)
+    assert hold.row_digest == "row1:other"
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    world.clock.advance(7 * DAY + 1)
+    world.settle(loop)
+    assert world.workers.applies == []
+
+
+def test_an_approval_that_the_state_knows_as_used_is_tried_once(
+    world: World, loop: ControllerLoop
+) -> None:
+    """A store that was restored does not know; the target's own state does."""
+    loop.get_people_actions().approve(ANN, PROD, [FIRST.digest])
+    (approval,) = world.store.list_approvals(PROD)
+    world.workers.applied["acme/prod"] = RunResult(
+        RunOutcome.APPLY_FAILED,
+        rows=(FIRST, SECOND),
+        calls=CallCounts(failed=1),
+        used_approvals=(approval.id,),
+    )
+    world.settle(loop)
+    for _ in range(3):
+        world.clock.advance(3700)
+        world.settle(loop)
+    assert len(world.workers.applies) == 1
+    assert world.get_target("prod").state is TargetCondition.HELD
+
+
+@pytest.mark.parametrize(
+    ("rule", "who", "digests", "reason"),
+    [
+        (APPROVE, ANN, ["row1:unknown"], "does not wait as it was shown"),
+        (APPROVE, ANN, [], "No row was named"),
+        (TargetRule("*"), ANN, [FIRST.digest], "in mode observe"),
+        (replace(APPROVE, not_author=True), "proxy:kim", [FIRST.digest], "author cannot approve"),
+    ],
+)
+def test_what_cannot_be_approved(
+    world: World, rule: TargetRule, who: str, digests: list[str], reason: str
+) -> None:
+    """All or none: no approval is written, and no act is in the audit."""
+    world.set_rules(rule)
+    world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
+    loop = world.build_loop()
+    world.start(loop)
+    with pytest.raises(ActionRefused, match=reason) as caught:
+        loop.get_people_actions().approve(who, PROD, [SECOND.digest, *digests] if digests else [])
+    assert caught.value.diagnostics[0].hint
+    assert world.store.list_approvals(PROD) == []
+    assert list_actions(world) == []
+
+
+def test_a_guard_stops_all_until_it_is_approved_by_name(world: World) -> None:
+    """The rows that it stops cannot be approved in its place; a policy's guard by nobody."""
+    guard = row("recreate", RowAction.GUARD)
+    policy = row("policy:freeze", RowAction.GUARD)
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(FIRST, guard)
+    loop = world.build_loop()
+    world.start(loop)
+    actions = loop.get_people_actions()
+    assert world.workers.applies == []
+    with pytest.raises(ActionRefused, match="cannot be approved"):
+        actions.approve(ANN, PROD, [FIRST.digest])
+    actions.approve(ANN, PROD, [guard.digest])
+    world.settle(loop)
+    assert len(world.workers.applies) == 1
+    world.workers.results["acme/prod"] = plan_of(FIRST, policy)
+    world.clock.advance(700)
+    world.settle(loop)
+    with pytest.raises(ActionRefused, match="cannot be approved") as caught:
+        actions.approve(ANN, PROD, [policy.digest])
+    assert "nobody" in caught.value.diagnostics[0].hint
+
+
+def test_where_authors_are_unknown_no_approval_counts(world: World) -> None:
+    """A mirror that does not tell neither lets anybody approve nor an older approval count."""
+    world.set_rules(replace(APPROVE, not_author=True))
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    loop = world.build_loop()
+    world.start(loop)
+    actions = loop.get_people_actions()
+    world.repository.are_authors_unknown = True
+    with pytest.raises(ActionRefused, match="cannot be read"):
+        actions.approve(ANN, PROD, [FIRST.digest])
+    assert loop.list_authors(PROD) is None
+    world.repository.are_authors_unknown = False
+    actions.approve(ANN, PROD, [FIRST.digest])
+    assert loop.list_authors(PROD) == ("Kim", "kim@acme.example")
+    world.repository.push("c2", prod="p2")
+    world.repository.are_authors_unknown = True
+    loop.poll_soon("acme")
+    world.clock.advance(6)
+    world.settle(loop)
+    assert world.get_target("prod").wanted_commit == "c2"
+    assert [request.commit for request in world.workers.applies] == []
+
+
+def test_what_is_rejected_stays_held_and_loses_its_approvals(
+    world: World, loop: ControllerLoop
+) -> None:
+    """Until the row differs, or somebody approves it after all."""
+    actions = loop.get_people_actions()
+    loop._parts.is_stopping = True
+    actions.approve(ANN, PROD, [FIRST.digest])
+    actions.reject(BOB, PROD, [FIRST.digest], "not\nthis week")
+    loop._parts.is_stopping = False
+    world.settle(loop)
+    assert world.workers.applies == []
+    assert world.store.list_approvals(PROD) == []
+    hold = world.store.list_holds(PROD)[0]
+    assert (hold.rejected_by, hold.rejected_reason) == (BOB, "not this week")
+    world.clock.advance(700)
+    world.settle(loop)
+    assert world.store.list_holds(PROD)[0] == replace(hold, run=hold.run)
+    actions.approve(ANN, PROD, [FIRST.digest])
+    assert world.store.list_holds(PROD)[0].rejected_by == ""
+    world.settle(loop)
+    assert len(world.workers.applies) == 1
+    assert list_actions(world) == [
+        "proxy:ann approve acme/prod",
+        "token:bob reject acme/prod",
+        "proxy:ann approve acme/prod",
+    ]
+
+
+def test_a_pause_holds_until_its_end_and_is_told_once_a_day(world: World) -> None:
+    """What it keeps from being applied says so, is applied when it ends, and not before."""
+    world.set_rules(AUTO)
+    loop = world.build_loop()
+    world.start(loop)
+    actions = loop.get_people_actions()
+    until = world.clock.wall + 2.5 * DAY
+    assert actions.pause(ANN, "acme/p*", "a  release", until).reason == "a release"
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    world.workers.results["acme/dev"] = plan_of(FIRST)
+    world.clock.advance(700)
+    world.settle(loop)
+    assert [str(request.target) for request in world.workers.applies] == ["acme/dev"]
+    prod = world.get_target("prod")
+    assert prod.state is TargetCondition.PAUSED
+    assert prod.waiting_reason.startswith("paused by proxy:ann until ")
+    assert world.inbox.describe() == ["paused"]
+    assert world.inbox.messages[0].fields["pause"]["scope"] == "acme/p*"
+    while world.clock.wall < until - 1800:
+        world.clock.advance(1800)
+        world.settle(loop)
+    assert [message.fields["reminder"] for message in world.inbox.messages] == [False, True, True]
+    assert len(world.workers.applies) == 1
+    world.clock.advance(until - world.clock.wall)
+    world.settle(loop)
+    assert len(world.workers.applies) == 2
+    assert list_actions(world) == ["proxy:ann pause acme/p*"]
+    with pytest.raises(ActionRefused, match="no such pause"):
+        actions.resume(ANN, "acme/p*")
+
+
+def test_a_pause_that_is_ended_is_over_at_once(world: World) -> None:
+    """What it kept from being applied is applied without waiting for the interval."""
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    loop = world.build_loop()
+    loop._start()
+    world.settle(loop)
+    actions = loop.get_people_actions()
+    actions.pause(ANN, "*", "", world.clock.wall + DAY)
+    world.clock.advance(1)
+    world.settle(loop)
+    assert world.get_target("prod").state is TargetCondition.PAUSED
+    actions.resume(BOB, "*")
+    world.settle(loop)
+    assert len(world.workers.applies) == 1
+    assert world.store.list_pauses() == []
+    assert list_actions(world) == ["proxy:ann pause *", "token:bob resume *"]
+
+
+def test_what_was_to_be_done_says_that_it_is_paused(world: World, loop: ControllerLoop) -> None:
+    """Also where it waited for something else before; what is held stays held."""
+    world.set_rules(replace(AUTO, pause=FixedPause("a freeze")))
+    loop.get_people_actions().pause(ANN, "acme/prod", "x", world.clock.wall + 60)
+    world.settle(loop)
+    assert world.get_target("prod").state is TargetCondition.HELD
+
+
+@pytest.mark.parametrize(
+    ("scope", "seconds", "reason"),
+    [
+        ("acme/unknown", 60, "No target matches"),
+        ("acme/*", -1, "cannot end then"),
+        ("acme/*", 400 * DAY, "cannot end then"),
+        ("acme/*", float("nan"), "cannot end then"),
+    ],
+)
+def test_pauses_that_are_refused(
+    world: World, loop: ControllerLoop, scope: str, seconds: float, reason: str
+) -> None:
+    """One that would pause nothing, and one that has ended or never would."""
+    with pytest.raises(ActionRefused, match=reason):
+        loop.get_people_actions().pause(ANN, scope, "x", world.clock.wall + seconds)
+    assert world.store.list_pauses() == []
+
+
+def test_a_pause_of_the_file_is_not_for_people_to_end(world: World) -> None:
+    """The message says where it stands."""
+    world.set_rules(replace(AUTO, pause=FixedPause("a freeze")))
+    loop = world.build_loop()
+    world.start(loop)
+    with pytest.raises(ActionRefused, match="no such pause") as caught:
+        loop.get_people_actions().resume(ANN, "acme/prod")
+    assert "controller.yaml pauses it: a freeze" in caught.value.diagnostics[0].detail
+    assert world.inbox.describe() == ["paused"]
+
+
+def test_reconcile_looks_at_once_and_fetches(world: World) -> None:
+    """Also at a target that fails; one that does not exist is refused."""
+    world.workers.results["acme/prod"] = FAILURE
+    loop = world.build_loop()
+    world.start(loop)
+    fetches = world.repository.fetches
+    world.workers.results["acme/prod"] = IN_SYNC
+    world.clock.advance(6)
+    loop.get_people_actions().reconcile(BOB, PROD)
+    assert world.settle(loop) == ["acme/prod"]
+    assert world.repository.fetches == fetches + 1
+    assert world.get_target("prod").state is TargetCondition.IN_SYNC
+    (run, *_) = world.store.list_runs(PROD, 1)
+    assert run.cause is RunCause.ASKED
+    with pytest.raises(ActionRefused, match="no such target"):
+        loop.get_people_actions().reconcile(BOB, TargetName("acme", "unknown"))
+    assert list_actions(world) == ["token:bob reconcile acme/prod"]
+
+
+def test_what_is_held_is_reminded_of_once_a_day(world: World, loop: ControllerLoop) -> None:
+    """With what is held; a restart reminds of nothing twice."""
+    for _ in range(50):
+        world.clock.advance(3600)
+        world.settle(loop)
+    world.start(world.build_loop())
+    reminders = [message.fields["reminder"] for message in world.inbox.messages]
+    assert reminders == [False, True, True]
+    assert world.inbox.messages[1].fields["held"]["count"] == 2
+
+
+def test_a_row_that_is_held_anew_is_told(world: World, loop: ControllerLoop) -> None:
+    """Though the target was held before; one that is gone is not."""
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    world.clock.advance(700)
+    world.settle(loop)
+    assert world.inbox.describe() == ["held acme/prod"]
+    world.workers.results["acme/prod"] = plan_of(FIRST, row("plugin/new"))
+    world.clock.advance(700)
+    world.settle(loop)
+    assert world.inbox.describe() == ["held acme/prod"] * 2
+
+
+def test_people_can_act_from_many_threads(world: World, loop: ControllerLoop) -> None:
+    """Each act is whole, and the audit is one chain."""
+    actions = loop.get_people_actions()
+
+    def act(number: int) -> None:
+        actions.approve(f"proxy:p{number}", PROD, [FIRST.digest, SECOND.digest])
+        actions.reconcile(f"proxy:p{number}", PROD)
+
+    threads = [threading.Thread(target=act, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(list_actions(world)) == 16
+    assert len(world.store.list_approvals(PROD)) == 16
