@@ -246,10 +246,6 @@ class RunningLoop(LookTrigger, Protocol):
 
     def read_health(self) -> LoopHealth: ...
 
-
-class ActingLoop(RunningLoop, Protocol):
-    """The loop of a process in which people can ask for something."""
-
     def get_people_actions(self) -> PeopleActions:
         """What people can ask of this controller."""
         ...

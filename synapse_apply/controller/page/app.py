@@ -36,7 +36,7 @@ from synapse_apply.controller.page.runs import (
     read_target_view_or_none,
 )
 from synapse_apply.controller.page.sources import read_source_view_or_none
-from synapse_apply.controller.ports import ActingLoop
+from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.values import Sensitive
@@ -44,7 +44,7 @@ from synapse_apply.model.values import Sensitive
 Forge = Literal["github", "gitlab"]
 HookSecretValues = Mapping[Forge, Sensitive]
 _ApiList = Callable[[ReadableStore, Mapping[str, str]], dict[str, Any]]
-_PeopleList = Callable[[Visitor, ActingLoop, Mapping[str, str], float], dict[str, Any]]
+_PeopleList = Callable[[Visitor, RunningLoop, Mapping[str, str], float], dict[str, Any]]
 
 
 class PageApp:
@@ -53,7 +53,7 @@ class PageApp:
     def __init__(
         self,
         store: ReadableStore,
-        loop: ActingLoop,
+        loop: RunningLoop,
         hook_secrets: HookSecretValues,
         read_access_secrets: Callable[[], AccessSecrets],
         clock: Callable[[], float],

@@ -21,7 +21,7 @@ from synapse_apply.controller.page.entry.guard import (
 )
 from synapse_apply.controller.page.entry.own_origin import list_own_origins
 from synapse_apply.controller.page.entry.patient_protocol import PatientProtocol
-from synapse_apply.controller.ports import ActingLoop
+from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.errors import InputError
 
@@ -39,7 +39,7 @@ class PageServer:
     def __init__(
         self,
         store: ReadableStore,
-        loop: ActingLoop,
+        loop: RunningLoop,
         hook_secrets: HookSecretValues,
         clock: Callable[[], float] = time.time,
         read_access_secrets: Callable[[], AccessSecrets] = AccessSecrets,

@@ -16,7 +16,7 @@ from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import Visitor
 from synapse_apply.controller.page.people.holds import HeldRowView, get_expiry, list_held_rows
 from synapse_apply.controller.page.phrases import format_utc
-from synapse_apply.controller.ports import ActingLoop
+from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import AuditRow, PauseRow, TargetCondition, TargetName
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.store_ports import AuditFilter, ReadableStore, TargetFilter
@@ -26,7 +26,7 @@ _CONDITIONS_WITHOUT_HOLDS = {TargetCondition.IN_SYNC, TargetCondition.NOT_LOOKED
 
 
 def list_holds_as_json(
-    visitor: Visitor, loop: ActingLoop, parameters: Mapping[str, str], now: float
+    visitor: Visitor, loop: RunningLoop, parameters: Mapping[str, str], now: float
 ) -> JsonDocument:
     """A HoldList, of one target or of all. Parameters: target, offset, limit. BadQueryError."""
     name = parse_target_or_none(parameters)
@@ -44,7 +44,7 @@ def list_holds_as_json(
 
 
 def list_pauses_as_json(
-    visitor: Visitor, _loop: ActingLoop, parameters: Mapping[str, str], now: float
+    visitor: Visitor, _loop: RunningLoop, parameters: Mapping[str, str], now: float
 ) -> JsonDocument:
     """A PauseList of the pauses that people have set and that hold now. Parameter: limit."""
     limit = parse_limit(parameters, MAX_ITEMS)
@@ -53,7 +53,7 @@ def list_pauses_as_json(
 
 
 def list_audit_as_json(
-    visitor: Visitor, _loop: ActingLoop, parameters: Mapping[str, str], _now: float
+    visitor: Visitor, _loop: RunningLoop, parameters: Mapping[str, str], _now: float
 ) -> JsonDocument:
     """An AuditList, newest first; with `after` oldest first. Parameters: who, q, after, limit.
 
@@ -80,7 +80,7 @@ def _iter_names_with_holds(store: ReadableStore) -> Iterator[TargetName]:
 
 
 def _list_views(
-    store: ReadableStore, loop: ActingLoop, name: TargetName, now: float
+    store: ReadableStore, loop: RunningLoop, name: TargetName, now: float
 ) -> list[HeldRowView]:
     source = loop.get_settings().sources.get(name.source)
     rule = find_rule(source, name.target) if source else None

@@ -33,7 +33,7 @@ from synapse_apply.controller.page.people.action_requests import (
 from synapse_apply.controller.page.people.actions import carry_out
 from synapse_apply.controller.page.people.bodies import read_body, require_media_type
 from synapse_apply.controller.page.phrases import format_utc
-from synapse_apply.controller.ports import ActingLoop
+from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.rules.access import TOKEN_PREFIX
 
@@ -45,7 +45,7 @@ class ActionEndpoints:
 
     def __init__(
         self,
-        loop: ActingLoop,
+        loop: RunningLoop,
         doorkeeper: Doorkeeper,
         form_tokens: FormTokens,
         own_origins: Collection[str],

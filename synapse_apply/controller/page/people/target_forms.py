@@ -18,7 +18,7 @@ from synapse_apply.controller.page.people.holds import (
     describe_worth_of_own_approval,
     list_held_rows,
 )
-from synapse_apply.controller.ports import ActingLoop
+from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import PauseRow, TargetName
 from synapse_apply.controller.rules.pausing import is_pause_active
 from synapse_apply.controller.rules.targets import find_rule
@@ -72,7 +72,7 @@ class TargetForms:
 
 
 def read_target_forms(
-    loop: ActingLoop,
+    loop: RunningLoop,
     visitor: Visitor,
     name: TargetName,
     form_tokens: FormTokens,
