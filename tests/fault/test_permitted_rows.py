@@ -21,7 +21,7 @@ from fault.permitted import (
     permit_all,
 )
 from fault.scenarios import lock_and_prune
-from fault.site import Server, Site
+from fault.site import SEPARATOR, Server, Site
 from forking import ForkedProcess
 from installed import environment
 
@@ -294,3 +294,41 @@ def test_two_processes_compute_the_same_digests(make_site: Callable[..., Site]) 
     again = digests(site, RAW_KEY="a-third-secret")
     assert again["update storage/storage-0"] != rotated["update storage/storage-0"]
     assert again["update plugin/plugin-0"] == first["update plugin/plugin-0"]
+
+
+@on_api("v1", "v2")
+def test_each_action_has_the_same_digest_in_each_plan(
+    make_site: Callable[..., Site], server: Server, api: str
+) -> None:
+    """Also where no record keeps a salt: creates, adoptions, deletes, forgotten ones and runs."""
+    site = make_site(groups=4, extra_storages=1)
+    site = replace(site, environ={**site.environ, "SYNAPSE_APPLY_STATE_KEY": "A" * 44})
+    assert apply_permitted(site).report.exit_code == 0
+    manifests = site.root / "manifests"
+    with open_state(site.where()) as state, state.store.lock("state rm"):
+        state.store.remove_records(Address.parse("storage/storage-0"))
+    for number, old, new in (
+        (0, '"region": "us-west-2"', '"region": "adopted"'),
+        (2, '"region": "us-west-2"', '"region": "changed"'),
+        (3, '"source": "./plugins/plugin-3"', '"source": "./plugins/plugin-3", "verify": {}'),
+    ):
+        path = manifests / f"group-{number}.yaml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+    remote_id = server.ids()["storage/storage-1"][0]
+    server.send("DELETE", f"/_emulator/objects/storage/{remote_id}/")
+    fourth = (manifests / "group-1.yaml").read_text().split(SEPARATOR)[2]
+    (manifests / "more.yaml").write_text(fourth.replace("storage-1", "new"))
+    plugin, _, storage = (manifests / "group-1.yaml").read_text().split(SEPARATOR)
+    (manifests / "group-1.yaml").write_text(SEPARATOR.join([plugin, storage]))
+    first = digests(site)
+    assert digests(site) == digests_of_other_process(site) == first
+    actions = {name.partition(" ")[0] for name in first}
+    removal = "delete" if api == "v2" else "forget"
+    assert actions == {"create", "adopt", "update", "recreate-missing", "no-op", "forget", removal}
+    # A run is a row without another action.
+    assert "no-op release/plugin-3@1.0.0" in first
+    other = digests(site, RAW_KEY="another-secret")
+    moved = {name for name in first if first[name] != other.get(name)}
+    assert {"create storage/new", "recreate-missing storage/storage-1"} <= moved
+    assert "no-op release/plugin-3@1.0.0" not in moved

@@ -20,7 +20,7 @@ from urllib3 import BaseHTTPResponse, Timeout
 
 from synapse_apply.client import failures
 from synapse_apply.client.calls import ClientCall, Query
-from synapse_apply.client.errors import ClientError, EndedError, RateLimitError
+from synapse_apply.client.errors import ClientError, RateLimitError
 from synapse_apply.client.events import RequestEvent
 from synapse_apply.client.http.answers import Answer, explain_bad_encoding_or_empty
 from synapse_apply.client.http.connections import (
@@ -43,7 +43,6 @@ from synapse_apply.client.http.redirects import (
     resolve_redirect_url_or_empty,
 )
 from synapse_apply.client.storage_files import FailedFetchError, FetchOptions
-from synapse_apply.model.errors import Effect
 from synapse_apply.model.frozen import frozen
 
 _log = logging.getLogger(__name__)
@@ -162,16 +161,10 @@ class Transport:
     def _send_with_repeats(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
         # A stream has no total time to bound the waits after 429s, so that they count as repeats.
         repeats = Repeats(self._options.backoff, deadline, rate_limits_count=bool(call.accept))
-        lost_result: _AttemptResult | None = None
         while True:
             result = self._send_once_within_pacer_limits(call, deadline, repeats.attempt)
-            # A repeat that was not let out says nothing of what the attempt before it has done.
-            if lost_result is not None and isinstance(result.error, EndedError) and not result.sent:
-                return lost_result
             if result.error is None or not self._is_failed_call_safe_to_repeat(call, result):
                 return result
-            if result.error.effect is Effect.UNKNOWN:
-                lost_result = result
             wait = repeats.count_attempt_and_get_wait_or_none(
                 is_rate_limited=isinstance(result.error, RateLimitError),
                 retry_after=result.answer.retry_after if result.answer else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -86,8 +87,14 @@ def narrow_to_permitted_rows(plan: Plan, permitted: PermittedRows, plan_id: str)
     left; only `overridden_guards` pass, and never a policy's rule.
     """
     addresses_to_make = _select_changes_to_make(plan, permitted.addresses)
+    left_out_or_refused = {
+        change.address
+        for change in plan.changes
+        if (change.is_refused or is_shown_as_to_be_done(change))
+        and change.address not in addresses_to_make
+    }
     rows = [
-        build_left_out_row(change, _explain_left_out(change, permitted, addresses_to_make))
+        build_left_out_row(change, _explain_left_out(change, permitted, left_out_or_refused))
         if is_shown_as_to_be_done(change) and change.address not in addresses_to_make
         else change
         for change in plan.changes
@@ -114,28 +121,28 @@ def _select_changes_to_make(plan: Plan, permitted: Collection[Address]) -> froze
         if is_shown_as_to_be_done(change)
         and (change.address in permitted or _is_only_followed(change))
     }
+    dependents: dict[Address, list[Address]] = defaultdict(list)
+    for address, change in addresses_to_make.items():
+        for need in () if _is_only_followed(change) else list_needed_addresses(change):
+            dependents[need].append(address)
     # What stays as it is prevents nothing.
-    not_made = {
+    not_made = deque(
         change.address
         for change in plan.changes
         if change.address not in addresses_to_make
         and (change.is_refused or is_shown_as_to_be_done(change))
-    }
+    )
     while not_made:
-        not_made = {
-            address
-            for address, change in addresses_to_make.items()
-            if not (_is_only_followed(change) or not_made.isdisjoint(list_needed_addresses(change)))
-        }
-        for address in not_made:
-            del addresses_to_make[address]
+        for address in dependents.get(not_made.popleft(), ()):
+            if addresses_to_make.pop(address, None) is not None:
+                not_made.append(address)
     return frozenset(addresses_to_make)
 
 
 def _explain_left_out(
-    change: Change, permitted: PermittedRows, addresses_to_make: Collection[Address]
+    change: Change, permitted: PermittedRows, left_out_or_refused: Collection[Address]
 ) -> str:
     if change.address not in permitted.addresses:
         return _NOT_PERMITTED
-    needs = [need for need in list_needed_addresses(change) if need not in addresses_to_make]
+    needs = [need for need in list_needed_addresses(change) if need in left_out_or_refused]
     return f"it needs {format_short_list(needs)}, which will not be done"

@@ -89,3 +89,38 @@ def test_what_is_refused_once_is_not_tried_again(server, connect, waits):
     with pytest.raises(Exception, match="503"):
         client.get_plugin(1)
     assert (len(server.received), waits) == (1, [])
+
+
+def test_calls_that_change_something_may_be_refused_alone(server, connect):
+    """Reads go on; a create is asked about last, before its first byte."""
+    asked = []
+
+    def refusal():
+        asked.append(1)
+        return "" if len(asked) < 2 else "the window has closed"
+
+    client = connect(server, mutation_refusal=refusal)
+    server.then(answer(200))
+    client.get_plugin(1)
+    assert asked == []
+    with pytest.raises(EndedError, match="not sent: the window has closed") as caught:
+        client.create_plugin({})
+    assert caught.value.effect is Effect.NONE
+    assert len(server.received) == 1
+    server.then(answer(200))
+    client.get_plugin(1)
+
+
+def test_a_create_that_has_begun_is_not_cut_off(server, connect):
+    """Its first byte has left: what follows is not asked about."""
+    asked = []
+
+    def refusal():
+        asked.append(1)
+        # Once for the attempt, once before the first byte.
+        return "" if len(asked) <= 2 else "the window has closed"
+
+    client = connect(server, mutation_refusal=refusal)
+    server.then(answer(200))
+    client.create_plugin({"name": "x" * 1_000_000})
+    assert len(server.received) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -72,6 +73,10 @@ def test_what_needs_another_row_waits_for_it() -> None:
         },
     }
     assert made(narrow(build_plan(situation(update)), B)) == set()
+    both = {**CREATES, "widget/b": {**CREATES["widget/b"], "depends_on": ["widget/a", "widget/c"]}}
+    both["widget/c"] = {"spec": {"note": "c"}, "live": {"note": "c"}, "record": None}
+    left_out = notes(narrow(build_plan(situation(both)), B), B)
+    assert left_out == "it needs widget/a, which will not be done: left as it is"
     same = {**CREATES, "widget/a": {"spec": {"note": "a"}, "live": {"note": "a"}, "record": None}}
     assert made(narrow(build_plan(situation(same)), B)) == {B}
 
@@ -187,3 +192,20 @@ def test_no_row_outside_of_the_permitted_ones_is_made(
 def _find_row(plan: Plan, address: Address) -> Change:
     (row,) = (change for change in plan.changes if change.address == address)
     return row
+
+
+def test_a_long_chain_takes_little_time() -> None:
+    """Each row needs the one before it, and the first is not permitted."""
+    count = 3_000
+    rows = tuple(
+        Change(
+            Address("widget", f"w{number}"),
+            Action.CREATE,
+            depends_on=(Address("widget", f"w{number - 1}"),) if number else (),
+        )
+        for number in reversed(range(count))
+    )
+    fresh = replace(build_plan(situation({})), changes=rows)
+    begun = time.process_time()
+    assert made(narrow(fresh, *(row.address for row in rows[:-1]))) == set()
+    assert time.process_time() - begun < 5
