@@ -239,10 +239,6 @@ class MemoryStore:
         with self._open_rows_for_writing() as rows:
             _use_approvals_up(rows, approval_ids)
 
-    def give_approvals_back(self, *approval_ids: str) -> None:
-        with self._open_rows_for_writing() as rows:
-            _give_approvals_back(rows, approval_ids)
-
     def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
         plans = self._require_rows().plans
         return tuple(each for each in dict.fromkeys(approval_ids) if f"approval:{each}" in plans)

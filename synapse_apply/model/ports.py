@@ -328,10 +328,6 @@ class StateStore(Protocol):
         """Use approvals up; StateError, with none used, where one was used up before."""
         ...
 
-    def give_approvals_back(self, *approval_ids: str) -> None:
-        """Make approvals usable again; an unused one is ignored."""
-        ...
-
     def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
         """Those of these ids that are used up, in their order."""
         ...

@@ -7,15 +7,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from synapse_apply.applying.permits import FinalPermit
-from synapse_apply.model.errors import SecretUnavailable, StateError
+from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import CallPermit
 from synapse_apply.model.report import Report
 from synapse_apply.operations.apply import ApplyRun, check
 from synapse_apply.operations.apply_observer import ApplyObserver
-from synapse_apply.planning.staleness.narrow_to_permitted import narrow_to_permitted_rows
+from synapse_apply.planning.staleness.narrow_to_permitted import (
+    list_decidable_changes,
+    narrow_to_permitted_rows,
+)
 from synapse_apply.planning.staleness.permitted_rows import PermittedApply, PermittedRows
+from synapse_apply.stores.state_messages import build_approval_used_error
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 # Says which rows of a plan may be made.
@@ -71,22 +75,29 @@ def _apply_using_guard_approvals_up(
     plan_result: PlanResult,
     permitted: PermittedRows,
 ) -> Report:
-    """Apply a checked plan; what approved its guards is given back if certainly nothing was done.
+    """Apply a checked plan; what approved its guards is used up with the first row that begins.
 
-    That is one time for the whole plan, and so it is used up before the first call.
+    That is for one time, and for these rows together: once one is done, the guard counts others.
+    StateError, before the first call, where it was used before.
     """
-    guard_ids = permitted.guard_approvals
-    if not guard_ids:
+    store, guard_ids = session.store, permitted.guard_approvals
+    first_change = next(
+        (each for each in list_decidable_changes(plan_result.plan) if not each.is_refused), None
+    )
+    if not guard_ids or first_change is None:
         return apply_run.apply_checked_plan(plan_result, permitted=permitted)
-    session.store.use_approvals_up(*guard_ids)
-    try:
-        report = apply_run.apply_checked_plan(plan_result, permitted=permitted)
-    except SecretUnavailable:
-        session.store.give_approvals_back(*guard_ids)
-        raise
-    if report.has_certainly_done_nothing:
+    if used_ids := store.list_used_approvals(guard_ids):
+        raise build_approval_used_error(used_ids)
+    row_ids = permitted.approvals.get(first_change.address, ())
+    approvals = {**permitted.approvals, first_change.address: (*row_ids, *guard_ids)}
+    report = apply_run.apply_checked_plan(
+        plan_result, permitted=replace(permitted, approvals=approvals)
+    )
+    if not report.has_certainly_done_nothing:
+        # That row may have failed, or waited for another that did.
         with suppress(StateError):
-            session.store.give_approvals_back(*guard_ids)
+            used_ids = store.list_used_approvals(guard_ids)
+            store.use_approvals_up(*(each for each in guard_ids if each not in used_ids))
     return report
 
 

@@ -304,13 +304,6 @@ class SqlStore(LockedStore):
     def use_approvals_up(self, *approval_ids: str) -> None:
         self._write_durably_counting_serial(lambda run: self._use_approvals_up(run, approval_ids))
 
-    def give_approvals_back(self, *approval_ids: str) -> None:
-        def delete_rows(run: SqlRunner) -> bool:
-            used_approvals.delete_used_approvals(run, approval_ids)
-            return False
-
-        self._write_durably_counting_serial(delete_rows)
-
     def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
         def read_used(run: SqlRunner) -> tuple[str, ...]:
             self._read_meta_row(run)

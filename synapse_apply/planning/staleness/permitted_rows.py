@@ -19,8 +19,8 @@ class PermittedRows:
 
     `approvals` are the ids of approvals that a row uses up: it is done only if none of them was
     used before, and each is used in the transaction that begins the row. `overridden_guards` may
-    pass; `guard_approvals` are used up before the first call. ValueError for an id that is not of 1
-    to 100 letters, digits, `.`, `_` and `-`.
+    pass; `guard_approvals` are used up with the first row that begins. ValueError for an id that is
+    not of 1 to 100 letters, digits, `.`, `_` and `-`.
     """
 
     addresses: frozenset[Address] = frozenset()

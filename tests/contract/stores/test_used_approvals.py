@@ -70,13 +70,11 @@ def test_what_is_done_in_the_state_alone_uses_it_up(locked):
 
 
 def test_a_guard_is_approved_for_one_time(locked):
-    """All of its approvals or none, and given back by who did nothing."""
+    """All of its approvals or none."""
     locked.use_approvals_up("a1", "a2")
     with pytest.raises(StateError, match="approval was used already"):
         locked.use_approvals_up("a3", "a1")
     assert used(locked) == ("a1", "a2")
-    locked.give_approvals_back("a1", "a3")
-    assert used(locked) == ("a2",)
 
 
 def test_a_copy_keeps_them(store, open_store):
@@ -95,10 +93,12 @@ def test_a_copy_keeps_them(store, open_store):
 
 def test_a_backup_keeps_them(sqlite, tmp_path):
     """Restored in the place of a state that has used none."""
+    begun = intent(approvals=("a1",))
     with sqlite.lock("test"):
-        sqlite.use_approvals_up("a1")
+        sqlite.write_intent(begun)
         sqlite.write_backup(str(tmp_path / "backup.db"))
-        sqlite.give_approvals_back("a1")
+        sqlite.close_ended_intent(replace(begun, state=IntentState.FAILED), None, entry())
+    assert used(sqlite) == ()
     sqlite.restore_backup(str(tmp_path / "backup.db"))
     assert used(sqlite) == ("a1",)
 
