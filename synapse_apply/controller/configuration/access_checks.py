@@ -37,6 +37,14 @@ def iter_access_findings(
     access = controller.access
     if access is not None:
         yield from _iter_header_findings(settings.get("proxy", {}), findings)
+        if access.proxy is not None and not controller.public_url:
+            yield findings.build_warning(
+                ("access", "proxy"),
+                "The page does not know its address",
+                "requests by another name than that of `listen` are refused, also those of the "
+                "proxy, and there is no `public_url`",
+                "write `public_url`, the address under which people reach the proxy",
+            )
         yield from _iter_secret_findings(access, findings)
         yield from _iter_token_findings(access, findings)
         for index, rule in enumerate(access.rules):

@@ -33,7 +33,7 @@ from synapse_apply.model.frozen import frozen
 class Assessment:
     """What a run makes of its target.
 
-    `is_unsettled` says that an apply just before did not settle what there still is to do.
+    `is_unsettled` says that an apply did not settle what there still is to do: it is tried later.
     `resumes_at` is the wall-clock time at which something is done that waits for a window or the
     end of a pause, None where nothing waits for a time. `waiting_reason` is as in TargetRow.
     """
@@ -81,10 +81,13 @@ def assess_apply(
     `block` is what keeps the target from being applied now that it has ended: it counts for an
     apply that was stopped.
     """
-    block = block if result.outcome is RunOutcome.APPLY_STOPPED else None
+    is_stopped = result.outcome is RunOutcome.APPLY_STOPPED
+    block = block if is_stopped else None
     return Assessment(
         condition=_choose_condition(result, judgement, rule, block),
         progress=_choose_progress(result, judgement, rule, block),
+        # By what ends by itself soon, or never should be.
+        is_unsettled=is_stopped and block is None,
         waiting_reason=_get_waiting_reason_or_empty(judgement, block),
         resumes_at=block.until if block is not None else None,
         hold_count=len(judgement.held_rows),

@@ -238,9 +238,6 @@ def _choose_due_time(
         return now + compute_retry_delay(row.failures, defaults, chance), RunCause.RETRY
     if verb is RunVerb.APPLY and result.outcome is not RunOutcome.APPLY_STOPPED:
         return now, RunCause.APPLIED
-    if verb is RunVerb.APPLY and assessment.resumes_at is None:
-        # It ended in its middle for what is decided anew: another revision, another rule.
-        return now + compute_retry_delay(1, defaults, chance), RunCause.RETRY
     interval_end = now + vary_by_jitter(get_interval(rule, defaults), defaults.jitter, chance)
     if assessment.resumes_at is not None and assessment.resumes_at < interval_end:
         return max(assessment.resumes_at, now), RunCause.RESUMED

@@ -96,7 +96,7 @@ def test_a_controller_that_stops_begins_no_further_call(world: World) -> None:
     assert world.workers.is_stopped
     assert describe_runs(world) == ["apply apply_stopped"]
     prod = world.get_target("prod")
-    assert (prod.failures, prod.due_at - world.clock.wall) == (0, 15)
+    assert (prod.failures, prod.due_at - world.clock.wall) == (1, 15)
     del world.workers.applied["acme/prod"]
     world.workers.results["acme/prod"] = plan_of(SECOND)
     world.clock.advance(16)

@@ -12,7 +12,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 
 FILE = Path("/etc/synapse-apply/controller.yaml")
 NOW = datetime(2026, 11, 27, tzinfo=UTC).timestamp()
-RULE_LINE, MAY_LINE = 8, 13
+RULE_LINE, MAY_LINE = 8, 14
 TEXT = """\
 apiVersion: synapse-apply/v1
 kind: Controller
@@ -22,6 +22,7 @@ sources:
     url: https://git.example/a.git
     targets:
       prod: {RULE}
+public_url: https://page.example
 access:
   proxy: {user_header: X-User, groups_header: X-Groups, secret_header: X-Secret, secret: {env: PROXY}}
   tokens: {ops: {env: OPS}}
@@ -168,6 +169,12 @@ def test_what_is_wrong_with_access(old: str, new: str, summary: str) -> None:
     """Headers and secrets that could not tell people apart, and names that nobody has."""
     summaries = [finding.summary for finding in read(old=old, new=new)]
     assert summary in summaries or (summary == "Invalid value" and len(summaries) == 1)
+
+
+def test_a_proxy_needs_the_address_of_the_page() -> None:
+    """Else all that comes by it would be refused, by its Host."""
+    findings = read(old="public_url: https://page.example", new="# none")
+    assert describe(findings) == [("The page does not know its address", 11, False)]
 
 
 def test_people_need_a_proxy() -> None:

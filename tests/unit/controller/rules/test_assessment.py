@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from itertools import product
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from synapse_apply.controller.planned_rows import (
     ApplyTerms,
@@ -274,13 +277,15 @@ def test_what_waits_is_looked_at_when_it_goes_on() -> None:
 
 
 def test_an_apply_that_was_stopped() -> None:
-    """It waits for the end of what stopped it; else it is looked at again before long."""
+    """It waits for the end of what stopped it; else it is looked at again by backoff."""
     soon = replace(WINDOW, until=1200.0)
     stopped = finish_apply(ROW, RunOutcome.APPLY_STOPPED, GIT, block=soon)
     assert (stopped.state, stopped.progress) == (C.WAITING, P.WAITING)
     assert (stopped.due_at, stopped.due_cause) == (1200.0, RunCause.RESUMED)
     other = finish_apply(ROW, RunOutcome.APPLY_STOPPED, GIT)
-    assert (other.progress, other.due_at, other.failures) == (P.OPEN, NOW + 15, 0)
+    assert (other.progress, other.due_at, other.failures) == (P.OPEN, NOW + 15, 1)
+    forever = finish_apply(ROW, RunOutcome.APPLY_STOPPED, GIT, block=PAUSE)
+    assert (forever.state, forever.due_at, forever.failures) == (C.PAUSED, NOW + 600, 0)
 
 
 def test_a_later_failure_undoes_no_revision() -> None:
@@ -292,3 +297,48 @@ def test_a_later_failure_undoes_no_revision() -> None:
     result = RunResult(RunOutcome.PLAN_ERROR)
     found = assess_look(result, judge_rows((), ApplyTerms()), APPROVE, None, RunCause.INTERVAL)
     assert finish(held, result, found, RunVerb.LOOK, APPROVE).progress is P.FAILING
+
+
+LOOKS = st.sampled_from(
+    [RunOutcome.CHANGES, RunOutcome.CHANGES, RunOutcome.PLAN_ERROR, RunOutcome.TIMEOUT]
+)
+APPLIES = st.sampled_from(
+    [
+        *(RunOutcome.APPLIED, RunOutcome.APPLY_FAILED, RunOutcome.APPLY_STOPPED),
+        *(RunOutcome.CHANGES, RunOutcome.WORKER_LOST, RunOutcome.PLAN_ERROR),
+    ]
+)
+
+
+@settings(max_examples=500 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 30)
+@given(st.data())
+def test_no_run_of_bad_luck_applies_without_end(data: st.DataObject) -> None:
+    """A target that never becomes as declared is applied ever less, whatever applies end with."""
+    now, row, applied_at = NOW, ROW, list[float]()
+    while now < NOW + 3600:
+        look_outcome = data.draw(LOOKS)
+        result = make_result(*([GIT] if look_outcome is RunOutcome.CHANGES else []))
+        result = replace(result, outcome=look_outcome)
+        judgement = judge_rows(result.rows, build_terms(AUTO, (), now=now))
+        found, verb = assess_look(result, judgement, AUTO, None, row.due_cause), RunVerb.LOOK
+        if found.is_apply_next:
+            applied_at.append(now)
+            result = make_result(GIT, outcome=data.draw(APPLIES))
+            found, verb = assess_apply(result, judgement, AUTO, None), RunVerb.APPLY
+        row = update_after_run(
+            row,
+            row,
+            "r1",
+            result,
+            found,
+            verb=verb,
+            now=now,
+            rule=AUTO,
+            defaults=Defaults(),
+            chance=data.draw(st.sampled_from([0.0, 0.5, 0.999])),
+        )
+        assert now <= row.due_at <= now + 3600
+        assert row.due_at > now or row.due_cause is RunCause.APPLIED
+        now = max(row.due_at, now + 0.1)
+    # At the shortest chances of all: 1.5 s, 3 s, 6 s, up to 180 s.
+    assert len(applied_at) <= 35
