@@ -86,6 +86,9 @@ class ConfigurationReader:
             for name in _FIXED_SETTINGS
             if getattr(before, name) != getattr(parts.settings, name)
         ]
+        # Where it listens stays as it was: without `access` it could be open to everyone.
+        if before.access is not None and parts.settings.access is None:
+            differing.append("access")
         if differing:
             finding = warning_finding(
                 "A setting needs a restart",
@@ -94,7 +97,12 @@ class ConfigurationReader:
             )
             self.findings = (*self.findings, finding)
             fixed: dict[str, Any] = {name: getattr(before, name) for name in differing}
-            parts = replace(parts, settings=replace(parts.settings, **fixed))
+            settings = replace(parts.settings, **fixed)
+            parts = replace(
+                parts,
+                settings=settings,
+                access_secrets=read_access_secrets(settings.access, self._read_secret),
+            )
         return parts
 
     def _build_parts(self, controller: Controller) -> ConfiguredParts:

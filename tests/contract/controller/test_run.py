@@ -47,6 +47,12 @@ sources:
 notify: [{webhook: {url: {env: HOOK_URL}}, on: [failed]}]
 hooks: {github: {secret: {file: hook}}}
 """
+ACCESS = """
+access:
+  proxy: {user_header: X-User, secret_header: X-Proxy-Secret, secret: {env: PROXY}}
+  tokens: {ops: {env: OPS_TOKEN}}
+  may: [{who: ["proxy:ann"], do: [read], targets: ["*"]}]
+"""
 SECRETS = {"GITHUB_TOKEN": "S3CRET-github", "HOOK_URL": "https://hook.example/S3CRET"}
 
 
@@ -85,6 +91,29 @@ def test_what_needs_a_restart_stays_as_it_was(tmp_path: Path) -> None:
     (finding,) = reader.findings
     assert finding.summary == "A setting needs a restart"
     assert finding.detail.startswith("name: ")
+
+
+def test_the_secrets_of_access_are_read_with_the_file(tmp_path: Path) -> None:
+    """Each time, so that who lost a token has lost it; `access` itself goes at a restart alone.
+
+    Else a page that listens to the network would be open until then.
+    """
+    environ = {**SECRETS, "OPS_TOKEN": "S3CRET-0123456789", "PROXY": "S3CRET-9876543210"}
+    reader = build_reader(tmp_path, TEXT + ACCESS, **environ)
+    parts = reader.read()
+    assert parts.access_secrets.tokens["ops"].reveal() == "S3CRET-0123456789"
+    assert "S3CRET" not in repr(parts)
+    with pytest.raises(InputError) as caught:
+        build_reader(tmp_path, TEXT + ACCESS, **{**environ, "OPS_TOKEN": "S3CRET"}).read()
+    assert "S3CRET" not in repr(caught.value.diagnostics)
+    without_token = build_reader(tmp_path, TEXT + ACCESS.replace("  tokens:", "  # "), **environ)
+    assert without_token.read_again(parts.settings).access_secrets.tokens == {}
+    without_access = build_reader(tmp_path, TEXT, **environ)
+    after = without_access.read_again(parts.settings)
+    assert (after.settings.access, after.access_secrets) == (
+        parts.settings.access, parts.access_secrets,
+    )  # fmt: skip
+    assert "access: the value from before" in without_access.findings[0].detail
 
 
 def test_a_first_signal_asks_to_stop_and_a_second_one_does_what_it_did_before() -> None:

@@ -26,7 +26,7 @@ _ACTION_PATH = re.compile(rf"(/targets/[^/]+/.+|/api/v1)/({_VERBS})")
 # Kubernetes asks these by the address of the pod, and they tell nothing.
 _PATHS_FOR_ANY_HOST = frozenset({"/healthz", "/readyz"})
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 PLAIN_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _HEADERS = {
@@ -56,7 +56,7 @@ def list_own_hosts(listen_host: str, port: int) -> frozenset[str]:
     if is_loopback(listen_host):
         names += _LOOPBACK_NAMES
     with_ports = {f"{name}:{port}" for name in names}
-    return frozenset(with_ports | set(names) if port == _DEFAULT_PORTS["http"] else with_ports)
+    return frozenset(with_ports | set(names) if port == DEFAULT_PORTS["http"] else with_ports)
 
 
 def list_public_hosts(public_url: str) -> frozenset[str]:
@@ -65,8 +65,8 @@ def list_public_hosts(public_url: str) -> frozenset[str]:
     if not parts.hostname:
         return frozenset()
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    is_default = port == _DEFAULT_PORTS.get(parts.scheme)
+    port = parts.port or DEFAULT_PORTS.get(parts.scheme)
+    is_default = port == DEFAULT_PORTS.get(parts.scheme)
     return frozenset({f"{name}:{port}"} | ({name} if is_default else set()))
 
 

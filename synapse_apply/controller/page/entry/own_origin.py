@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
+from synapse_apply.controller.page.entry.guard import DEFAULT_PORTS
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 
 
@@ -15,7 +16,12 @@ def list_own_origins(own_hosts: Collection[str], public_url: str) -> frozenset[s
     """The values of `Origin` that pages of ours have; `own_hosts` are reached without TLS."""
     origins = {f"http://{host}" for host in own_hosts}
     parts = urlsplit(public_url)
-    return frozenset(origins | ({f"{parts.scheme}://{parts.netloc}"} if parts.netloc else set()))
+    if not parts.hostname:
+        return frozenset(origins)
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    # Browsers leave out the port of the scheme.
+    port = f":{parts.port}" if parts.port not in {None, DEFAULT_PORTS.get(parts.scheme)} else ""
+    return frozenset(origins | {f"{parts.scheme}://{name}{port}"})
 
 
 def require_own_origin(headers: Headers, own_origins: Collection[str]) -> None:

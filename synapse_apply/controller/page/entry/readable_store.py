@@ -67,6 +67,11 @@ class RestrictedStore:
         )
 
     @property
+    def can_read_anything(self) -> bool:
+        """Whether there is a pattern at all."""
+        return bool(self._patterns)
+
+    @property
     def can_read_everything(self) -> bool:
         """Whether every target of every source can be read."""
         return self._reads_all

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from http import HTTPStatus
+from itertools import groupby
 
 from synapse_apply.controller.page.api import (
     MAX_ITEMS,
@@ -14,10 +15,14 @@ from synapse_apply.controller.page.api import (
 )
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import Visitor
-from synapse_apply.controller.page.people.holds import HeldRowView, get_expiry, list_held_rows
+from synapse_apply.controller.page.people.holds import (
+    HeldRowView,
+    build_held_row_views,
+    get_expiry,
+)
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.ports import RunningLoop
-from synapse_apply.controller.rows import AuditRow, PauseRow, TargetCondition, TargetName
+from synapse_apply.controller.rows import AuditRow, HoldRow, PauseRow, TargetCondition, TargetName
 from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.store_ports import AuditFilter, ReadableStore, TargetFilter
 from synapse_apply.model.coding.json_types import JsonDocument
@@ -36,11 +41,13 @@ def list_holds_as_json(
             HTTPStatus.NOT_FOUND, "Nothing is known by this name", f"There is no target {name}."
         )
     names = [name] if name is not None else _iter_names_with_holds(visitor.store)
-    views = [
-        (target, view) for target in names for view in _list_views(visitor.store, loop, target, now)
+    holds = [hold for target in names for hold in visitor.store.list_holds(target)]
+    items = [
+        _hold_to_json(target, view)
+        for target, of_target in groupby(holds[offset : offset + limit], lambda hold: hold.target)
+        for view in _build_views(visitor.store, loop, target, [*of_target], now)
     ]
-    items = [_hold_to_json(target, view) for target, view in views[offset : offset + limit]]
-    return {**build_list("HoldList", items), "total": len(views), "offset": offset}
+    return {**build_list("HoldList", items), "total": len(holds), "offset": offset}
 
 
 def list_pauses_as_json(
@@ -79,15 +86,16 @@ def _iter_names_with_holds(store: ReadableStore) -> Iterator[TargetName]:
         yield from (target.name for target in page.targets if target.hold_count)
 
 
-def _list_views(
-    store: ReadableStore, loop: RunningLoop, name: TargetName, now: float
-) -> list[HeldRowView]:
+def _build_views(
+    store: ReadableStore, loop: RunningLoop, name: TargetName, holds: Sequence[HoldRow], now: float
+) -> Sequence[HeldRowView]:
     source = loop.get_settings().sources.get(name.source)
     rule = find_rule(source, name.target) if source else None
     authors: Collection[str] | None = ()
     if rule is not None and rule.not_author:
         authors = loop.list_authors(name)
-    return [*list_held_rows(store, name, rule, now=now, authors=authors)]
+    approvals = store.list_approvals(name)
+    return build_held_row_views(holds, approvals, rule, now=now, authors=authors)
 
 
 def _hold_to_json(name: TargetName, view: HeldRowView) -> JsonDocument:

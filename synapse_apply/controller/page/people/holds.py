@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from synapse_apply.controller.planned_rows import HoldReason, RowAction
-from synapse_apply.controller.rows import ApprovalRow, HoldRow, TargetName
+from synapse_apply.controller.rows import ApprovalRow, HoldRow
 from synapse_apply.controller.rules.approving import (
     APPROVAL_SECONDS,
     ApprovalCount,
@@ -14,7 +14,6 @@ from synapse_apply.controller.rules.approving import (
     is_author,
 )
 from synapse_apply.controller.settings import TargetRule
-from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.frozen import frozen
 
 REASON_PHRASES = {
@@ -47,25 +46,27 @@ class HeldRowView:
         return self.hold.held_row.can_be_approved
 
 
-def list_held_rows(
-    store: ReadableStore,
-    name: TargetName,
+def build_held_row_views(
+    holds: Sequence[HoldRow],
+    approvals: Sequence[ApprovalRow],
     rule: TargetRule | None,
     *,
     now: float,
     authors: Collection[str] | None,
     identity: str = "",
 ) -> Sequence[HeldRowView]:
-    """The rows of a target that wait, in the plan's order.
+    """Rows of a target that wait, in their order, with what its `approvals` are worth.
 
     `authors` are those of the commits that would be applied, None where nobody can tell; `identity`
     is whose page it is.
     """
-    approvals = store.list_approvals(name)
-    own_rule = rule or TargetRule(name.target)
+    of_digest: dict[str, list[ApprovalRow]] = {}
+    for approval in approvals:
+        of_digest.setdefault(approval.row_digest, []).append(approval)
+    own_rule = rule or TargetRule("*")
     return [
-        _build_view(hold, approvals, own_rule, now, authors, identity)
-        for hold in store.list_holds(name)
+        _build_view(hold, of_digest.get(hold.row_digest, ()), own_rule, now, authors, identity)
+        for hold in holds
     ]
 
 
@@ -76,13 +77,12 @@ def get_expiry(approval: ApprovalRow) -> float:
 
 def _build_view(
     hold: HoldRow,
-    approvals: Sequence[ApprovalRow],
+    of_row: Sequence[ApprovalRow],
     rule: TargetRule,
     now: float,
     authors: Collection[str] | None,
     identity: str,
 ) -> HeldRowView:
-    of_row = [approval for approval in approvals if approval.row_digest == hold.row_digest]
     count = explain_approvals(rule, of_row, hold.row_digest, now=now, authors=authors or ())
     own = [
         approval

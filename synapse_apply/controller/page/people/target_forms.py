@@ -15,8 +15,8 @@ from synapse_apply.controller.page.people.endpoints import (
 )
 from synapse_apply.controller.page.people.holds import (
     HeldRowView,
+    build_held_row_views,
     describe_worth_of_own_approval,
-    list_held_rows,
 )
 from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import PauseRow, TargetName
@@ -25,6 +25,9 @@ from synapse_apply.controller.rules.targets import find_rule
 from synapse_apply.controller.rules.windows import WindowState, compute_window_state
 from synapse_apply.controller.settings import FixedPause, Right, TargetRule
 from synapse_apply.model.frozen import frozen
+
+# The command and the API have the rest.
+MAX_SHOWN_HOLDS = 500
 
 
 @frozen
@@ -39,13 +42,15 @@ class ActivePauseView:
 class TargetForms:
     """What a reader of a target's page is told of people's part in it, and what they may do.
 
-    `token` is "" for who may do nothing. `pause_scopes` are the scopes that they may pause, with
-    their words; `notice` says what they have just done, "" for nothing.
+    `held_rows` are the first of `held_count`. `token` is "" for who may do nothing. `pause_scopes`
+    are the scopes that they may pause, with their words; `notice` says what they have just done, ""
+    for nothing.
     """
 
     rule: TargetRule | None
     rights: frozenset[Right]
     held_rows: Sequence[HeldRowView]
+    held_count: int
     pauses: Sequence[ActivePauseView]
     fixed_pause: FixedPause | None
     window: WindowState | None
@@ -85,12 +90,19 @@ def read_target_forms(
     rights = visitor.list_rights(name) if visitor.person else frozenset()
     authors = loop.list_authors(name) if rule is not None and rule.not_author else ()
     is_acting = bool(rights - {Right.READ})
+    holds = visitor.store.list_holds(name)
     return TargetForms(
         rule,
         rights,
-        list_held_rows(
-            visitor.store, name, rule, now=now, authors=authors, identity=visitor.identity
+        build_held_row_views(
+            holds[:MAX_SHOWN_HOLDS],
+            visitor.store.list_approvals(name),
+            rule,
+            now=now,
+            authors=authors,
+            identity=visitor.identity,
         ),
+        len(holds),
         _list_pauses(visitor, name, now, can_pause=Right.PAUSE in rights),
         _find_fixed_pause(rule, now),
         compute_window_state(rule.windows, now) if rule and rule.windows else None,

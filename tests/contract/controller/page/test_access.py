@@ -18,6 +18,7 @@ from synapse_apply.controller.configuration.access_secrets import (
     AccessSecrets,
     read_access_secrets,
 )
+from synapse_apply.controller.page.entry.own_origin import list_own_origins
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.settings import SecretName
 from synapse_apply.model.errors import InputError
@@ -103,6 +104,38 @@ def test_a_name_is_short_harmless_and_one_spelling_of_itself(
 ) -> None:
     headers = [*list_proxy_headers(name, "sre").items()]
     assert send_pairs(held_page, "/", headers) == status
+
+
+def test_pages_with_forms_cannot_be_framed_and_tell_their_address_to_us_alone(
+    held_page: ServedPage,
+) -> None:
+    """Browsers name the origin of a form only where the page lets them name itself."""
+    answer = held_page.get("/targets/acme/staging", **SRE)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in policy
+    assert "form-action 'self'" in policy
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
+    assert '<meta name="referrer" content="same-origin">' in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_who_may_read_nothing_is_told_whom_to_ask(held_page: ServedPage) -> None:
+    html = held_page.get("/", **list_proxy_headers("zed")).text
+    assert "zed may read no target. Ask whoever writes access.may" in read_text(html)
+
+
+@pytest.mark.parametrize(
+    ("public_url", "origin"),
+    [
+        ("https://x.example", "https://x.example"),
+        ("https://X.example:443/", "https://x.example"),
+        ("https://x.example:8443", "https://x.example:8443"),
+        ("http://[::1]:80", "http://[::1]"),
+    ],
+)
+def test_our_origin_is_as_browsers_write_it(public_url: str, origin: str) -> None:
+    assert list_own_origins(["localhost:8080"], public_url) == {"http://localhost:8080", origin}
 
 
 def test_groups_count_one_by_one(held_page: ServedPage) -> None:
