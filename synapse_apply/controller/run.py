@@ -236,7 +236,6 @@ def serve_controller(setup: ControllerSetup) -> None:
     with controller.open_loop() as loop, handle_signals(loop.stop, loop.ask_reload):
         page_server = PageServer(
             controller.store,
-            # It takes what people ask for from its next commit on.
             loop,
             hook_secrets,
             read_access_secrets=lambda: controller.configured.access_secrets,

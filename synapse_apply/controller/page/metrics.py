@@ -42,6 +42,7 @@ class _StoreCollector(Collector):
         sources = self._store.list_sources()
         yield self._count_targets(sources)
         yield self._name_targets_in_need()
+        yield self._count_held_rows(sources)
         yield from _iter_source_metrics(sources)
         yield self._count_unsent()
         yield from _iter_loop_metrics(self._health)
@@ -60,13 +61,21 @@ class _StoreCollector(Collector):
     def _name_targets_in_need(self) -> GaugeMetricFamily:
         family = _gauge(
             "target_needs_person",
-            "1 for each target that is failing or refused.",
+            "1 for each target that is failing, unknown, refused, held or paused.",
             *("source", "target", "condition"),
         )
         for condition in sorted(NEEDS_PERSON, key=lambda c: c.value):
             page = self._store.list_targets(TargetFilter(state=condition), 0, _MAX_TARGETS_BY_NAME)
             for target in page.targets:
                 family.add_metric([*target.name, condition.value], 1)
+        return family
+
+    def _count_held_rows(self, sources: Sequence[SourceRow]) -> GaugeMetricFamily:
+        family = _gauge("held_rows", "Rows that wait for a person, in held targets.", "source")
+        for source in sources:
+            held_targets = TargetFilter(source.name, TargetCondition.HELD)
+            page = self._store.list_targets(held_targets, 0, _MAX_TARGETS_BY_NAME)
+            family.add_metric([source.name], sum(target.hold_count for target in page.targets))
         return family
 
     def _count_unsent(self) -> GaugeMetricFamily:
@@ -111,7 +120,16 @@ def _iter_loop_metrics(health: LoopHealth) -> Iterator[Metric]:
         looks.add_metric([outcome.value], health.look_counts.get(outcome, 0))
     seconds = CounterMetricFamily(f"{_PREFIX}look_seconds", "The time that all looks took.")
     seconds.add_metric([], health.look_seconds)
-    yield from (looks, seconds)
+    applies = CounterMetricFamily(
+        f"{_PREFIX}applies", "Applies since the start, by what became of them.", labels=["outcome"]
+    )
+    for outcome in RunOutcome:
+        applies.add_metric([outcome.value], health.apply_counts.get(outcome, 0))
+    apply_seconds = CounterMetricFamily(
+        f"{_PREFIX}apply_seconds", "The time that all applies took."
+    )
+    apply_seconds.add_metric([], health.apply_seconds)
+    yield from (looks, seconds, applies, apply_seconds)
 
 
 def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:

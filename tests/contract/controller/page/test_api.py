@@ -147,6 +147,8 @@ def test_metrics_say_how_targets_sources_and_loop_are(page: ServedPage) -> None:
     assert samples["synapse_apply_source_head_number", "acme"] == 3
     assert samples["synapse_apply_loop_round_age_seconds",] == 2.5
     assert samples["synapse_apply_looks_total", "in_sync"] == 41
+    assert samples["synapse_apply_applies_total", "applied"] == 0
+    assert samples["synapse_apply_held_rows", "acme"] == 0
     assert families["synapse_apply_looks"].type == "counter"
 
 
