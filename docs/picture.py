@@ -28,9 +28,9 @@ QUICKSTART = DOCS.parent / "examples" / "quickstart"
 WIDTH, HEIGHT = 1100, 1240
 CONTROLLER_PAGES = {
     "controller.png": ("/", 840),
-    "controller-target.png": ("/targets/acme/staging", 1180),
+    "controller-target.png": ("/targets/acme/prod", 1180),
 }
-AT_THE_END = {"dev": "in sync", "staging": "drifted", "prod": "pending", "bench": "failing"}
+AT_THE_END = {"dev": "in sync", "staging": "drifted", "prod": "held", "bench": "failing"}
 SECONDS = 120.0
 ARCHIVE = """
 ---
@@ -87,7 +87,10 @@ def run_controller(demo: Demo) -> Iterator[str]:
 
 
 def read_conditions(url: str) -> dict[str, str]:
-    document = requests.get(f"{url}/api/v1/targets", timeout=10).json()
+    try:
+        document = requests.get(f"{url}/api/v1/targets", timeout=10).json()
+    except requests.RequestException:  # the controller starts
+        return {}
     return {item["target"]: item["state"] for item in document["items"]}
 
 

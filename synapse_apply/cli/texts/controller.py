@@ -49,7 +49,9 @@ def _describe_reason(item: Mapping[str, Any]) -> str:
     if item.get("finding"):
         return str(item["finding"]["summary"])
     count = item.get("hold_count") or 0
-    hold_phrase = f"{pluralize(count, 'row')} for a person to decide" if count else ""
+    hold_phrase = (
+        f"{pluralize(count, 'row')} wait{'s' * (count == 1)} for a person" if count else ""
+    )
     return "; ".join(filter(None, (hold_phrase, item.get("waiting_reason"))))
 
 

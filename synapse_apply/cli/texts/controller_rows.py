@@ -28,7 +28,9 @@ def format_held_rows(target: str, url: str, rows: Sequence[ShownRow], fields: Sh
     """The rows with their fields, why each waits, and the digest of each that can be approved."""
     if not rows:
         return sanitize(f"No row of {target} waits for a person.") + "\n"
-    lines = [f"Of {target}, {pluralize(len(rows), 'row')} for a person to decide:"]
+    lines = [
+        f"{pluralize(len(rows), 'row')} of {target} wait{'s' * (len(rows) == 1)} for a person:"
+    ]
     commit = ""
     for row in rows:
         lines += ["", *_iter_row_lines(row, fields.get(row.run, {}).get(row.address, ()))]

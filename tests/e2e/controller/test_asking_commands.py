@@ -262,7 +262,7 @@ def test_a_rejection_has_a_reason(tmp_path: Path, server: Answering) -> None:
 def test_the_status_says_why_targets_wait(tmp_path: Path, server: Answering) -> None:
     """What is held and what a target waits for stand in the last column."""
     shown = ask(tmp_path, server, "status").stdout
-    assert re.search(r"^held +acme/prod .* 2 rows for a person to decide$", shown, re.MULTILINE)
+    assert re.search(r"^held +acme/prod .* 2 rows wait for a person$", shown, re.MULTILINE)
     assert re.search(r"^waiting +acme/dev .* outside of a window until \S+$", shown, re.MULTILINE)
 
 
