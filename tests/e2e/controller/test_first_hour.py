@@ -18,6 +18,8 @@ from contract.stores.git.repositories import ENVIRON as GIT_ENVIRON
 from forges.loopback_server import wait_until
 from installed import BIN, ROOT, environment
 
+from synapse_apply.controller.configuration.reading import parse_configuration
+
 SECONDS = 60.0
 # `controller run --demo`, whose story and controller do not take their time.
 DEMO = """
@@ -124,6 +126,29 @@ def hour(tmp_path: Path) -> Iterator[FirstHour]:
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(30)
+
+
+def test_what_the_pages_write_into_controller_yaml_is_valid(tmp_path: Path) -> None:
+    """Without a warning: each block of the pages, in a file that has what the others left out."""
+    base = "apiVersion: synapse-apply/v1\nkind: Controller\nmetadata: {name: main}\n"
+    source = "sources: {acme: {url: https://git.example/acme.git, targets: {dev: {mode: auto}}}}\n"
+    blocks = [
+        block
+        for page in ("controller.md", "controller-access.md")
+        for block in re.findall(
+            r"^```yaml\n(.*?)^```$",
+            (ROOT / "docs" / page).read_text("utf-8"),
+            re.MULTILINE | re.DOTALL,
+        )
+    ]
+    assert len(blocks) == 3
+    access = next(block for block in blocks if block.startswith("public_url"))
+    for block in blocks:
+        text = block if "apiVersion" in block else base + block
+        text += "" if "sources:" in text else source
+        text += "" if "access:" in text or "approve" not in text else access
+        reading = parse_configuration(text, tmp_path / "controller.yaml")
+        assert reading.findings == (), block
 
 
 def test_the_first_hour_is_as_the_page_has_it(hour: FirstHour) -> None:
