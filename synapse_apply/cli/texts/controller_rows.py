@@ -37,6 +37,8 @@ def format_held_rows(target: str, url: str, rows: Sequence[ShownRow], fields: Sh
         if row.commit not in {"", commit}:
             lines.append(f"    at: {row.commit}")
             commit = row.commit
+    if any(row.run not in fields for row in rows):
+        lines += ["", "What some rows change could not be read here: look at it on the page first."]
     lines += ["", f"With all of the plan: {url}/targets/{target}"]
     return escape_ci_commands("".join(f"{sanitize(line)}\n" for line in lines))
 

@@ -179,6 +179,7 @@ def test_a_script_approves_the_rows_that_it_names(tmp_path: Path, server: Answer
     assert OTHER_DIGEST not in shown.stdout
     assert "update \\u001b[31mname" in shown.stdout
     assert "waits: it needs storage/raw" in shown.stdout
+    assert "could not be read here" not in shown.stdout
     for line in (
         '/name: "Raw" -> "Raw\\u001b[0m images"',
         "/configuration/key: (sensitive) -> (sensitive)",
@@ -209,6 +210,7 @@ def test_a_plan_that_cannot_be_read_does_not_keep_rows_from_being_shown(
     controller.refusals["01a2"] = 404, build_problem("No such run")
     shown = ask(tmp_path, server, "approve", "acme/prod").stdout
     assert DIGEST in shown
+    assert "could not be read here" in shown
     assert f"{server.url}/targets/acme/prod" in shown
 
 

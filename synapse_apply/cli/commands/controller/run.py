@@ -23,9 +23,12 @@ from synapse_apply.cli.params import controller_options, options
     ],
     exits=[
         ("0", "stopped by Ctrl-C or SIGTERM; --once: all is looked at, and applied where it may"),
-        ("1", "it could not start; --once: a source or a target failed"),
-        ("2", "--once --detailed-exitcode: there are changes, drift or refusals"),
+        ("1", "it could not start; --once: a source cannot be followed, a target not be planned"),
+        ("2", "--once --detailed-exitcode: something is not live, is held, or waits"),
+        ("3", "--once: an apply did not do all that it was to do"),
+        ("5", "--once: something is refused where the controller applies"),
         ("6", "another controller uses the data folder"),
+        ("7", "--once: nobody knows whether a call had an effect"),
     ],
     environment=[("SYNAPSE_APPLY_LOG=json", "Log lines as JSON.")],
 )
