@@ -224,7 +224,7 @@ class LoopHealth:
 
     `round_age` is the time since the last round ended, by a clock that only counts; None before the
     first. `interval` is the longest planned time between two rounds. `clock_offset` is how far the
-    wall clock is ahead of the servers' `Date`, None where none was seen. The counts and seconds of
+    wall clock is ahead of the forges' `Date`, None where none was seen. The counts and seconds of
     looks and applies are those since the start of the process.
     """
 
@@ -267,6 +267,13 @@ class StatusSender(Protocol):
 
         `row.wished` itself where that is shown as far as the forge can show it (texts that it cuts,
         one word for failure and error). Raises StatusUnreadable.
+        """
+        ...
+
+    def get_clock_offset_or_none(self) -> float | None:
+        """How far the wall clock was ahead of the forge's `Date`, in seconds, at its last answer.
+
+        None where no answer had one.
         """
         ...
 

@@ -233,7 +233,7 @@ class TargetRow:
     not the wanted one, the target is not done.
     `touched_number` is the
     newest head for which it was not done when that came, `looked_number` the head at which it was
-    last looked at. `failures` counts failed looks in a row. `due_cause` is why it is looked at
+    last looked at. `failures` counts failed runs in a row. `due_cause` is why it is looked at
     next. `progress` is that with the wanted digest, OPEN until a run had it. `waiting_reason` is a
     phrase where something is to be done later: "paused by proxy:ann until ...", "outside of a
     window until ...". `applied_at` is when a call was last made, 0 for never. `mode` is that of its

@@ -11,6 +11,7 @@ from synapse_apply.controller.delivery import (
     UndeliveredError,
     encode_json,
     parse_json_answer_or_none,
+    read_date_or_none,
     read_retry_after_or_none,
     require_header_value,
 )
@@ -129,12 +130,16 @@ class ForgeApi:
         self._headers = headers
         self._names = {"forge": forge_name, "place": forge.repository}
         self.wall_clock = wall_clock
+        self.clock_offset: float | None = None
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> ForgeAnswer:
         """Send one request; UndeliveredError without an answer."""
         headers = {**self._headers, "Authorization": f"Bearer {self._token.reveal()}"}
         content = b"" if body is None else encode_json(body)
         answer = self._receiver.send_json(method, path, headers, content)
+        date = read_date_or_none(answer)
+        if date is not None:
+            self.clock_offset = self.wall_clock() - date
         return ForgeAnswer(answer, parse_json_answer_or_none(answer))
 
     def read_json(

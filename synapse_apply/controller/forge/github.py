@@ -63,6 +63,10 @@ class GitHubStatuses:
             return SendResult() if is_shown else self._api.build_foreign_answer(answer)
         return self._build_refusal(answer)
 
+    def get_clock_offset_or_none(self) -> float | None:
+        """As StatusSender."""
+        return self._api.clock_offset
+
     def read_shown_text_or_none(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /repos/{owner}/{repo}/commits/{ref}/status`).
 

@@ -86,6 +86,10 @@ class GitLabStatuses:
         except StatusUnreadable as failure:
             return failure.result
 
+    def get_clock_offset_or_none(self) -> float | None:
+        """As StatusSender."""
+        return self._api.clock_offset
+
     def read_shown_text_or_none(self, row: StatusRow) -> StatusText | None:
         """As StatusSender (`GET /projects/:id/repository/commits/:sha/statuses`)."""
         current = self._read_newest_status_or_none(row)

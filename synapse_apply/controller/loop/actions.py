@@ -30,6 +30,9 @@ from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
 # A pause without an end is one that is forgotten; that stands in controller.yaml, where all see it.
 MAX_PAUSE_SECONDS = 366 * DAY
 _MAX_REASON_LENGTH = 1000
+_MAX_SCOPE_LENGTH = 400
+# A row of the audit stays readable; the approvals themselves are kept for `defaults.keep`.
+_MAX_AUDITED_ROWS = 500
 # Whose words a pause changes: something is to be done there.
 _STATES_THAT_A_PAUSE_CHANGES = frozenset(
     {
@@ -67,20 +70,21 @@ class LoopPeopleActions:
         parts = self._parts
         with parts.store.write() as writer:
             now = parts.clock.read_wall()
-            names = self._require_matching_names(scope)
+            matching = self._require_matching_targets(scope)
             _require_pause_time(until, now)
             row = PauseRow(scope, who, _require_reason(reason), now, until)
             writer.put_pause(row)
             queue_pause_messages(parts, writer, row)
             detail = f"until {format_utc_time(until)}" + (f": {row.reason}" if row.reason else "")
             self._append_audit(writer, who, "pause", scope, detail)
-        changed = list_targets_in(parts, _STATES_THAT_A_PAUSE_CHANGES)
-        affected_rows = [
-            row for row in changed if row.name in names and row.mode is not Mode.OBSERVE
-        ]
         # Only what is said of them changes: each is looked at, and not applied.
-        make_due_soon(parts, affected_rows, RunCause.ASKED)
-        self._wake(names)
+        affected_targets = [
+            target
+            for target in matching
+            if target.state in _STATES_THAT_A_PAUSE_CHANGES and target.mode is not Mode.OBSERVE
+        ]
+        make_due_soon(parts, affected_targets, RunCause.ASKED)
+        self._wake([target.name for target in affected_targets])
         return row
 
     def resume(self, who: str, scope: str) -> None:
@@ -197,25 +201,25 @@ class LoopPeopleActions:
             )
         return rule
 
-    def _require_matching_names(self, scope: str) -> set[TargetName]:
+    def _require_matching_targets(self, scope: str) -> Sequence[TargetRow]:
         """The targets that match a scope; refused where none does."""
-        rows = self._parts.store.list_targets(TargetFilter(), 0, _ALL_TARGETS).targets
-        names = {row.name for row in rows if fnmatchcase(str(row.name), scope)}
-        if not names:
+        matching: Sequence[TargetRow] = ()
+        if len(scope) <= _MAX_SCOPE_LENGTH and scope.isprintable():
+            matching = self._parts.store.list_targets(
+                TargetFilter(patterns=(scope,)), 0, _ALL_TARGETS
+            ).targets
+        if not matching:
             raise ActionRefused.from_summary(
                 "No target matches",
-                f"There is none that matches `{scope}`.",
+                f"There is none that matches `{scope[:_MAX_SCOPE_LENGTH]}`.",
                 "A scope is SOURCE/TARGET, in which * stands for any text: `acme/prod-*`.",
             )
-        return names
+        return matching
 
     def _build_no_pause_error(self, scope: str, now: float) -> ActionRefused:
-        """Why a scope cannot be resumed: which pauses there are instead."""
+        """Why a scope cannot be resumed; names no other pause, which not all may know of."""
         parts = self._parts
-        scopes = [row.scope for row in parts.store.list_pauses() if is_pause_active(row, now)]
-        detail = f"Nobody has paused `{scope}`."
-        if scopes:
-            detail += f" What is paused: {', '.join(scopes)}."
+        detail = f"Nobody has paused `{scope[:_MAX_SCOPE_LENGTH]}`."
         source, _, target = scope.partition("/")
         name = TargetName(source, target)
         pause = find_pause(find_target_rule(parts, name), (), name, now)
@@ -289,7 +293,7 @@ def _require_reason(reason: str) -> str:
             f"It has {len(reason)} characters; {_MAX_REASON_LENGTH} are kept.",
             "Say it shorter, or name the page that says it.",
         )
-    return " ".join(reason.split())
+    return " ".join("".join(c if c.isprintable() else " " for c in reason).split())
 
 
 def _require_approvable(hold: HoldRow) -> None:
@@ -324,7 +328,10 @@ def _has_approved(approvals: Sequence[ApprovalRow], who: str, row_digest: str, n
 
 def _describe_holds(holds: Sequence[HoldRow]) -> str:
     """The rows as the audit has them: what they do, and their digests."""
-    return ", ".join(
+    rows = [
         f"{hold.held_row.row.action.value} {hold.held_row.row.address} ({hold.row_digest})"
-        for hold in holds
-    )
+        for hold in holds[:_MAX_AUDITED_ROWS]
+    ]
+    if len(holds) > len(rows):
+        rows.append(f"{len(holds) - len(rows)} more")
+    return ", ".join(rows)

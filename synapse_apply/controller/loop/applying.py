@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from synapse_apply.controller.loop.claiming import ClaimedTarget, has_claim
 from synapse_apply.controller.loop.deciding import TargetDecision, find_target_rule
 from synapse_apply.controller.loop.parts import LoopParts
@@ -37,7 +39,7 @@ def run_apply(parts: LoopParts, claimed: ClaimedTarget, decision: TargetDecision
         operation,
         prune=get_prune(parts, decision.rule),
     )
-    reader = PermitReader(parts, claimed, decision.rule)
+    reader = PermitReader(parts, claimed, decision.rule, used_ids)
     return run_by_worker(
         parts, RunVerb.APPLY, run_id, lambda: parts.workers.apply(request, reader.read_permit)
     )
@@ -46,11 +48,18 @@ def run_apply(parts: LoopParts, claimed: ClaimedTarget, decision: TargetDecision
 class PermitReader:
     """Reads anew, for each permit of one apply, all that can end it; for one thread."""
 
-    def __init__(self, parts: LoopParts, claimed: ClaimedTarget, begun_rule: TargetRule) -> None:
-        """`begun_rule` is the rule by which the apply was judged."""
+    def __init__(
+        self,
+        parts: LoopParts,
+        claimed: ClaimedTarget,
+        begun_rule: TargetRule,
+        approval_ids: Collection[str],
+    ) -> None:
+        """`begun_rule` and `approval_ids` are the rule and approvals by which it was judged."""
         self._parts = parts
         self._claimed = claimed
         self._begun_rule = begun_rule
+        self._approval_ids = frozenset(approval_ids)
         self._has_begun = False
 
     def read_permit(self) -> Permit:
@@ -79,4 +88,12 @@ class PermitReader:
             # A newer head does not cut an apply in its middle: it waits.
             is_commit_wanted=self._has_begun or is_commit_wanted,
             is_stopping=parts.is_stopping,
+            has_approvals=self._has_approvals(),
         )
+
+    def _has_approvals(self) -> bool:
+        """Whether nobody took back an approval by which the apply was judged."""
+        if not self._approval_ids:
+            return True
+        approvals = self._parts.store.list_approvals(self._claimed.row.name)
+        return self._approval_ids <= {approval.id for approval in approvals}

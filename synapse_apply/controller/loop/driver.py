@@ -103,11 +103,17 @@ class ControllerLoop:
         return LoopHealth(
             age,
             _LONGEST_ROUND_SECONDS,
+            self._find_largest_clock_offset_or_none(),
             look_counts=look_counts,
             look_seconds=look_seconds,
             apply_counts=apply_counts,
             apply_seconds=apply_seconds,
         )
+
+    def _find_largest_clock_offset_or_none(self) -> float | None:
+        senders = self._parts.configured.status_senders.values()
+        offsets = [sender.get_clock_offset_or_none() for sender in senders]
+        return max((offset for offset in offsets if offset is not None), key=abs, default=None)
 
     # What the process asks
 

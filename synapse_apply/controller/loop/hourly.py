@@ -115,6 +115,8 @@ def _queue_target_reminder(
     parts: LoopParts, writer: StoreWriter, row: TargetRow, number: int
 ) -> None:
     holds = parts.store.list_holds(row.name) if row.state is TargetCondition.HELD else ()
+    if holds and all(hold.rejected_by for hold in holds):
+        return  # somebody has decided
     run = parts.store.find_run(row.last_run)
     findings = run.findings if run else ()
     parts.queue_messages(

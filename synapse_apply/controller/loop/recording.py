@@ -83,7 +83,8 @@ def _write_run(
     # A run that failed before it had a plan says nothing of its rows.
     if run.result.rows or not run.result.outcome.is_failure:
         holds = _build_holds(holds_before, row.name, looked, run_id, run, decision)
-        writer.replace_holds(row.name, holds)
+        if holds != holds_before:
+            writer.replace_holds(row.name, holds)
     after = update_after_run(
         row,
         looked,

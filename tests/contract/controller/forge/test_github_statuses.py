@@ -10,11 +10,13 @@ from forges.github import StandInGitHub
 from forges.loopback_server import Failure
 
 from synapse_apply.controller import delivery
+from synapse_apply.controller.forge.github import GitHubStatuses
 from synapse_apply.controller.forge.senders import build_status_sender
 from synapse_apply.controller.ports import StatusUnreadable
 from synapse_apply.controller.rows import StatusRow, StatusState, StatusText
 from synapse_apply.controller.settings import ForgeStatus, SecretName
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.remote.http_exchange import HttpAnswer
 from synapse_apply.model.values import Sensitive
 
 TOKEN = "ghp-cAn4ry-token-5555"
@@ -203,3 +205,19 @@ def test_what_cannot_be_used_is_refused_at_the_start(repository, url, token):
     [finding] = caught.value.diagnostics
     assert TOKEN not in repr(finding)
     assert "commit_status" in finding.detail
+
+
+def test_how_far_the_clock_is_away_from_that_of_the_forge(github):
+    """By the date of its newest answer; not known before the first."""
+    forge = ForgeStatus("github", "acme/synapse", SecretName("env", "T"), github.url)
+    sender = GitHubStatuses(forge, Sensitive(TOKEN), lambda: time.time() + 300)
+    assert sender.get_clock_offset_or_none() is None
+    sender.send(row(PENDING))
+    assert sender.get_clock_offset_or_none() == pytest.approx(300, abs=5)
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Fri, 27 Nov 2026 10:00:00 -0000", "27 Nov"])
+def test_a_date_that_is_none_says_nothing(date):
+    """Nor does one without a zone, which would be taken for one of this machine."""
+    answer = HttpAnswer(200, {"date": date})
+    assert delivery.read_date_or_none(answer) is None

@@ -235,6 +235,7 @@ class StandInForge:
         self.sent: list[tuple[str, StatusText]] = []
         self.reads = 0
         self.failures: list[SendResult] = []
+        self.clock_offset: float | None = None
 
     def send(self, row: StatusRow) -> SendResult:
         if self.failures:
@@ -246,6 +247,9 @@ class StandInForge:
     def read_shown_text_or_none(self, row: StatusRow) -> StatusText | None:
         self.reads += 1
         return self.shown.get(row.commit)
+
+    def get_clock_offset_or_none(self) -> float | None:
+        return self.clock_offset
 
     def describe(self) -> dict[str, str]:
         """The state and the words that each commit shows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from contract.controller.loop.stand_ins import IN_SYNC, World, plan_of, row
@@ -220,3 +221,29 @@ def test_a_claim_that_was_lost_takes_the_permit_and_the_record(world: World) -> 
     world.run_once()
     assert permits[1].reason == "another worker has the target"
     assert describe_runs(world) == []
+
+
+def test_an_approval_that_is_taken_back_ends_the_apply(world: World) -> None:
+    """What was rejected meanwhile does not begin."""
+    world.set_rules(replace(AUTO, mode=Mode.APPROVE))
+    world.workers.results["acme/prod"] = plan_of(FIRST, SECOND)
+    loop = world.build_loop()
+    world.start(loop)
+    actions = loop.get_people_actions()
+    permits: list[Permit] = []
+    world.workers.applied["acme/prod"] = apply_with_permits(
+        world, lambda: actions.reject("proxy:bob", PROD, [SECOND.digest], "no"), permits
+    )
+    actions.approve("proxy:ann", PROD, [FIRST.digest, SECOND.digest])
+    world.settle(loop)
+    assert permits[0].reason == ""
+    assert "approval" in permits[1].reason
+    assert world.get_target("prod").failures == 0
+
+
+def test_the_clock_is_compared_with_that_of_the_forges(world: World) -> None:
+    """The one that is farthest away counts: `readyz` tells of it."""
+    loop = world.build_loop()
+    assert loop.read_health().clock_offset is None
+    world.forge.clock_offset = -75.0
+    assert loop.read_health().clock_offset == -75.0
