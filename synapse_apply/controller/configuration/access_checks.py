@@ -171,12 +171,12 @@ def _iter_approver_findings(
     count = _count_approvers_or_none(access, scope)
     if count is None or count >= rule.approvals:
         return
-    people = "one person has" if rule.approvals == 1 else f"{rule.approvals} people have"
+    people = f"{_format_people(rule.approvals)} {'has' if rule.approvals == 1 else 'have'}"
     if access is None:
         reason = "there is no `access`"
         hint = "write `access` with a rule that has `approve`, or another mode"
     else:
-        reason = f"`access.may` lets {count or 'nobody'} approve `{scope}`"
+        reason = f"`access.may` lets {_format_people(count)} approve it"
         hint = "write a rule: may: [{who: [...], do: [approve], targets: [...]}]"
     yield findings.build_warning(
         path,
@@ -184,6 +184,10 @@ def _iter_approver_findings(
         f"{people} to approve what is held of `{scope}`, and {reason}",
         hint,
     )
+
+
+def _format_people(count: int) -> str:
+    return {0: "nobody", 1: "one person"}.get(count, f"{count} people")
 
 
 def _count_approvers_or_none(access: Access | None, scope: str) -> int | None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from synapse_apply.controller.configuration.access_checks import iter_access_findings
 from synapse_apply.controller.configuration.decoding import is_local_path, parse_duration
+from synapse_apply.controller.configuration.literal_secrets import PLACEHOLDER_VARIABLE
 from synapse_apply.controller.configuration.placed_findings import FindingBuilder
 from synapse_apply.controller.configuration.rule_checks import iter_rule_findings
 from synapse_apply.controller.settings import Access, Controller
@@ -28,21 +29,27 @@ def iter_setting_findings(
     controller: Controller,
     positions: Mapping[FieldPath, Position],
     now: float,
+    *,
+    is_access_known: bool,
 ) -> Iterator[Diagnostic]:
-    """Errors and warnings on settings that no schema can check, at a wall-clock time."""
+    """Errors and warnings on settings that no schema can check, at a wall-clock time.
+
+    Where `access` does not fit its schema nothing is said of what would follow from it.
+    """
     checker = _Checker(value, positions)
     findings = FindingBuilder(positions)
-    yield from checker.check_page(controller)
+    yield from checker.check_page(controller, is_access_known=is_access_known)
     yield from checker.check_durations(value, ())
     yield from checker.check_channels()
-    own_variables = collect_own_secrets(controller).variables
+    own_variables = collect_own_secrets(controller).variables - {PLACEHOLDER_VARIABLE}
     for name in controller.sources:
         yield from checker.check_readable_variables(name, own_variables)
         yield from checker.check_source_url(name)
         yield from checker.check_source_path(name)
         rules = value["sources"][name]["targets"]
         yield from iter_rule_findings(name, rules, findings, now)
-    yield from iter_access_findings(value.get("access", {}), controller, findings)
+    if is_access_known:
+        yield from iter_access_findings(value.get("access", {}), controller, findings)
 
 
 class _Checker:
@@ -51,7 +58,7 @@ class _Checker:
         findings = FindingBuilder(positions)
         self._error, self._warn = findings.build_error, findings.build_warning
 
-    def check_page(self, controller: Controller) -> Iterator[Diagnostic]:
+    def check_page(self, controller: Controller, *, is_access_known: bool) -> Iterator[Diagnostic]:
         """The page shows what no stranger may see: who can reach it is asked who they are."""
         path: FieldPath = ("listen",)
         host, port = controller.listen_host, controller.listen_port
@@ -59,7 +66,7 @@ class _Checker:
             yield self._error(
                 path, "No such port", f"{port} is above {_GREATEST_PORT}", "such as 127.0.0.1:8080"
             )
-        elif not is_loopback(host) and not _asks_who_it_is(controller.access):
+        elif is_access_known and not is_loopback(host) and not _asks_who_it_is(controller.access):
             yield self._error(
                 path,
                 "The page would be open to everyone",

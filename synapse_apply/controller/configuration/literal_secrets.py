@@ -28,7 +28,7 @@ _SECRET_PATHS: tuple[tuple[str, ...], ...] = (
     ("store", "url"),
 )
 # A value that fits the schema, so that what is refused here is not refused there again.
-_PLACEHOLDER = {"env": "NOT_READ"}
+PLACEHOLDER_VARIABLE = "NOT_READ"
 
 
 def take_out_literal_secrets(
@@ -43,7 +43,7 @@ def take_out_literal_secrets(
         for owner, key, path in _iter_places(value, pattern, ()):
             if owner[key] is None or isinstance(owner[key], Mapping):
                 continue
-            owner[key] = dict(_PLACEHOLDER)
+            owner[key] = {"env": PLACEHOLDER_VARIABLE}
             findings.append(
                 error_finding(
                     "A secret stands in the file",

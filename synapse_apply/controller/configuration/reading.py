@@ -9,7 +9,7 @@ import copy
 import time
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from synapse_apply.controller.configuration.checks import iter_setting_findings
 from synapse_apply.controller.configuration.decoding import decode_controller
@@ -79,23 +79,18 @@ def parse_configuration(
     value, literals = take_out_literal_secrets(copy.deepcopy(document.value), positions)
     findings.extend(literals)
     validator = schemas.compile_validator(SCHEMA_NAME)
+    is_access_known = True
     if not validator.is_valid(value):
         subject = Subject(value, positions, scalar_text=document.source.read_scalar_text_as_written)
         findings.extend(build_schema_findings(SCHEMA_NAME, subject))
         # What no schema can say of the rest, so that nobody meets it in a second run.
+        has_access = isinstance(value, Mapping) and "access" in value
         value = keep_valid_parts(value, validator.is_valid)
-    return _decode_valid_document(value, positions, file, findings, now)
-
-
-def _decode_valid_document(
-    value: Mapping[str, Any],
-    positions: Mapping[Any, Position],
-    file: FilePath,
-    findings: list[Diagnostic],
-    now: float,
-) -> ConfigurationReading:
+        is_access_known = has_access is ("access" in value)
     controller = decode_controller(value, positions, file)
-    findings.extend(iter_setting_findings(value, controller, positions, now))
+    findings.extend(
+        iter_setting_findings(value, controller, positions, now, is_access_known=is_access_known)
+    )
     findings.extend(
         iter_unused_settings(
             value, schemas.bundle_schema_with_referenced_files(SCHEMA_NAME), positions

@@ -10,7 +10,6 @@ from typing import Any
 from synapse_apply.controller.configuration.decoding import (
     DEFAULT_ZONE,
     find_time,
-    find_window,
     find_zone,
     parse_duration,
 )
@@ -76,8 +75,9 @@ def _iter_mode_findings(
 def _iter_window_findings(
     window: Mapping[str, Any], path: FieldPath, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
+    gap = timedelta.max
     try:
-        Cron.parse(window["cron"])
+        gap = Cron.parse(window["cron"]).compute_longest_gap()
     except ValueError as problem:
         yield findings.build_error(
             (*path, "cron"), "Not a cron", f"{problem}",
@@ -89,8 +89,6 @@ def _iter_window_findings(
             (*path, "timezone"), "Unknown time zone", f"there is no zone `{zone}`",
             "write a name of the IANA database, such as Asia/Seoul",
         )  # fmt: skip
-    decoded = find_window(window)
-    gap = decoded.cron.compute_longest_gap() if decoded is not None else timedelta.max
     seconds = parse_duration(window["duration"])
     if seconds >= gap.total_seconds():
         yield findings.build_error(

@@ -6,15 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _NO_SOURCE: Mapping[str, Any] = {"url": "./repository", "targets": {"*": {"mode": "observe"}}}
-_ACCESS: Mapping[str, Any] = {
-    "proxy": {
-        "user_header": "X-User",
-        "groups_header": "X-Groups",
-        "secret_header": "X-Secret",
-        "secret": {"env": "NOT_READ"},
-    },
-    "may": [{"who": ["group:all"], "do": ["approve"]}],
-}
 _HEAD: Mapping[str, Any] = {
     "apiVersion": "synapse-apply/v1",
     "kind": "Controller",
@@ -32,9 +23,6 @@ def keep_valid_parts(value: Any, is_valid: Callable[[Any], bool]) -> dict[str, A
     if not isinstance(value, Mapping):
         return {**_HEAD, "sources": {}}
     valid_settings = {key: item for key, item in value.items() if is_valid({**_HEAD, key: item})}
-    if "access" in value and "access" not in valid_settings:
-        # Else the page would be said to be open to everyone, and nobody to be able to approve.
-        valid_settings["access"] = _ACCESS
     sources = value.get("sources")
     valid_settings["sources"] = {
         name: _keep_valid_settings(settings, is_valid)
@@ -52,7 +40,19 @@ def _keep_valid_settings(
         for key, item in settings.items()
         if is_valid({**_HEAD, "sources": {"source": {**_NO_SOURCE, key: item}}})
     }
+    rules = settings.get("targets")
+    if "targets" not in valid_settings and isinstance(rules, Mapping):
+        valid_settings["targets"] = {
+            pattern: rule if _is_valid_rule(pattern, rule, is_valid) else {}
+            for pattern, rule in rules.items()
+            if _is_valid_rule(pattern, {}, is_valid)
+        }
     if "credentials" in settings and "credentials" not in valid_settings:
         # Else the url would be said to have none.
         valid_settings.pop("url", None)
     return {**_NO_SOURCE, **valid_settings}
+
+
+def _is_valid_rule(pattern: Any, rule: Any, is_valid: Callable[[Any], bool]) -> bool:
+    source = {**_NO_SOURCE, "targets": {pattern: rule}}
+    return is_valid({**_HEAD, "sources": {"source": source}})

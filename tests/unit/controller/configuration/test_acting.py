@@ -123,6 +123,19 @@ def test_what_the_schema_refuses(rule: str) -> None:
     assert finding.position.line == RULE_LINE
 
 
+def test_a_rule_that_does_not_fit_hides_no_other() -> None:
+    """Each rule is checked by itself."""
+    rules = """{
+        odd: {mode: watch}, 1: {mode: auto},
+        late: {mode: auto, paused: {reason: x, until: 2026-01-01T00:00:00Z}},
+        wide: {mode: auto, windows: [{cron: "0 9 * * *", duration: 25h, timezone: Mars}]}}"""
+    text = TEXT.partition("access:")[0].replace("\n      prod: {RULE}", f" {rules}")
+    reading = parse_configuration(text, FILE, now=NOW)
+    paths = {tuple(map(str, finding.path or ()))[3:5] for finding in reading.findings}
+    assert paths >= {("odd", "mode"), ("late", "paused"), ("wide", "windows")}
+    assert len(reading.findings) >= 4
+
+
 @pytest.mark.parametrize(
     ("may", "summary"),
     [
