@@ -45,6 +45,7 @@ TOKEN_VARIABLE = "SYNAPSE_APPLY_CONTROLLER_TOKEN"  # noqa: S105 - its name
 URL_VARIABLE = "SYNAPSE_APPLY_CONTROLLER_URL"
 # As many as fit the largest answer that is read, whatever their texts.
 _ITEMS_PER_PAGE = 200
+_MOST_ITEMS = 100_000
 _CERTAINLY_NOT_SENT = frozenset({HttpFault.UNREACHABLE, HttpFault.UNTRUSTED})
 _HINTS_BY_FAULT = {
     HttpFault.UNREACHABLE: "Check the address, and whether the controller runs.",
@@ -192,6 +193,8 @@ class ControllerApi:
             offset += len(page.items)
             if not page.items or page.total is None or offset >= page.total:
                 return
+            if offset > _MOST_ITEMS:
+                raise self._build_shape_error(f"it has more than {_MOST_ITEMS:,} items")
 
     def _read_page(
         self, path: str, kind: str, parameters: Mapping[str, str], *, is_masked: bool = True

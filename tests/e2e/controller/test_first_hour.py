@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import signal
@@ -16,7 +15,8 @@ import requests
 from at_terminal import run_at_terminal
 from contract.stores.git.repositories import ENVIRON as GIT_ENVIRON
 from forges.loopback_server import wait_until
-from installed import BIN, ROOT, environment
+from in_process import run_in_process
+from installed import ROOT, environment
 
 from synapse_apply.controller.configuration.reading import parse_configuration
 
@@ -59,16 +59,18 @@ class FirstHour:
         raise AssertionError(f"no more line begins with {last}")
 
     def _type(self, line: str) -> str:
+        folder, typed = self.folder / "repository", shlex.split(line, comments=True)
         if line.startswith("synapse-apply controller approve"):
-            typed = shlex.split(line)[1:]
-            code, shown = run_at_terminal(
-                self.folder / "repository", b"yes\n", self._read_variables(), *typed
-            )
+            code, shown = run_at_terminal(folder, b"yes\n", self._read_variables(), *typed[1:])
             assert code == 0, shown
             return shown
+        if typed[:1] == ["synapse-apply"]:
+            called = run_in_process(typed[1:], folder, self._read_variables())
+            assert called.returncode == 0, f"{line}\n{called.stdout}{called.stderr}"
+            return called.stdout + called.stderr
         done = subprocess.run(
-            ["bash", "-ec", f"cd {self.folder}/repository; . ../demo.env; {line}"],
-            env=environment({**GIT_ENVIRON, "PATH": f"{BIN}:{os.environ['PATH']}"}),
+            ["bash", "-ec", f"cd {folder}; . ../demo.env; {line}"],
+            env=environment(GIT_ENVIRON),
             capture_output=True, text=True, check=False, timeout=SECONDS,
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
