@@ -12,6 +12,7 @@ from synapse_apply.controller.rows import CallCounts, RunOutcome
 from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.worker.exchange import ApplyOrder, Order
 from synapse_apply.controller.worker.look import (
+    MAX_HOLDER_CHARACTERS,
     build_internal_error,
     build_result_of_failure,
     build_result_of_plan,
@@ -30,7 +31,6 @@ from synapse_apply.views.json.documents import format_redacted_json_line, report
 from synapse_apply.views.text.outcomes import list_outcome_findings_errors_last
 
 _MAX_STOP_REASON = 1000
-_MAX_HOLDER = 1000
 # Nothing failed on which the rest depends, and nothing stopped it.
 _LEFT_OUT = "what the rest needs was not permitted"
 # Of the parts of one row, a change and the run after it, the first of these is told.
@@ -91,7 +91,7 @@ def apply_to_target(
             return build_result_of_apply(rows, applied)
     except LockHeld as held:
         holder = " ".join(f"{finding.summary}: {finding.detail}" for finding in held.diagnostics)
-        return RunResult(RunOutcome.APPLY_STOPPED, held_up_by_run=holder[:_MAX_HOLDER])
+        return RunResult(RunOutcome.APPLY_STOPPED, held_up_by_run=holder[:MAX_HOLDER_CHARACTERS])
     except SynapseApplyError as failure:
         # Before the first call: one that fails is in the report.
         if failure.plan is not None and failure.plan.has_errors:

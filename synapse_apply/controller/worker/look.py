@@ -30,6 +30,8 @@ from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Cause, Chan
 # Calls at once of one look: a controller looks at many targets of a backend.
 _PARALLELISM = 4
 _EMBEDDED = "embedded"
+# Who has a lock is what others wrote into a state that machines share.
+MAX_HOLDER_CHARACTERS = 1000
 _DRIFT_CAUSES = {Cause.DRIFT, Cause.BOTH}
 # What of a row says what was found; the rest says how, or is another's fingerprint.
 _TELLING_KEYS = ("address", "action", "fields", "remote_id", "verification", "held")
@@ -91,7 +93,7 @@ def build_result_of_plan(plan: Plan) -> RunResult:
         format_canonical_json(plan_to_json(plan)),
         compute_result_digest(outcome, plan.diagnostics, plan),
         _get_host_or_embedded(plan.base.binding.url),
-        next(_iter_concurrent_runs(plan), ""),
+        next(_iter_concurrent_runs(plan), "")[:MAX_HOLDER_CHARACTERS],
         rows,
     )
 

@@ -23,7 +23,7 @@ from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action, Cause, Change, GuardViolation, Plan, Refusal
 from synapse_apply.views.sanitize import sanitize
 
-MAX_SUMMARY_CHARACTERS, MAX_REASON_CHARACTERS = 300, 1000
+MAX_NAME_CHARACTERS, MAX_SUMMARY_CHARACTERS, MAX_REASON_CHARACTERS = 500, 300, 1000
 _MAX_NAMED_FIELDS = 3
 _ACTIONS: Mapping[Action, RowAction] = {
     Action.CREATE: RowAction.CREATE,
@@ -63,7 +63,7 @@ def _build_row(change: Change, plan: Plan, needs: Iterable[Address]) -> PlannedR
         _choose_action(change),
         _list_causes(change),
         tuple(map(str, needs)),
-        refusal=refusal.rule if refusal is not None else "",
+        refusal=_format_line(refusal.rule, MAX_NAME_CHARACTERS) if refusal is not None else "",
         refusal_reason=_format_line(refusal.reason, MAX_REASON_CHARACTERS) if refusal else "",
         is_waiting=refusal is not None and refusal.ends_by_itself,
         is_outcome_unknown=any(refusal.outcome_unknown for refusal in change.refusals),
@@ -126,7 +126,8 @@ def _name_fields(change: Change) -> str:
 def _build_guard_row(guard: GuardViolation, plan: Plan) -> PlannedRow:
     return PlannedRow(
         compute_guard_digest(guard, plan),
-        guard.name,
+        # Only a policy's rule has a name that is not ours, and such a guard is never overridden.
+        _format_line(guard.name, MAX_NAME_CHARACTERS),
         RowAction.GUARD,
         needs=tuple(map(str, list_counted_addresses(guard, plan))),
         limit=guard.limit,

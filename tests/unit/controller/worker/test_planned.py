@@ -8,6 +8,8 @@ import pytest
 from unit.planning.world import situation
 
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCause
+from synapse_apply.controller.worker.exchange import decode_look_result, encode_result
+from synapse_apply.controller.worker.look import build_result_of_plan
 from synapse_apply.controller.worker.planned import list_planned_rows
 from synapse_apply.planning.planner import build_plan
 
@@ -200,6 +202,16 @@ def test_a_freeze_with_an_end_is_waited_for() -> None:
     )
     assert rows["policy:freeze"].is_waiting
     assert not rows["policy:always"].is_waiting
+
+
+def test_names_of_rules_are_a_commits_own_and_of_limited_length() -> None:
+    """Two that begin alike are two guards still."""
+    names = ["x" * 5000 + end for end in "ab"]
+    rules = [{"rule": "max-changes", "limit": 0, "name": name} for name in names]
+    plan = build_plan(situation({"widget/a": {"spec": {"name": "a"}}}, policy=rules))
+    result = build_result_of_plan(plan)
+    assert decode_look_result(encode_result(result)) == result
+    assert [row.action for row in result.rows] == [RowAction.CREATE] + [RowAction.GUARD] * 2
 
 
 def test_texts_are_one_line_of_limited_length() -> None:
