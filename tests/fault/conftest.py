@@ -6,6 +6,7 @@ import itertools
 import json
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,9 +14,9 @@ from uuid import uuid4
 import pytest
 from buckets.servers import BucketServer
 from fault.convergence import STORES, Row
-from fault.site import TENANT, TOKEN, Server, Site
+from fault.site import SEPARATOR, TENANT, TOKEN, Server, Site
 from postgres.server import PostgresServer
-from profiles import PROFILE
+from profiles import PAGE, PROFILE
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -69,6 +70,27 @@ def make_shared_site(
     return lambda *given, **named: make_site(
         *given, state_url=database.url(schema=f"state_{uuid4().hex}"), **named
     )
+
+
+@pytest.fixture
+def verified(make_site: Callable[..., Site], server: Server) -> Iterator[Callable[[str], Site]]:
+    """Makes a project whose one release is verified; jobs tell the context of their run or not."""
+
+    def made(context: str, seconds: float = 0.0) -> Site:
+        switched.enter_context(server.switched(job_context=context))
+        for job in server.objects("job"):
+            server.send("DELETE", f"/_emulator/objects/job/{job['id']}/")
+        site = make_site(groups=1)
+        file = site.root / "manifests" / "group-0.yaml"
+        documents = [json.loads(text) for text in file.read_text().split(SEPARATOR)]
+        run = {"emulator": {"seconds": seconds}}
+        form = {"parameters": run} if server.profile == PAGE else {"action": "test", "params": run}
+        documents[1]["spec"]["verify"] = {**form, "poll_interval": 0.05}
+        file.write_text(SEPARATOR.join(map(json.dumps, documents)))
+        return site
+
+    with ExitStack() as switched:
+        yield made
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 import pytest
 from fault.commands import FOREVER, ended, kill, reaches
-from fault.convergence import DEEP, Row, pending, some
-from fault.permitted import applying_permitted
+from fault.convergence import DEEP, Row, on_api, pending, some
+from fault.permitted import apply_permitted, applying_permitted
 from fault.scenarios import changes, first_apply, lock_and_prune
 from fault.site import LATER, Server, Site, tally
+
+from synapse_apply.model.report import Result
 
 SCENES = {"first-apply": first_apply, "changes": changes, "lock-and-prune": lock_and_prune}
 # Plugins of API v1 that are not listed nobody can look up, and it deletes nothing.
@@ -92,3 +94,30 @@ def test_killed_at_a_request_with_approvals(
         converges(site, server, row)
         # One that was lost before it was done is no request to the server's log.
         assert len(changing(server)) - before == len(kinds), (position, kinds)
+
+
+@on_api("v2")
+def test_an_update_that_may_still_act_is_waited_for(
+    make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """Its approval is neither lost nor used again at once; the other rows go on."""
+    site = make_site(groups=2)
+    changes(site)
+    before = len(changing(server))
+    server.faults({"match": {"method": "PATCH", "nth": 1}, "do": {"hang": FOREVER}})
+    with applying_permitted(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    server.faults()
+    made = apply_permitted(site, run_id="run-2")
+    unknown = [
+        change for change in made.report.plan.refused_changes if change.refusals[0].outcome_unknown
+    ]
+    assert len(unknown) == 1
+    assert {outcome.result for outcome in made.report.outcomes} == {Result.DONE}
+    updates = [asked for asked in changing(server)[before:] if asked.startswith("PATCH ")]
+    assert len(updates) == 1
+    converges(site, server, row)
+    # By the approval that it was given, and once.
+    updates = [asked for asked in changing(server)[before:] if asked.startswith("PATCH ")]
+    assert len(updates) == len(set(updates)) == 2

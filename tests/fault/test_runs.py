@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from fault.commands import FOREVER, applying, ended, kill, reaches
 from fault.convergence import command, on_api
-from fault.site import LATER, SEPARATOR, Applied, Server, Site, pending
+from fault.site import LATER, Applied, Server, Site, pending
 from profiles import PAGE
 
 from synapse_apply.model.address import Address
@@ -22,27 +21,6 @@ AT = "release/plugin-0@1.0.0"
 RUN = {"method": "POST", "path": "/plugins/*/run/"}
 LOOK = {"method": "GET", "path": "/jobs/*/"}
 CONTEXTS = pytest.mark.parametrize("context", ["returned", "none"])
-
-
-@pytest.fixture
-def verified(make_site: Callable[..., Site], server: Server) -> Iterator[Callable[[str], Site]]:
-    """Makes a project whose one release is verified; jobs tell the context of their run or not."""
-
-    def made(context: str, seconds: float = 0.0) -> Site:
-        switched.enter_context(server.switched(job_context=context))
-        for job in server.objects("job"):
-            server.send("DELETE", f"/_emulator/objects/job/{job['id']}/")
-        site = make_site(groups=1)
-        file = site.root / "manifests" / "group-0.yaml"
-        documents = [json.loads(text) for text in file.read_text().split(SEPARATOR)]
-        run = {"emulator": {"seconds": seconds}}
-        form = {"parameters": run} if server.profile == PAGE else {"action": "test", "params": run}
-        documents[1]["spec"]["verify"] = {**form, "poll_interval": 0.05}
-        file.write_text(SEPARATOR.join(map(json.dumps, documents)))
-        return site
-
-    with ExitStack() as switched:
-        yield made
 
 
 def last(site: Site) -> LastRun | None:
