@@ -11,7 +11,7 @@ from warnings import warn
 
 if TYPE_CHECKING:
     from synapse_apply.client import BackendClient, ClientError
-    from synapse_apply.library.opening import open_target
+    from synapse_apply.library.opening import open_target, open_targets
     from synapse_apply.library.target import OpenTarget
     from synapse_apply.model.drift import Drift
     from synapse_apply.model.errors import RemoteError, SynapseApplyError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from synapse_apply.workspace.target_session import open_context, open_state
 
 __version__ = "0.1.0"
-_HOMES = {"client": "BackendClient ClientError", "library": "OpenTarget open_target",
+_HOMES = {"client": "BackendClient ClientError", "library": "OpenTarget open_target open_targets",
           "model.drift": "Drift", "model.errors": "RemoteError SynapseApplyError",
           "model.plan": "Plan", "model.report": "Report", "operations.apply": "apply check",
           "operations.apply_observer": "ApplyObserver", "operations.apply_saved": "ApprovedPlans",
@@ -41,7 +41,7 @@ _HOME_BY_NAME = {name: home for home, names in _HOMES.items() for name in names.
 __all__ = ["ApplyObserver", "ApprovedPlans", "BackendClient", "ClientError", "Drift", "Invocation",
            "OpenTarget", "PastRun", "Plan", "PlanOptions", "RemoteError", "Report",
            "SilentProgress", "SynapseApplyError", "__version__", "apply", "check", "open_context",
-           "open_state", "open_target", "plan", "validate"]  # fmt: skip
+           "open_state", "open_target", "open_targets", "plan", "validate"]  # fmt: skip
 _FORMER_NAMES = {"Choices": "PlanOptions", "Silent": "SilentProgress", "Where": "Invocation"}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from synapse_apply.cli.console import get_single_target_or_empty
 from synapse_apply.cli.params import option_parsing
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ _PLAIN_WORD = re.compile(r"[\w./@:=+,-]+")
 def complete_targets(
     ctx: click.Context, _param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
-    """The project's targets."""
+    """The project's targets, and their labels."""
     from synapse_apply.operations import complete
 
-    return _filter_completions(complete.list_target_names(_build_partial_invocation(ctx)), prefix)
+    invocation = _build_partial_invocation(ctx)
+    names = complete.list_target_names(invocation)
+    return _filter_completions([*names, *complete.list_labels_of_targets(invocation)], prefix)
 
 
 def complete_addresses(
@@ -142,7 +145,7 @@ def _build_partial_invocation(ctx: click.Context) -> Invocation:
     return Invocation(
         directory=directory,
         project=directory / project if project else None,
-        target=option_values.get("target"),
+        target=get_single_target_or_empty(option_values) or None,
         paths=tuple(directory / path for path in option_values.get("paths") or ()),
         variables=option_values.get("variables") or {},
         on_terminal=True,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
@@ -14,11 +14,22 @@ import click
 from synapse_apply.model.frozen import frozen
 
 if TYPE_CHECKING:
+    from synapse_apply.cli.reports import ReportSource
     from synapse_apply.model.diagnostic import Diagnostic
 
 
 _DOCUMENT_WRITTEN_KEY = f"{__name__}.documented"
 _FINDINGS_KEY = f"{__name__}.findings"
+
+
+@dataclass
+class TargetSection:
+    """What a command gave for one of several targets: exit code, document, source of reports."""
+
+    target: str
+    exit_code: int = 0
+    document: Mapping[str, Any] | None = None
+    report_source: ReportSource | None = None
 
 
 class OutputFailedError(OSError):
@@ -33,6 +44,7 @@ class Console:
     `as_events`: JSON is one event per line, and the document is the last one.
     `is_stdout_taken`: a report goes to stdout, so that text goes to stderr.
     `typed_target` is the typed target: commands in messages name it as well.
+    `section` takes the document of one of several targets, and its reports.
     """
 
     as_json: bool = False
@@ -42,6 +54,7 @@ class Console:
     is_stdout_taken: bool = False
     typed_target: str = ""
     as_events: bool = False
+    section: TargetSection | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
@@ -49,7 +62,7 @@ class Console:
         as_lines, as_events = bool(options.get("as_lines")), bool(options.get("as_events"))
         as_json = as_lines or as_events or bool(options.get("as_json"))
         as_json = as_json or options.get("output_format") == "json"
-        color, typed_target = options.get("color") or "auto", options.get("target") or ""
+        color, typed_target = options.get("color") or "auto", get_single_target_or_empty(options)
         return cls(
             as_json, color, as_lines=as_lines, typed_target=typed_target, as_events=as_events
         )
@@ -137,12 +150,18 @@ class Console:
         (self.write_stderr if self.as_json else self.write_output)(f"{text}\n")
 
     def write_document(self, document: Mapping[str, Any]) -> None:
-        """Write one JSON document to stdout; with --json-lines, as the last event."""
+        """Write one JSON document to stdout; with --json-lines, as the last event.
+
+        That of one of several targets becomes a part of the document of all.
+        """
         from synapse_apply.views.json.documents import (
             format_redacted_json_document,
             format_redacted_json_line,
         )
 
+        if self.section is not None:
+            self.section.document = document
+            return
         if self.as_events:
             from synapse_apply.views.json.events import iter_unreported_findings_and_document
 
@@ -197,6 +216,8 @@ class Console:
     @property
     def has_written_document(self) -> bool:
         """Whether this command's document is written already: a second one would break the JSON."""
+        if self.section is not None:
+            return self.section.document is not None
         click_context = click.get_current_context(silent=True)
         return (
             not self.as_lines
@@ -215,6 +236,16 @@ class Console:
             name_target(findings, self.typed_target), color=self.is_stderr_colored
         ):
             self.write_stderr(text + "\n")
+
+
+def get_single_target_or_empty(options: Mapping[str, Any]) -> str:
+    """The one target that -t names; "" without it, and where it names several."""
+    names: Sequence[str] = options.get("target") or ()
+    if len(names) != 1:
+        return ""
+    from synapse_apply.model.project import may_name_several_targets
+
+    return "" if may_name_several_targets(names[0]) else names[0]
 
 
 def _is_flag_set(value: str) -> bool:

@@ -153,7 +153,15 @@ class Reports:
         """Write reports of findings; returns the exit code as `write_plan`."""
         return self._write_reports_or_error_code(self._build_findings_source(findings, code), code)
 
+    def write_source(self, source: ReportSource, code: int) -> int:
+        """Write reports of any outcome; returns the exit code, which those of an apply keep."""
+        if self.command == "apply":
+            self._write_reports_or_warn(source)
+            return code
+        return self._write_reports_or_error_code(source, code)
+
     def _write_reports_or_error_code(self, source: ReportSource, code: int) -> int:
+        """Write every report; returns the code, or an error's where one cannot be written."""
         problems = list(self._write_all_reports(source))
         self.console.write_findings(problems)
         return Exit.ERROR if problems else code
@@ -246,7 +254,12 @@ class Reports:
             return ""
 
     def _write_all_reports(self, source: ReportSource) -> Iterator[Diagnostic]:
-        """Write every report; yields an error for each that cannot be written."""
+        """Write every report; yields an error for each that cannot be written.
+
+        Those of one of several targets are kept for the reports of all.
+        """
+        if self.console.section is not None:
+            self.console.section.report_source = source
         for kind, file in self.requests:
             try:
                 if text := _RENDERERS[kind](self, source) if file else "":

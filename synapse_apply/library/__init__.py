@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from synapse_apply.library.opening import is_saved_plan, open_target
+from synapse_apply.library.opening import is_saved_plan, open_target, open_targets
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.library.target_jobs import TargetJobs
 from synapse_apply.library.target_live import TargetLive
@@ -72,7 +72,7 @@ __all__ = ["AcceptableResource", "BackendOffer", "BumpResult", "BytesResult", "C
            "RekeyResult", "ResourceSides", "RestoredState", "Rewrite",
            "SettledCall", "SettledCalls", "StartedRun", "StateExchange", "TargetJobs", "TargetLive",
            "TargetPackages", "TargetState", "WrittenZip", "is_saved_plan",
-           "open_target"]  # fmt: skip
+           "open_target", "open_targets"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

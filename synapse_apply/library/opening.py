@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.library.arguments import (
+    require_names,
     require_seconds_or_none,
     require_whole_number,
     resolve_path,
@@ -15,7 +17,7 @@ from synapse_apply.library.arguments import (
 )
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.secrets.readable_files import ReadableFiles
-from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.invocation import Invocation, ProjectMemory
 
 
 @contextmanager
@@ -49,8 +51,77 @@ def open_target(
 
     Every error is a SynapseApplyError. What the `with` block itself raises passes unchanged.
     """
+    invocation = _build_invocation(
+        target, folder, project, files, variables, var_files, strict=strict, environ=environ,
+        parallelism=parallelism, lock_timeout=lock_timeout, project_from=project_from, ref=ref,
+    )  # fmt: skip
+    with closing(OpenTarget(invocation)) as opened_target:
+        yield opened_target
+
+
+def open_targets(
+    names: Sequence[str],
+    *,
+    folder: Path | str = ".",
+    project: Path | str | None = None,
+    files: Sequence[Path | str] = (),
+    variables: Mapping[str, str] | None = None,
+    var_files: Sequence[Path | str] = (),
+    strict: bool = False,
+    environ: Mapping[str, str] | None = None,
+    parallelism: int = 10,
+    lock_timeout: float | None = None,
+    project_from: str = "",
+    ref: str = "",
+) -> Iterator[OpenTarget]:
+    """Several targets, one after the other; each is closed when the next one is asked for.
+
+    `names` are names of targets, patterns with `*`, labels as KEY=VALUE, or several of these with
+    commas between, all of which must hold. Targets come in this order, and those of one pattern by
+    name. The project file is read once for all of them; InputError before the first where it cannot
+    be used, and for each of `names` that means no target. All else is as in `open_target`.
+    """
+    invocation = _build_invocation(
+        None, folder, project, files, variables, var_files, strict=strict, environ=environ,
+        parallelism=parallelism, lock_timeout=lock_timeout, project_from=project_from, ref=ref,
+    )  # fmt: skip
+    for chosen_invocation in build_invocations_of_targets(
+        invocation, require_names("names", names)
+    ):
+        with closing(OpenTarget(chosen_invocation)) as opened_target:
+            yield opened_target
+
+
+def build_invocations_of_targets(
+    invocation: Invocation, names: Sequence[str]
+) -> tuple[Invocation, ...]:
+    """An invocation for each target that `names` means, as `open_targets` has them; InputError."""
+    from synapse_apply.manifests.project.target_selection import select_target_names
+    from synapse_apply.workspace.configuration import load_project_or_defaults
+
+    # None of them is meant by another invocation's target.
+    shared = replace(invocation, target=None, project_memory=ProjectMemory())
+    chosen_names = select_target_names(load_project_or_defaults(shared), names)
+    return tuple(replace(shared, target=name) for name in chosen_names)
+
+
+def _build_invocation(
+    target: str | None,
+    folder: Path | str,
+    project: Path | str | None,
+    files: Sequence[Path | str],
+    variables: Mapping[str, str] | None,
+    var_files: Sequence[Path | str],
+    *,
+    strict: bool,
+    environ: Mapping[str, str] | None,
+    parallelism: int,
+    lock_timeout: float | None,
+    project_from: str,
+    ref: str,
+) -> Invocation:
     directory = resolve_path("folder", folder, Path.cwd())
-    invocation = Invocation(
+    return Invocation(
         directory=directory,
         project=resolve_path("project", project, directory) if project is not None else None,
         target=target,
@@ -65,8 +136,6 @@ def open_target(
         as_of=ref,
         command="library",
     )
-    with closing(OpenTarget(invocation)) as opened_target:
-        yield opened_target
 
 
 @contextmanager

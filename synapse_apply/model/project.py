@@ -134,6 +134,11 @@ class Project:
     list_files: tuple[str, ...] = ()
 
 
+def may_name_several_targets(selector: str) -> bool:
+    """Whether a text is a pattern or a label, which no target's name can be."""
+    return not {"*", "=", ","}.isdisjoint(selector)
+
+
 def collect_credential_variables_and_files(targets: Mapping[str, Target]) -> ReservedVariables:
     """The variables and files that these targets name for their own credentials.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from synapse_apply.manifests.decode.plugin import PREFIX
+from synapse_apply.manifests.project.target_selection import list_target_labels
 from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import SynapseApplyError
@@ -24,6 +25,11 @@ def list_target_names(invocation: Invocation) -> list[str]:
     return list(
         dict.fromkeys((*configuration.load_project_or_defaults(invocation).targets, EMBEDDED))
     )
+
+
+def list_labels_of_targets(invocation: Invocation) -> list[str]:
+    """Every label of a target, as KEY=VALUE."""
+    return list_target_labels(configuration.load_project_or_defaults(invocation))
 
 
 def list_declared_addresses(invocation: Invocation) -> list[str]:

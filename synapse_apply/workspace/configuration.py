@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,7 +30,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, Package
 from synapse_apply.views.paths import format_path
-from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.invocation import Invocation, LoadedProjects, ProjectMemory
 from synapse_apply.workspace.package_sources import PackageSources
 from synapse_apply.workspace.sharing.separate_states import iter_shared_place_findings
 
@@ -59,6 +59,15 @@ def load_project_or_defaults(invocation: Invocation) -> Project:
     """Read the project file, or defaults without one; InputError with every finding."""
     if invocation.without_checkout:
         return _load_committed_project(invocation)
+    memory = invocation.project_memory or ProjectMemory()
+    memory_key = (invocation.directory, invocation.project, invocation.project_from)
+    loaded = memory.get_or_load(memory_key, partial(_load_projects, invocation))
+    if invocation.project_from and loaded.own.file is not None:
+        _require_target_in_pinned_project(loaded.own, loaded.pinned, loaded.own.file, invocation)
+    return loaded.project
+
+
+def _load_projects(invocation: Invocation) -> LoadedProjects:
     file = invocation.project or find_project_file(invocation.directory)
     if file is None and invocation.project_from:
         raise InputError.from_summary(
@@ -69,13 +78,21 @@ def load_project_or_defaults(invocation: Invocation) -> Project:
             "Run it in the project's folder, or pass --project FILE.",
         )
     if file is None:
-        return build_default_project(invocation.directory)
-    project = _read_project_file(file)
+        default_project = build_default_project(invocation.directory)
+        return LoadedProjects(default_project, default_project, default_project)
+    project = pinned = own = _read_project_file(file)
     if invocation.project_from:
-        project = _with_settings_from_git_ref(project, file, invocation)
+        # Here, not above: who names no Git ref needs no reader of one.
+        from synapse_apply.packages.source.git import resolve_ref_to_commit_or_raise
+
+        ref = invocation.project_from
+        pinned = _read_pinned_project(resolve_ref_to_commit_or_raise(file.parent, ref), file)
+        # Before what differs is told: a target that is new here has no settings yet.
+        _require_target_in_pinned_project(own, pinned, file, invocation)
+        project = apply_pinned_settings(own, pinned, ref)
     if findings := tuple(iter_shared_place_findings(project, invocation.environ)):
         raise InputError(*findings)
-    return project
+    return LoadedProjects(own, pinned, project)
 
 
 def _load_committed_project(invocation: Invocation) -> Project:
@@ -108,17 +125,9 @@ class _CommittedProjectFile(NamedTuple):
         return hash((self.file, self.commit, self.pin))
 
 
-class _CommittedProject(NamedTuple):
-    """Projects of a commit and of its pin; `project` is the first by the settings of the second."""
-
-    own: Project
-    pinned: Project
-    project: Project
-
-
 # A worker of a controller looks at each of a thousand targets of one project file.
 @lru_cache(maxsize=2)
-def _read_committed_project_once(source: _CommittedProjectFile) -> _CommittedProject:
+def _read_committed_project_once(source: _CommittedProjectFile) -> LoadedProjects:
     own = read_project_at_commit_or_none(source.commit, source.file)
     if own is None:
         raise InputError.from_summary(
@@ -132,7 +141,7 @@ def _read_committed_project_once(source: _CommittedProjectFile) -> _CommittedPro
         project = apply_pinned_settings(own, pinned, source.pin.ref)
     if findings := tuple(iter_shared_place_findings(project, source.environ)):
         raise InputError(*findings)
-    return _CommittedProject(own, pinned, project)
+    return LoadedProjects(own, pinned, project)
 
 
 def _read_project_file(file: Path) -> Project:
@@ -147,17 +156,6 @@ def _read_project_file(file: Path) -> Project:
     if project is None:
         raise InputError(*findings)
     return project
-
-
-def _with_settings_from_git_ref(project: Project, file: Path, invocation: Invocation) -> Project:
-    """The project with the settings that its file has at the Git ref `project_from`."""
-    ref = invocation.project_from
-    # Here, not above: who names no Git ref needs no reader of one.
-    from synapse_apply.packages.source.git import resolve_ref_to_commit_or_raise
-
-    pinned_project = _read_pinned_project(resolve_ref_to_commit_or_raise(file.parent, ref), file)
-    _require_target_in_pinned_project(project, pinned_project, file, invocation)
-    return apply_pinned_settings(project, pinned_project, ref)
 
 
 def _read_pinned_project(commit: GitCommit, file: Path) -> Project:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import field
 from pathlib import Path
+from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.project import Project
 from synapse_apply.model.secrets.readable_files import ReadableFiles
 
 # A lease and a half: the lock of a runner that died is taken over, not waited for in vain.
@@ -22,6 +24,27 @@ class PrivateEnvironment(dict[str, str]):
         return f"<environment of {len(self)} variables>"
 
 
+class LoadedProjects(NamedTuple):
+    """The project of a file, that of its pinned revision, and the first by the second's rules."""
+
+    own: Project
+    pinned: Project
+    project: Project
+
+
+class ProjectMemory:
+    """Projects that were read, for invocations that differ in their target alone."""
+
+    def __init__(self) -> None:
+        self._projects: dict[Hashable, LoadedProjects] = {}
+
+    def get_or_load(self, key: Hashable, load: Callable[[], LoadedProjects]) -> LoadedProjects:
+        """The projects of a key, which are loaded once."""
+        if key not in self._projects:
+            self._projects[key] = load()
+        return self._projects[key]
+
+
 @frozen
 class Invocation:
     """Where a command works: project, target, variables, manifests.
@@ -33,6 +56,7 @@ class Invocation:
     `without_checkout`: the project file and the files that manifests name are read from `as_of`,
     too; `directory` is the project's folder, in which nothing is but the tool's own.
     `readable_files` are all that the project can name of this machine, None for no limit.
+    `project_memory` keeps the project for other targets of it, None where it is read each time.
     """
 
     directory: Path = field(default_factory=Path.cwd)
@@ -51,6 +75,7 @@ class Invocation:
     command: str = ""
     without_checkout: bool = False
     readable_files: ReadableFiles | None = None
+    project_memory: ProjectMemory | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         # Frozen by the type checker alone: the values are hidden before anybody has them.

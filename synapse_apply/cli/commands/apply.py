@@ -16,7 +16,7 @@ from synapse_apply.cli.params.removed_options import (
 )
 
 if TYPE_CHECKING:
-    from synapse_apply import ApprovedPlans, Invocation, OpenTarget
+    from synapse_apply import ApprovedPlans, Invocation, OpenTarget, Plan
     from synapse_apply.cli.reports import Reports
 
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         ("synapse-apply apply --reviewed 7.plan --reviewed 8.plan", "Two merges, older first."),
         ("synapse-apply apply --ref v1.2.0", "Go back: the manifests as that tag has them."),
         ("synapse-apply apply --auto-approve --report github", "On a runner of GitHub Actions."),
+        ("synapse-apply apply -t canary -t 'prod-*'", "One after the other; asks once for all."),
     ],
     exits=[
         ("0", "all was done"),
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     ],
 )
 @options.add_event_options
-@options.add_target_options
+@options.add_several_target_options
 @options.add_report_option
 @revision_options.add_project_from_option
 @revision_options.add_ref_option
@@ -72,6 +73,11 @@ if TYPE_CHECKING:
     help="Take a saved plan whose signature is missing or cannot be checked.",
 )
 @click.option("--auto-approve", is_flag=True, help="Do not ask.")
+@click.option(
+    "--keep-going",
+    is_flag=True,
+    help="Of several targets, go on with the next one after one that failed.",
+)
 @click.option("--all-or-nothing", is_flag=True, help="Do nothing while any row is refused.")
 @click.option(
     "--adopt/--no-adopt",
@@ -91,7 +97,8 @@ if TYPE_CHECKING:
 def command(*, console: Console, invocation: Invocation, reports: Reports | None,
             show_unchanged: bool, plan: Path | None, reviewed: tuple[Path, ...],
             allow_unsigned: bool, auto_approve: bool, all_or_nothing: bool, adopt: bool | None,
-            wait: bool, **plan_arguments: Any) -> int:  # fmt: skip
+            wait: bool, approved: tuple[OpenTarget, Plan] | None = None,
+            **plan_arguments: Any) -> int:  # fmt: skip
     """Change the backend to match the manifests, and nothing else.
 
     Plans first, shows the plan and asks; everything is checked before the first call. A failure
@@ -105,9 +112,13 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     its target. Objects that changed since are refused alone. Packages are read where the manifests
     say, and must be what was planned.
 
-    With --reviewed the manifests may have moved on: all is planned anew from this checkout, its
-    packages too; rows that equal a reviewed row are applied, all others refused. Several reviewed
-    plans, older first, are one apply; of two rows for one address the later plan's counts.
+    With --reviewed all is planned anew from this checkout, its packages too: rows that equal a
+    reviewed row are applied, all others refused. Several reviewed plans, older first, are one
+    apply; of two rows for one address the later plan's counts.
+
+    Of several targets every plan is shown before one question; each is applied after the other, in
+    the order of -t and by name. Without --keep-going nothing is begun where a plan cannot be
+    applied, nor the next target after one that did not end with 0.
     """
     from synapse_apply.cli.flows.apply_run import ConsoleObserver
     from synapse_apply.cli.flows.approval import require_approval
@@ -115,36 +126,33 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     from synapse_apply.cli.params.saved_plan_options import reject_options_beside_saved_plan
 
     reject_options_beside_saved_plan(plan, reviewed, {**plan_arguments, "adopt": adopt})
+    observer = ConsoleObserver(console, reports, show_unchanged=show_unchanged)
+    if approved is not None:
+        return observer.run_approved_plan(*approved, all_or_nothing=all_or_nothing, wait=wait)
     with open_command_target(invocation) as target:
         plans = _read_plans_or_none(target, plan, reviewed)
         if plans is not None and reports is not None:
-            reports = reports.with_target(invocation.target or plans.target)
+            observer.use_reports(reports.with_target(invocation.target or plans.target))
         require_approval(console, is_approved=auto_approve or plans is not None)
-        observer = ConsoleObserver(console, reports, show_unchanged=show_unchanged)
+        common: dict[str, Any] = {
+            "all_or_nothing": all_or_nothing,
+            "wait": wait,
+            "observer": observer,
+        }
         if plans is not None:
             return observer.run(
                 lambda: target.apply_saved(
                     plans,
                     allow_unsigned=allow_unsigned or console.is_interactive,
-                    all_or_nothing=all_or_nothing,
                     recreate=plan_arguments["recreate"],
                     override_guards=plan_arguments["overridden"],
-                    wait=wait,
-                    observer=observer,
+                    **common,
                 )
             )
-        asks = console.is_interactive and not auto_approve
-        return observer.run(
-            lambda: target.apply(
-                confirm=observer.confirm if asks else None,
-                auto_approve=auto_approve,
-                all_or_nothing=all_or_nothing,
-                adopt=adopt,
-                wait=wait,
-                observer=observer,
-                **build_plan_keywords(plan_arguments),
-            )
-        )
+        keywords = {**build_plan_keywords(plan_arguments), **common, "adopt": adopt}
+        if console.is_interactive and not auto_approve:
+            keywords["confirm"] = observer.confirm
+        return observer.run(lambda: target.apply(auto_approve=auto_approve, **keywords))
 
 
 def _read_plans_or_none(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     ],
 )
 @options.add_json_options
-@options.add_target_options
+@options.add_several_target_options
 @options.add_report_option
 @revision_options.add_project_from_option
 @options.add_file_option

@@ -40,7 +40,7 @@ _KIND_BY_WORD = {word: kind for kind in _KINDS for word in (kind, f"{kind}s")}
     ],
 )
 @options.add_json_options
-@options.add_target_options
+@options.add_several_target_options
 @options.add_output_format_option
 @click.argument("kind", metavar="KIND")
 @click.argument("name", metavar="[NAME]", required=False)

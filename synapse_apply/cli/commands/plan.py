@@ -43,6 +43,8 @@ if TYPE_CHECKING:
             "synapse-apply plan --offline --against git:refs/remotes/origin/main",
             "For a pull request from a fork: no credentials, no backend.",
         ),
+        ("synapse-apply plan -t 'prod-*'", "A plan for each of them, and the worst exit code."),
+        ("synapse-apply plan -t 'tier=gold,*-eu'", "Of those with this label, whose name ends so."),
         ("synapse-apply plan --ref v1.2.0", "What going back to that tag would do."),
     ],
     exits=[
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     ],
 )
 @options.add_json_options
-@options.add_target_options
+@options.add_several_target_options
 @options.add_report_option
 @revision_options.add_project_from_option
 @revision_options.add_ref_option

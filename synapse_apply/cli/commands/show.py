@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     exits=[("0", "shown"), ("1", "no such resource, no such plan, or it could not be read")],
 )
 @options.add_json_options
-@options.add_target_options
+@options.add_several_target_options
 @options.add_report_option
 @revision_options.add_project_from_option
 @options.add_file_option

@@ -22,6 +22,7 @@ from synapse_apply.views.text.plan import render_plan, render_report
 from synapse_apply.views.text.progress import Display, choose_display_for_stream
 
 if TYPE_CHECKING:
+    from synapse_apply import OpenTarget
     from synapse_apply.cli.reports import Reports
 
 # Within which a run that is told to stop ends where nobody can tell it once more.
@@ -39,6 +40,10 @@ class ConsoleObserver(ApplyObserver):
         self._reports = reports
         self._show_unchanged = show_unchanged
         self._stop: StoppableProgress | None = None
+
+    def use_reports(self, reports: Reports) -> None:
+        """Write these reports in place of those it was made with."""
+        self._reports = reports
 
     def run(self, apply: Callable[[], Report]) -> int:
         """Call `apply`, which uses this observer; returns the exit code.
@@ -58,6 +63,16 @@ class ConsoleObserver(ApplyObserver):
             if self._reports:
                 self._reports.write_stopped_plan(plan, Exit.ERROR)
             return Exit.ERROR
+
+    def run_approved_plan(
+        self, target: OpenTarget, plan: Plan, *, all_or_nothing: bool, wait: bool
+    ) -> int:
+        """Apply a plan that was shown and approved before; returns the exit code.
+
+        Raises what stopped it, which nobody has seen yet.
+        """
+        report = target.apply(plan, all_or_nothing=all_or_nothing, wait=wait, observer=self)
+        return report.exit_code
 
     def confirm(self, plan: Plan) -> bool:
         """Ask the person at the terminal; True for `yes`."""

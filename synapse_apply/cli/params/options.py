@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from synapse_apply.cli import completion
-from synapse_apply.cli.console import Console, OutputFailedError
+from synapse_apply.cli.console import Console, OutputFailedError, get_single_target_or_empty
 from synapse_apply.cli.help_pages import Terminated, format_command_name
 from synapse_apply.cli.params import option_parsing
 from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
@@ -125,6 +125,9 @@ def add_report_option(body: CommandBody) -> CommandBody:
         invocation: Invocation,
         **parameters: Any,
     ) -> int:
+        if console.section is not None:
+            keywords = {"console": console, "invocation": invocation, **parameters}
+            return _call_keeping_reports(body, keywords, has_reports=bool(report_requests))
         if not report_requests:
             return body(console=console, invocation=invocation, reports=None, **parameters)
         from synapse_apply.cli.reports import Reports, raise_findings_if_any
@@ -155,19 +158,59 @@ def add_report_option(body: CommandBody) -> CommandBody:
     return call_with_reports
 
 
+def _call_keeping_reports(
+    body: CommandBody, keywords: Mapping[str, Any], *, has_reports: bool
+) -> int:
+    """Call a body for one of several targets; what its reports need is kept in the section."""
+    if not has_reports:
+        return body(reports=None, **keywords)
+    from synapse_apply.cli.reports import Reports
+
+    command = format_command_name(click.get_current_context())
+    section_reports = Reports((), keywords["console"], keywords["invocation"], command)
+    try:
+        return body(reports=section_reports, **keywords)
+    except (click.ClickException, BrokenPipeError, OutputFailedError):
+        raise
+    except Exception as failure:
+        section_reports.write_failure(failure)
+        raise
+
+
 def add_target_options(body: CommandBody) -> CommandBody:
     """-C, --project and -t; the body is called with `invocation`."""
+    return _add_target_option(
+        add_project_options(body), "The target to work on: one of the project file, or embedded."
+    )
+
+
+def add_several_target_options(body: CommandBody) -> CommandBody:
+    """The same for a command that works on several targets, too: the body is called for each."""
+    return _add_target_option(
+        _add_project_options(body, takes_several_targets=True),
+        "The target to work on: one of the project file, or embedded. Several: a pattern such as "
+        "'prod-*', or a label of targets as KEY=VALUE, both in quotes; with commas between, all "
+        "must hold; may be repeated.",
+    )
+
+
+def _add_target_option(body: CommandBody, help_text: str) -> CommandBody:
     return click.option(
         "-t",
         "--target",
         metavar="NAME",
+        multiple=True,
         shell_complete=completion.complete_targets,
-        help="The target to work on: one of the project file, or embedded.",
-    )(add_project_options(body))
+        help=help_text,
+    )(body)
 
 
 def add_project_options(body: CommandBody) -> CommandBody:
     """-C and --project; the body is called with `invocation`."""
+    return _add_project_options(body, takes_several_targets=False)
+
+
+def _add_project_options(body: CommandBody, *, takes_several_targets: bool) -> CommandBody:
 
     @click.option(
         "-C",
@@ -184,23 +227,41 @@ def add_project_options(body: CommandBody) -> CommandBody:
     )
     @functools.wraps(body)
     def call_with_invocation(
-        *, chdir: Path | None, project: Path | None, target: str | None = None, **parameters: Any
+        *,
+        chdir: Path | None,
+        project: Path | None,
+        target: tuple[str, ...] = (),
+        **parameters: Any,
     ) -> int:
+        name = _require_one_target_or_empty(target, may_be_several=takes_several_targets)
+        if not target or name:
+            parameters.pop("keep_going", None)
         invocation_options = {
             key: parameters.pop(key) for key in _INVOCATION_OPTIONS if key in parameters
         }
         if "console" in parameters:
-            parameters["console"] = dataclasses.replace(
-                parameters["console"], typed_target=target or ""
-            )
+            parameters["console"] = dataclasses.replace(parameters["console"], typed_target=name)
         where = _build_invocation(
-            chdir, project, target, parameters.get("console", Console()), invocation_options
+            chdir, project, name or None, parameters.get("console", Console()), invocation_options
         )
         # A branch may move while the command runs, so each Git ref is resolved once.
         with pin_refs_to_commits_in_block():
+            if target and not name:
+                from synapse_apply.cli.flows.several_targets import run_on_targets
+
+                return run_on_targets(body, where, target, parameters)
             return body(invocation=where, **parameters)
 
     return call_with_invocation
+
+
+def _require_one_target_or_empty(names: Sequence[str], *, may_be_several: bool) -> str:
+    """The one target that is named; "" for none, and for several where there may be several."""
+    name = get_single_target_or_empty({"target": names})
+    if names and not name and not may_be_several:
+        command = format_command_name(click.get_current_context())
+        raise click.UsageError(f"`{command}` works on one target: name it with -t NAME.")
+    return name
 
 
 _INVOCATION_OPTIONS = (

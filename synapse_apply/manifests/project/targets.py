@@ -13,7 +13,7 @@ from synapse_apply.manifests.project.credentials import (
     fill_url_token_and_tenant,
 )
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.phrases import suggest_known_word_or_empty
+from synapse_apply.model.phrases import format_short_list, suggest_known_word_or_empty
 from synapse_apply.model.project import EMBEDDED, Project, Target
 
 _NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -22,6 +22,15 @@ _NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 def list_declared_targets(project: Project) -> tuple[Target, ...]:
     """The targets that the project file declares, in its order."""
     return tuple(target for target in project.targets.values() if target.position is not None)
+
+
+def list_declared_target_names(project: Project) -> list[str]:
+    """Their names; makes no target but the embedded one, which need not be declared."""
+    return [
+        name
+        for name in project.targets
+        if name != EMBEDDED or project.targets[EMBEDDED].position is not None
+    ]
 
 
 def read_no_login() -> None:
@@ -67,11 +76,11 @@ def _choose_unfilled_target(
         return _require_named_target(
             project, project.default_target, environ, read_login_file_or_none
         )
-    declared = list_declared_targets(project)
+    declared = list_declared_target_names(project)
     if len(declared) == 1:
-        return declared[0]
+        return project.targets[declared[0]]
     if declared:
-        names = ", ".join(target.name for target in declared)
+        names = format_short_list(declared)
         raise InputError.from_summary(
             "Which target?",
             f"the project has {len(declared)} targets: {names}",
@@ -103,13 +112,13 @@ def _require_named_target(
         return Target(EMBEDDED)
     if (
         _NAME_PATTERN.fullmatch(name)
-        and not list_declared_targets(project)
+        and not list_declared_target_names(project)
         and environment_or_login_has_host(environ, read_login_file_or_none)
     ):
         # Without declared targets the environment describes the backend; any name may be given to
         # it.
         return Target(name)
-    known_names = [*(target.name for target in list_declared_targets(project)), EMBEDDED]
+    known_names = [*list_declared_target_names(project), EMBEDDED]
     raise InputError.from_summary(
         "Unknown target",
         f"there is no target `{name}`",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     exits=[("0", "all are healthy"), ("1", "one is not, or could not be asked")],
 )
 @options.add_json_options
-@options.add_target_options
+@options.add_several_target_options
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--token-env",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     exits=[("0", "shown"), ("1", "no such plan, or there is no state")],
 )
 @options.add_json_options
-@options.add_target_options
+@options.add_several_target_options
 @click.argument("words", nargs=-1, metavar="[show PLAN_ID]")
 @click.option(
     "--limit",

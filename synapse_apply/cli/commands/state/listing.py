@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     ],
 )
 @options.add_json_options
-@options.add_target_options
+@options.add_several_target_options
 def command(*, console: Console, invocation: Invocation) -> int:
     """List what is recorded: address, id of the live object, API version, last write.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     exits=[("0", "shown"), ("1", "there is no such record")],
 )
 @options.add_json_options
-@options.add_target_options
+@options.add_several_target_options
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 def command(*, console: Console, invocation: Invocation, name: str) -> int:
     """Show one record. Secrets are not in it."""

@@ -1,0 +1,137 @@
+"""Which targets the Markdown of several shows in full, and how each is summed up in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from synapse_apply.model.errors import Exit
+from synapse_apply.model.frozen import frozen
+from synapse_apply.views.markdown.budget import MIN_BUDGET, SizeBudget
+from synapse_apply.views.markdown.markup import (
+    MAX_NAME_LENGTH,
+    format_code_span,
+    format_hidden_marker,
+    percent_encode_name_for_marker,
+)
+
+_MAX_ROWS = 100
+_WORDS_BY_OUTPUT: Mapping[str, str] = {
+    "import": "to import",
+    "add": "to add",
+    "change": "to change",
+    "destroy": "to destroy",
+    "refused": "refused",
+    "failed": "failed",
+    "unknown": "unknown",
+    "drifted": "changed outside",
+    "gone": "gone",
+}
+_PAST_WORDS: Mapping[str, str] = {
+    "import": "imported", "add": "added", "change": "changed", "destroy": "destroyed",
+}  # fmt: skip
+
+
+@frozen
+class MarkdownPart:
+    """One target's exit code, its counts by the names of step outputs, and its own Markdown."""
+
+    target: str
+    exit_code: int
+    outputs: Mapping[str, str]
+    render: Callable[[SizeBudget], str] | None
+
+    @property
+    def is_worth_reading(self) -> bool:
+        """Whether something is to be done, or went wrong."""
+        return self.exit_code != Exit.OK or self.outputs.get("has_changes") == "true"
+
+
+def render_targets_markdown(
+    parts: Sequence[MarkdownPart],
+    not_begun: Sequence[str],
+    command: str,
+    selectors: str,
+    *,
+    budget: SizeBudget,
+) -> str:
+    """A table with a row for each target, worst first, then the Markdown of those with something.
+
+    What does not fit the budget is counted. The marker makes it replace the comment of the same
+    `command` on the same `selectors`.
+    """
+    worst_first = sorted(parts, key=lambda part: Exit.PRECEDENCE.index(part.exit_code))
+    heading = "\n\n".join(
+        filter(
+            None,
+            [
+                _format_marker(command, selectors),
+                f"## {command.capitalize()} of {len(parts) + len(not_begun):,} targets",
+                _format_table(worst_first, command),
+                _format_not_begun(not_begun),
+            ],
+        )
+    )
+    readable_parts = [
+        part for part in worst_first if part.is_worth_reading and part.render is not None
+    ]
+    texts, hidden_count = _render_what_fits(readable_parts, budget, budget.measure(heading) + 200)
+    footer = f"*{hidden_count:,} more targets are not shown here.*" if hidden_count else ""
+    return "\n\n".join(text for text in (heading, *texts, footer) if text) + "\n"
+
+
+def _render_what_fits(
+    parts: Sequence[MarkdownPart], budget: SizeBudget, used: int
+) -> tuple[list[str], int]:
+    """The Markdown of the first parts, each with an equal share of the room; how many are left."""
+    room = budget.limit - used
+    texts: list[str] = []
+    for index, part in enumerate(parts):
+        share = max(MIN_BUDGET, room // (len(parts) - index))
+        if room < MIN_BUDGET or part.render is None:
+            return texts, len(parts) - index
+        text = _without_marker(part.render(SizeBudget(min(share, room), budget.measure))).strip()
+        room -= budget.measure(text) + 2
+        texts.append(text)
+    return texts, 0
+
+
+def _without_marker(text: str) -> str:
+    """The text without its first line: by that, a bot would take all of it for this target's."""
+    first_line, _, rest = text.partition("\n")
+    return rest if first_line.startswith("<!--") else text
+
+
+def _format_marker(command: str, selectors: str) -> str:
+    name = percent_encode_name_for_marker(selectors)
+    return format_hidden_marker(f"targets={name}" + ("" if command == "plan" else f" {command}"))
+
+
+def _format_table(parts: Sequence[MarkdownPart], command: str) -> str:
+    rows = [
+        f"| {format_code_span(part.target, MAX_NAME_LENGTH)} | {part.exit_code} | "
+        f"{_describe_counts(part, command)} |"
+        for part in parts[:_MAX_ROWS]
+    ]
+    if len(parts) > _MAX_ROWS:
+        rows.append(f"| *{len(parts) - _MAX_ROWS:,} more* | | |")
+    return "\n".join(["| Target | Exit code | |", "| --- | ---: | --- |", *rows])
+
+
+def _describe_counts(part: MarkdownPart, command: str) -> str:
+    words = {**_WORDS_BY_OUTPUT, **(_PAST_WORDS if command == "apply" else {})}
+    counts = [
+        f"{part.outputs[name]} {word}"
+        for name, word in words.items()
+        if part.outputs.get(name, "0") not in {"0", ""}
+    ]
+    if counts:
+        return ", ".join(counts)
+    return "error" if part.exit_code == Exit.ERROR else "nothing" if not part.exit_code else ""
+
+
+def _format_not_begun(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    spans = [format_code_span(name, MAX_NAME_LENGTH) for name in names[:_MAX_ROWS]]
+    more = f" and {len(names) - _MAX_ROWS:,} more" if len(names) > _MAX_ROWS else ""
+    return f"Not begun: {', '.join(spans)}{more}."
