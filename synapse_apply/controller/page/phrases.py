@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -19,6 +20,8 @@ from synapse_apply.controller.settings import Mode
 from synapse_apply.views.grammar import pluralize
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+# Digests of rows have 64 hex digits, ids of commits 40 or 64.
+_LONG_DIGITS = re.compile(r"\b([0-9a-f]{12})(?:[0-9a-f]{28}|[0-9a-f]{52})\b")
 _DISTANT_PAST, _DISTANT_FUTURE = 0.0, 253_402_300_799.0  # what datetime can show
 
 
@@ -202,6 +205,11 @@ def format_utc(when: float) -> str:
     """A time for `<time datetime>` and titles: `2026-11-27T06:51:04Z`."""
     clamped = min(max(when, _DISTANT_PAST), _DISTANT_FUTURE)
     return datetime.fromtimestamp(clamped, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def shorten_digests(text: str) -> str:
+    """A text with digests of rows, and ids of commits, by their first 12 digits."""
+    return _LONG_DIGITS.sub(r"\1", text)
 
 
 def get_person_name(identity: str) -> str:

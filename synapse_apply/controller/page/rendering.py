@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache, partial
 from importlib.resources import files
@@ -14,7 +15,7 @@ from synapse_apply import __version__
 from synapse_apply.controller.page import addresses, charts, phrases
 from synapse_apply.controller.page.markup import mark_escaped_html
 from synapse_apply.controller.page.people.choices import PAUSE_CHOICES
-from synapse_apply.controller.rows import RunOutcome
+from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.rules.revision_end import shorten_commit
 from synapse_apply.views.html.page import hash_for_content_policy, read_asset
 from synapse_apply.views.html.parts import render_prose
@@ -22,6 +23,7 @@ from synapse_apply.views.html.rows import render_finding_list_or_empty
 from synapse_apply.views.sanitize import sanitize
 
 _TEMPLATES = "templates"
+_TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 _MAX_TEXT_LENGTH = 2000
 _OUTCOME_TONES = {outcome: phrases.choose_outcome_tone(outcome) for outcome in RunOutcome}
 
@@ -82,6 +84,8 @@ class PageRenderer:
             "run_path": addresses.build_run_path,
             "badge_path": addresses.build_badge_path,
             "duration": phrases.format_distance,
+            "short_digests": phrases.shorten_digests,
+            "subject_link": _link_subject,
         }
 
     def render(self, template: str, **values: Any) -> str:
@@ -102,6 +106,14 @@ def _build_time_element(when: float, text: str) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         utc, utc.replace("T", " ").replace("Z", " UTC"), text
     )
+
+
+def _link_subject(subject: str) -> Markup | str:
+    """The subject of an audit row, as a link where it is the name of a target."""
+    if not _TARGET_NAME.fullmatch(subject):
+        return subject
+    path = addresses.build_target_path(TargetName(*subject.split("/")))
+    return Markup('<a href="{}">{}</a>').format(path, subject)
 
 
 def _clean_text(value: Any) -> Any:

@@ -14,6 +14,7 @@ from synapse_apply.controller.page import packages, phrases
 from synapse_apply.controller.page.charts import draw_condition_bar, draw_spark_line
 from synapse_apply.controller.page.overview import OverviewQuery
 from synapse_apply.controller.page.plan_part import build_forge_links, render_plan_part
+from synapse_apply.controller.page.report_part import list_reported_calls
 from synapse_apply.controller.rows import ChangeCounts, RunOutcome, TargetCondition
 from synapse_apply.controller.settings import ForgeStatus, SecretName, Source
 from synapse_apply.model.address import Address
@@ -151,3 +152,31 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyP
     finding = raised.value.diagnostics[0]
     assert finding.detail == "Its page is made with them; jinja2 is not installed."
     assert finding.hint == "pip install 'synapse-apply[controller]'"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"create a/b (row1:{'0f' * 32})", "create a/b (row1:0f0f0f0f0f0f)"),
+        (f"of {HEAD_COMMIT}: applied", f"of {HEAD_COMMIT[:12]}: applied"),
+        ("0f" * 31, "0f" * 31),
+        ("run 01a21ca3-8bfa-7fc8-bfd0-12bfe547d46a", "run 01a21ca3-8bfa-7fc8-bfd0-12bfe547d46a"),
+    ],
+)
+def test_the_audit_shows_digests_by_their_beginning(text: str, shown: str) -> None:
+    assert phrases.shorten_digests(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("identity", "name"), [("proxy:ann", "ann"), ("token:ops", "ops (token)"), ("", "")]
+)
+def test_a_program_is_told_from_a_person(identity: str, name: str) -> None:
+    assert phrases.get_person_name(identity) == name
+
+
+def test_a_report_of_another_shape_tells_of_no_call() -> None:
+    """A worker is not trusted with what it reports."""
+    for report in ("", "[]", "{", '{"outcomes": 1}', '{"outcomes": [1, null]}', "[" * 10_000):
+        assert list_reported_calls(report) == []
+    (call,) = list_reported_calls('{"outcomes": [{"address": 1, "result": ["done"]}]}')
+    assert (call.address, call.result, call.tone) == ("", "", "quiet")
