@@ -64,6 +64,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _FINDINGS_CODER = build_coder(tuple[Diagnostic, ...])
+_WILDCARDS = frozenset("*?[")
 _BY_STATE = "ORDER BY state_rank, source, target"
 # What a row of `targets` counts for in RevisionProgress.
 _IS_DONE = "(input_digest = wanted_digest AND progress = 'done')"
@@ -402,8 +403,8 @@ def _build_target_condition(target_filter: TargetFilter) -> tuple[str, list[Any]
         conditions.append(_NAME_MATCHES)
         values.append(f"%{_escape_like(target_filter.text)}%")
     if target_filter.patterns is not None:
-        conditions.append(f"{MATCHES_PATTERN}(source || '/' || target, ?)")
-        values.append(json.dumps(target_filter.patterns))
+        conditions.append(_build_pattern_condition("source || '/' || target"))
+        values.extend(_list_pattern_values(target_filter.patterns))
     return f"WHERE {' AND '.join(conditions)}", values
 
 
@@ -421,9 +422,22 @@ def _build_audit_condition(audit_filter: AuditFilter) -> tuple[str, list[Any]]:
             conditions.append(f"number {comparison} ?")
             values.append(number)
     if audit_filter.patterns is not None:
-        conditions.append(f"{MATCHES_PATTERN}(subject, ?)")
-        values.append(json.dumps(audit_filter.patterns))
+        conditions.append(_build_pattern_condition("subject"))
+        values.extend(_list_pattern_values(audit_filter.patterns))
     return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
+
+
+def _build_pattern_condition(expression: str) -> str:
+    """The condition that a text matches patterns, with the values of `_list_pattern_values`."""
+    names = "SELECT value FROM json_each(?)"
+    return f"({expression} IN ({names}) OR {MATCHES_PATTERN}({expression}, ?))"
+
+
+def _list_pattern_values(patterns: Sequence[str]) -> list[str]:
+    """Patterns that are names, which SQLite finds at once, and the others, as JSON lists."""
+    names = [pattern for pattern in patterns if _WILDCARDS.isdisjoint(pattern)]
+    others = [pattern for pattern in patterns if not _WILDCARDS.isdisjoint(pattern)]
+    return [json.dumps(names), json.dumps(others)]
 
 
 def _escape_like(text: str) -> str:
