@@ -45,7 +45,8 @@ class PlannedRow:
     `limit` may be done. `refusal` is the rule that refuses it and `refusal_reason` its words, ""
     for a row that can be done. `is_waiting` is a refusal that ends by itself, such as a
     verification that is not there yet; `is_outcome_unknown` one for an open call of which nobody
-    knows whether it had an effect. `summary` is one line for people.
+    knows whether it had an effect; with `is_waiting`, too, it is only too early to tell. `summary`
+    is one line for people.
     """
 
     digest: str

@@ -34,6 +34,7 @@ class Assessment:
     """What a run makes of its target.
 
     `is_unsettled` says that an apply did not settle what there still is to do: it is tried later.
+    `is_settling` says that an open call is too young to tell whether it had an effect.
     `resumes_at` is the wall-clock time at which something is done that waits for a window or the
     end of a pause, None where nothing waits for a time. `waiting_reason` is as in TargetRow.
     """
@@ -42,6 +43,7 @@ class Assessment:
     progress: TargetProgress
     is_apply_next: bool = False
     is_unsettled: bool = False
+    is_settling: bool = False
     waiting_reason: str = ""
     resumes_at: float | None = None
     hold_count: int = 0
@@ -67,6 +69,7 @@ def assess_look(
         progress=_choose_progress(result, judgement, rule, block),
         is_apply_next=is_possible and cause is not RunCause.APPLIED,
         is_unsettled=is_possible and cause is RunCause.APPLIED,
+        is_settling=_has_unknown_outcome(judgement.waiting_rows),
         waiting_reason=_get_waiting_reason_or_empty(judgement, block),
         resumes_at=block.until if block is not None else None,
         hold_count=0 if rule.mode is Mode.OBSERVE else len(judgement.held_rows),
@@ -88,6 +91,7 @@ def assess_apply(
         progress=_choose_progress(result, judgement, rule, block),
         # By what ends by itself soon, or never should be.
         is_unsettled=is_stopped and block is None,
+        is_settling=_has_unknown_outcome(judgement.waiting_rows),
         waiting_reason=_get_waiting_reason_or_empty(judgement, block),
         resumes_at=block.until if block is not None else None,
         hold_count=len(judgement.held_rows),
@@ -113,7 +117,7 @@ def _choose_condition(
     has_refusal = counts.guards > 0 or counts.refused > len(judgement.waiting_rows)
     holding = {
         TargetCondition.FAILING: result.outcome.is_failure,
-        TargetCondition.UNKNOWN: any(row.is_outcome_unknown for row in judgement.refused_rows),
+        TargetCondition.UNKNOWN: _has_unknown_outcome(judgement.refused_rows),
         TargetCondition.REFUSED: bool(judgement.refused_rows) or (is_observed and has_refusal),
         TargetCondition.HELD: not is_observed and _is_held(judgement, rule),
         TargetCondition.PAUSED: _is_blocked(block, TargetCondition.PAUSED),
@@ -134,14 +138,14 @@ def _choose_progress(
     refused_rows = judgement.refused_rows
     if result.outcome.is_failure:
         return TargetProgress.FAILING
-    if _asks_git(refused_rows) or any(row.is_outcome_unknown for row in refused_rows):
+    if _asks_git(refused_rows) or _has_unknown_outcome(refused_rows):
         return TargetProgress.REFUSED
     if rule.mode is Mode.OBSERVE or result.outcome is RunOutcome.IN_SYNC:
         return TargetProgress.DONE
     held_rows = [held_row.row for held_row in judgement.held_rows if not _is_guard(held_row)]
     if _asks_git(held_rows) or (judgement.held_rows and not held_rows):
         return TargetProgress.HELD
-    if _asks_git(judgement.waiting_rows):
+    if _asks_git(judgement.waiting_rows) or _has_unknown_outcome(judgement.waiting_rows):
         return TargetProgress.WAITING
     if _asks_git(judgement.permitted_rows) or result.is_state_behind:
         return TargetProgress.OPEN if block is None else TargetProgress.WAITING
@@ -169,6 +173,10 @@ def _is_guard(held_row: HeldRow) -> bool:
 
 def _is_blocked(block: ApplyBlock | None, condition: TargetCondition) -> bool:
     return block is not None and block.condition is condition
+
+
+def _has_unknown_outcome(rows: Iterable[PlannedRow]) -> bool:
+    return any(row.is_outcome_unknown for row in rows)
 
 
 def _asks_git(rows: Iterable[PlannedRow]) -> bool:

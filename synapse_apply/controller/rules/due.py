@@ -17,6 +17,8 @@ _MAX_DOUBLINGS = 30
 MIN_POLL_SECONDS = 5.0
 # How soon a target is looked at again whose state another run had locked for the whole look.
 HELD_UP_SECONDS = 30.0
+# The same for one with an open call that is too young to tell whether the server acted on it.
+SETTLING_SECONDS = 30.0
 
 
 def get_interval(rule: TargetRule, defaults: Defaults) -> float:

@@ -38,8 +38,8 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
     """
     guards = [row for row in rows if row.action is RowAction.GUARD]
     others = [row for row in rows if row.action is not RowAction.GUARD]
-    refused_rows = [row for row in others if _is_refused(row) and not _is_waiting(row)]
-    waiting_rows = [row for row in others if _is_waiting(row)]
+    refused_rows = [row for row in others if _is_refused(row) and not row.is_waiting]
+    waiting_rows = [row for row in others if row.is_waiting]
     doable_rows = [row for row in others if not _is_refused(row)]
 
     holds = {id(row): hold for row in doable_rows if (hold := _find_hold(row, terms)) is not None}
@@ -88,10 +88,6 @@ def judge_rows(rows: Sequence[PlannedRow], terms: ApplyTerms) -> Judgement:
 
 def _is_refused(row: PlannedRow) -> bool:
     return bool(row.refusal) or row.is_waiting or row.is_outcome_unknown
-
-
-def _is_waiting(row: PlannedRow) -> bool:
-    return row.is_waiting and not row.is_outcome_unknown
 
 
 def _find_hold(row: PlannedRow, terms: ApplyTerms) -> HeldRow | None:

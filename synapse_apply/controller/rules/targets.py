@@ -19,6 +19,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.assessment import Assessment
 from synapse_apply.controller.rules.due import (
+    SETTLING_SECONDS,
     compute_first_delay,
     compute_retry_delay,
     get_interval,
@@ -238,6 +239,9 @@ def _choose_due_time(
         return now + compute_retry_delay(row.failures, defaults, chance), RunCause.RETRY
     if verb is RunVerb.APPLY and result.outcome is not RunOutcome.APPLY_STOPPED:
         return now, RunCause.APPLIED
+    if assessment.is_settling:
+        # No backoff: it is known soon, and nothing is asked of a person until then.
+        return now + vary_by_jitter(SETTLING_SECONDS, defaults.jitter, chance), RunCause.RETRY
     interval_end = now + vary_by_jitter(get_interval(rule, defaults), defaults.jitter, chance)
     if assessment.resumes_at is not None and assessment.resumes_at < interval_end:
         return max(assessment.resumes_at, now), RunCause.RESUMED

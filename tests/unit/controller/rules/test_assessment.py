@@ -49,6 +49,7 @@ REFUSED = replace(GIT, address="plugin.no", digest="row1:no", refusal="immutable
 DRIFT_REFUSED = replace(DRIFT, digest="row1:d", address="plugin.lost", refusal="foreign")
 UNKNOWN = replace(DRIFT_REFUSED, is_outcome_unknown=True)
 WAITING = replace(REFUSED, is_waiting=True, refusal_reason="not verified on staging yet")
+SETTLING = replace(UNKNOWN, is_waiting=True, address="plugin.young", digest="row1:y")
 GUARD = PlannedRow("row1:guard", "adopt", RowAction.GUARD)
 
 
@@ -91,6 +92,9 @@ C, P = TargetCondition, TargetProgress
         (AUTO, [DRIFT_REFUSED], None, C.REFUSED, P.DONE),
         (AUTO, [UNKNOWN, REFUSED], None, C.UNKNOWN, P.REFUSED),
         (AUTO, [WAITING], None, C.WAITING, P.WAITING),
+        (AUTO, [SETTLING], None, C.WAITING, P.WAITING),
+        (AUTO, [SETTLING, UNKNOWN], None, C.UNKNOWN, P.REFUSED),
+        (OBSERVE, [SETTLING], None, C.WAITING, P.DONE),
         (AUTO, [GIT, WAITING], None, C.WAITING, P.WAITING),
         (AUTO, [GIT, GUARD], None, C.HELD, P.HELD),
         (AUTO, [DRIFT, GUARD], None, C.HELD, P.DONE),
@@ -274,6 +278,14 @@ def test_what_waits_is_looked_at_when_it_goes_on() -> None:
     assert (late.due_at, late.due_cause) == (1600.0, RunCause.INTERVAL)
     held = finish_look(ROW, APPROVE, GIT, block=soon)
     assert (held.due_at, held.mode, held.hold_count) == (1600.0, Mode.APPROVE, 1)
+
+
+def test_an_open_call_that_is_too_young_is_looked_at_soon() -> None:
+    """It is known within a minute whether the server acted on it, and nobody is told before."""
+    settling = finish_look(ROW, AUTO, SETTLING)
+    assert (settling.due_at, settling.due_cause) == (NOW + 30, RunCause.RETRY)
+    assert (settling.state, settling.failures) == (C.WAITING, 0)
+    assert finish_look(ROW, AUTO, WAITING).due_at == NOW + 600
 
 
 def test_an_apply_that_was_stopped() -> None:
