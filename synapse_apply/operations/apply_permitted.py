@@ -19,9 +19,9 @@ from synapse_apply.planning.staleness.narrow_to_permitted import (
     narrow_to_permitted_rows,
 )
 from synapse_apply.planning.staleness.permitted_rows import PermittedApply, PermittedRows
-from synapse_apply.stores.state_messages import build_approval_used_error
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
+_USED_GUARD_APPROVAL_REASON = "the approval of a guard was used by an earlier run"
 # Says which rows of a plan may be made.
 ChooseRows = Callable[[Plan], PermittedRows]
 
@@ -47,8 +47,7 @@ def apply_permitted_rows(
 
     Open calls of earlier runs are settled first, as by any apply. Before the first call it raises
     LockHeld, InputError for a plan with errors (nobody is asked about it then), Refused by a guard
-    that is left, SecretUnavailable, and StateError, also for a guard's approval that was used
-    before.
+    that is left, SecretUnavailable, and StateError.
     """
     with _act_as(session, identity, permit), session.lock_state(identity.operation):
         plan_result = apply_run.make_plan_with_preflight()
@@ -78,7 +77,7 @@ def _apply_using_guard_approvals_up(
     """Apply a checked plan; what approved its guards is used up with the first row that begins.
 
     That is for one time, and for these rows together: once one is done, the guard counts others.
-    StateError, before the first call, where it was used before.
+    Where it was used before, nothing is done, and the report says so.
     """
     store, guard_ids = session.store, permitted.guard_approvals
     first_change = next(
@@ -86,8 +85,8 @@ def _apply_using_guard_approvals_up(
     )
     if not guard_ids or first_change is None:
         return apply_run.apply_checked_plan(plan_result, permitted=permitted)
-    if used_ids := store.list_used_approvals(guard_ids):
-        raise build_approval_used_error(used_ids)
+    if store.list_used_approvals(guard_ids):
+        return Report(plan_result.plan, stop_reason=_USED_GUARD_APPROVAL_REASON)
     row_ids = permitted.approvals.get(first_change.address, ())
     approvals = {**permitted.approvals, first_change.address: (*row_ids, *guard_ids)}
     report = apply_run.apply_checked_plan(

@@ -225,8 +225,10 @@ def test_a_guard_is_overridden_by_name_and_used_up(
     for name, ids in server.ids().items():
         server.send("DELETE", f"/_emulator/objects/{name.partition('/')[0]}/{ids[0]}/")
     before = server.posts()
-    with pytest.raises(StateError, match="approval was used already"):
-        apply_permitted(site, choose, run_id="run-4")
+    refused = apply_permitted(site, choose, run_id="run-4")
+    assert refused.report.outcomes == ()
+    assert refused.stop_reason == "the approval of a guard was used by an earlier run"
+    assert "guard-1" in refused.used_approvals
     assert server.posts() == before
 
 
