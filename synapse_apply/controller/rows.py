@@ -207,7 +207,7 @@ class RunCause(Enum):
     ASKED = "asked"
     APPROVED = "approved"
     RESUMED = "resumed"
-    """A pause ended, or a window opened."""
+    """A pause ended, a window opened, or a target that it waits for had a run."""
     APPLIED = "applied"
     """An apply ended just before: what is live now?"""
 

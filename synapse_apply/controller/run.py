@@ -252,17 +252,19 @@ def serve_controller(setup: ControllerSetup) -> None:
 def run_controller_once(setup: ControllerSetup, *, detailed: bool = False) -> int:
     """One round over everything that is due, applies included; the worst exit code afterwards.
 
-    See `derive_exit_code_of_store`. After a signal SIGINT or SIGTERM.
+    See `derive_exit_code_of_store`; LOCKED where another run had a target. After a signal SIGINT or
+    SIGTERM.
     """
     controller = _Controller(setup)
     with (
         controller.open_loop() as loop,
         handle_signals(loop.stop, lambda: None) as signal_numbers,
     ):
-        loop.run_once()
+        locked_count = loop.run_once()
         if signal_numbers:
             return Exit.SIGINT if signal_numbers[0] == signal.SIGINT else Exit.SIGTERM
-        return derive_exit_code_of_store(controller.store, detailed=detailed)
+        code = derive_exit_code_of_store(controller.store, detailed=detailed)
+        return Exit.select_by_precedence(code, Exit.LOCKED) if locked_count else code
 
 
 def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:

@@ -139,8 +139,11 @@ class ControllerLoop:
             self._wake_up.wait(ROUND_SECONDS)
         self._drain()
 
-    def run_once(self) -> None:
-        """Fetch every source, look at every target that is due by then, and tell of it."""
+    def run_once(self) -> int:
+        """Fetch every source, work on every target that is due by then, and tell of it.
+
+        Returns how many targets another run had locked, so that nothing is known of them now.
+        """
         self._is_once = True
         self._start()
         for name in self._parts.settings.sources:
@@ -153,6 +156,7 @@ class ControllerLoop:
                 break
             self._wake_up.wait(ROUND_SECONDS)
         self._drain()
+        return self._parts.postponed_count
 
     def _start(self) -> None:
         """Bring the store in line with the configuration, and end what a killed process began."""

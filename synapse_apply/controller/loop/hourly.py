@@ -16,7 +16,7 @@ from synapse_apply.controller.rows import PauseRow, TargetCondition, TargetName,
 from synapse_apply.controller.rules.approving import APPROVAL_SECONDS
 from synapse_apply.controller.rules.pausing import CONFIGURATION, is_pause_active
 from synapse_apply.controller.rules.sending import count_reminder
-from synapse_apply.controller.settings import HOUR, Event
+from synapse_apply.controller.settings import HOUR, Event, Mode
 from synapse_apply.controller.store_ports import StoreWriter
 
 _REMINDED = frozenset({TargetCondition.UNKNOWN, TargetCondition.REFUSED, TargetCondition.HELD})
@@ -70,26 +70,39 @@ def remind_people(parts: LoopParts) -> None:
             number = count_reminder(row.changed_at, now)
             if number:
                 _queue_target_reminder(parts, writer, row, number)
-        for pause in [*parts.store.list_pauses(), *_iter_fixed_pauses(parts)]:
+        for pause in parts.store.list_pauses():
             if is_pause_active(pause, now):
                 queue_pause_messages(parts, writer, pause)
+        for source, pause in _iter_fixed_pauses(parts):
+            if is_pause_active(pause, now):
+                # Its targets may not be known yet.
+                _queue_pause_message(parts, writer, pause, source, None)
 
 
 def queue_pause_messages(parts: LoopParts, writer: StoreWriter, pause: PauseRow) -> None:
     """Tell of a pause, each source that it concerns; or remind of it, once a day."""
-    number = count_reminder(pause.since, parts.clock.read_wall())
-    fact = f"pause of {pause.scope} since {pause.since}"
     for source, target in _iter_paused_sources(parts, pause.scope):
-        parts.queue_messages(
-            writer,
-            Event.PAUSED,
-            f"{fact} in {source}, day {number}",
-            source=source,
-            target=target,
-            pause=pause,
-            is_reminder=number > 0,
-            page=build_target_path(target) if target else build_overview_path({"source": source}),
-        )
+        _queue_pause_message(parts, writer, pause, source, target)
+
+
+def _queue_pause_message(
+    parts: LoopParts,
+    writer: StoreWriter,
+    pause: PauseRow,
+    source: str,
+    target: TargetName | None,
+) -> None:
+    number = count_reminder(pause.since, parts.clock.read_wall())
+    parts.queue_messages(
+        writer,
+        Event.PAUSED,
+        f"pause of {pause.scope} since {pause.since} in {source}, day {number}",
+        source=source,
+        target=target,
+        pause=pause,
+        is_reminder=number > 0,
+        page=build_target_path(target) if target else build_overview_path({"source": source}),
+    )
 
 
 def _iter_paused_sources(parts: LoopParts, scope: str) -> Iterator[tuple[str, TargetName | None]]:
@@ -101,14 +114,14 @@ def _iter_paused_sources(parts: LoopParts, scope: str) -> Iterator[tuple[str, Ta
             yield source, next((name for name in matching if str(name) == scope), None)
 
 
-def _iter_fixed_pauses(parts: LoopParts) -> Iterator[PauseRow]:
-    """The pauses of controller.yaml as if somebody had set them when this controller first saw."""
+def _iter_fixed_pauses(parts: LoopParts) -> Iterator[tuple[str, PauseRow]]:
+    """The pauses of controller.yaml with their sources; when they began is not known."""
     for source in parts.settings.sources.values():
         for rule in source.rules:
-            if rule.pause is not None:
+            if rule.pause is not None and rule.mode is not Mode.OBSERVE:
                 until = rule.pause.until if rule.pause.until is not None else float("inf")
                 scope = f"{source.name}/{rule.pattern}"
-                yield PauseRow(scope, CONFIGURATION, rule.pause.reason, 0.0, until)
+                yield source.name, PauseRow(scope, CONFIGURATION, rule.pause.reason, 0.0, until)
 
 
 def _queue_target_reminder(

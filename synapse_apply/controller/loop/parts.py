@@ -70,6 +70,7 @@ class LoopParts:
         # Begin nothing new; and then: what still runs was ended with the controller.
         self.is_stopping = False
         self.is_closing = False
+        self.postponed_count = 0
         self._authors = AuthorCache()
         self._changed_sources: set[str] = set()
         self._sources_to_compare: set[str] = set()
@@ -94,6 +95,11 @@ class LoopParts:
     def list_authors_or_none(self, row: TargetRow) -> tuple[str, ...] | None:
         """Who wrote the commits between a target's applied and wanted one; None if unknown."""
         return self._authors.list_authors_or_none(self.configured.mirrors.get(row.name.source), row)
+
+    def count_postponed_run(self) -> None:
+        """Count a run that found its target's state locked by another run."""
+        with self._lock:
+            self.postponed_count += 1
 
     def mark_changed(self, source: str) -> None:
         """Remember that the ends of a source's revisions may be others now."""

@@ -13,6 +13,7 @@ from synapse_apply.controller.page.addresses import build_run_path, build_target
 from synapse_apply.controller.planned_rows import HeldRow
 from synapse_apply.controller.rows import (
     HoldRow,
+    RunCause,
     RunRow,
     RunVerb,
     TargetCondition,
@@ -24,7 +25,9 @@ from synapse_apply.controller.rules.due import HELD_UP_SECONDS
 from synapse_apply.controller.rules.messages import find_target_event
 from synapse_apply.controller.rules.targets import is_repeat, update_after_run
 from synapse_apply.controller.settings import Event, Mode
-from synapse_apply.controller.store_ports import StoreWriter
+from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
+
+_ALL_TARGETS = 10**9
 
 
 def record_run(
@@ -50,6 +53,7 @@ def record_run(
 
 def _postpone(parts: LoopParts, writer: StoreWriter, row: TargetRow, run: FinishedRun) -> None:
     """Another run is at work: what was seen in its middle would be told as drift."""
+    parts.count_postponed_run()
     writer.put_target(replace(row, due_at=parts.clock.read_wall() + HELD_UP_SECONDS))
     parts.log(
         "info", f"{run.verb.value} postponed", target=row.name, reason="another run has the lock"
@@ -103,6 +107,7 @@ def _write_run(
         _append_audit(parts, writer, run_row)
     _queue_message(parts, writer, row, after, run_row, holds_before, holds)
     if run_id == run.id:
+        _wake_targets_that_wait_for(parts, writer, row.name)
         _log_run(parts, after, run_row)
 
 
@@ -157,6 +162,19 @@ def _build_holds(
             )
         holds.setdefault(digest, new)
     return list(holds.values())
+
+
+def _wake_targets_that_wait_for(parts: LoopParts, writer: StoreWriter, name: TargetName) -> None:
+    """Have targets of the source due at once that wait for a verification in this one.
+
+    It is found by the words of the refusal (`planning/verification.py`): one that is found for
+    nothing is looked at once too often.
+    """
+    waiting = TargetFilter(name.source, TargetCondition.WAITING)
+    for row in parts.store.list_targets(waiting, 0, _ALL_TARGETS).targets:
+        if row.name != name and f"target {name.target} " in row.waiting_reason:
+            now = parts.clock.read_wall()
+            writer.put_target(replace(row, due_at=now, due_cause=RunCause.RESUMED))
 
 
 def _append_audit(parts: LoopParts, writer: StoreWriter, run: RunRow) -> None:

@@ -198,7 +198,8 @@ def test_another_run_that_has_the_lock_is_waited_for(world: World) -> None:
     world.workers.applied["acme/prod"] = RunResult(
         RunOutcome.APPLY_STOPPED, held_up_by_run="kim@laptop"
     )
-    world.run_once()
+    assert world.build_loop().run_once() == 1
+    world.workers.is_closed = False
     assert describe_runs(world) == []
     prod = world.get_target("prod")
     assert prod.due_at - world.clock.wall == 30
@@ -310,3 +311,43 @@ def test_an_empty_store_looks_before_it_applies(world: World) -> None:
     world.workers.applied["acme/prod"] = apply
     world.run_once()
     assert order == ["look c1", "apply c1", "look c1"]
+
+
+def test_who_waits_for_a_verification_is_looked_at_when_that_target_had_a_run(
+    world: World,
+) -> None:
+    """Without waiting for an interval; no commit is red meanwhile."""
+    world.set_rules(AUTO)
+    waiting = row(
+        "package/a",
+        refusal="require-verified",
+        refusal_reason="target dev must have verified it first, and it was never verified there",
+        is_waiting=True,
+    )
+    world.workers.results["acme/prod"] = plan_of(waiting)
+    loop = world.build_loop()
+    world.start(loop)
+    prod = world.get_target("prod")
+    assert (prod.state, prod.progress) == (TargetCondition.WAITING, TargetProgress.WAITING)
+    assert end_of(world, "c1")[0] is RevisionEnd.NONE
+    world.workers.results["acme/dev"] = plan_of(FIRST)
+    loop.get_people_actions().reconcile("proxy:ann", TargetName("acme", "dev"))
+    world.workers.results["acme/prod"] = plan_of(SECOND)
+    world.settle(loop)
+    assert [str(request.target) for request in world.workers.applies] == ["acme/dev", "acme/prod"]
+    assert world.get_target("prod").state is TargetCondition.IN_SYNC
+
+
+def test_a_clock_that_jumps_moves_no_window(world: World) -> None:
+    """What waited for the wall clock is decided anew by what that says now."""
+    world.clock.wall = 1_000_020.0
+    world.set_rules(TargetRule("*", mode=Mode.AUTO, interval=7200, windows=(nine_to_five(world),)))
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    loop = world.build_loop()
+    world.start(loop)
+    assert world.get_target("prod").state is TargetCondition.WAITING
+    world.clock.wall += 3700
+    world.settle(loop)
+    world.clock.advance(1)
+    world.settle(loop)
+    assert len(world.workers.applies) == 1

@@ -158,6 +158,8 @@ def test_a_commit_that_is_overtaken_ends_with_the_next_one(world: World) -> None
     world.clock.advance(61)
     loop._start()
     go_round_until(loop, lambda: world.workers.running.total() > 0)
+    # The look may have begun before the fetch.
+    go_round_until(loop, lambda: world.store.find_revision("acme", "c2") is not None)
     assert end_of(world, "c2")[0] is RevisionEnd.NONE
     world.workers.results["acme/prod"] = IN_SYNC
     world.repository.push("c3", prod="p3")
