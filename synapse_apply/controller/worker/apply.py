@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from synapse_apply.controller.planned_rows import Judgement, RowAction
@@ -22,7 +23,7 @@ from synapse_apply.library.plan_rows import PermittedApply, PermittedRows
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.errors import LockHeld, SynapseApplyError
+from synapse_apply.model.errors import InputError, LockHeld, SynapseApplyError
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import CallPermit
 from synapse_apply.model.report import Report, Result
@@ -95,7 +96,8 @@ def apply_to_target(
     except SynapseApplyError as failure:
         # Before the first call: one that fails is in the report.
         if failure.plan is not None and failure.plan.has_errors:
-            return build_result_of_plan(failure.plan)
+            with suppress(InputError):  # of too many rows
+                return build_result_of_plan(failure.plan)
         return build_result_of_failure(name_target(failure.diagnostics, order.target))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
         failed = build_result_of_failure((build_internal_error("An apply"),))
