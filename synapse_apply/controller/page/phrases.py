@@ -115,9 +115,9 @@ CAUSE_PHRASES = {
 }
 VERB_PHRASES = {RunVerb.LOOK: "look", RunVerb.APPLY: "apply"}
 MODE_PHRASES = {
-    Mode.OBSERVE: "observe: never applied",
-    Mode.AUTO: "auto: applied by its rule",
-    Mode.APPROVE: "approve: applied once people approve",
+    Mode.OBSERVE: "observe (never applied)",
+    Mode.AUTO: "auto (by its rule)",
+    Mode.APPROVE: "approve (people decide)",
 }
 ACTION_PHRASES = {
     RowAction.CREATE: "create",
