@@ -36,7 +36,8 @@ class TargetWithPermittedRows:
         """Whether an apply would do something for the newest plan of this object without a call.
 
         Such as to rename addresses, to update records to what is so already, to follow a run whose
-        job is known, and to record what became of calls of an earlier run.
+        job is known, and to record what became of calls of an earlier run. False for a plan that an
+        error or a guard stops.
         """
         from synapse_apply.planning.staleness import narrow_to_permitted
 
@@ -47,6 +48,7 @@ class TargetWithPermittedRows:
         return (
             source is not None
             and is_newest
+            and not (plan.has_errors or plan.guards)
             and any(not resolved.is_open for resolved in source.plan_result.resolved_intents)
         )
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from synapse_apply.applying.permits import FinalPermit
+from synapse_apply.live.open_intents import record_outcomes_of_resolved_intents
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
@@ -85,6 +86,9 @@ def _apply_using_guard_approvals_up(
     )
     if not guard_ids or first_change is None:
         return apply_run.apply_checked_plan(plan_result, permitted=permitted)
+    # First: a call that had no effect gives back what approved its guard.
+    record_outcomes_of_resolved_intents(session, plan_result.resolved_intents, plan_result.plan.id)
+    plan_result = replace(plan_result, resolved_intents=())
     if store.list_used_approvals(guard_ids):
         return Report(plan_result.plan, stop_reason=_USED_GUARD_APPROVAL_REASON)
     row_ids = permitted.approvals.get(first_change.address, ())

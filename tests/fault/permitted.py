@@ -26,6 +26,7 @@ from synapse_apply.library import open_target
 from synapse_apply.library.plan_rows import (
     PermittedApply,
     PermittedRows,
+    compute_guard_digest,
     compute_row_digest,
     list_decidable_changes,
 )
@@ -37,14 +38,19 @@ RUN_ID, WHO = "run-1", "controller:test, approved by token:ops"
 
 
 def permit_all(plan: Plan, names: frozenset[str] | None = None) -> PermittedRows:
-    """Every row of a plan, or those with these addresses, each by an approval of its content."""
+    """Every row of a plan, or those with these addresses, each by an approval of its content.
+
+    So are guards.
+    """
     rows = {
         change.address: compute_row_digest(change, plan.base)
         for change in list_decidable_changes(plan)
         if not change.is_refused and (names is None or str(change.address) in names)
     }
     approvals = {address: (f"of-{digest[5:37]}",) for address, digest in rows.items()}
-    return PermittedRows(frozenset(rows), approvals=approvals)
+    guards = {guard.name: compute_guard_digest(guard, plan) for guard in plan.guards}
+    guard_ids = tuple(f"of-{digest[5:37]}" for digest in guards.values())
+    return PermittedRows(frozenset(rows), frozenset(guards), approvals, guard_ids)
 
 
 def compute_digests(folder: Path | str, environ: Mapping[str, str]) -> dict[str, str]:

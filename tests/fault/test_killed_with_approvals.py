@@ -121,3 +121,23 @@ def test_an_update_that_may_still_act_is_waited_for(
     # By the approval that it was given, and once.
     updates = [asked for asked in changing(server)[before:] if asked.startswith("PATCH ")]
     assert len(updates) == len(set(updates)) == 2
+
+
+@on_api("v2")
+def test_what_approved_a_guard_comes_back_with_the_first_row(
+    make_site: Callable[..., Site], server: Server, row: Row
+) -> None:
+    """Killed before its first call is done: the same approvals of rows and guard do once more."""
+    site = make_site(groups=1, extra_storages=3)
+    assert apply_permitted(site).report.exit_code == 0
+    for name, ids in server.ids().items():
+        if name.startswith("storage/"):
+            server.send("DELETE", f"/_emulator/objects/storage/{ids[0]}/")
+    (site.root / "manifests" / "group-0.yaml").unlink()
+    before = len(changing(server))
+    server.faults({"match": {"method": "POST", "nth": 1}, "do": {"hang": FOREVER}})
+    with applying_permitted(site) as process:
+        reaches(server, process)
+        assert kill(process)
+    converges(site, server, row)
+    assert sum(asked.startswith("POST ") for asked in changing(server)[before:]) == 3

@@ -38,9 +38,9 @@ def has_work_without_permission(plan: Plan) -> bool:
     """Whether a plan has something that sends no call.
 
     That is renames of addresses, records to be updated to what is so already, and runs to be
-    followed. Plans with errors and offline plans have none.
+    followed. Plans that are stopped by an error or a guard have none, nor have offline plans.
     """
-    if plan.has_errors or plan.base.is_offline:
+    if plan.has_errors or plan.guards or plan.base.is_offline:
         return False
     return bool(plan.moved) or any(
         change.action is Action.NO_OP

@@ -128,6 +128,8 @@ def test_what_needs_no_permission() -> None:
     assert not has_work_without_permission(fresh)
     moved = replace(fresh, moved=(MovedAddress(B, C),))
     assert has_work_without_permission(moved)
+    guards = (GuardViolation("all-missing", "Every recorded object is missing"),)
+    assert not has_work_without_permission(replace(moved, guards=guards))
     assert narrow(moved).moved == moved.moved
     run = Verification({}, "p", "never verified")
     row = replace(fresh.changes[0], address=A, action=Action.NO_OP, fields=(), verification=run)
