@@ -23,7 +23,7 @@ from synapse_apply.library.plan_rows import PermittedApply, PermittedRows
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.errors import InputError, LockHeld, SynapseApplyError
+from synapse_apply.model.errors import InputError, LockHeld, Refused, SynapseApplyError
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import CallPermit
 from synapse_apply.model.report import Report, Result
@@ -93,6 +93,8 @@ def apply_to_target(
     except LockHeld as held:
         holder = " ".join(f"{finding.summary}: {finding.detail}" for finding in held.diagnostics)
         return RunResult(RunOutcome.APPLY_STOPPED, held_up_by_run=holder[:MAX_HOLDER_CHARACTERS])
+    except Refused as stop:
+        return _build_result_of_guard(rows, stop)
     except SynapseApplyError as failure:
         # Before the first call: one that fails is in the report.
         if failure.plan is not None and failure.plan.has_errors:
@@ -107,6 +109,21 @@ def apply_to_target(
         # What was sent by then is looked up by the next run.
         calls = CallCounts(unknown=unknown_count)
         return replace(failed, outcome=RunOutcome.APPLY_FAILED, calls=calls)
+
+
+def _build_result_of_guard(rows: RowsUnderLock, stop: Refused) -> RunResult:
+    """What is told where a guard stopped the apply before its first call."""
+    if rows.result is None:
+        return build_result_of_failure(stop.diagnostics)
+    permitted_count = len(rows.judgement.permitted_rows)
+    if not permitted_count:
+        return rows.result
+    return replace(
+        rows.result,
+        outcome=RunOutcome.APPLY_STOPPED,
+        calls=CallCounts(skipped=permitted_count),
+        stop_reason=str(stop)[:_MAX_STOP_REASON],
+    )
 
 
 def build_result_of_apply(rows: RowsUnderLock, applied: PermittedApply) -> RunResult:

@@ -155,11 +155,15 @@ targets:
         change = {"description": "changed by hand"}
         self._ask_backend("PATCH", f"objects/plugin/{plugin['id']}/", change)
 
+    def delete_one_storage_by_hand(self) -> None:
+        storages = self._ask_backend("GET", "objects/storage/")["results"]
+        self._ask_backend("DELETE", f"objects/storage/{storages[0]['id']}/")
+
     def _ask_backend(self, method: str, path: str, body: Any = None) -> Any:
         url, headers = f"{self.backend.url}/_emulator/{path}", {"Authorization": f"Token {TOKEN}"}
         answer = requests.request(method, url, json=body, headers=headers, timeout=30)
         answer.raise_for_status()
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def list_creates(self) -> list[float]:
         """When the creates were acted on, oldest first, on the clock of `time.monotonic()`."""

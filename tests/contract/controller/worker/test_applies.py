@@ -139,6 +139,25 @@ def test_a_guard_counts_what_is_permitted_alone(declare: Declare) -> None:
     check_all_is_done_once(site, 2)
 
 
+def test_a_guard_of_the_whole_target_stops_all_until_it_is_approved(declare: Declare) -> None:
+    """Its approval is used up with what it lets pass."""
+    site = declare(0)
+    guards = "    guards: {max_share: 0.001, min_objects: 1}\n"
+    site.push({"synapse-apply.yaml": site.project + guards})
+    site.delete_one_storage_by_hand()
+    stopped = site.apply()
+    assert (stopped.outcome, stopped.calls) == (RunOutcome.CHANGES, CallCounts())
+    row, guard = stopped.rows
+    assert (row.action, row.causes) == (RowAction.RECREATE, (RowCause.DRIFT,))
+    assert (guard.address, guard.needs) == ("mass-missing", ())
+    approved = ApplyTerms(approvals={row.digest: ("four",), guard.digest: ("five",)})
+    made = site.apply(terms=approved)
+    assert (made.outcome, made.calls) == (RunOutcome.APPLIED, CallCounts(done=1))
+    assert sorted(made.used_approvals) == ["five", "four"]
+    site.push({"synapse-apply.yaml": site.project})
+    check_all_is_done_once(site, 1)
+
+
 PLUGIN = """
 apiVersion: synapse-apply/v1
 kind: Plugin
