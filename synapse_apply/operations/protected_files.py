@@ -15,7 +15,7 @@ from synapse_apply.manifests.files.manifest_files import collect_manifest_files,
 from synapse_apply.manifests.project.project import find_project_file
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import SynapseApplyError
-from synapse_apply.model.project import Project
+from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER
 from synapse_apply.operations.saved_plan_file import is_plan_file
 from synapse_apply.workspace import configuration, state_access
@@ -91,10 +91,24 @@ def _list_default_and_named_manifest_paths(invocation: Invocation) -> set[tuple[
     return {(), tuple(str(invocation.directory / path) for path in invocation.paths)}
 
 
+def _choose_targets_of_distinct_files(
+    project: Project, invocation: Invocation
+) -> tuple[Target, ...]:
+    """The targets whose manifests are to be looked at: of those that a list makes alike, one.
+
+    The chosen target is always among them.
+    """
+    distinct: dict[object, Target] = {}
+    for name, target in project.targets.items():
+        is_alike = target.row is not None and name != invocation.target
+        distinct.setdefault((target.manifests, target.allow_files) if is_alike else name, target)
+    return tuple(distinct.values())
+
+
 def _would_be_manifest(path: Path, project: Project, invocation: Invocation) -> bool:
     return any(
         would_read_file(path, project, target, selection)
-        for target in project.targets.values()
+        for target in _choose_targets_of_distinct_files(project, invocation)
         for selection in _list_default_and_named_manifest_paths(invocation)
     )
 
@@ -104,7 +118,7 @@ def _is_package_file(path: Path, project: Project, invocation: Invocation) -> bo
     # Here, not above: few reports take the place of a file that is there.
     from synapse_apply.packages.source import open_source
 
-    for target in project.targets.values():
+    for target in _choose_targets_of_distinct_files(project, invocation):
         for resource in configuration.load_target_manifests(
             invocation, project, target
         ).desired.values():
@@ -127,7 +141,7 @@ def _is_package_file(path: Path, project: Project, invocation: Invocation) -> bo
 def _is_manifest_file(path: Path, project: Project, invocation: Invocation) -> bool:
     if not path.is_file():
         return False
-    for target in project.targets.values():
+    for target in _choose_targets_of_distinct_files(project, invocation):
         for selection in _list_default_and_named_manifest_paths(invocation):
             listing = collect_manifest_files(project, target, selection)
             if any(_is_same_file(path, file) for file in listing.files):

@@ -13,6 +13,8 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.package_findings import lint_packages
 from synapse_apply.workspace.package_sources import PackageSources
 
+_MAX_COUNTED_TARGETS = 20
+
 
 @frozen
 class ValidationResult:
@@ -25,6 +27,9 @@ class ValidationResult:
     def summary(self) -> str:
         """One line for people."""
         parts = [f"{count} resources for {name}" for name, count in self.counts.items()]
+        if len(parts) > _MAX_COUNTED_TARGETS:
+            total = sum(self.counts.values())
+            parts = [f"{total:,} resources for {len(self.counts):,} targets"]
         return f"Valid: {', '.join(parts)}{format_finding_counts_or_empty(self.diagnostics)}."
 
 

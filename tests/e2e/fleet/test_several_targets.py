@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from e2e.fleet.conftest import TENANTS, break_target
-from e2e.scenarios.workplace import Ran, Workplace, held
+from e2e.scenarios.workplace import QUIET, Ran, Server, Workplace, held
+from installed import BIN
 
 from synapse_apply.library import open_targets
 from synapse_apply.manifests.schema.schemas import bundle_schema_with_referenced_files
@@ -191,3 +195,29 @@ def test_a_report_does_not_take_the_place_of_the_list(fleet: Workplace) -> None:
     ran = fleet.plan("-t", "*", "--report=markdown=tenants.yaml", code=1)
     assert "is a list of targets" in ran.err
     assert Path(fleet.root / "tenants.yaml").read_text().startswith("- {name: acme")
+
+
+def test_a_signal_ends_all_with_one_document(fleet: Workplace, server: Server) -> None:
+    """What was begun is told, and who had no turn; nobody else is asked."""
+    rule = {"match": {"path": "/storages/*", "from": 2}, "do": {"hang": 60}}
+    server.call("PUT", "_emulator/faults/", {"rules": [rule]})
+    process = subprocess.Popen(
+        [BIN / "synapse-apply", "plan", "-t", "acme", "-t", "beta", "-t", "canary", "--json"],
+        cwd=fleet.root,
+        env={**QUIET, **fleet.environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 60
+    while not server.call("GET", "_emulator/faults/")["counts"][0]["done"]:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    document = json.loads(out)
+    parts = check_document(document)
+    assert {name: part["exit_code"] for name, part in parts.items()} == {"acme": 0, "beta": 130}
+    assert (document["not_begun"], document["exit_code"]) == (["canary"], 130)
