@@ -90,10 +90,13 @@ def test_what_somebody_may_with_any_target() -> None:
         (Person("proxy:dev"), "acme/dev", True),
         (Person("proxy:dev"), "acme/d*", False),
         (Person("proxy:dev"), "acme/d[e]v", False),
+        (Person("proxy:dev"), "acme/d?v-*", True),
+        (Person("proxy:dev"), "acme/d*v-*", False),
         (ANN, "acme/dev", False),
         (None, "acme/dev", False),
     ],
 )
 def test_who_may_pause_a_scope(person: Person | None, scope: str, can_pause: bool) -> None:
     """Who may pause all that it matches, also targets to come; one that matches none is nobody's."""
-    assert can_pause_scope(ACCESS, person, scope, [DEV, PROD, LAB]) is can_pause
+    names = [DEV, PROD, LAB, TargetName("acme", "dev-1")]
+    assert can_pause_scope(ACCESS, person, scope, names) is can_pause

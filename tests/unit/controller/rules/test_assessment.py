@@ -165,6 +165,14 @@ def test_what_the_state_lacks_is_written_without_a_change() -> None:
     assert (blocked.is_apply_next, blocked.condition) == (False, C.WAITING)
 
 
+def test_approved_drift_that_a_guard_stops_is_held() -> None:
+    """Somebody has decided that it is to be done: it is not left alone any more."""
+    terms = replace(build_terms(GIT_ONLY, (), now=NOW), approvals={DRIFT.digest: ("a1",)})
+    result = make_result(DRIFT, GUARD)
+    found = assess_look(result, judge_rows(result.rows, terms), GIT_ONLY, None, RunCause.APPROVED)
+    assert found.condition is C.HELD
+
+
 def test_why_something_waits() -> None:
     """The pause or the window, else what the row waits for; nothing for what does not."""
     assert look(AUTO, GIT, block=WINDOW).waiting_reason == WINDOW.phrase

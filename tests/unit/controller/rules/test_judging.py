@@ -198,6 +198,22 @@ def test_why_rows_are_held() -> None:
     assert set(held.values()) == {HoldReason.APPROVAL}
 
 
+def test_what_needs_a_refused_row_is_held() -> None:
+    """Also by way of another row, and nobody can approve it."""
+    refused = replace(make_row("plugin", RowCause.GIT), refusal="immutable")
+    rows = [
+        make_row("launch", RowCause.GIT, needs="release"),
+        make_row("release", RowCause.GIT, needs="plugin"),
+        refused,
+        make_row("other", RowCause.GIT),
+    ]
+    judgement = judge_rows(rows, AUTO)
+    assert list_permitted(judgement) == ["other"]
+    assert [held.can_be_approved for held in judgement.held_rows] == [False, False]
+    assert set(list_held(judgement)) == {"launch", "release"}
+    assert judgement.refused_rows == (refused,)
+
+
 def test_what_needs_a_waiting_row_waits() -> None:
     """Nobody is asked about a row that goes on by itself."""
     waiting = replace(make_row("release", RowCause.GIT), refusal="unverified", is_waiting=True)

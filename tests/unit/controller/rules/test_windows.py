@@ -77,6 +77,14 @@ def test_a_zone_that_left_out_a_day() -> None:
     assert is_window_open((apia,), start)
 
 
+def test_a_start_that_is_skipped_before_midnight() -> None:
+    """In Nuuk the clock goes from Saturday 22:59 to Sunday 00:00: 23:30 is at 00:30 then."""
+    nuuk = make_window("30 23 * * 6", 1, ZoneInfo("America/Nuuk"))
+    for now in ("2026-03-29T00:10Z", "2026-03-29T01:10Z"):
+        assert compute_window_state((nuuk,), at(now)).until == at("2026-03-29T00:30-01:00")
+    assert is_window_open((nuuk,), at("2026-03-29T01:00-01:00"))
+
+
 def some_field(low: int, high: int, *, stars: int = 1) -> st.SearchStrategy[str]:
     numbers = st.lists(st.integers(low, high), min_size=1, max_size=3, unique=True)
     texts = numbers.map(lambda found: ",".join(map(str, found)))
