@@ -19,8 +19,17 @@ from synapse_apply.controller.configuration.access_secrets import (
     read_access_secrets,
 )
 from synapse_apply.controller.page.entry.own_origin import list_own_origins
+from synapse_apply.controller.page.entry.readable_store import RestrictedStore
 from synapse_apply.controller.page.server import PageServer
+from synapse_apply.controller.rows import (
+    MessageRow,
+    PauseRow,
+    StatusRow,
+    StatusState,
+    StatusText,
+)
 from synapse_apply.controller.settings import SecretName
+from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import Sensitive
 
@@ -211,6 +220,64 @@ def test_who_sees_a_part_of_a_source_reads_no_words_on_the_rest(held_page: Serve
     assert "prod-eu" in held_page.get(path, **list_proxy_headers("mina")).text
     for shown in (path, "/sources/acme", "/"):
         assert "prod-eu" not in held_page.get(shown, **list_proxy_headers("jonas")).text
+
+
+@pytest.mark.parametrize(
+    ("patterns", "is_seen", "is_whole"),
+    [
+        (("*",), True, True),
+        (("acme/*",), True, True),
+        (("ac*",), True, True),
+        (("*/*",), True, True),
+        (("acme/d*",), True, False),
+        (("acme/?*",), True, False),
+        (("acme/[a-z]*",), True, False),
+        (("a?me/*",), True, False),
+        (("acme/none",), False, False),
+        (("acm", "acme", "globex/*", "vision/*"), False, False),
+        ((), False, False),
+    ],
+)
+def test_a_source_is_there_where_one_of_its_targets_is(
+    held_page: ServedPage, patterns: tuple[str, ...], is_seen: bool, is_whole: bool
+) -> None:
+    """And what speaks of all of them where all could be read, also those to come."""
+    store = RestrictedStore(held_page.store, patterns)
+    assert ("acme" in [row.name for row in store.list_sources()]) == is_seen
+    revisions = store.list_revisions("acme", 9)
+    assert bool(revisions) == is_seen
+    assert all(bool(row.description) == is_whole for row in revisions)
+    context = "synapse-apply/platform/acme"
+    status = store.find_status("acme", samples.HEAD_COMMIT, context)
+    assert (status is not None) == is_whole
+    has_everything = "*" in patterns
+    assert store.can_read_everything == has_everything
+    assert bool([*store.iter_audit_rows()]) == has_everything
+
+
+def test_what_concerns_the_controller_is_for_who_reads_everything(tmp_path: Path) -> None:
+    """Its configuration, and what nobody takes of it, may name what is not theirs."""
+    status = StatusText(StatusState.SUCCESS, "1 done", "")
+    with closing(samples.open_store(tmp_path)) as store:
+        samples.fill_few(store)
+        with store.write() as writer:
+            writer.put_configuration_findings([warning_finding("W", "sources.vision")])
+            writer.put_status(StatusRow("vision", "c", "x", status, refusal="403"))
+            writer.put_message_if_new(MessageRow("m", "slack 1", "failed", "f", {}, 1.0))
+            for scope in ("*", "vision/*", "acme/prod-*", "acme/dev"):
+                writer.put_pause(PauseRow(scope, "proxy:ann", "r", 1.0, 2.0))
+        for patterns, scopes, unsent in (
+            (("*",), ["*", "acme/dev", "acme/prod-*", "vision/*"], (1, 1)),
+            (("acme/prod-eu",), ["*", "acme/prod-*"], (0, 0)),
+            (("vision/*",), ["*", "vision/*"], (1, 0)),
+            (("none/*",), [], (0, 0)),
+        ):
+            readable = RestrictedStore(store, patterns)
+            assert [row.scope for row in readable.list_pauses()] == scopes
+            statuses, messages = readable.list_unsent()
+            refused = [row for row in statuses if row.refusal]
+            assert (len(refused), len(messages)) == unsent
+            assert bool(readable.list_configuration_findings()) == (patterns == ("*",))
 
 
 def test_lists_of_the_api_are_those_of_the_token(held_page: ServedPage) -> None:
