@@ -351,3 +351,33 @@ def test_a_clock_that_jumps_moves_no_window(world: World) -> None:
     world.clock.advance(1)
     world.settle(loop)
     assert len(world.workers.applies) == 1
+
+
+def test_a_rule_that_covers_more_counts_at_once(world: World) -> None:
+    """What was held by the rule before is applied when the file is read again."""
+    world.set_rules(replace(AUTO, auto=AutoRule(actions=frozenset({RowAction.CREATE}))))
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    loop = world.build_loop()
+    loop._reload = world.configure
+    world.start(loop)
+    assert world.get_target("prod").state is TargetCondition.HELD
+    world.set_rules(AUTO)
+    loop.ask_reload()
+    world.settle(loop)
+    assert len(world.workers.applies) == 1
+
+
+def test_a_pause_says_so_where_a_window_was_waited_for(world: World) -> None:
+    """At once, so that nobody waits for the window."""
+    world.clock.wall = 1_000_020.0
+    world.set_rules(TargetRule("*", mode=Mode.AUTO, windows=(nine_to_five(world),)))
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    loop = world.build_loop()
+    world.start(loop)
+    assert world.get_target("prod").state is TargetCondition.WAITING
+    until = world.clock.wall + 9000
+    loop.get_people_actions().pause("proxy:ann", "acme/prod", "an incident", until)
+    world.settle(loop)
+    prod = world.get_target("prod")
+    assert prod.state is TargetCondition.PAUSED
+    assert prod.waiting_reason.endswith("an incident")

@@ -364,3 +364,14 @@ def test_people_can_act_from_many_threads(world: World, loop: ControllerLoop) ->
         thread.join()
     assert len(list_actions(world)) == 16
     assert len(world.store.list_approvals(PROD)) == 16
+
+
+def test_a_look_that_fails_says_nothing_of_what_waits(world: World, loop: ControllerLoop) -> None:
+    """The rows that waited before can still be approved."""
+    holds = world.store.list_holds(PROD)
+    world.workers.results["acme/prod"] = FAILURE
+    world.clock.advance(700)
+    world.settle(loop)
+    assert world.get_target("prod").state is TargetCondition.FAILING
+    assert world.store.list_holds(PROD) == holds
+    loop.get_people_actions().approve(ANN, PROD, [FIRST.digest])
