@@ -15,13 +15,8 @@ if TYPE_CHECKING:
 # What the rows of a run's plan change, by the run and by address.
 ShownFields = dict[str, dict[str, "tuple[ShownField, ...]"]]
 _MAX_VALUE_LENGTH = 2000
-_REASON_PHRASES = {
-    "approval": "the mode is approve",
-    "cause": "",  # its detail says which cause, or which action
-    "action": "",
-    "guard": "a guard stops the plan",
-    "dependency": "",
-}
+# Of rows whose detail says nothing more.
+_REASON_PHRASES = {"approval": "the mode is approve", "guard": "it stops the plan"}
 
 
 def format_held_rows(target: str, url: str, rows: Sequence[ShownRow], fields: ShownFields) -> str:
@@ -56,12 +51,12 @@ def format_approval_result(
 
 
 def _iter_row_lines(row: ShownRow, fields: Sequence[ShownField]) -> Iterator[str]:
-    yield f"  {row.address}: {row.summary or row.action}"
+    name = f"guard {row.address}" if row.action == "guard" else row.address
+    yield f"  {name}: {row.summary or row.action}"
     for field in fields:
         values = [_shorten(value) for value in (field.before, field.after) if value]
         yield f"      {field.path}: {' -> '.join(values)}"
-    phrases = (_REASON_PHRASES.get(row.reason, row.reason), row.detail)
-    yield f"    waits: {': '.join(filter(None, phrases)) or row.reason}"
+    yield f"    waits: {row.detail or _REASON_PHRASES.get(row.reason, row.reason)}"
     if row.causes:
         yield f"    because of: {', '.join(row.causes)}"
     if names := ", ".join(approval.who for approval in row.approvals if not approval.reason):

@@ -214,6 +214,22 @@ def test_a_plan_that_cannot_be_read_does_not_keep_rows_from_being_shown(
     assert f"{server.url}/targets/acme/prod" in shown
 
 
+def test_a_guard_is_shown_as_one_with_the_rows_that_it_stops(
+    tmp_path: Path, server: Answering, controller: StandIn
+) -> None:
+    """It has the digest; what it stops says so, and is approved with it."""
+    guard = {
+        **ROW, "digest": GUARD, "address": "mass-missing", "action": "guard", "causes": [],
+        "summary": "Many objects are missing", "reason": "guard",
+    }  # fmt: skip
+    stopped = {**ROW, "reason": "guard", "detail": "stopped by mass-missing"}
+    controller.held_rows = [{**stopped, "can_be_approved": False}, guard]
+    shown = ask(tmp_path, server, "approve", "acme/prod").stdout
+    assert "waits: stopped by mass-missing" in shown
+    assert "guard mass-missing: Many objects are missing" in shown
+    assert re.findall(r"row1:\w+", shown) == [GUARD]
+
+
 def test_what_differs_by_the_time_it_is_approved_is_stale(
     tmp_path: Path, controller: StandIn
 ) -> None:
