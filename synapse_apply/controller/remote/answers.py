@@ -10,6 +10,7 @@ from synapse_apply.controller.rows import AuditRow, TargetCondition
 from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, format_json_pointer
 from synapse_apply.model.frozen import frozen
+from synapse_apply.views.grammar import format_byte_size, pluralize
 
 T = TypeVar("T")
 _SENSITIVE, _UNKNOWN = "(sensitive)", "(known after apply)"
@@ -51,7 +52,10 @@ class ShownRow:
 
 
 class ShownField(NamedTuple):
-    """A field that a row changes: its JSON Pointer, and both values as JSON; "" for none."""
+    """A field that a row changes: its JSON Pointer, and both values as JSON; "" for none.
+
+    Its package, too, under that name.
+    """
 
     path: str
     before: str
@@ -145,6 +149,8 @@ def decode_planned_fields(document: JsonValue) -> dict[str, tuple[ShownField, ..
 
 
 def _iter_shown_fields(change: Mapping[str, Any]) -> Iterator[ShownField]:
+    if package := change.get("package"):
+        yield ShownField("package", "", _format_package(_require_mapping(package, "package")))
     both = _require_mapping(change.get("change"), "change")
     if both.get("before") is None and both.get("after") is not None:
         sensitive = both.get("after_sensitive")
@@ -177,6 +183,14 @@ def _iter_created_fields(
         yield from _iter_created_fields(
             value.get(key), sensitive_keys.get(key), unknown_keys.get(key), path + pointer
         )
+
+
+def _format_package(package: Mapping[str, Any]) -> str:
+    """Such as `plugins/yolo, 3 files, 244 B, pkg1:sha256:...`."""
+    source, digest = (_get_text_or_empty(package, name) for name in ("source", "digest"))
+    files = pluralize(_require_count(package.get("files", 0), "files"), "file")
+    size = format_byte_size(_require_count(package.get("size", 0), "size"))
+    return ", ".join(filter(None, (source, files, size, digest)))
 
 
 def _format_value(value: Any) -> str:

@@ -61,6 +61,7 @@ _TERRAFORM_ACTIONS = {
     Action.NO_OP: "no-op",
 }
 _OPTIONAL_BASE_FIELDS = ("revision", "against")
+_PACKAGE_KEY = "package"
 _REASON_BY_ACTION = {
     Action.RECREATE: "create_because_missing",
     Action.DELETE: "delete_because_no_resource_config",
@@ -255,8 +256,22 @@ def _build_resource_change(change: Change) -> JsonDocument:
         "depends_on": [str(address) for address in change.depends_on],
         "rebase": change.rebase,
         "superseded": change.superseded,
+        **({_PACKAGE_KEY: package} if (package := _build_package_document(change)) else {}),
         **({"held": [_build_field_document(item) for item in kept_fields]} if kept_fields else {}),
         **({REPLACES_KEY: replacement.to_json()} if replacement is not None else {}),
+    }
+
+
+def _build_package_document(change: Change) -> JsonDocument:
+    """The package that a create uploads; nothing of it that a saved plan has in another type."""
+    package = change.extras.get(_PACKAGE_KEY)
+    if not isinstance(package, Mapping):
+        return {}
+    texts = {name: package.get(name) for name in ("digest", "source")}
+    counts = {name: package.get(name) for name in ("files", "size")}
+    return {
+        **{name: text for name, text in texts.items() if isinstance(text, str)},
+        **{name: count for name, count in counts.items() if type(count) is int and count >= 0},
     }
 
 

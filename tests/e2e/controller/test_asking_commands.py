@@ -55,6 +55,12 @@ PLAN = {
                 "after_sensitive": {"configuration": {"key": True}},
                 "after_unknown": {"id": True},
             },
+            "package": {
+                "source": "plugins/raw",
+                "files": 3,
+                "size": 244,
+                "digest": "pkg1:sha256:ab",
+            },
         },
     ]
 }
@@ -186,6 +192,7 @@ def test_a_script_approves_the_rows_that_it_names(tmp_path: Path, server: Answer
         '/version: "1.0.0"',
         "/configuration/key: (sensitive)",
         "/id: (known after apply)",
+        "package: plugins/raw, 3 files, 244 B, pkg1:sha256:ab",
     ):
         assert f"\n      {line}\n" in shown.stdout
     assert "--row" in shown.stderr
