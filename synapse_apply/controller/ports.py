@@ -211,7 +211,7 @@ class PeopleActions(Protocol):
 
 
 class LookTrigger(Protocol):
-    """What the page can ask of the loop in mode observe."""
+    """What a webhook asks of the loop."""
 
     def poll_soon(self, source: str) -> None:
         """Fetch a source at the next round, as a webhook asks; without effect if it just was."""

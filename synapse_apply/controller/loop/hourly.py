@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 
 from synapse_apply.controller.loop.due_times import list_targets_in
@@ -28,6 +28,8 @@ class HourlyWork:
     def __init__(self, parts: LoopParts) -> None:
         self._parts = parts
         self._done_at: float | None = None
+        # So that most hours ask nothing more of the store, however much waits.
+        self._reminded: set[tuple[TargetName, float, int]] = set()
 
     def do_if_due(self) -> None:
         """Do it if an hour has passed since it was done."""
@@ -37,7 +39,7 @@ class HourlyWork:
         self._done_at = counter
         delete_old_rows(self._parts)
         log_newest_audit_row(self._parts)
-        remind_people(self._parts)
+        self._reminded = remind_people(self._parts, self._reminded)
 
 
 def delete_old_rows(parts: LoopParts) -> None:
@@ -61,14 +63,23 @@ def log_newest_audit_row(parts: LoopParts) -> None:
         parts.log("info", "audit", row=row.number, digest=row.digest)
 
 
-def remind_people(parts: LoopParts) -> None:
-    """Tell once more, a day after the last time, what waits for people and what is paused."""
+def remind_people(
+    parts: LoopParts, reminded: Collection[tuple[TargetName, float, int]] = ()
+) -> set[tuple[TargetName, float, int]]:
+    """Tell once more, a day after the last time, what waits for people and what is paused.
+
+    Leaves out the targets that were `reminded`: each with when its state began and the number of
+    the reminder. Returns those that are by now.
+    """
     now = parts.clock.read_wall()
-    waiting = list_targets_in(parts, _REMINDED)
+    due = {
+        (row.name, row.changed_at, number): row
+        for row in list_targets_in(parts, _REMINDED)
+        if (number := count_reminder(row.changed_at, now))
+    }
     with parts.store.write() as writer:
-        for row in waiting:
-            number = count_reminder(row.changed_at, now)
-            if number:
+        for (name, began_at, number), row in due.items():
+            if (name, began_at, number) not in reminded:
                 _queue_target_reminder(parts, writer, row, number)
         for pause in parts.store.list_pauses():
             if is_pause_active(pause, now):
@@ -77,6 +88,7 @@ def remind_people(parts: LoopParts) -> None:
             if is_pause_active(pause, now):
                 # Its targets may not be known yet.
                 _queue_pause_message(parts, writer, pause, source, None)
+    return set(due)
 
 
 def queue_pause_messages(parts: LoopParts, writer: StoreWriter, pause: PauseRow) -> None:
@@ -130,7 +142,7 @@ def _queue_target_reminder(
     holds = parts.store.list_holds(row.name) if row.state is TargetCondition.HELD else ()
     if holds and all(hold.rejected_by for hold in holds):
         return  # somebody has decided
-    run = parts.store.find_run(row.last_run)
+    run = next(iter(parts.store.list_runs(row.name, 1)), None)
     findings = run.findings if run else ()
     parts.queue_messages(
         writer,

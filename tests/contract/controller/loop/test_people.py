@@ -375,3 +375,21 @@ def test_a_look_that_fails_says_nothing_of_what_waits(world: World, loop: Contro
     assert world.get_target("prod").state is TargetCondition.FAILING
     assert world.store.list_holds(PROD) == holds
     loop.get_people_actions().approve(ANN, PROD, [FIRST.digest])
+
+
+def test_an_approval_that_may_still_count_is_kept_however_short_history_is(
+    world: World,
+) -> None:
+    """Old runs go after an hour here; what a person said counts for a week."""
+    world.set_rules(replace(APPROVE, approvals=2))
+    world.settings = replace(world.settings, defaults=replace(world.settings.defaults, keep=3600))
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    loop = world.build_loop()
+    world.start(loop)
+    loop.get_people_actions().approve(ANN, PROD, [FIRST.digest])
+    world.clock.advance(6 * DAY)
+    world.settle(loop)
+    assert len(world.store.list_approvals(PROD)) == 1
+    world.clock.advance(DAY + 3600)
+    world.settle(loop)
+    assert world.store.list_approvals(PROD) == []
