@@ -67,10 +67,15 @@ class _PlannedApply:
             for invocation, target, plan in self._planned:
                 if run.must_stop_after(run.run_one(invocation, approved=(target, plan))):
                     break
-        finally:
-            begun = [section.target for section in run.sections]
-            code = run.finish([*begun, *(name for name in names if name not in begun)])
-        return code
+        except (KeyboardInterrupt, Terminated):
+            run.finish(self._order_by_turn(names))
+            raise
+        return run.finish(self._order_by_turn(names))
+
+    def _order_by_turn(self, names: Sequence[str]) -> list[str]:
+        """All targets, those that had a turn before those that had none."""
+        begun = [section.target for section in self._run.sections]
+        return [*begun, *(name for name in names if name not in begun)]
 
     def _plan_and_show(self, invocation: Invocation) -> None:
         """Plan one target and print it; what is wrong with it is printed and remembered."""

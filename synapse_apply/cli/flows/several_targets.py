@@ -106,13 +106,15 @@ class TargetsRun:
 
         A signal ends all: what was begun is written before it is raised.
         """
+        names = [str(invocation.target) for invocation in invocations]
         try:
             for invocation in invocations:
                 if self.must_stop_after(self.run_one(invocation)):
                     break
-        finally:
-            code = self.finish([str(invocation.target) for invocation in invocations])
-        return code
+        except (KeyboardInterrupt, Terminated):
+            self.finish(names)
+            raise
+        return self.finish(names)
 
     def must_stop_after(self, code: int) -> bool:
         """Whether no other target is to be begun after one that ended with this code."""

@@ -233,6 +233,8 @@ def _add_project_options(body: CommandBody, *, takes_several_targets: bool) -> C
         target: tuple[str, ...] = (),
         **parameters: Any,
     ) -> int:
+        # A pipeline may have an empty variable there, which names none.
+        target = tuple(filter(None, target))
         name = _require_one_target_or_empty(target, may_be_several=takes_several_targets)
         if not target or name:
             parameters.pop("keep_going", None)

@@ -383,7 +383,9 @@ class _ListReader:
                 self._report_row(file, (index,), "Not a row", detail, hint)
                 continue
             for key, value in row.items():
-                if key not in named_keys:
+                if self._row_finding_count > MAX_ROW_FINDINGS:
+                    self._row_finding_count += key not in named_keys
+                elif key not in named_keys:
                     self._report_row(file, (index, key), *_describe_unknown(key, named_keys))
                 elif not isinstance(value, (str, int, float)):
                     detail = f"`{key}` is {describe_value_kind(value)} where one value is needed"
@@ -396,6 +398,9 @@ class _ListReader:
         for index, row in enumerate(file.document.value if file.document else ()):
             if not isinstance(row, dict):
                 continue
+            # Before anything is looked up: a template may name as many keys as there are rows.
+            if not self._charge_if_affordable(target_list, len(named)):
+                return
             values = {**target_list.defaults, **row} if target_list.defaults else row
             missing = [key for key in named if key not in values]
             for key in missing:
@@ -403,13 +408,13 @@ class _ListReader:
                 detail = f"the row has no `{key}`, named at {use_position}"
                 hint = "add it to the row, or to `defaults` for every row without it"
                 self._report_row(file, (index,), "Missing value", detail, hint)
-            if not missing and self._charge_if_affordable(target_list, values):
+            cost = 0 if missing else target_list.template.estimate_cost(values)
+            if not missing and self._charge_if_affordable(target_list, cost):
                 self._make_target(target_list, index, values)
 
-    def _charge_if_affordable(
-        self, target_list: _TargetList, values: Mapping[str, RowValue]
-    ) -> bool:
-        before, self._cost = self._cost, self._cost + target_list.template.estimate_cost(values)
+    def _charge_if_affordable(self, target_list: _TargetList, cost: int) -> bool:
+        """Add to what the rows cost so far; False, reported once, above the limit."""
+        before, self._cost = self._cost, self._cost + cost
         if before <= _MAX_TOTAL_COST < self._cost:
             self._report(
                 target_list.path, "The rows stand for too much",
