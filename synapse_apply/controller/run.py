@@ -178,7 +178,14 @@ class _Controller:
                 WorkerPool(self.configured.settings, setup.data, setup.environ)
             ) as self._workers:
                 parts = LoopParts(self.configured, self.store, self._workers, self.clock, self.log)
-                yield ControllerLoop(parts)
+                try:
+                    yield ControllerLoop(parts)
+                except Exception:
+                    raise
+                except BaseException:
+                    # A second signal: applies that have begun get no more time.
+                    self._workers.kill_applies()
+                    raise
 
     def write_log(
         self, level: Literal["info", "warn", "error"], event: str, **values: object

@@ -127,6 +127,16 @@ class WorkerPool:
                 conversation.stop(_STOPPING, self._applies_end_at)
             self._changed.notify_all()
 
+    def kill_applies(self) -> None:
+        """End all applies at once; the next run looks up what became of calls that were open."""
+        with self._changed:
+            self._applies_end_at = time.monotonic()
+            for conversation in self._applies:
+                conversation.stop(_STOPPING, self._applies_end_at)
+            children = list(self._applies.values())
+        for child in children:
+            child.kill()
+
     def close(self) -> None:
         """End all children, also amid a look, and answer those who wait.
 
