@@ -51,6 +51,7 @@ class Altered:
                 (HttpExchanger, "send_request"),
                 (GitMirror, "fetch_head"),
                 (WorkerPool, "look"),
+                (WorkerPool, "apply"),
             ):
                 setattr(kind, name, self._wrap_call(getattr(kind, name), name))
             SqliteControllerStore.write = self._wrap_write(SqliteControllerStore.write)  # type: ignore[method-assign]

@@ -120,7 +120,8 @@ class Site:
     def _start_servers(self, stack: ExitStack) -> None:
         (self.folder / "repositories").mkdir(parents=True)
         data = self.folder / "backend"
-        self.backend = stack.enter_context(EmbeddedServer(data, token=BACKEND_TOKEN))
+        self.backend = stack.enter_context(self._build_backend(data))
+        self.backend_url = self._open_way_to_backend(stack)
         self.git: GitServer = stack.enter_context(serve_repositories(self.folder / "repositories"))
         self.github = stack.enter_context(StandInGitHub(FORGE_TOKEN))
         self.gitlab = stack.enter_context(StandInGitLab(FORGE_TOKEN))
@@ -144,6 +145,13 @@ class Site:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _build_backend(self, folder: Path) -> EmbeddedServer:
+        return EmbeddedServer(folder, token=BACKEND_TOKEN)
+
+    def _open_way_to_backend(self, _stack: ExitStack) -> str:
+        """The url under which the target's backend is reached."""
+        return self.backend.url
 
     # The repository
 
@@ -171,28 +179,32 @@ class Site:
         self.run_git("init", "-q", "-b", "main")
         self.run_git("remote", "add", "origin", f"{self.folder}/repositories/acme.git")
         (self.checkout / "manifests").mkdir()
-        (self.checkout / "synapse-apply.yaml").write_text(
-            PROJECT.replace("BACKEND", self.backend.url).replace("FOLDER", str(self.folder))
-        )
+        (self.checkout / "synapse-apply.yaml").write_text(self.build_project())
         self.commit("images")
         given = {name: text for name, text in self.environ.items() if name.startswith("ACME_")}
         run("state init -t dev", self.checkout, given)
         run("apply -t dev --auto-approve", self.checkout, given)
         self.forget_requests()
 
+    def build_project(self) -> str:
+        """The project file."""
+        return PROJECT.replace("BACKEND", self.backend_url).replace("FOLDER", str(self.folder))
+
     def commit(self, description: str, message: str = "Change", *, push: bool = True) -> str:
         """A commit whose plugin is described so; "\t" is a manifest that cannot be read."""
-        manifest = (
-            "spec:\n\tbroken: true\n"
-            if description == "\t"
-            else MANIFEST.replace("TEXT", description)
-        )
+        manifest = self.build_manifest(description)
         (self.checkout / "manifests" / "acme.yaml").write_text(manifest)
         self.run_git("add", ".")
         self.run_git("commit", "-q", "--allow-empty", "-m", message)
         if push:
             self.run_git("push", "-q", "--force", "origin", "HEAD:main")
         return self.run_git("rev-parse", "HEAD")
+
+    def build_manifest(self, description: str) -> str:
+        """What `commit` writes."""
+        if description == "\t":
+            return "spec:\n\tbroken: true\n"
+        return MANIFEST.replace("TEXT", description)
 
     def apply(self) -> None:
         """Apply what is checked out, as a pipeline does; these writes are not the controller's."""
@@ -244,7 +256,7 @@ class Site:
             "GIT/": f"{self.git.url}/",
             "KIND": self.forge_kind,
             '"FORGE"': f'"{self.forge.url}"',
-            "HOST": self.backend.url.removeprefix("http://"),
+            "HOST": self.backend_url.removeprefix("http://"),
             "INTERVAL": self.interval,
             "127.0.0.1:PORT": f"127.0.0.1:{self.port}",
             **changes,
@@ -307,6 +319,11 @@ class Site:
 
     # What is seen from outside
 
+    @property
+    def canaries(self) -> tuple[str, ...]:
+        """The secrets that nobody may see."""
+        return CANARIES
+
     def list_statuses(self, commit: str) -> list[Status]:
         """What the forge has for a commit, oldest first; GitLab's words are read as GitHub's."""
         jobs = self.gitlab.list_of(commit, CONTEXT)
@@ -357,6 +374,18 @@ class Site:
             ) from None
         return self.list_statuses(commit)[-1]
 
+    def wait_for_pending(self, commit: str, part: str) -> None:
+        """Wait until the forge shows a commit as pending, with a part of a text."""
+        wait_until(
+            lambda: [
+                status
+                for status in self.list_statuses(commit)[-1:]
+                if status.state == "pending" and part in status.description
+            ],
+            SECONDS,
+            f"{part}, not {self.list_statuses(commit)}\n{self.read_log()}",
+        )
+
     def wait_for_message(
         self, event: str, count: int = 1, seconds: float = SECONDS
     ) -> dict[str, Any]:
@@ -376,6 +405,10 @@ class Site:
         answer = requests.get(self.url + path, timeout=10)
         answer.raise_for_status()
         return answer.json()
+
+    def get_page(self, path: str) -> requests.Response:
+        """A page, as who may see it sees it."""
+        return requests.get(self.url + path, timeout=20)
 
     def wait_quietly(self, seconds: float) -> None:
         """Let the controller work; it must live all the while."""
@@ -414,7 +447,7 @@ class Site:
         if self.process is not None and self.process.poll() is None:
             texts |= self.read_pages()
         for name, text in texts.items():
-            for canary in CANARIES:
+            for canary in self.canaries:
                 assert canary.encode() not in text, f"{canary} is in {name}"
 
     def check_links(self) -> None:
@@ -422,8 +455,8 @@ class Site:
         urls = {message["url"] for message in self.sink.messages}
         urls |= {status.target_url for status in self.github.statuses}
         urls |= {job.target_url for job in self.gitlab.jobs}
-        for url in urls:
-            assert requests.get(url, timeout=20).status_code == 200, url
+        for url in sorted(url for url in urls if url.startswith(f"{self.url}/")):
+            assert self.get_page(url.removeprefix(self.url)).status_code == 200, url
 
     def read_pages(self) -> dict[str, bytes]:
         """Every page that is reached from the first one, by its path."""
@@ -431,7 +464,7 @@ class Site:
         paths = ["/", "/metrics"]
         while paths and len(pages) < 40:
             path = paths.pop()
-            pages[path] = requests.get(self.url + path, timeout=20).content
+            pages[path] = self.get_page(path).content
             links = re.findall(r'href="(/[^"#]*)"', pages[path].decode("utf-8", "replace"))
             paths += [link for link in links if link not in pages and link not in paths]
         return pages

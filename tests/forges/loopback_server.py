@@ -125,11 +125,16 @@ class LoopbackServer:
         return Handler
 
 
-def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of a condition; AssertionError with `what` after so many seconds."""
+def wait_until(
+    condition: Callable[[], Any], seconds: float, what: str, *, pause: float = 0.02
+) -> Any:
+    """The first true value of a condition; AssertionError with `what` after so many seconds.
+
+    `pause` seconds are between two attempts.
+    """
     end = time.monotonic() + seconds
     while True:
         if value := condition():
             return value
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
+        time.sleep(pause)

@@ -1,0 +1,67 @@
+"""What a controller in mode auto does, holds and tells; and then asks nothing."""
+
+from __future__ import annotations
+
+from controllers.applying_site import AUTO, ApplyingSite
+from forges.loopback_server import wait_until
+
+ONLY_GIT = f"{AUTO}, auto: {{causes: [git]}}"
+ONLY_DRIFT = f"{AUTO}, auto: {{causes: [drift]}}"
+
+
+def test_a_commit_is_applied_once_and_then_all_is_quiet(applying_site: ApplyingSite) -> None:
+    """A look, the apply, a look: nothing is asked once more within an interval, nor by a restart."""
+    site = applying_site
+    site.interval = "1h"
+    site.write_configuration()
+    site.start()
+    commit = site.commit("other")
+    assert "appl" in site.wait_for_end(commit, "success").description
+    assert site.live_description == "other"
+    site.wait_for_state("in sync")
+    assert [call.method for call in site.writes] == ["PUT"]
+    site.check_laws()
+    site.forget_requests()
+    site.commit("other", "Change nothing that a target reads")
+    site.wait_quietly(2.5)
+    assert site.stop() == 0
+    site.start()
+    site.wait_quietly(2.5)
+    assert site.list_requests() == [], site.read_log()
+    site.check_laws()
+
+
+def test_what_is_held_and_what_is_refused(applying_site: ApplyingSite) -> None:
+    """Drift where only Git counts, Git where only drift counts, and a row that nobody can approve."""
+    site = applying_site
+    site.rule = ONLY_GIT
+    site.write_configuration()
+    first = site.run_git("rev-parse", "HEAD")
+    site.start()
+    site.wait_for_end(first, "success")
+    site.change_by_hand("by hand")
+    assert site.wait_for_message("drift")["counts"]["drifted"] == 1
+    site.wait_for_state("drifted")
+    site.wait_quietly(1.5)
+    assert site.writes == []
+    assert site.get_end(first) == "success"
+    site.use_rule(ONLY_DRIFT)
+    site.wait_until_live("images")
+    held = site.commit("other")
+    site.wait_for_message("held")
+    site.wait_for_state("held")
+    site.wait_for_pending(held, "1 held")
+    assert len(site.writes) == 1
+    site.use_rule(AUTO)
+    site.wait_for_end(held, "success")
+    # Its region cannot be changed: that row is refused, and the others are done.
+    site.region, site.storages = "eu-west-1", 1
+    refused = site.commit("yet another")
+    site.wait_until_live("yet another")
+    site.wait_for_end(refused, "failure")
+    wait_until(lambda: site.get_target()["state"] == "refused", 20, "it needs a person")
+    assert "S 0" in site.list_live_names()
+    site.region = "us-west-2"
+    mended = site.commit("yet another")
+    site.wait_for_end(mended, "success")
+    site.check_laws()
