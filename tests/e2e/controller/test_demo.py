@@ -51,6 +51,8 @@ def wait_for_conditions(url: str) -> dict[str, str]:
         except requests.RequestException:  # the page is not there yet
             items = []
         conditions = {item["name"]: item["state"] for item in items}
-        if conditions.items() >= EXPECTED.items() or time.monotonic() > give_up_at:
+        is_complete = conditions.items() >= EXPECTED.items() and len(conditions) == 4
+        is_complete = is_complete and "not looked at" not in conditions.values()
+        if is_complete or time.monotonic() > give_up_at:
             return conditions
         time.sleep(0.2)
