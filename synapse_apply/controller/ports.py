@@ -198,8 +198,12 @@ class PeopleActions(Protocol):
         """End the pause of this scope; refused where none is set by a person."""
         ...
 
-    def approve(self, who: str, name: TargetName, row_digests: Sequence[str]) -> None:
+    def approve(
+        self, who: str, name: TargetName, row_digests: Sequence[str], groups: Sequence[str] = ()
+    ) -> None:
         """Approve rows of a target that wait; all or none. Whoever has approved one already has.
+
+        `groups` are those that they are in: whether they may approve is asked again at the apply.
 
         Refused where one does not wait any more as it was shown, or cannot be approved.
         """

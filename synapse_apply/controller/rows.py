@@ -322,9 +322,9 @@ class HoldRow:
 class ApprovalRow:
     """What one person said of one row: it may be done. Counts for seven days.
 
-    `id` is sorted by time. `row` is as it was shown, `row_digest` its digest. `used_at` is when an
-    apply used it up, 0 while it is unused; the target's own state is what keeps it from being used
-    twice.
+    `id` is sorted by time. `row` is as it was shown, `row_digest` its digest. `groups` are those
+    that the person was in then, by which they could approve. `used_at` is when an apply used it up,
+    0 while it is unused; the target's own state is what keeps it from being used twice.
     """
 
     id: str
@@ -335,6 +335,7 @@ class ApprovalRow:
     approved_at: float
     used_at: float = 0.0
     used_by_run: str = ""
+    groups: tuple[str, ...] = ()
 
 
 @frozen

@@ -22,7 +22,11 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.rules.approving import explain_approvals, is_approval_expired
+from synapse_apply.controller.rules.approving import (
+    explain_approvals,
+    is_approval_expired,
+    is_author,
+)
 from synapse_apply.controller.rules.pausing import find_pause, is_pause_active
 from synapse_apply.controller.settings import DAY, Mode, TargetRule
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
@@ -105,7 +109,9 @@ class LoopPeopleActions:
         make_due_soon(parts, paused, RunCause.RESUMED)
         self._wake([row.name for row in paused])
 
-    def approve(self, who: str, name: TargetName, row_digests: Sequence[str]) -> None:
+    def approve(
+        self, who: str, name: TargetName, row_digests: Sequence[str], groups: Sequence[str] = ()
+    ) -> None:
         """See PeopleActions; refused in mode observe, and for an author where that counts."""
         parts = self._parts
         with parts.store.write() as writer:
@@ -115,12 +121,18 @@ class LoopPeopleActions:
             holds = self._require_holds(name, row_digests)
             for hold in holds:
                 _require_approvable(hold)
-            authors = self._require_other_than_author(who, row, rule, holds, now)
+            authors = self._require_other_than_author(who, row, rule)
             approvals = list(parts.store.list_approvals(name))
             for hold in holds:
-                if not _has_approved(approvals, who, hold.row_digest, now):
+                if not _has_approved(approvals, who, groups, hold.row_digest, now):
                     approval = ApprovalRow(
-                        parts.make_id(), name, hold.row_digest, hold.held_row.row, who, now
+                        parts.make_id(),
+                        name,
+                        hold.row_digest,
+                        hold.held_row.row,
+                        who,
+                        now,
+                        groups=tuple(groups),
                     )
                     writer.put_approval(approval)
                     approvals.append(approval)
@@ -129,7 +141,12 @@ class LoopPeopleActions:
             self._append_audit(writer, who, "approve", str(name), _describe_holds(holds))
             is_enough = any(
                 explain_approvals(
-                    rule, approvals, hold.row_digest, now=now, authors=authors
+                    rule,
+                    approvals,
+                    hold.row_digest,
+                    now=now,
+                    access=parts.settings.access,
+                    authors=authors,
                 ).is_enough
                 for hold in holds
             )
@@ -249,8 +266,6 @@ class LoopPeopleActions:
         who: str,
         row: TargetRow,
         rule: TargetRule,
-        holds: Sequence[HoldRow],
-        now: float,
     ) -> tuple[str, ...]:
         """The authors of what would be applied, () where they do not count; refused for one."""
         if not rule.not_author:
@@ -263,13 +278,10 @@ class LoopPeopleActions:
                 f"{row.name.source} does not tell who they are.",
                 "Try again when the source could be fetched.",
             )
-        digest = holds[0].row_digest
-        approval = ApprovalRow("", row.name, digest, holds[0].held_row.row, who, now)
-        count = explain_approvals(rule, [approval], digest, now=now, authors=authors)
-        if count.left_out:
+        if is_author(who, authors):
             raise ActionRefused.from_summary(
                 "An author cannot approve",
-                f"{who} does not count for {row.name}: {count.left_out[0].reason}.",
+                f"{who} does not count for {row.name}: an author of what would be applied.",
                 "Ask somebody else; `not_author` of controller.yaml says so.",
             )
         return authors
@@ -315,10 +327,17 @@ def _require_approvable(hold: HoldRow) -> None:
     )
 
 
-def _has_approved(approvals: Sequence[ApprovalRow], who: str, row_digest: str, now: float) -> bool:
-    """Whether somebody has approved a row, and it still counts."""
+def _has_approved(
+    approvals: Sequence[ApprovalRow],
+    who: str,
+    groups: Sequence[str],
+    row_digest: str,
+    now: float,
+) -> bool:
+    """Whether somebody has approved a row, with the groups they have now, not long ago."""
     return any(
         approval.who == who
+        and approval.groups == tuple(groups)
         and approval.row_digest == row_digest
         and not approval.used_at
         and not is_approval_expired(approval, now)

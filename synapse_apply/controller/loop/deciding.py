@@ -53,12 +53,14 @@ def find_target_rule(parts: LoopParts, name: TargetName) -> TargetRule | None:
 def decide(parts: LoopParts, row: TargetRow, rows: Sequence[PlannedRow]) -> TargetDecision:
     """Judge the rows of a target's plan by all that holds now."""
     now = parts.clock.read_wall()
-    rule = find_target_rule(parts, row.name) or _OBSERVING_RULE
+    rule, access = find_target_rule(parts, row.name) or _OBSERVING_RULE, parts.settings.access
     approvals, authors = _read_approvals_and_authors(parts, row, rule)
     rejected = {hold.row_digest for hold in parts.store.list_holds(row.name) if hold.rejected_by}
-    terms = build_terms(rule, approvals, now=now, authors=authors, rejected=rejected)
+    terms = build_terms(rule, approvals, now=now, access=access, authors=authors, rejected=rejected)
     approvers = {
-        digest: explain_approvals(rule, approvals, digest, now=now, authors=authors).who_counts
+        digest: explain_approvals(
+            rule, approvals, digest, now=now, access=access, authors=authors
+        ).who_counts
         for digest in terms.approvals
     }
     block = find_apply_block(rule, parts.store.list_pauses(), row.name, now)

@@ -97,12 +97,20 @@ def _covers(pattern: str, scope: str) -> bool:
 
 
 def _iter_rules_of(access: Access, person: Person | None) -> Iterator[AccessRule]:
-    if person is None or not person.identity.startswith((PROXY_PREFIX, TOKEN_PREFIX)):
+    if person is None or not _is_known(access, person.identity):
         return
     names = {person.identity, *(f"{GROUP_PREFIX}{group}" for group in person.groups)}
     for rule in access.rules:
         if not names.isdisjoint(rule.who):
             yield rule
+
+
+def _is_known(access: Access, identity: str) -> bool:
+    """Whether there still is what says that somebody is who they say."""
+    if identity.startswith(PROXY_PREFIX):
+        return access.proxy is not None
+    is_token = identity.startswith(TOKEN_PREFIX)
+    return is_token and identity.removeprefix(TOKEN_PREFIX) in access.tokens
 
 
 def _list_rights_of_rule(rule: AccessRule) -> frozenset[Right]:

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable
 
 from synapse_apply.controller.planned_rows import ApplyTerms
 from synapse_apply.controller.rows import ApprovalRow
-from synapse_apply.controller.settings import DAY, Mode, TargetRule
+from synapse_apply.controller.rules.access import Person, is_allowed
+from synapse_apply.controller.settings import DAY, Access, Mode, Right, TargetRule
 from synapse_apply.model.frozen import frozen
 
 APPROVAL_SECONDS = 7 * DAY
@@ -49,14 +50,15 @@ def build_terms(
     approvals: Iterable[ApprovalRow],
     *,
     now: float,
+    access: Access | None,
     authors: Collection[str] = (),
     rejected: Collection[str] = (),
 ) -> ApplyTerms:
     """What may be done with a target now: nothing in mode observe.
 
-    `approvals` are those of the target, also old ones; `authors` are the names and addresses of who
-    wrote the commits that would be applied; `rejected` are the digests of rows that a person has
-    rejected.
+    `approvals` are those of the target, also old ones; `access` says who may approve now; `authors`
+    are the names and addresses of who wrote the commits that would be applied; `rejected` are the
+    digests of rows that a person has rejected.
     """
     if rule.mode is Mode.OBSERVE:
         return ApplyTerms()
@@ -65,7 +67,7 @@ def build_terms(
         by_digest.setdefault(approval.row_digest, []).append(approval)
     author_names = _collect_author_names(authors) if rule.not_author else frozenset()
     counts = {
-        digest: _count_approvals(rule, of_row, now, author_names)
+        digest: _count_approvals(rule, of_row, now, access, author_names)
         for digest, of_row in by_digest.items()
         if digest not in rejected
     }
@@ -83,12 +85,13 @@ def explain_approvals(
     row_digest: str,
     *,
     now: float,
+    access: Access | None,
     authors: Collection[str] = (),
 ) -> ApprovalCount:
     """Who has approved a row, and whose approval does not count; arguments as `build_terms`."""
     of_row = [approval for approval in approvals if approval.row_digest == row_digest]
     author_names = _collect_author_names(authors) if rule.not_author else frozenset()
-    return _count_approvals(rule, of_row, now, author_names)
+    return _count_approvals(rule, of_row, now, access, author_names)
 
 
 def describe_approvals(count: ApprovalCount) -> str:
@@ -116,7 +119,11 @@ def is_author(who: str, authors: Collection[str]) -> bool:
 
 
 def _count_approvals(
-    rule: TargetRule, approvals: Iterable[ApprovalRow], now: float, author_names: frozenset[str]
+    rule: TargetRule,
+    approvals: Iterable[ApprovalRow],
+    now: float,
+    access: Access | None,
+    author_names: frozenset[str],
 ) -> ApprovalCount:
     counted: dict[str, ApprovalRow] = {}
     left_out: dict[str, LeftOutApproval] = {}
@@ -126,7 +133,7 @@ def _count_approvals(
         person = _get_person_key(approval.who)
         if not approval.used_at and not is_approval_expired(approval, now):
             unused_ids.append(approval.id)
-        reason = _get_exclusion_reason_or_empty(rule, approval, now, author_names)
+        reason = _get_exclusion_reason_or_empty(rule, approval, now, access, author_names)
         if reason:
             left_out.setdefault(person, LeftOutApproval(approval.who, reason))
         else:
@@ -141,13 +148,21 @@ def _count_approvals(
 
 
 def _get_exclusion_reason_or_empty(
-    rule: TargetRule, approval: ApprovalRow, now: float, author_names: frozenset[str]
+    rule: TargetRule,
+    approval: ApprovalRow,
+    now: float,
+    access: Access | None,
+    author_names: frozenset[str],
 ) -> str:
     """Why an approval does not count; "" where it does."""
     if approval.used_at:
         return "it was used already"
     if is_approval_expired(approval, now):
         return "it is older than 7 days"
+    # A right, or a token, may have been taken away since.
+    person = Person(approval.who, frozenset(approval.groups))
+    if not is_allowed(access, person, Right.APPROVE, approval.target):
+        return "they have no right to approve it any more"
     if rule.not_author and _is_named(approval.who, author_names):
         return "an author of what would be applied"
     return ""

@@ -43,6 +43,11 @@ class Visitor:
         """`proxy:NAME` or `token:NAME`; "" where nobody asks who it is."""
         return self.person.identity if self.person else ""
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that they are in, sorted."""
+        return tuple(sorted(self.person.groups)) if self.person else ()
+
     def list_rights(self, name: TargetName) -> frozenset[Right]:
         return list_rights(self.access, self.person, name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from synapse_apply.controller.page.entry.refusals import RequestRefused
@@ -18,12 +19,12 @@ def carry_out(request: ActionRequest, visitor: Visitor, actions: PeopleActions) 
     elif visitor.person is None or not visitor.can_pause_scope(request.scope):
         raise build_right_refusal(right, request.scope, visitor)
     try:
-        _call(request, visitor.identity, actions)
+        _call(request, visitor.identity, visitor.groups, actions)
     except ActionRefused as problem:
         raise RequestRefused(HTTPStatus.CONFLICT, *problem.diagnostics) from None
 
 
-def _call(request: ActionRequest, who: str, actions: PeopleActions) -> None:
+def _call(request: ActionRequest, who: str, groups: Sequence[str], actions: PeopleActions) -> None:
     name = request.name
     match request.verb:
         case Verb.PAUSE:
@@ -33,7 +34,7 @@ def _call(request: ActionRequest, who: str, actions: PeopleActions) -> None:
         case Verb.RECONCILE if name is not None:
             actions.reconcile(who, name)
         case Verb.APPROVE if name is not None:
-            actions.approve(who, name, request.row_digests)
+            actions.approve(who, name, request.row_digests, groups)
         case Verb.REJECT if name is not None:
             actions.reject(who, name, request.row_digests, request.reason)
         case _:

@@ -95,7 +95,9 @@ def _build_views(
     if rule is not None and rule.not_author:
         authors = loop.list_authors(name)
     approvals = store.list_approvals(name)
-    return build_held_row_views(holds, approvals, rule, now=now, authors=authors)
+    return build_held_row_views(
+        holds, approvals, rule, now=now, access=loop.get_settings().access, authors=authors
+    )
 
 
 def _hold_to_json(name: TargetName, view: HeldRowView) -> JsonDocument:

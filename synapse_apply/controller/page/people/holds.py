@@ -13,7 +13,7 @@ from synapse_apply.controller.rules.approving import (
     is_approval_expired,
     is_author,
 )
-from synapse_apply.controller.settings import TargetRule
+from synapse_apply.controller.settings import Access, TargetRule
 from synapse_apply.model.frozen import frozen
 
 REASON_PHRASES = {
@@ -52,6 +52,7 @@ def build_held_row_views(
     rule: TargetRule | None,
     *,
     now: float,
+    access: Access | None,
     authors: Collection[str] | None,
     identity: str = "",
 ) -> Sequence[HeldRowView]:
@@ -65,7 +66,9 @@ def build_held_row_views(
         of_digest.setdefault(approval.row_digest, []).append(approval)
     own_rule = rule or TargetRule("*")
     return [
-        _build_view(hold, of_digest.get(hold.row_digest, ()), own_rule, now, authors, identity)
+        _build_view(
+            hold, of_digest.get(hold.row_digest, ()), own_rule, now, access, authors, identity
+        )
         for hold in holds
     ]
 
@@ -80,10 +83,13 @@ def _build_view(
     of_row: Sequence[ApprovalRow],
     rule: TargetRule,
     now: float,
+    access: Access | None,
     authors: Collection[str] | None,
     identity: str,
 ) -> HeldRowView:
-    count = explain_approvals(rule, of_row, hold.row_digest, now=now, authors=authors or ())
+    count = explain_approvals(
+        rule, of_row, hold.row_digest, now=now, access=access, authors=authors or ()
+    )
     own = [
         approval
         for approval in of_row

@@ -99,6 +99,7 @@ def read_target_forms(
             visitor.store.list_approvals(name),
             rule,
             now=now,
+            access=visitor.access,
             authors=authors,
             identity=visitor.identity,
         ),

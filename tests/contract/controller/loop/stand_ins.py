@@ -34,10 +34,14 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.settings import (
+    Access,
+    AccessRule,
     Channel,
     Controller,
     Defaults,
     Event,
+    ProxyAccess,
+    Right,
     SecretName,
     Source,
     TargetRule,
@@ -75,6 +79,18 @@ def plan_of(*rows: PlannedRow) -> RunResult:
     return RunResult(
         RunOutcome.CHANGES, counts, plan_json='{"rows": 1}', result_digest=digest, rows=rows
     )
+
+
+_PEOPLE = ("ann", "bob", "eve", *(f"p{number}" for number in range(20)))
+ACCESS = Access(
+    ProxyAccess("X-User", "X-Secret", SecretName("env", "PROXY_SECRET")),
+    {"bob": SecretName("env", "TOKEN_OF_BOB")},
+    rules=(
+        AccessRule(
+            ("token:bob", *(f"proxy:{name}" for name in _PEOPLE)), frozenset(Right), ("acme/*",)
+        ),
+    ),
+)
 
 
 class StandInClock:
@@ -291,6 +307,7 @@ class World:
             Defaults(),
             (Channel("inbox", "webhook", SecretName("env", "X"), frozenset(Event)),),
             public_url="https://page.example",
+            access=ACCESS,
         )
 
     def set_rules(self, *rules: TargetRule) -> None:

@@ -84,7 +84,9 @@ class StubPeopleActions:
     def resume(self, who: str, scope: str) -> None:
         self._record("resume", who, scope)
 
-    def approve(self, who: str, name: TargetName, row_digests: Sequence[str]) -> None:
+    def approve(
+        self, who: str, name: TargetName, row_digests: Sequence[str], groups: Sequence[str] = ()
+    ) -> None:
         self._record("approve", who, str(name), *row_digests)
 
     def reject(self, who: str, name: TargetName, row_digests: Sequence[str], reason: str) -> None:

@@ -12,17 +12,19 @@ from synapse_apply.controller.rules.access import (
     list_readable_patterns,
     list_rights,
 )
-from synapse_apply.controller.settings import Access, AccessRule, Right
+from synapse_apply.controller.settings import Access, AccessRule, ProxyAccess, Right, SecretName
 
 DEV, PROD = TargetName("acme", "dev"), TargetName("acme", "prod")
 LAB = TargetName("lab", "dev")
 ACCESS = Access(
+    ProxyAccess("X-User", "X-Secret", SecretName("env", "PROXY")),
+    {"ops": SecretName("env", "OPS")},
     rules=(
         AccessRule(("group:sre",), frozenset({Right.PAUSE, Right.APPROVE}), ("acme/*",)),
         AccessRule(("token:ops",), frozenset({Right.RECONCILE}), ("acme/dev", "lab/*")),
         AccessRule(("proxy:ann",), frozenset({Right.READ}), ("*",)),
         AccessRule(("proxy:dev",), frozenset({Right.PAUSE}), ("acme/dev", "acme/d?v-*")),
-    )
+    ),
 )
 SRE = Person("proxy:bob", frozenset({"sre"}))
 OPS = Person("token:ops")

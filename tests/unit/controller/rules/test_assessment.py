@@ -72,7 +72,7 @@ def look(
     outcome: RunOutcome = RunOutcome.CHANGES,
 ) -> Assessment:
     result = make_result(*rows, outcome=outcome)
-    judgement = judge_rows(result.rows, build_terms(rule, (), now=NOW))
+    judgement = judge_rows(result.rows, build_terms(rule, (), now=NOW, access=None))
     return assess_look(result, judgement, rule, block, cause)
 
 
@@ -167,7 +167,9 @@ def test_what_the_state_lacks_is_written_without_a_change() -> None:
 
 def test_approved_drift_that_a_guard_stops_is_held() -> None:
     """Somebody has decided that it is to be done: it is not left alone any more."""
-    terms = replace(build_terms(GIT_ONLY, (), now=NOW), approvals={DRIFT.digest: ("a1",)})
+    terms = replace(
+        build_terms(GIT_ONLY, (), now=NOW, access=None), approvals={DRIFT.digest: ("a1",)}
+    )
     result = make_result(DRIFT, GUARD)
     found = assess_look(result, judge_rows(result.rows, terms), GIT_ONLY, None, RunCause.APPROVED)
     assert found.condition is C.HELD
@@ -193,7 +195,7 @@ ROW = TargetRow(
 
 def finish_look(row: TargetRow, rule: TargetRule, *rows: PlannedRow, **values: object) -> TargetRow:
     result = make_result(*rows, outcome=RunOutcome.CHANGES if rows else RunOutcome.IN_SYNC)
-    judgement = judge_rows(rows, build_terms(rule, (), now=NOW))
+    judgement = judge_rows(rows, build_terms(rule, (), now=NOW, access=None))
     block = values.get("block")
     assert block is None or isinstance(block, ApplyBlock)
     found = assess_look(result, judgement, rule, block, row.due_cause)
@@ -208,7 +210,7 @@ def finish_apply(
     calls: CallCounts | None = None,
 ) -> TargetRow:
     result = replace(make_result(*rows, outcome=outcome), calls=calls or CallCounts())
-    judgement = judge_rows(rows, build_terms(AUTO, (), now=NOW))
+    judgement = judge_rows(rows, build_terms(AUTO, (), now=NOW, access=None))
     return finish(row, result, assess_apply(result, judgement, AUTO, block), RunVerb.APPLY, AUTO)
 
 
@@ -339,7 +341,7 @@ def test_no_run_of_bad_luck_applies_without_end(data: st.DataObject) -> None:
         look_outcome = data.draw(LOOKS)
         result = make_result(*([GIT] if look_outcome is RunOutcome.CHANGES else []))
         result = replace(result, outcome=look_outcome)
-        judgement = judge_rows(result.rows, build_terms(AUTO, (), now=now))
+        judgement = judge_rows(result.rows, build_terms(AUTO, (), now=now, access=None))
         found, verb = assess_look(result, judgement, AUTO, None, row.due_cause), RunVerb.LOOK
         if found.is_apply_next:
             applied_at.append(now)
