@@ -22,6 +22,10 @@ from controllers.applying_site import (
 )
 from controllers.backend_proxy import Call
 from controllers.play import Play
+from in_process import run_in_process
+from installed import environment
+
+from synapse_apply.model.errors import Exit
 
 CLOSED = f'{AUTO}, windows: [{{cron: "0 0 1 1 *", duration: 1m, timezone: UTC}}]'
 ONLY_GIT = f"{AUTO}, auto: {{causes: [git]}}"
@@ -103,6 +107,15 @@ class ApplyingPlay(Play):
         self.site.storages += self.chance.choice((0, 0, 1, 2))
         commit = self.site.commit(description, f"Change {self.number}")
         self.texts[commit] = description
+
+    def apply(self) -> None:
+        """By hand; what became of a call that was just lost cannot be known yet."""
+        if not self.is_broken and not self.site.git.failure:
+            self.site.set_faults()
+            typed = ["apply", "-t", "dev", "--auto-approve"]
+            environ = environment(self.site.own_variables)
+            done = run_in_process(typed, self.site.checkout, environ)
+            assert done.returncode in {Exit.OK, Exit.UNKNOWN}, done.stdout + done.stderr
 
     def break_backend(self) -> None:
         deed = self.chance.choice(
