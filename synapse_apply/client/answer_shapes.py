@@ -50,14 +50,14 @@ class AnswerShape:
             if isinstance(field_value, Mapping) and name in self.owner_fields:
                 field_value = field_value.get("id")
             if field_value is not None and (reason := _describe_id_fault(field_value)):
-                return f"its {name} cannot be used: {reason}"
+                return f"an object whose {name} cannot be used: {reason}"
         for names, expected_type, type_text in (
             (self.text_fields, str, "a text"),
             (self.bool_fields, bool, "a truth"),
         ):
             for name in names:
                 if not isinstance(value.get(name), expected_type | None):
-                    return f"its {name} is not {type_text}"
+                    return f"an object whose {name} is not {type_text}"
         return ""
 
     def is_object_with_other_id_and_code(

@@ -207,7 +207,8 @@ class RunCause(Enum):
     ASKED = "asked"
     APPROVED = "approved"
     RESUMED = "resumed"
-    """A pause ended, a window opened, or a target that it waits for had a run."""
+    """What held it up may be over: a pause, a window, its rule of controller.yaml, a target that it
+    waits for."""
     APPLIED = "applied"
     """An apply ended just before: what is live now?"""
 

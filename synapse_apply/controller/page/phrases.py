@@ -110,7 +110,7 @@ CAUSE_PHRASES = {
     RunCause.RETRY: "a retry after a failure",
     RunCause.ASKED: "a person",
     RunCause.APPROVED: "an approval",
-    RunCause.RESUMED: "the end of a pause, or a window",
+    RunCause.RESUMED: "the end of a pause, a window, or a new controller.yaml",
     RunCause.APPLIED: "an apply just before",
 }
 VERB_PHRASES = {RunVerb.LOOK: "look", RunVerb.APPLY: "apply"}

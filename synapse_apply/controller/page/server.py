@@ -99,7 +99,8 @@ class PageServer:
             # The other parser that uvicorn may find keeps headers of any size in memory.
             http=PatientProtocol,
             log_config=None,
-            log_level="warning",
+            # Its warnings are about what strangers send: anybody could fill the log with them.
+            log_level="error",
             access_log=False,
             lifespan="off",
             ws="none",

@@ -146,7 +146,7 @@ class RestrictedStore:
         """Those that may concern what can be read: their reasons are for the people of it."""
         if self._reads_all:
             return self._store.list_pauses()
-        return [row for row in self._store.list_pauses() if self._has_readable_target(row.scope)]
+        return [row for row in self._store.list_pauses() if self.has_readable_target(row.scope)]
 
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
         return self._store.list_configuration_findings() if self._reads_all else ()
@@ -156,7 +156,7 @@ class RestrictedStore:
             return True
         return bool(self.list_targets(TargetFilter(source), 0, 1).targets)
 
-    def _has_readable_target(self, scope: str) -> bool:
+    def has_readable_target(self, scope: str) -> bool:
         """Whether a scope matches a target that can be read."""
         pages = self._store.list_targets(TargetFilter(patterns=(scope,)), 0, _MOST_TARGETS)
         return any(self.can_read(row.name) for row in pages.targets)

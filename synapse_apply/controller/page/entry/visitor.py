@@ -58,6 +58,17 @@ class Visitor:
         names = [target.name for target in page.targets]
         return can_pause_scope(self.access, self.person, scope, names)
 
+    def build_scope_refusal(self, right: Right, scope: str) -> RequestRefused:
+        """The refusal of a pattern: not found where nothing that they may read matches it."""
+        if self.person is None or self.store.has_readable_target(scope):
+            return build_right_refusal(right, scope, self)
+        return RequestRefused.from_words(
+            HTTPStatus.NOT_FOUND,
+            "Nothing is known by this name",
+            f"No target that you may read matches {scope}.",
+            "A pattern is for SOURCE/TARGET, as the list of targets has it.",
+        )
+
     def require_right(self, name: TargetName, right: Right) -> None:
         """Raise RequestRefused: not found for who may not even read the target."""
         if self.store.find_target(name) is None:

@@ -232,7 +232,7 @@ def _require_time_in_reach(when: float, now: float) -> float:
         raise _build_refusal(
             "The pause would not end, or has ended",
             "It ends after now and within a year.",
-            "A pause for good stands in controller.yaml: `pause: {reason: ...}`.",
+            "A pause for good stands in controller.yaml: `paused: {reason: ...}` of a target.",
         )
     return when
 

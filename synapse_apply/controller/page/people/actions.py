@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 
 from synapse_apply.controller.page.entry.refusals import RequestRefused
-from synapse_apply.controller.page.entry.visitor import Visitor, build_right_refusal
+from synapse_apply.controller.page.entry.visitor import Visitor
 from synapse_apply.controller.page.people.action_requests import RIGHTS, ActionRequest, Verb
 from synapse_apply.controller.ports import ActionRefused, PeopleActions
 
@@ -17,7 +17,7 @@ def carry_out(request: ActionRequest, visitor: Visitor, actions: PeopleActions) 
     if request.name is not None:
         visitor.require_right(request.name, right)
     elif visitor.person is None or not visitor.can_pause_scope(request.scope):
-        raise build_right_refusal(right, request.scope, visitor)
+        raise visitor.build_scope_refusal(right, request.scope)
     try:
         _call(request, visitor.identity, visitor.groups, actions)
     except ActionRefused as problem:

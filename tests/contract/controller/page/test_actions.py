@@ -221,12 +221,38 @@ def test_a_pause_of_a_scope_is_for_whom_may_pause_all_of_it(held_page: ServedPag
     fields = [("reason", "x"), ("scope", "acme/*")]
     kim = list_proxy_headers("kim")
     assert held_page.post_form(f"{STAGING}/pause", fields, kim).status_code == 303
-    for scope in ("*", "vision/*", "vision/lab", "*/staging", "acme*", "none/*"):
+    statuses = {
+        "*": 403,
+        "*/staging": 403,
+        "acme*": 403,
+        "vision/*": 404,
+        "vision/lab": 404,
+        "none/*": 404,
+    }
+    for scope, status in statuses.items():
         for verb in ("pause", "resume"):
             sent = [("reason", "x"), ("scope", scope)]
             answer = held_page.post_form(f"{STAGING}/{verb}", sent, kim)
-            assert answer.status_code == 403, scope
+            assert answer.status_code == status, scope
     assert [call[2] for call in held_page.loop.people.calls] == ["acme/*"]
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+def test_a_pattern_without_targets_is_no_matter_of_rights(held_page: ServedPage, verb: str) -> None:
+    """Who may pause everything has mistyped it, and is not sent to ask for rights."""
+    document = {"scope": "acme/stagng"} | ({"reason": "x"} if verb == "pause" else {})
+    answer = post_json(held_page, verb, document)
+    assert answer.status_code == 404
+    assert "matches acme/stagng" in answer.json()["diagnostics"][0]["detail"]
+
+
+def test_the_refusal_of_a_pause_without_end_names_the_key_that_has_one(
+    held_page: ServedPage,
+) -> None:
+    """`paused`, which the configuration knows."""
+    document = {"scope": "acme/*", "reason": "x", "until": "2029-01-01T00:00:00Z"}
+    hint = post_json(held_page, "pause", document).json()["diagnostics"][0]["hint"]
+    assert "`paused: {reason: ...}`" in hint
 
 
 def test_what_the_loop_refuses_is_said_with_what_to_do(held_page: ServedPage) -> None:

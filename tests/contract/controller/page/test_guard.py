@@ -72,6 +72,20 @@ def test_clients_that_wait_make_room_for_others(
             assert page.get(path).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "sent", [b"\x00nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"]
+)
+def test_what_is_no_request_fills_no_log(
+    page: ServedPage, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    """Anybody who reaches the page can send it."""
+    host, _, port = page.url.removeprefix("http://").partition(":")
+    with closing(socket.create_connection((host, int(port)), timeout=10)) as connection:
+        connection.sendall(sent)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_every_answer_has_the_headers(page: ServedPage, path: str) -> None:
     headers = page.get(path).headers
