@@ -49,15 +49,24 @@ def end_with_error(title: str, problem: Exception) -> NoReturn:
 def insert_arguments(words: list[str], text: str) -> list[str]:
     """The words of `args` right behind the command: what other inputs say comes later and holds.
 
-    Which plans were reviewed is said in one place: `--reviewed` in both is UnreadableArguments.
+    Target and reviewed plans can be several, so that a second one would not be replaced: they are
+    said in one place. UnreadableArguments for such an option that an input gives, too.
     """
     try:
         arguments = shlex.split(text)
     except ValueError as problem:
         raise UnreadableArguments(f"It cannot be split into words: {problem}.") from None
-    if "--reviewed" in words and any(word.partition("=")[0] == "--reviewed" for word in arguments):
-        raise UnreadableArguments("--reviewed stands in it beside the input reviewed.")
+    for option in ("--reviewed", "--target"):
+        if option in words and any(_is_spelling_of(option, word) for word in arguments):
+            name = option.removeprefix("--")
+            raise UnreadableArguments(f"{option} stands in it beside the input {name}.")
     return [*words[:1], *arguments, *words[1:]]
+
+
+def _is_spelling_of(option: str, word: str) -> bool:
+    """Whether a word is an option, with its value or without, also as `-t` for --target."""
+    is_short = option == "--target" and word.startswith("-t")
+    return is_short or word.partition("=")[0] == option
 
 
 def read_variables(text: str) -> dict[str, str]:

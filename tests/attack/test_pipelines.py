@@ -330,7 +330,8 @@ def test_an_input_that_is_a_command(name: str, text: str, runner: Runner, canary
 
 
 ARGUMENTS = {
-    "another target": ("--target nowhere", {"TARGET": "embedded", "COMMAND": "validate"}, 0),
+    "one more target": ("--target nowhere", {"TARGET": "embedded", "COMMAND": "validate"}, 64),
+    "one more target, in short": ("-tx", {"TARGET": "embedded", "COMMAND": "plan"}, 64),
     "another plan": ("--reviewed {evil}", {"COMMAND": "apply", "REVIEWED": "prod-plan"}, 64),
     "another plan, in one word": ("--reviewed={evil}", {"COMMAND": "apply", "REVIEWED": "x"}, 64),
     "an open quote": ("--var 'x", {"TARGET": "embedded", "COMMAND": "validate"}, 64),
