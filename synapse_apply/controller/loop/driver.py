@@ -271,7 +271,8 @@ class ControllerLoop:
         with self._parts.store.write() as writer:
             due = writer.list_due_targets(now, 8 * self._max_looks)
         due = [row for row in due if _get_look_key(row) not in self._looked_once]
-        for row in choose_looks(due, running, self._max_looks):
+        has_many = len(self._parts.settings.sources) > 1
+        for row in choose_looks(due, running, self._max_looks, has_many_sources=has_many):
             claimed = claim_target_if_due(self._parts, row.name)
             if claimed is not None:
                 self._start_look(claimed)

@@ -11,25 +11,30 @@ MAX_LOOKS_PER_HOST = 4
 
 
 def choose_looks(
-    due: Sequence[TargetRow], running: Iterable[TargetRow], worker_count: int
+    due: Sequence[TargetRow],
+    running: Iterable[TargetRow],
+    worker_count: int,
+    *,
+    has_many_sources: bool,
 ) -> list[TargetRow]:
     """Those of the due targets that may begin beside the running ones, in their order.
 
-    Targets of a host that is not known yet count for none. One worker stays free of a source that
-    has all others, as long as another source has something due.
+    Targets of a host that is not known yet count for none. Where there are several sources, one
+    worker stays free of a source that has all others, also while no other one has something due.
     """
     running = list(running)
     by_host = Counter(row.backend_host for row in running if row.backend_host)
     by_source = Counter(row.name.source for row in running)
-    due_sources = {row.name.source for row in due}
+    # A look or an apply cannot be put off once it runs: a source whose backend does not answer
+    # would keep what is pushed to another one meanwhile waiting until its timeout.
+    share = max(worker_count - has_many_sources, 1)
     names = {row.name for row in running}
     chosen: list[TargetRow] = []
     for row in due:
         if len(running) + len(chosen) >= worker_count:
             break
         source, host = row.name.source, row.backend_host
-        share = worker_count - 1 if due_sources - {source} else worker_count
-        if row.name in names or by_source[source] >= max(share, 1):
+        if row.name in names or by_source[source] >= share:
             continue
         if host and by_host[host] >= MAX_LOOKS_PER_HOST:
             continue

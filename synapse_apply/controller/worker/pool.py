@@ -210,7 +210,16 @@ class WorkerPool:
         """Whether one that waits may begin: there is a place, and no other goes before."""
         if sum(self._turns_of_source.values()) >= self._most_looks:
             return False
-        able = [waiting for waiting in self._waiting if waiting.name not in self._targets]
+        # What has begun cannot be put off: a source whose backends do not answer would keep what
+        # comes of another one meanwhile waiting until its timeout.
+        has_many_sources = len(self._controller.sources) > 1
+        share = max(self._most_looks - has_many_sources, 1)
+        able = [
+            waiting
+            for waiting in self._waiting
+            if waiting.name not in self._targets
+            and self._turns_of_source[waiting.name.source] < share
+        ]
         return entry in able and min(able, key=self._rank) == entry
 
     def _rank(self, entry: _Waiting) -> tuple[int, bool, bool]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,7 @@ from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.model.coding.codec import plan_from_json
 
 TOKEN, KEY = "token-of-acme-1234567890", "key-of-acme-1234567890"
+PROJECT_HEAD = "apiVersion: synapse-apply/v1\nkind: Project\n"
 ENVIRON = {**os.environ, "ACME_TOKEN": TOKEN, "ACME_KEY": KEY, "OTHER_KEY": "canary-of-another"}
 
 
@@ -251,6 +254,31 @@ def is_running(process: Path) -> bool:
         return process.joinpath("stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+def test_a_source_whose_servers_do_not_answer_keeps_no_other_one_waiting(
+    upstream: Upstream, data: Path, make_pool: Callable[..., WorkerPool]
+) -> None:
+    """Also not what comes when nothing else was due for a while."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        state = f"git:https://127.0.0.1:{silent.getsockname()[1]}/x"
+        targets = "".join(f"  {name}: {{state: {{url: '{state}/{name}'}}}}\n" for name in "ab")
+        commit = upstream.commit({"synapse-apply.yaml": f"{PROJECT_HEAD}targets:\n{targets}"})
+        sources = [Source(name, str(upstream.path)) for name in ("slow", "other")]
+        for source in sources:
+            GitMirror(source, data, read_no_secret).fetch_head()
+        pool = make_pool(*sources)
+        with ThreadPoolExecutor(2) as threads:
+            slow = [
+                threads.submit(pool.look, LookRequest(TargetName("slow", name), commit, 20.0))
+                for name in "ab"
+            ]
+            connection, _ = silent.accept()
+            result = pool.look(LookRequest(TargetName("other", "none"), commit, 60.0))
+            assert result.outcome is RunOutcome.PLAN_ERROR
+            assert not any(one.done() for one in slow)
+            pool.close()
+            connection.close()
 
 
 def test_a_source_with_many_targets_lets_another_one_in(

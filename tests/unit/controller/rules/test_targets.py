@@ -220,24 +220,31 @@ def due_rows(*names: str, host: str = "") -> list[TargetRow]:
 
 
 def test_one_source_leaves_a_worker_to_the_others() -> None:
-    """Only while another one has something due."""
+    """Also while no other one has something due: what comes later waits for no timeout of it."""
     due = due_rows("a/1", "a/2", "a/3", "a/4")
-    assert [row.name.target for row in choose_looks(due, [], 4)] == ["1", "2", "3", "4"]
+    alone = choose_looks(due, [], 4, has_many_sources=False)
+    assert [row.name.target for row in alone] == ["1", "2", "3", "4"]
+    early = choose_looks(due, [], 4, has_many_sources=True)
+    assert [row.name.target for row in early] == ["1", "2", "3"]
     mixed = [*due, *due_rows("b/1")]
-    chosen = [str(row.name) for row in choose_looks(mixed, [], 4)]
-    assert chosen == ["a/1", "a/2", "a/3", "b/1"]
-    assert [str(row.name) for row in choose_looks(mixed, due[:3], 4)] == ["b/1"]
-    assert choose_looks(mixed, due, 4) == []
-    assert len(choose_looks(mixed, [], 1)) == 1
+
+    def choose(running: list[TargetRow], worker_count: int = 4) -> list[str]:
+        chosen = choose_looks(mixed, running, worker_count, has_many_sources=True)
+        return [str(row.name) for row in chosen]
+
+    assert choose([]) == ["a/1", "a/2", "a/3", "b/1"]
+    assert choose(due[:3]) == ["b/1"]
+    assert choose(due) == []
+    assert len(choose([], 1)) == 1
 
 
 def test_one_host_gets_four_looks_at_once() -> None:
     """Those of a host that is not known yet count for none."""
     due = due_rows(*(f"a/{n}" for n in range(9)), host="api.example")
-    assert len(choose_looks(due, [], 16)) == 4
-    assert len(choose_looks(due[2:], due[:2], 16)) == 2
+    assert len(choose_looks(due, [], 16, has_many_sources=False)) == 4
+    assert len(choose_looks(due[2:], due[:2], 16, has_many_sources=False)) == 2
     unknown = [replace(row, backend_host="") for row in due]
-    assert len(choose_looks(unknown, [], 16)) == 9
+    assert len(choose_looks(unknown, [], 16, has_many_sources=False)) == 9
 
 
 @given(
@@ -251,7 +258,7 @@ def test_choices_are_never_twice_and_never_too_many(
     """Whatever is due and running; and something is chosen where anything may be."""
     rows = [TargetRow(TargetName(f"s{n % 3}", f"{n}"), backend_host=f"h{n % 5}") for n in range(30)]
     busy = [rows[n] for n in running]
-    chosen = choose_looks([rows[n] for n in due], busy, workers)
+    chosen = choose_looks([rows[n] for n in due], busy, workers, has_many_sources=True)
     assert len({row.name for row in [*busy, *chosen]}) == len(busy) + len(chosen)
     assert not chosen or len(busy) + len(chosen) <= workers
     if due and not busy:
