@@ -27,7 +27,11 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
     from synapse_apply.views.text.tables import render_table
 
     if not document["items"]:
-        console.write_output("There is no target yet.\n")
+        console.write_output(
+            "There is no target yet: no source could be read until now, or no rule of"
+            " `sources.NAME.targets` matches one. The controller's log and the sources on its page"
+            " say what is wrong.\n"
+        )
         return
     rows = [
         (
@@ -52,7 +56,10 @@ def _describe_reason(item: Mapping[str, Any]) -> str:
     hold_phrase = (
         f"{pluralize(count, 'row')} wait{'s' * (count == 1)} for a person" if count else ""
     )
-    return "; ".join(filter(None, (hold_phrase, item.get("waiting_reason"))))
+    unknown_phrase = (
+        "nobody knows whether a call had an effect" if item["state"] == "unknown" else ""
+    )
+    return "; ".join(filter(None, (unknown_phrase, hold_phrase, item.get("waiting_reason"))))
 
 
 def _describe_counts(counts: Mapping[str, int]) -> str:

@@ -1,0 +1,40 @@
+"""What `controller status` says to who has no page before them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.texts.controller import print_target_list
+
+UNKNOWN = {
+    "name": "acme/prod",
+    "state": "unknown",
+    "wanted_commit": "1a2b3c4d",
+    "counts": {"refused": 1},
+    "looked_at": "2026-11-27T09:00:00Z",
+    "finding": None,
+    "hold_count": 0,
+    "waiting_reason": None,
+}
+
+
+def show(capsys: pytest.CaptureFixture[str], *items: dict[str, Any]) -> str:
+    print_target_list(Console(color="never", environ={}), {"items": list(items)})
+    return capsys.readouterr().out
+
+
+def test_who_has_no_target_is_told_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as for a mistyped url of the only source: nothing else would say so."""
+    shown = show(capsys)
+    assert "no source could be read" in shown
+    assert "log" in shown
+
+
+def test_an_unknown_outcome_is_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    """A target that needs a person says why."""
+    assert "nobody knows whether a call had an effect" in show(capsys, UNKNOWN)
+    refused = show(capsys, UNKNOWN | {"state": "refused"})
+    assert "nobody knows" not in refused
