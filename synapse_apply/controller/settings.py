@@ -53,13 +53,15 @@ class SshKey:
 class ForgeStatus:
     """Where commit statuses go. `api_url` is that of the forge's API, without a final slash.
 
-    `repository` is OWNER/NAME of GitHub, or the id or path of a GitLab project.
+    `repository` is OWNER/NAME of GitHub, or the id or path of a GitLab project. With
+    `has_context_per_target` each target of a source with few of them has a status of its own, too.
     """
 
     forge: Literal["github", "gitlab"]
     repository: str
     token: SecretName
     api_url: str
+    has_context_per_target: bool = False
 
 
 @frozen

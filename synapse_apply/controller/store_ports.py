@@ -118,6 +118,10 @@ class ReadableStore(Protocol):
         """The status of a commit and context, None where there is none."""
         ...
 
+    def list_statuses_of_commit(self, source: str, commit: str) -> Sequence[StatusRow]:
+        """All statuses of a commit, by context."""
+        ...
+
     def list_audit(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:

@@ -180,7 +180,13 @@ class _Decoder:
             if token is not None:
                 api_url = settings[forge].get("api_url", DEFAULT_API_URLS[forge])
                 repository = str(settings[forge]["repository"])
-                return ForgeStatus(forge, repository, token, api_url.rstrip("/"))
+                return ForgeStatus(
+                    forge,
+                    repository,
+                    token,
+                    api_url.rstrip("/"),
+                    settings[forge].get("context_per_target", False),
+                )
         return None
 
     def _decode_channel(self, index: int) -> Channel:

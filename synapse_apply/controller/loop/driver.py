@@ -327,10 +327,9 @@ class ControllerLoop:
         self._reads_checked_at = counter
         interval = self._parts.settings.defaults.status_check
         for source in self._parts.store.list_sources():
-            context = self._parts.build_context(source.name)
-            row = self._parts.store.find_status(source.name, source.head, context)
-            if row is not None and is_read_due(row, now, interval):
-                self._start_read(row)
+            for row in self._parts.store.list_statuses_of_commit(source.name, source.head):
+                if is_read_due(row, now, interval):
+                    self._start_read(row)
 
     def _start_read(self, row: StatusRow) -> None:
         def read() -> None:

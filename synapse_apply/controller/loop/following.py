@@ -65,18 +65,24 @@ def _write_ends(parts: LoopParts, writer: StoreWriter, source: str) -> None:
         return
     if not open_revisions:
         # Its forge may be new in the configuration.
-        parts.wish_statuses(writer, parts.store.list_revisions(source, 1))
+        for head in parts.store.list_revisions(source, 1):
+            parts.wish_statuses(writer, [head])
+            if head.finding is None:
+                parts.wish_target_statuses(writer, head)
         return
     newest = open_revisions[0]
+    is_keyed = row.keyed_number >= newest.number
     changed = update_revisions(
         open_revisions,
         parts.store.read_progress(source, newest.number),
-        is_keyed=row.keyed_number >= newest.number,
+        is_keyed=is_keyed,
         now=parts.clock.read_wall(),
     )
     for revision in changed:
         writer.put_revision(revision)
     parts.wish_statuses(writer, changed)
+    if is_keyed and newest.finding is None:
+        parts.wish_target_statuses(writer, newest)
 
 
 def _take_over_head(

@@ -13,6 +13,7 @@ from synapse_apply.controller.messages.message_fields import build_message_field
 from synapse_apply.controller.page.addresses import (
     build_revision_path,
     build_source_path,
+    build_target_path,
 )
 from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender, Workers
 from synapse_apply.controller.rows import (
@@ -22,6 +23,7 @@ from synapse_apply.controller.rows import (
     PauseRow,
     RevisionRow,
     StatusRow,
+    StatusText,
     TargetName,
     TargetRow,
 )
@@ -29,8 +31,14 @@ from synapse_apply.controller.rules.messages import select_channels
 from synapse_apply.controller.rules.revision_end import build_status_context, describe_status
 from synapse_apply.controller.rules.run_ids import RANDOM_BYTES, RunIdSource
 from synapse_apply.controller.rules.sending import wish_status
+from synapse_apply.controller.rules.target_statuses import (
+    MAX_TARGET_CONTEXTS,
+    build_target_context,
+    describe_target_status,
+    end_overtaken_status,
+)
 from synapse_apply.controller.settings import Controller, Event
-from synapse_apply.controller.store_ports import StoreWriter, WritableStore
+from synapse_apply.controller.store_ports import StoreWriter, TargetFilter, WritableStore
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 
@@ -138,13 +146,46 @@ class LoopParts:
         for revision in revisions:
             if revision.source not in self.configured.status_senders:
                 continue
-            context = self.build_context(revision.source)
             path = build_revision_path(revision.source, revision.commit)
             wished = describe_status(revision, self.build_url(path))
-            row = self.store.find_status(revision.source, revision.commit, context)
-            new = wish_status(row, StatusRow(revision.source, revision.commit, context, wished))
-            if new != row:
-                writer.put_status(new)
+            self._wish_status(writer, revision, self.build_context(revision.source), wished)
+            if revision.overtaken_by:
+                self._end_target_statuses(writer, revision)
+
+    def wish_target_statuses(self, writer: StoreWriter, head: RevisionRow) -> None:
+        """Write what the status of each target is to show on the head, where its source asks so.
+
+        The targets of the head have to be known. None for a source of too many targets. What a
+        head has ended with stays, whatever becomes of its targets later.
+        """
+        source = self.settings.sources.get(head.source)
+        if source is None or source.status is None or not source.status.has_context_per_target:
+            return
+        page = self.store.list_targets(TargetFilter(head.source), 0, MAX_TARGET_CONTEXTS)
+        if page.matching_count > MAX_TARGET_CONTEXTS:
+            return
+        for target in page.targets:
+            context = build_target_context(self.settings.name, target.name)
+            if head.is_final and self.store.find_status(head.source, head.commit, context):
+                continue
+            url = self.build_url(build_target_path(target.name))
+            self._wish_status(writer, head, context, describe_target_status(target, head, url))
+
+    def _end_target_statuses(self, writer: StoreWriter, revision: RevisionRow) -> None:
+        """Have what targets show on a commit that was overtaken follow the commit's own end."""
+        own_context = self.build_context(revision.source)
+        for row in self.store.list_statuses_of_commit(revision.source, revision.commit):
+            if row.context != own_context:
+                wished = end_overtaken_status(row.wished, revision)
+                self._wish_status(writer, revision, row.context, wished)
+
+    def _wish_status(
+        self, writer: StoreWriter, revision: RevisionRow, context: str, wished: StatusText
+    ) -> None:
+        row = self.store.find_status(revision.source, revision.commit, context)
+        new = wish_status(row, StatusRow(revision.source, revision.commit, context, wished))
+        if new != row:
+            writer.put_status(new)
 
     def queue_messages(
         self,

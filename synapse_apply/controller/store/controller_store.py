@@ -265,6 +265,11 @@ class SqliteControllerStore:
         rest = 'WHERE source = ? AND "commit" = ? AND context = ?'
         return self._select_first_or_none(STATUSES, rest, [source, commit, context])
 
+    def list_statuses_of_commit(self, source: str, commit: str) -> Sequence[StatusRow]:
+        return self._select(
+            STATUSES, 'WHERE source = ? AND "commit" = ? ORDER BY context', [source, commit]
+        )
+
     def list_audit(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:

@@ -128,6 +128,11 @@ class RestrictedStore:
             return None
         return self._store.find_status(source, commit, context)
 
+    def list_statuses_of_commit(self, source: str, commit: str) -> Sequence[StatusRow]:
+        if not self.can_read_all_of(source):
+            return ()
+        return self._store.list_statuses_of_commit(source, commit)
+
     def list_audit(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:

@@ -243,11 +243,16 @@ class StandInWorkers:
         self.gate.set()
 
 
+# In the context that sums a source up: synapse-apply/CONTROLLER/SOURCE.
+SUMMARY_SLASHES = 2
+
+
 class StandInForge:
     """A StatusSender that remembers what each commit shows, and every status that came."""
 
     def __init__(self) -> None:
         self.shown: dict[str, StatusText] = {}
+        self.shown_of_targets: dict[tuple[str, str], StatusText] = {}
         self.sent: list[tuple[str, StatusText]] = []
         self.reads = 0
         self.failures: list[SendResult] = []
@@ -256,6 +261,10 @@ class StandInForge:
     def send(self, row: StatusRow) -> SendResult:
         if self.failures:
             return self.failures.pop(0)
+        *_, target = row.context.split("/", 3)
+        if row.context.count("/") > SUMMARY_SLASHES:
+            self.shown_of_targets[row.commit, target] = row.wished
+            return SendResult()
         self.shown[row.commit] = row.wished
         self.sent.append((row.commit, row.wished))
         return SendResult()
@@ -266,6 +275,14 @@ class StandInForge:
 
     def get_clock_offset_or_none(self) -> float | None:
         return self.clock_offset
+
+    def describe_targets(self, commit: str) -> dict[str, str]:
+        """The state and the words that each target shows on a commit."""
+        return {
+            target: f"{text.state.value}: {text.description}"
+            for (shown_commit, target), text in self.shown_of_targets.items()
+            if shown_commit == commit
+        }
 
     def describe(self) -> dict[str, str]:
         """The state and the words that each commit shows."""

@@ -1,0 +1,79 @@
+"""What the commit status of each target shows, for sources that ask for a context per target."""
+
+from __future__ import annotations
+
+from synapse_apply.controller.rows import (
+    RevisionRow,
+    StatusState,
+    StatusText,
+    TargetName,
+    TargetProgress,
+    TargetRow,
+)
+from synapse_apply.controller.rules.revision_end import (
+    MAX_DESCRIPTION_LENGTH,
+    STATUS_STATES,
+    build_status_context,
+    limit_text,
+)
+from synapse_apply.controller.settings import Mode
+from synapse_apply.views.grammar import pluralize
+
+# A forge shows a few dozen contexts of a commit; beyond these the summary tells more.
+MAX_TARGET_CONTEXTS = 20
+
+_STATES = {
+    TargetProgress.OPEN: StatusState.PENDING,
+    TargetProgress.DONE: StatusState.SUCCESS,
+    TargetProgress.HELD: StatusState.PENDING,
+    TargetProgress.WAITING: StatusState.PENDING,
+    TargetProgress.REFUSED: StatusState.FAILURE,
+    TargetProgress.FAILING: StatusState.FAILURE,
+}
+
+
+def build_target_context(controller_name: str, name: TargetName) -> str:
+    """The context under which the status of one target stands, below that of its source."""
+    return f"{build_status_context(controller_name, name.source)}/{name.target}"
+
+
+def describe_target_status(target: TargetRow, revision: RevisionRow, url: str) -> StatusText:
+    """What the status of a target is to show on the head; `url` is the page of the target.
+
+    A target whose inputs the head does not change shows that it is not concerned.
+    """
+    if target.touched_number < revision.number:
+        return StatusText(StatusState.SUCCESS, "this commit does not concern it", url)
+    text = limit_text(_describe_progress(target), MAX_DESCRIPTION_LENGTH)
+    return StatusText(_STATES[target.progress], text, url)
+
+
+def end_overtaken_status(status: StatusText, revision: RevisionRow) -> StatusText:
+    """What a target's status shows on a commit that is the head no more.
+
+    An end stays; one that is pending ends as the revision does once that changes no more.
+    """
+    if status.state is not StatusState.PENDING:
+        return status
+    state = STATUS_STATES[revision.end] if revision.is_final else StatusState.PENDING
+    return StatusText(state, revision.description, status.url)
+
+
+def _describe_progress(target: TargetRow) -> str:
+    counts = target.counts
+    match target.progress:
+        case TargetProgress.DONE if target.mode is Mode.OBSERVE:
+            changes = pluralize(counts.total, "change") if counts.total else "no changes"
+            return f"planned only: {changes}"
+        case TargetProgress.DONE:
+            return "live"
+        case TargetProgress.HELD:
+            return f"held: {pluralize(target.hold_count, 'row')} for a person"
+        case TargetProgress.WAITING:
+            return f"waiting: {target.waiting_reason}"
+        case TargetProgress.REFUSED:
+            return f"refused: {pluralize(counts.refused, 'row')}"
+        case TargetProgress.FAILING:
+            return "failing: its page says why"
+        case _:
+            return "it is to be looked at"
