@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from base64 import b64encode
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -38,7 +39,7 @@ def test_a_head_without_end_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier_requests: int
 ) -> None:
     """Nobody keeps the page from others by requests that never begin."""
-    monkeypatch.setattr(patient_protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(patient_protocol, "REQUEST_SECONDS", 0.3)
     store = samples.open_store(tmp_path)
     with PageServer(store, samples.StubLoop(), {}, lambda: samples.NOW) as server:
         address = server.url.removeprefix("http://").partition(":")
@@ -53,7 +54,28 @@ def test_a_head_without_end_is_not_waited_for(
     store.close()
 
 
-@pytest.mark.parametrize("sent", ["GET / HTTP/1.1\r\nX: ", "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n"])
+SLOW_BODY = "POST /hooks/github HTTP/1.1\r\nHost: HOST\r\nContent-Length: 9\r\n\r\n{"
+
+
+def test_a_body_without_end_is_not_waited_for(
+    page: ServedPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also not while it comes byte by byte."""
+    monkeypatch.setattr(patient_protocol, "REQUEST_SECONDS", 0.3)
+    host, _, port = page.url.removeprefix("http://").partition(":")
+    with closing(socket.create_connection((host, int(port)), 10)) as connection:
+        connection.sendall(SLOW_BODY.replace("HOST", f"{host}:{port}").encode())
+        connection.sendall(b" ")
+        began = time.monotonic()
+        while connection.recv(65536):
+            pass
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["GET / HTTP/1.1\r\nX: ", "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n", SLOW_BODY],
+)
 def test_clients_that_wait_make_room_for_others(
     page: ServedPage, monkeypatch: pytest.MonkeyPatch, sent: str
 ) -> None:
@@ -68,6 +90,9 @@ def test_clients_that_wait_make_room_for_others(
             slow.sendall(sent.replace("HOST", f"{host}:{port}").encode())
             if sent.endswith("\r\n\r\n"):
                 slow.recv(1)
+        if sent is SLOW_BODY:
+            # So that all heads have been read.
+            time.sleep(0.2)
         for path in ("/healthz", "/", "/targets/vision/lab"):
             assert page.get(path).status_code == 200
 
