@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synapse_apply.cli.console import Console
@@ -26,6 +26,7 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
         return
     from synapse_apply.views.text.tables import render_table
 
+    _print_source_findings(console, document["source_findings"])
     if not document["items"]:
         console.write_output(
             "There is no target yet: no source could be read until now, or no rule of"
@@ -46,6 +47,23 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
     ]
     headers = ("state", "target", "commit", "plan", "looked at", "why")
     console.write_output(render_table(headers, rows, color=console.is_output_colored))
+
+
+def _print_source_findings(console: Console, entries: Sequence[Mapping[str, Any]]) -> None:
+    """A table of what is wrong with sources, and an empty line after it; nothing for none."""
+    from synapse_apply.views.text.tables import render_table
+
+    rows = [
+        (
+            entry["source"],
+            entry["finding"]["summary"],
+            str(entry["finding"].get("detail") or "-").partition("\n")[0],
+        )
+        for entry in entries
+    ]
+    if rows:
+        headers = ("source", "what is wrong", "detail")
+        console.write_output(render_table(headers, rows, color=console.is_output_colored) + "\n")
 
 
 def _describe_reason(item: Mapping[str, Any]) -> str:

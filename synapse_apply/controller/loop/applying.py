@@ -24,7 +24,8 @@ def run_apply(parts: LoopParts, claimed: ClaimedTarget, decision: TargetDecision
     row, run_id = claimed.row, parts.make_id()
     used_ids = [i for ids in decision.judgement.used_approvals.values() for i in ids]
     who = parts.who
-    if approvers := decision.list_approvers(used_ids):
+    approvers = decision.list_approvers(used_ids)
+    if approvers:
         who += f", approved by {', '.join(approvers)}"
     operation = f"apply by controller {parts.settings.name}"
     if url := parts.build_url(build_run_path(run_id)):
@@ -40,6 +41,12 @@ def run_apply(parts: LoopParts, claimed: ClaimedTarget, decision: TargetDecision
         prune=get_prune(parts, decision.rule),
     )
     reader = PermitReader(parts, claimed, decision.rule, used_ids)
+    # An apply that a crash ends has no row of its end.
+    with parts.store.write() as writer:
+        begun_at, detail = parts.clock.read_wall(), f"run {run_id} of {row.wanted_commit}"
+        if approvers:
+            detail += f"; approved by {', '.join(approvers)}"
+        writer.append_audit(begun_at, parts.who, "begin apply", str(row.name), detail)
     return run_by_worker(
         parts, RunVerb.APPLY, run_id, lambda: parts.workers.apply(request, reader.read_permit)
     )

@@ -14,6 +14,7 @@ from synapse_apply.controller.rules.heads import (
     HeadDecision,
     build_revision,
     decide_head,
+    list_ended_with,
     mark_overtaken,
     note_sideways_commit,
 )
@@ -179,9 +180,14 @@ def _accept_head(
         writer.put_source(fetched)
         if not writer.accept_head_if_number_unchanged(row.name, row.head_number, revision):
             return fetched
+        overtaken: list[RevisionRow] = []
         if before is not None:
-            writer.put_revision(mark_overtaken(before, head.commit, is_forced=is_forced))
-        parts.wish_statuses(writer, [revision])
+            marked = mark_overtaken(before, head.commit, is_forced=is_forced)
+            older = [row for row in parts.store.list_open_revisions(row.name) if row.overtaken_by]
+            overtaken = [marked, *list_ended_with(marked, older)]
+        for overtaken_revision in overtaken:
+            writer.put_revision(overtaken_revision)
+        parts.wish_statuses(writer, [revision, *overtaken])
         event = find_fetch_event(row, fetched)
         if event is not None:
             fact = f"fetch of {row.name} since {row.fetched_at}"

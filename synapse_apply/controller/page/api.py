@@ -16,6 +16,7 @@ from synapse_apply.controller.rows import (
     ChangeCounts,
     RevisionRow,
     RunRow,
+    SourceRow,
     TargetCondition,
     TargetName,
     TargetRow,
@@ -46,7 +47,16 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
     target_filter = TargetFilter(parameters.get("source", ""), condition, parameters.get("q", ""))
     page = store.list_targets(target_filter, offset, limit)
     items = [_target_to_json(target, _find_reason(store, target)) for target in page.targets]
-    return {**build_list("TargetList", items), "total": page.matching_count, "offset": offset}
+    return {
+        **build_list("TargetList", items),
+        "total": page.matching_count,
+        "offset": offset,
+        "source_findings": [
+            {"source": source.name, "finding": _finding_to_json(finding)}
+            for source in store.list_sources()
+            for finding in _list_source_findings(store, source)
+        ],
+    }
 
 
 def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
@@ -116,6 +126,13 @@ def parse_number(parameters: Mapping[str, str], name: str, default: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
         raise BadQueryError(f"{name} is a whole number")
     return int(text)
+
+
+def _list_source_findings(store: ReadableStore, source: SourceRow) -> list[Diagnostic]:
+    """Why a source cannot be followed: its last fetch, and its head."""
+    head = store.find_revision(source.name, source.head) if source.head else None
+    findings = (source.finding, head.finding if head is not None else None)
+    return [finding for finding in findings if finding is not None]
 
 
 def _find_reason(store: ReadableStore, target: TargetRow) -> Diagnostic | None:

@@ -71,10 +71,14 @@ class ActionResult:
 
 
 class AnswerPage(NamedTuple):
-    """The items of one answer, and how many there are in all; None where it does not say."""
+    """The items of one answer, and how many there are in all; None where it does not say.
+
+    `fields` is the answer as a whole, of which nothing else is checked.
+    """
 
     items: list[Mapping[str, Any]]
     total: int | None
+    fields: Mapping[str, Any]
 
 
 def decode_list(document: JsonValue, kind: str) -> AnswerPage:
@@ -87,7 +91,21 @@ def decode_list(document: JsonValue, kind: str) -> AnswerPage:
     return AnswerPage(
         [_require_mapping(item, "items") for item in items],
         None if total is None else _require_count(total, "total"),
+        fields,
     )
+
+
+def decode_source_findings(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What is wrong with sources, of a TargetList; OddAnswerError."""
+    findings = []
+    for item in _require_list(fields.get("source_findings", []), "source_findings"):
+        entry = _require_mapping(item, "source_findings")
+        finding = _require_mapping(entry.get("finding"), "finding")
+        _require_text(entry, "source")
+        _require_text(finding, "summary")
+        _get_text_or_empty(finding, "detail")
+        findings.append({"source": entry["source"], "finding": dict(finding)})
+    return findings
 
 
 def check_target(item: Mapping[str, Any]) -> None:

@@ -33,6 +33,7 @@ from synapse_apply.controller.remote.answers import (
     decode_planned_fields,
     decode_problem_or_none,
     decode_shown_row,
+    decode_source_findings,
 )
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.model.coding.json_types import JsonDocument, JsonValue
@@ -97,12 +98,15 @@ class ControllerApi:
             for item in page:
                 self._decode(check_target, item)
             items.extend(page)
+        first_page = self._read_page("targets", "TargetList", {**parameters, "limit": "1"})
+        source_findings = self._decode(decode_source_findings, first_page.fields)
         return {
             "apiVersion": "synapse-apply/v1",
             "kind": "TargetList",
             "items": [dict(item) for item in items],
             "total": len(items),
             "offset": 0,
+            "source_findings": source_findings,
         }
 
     def find_names(self, pattern: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum
 from typing import Literal
@@ -9,6 +10,8 @@ from typing import Literal
 from synapse_apply.controller.ports import Head
 from synapse_apply.controller.rows import RevisionEnd, RevisionRow, SourceRow
 from synapse_apply.controller.settings import MINUTE
+
+_RED_ENDS = frozenset({RevisionEnd.FAILURE, RevisionEnd.ERROR})
 
 
 class HeadDecision(Enum):
@@ -66,12 +69,19 @@ def build_revision(source: SourceRow, head: Head, now: float) -> RevisionRow:
     )
 
 
+def list_ended_with(revision: RevisionRow, older: Iterable[RevisionRow]) -> list[RevisionRow]:
+    """The older open revisions that end for good with one that was overtaken while red."""
+    if not revision.is_final:
+        return []
+    return [replace(row, is_final=True) for row in older if row.end in _RED_ENDS]
+
+
 def mark_overtaken(revision: RevisionRow, next_commit: str, *, is_forced: bool) -> RevisionRow:
     """A revision whose source has another head now.
 
     One that is red stays red. One that was forced away ends at another place, in `revision_end`.
     """
-    is_red = revision.end in {RevisionEnd.FAILURE, RevisionEnd.ERROR}
+    is_red = revision.end in _RED_ENDS
     return replace(
         revision,
         overtaken_by=next_commit,

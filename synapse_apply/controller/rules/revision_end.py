@@ -76,7 +76,10 @@ def _end_overtaken(revision: RevisionRow, newer: RevisionRow) -> RevisionRow:
     if revision.forced_away:
         text = f"forced away: the branch went to {short_commit}, which does not contain it"
         return _finish(revision, RevisionEnd.ERROR, text, is_final=True)
-    if newer.end is RevisionEnd.NONE:
+    if newer.overtaken_by and not newer.forced_away:
+        # It ends as another one, which is the one to be named.
+        text = newer.description
+    elif newer.end is RevisionEnd.NONE:
         text = f"overtaken by {short_commit}"
     else:
         verb = "done" if newer.end is RevisionEnd.SUCCESS else "failed"

@@ -91,7 +91,13 @@ class StandIn:
         if asked.path == "/api/v1/runs/01a2":
             return 200, {"kind": "Run", "id": "01a2", "plan": PLAN}
         names = ["acme/dev", "acme/prod"]
-        return 200, {"kind": "TargetList", "items": [*map(build_target, names)], "total": 2}
+        finding = {"severity": "error", "summary": "No such \x1bref", "detail": "main\nMore"}
+        return 200, {
+            "kind": "TargetList",
+            "items": [*map(build_target, names)],
+            "total": 2,
+            "source_findings": [{"source": "lab", "finding": finding}],
+        }
 
 
 def build_problem(summary: str) -> dict[str, Any]:
@@ -289,6 +295,17 @@ def test_the_status_says_why_targets_wait(tmp_path: Path, server: Answering) -> 
     shown = ask(tmp_path, server, "status").stdout
     assert re.search(r"^held +acme/prod .* 2 rows wait for a person$", shown, re.MULTILINE)
     assert re.search(r"^waiting +acme/dev .* outside of a window until \S+$", shown, re.MULTILINE)
+
+
+def test_the_status_says_which_sources_cannot_be_followed(
+    tmp_path: Path, server: Answering
+) -> None:
+    """Before the targets, whose state may be old then; `--json` has it, too."""
+    shown = ask(tmp_path, server, "status").stdout
+    assert re.search(r"^lab +No such \S*ref +main$", shown, re.MULTILINE)
+    assert "\x1b" not in shown
+    document = json.loads(ask(tmp_path, server, "status", "--json").stdout)
+    assert [entry["source"] for entry in document["source_findings"]] == ["lab"]
 
 
 def test_the_token_stays_where_it_belongs(tmp_path: Path, server: Answering) -> None:

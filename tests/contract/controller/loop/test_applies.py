@@ -60,9 +60,11 @@ def test_auto_applies_what_git_says_and_looks_at_what_is_live(world: World) -> N
     assert (prod.applied_commit, prod.mode, prod.applied_at) == ("c1", Mode.AUTO, world.clock.wall)
     assert end_of(world, "c1")[0] is RevisionEnd.SUCCESS
     assert world.inbox.messages == []
-    (audited,) = [audit for audit in world.store.list_audit(9) if audit.action == "apply"]
-    assert (audited.who, audited.subject) == ("controller:main", "acme/prod")
-    assert audited.detail == f"run {run.id} of c1: applied, 2 done"
+    end, begin = [audit for audit in world.store.list_audit(9) if "apply" in audit.action]
+    assert {audit.who for audit in (begin, end)} == {"controller:main"}
+    assert {audit.subject for audit in (begin, end)} == {"acme/prod"}
+    assert (begin.action, begin.detail) == ("begin apply", f"run {run.id} of c1")
+    assert end.detail == f"run {run.id} of c1: applied, 2 done"
 
 
 def test_nothing_is_applied_in_mode_observe(world: World) -> None:

@@ -66,7 +66,7 @@ def test_what_is_approved_is_applied_and_nothing_else(world: World, loop: Contro
     world.settle(loop)
     assert len(world.workers.applies) == 1
     assert list_actions(world) == ["proxy:ann approve acme/prod"]
-    assert FIRST.digest in world.store.list_audit(9)[1].detail
+    assert FIRST.digest in world.store.list_audit(9)[2].detail
 
 
 def test_two_people_have_to_approve(world: World) -> None:

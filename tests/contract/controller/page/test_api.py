@@ -42,6 +42,7 @@ def test_each_list_fits_the_schema_and_the_schema_has_nothing_else(
     assert document["kind"] == kind
     assert document["items"]
     Draft202012Validator(SCHEMA).validate(document)
+    assert document.keys() == SCHEMA["$defs"][kind]["properties"].keys()
     item = SCHEMA["$defs"][kind]["properties"]["items"]["items"]["$ref"].rpartition("/")[2]
     for value in document["items"]:
         assert value.keys() == SCHEMA["$defs"][item]["properties"].keys()
