@@ -69,7 +69,7 @@ def test_killed_at_calls(applying_site: ApplyingSite) -> None:
             site.kill()
             site.start()
         site.set_faults()
-        site.wait_for_end(commit, "success", 2 * SECONDS)
+        site.wait_for_end(commit, "success", 4 * SECONDS)
         site.wait_until_live(f"number {number}")
         assert len(site.list_live_names()) == site.storages + 1
         assert [call.is_done for call in site.writes if call.method == "POST"].count(True) == (
@@ -86,9 +86,8 @@ def test_killed_at_a_point_with_approvals(applying_site: ApplyingSite, nth: int)
     site.write_configuration()
     commit = site.commit("other")
     site.start(altered={"nth": nth}, wait=False)
-    approved = False
     try:
-        approved = approve_until_killed(site)
+        approve_until_killed(site)
         assert site.process is not None
         with suppress(AssertionError):  # later points may not be reached
             wait_until(lambda: site.process.poll() is not None, 5 if DEEP else SECONDS, "killed")
@@ -99,7 +98,9 @@ def test_killed_at_a_point_with_approvals(applying_site: ApplyingSite, nth: int)
     site.wait_quietly(1.5)
     names = [call.values["name"] for call in site.writes if call.method == "POST" and call.is_done]
     assert names in ([], ["S 0"])
-    assert approved or not names
+    # Whose answer was lost may have approved it all the same.
+    actions = {row["action"] for row in site.get("/api/v1/audit")["items"]}
+    assert "approve" in actions or not names
     [hold] = [one for one in site.wait_for_holds() if one["address"] == "plugin/detection"]
     site.approve(site.list_holds())
     site.wait_for_end(commit, "success")
@@ -112,17 +113,16 @@ def is_one_written(site: ApplyingSite) -> bool:
     return bool(site.writes)
 
 
-def approve_until_killed(site: ApplyingSite) -> bool:
-    """Approve the storage as soon as it is held; whether that was asked for."""
+def approve_until_killed(site: ApplyingSite) -> None:
+    """Approve the storage as soon as it is held."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end and site.process is not None and site.process.poll() is None:
         with suppress(Exception):
             for hold in site.list_holds():
                 if hold["address"] == "storage/s-0":
                     site.send("approve", target="acme/dev", rows=[hold["digest"]])
-                    return True
+                    return
         time.sleep(0.05)
-    return False
 
 
 def test_told_to_end_amid_an_apply(applying_site: ApplyingSite) -> None:
