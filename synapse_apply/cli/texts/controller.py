@@ -26,7 +26,7 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
         return
     from synapse_apply.views.text.tables import render_table
 
-    _print_source_findings(console, document["source_findings"])
+    _print_source_findings(console, document.get("source_findings", ()))
     if not document["items"]:
         console.write_output(
             "There is no target yet: no source could be read until now, or no rule of"
