@@ -31,6 +31,12 @@ settings.load_profile("tests")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# A cache of nobody's: what is remembered of the states of tests is no business of a user's.
+# Set before any test module is imported: some take the environment then.
+CACHE = tempfile.mkdtemp(prefix="synapse-apply-tests-")
+os.environ["XDG_CACHE_HOME"] = CACHE
+
+
 # `.ci/run` asks for the names of failed tests, a line each, to run these once more by themselves.
 FAILED_TESTS = os.environ.get("SYNAPSE_APPLY_TEST_FAILED", "")
 
@@ -41,20 +47,14 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             file.write(f"{report.nodeid}\n")
 
 
+def pytest_unconfigure() -> None:
+    shutil.rmtree(CACHE, ignore_errors=True)
+
+
 def pytest_collection_finish() -> None:
     """Leave eleven thousand collected tests out of every garbage collection from here on."""
     gc.collect()
     gc.freeze()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def users_cache() -> Iterator[None]:
-    """A cache of nobody's: what is remembered of the states of tests is no business of a user's."""
-    folder = tempfile.mkdtemp(prefix="synapse-apply-tests-")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", folder)
-        yield
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

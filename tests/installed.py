@@ -11,8 +11,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-# Nobody's: a login of the vendor's tools must not reach a test.
-HOME = "/nonexistent"
+# Nobody's: a login of the vendor's tools must not reach a test. Nor can anybody make a folder
+# there, as the superuser could of a name that merely does not exist, to be read by the next run.
+HOME = "/dev/null/nobody"
 NOT_COPIED = shutil.ignore_patterns(".synapse-apply", "__pycache__")
 
 

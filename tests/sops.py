@@ -33,7 +33,7 @@ def run_sops(
     done = subprocess.run(
         [find_binary(), *arguments],
         input=text.encode(),
-        env={"PATH": os.defpath, "HOME": "/nonexistent", **(environ or {})},
+        env={"PATH": os.defpath, "HOME": "/dev/null/nobody", **(environ or {})},
         capture_output=True,
         check=False,
         cwd=folder,

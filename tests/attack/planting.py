@@ -63,7 +63,7 @@ class Site:
 
 def git(folder: Path, *words: str) -> str:
     """Run Git as somebody who has no settings."""
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
+    environ = {"PATH": os.environ["PATH"], "HOME": "/dev/null/nobody", "GIT_CONFIG_NOSYSTEM": "1"}
     who = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "safe.directory=*")
     done = subprocess.run(
         ("git", "-C", str(folder), *who, *words),

@@ -44,7 +44,7 @@ OWN, STORED_AS = ".synapse-apply", "own-folder"
 VARIABLES = {
     "SYNAPSE_APPLY_STATE_KEY": samples.KEY_TEXT,
     "RAW_KEY": "made-up-secret-of-a-fixture",
-    "XDG_CACHE_HOME": "/nonexistent",
+    "XDG_CACHE_HOME": "/dev/null/nobody",
     "LOGNAME": "somebody",
 }
 PROJECT = """apiVersion: synapse-apply/v1

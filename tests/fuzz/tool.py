@@ -26,7 +26,7 @@ def clear_environment(given: Mapping[str, str]) -> None:
     """Leave only what a run of the fuzzer is meant to see."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     os.environ.clear()
-    os.environ.update({**kept, "HOME": "/nonexistent", **given})
+    os.environ.update({**kept, "HOME": "/dev/null/nobody", **given})
 
 
 def execute(*arguments: str) -> int:

@@ -226,8 +226,9 @@ def test_the_embedded_backend_has_its_state_there(clone: Workplace) -> None:
     assert "not signed" not in again.text
 
 
-def test_a_key_that_is_lost(clone: Workplace) -> None:
+def test_a_key_that_is_lost(clone: Workplace, tmp_path: Path) -> None:
     """Another one takes its place, and is enough for all others; who has the former is shut out."""
+    clone.environ["HOME"] = str(tmp_path)
     clone.run("state", "init", code=0)
     clone.apply()
     del clone.environ["SYNAPSE_APPLY_STATE_KEY"]

@@ -27,7 +27,7 @@ META = (1, 1, "lineage", 1, "https://x", "", "", "2026-01-01T00:00:00Z", "1", 0)
 _NO_MAINTENANCE = ("maintenance.auto", "receive.autogc")
 ENVIRON = {
     "PATH": os.environ["PATH"],
-    "HOME": "/nonexistent",
+    "HOME": "/dev/null/nobody",
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_COUNT": str(len(_NO_MAINTENANCE)),
     **{f"GIT_CONFIG_KEY_{number}": key for number, key in enumerate(_NO_MAINTENANCE)},
