@@ -35,6 +35,14 @@ class Head(NamedTuple):
     subject: str
 
 
+@frozen
+class LabelledTarget:
+    """A target that a project file declares, with its labels."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
 class Mirror(Protocol):
     """The bare copy of one source's repository. Methods raise SourceUnavailable for a failure."""
 
@@ -57,8 +65,8 @@ class Mirror(Protocol):
         """Protect these commits from pruning, and no others."""
         ...
 
-    def list_targets(self, commit: str) -> tuple[str, ...]:
-        """The names of the targets that the project file at a commit declares, sorted.
+    def list_targets(self, commit: str) -> tuple[LabelledTarget, ...]:
+        """The targets that the project file at a commit declares, by name.
 
         InputError with every finding where the project file cannot be used.
         """
@@ -211,6 +219,29 @@ class PeopleActions(Protocol):
 
     def reject(self, who: str, name: TargetName, row_digests: Sequence[str], reason: str) -> None:
         """Say that rows of a target are not to be done, and take their approvals back."""
+        ...
+
+
+class RolloutActions(Protocol):
+    """What people can ask of rollouts; `who`, audit and ActionRefused as in PeopleActions.
+
+    `number` is that of the revision that was shown: refused where the rollout has another by now.
+    """
+
+    def approve_wave(self, who: str, rollout: str, number: int, wave: int) -> None:
+        """Let a wave begin; refused where it does not wait for that."""
+        ...
+
+    def resume_rollout(self, who: str, rollout: str, number: int) -> None:
+        """Go on with a rollout that is stopped: what failed is tried again, and counts anew."""
+        ...
+
+    def skip_wave(self, who: str, rollout: str, number: int, wave: int, reason: str) -> None:
+        """Close the open wave without evidence."""
+        ...
+
+    def abort_rollout(self, who: str, rollout: str, number: int, reason: str) -> None:
+        """Bring this revision no further: targets stay where they are until the next head."""
         ...
 
 

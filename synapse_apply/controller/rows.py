@@ -240,7 +240,9 @@ class TargetRow:
     window until ...". `applied_at` is when a call was last made, 0 for never. `mode` is that of its
     rule at the last run, `hold_count` how many rows wait for a person. `holder`,
     `lease_until` and `epoch` are the claim of who works on it; `epoch` only grows.
-    `is_gone` says that the head no longer declares it.
+    `is_gone` says that the head no longer declares it. `head_digest` is the digest of its inputs
+    at the head of its source, which is the wanted one but where a rollout has not come to it: only
+    with those is it done for the head.
     """
 
     name: TargetName
@@ -269,6 +271,7 @@ class TargetRow:
     applied_at: float = 0.0
     mode: Mode = Mode.OBSERVE
     hold_count: int = 0
+    head_digest: str = ""
 
 
 @frozen

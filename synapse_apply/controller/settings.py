@@ -243,13 +243,48 @@ class Access:
 
 
 @frozen
+class Wave:
+    """A part of a rollout. Targets are those that match one of `targets` and all of `labels`.
+
+    `targets` are patterns (fnmatch) of target names, `labels` patterns of the values of labels; one
+    that is empty matches all. `soak` is for how many seconds each target has to look good.
+    At most `max_parallel` targets are changed at the same time, None: all. More than `max_failures`
+    targets that fail stop the rollout. With `approve` a person has to let the wave begin.
+    """
+
+    targets: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    soak: float = 0.0
+    max_parallel: int | None = None
+    max_failures: int = 0
+    approve: bool = False
+    position: Position | None = field(default=None, compare=False)
+
+
+@frozen
+class Rollout:
+    """The waves in which the targets of one source are brought to a new head.
+
+    A target belongs to the first wave that matches it. `new_head` says what becomes of a rollout
+    that is under way when a newer head comes: that one takes its place, or waits for its end.
+    """
+
+    name: str
+    source: str
+    waves: tuple[Wave, ...]
+    new_head: Literal["replace", "queue"] = "replace"
+    position: Position | None = field(default=None, compare=False)
+
+
+@frozen
 class Controller:
     """All that `controller.yaml` says.
 
     `name` stands in status contexts, locks and audit. `public_url` is "" or the address under
-    which people reach the page, without a final slash. `store` is None for SQLite in the data
-    folder. `file` is the file itself, None for one that was not read from a file. Without
-    `access`, whoever reaches the page may read it, and nobody may do anything.
+    which people reach the page, without a final slash. `store_url` names the address of a
+    PostgreSQL database, None for SQLite in the data folder. `rollouts` are by name. `file` is the
+    file itself, None for one that was not read from a file. Without `access`, whoever reaches the
+    page may read it, and nobody may do anything.
     """
 
     name: str
@@ -262,4 +297,6 @@ class Controller:
     open_metrics: bool = False
     hooks: HookSecrets = HookSecrets()
     access: Access | None = None
+    store_url: SecretName | None = None
+    rollouts: Mapping[str, Rollout] = field(default_factory=dict)
     file: Path | None = field(default=None, repr=False)

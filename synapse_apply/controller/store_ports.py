@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
     AuditRow,
@@ -142,6 +143,28 @@ class ReadableStore(Protocol):
 
     def list_pauses(self) -> Sequence[PauseRow]:
         """The pauses that people have set, also those that are over; by scope."""
+        ...
+
+    def list_rollouts(self) -> Sequence[RolloutRow]:
+        """Every rollout that has begun, by name."""
+        ...
+
+    def find_rollout(self, name: str) -> RolloutRow | None:
+        """A rollout with its newest revision, None for one that has not begun."""
+        ...
+
+    def list_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
+        """The waves of a rollout of one revision that were opened, approved or closed, in order."""
+        ...
+
+    def list_rollout_targets(
+        self, rollout: str, wave: int | None = None
+    ) -> Sequence[RolloutTargetRow]:
+        """The targets of a rollout, or of one wave of it, by wave and name."""
+        ...
+
+    def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
+        """What a target is in its rollout, None where it is in none."""
         ...
 
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
@@ -285,6 +308,16 @@ class StoreWriter(Protocol):
         ...
 
     def delete_pause(self, scope: str) -> None: ...
+
+    def put_rollout(self, row: RolloutRow) -> None: ...
+
+    def put_wave(self, row: WaveRow) -> None: ...
+
+    def put_rollout_targets(self, rows: Sequence[RolloutTargetRow]) -> None: ...
+
+    def delete_rollout_targets(self, names: Sequence[TargetName]) -> None:
+        """Have these targets be in no rollout."""
+        ...
 
     def put_status(self, row: StatusRow) -> None: ...
 

@@ -237,10 +237,11 @@ def _compare_targets(
 
 def _iter_keyed_targets(source: Source, mirror: Mirror, commit: str) -> Iterator[KeyedTarget]:
     for target in mirror.list_targets(commit):
-        rule = find_rule(source, target)
+        rule = find_rule(source, target.name)
         if rule is not None:
-            digest = mirror.compute_input_digest(commit, target)
-            yield KeyedTarget(TargetName(source.name, target), rule, digest)
+            digest = mirror.compute_input_digest(commit, target.name)
+            name = TargetName(source.name, target.name)
+            yield KeyedTarget(name, rule, digest, target.labels)
 
 
 def _record_unusable_head(parts: LoopParts, row: SourceRow, finding: Diagnostic) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 
 from synapse_apply.controller.ports import RunResult
@@ -36,11 +36,12 @@ def find_rule(source: Source, target: str) -> TargetRule | None:
 
 @frozen
 class KeyedTarget:
-    """A target that a head declares, and the digest of its inputs there."""
+    """A target that a head declares, its labels, and the digest of its inputs there."""
 
     name: TargetName
     rule: TargetRule
     digest: str
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def move_to_head(
@@ -77,6 +78,7 @@ def move_to_head(
             wanted_commit=commit,
             wanted_number=number,
             wanted_digest=target.digest,
+            head_digest=target.digest,
             is_gone=False,
             progress=(
                 _choose_progress_at_head(row, has_same_inputs=has_same_inputs)

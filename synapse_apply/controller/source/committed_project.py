@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from synapse_apply import __version__
-from synapse_apply.controller.ports import SourceUnavailable
+from synapse_apply.controller.ports import LabelledTarget, SourceUnavailable
 from synapse_apply.controller.settings import Source
 from synapse_apply.controller.source.input_digest import (
     CommittedFile,
@@ -64,14 +64,12 @@ class CommittedProject:
         # What it closes to them, such as the name of its token, each of their looks reads anew.
         self._regions = self._build_regions([f for f in files if f.path not in list_files])
 
-    def list_targets(self) -> tuple[str, ...]:
-        """The targets that the project file declares, sorted; the built-in one only if it does."""
+    def list_targets(self) -> tuple[LabelledTarget, ...]:
+        """The targets that the project file declares, by name; the built-in one only if it does."""
         return tuple(
-            sorted(
-                name
-                for name, target in self._project.targets.items()
-                if target.position is not None
-            )
+            LabelledTarget(name, target.labels)
+            for name, target in sorted(self._project.targets.items())
+            if target.position is not None
         )
 
     def compute_digest(self, target: str) -> str:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from synapse_apply.controller.ports import Head, SourceUnavailable
+from synapse_apply.controller.ports import Head, LabelledTarget, SourceUnavailable
 from synapse_apply.controller.settings import SecretName, Source
 from synapse_apply.controller.source.access import build_source_access_checking_url
 from synapse_apply.controller.source.commit_text import MAX_COMMIT_BYTES, parse_commit
@@ -136,8 +136,8 @@ class GitMirror:
         if lines and self._git.run("update-ref", "--stdin", input_bytes=text.encode()).exit_code:
             raise self._build_unreadable_error(next(iter(commits), ""))
 
-    def list_targets(self, commit: str) -> tuple[str, ...]:
-        """The names of the targets that the project file at a commit declares, sorted.
+    def list_targets(self, commit: str) -> tuple[LabelledTarget, ...]:
+        """The targets that the project file at a commit declares, by name.
 
         InputError with every finding where the project file cannot be used.
         """

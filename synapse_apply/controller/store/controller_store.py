@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock, RLock
 from typing import Any, TypeVar
 
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
     AuditRow,
@@ -44,11 +45,14 @@ from synapse_apply.controller.store.store_schema import (
     META_CONFIGURATION_FINDINGS,
     PAUSES,
     REVISIONS,
+    ROLLOUT_TARGETS,
+    ROLLOUTS,
     RUNS,
     SOURCES,
     STATE_RANKS,
     STATUSES,
     TARGETS,
+    WAVES,
 )
 from synapse_apply.controller.store.store_writer import SqliteStoreWriter
 from synapse_apply.controller.store_ports import (
@@ -293,6 +297,26 @@ class SqliteControllerStore:
 
     def list_pauses(self) -> Sequence[PauseRow]:
         return self._select(PAUSES, "ORDER BY scope")
+
+    def list_rollouts(self) -> Sequence[RolloutRow]:
+        return self._select(ROLLOUTS, "ORDER BY name")
+
+    def find_rollout(self, name: str) -> RolloutRow | None:
+        return self._select_first_or_none(ROLLOUTS, "WHERE name = ?", [name])
+
+    def list_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
+        return self._select(
+            WAVES, "WHERE rollout = ? AND number = ? ORDER BY wave", [rollout, number]
+        )
+
+    def list_rollout_targets(
+        self, rollout: str, wave: int | None = None
+    ) -> Sequence[RolloutTargetRow]:
+        rest = "WHERE rollout = ? AND (? OR wave = ?) ORDER BY wave, target"
+        return self._select(ROLLOUT_TARGETS, rest, [rollout, int(wave is None), wave or 0])
+
+    def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
+        return self._select_first_or_none(ROLLOUT_TARGETS, "WHERE source = ? AND target = ?", name)
 
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
         statement = "SELECT value FROM meta WHERE key = ?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
     AuditRow,
@@ -20,7 +21,7 @@ from synapse_apply.controller.store.row_table import RowTable
 
 # "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E43
-STORE_FORMAT = 2
+STORE_FORMAT = 3
 # Changes of the format only add until a later version removes; a version that would harm what a
 # newer one wrote is shut out by this number.
 OLDEST_WRITING_FORMAT = 2
@@ -51,6 +52,9 @@ AUDIT = RowTable("audit", AuditRow, ["number"])
 HOLDS = RowTable("holds", HoldRow, ["source", "target", "row_digest"])
 APPROVALS = RowTable("approvals", ApprovalRow, ["id"])
 PAUSES = RowTable("pauses", PauseRow, ["scope"])
+ROLLOUTS = RowTable("rollouts", RolloutRow, ["name"])
+WAVES = RowTable("waves", WaveRow, ["rollout", "number", "wave"])
+ROLLOUT_TARGETS = RowTable("rollout_targets", RolloutTargetRow, ["source", "target"])
 
 META_FORMAT, META_OLDEST_WRITER = "format", "oldest_format_that_may_write"
 META_CONFIGURATION_FINDINGS = "configuration_findings"
@@ -61,6 +65,13 @@ STATEMENTS_SINCE_FORMAT_2 = (
     "CREATE INDEX approvals_by_target ON approvals (source, target, id)",
     PAUSES.build_create_statement(),
     "CREATE INDEX runs_applied ON runs (source, \"commit\") WHERE verb = 'apply'",
+)
+
+STATEMENTS_SINCE_FORMAT_3 = (
+    ROLLOUTS.build_create_statement(),
+    WAVES.build_create_statement(),
+    ROLLOUT_TARGETS.build_create_statement(),
+    "CREATE INDEX rollout_targets_by_wave ON rollout_targets (rollout, wave, target)",
 )
 
 CREATE_STATEMENTS = (
@@ -83,4 +94,5 @@ CREATE_STATEMENTS = (
     "CREATE INDEX messages_unsent ON messages (try_at) WHERE sent_at = 0",
     AUDIT.build_create_statement(),
     *STATEMENTS_SINCE_FORMAT_2,
+    *STATEMENTS_SINCE_FORMAT_3,
 )

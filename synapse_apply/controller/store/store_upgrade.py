@@ -14,6 +14,7 @@ from synapse_apply.controller.store.store_schema import (
     RUNS,
     STATE_RANKS,
     STATEMENTS_SINCE_FORMAT_2,
+    STATEMENTS_SINCE_FORMAT_3,
     STORE_FORMAT,
     TARGETS,
 )
@@ -24,10 +25,13 @@ def upgrade_store_if_older(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         statement = "SELECT value FROM meta WHERE key = ?"
-        (old_format,) = connection.execute(statement, [META_FORMAT]).fetchone()
-        if int(old_format) < STORE_FORMAT:
-            for change in _iter_changes(connection):
-                connection.execute(change)
+        (text,) = connection.execute(statement, [META_FORMAT]).fetchone()
+        old_format = int(text)
+        for since, iter_changes in ((2, _iter_changes_to_2), (3, _iter_changes_to_3)):
+            if old_format < since:
+                for change in iter_changes(connection):
+                    connection.execute(change)
+        if old_format < STORE_FORMAT:
             _write_format(connection)
         connection.execute("COMMIT")
     except BaseException:
@@ -36,7 +40,14 @@ def upgrade_store_if_older(connection: sqlite3.Connection) -> None:
         raise
 
 
-def _iter_changes(connection: sqlite3.Connection) -> Iterator[str]:
+def _iter_changes_to_3(connection: sqlite3.Connection) -> Iterator[str]:
+    """The statements from format 2: rollouts, and what the head asks of a target."""
+    yield from _iter_missing_columns(connection, TARGETS)
+    yield from STATEMENTS_SINCE_FORMAT_3
+    yield "UPDATE targets SET head_digest = wanted_digest"
+
+
+def _iter_changes_to_2(connection: sqlite3.Connection) -> Iterator[str]:
     """The statements from format 1: tables for people, columns for applies, more states."""
     # They were made by format 1 and never used.
     yield "DROP TABLE holds"

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
     AuditRow,
@@ -28,10 +29,13 @@ from synapse_apply.controller.store.store_schema import (
     META_CONFIGURATION_FINDINGS,
     PAUSES,
     REVISIONS,
+    ROLLOUT_TARGETS,
+    ROLLOUTS,
     RUNS,
     SOURCES,
     STATUSES,
     TARGETS,
+    WAVES,
 )
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_shapes import build_coder
@@ -203,6 +207,23 @@ class SqliteStoreWriter:
 
     def delete_pause(self, scope: str) -> None:
         self._connection.execute("DELETE FROM pauses WHERE scope = ?", [scope])
+
+    def put_rollout(self, row: RolloutRow) -> None:
+        self._connection.execute(ROLLOUTS.build_upsert_statement(), ROLLOUTS.encode_row(row))
+
+    def put_wave(self, row: WaveRow) -> None:
+        self._connection.execute(WAVES.build_upsert_statement(), WAVES.encode_row(row))
+
+    def put_rollout_targets(self, rows: Sequence[RolloutTargetRow]) -> None:
+        self._connection.executemany(
+            ROLLOUT_TARGETS.build_upsert_statement(),
+            [ROLLOUT_TARGETS.encode_row(row) for row in rows],
+        )
+
+    def delete_rollout_targets(self, names: Sequence[TargetName]) -> None:
+        self._connection.executemany(
+            "DELETE FROM rollout_targets WHERE source = ? AND target = ?", names
+        )
 
     def put_status(self, row: StatusRow) -> None:
         self._connection.execute(_PUT_STATUS, STATUSES.encode_row(row))

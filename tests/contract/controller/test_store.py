@@ -32,6 +32,7 @@ from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_errors import ControllerStoreError
 from synapse_apply.controller.store.store_file import hold_data_folder
+from synapse_apply.controller.store.store_schema import STORE_FORMAT
 from synapse_apply.controller.store_ports import (
     AuditFilter,
     TargetFilter,
@@ -398,10 +399,10 @@ def test_a_store_of_a_newer_format_is_refused_only_where_writing_would_harm(
             connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
         connection.close()
 
-    set_meta("format", "3")
+    set_meta("format", str(STORE_FORMAT + 1))
     assert store.list_sources() == []
     store.close()
-    set_meta("oldest_format_that_may_write", "3")
+    set_meta("oldest_format_that_may_write", str(STORE_FORMAT + 1))
     with pytest.raises(ControllerStoreError, match="newer version"), store.write():
         pass
     with pytest.raises(ControllerStoreError, match="newer version"):

@@ -26,7 +26,7 @@ from synapse_apply.controller.settings import Mode
 from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_errors import ControllerStoreError
-from synapse_apply.controller.store.store_schema import STORE_FORMAT
+from synapse_apply.controller.store.store_schema import OLDEST_WRITING_FORMAT, STORE_FORMAT
 from synapse_apply.controller.store_ports import TargetFilter
 
 # What sqlite3's iterdump gave of a file that the code of format 1 had written.
@@ -113,7 +113,7 @@ def test_it_is_made_as_a_new_one_is(store: SqliteControllerStore, tmp_path: Path
     with closing(sqlite3.connect(tmp_path / "controller.db")) as connection:
         formats = dict(connection.execute("SELECT key, value FROM meta WHERE key LIKE '%format%'"))
     assert formats["format"] == str(STORE_FORMAT)
-    assert formats["oldest_format_that_may_write"] == str(STORE_FORMAT)
+    assert formats["oldest_format_that_may_write"] == str(OLDEST_WRITING_FORMAT)
 
 
 def test_holds_approvals_and_pauses_can_be_written(store: SqliteControllerStore) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from contract.stores.git.repositories import git
 
 from synapse_apply.controller.settings import SecretName, Source
+from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.model.values import Sensitive
 
 PROJECT = """
@@ -111,3 +112,8 @@ def build_source(upstream: Upstream, **settings: object) -> Source:
 
 def read_no_secret(name: SecretName) -> Sensitive:
     raise AssertionError(f"nothing needs {name}")
+
+
+def list_names(mirror: GitMirror, commit: str) -> tuple[str, ...]:
+    """The names of the targets that a commit declares."""
+    return tuple(target.name for target in mirror.list_targets(commit))

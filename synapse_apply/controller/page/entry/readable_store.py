@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
     AuditRow,
@@ -153,6 +154,30 @@ class RestrictedStore:
             return self._store.list_pauses()
         return [row for row in self._store.list_pauses() if self.has_readable_target(row.scope)]
 
+    def list_rollouts(self) -> Sequence[RolloutRow]:
+        """Those of sources that can be seen; why one stands still, where all can be read."""
+        rows = [row for row in self._store.list_rollouts() if self._can_see_source(row.source)]
+        return [*map(self._shorten_rollout, rows)]
+
+    def find_rollout(self, name: str) -> RolloutRow | None:
+        row = self._store.find_rollout(name)
+        if row is None or not self._can_see_source(row.source):
+            return None
+        return self._shorten_rollout(row)
+
+    def list_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
+        rows = self._store.list_waves(rollout, number)
+        return rows if all(self.can_read_all_of(row.source) for row in rows) else ()
+
+    def list_rollout_targets(
+        self, rollout: str, wave: int | None = None
+    ) -> Sequence[RolloutTargetRow]:
+        rows = self._store.list_rollout_targets(rollout, wave)
+        return [row for row in rows if self.can_read(row.target)]
+
+    def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
+        return self._store.find_rollout_target(name) if self.can_read(name) else None
+
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
         return self._store.list_configuration_findings() if self._reads_all else ()
 
@@ -165,6 +190,10 @@ class RestrictedStore:
         """Whether a scope matches a target that can be read."""
         pages = self._store.list_targets(TargetFilter(patterns=(scope,)), 0, _MOST_TARGETS)
         return any(self.can_read(row.name) for row in pages.targets)
+
+    def _shorten_rollout(self, row: RolloutRow) -> RolloutRow:
+        """A rollout without the words that may name targets, where not all can be read."""
+        return row if self.can_read_all_of(row.source) else replace(row, state_reason="")
 
     def _shorten_revision(self, revision: RevisionRow) -> RevisionRow:
         """A revision without the words that name targets, where not all can be read."""

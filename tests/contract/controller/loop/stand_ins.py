@@ -16,6 +16,7 @@ from synapse_apply.controller.planned_rows import PlannedRow, RowAction, RowCaus
 from synapse_apply.controller.ports import (
     ApplyRequest,
     Head,
+    LabelledTarget,
     LookRequest,
     Permit,
     RunResult,
@@ -157,10 +158,10 @@ class StandInRepository:
     def keep_commits(self, commits: Sequence[str]) -> None:
         self.commits_in_use = commits
 
-    def list_targets(self, commit: str) -> tuple[str, ...]:
+    def list_targets(self, commit: str) -> tuple[LabelledTarget, ...]:
         if commit in self.broken:
             raise InputError(error_finding("Duplicate key"))
-        return tuple(sorted(self.inputs[commit]))
+        return tuple(LabelledTarget(name) for name in sorted(self.inputs[commit]))
 
     def compute_input_digest(self, commit: str, target: str) -> str:
         return self.inputs[commit][target]

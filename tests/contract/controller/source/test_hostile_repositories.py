@@ -11,6 +11,7 @@ from contract.controller.upstream import (
     PROJECT,
     Upstream,
     build_source,
+    list_names,
     read_no_secret,
     storage,
 )
@@ -66,7 +67,7 @@ def test_a_project_file_that_is_a_link(
     commit = upstream.commit(raw_entries=(link(upstream, "synapse-apply.yaml", str(outside)),))
     mirror.fetch_head()
     with pytest.raises(InputError, match="is no file"):
-        mirror.list_targets(commit)
+        list_names(mirror, commit)
     assert OUTSIDE not in look()
 
 
@@ -103,7 +104,7 @@ def test_what_git_refuses_is_refused(upstream: Upstream, mirror: GitMirror) -> N
     with pytest.raises(SourceUnavailable) as raised:
         mirror.fetch_head()
     assert "Git itself refuses" in raised.value.diagnostics[0].hint
-    assert mirror.list_targets(first) == ("prod",)
+    assert list_names(mirror, first) == ("prod",)
 
 
 def test_texts_of_a_commit_are_cut_and_escaped(upstream: Upstream, mirror: GitMirror) -> None:
@@ -130,7 +131,7 @@ def test_a_huge_project_file_is_not_read(upstream: Upstream, mirror: GitMirror) 
     commit = upstream.commit({"synapse-apply.yaml": PROJECT + "#" * 5_000_000})
     mirror.fetch_head()
     with pytest.raises(InputError, match="cannot be read"):
-        mirror.list_targets(commit)
+        list_names(mirror, commit)
 
 
 def test_committed_states_and_keys_are_no_state(

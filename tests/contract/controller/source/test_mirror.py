@@ -11,6 +11,7 @@ from contract.controller.upstream import (
     PROJECT,
     Upstream,
     build_source,
+    list_names,
     read_no_secret,
     storage,
 )
@@ -60,7 +61,7 @@ def test_what_was_forced_away_stays_while_it_is_kept(upstream: Upstream, data: P
     assert not mirror.is_descendant(first, second)
     bare = data / "mirrors" / "acme.git"
     git(bare, "repack", "-a", "-d", "-q")
-    assert mirror.list_targets(second) == ("prod",)
+    assert list_names(mirror, second) == ("prod",)
     mirror.keep_commits([first])
     git(bare, "repack", "-a", "-d", "-q")
     git(bare, "prune", "--expire=now")
@@ -84,13 +85,13 @@ def test_a_broken_mirror_is_made_anew(upstream: Upstream, data: Path, damage: st
         pack.write_bytes(b"")
     head = upstream.commit({"README": "x"})
     assert mirror.fetch_head().commit == head
-    assert mirror.list_targets(head) == ("prod",)
+    assert list_names(mirror, head) == ("prod",)
 
 
 def test_a_project_below_the_top(upstream: Upstream, data: Path) -> None:
     upstream.commit({"deploy/prod/synapse-apply.yaml": PROJECT})
     mirror = make_mirror(upstream, data, path="deploy/prod")
-    assert mirror.list_targets(mirror.fetch_head().commit) == ("prod",)
+    assert list_names(mirror, mirror.fetch_head().commit) == ("prod",)
 
 
 def test_findings_name_commit_and_file(upstream: Upstream, data: Path) -> None:
@@ -98,13 +99,13 @@ def test_findings_name_commit_and_file(upstream: Upstream, data: Path) -> None:
     mirror = make_mirror(upstream, data)
     mirror.fetch_head()
     with pytest.raises(InputError) as raised:
-        mirror.list_targets(commit)
+        list_names(mirror, commit)
     files = {str(finding.position).partition(":synapse")[0] for finding in raised.value.diagnostics}
     assert files == {commit[:7]}
     other = upstream.commit({"synapse-apply.yaml": None, "README": "x"})
     mirror.fetch_head()
     with pytest.raises(InputError, match="No project file in that commit"):
-        mirror.list_targets(other)
+        list_names(mirror, other)
 
 
 def test_targets_are_those_that_the_pin_has_too(upstream: Upstream, data: Path) -> None:
@@ -115,8 +116,8 @@ def test_targets_are_those_that_the_pin_has_too(upstream: Upstream, data: Path) 
         make_mirror(upstream, data / name, project_from=pin)
         for name, pin in (("pinned", "rules"), ("free", ""))
     )
-    assert pinned.list_targets(pinned.fetch_head().commit) == ("prod",)
-    assert free.list_targets(free.fetch_head().commit) == ("evil", "prod")
+    assert list_names(pinned, pinned.fetch_head().commit) == ("prod",)
+    assert list_names(free, free.fetch_head().commit) == ("evil", "prod")
 
 
 def test_a_digest_changes_with_what_a_target_is_read_from(upstream: Upstream, data: Path) -> None:
@@ -170,7 +171,7 @@ def test_a_target_of_a_list_notices_its_own_row_alone(upstream: Upstream, data: 
         )
         commit = mirror.fetch_head().commit
         return {
-            name: mirror.compute_input_digest(commit, name) for name in mirror.list_targets(commit)
+            name: mirror.compute_input_digest(commit, name) for name in list_names(mirror, commit)
         }
 
     mirror = make_mirror(upstream, data)
@@ -193,7 +194,7 @@ def test_a_list_is_read_from_the_pin_and_its_rows_count(upstream: Upstream, data
     upstream.commit({**files, list_name: rows + "- {name: evil, code: E}\n"})
     mirror = make_mirror(upstream, data, project_from="rules")
     head = mirror.fetch_head().commit
-    assert mirror.list_targets(head) == ("acme", "prod")
+    assert list_names(mirror, head) == ("acme", "prod")
     first = mirror.compute_input_digest(head, "acme")
     upstream.commit({list_name: rows.replace("code: A", "code: B")}, branch="rules")
     mirror.fetch_head()
@@ -206,7 +207,7 @@ def test_a_list_that_is_a_link_is_refused(upstream: Upstream, data: Path) -> Non
     upstream.commit(raw_entries=(f"120000 {blob}\tlists/tenants.yaml",))
     mirror = make_mirror(upstream, data)
     with pytest.raises(InputError, match="The list of targets is no file") as raised:
-        mirror.list_targets(mirror.fetch_head().commit)
+        list_names(mirror, mirror.fetch_head().commit)
     assert "lists/tenants.yaml is a link or a submodule" in raised.value.diagnostics[0].detail
 
 
@@ -219,7 +220,7 @@ def test_a_repository_that_is_too_large_is_not_kept(upstream: Upstream, data: Pa
     limited = GitMirror(build_source(upstream), data, read_no_secret, MirrorLimits(size=100_000))
     with pytest.raises(SourceUnavailable, match="cannot be read"):
         limited.fetch_head()
-    assert limited.list_targets(small) == ("prod",)
+    assert list_names(limited, small) == ("prod",)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ def test_other_settings_follow_another_branch(upstream: Upstream, data: Path) ->
     second = upstream.commit(FILES, branch="a/b")
     mirror = make_mirror(upstream, data, ref="refs/heads/a/b", project_from="a/b")
     assert mirror.fetch_head().commit == second
-    assert mirror.list_targets(second) == ("prod",)
+    assert list_names(mirror, second) == ("prod",)
 
 
 def test_many_packs_become_one(
@@ -269,4 +270,4 @@ def test_many_packs_become_one(
     packs = data / "mirrors" / "acme.git" / "objects" / "pack"
     assert len(list(packs.glob("*.pack"))) <= 3
     fresh = make_mirror(upstream, data)
-    assert fresh.list_targets(commits[0]) == fresh.list_targets(commits[-1]) == ("prod",)
+    assert list_names(fresh, commits[0]) == list_names(fresh, commits[-1]) == ("prod",)

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from contract.controller.upstream import PROJECT, Upstream
+from contract.controller.upstream import PROJECT, Upstream, list_names
 from contract.stores.git.web import GitServer, serve_repositories
 
 from synapse_apply.controller.ports import SourceUnavailable
@@ -61,7 +61,7 @@ def test_a_token_is_in_no_argument_and_on_no_disk(
     monkeypatch.setenv("SLACK_URL", "canary-of-the-controller")
     monkeypatch.setenv("GIT_CONFIG_PARAMETERS", "'core.pager=canary'")
     mirror = make_mirror(f"{server.url}/upstream.git", data)
-    assert mirror.list_targets(mirror.fetch_head().commit) == ("prod",)
+    assert list_names(mirror, mirror.fetch_head().commit) == ("prod",)
     written = b"".join(file.read_bytes() for file in data.rglob("*") if file.is_file())
     text = notes.read_text()
     arguments = "\n".join(line for line in text.splitlines() if line.startswith("ARGUMENTS"))

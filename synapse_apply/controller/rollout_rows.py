@@ -1,0 +1,107 @@
+"""What the controller remembers of rollouts, as values: one a row of its store.
+
+Times are wall-clock seconds since the epoch, as in `rows.py`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from synapse_apply.controller.rows import TargetName
+from synapse_apply.model.frozen import frozen
+
+
+class RolloutState(Enum):
+    """What a rollout does."""
+
+    RUNNING = "running"
+    WAITING = "waiting for approval"
+    """The next wave is begun by a person."""
+    STOPPED = "stopped"
+    """Too many targets of the wave failed; a person resumes or aborts it."""
+    DONE = "done"
+    ABORTED = "aborted"
+    """A person said that this revision goes no further."""
+
+    @property
+    def is_over(self) -> bool:
+        return self in {RolloutState.DONE, RolloutState.ABORTED}
+
+
+@frozen
+class RolloutRow:
+    """How far a rollout is with the revision that it brings now, or brought last.
+
+    `number` and `commit` are that revision's. `wave` is the one that is open, or is to be begun
+    next, counted from 1 of `wave_count`; it was opened at `wave_since`, 0 while it is not.
+    `state_since`, `state_reason` and `state_by` say since when, why and by whom it is in its state.
+    """
+
+    source: str
+    name: str
+    number: int
+    commit: str
+    begun_at: float
+    wave_count: int
+    wave: int = 1
+    wave_since: float = 0.0
+    state: RolloutState = RolloutState.RUNNING
+    state_since: float = 0.0
+    state_reason: str = ""
+    state_by: str = ""
+
+
+class WaveEnd(Enum):
+    """How a wave was closed; NONE while it is not."""
+
+    NONE = ""
+    EVIDENCE = "evidence"
+    """Each of its targets has shown what it has to."""
+    SKIPPED = "skipped"
+    """By a person, without evidence."""
+
+
+@frozen
+class WaveRow:
+    """One wave of a rollout with one revision: who let it begin, and how it was closed.
+
+    `approved_by` is "" where nobody had to. `reason` is why somebody skipped it. Times are 0 for
+    what has not been.
+    """
+
+    source: str
+    rollout: str
+    number: int
+    wave: int
+    opened_at: float = 0.0
+    approved_by: str = ""
+    closed_at: float = 0.0
+    end: WaveEnd = WaveEnd.NONE
+    closed_by: str = ""
+    reason: str = ""
+
+
+@frozen
+class RolloutTargetRow:
+    """A target in a rollout: what it is to be brought to, and what it has shown of that.
+
+    `commit`, `number` and `digest` are the revision of the rollout and the target's inputs there.
+    `moved_at` is when the rollout let it have them, 0 while it has not. What it has shown counts
+    for `digest` alone and stays as long as that stays: `good_since` and `good_until` are the first
+    and the last of its good looks in a row (0: none), `soaked` the seconds between these.
+    `is_verified` says that its verifications have passed. `failed_at` is when it last failed since
+    it was moved, 0 for never or since somebody resumed the rollout.
+    """
+
+    target: TargetName
+    rollout: str
+    wave: int
+    number: int
+    commit: str
+    digest: str
+    moved_at: float = 0.0
+    good_since: float = 0.0
+    good_until: float = 0.0
+    soaked: float = 0.0
+    is_verified: bool = True
+    failed_at: float = 0.0
