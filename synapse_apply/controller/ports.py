@@ -285,6 +285,10 @@ class RunningLoop(LookTrigger, Protocol):
         """What people can ask of this controller."""
         ...
 
+    def get_rollout_actions(self) -> RolloutActions:
+        """What people can ask of its rollouts."""
+        ...
+
     def list_authors(self, name: TargetName) -> tuple[str, ...] | None:
         """The authors of the commits that an apply would bring to a target; None if unknown now."""
         ...

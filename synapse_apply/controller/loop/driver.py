@@ -16,10 +16,11 @@ from synapse_apply.controller.loop.actions import LoopPeopleActions
 from synapse_apply.controller.loop.claiming import ClaimedTarget, claim_target_if_due
 from synapse_apply.controller.loop.hourly import HourlyWork
 from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
+from synapse_apply.controller.loop.rollout_actions import LoopRolloutActions
 from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks, WakeUpCall
 from synapse_apply.controller.loop.working import look_and_apply_if_permitted
-from synapse_apply.controller.ports import LoopHealth, PeopleActions
+from synapse_apply.controller.ports import LoopHealth, PeopleActions, RolloutActions
 from synapse_apply.controller.rows import (
     MessageRow,
     RunCause,
@@ -63,6 +64,7 @@ class ControllerLoop:
         self._due_times = due_times.DueTimes(parts)
         self._hourly_work = HourlyWork(parts)
         self._actions = LoopPeopleActions(parts, self.poll_soon, self._wake_up.wake)
+        self._rollout_actions = LoopRolloutActions()
         self._asked_polls: set[str] = set()
         self._lock = Lock()
         self._fetched: dict[str, float] = {}
@@ -89,6 +91,9 @@ class ControllerLoop:
 
     def get_people_actions(self) -> PeopleActions:
         return self._actions
+
+    def get_rollout_actions(self) -> RolloutActions:
+        return self._rollout_actions
 
     def list_authors(self, name: TargetName) -> tuple[str, ...] | None:
         """See RunningLoop."""

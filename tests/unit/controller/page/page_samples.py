@@ -98,6 +98,31 @@ class StubPeopleActions:
         self.calls.append(call)
 
 
+class StubRolloutActions:
+    """Remembers what was asked; refuses all of it once `refusal` is set."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self.refusal: ActionRefused | None = None
+
+    def approve_wave(self, who: str, rollout: str, number: int, wave: int) -> None:
+        self._record("approve", who, rollout, number, wave)
+
+    def resume_rollout(self, who: str, rollout: str, number: int) -> None:
+        self._record("resume", who, rollout, number)
+
+    def skip_wave(self, who: str, rollout: str, number: int, wave: int, reason: str) -> None:
+        self._record("skip", who, rollout, number, wave, reason)
+
+    def abort_rollout(self, who: str, rollout: str, number: int, reason: str) -> None:
+        self._record("abort", who, rollout, number, reason)
+
+    def _record(self, *call: object) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.calls.append(call)
+
+
 class StubLoop:
     """A loop that goes round; remembers which sources were to be fetched."""
 
@@ -109,6 +134,7 @@ class StubLoop:
         self.asked: list[str] = []
         self.authors: tuple[str, ...] | None = ()
         self.people = StubPeopleActions()
+        self.rollouts = StubRolloutActions()
 
     def poll_soon(self, source: str) -> None:
         self.asked.append(source)
@@ -124,6 +150,9 @@ class StubLoop:
 
     def get_people_actions(self) -> StubPeopleActions:
         return self.people
+
+    def get_rollout_actions(self) -> StubRolloutActions:
+        return self.rollouts
 
 
 def open_store(folder: Path) -> SqliteControllerStore:
