@@ -35,6 +35,7 @@ class RolloutRow:
     `number` and `commit` are that revision's. `wave` is the one that is open, or is to be begun
     next, counted from 1 of `wave_count`; it was opened at `wave_since`, 0 while it is not.
     `state_since`, `state_reason` and `state_by` say since when, why and by whom it is in its state.
+    `reached_at` is when the last wave was opened with any revision, or the first one was begun.
     """
 
     source: str
@@ -49,6 +50,7 @@ class RolloutRow:
     state_since: float = 0.0
     state_reason: str = ""
     state_by: str = ""
+    reached_at: float = 0.0
 
 
 class WaveEnd(Enum):

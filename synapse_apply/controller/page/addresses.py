@@ -24,6 +24,10 @@ def build_revision_path(source: str, commit: str) -> str:
     return f"/revisions/{_quote(source)}/{_quote(commit)}"
 
 
+def build_rollout_path(rollout: str) -> str:
+    return f"/rollouts/{_quote(rollout)}"
+
+
 def build_badge_path(name: TargetName) -> str:
     return f"/badge/{_quote(name.source)}/{_quote(name.target)}.svg"
 

@@ -96,9 +96,13 @@ class SqliteStoreWriter:
         self._connection.execute(_PUT_TARGET, TARGETS.encode_row(row))
 
     def list_due_targets(self, now: float, limit: int) -> Sequence[TargetRow]:
-        """See StoreWriter; a target that the head no longer declares is never due."""
+        """See StoreWriter; a target that the head no longer declares is never due.
+
+        Nor is a new one that waits for its wave of a rollout: no revision is wanted of it yet.
+        """
         statement = TARGETS.build_select_statement(
             "WHERE is_gone = 0 AND source = ? AND is_urgent = ? AND due_at <= ?"
+            " AND (wanted_commit <> '' OR head_digest = '')"
             " AND (holder = '' OR lease_until <= ?) ORDER BY due_at LIMIT ?"
         )
         names = self._connection.execute(
