@@ -63,7 +63,7 @@ class LoopPeopleActions:
     def reconcile(self, who: str, name: TargetName) -> None:
         """See PeopleActions."""
         parts = self._parts
-        with parts.store.write() as writer:
+        with parts.write() as writer:
             row = self._require_target(name)
             self._make_due_now(writer, row, RunCause.ASKED)
             self._append_audit(writer, who, "reconcile", str(name))
@@ -72,7 +72,7 @@ class LoopPeopleActions:
     def pause(self, who: str, scope: str, reason: str, until: float) -> PauseRow:
         """See PeopleActions; refused for more than a year, too."""
         parts = self._parts
-        with parts.store.write() as writer:
+        with parts.write() as writer:
             now = parts.clock.read_wall()
             matching = self._require_matching_targets(scope)
             _require_pause_time(until, now)
@@ -94,7 +94,7 @@ class LoopPeopleActions:
     def resume(self, who: str, scope: str) -> None:
         """See PeopleActions."""
         parts = self._parts
-        with parts.store.write() as writer:
+        with parts.write() as writer:
             now = parts.clock.read_wall()
             pause = next((row for row in parts.store.list_pauses() if row.scope == scope), None)
             if pause is None or not is_pause_active(pause, now):
@@ -114,7 +114,7 @@ class LoopPeopleActions:
     ) -> None:
         """See PeopleActions; refused in mode observe, and for an author where that counts."""
         parts = self._parts
-        with parts.store.write() as writer:
+        with parts.write() as writer:
             now = parts.clock.read_wall()
             row = self._require_target(name)
             rule = self._require_applying_rule(name)
@@ -157,7 +157,7 @@ class LoopPeopleActions:
     def reject(self, who: str, name: TargetName, row_digests: Sequence[str], reason: str) -> None:
         """See PeopleActions."""
         parts = self._parts
-        with parts.store.write() as writer:
+        with parts.write() as writer:
             self._require_target(name)
             reason = _require_reason(reason)
             holds = self._require_holds(name, row_digests)

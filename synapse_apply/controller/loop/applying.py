@@ -42,7 +42,7 @@ def run_apply(parts: LoopParts, claimed: ClaimedTarget, decision: TargetDecision
     )
     reader = PermitReader(parts, claimed, decision.rule, used_ids)
     # An apply that a crash ends has no row of its end.
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         begun_at, detail = parts.clock.read_wall(), f"run {run_id} of {row.wanted_commit}"
         if approvers:
             detail += f"; approved by {', '.join(approvers)}"
@@ -91,7 +91,7 @@ class PermitReader:
             begun_rule=self._begun_rule,
             now=now,
             monotonic=monotonic,
-            has_claim=row is not None and not row.is_gone and has_claim(row, self._claimed),
+            has_claim=row is not None and not row.is_gone and has_claim(parts, row, self._claimed),
             # A newer head does not cut an apply in its middle: it waits.
             is_commit_wanted=self._has_begun or is_commit_wanted,
             is_stopping=parts.is_stopping,

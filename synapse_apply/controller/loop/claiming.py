@@ -8,8 +8,6 @@ from typing import NamedTuple
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.rows import TargetName, TargetRow
 
-# Who holds a claim: this process, which has the data folder alone.
-HOLDER = "loop"
 # A claim outlives the longest look and apply by this: a worker is killed at its timeout.
 _CLAIM_MARGIN_SECONDS = 60.0
 
@@ -25,17 +23,17 @@ def claim_target_if_due(parts: LoopParts, name: TargetName) -> ClaimedTarget | N
     """Claim a target that is due; None where somebody has it, or looked at it meanwhile."""
     now = parts.clock.read_wall()
     until = now + 2 * parts.settings.defaults.timeout + _CLAIM_MARGIN_SECONDS
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         row = parts.store.find_target(name)
         if row is None or row.is_gone or row.due_at > now:
             return None
-        epoch = writer.claim_target(name, HOLDER, until, now)
+        epoch = writer.claim_target(name, parts.holder, until, now)
     return ClaimedTarget(row, epoch) if epoch else None
 
 
-def has_claim(row: TargetRow, claimed: ClaimedTarget) -> bool:
+def has_claim(parts: LoopParts, row: TargetRow, claimed: ClaimedTarget) -> bool:
     """Whether a target, as it is now, is still claimed by this task."""
-    return (row.holder, row.epoch) == (HOLDER, claimed.epoch)
+    return (row.holder, row.epoch) == (parts.holder, claimed.epoch)
 
 
 def move_claimed_to_wanted_commit_or_none(
@@ -47,7 +45,7 @@ def move_claimed_to_wanted_commit_or_none(
     lost.
     """
     row = parts.store.find_target(claimed.row.name)
-    if row is None or row.is_gone or not has_claim(row, claimed):
+    if row is None or row.is_gone or not has_claim(parts, row, claimed):
         return None
     if row.wanted_digest != claimed.row.wanted_digest:
         return None
@@ -57,5 +55,5 @@ def move_claimed_to_wanted_commit_or_none(
 
 def release_target(parts: LoopParts, claimed: ClaimedTarget) -> None:
     """End the claim; the target stays due."""
-    with parts.store.write() as writer:
-        writer.release_target(claimed.row.name, HOLDER, claimed.epoch)
+    with parts.write() as writer:
+        writer.release_target(claimed.row.name, parts.holder, claimed.epoch)

@@ -170,7 +170,7 @@ class ControllerLoop:
         parts.ids.begin_after(parts.store.find_newest_run_id_or_empty())
         self._adopt_sources()
         fetched_at = max((row.fetched_at for row in parts.store.list_sources()), default=now)
-        with parts.store.write() as writer:
+        with parts.write() as writer:
             writer.append_audit(now, parts.who, "start", parts.who, "")
             writer.release_all_targets()
             # The clock was set back while nobody watched it, by this much or a little more.
@@ -192,7 +192,7 @@ class ControllerLoop:
         parts = self._parts
         now, names = parts.clock.read_wall(), parts.settings.sources
         rows = {row.name: row for row in parts.store.list_sources()}
-        with parts.store.write() as writer:
+        with parts.write() as writer:
             for name in names:
                 row = parts.store.find_source(name) or SourceRow(name)
                 if row.is_removed or name not in rows:
@@ -229,7 +229,7 @@ class ControllerLoop:
         parts = self._parts
         settings_before = parts.settings
         parts.configured = configured
-        with parts.store.write() as writer:
+        with parts.write() as writer:
             writer.append_audit(
                 parts.clock.read_wall(), parts.who, "take configuration", parts.who, ""
             )
@@ -273,7 +273,7 @@ class ControllerLoop:
         # Where each target gets one look, it is one at the head.
         if self._is_once and self._tasks.count_running(_FETCH):
             return
-        with self._parts.store.write() as writer:
+        with self._parts.write() as writer:
             due = writer.list_due_targets(now, 8 * self._max_looks)
         due = [row for row in due if _get_look_key(row) not in self._looked_once]
         has_many = len(self._parts.settings.sources) > 1

@@ -38,7 +38,7 @@ class DueTimes:
         parts, clock = self._parts, self._parts.clock
         counter, error = clock.read_counter(), clock.measure_error()
         if is_clock_jump(error):
-            with parts.store.write() as writer:
+            with parts.write() as writer:
                 writer.shift_due_times(error)
                 # Within the transaction: no other one may be between the two.
                 clock.correct(error)
@@ -70,7 +70,7 @@ def pull_in_due_times(parts: LoopParts) -> None:
     sources = parts.settings.sources
     rules = [rule for source in sources.values() for rule in source.rules]
     intervals = {get_interval(rule, defaults) for rule in rules} or {defaults.interval}
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         shortest = compute_longest_delay(min(intervals), defaults)
         for row in writer.list_targets_due_after(now + shortest):
             rule = find_target_rule(parts, row.name)
@@ -91,7 +91,7 @@ def pull_in_due_times(parts: LoopParts) -> None:
 def retry_failing_targets(parts: LoopParts, longest: float) -> None:
     """Have each failing target due within `longest` seconds: what was wrong may be mended."""
     now = parts.clock.read_wall()
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         failing = [row for row in writer.list_targets_due_after(now) if row.failures]
         _put_due_within(parts, writer, failing, longest)
 
@@ -121,7 +121,7 @@ def wake_targets_decided_otherwise(parts: LoopParts, before: Controller | None =
 
 def make_due_soon(parts: LoopParts, rows: Collection[TargetRow], cause: RunCause) -> None:
     """Have targets due in a moment, many of them spread over the first retry's delay."""
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         fresh = [parts.store.find_target(row.name) or row for row in rows]
         moved = [replace(row, due_cause=cause) for row in fresh]
         _put_due_within(parts, writer, moved, parts.settings.defaults.retry_first)

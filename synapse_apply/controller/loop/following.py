@@ -54,7 +54,7 @@ def follow_source(parts: LoopParts, name: str, *, is_spread: bool) -> None:
 
 def update_ends(parts: LoopParts, source: str) -> None:
     """Write how the open revisions of a source end, as far as that is known, and their statuses."""
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         _write_ends(parts, writer, source)
 
 
@@ -139,7 +139,7 @@ def _record_failure(parts: LoopParts, source: Source, name: str, finding: Diagno
 def _write_source(parts: LoopParts, before: SourceRow, after: SourceRow) -> None:
     """Write a source and the messages that its change is worth."""
     held_commit = after.sideways if after.finding is not None and not after.failures else ""
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         writer.put_source(after)
         event = find_fetch_event(before, after)
         if event is not None:
@@ -175,7 +175,7 @@ def _accept_head(
     """Make a commit the head and announce it, in one transaction; the source with that head."""
     revision = build_revision(row, head, fetched.fetched_at)
     fetched = replace(fetched, sideways="", sideways_since=0.0)
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         before = next(iter(parts.store.list_revisions(row.name, 1)), None)
         writer.put_source(fetched)
         if not writer.accept_head_if_number_unchanged(row.name, row.head_number, revision):
@@ -209,7 +209,7 @@ def _compare_targets(
     except InputError as problem:
         _record_unusable_head(parts, row, problem.diagnostics[0])
         return
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         now = parts.clock.read_wall()
         moved = move_to_head(
             parts.store.list_targets_of_source(row.name),
@@ -246,7 +246,7 @@ def _iter_keyed_targets(source: Source, mirror: Mirror, commit: str) -> Iterator
 
 def _record_unusable_head(parts: LoopParts, row: SourceRow, finding: Diagnostic) -> None:
     """The targets stay at the revision they have; the commit is red."""
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         revision, before = _find_newest_revisions(parts, row.name)
         revision = replace(revision, finding=finding)
         writer.put_revision(revision)

@@ -49,7 +49,7 @@ def delete_old_rows(parts: LoopParts) -> None:
     """
     now = parts.clock.read_wall()
     oldest = now - parts.settings.defaults.keep
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         count = writer.delete_runs_before(oldest)
         writer.delete_records_before(oldest)
         writer.delete_approvals_and_pauses_before(min(oldest, now - APPROVAL_SECONDS))
@@ -77,7 +77,7 @@ def remind_people(
         for row in list_targets_in(parts, _REMINDED)
         if (number := count_reminder(row.changed_at, now))
     }
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         for (name, began_at, number), row in due.items():
             if (name, began_at, number) not in reminded:
                 _queue_target_reminder(parts, writer, row, number)

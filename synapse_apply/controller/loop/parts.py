@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from threading import Lock
 
 from synapse_apply.controller.configuration.access_secrets import AccessSecrets
@@ -68,12 +69,15 @@ class LoopParts:
         workers: Workers,
         clock: LoopClock,
         log: EventLog,
+        holder: str = "loop",
     ) -> None:
+        """`holder` names this process in the claims of its targets; unique among the store's."""
         self.configured = configured
         self.store = store
         self.workers = workers
         self.clock = CorrectedClock(clock)
         self._log = log
+        self.holder = holder
         self.ids = RunIdSource()
         # Begin nothing new; and then: what still runs was ended with the controller.
         self.is_stopping = False
@@ -92,6 +96,12 @@ class LoopParts:
     def who(self) -> str:
         """Who does what the loop does, in the audit."""
         return f"controller:{self.settings.name}"
+
+    @contextmanager
+    def write(self) -> Iterator[StoreWriter]:
+        """A transaction of the store, as WritableStore has it."""
+        with self.store.write() as writer:
+            yield writer
 
     def log(self, level: Level, event: str, **values: object) -> None:
         self._log.write(level, event, self.clock.read_wall(), **values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from synapse_apply.controller.loop.claiming import HOLDER, ClaimedTarget
+from synapse_apply.controller.loop.claiming import ClaimedTarget
 from synapse_apply.controller.loop.deciding import TargetDecision
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import FinishedRun
@@ -39,15 +39,15 @@ def record_run(
 ) -> None:
     """Write what a look found, or an apply did, unless the claim is another's by now."""
     name = claimed.row.name
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         row = parts.store.find_target(name)
-        if row is None or not writer.is_claim_valid(name, HOLDER, claimed.epoch):
+        if row is None or not writer.is_claim_valid(name, parts.holder, claimed.epoch):
             return
         if run.result.held_up_by_run:
             _postpone(parts, writer, row, run)
         else:
             _write_run(parts, writer, row, claimed.row, run, decision, assessment)
-        writer.release_target(name, HOLDER, claimed.epoch)
+        writer.release_target(name, parts.holder, claimed.epoch)
     parts.mark_changed(name.source)
 
 

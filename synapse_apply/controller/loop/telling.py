@@ -77,7 +77,7 @@ def _write_status(
     shown_text: StatusText | None = None,
 ) -> None:
     """Write a status after `sent` was sent (None: it was read), into the row as it is by now."""
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         now, defaults = parts.clock.read_wall(), parts.settings.defaults
         newest = parts.store.find_status(row.source, row.commit, row.context) or row
         if result is None:
@@ -107,7 +107,7 @@ def send_message(parts: LoopParts, row: MessageRow) -> None:
         except Exception as problem:  # noqa: BLE001
             result = _build_internal_failure(problem)
     _log_failure(parts, result, "message", channel=row.channel, message=row.id)
-    with parts.store.write() as writer:
+    with parts.write() as writer:
         now, chance = parts.clock.read_wall(), parts.clock.draw()
         updated = mark_message_after_send(row, result, now, parts.settings.defaults, chance)
         writer.mark_message(updated)
