@@ -17,6 +17,7 @@ from synapse_apply.controller.page.addresses import (
     build_target_path,
 )
 from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender, Workers
+from synapse_apply.controller.rollout_rows import RolloutRow
 from synapse_apply.controller.rows import (
     ChangeCounts,
     HoldRow,
@@ -210,6 +211,7 @@ class LoopParts:
         counts: ChangeCounts | None = None,
         holds: Sequence[HoldRow] = (),
         pause: PauseRow | None = None,
+        rollout: RolloutRow | None = None,
         is_reminder: bool = False,
         page: str = "",
     ) -> None:
@@ -227,6 +229,7 @@ class LoopParts:
             url=self.build_url(page or build_source_path(source)),
             holds=holds,
             pause=pause,
+            rollout=rollout,
             is_reminder=is_reminder,
         )
         now = self.clock.read_wall()

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
+from synapse_apply.controller.rollout_rows import RolloutRow
 from synapse_apply.controller.rows import ChangeCounts, HoldRow, MessageRow, PauseRow, TargetName
 from synapse_apply.controller.settings import Event
 from synapse_apply.model.diagnostic import Diagnostic
@@ -50,9 +51,10 @@ def build_message_fields(
     url: str = "",
     holds: Sequence[HoldRow] = (),
     pause: PauseRow | None = None,
+    rollout: RolloutRow | None = None,
     is_reminder: bool = False,
 ) -> dict[str, Any]:
-    """The fields of a message: of a target, or of its source as a whole where `target` is None.
+    """The fields of a message: of a target, of a rollout, or of the source where both are None.
 
     `finding` is the first one of what is told, `url` the page that has all of them. Commands in its
     texts name the target. `holds` are the rows that wait for a person; a `pause` that ends at
@@ -69,6 +71,7 @@ def build_message_fields(
         "url": url or None,
         "held": _build_held(holds) if holds else None,
         "pause": _build_pause(pause) if pause else None,
+        "rollout": _build_rollout(rollout) if rollout else None,
         "reminder": is_reminder,
     }
 
@@ -76,10 +79,12 @@ def build_message_fields(
 def format_message_sentence(row: MessageRow) -> str:
     """One sentence for a row: which target, what became of it, and the first reason."""
     fields = row.fields
-    pause = fields.get("pause")
+    pause, rollout = fields.get("pause"), fields.get("rollout")
     subject = str(fields.get("target") or f"source {fields.get('source')}")
     if isinstance(pause, Mapping):
         subject = str(pause.get("scope"))
+    elif isinstance(rollout, Mapping):
+        subject = f"rollout {rollout.get('name')}"
     sentence = _WORDS_BY_EVENT.get(row.event, "{subject}: {event}").format(
         subject=subject, event=row.event
     )
@@ -141,6 +146,15 @@ def _build_pause(pause: PauseRow) -> dict[str, str | None]:
         "who": _cut(pause.who, _MAX_ADDRESS),
         "reason": _cut(pause.reason, _MAX_SUMMARY),
         "until": format_utc_time(pause.until) if isfinite(pause.until) else None,
+    }
+
+
+def _build_rollout(rollout: RolloutRow) -> dict[str, str | int]:
+    return {
+        "name": rollout.name,
+        "state": rollout.state.value,
+        "wave": rollout.wave,
+        "waves": rollout.wave_count,
     }
 
 

@@ -16,6 +16,7 @@ from installed import ROOT
 
 from synapse_apply.controller.messages.message_fields import build_message_fields
 from synapse_apply.controller.messages.senders import build_message_sender
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
 from synapse_apply.controller.rows import ChangeCounts, MessageRow, TargetName
 from synapse_apply.controller.settings import Channel, Event, SecretName
 from synapse_apply.model.command import Command, Text
@@ -58,6 +59,7 @@ def row(event=Event.FAILED, message_id="01J.9/ä", **fields):
 
 
 FINDING = error_finding("A manifest is broken", "a.yaml:3: a tab", "Use spaces.")
+ROLLOUT = RolloutRow("acme", "all", 7, COMMIT, 1.0, 3, wave=2, state=RolloutState.STOPPED)
 EVERY = [
     row(finding=FINDING, commit=COMMIT, url="https://page.example/x"),
     row(target=None, finding=FINDING.with_changes(detail="x" * 3900, hint="y" * 3900)),
@@ -65,6 +67,7 @@ EVERY = [
     row(Event.RECOVERED, counts=ChangeCounts()),
     row(Event.HELD, is_reminder=True),
     row(Event.PAUSED),
+    row(target=None, rollout=ROLLOUT, finding=FINDING),
 ]
 
 
@@ -102,6 +105,7 @@ def test_the_example_of_the_page_has_the_shape():
         (EVERY[3], "acme/prod recovered"),
         (EVERY[4], "Reminder: acme/prod waits for a person"),
         (EVERY[5], "acme/prod is paused"),
+        (EVERY[6], "rollout all failed: A manifest is broken"),
     ],
 )
 def test_one_sentence_says_which_target_what_and_why(sink, message, sentence):
