@@ -111,7 +111,8 @@ class SourceRow:
     descendant of the head, first seen at `sideways_since`. `finding` is why the last fetch failed,
     a warning where that commit waits for a person, None else; `failures` counts failed fetches in a
     row. `keyed_number` is the number of the newest head whose targets were found and compared.
-    `is_removed` says that the configuration no longer has it.
+    `is_removed` says that the configuration no longer has it. `change_number` grows with what
+    may end one of its revisions.
     """
 
     name: str
@@ -125,6 +126,7 @@ class SourceRow:
     finding: Diagnostic | None = None
     keyed_number: int = 0
     is_removed: bool = False
+    change_number: int = 0
 
 
 class RevisionEnd(Enum):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
+from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRow
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
@@ -167,6 +168,14 @@ class ReadableStore(Protocol):
         """What a target is in its rollout, None where it is in none."""
         ...
 
+    def find_lease(self, name: str) -> LeaseRow | None:
+        """A lease, also one that is over; None for one that nobody ever had."""
+        ...
+
+    def list_processes(self) -> Sequence[ProcessRow]:
+        """Every process that has written itself down, by its holder name."""
+        ...
+
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
         """What is wrong with controller.yaml since it was last read again; none while it is used.
 
@@ -176,7 +185,32 @@ class ReadableStore(Protocol):
 
 
 class WritableStore(ReadableStore, Protocol):
-    """The store as the loop has it: one writer, which is the controller's own process."""
+    """The store as the loop has it. Writers stand in a row, also those of other processes.
+
+    ControllerStoreError where it cannot be used: StoreUnavailable where it may answer later,
+    StoreTooNew where this program is too old to write to it.
+    """
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may use it at once."""
+        ...
+
+    def read_database_clock_or_none(self) -> float | None:
+        """The database's clock, in seconds since the epoch; None for the clock of this machine."""
+        ...
+
+    def list_claimed_targets(self, now: float) -> Sequence[TargetRow]:
+        """Targets that somebody works on at `now`, by name."""
+        ...
+
+    def renew_leases(self, holder: str, until: float, leader_epoch: int) -> None:
+        """Let all claims of a holder last until a time, and its lease `leader` of that epoch.
+
+        0 for no lease. No time is made shorter, and it waits for no other writer: it is no part of
+        a `write`.
+        """
+        ...
 
     def find_source(self, name: str) -> SourceRow | None:
         """A source, also one that was removed; None for an unknown one."""
@@ -221,7 +255,10 @@ class StoreWriter(Protocol):
     """What one transaction can write. Rows replace those with the same key."""
 
     def put_source(self, row: SourceRow) -> None:
-        """Write a source; `accept_head_if_number_unchanged` alone moves its head and number."""
+        """Write a source, but for its head, which `accept_head_if_number_unchanged` alone moves.
+
+        Nor does it move `change_number`.
+        """
         ...
 
     def accept_head_if_number_unchanged(
@@ -269,6 +306,40 @@ class StoreWriter(Protocol):
 
     def release_all_targets(self) -> None:
         """End every claim: only for who has the data folder alone, and has no worker yet."""
+        ...
+
+    def release_targets_of(self, holder: str) -> None:
+        """End every claim of one holder."""
+        ...
+
+    def take_lease(self, name: str, holder: str, until: float, now: float) -> int:
+        """Take a lease that nobody else has at `now`, or renew it; its epoch, 0 where another has.
+
+        A lease that is the holder's keeps its epoch, also where it was over; else the epoch grows.
+        """
+        ...
+
+    def is_lease_valid(self, name: str, holder: str, epoch: int) -> bool:
+        """Whether nobody has taken a lease since, be it over or not.
+
+        Nobody takes it before the end of this transaction.
+        """
+        ...
+
+    def release_lease(self, name: str, holder: str, epoch: int) -> None:
+        """End a lease; without effect where it is another's by now."""
+        ...
+
+    def put_process(self, row: ProcessRow) -> None: ...
+
+    def delete_process(self, holder: str) -> None: ...
+
+    def delete_processes_before(self, when: float) -> None:
+        """Delete the processes that were last seen before a time."""
+        ...
+
+    def mark_source_changed(self, name: str) -> None:
+        """Count a change in `change_number`, which `put_source` leaves as it is."""
         ...
 
     def release_target(self, name: TargetName, holder: str, epoch: int) -> None:

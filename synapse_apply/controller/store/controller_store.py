@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock, RLock
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRow
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
@@ -28,10 +29,14 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.store import store_errors
+from synapse_apply.controller.store.conditions import (
+    build_audit_condition,
+    build_target_condition,
+)
+from synapse_apply.controller.store.progress import read_rows, sum_up_progress
 from synapse_apply.controller.store.row_table import RowTable
 from synapse_apply.controller.store.store_file import (
     FILE_NAME,
-    MATCHES_PATTERN,
     create_store_file_if_missing,
     open_store_connection,
     upgrade_store_file_if_older,
@@ -41,9 +46,11 @@ from synapse_apply.controller.store.store_schema import (
     APPROVALS,
     AUDIT,
     HOLDS,
+    LEASES,
     MESSAGES,
     META_CONFIGURATION_FINDINGS,
     PAUSES,
+    PROCESSES,
     REVISIONS,
     ROLLOUT_TARGETS,
     ROLLOUTS,
@@ -68,22 +75,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _FINDINGS_CODER = build_coder(tuple[Diagnostic, ...])
-_WILDCARDS = frozenset("*?[")
 _BY_STATE = "ORDER BY state_rank, source, target"
-# What a row of `targets` counts for in RevisionProgress.
-_IS_DONE = "(input_digest = wanted_digest AND progress = 'done')"
-_IS_OBSERVED = f"{_IS_DONE} AND mode = 'observe'"
-# A failure at an older head says nothing of this revision.
-_IS_FAILING = "(progress IN ('failing', 'refused') AND looked_number >= touched_number)"
-_IS_HELD, _IS_WAITING = "(progress = 'held')", "(progress = 'waiting')"
-# The index runs_applied has these runs.
-_COUNT_APPLIED_ROWS = (
-    "SELECT TOTAL(json_extract(calls, '$.done')) FROM runs WHERE verb = 'apply' AND source = ?"
-    ' AND "commit" = (SELECT "commit" FROM revisions WHERE source = ? AND number = ?)'
-)
 _AUDIT_ROWS_AT_ONCE = 1000
-# LIKE ignores the case of ASCII letters.
-_NAME_MATCHES = r"source || '/' || target LIKE ? ESCAPE '\'"
 
 
 class SqliteControllerStore:
@@ -138,6 +131,17 @@ class SqliteControllerStore:
                     connection.execute("ROLLBACK")
                 raise
 
+    @property
+    def is_shared(self) -> bool:
+        return False
+
+    def read_database_clock_or_none(self) -> float | None:
+        return None
+
+    def renew_leases(self, holder: str, until: float, leader_epoch: int) -> None:
+        with self.write() as writer:
+            writer.renew_leases(holder, until, leader_epoch)
+
     def list_sources(self) -> Sequence[SourceRow]:
         return self._select(SOURCES, "WHERE is_removed = 0 ORDER BY name")
 
@@ -145,7 +149,7 @@ class SqliteControllerStore:
         return self._select_first_or_none(SOURCES, "WHERE name = ?", [name])
 
     def list_targets(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
-        where, values = _build_target_condition(target_filter)
+        where, values = build_target_condition(target_filter)
 
         def read_page(connection: sqlite3.Connection) -> TargetPage:
             count_statement = f"SELECT COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
@@ -153,7 +157,7 @@ class SqliteControllerStore:
             # Names first, which an index has: only the rows of the page are read.
             names = f"SELECT source, target FROM targets {where} {_BY_STATE} LIMIT ? OFFSET ?"  # noqa: S608 - our own SQL
             rest = f"WHERE (source, target) IN ({names}) {_BY_STATE}"
-            rows = _read_rows(connection, TARGETS, rest, [*values, limit, offset])
+            rows = read_rows(connection, TARGETS, rest, [*values, limit, offset])
             return TargetPage(rows, count)
 
         return self._read(read_page)
@@ -161,7 +165,7 @@ class SqliteControllerStore:
     def count_targets_by_state(
         self, source: str = "", patterns: tuple[str, ...] | None = None
     ) -> Mapping[TargetCondition, int]:
-        where, values = _build_target_condition(TargetFilter(source, patterns=patterns))
+        where, values = build_target_condition(TargetFilter(source, patterns=patterns))
         statement = (
             f"SELECT state_rank, COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
             " GROUP BY state_rank"
@@ -222,7 +226,7 @@ class SqliteControllerStore:
         )
 
     def read_progress(self, source: str, number: int) -> RevisionProgress:
-        return self._read(lambda reader: _read_progress(reader, source, number))
+        return self._read(lambda reader: sum_up_progress(reader, source, number))
 
     def list_commits_in_use(self, source: str) -> Sequence[str]:
         statement = (
@@ -237,8 +241,8 @@ class SqliteControllerStore:
     def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         return self._read(
             lambda reader: (
-                _read_rows(reader, STATUSES, "WHERE sent <> wished ORDER BY try_at"),
-                _read_rows(reader, MESSAGES, "WHERE sent_at = 0 ORDER BY created_at"),
+                read_rows(reader, STATUSES, "WHERE sent <> wished ORDER BY try_at"),
+                read_rows(reader, MESSAGES, "WHERE sent_at = 0 ORDER BY created_at"),
             )
         )
 
@@ -248,8 +252,8 @@ class SqliteControllerStore:
         due = "AND refusal = '' AND try_at <= ? ORDER BY try_at LIMIT ?"
         return self._read(
             lambda reader: (
-                _read_rows(reader, STATUSES, f"WHERE sent <> wished {due}", [now, limit]),
-                _read_rows(reader, MESSAGES, f"WHERE sent_at = 0 {due}", [now, limit]),
+                read_rows(reader, STATUSES, f"WHERE sent <> wished {due}", [now, limit]),
+                read_rows(reader, MESSAGES, f"WHERE sent_at = 0 {due}", [now, limit]),
             )
         )
 
@@ -277,7 +281,7 @@ class SqliteControllerStore:
     def list_audit(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:
-        where, values = _build_audit_condition(audit_filter)
+        where, values = build_audit_condition(audit_filter)
         direction = "DESC" if audit_filter.after is None else "ASC"
         return self._select(AUDIT, f"{where} ORDER BY number {direction} LIMIT ?", [*values, limit])
 
@@ -318,6 +322,16 @@ class SqliteControllerStore:
     def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
         return self._select_first_or_none(ROLLOUT_TARGETS, "WHERE source = ? AND target = ?", name)
 
+    def find_lease(self, name: str) -> LeaseRow | None:
+        return self._select_first_or_none(LEASES, "WHERE name = ?", [name])
+
+    def list_processes(self) -> Sequence[ProcessRow]:
+        return self._select(PROCESSES, "ORDER BY holder")
+
+    def list_claimed_targets(self, now: float) -> Sequence[TargetRow]:
+        rest = "WHERE holder <> '' AND lease_until > ? ORDER BY source, target"
+        return self._select(TARGETS, rest, [now])
+
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
         statement = "SELECT value FROM meta WHERE key = ?"
 
@@ -337,7 +351,7 @@ class SqliteControllerStore:
         values: Sequence[object] = (),
         constants: Mapping[str, str] | None = None,
     ) -> list[R]:
-        return self._read(lambda reader: _read_rows(reader, table, rest, values, constants))
+        return self._read(lambda reader: read_rows(reader, table, rest, values, constants))
 
     def _select_first_or_none(
         self, table: RowTable[R], rest: str, values: Sequence[object]
@@ -367,107 +381,3 @@ class SqliteControllerStore:
                 raise
             with self._idle_lock:
                 self._idle_readers.append(connection)
-
-
-def _read_rows(
-    connection: sqlite3.Connection,
-    table: RowTable[R],
-    rest: str,
-    values: Sequence[object] = (),
-    constants: Mapping[str, str] | None = None,
-) -> list[R]:
-    statement = table.build_select_statement(rest, constants)
-    return [table.decode_row(cells) for cells in connection.execute(statement, values)]
-
-
-def _read_progress(connection: sqlite3.Connection, source: str, number: int) -> RevisionProgress:
-    touched = "FROM targets WHERE source = ? AND touched_number = ? AND is_gone = 0"
-    statement = (
-        f"SELECT COUNT(*), TOTAL({_IS_DONE}), TOTAL({_IS_FAILING}), TOTAL({_IS_HELD}),"
-        f" TOTAL({_IS_WAITING}), TOTAL(CASE WHEN {_IS_OBSERVED} THEN change_count END),"
-        f" TOTAL(CASE WHEN {_IS_OBSERVED} THEN refused_count END),"
-        f" TOTAL({_IS_DONE} AND mode <> 'observe') {touched}"
-    )
-    cells = connection.execute(statement, [source, number]).fetchone()
-    touched_count, done_count, failing_count, held_count, waiting_count, *rest = map(int, cells)
-    change_count, refused_count, applied_count = rest
-    (applied_row_count,) = connection.execute(
-        _COUNT_APPLIED_ROWS, [source, source, number]
-    ).fetchone()
-
-    def read_first_names(condition: str) -> tuple[str, ...]:
-        names_statement = f"SELECT target {touched} AND {condition} ORDER BY target LIMIT 3"
-        names = connection.execute(names_statement, [source, number])
-        return tuple(name for (name,) in names)
-
-    return RevisionProgress(
-        touched_count=touched_count,
-        done_count=done_count,
-        failing_count=failing_count,
-        failing_names=read_first_names(_IS_FAILING) if failing_count else (),
-        change_count=change_count,
-        refused_count=refused_count,
-        held_count=held_count,
-        held_names=read_first_names(_IS_HELD) if held_count else (),
-        waiting_count=waiting_count,
-        waiting_names=read_first_names(_IS_WAITING) if waiting_count else (),
-        applied_count=applied_count,
-        applied_row_count=int(applied_row_count),
-    )
-
-
-def _build_target_condition(target_filter: TargetFilter) -> tuple[str, list[Any]]:
-    """WHERE and its values for the targets that a filter matches; gone ones never do."""
-    conditions, values = ["is_gone = 0"], list[Any]()
-    if target_filter.state is not None:
-        conditions.append("state_rank = ?")
-        values.append(STATE_RANKS[target_filter.state])
-    if target_filter.source:
-        conditions.append("source = ?")
-        values.append(target_filter.source)
-    if target_filter.wanted_commit:
-        conditions.append("wanted_commit = ?")
-        values.append(target_filter.wanted_commit)
-    if target_filter.text:
-        conditions.append(_NAME_MATCHES)
-        values.append(f"%{_escape_like(target_filter.text)}%")
-    if target_filter.patterns is not None:
-        conditions.append(_build_pattern_condition("source || '/' || target"))
-        values.extend(_list_pattern_values(target_filter.patterns))
-    return f"WHERE {' AND '.join(conditions)}", values
-
-
-def _build_audit_condition(audit_filter: AuditFilter) -> tuple[str, list[Any]]:
-    """WHERE and its values for the audit rows that a filter matches; "" for all."""
-    conditions, values = list[str](), list[Any]()
-    if audit_filter.who:
-        conditions.append("who = ?")
-        values.append(audit_filter.who)
-    if audit_filter.text:
-        conditions.append(r"subject || ' ' || action || ' ' || detail LIKE ? ESCAPE '\'")
-        values.append(f"%{_escape_like(audit_filter.text)}%")
-    for comparison, number in (("<", audit_filter.before), (">", audit_filter.after)):
-        if number is not None:
-            conditions.append(f"number {comparison} ?")
-            values.append(number)
-    if audit_filter.patterns is not None:
-        conditions.append(_build_pattern_condition("subject"))
-        values.extend(_list_pattern_values(audit_filter.patterns))
-    return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
-
-
-def _build_pattern_condition(expression: str) -> str:
-    """The condition that a text matches patterns, with the values of `_list_pattern_values`."""
-    names = "SELECT value FROM json_each(?)"
-    return f"({expression} IN ({names}) OR {MATCHES_PATTERN}({expression}, ?))"
-
-
-def _list_pattern_values(patterns: Sequence[str]) -> list[str]:
-    """Patterns that are names, which SQLite finds at once, and the others, as JSON lists."""
-    names = [pattern for pattern in patterns if _WILDCARDS.isdisjoint(pattern)]
-    others = [pattern for pattern in patterns if not _WILDCARDS.isdisjoint(pattern)]
-    return [json.dumps(names), json.dumps(others)]
-
-
-def _escape_like(text: str) -> str:
-    return text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")

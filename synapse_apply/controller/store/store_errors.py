@@ -18,6 +18,18 @@ class ControllerStoreError(SynapseApplyError):
     """The controller's store cannot be opened, read or written."""
 
 
+class StoreUnavailable(ControllerStoreError):
+    """The store's database does not answer, or ended the connection: a later attempt may succeed.
+
+    Of a write that was about to be committed nobody knows whether it was: whoever repeats it must
+    look at the store again first.
+    """
+
+
+class StoreTooNew(ControllerStoreError):
+    """A newer version wrote what this one would harm: it may not write any more."""
+
+
 def build_foreign_store_error(path: Path, reason: str) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
         "This is not a store of a controller",
@@ -26,8 +38,8 @@ def build_foreign_store_error(path: Path, reason: str) -> ControllerStoreError:
     )
 
 
-def build_newer_store_error(path: Path, format_number: int) -> ControllerStoreError:
-    return ControllerStoreError.from_summary(
+def build_newer_store_error(path: Path, format_number: int) -> StoreTooNew:
+    return StoreTooNew.from_summary(
         "The controller's store was written by a newer version of synapse-apply",
         f"{path} has format {format_number}; this version writes format {STORE_FORMAT}.",
         "Use the newer version, or begin with an empty folder (--data): every target is looked "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRow
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
@@ -55,6 +56,8 @@ PAUSES = RowTable("pauses", PauseRow, ["scope"])
 ROLLOUTS = RowTable("rollouts", RolloutRow, ["name"])
 WAVES = RowTable("waves", WaveRow, ["rollout", "number", "wave"])
 ROLLOUT_TARGETS = RowTable("rollout_targets", RolloutTargetRow, ["source", "target"])
+LEASES = RowTable("leases", LeaseRow, ["name"])
+PROCESSES = RowTable("processes", ProcessRow, ["holder"])
 
 META_FORMAT, META_OLDEST_WRITER = "format", "oldest_format_that_may_write"
 META_CONFIGURATION_FINDINGS = "configuration_findings"
@@ -72,6 +75,9 @@ STATEMENTS_SINCE_FORMAT_3 = (
     WAVES.build_create_statement(),
     ROLLOUT_TARGETS.build_create_statement(),
     "CREATE INDEX rollout_targets_by_wave ON rollout_targets (rollout, wave, target)",
+    LEASES.build_create_statement(),
+    PROCESSES.build_create_statement(),
+    "CREATE INDEX targets_claimed ON targets (holder) WHERE holder <> ''",
 )
 
 CREATE_STATEMENTS = (

@@ -12,6 +12,7 @@ from synapse_apply.controller.store.store_schema import (
     META_OLDEST_WRITER,
     OLDEST_WRITING_FORMAT,
     RUNS,
+    SOURCES,
     STATE_RANKS,
     STATEMENTS_SINCE_FORMAT_2,
     STATEMENTS_SINCE_FORMAT_3,
@@ -41,7 +42,8 @@ def upgrade_store_if_older(connection: sqlite3.Connection) -> None:
 
 
 def _iter_changes_to_3(connection: sqlite3.Connection) -> Iterator[str]:
-    """The statements from format 2: rollouts, and what the head asks of a target."""
+    """The statements from format 2: rollouts, and what several processes share."""
+    yield from _iter_missing_columns(connection, SOURCES)
     yield from _iter_missing_columns(connection, TARGETS)
     yield from STATEMENTS_SINCE_FORMAT_3
     yield "UPDATE targets SET head_digest = wanted_digest"

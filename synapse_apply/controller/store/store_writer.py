@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 
+from synapse_apply.controller.fleet_rows import LEADER_LEASE, LeaseRow, ProcessRow
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
@@ -25,9 +26,11 @@ from synapse_apply.controller.store.store_schema import (
     APPROVALS,
     AUDIT,
     HOLDS,
+    LEASES,
     MESSAGES,
     META_CONFIGURATION_FINDINGS,
     PAUSES,
+    PROCESSES,
     REVISIONS,
     ROLLOUT_TARGETS,
     ROLLOUTS,
@@ -41,8 +44,10 @@ from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.diagnostic import Diagnostic
 
-# A head is moved by accept_head_if_number_unchanged alone.
-_PUT_SOURCE = SOURCES.build_upsert_statement({"head": "head", "head_number": "head_number"})
+# A head is moved by accept_head_if_number_unchanged alone, a change counted by mark_source_changed.
+_PUT_SOURCE = SOURCES.build_upsert_statement(
+    {name: f"sources.{name}" for name in ("head", "head_number", "change_number")}
+)
 _IS_NEWER = "excluded.wanted_number > wanted_number"
 # A claim is moved by claim_target and release_target alone, a wanted revision only forwards.
 _PUT_TARGET = TARGETS.build_upsert_statement(
@@ -58,10 +63,15 @@ _PUT_TARGET = TARGETS.build_upsert_statement(
         },
     }
 )
+_NEXT_EPOCH = "leases.epoch + (CASE WHEN leases.holder = excluded.holder THEN 0 ELSE 1 END)"
 _PUT_REVISION = REVISIONS.build_upsert_statement()
 _PUT_RUN = RUNS.build_upsert_statement()
 _PUT_STATUS = STATUSES.build_upsert_statement()
 _MARK_MESSAGE = MESSAGES.build_upsert_statement()
+_TAKE_LEASE = (
+    f"{LEASES.build_upsert_statement({'epoch': _NEXT_EPOCH})}"
+    " WHERE leases.holder IN ('', excluded.holder) OR leases.until <= ?"
+)
 
 
 class SqliteStoreWriter:
@@ -163,6 +173,57 @@ class SqliteStoreWriter:
         """End every claim: only for who has the data folder alone, and has no worker yet."""
         self._connection.execute(
             "UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> ''"
+        )
+
+    def release_targets_of(self, holder: str) -> None:
+        self._connection.execute(
+            "UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> '' AND holder = ?",
+            [holder],
+        )
+
+    def renew_leases(self, holder: str, until: float, leader_epoch: int) -> None:
+        """See WritableStore."""
+        self._connection.execute(
+            "UPDATE targets SET lease_until = ? WHERE holder <> '' AND holder = ?"
+            " AND lease_until < ?",
+            [until, holder, until],
+        )
+        self._connection.execute(
+            "UPDATE leases SET until = ? WHERE name = ? AND holder = ? AND epoch = ? AND until < ?",
+            [until, LEADER_LEASE, holder, leader_epoch, until],
+        )
+
+    def take_lease(self, name: str, holder: str, until: float, now: float) -> int:
+        row = LeaseRow(name, holder, until, epoch=1)
+        cursor = self._connection.execute(_TAKE_LEASE, [*LEASES.encode_row(row), now])
+        if not cursor.rowcount:
+            return 0
+        statement = "SELECT epoch FROM leases WHERE name = ?"
+        (epoch,) = self._connection.execute(statement, [name]).fetchone()
+        return int(epoch)
+
+    def is_lease_valid(self, name: str, holder: str, epoch: int) -> bool:
+        statement = "SELECT 1 FROM leases WHERE name = ? AND holder = ? AND epoch = ?"
+        return self._connection.execute(statement, [name, holder, epoch]).fetchone() is not None
+
+    def release_lease(self, name: str, holder: str, epoch: int) -> None:
+        self._connection.execute(
+            "UPDATE leases SET holder = '', until = 0 WHERE name = ? AND holder = ? AND epoch = ?",
+            [name, holder, epoch],
+        )
+
+    def put_process(self, row: ProcessRow) -> None:
+        self._connection.execute(PROCESSES.build_upsert_statement(), PROCESSES.encode_row(row))
+
+    def delete_process(self, holder: str) -> None:
+        self._connection.execute("DELETE FROM processes WHERE holder = ?", [holder])
+
+    def delete_processes_before(self, when: float) -> None:
+        self._connection.execute("DELETE FROM processes WHERE seen_at < ?", [when])
+
+    def mark_source_changed(self, name: str) -> None:
+        self._connection.execute(
+            "UPDATE sources SET change_number = change_number + 1 WHERE name = ?", [name]
         )
 
     def put_run(self, row: RunRow) -> None:

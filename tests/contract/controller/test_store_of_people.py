@@ -27,7 +27,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.settings import Mode
-from synapse_apply.controller.store import controller_store
+from synapse_apply.controller.store import progress
 from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 
@@ -92,7 +92,7 @@ def test_rows_that_applies_of_a_revision_have_done_are_counted(
         writer.put_run(replace(applied, id="r3", calls=CallCounts(done=1, failed=4)))
         writer.put_run(replace(applied, id="r4", commit="c2"))
         plan = writer._connection.execute(
-            f"EXPLAIN QUERY PLAN {controller_store._COUNT_APPLIED_ROWS}", ["acme", "acme", 1]
+            f"EXPLAIN QUERY PLAN {progress._COUNT_APPLIED_ROWS}", ["acme", "acme", 1]
         ).fetchall()
     assert store.read_progress("acme", 1).applied_row_count == 3
     assert any("runs_applied" in cells[3] for cells in plan), plan

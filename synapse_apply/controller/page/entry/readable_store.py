@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRow
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow, WaveRow
 from synapse_apply.controller.rows import (
     ApprovalRow,
@@ -177,6 +178,13 @@ class RestrictedStore:
 
     def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
         return self._store.find_rollout_target(name) if self.can_read(name) else None
+
+    def find_lease(self, name: str) -> LeaseRow | None:
+        return self._store.find_lease(name) if self._reads_all else None
+
+    def list_processes(self) -> Sequence[ProcessRow]:
+        """All, which name machines, where all targets can be read; else none."""
+        return self._store.list_processes() if self._reads_all else ()
 
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
         return self._store.list_configuration_findings() if self._reads_all else ()

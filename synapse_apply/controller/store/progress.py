@@ -1,0 +1,71 @@
+"""How whole rows are read, and how far the targets of a revision are, as SQL sums it up."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from synapse_apply.controller.rows import RevisionProgress
+from synapse_apply.controller.store.row_table import RowTable
+
+R = TypeVar("R")
+
+# What a row of `targets` counts for in RevisionProgress.
+_IS_DONE = "(input_digest = wanted_digest AND progress = 'done')"
+_IS_OBSERVED = f"{_IS_DONE} AND mode = 'observe'"
+# A failure at an older head says nothing of this revision.
+_IS_FAILING = "(progress IN ('failing', 'refused') AND looked_number >= touched_number)"
+_IS_HELD, _IS_WAITING = "(progress = 'held')", "(progress = 'waiting')"
+# The index runs_applied has these runs.
+_COUNT_APPLIED_ROWS = (
+    "SELECT TOTAL(json_extract(calls, '$.done')) FROM runs WHERE verb = 'apply' AND source = ?"
+    ' AND "commit" = (SELECT "commit" FROM revisions WHERE source = ? AND number = ?)'
+)
+
+
+def read_rows(
+    connection: sqlite3.Connection,
+    table: RowTable[R],
+    rest: str,
+    values: Sequence[object] = (),
+    constants: Mapping[str, str] | None = None,
+) -> list[R]:
+    statement = table.build_select_statement(rest, constants)
+    return [table.decode_row(cells) for cells in connection.execute(statement, values)]
+
+
+def sum_up_progress(connection: sqlite3.Connection, source: str, number: int) -> RevisionProgress:
+    touched = "FROM targets WHERE source = ? AND touched_number = ? AND is_gone = 0"
+    statement = (
+        f"SELECT COUNT(*), TOTAL({_IS_DONE}), TOTAL({_IS_FAILING}), TOTAL({_IS_HELD}),"
+        f" TOTAL({_IS_WAITING}), TOTAL(CASE WHEN {_IS_OBSERVED} THEN change_count END),"
+        f" TOTAL(CASE WHEN {_IS_OBSERVED} THEN refused_count END),"
+        f" TOTAL({_IS_DONE} AND mode <> 'observe') {touched}"
+    )
+    cells = connection.execute(statement, [source, number]).fetchone()
+    touched_count, done_count, failing_count, held_count, waiting_count, *rest = map(int, cells)
+    change_count, refused_count, applied_count = rest
+    (applied_row_count,) = connection.execute(
+        _COUNT_APPLIED_ROWS, [source, source, number]
+    ).fetchone()
+
+    def read_first_names(condition: str) -> tuple[str, ...]:
+        names_statement = f"SELECT target {touched} AND {condition} ORDER BY target LIMIT 3"
+        names = connection.execute(names_statement, [source, number])
+        return tuple(name for (name,) in names)
+
+    return RevisionProgress(
+        touched_count=touched_count,
+        done_count=done_count,
+        failing_count=failing_count,
+        failing_names=read_first_names(_IS_FAILING) if failing_count else (),
+        change_count=change_count,
+        refused_count=refused_count,
+        held_count=held_count,
+        held_names=read_first_names(_IS_HELD) if held_count else (),
+        waiting_count=waiting_count,
+        waiting_names=read_first_names(_IS_WAITING) if waiting_count else (),
+        applied_count=applied_count,
+        applied_row_count=int(applied_row_count),
+    )
