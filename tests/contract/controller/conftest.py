@@ -1,11 +1,15 @@
-"""What tests of mirrors and workers share."""
+"""What tests of mirrors, workers and stores share."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from contract.controller.upstream import Upstream
+
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
 
 
 @pytest.fixture
@@ -17,3 +21,10 @@ def upstream(tmp_path: Path) -> Upstream:
 def data(tmp_path: Path) -> Path:
     """The controller's data folder."""
     return tmp_path / "data"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteControllerStore]:
+    with closing(SqliteControllerStore(tmp_path)) as store:
+        store.create_or_upgrade()
+        yield store

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction
 from synapse_apply.controller.rows import (
@@ -32,13 +27,6 @@ from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 
 PROD = TargetName("acme", "prod")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteControllerStore]:
-    with closing(SqliteControllerStore(tmp_path)) as store:
-        store.create_or_upgrade()
-        yield store
 
 
 def test_approvals_are_used_once_and_deleted_when_old(store: SqliteControllerStore) -> None:
