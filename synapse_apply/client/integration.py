@@ -211,9 +211,18 @@ class IntegrationClientMixin(ApiOperations):
             build_path("jobs", pk), params, shape=JOB, expected_id=pk
         )
 
-    def list_jobs(self, params: QueryParams | None = None) -> JobsPage:
-        """One page of jobs, and the server's count of all jobs that match."""
-        call = ClientCall("GET", build_path("jobs"), query=dict(params or {}), repeatable=True)
+    def list_jobs(self, params: QueryParams | None = None, *, repeat: bool = True) -> JobsPage:
+        """One page of jobs, and the server's count of all jobs that match.
+
+        Without `repeat` it is asked once: what fails, is slow or comes too often (429) is told.
+        """
+        call = ClientCall(
+            "GET",
+            build_path("jobs"),
+            query=dict(params or {}),
+            repeatable=repeat,
+            send_once=not repeat,
+        )
         answer = self._send(call)
         page = pagination.parse_page_or_raise_unexpected(self._dialect, call, answer, JOB)
         total_count = len(page.items) if page.total_count is None else page.total_count

@@ -12,6 +12,7 @@ from synapse_apply.controller.rows import (
     ChangeCounts,
     MessageRow,
     PauseRow,
+    RunningJobsSeen,
     RunOutcome,
     StatusRow,
     StatusText,
@@ -130,7 +131,8 @@ class RunResult:
     target's state says. `calls` counts the rows that were to be done by an apply. `stop_reason` is
     why it was not all begun, "" where it was.
     `is_state_behind`: beside its rows there is something that an apply writes to the state alone,
-    such as the outcome of a call that an earlier run left open.
+    such as the outcome of a call that an earlier run left open. `running_jobs` are what a look was
+    told of jobs, without their time; None where it asked for none.
     """
 
     outcome: RunOutcome
@@ -146,6 +148,7 @@ class RunResult:
     stop_reason: str = ""
     report_json: str = ""
     is_state_behind: bool = False
+    running_jobs: RunningJobsSeen | None = None
 
 
 class Workers(Protocol):

@@ -129,6 +129,36 @@ class SourceRow:
     change_number: int = 0
 
 
+@frozen
+class RunningJob:
+    """A job that runs a plugin of a target.
+
+    `owner` is the address of that plugin or release, `id` and `version` are as the server writes
+    them. `progress` is in percent, None where the server gives none; `since` a wall-clock time, 0
+    where the server gives none.
+    """
+
+    id: str
+    owner: str
+    version: str = ""
+    progress: float | None = None
+    since: float = 0.0
+
+
+@frozen
+class RunningJobsSeen:
+    """The jobs of a target's plugins that were running at `seen_at`, 0 where nobody asked.
+
+    `is_cut` says that there may be more; `unread_reason` is a phrase why they are not known, ""
+    where they are.
+    """
+
+    jobs: tuple[RunningJob, ...] = ()
+    is_cut: bool = False
+    unread_reason: str = ""
+    seen_at: float = 0.0
+
+
 class RevisionEnd(Enum):
     """How a revision ended; NONE while it has not."""
 
@@ -244,7 +274,7 @@ class TargetRow:
     `lease_until` and `epoch` are the claim of who works on it; `epoch` only grows.
     `is_gone` says that the head no longer declares it. `head_digest` is the digest of its inputs
     at the head of its source, which is the wanted one but where a rollout has not come to it: only
-    with those is it done for the head.
+    with those is it done for the head. `running_jobs` are those of the last look with a plan.
     """
 
     name: TargetName
@@ -274,6 +304,7 @@ class TargetRow:
     mode: Mode = Mode.OBSERVE
     hold_count: int = 0
     head_digest: str = ""
+    running_jobs: RunningJobsSeen = RunningJobsSeen()
 
 
 @frozen

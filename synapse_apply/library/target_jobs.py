@@ -19,8 +19,10 @@ from synapse_apply.model.errors import InputError, NotApproved
 if TYPE_CHECKING:
     from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.model.job import Job, JobStatus
+    from synapse_apply.model.plan import Plan
     from synapse_apply.model.remote.log_lines import LogLine
     from synapse_apply.operations.run import StartedRun
+    from synapse_apply.operations.running_jobs import RunningJobs
 
 DEFAULT_INTERVAL = 5.0
 
@@ -61,6 +63,17 @@ class TargetJobs:
         with self._connection.open_live_backend() as live_backend:
             jobs = iter_jobs(live_backend, job_filter)
         return islice(self._iter_with_converted_errors(jobs), limit)
+
+    def find_running_jobs_or_none(self, plan: Plan) -> RunningJobs | None:
+        """The jobs that run plugins of a plan now; None where it has none that is live.
+
+        One request, which is not repeated: where the backend does not answer with its jobs, the
+        result has a phrase why. Needs what `plan` needs.
+        """
+        from synapse_apply.operations.running_jobs import list_running_jobs_or_none
+
+        with self._connection.open_session(read_only=True) as session:
+            return list_running_jobs_or_none(session, plan)
 
     def _iter_with_converted_errors(self, jobs: Iterator[Job]) -> Iterator[Job]:
         """The same jobs; each page is read as by a method of its own."""

@@ -15,6 +15,7 @@ from synapse_apply.controller.rows import (
     CallCounts,
     ChangeCounts,
     RevisionRow,
+    RunningJobsSeen,
     RunRow,
     SourceRow,
     TargetCondition,
@@ -164,7 +165,29 @@ def _target_to_json(target: TargetRow, reason: Diagnostic | None) -> JsonDocumen
         "changed_at": _time_to_json_or_none(target.changed_at),
         "applied_at": _time_to_json_or_none(target.applied_at),
         "due_at": _time_to_json_or_none(target.due_at),
+        "running_jobs": _running_jobs_to_json_or_none(target.running_jobs),
         "path": addresses.build_target_path(target.name),
+    }
+
+
+def _running_jobs_to_json_or_none(running: RunningJobsSeen) -> JsonDocument | None:
+    """What the last look was told of jobs, None where it did not ask."""
+    if not running.seen_at:
+        return None
+    return {
+        "seen_at": format_utc(running.seen_at),
+        "unread_reason": running.unread_reason or None,
+        "is_cut": running.is_cut,
+        "jobs": [
+            {
+                "id": job.id,
+                "owner": job.owner,
+                "version": job.version or None,
+                "progress": job.progress,
+                "since": _time_to_json_or_none(job.since),
+            }
+            for job in running.jobs
+        ],
     }
 
 

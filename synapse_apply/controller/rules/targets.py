@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import (
     RunCause,
+    RunningJobsSeen,
     RunOutcome,
     RunRow,
     RunVerb,
@@ -156,6 +157,7 @@ def update_after_run(
         waiting_reason=assessment.waiting_reason,
         hold_count=assessment.hold_count,
         mode=rule.mode,
+        running_jobs=_choose_running_jobs(row, result, verb, now),
         progress=_choose_progress(row, begun, assessment, failures, is_same_input=is_same_input),
     )
     if (row.due_at, row.due_cause) != (begun.due_at, begun.due_cause):
@@ -174,6 +176,17 @@ def _is_live(result: RunResult, assessment: Assessment, verb: RunVerb, rule: Tar
     is_looked_at = verb is RunVerb.LOOK and rule.mode is not Mode.OBSERVE
     is_done = is_looked_at and assessment.progress is TargetProgress.DONE
     return is_done or result.outcome is RunOutcome.IN_SYNC
+
+
+def _choose_running_jobs(
+    row: TargetRow, result: RunResult, verb: RunVerb, now: float
+) -> RunningJobsSeen:
+    """Those of this look; an apply does not ask for them, nor a look that made no plan."""
+    if verb is RunVerb.APPLY or result.outcome.is_failure:
+        return row.running_jobs
+    if result.running_jobs is None:
+        return RunningJobsSeen()
+    return replace(result.running_jobs, seen_at=now)
 
 
 def _has_made_calls(result: RunResult) -> bool:

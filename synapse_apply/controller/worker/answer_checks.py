@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction
 from synapse_apply.controller.ports import RunResult
-from synapse_apply.controller.rows import CallCounts, RunOutcome
+from synapse_apply.controller.rows import CallCounts, RunningJobsSeen, RunOutcome
+from synapse_apply.controller.worker.jobs import MAX_JOB_TEXT_CHARACTERS, MAX_JOBS
 from synapse_apply.controller.worker.planned import (
     MAX_NAME_CHARACTERS,
     MAX_REASON_CHARACTERS,
@@ -24,6 +26,7 @@ MAX_ROWS = 20_000
 # All in all: a guard names the rows that it counts, a row what it depends on.
 MAX_NEEDS = 200_000
 _MAX_SHORT_TEXT = 4000
+_WHOLE_PERCENT = 100
 _DIGEST = re.compile(r"[0-9a-f]{64}|")
 _ROW_DIGEST = re.compile(r"row1:[0-9a-f]{64}")
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{0,255}")
@@ -40,6 +43,7 @@ def require_plausible_look(result: RunResult) -> None:
         result.outcome in _LOOK_OUTCOMES
         and result.calls == CallCounts()
         and not (result.used_approvals or result.stop_reason or result.report_json)
+        and (result.running_jobs is None or _are_plausible_jobs(result.running_jobs))
         and _is_plausible(result)
     )
     if not is_plausible:
@@ -58,6 +62,7 @@ def require_plausible_apply(result: RunResult, approval_ids: Collection[str]) ->
         and len(set(result.used_approvals)) == len(result.used_approvals)
         and len(result.stop_reason) <= _MAX_SHORT_TEXT
         and len(result.report_json) <= MAX_REPORT_CHARACTERS
+        and result.running_jobs is None
         and _is_plausible(result)
     )
     if not is_plausible:
@@ -92,6 +97,24 @@ def _is_plausible(result: RunResult) -> bool:
         and all(map(_is_plausible_row, result.rows))
         and len({row.digest for row in result.rows}) == len(result.rows)
         and _has_no_address_twice(result.rows)
+    )
+
+
+def _are_plausible_jobs(running: RunningJobsSeen) -> bool:
+    texts = [
+        running.unread_reason,
+        *(text for job in running.jobs for text in (job.owner, job.version)),
+    ]
+    return bool(
+        len(running.jobs) <= MAX_JOBS
+        and not running.seen_at
+        and max(map(len, texts)) <= MAX_JOB_TEXT_CHARACTERS
+        and all(
+            0 < len(job.id) <= MAX_JOB_TEXT_CHARACTERS
+            and (job.progress is None or 0 <= job.progress <= _WHOLE_PERCENT)
+            and math.isfinite(job.since)
+            for job in running.jobs
+        )
     )
 
 

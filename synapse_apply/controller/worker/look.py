@@ -17,6 +17,7 @@ from synapse_apply.controller.ports import RunResult
 from synapse_apply.controller.rows import ChangeCounts, RunOutcome
 from synapse_apply.controller.worker.answer_checks import require_rows_within_limits
 from synapse_apply.controller.worker.exchange import Order
+from synapse_apply.controller.worker.jobs import read_running_jobs_or_none
 from synapse_apply.controller.worker.planned import list_planned_rows
 from synapse_apply.library.opening import open_target_at_commit
 from synapse_apply.library.target import OpenTarget
@@ -52,7 +53,11 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
         with open_ordered_target(order, environ) as target:
             plan = target.plan(create_state=False, prune=order.prune)
             is_behind = target.has_work_without_permission(plan)
-            return replace(build_result_of_plan(plan), is_state_behind=is_behind)
+            result = replace(build_result_of_plan(plan), is_state_behind=is_behind)
+            # A backend that did not answer is not asked for more.
+            if plan.has_errors:
+                return result
+            return replace(result, running_jobs=read_running_jobs_or_none(target, plan))
     except SynapseApplyError as failure:
         return build_result_of_failure(name_target(failure.diagnostics, order.target))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker

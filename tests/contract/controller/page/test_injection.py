@@ -33,6 +33,8 @@ from synapse_apply.controller.rows import (
     PauseRow,
     RevisionEnd,
     RevisionRow,
+    RunningJob,
+    RunningJobsSeen,
     RunOutcome,
     RunRow,
     RunVerb,
@@ -117,7 +119,9 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
         writer.put_target(
             TargetRow(name, commit, 1, commit, state=TargetCondition.FAILING,
                       counts=ChangeCounts(1, 2, 3), last_run=run.id, looked_at=1.0, changed_at=1.0,
-                      failures=3, backend_host=text, waiting_reason=text, hold_count=9)
+                      failures=3, backend_host=text, waiting_reason=text, hold_count=9,
+                      running_jobs=RunningJobsSeen((RunningJob(text, text, text, 3.0, 1.0),),
+                                                   is_cut=True, unread_reason=text, seen_at=1.0))
         )  # fmt: skip
         status = StatusText(StatusState.FAILURE, text, text)
         context = f"synapse-apply/{samples.SETTINGS.name}/{name.source}"

@@ -13,6 +13,8 @@ from unit.controller.page.page_samples import HEAD_COMMIT, OLD_COMMIT
 
 from synapse_apply.controller.rows import (
     MessageRow,
+    RunningJob,
+    RunningJobsSeen,
     SourceRow,
     StatusRow,
     StatusState,
@@ -60,6 +62,36 @@ def test_a_target_shows_what_differs_now_and_its_history(page: ServedPage) -> No
     assert "this API cannot change a storage" in text
     assert "6 times in a row" in text
     assert answer.text.count('<th scope="row"><a class="commit" href="/runs/') == 12
+
+
+def test_a_target_shows_the_jobs_of_its_plugins_that_ran_at_its_last_look(
+    page: ServedPage,
+) -> None:
+    """Or why they are not known; nothing where nobody asked. The API has the same."""
+    name = TargetName("vision", "lab")
+    row = page.store.find_target(name)
+    assert row is not None
+    assert "Running jobs" not in page.get(f"/targets/{name}").text
+    jobs = (
+        RunningJob("4711", "release/yolo@1.1.0", "1.1.0", 41.7, samples.NOW - 3 * samples.HOUR),
+        RunningJob("4710", "plugin/yolo"),
+    )
+    seen = RunningJobsSeen(jobs, is_cut=True, seen_at=samples.NOW - samples.MINUTE)
+    with page.store.write() as writer:
+        writer.put_target(replace(row, running_jobs=seen))
+    text = read_text(page.get(f"/targets/{name}").text)
+    assert "running at the look 1 min ago ; there may be more: see jobs list" in text
+    assert "4711 release/yolo@1.1.0 1.1.0 running 42 % 3 h ago" in text
+    assert "4710 plugin/yolo not told running not told not told" in text
+    (item,) = page.get("/api/v1/targets?source=vision&q=lab").json()["items"]
+    assert [job["id"] for job in item["running_jobs"]["jobs"]] == ["4711", "4710"]
+    with page.store.write() as writer:
+        unread = RunningJobsSeen(unread_reason="its token may not list jobs (403)", seen_at=1.0)
+        writer.put_target(replace(row, running_jobs=unread))
+    text = read_text(page.get(f"/targets/{name}").text)
+    assert "Not known: its token may not list jobs (403)" in text
+    with page.store.write() as writer:
+        writer.put_target(row)
 
 
 def test_a_failing_target_shows_its_findings(page: ServedPage) -> None:

@@ -173,6 +173,14 @@ targets:
             if entry["method"] == "POST"
         ]
 
+    def list_job_lists(self) -> list[str]:
+        """The requests that listed jobs, oldest first."""
+        return [
+            entry["path"]
+            for entry in list(self.backend.backend.request_log.recent_entries)
+            if entry["method"] == "GET" and entry["path"].split("?")[0].endswith("/jobs/")
+        ]
+
     def wait_for_creates(self, number: int) -> None:
         deadline = time.monotonic() + 30
         while len(self.list_creates()) < number:

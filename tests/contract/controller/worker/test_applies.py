@@ -18,10 +18,11 @@ from contract.controller.worker.applying import CANARY, EVERYTHING, KEY, TOKEN, 
 
 from synapse_apply.controller.planned_rows import ApplyTerms, RowAction, RowCause
 from synapse_apply.controller.ports import Permit, RunResult
-from synapse_apply.controller.rows import CallCounts, RunOutcome
+from synapse_apply.controller.rows import CallCounts, RunningJobsSeen, RunOutcome
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.worker import child
 from synapse_apply.emulator.serve import EmbeddedServer
+from synapse_apply.model.job import JobStatus
 
 # A call that was permitted may reach the server so much later, on a slow machine.
 ON_ITS_WAY = 0.3
@@ -170,13 +171,18 @@ spec: {plugin: yolo, version: "1.0.0", source: ./yolo, verify: {timeout: 60}}
 """
 
 
+def push_yolo(site: ApplySite) -> None:
+    config = "name: yolo\ncode: yolo\nversion: 1.0.0\ncategory: neural_net\n"
+    site.push({"yolo/config.yaml": config, "yolo/main.py": "", "manifests/yolo.yaml": PLUGIN})
+
+
 def test_a_release_is_published_from_the_commit_and_drift_is_of_its_own_cause(
     declare: Declare,
 ) -> None:
     """One call makes plugin and release, and a run verifies it, with nothing checked out."""
     site = declare(0)
-    config = "name: yolo\ncode: yolo\nversion: 1.0.0\ncategory: neural_net\n"
-    site.push({"yolo/config.yaml": config, "yolo/main.py": "", "manifests/yolo.yaml": PLUGIN})
+    assert site.look().running_jobs is None
+    push_yolo(site)
     made = site.apply()
     assert (made.outcome, made.calls) == (RunOutcome.APPLIED, CallCounts(done=2)), list_texts(made)
     assert made.rows[1].needs == ("plugin/yolo",)
@@ -190,6 +196,41 @@ def test_a_release_is_published_from_the_commit_and_drift_is_of_its_own_cause(
     ]
     assert site.apply().calls == CallCounts(done=1)
     assert site.look().outcome is RunOutcome.IN_SYNC
+
+
+def test_running_jobs_of_its_plugins_are_told_by_one_request(declare: Declare) -> None:
+    """By id, plugin and progress, nothing of what they were given; words where they are not told."""
+    site = declare(0)
+    push_yolo(site)
+    site.apply()
+    seen = site.look().running_jobs
+    assert seen == RunningJobsSeen()
+    with site.open_target() as target:
+        given = {"emulator": {"seconds": 3600}, "note": CANARY}
+        job = target.jobs.run_plugin("yolo", parameters=given).job
+        assert job is not None
+        target.jobs.update_job(job.id, status=JobStatus.RUNNING, progress=40)
+        requests_before = len(site.list_job_lists())
+        result = site.look()
+        assert result.running_jobs is not None
+        (running,) = result.running_jobs.jobs
+        assert (running.id, running.progress) == (job.id, 40)
+        assert running.owner in {"plugin/yolo", "release/yolo@1.0.0"}
+        assert abs(running.since - time.time()) < 600
+        assert CANARY not in repr(result)
+        assert len(site.list_job_lists()) == requests_before + 1
+        for status, words in ((403, "may not list"), (404, "has no list"), (500, "did not list")):
+            # A second try would be answered.
+            match = {"method": "GET", "path": "/jobs/", "nth": 1}
+            site.put_faults({"match": match, "do": {"status": status}})
+            refused = site.look()
+            assert refused.outcome is RunOutcome.IN_SYNC, list_texts(refused)
+            assert refused.running_jobs is not None
+            assert words in refused.running_jobs.unread_reason
+            assert refused.running_jobs.jobs == ()
+        site.put_faults()
+        target.jobs.update_job(job.id, status=JobStatus.COMPLETED)
+    assert site.look().running_jobs == RunningJobsSeen()
 
 
 def test_a_secret_of_another_source_is_never_sent(declare: Declare) -> None:

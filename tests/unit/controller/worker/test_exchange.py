@@ -98,6 +98,16 @@ def test_a_document_that_is_too_large_is_left_out_with_a_warning(name: str) -> N
 
 
 ROW_JSON = json.loads(encode_result(RESULT))["rows"][0]
+JOB_JSON = {"id": "7", "owner": "plugin/yolo", "version": "", "progress": None, "since": 0.0}
+JOBS_JSON = {"jobs": [JOB_JSON], "is_cut": False, "unread_reason": "", "seen_at": 0.0}
+WRONG_JOBS: tuple[dict[str, Any], ...] = (
+    {"id": ""},
+    {"id": "x" * 200},
+    {"owner": "x" * 200},
+    {"progress": 101},
+    {"progress": -1},
+    {"since": float("nan")},
+)
 WRONG_VALUES: tuple[dict[str, Any], ...] = (
     {"outcome": "worker_lost"},
     {"outcome": "timeout"},
@@ -134,6 +144,10 @@ WRONG_VALUES: tuple[dict[str, Any], ...] = (
         {"used_approvals": ["one"]},
         {"stop_reason": "x"},
         {"report_json": "{}"},
+        {"running_jobs": {**JOBS_JSON, "seen_at": 1.0}},
+        {"running_jobs": {**JOBS_JSON, "unread_reason": "x" * 200}},
+        {"running_jobs": {**JOBS_JSON, "jobs": [JOB_JSON] * 21}},
+        *({"running_jobs": {**JOBS_JSON, "jobs": [{**JOB_JSON, **wrong}]}} for wrong in WRONG_JOBS),
     ],
 )
 def test_a_look_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
@@ -151,6 +165,7 @@ def test_a_look_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
         {"stop_reason": "x" * 5000},
         {"calls": {"done": 30_000}},
         {"calls": {"done": 1, "unknown": 1}},
+        {"running_jobs": JOBS_JSON},
     ],
 )
 def test_an_apply_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
