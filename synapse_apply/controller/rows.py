@@ -112,7 +112,9 @@ class SourceRow:
     a warning where that commit waits for a person, None else; `failures` counts failed fetches in a
     row. `keyed_number` is the number of the newest head whose targets were found and compared.
     `is_removed` says that the configuration no longer has it. `change_number` grows with what
-    may end one of its revisions.
+    may end one of its revisions. It is fetched at once where `asked_number`, which grows each time
+    that somebody asks for that, is greater than `answered_number`: that of when the last fetch
+    began.
     """
 
     name: str
@@ -127,6 +129,8 @@ class SourceRow:
     keyed_number: int = 0
     is_removed: bool = False
     change_number: int = 0
+    asked_number: int = 0
+    answered_number: int = 0
 
 
 @frozen

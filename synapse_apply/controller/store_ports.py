@@ -257,7 +257,7 @@ class StoreWriter(Protocol):
     def put_source(self, row: SourceRow) -> None:
         """Write a source, but for its head, which `accept_head_if_number_unchanged` alone moves.
 
-        Nor does it move `change_number`.
+        Nor does it move `change_number` and `asked_number`.
         """
         ...
 
@@ -340,6 +340,10 @@ class StoreWriter(Protocol):
 
     def mark_source_changed(self, name: str) -> None:
         """Count a change in `change_number`, which `put_source` leaves as it is."""
+        ...
+
+    def ask_fetch(self, source: str) -> None:
+        """Have a source fetched at once, by `asked_number`; without effect on an unknown one."""
         ...
 
     def release_target(self, name: TargetName, holder: str, epoch: int) -> None:

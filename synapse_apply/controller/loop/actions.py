@@ -191,8 +191,9 @@ class LoopPeopleActions:
 
     def _wake(self, names: Collection[TargetName]) -> None:
         """Have the ends of revisions told anew, and the next round begin at once."""
-        for source in {name.source for name in names}:
-            self._parts.mark_changed(source)
+        with self._parts.write() as writer:
+            for source in {name.source for name in names}:
+                writer.mark_source_changed(source)
         self._wake_loop()
 
     # What is asked for, if it can be done

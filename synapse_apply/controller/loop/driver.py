@@ -1,52 +1,33 @@
-"""The loop itself: rounds that start what is due, until it is told to stop.
-
-A round reads what is due, asks `rules/` what of it begins now, and starts it in the background; it
-never waits for a fetch, a look or a server.
-"""
+"""The loop of one process: it leads where no other does, and works, until it is told to stop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from threading import Lock
-from typing import cast
+from contextlib import suppress
 
-from synapse_apply.controller.loop import due_times, following, telling
 from synapse_apply.controller.loop.actions import LoopPeopleActions
-from synapse_apply.controller.loop.claiming import ClaimedTarget, claim_target_if_due
-from synapse_apply.controller.loop.hourly import HourlyWork
-from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
+from synapse_apply.controller.loop.leading.dispatching import LOOK
+from synapse_apply.controller.loop.leading.engine import Engine, SoleEngine
+from synapse_apply.controller.loop.leading.leader import LeadershipLost
+from synapse_apply.controller.loop.leading.rounds import LeaderRounds
+from synapse_apply.controller.loop.parts import ConfiguredParts, LeaderParts, LoopParts
 from synapse_apply.controller.loop.rollout_actions import LoopRolloutActions
 from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks, WakeUpCall
-from synapse_apply.controller.loop.working import look_and_apply_if_permitted
 from synapse_apply.controller.ports import LoopHealth, PeopleActions, RolloutActions
-from synapse_apply.controller.rows import (
-    MessageRow,
-    RunCause,
-    RunVerb,
-    SourceRow,
-    StatusRow,
-    TargetName,
-    TargetRow,
-)
-from synapse_apply.controller.rules.due import MIN_POLL_SECONDS
-from synapse_apply.controller.rules.sending import is_message_due, is_read_due, is_status_due
-from synapse_apply.controller.rules.turns import choose_looks
-from synapse_apply.controller.settings import HOUR, Controller
+from synapse_apply.controller.rows import RunVerb, TargetName
+from synapse_apply.controller.settings import Controller
+from synapse_apply.controller.store.store_errors import StoreTooNew, StoreUnavailable
+from synapse_apply.model.errors import LockHeld
 
 ROUND_SECONDS = 1.0
 DRAIN_SECONDS = 6.0
 _RECORDING_SECONDS = 1.0
-# More than there are workers: which of these are looked at first, the workers choose by which of
-# their processes are warm.
-MAX_LOOKS = 16
-_MAX_FETCHES, _MAX_SENDS = 4, 4
-_LOOK, _FETCH, _SEND = "look", "fetch", "send"
-_READ_SECONDS = 5.0
+# A fetch or a send that is under way has so long until another process may lead.
+_LAST_DUTIES_SECONDS = 2.0
 # A round may wait for a transaction that moves thousands of targets to a new head.
 _LONGEST_ROUND_SECONDS = 15.0
-_SENDS_A_ROUND = 50
+_MOST_SECONDS_BETWEEN_TRIES = 5.0
 
 
 class ControllerLoop:
@@ -55,35 +36,30 @@ class ControllerLoop:
     One thread calls `run` or `run_once`; the other methods are for any thread.
     """
 
-    def __init__(self, parts: LoopParts, *, max_looks: int = MAX_LOOKS) -> None:
+    def __init__(self, parts: LoopParts, engine: Engine | None = None) -> None:
+        """`engine` is how this process takes part, None: it has the store alone."""
         self._parts = parts
-        self._max_looks = max_looks
+        self._engine: Engine = engine or SoleEngine()
         self._wake_up = WakeUpCall()
-        self._tasks = BackgroundTasks(self._wake_up.wake)
+        # What a lead or a store that is lost has interrupted is begun anew.
+        self._tasks = BackgroundTasks(self._wake_up.wake, (LeadershipLost, StoreUnavailable))
         self._counts = RunCounts()
-        self._due_times = due_times.DueTimes(parts)
-        self._hourly_work = HourlyWork(parts)
         self._actions = LoopPeopleActions(parts, self.poll_soon, self._wake_up.wake)
         self._rollout_actions = LoopRolloutActions()
-        self._asked_polls: set[str] = set()
-        self._lock = Lock()
-        self._fetched: dict[str, float] = {}
-        self._unsure: set[tuple[str, str, str]] = set()
         self._is_once = False
-        # In a round of --once each target has one look, and one more after an apply.
-        self._looked_once: set[tuple[TargetName, bool]] = set()
+        self._lead: tuple[int, LeaderRounds] | None = None
         self._reload: Callable[[], ConfiguredParts | None] = lambda: None
         self._is_reload_asked = False
-        self._reads_checked_at: float | None = None
+        self._failed_tries = 0
         self._round_ended_at: float | None = None
 
     # What the page asks
 
     def poll_soon(self, source: str) -> None:
         """See LookTrigger; an unknown name has no effect."""
-        with self._lock:
-            if source in self._parts.settings.sources:
-                self._asked_polls.add(source)
+        if source in self._parts.settings.sources:
+            with self._parts.write() as writer:
+                writer.ask_fetch(source)
         self._wake_up.wake()
 
     def get_settings(self) -> Controller:
@@ -136,23 +112,38 @@ class ControllerLoop:
         self._wake_up.wake()
 
     def run(self, reload: Callable[[], ConfiguredParts | None]) -> None:
-        """Go round until `stop`; `reload` gives what a new configuration is made into, or None."""
+        """Go round until `stop`; `reload` gives what a new configuration is made into, or None.
+
+        StoreTooNew, after what ran has ended, where a newer version shut this one out.
+        """
         self._reload = reload
-        self._start()
-        while not self._parts.is_stopping:
-            self._go_round()
-            self._wake_up.wait(ROUND_SECONDS)
+        try:
+            self._engine.start(self._parts, self._tasks, self._counts, is_once=False)
+            while not self._parts.is_stopping:
+                self._go_round_if_store_answers()
+                seconds = (
+                    ROUND_SECONDS * 2**self._failed_tries if self._failed_tries else ROUND_SECONDS
+                )
+                self._wake_up.wait(min(seconds, _MOST_SECONDS_BETWEEN_TRIES))
+        except StoreTooNew:
+            self._drain()
+            raise
         self._drain()
 
     def run_once(self) -> int:
         """Fetch every source, work on every target that is due by then, and tell of it.
 
         Returns how many targets another run had locked, so that nothing is known of them now.
+        LockHeld where another process leads.
         """
         self._is_once = True
         self._start()
-        for name in self._parts.settings.sources:
-            self._start_fetch_unless_running(name)
+        if self._lead is None:
+            raise LockHeld.from_summary(
+                "Another process leads this controller",
+                "It fetches, and has what is due worked on, all the time.",
+                "Leave it to that process, or end it before a run with --once.",
+            )
         while not self._parts.is_stopping:
             # A round that begins when nothing runs has seen all that was written.
             was_idle, started_count = self._tasks.is_idle(), self._tasks.started_count
@@ -164,45 +155,26 @@ class ControllerLoop:
         return self._parts.postponed_count
 
     def _start(self) -> None:
-        """Bring the store in line with the configuration, and end what a killed process began."""
-        parts = self._parts
-        now = parts.clock.read_wall()
-        parts.ids.begin_after(parts.store.find_newest_run_id_or_empty())
-        self._adopt_sources()
-        fetched_at = max((row.fetched_at for row in parts.store.list_sources()), default=now)
-        with parts.write() as writer:
-            writer.append_audit(now, parts.who, "start", parts.who, "")
-            writer.release_all_targets()
-            # The clock was set back while nobody watched it, by this much or a little more.
-            if fetched_at > now:
-                writer.shift_due_times(now - fetched_at)
-        due_times.pull_in_due_times(parts)
-        # A variable can be mended by a restart alone. Runs of --once have a timer of their own.
-        retry_within = 0.0 if self._is_once else parts.settings.defaults.retry_first
-        due_times.retry_failing_targets(parts, retry_within)
-        due_times.wake_targets_decided_otherwise(parts)
-        statuses, _ = parts.store.list_unsent()
-        # Whether these were sent is not known: they are read first.
-        self._unsure = {(row.source, row.commit, row.context) for row in statuses}
-        for name in parts.settings.sources:
-            parts.mark_changed(name)
+        """Take part, and lead if no other process does."""
+        self._engine.start(self._parts, self._tasks, self._counts, is_once=self._is_once)
+        self._take_or_keep_lead()
 
-    def _adopt_sources(self) -> None:
-        """Have a row for each source of the configuration, and none in use for others."""
-        parts = self._parts
-        now, names = parts.clock.read_wall(), parts.settings.sources
-        rows = {row.name: row for row in parts.store.list_sources()}
-        with parts.write() as writer:
-            for name in names:
-                row = parts.store.find_source(name) or SourceRow(name)
-                if row.is_removed or name not in rows:
-                    row = replace(row, due_at=now, is_removed=False)
-                    writer.put_source(row)
-            for name in rows.keys() - names.keys():
-                writer.remove_source(name)
-        for name in names:
-            # Rules may differ from those of the last run.
-            parts.compare_again(name)
+    def _go_round_if_store_answers(self) -> None:
+        """A round; a store that is away, or a lead that was lost, ends it early."""
+        try:
+            self._go_round()
+        except LeadershipLost:
+            self._lead = None
+            self._parts.log("warn", "lead lost")
+        except StoreUnavailable as problem:
+            self._failed_tries += 1
+            if self._failed_tries == 1:
+                summary = problem.diagnostics[0].summary
+                self._parts.log("warn", "store unavailable", summary=summary)
+        else:
+            if self._failed_tries:
+                self._parts.log("info", "store answers again", tries=self._failed_tries)
+            self._failed_tries = 0
 
     def _go_round(self) -> None:
         if self._tasks.failure is not None:
@@ -210,140 +182,42 @@ class ControllerLoop:
         if self._is_reload_asked:
             self._is_reload_asked = False
             self._take_configuration()
-        self._due_times.follow_clock()
-        now = self._parts.clock.read_wall()
-        if not self._is_once:
-            self._start_due_fetches(now)
-        for source in self._parts.take_changed_sources():
-            following.update_ends(self._parts, source)
-        self._start_due_looks(now)
-        self._start_due_sends(now)
-        self._start_due_reads(now)
-        self._hourly_work.do_if_due()
+        self._take_or_keep_lead()
+        if self._lead is None:
+            clock = self._parts.clock
+            clock.correct(clock.measure_error())
+        else:
+            self._lead[1].go_round()
         self._round_ended_at = self._parts.clock.read_counter()
+
+    def _take_or_keep_lead(self) -> None:
+        """Lead where this process can, with rounds that remember nothing of an earlier lead."""
+        epoch = self._engine.leader.take_or_keep_lease()
+        if self._lead is not None and self._lead[0] == epoch:
+            return
+        if self._lead is not None:
+            self._lead = None
+            self._parts.log("warn", "lead lost")
+        if epoch is None:
+            return
+        parts = LeaderParts(self._parts, epoch)
+        dispatcher = self._engine.build_dispatcher(
+            parts, self._tasks, self._counts, is_once=self._is_once
+        )
+        rounds = LeaderRounds(parts, self._tasks, dispatcher, is_once=self._is_once)
+        rounds.take_over()
+        self._lead = epoch, rounds
+        if epoch:
+            self._parts.log("info", "lead taken", epoch=epoch)
 
     def _take_configuration(self) -> None:
         configured = self._reload()
         if configured is None:
             return
-        parts = self._parts
-        settings_before = parts.settings
-        parts.configured = configured
-        with parts.write() as writer:
-            writer.append_audit(
-                parts.clock.read_wall(), parts.who, "take configuration", parts.who, ""
-            )
-        self._adopt_sources()
-        due_times.retry_failing_targets(parts, configured.settings.defaults.retry_first)
-        due_times.wake_targets_decided_otherwise(parts, settings_before)
-        for name in configured.settings.sources:
-            parts.mark_changed(name)
-        with self._lock:
-            self._asked_polls.update(configured.settings.sources)
-
-    def _start_due_fetches(self, now: float) -> None:
-        with self._lock:
-            asked_sources, self._asked_polls = self._asked_polls, set()
-        counter = self._parts.clock.read_counter()
-        for row in self._parts.store.list_sources():
-            if row.name not in self._parts.settings.sources:
-                continue
-            is_recent = counter - self._fetched.get(row.name, -HOUR) < MIN_POLL_SECONDS
-            is_asked = row.name in asked_sources
-            if not (is_asked or row.due_at <= now) or (is_asked and is_recent):
-                continue
-            is_full = self._tasks.count_running(_FETCH) >= _MAX_FETCHES
-            if is_full or not self._start_fetch_unless_running(row.name):
-                if is_asked:
-                    with self._lock:
-                        self._asked_polls.add(row.name)
-                continue
-
-    def _start_fetch_unless_running(self, name: str) -> bool:
-        def fetch() -> None:
-            following.follow_source(self._parts, name, is_spread=not self._is_once)
-            self._fetched[name] = self._parts.clock.read_counter()
-
-        return self._tasks.start_unless_running_or_failed((_FETCH, name), fetch)
-
-    def _start_due_looks(self, now: float) -> None:
-        running = cast("list[TargetRow]", self._tasks.list_subjects(_LOOK))
-        if len(running) >= self._max_looks or self._parts.is_stopping:
-            return
-        # Where each target gets one look, it is one at the head.
-        if self._is_once and self._tasks.count_running(_FETCH):
-            return
-        with self._parts.write() as writer:
-            due = writer.list_due_targets(now, 8 * self._max_looks)
-        due = [row for row in due if _get_look_key(row) not in self._looked_once]
-        has_many = len(self._parts.settings.sources) > 1
-        for row in choose_looks(due, running, self._max_looks, has_many_sources=has_many):
-            claimed = claim_target_if_due(self._parts, row.name)
-            if claimed is not None:
-                self._start_look(claimed)
-
-    def _start_look(self, claimed: ClaimedTarget) -> None:
-        def look() -> None:
-            look_and_apply_if_permitted(self._parts, claimed, self._counts)
-
-        if self._is_once:
-            self._looked_once.add(_get_look_key(claimed.row))
-        self._tasks.start_unless_running_or_failed((_LOOK, claimed.row.name), look, claimed.row)
-
-    def _start_due_sends(self, now: float) -> None:
-        statuses, messages = self._parts.store.list_due_sends(now, _SENDS_A_ROUND)
-        spacing = self._parts.settings.defaults.status_spacing
-        for status in statuses:
-            if status.source in self._parts.configured.status_senders and is_status_due(
-                status, now, spacing
-            ):
-                self._start_status(status)
-        for message in messages:
-            if is_message_due(message, now):
-                self._start_message(message)
-
-    def _start_status(self, row: StatusRow) -> None:
-        key = row.source, row.commit, row.context
-
-        def send() -> None:
-            if telling.deliver_status_and_tell_if_certain(
-                self._parts, row, is_unsure=key in self._unsure
-            ):
-                self._unsure.discard(key)
-            else:
-                self._unsure.add(key)
-
-        if self._tasks.count_running(_SEND) < _MAX_SENDS:
-            self._tasks.start_unless_running_or_failed((_SEND, *key), send)
-
-    def _start_message(self, row: MessageRow) -> None:
-        def send() -> None:
-            telling.send_message(self._parts, row)
-
-        if self._tasks.count_running(_SEND) < _MAX_SENDS:
-            self._tasks.start_unless_running_or_failed((_SEND, row.id), send)
-
-    def _start_due_reads(self, now: float) -> None:
-        """Read back the statuses of heads; looked for every few seconds, as none is urgent."""
-        counter = self._parts.clock.read_counter()
-        checked_at = self._reads_checked_at
-        if self._is_once or (checked_at is not None and counter - checked_at < _READ_SECONDS):
-            return
-        self._reads_checked_at = counter
-        interval = self._parts.settings.defaults.status_check
-        for source in self._parts.store.list_sources():
-            for row in self._parts.store.list_statuses_of_commit(source.name, source.head):
-                if is_read_due(row, now, interval):
-                    self._start_read(row)
-
-    def _start_read(self, row: StatusRow) -> None:
-        def read() -> None:
-            telling.read_back_status_if_readable(self._parts, row)
-
-        if self._tasks.count_running(_SEND) < _MAX_SENDS:
-            self._tasks.start_unless_running_or_failed(
-                (_SEND, row.source, row.commit, row.context), read
-            )
+        settings_before = self._parts.settings
+        self._parts.configured = configured
+        if self._lead is not None:
+            self._lead[1].take_configuration(settings_before)
 
     def _drain(self) -> None:
         """Let what runs end, for a while; then end the workers.
@@ -352,18 +226,18 @@ class ControllerLoop:
         found nothing out.
         """
         self._parts.is_stopping = True
+        self._engine.stop_taking_work()
         self._parts.workers.stop_applies()
+        self._tasks.wait_and_tell_if_idle(_LAST_DUTIES_SECONDS, besides=LOOK)
+        with suppress(StoreUnavailable):
+            self._engine.leader.release_lease()
         is_idle = self._tasks.wait_and_tell_if_idle(DRAIN_SECONDS)
         self._parts.is_closing = True
         self._parts.workers.close()
         # An apply that had its last seconds until then is recorded.
         self._tasks.wait_and_tell_if_idle(_RECORDING_SECONDS)
+        self._engine.close()
         if self._tasks.failure is not None:
             raise self._tasks.failure
         if not is_idle:
-            self._parts.log("warn", "runs cut short", runs=len(self._tasks.list_subjects(_LOOK)))
-
-
-def _get_look_key(row: TargetRow) -> tuple[TargetName, bool]:
-    """What a round of --once does once: a target's look, and the one after its apply."""
-    return row.name, row.due_cause is RunCause.APPLIED
+            self._parts.log("warn", "runs cut short", runs=len(self._tasks.list_subjects(LOOK)))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import repeat
 
+from synapse_apply.controller.loop.leading.leader import LeadershipLost
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.ports import Head, Mirror
 from synapse_apply.controller.rows import RevisionRow, SourceRow, TargetName
@@ -22,6 +23,7 @@ from synapse_apply.controller.rules.messages import find_fetch_event, find_head_
 from synapse_apply.controller.rules.revision_end import shorten_commit, update_revisions
 from synapse_apply.controller.rules.targets import KeyedTarget, find_rule, move_to_head
 from synapse_apply.controller.settings import Event, Source
+from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
@@ -43,13 +45,15 @@ def follow_source(parts: LoopParts, name: str, *, is_spread: bool) -> None:
         if row.head and (is_asked or row.head_number > row.keyed_number):
             _compare_targets(parts, source, row, mirror, is_spread=is_spread)
             mirror.keep_commits(parts.store.list_commits_in_use(name))
+    except (LeadershipLost, StoreUnavailable):
+        raise
     except SynapseApplyError as problem:
-        _record_failure(parts, source, name, problem.diagnostics[0])
+        _record_failure(parts, source, row, problem.diagnostics[0])
     except Exception as problem:  # noqa: BLE001 - one source must not end the controller
         # The text of an unknown exception may hold anything.
         detail = f"{type(problem).__name__} was raised."
         finding = error_finding("The fetch ended with an internal error", detail)
-        _record_failure(parts, source, name, finding)
+        _record_failure(parts, source, row, finding)
 
 
 def update_ends(parts: LoopParts, source: str) -> None:
@@ -119,13 +123,25 @@ def _take_over_head(
 
 def _record_success(parts: LoopParts, source: Source, row: SourceRow, now: float) -> SourceRow:
     delay = compute_poll_delay(source, parts.settings.defaults, 0, parts.clock.draw())
-    return replace(row, fetched_at=now, due_at=now + delay, failures=0, finding=None)
+    return replace(
+        row,
+        fetched_at=now,
+        due_at=now + delay,
+        failures=0,
+        finding=None,
+        answered_number=row.asked_number,
+    )
 
 
-def _record_failure(parts: LoopParts, source: Source, name: str, finding: Diagnostic) -> None:
+def _record_failure(
+    parts: LoopParts, source: Source, begun: SourceRow, finding: Diagnostic
+) -> None:
+    """Write a fetch that failed; `begun` is the source as it was when that began."""
+    name = begun.name
     row = parts.store.find_source(name)
     if row is None:
         return
+    row = replace(row, answered_number=begun.asked_number)
     failures = row.failures + 1
     delay = compute_poll_delay(source, parts.settings.defaults, failures, parts.clock.draw())
     due_at = parts.clock.read_wall() + delay

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from threading import Lock
 
 from synapse_apply.controller.configuration.access_secrets import AccessSecrets
+from synapse_apply.controller.fleet_rows import LEADER_LEASE
 from synapse_apply.controller.loop.authors import AuthorCache
 from synapse_apply.controller.loop.clock import CorrectedClock, LoopClock
 from synapse_apply.controller.loop.event_log import EventLog, Level
+from synapse_apply.controller.loop.leading.leader import LeadershipLost
 from synapse_apply.controller.messages.message_fields import build_message_fields
 from synapse_apply.controller.page.addresses import (
     build_revision_path,
@@ -236,3 +238,27 @@ class LoopParts:
         for channel in select_channels(self.settings.channels, event):
             row = MessageRow(self.make_id(), channel.name, event.value, fact, fields, now)
             writer.put_message_if_new(row)
+
+
+class LeaderParts(LoopParts):
+    """The same parts for the rounds: each transaction first asks whether this process leads."""
+
+    # Kept beside the attributes, all of which are those of the parts themselves.
+    __slots__ = ("_leader_epoch",)
+
+    def __init__(self, parts: LoopParts, epoch: int) -> None:
+        """`epoch` is that of the lead; 0 where no other process can lead."""
+        self.__dict__ = parts.__dict__
+        self._leader_epoch = epoch
+
+    @contextmanager
+    def write(self) -> Iterator[StoreWriter]:
+        """As LoopParts; LeadershipLost where another process leads, or has led since."""
+        with super().write() as writer:
+            epoch = self._leader_epoch
+            if epoch and not writer.is_lease_valid(LEADER_LEASE, self.holder, epoch):
+                raise LeadershipLost.from_summary(
+                    "Another process leads this controller by now",
+                    "What this one was about to write was not written.",
+                )
+            yield writer

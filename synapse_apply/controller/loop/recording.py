@@ -48,7 +48,7 @@ def record_run(
         else:
             _write_run(parts, writer, row, claimed.row, run, decision, assessment)
         writer.release_target(name, parts.holder, claimed.epoch)
-    parts.mark_changed(name.source)
+        writer.mark_source_changed(name.source)
 
 
 def _postpone(parts: LoopParts, writer: StoreWriter, row: TargetRow, run: FinishedRun) -> None:

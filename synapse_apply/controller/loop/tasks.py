@@ -29,12 +29,17 @@ class WakeUpCall:
 class BackgroundTasks:
     """Tasks that are running, by key; the first exception of any of them ends the loop.
 
+    But for those of the types that it survives: what such a task was to do is begun anew.
+
     The threads are daemons, so that a fetch that hangs does not keep the process from ending.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        """`wake` is called when a task ends."""
+    def __init__(
+        self, wake: Callable[[], None], survived: tuple[type[Exception], ...] = ()
+    ) -> None:
+        """`wake` is called when a task ends; `survived` are exceptions that end only a task."""
         self._wake = wake
+        self._survived = survived
         self._running: dict[Hashable, object] = {}
         self._changed = Condition()
         self.failure: Exception | None = None
@@ -71,14 +76,23 @@ class BackgroundTasks:
         with self._changed:
             return not self._running
 
-    def wait_and_tell_if_idle(self, seconds: float) -> bool:
-        """Wait until no task is running, at most so long; whether none is."""
+    def wait_and_tell_if_idle(self, seconds: float, besides: str = "") -> bool:
+        """Wait until no task is running, at most so long; whether none is.
+
+        Tasks of the sort `besides` count for none.
+        """
+
+        def is_idle() -> bool:
+            return all(isinstance(key, tuple) and key[0] == besides for key in self._running)
+
         with self._changed:
-            return self._changed.wait_for(lambda: not self._running, seconds)
+            return self._changed.wait_for(is_idle, seconds)
 
     def _run(self, key: Hashable, work: Callable[[], None]) -> None:
         try:
             work()
+        except self._survived:
+            return
         except Exception as problem:  # noqa: BLE001 - raised again by the main thread
             self.failure = self.failure or problem
         finally:

@@ -44,9 +44,10 @@ from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.diagnostic import Diagnostic
 
-# A head is moved by accept_head_if_number_unchanged alone, a change counted by mark_source_changed.
+# A head is moved by accept_head_if_number_unchanged alone, what is counted by what counts it.
+_FIXED_SOURCE_COLUMNS = ("head", "head_number", "change_number", "asked_number")
 _PUT_SOURCE = SOURCES.build_upsert_statement(
-    {name: f"sources.{name}" for name in ("head", "head_number", "change_number")}
+    {name: f"sources.{name}" for name in _FIXED_SOURCE_COLUMNS}
 )
 _IS_NEWER = "excluded.wanted_number > wanted_number"
 # A claim is moved by claim_target and release_target alone, a wanted revision only forwards.
@@ -224,6 +225,11 @@ class SqliteStoreWriter:
     def mark_source_changed(self, name: str) -> None:
         self._connection.execute(
             "UPDATE sources SET change_number = change_number + 1 WHERE name = ?", [name]
+        )
+
+    def ask_fetch(self, source: str) -> None:
+        self._connection.execute(
+            "UPDATE sources SET asked_number = asked_number + 1 WHERE name = ?", [source]
         )
 
     def put_run(self, row: RunRow) -> None:

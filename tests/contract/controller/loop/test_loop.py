@@ -13,6 +13,7 @@ from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, IN_SYNC,
 
 from synapse_apply.controller.loop import driver
 from synapse_apply.controller.loop.driver import ControllerLoop
+from synapse_apply.controller.loop.leading import dispatching
 from synapse_apply.controller.ports import LookRequest, RunResult
 from synapse_apply.controller.rows import (
     RevisionEnd,
@@ -306,7 +307,7 @@ def test_a_host_gets_at_most_four_looks_at_once_and_no_target_two(tmp_path: Path
     world.settings = replace(world.settings, sources=sources)
     asked = world.run_once()
     assert len(asked) == len(set(asked)) == 100
-    assert 1 < world.workers.most_running <= driver.MAX_LOOKS
+    assert 1 < world.workers.most_running <= dispatching.MAX_LOOKS
     world.clock.advance(700)
     world.workers.most_running = 0
     assert len(world.run_once()) == 100

@@ -64,7 +64,8 @@ def test_what_failed_after_it_was_listed_is_not_tried_at_once(world: World) -> N
     world.forge.failures = [SendResult(error_finding("Away"))]
     world.clock.advance(2)
     world.settle(loop)
-    loop._start_status(replace(status, sent=None))
+    assert loop._lead is not None
+    loop._lead[1]._start_status(replace(status, sent=None))
     assert loop._tasks.wait_and_tell_if_idle(10)
     assert (world.forge.sent, world.forge.reads) == ([sent], 0)
 

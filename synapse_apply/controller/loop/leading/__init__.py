@@ -1,0 +1,1 @@
+"""What the process does that leads: its rounds, and whom it has work on what is due."""
