@@ -38,10 +38,14 @@ class Head(NamedTuple):
 
 @frozen
 class LabelledTarget:
-    """A target that a project file declares, with its labels."""
+    """A target that a project file declares, with its labels.
+
+    `require_verified` are the targets in which a release must have been verified before.
+    """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    require_verified: tuple[str, ...] = ()
 
 
 class Mirror(Protocol):
@@ -240,7 +244,7 @@ class RolloutActions(Protocol):
         ...
 
     def skip_wave(self, who: str, rollout: str, number: int, wave: int, reason: str) -> None:
-        """Close the open wave without evidence."""
+        """Close the open wave without evidence; its targets that wait for others are moved now."""
         ...
 
     def abort_rollout(self, who: str, rollout: str, number: int, reason: str) -> None:

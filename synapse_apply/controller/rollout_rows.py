@@ -35,7 +35,9 @@ class RolloutRow:
     `number` and `commit` are that revision's. `wave` is the one that is open, or is to be begun
     next, counted from 1 of `wave_count`; it was opened at `wave_since`, 0 while it is not.
     `state_since`, `state_reason` and `state_by` say since when, why and by whom it is in its state.
-    `reached_at` is when the last wave was opened with any revision, or the first one was begun.
+    `description` is how far it is, for people: "wave 2 of 3: 4 of 10 shown, 1 held: prod-eu".
+    `reached_at` is when the last wave was last opened; until then, and after a revision that was
+    brought to all waves, when the first revision began since.
     """
 
     source: str
@@ -50,6 +52,7 @@ class RolloutRow:
     state_since: float = 0.0
     state_reason: str = ""
     state_by: str = ""
+    description: str = ""
     reached_at: float = 0.0
 
 
@@ -88,11 +91,14 @@ class RolloutTargetRow:
     """A target in a rollout: what it is to be brought to, and what it has shown of that.
 
     `commit`, `number` and `digest` are the revision of the rollout and the target's inputs there.
-    `moved_at` is when the rollout let it have them, 0 while it has not. What it has shown counts
-    for `digest` alone and stays as long as that stays: `good_since` and `good_until` are the first
-    and the last of its good looks in a row (0: none), `soaked` the seconds between these.
-    `is_verified` says that its verifications have passed. `failed_at` is when it last failed since
-    it was moved, 0 for never or since somebody resumed the rollout.
+    `moved_digest` are the inputs that the rollout last let it have, at `moved_at` ("" and 0: none
+    yet): until its wave comes, those of an older revision. All that follows was shown with
+    `moved_digest`, and stays as long as that stays. `moved_epoch` is the epoch of the target's
+    claim when it was moved: only runs that were claimed later count. `arrived_at` is when it was
+    first seen to have its inputs. `good_since` and `good_until` are the first and the last of its
+    good looks in a row (0: none), `soaked` the seconds between these that count. `is_verified` says
+    that its verifications have passed. `failed_at` is when it last failed, 0 for never or since
+    somebody resumed the rollout.
     """
 
     target: TargetName
@@ -101,7 +107,10 @@ class RolloutTargetRow:
     number: int
     commit: str
     digest: str
+    moved_digest: str = ""
     moved_at: float = 0.0
+    moved_epoch: int = 0
+    arrived_at: float = 0.0
     good_since: float = 0.0
     good_until: float = 0.0
     soaked: float = 0.0

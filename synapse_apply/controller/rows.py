@@ -219,6 +219,8 @@ class RevisionProgress:
     """Targets, of those done, whose rule lets the controller apply."""
     applied_row_count: int = 0
     """Rows that applies of this revision have done."""
+    later_wave_count: int = 0
+    """Targets that stay at an older revision until their wave of a rollout comes."""
 
 
 class TargetProgress(Enum):

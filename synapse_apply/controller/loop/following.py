@@ -257,7 +257,7 @@ def _iter_keyed_targets(source: Source, mirror: Mirror, commit: str) -> Iterator
         if rule is not None:
             digest = mirror.compute_input_digest(commit, target.name)
             name = TargetName(source.name, target.name)
-            yield KeyedTarget(name, rule, digest, target.labels)
+            yield KeyedTarget(name, rule, digest, target.labels, target.require_verified)
 
 
 def _record_unusable_head(parts: LoopParts, row: SourceRow, finding: Diagnostic) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
 from synapse_apply.controller.rows import (
     RevisionEnd,
     RevisionProgress,
@@ -35,17 +36,22 @@ def update_revisions(
     *,
     is_keyed: bool,
     now: float,
+    rollouts: Sequence[RolloutRow] = (),
 ) -> list[RevisionRow]:
     """The revisions of a source that change, of those that are open.
 
     `open_revisions` come newest first; `progress` is that of the newest, whose targets are known
-    only where `is_keyed`.
+    only where `is_keyed`. `rollouts` are those of the source: one that a person aborted ends its
+    revision, also where that is the newest no more.
     """
     changed: list[RevisionRow] = []
     newer: RevisionRow | None = None
     for revision in open_revisions:
+        aborted = _find_aborted(rollouts, revision)
         if newer is None or not revision.overtaken_by:
-            updated = _end_head(revision, progress, is_keyed=is_keyed)
+            updated = _end_head(revision, progress, rollouts, is_keyed=is_keyed)
+        elif aborted is not None:
+            updated = _finish(revision, RevisionEnd.FAILURE, aborted.description, is_final=True)
         else:
             updated = _end_overtaken(revision, newer)
         if updated.end is not revision.end and updated.end is not RevisionEnd.NONE:
@@ -56,8 +62,14 @@ def update_revisions(
     return changed
 
 
-def _end_head(revision: RevisionRow, progress: RevisionProgress, *, is_keyed: bool) -> RevisionRow:
-    """The newest revision, by what became of its targets so far."""
+def _end_head(
+    revision: RevisionRow,
+    progress: RevisionProgress,
+    rollouts: Sequence[RolloutRow],
+    *,
+    is_keyed: bool,
+) -> RevisionRow:
+    """The newest revision, by what became of its targets and of their rollouts so far."""
     if revision.finding is not None:
         text = f"it cannot be used: {revision.finding.summary}"
         return _finish(revision, RevisionEnd.FAILURE, text, is_final=True)
@@ -66,8 +78,40 @@ def _end_head(revision: RevisionRow, progress: RevisionProgress, *, is_keyed: bo
     is_done = progress.done_count == progress.touched_count
     if is_done:
         return _finish(revision, RevisionEnd.SUCCESS, describe_done(progress), is_final=True)
-    end = RevisionEnd.FAILURE if progress.failing_count else RevisionEnd.NONE
-    return _finish(revision, end, describe_progress(progress), is_final=False)
+    aborted = _find_aborted(rollouts, revision)
+    if aborted is not None:
+        text = f"{_describe_done_count(progress)}; {aborted.description}"
+        return _finish(revision, RevisionEnd.FAILURE, text, is_final=True)
+    is_stopped = any(
+        row.state is RolloutState.STOPPED and row.number == revision.number for row in rollouts
+    )
+    is_red = is_stopped or progress.failing_count > 0
+    end = RevisionEnd.FAILURE if is_red else RevisionEnd.NONE
+    text = "; ".join([describe_progress(progress), *_list_rollout_words(rollouts, revision)])
+    return _finish(revision, end, text, is_final=False)
+
+
+def _find_aborted(rollouts: Sequence[RolloutRow], revision: RevisionRow) -> RolloutRow | None:
+    """The rollout that a person aborted with a revision, None for none."""
+    return next(
+        (
+            row
+            for row in rollouts
+            if row.state is RolloutState.ABORTED and row.number == revision.number
+        ),
+        None,
+    )
+
+
+def _list_rollout_words(rollouts: Sequence[RolloutRow], revision: RevisionRow) -> list[str]:
+    """How far the rollouts are that go on, and which of them bring an older revision first."""
+    return [
+        row.description
+        if row.number == revision.number
+        else f"after {shorten_commit(row.commit)}: {row.description}"
+        for row in rollouts
+        if not row.state.is_over and row.description
+    ]
 
 
 def _end_overtaken(revision: RevisionRow, newer: RevisionRow) -> RevisionRow:
@@ -129,8 +173,11 @@ def describe_progress(progress: RevisionProgress) -> str:
         _describe_targets(progress.held_count, "held", progress.held_names),
         _describe_targets(progress.waiting_count, "waiting", progress.waiting_names),
     ]
-    done = f"{progress.done_count} of {progress.touched_count} done"
-    return ", ".join([done, *filter(None, parts)])
+    return ", ".join([_describe_done_count(progress), *filter(None, parts)])
+
+
+def _describe_done_count(progress: RevisionProgress) -> str:
+    return f"{progress.done_count} of {progress.touched_count} done"
 
 
 def _describe_targets(count: int, word: str, first_names: Sequence[str]) -> str:

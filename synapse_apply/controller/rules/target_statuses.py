@@ -44,6 +44,8 @@ def describe_target_status(target: TargetRow, revision: RevisionRow, url: str) -
     """
     if target.touched_number < revision.number:
         return StatusText(StatusState.SUCCESS, "this commit does not concern it", url)
+    if target.wanted_digest != target.head_digest:
+        return StatusText(StatusState.PENDING, "waiting for its wave of the rollout", url)
     text = limit_text(_describe_progress(target), MAX_DESCRIPTION_LENGTH)
     return StatusText(_STATES[target.progress], text, url)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from fnmatch import fnmatchcase
 
@@ -37,12 +37,16 @@ def find_rule(source: Source, target: str) -> TargetRule | None:
 
 @frozen
 class KeyedTarget:
-    """A target that a head declares, its labels, and the digest of its inputs there."""
+    """A target that a head declares, and the digest of its inputs there.
+
+    `labels` and `require_verified` are as in LabelledTarget.
+    """
 
     name: TargetName
     rule: TargetRule
     digest: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    require_verified: tuple[str, ...] = ()
 
 
 def move_to_head(
@@ -55,13 +59,15 @@ def move_to_head(
     now: float,
     chances: Iterable[float],
     is_spread: bool,
+    in_rollouts: Collection[TargetName] = (),
 ) -> list[TargetRow]:
     """The rows of a source's targets as a new head makes them.
 
     Every target is to be at the head. One whose inputs are not those of its last good look is
     touched, and due at once; one with the same inputs that is not done with them is touched, too.
     A new one is due soon, and where `is_spread` many new ones are spread over their interval. One
-    that the head does not declare, or no rule matches, is gone.
+    that the head does not declare, or no rule matches, is gone. Those `in_rollouts` stay at the
+    revision that they have, a new one at none, until their rollout moves them.
     """
     rows_by_name = {row.name: row for row in rows}
     new_count = sum(
@@ -72,26 +78,19 @@ def move_to_head(
         row = rows_by_name.pop(target.name, TargetRow(target.name, is_gone=True))
         is_new, has_same_inputs = row.is_gone, row.input_digest == target.digest
         is_done = has_same_inputs and row.progress is TargetProgress.DONE
-        # Compared again for the same head, as at each start, nothing is due sooner.
-        is_other = row.wanted_number != number or row.wanted_digest != target.digest
-        row = replace(
-            row,
-            wanted_commit=commit,
-            wanted_number=number,
-            wanted_digest=target.digest,
-            head_digest=target.digest,
-            is_gone=False,
-            progress=(
-                _choose_progress_at_head(row, has_same_inputs=has_same_inputs)
-                if is_other
-                else row.progress
-            ),
-        )
-        if is_new and is_spread:
-            delay = compute_first_delay(get_interval(target.rule, defaults), new_count, chance)
-            row = replace(row, due_at=now + delay, due_cause=RunCause.INTERVAL)
-        elif is_new or (is_other and not has_same_inputs):
-            row = replace(row, due_at=now, due_cause=RunCause.PUSH)
+        if target.name in in_rollouts and row.wanted_number != number:
+            is_done = is_done and row.wanted_digest == target.digest
+            row = replace(row, head_digest=target.digest, is_gone=False)
+        else:
+            # Compared again for the same head, as at each start, nothing is due sooner.
+            is_other = row.wanted_number != number or row.wanted_digest != target.digest
+            row = move_to_revision(row, commit, number, target.digest)
+            row = replace(row, head_digest=target.digest, is_gone=False)
+            if is_new and is_spread:
+                delay = compute_first_delay(get_interval(target.rule, defaults), new_count, chance)
+                row = replace(row, due_at=now + delay, due_cause=RunCause.INTERVAL)
+            elif is_new or (is_other and not has_same_inputs):
+                row = replace(row, due_at=now, due_cause=RunCause.PUSH)
         if not is_done:
             row = replace(row, touched_number=number)
         moved.append(row)
@@ -99,10 +98,22 @@ def move_to_head(
     return moved
 
 
-def _choose_progress_at_head(row: TargetRow, *, has_same_inputs: bool) -> TargetProgress:
-    """How far a target is at another head: a failure at an older one says nothing of it."""
-    is_kept = has_same_inputs and row.progress is not TargetProgress.FAILING
-    return row.progress if is_kept else TargetProgress.OPEN
+def move_to_revision(row: TargetRow, commit: str, number: int, digest: str) -> TargetRow:
+    """A target that is to be at a revision, with the digest of its inputs there.
+
+    How far it is there is open, unless it is known of the same inputs: a failure at an older
+    revision says nothing of this one.
+    """
+    if (row.wanted_number, row.wanted_digest) == (number, digest):
+        return replace(row, wanted_commit=commit)
+    is_known = row.input_digest == digest and row.progress is not TargetProgress.FAILING
+    return replace(
+        row,
+        wanted_commit=commit,
+        wanted_number=number,
+        wanted_digest=digest,
+        progress=row.progress if is_known else TargetProgress.OPEN,
+    )
 
 
 def is_repeat(last: RunRow | None, run: RunRow, *, has_same_inputs: bool) -> bool:

@@ -67,7 +67,7 @@ class CommittedProject:
     def list_targets(self) -> tuple[LabelledTarget, ...]:
         """The targets that the project file declares, by name; the built-in one only if it does."""
         return tuple(
-            LabelledTarget(name, target.labels)
+            LabelledTarget(name, target.labels, target.require_verified)
             for name, target in sorted(self._project.targets.items())
             if target.position is not None
         )

@@ -12,11 +12,16 @@ from synapse_apply.controller.store.row_table import RowTable
 R = TypeVar("R")
 
 # What a row of `targets` counts for in RevisionProgress.
-_IS_DONE = "(input_digest = wanted_digest AND progress = 'done')"
+_IS_AT_HEAD = "wanted_digest = head_digest"
+_IS_FOR_LATER_WAVE = "(wanted_digest <> head_digest)"
+_IS_DONE = f"({_IS_AT_HEAD} AND input_digest = head_digest AND progress = 'done')"
 _IS_OBSERVED = f"{_IS_DONE} AND mode = 'observe'"
 # A failure at an older head says nothing of this revision.
-_IS_FAILING = "(progress IN ('failing', 'refused') AND looked_number >= touched_number)"
-_IS_HELD, _IS_WAITING = "(progress = 'held')", "(progress = 'waiting')"
+_IS_FAILING = (
+    f"({_IS_AT_HEAD} AND progress IN ('failing', 'refused') AND looked_number >= touched_number)"
+)
+_IS_HELD = f"({_IS_AT_HEAD} AND progress = 'held')"
+_IS_WAITING = f"({_IS_AT_HEAD} AND progress = 'waiting')"
 # The index runs_applied has these runs.
 _COUNT_APPLIED_ROWS = (
     "SELECT TOTAL(json_extract(calls, '$.done')) FROM runs WHERE verb = 'apply' AND source = ?"
@@ -41,11 +46,11 @@ def sum_up_progress(connection: sqlite3.Connection, source: str, number: int) ->
         f"SELECT COUNT(*), TOTAL({_IS_DONE}), TOTAL({_IS_FAILING}), TOTAL({_IS_HELD}),"
         f" TOTAL({_IS_WAITING}), TOTAL(CASE WHEN {_IS_OBSERVED} THEN change_count END),"
         f" TOTAL(CASE WHEN {_IS_OBSERVED} THEN refused_count END),"
-        f" TOTAL({_IS_DONE} AND mode <> 'observe') {touched}"
+        f" TOTAL({_IS_DONE} AND mode <> 'observe'), TOTAL({_IS_FOR_LATER_WAVE}) {touched}"
     )
     cells = connection.execute(statement, [source, number]).fetchone()
     touched_count, done_count, failing_count, held_count, waiting_count, *rest = map(int, cells)
-    change_count, refused_count, applied_count = rest
+    change_count, refused_count, applied_count, later_wave_count = rest
     (applied_row_count,) = connection.execute(
         _COUNT_APPLIED_ROWS, [source, source, number]
     ).fetchone()
@@ -68,4 +73,5 @@ def sum_up_progress(connection: sqlite3.Connection, source: str, number: int) ->
         waiting_names=read_first_names(_IS_WAITING) if waiting_count else (),
         applied_count=applied_count,
         applied_row_count=int(applied_row_count),
+        later_wave_count=later_wave_count,
     )

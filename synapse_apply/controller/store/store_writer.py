@@ -49,13 +49,14 @@ _FIXED_SOURCE_COLUMNS = ("head", "head_number", "change_number", "asked_number")
 _PUT_SOURCE = SOURCES.build_upsert_statement(
     {name: f"sources.{name}" for name in _FIXED_SOURCE_COLUMNS}
 )
-_IS_NEWER = "excluded.wanted_number > wanted_number"
+# Of the same revision another version of this program makes another digest.
+_IS_NOT_OLDER = "excluded.wanted_number >= wanted_number"
 # A claim is moved by claim_target and release_target alone, a wanted revision only forwards.
 _PUT_TARGET = TARGETS.build_upsert_statement(
     {
         **{name: name for name in ("holder", "lease_until", "epoch")},
         **{
-            name: f"CASE WHEN {_IS_NEWER} THEN excluded.{name} ELSE {name} END"
+            name: f"CASE WHEN {_IS_NOT_OLDER} THEN excluded.{name} ELSE {name} END"
             for name in ("wanted_commit", "wanted_digest")
         },
         **{

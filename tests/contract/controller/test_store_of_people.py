@@ -89,7 +89,14 @@ def test_rows_that_applies_of_a_revision_have_done_are_counted(
 def test_progress_counts_only_what_the_revision_touched(store: SqliteControllerStore) -> None:
     """Failing only by a run at this head; whom the rule applies to, and the first names in order."""
     base = TargetRow(
-        PROD, "c2", 2, input_digest="d", wanted_digest="d", touched_number=2, looked_number=2
+        PROD,
+        "c2",
+        2,
+        input_digest="d",
+        wanted_digest="d",
+        head_digest="d",
+        touched_number=2,
+        looked_number=2,
     )
     done, failing = TargetProgress.DONE, TargetProgress.FAILING
     counts = ChangeCounts(change=2, refused=1)
@@ -103,13 +110,14 @@ def test_progress_counts_only_what_the_revision_touched(store: SqliteControllerS
         "window": replace(base, progress=TargetProgress.WAITING),
         "untouched": replace(base, progress=done, touched_number=1),
         "gone": replace(base, progress=done, is_gone=True),
+        "later-wave": replace(base, progress=TargetProgress.HELD, head_digest="newer"),
     }
     rows |= {f"held-{n}": replace(base, progress=TargetProgress.HELD) for n in "dcba"}
     with store.write() as writer:
         for name, row in rows.items():
             writer.put_target(replace(row, name=TargetName("acme", name)))
     assert store.read_progress("acme", 2) == RevisionProgress(
-        touched_count=11,
+        touched_count=12,
         done_count=2,
         failing_count=2,
         failing_names=("failing", "refused"),
@@ -120,5 +128,6 @@ def test_progress_counts_only_what_the_revision_touched(store: SqliteControllerS
         waiting_count=1,
         waiting_names=("window",),
         applied_count=1,
+        later_wave_count=1,
     )
     assert store.read_progress("acme", 9) == RevisionProgress()

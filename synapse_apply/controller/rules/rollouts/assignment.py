@@ -1,0 +1,145 @@
+"""Which rollout and which wave a target belongs to, and what makes that impossible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.rules.targets import KeyedTarget
+from synapse_apply.controller.settings import Mode, Rollout, Wave
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    Position,
+    error_finding,
+    warning_finding,
+)
+from synapse_apply.model.frozen import frozen
+
+
+@frozen
+class AssignedTarget:
+    """A target of a rollout: its wave, counted from 1, and the digest of its inputs at the head."""
+
+    name: TargetName
+    wave: int
+    digest: str
+
+
+@frozen
+class RolloutAssignment:
+    """The targets of each rollout by its name, by wave and name, and what is wrong with them.
+
+    With an error among the `findings` no target of the source may be moved. A warning is on
+    patterns that match no target.
+    """
+
+    targets: Mapping[str, Sequence[AssignedTarget]]
+    findings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def names(self) -> frozenset[TargetName]:
+        """Every target that belongs to a rollout."""
+        return frozenset(item.name for items in self.targets.values() for item in items)
+
+
+def find_wave_or_none(rollout: Rollout, target: str, labels: Mapping[str, str]) -> int | None:
+    """The first wave, counted from 1, that matches a target; None where it is in no wave."""
+    numbered = enumerate(rollout.waves, start=1)
+    return next((number for number, wave in numbered if matches_wave(wave, target, labels)), None)
+
+
+def matches_wave(wave: Wave, target: str, labels: Mapping[str, str]) -> bool:
+    """Whether one of the wave's patterns matches the target, and all of its labels do."""
+    has_name = not wave.targets or any(fnmatchcase(target, pattern) for pattern in wave.targets)
+    return has_name and all(
+        name in labels and fnmatchcase(labels[name], pattern)
+        for name, pattern in wave.labels.items()
+    )
+
+
+def assign_waves(rollouts: Iterable[Rollout], keyed: Sequence[KeyedTarget]) -> RolloutAssignment:
+    """The targets of a head by rollout and wave; `rollouts` are those of the head's source."""
+    assigned: dict[str, list[AssignedTarget]] = {}
+    findings: list[Diagnostic] = []
+    owners: dict[TargetName, Rollout] = {}
+    for rollout in rollouts:
+        waves = {
+            target.name: wave
+            for target in keyed
+            if (wave := find_wave_or_none(rollout, target.name.target, target.labels)) is not None
+        }
+        assigned[rollout.name] = sorted(
+            (
+                AssignedTarget(target.name, waves[target.name], target.digest)
+                for target in keyed
+                if target.name in waves
+            ),
+            key=lambda item: (item.wave, item.name),
+        )
+        findings.extend(_iter_shared_target_findings(rollout, waves, owners))
+        findings.extend(_iter_target_findings(rollout, waves, keyed))
+        findings.extend(_iter_empty_pattern_findings(rollout, keyed))
+        owners |= dict.fromkeys(waves, rollout)
+    return RolloutAssignment(assigned, tuple(findings))
+
+
+def _iter_shared_target_findings(
+    rollout: Rollout, waves: Mapping[TargetName, int], owners: Mapping[TargetName, Rollout]
+) -> Iterator[Diagnostic]:
+    for name, wave in waves.items():
+        if name in owners:
+            yield error_finding(
+                "A target in two rollouts",
+                f"{name} belongs to rollout `{owners[name].name}` and to `{rollout.name}`",
+                "narrow `targets` or `labels` of the waves of one of them",
+                position=_get_wave_position(rollout, wave),
+            )
+
+
+def _iter_target_findings(
+    rollout: Rollout, waves: Mapping[TargetName, int], keyed: Sequence[KeyedTarget]
+) -> Iterator[Diagnostic]:
+    """Targets that cannot do what their wave asks of them."""
+    for target in keyed:
+        wave = waves.get(target.name)
+        if wave is None:
+            continue
+        position = _get_wave_position(rollout, wave)
+        if target.rule.mode is Mode.OBSERVE:
+            yield error_finding(
+                "A target in mode observe is in a rollout",
+                f"wave {wave} of rollout `{rollout.name}` has {target.name}, which rule "
+                f"`{target.rule.pattern}` only observes: it would never have what the wave brings",
+                "give it mode auto or approve, or leave it out of the waves",
+                position=position,
+            )
+        for required in target.require_verified:
+            required_wave = waves.get(target.name._replace(target=required))
+            if required_wave is not None and required_wave >= wave:
+                order = "the same wave" if required_wave == wave else f"wave {required_wave}"
+                yield error_finding(
+                    "A target waits for one of a later wave",
+                    f"{target.name} is in wave {wave} of rollout `{rollout.name}` and takes only "
+                    f"what was verified in {required} (`require_verified`), which is in {order}",
+                    f"put {required} into an earlier wave than {target.name.target}",
+                    position=position,
+                )
+
+
+def _iter_empty_pattern_findings(
+    rollout: Rollout, keyed: Sequence[KeyedTarget]
+) -> Iterator[Diagnostic]:
+    for number, wave in enumerate(rollout.waves, start=1):
+        for pattern in wave.targets:
+            if not any(fnmatchcase(target.name.target, pattern) for target in keyed):
+                yield warning_finding(
+                    "A pattern that matches no target",
+                    f"wave {number} of rollout `{rollout.name}`: `{pattern}`",
+                    "the project file at the head declares no such target; is it misspelt?",
+                    position=_get_wave_position(rollout, number),
+                )
+
+
+def _get_wave_position(rollout: Rollout, wave: int) -> Position | None:
+    return rollout.waves[wave - 1].position or rollout.position

@@ -1,0 +1,65 @@
+"""What a target of a rollout is at now: its two rows together, and what these say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from synapse_apply.controller.rollout_rows import RolloutTargetRow
+from synapse_apply.controller.rows import TargetProgress, TargetRow
+from synapse_apply.controller.settings import Wave
+
+
+class RolloutMember(NamedTuple):
+    """A target of a rollout: what it is there, and what is known of it; None for an unknown one."""
+
+    row: RolloutTargetRow
+    target: TargetRow | None
+
+
+def is_member_gone(member: RolloutMember) -> bool:
+    """Whether the head no longer declares the target, so that no wave waits for it."""
+    return member.target is None or member.target.is_gone
+
+
+def list_live_members(members: Iterable[RolloutMember]) -> list[RolloutMember]:
+    """The members that the head declares, by name."""
+    live = [member for member in members if not is_member_gone(member)]
+    return sorted(live, key=lambda member: member.row.target)
+
+
+def is_moved(member: RolloutMember) -> bool:
+    """Whether the target is wanted at the rollout's revision, with the inputs that it has there."""
+    row, target = member
+    is_wanted = target is not None and target.wanted_number >= row.number
+    return is_wanted and bool(row.moved_at) and row.moved_digest == row.digest
+
+
+def has_same_inputs(member: RolloutMember) -> bool:
+    """Whether the revision asks nothing of the target that is not wanted of it already."""
+    target = member.target
+    return target is not None and target.wanted_digest == member.row.digest
+
+
+def is_done_with_inputs(member: RolloutMember) -> bool:
+    """Whether the target is live with the inputs that the revision asks of it."""
+    target = member.target
+    if target is None or target.progress is not TargetProgress.DONE:
+        return False
+    return has_same_inputs(member) and target.input_digest == member.row.digest
+
+
+def is_in_change(member: RolloutMember) -> bool:
+    """Whether the target was moved and was not yet seen to have its inputs."""
+    return is_moved(member) and not member.row.arrived_at
+
+
+def has_shown_all(member: RolloutMember, wave: Wave) -> bool:
+    """Whether the target has shown all that its wave asks of it.
+
+    It was moved, its last look was good, its verifications have passed, and it looked good for as
+    long as the wave soaks.
+    """
+    row = member.row
+    is_good = bool(row.good_since) and row.is_verified
+    return is_moved(member) and is_good and row.soaked >= wave.soak

@@ -1,0 +1,67 @@
+"""Which targets of a wave get their revision now, and how they get it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from synapse_apply.controller.rollout_rows import RolloutTargetRow
+from synapse_apply.controller.rows import RunCause
+from synapse_apply.controller.rules.rollouts.evidence import forget_evidence
+from synapse_apply.controller.rules.rollouts.members import (
+    RolloutMember,
+    has_same_inputs,
+    is_done_with_inputs,
+    is_in_change,
+    is_moved,
+)
+from synapse_apply.controller.rules.targets import move_to_revision
+from synapse_apply.controller.settings import Wave
+
+
+def choose_moves(wave: Wave, members: Sequence[RolloutMember]) -> list[RolloutMember]:
+    """The members of an open wave that are moved now, in the order of `members`.
+
+    Those whose inputs stay the same are moved at once; of the others as many as `max_parallel`
+    lets, less those that were moved and not yet seen to have their inputs.
+    """
+    waiting = [member for member in members if not is_moved(member)]
+    free_count = len(waiting)
+    if wave.max_parallel is not None:
+        free_count = wave.max_parallel - sum(map(is_in_change, members))
+    chosen = []
+    for member in waiting:
+        if not _is_changed_by_move(member):
+            chosen.append(member)
+        elif free_count > 0:
+            free_count -= 1
+            chosen.append(member)
+    return chosen
+
+
+def move_member(member: RolloutMember, now: float) -> RolloutMember:
+    """A member at the revision of its rollout; it is looked at now, unless it has shown all it can.
+
+    Where its inputs stay those that it was moved to before, what it has shown stays, too.
+    ValueError for one whose target is not known.
+    """
+    row, target = member
+    if target is None:
+        raise ValueError(f"{row.target} is not known")
+    moved_target = move_to_revision(target, row.commit, row.number, row.digest)
+    if row.moved_digest == row.digest and has_same_inputs(member):
+        return RolloutMember(row, moved_target)
+    moved_row: RolloutTargetRow = replace(
+        forget_evidence(row),
+        moved_digest=row.digest,
+        moved_at=now,
+        moved_epoch=target.epoch,
+        arrived_at=now if is_done_with_inputs(member) else 0.0,
+    )
+    return RolloutMember(moved_row, replace(moved_target, due_at=now, due_cause=RunCause.PUSH))
+
+
+def _is_changed_by_move(member: RolloutMember) -> bool:
+    """Whether a move makes work for the target, so that `max_parallel` counts it."""
+    is_kept = member.row.moved_digest == member.row.digest and has_same_inputs(member)
+    return not (is_kept and member.row.arrived_at) and not is_done_with_inputs(member)

@@ -1,0 +1,123 @@
+"""How far a target and a wave of a rollout are, in words for pages, statuses and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import Enum
+
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
+from synapse_apply.controller.rows import TargetCondition, TargetProgress
+from synapse_apply.controller.rules.rollouts.members import (
+    RolloutMember,
+    has_shown_all,
+    is_moved,
+)
+from synapse_apply.controller.settings import Wave
+from synapse_apply.views.grammar import pluralize
+
+_MAX_NAMES = 3
+
+
+class MemberState(Enum):
+    """How far a target is with its wave; the words of people, those that need them first."""
+
+    FAILING = "failing"
+    REFUSED = "refused"
+    HELD = "held"
+    PAUSED = "paused"
+    WAITING = "waiting"
+    UNVERIFIED = "not verified"
+    DRIFTED = "drifted"
+    CHANGING = "changing"
+    """It is to be looked at, or its rows are being applied."""
+    SOAKING = "soaking"
+    NOT_YET = "not yet"
+    """It has not been moved: its wave is not open, or others of it are changed first."""
+    SHOWN = "shown"
+
+
+# Whom somebody may look for by name; the others go on by themselves.
+_NAMED_STATES = frozenset(
+    {
+        MemberState.FAILING,
+        MemberState.REFUSED,
+        MemberState.HELD,
+        MemberState.PAUSED,
+        MemberState.WAITING,
+        MemberState.UNVERIFIED,
+        MemberState.DRIFTED,
+    }
+)
+_STATES_BY_CONDITION = {
+    TargetCondition.FAILING: MemberState.FAILING,
+    TargetCondition.UNKNOWN: MemberState.REFUSED,
+    TargetCondition.REFUSED: MemberState.REFUSED,
+    TargetCondition.HELD: MemberState.HELD,
+    TargetCondition.PAUSED: MemberState.PAUSED,
+    TargetCondition.WAITING: MemberState.WAITING,
+    TargetCondition.DRIFTED: MemberState.DRIFTED,
+}
+
+
+def choose_member_state(member: RolloutMember, wave: Wave | None) -> MemberState:
+    """How far a target is with its wave; `wave` is None where the settings have it no more."""
+    row, target = member
+    if not is_moved(member) or target is None:
+        return MemberState.NOT_YET
+    if has_shown_all(member, wave or Wave()):
+        return MemberState.SHOWN
+    if row.good_since:
+        return MemberState.SOAKING if row.is_verified else MemberState.UNVERIFIED
+    # What the last run showed counts only of the inputs that it is to have.
+    is_of_wave = target.wanted_digest == row.digest and target.looked_number >= row.number
+    if is_of_wave and target.progress is TargetProgress.REFUSED:
+        return MemberState.REFUSED
+    if is_of_wave and target.state in _STATES_BY_CONDITION:
+        return _STATES_BY_CONDITION[target.state]
+    return MemberState.FAILING if row.failed_at else MemberState.CHANGING
+
+
+def describe_wave(row: RolloutRow, wave: Wave, members: Sequence[RolloutMember]) -> str:
+    """How far a wave is, such as `wave 2 of 3: 4 of 10 shown, 1 held: prod-eu, 5 not yet`."""
+    names: dict[MemberState, list[str]] = {state: [] for state in MemberState}
+    for member in members:
+        names[choose_member_state(member, wave)].append(member.row.target.target)
+    shown_count = len(names.pop(MemberState.SHOWN))
+    parts = [f"{shown_count} of {len(members)} shown"]
+    for state, state_names in names.items():
+        if state_names:
+            suffix = f": {_join_names(state_names)}" if state in _NAMED_STATES else ""
+            parts.append(f"{len(state_names)} {state.value}{suffix}")
+    prefix = "stopped: " if row.state is RolloutState.STOPPED else ""
+    return f"{prefix}{_name_wave(row)}: {', '.join(parts)}"
+
+
+def describe_wave_to_approve(row: RolloutRow, target_count: int) -> str:
+    """What a person is to let begin."""
+    return f"{_name_wave(row)} waits for approval: {pluralize(target_count, 'target')}"
+
+
+def describe_failed(row: RolloutRow, failed: Iterable[RolloutMember]) -> str:
+    """Why a rollout is stopped, such as `3 targets of wave 2 failed: eu-1, eu-2, eu-3`."""
+    names = [member.row.target.target for member in failed]
+    return f"{pluralize(len(names), 'target')} of wave {row.wave} failed: {_join_names(names)}"
+
+
+def describe_done(row: RolloutRow) -> str:
+    return f"all of {pluralize(row.wave_count, 'wave')} closed"
+
+
+def describe_aborted(row: RolloutRow) -> str:
+    """Who said that the revision goes no further, and why."""
+    reason = f": {row.state_reason}" if row.state_reason else ""
+    return f"aborted in {_name_wave(row)} by {row.state_by}{reason}"
+
+
+def _name_wave(row: RolloutRow) -> str:
+    return f"wave {row.wave} of {row.wave_count}"
+
+
+def _join_names(names: Sequence[str]) -> str:
+    hidden_count = len(names) - _MAX_NAMES
+    suffix = [f"{hidden_count} more"] if hidden_count > 0 else []
+    return ", ".join([*names[:_MAX_NAMES], *suffix])
