@@ -96,9 +96,8 @@ class RolloutTargetRow:
     `moved_digest`, and stays as long as that stays. `moved_epoch` is the epoch of the target's
     claim when it was moved: only runs that were claimed later count. `arrived_at` is when it was
     first seen to have its inputs. `good_since` and `good_until` are the first and the last of its
-    good looks in a row (0: none), `soaked` the seconds between these that count. `is_verified` says
-    that its verifications have passed. `failed_at` is when it last failed, 0 for never or since
-    somebody resumed the rollout.
+    good looks in a row (0: none), `soaked` the seconds between these that count. `failed_at` is
+    when it last failed, 0 for never or since somebody resumed the rollout.
     """
 
     target: TargetName
@@ -114,5 +113,4 @@ class RolloutTargetRow:
     good_since: float = 0.0
     good_until: float = 0.0
     soaked: float = 0.0
-    is_verified: bool = True
     failed_at: float = 0.0

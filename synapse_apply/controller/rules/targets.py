@@ -79,6 +79,9 @@ def move_to_head(
         is_new, has_same_inputs = row.is_gone, row.input_digest == target.digest
         is_done = has_same_inputs and row.progress is TargetProgress.DONE
         if target.name in in_rollouts and row.wanted_number != number:
+            if is_new:
+                # What it had before it was gone is not applied again until its wave comes.
+                row = replace(row, wanted_commit="", wanted_digest="")
             is_done = is_done and row.wanted_digest == target.digest
             row = replace(row, head_digest=target.digest, is_gone=False)
         else:

@@ -15,6 +15,7 @@ from synapse_apply.controller.rollout_rows import (
 from synapse_apply.controller.rows import TargetRow
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,
+    has_failed,
     has_same_inputs,
     has_shown_all,
     is_moved,
@@ -131,7 +132,7 @@ class _Advance:
     def _judge_open_wave(
         self, wave: WaveRow, settings: Wave, members: Sequence[RolloutMember]
     ) -> bool:
-        failed = [member for member in members if member.row.failed_at]
+        failed = [member for member in members if has_failed(member)]
         if self._row.state is RolloutState.STOPPED or len(failed) > settings.max_failures:
             if self._row.state is not RolloutState.STOPPED:
                 self._set_state(RolloutState.STOPPED, describe_failed(self._row, failed))

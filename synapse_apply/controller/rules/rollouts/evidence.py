@@ -22,7 +22,10 @@ class ShownState(Enum):
     """What a run shows of a target."""
 
     GOOD = "good"
-    """Nothing is to be done there: only held drift and notes are left."""
+    """Nothing is to be done there: only held drift and notes are left.
+
+    A verification that has not passed is to be done, unless its manifest tolerates that.
+    """
     OPEN = "open"
     """Something is to be done, was done, or waits; drift that will be put right, too."""
     FAILED = "failed"
@@ -33,8 +36,7 @@ class ShownRun:
     """What a run of a target shows, and of what.
 
     `digest` is that of the inputs that it had (`wanted_digest` of the row that was claimed),
-    `epoch` that of its claim, which was taken after whatever has a smaller one. `is_verified` says
-    that the verifications of its releases have passed.
+    `epoch` that of its claim, which was taken after whatever has a smaller one.
     """
 
     state: ShownState
@@ -42,7 +44,6 @@ class ShownRun:
     epoch: int
     began_at: float
     ended_at: float
-    is_verified: bool = True
 
 
 def choose_shown_state(
@@ -87,7 +88,6 @@ def update_evidence(row: RolloutTargetRow, run: ShownRun, *, interval: float) ->
         good_since=row.good_since or run.ended_at,
         good_until=run.ended_at,
         soaked=row.soaked + gap,
-        is_verified=run.is_verified,
     )
 
 
@@ -108,6 +108,5 @@ def forget_evidence(row: RolloutTargetRow) -> RolloutTargetRow:
         good_since=0.0,
         good_until=0.0,
         soaked=0.0,
-        is_verified=True,
         failed_at=0.0,
     )

@@ -57,9 +57,12 @@ def is_in_change(member: RolloutMember) -> bool:
 def has_shown_all(member: RolloutMember, wave: Wave) -> bool:
     """Whether the target has shown all that its wave asks of it.
 
-    It was moved, its last look was good, its verifications have passed, and it looked good for as
-    long as the wave soaks.
+    It was moved, its last look was good, and it looked good for as long as the wave soaks.
     """
     row = member.row
-    is_good = bool(row.good_since) and row.is_verified
-    return is_moved(member) and is_good and row.soaked >= wave.soak
+    return is_moved(member) and bool(row.good_since) and row.soaked >= wave.soak
+
+
+def has_failed(member: RolloutMember) -> bool:
+    """Whether the target failed with the inputs that it has at the rollout's revision."""
+    return bool(member.row.failed_at) and member.row.moved_digest == member.row.digest

@@ -9,6 +9,7 @@ from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
 from synapse_apply.controller.rows import TargetCondition, TargetProgress
 from synapse_apply.controller.rules.rollouts.members import (
     RolloutMember,
+    has_failed,
     has_shown_all,
     is_moved,
 )
@@ -26,7 +27,6 @@ class MemberState(Enum):
     HELD = "held"
     PAUSED = "paused"
     WAITING = "waiting"
-    UNVERIFIED = "not verified"
     DRIFTED = "drifted"
     CHANGING = "changing"
     """It is to be looked at, or its rows are being applied."""
@@ -44,7 +44,6 @@ _NAMED_STATES = frozenset(
         MemberState.HELD,
         MemberState.PAUSED,
         MemberState.WAITING,
-        MemberState.UNVERIFIED,
         MemberState.DRIFTED,
     }
 )
@@ -67,14 +66,14 @@ def choose_member_state(member: RolloutMember, wave: Wave | None) -> MemberState
     if has_shown_all(member, wave or Wave()):
         return MemberState.SHOWN
     if row.good_since:
-        return MemberState.SOAKING if row.is_verified else MemberState.UNVERIFIED
+        return MemberState.SOAKING
     # What the last run showed counts only of the inputs that it is to have.
     is_of_wave = target.wanted_digest == row.digest and target.looked_number >= row.number
     if is_of_wave and target.progress is TargetProgress.REFUSED:
         return MemberState.REFUSED
     if is_of_wave and target.state in _STATES_BY_CONDITION:
         return _STATES_BY_CONDITION[target.state]
-    return MemberState.FAILING if row.failed_at else MemberState.CHANGING
+    return MemberState.FAILING if has_failed(member) else MemberState.CHANGING
 
 
 def describe_wave(row: RolloutRow, wave: Wave, members: Sequence[RolloutMember]) -> str:
