@@ -262,6 +262,17 @@ class CallCounts:
 
 
 @frozen
+class BegunApply:
+    """An apply that began and has no run row yet; its fields are those of that row."""
+
+    run: str
+    commit: str
+    cause: RunCause
+    began_at: float
+    approved_by: tuple[str, ...] = ()
+
+
+@frozen
 class TargetRow:
     """What is known of a target, and when it is looked at next.
 
@@ -281,6 +292,8 @@ class TargetRow:
     `is_gone` says that the head no longer declares it. `head_digest` is the digest of its inputs
     at the head of its source, which is the wanted one but where a rollout has not come to it: only
     with those is it done for the head. `running_jobs` are those of the last look with a plan.
+    `begun_apply` is there while an apply runs: who claims the target and finds one knows that its
+    process ended before it could record it.
     """
 
     name: TargetName
@@ -311,6 +324,7 @@ class TargetRow:
     hold_count: int = 0
     head_digest: str = ""
     running_jobs: RunningJobsSeen = RunningJobsSeen()
+    begun_apply: BegunApply | None = None
 
 
 @frozen

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from synapse_apply.controller.loop.claiming import ClaimedTarget, has_claim
 from synapse_apply.controller.loop.deciding import TargetDecision, find_target_rule
+from synapse_apply.controller.loop.lost_applies import record_begin_of_apply
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import FinishedRun, get_prune, run_by_worker
 from synapse_apply.controller.page.addresses import build_run_path
@@ -41,12 +42,7 @@ def run_apply(parts: LoopParts, claimed: ClaimedTarget, decision: TargetDecision
         prune=get_prune(parts, decision.rule),
     )
     reader = PermitReader(parts, claimed, decision.rule, used_ids)
-    # An apply that a crash ends has no row of its end.
-    with parts.write() as writer:
-        begun_at, detail = parts.clock.read_wall(), f"run {run_id} of {row.wanted_commit}"
-        if approvers:
-            detail += f"; approved by {', '.join(approvers)}"
-        writer.append_audit(begun_at, parts.who, "begin apply", str(row.name), detail)
+    record_begin_of_apply(parts, row, claimed.epoch, run_id, approvers)
     return run_by_worker(
         parts, RunVerb.APPLY, run_id, lambda: parts.workers.apply(request, reader.read_permit)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from synapse_apply.controller.loop.lost_applies import record_lost_apply_if_any
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.rows import TargetName, TargetRow
 
@@ -28,6 +29,8 @@ def claim_target_if_due(parts: LoopParts, name: TargetName) -> ClaimedTarget | N
         if row is None or row.is_gone or row.due_at > now:
             return None
         epoch = writer.claim_target(name, parts.holder, until, now)
+        if epoch:
+            row = record_lost_apply_if_any(parts, writer, row)
     return ClaimedTarget(row, epoch) if epoch else None
 
 

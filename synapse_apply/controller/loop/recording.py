@@ -43,6 +43,7 @@ def record_run(
         row = parts.store.find_target(name)
         if row is None or not writer.is_claim_valid(name, parts.holder, claimed.epoch):
             return
+        row = replace(row, begun_apply=None)
         if run.result.held_up_by_run:
             _postpone(parts, writer, row, run)
         else:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, timedelta
 
 from contract.controller.loop.stand_ins import IN_SYNC, World, plan_of, row
 
 from synapse_apply.controller.planned_rows import RowAction, RowCause
-from synapse_apply.controller.ports import ApplyRequest, LookRequest, RunResult
+from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
 from synapse_apply.controller.rows import (
     CallCounts,
     RevisionEnd,
     RunCause,
     RunOutcome,
+    RunVerb,
     TargetCondition,
     TargetName,
     TargetProgress,
@@ -65,6 +67,43 @@ def test_auto_applies_what_git_says_and_looks_at_what_is_live(world: World) -> N
     assert {audit.subject for audit in (begin, end)} == {"acme/prod"}
     assert (begin.action, begin.detail) == ("begin apply", f"run {run.id} of c1")
     assert end.detail == f"run {run.id} of c1: applied, 2 done"
+
+
+def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) -> None:
+    """Once, with its cause and its commit, before the look that goes on; nothing is told of it."""
+    world.set_rules(AUTO)
+    world.workers.results["acme/prod"] = plan_of(FIRST)
+    loop = world.build_loop()
+
+    def die(_request: ApplyRequest, read_permit: Callable[[], Permit]) -> RunResult:
+        read_permit()
+        # As by kill -9: nothing of this process is written any more.
+        loop._parts.is_closing = True
+        return RunResult(RunOutcome.WORKER_LOST)
+
+    world.workers.applied["acme/prod"] = die
+    loop.run_once()
+    (lost,) = world.workers.applies
+    assert describe_runs(world) == []
+    begun = world.get_target("prod").begun_apply
+    assert begun is not None
+    assert (begun.run, begun.commit) == (lost.run_id, "c1")
+    world.workers.applied.clear()
+    world.workers.is_closed = False
+    for _ in range(3):
+        world.clock.advance(1)
+        world.run_once()
+        world.workers.is_closed = False
+    assert describe_runs(world) == ["apply worker_lost", "apply applied", "look in_sync"]
+    run = world.store.find_run(lost.run_id)
+    assert run is not None
+    assert (run.verb, run.cause, run.commit) == (RunVerb.APPLY, RunCause.PUSH, "c1")
+    assert run.findings[0].summary == "The controller ended while this apply ran"
+    assert world.get_target("prod").begun_apply is None
+    texts = [audit.detail for audit in world.store.list_audit(99) if audit.action == "apply"]
+    assert f"run {lost.run_id} of c1: worker_lost" in texts
+    assert len(texts) == 2
+    assert world.inbox.messages == []
 
 
 def test_nothing_is_applied_in_mode_observe(world: World) -> None:
