@@ -287,7 +287,8 @@ class TargetRow:
     next. `progress` is that with the wanted digest, OPEN until a run had it. `waiting_reason` is a
     phrase where something is to be done later: "paused by proxy:ann until ...", "outside of a
     window until ...". `applied_at` is when a call was last made, 0 for never. `mode` is that of its
-    rule at the last run, `hold_count` how many rows wait for a person. `holder`,
+    rule at the last run, `hold_count` how many rows and guards wait for a
+    person, `held_guard_count` how many of them are guards. `holder`,
     `lease_until` and `epoch` are the claim of who works on it; `epoch` only grows.
     `is_gone` says that the head no longer declares it. `head_digest` is the digest of its inputs
     at the head of its source, which is the wanted one but where a rollout has not come to it: only
@@ -322,6 +323,7 @@ class TargetRow:
     applied_at: float = 0.0
     mode: Mode = Mode.OBSERVE
     hold_count: int = 0
+    held_guard_count: int = 0
     head_digest: str = ""
     running_jobs: RunningJobsSeen = RunningJobsSeen()
     begun_apply: BegunApply | None = None

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synapse_apply.cli.console import Console
-from synapse_apply.views.grammar import pluralize
 
 _COUNTED = {
     "add": "to add",
@@ -68,12 +67,14 @@ def _print_source_findings(console: Console, entries: Sequence[Mapping[str, Any]
 
 def _describe_reason(item: Mapping[str, Any]) -> str:
     """Why a target is in its state: its finding, what waits for a person, what it waits for."""
+    from synapse_apply.controller.rules.target_statuses import format_held
+
     if item.get("finding"):
-        return str(item["finding"]["summary"])
+        reason = item.get("waiting_reason")
+        return f"{item['finding']['summary']}{f'; {reason}' if reason else ''}"
     count = item.get("hold_count") or 0
-    hold_phrase = (
-        f"{pluralize(count, 'row')} wait{'s' * (count == 1)} for a person" if count else ""
-    )
+    waiting = format_held(count, min(item.get("held_guard_count") or 0, count))
+    hold_phrase = f"{waiting} wait{'s' * (count == 1)} for a person" if count else ""
     unknown_phrase = (
         "nobody knows whether a call had an effect" if item["state"] == "unknown" else ""
     )

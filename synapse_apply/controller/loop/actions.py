@@ -27,6 +27,7 @@ from synapse_apply.controller.rules.approving import (
     is_approval_expired,
     is_author,
 )
+from synapse_apply.controller.rules.assessment import CONDITIONS_OF_PEOPLE
 from synapse_apply.controller.rules.pausing import find_pause, is_pause_active
 from synapse_apply.controller.settings import DAY, Mode, TargetRule
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
@@ -42,10 +43,14 @@ _STATES_THAT_A_PAUSE_CHANGES = frozenset(
     {
         TargetCondition.WAITING,
         TargetCondition.PAUSED,
+        TargetCondition.HELD,
+        TargetCondition.REFUSED,
         TargetCondition.DRIFTED,
         TargetCondition.PENDING,
     }
 )
+# Where `waiting_reason` may be that it is paused.
+_STATES_THAT_SAY_A_PAUSE = CONDITIONS_OF_PEOPLE | {TargetCondition.PAUSED}
 _ALL_TARGETS = 10**9
 
 
@@ -103,8 +108,8 @@ class LoopPeopleActions:
             self._append_audit(writer, who, "resume", scope, f"paused by {pause.who}")
         paused = [
             row
-            for row in list_targets_in(parts, {TargetCondition.PAUSED})
-            if fnmatchcase(str(row.name), scope)
+            for row in list_targets_in(parts, _STATES_THAT_SAY_A_PAUSE)
+            if row.waiting_reason and fnmatchcase(str(row.name), scope)
         ]
         make_due_soon(parts, paused, RunCause.RESUMED)
         self._wake([row.name for row in paused])

@@ -14,7 +14,7 @@ _FINDING = error_finding(
     "The controller ended while this apply ran",
     "What it did until then is in the target's state, and the look after it has settled what was "
     "not known.",
-    "See that look, or `synapse-apply state history` of the target.",
+    "See that look, or the history of the state.",
 )
 
 

@@ -10,7 +10,7 @@ from synapse_apply.controller.loop.deciding import TargetDecision
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.running import FinishedRun
 from synapse_apply.controller.page.addresses import build_run_path, build_target_path
-from synapse_apply.controller.planned_rows import HeldRow
+from synapse_apply.controller.planned_rows import HeldRow, RowAction
 from synapse_apply.controller.rows import (
     HoldRow,
     RunCause,
@@ -95,7 +95,11 @@ def _write_run(
         looked,
         run_id,
         run.result,
-        replace(assessment, hold_count=len(holds)),
+        replace(
+            assessment,
+            hold_count=len(holds),
+            held_guard_count=sum(hold.held_row.row.action is RowAction.GUARD for hold in holds),
+        ),
         verb=run.verb,
         now=parts.clock.read_wall(),
         rule=decision.rule,

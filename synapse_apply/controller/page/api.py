@@ -157,6 +157,7 @@ def _target_to_json(target: TargetRow, reason: Diagnostic | None) -> JsonDocumen
         "progress": target.progress.value,
         "waiting_reason": target.waiting_reason or None,
         "hold_count": target.hold_count,
+        "held_guard_count": target.held_guard_count,
         "failures": target.failures,
         "finding": None if reason is None else _finding_to_json(reason),
         "is_gone": target.is_gone,

@@ -15,7 +15,9 @@ from synapse_apply.controller.rows import (
     RunOutcome,
     RunVerb,
     TargetCondition,
+    TargetRow,
 )
+from synapse_apply.controller.rules.target_statuses import format_held
 from synapse_apply.controller.settings import Mode
 from synapse_apply.views.grammar import pluralize
 
@@ -162,9 +164,10 @@ def _iter_counts(counts: ChangeCounts) -> Iterator[str]:
         yield pluralize(counts.guards, "guard")
 
 
-def format_hold_count(count: int) -> str:
-    """How many rows wait ("1 row waits for a person")."""
-    return f"{pluralize(count, 'row')} {'waits' if count == 1 else 'wait'} for a person"
+def format_holds_of_target(target: TargetRow) -> str:
+    """How many rows and guards wait ("1 row waits for a person")."""
+    waiting = format_held(target.hold_count, target.held_guard_count)
+    return f"{waiting} {'waits' if target.hold_count == 1 else 'wait'} for a person"
 
 
 def format_calls(calls: CallCounts) -> str:

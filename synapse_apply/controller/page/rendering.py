@@ -76,7 +76,7 @@ class PageRenderer:
             "author": phrases.get_author_name,
             "person": phrases.get_person_name,
             "calls": phrases.format_calls,
-            "holds": phrases.format_hold_count,
+            "holds": phrases.format_holds_of_target,
             "prose": lambda text: mark_escaped_html(render_prose(text)),
             "findings": lambda findings: mark_escaped_html(render_finding_list_or_empty(findings)),
             "target_path": addresses.build_target_path,

@@ -119,7 +119,8 @@ def check_target(item: Mapping[str, Any]) -> None:
         _require_text(_require_mapping(finding, "finding"), "summary")
     for key in ("wanted_commit", "looked_at", "waiting_reason", "path"):
         _get_text_or_empty(item, key)
-    _require_count(item.get("hold_count", 0), "hold_count")
+    for key in ("hold_count", "held_guard_count"):
+        _require_count(item.get(key, 0), key)
 
 
 def decode_shown_row(item: Mapping[str, Any]) -> ShownRow:

@@ -28,6 +28,16 @@ from synapse_apply.controller.rules.pausing import ApplyBlock
 from synapse_apply.controller.settings import Mode, TargetRule
 from synapse_apply.model.frozen import frozen
 
+# Which a person has to end, whatever the hour is.
+CONDITIONS_OF_PEOPLE = frozenset(
+    {
+        TargetCondition.FAILING,
+        TargetCondition.UNKNOWN,
+        TargetCondition.REFUSED,
+        TargetCondition.HELD,
+    }
+)
+
 
 @frozen
 class Assessment:
@@ -47,6 +57,7 @@ class Assessment:
     waiting_reason: str = ""
     resumes_at: float | None = None
     hold_count: int = 0
+    held_guard_count: int = 0
 
 
 def assess_look(
@@ -62,17 +73,24 @@ def assess_look(
     an object that never becomes what is declared would be changed without end.
     """
     has_work = _has_work(result, judgement, rule)
+    pause = _get_pause_or_none(block)
     block = block if has_work else None
     is_possible = has_work and block is None
+    condition = _choose_condition(result, judgement, rule, block)
+    # Also of what a person has to care for it is said that it is paused.
+    shown_block = block or (
+        pause if condition in CONDITIONS_OF_PEOPLE and _is_acting(rule) else None
+    )
     return Assessment(
-        condition=_choose_condition(result, judgement, rule, block),
+        condition=condition,
         progress=_choose_progress(result, judgement, rule, block),
         is_apply_next=is_possible and cause is not RunCause.APPLIED,
         is_unsettled=is_possible and cause is RunCause.APPLIED,
         is_settling=_has_unknown_outcome(judgement.waiting_rows),
-        waiting_reason=_get_waiting_reason_or_empty(judgement, block),
-        resumes_at=block.until if block is not None else None,
-        hold_count=0 if rule.mode is Mode.OBSERVE else len(judgement.held_rows),
+        waiting_reason=_get_waiting_reason_or_empty(judgement, shown_block),
+        resumes_at=shown_block.until if shown_block is not None else None,
+        hold_count=len(judgement.held_rows) if _is_acting(rule) else 0,
+        held_guard_count=_count_guards(judgement) if _is_acting(rule) else 0,
     )
 
 
@@ -95,12 +113,25 @@ def assess_apply(
         waiting_reason=_get_waiting_reason_or_empty(judgement, block),
         resumes_at=block.until if block is not None else None,
         hold_count=len(judgement.held_rows),
+        held_guard_count=_count_guards(judgement),
     )
+
+
+def _is_acting(rule: TargetRule) -> bool:
+    return rule.mode is not Mode.OBSERVE
+
+
+def _get_pause_or_none(block: ApplyBlock | None) -> ApplyBlock | None:
+    return block if _is_blocked(block, TargetCondition.PAUSED) else None
+
+
+def _count_guards(judgement: Judgement) -> int:
+    return sum(map(_is_guard, judgement.held_rows))
 
 
 def _has_work(result: RunResult, judgement: Judgement, rule: TargetRule) -> bool:
     """Whether there is something to do that nobody has to be asked about."""
-    is_acting = rule.mode is not Mode.OBSERVE and not result.outcome.is_failure
+    is_acting = _is_acting(rule) and not result.outcome.is_failure
     return is_acting and (bool(judgement.permitted_rows) or result.is_state_behind)
 
 
@@ -111,7 +142,7 @@ def _choose_condition(
 
     `block` is None where there is nothing that it keeps from being done.
     """
-    is_observed = rule.mode is Mode.OBSERVE
+    is_observed = not _is_acting(rule)
     counts = result.counts
     # What is observed has no apply that a guard could stop later.
     has_refusal = counts.guards > 0 or counts.refused > len(judgement.waiting_rows)
@@ -140,7 +171,7 @@ def _choose_progress(
         return TargetProgress.FAILING
     if _asks_git(refused_rows) or _has_unknown_outcome(refused_rows):
         return TargetProgress.REFUSED
-    if rule.mode is Mode.OBSERVE or result.outcome is RunOutcome.IN_SYNC:
+    if not _is_acting(rule) or result.outcome is RunOutcome.IN_SYNC:
         return TargetProgress.DONE
     held_rows = [held_row.row for held_row in judgement.held_rows if not _is_guard(held_row)]
     if _asks_git(held_rows) or (judgement.held_rows and not held_rows):

@@ -61,6 +61,17 @@ def end_overtaken_status(status: StatusText, revision: RevisionRow) -> StatusTex
     return StatusText(state, revision.description, status.url)
 
 
+def format_held(count: int, guard_count: int) -> str:
+    """What waits for a person: "2 rows and 1 guard"; `count` has the guards, too."""
+    row_count = count - guard_count
+    parts = [
+        pluralize(number, noun)
+        for number, noun in ((row_count, "row"), (guard_count, "guard"))
+        if number
+    ]
+    return " and ".join(parts) or pluralize(0, "row")
+
+
 def _describe_progress(target: TargetRow) -> str:
     counts = target.counts
     match target.progress:
@@ -70,7 +81,8 @@ def _describe_progress(target: TargetRow) -> str:
         case TargetProgress.DONE:
             return "live"
         case TargetProgress.HELD:
-            return f"held: {pluralize(target.hold_count, 'row')} for a person"
+            waiting = format_held(target.hold_count, target.held_guard_count)
+            return f"held: {waiting} for a person"
         case TargetProgress.WAITING:
             return f"waiting: {target.waiting_reason}"
         case TargetProgress.REFUSED:

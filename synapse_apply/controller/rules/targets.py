@@ -170,6 +170,7 @@ def update_after_run(
         backend_host=result.backend_host or row.backend_host,
         waiting_reason=assessment.waiting_reason,
         hold_count=assessment.hold_count,
+        held_guard_count=assessment.held_guard_count,
         mode=rule.mode,
         running_jobs=_choose_running_jobs(row, result, verb, now),
         progress=_choose_progress(row, begun, assessment, failures, is_same_input=is_same_input),

@@ -275,7 +275,25 @@ def test_what_was_to_be_done_says_that_it_is_paused(world: World, loop: Controll
     world.set_rules(replace(AUTO, pause=FixedPause("a freeze")))
     loop.get_people_actions().pause(ANN, "acme/prod", "x", world.clock.wall + 60)
     world.settle(loop)
-    assert world.get_target("prod").state is TargetCondition.HELD
+    held = world.get_target("prod")
+    assert held.state is TargetCondition.HELD
+    assert held.waiting_reason.startswith("paused by ")
+
+
+def test_what_is_held_says_that_it_is_paused_until_it_is_not(
+    world: World, loop: ControllerLoop
+) -> None:
+    actions = loop.get_people_actions()
+    actions.pause(ANN, "acme/*", "x", world.clock.wall + DAY)
+    world.clock.advance(31)
+    world.settle(loop)
+    held = world.get_target("prod")
+    assert held.state is TargetCondition.HELD
+    assert held.waiting_reason.startswith("paused by proxy:ann until ")
+    actions.resume(BOB, "acme/*")
+    world.clock.advance(31)
+    world.settle(loop)
+    assert world.get_target("prod").waiting_reason == ""
 
 
 @pytest.mark.parametrize(

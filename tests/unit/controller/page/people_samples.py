@@ -147,6 +147,7 @@ def fill_held(store: WritableStore) -> None:
     with store.write() as writer:
         writer.put_target(
             replace(target, state=TargetCondition.HELD, mode=Mode.APPROVE, hold_count=len(HELD),
+                    held_guard_count=sum(h.row.action is RowAction.GUARD for h in HELD),
                     waiting_reason="")
         )  # fmt: skip
         writer.replace_holds(STAGING, build_holds())

@@ -32,6 +32,7 @@ from synapse_apply.controller.rules.approving import build_terms
 from synapse_apply.controller.rules.assessment import Assessment, assess_apply, assess_look
 from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.rules.pausing import ApplyBlock
+from synapse_apply.controller.rules.target_statuses import format_held
 from synapse_apply.controller.rules.targets import update_after_run
 from synapse_apply.controller.settings import AutoRule, Defaults, Mode, TargetRule
 
@@ -186,6 +187,31 @@ def test_why_something_waits() -> None:
     assert frozen.waiting_reason == "Changes are frozen"
     assert look(APPROVE, GIT, DRIFT).hold_count == 2
     assert look(OBSERVE, GIT, DRIFT).hold_count == 0
+
+
+def test_what_needs_a_person_says_that_it_is_paused_too() -> None:
+    """A pause, which people forget; not a window, which is no matter where nobody has approved."""
+    until = replace(PAUSE, until=1200.0)
+    for shown in (
+        look(APPROVE, GIT, block=until),
+        look(AUTO, REFUSED, block=until),
+        look(AUTO, UNKNOWN, block=until),
+        look(AUTO, outcome=RunOutcome.PLAN_ERROR, block=until),
+    ):
+        assert shown.condition not in {C.PAUSED, C.WAITING}
+        assert (shown.waiting_reason, shown.resumes_at) == (PAUSE.phrase, 1200.0)
+    assert look(OBSERVE, REFUSED, block=until).waiting_reason == ""
+    assert look(AUTO, outcome=RunOutcome.IN_SYNC, block=until).waiting_reason == ""
+    held = finish_look(ROW, APPROVE, GIT, block=until)
+    assert (held.state, held.due_at, held.due_cause) == (C.HELD, 1200.0, RunCause.RESUMED)
+
+
+def test_guards_are_counted_apart_from_rows() -> None:
+    held = finish_look(ROW, APPROVE, GIT, GUARD)
+    assert (held.hold_count, held.held_guard_count) == (2, 1)
+    assert format_held(2, 1) == "1 row and 1 guard"
+    assert format_held(1, 1) == "1 guard"
+    assert format_held(3, 0) == "3 rows"
 
 
 ROW = TargetRow(
