@@ -57,6 +57,24 @@ def iter_access_findings(
             yield from _iter_approver_findings(access, target_rule, scope, path, findings)
 
 
+def iter_wave_approver_findings(
+    controller: Controller, findings: FindingBuilder
+) -> Iterator[Diagnostic]:
+    """Warnings on waves of rollouts that nobody could let begin."""
+    for rollout in controller.rollouts.values():
+        for index, wave in enumerate(rollout.waves):
+            scopes = [f"{rollout.source}/{pattern}" for pattern in wave.targets or ("*",)]
+            counts = [_count_approvers_or_none(controller.access, scope) for scope in scopes]
+            if wave.approve and 0 in counts:
+                yield findings.build_warning(
+                    ("rollouts", rollout.name, "waves", index, "approve"),
+                    "Nobody can approve",
+                    f"who lets wave {index + 1} begin needs the right to approve all of its "
+                    "targets, and `access` gives that to nobody",
+                    "write a rule: may: [{who: [...], do: [approve], targets: [...]}]",
+                )
+
+
 def _iter_header_findings(
     proxy: Mapping[str, Any], findings: FindingBuilder
 ) -> Iterator[Diagnostic]:

@@ -7,10 +7,14 @@ from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
 
-from synapse_apply.controller.configuration.access_checks import iter_access_findings
+from synapse_apply.controller.configuration.access_checks import (
+    iter_access_findings,
+    iter_wave_approver_findings,
+)
 from synapse_apply.controller.configuration.decoding import is_local_path, parse_duration
 from synapse_apply.controller.configuration.literal_secrets import PLACEHOLDER_VARIABLE
 from synapse_apply.controller.configuration.placed_findings import FindingBuilder
+from synapse_apply.controller.configuration.rollout_checks import iter_rollout_findings
 from synapse_apply.controller.configuration.rule_checks import iter_rule_findings
 from synapse_apply.controller.settings import Access, Controller
 from synapse_apply.controller.worker.access import collect_own_secrets
@@ -48,7 +52,9 @@ def iter_setting_findings(
         yield from checker.check_source_path(name)
         rules = value["sources"][name]["targets"]
         yield from iter_rule_findings(name, rules, findings, now)
+    yield from iter_rollout_findings(controller, findings)
     if is_access_known:
+        yield from iter_wave_approver_findings(controller, findings)
         yield from iter_access_findings(value.get("access", {}), controller, findings)
 
 
@@ -192,7 +198,7 @@ class _Checker:
 
 _DURATION_KEYS = {
     *("interval", "first", "most", "timeout", "keep", "poll", "duration"),
-    *("second_look", "status_spacing", "status_check"),
+    *("second_look", "status_spacing", "status_check", "soak"),
 }
 
 

@@ -28,10 +28,12 @@ from synapse_apply.controller.settings import (
     Mode,
     ProxyAccess,
     Right,
+    Rollout,
     SecretName,
     Source,
     SshKey,
     TargetRule,
+    Wave,
 )
 from synapse_apply.model.diagnostic import FieldPath, Position
 from synapse_apply.model.runtime.cron import Cron, Window
@@ -128,6 +130,7 @@ class _Decoder:
                 self._decode_secret_name_or_none(hooks, ("hooks",), "gitlab", "secret"),
             ),
             access=self._decode_access_or_none(),
+            rollouts={name: self._decode_rollout(name) for name in value.get("rollouts", {})},
             file=self._file,
         )
 
@@ -231,6 +234,30 @@ class _Decoder:
                 )
                 for index, rule in enumerate(settings.get("may", ()))
             ),
+        )
+
+    def _decode_rollout(self, name: str) -> Rollout:
+        """A rollout; its source is "" where that is left out, and there is not just one."""
+        path: FieldPath = ("rollouts", name)
+        settings = self._value["rollouts"][name]
+        sources = list(self._value["sources"])
+        return Rollout(
+            name=name,
+            source=settings.get("source", sources[0] if len(sources) == 1 else ""),
+            waves=tuple(
+                Wave(
+                    targets=tuple(wave.get("targets", ())),
+                    labels=dict(wave.get("labels", {})),
+                    soak=_get_duration(wave, "soak", 0.0),
+                    max_parallel=wave.get("max_parallel"),
+                    max_failures=wave.get("max_failures", 0),
+                    approve=wave.get("approve", False),
+                    position=self._positions.get((*path, "waves", index)),
+                )
+                for index, wave in enumerate(settings["waves"])
+            ),
+            new_head=settings.get("new_head", "replace"),
+            position=self._positions.get(path),
         )
 
     def _decode_secret_name_or_none(

@@ -23,6 +23,13 @@ def keep_valid_parts(value: Any, is_valid: Callable[[Any], bool]) -> dict[str, A
     if not isinstance(value, Mapping):
         return {**_HEAD, "sources": {}}
     valid_settings = {key: item for key, item in value.items() if is_valid({**_HEAD, key: item})}
+    rollouts = value.get("rollouts")
+    if isinstance(rollouts, Mapping):
+        valid_settings["rollouts"] = {
+            name: rollout
+            for name, rollout in rollouts.items()
+            if is_valid({**_HEAD, "rollouts": {name: rollout}})
+        }
     sources = value.get("sources")
     valid_settings["sources"] = {
         name: _keep_valid_settings(settings, is_valid)

@@ -1,0 +1,161 @@
+"""`rollouts` of controller.yaml: what it says, and what is wrong with it, with its place."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.controller.configuration.reading import parse_configuration
+from synapse_apply.controller.settings import Rollout, Wave
+
+FILE = Path("/etc/synapse-apply/controller.yaml")
+HEAD = """\
+apiVersion: synapse-apply/v1
+kind: Controller
+metadata: {name: main}
+access: {tokens: {ops: {env: T}}, may: [{who: ["token:ops"], do: [approve]}]}
+sources:
+  acme: {url: https://git.example/a.git, targets: {watched: {mode: observe}, "*": {mode: auto}}}
+"""
+OTHER_SOURCE = """\
+  infra: {url: https://git.example/b.git, targets: {"*": {mode: observe}}}
+"""
+
+
+def write_rollout(*waves: str, keys: str = "") -> str:
+    """The file with one rollout, whose waves begin in line 10."""
+    lines = "".join(f"      - {wave}\n" for wave in waves)
+    return f"{HEAD}rollouts:\n  all:\n    waves:\n{lines}{keys}"
+
+
+def test_every_key_of_a_rollout_is_read() -> None:
+    """The source may be left out where there is one; what is left out matches all."""
+    controller, findings = parse_configuration(
+        write_rollout(
+            '{targets: ["canary-*", dev], soak: 30m}',
+            "{labels: {tier: standard}, max_parallel: 10, max_failures: 2}",
+            "{approve: true}",
+            keys="    new_head: queue\n",
+        ),
+        FILE,
+    )
+    assert findings == ()
+    assert controller is not None
+    assert controller.rollouts == {
+        "all": Rollout(
+            "all",
+            "acme",
+            (
+                Wave(("canary-*", "dev"), soak=1800.0),
+                Wave(labels={"tier": "standard"}, max_parallel=10, max_failures=2),
+                Wave(approve=True),
+            ),
+            new_head="queue",
+        )
+    }
+    position = controller.rollouts["all"].waves[1].position
+    assert position is not None
+    assert (position.file, position.line, position.column) == (str(FILE), 11, 9)
+
+
+@pytest.mark.parametrize(
+    ("waves", "line", "words"),
+    [
+        (["{soak: 5}"], 10, "30s, 10m"),
+        (["{soak: 0s}"], 10, "Too short"),
+        (["{max_parallel: 0}"], 10, "at least|minimum|less than"),
+        (["{max_failures: -1}"], 10, "at least|minimum|less than"),
+        (["{targets: []}"], 10, "waves"),
+        (["{labels: {}}"], 10, "waves"),
+        (["{aprove: true}"], 10, "approve"),
+        (["{targets: [a, a]}"], 10, "without repetitions"),
+        (["{}", "{targets: [prod]}"], 11, "belong to wave 1, which"),
+        (["{targets: [a]}", '{targets: ["*"]}', "{labels: {a: b}}"], 12, "belong to wave 2"),
+        (["{labels: {a: b}}", "{labels: {a: b, c: d}, targets: [x]}"], 11, "belong to wave 1"),
+        (["{targets: [a]}", "{targets: [b]}", "{targets: [b, a]}"], 12, "wave 1 and wave 2"),
+        (["{targets: [acme/prod]}"], 10, "names of targets have no `/`"),
+        (["{targets: [watched]}"], 10, "rule `watched` only observe it"),
+    ],
+)
+def test_what_is_wrong_with_a_wave_is_said_with_its_place(
+    waves: list[str], line: int, words: str
+) -> None:
+    """An error with line and words; the file is not used."""
+    controller, findings = parse_configuration(write_rollout(*waves), FILE)
+    assert controller is None
+    errors = [finding for finding in findings if finding.is_error]
+    texts = [f"{f.summary}: {f.detail}; {f.hint}" for f in errors]
+    assert any(re.search(words, text) for text in texts), texts
+    assert {f.position.line for f in errors if f.position} == {line}
+
+
+@pytest.mark.parametrize(
+    ("waves", "words"),
+    [
+        (["{max_parallel: 2, max_failures: 2}"], "no more than these ever fail"),
+        (['{targets: ["p*"]}', "{targets: [prod, dev]}"], "`prod`: wave 1 stands before it"),
+    ],
+)
+def test_what_is_odd_in_a_wave_is_a_warning(waves: list[str], words: str) -> None:
+    controller, findings = parse_configuration(write_rollout(*waves), FILE)
+    assert controller is not None
+    (finding,) = findings
+    assert words in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "words"),
+    [
+        ("{all: {waves: [{}]}}", "there are several: acme, infra"),
+        ("{all: {source: acne, waves: [{}]}}", "acme"),
+        ("{all: {source: infra, waves: [{}]}}", "each target of infra: its rules only observe it"),
+        ("{all: {source: acme, waves: []}}", "waves"),
+        ("{all: {source: acme, new_head: wait, waves: [{}]}}", "queue"),
+        ("{All: {source: acme, waves: [{}]}}", "lower-case"),
+        (
+            "{a: {source: acme, waves: [{targets: [x]}, {}]}, b: {source: acme, waves: [{targets: [y]}]}}",
+            "rollout `a` has a wave",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_rollout_is_said(rollouts: str, words: str) -> None:
+    controller, findings = parse_configuration(f"{HEAD}{OTHER_SOURCE}rollouts: {rollouts}\n", FILE)
+    assert controller is None
+    texts = [f"{f.summary}: {f.detail}; {f.hint}" for f in findings if f.is_error]
+    assert len(texts) == 1
+    assert words in texts[0]
+
+
+def test_rollouts_of_targets_that_differ_are_no_matter() -> None:
+    """Nor are rollouts of other sources."""
+    text = """\
+rollouts:
+  a: {source: acme, waves: [{targets: ["a-*"], labels: {tier: x}}]}
+  b: {source: acme, waves: [{targets: ["b-*"]}, {targets: ["a-*"], labels: {tier: y}}]}
+"""
+    controller, findings = parse_configuration(f"{HEAD}{OTHER_SOURCE}{text}", FILE)
+    assert findings == ()
+    assert controller is not None
+    assert list(controller.rollouts) == ["a", "b"]
+
+
+def test_a_wave_that_nobody_could_let_begin_is_told() -> None:
+    """Where no rule gives the right to approve all of its targets."""
+    text = write_rollout("{targets: [dev]}", "{approve: true}").replace(
+        "do: [approve]", "do: [read]"
+    )
+    controller, findings = parse_configuration(text, FILE)
+    assert controller is not None
+    (finding,) = findings
+    assert finding.detail.startswith("who lets wave 2 begin needs the right to approve")
+
+
+def test_a_rollout_that_does_not_fit_hides_nothing_of_the_others() -> None:
+    text = "rollouts: {a: {waves: 1}, b: {waves: [{}, {targets: [x]}]}}\n"
+    _, findings = parse_configuration(f"{HEAD}{text}", FILE)
+    assert {finding.path for finding in findings} >= {
+        ("rollouts", "a", "waves"),
+        ("rollouts", "b", "waves", 1),
+    }
