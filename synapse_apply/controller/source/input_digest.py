@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -51,6 +52,9 @@ class InputRegions:
             for name, region in files_by_region.items()
             if name and may_exclude and all(_is_plain_manifest(file, name) for file in region)
         }
+        self._separate_names = sorted(self._separate)
+        # Targets of one template most often list the same folders.
+        self._digests: dict[tuple[str, ...], str] = {}
         self._shared = _digest_files(
             [
                 file
@@ -67,11 +71,23 @@ class InputRegions:
     def compute_digest(self, target: str) -> str:
         """A digest over all files of the folder that a target could read."""
         own_folders = self._folders[target]
-        parts = [self._shared]
-        for name in sorted(self._separate):
-            if any(_is_at_or_below(name, folder) for folder in own_folders):
+        if own_folders not in self._digests:
+            names = {name for folder in own_folders for name in self._list_separate_names(folder)}
+            parts = [self._shared]
+            for name in sorted(names):
                 parts += [name, self._separate[name]]
-        return _digest_texts(parts)
+            self._digests[own_folders] = _digest_texts(parts)
+        return self._digests[own_folders]
+
+    def _list_separate_names(self, folder: str) -> list[str]:
+        """The separate regions at or below a folder, found without a look at all others."""
+        if folder == ".":
+            return self._separate_names
+        # In sorted names those that begin with `folder/` are neighbours; "0" follows "/".
+        first = bisect_left(self._separate_names, f"{folder}/")
+        end = bisect_left(self._separate_names, f"{folder}0")
+        own_name = [folder] if folder in self._separate else []
+        return own_name + self._separate_names[first:end]
 
 
 def _find_innermost_or_empty(path: str, names: set[str]) -> str:
@@ -91,10 +107,6 @@ def _is_plain_manifest(file: CommittedFile, region: str) -> bool:
         and parts[-1] not in _PACKAGE_NAMES
         and not any(part.startswith(".") for part in parts)
     )
-
-
-def _is_at_or_below(path: str, folder: str) -> bool:
-    return folder in (".", path) or path.startswith(f"{folder}/")
 
 
 def _digest_files(files: Sequence[CommittedFile]) -> str:
