@@ -26,6 +26,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.resource import shorten_git_ref
 from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.entry_names import escape_misleading_path
+from synapse_apply.packages.source.commit_memory import get_commit_memory
 from synapse_apply.packages.source.git_ref import resolve_unambiguous_ref_or_empty
 from synapse_apply.packages.source.ref_memory import get_pinned_or_find_commit
 from synapse_apply.packages.source.tree import EntryKind, TreeEntry
@@ -157,13 +158,17 @@ class GitTree:
     def __init__(self, root: Path, path: str, ref: str) -> None:
         """`path` is relative to `root`; InputError if there is no such folder at the ref."""
         self._root = root
+        self._git_dir = _require_trusted_repository(root).git_dir
+        self._memory = get_commit_memory()
         commit = _resolve_commit_id(root, ref)
+        full_path = _build_path_from_repository_top(root, path)
         # The complete listing is read at once: one process in place of one for each folder.
-        self._entries_by_path: dict[str, TreeEntry] = {}
-        self._entries_by_folder: dict[str, list[TreeEntry]] = {"": []}
-        for node in _iter_tree_entries(root, commit, path, shorten_git_ref(ref)):
-            self._entries_by_path[node.path] = node
-            self._entries_by_folder.setdefault(node.path.rpartition("/")[0], []).append(node)
+        self._listing = self._memory.get_or_list(
+            self._git_dir,
+            commit,
+            full_path,
+            lambda: list(_iter_tree_entries(root, commit, full_path, shorten_git_ref(ref))),
+        )
         self._reader = _BlobReader(root)
 
     def __enter__(self) -> Self:
@@ -173,17 +178,24 @@ class GitTree:
         self._reader.close()
 
     def list_children(self, folder: str) -> list[TreeEntry]:
-        return self._entries_by_folder.get(folder, [])
+        return self._listing.entries_by_folder.get(folder, [])
 
     def find_entry(self, path: str) -> TreeEntry | None:
-        return self._entries_by_path.get(path)
+        return self._listing.entries_by_path.get(path)
 
     def read_link_target(self, link: TreeEntry) -> str:
         return os.fsdecode(b"".join(self.iter_blocks(link)))
 
     def iter_blocks(self, file: TreeEntry) -> Iterator[bytes]:
         """The file's content in blocks; one file must be read to its end before the next."""
-        return self._reader.iter_blob_blocks(file)
+        if not self._memory.can_keep_blob(file.size):
+            yield from self._reader.iter_blob_blocks(file)
+            return
+        content = self._memory.find_blob(self._git_dir, file.key)
+        if content is None:
+            content = b"".join(self._reader.iter_blob_blocks(file))
+            self._memory.keep_blob(self._git_dir, file.key, content)
+        yield content
 
 
 class _BlobReader:
@@ -249,8 +261,13 @@ def _resolve_commit_id(root: Path, ref: str) -> str:
             "Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit."
         )
     repository = _require_trusted_repository(root)
+    git_dir = repository.git_dir
     commit = get_pinned_or_find_commit(
-        repository.git_dir, ref, lambda: resolve_unambiguous_ref_or_empty(repository, ref)
+        git_dir,
+        ref,
+        lambda: get_commit_memory().get_or_find_commit(
+            git_dir, ref, lambda: resolve_unambiguous_ref_or_empty(repository, ref)
+        ),
     )
     if not commit and is_checked_out_branch_without_commits(root, ref):
         _raise_input_error(
@@ -278,8 +295,7 @@ def _require_trusted_repository(root: Path) -> Repository:
     return repository
 
 
-def _iter_tree_entries(root: Path, commit: str, path: str, ref: str) -> Iterator[TreeEntry]:
-    full_path = _build_path_from_repository_top(root, path)
+def _iter_tree_entries(root: Path, commit: str, full_path: str, ref: str) -> Iterator[TreeEntry]:
     tree_name = f"{commit}:" if full_path == "." else f"{commit}:{full_path}"
     code, out, error_text = run_git_plumbing_in_trusted_repository(
         root, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", tree_name

@@ -1,0 +1,124 @@
+"""What a worker of a controller remembers of commits: what is read once more starts no Git."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from unit.packages.trees import commit, git, write
+
+from synapse_apply.model.errors import InputError
+from synapse_apply.packages.content import UnreadableError
+from synapse_apply.packages.source import commit_memory
+from synapse_apply.packages.source.git import GitTree, resolve_ref_to_commit_or_raise
+from synapse_apply.packages.source.tree import read_file_bytes_or_raise_unreadable
+
+LARGE = b"x" * 70_000
+
+
+@pytest.fixture
+def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process remembers, for one test."""
+    monkeypatch.setattr(commit_memory, "_memory", commit_memory.CommitMemory())
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write(tmp_path, {"a.yaml": "then", "folder/b": "deep", "large": LARGE})
+    (tmp_path / "link").symlink_to("folder/b")
+    commit(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def git_count(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """A file that grows by a line for each Git that is started."""
+    folder = tmp_path_factory.mktemp("bin")
+    log, program = folder / "log", folder / "git"
+    log.touch()
+    program.write_text(f'#!/bin/sh\necho "$*" >> {log}\nexec {find_git()} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return log
+
+
+def find_git() -> str:
+    paths = (Path(folder, "git") for folder in os.environ["PATH"].split(os.pathsep))
+    return str(next(path for path in paths if path.exists()))
+
+
+def read_all(root: Path, ref: str) -> dict[str, bytes]:
+    """The small files of a commit, as a look reads them."""
+    found = resolve_ref_to_commit_or_raise(root, ref)
+    with GitTree(root, ".", found.id) as tree:
+        assert [entry.path for entry in tree.list_children("folder")] == ["folder/b"]
+        return {
+            path: read_file_bytes_or_raise_unreadable(tree, path)
+            for path in ("a.yaml", "folder/b", "link")
+        }
+
+
+@pytest.mark.usefixtures("remembered")
+def test_the_second_time_no_git_is_started(root: Path, git_count: Path) -> None:
+    """Of the same commit, by its full id; what is read is the same."""
+    head = git(root, "rev-parse", "HEAD")
+    git_count.write_text("")
+    first = read_all(root, head)
+    assert git_count.read_text()
+    git_count.write_text("")
+    assert (
+        read_all(root, head) == first == {"a.yaml": b"then", "folder/b": b"deep", "link": b"deep"}
+    )
+    assert git_count.read_text() == ""
+
+
+@pytest.mark.usefixtures("remembered")
+def test_another_commit_is_read_anew(root: Path) -> None:
+    """And a branch means what it means now."""
+    old = git(root, "rev-parse", "HEAD")
+    assert read_all(root, "main")["a.yaml"] == b"then"
+    write(root, {"a.yaml": "now"})
+    commit(root)
+    assert read_all(root, "main")["a.yaml"] == b"now"
+    assert read_all(root, old)["a.yaml"] == b"then"
+    with pytest.raises(InputError, match="Unknown Git ref"):
+        read_all(root, "0" * 40)
+
+
+@pytest.mark.usefixtures("remembered")
+def test_a_large_file_is_read_each_time(root: Path) -> None:
+    """So that the memory stays small: without its object it cannot be read a second time."""
+    head = git(root, "rev-parse", "HEAD")
+    blob = git(root, "rev-parse", "HEAD:large")
+    with GitTree(root, ".", head) as tree:
+        assert read_file_bytes_or_raise_unreadable(tree, "large") == LARGE
+    (root / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    with GitTree(root, ".", head) as tree, pytest.raises(UnreadableError):
+        read_file_bytes_or_raise_unreadable(tree, "large")
+
+
+@pytest.mark.usefixtures("remembered")
+def test_what_was_used_longest_ago_is_forgotten(root: Path) -> None:
+    """Files of more than all of the memory: each is still read as it is."""
+    texts = {f"many/{number}": f"{number}".encode() * 10_000 for number in range(400)}
+    write(root, texts)
+    commit(root)
+    head = git(root, "rev-parse", "HEAD")
+    for _ in range(2):
+        with GitTree(root, "many", head) as tree:
+            for path, text in texts.items():
+                name = path.removeprefix("many/")
+                assert read_file_bytes_or_raise_unreadable(tree, name) == text
+
+
+def test_a_process_that_does_not_ask_for_it_remembers_nothing(root: Path, git_count: Path) -> None:
+    """A command reads once, and a checkout may be another one the next time."""
+    head = git(root, "rev-parse", "HEAD")
+    read_all(root, head)
+    git_count.write_text("")
+    read_all(root, head)
+    assert git_count.read_text()
