@@ -34,6 +34,7 @@ MAY_IMPORT = {
         "manifests",
         "packages",
         "secrets",
+        "stores",
         "views",
     },
     "cli": {
@@ -139,6 +140,19 @@ def test_third_party_packages_have_one_home() -> None:
         if layer(path) not in HOMES[name]
     ]
     assert wrong == []
+
+
+def test_the_controller_has_of_the_state_stores_only_how_postgresql_is_reached() -> None:
+    """Its own store has other rows; what a URL, a refusal or a silent server means is the same."""
+    used = {
+        name
+        for path in (PACKAGE / "controller").rglob("*.py")
+        for name in imports(path)
+        if name.startswith("synapse_apply.stores")
+    }
+    assert used
+    assert {name for name in used if not name.startswith("synapse_apply.stores.postgres.")} == set()
+    assert not any("postgres_database" in name for name in used)
 
 
 def test_commands_use_the_library_and_nothing_below_it() -> None:

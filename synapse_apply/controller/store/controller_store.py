@@ -1,13 +1,12 @@
-"""The store as the page reads it and the loop writes it: what each question asks of SQLite."""
+"""The store as the page reads it and the loop writes it: what each question asks of a database."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock, RLock
+from threading import BoundedSemaphore, Lock, RLock
 from typing import TypeVar
 
 from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRow
@@ -35,13 +34,8 @@ from synapse_apply.controller.store.conditions import (
 )
 from synapse_apply.controller.store.progress import read_rows, sum_up_progress
 from synapse_apply.controller.store.row_table import RowTable
-from synapse_apply.controller.store.store_file import (
-    FILE_NAME,
-    create_store_file_if_missing,
-    open_store_connection,
-    upgrade_store_file_if_older,
-    write_store_backup,
-)
+from synapse_apply.controller.store.sqlite_database import SqliteDatabase
+from synapse_apply.controller.store.store_database import StoreConnection, StoreDatabase
 from synapse_apply.controller.store.store_schema import (
     APPROVALS,
     AUDIT,
@@ -61,7 +55,7 @@ from synapse_apply.controller.store.store_schema import (
     TARGETS,
     WAVES,
 )
-from synapse_apply.controller.store.store_writer import SqliteStoreWriter
+from synapse_apply.controller.store.store_writer import SqlStoreWriter
 from synapse_apply.controller.store_ports import (
     ALL_AUDIT_ROWS,
     AuditFilter,
@@ -77,29 +71,37 @@ T = TypeVar("T")
 _FINDINGS_CODER = build_coder(tuple[Diagnostic, ...])
 _BY_STATE = "ORDER BY state_rank, source, target"
 _AUDIT_ROWS_AT_ONCE = 1000
+# Connections to a server are few: a page that is asked a lot waits in this process instead.
+_MOST_READERS = 8
+_MAX_WAIT_FOR_READER = 10.0  # seconds
 
 
-class SqliteControllerStore:
-    """A WritableStore in `controller.db` of a data folder; used by any number of threads.
+class ControllerStore:
+    """A WritableStore in a database; used by any number of threads.
 
     One connection writes, and one thread at a time has it; each read takes a connection of its own
-    from those that are idle.
+    from those that are idle, and waits where too many are in use.
     """
 
-    def __init__(self, data_folder: Path) -> None:
-        self._path = data_folder / FILE_NAME
+    def __init__(self, database: StoreDatabase) -> None:
+        self._database = database
+        self._dialect = database.dialect
         self._writing = RLock()
-        self._writer: sqlite3.Connection | None = None
-        self._idle_readers: list[sqlite3.Connection] = []
+        self._writer: StoreConnection | None = None
+        self._readers_in_use = BoundedSemaphore(_MOST_READERS)
+        self._idle_readers: list[StoreConnection] = []
         self._idle_lock = Lock()
+
+    @property
+    def is_shared(self) -> bool:
+        return self._database.is_shared
 
     def create_or_upgrade(self) -> None:
         """Make an empty store if there is none, and bring one of an older format to this one.
 
-        Only for the process that has the data folder.
+        A store that is not shared is made by the process that has the data folder.
         """
-        create_store_file_if_missing(self._path)
-        upgrade_store_file_if_older(self._path)
+        self._database.create_or_upgrade()
 
     def close(self) -> None:
         """Close all connections; later use opens new ones."""
@@ -110,37 +112,44 @@ class SqliteControllerStore:
             self._idle_readers, self._writer = [], None
 
     def write_backup(self, target: Path) -> None:
-        """Copy the store as it is now to one new file, while others read and write it."""
+        """Copy the store as it is now to one new file, while others read and write it.
+
+        ControllerStoreError where that is not how this store is saved.
+        """
         with self._borrow_reader() as connection:
-            write_store_backup(connection, target)
+            self._database.write_backup(connection, target)
 
     @contextmanager
-    def write(self) -> Iterator[SqliteStoreWriter]:
-        """See WritableStore. Another thread's `write` waits for the end of the block."""
-        with self._writing, store_errors.translate_store_errors(self._path, "Writing"):
+    def write(self) -> Iterator[SqlStoreWriter]:
+        """See WritableStore. Another thread's `write` waits for the end of the block.
+
+        StoreUnavailable at the end of the block: it is not known whether all or nothing of it was
+        committed. A shared store ends a block that stands still for some seconds.
+        """
+        with self._writing, self._database.translate_errors("Writing"):
             if self._writer is None:
-                self._writer = open_store_connection(self._path, is_writer=True)
+                self._writer = self._database.open_connection(is_writer=True)
             connection = self._writer
-            connection.execute("BEGIN IMMEDIATE")
             try:
-                yield SqliteStoreWriter(connection)
-                connection.execute("COMMIT")
+                connection.begin_writing()
+                yield SqlStoreWriter(connection)
+                connection.commit()
             except BaseException:
-                # If the disk was full, SQLite has rolled back already.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                connection.roll_back_if_begun()
                 raise
 
-    @property
-    def is_shared(self) -> bool:
-        return False
-
     def read_database_clock_or_none(self) -> float | None:
-        return None
+        with self._borrow_reader() as connection:
+            return self._database.read_clock_or_none(connection)
 
     def renew_leases(self, holder: str, until: float, leader_epoch: int) -> None:
-        with self.write() as writer:
-            writer.renew_leases(holder, until, leader_epoch)
+        if not self.is_shared:
+            with self.write() as writer:
+                writer.renew_leases(holder, until, leader_epoch)
+            return
+        # Each statement is a transaction, on a connection for which no page and no writer waits.
+        with self._borrow_connection("Writing") as connection:
+            SqlStoreWriter(connection).renew_leases(holder, until, leader_epoch)
 
     def list_sources(self) -> Sequence[SourceRow]:
         return self._select(SOURCES, "WHERE is_removed = 0 ORDER BY name")
@@ -149,9 +158,9 @@ class SqliteControllerStore:
         return self._select_first_or_none(SOURCES, "WHERE name = ?", [name])
 
     def list_targets(self, target_filter: TargetFilter, offset: int, limit: int) -> TargetPage:
-        where, values = build_target_condition(target_filter)
+        where, values = build_target_condition(target_filter, self._dialect)
 
-        def read_page(connection: sqlite3.Connection) -> TargetPage:
+        def read_page(connection: StoreConnection) -> TargetPage:
             count_statement = f"SELECT COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
             (count,) = connection.execute(count_statement, values).fetchone()
             # Names first, which an index has: only the rows of the page are read.
@@ -165,7 +174,9 @@ class SqliteControllerStore:
     def count_targets_by_state(
         self, source: str = "", patterns: tuple[str, ...] | None = None
     ) -> Mapping[TargetCondition, int]:
-        where, values = build_target_condition(TargetFilter(source, patterns=patterns))
+        where, values = build_target_condition(
+            TargetFilter(source, patterns=patterns), self._dialect
+        )
         statement = (
             f"SELECT state_rank, COUNT(*) FROM targets {where}"  # noqa: S608 - our own SQL
             " GROUP BY state_rank"
@@ -193,7 +204,7 @@ class SqliteControllerStore:
         outcomes = {outcome.value: outcome for outcome in RunOutcome}
 
         def read_outcomes(
-            connection: sqlite3.Connection,
+            connection: StoreConnection,
         ) -> dict[TargetName, Sequence[RunOutcome]]:
             return {
                 name: [
@@ -226,16 +237,16 @@ class SqliteControllerStore:
         )
 
     def read_progress(self, source: str, number: int) -> RevisionProgress:
-        return self._read(lambda reader: sum_up_progress(reader, source, number))
+        return self._read(lambda reader: sum_up_progress(reader, self._dialect, source, number))
 
     def list_commits_in_use(self, source: str) -> Sequence[str]:
         statement = (
-            "SELECT wanted_commit FROM targets WHERE source = ?1 UNION "
-            "SELECT applied_commit FROM targets WHERE source = ?1 UNION "
-            "SELECT head FROM sources WHERE name = ?1 UNION "
-            "SELECT sideways FROM sources WHERE name = ?1"
+            "SELECT wanted_commit FROM targets WHERE source = ? UNION "
+            "SELECT applied_commit FROM targets WHERE source = ? UNION "
+            "SELECT head FROM sources WHERE name = ? UNION "
+            "SELECT sideways FROM sources WHERE name = ?"
         )
-        cells = self._read(lambda reader: reader.execute(statement, [source]).fetchall())
+        cells = self._read(lambda reader: reader.execute(statement, [source] * 4).fetchall())
         return [commit for (commit,) in cells if commit]
 
     def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
@@ -262,9 +273,8 @@ class SqliteControllerStore:
 
     def find_newest_run_id_or_empty(self) -> str:
         statement = (
-            "SELECT MAX(COALESCE((SELECT MAX(id) FROM runs), ''),"
-            " COALESCE((SELECT MAX(id) FROM messages), ''),"
-            " COALESCE((SELECT MAX(id) FROM approvals), ''))"
+            "SELECT COALESCE(MAX(id), '') FROM (SELECT MAX(id) AS id FROM runs"
+            " UNION SELECT MAX(id) FROM messages UNION SELECT MAX(id) FROM approvals) AS newest"
         )
         (newest,) = self._read(lambda reader: reader.execute(statement).fetchone())
         return str(newest)
@@ -281,7 +291,7 @@ class SqliteControllerStore:
     def list_audit(
         self, limit: int, audit_filter: AuditFilter = ALL_AUDIT_ROWS
     ) -> Sequence[AuditRow]:
-        where, values = build_audit_condition(audit_filter)
+        where, values = build_audit_condition(audit_filter, self._dialect)
         direction = "DESC" if audit_filter.after is None else "ASC"
         return self._select(AUDIT, f"{where} ORDER BY number {direction} LIMIT ?", [*values, limit])
 
@@ -316,8 +326,9 @@ class SqliteControllerStore:
     def list_rollout_targets(
         self, rollout: str, wave: int | None = None
     ) -> Sequence[RolloutTargetRow]:
-        rest = "WHERE rollout = ? AND (? OR wave = ?) ORDER BY wave, target"
-        return self._select(ROLLOUT_TARGETS, rest, [rollout, int(wave is None), wave or 0])
+        of_wave, values = ("", []) if wave is None else ("AND wave = ?", [wave])
+        rest = f"WHERE rollout = ? {of_wave} ORDER BY wave, target"
+        return self._select(ROLLOUT_TARGETS, rest, [rollout, *values])
 
     def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
         return self._select_first_or_none(ROLLOUT_TARGETS, "WHERE source = ? AND target = ?", name)
@@ -335,7 +346,7 @@ class SqliteControllerStore:
     def list_configuration_findings(self) -> Sequence[Diagnostic]:
         statement = "SELECT value FROM meta WHERE key = ?"
 
-        def read_findings(connection: sqlite3.Connection) -> Sequence[Diagnostic]:
+        def read_findings(connection: StoreConnection) -> Sequence[Diagnostic]:
             cells = connection.execute(statement, [META_CONFIGURATION_FINDINGS]).fetchone()
             findings: Sequence[Diagnostic] = (
                 _FINDINGS_CODER.decode(json.loads(cells[0])) if cells else ()
@@ -358,22 +369,32 @@ class SqliteControllerStore:
     ) -> R | None:
         return next(iter(self._select(table, f"{rest} LIMIT 1", values)), None)
 
-    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _read(self, work: Callable[[StoreConnection], T]) -> T:
         """Run `work` in a transaction of its own, so that all it reads is of one moment."""
         with self._borrow_reader() as connection:
-            connection.execute("BEGIN")
+            connection.begin_reading()
             try:
                 return work(connection)
             finally:
-                connection.execute("ROLLBACK")
+                connection.roll_back_if_begun()
 
     @contextmanager
-    def _borrow_reader(self) -> Iterator[sqlite3.Connection]:
-        with store_errors.translate_store_errors(self._path, "Reading"):
+    def _borrow_reader(self) -> Iterator[StoreConnection]:
+        if not self._readers_in_use.acquire(timeout=_MAX_WAIT_FOR_READER):
+            raise store_errors.build_too_many_readers_error(_MOST_READERS)
+        try:
+            with self._borrow_connection("Reading") as connection:
+                yield connection
+        finally:
+            self._readers_in_use.release()
+
+    @contextmanager
+    def _borrow_connection(self, activity: str) -> Iterator[StoreConnection]:
+        with self._database.translate_errors(activity):
             with self._idle_lock:
                 connection = self._idle_readers.pop() if self._idle_readers else None
             if connection is None:
-                connection = open_store_connection(self._path, is_writer=False)
+                connection = self._database.open_connection(is_writer=False)
             try:
                 yield connection
             except BaseException:
@@ -381,3 +402,10 @@ class SqliteControllerStore:
                 raise
             with self._idle_lock:
                 self._idle_readers.append(connection)
+
+
+class SqliteControllerStore(ControllerStore):
+    """A ControllerStore in `controller.db` of a data folder."""
+
+    def __init__(self, data_folder: Path) -> None:
+        super().__init__(SqliteDatabase(data_folder))

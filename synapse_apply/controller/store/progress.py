@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from synapse_apply.controller.rows import RevisionProgress
+from synapse_apply.controller.store.dialect import Dialect
 from synapse_apply.controller.store.row_table import RowTable
+from synapse_apply.controller.store.store_database import StoreConnection
 
 R = TypeVar("R")
 
@@ -22,15 +23,15 @@ _IS_FAILING = (
 )
 _IS_HELD = f"({_IS_AT_HEAD} AND progress = 'held')"
 _IS_WAITING = f"({_IS_AT_HEAD} AND progress = 'waiting')"
-# The index runs_applied has these runs.
-_COUNT_APPLIED_ROWS = (
-    "SELECT TOTAL(json_extract(calls, '$.done')) FROM runs WHERE verb = 'apply' AND source = ?"
+# The index runs_applied has these runs. `{}` is Dialect.call_count.
+_SUM_APPLIED_ROWS = (
+    "SELECT COALESCE(SUM({}), 0) FROM runs WHERE verb = 'apply' AND source = ?"
     ' AND "commit" = (SELECT "commit" FROM revisions WHERE source = ? AND number = ?)'
 )
 
 
 def read_rows(
-    connection: sqlite3.Connection,
+    connection: StoreConnection,
     table: RowTable[R],
     rest: str,
     values: Sequence[object] = (),
@@ -40,19 +41,27 @@ def read_rows(
     return [table.decode_row(cells) for cells in connection.execute(statement, values)]
 
 
-def sum_up_progress(connection: sqlite3.Connection, source: str, number: int) -> RevisionProgress:
+def sum_up_progress(
+    connection: StoreConnection, dialect: Dialect, source: str, number: int
+) -> RevisionProgress:
     touched = "FROM targets WHERE source = ? AND touched_number = ? AND is_gone = 0"
-    statement = (
-        f"SELECT COUNT(*), TOTAL({_IS_DONE}), TOTAL({_IS_FAILING}), TOTAL({_IS_HELD}),"
-        f" TOTAL({_IS_WAITING}), TOTAL(CASE WHEN {_IS_OBSERVED} THEN change_count END),"
-        f" TOTAL(CASE WHEN {_IS_OBSERVED} THEN refused_count END),"
-        f" TOTAL({_IS_DONE} AND mode <> 'observe'), TOTAL({_IS_FOR_LATER_WAVE}) {touched}"
+    counts = ", ".join(
+        f"COUNT(*) FILTER (WHERE {condition})"
+        for condition in (
+            *("1 = 1", _IS_DONE, _IS_FAILING, _IS_HELD, _IS_WAITING),
+            *(f"{_IS_DONE} AND mode <> 'observe'", _IS_FOR_LATER_WAVE),
+        )
     )
+    sums = ", ".join(
+        f"COALESCE(SUM(CASE WHEN {_IS_OBSERVED} THEN {column} END), 0)"
+        for column in ("change_count", "refused_count")
+    )
+    statement = f"SELECT {counts}, {sums} {touched}"
     cells = connection.execute(statement, [source, number]).fetchone()
     touched_count, done_count, failing_count, held_count, waiting_count, *rest = map(int, cells)
-    change_count, refused_count, applied_count, later_wave_count = rest
+    applied_count, later_wave_count, change_count, refused_count = rest
     (applied_row_count,) = connection.execute(
-        _COUNT_APPLIED_ROWS, [source, source, number]
+        _SUM_APPLIED_ROWS.format(dialect.call_count), [source, source, number]
     ).fetchone()
 
     def read_first_names(condition: str) -> tuple[str, ...]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from enum import Enum
+from itertools import zip_longest
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.store.dialect import Dialect
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.coding.json_types import JsonValue
@@ -21,7 +23,8 @@ from synapse_apply.model.frozen import frozen
 
 R = TypeVar("R")
 
-_SQL_TYPES: Mapping[Any, str] = {str: "TEXT", int: "INTEGER", float: "REAL", bool: "INTEGER"}
+# What a field of these types is stored as.
+_STORED_TYPES: Mapping[Any, type] = {str: str, int: int, float: float, bool: int}
 _CELL_TYPES: Mapping[Any, tuple[type, ...]] = {
     str: (str,),
     int: (int,),
@@ -32,12 +35,14 @@ _CELL_TYPES: Mapping[Any, tuple[type, ...]] = {
 
 @frozen
 class _FieldCoding:
-    """How one field is coded: its columns with their SQL types, and both directions."""
+    """How one field is coded: its columns with the types of their cells, and both directions."""
 
     name: str
-    columns: tuple[tuple[str, str], ...]
+    columns: tuple[tuple[str, type], ...]
     encode: Callable[[Any], tuple[Any, ...]]
     decode: Callable[[Sequence[Any]], Any]
+    default_cells: tuple[Any, ...] = ()
+    """The cells of the field's default, () where it has none."""
 
 
 class RowTable(Generic[R]):
@@ -64,7 +69,8 @@ class RowTable(Generic[R]):
         hints = get_type_hints(row_type)
         ordered = sorted(fields(row_type), key=lambda field: field.name == last_field)  # type: ignore[arg-type]
         self._codings = tuple(
-            _build_field_coding(field.name, hints[field.name]) for field in ordered
+            _add_default(_build_field_coding(field.name, hints[field.name]), field.default)
+            for field in ordered
         )
         self.columns = tuple(column for coding in self._codings for column, _ in coding.columns)
 
@@ -72,49 +78,59 @@ class RowTable(Generic[R]):
     def _written_columns(self) -> tuple[str, ...]:
         return (*self.columns, *self._numbers)
 
-    def build_create_statement(self) -> str:
+    def build_create_statement(self, dialect: Dialect) -> str:
+        """A column of a field with a default has it, for rows of programs that lack the field."""
+        integer = dialect.column_types[int]
         definitions = [
             *(
-                f'"{column}" {sql_type} NOT NULL'
+                definition
                 for coding in self._codings
-                for column, sql_type in coding.columns
+                for definition in self._list_column_definitions(coding, dialect)
             ),
-            *(f'"{column}" INTEGER NOT NULL' for column in self._numbers),
+            *(f'"{column}" {integer} NOT NULL' for column in self._numbers),
             f"PRIMARY KEY ({_join_quoted(self.key)})",
         ]
-        return f"CREATE TABLE {self.name} ({', '.join(definitions)}) WITHOUT ROWID"
+        return f"CREATE TABLE {self.name} ({', '.join(definitions)}) {dialect.table_options}"
 
-    def list_column_definitions_with_defaults(
-        self, present: Collection[str]
-    ) -> list[tuple[str, Any]]:
-        """The definition of each column that is not among `present`, and its value in old rows.
+    def list_definitions_of_missing_columns(
+        self, present: Collection[str], dialect: Dialect
+    ) -> list[str]:
+        """The definition of each column that is not among `present`, with its value in old rows.
 
         That is the default of the field; ValueError for a field without one.
         """
-        definitions: list[tuple[str, Any]] = []
-        for coding in self._codings:
-            missing = [column for column, _ in coding.columns if column not in present]
-            if not missing:
-                continue
-            field = next(field for field in fields(self._row_type) if field.name == coding.name)  # type: ignore[arg-type]
-            if field.default is MISSING:
+        missing = [
+            coding
+            for coding in self._codings
+            if any(column not in present for column, _ in coding.columns)
+        ]
+        for coding in missing:
+            if not coding.default_cells:
                 raise ValueError(f"{self.name}.{coding.name} has no default for old rows")
-            cells = coding.encode(field.default)
-            definitions.extend(
-                (f'"{column}" {sql_type} NOT NULL', cell)
-                for (column, sql_type), cell in zip(coding.columns, cells, strict=True)
-            )
-        return definitions
+        return [
+            definition
+            for coding in missing
+            for definition in self._list_column_definitions(coding, dialect)
+        ]
+
+    def _list_column_definitions(self, coding: _FieldCoding, dialect: Dialect) -> list[str]:
+        return [
+            f'"{column}" {dialect.column_types[cell_type]} NOT NULL'
+            + (f" DEFAULT {_format_literal(cell)}" if cell is not None else "")
+            for (column, cell_type), cell in zip_longest(coding.columns, coding.default_cells)
+        ]
 
     def build_upsert_statement(self, expressions: Mapping[str, str] | None = None) -> str:
         """INSERT that replaces the row of the same key.
 
-        `expressions` give columns of a row that is there another value than the new row's.
+        `expressions` give columns of a row that is there another value than the new row's; they
+        name columns of that row as TABLE.COLUMN.
         """
         replaced = [column for column in self._written_columns if column not in self.key]
         values = {column: f'excluded."{column}"' for column in replaced} | dict(expressions or {})
         assignments = ", ".join(f'"{column}" = {value}' for column, value in values.items())
-        return f"{self.build_insert_statement()} ON CONFLICT DO UPDATE SET {assignments}"
+        conflict = f"ON CONFLICT ({_join_quoted(self.key)}) DO UPDATE SET {assignments}"
+        return f"{self.build_insert_statement()} {conflict}"
 
     def build_insert_statement(self) -> str:
         names = _join_quoted(self._written_columns)
@@ -134,7 +150,7 @@ class RowTable(Generic[R]):
         cells: list[Any] = []
         for coding in self._codings:
             cells.extend(coding.encode(getattr(row, coding.name)))
-        return (*cells, *(compute(row) for compute in self._numbers.values()))
+        return (*cells, *(int(compute(row)) for compute in self._numbers.values()))
 
     def decode_row(self, cells: Sequence[Any]) -> R:
         """The row of cells; WrongShapeError for what this program would not have written."""
@@ -150,6 +166,15 @@ class RowTable(Generic[R]):
         return self._row_type(**values)
 
 
+def _add_default(coding: _FieldCoding, default: Any) -> _FieldCoding:
+    return coding if default is MISSING else replace(coding, default_cells=coding.encode(default))
+
+
+def _format_literal(cell: str | float) -> str:
+    """A cell as SQL; NUL, which PostgreSQL cannot hold, is in no default."""
+    return "'" + cell.replace("'", "''") + "'" if isinstance(cell, str) else repr(cell)
+
+
 def _join_quoted(columns: Sequence[str]) -> str:
     return ", ".join(f'"{column}"' for column in columns)
 
@@ -158,14 +183,14 @@ def _build_field_coding(name: str, hint: Any) -> _FieldCoding:
     if hint is TargetName:
         return _FieldCoding(
             name,
-            (("source", "TEXT"), ("target", "TEXT")),
+            (("source", str), ("target", str)),
             tuple,
             lambda cells: TargetName(*(_require_cell(str, cell) for cell in cells)),
         )
-    if hint in _SQL_TYPES:
+    if hint in _STORED_TYPES:
         return _FieldCoding(
             name,
-            ((name, _SQL_TYPES[hint]),),
+            ((name, _STORED_TYPES[hint]),),
             lambda value: (int(value) if hint is bool else value,),
             lambda cells: hint(_require_cell(hint, cells[0])),
         )
@@ -173,13 +198,13 @@ def _build_field_coding(name: str, hint: Any) -> _FieldCoding:
     if isinstance(hint, type) and issubclass(hint, Enum):
         return _FieldCoding(
             name,
-            ((name, "TEXT"),),
+            ((name, str),),
             lambda value: (coder.encode(value),),
             lambda cells: coder.decode(cells[0]),
         )
     return _FieldCoding(
         name,
-        ((name, "TEXT"),),
+        ((name, str),),
         lambda value: (format_canonical_json(coder.encode(value)),),
         lambda cells: coder.decode(_parse_json_cell(cells[0])),
     )

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from synapse_apply.controller.store.store_schema import STORE_FORMAT
 from synapse_apply.model.coding.json_values import WrongShapeError
@@ -30,36 +31,84 @@ class StoreTooNew(ControllerStoreError):
     """A newer version wrote what this one would harm: it may not write any more."""
 
 
-def build_foreign_store_error(path: Path, reason: str) -> ControllerStoreError:
+class StorePlace(NamedTuple):
+    """Where a store is, for messages: `name` is a path, or a url without user and password."""
+
+    name: str
+    words: _PlaceWords
+
+
+class _PlaceWords(NamedTuple):
+    """What people can do about a store of one sort: in a file, or in a database."""
+
+    empty: str
+    foreign_hint: str
+    damaged_hint: str
+    missing_hint: str
+
+
+def build_file_place(path: Path) -> StorePlace:
+    return StorePlace(
+        str(path),
+        _PlaceWords(
+            "folder (--data)",
+            "Name another folder with --data, or move the file away to begin with an empty store.",
+            "Put a backup in its place, or move it away: history is lost then, no object is.",
+            "Name the folder that the controller runs with: --data FOLDER.",
+        ),
+    )
+
+
+def build_database_place(display_url: str) -> StorePlace:
+    return StorePlace(
+        display_url,
+        _PlaceWords(
+            "schema (?schema=NAME in the store's url)",
+            "Name another schema in the store's url: ?schema=NAME.",
+            "Restore what pg_dump wrote, or name an empty schema in the store's url"
+            " (?schema=NAME): history is lost then, no object is.",
+            "It is made by the first controller that runs with it. Is the store's url the right"
+            " one?",
+        ),
+    )
+
+
+def build_foreign_store_error(place: StorePlace, reason: str) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
         "This is not a store of a controller",
-        f"{path} {reason}. It was not touched.",
-        "Name another folder with --data, or move the file away to begin with an empty store.",
+        f"{place.name} {reason}. It was not touched.",
+        place.words.foreign_hint,
     )
 
 
-def build_newer_store_error(path: Path, format_number: int) -> StoreTooNew:
+def build_newer_store_error(place: StorePlace, format_number: int) -> StoreTooNew:
     return StoreTooNew.from_summary(
         "The controller's store was written by a newer version of synapse-apply",
-        f"{path} has format {format_number}; this version writes format {STORE_FORMAT}.",
-        "Use the newer version, or begin with an empty folder (--data): every target is looked "
-        "at again.",
+        f"{place.name} has format {format_number}; this version writes format {STORE_FORMAT}.",
+        f"Use the newer version, or begin with an empty {place.words.empty}: every target is"
+        " looked at again.",
     )
 
 
-def build_damaged_store_error(path: Path, reason: str) -> ControllerStoreError:
+def build_damaged_store_error(place: StorePlace, reason: str) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
-        "The controller's store is damaged",
-        f"{path}: {reason}.",
-        "Put a backup in its place, or move it away: history is lost then, no object is.",
+        "The controller's store is damaged", f"{place.name}: {reason}.", place.words.damaged_hint
     )
 
 
-def build_missing_store_error(path: Path) -> ControllerStoreError:
+def build_missing_store_error(place: StorePlace) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
         "There is no store of a controller",
-        f"{path} does not exist.",
-        "Name the folder that the controller runs with: --data FOLDER.",
+        f"{place.name} does not exist.",
+        place.words.missing_hint,
+    )
+
+
+def build_too_many_readers_error(reader_count: int) -> StoreUnavailable:
+    return StoreUnavailable.from_summary(
+        "The controller's store answers too slowly",
+        f"{reader_count} questions to it have had no answer for some seconds.",
+        "See whether its database is overloaded.",
     )
 
 
@@ -80,22 +129,23 @@ def build_second_controller_error(folder: Path, holder: str) -> LockHeld:
 
 
 @contextmanager
-def translate_store_errors(path: Path, activity: str) -> Iterator[None]:
+def translate_sqlite_errors(path: Path, activity: str) -> Iterator[None]:
     """Turn errors of SQLite, of the disk and of decoding in the block into ControllerStoreError.
 
     `activity` begins the message: Reading, Writing, ...
     """
+    place = build_file_place(path)
     try:
         yield
     except sqlite3.Error as problem:
         code = getattr(problem, "sqlite_errorcode", 0) & _PRIMARY_CODE_MASK
         if code == sqlite3.SQLITE_NOTADB:
-            raise build_foreign_store_error(path, "is not an SQLite database") from None
+            raise build_foreign_store_error(place, "is not an SQLite database") from None
         if code == sqlite3.SQLITE_CORRUPT or str(problem).startswith("no such "):
-            raise build_damaged_store_error(path, str(problem)) from None
+            raise build_damaged_store_error(place, str(problem)) from None
         raise _build_failed_access_error(path, activity, str(problem)) from None
     except WrongShapeError as problem:
-        raise build_damaged_store_error(path, str(problem)) from None
+        raise build_damaged_store_error(place, str(problem)) from None
     except OSError as problem:
         reason = problem.strerror or str(problem)
         raise _build_failed_access_error(path, activity, reason) from None

@@ -20,23 +20,15 @@ from typing import Literal
 from urllib.parse import quote
 
 from synapse_apply.controller.store import store_errors
-from synapse_apply.controller.store.store_schema import (
-    APPLICATION_ID,
-    CREATE_STATEMENTS,
-    META_FORMAT,
-    META_OLDEST_WRITER,
-    OLDEST_WRITING_FORMAT,
-    STORE_FORMAT,
-)
-from synapse_apply.controller.store.store_upgrade import upgrade_store_if_older
+from synapse_apply.controller.store.dialect import MATCHES_PATTERN, SQLITE_DIALECT
+from synapse_apply.controller.store.store_schema import APPLICATION_ID, list_create_statements
+from synapse_apply.controller.store.store_upgrade import require_format_that_may_be_written
 from synapse_apply.files import opening
 
 FILE_NAME = "controller.db"
 LOCK_FILE_NAME = "controller.lock"
 # Seconds that a statement waits for a lock of another process, such as one that makes a backup.
 BUSY_TIMEOUT_SECONDS = 10.0
-# A function of every connection: whether a text matches one of the patterns in a JSON list.
-MATCHES_PATTERN = "matches_pattern"
 
 
 @contextmanager
@@ -46,7 +38,7 @@ def hold_data_folder(folder: Path) -> Iterator[None]:
     The system releases the lock when the process ends in any way. Its file is never removed.
     """
     path = folder / LOCK_FILE_NAME
-    with store_errors.translate_store_errors(path, "Locking"):
+    with store_errors.translate_sqlite_errors(path, "Locking"):
         opening.create_folders(folder)
         descriptor = opening.open_own_file(path, os.O_RDWR | os.O_CREAT)
     try:
@@ -68,7 +60,7 @@ def create_store_file_if_missing(path: Path) -> None:
     It gets its name when it is complete, so that a process that is killed leaves none that is half
     made.
     """
-    with store_errors.translate_store_errors(path, "Making"):
+    with store_errors.translate_sqlite_errors(path, "Making"):
         if opening.stat_own_file_or_none(path) is not None:
             return
         new_path = path.with_name(f"{path.name}.new")
@@ -77,45 +69,29 @@ def create_store_file_if_missing(path: Path) -> None:
         with closing(_connect(new_path, "rw")) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            for statement in CREATE_STATEMENTS:
+            for statement in list_create_statements(SQLITE_DIALECT):
                 connection.execute(statement)
-            connection.executemany(
-                "INSERT INTO meta (key, value) VALUES (?, ?)",
-                [
-                    (META_FORMAT, str(STORE_FORMAT)),
-                    (META_OLDEST_WRITER, str(OLDEST_WRITING_FORMAT)),
-                ],
-            )
             connection.execute("COMMIT")
         opening.rename_over_own_file(path, new_path.name)
         opening.sync_folder(path.parent)
 
 
-def upgrade_store_file_if_older(path: Path) -> None:
-    """Bring the store at a path to this version's format; only for who has the data folder."""
-    with (
-        store_errors.translate_store_errors(path, "Upgrading"),
-        closing(open_store_connection(path, is_writer=True)) as connection,
-    ):
-        upgrade_store_if_older(connection)
-
-
-def open_store_connection(path: Path, *, is_writer: bool) -> sqlite3.Connection:
+def open_store_file(path: Path, *, is_writer: bool) -> sqlite3.Connection:
     """A connection to the store at a path, without implicit transactions.
 
     ControllerStoreError for a file that is missing, of another program, or of a newer format that
     this version may not write.
     """
-    with store_errors.translate_store_errors(path, "Opening"):
+    with store_errors.translate_sqlite_errors(path, "Opening"):
         file_stat = opening.stat_own_file_or_none(path)
         if file_stat is None:
-            raise store_errors.build_missing_store_error(path)
+            raise store_errors.build_missing_store_error(store_errors.build_file_place(path))
         for suffix in ("-wal", "-shm", "-journal"):
             opening.stat_own_file_or_none(path.with_name(path.name + suffix))
         connection = _connect(path, "rw")
         try:
             _require_same_file(path, file_stat)
-            _require_writable_format(connection, path)
+            require_writable_format(connection, path)
             connection.create_function(MATCHES_PATTERN, 2, _matches_pattern, deterministic=True)
             if is_writer:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -128,9 +104,9 @@ def open_store_connection(path: Path, *, is_writer: bool) -> sqlite3.Connection:
         return connection
 
 
-def write_store_backup(source: sqlite3.Connection, target: Path) -> None:
+def write_store_file_backup(source: sqlite3.Connection, target: Path) -> None:
     """Copy a store as it is now to a file that is not there yet; ControllerStoreError if it is."""
-    with store_errors.translate_store_errors(target, "Writing"):
+    with store_errors.translate_sqlite_errors(target, "Writing"):
         try:
             opening.create_own_file(target)
         except FileExistsError:
@@ -173,14 +149,11 @@ def _require_same_file(path: Path, expected_stat: os.stat_result) -> None:
         raise opening.build_untrusted_error(path, "was replaced while it was opened")
 
 
-def _require_writable_format(connection: sqlite3.Connection, path: Path) -> None:
+def require_writable_format(connection: sqlite3.Connection, path: Path) -> None:
+    """ControllerStoreError for a file of another program, StoreTooNew for one of a newer format."""
+    place = store_errors.build_file_place(path)
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     if application_id != APPLICATION_ID:
-        raise store_errors.build_foreign_store_error(path, "is a database of another program")
+        raise store_errors.build_foreign_store_error(place, "is a database of another program")
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-    try:
-        format_number, oldest = int(meta[META_FORMAT]), int(meta[META_OLDEST_WRITER])
-    except (KeyError, ValueError):
-        raise store_errors.build_damaged_store_error(path, "it names no format") from None
-    if oldest > STORE_FORMAT:
-        raise store_errors.build_newer_store_error(path, format_number)
+    require_format_that_may_be_written(meta, place)

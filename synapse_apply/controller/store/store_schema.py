@@ -18,6 +18,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetRow,
 )
+from synapse_apply.controller.store.dialect import Dialect
 from synapse_apply.controller.store.row_table import RowTable
 
 # "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).
@@ -61,44 +62,63 @@ PROCESSES = RowTable("processes", ProcessRow, ["holder"])
 
 META_FORMAT, META_OLDEST_WRITER = "format", "oldest_format_that_may_write"
 META_CONFIGURATION_FINDINGS = "configuration_findings"
+META_OF_THIS_FORMAT = {
+    META_FORMAT: str(STORE_FORMAT),
+    META_OLDEST_WRITER: str(OLDEST_WRITING_FORMAT),
+}
 
-STATEMENTS_SINCE_FORMAT_2 = (
-    HOLDS.build_create_statement(),
-    APPROVALS.build_create_statement(),
-    "CREATE INDEX approvals_by_target ON approvals (source, target, id)",
-    PAUSES.build_create_statement(),
-    "CREATE INDEX runs_applied ON runs (source, \"commit\") WHERE verb = 'apply'",
-)
 
-STATEMENTS_SINCE_FORMAT_3 = (
-    ROLLOUTS.build_create_statement(),
-    WAVES.build_create_statement(),
-    ROLLOUT_TARGETS.build_create_statement(),
-    "CREATE INDEX rollout_targets_by_wave ON rollout_targets (rollout, wave, target)",
-    LEASES.build_create_statement(),
-    PROCESSES.build_create_statement(),
-    "CREATE INDEX targets_claimed ON targets (holder) WHERE holder <> ''",
-)
+def list_statements_since_format_2(dialect: Dialect) -> tuple[str, ...]:
+    """What makes the tables and indexes that format 2 added."""
+    return (
+        HOLDS.build_create_statement(dialect),
+        APPROVALS.build_create_statement(dialect),
+        "CREATE INDEX approvals_by_target ON approvals (source, target, id)",
+        PAUSES.build_create_statement(dialect),
+        "CREATE INDEX runs_applied ON runs (source, \"commit\") WHERE verb = 'apply'",
+    )
 
-CREATE_STATEMENTS = (
-    "CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    SOURCES.build_create_statement(),
-    REVISIONS.build_create_statement(),
-    'CREATE INDEX revisions_by_commit ON revisions (source, "commit", number)',
-    TARGETS.build_create_statement(),
-    "CREATE INDEX targets_by_state ON targets (is_gone, state_rank, source, target)",
-    "CREATE INDEX targets_by_source ON targets (is_gone, source, state_rank, target)",
-    "CREATE INDEX targets_by_due ON targets (is_gone, source, is_urgent, due_at)",
-    "CREATE INDEX targets_by_touched ON targets (source, touched_number)",
-    "CREATE INDEX targets_by_wanted ON targets (source, wanted_commit)",
-    RUNS.build_create_statement(),
-    "CREATE INDEX runs_by_target ON runs (source, target, id, outcome)",
-    STATUSES.build_create_statement(),
-    "CREATE INDEX statuses_unsent ON statuses (try_at) WHERE sent <> wished",
-    MESSAGES.build_create_statement(),
-    "CREATE UNIQUE INDEX messages_by_fact ON messages (channel, event, fact)",
-    "CREATE INDEX messages_unsent ON messages (try_at) WHERE sent_at = 0",
-    AUDIT.build_create_statement(),
-    *STATEMENTS_SINCE_FORMAT_2,
-    *STATEMENTS_SINCE_FORMAT_3,
-)
+
+def list_statements_since_format_3(dialect: Dialect) -> tuple[str, ...]:
+    """What makes the tables and indexes that format 3 added."""
+    return (
+        ROLLOUTS.build_create_statement(dialect),
+        WAVES.build_create_statement(dialect),
+        ROLLOUT_TARGETS.build_create_statement(dialect),
+        "CREATE INDEX rollout_targets_by_wave ON rollout_targets (rollout, wave, target)",
+        LEASES.build_create_statement(dialect),
+        PROCESSES.build_create_statement(dialect),
+        "CREATE INDEX targets_claimed ON targets (holder) WHERE holder <> ''",
+    )
+
+
+def list_create_statements(dialect: Dialect) -> tuple[str, ...]:
+    """What makes all tables and indexes of an empty store, and says which format it has."""
+    text = dialect.column_types[str]
+    meta_columns = f"key {text} NOT NULL PRIMARY KEY, value {text} NOT NULL"
+    return (
+        f"CREATE TABLE meta ({meta_columns}) {dialect.table_options}",
+        *(
+            f"INSERT INTO meta (key, value) VALUES ('{key}', '{value}')"  # noqa: S608 - our own words
+            for key, value in META_OF_THIS_FORMAT.items()
+        ),
+        SOURCES.build_create_statement(dialect),
+        REVISIONS.build_create_statement(dialect),
+        'CREATE INDEX revisions_by_commit ON revisions (source, "commit", number)',
+        TARGETS.build_create_statement(dialect),
+        "CREATE INDEX targets_by_state ON targets (is_gone, state_rank, source, target)",
+        "CREATE INDEX targets_by_source ON targets (is_gone, source, state_rank, target)",
+        "CREATE INDEX targets_by_due ON targets (is_gone, source, is_urgent, due_at)",
+        "CREATE INDEX targets_by_touched ON targets (source, touched_number)",
+        "CREATE INDEX targets_by_wanted ON targets (source, wanted_commit)",
+        RUNS.build_create_statement(dialect),
+        "CREATE INDEX runs_by_target ON runs (source, target, id, outcome)",
+        STATUSES.build_create_statement(dialect),
+        "CREATE INDEX statuses_unsent ON statuses (try_at) WHERE sent <> wished",
+        MESSAGES.build_create_statement(dialect),
+        "CREATE UNIQUE INDEX messages_by_fact ON messages (channel, event, fact)",
+        "CREATE INDEX messages_unsent ON messages (try_at) WHERE sent_at = 0",
+        AUDIT.build_create_statement(dialect),
+        *list_statements_since_format_2(dialect),
+        *list_statements_since_format_3(dialect),
+    )

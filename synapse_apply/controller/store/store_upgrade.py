@@ -1,62 +1,74 @@
-"""How a store of an older format becomes one of this version's: what each format added."""
+"""Which formats of the store this version may write, and how an older one becomes its own."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from synapse_apply.controller.store import store_errors
+from synapse_apply.controller.store.dialect import Dialect
 from synapse_apply.controller.store.row_table import RowTable
+from synapse_apply.controller.store.store_database import StoreConnection
+from synapse_apply.controller.store.store_errors import StorePlace
 from synapse_apply.controller.store.store_schema import (
     META_FORMAT,
+    META_OF_THIS_FORMAT,
     META_OLDEST_WRITER,
-    OLDEST_WRITING_FORMAT,
     RUNS,
     SOURCES,
     STATE_RANKS,
-    STATEMENTS_SINCE_FORMAT_2,
-    STATEMENTS_SINCE_FORMAT_3,
     STORE_FORMAT,
     TARGETS,
+    list_statements_since_format_2,
+    list_statements_since_format_3,
 )
 
 
-def upgrade_store_if_older(connection: sqlite3.Connection) -> None:
-    """Bring a store of an older format to this one, in one transaction; only for its only user."""
-    connection.execute("BEGIN IMMEDIATE")
+def require_format_that_may_be_written(meta: Mapping[str, str], place: StorePlace) -> None:
+    """Check the rows of `meta`: StoreTooNew for a format that this version would harm.
+
+    ControllerStoreError for rows that name none.
+    """
     try:
-        statement = "SELECT value FROM meta WHERE key = ?"
-        (text,) = connection.execute(statement, [META_FORMAT]).fetchone()
-        old_format = int(text)
-        for since, iter_changes in ((2, _iter_changes_to_2), (3, _iter_changes_to_3)):
-            if old_format < since:
-                for change in iter_changes(connection):
-                    connection.execute(change)
-        if old_format < STORE_FORMAT:
-            _write_format(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+        format_number, oldest = int(meta[META_FORMAT]), int(meta[META_OLDEST_WRITER])
+    except (KeyError, ValueError):
+        raise store_errors.build_damaged_store_error(place, "it names no format") from None
+    if oldest > STORE_FORMAT:
+        raise store_errors.build_newer_store_error(place, format_number)
 
 
-def _iter_changes_to_3(connection: sqlite3.Connection) -> Iterator[str]:
+def upgrade_tables_if_older(connection: StoreConnection, dialect: Dialect) -> None:
+    """Bring the tables to this version's format, within a transaction of the only writer."""
+    statement = "SELECT value FROM meta WHERE key = ?"
+    (text,) = connection.execute(statement, [META_FORMAT]).fetchone()
+    old_format = int(text)
+    for since, iter_changes in ((2, _iter_changes_to_2), (3, _iter_changes_to_3)):
+        if old_format < since:
+            for change in iter_changes(connection, dialect):
+                connection.execute(change)
+    if old_format < STORE_FORMAT:
+        connection.execute_for_each(
+            "UPDATE meta SET value = ? WHERE key = ?",
+            [(value, key) for key, value in META_OF_THIS_FORMAT.items()],
+        )
+
+
+def _iter_changes_to_3(connection: StoreConnection, dialect: Dialect) -> Iterator[str]:
     """The statements from format 2: rollouts, and what several processes share."""
-    yield from _iter_missing_columns(connection, SOURCES)
-    yield from _iter_missing_columns(connection, TARGETS)
-    yield from STATEMENTS_SINCE_FORMAT_3
+    yield from _iter_missing_columns(connection, dialect, SOURCES)
+    yield from _iter_missing_columns(connection, dialect, TARGETS)
+    yield from list_statements_since_format_3(dialect)
     yield "UPDATE targets SET head_digest = wanted_digest"
 
 
-def _iter_changes_to_2(connection: sqlite3.Connection) -> Iterator[str]:
+def _iter_changes_to_2(connection: StoreConnection, dialect: Dialect) -> Iterator[str]:
     """The statements from format 1: tables for people, columns for applies, more states."""
     # They were made by format 1 and never used.
     yield "DROP TABLE holds"
     yield "DROP TABLE approvals"
-    yield from _iter_missing_columns(connection, TARGETS)
-    yield from _iter_missing_columns(connection, RUNS)
-    yield from STATEMENTS_SINCE_FORMAT_2
+    yield from _iter_missing_columns(connection, dialect, TARGETS)
+    yield from _iter_missing_columns(connection, dialect, RUNS)
+    yield from list_statements_since_format_2(dialect)
     # Format 1 knew only mode observe, in which what was planned is done.
     yield (
         "UPDATE targets SET progress = CASE WHEN input_digest = wanted_digest THEN 'done' ELSE"
@@ -67,19 +79,9 @@ def _iter_changes_to_2(connection: sqlite3.Connection) -> Iterator[str]:
     yield f"UPDATE targets SET state_rank = CASE state {ranks} END"  # noqa: S608 - our own words
 
 
-def _iter_missing_columns(connection: sqlite3.Connection, table: RowTable[Any]) -> Iterator[str]:
-    rows = connection.execute(f"PRAGMA table_info({table.name})").fetchall()
-    present = {row[1] for row in rows}
-    for definition, default in table.list_column_definitions_with_defaults(present):
-        (literal,) = connection.execute("SELECT quote(?)", [default]).fetchone()
-        yield f"ALTER TABLE {table.name} ADD COLUMN {definition} DEFAULT {literal}"
-
-
-def _write_format(connection: sqlite3.Connection) -> None:
-    connection.executemany(
-        "UPDATE meta SET value = ? WHERE key = ?",
-        [
-            (str(STORE_FORMAT), META_FORMAT),
-            (str(OLDEST_WRITING_FORMAT), META_OLDEST_WRITER),
-        ],
-    )
+def _iter_missing_columns(
+    connection: StoreConnection, dialect: Dialect, table: RowTable[Any]
+) -> Iterator[str]:
+    present = {name for (name,) in connection.execute(dialect.column_names, [table.name])}
+    for definition in table.list_definitions_of_missing_columns(present, dialect):
+        yield f"ALTER TABLE {table.name} ADD COLUMN {definition}"

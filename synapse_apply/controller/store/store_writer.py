@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 
@@ -22,6 +21,8 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.store.audit_chain import add_audit_digest
+from synapse_apply.controller.store.storable_text import make_storable
+from synapse_apply.controller.store.store_database import StoreConnection
 from synapse_apply.controller.store.store_schema import (
     APPROVALS,
     AUDIT,
@@ -50,17 +51,18 @@ _PUT_SOURCE = SOURCES.build_upsert_statement(
     {name: f"sources.{name}" for name in _FIXED_SOURCE_COLUMNS}
 )
 # Of the same revision another version of this program makes another digest.
-_IS_NOT_OLDER = "excluded.wanted_number >= wanted_number"
+_IS_NOT_OLDER = "excluded.wanted_number >= targets.wanted_number"
 # A claim is moved by claim_target and release_target alone, a wanted revision only forwards.
 _PUT_TARGET = TARGETS.build_upsert_statement(
     {
-        **{name: name for name in ("holder", "lease_until", "epoch")},
+        **{name: f"targets.{name}" for name in ("holder", "lease_until", "epoch")},
         **{
-            name: f"CASE WHEN {_IS_NOT_OLDER} THEN excluded.{name} ELSE {name} END"
+            name: f"CASE WHEN {_IS_NOT_OLDER} THEN excluded.{name} ELSE targets.{name} END"
             for name in ("wanted_commit", "wanted_digest")
         },
         **{
-            name: f"MAX({name}, excluded.{name})"
+            name: f"CASE WHEN excluded.{name} > targets.{name} THEN excluded.{name}"
+            f" ELSE targets.{name} END"
             for name in ("wanted_number", "touched_number", "looked_number")
         },
     }
@@ -76,10 +78,10 @@ _TAKE_LEASE = (
 )
 
 
-class SqliteStoreWriter:
+class SqlStoreWriter:
     """A StoreWriter on a connection that is in a transaction."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: StoreConnection) -> None:
         self._connection = connection
 
     def put_source(self, row: SourceRow) -> None:
@@ -136,19 +138,19 @@ class SqliteStoreWriter:
 
     def shift_due_times(self, seconds: float) -> None:
         for statement in (
-            "UPDATE targets SET due_at = due_at + ?1, lease_until = lease_until + ?1",
-            "UPDATE sources SET due_at = due_at + ?1, sideways_since = sideways_since + ?1",
-            "UPDATE statuses SET try_at = try_at + ?1 WHERE sent <> wished",
-            "UPDATE messages SET try_at = try_at + ?1 WHERE sent_at = 0",
+            "UPDATE targets SET due_at = due_at + ?, lease_until = lease_until + ?",
+            "UPDATE sources SET due_at = due_at + ?, sideways_since = sideways_since + ?",
+            "UPDATE statuses SET try_at = try_at + ? WHERE sent <> wished",
+            "UPDATE messages SET try_at = try_at + ? WHERE sent_at = 0",
         ):
-            self._connection.execute(statement, [seconds])
+            self._connection.execute(statement, [seconds] * statement.count("?"))
 
     def pull_in_sends(self, now: float, longest: float) -> None:
         for statement in (
-            "UPDATE statuses SET try_at = ?1 WHERE try_at > ?1 + ?2",
-            "UPDATE messages SET try_at = ?1 WHERE sent_at = 0 AND try_at > ?1 + ?2",
+            "UPDATE statuses SET try_at = ? WHERE try_at > ?",
+            "UPDATE messages SET try_at = ? WHERE sent_at = 0 AND try_at > ?",
         ):
-            self._connection.execute(statement, [now, longest])
+            self._connection.execute(statement, [now, now + longest])
 
     def claim_target(self, name: TargetName, holder: str, until: float, now: float) -> int:
         cursor = self._connection.execute(
@@ -250,7 +252,7 @@ class SqliteStoreWriter:
 
     def replace_holds(self, name: TargetName, rows: Sequence[HoldRow]) -> None:
         self._connection.execute("DELETE FROM holds WHERE source = ? AND target = ?", name)
-        self._connection.executemany(
+        self._connection.execute_for_each(
             HOLDS.build_insert_statement(), [HOLDS.encode_row(row) for row in rows]
         )
 
@@ -265,7 +267,7 @@ class SqliteStoreWriter:
         )
 
     def mark_approvals_used(self, ids: Sequence[str], run_id: str, when: float) -> None:
-        self._connection.executemany(
+        self._connection.execute_for_each(
             "UPDATE approvals SET used_at = ?, used_by_run = ? WHERE id = ? AND used_at = 0",
             [(when, run_id, approval_id) for approval_id in ids],
         )
@@ -287,13 +289,13 @@ class SqliteStoreWriter:
         self._connection.execute(WAVES.build_upsert_statement(), WAVES.encode_row(row))
 
     def put_rollout_targets(self, rows: Sequence[RolloutTargetRow]) -> None:
-        self._connection.executemany(
+        self._connection.execute_for_each(
             ROLLOUT_TARGETS.build_upsert_statement(),
             [ROLLOUT_TARGETS.encode_row(row) for row in rows],
         )
 
     def delete_rollout_targets(self, names: Sequence[TargetName]) -> None:
-        self._connection.executemany(
+        self._connection.execute_for_each(
             "DELETE FROM rollout_targets WHERE source = ? AND target = ?", names
         )
 
@@ -315,22 +317,23 @@ class SqliteStoreWriter:
             "SELECT number, digest FROM audit ORDER BY number DESC LIMIT 1"
         ).fetchone()
         number, digest = newest or (0, "")
-        row = add_audit_digest(AuditRow(number + 1, time, who, action, subject, detail), digest)
+        texts = [make_storable(text) for text in (who, action, subject, detail)]
+        row = add_audit_digest(AuditRow(number + 1, time, *texts), digest)
         self._connection.execute(AUDIT.build_insert_statement(), AUDIT.encode_row(row))
 
     def put_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
         text = format_canonical_json(build_coder(tuple[Diagnostic, ...]).encode(tuple(findings)))
         self._connection.execute(
             "INSERT INTO meta (key, value) VALUES (?, ?)"
-            " ON CONFLICT DO UPDATE SET value = excluded.value",
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             [META_CONFIGURATION_FINDINGS, text],
         )
 
     def delete_runs_before(self, when: float) -> int:
         cursor = self._connection.execute(
-            "DELETE FROM runs WHERE MAX(ended_at, last_seen_at) < ?"
+            "DELETE FROM runs WHERE ended_at < ? AND last_seen_at < ?"
             " AND id NOT IN (SELECT MAX(id) FROM runs GROUP BY source, target)",
-            [when],
+            [when, when],
         )
         return cursor.rowcount
 

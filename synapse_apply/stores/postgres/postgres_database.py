@@ -28,7 +28,7 @@ from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres import postgres_messages
 from synapse_apply.stores.postgres.postgres_messages import MissingTable, PostgresUnreachable
 from synapse_apply.stores.postgres.postgres_parameters import build_connection_parameters
-from synapse_apply.stores.postgres.postgres_url import StateLocation, parse_state_url
+from synapse_apply.stores.postgres.postgres_url import PostgresLocation, parse_state_url
 from synapse_apply.stores.postgres.postgres_watch import MAX_SECONDS, limit_connection_time
 from synapse_apply.stores.snapshot import read_rows_as_insert_statements
 from synapse_apply.stores.sql import SqlStore, utc_now
@@ -89,7 +89,7 @@ class PostgresDatabase(FastWrites):
 
     def __init__(
         self,
-        state_location: StateLocation,
+        state_location: PostgresLocation,
         patience: float = 10.0,
         max_seconds: float = MAX_SECONDS,
     ) -> None:
@@ -368,7 +368,7 @@ class PostgresDatabase(FastWrites):
             # No prepared statements: a pooler may use another server process for each transaction.
             return psycopg.connect(**self._parameters, autocommit=True, prepare_threshold=None)
         except psycopg.Error as problem:
-            finding = postgres_messages.build_connection_error(problem, self.location)
+            finding = postgres_messages.build_connection_error(problem, self._state_location)
         # Outside of the handler: the library's exception, which is not chained, may quote the URL.
         raise finding
 

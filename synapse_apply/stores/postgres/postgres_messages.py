@@ -8,9 +8,10 @@ from __future__ import annotations
 import psycopg
 
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import state_messages
+from synapse_apply.stores.postgres.postgres_url import PostgresLocation
 
 NOTHING_LOST_NOTE = "What was recorded before is kept."
 
@@ -23,12 +24,12 @@ _REFUSAL_MESSAGES = (
     (
         ("password authentication failed", "no password supplied", "authentication failed"),
         "The database refuses the login",
-        "Check user and password in the state's url (or PGUSER, PGPASSWORD).",
+        "Check user and password in the {owner}'s url (or PGUSER, PGPASSWORD).",
     ),
     (
         ("no pg_hba.conf entry", "no encryption", "SSL"),
         "The database refuses the connection",
-        "Check the parameters ssl... of the state's url, and the server's pg_hba.conf.",
+        "Check the parameters ssl... of the {owner}'s url, and the server's pg_hba.conf.",
     ),
 )
 
@@ -41,27 +42,39 @@ class MissingTable(StateError):
     """A table is missing: there is no state, or the state is damaged."""
 
 
-def build_connection_error(problem: psycopg.Error, location: str) -> StateError:
+def build_connection_error(problem: psycopg.Error, location: PostgresLocation) -> StateError:
     """The error for a connection that could not be opened."""
-    server_message = _extract_libpq_reason(problem)
-    if any(word in server_message for word in STARTING_TEXTS):
-        return build_unreachable_error(location, server_message)
+    reason = extract_libpq_reason(problem)
+    refusal = find_refusal_or_none(reason, location)
+    if refusal is not None:
+        return StateError(refusal)
+    return build_unreachable_error(location.display_url, reason)
+
+
+def find_refusal_or_none(reason: str, location: PostgresLocation) -> Diagnostic | None:
+    """What to do about a connection that the server refuses; None where it may be open later.
+
+    `reason` is that of `extract_libpq_reason`.
+    """
+    detail = f"{location.display_url}: {reason}."
+    if any(word in reason for word in STARTING_TEXTS):
+        return None
     for words, summary, hint in _REFUSAL_MESSAGES:
-        if any(word in server_message for word in words):
-            return StateError.from_summary(summary, f"{location}: {server_message}.", hint)
-    if "does not exist" in server_message and "database" in server_message:
-        return StateError.from_summary(
+        if any(word in reason for word in words):
+            return error_finding(summary, detail, hint.format(owner=location.owner))
+    if "does not exist" in reason and "database" in reason:
+        return error_finding(
             "The database does not exist",
-            f"{location}: {server_message}.",
-            "Create it (createdb NAME), or correct the state's url.",
+            detail,
+            f"Create it (createdb NAME), or correct the {location.owner}'s url.",
         )
-    if "does not exist" in server_message or "permission denied" in server_message:
-        return StateError.from_summary(
+    if "does not exist" in reason or "permission denied" in reason:
+        return error_finding(
             "The database refuses the login",
-            f"{location}: {server_message}.",
-            "Check the user in the state's url, and its right to CONNECT.",
+            detail,
+            f"Check the user in the {location.owner}'s url, and its right to CONNECT.",
         )
-    return build_unreachable_error(location, server_message)
+    return None
 
 
 def build_unreachable_error(location: str, reason: str) -> PostgresUnreachable:
@@ -155,7 +168,7 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
     )
 
 
-def _extract_libpq_reason(problem: psycopg.Error) -> str:
+def extract_libpq_reason(problem: psycopg.Error) -> str:
     """The reason in libpq's text, of the first host if there are several, without its prefix."""
     lines = [line.strip() for line in str(problem).splitlines()]
     line = next((line for line in lines if "failed: " in line and "attempts" not in line), lines[0])

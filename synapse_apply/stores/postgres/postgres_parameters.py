@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
 from psycopg import conninfo
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.stores.postgres.postgres_url import StateLocation
+from synapse_apply.stores.postgres.postgres_url import PostgresLocation
 
 # A silent connection must be detected well before a lease expires (LeaseTiming, 30 seconds).
 DEFAULT_PARAMETERS = {
@@ -21,18 +23,23 @@ DEFAULT_PARAMETERS = {
 }
 
 
-def build_connection_parameters(state_location: StateLocation) -> dict[str, Any]:
-    """The parameters for psycopg.connect; InputError for a URL that libpq does not understand."""
+def build_connection_parameters(
+    location: PostgresLocation, defaults: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The parameters for psycopg.connect; InputError for a URL that libpq does not understand.
+
+    `defaults` stand before ours, and behind what the URL says.
+    """
     try:
-        url_parameters = conninfo.conninfo_to_dict(state_location.url.reveal())
+        url_parameters = conninfo.conninfo_to_dict(location.url.reveal())
     except psycopg.Error:
         url_parameters = None
     # Raised here, since libpq's message may quote a part of the URL with its password.
     if url_parameters is None:
         raise InputError.from_summary(
-            "The state's url cannot be used",
-            f"{state_location.display_url}: the PostgreSQL client does not understand it.",
+            f"The {location.owner}'s url cannot be used",
+            f"{location.display_url}: the PostgreSQL client does not understand it.",
             "Write postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full; the parameters"
             " are those of libpq.",
         )
-    return {**DEFAULT_PARAMETERS, **url_parameters, "client_encoding": "UTF8"}
+    return {**DEFAULT_PARAMETERS, **defaults, **url_parameters, "client_encoding": "UTF8"}

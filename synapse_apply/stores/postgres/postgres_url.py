@@ -1,4 +1,4 @@
-"""How a `postgresql://` URL of a state is parsed: schema, connection string, text for messages.
+"""How a `postgresql://` URL is parsed: schema, connection string, text for messages.
 
 A URL may hold a password, so that no message quotes it.
 """
@@ -24,12 +24,16 @@ _SCHEMA_PATTERN = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @frozen
-class StateLocation:
-    """Where a state is: `url` for libpq, `schema`, and `display_url` without user and password."""
+class PostgresLocation:
+    """Where a state is: `url` for libpq, `schema`, and `display_url` without user and password.
+
+    `owner` is what messages call whose url it is: "state", or "store" for that of a controller.
+    """
 
     url: Sensitive = field(repr=False)
     schema: str
     display_url: str
+    owner: str = "state"
 
 
 def is_postgres_url(url: str) -> bool:
@@ -37,50 +41,63 @@ def is_postgres_url(url: str) -> bool:
     return url.partition(":")[0].lower() in SCHEMES
 
 
-def parse_state_url(url: str, target: str) -> StateLocation:
-    """Parse a state's URL (RFC 3986; libpq, "Connection URIs"); InputError if it is unusable.
+def parse_state_url(url: str, target: str) -> PostgresLocation:
+    """As `parse_postgres_url`; the schema is `synapse_apply_TARGET` unless the URL names one."""
+    return parse_postgres_url(url, f"{SCHEMA_PREFIX}{target}")
 
-    The schema is `?schema=`, else `synapse_apply_TARGET`.
+
+def parse_postgres_url(url: str, default_schema: str, owner: str = "state") -> PostgresLocation:
+    """Parse a URL (RFC 3986; libpq, "Connection URIs"); InputError if it is unusable.
+
+    The schema is `?schema=`, else `default_schema`. `owner`: see PostgresLocation.
     """
     parts = urlsplit(url)
     user_info, _, hosts = parts.netloc.rpartition("@")
     path_and_query = f"{parts.path}?{parts.query}"
     if "@" in path_and_query or parts.fragment or not _USER_INFO_PATTERN.fullmatch(user_info):
         raise _build_url_error(
+            owner,
             "it holds characters that a URL does not allow there",
             "In a user name or a password write them percent-encoded: @ is %40, / is %2F, # is"
             " %23, ? is %3F.",
         )
     if not _HOSTS_PATTERN.fullmatch(hosts):
-        raise _build_url_error("the host is not one", "Write postgresql://USER@HOST:PORT/DATABASE.")
+        raise _build_url_error(
+            owner, "the host is not one", "Write postgresql://USER@HOST:PORT/DATABASE."
+        )
     pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
     schema_names = [unquote(value) for name, _, value in pairs if name == "schema"]
-    schema = schema_names[-1] if schema_names else f"{SCHEMA_PREFIX}{target}"
-    _require_valid_schema_name(schema)
+    schema = schema_names[-1] if schema_names else default_schema
+    _require_valid_schema_name(schema, owner)
     # The rest is passed on as written, for libpq to parse. `schema` is our own parameter.
     query = "&".join("".join(pair) for pair in pairs if pair[0] != "schema")
     database = unquote(parts.path.removeprefix("/"))
-    return StateLocation(
+    return PostgresLocation(
         url=Sensitive(f"{SCHEMES[0]}://{parts.netloc}{parts.path}?{query}"),
         schema=schema,
         display_url=f"postgresql://{hosts}/{database}?schema={schema}",
+        owner=owner,
     )
 
 
-def _require_valid_schema_name(schema: str) -> None:
+def _require_valid_schema_name(schema: str, owner: str) -> None:
     """InputError for a name that needs quoting, is reserved by PostgreSQL, or is too long."""
     if not _SCHEMA_PATTERN.fullmatch(schema) or schema.startswith("pg_"):
         raise _build_url_error(
+            owner,
             f"{schema!r} is no name for a schema",
             "Name one with ?schema=NAME: letters, digits, _ . and -, not beginning with pg_.",
         )
     if len(schema) > MAX_NAME_LENGTH:
         raise _build_url_error(
+            owner,
             f"the schema {schema} has {len(schema)} characters, PostgreSQL allows "
             f"{MAX_NAME_LENGTH}",
             "Name a shorter one: ?schema=NAME.",
         )
 
 
-def _build_url_error(reason: str, hint: str) -> InputError:
-    return InputError.from_summary("The state's url cannot be used", f"state.url: {reason}.", hint)
+def _build_url_error(owner: str, reason: str, hint: str) -> InputError:
+    return InputError.from_summary(
+        f"The {owner}'s url cannot be used", f"{owner}.url: {reason}.", hint
+    )

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
 from contract.controller.upstream import Upstream
+from postgres.server import PostgresServer
 
-from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store.controller_store import (
+    ControllerStore,
+    SqliteControllerStore,
+)
+from synapse_apply.controller.store.postgres_store import PostgresControllerStore
+from synapse_apply.controller.store_ports import WritableStore
+from synapse_apply.model.values import Sensitive
+
+_numbers = count(1)
+
+
+def build_store_url(server: PostgresServer) -> Sensitive:
+    """The URL of a store that nobody else has."""
+    return Sensitive(server.url(schema=f"store_{next(_numbers)}"))
 
 
 @pytest.fixture
@@ -23,8 +39,33 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ControllerStore]:
+    """An empty store in each database; in PostgreSQL in a schema of its own."""
+    made: ControllerStore
+    if request.param == "sqlite":
+        made = SqliteControllerStore(tmp_path)
+    else:
+        made = PostgresControllerStore(build_store_url(request.getfixturevalue("postgres")))
+    with closing(made):
+        made.create_or_upgrade()
+        checked: WritableStore = made  # the port, as the type checker sees it
+        assert checked.list_sources() == []
+        yield made
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteControllerStore]:
-    with closing(SqliteControllerStore(tmp_path)) as store:
-        store.create_or_upgrade()
-        yield store
+def run_beside(store: ControllerStore, request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Runs a statement on the store's tables as somebody else would."""
+
+    def run_on_file(statement: str) -> None:
+        path = request.getfixturevalue("tmp_path") / "controller.db"
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(statement)
+
+    def run_on_server(statement: str) -> None:
+        assert isinstance(store, PostgresControllerStore)
+        server: PostgresServer = request.getfixturevalue("postgres")
+        server.run(f"SET search_path TO {store.schema}", statement)
+
+    return run_on_server if store.is_shared else run_on_file

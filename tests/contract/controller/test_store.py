@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import stat
 import threading
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -28,9 +25,8 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.store.audit_chain import find_broken_audit_row
-from synapse_apply.controller.store.controller_store import SqliteControllerStore
-from synapse_apply.controller.store.store_errors import ControllerStoreError
-from synapse_apply.controller.store.store_file import hold_data_folder
+from synapse_apply.controller.store.controller_store import ControllerStore
+from synapse_apply.controller.store.store_errors import ControllerStoreError, StoreTooNew
 from synapse_apply.controller.store.store_schema import STORE_FORMAT
 from synapse_apply.controller.store_ports import (
     AuditFilter,
@@ -38,7 +34,6 @@ from synapse_apply.controller.store_ports import (
     TargetPage,
 )
 from synapse_apply.model.diagnostic import Position, error_finding
-from synapse_apply.model.errors import LockHeld
 
 FINDING = error_finding(
     "Broken", "a detail", "a hint", position=Position("f.yaml", 1, 2), path=("spec", 0, "x")
@@ -46,14 +41,14 @@ FINDING = error_finding(
 PROD = TargetName("acme", "prod")
 
 
-def put_head(store: SqliteControllerStore, source: str, number: int, commit: str) -> bool:
+def put_head(store: ControllerStore, source: str, number: int, commit: str) -> bool:
     with store.write() as writer:
         return writer.accept_head_if_number_unchanged(
             source, number - 1, RevisionRow(source, number, commit, 1.0)
         )
 
 
-def test_rows_are_read_back_as_they_were_written(store: SqliteControllerStore) -> None:
+def test_rows_are_read_back_as_they_were_written(store: ControllerStore) -> None:
     """Every kind of row, with findings, positions, texts beyond ASCII and values of every type."""
     source = SourceRow("acme", fetched_at=1.5, failures=2, finding=FINDING)
     target = TargetRow(
@@ -99,7 +94,7 @@ def test_rows_are_read_back_as_they_were_written(store: SqliteControllerStore) -
     assert list(store.list_configuration_findings()) == []
 
 
-def test_what_is_not_there_is_none(store: SqliteControllerStore) -> None:
+def test_what_is_not_there_is_none(store: ControllerStore) -> None:
     """Unknown names are no errors of a page."""
     assert store.find_target(PROD) is None
     assert store.find_run("r") is None
@@ -107,7 +102,7 @@ def test_what_is_not_there_is_none(store: SqliteControllerStore) -> None:
     assert store.list_outcomes([PROD], 3) == {PROD: []}
 
 
-def test_a_head_is_accepted_once_for_each_number(store: SqliteControllerStore) -> None:
+def test_a_head_is_accepted_once_for_each_number(store: ControllerStore) -> None:
     """Whoever read an older head does not replace a newer one, nor does a row that was read before."""
     with store.write() as writer:
         writer.put_source(SourceRow("acme"))
@@ -123,7 +118,7 @@ def test_a_head_is_accepted_once_for_each_number(store: SqliteControllerStore) -
         writer.accept_head_if_number_unchanged("acme", 2, RevisionRow("acme", 9, "c9", 1.0))
 
 
-def test_a_wanted_revision_never_moves_back(store: SqliteControllerStore) -> None:
+def test_a_wanted_revision_never_moves_back(store: ControllerStore) -> None:
     """A stopped process that goes on writes what it knew; the wanted revision stays."""
     with store.write() as writer:
         writer.put_target(TargetRow(PROD, "c2", 2))
@@ -134,7 +129,7 @@ def test_a_wanted_revision_never_moves_back(store: SqliteControllerStore) -> Non
 
 
 def test_due_targets_come_longest_due_first_and_sources_in_turn(
-    store: SqliteControllerStore,
+    store: ControllerStore,
 ) -> None:
     """A source with many targets does not keep another one waiting."""
     with store.write() as writer:
@@ -151,7 +146,7 @@ def test_due_targets_come_longest_due_first_and_sources_in_turn(
     assert due == ["a/t4", "b/t", "a/t3", "a/t2"]
 
 
-def test_pages_of_targets_begin_with_those_that_need_a_person(store: SqliteControllerStore) -> None:
+def test_pages_of_targets_begin_with_those_that_need_a_person(store: ControllerStore) -> None:
     """Filters by source, state and text; a text is no pattern; gone targets are not shown."""
     with store.write() as writer:
         for name, state in (
@@ -178,7 +173,7 @@ def test_pages_of_targets_begin_with_those_that_need_a_person(store: SqliteContr
     assert counts[TargetCondition.NOT_LOOKED_AT] == 0
 
 
-def test_one_fact_is_one_message(store: SqliteControllerStore) -> None:
+def test_one_fact_is_one_message(store: ControllerStore) -> None:
     """The second message of the same channel, event and fact is not written."""
     first = MessageRow("m1", "hook", "failed", "f", {}, 1.0)
     with store.write() as writer:
@@ -187,7 +182,7 @@ def test_one_fact_is_one_message(store: SqliteControllerStore) -> None:
         assert writer.put_message_if_new(replace(first, id="m3", channel="slack"))
 
 
-def test_a_transaction_that_fails_writes_nothing(store: SqliteControllerStore) -> None:
+def test_a_transaction_that_fails_writes_nothing(store: ControllerStore) -> None:
     """All of a block is committed at its end, or nothing."""
 
     def write_and_fail() -> None:
@@ -204,7 +199,7 @@ def test_a_transaction_that_fails_writes_nothing(store: SqliteControllerStore) -
     assert [row.name for row in store.list_sources()] == ["beta"]
 
 
-def test_old_rows_are_deleted_but_for_the_newest(store: SqliteControllerStore) -> None:
+def test_old_rows_are_deleted_but_for_the_newest(store: ControllerStore) -> None:
     """A target keeps its newest run, a source its head; what is unsent stays."""
 
     def run(run_id: str, ended_at: float, repeats_until: float = 0.0) -> RunRow:
@@ -236,7 +231,7 @@ def test_old_rows_are_deleted_but_for_the_newest(store: SqliteControllerStore) -
     assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c2"], ["m2"])
 
 
-def test_the_audit_is_a_chain(store: SqliteControllerStore, tmp_path: Path) -> None:
+def test_the_audit_is_a_chain(store: ControllerStore, run_beside: Callable[[str], None]) -> None:
     """Whoever changes or removes a row is found out."""
     with store.write() as writer:
         for number in range(4):
@@ -244,9 +239,7 @@ def test_the_audit_is_a_chain(store: SqliteControllerStore, tmp_path: Path) -> N
     rows = list(reversed(store.list_audit(10)))
     assert find_broken_audit_row(rows) is None
     assert find_broken_audit_row(rows[:1] + rows[2:]) == rows[2]
-    with sqlite3.connect(tmp_path / "controller.db") as connection:
-        connection.execute("UPDATE audit SET who = 'token:other' WHERE number = 2")
-    connection.close()
+    run_beside("UPDATE audit SET who = 'token:other' WHERE number = 2")
     changed = list(reversed(store.list_audit(10)))
     assert find_broken_audit_row(changed) == changed[1]
 
@@ -266,7 +259,7 @@ def test_the_audit_is_a_chain(store: SqliteControllerStore, tmp_path: Path) -> N
     ],
 )
 def test_the_audit_can_be_searched(
-    store: SqliteControllerStore, audit_filter: AuditFilter, numbers: list[int]
+    store: ControllerStore, audit_filter: AuditFilter, numbers: list[int]
 ) -> None:
     with store.write() as writer:
         for who, subject, detail in (
@@ -292,7 +285,7 @@ def test_the_audit_can_be_searched(
     ],
 )
 def test_targets_are_found_by_patterns_as_python_has_them(
-    store: SqliteControllerStore, patterns: tuple[str, ...], names: list[str]
+    store: ControllerStore, patterns: tuple[str, ...], names: list[str]
 ) -> None:
     """Lists and counts have the same ones, whatever SQLite means by a bracket or by case."""
     with store.write() as writer:
@@ -305,18 +298,7 @@ def test_targets_are_found_by_patterns_as_python_has_them(
     assert sum(store.count_targets_by_state(patterns=patterns).values()) == len(names)
 
 
-def test_the_file_is_ours_alone_and_durable(store: SqliteControllerStore, tmp_path: Path) -> None:
-    """Mode 0600, also of what SQLite puts beside it; a write-ahead log, flushed at each commit."""
-    with store.write() as writer:
-        writer.put_source(SourceRow("acme"))
-        assert writer._connection.execute("PRAGMA synchronous").fetchone() == (2,)
-        assert writer._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    files = [path for path in tmp_path.iterdir() if path.name.startswith("controller.db")]
-    assert len(files) == 3
-    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
-
-
-def test_many_threads_read_while_one_writes(store: SqliteControllerStore) -> None:
+def test_many_threads_read_while_one_writes(store: ControllerStore) -> None:
     """Readers never fail and never see half of a transaction."""
     torn: list[int] = []
     done = threading.Event()
@@ -340,88 +322,43 @@ def test_many_threads_read_while_one_writes(store: SqliteControllerStore) -> Non
     assert store.list_targets(TargetFilter(), 0, 100).matching_count == 40
 
 
-def test_a_second_controller_on_the_same_folder_is_refused(tmp_path: Path) -> None:
-    """The message names the process that has it; afterwards the folder is free."""
-    folder = tmp_path / "data"
-    with (
-        hold_data_folder(folder),
-        pytest.raises(LockHeld) as caught,
-        hold_data_folder(folder),
-    ):
-        pass
-    (finding,) = caught.value.diagnostics
-    assert f"process {os.getpid()}" in finding.detail
-    assert "--data" in finding.hint
-    with hold_data_folder(folder):
-        pass
-
-
 def test_a_store_of_a_newer_format_is_refused_only_where_writing_would_harm(
-    store: SqliteControllerStore, tmp_path: Path
+    store: ControllerStore, run_beside: Callable[[str], None]
 ) -> None:
-    """A newer format that this version may still write works; one that it may not is left alone."""
-    store.close()
+    """A newer format that this version may still write works; one that it may not is left alone.
 
-    def set_meta(key: str, value: str) -> None:
-        with sqlite3.connect(tmp_path / "controller.db") as connection:
-            connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
-        connection.close()
+    A program that runs while a newer one upgrades the store is told at its next write.
+    """
 
-    set_meta("format", str(STORE_FORMAT + 1))
-    assert store.list_sources() == []
+    def set_meta(key: str, value: int) -> None:
+        run_beside(f"UPDATE meta SET value = '{value}' WHERE key = '{key}'")
+
+    set_meta("format", STORE_FORMAT + 1)
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme"))
+    set_meta("oldest_format_that_may_write", STORE_FORMAT + 1)
+    with pytest.raises(StoreTooNew, match="newer version"), store.write():
+        pytest.fail("it may not write")
     store.close()
-    set_meta("oldest_format_that_may_write", str(STORE_FORMAT + 1))
-    with pytest.raises(ControllerStoreError, match="newer version"), store.write():
-        pass
-    with pytest.raises(ControllerStoreError, match="newer version"):
+    with pytest.raises(StoreTooNew, match="newer version"):
         store.list_sources()
-
-
-@pytest.mark.parametrize("content", [b"not a database at all" * 100, b""])
-def test_another_file_in_its_place_is_not_touched(tmp_path: Path, content: bytes) -> None:
-    """A file that is no store is an error that says so."""
-    path = tmp_path / "controller.db"
-    path.write_bytes(content)
-    store = SqliteControllerStore(tmp_path)
-    with pytest.raises(ControllerStoreError, match="not a store"):
+    with pytest.raises(StoreTooNew, match="newer version"):
         store.create_or_upgrade()
-    with pytest.raises(ControllerStoreError, match="not a store"), store.write():
-        pass
-    assert path.read_bytes() == content
 
 
 def test_odd_cells_are_an_error_and_no_traceback(
-    store: SqliteControllerStore, tmp_path: Path
+    store: ControllerStore, run_beside: Callable[[str], None]
 ) -> None:
     """What this program would not have written is said to be damage."""
     with store.write() as writer:
         writer.put_source(SourceRow("acme"))
-    with sqlite3.connect(tmp_path / "controller.db") as connection:
-        connection.execute("UPDATE sources SET finding = '{' ")
-    connection.close()
+    run_beside("UPDATE sources SET finding = '{' ")
     with pytest.raises(ControllerStoreError, match="damaged") as caught:
         store.list_sources()
     assert "sources.finding" in caught.value.diagnostics[0].detail
 
 
-def test_a_backup_is_one_file_and_replaces_none(
-    store: SqliteControllerStore, tmp_path: Path
-) -> None:
-    """The copy opens as a store; a second one to the same name is refused."""
-    with store.write() as writer:
-        writer.put_source(SourceRow("acme"))
-    folder = tmp_path / "copies"
-    folder.mkdir()
-    store.write_backup(folder / "controller.db")
-    assert [path.name for path in folder.iterdir()] == ["controller.db"]
-    copy = SqliteControllerStore(folder)
-    assert [row.name for row in copy.list_sources()] == ["acme"]
-    copy.close()
-    with pytest.raises(ControllerStoreError, match="there already"):
-        store.write_backup(folder / "controller.db")
-
-
-def test_due_times_move_with_the_clock(store: SqliteControllerStore) -> None:
+def test_due_times_move_with_the_clock(store: ControllerStore) -> None:
     """What was due in a minute is due in a minute still; what is far away can be found."""
     with store.write() as writer:
         writer.put_source(SourceRow("acme", due_at=100.0))
@@ -432,7 +369,7 @@ def test_due_times_move_with_the_clock(store: SqliteControllerStore) -> None:
     assert store.list_sources()[0].due_at == 50
 
 
-def test_commits_in_use_and_open_revisions(store: SqliteControllerStore) -> None:
+def test_commits_in_use_and_open_revisions(store: ControllerStore) -> None:
     """Head, what is beside it, what is wanted and applied; ended revisions are closed."""
     with store.write() as writer:
         writer.put_source(SourceRow("acme", sideways="side"))

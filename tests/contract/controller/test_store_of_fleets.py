@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRole, ProcessRow
 from synapse_apply.controller.rows import SourceRow, TargetName, TargetRow
-from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store.controller_store import ControllerStore
 
 PROD = TargetName("acme", "prod")
 
 
-def test_a_claim_has_one_holder_and_a_growing_epoch(store: SqliteControllerStore) -> None:
+def test_a_claim_has_one_holder_and_a_growing_epoch(store: ControllerStore) -> None:
     """A claim ends by its time or its holder, and an old holder has nothing to say."""
     with store.write() as writer:
         writer.put_target(TargetRow(PROD))
@@ -31,7 +31,7 @@ def test_a_claim_has_one_holder_and_a_growing_epoch(store: SqliteControllerStore
         assert writer.claim_target(TargetName("acme", "none"), "c", until=40, now=11) == 0
 
 
-def test_a_lease_has_one_holder_until_it_is_over(store: SqliteControllerStore) -> None:
+def test_a_lease_has_one_holder_until_it_is_over(store: ControllerStore) -> None:
     """Its epoch grows with each other holder; who had it before is told that it is not valid."""
     assert store.find_lease("leader") is None
     with store.write() as writer:
@@ -52,7 +52,7 @@ def test_a_lease_has_one_holder_until_it_is_over(store: SqliteControllerStore) -
         assert writer.take_lease("leader", "b", until=50, now=30) == 3
 
 
-def test_a_holder_renews_and_ends_its_own_claims_alone(store: SqliteControllerStore) -> None:
+def test_a_holder_renews_and_ends_its_own_claims_alone(store: ControllerStore) -> None:
     """All at once, and its lease with them; no time is made shorter."""
     names = [TargetName("acme", name) for name in "abc"]
     with store.write() as writer:
@@ -72,7 +72,7 @@ def test_a_holder_renews_and_ends_its_own_claims_alone(store: SqliteControllerSt
     assert [row.name for row in store.list_claimed_targets(7)] == names[2:]
 
 
-def test_processes_and_changes_are_written_down(store: SqliteControllerStore) -> None:
+def test_processes_and_changes_are_written_down(store: ControllerStore) -> None:
     """Those that were not seen for long are deleted; a change is counted whoever writes the row."""
     row = ProcessRow(
         "a", "host", 7, ProcessRole.WORKER, "1.0", "digest", 4, started_at=1.0, seen_at=5.0

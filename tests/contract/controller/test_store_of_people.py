@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from synapse_apply.controller.planned_rows import PlannedRow, RowAction
 from synapse_apply.controller.rows import (
@@ -22,14 +26,19 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.settings import Mode
-from synapse_apply.controller.store import progress
+from synapse_apply.controller.store import controller_store, progress
 from synapse_apply.controller.store.audit_chain import find_broken_audit_row
-from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store.controller_store import (
+    ControllerStore,
+    SqliteControllerStore,
+)
+from synapse_apply.controller.store.dialect import SQLITE_DIALECT
+from synapse_apply.controller.store_ports import AuditFilter
 
 PROD = TargetName("acme", "prod")
 
 
-def test_approvals_are_used_once_and_deleted_when_old(store: SqliteControllerStore) -> None:
+def test_approvals_are_used_once_and_deleted_when_old(store: ControllerStore) -> None:
     """The first use stands; taking back spares what was used; what is young is kept."""
     row = PlannedRow("row1:a", "plugin/a", RowAction.UPDATE)
     first = ApprovalRow("a1", PROD, "row1:a", row, "proxy:ann", 100.0)
@@ -51,25 +60,39 @@ def test_approvals_are_used_once_and_deleted_when_old(store: SqliteControllerSto
     assert [pause.scope for pause in store.list_pauses()] == ["*"]
 
 
-def test_the_audit_is_read_in_parts_and_a_part_can_be_checked(store: SqliteControllerStore) -> None:
+def test_the_audit_is_read_in_parts_and_a_part_can_be_checked(
+    store: ControllerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All rows, oldest first, however many; the chain behind a row that is known."""
+    monkeypatch.setattr(controller_store, "_AUDIT_ROWS_AT_ONCE", 20)
     with store.write() as writer:
-        for number in range(2500):
+        for number in range(50):
             writer.append_audit(number, "proxy:ann", "approve", "acme/prod", "")
     rows = list(store.iter_audit_rows())
-    assert [row.number for row in rows] == list(range(1, 2501))
+    assert [row.number for row in rows] == list(range(1, 51))
     assert find_broken_audit_row(rows) is None
-    assert find_broken_audit_row(rows[2000:], rows[1999]) is None
-    changed = replace(rows[2100], who="proxy:bob")
-    broken = find_broken_audit_row([*rows[2000:2100], changed, *rows[2101:]], rows[1999])
+    assert find_broken_audit_row(rows[20:], rows[19]) is None
+    changed = replace(rows[30], who="proxy:bob")
+    broken = find_broken_audit_row([*rows[20:30], changed, *rows[31:]], rows[19])
     assert broken == changed
-    assert find_broken_audit_row(rows[2001:], rows[1999]) == rows[2001]
+    assert find_broken_audit_row(rows[21:], rows[19]) == rows[21]
+
+
+def test_a_text_that_no_database_holds_is_changed_and_breaks_no_chain(
+    store: ControllerStore,
+) -> None:
+    """NUL and half of a surrogate pair, which an answer in JSON may have."""
+    with store.write() as writer:
+        writer.append_audit(1.0, "proxy:ann", "pause", "acme/*", "a\0b\ud800c")
+        writer.append_audit(2.0, "proxy:ann", "resume", "acme/*", "")
+    assert find_broken_audit_row(store.iter_audit_rows()) is None
+    assert [row.detail for row in store.list_audit(9, AuditFilter(text="b?C"))] == ["a␀b?c"]
 
 
 def test_rows_that_applies_of_a_revision_have_done_are_counted(
-    store: SqliteControllerStore,
+    store: ControllerStore,
 ) -> None:
-    """Of its commit alone, and by an index: there may be many runs."""
+    """Of its commit alone."""
     run = RunRow("r1", PROD, "c1", RunCause.PUSH, 1.0, 2.0, RunOutcome.APPLIED)
     applied = replace(run, verb=RunVerb.APPLY, calls=CallCounts(done=2))
     with store.write() as writer:
@@ -79,14 +102,22 @@ def test_rows_that_applies_of_a_revision_have_done_are_counted(
         writer.put_run(replace(applied, id="r2"))
         writer.put_run(replace(applied, id="r3", calls=CallCounts(done=1, failed=4)))
         writer.put_run(replace(applied, id="r4", commit="c2"))
-        plan = writer._connection.execute(
-            f"EXPLAIN QUERY PLAN {progress._COUNT_APPLIED_ROWS}", ["acme", "acme", 1]
-        ).fetchall()
     assert store.read_progress("acme", 1).applied_row_count == 3
+
+
+def test_rows_that_applies_have_done_are_found_by_an_index(tmp_path: Path) -> None:
+    """There may be many runs."""
+    statement = progress._SUM_APPLIED_ROWS.format(SQLITE_DIALECT.call_count)
+    with closing(SqliteControllerStore(tmp_path)) as store:
+        store.create_or_upgrade()
+        with store.write() as writer:
+            plan = writer._connection.execute(
+                f"EXPLAIN QUERY PLAN {statement}", ["acme", "acme", 1]
+            ).fetchall()
     assert any("runs_applied" in cells[3] for cells in plan), plan
 
 
-def test_progress_counts_only_what_the_revision_touched(store: SqliteControllerStore) -> None:
+def test_progress_counts_only_what_the_revision_touched(store: ControllerStore) -> None:
     """Failing only by a run at this head; whom the rule applies to, and the first names in order."""
     base = TargetRow(
         PROD,

@@ -116,7 +116,9 @@ def test_it_is_made_as_a_new_one_is(store: SqliteControllerStore, tmp_path: Path
     assert formats["oldest_format_that_may_write"] == str(OLDEST_WRITING_FORMAT)
 
 
-def test_holds_approvals_and_pauses_can_be_written(store: SqliteControllerStore) -> None:
+def test_holds_approvals_and_pauses_can_be_written(
+    store: SqliteControllerStore, folder: Path
+) -> None:
     """Their tables are those of this version; a backup has them."""
     row = PlannedRow("row1:a", "plugin/a", RowAction.UPDATE)
     hold = HoldRow(PROD, "row1:a", HeldRow(row, HoldReason.APPROVAL), "c1", "r1", 1.0)
@@ -126,7 +128,7 @@ def test_holds_approvals_and_pauses_can_be_written(store: SqliteControllerStore)
         writer.replace_holds(PROD, [hold])
         writer.put_approval(approval)
         writer.put_pause(pause)
-    backup = store._path.parent / "copy" / "controller.db"
+    backup = folder / "copy" / "controller.db"
     backup.parent.mkdir()
     store.write_backup(backup)
     with closing(SqliteControllerStore(backup.parent)) as copy:
@@ -142,7 +144,7 @@ def test_an_upgrade_that_is_cut_off_changes_nothing(
     upgrade = "synapse_apply.controller.store.store_upgrade"
     broken = "CREATE TABLE pauses (scope TEXT)", "THIS IS NO SQL"
     with monkeypatch.context() as patch:
-        patch.setattr(f"{upgrade}.STATEMENTS_SINCE_FORMAT_2", broken)
+        patch.setattr(f"{upgrade}.list_statements_since_format_2", lambda _dialect: broken)
         store = SqliteControllerStore(folder)
         with closing(store), pytest.raises(ControllerStoreError):
             store.create_or_upgrade()

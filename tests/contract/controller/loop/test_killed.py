@@ -11,7 +11,7 @@ from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, World
 
 from synapse_apply.controller.rows import StatusState
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
-from synapse_apply.controller.store.store_writer import SqliteStoreWriter
+from synapse_apply.controller.store.store_writer import SqlStoreWriter
 from synapse_apply.controller.store_ports import TargetFilter
 
 
@@ -28,7 +28,7 @@ class MortalStore(SqliteControllerStore):
         self.write_count = 0
 
     @contextmanager
-    def write(self) -> Iterator[SqliteStoreWriter]:
+    def write(self) -> Iterator[SqlStoreWriter]:
         if self.writes_left <= 0:
             raise KilledError
         self.writes_left -= 1

@@ -1,0 +1,278 @@
+"""The store in a schema of PostgreSQL: sessions, the row in which writers stand, what times out.
+
+It has a schema of its own, so that its tables and those of its queue are no others' (a state's
+`meta` is another table), a role needs rights to that schema alone, and pg_dump saves it by name.
+
+Writers stand in a row by an advisory lock that belongs to the transaction, over all processes: as
+with SQLite, what a write reads on another connection is all that was committed before it, and stays
+so until its end. The server throws out a writer that stands still, a stopped process for example.
+Sessions have settings of their own: there must be no pooler between that shares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+from zlib import crc32
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from synapse_apply.controller.store import postgres_errors, store_errors
+from synapse_apply.controller.store.dialect import POSTGRES_DIALECT
+from synapse_apply.controller.store.storable_text import make_storable
+from synapse_apply.controller.store.store_database import Cells, StoreConnection
+from synapse_apply.controller.store.store_schema import (
+    META_FORMAT,
+    META_OLDEST_WRITER,
+    list_create_statements,
+)
+from synapse_apply.controller.store.store_upgrade import (
+    require_format_that_may_be_written,
+    upgrade_tables_if_older,
+)
+from synapse_apply.model.coding.json_values import WrongShapeError
+from synapse_apply.stores.postgres.postgres_messages import has_ended_connection
+from synapse_apply.stores.postgres.postgres_parameters import build_connection_parameters
+from synapse_apply.stores.postgres.postgres_url import PostgresLocation
+from synapse_apply.stores.postgres.postgres_watch import limit_connection_time
+
+T = TypeVar("T")
+Session = psycopg.Connection[Cells]
+
+DEFAULT_SCHEMA = "synapse_apply_controller"
+# The first key of our advisory lock: "SynC" in ASCII, as those of states are "SynA" and "SynB".
+WRITERS_LOCK = 0x53796E43
+# Seconds after which a server is given up that holds the connection and does not answer: longer
+# than its own timeouts below.
+MAX_SECONDS = 30.0
+_DEFAULT_PARAMETERS = {"application_name": "synapse-apply controller", "connect_timeout": "5"}
+
+# The server ends a stopped writer (5 s) before those behind it give up (10 s), also one that was
+# stopped while it read an answer (tcp_user_timeout). A commit that returns must be durable.
+_SESSION_SETTINGS = """
+SET search_path TO {schema};
+SET default_transaction_isolation TO 'read committed';
+SET idle_in_transaction_session_timeout TO '5s';
+SET lock_timeout TO '10s';
+SET statement_timeout TO '15s';
+SET tcp_user_timeout TO '10s';
+SET standard_conforming_strings TO on;
+SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+    WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)
+"""
+_BEGIN_WRITING = """
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+SELECT pg_advisory_xact_lock({lock}, {key})
+"""
+# A statement of its own behind the lock, so that it sees what the writer before has committed.
+_SELECT_FORMAT = "SELECT key, value FROM meta WHERE key IN ({format}, {oldest_writer})"
+
+_SELECT_SERVER = """
+SELECT CAST(current_setting('server_version_num') AS integer), current_setting('server_encoding'),
+    EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = ?), to_regclass('meta') IS NOT NULL
+"""
+
+
+class PostgresConnection:
+    """A StoreConnection that opens its session when it needs one, and drops one that is broken.
+
+    A session that had ended while no transaction was open is replaced at once, without a word.
+    """
+
+    def __init__(
+        self,
+        open_session: Callable[[], Session],
+        begin_writing_statement: str,
+        check_meta: Callable[[Mapping[str, str]], None],
+    ) -> None:
+        """`check_meta` is called with the rows that `begin_writing_statement` selects."""
+        self._open_session = open_session
+        self._begin_writing_statement = begin_writing_statement
+        self._check_meta = check_meta
+        self._session: Session | None = None
+
+    def execute(self, statement: str, values: Sequence[object] = (), /) -> psycopg.Cursor[Cells]:
+        text, storable_values = _format_marks(statement), _make_values_storable(values)
+        return self._run(lambda session: session.execute(text, storable_values or None))
+
+    def execute_for_each(self, statement: str, rows: Iterable[Sequence[object]], /) -> None:
+        text, storable_rows = _format_marks(statement), [*map(_make_values_storable, rows)]
+        self._run(lambda session: session.cursor().executemany(text, storable_rows))
+
+    def begin_reading(self) -> None:
+        self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def begin_writing(self) -> None:
+        cursor = self.execute(self._begin_writing_statement)
+        # Each statement of the text has its own result; the last one has the rows of `meta`.
+        while cursor.nextset():
+            pass
+        self._check_meta(dict(cursor.fetchall()))
+
+    def commit(self) -> None:
+        # A transaction in which a statement failed is rolled back by COMMIT, which is no error.
+        if self.execute("COMMIT").statusmessage != "COMMIT":
+            raise psycopg.errors.InFailedSqlTransaction
+
+    def roll_back_if_begun(self) -> None:
+        session = self._session
+        if session is None or not _is_in_transaction(session):
+            return
+        with suppress(psycopg.Error):
+            self.execute("ROLLBACK")
+        # Whatever it is still in the middle of, it is not used again.
+        if _is_in_transaction(session):
+            self.close()
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        self._session = None
+
+    def _run(self, work: Callable[[Session], T]) -> T:
+        """Do one piece of work on the session; one that cannot be used any more is dropped."""
+        is_new = self._session is None
+        if self._session is None:
+            self._session = self._open_session()
+        session = self._session
+        had_begun = _is_in_transaction(session)
+        try:
+            with limit_connection_time(session, MAX_SECONDS):
+                return work(session)
+        except psycopg.Error as problem:
+            has_ended = session.closed or has_ended_connection(problem)
+            if has_ended or postgres_errors.may_pass(problem):
+                self.close()
+            if is_new or had_begun or not has_ended:
+                raise
+        # It had ended while it was idle: nothing has been done yet.
+        return self._run(work)
+
+
+class PostgresDatabase:
+    """A StoreDatabase that any number of processes use at once."""
+
+    dialect = POSTGRES_DIALECT
+    is_shared = True
+
+    def __init__(self, location: PostgresLocation) -> None:
+        """InputError for a URL that libpq does not understand. Connects to nothing yet."""
+        self.location = location
+        self.connection_parameters = build_connection_parameters(location, _DEFAULT_PARAMETERS)
+        self._place = store_errors.build_database_place(location.display_url)
+        self._template_values = {
+            "schema": sql.Identifier(location.schema),
+            "lock": sql.Literal(WRITERS_LOCK),
+            "key": sql.Literal(crc32(location.schema.encode()) - 2**31),
+            "format": sql.Literal(META_FORMAT),
+            "oldest_writer": sql.Literal(META_OLDEST_WRITER),
+        }
+
+    def create_or_upgrade(self) -> None:
+        """See StoreDatabase; of several processes that start at once the first one does it."""
+        connection = PostgresConnection(self._open_session, "", self._require_format)
+        with self.translate_errors("Making"), closing(connection):
+            # There may be no `meta` to be checked yet.
+            connection.execute(self._format_sql(_BEGIN_WRITING))
+            try:
+                self._create_or_upgrade(connection)
+                connection.commit()
+            finally:
+                connection.roll_back_if_begun()
+
+    def open_connection(self, *, is_writer: bool) -> PostgresConnection:
+        del is_writer  # each may write: a lease is renewed beside the writer
+        return PostgresConnection(
+            self._open_session_of_store,
+            self._format_sql(f"{_BEGIN_WRITING}; {_SELECT_FORMAT}"),
+            self._require_format,
+        )
+
+    def read_clock_or_none(self, connection: StoreConnection) -> float:
+        statement = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS double precision)"
+        (seconds,) = connection.execute(statement).fetchone()
+        return float(seconds)
+
+    def write_backup(self, connection: StoreConnection, target: Path) -> None:
+        del connection
+        raise postgres_errors.build_backup_error(self.location, target)
+
+    @contextmanager
+    def translate_errors(self, activity: str) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as problem:
+            raise postgres_errors.build_store_error(
+                problem, self.location, self._place, activity
+            ) from None
+        except WrongShapeError as problem:
+            raise store_errors.build_damaged_store_error(self._place, str(problem)) from None
+
+    def _open_session(self) -> Session:
+        """A session without a transaction; StoreUnavailable where there is none to be had."""
+        try:
+            session: Session = psycopg.connect(**self.connection_parameters, autocommit=True)
+        except psycopg.Error as problem:
+            finding = postgres_errors.build_connection_error(problem, self.location)
+        else:
+            with _close_if_raised(session):
+                session.execute(self._format_sql(_SESSION_SETTINGS))
+            return session
+        # Outside of the handler: the library's exception, which is not chained, may quote the URL.
+        raise finding
+
+    def _open_session_of_store(self) -> Session:
+        session = self._open_session()
+        with _close_if_raised(session):
+            rows = session.execute(self._format_sql(_SELECT_FORMAT)).fetchall()
+            self._require_format(dict(rows))
+        return session
+
+    def _require_format(self, meta: Mapping[str, str]) -> None:
+        require_format_that_may_be_written(meta, self._place)
+
+    def _create_or_upgrade(self, connection: PostgresConnection) -> None:
+        server = connection.execute(_SELECT_SERVER, [self.location.schema]).fetchone()
+        version, encoding, has_schema, has_meta = server or (0, "", False, False)
+        postgres_errors.require_usable_server(version, encoding, self.location)
+        if has_meta:
+            self._require_format(dict(connection.execute(self._format_sql(_SELECT_FORMAT))))
+            upgrade_tables_if_older(connection, self.dialect)
+            return
+        # CREATE SCHEMA IF NOT EXISTS needs the right to create one even if it exists.
+        if not has_schema:
+            connection.execute(self._format_sql("CREATE SCHEMA {schema}"))
+        for statement in list_create_statements(self.dialect):
+            connection.execute(statement)
+
+    def _format_sql(self, template: str) -> str:
+        return sql.SQL(template).format(**self._template_values).as_string(None)
+
+
+def _is_in_transaction(session: Session) -> bool:
+    """Whether anything is under way; also of a session that is lost."""
+    return session.info.transaction_status != TransactionStatus.IDLE
+
+
+@contextmanager
+def _close_if_raised(session: Session) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        session.close()
+        raise
+
+
+@lru_cache(maxsize=256)
+def _format_marks(statement: str) -> bytes:
+    """A statement with the marks of psycopg; none of ours has a question or percent sign in it."""
+    return statement.replace("?", "%s").encode()
+
+
+def _make_values_storable(values: Sequence[object]) -> list[object]:
+    return [make_storable(value) if isinstance(value, str) else value for value in values]

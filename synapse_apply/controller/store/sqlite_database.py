@@ -1,0 +1,91 @@
+"""The store in one SQLite file of a data folder: connections, transactions, backup."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from synapse_apply.controller.store import store_errors
+from synapse_apply.controller.store.dialect import SQLITE_DIALECT
+from synapse_apply.controller.store.store_database import StoreConnection
+from synapse_apply.controller.store.store_file import (
+    FILE_NAME,
+    create_store_file_if_missing,
+    open_store_file,
+    require_writable_format,
+    write_store_file_backup,
+)
+from synapse_apply.controller.store.store_upgrade import upgrade_tables_if_older
+
+
+class SqliteConnection:
+    """A StoreConnection to the file; a writer waits for another process for some seconds."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.sqlite_connection = connection
+        self._path = path
+
+    def execute(self, statement: str, values: Sequence[object] = (), /) -> sqlite3.Cursor:
+        return self.sqlite_connection.execute(statement, values)
+
+    def execute_for_each(self, statement: str, rows: Iterable[Sequence[object]], /) -> None:
+        self.sqlite_connection.executemany(statement, rows)
+
+    def begin_reading(self) -> None:
+        self.execute("BEGIN")
+
+    def begin_writing(self) -> None:
+        self.execute("BEGIN IMMEDIATE")
+        # A newer version may have upgraded the store since this connection was opened.
+        require_writable_format(self.sqlite_connection, self._path)
+
+    def commit(self) -> None:
+        self.execute("COMMIT")
+
+    def roll_back_if_begun(self) -> None:
+        # If the disk was full, SQLite has rolled back already.
+        if self.sqlite_connection.in_transaction:
+            self.execute("ROLLBACK")
+
+    def close(self) -> None:
+        self.sqlite_connection.close()
+
+
+class SqliteDatabase:
+    """A StoreDatabase that one process has for itself: `create_or_upgrade` is for that one alone.
+
+    Others may read it, and make a backup.
+    """
+
+    dialect = SQLITE_DIALECT
+    is_shared = False
+
+    def __init__(self, data_folder: Path) -> None:
+        self.path = data_folder / FILE_NAME
+
+    def create_or_upgrade(self) -> None:
+        create_store_file_if_missing(self.path)
+        with self.translate_errors("Upgrading"):
+            connection = self.open_connection(is_writer=True)
+            try:
+                connection.begin_writing()
+                upgrade_tables_if_older(connection, self.dialect)
+                connection.commit()
+            finally:
+                connection.roll_back_if_begun()
+                connection.close()
+
+    def open_connection(self, *, is_writer: bool) -> SqliteConnection:
+        return SqliteConnection(open_store_file(self.path, is_writer=is_writer), self.path)
+
+    def read_clock_or_none(self, connection: StoreConnection) -> None:
+        del connection  # there is none but that of the machine
+
+    def write_backup(self, connection: StoreConnection, target: Path) -> None:
+        if isinstance(connection, SqliteConnection):
+            write_store_file_backup(connection.sqlite_connection, target)
+
+    def translate_errors(self, activity: str) -> AbstractContextManager[None]:
+        return store_errors.translate_sqlite_errors(self.path, activity)

@@ -1,0 +1,81 @@
+"""The controller's store as a file: who may have it, how it is opened and copied."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from synapse_apply.controller.rows import SourceRow
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store.store_errors import ControllerStoreError
+from synapse_apply.controller.store.store_file import hold_data_folder
+from synapse_apply.model.errors import LockHeld
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteControllerStore]:
+    with closing(SqliteControllerStore(tmp_path)) as store:
+        store.create_or_upgrade()
+        yield store
+
+
+def test_the_file_is_ours_alone_and_durable(store: SqliteControllerStore, tmp_path: Path) -> None:
+    """Mode 0600, also of what SQLite puts beside it; a write-ahead log, flushed at each commit."""
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme"))
+        assert writer._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert writer._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    files = [path for path in tmp_path.iterdir() if path.name.startswith("controller.db")]
+    assert len(files) == 3
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_a_second_controller_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    """The message names the process that has it; afterwards the folder is free."""
+    folder = tmp_path / "data"
+    with (
+        hold_data_folder(folder),
+        pytest.raises(LockHeld) as caught,
+        hold_data_folder(folder),
+    ):
+        pass
+    (finding,) = caught.value.diagnostics
+    assert f"process {os.getpid()}" in finding.detail
+    assert "--data" in finding.hint
+    with hold_data_folder(folder):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b""])
+def test_another_file_in_its_place_is_not_touched(tmp_path: Path, content: bytes) -> None:
+    """A file that is no store is an error that says so."""
+    path = tmp_path / "controller.db"
+    path.write_bytes(content)
+    store = SqliteControllerStore(tmp_path)
+    with pytest.raises(ControllerStoreError, match="not a store"):
+        store.create_or_upgrade()
+    with pytest.raises(ControllerStoreError, match="not a store"), store.write():
+        pass
+    assert path.read_bytes() == content
+
+
+def test_a_backup_is_one_file_and_replaces_none(
+    store: SqliteControllerStore, tmp_path: Path
+) -> None:
+    """The copy opens as a store; a second one to the same name is refused."""
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme"))
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    store.write_backup(folder / "controller.db")
+    assert [path.name for path in folder.iterdir()] == ["controller.db"]
+    copy = SqliteControllerStore(folder)
+    assert [row.name for row in copy.list_sources()] == ["acme"]
+    copy.close()
+    with pytest.raises(ControllerStoreError, match="there already"):
+        store.write_backup(folder / "controller.db")
