@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from synapse_apply.controller.store.dialect import Dialect
+from synapse_apply.controller.store.dialect import SqlDialect
 from synapse_apply.controller.store.store_schema import STATE_RANKS
 from synapse_apply.controller.store_ports import AuditFilter, TargetFilter
 
@@ -14,7 +14,9 @@ _WILDCARDS = frozenset("*?[")
 _NAME = "source || '/' || target"
 
 
-def build_target_condition(target_filter: TargetFilter, dialect: Dialect) -> tuple[str, list[Any]]:
+def build_target_condition(
+    target_filter: TargetFilter, dialect: SqlDialect
+) -> tuple[str, list[Any]]:
     """WHERE and its values for the targets that a filter matches; gone ones never do."""
     conditions, values = ["is_gone = 0"], list[Any]()
     if target_filter.state is not None:
@@ -35,7 +37,7 @@ def build_target_condition(target_filter: TargetFilter, dialect: Dialect) -> tup
     return f"WHERE {' AND '.join(conditions)}", values
 
 
-def build_audit_condition(audit_filter: AuditFilter, dialect: Dialect) -> tuple[str, list[Any]]:
+def build_audit_condition(audit_filter: AuditFilter, dialect: SqlDialect) -> tuple[str, list[Any]]:
     """WHERE and its values for the audit rows that a filter matches; "" for all."""
     conditions, values = list[str](), list[Any]()
     if audit_filter.who:
@@ -54,13 +56,13 @@ def build_audit_condition(audit_filter: AuditFilter, dialect: Dialect) -> tuple[
     return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
 
 
-def _build_pattern_condition(expression: str, dialect: Dialect) -> str:
+def _build_pattern_condition(expression: str, dialect: SqlDialect) -> str:
     """The condition that a text matches patterns, with the values of `_list_pattern_values`."""
     matches = dialect.pattern_condition.format(expression)
     return f"({expression} IN ({dialect.text_list}) OR {matches})"
 
 
-def _list_pattern_values(patterns: Sequence[str], dialect: Dialect) -> list[str]:
+def _list_pattern_values(patterns: Sequence[str], dialect: SqlDialect) -> list[str]:
     """Patterns that are names, which an index may find, as a JSON list, and the others."""
     names = [pattern for pattern in patterns if _WILDCARDS.isdisjoint(pattern)]
     others = [pattern for pattern in patterns if not _WILDCARDS.isdisjoint(pattern)]

@@ -34,7 +34,7 @@ from synapse_apply.controller.store.conditions import (
 )
 from synapse_apply.controller.store.progress import read_rows, sum_up_progress
 from synapse_apply.controller.store.row_table import RowTable
-from synapse_apply.controller.store.sqlite_database import SqliteDatabase
+from synapse_apply.controller.store.sqlite_database import SqliteStoreDatabase
 from synapse_apply.controller.store.store_database import StoreConnection, StoreDatabase
 from synapse_apply.controller.store.store_schema import (
     APPROVALS,
@@ -408,4 +408,4 @@ class SqliteControllerStore(ControllerStore):
     """A ControllerStore in `controller.db` of a data folder."""
 
     def __init__(self, data_folder: Path) -> None:
-        super().__init__(SqliteDatabase(data_folder))
+        super().__init__(SqliteStoreDatabase(data_folder))

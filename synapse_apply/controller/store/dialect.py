@@ -14,7 +14,7 @@ _BRACKETS = re.compile(r"\[(!?+)(\]?+[^]]*)\]")
 
 
 @frozen
-class Dialect:
+class SqlDialect:
     """The parts of statements that differ. Everywhere else both databases get the same text.
 
     `column_types` are those of texts, whole numbers and floats. `text_list` selects the texts of a
@@ -75,7 +75,7 @@ def _escape_code_point(character: str) -> str:
     return f"\\U{ord(character):08x}"
 
 
-SQLITE_DIALECT = Dialect(
+SQLITE_DIALECT = SqlDialect(
     column_types={str: "TEXT", int: "INTEGER", float: "REAL"},
     table_options="WITHOUT ROWID",
     text_list="SELECT value FROM json_each(?)",
@@ -85,7 +85,7 @@ SQLITE_DIALECT = Dialect(
     call_count="json_extract(calls, '$.done')",
     column_names="SELECT name FROM pragma_table_info(?)",
 )
-POSTGRES_DIALECT = Dialect(
+POSTGRES_DIALECT = SqlDialect(
     # Texts in the order of their bytes, as SQLite has them, whatever the database's own order is.
     column_types={str: 'TEXT COLLATE "C"', int: "BIGINT", float: "DOUBLE PRECISION"},
     table_options="",

@@ -154,7 +154,7 @@ class PostgresConnection:
         return self._run(work)
 
 
-class PostgresDatabase:
+class PostgresStoreDatabase:
     """A StoreDatabase that any number of processes use at once."""
 
     dialect = POSTGRES_DIALECT
@@ -164,7 +164,7 @@ class PostgresDatabase:
         """InputError for a URL that libpq does not understand. Connects to nothing yet."""
         self.location = location
         self.connection_parameters = build_connection_parameters(location, _DEFAULT_PARAMETERS)
-        self._place = store_errors.build_database_place(location.display_url)
+        self._store_location = store_errors.build_database_location(location.display_url)
         self._template_values = {
             "schema": sql.Identifier(location.schema),
             "lock": sql.Literal(WRITERS_LOCK),
@@ -208,10 +208,12 @@ class PostgresDatabase:
             yield
         except psycopg.Error as problem:
             raise postgres_errors.build_store_error(
-                problem, self.location, self._place, activity
+                problem, self.location, self._store_location, activity
             ) from None
         except WrongShapeError as problem:
-            raise store_errors.build_damaged_store_error(self._place, str(problem)) from None
+            raise store_errors.build_damaged_store_error(
+                self._store_location, str(problem)
+            ) from None
 
     def _open_session(self) -> Session:
         """A session without a transaction; StoreUnavailable where there is none to be had."""
@@ -234,7 +236,7 @@ class PostgresDatabase:
         return session
 
     def _require_format(self, meta: Mapping[str, str]) -> None:
-        require_format_that_may_be_written(meta, self._place)
+        require_format_that_may_be_written(meta, self._store_location)
 
     def _create_or_upgrade(self, connection: PostgresConnection) -> None:
         server = connection.execute(_SELECT_SERVER, [self.location.schema]).fetchone()

@@ -12,7 +12,7 @@ import psycopg
 from synapse_apply.controller.store import store_errors
 from synapse_apply.controller.store.store_errors import (
     ControllerStoreError,
-    StorePlace,
+    StoreLocation,
     StoreUnavailable,
 )
 from synapse_apply.stores.postgres.postgres_messages import (
@@ -53,7 +53,7 @@ def build_connection_error(
 
 
 def build_store_error(
-    problem: psycopg.Error, location: PostgresLocation, place: StorePlace, activity: str
+    problem: psycopg.Error, location: PostgresLocation, store_location: StoreLocation, activity: str
 ) -> ControllerStoreError:
     """The error for a statement that failed; `activity` is Reading, Writing or Making."""
     reason = problem.diag.message_primary or "the server ended the connection"
@@ -65,10 +65,10 @@ def build_store_error(
             "See whether the server runs and who keeps it busy (SELECT * FROM pg_stat_activity).",
         )
     if code == _UNDEFINED_TABLE:
-        return store_errors.build_missing_store_error(place)
+        return store_errors.build_missing_store_error(store_location)
     if code in _FOREIGN_TABLES:
         return store_errors.build_foreign_store_error(
-            place, f"has tables of another program ({reason})"
+            store_location, f"has tables of another program ({reason})"
         )
     if code == _INSUFFICIENT_PRIVILEGE:
         return ControllerStoreError.from_summary(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.controller.store.controller_store import ControllerStore
-from synapse_apply.controller.store.postgres_database import DEFAULT_SCHEMA, PostgresDatabase
+from synapse_apply.controller.store.postgres_database import DEFAULT_SCHEMA, PostgresStoreDatabase
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import Sensitive
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url, parse_postgres_url
@@ -25,7 +25,7 @@ class PostgresControllerStore(ControllerStore):
                 "Write postgresql://USER@HOST:PORT/DATABASE; without `store`, the store is a file"
                 " in the data folder.",
             )
-        database = PostgresDatabase(parse_postgres_url(text, DEFAULT_SCHEMA, owner="store"))
+        database = PostgresStoreDatabase(parse_postgres_url(text, DEFAULT_SCHEMA, owner="store"))
         super().__init__(database)
         self._location = database.location
         self._connection_parameters = database.connection_parameters

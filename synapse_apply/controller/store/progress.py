@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from synapse_apply.controller.rows import RevisionProgress
-from synapse_apply.controller.store.dialect import Dialect
+from synapse_apply.controller.store.dialect import SqlDialect
 from synapse_apply.controller.store.row_table import RowTable
 from synapse_apply.controller.store.store_database import StoreConnection
 
@@ -23,7 +23,7 @@ _IS_FAILING = (
 )
 _IS_HELD = f"({_IS_AT_HEAD} AND progress = 'held')"
 _IS_WAITING = f"({_IS_AT_HEAD} AND progress = 'waiting')"
-# The index runs_applied has these runs. `{}` is Dialect.call_count.
+# The index runs_applied has these runs. `{}` is SqlDialect.call_count.
 _SUM_APPLIED_ROWS = (
     "SELECT COALESCE(SUM({}), 0) FROM runs WHERE verb = 'apply' AND source = ?"
     ' AND "commit" = (SELECT "commit" FROM revisions WHERE source = ? AND number = ?)'
@@ -42,7 +42,7 @@ def read_rows(
 
 
 def sum_up_progress(
-    connection: StoreConnection, dialect: Dialect, source: str, number: int
+    connection: StoreConnection, dialect: SqlDialect, source: str, number: int
 ) -> RevisionProgress:
     touched = "FROM targets WHERE source = ? AND touched_number = ? AND is_gone = 0"
     counts = ", ".join(

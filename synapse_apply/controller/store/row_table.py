@@ -14,7 +14,7 @@ from itertools import zip_longest
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.controller.store.dialect import Dialect
+from synapse_apply.controller.store.dialect import SqlDialect
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.coding.json_types import JsonValue
@@ -78,7 +78,7 @@ class RowTable(Generic[R]):
     def _written_columns(self) -> tuple[str, ...]:
         return (*self.columns, *self._numbers)
 
-    def build_create_statement(self, dialect: Dialect) -> str:
+    def build_create_statement(self, dialect: SqlDialect) -> str:
         """A column of a field with a default has it, for rows of programs that lack the field."""
         integer = dialect.column_types[int]
         definitions = [
@@ -93,7 +93,7 @@ class RowTable(Generic[R]):
         return f"CREATE TABLE {self.name} ({', '.join(definitions)}) {dialect.table_options}"
 
     def list_definitions_of_missing_columns(
-        self, present: Collection[str], dialect: Dialect
+        self, present: Collection[str], dialect: SqlDialect
     ) -> list[str]:
         """The definition of each column that is not among `present`, with its value in old rows.
 
@@ -113,7 +113,7 @@ class RowTable(Generic[R]):
             for definition in self._list_column_definitions(coding, dialect)
         ]
 
-    def _list_column_definitions(self, coding: _FieldCoding, dialect: Dialect) -> list[str]:
+    def _list_column_definitions(self, coding: _FieldCoding, dialect: SqlDialect) -> list[str]:
         return [
             f'"{column}" {dialect.column_types[cell_type]} NOT NULL'
             + (f" DEFAULT {_format_literal(cell)}" if cell is not None else "")

@@ -53,7 +53,7 @@ class SqliteConnection:
         self.sqlite_connection.close()
 
 
-class SqliteDatabase:
+class SqliteStoreDatabase:
     """A StoreDatabase that one process has for itself: `create_or_upgrade` is for that one alone.
 
     Others may read it, and make a backup.

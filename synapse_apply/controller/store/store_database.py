@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from synapse_apply.controller.store.dialect import Dialect
+from synapse_apply.controller.store.dialect import SqlDialect
 
 Cells = tuple[Any, ...]
 
@@ -61,7 +61,7 @@ class StoreDatabase(Protocol):
     """Where the rows are. `is_shared` says whether several processes may use it at once."""
 
     @property
-    def dialect(self) -> Dialect: ...
+    def dialect(self) -> SqlDialect: ...
 
     @property
     def is_shared(self) -> bool: ...

@@ -31,14 +31,14 @@ class StoreTooNew(ControllerStoreError):
     """A newer version wrote what this one would harm: it may not write any more."""
 
 
-class StorePlace(NamedTuple):
+class StoreLocation(NamedTuple):
     """Where a store is, for messages: `name` is a path, or a url without user and password."""
 
     name: str
-    words: _PlaceWords
+    words: _LocationWords
 
 
-class _PlaceWords(NamedTuple):
+class _LocationWords(NamedTuple):
     """What people can do about a store of one sort: in a file, or in a database."""
 
     empty: str
@@ -47,10 +47,10 @@ class _PlaceWords(NamedTuple):
     missing_hint: str
 
 
-def build_file_place(path: Path) -> StorePlace:
-    return StorePlace(
+def build_file_location(path: Path) -> StoreLocation:
+    return StoreLocation(
         str(path),
-        _PlaceWords(
+        _LocationWords(
             "folder (--data)",
             "Name another folder with --data, or move the file away to begin with an empty store.",
             "Put a backup in its place, or move it away: history is lost then, no object is.",
@@ -59,10 +59,10 @@ def build_file_place(path: Path) -> StorePlace:
     )
 
 
-def build_database_place(display_url: str) -> StorePlace:
-    return StorePlace(
+def build_database_location(display_url: str) -> StoreLocation:
+    return StoreLocation(
         display_url,
-        _PlaceWords(
+        _LocationWords(
             "schema (?schema=NAME in the store's url)",
             "Name another schema in the store's url: ?schema=NAME.",
             "Restore what pg_dump wrote, or name an empty schema in the store's url"
@@ -73,34 +73,36 @@ def build_database_place(display_url: str) -> StorePlace:
     )
 
 
-def build_foreign_store_error(place: StorePlace, reason: str) -> ControllerStoreError:
+def build_foreign_store_error(location: StoreLocation, reason: str) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
         "This is not a store of a controller",
-        f"{place.name} {reason}. It was not touched.",
-        place.words.foreign_hint,
+        f"{location.name} {reason}. It was not touched.",
+        location.words.foreign_hint,
     )
 
 
-def build_newer_store_error(place: StorePlace, format_number: int) -> StoreTooNew:
+def build_newer_store_error(location: StoreLocation, format_number: int) -> StoreTooNew:
     return StoreTooNew.from_summary(
         "The controller's store was written by a newer version of synapse-apply",
-        f"{place.name} has format {format_number}; this version writes format {STORE_FORMAT}.",
-        f"Use the newer version, or begin with an empty {place.words.empty}: every target is"
+        f"{location.name} has format {format_number}; this version writes format {STORE_FORMAT}.",
+        f"Use the newer version, or begin with an empty {location.words.empty}: every target is"
         " looked at again.",
     )
 
 
-def build_damaged_store_error(place: StorePlace, reason: str) -> ControllerStoreError:
+def build_damaged_store_error(location: StoreLocation, reason: str) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
-        "The controller's store is damaged", f"{place.name}: {reason}.", place.words.damaged_hint
+        "The controller's store is damaged",
+        f"{location.name}: {reason}.",
+        location.words.damaged_hint,
     )
 
 
-def build_missing_store_error(place: StorePlace) -> ControllerStoreError:
+def build_missing_store_error(location: StoreLocation) -> ControllerStoreError:
     return ControllerStoreError.from_summary(
         "There is no store of a controller",
-        f"{place.name} does not exist.",
-        place.words.missing_hint,
+        f"{location.name} does not exist.",
+        location.words.missing_hint,
     )
 
 
@@ -134,18 +136,18 @@ def translate_sqlite_errors(path: Path, activity: str) -> Iterator[None]:
 
     `activity` begins the message: Reading, Writing, ...
     """
-    place = build_file_place(path)
+    location = build_file_location(path)
     try:
         yield
     except sqlite3.Error as problem:
         code = getattr(problem, "sqlite_errorcode", 0) & _PRIMARY_CODE_MASK
         if code == sqlite3.SQLITE_NOTADB:
-            raise build_foreign_store_error(place, "is not an SQLite database") from None
+            raise build_foreign_store_error(location, "is not an SQLite database") from None
         if code == sqlite3.SQLITE_CORRUPT or str(problem).startswith("no such "):
-            raise build_damaged_store_error(place, str(problem)) from None
+            raise build_damaged_store_error(location, str(problem)) from None
         raise _build_failed_access_error(path, activity, str(problem)) from None
     except WrongShapeError as problem:
-        raise build_damaged_store_error(place, str(problem)) from None
+        raise build_damaged_store_error(location, str(problem)) from None
     except OSError as problem:
         reason = problem.strerror or str(problem)
         raise _build_failed_access_error(path, activity, reason) from None

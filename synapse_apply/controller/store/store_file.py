@@ -85,7 +85,7 @@ def open_store_file(path: Path, *, is_writer: bool) -> sqlite3.Connection:
     with store_errors.translate_sqlite_errors(path, "Opening"):
         file_stat = opening.stat_own_file_or_none(path)
         if file_stat is None:
-            raise store_errors.build_missing_store_error(store_errors.build_file_place(path))
+            raise store_errors.build_missing_store_error(store_errors.build_file_location(path))
         for suffix in ("-wal", "-shm", "-journal"):
             opening.stat_own_file_or_none(path.with_name(path.name + suffix))
         connection = _connect(path, "rw")
@@ -151,9 +151,9 @@ def _require_same_file(path: Path, expected_stat: os.stat_result) -> None:
 
 def require_writable_format(connection: sqlite3.Connection, path: Path) -> None:
     """ControllerStoreError for a file of another program, StoreTooNew for one of a newer format."""
-    place = store_errors.build_file_place(path)
+    location = store_errors.build_file_location(path)
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     if application_id != APPLICATION_ID:
-        raise store_errors.build_foreign_store_error(place, "is a database of another program")
+        raise store_errors.build_foreign_store_error(location, "is a database of another program")
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-    require_format_that_may_be_written(meta, place)
+    require_format_that_may_be_written(meta, location)

@@ -18,7 +18,7 @@ from synapse_apply.controller.rows import (
     TargetCondition,
     TargetRow,
 )
-from synapse_apply.controller.store.dialect import Dialect
+from synapse_apply.controller.store.dialect import SqlDialect
 from synapse_apply.controller.store.row_table import RowTable
 
 # "SynC" in ASCII, in the header of the file (sqlite.org/fileformat2, offset 68).
@@ -68,7 +68,7 @@ META_OF_THIS_FORMAT = {
 }
 
 
-def list_statements_since_format_2(dialect: Dialect) -> tuple[str, ...]:
+def list_statements_since_format_2(dialect: SqlDialect) -> tuple[str, ...]:
     """What makes the tables and indexes that format 2 added."""
     return (
         HOLDS.build_create_statement(dialect),
@@ -79,7 +79,7 @@ def list_statements_since_format_2(dialect: Dialect) -> tuple[str, ...]:
     )
 
 
-def list_statements_since_format_3(dialect: Dialect) -> tuple[str, ...]:
+def list_statements_since_format_3(dialect: SqlDialect) -> tuple[str, ...]:
     """What makes the tables and indexes that format 3 added."""
     return (
         ROLLOUTS.build_create_statement(dialect),
@@ -92,7 +92,7 @@ def list_statements_since_format_3(dialect: Dialect) -> tuple[str, ...]:
     )
 
 
-def list_create_statements(dialect: Dialect) -> tuple[str, ...]:
+def list_create_statements(dialect: SqlDialect) -> tuple[str, ...]:
     """What makes all tables and indexes of an empty store, and says which format it has."""
     text = dialect.column_types[str]
     meta_columns = f"key {text} NOT NULL PRIMARY KEY, value {text} NOT NULL"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from synapse_apply.controller.store import store_errors
-from synapse_apply.controller.store.dialect import Dialect
+from synapse_apply.controller.store.dialect import SqlDialect
 from synapse_apply.controller.store.row_table import RowTable
 from synapse_apply.controller.store.store_database import StoreConnection
-from synapse_apply.controller.store.store_errors import StorePlace
+from synapse_apply.controller.store.store_errors import StoreLocation
 from synapse_apply.controller.store.store_schema import (
     META_FORMAT,
     META_OF_THIS_FORMAT,
@@ -24,7 +24,7 @@ from synapse_apply.controller.store.store_schema import (
 )
 
 
-def require_format_that_may_be_written(meta: Mapping[str, str], place: StorePlace) -> None:
+def require_format_that_may_be_written(meta: Mapping[str, str], location: StoreLocation) -> None:
     """Check the rows of `meta`: StoreTooNew for a format that this version would harm.
 
     ControllerStoreError for rows that name none.
@@ -32,12 +32,12 @@ def require_format_that_may_be_written(meta: Mapping[str, str], place: StorePlac
     try:
         format_number, oldest = int(meta[META_FORMAT]), int(meta[META_OLDEST_WRITER])
     except (KeyError, ValueError):
-        raise store_errors.build_damaged_store_error(place, "it names no format") from None
+        raise store_errors.build_damaged_store_error(location, "it names no format") from None
     if oldest > STORE_FORMAT:
-        raise store_errors.build_newer_store_error(place, format_number)
+        raise store_errors.build_newer_store_error(location, format_number)
 
 
-def upgrade_tables_if_older(connection: StoreConnection, dialect: Dialect) -> None:
+def upgrade_tables_if_older(connection: StoreConnection, dialect: SqlDialect) -> None:
     """Bring the tables to this version's format, within a transaction of the only writer."""
     statement = "SELECT value FROM meta WHERE key = ?"
     (text,) = connection.execute(statement, [META_FORMAT]).fetchone()
@@ -53,7 +53,7 @@ def upgrade_tables_if_older(connection: StoreConnection, dialect: Dialect) -> No
         )
 
 
-def _iter_changes_to_3(connection: StoreConnection, dialect: Dialect) -> Iterator[str]:
+def _iter_changes_to_3(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
     """The statements from format 2: rollouts, and what several processes share."""
     yield from _iter_missing_columns(connection, dialect, SOURCES)
     yield from _iter_missing_columns(connection, dialect, TARGETS)
@@ -61,7 +61,7 @@ def _iter_changes_to_3(connection: StoreConnection, dialect: Dialect) -> Iterato
     yield "UPDATE targets SET head_digest = wanted_digest"
 
 
-def _iter_changes_to_2(connection: StoreConnection, dialect: Dialect) -> Iterator[str]:
+def _iter_changes_to_2(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:
     """The statements from format 1: tables for people, columns for applies, more states."""
     # They were made by format 1 and never used.
     yield "DROP TABLE holds"
@@ -80,7 +80,7 @@ def _iter_changes_to_2(connection: StoreConnection, dialect: Dialect) -> Iterato
 
 
 def _iter_missing_columns(
-    connection: StoreConnection, dialect: Dialect, table: RowTable[Any]
+    connection: StoreConnection, dialect: SqlDialect, table: RowTable[Any]
 ) -> Iterator[str]:
     present = {name for (name,) in connection.execute(dialect.column_names, [table.name])}
     for definition in table.list_definitions_of_missing_columns(present, dialect):
