@@ -166,7 +166,7 @@ def test_commands_that_people_are_told_to_type_exist(path: Path) -> None:
     for line, words in mentions(path.read_text(encoding="utf-8")):
         if line in NO_COMMANDS or not words or not re.fullmatch(r"[a-z]+", words[0]):
             continue  # COMMAND, or an option of the program itself
-        name = next((n for n in (tuple(words[:2]), tuple(words[:1])) if n in COMMANDS), None)
+        name = next((n for n in (tuple(words[:end]) for end in (3, 2, 1)) if n in COMMANDS), None)
         assert name, f"no such command: {line}"
         known = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)} | {
             "--help"

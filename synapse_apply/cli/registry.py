@@ -181,11 +181,31 @@ CONTROLLER = {
     "reject": _build_command_entry(
         "commands.controller.reject", "Say of waiting rows that they are not to be done."
     ),
+    "rollout": _build_command_entry(
+        "commands.controller.rollout.group", "See how far rollouts are, and decide on them."
+    ),
     "audit": _build_command_entry(
         "commands.controller.audit", "List who did what, and check that nothing was changed."
     ),
     "backup": _build_command_entry(
         "commands.controller.backup", "Copy a controller's store to a file."
+    ),
+}
+CONTROLLER_ROLLOUT = {
+    "status": _build_command_entry(
+        "commands.controller.rollout.status", "Say which revision is where, wave by wave."
+    ),
+    "approve": _build_command_entry(
+        "commands.controller.rollout.approve", "Let the next wave begin."
+    ),
+    "resume": _build_command_entry(
+        "commands.controller.rollout.resume", "Go on with one that is stopped."
+    ),
+    "skip": _build_command_entry(
+        "commands.controller.rollout.skip", "Close the open wave without evidence."
+    ),
+    "abort": _build_command_entry(
+        "commands.controller.rollout.abort", "Bring a revision no further."
     ),
 }
 AGENTS = {

@@ -11,6 +11,7 @@ import click
 _ROW_DIGEST = re.compile(r"row1:[0-9a-f]{64}")
 # SOURCE/TARGET, or a pattern of it; what a name cannot have is refused by the controller.
 _TARGET_PATTERN = re.compile(r"[^/\s]+/\S+|\*")
+_REVISION = re.compile(r"[0-9a-fA-F]{7,64}")
 _URL_VARIABLE = "SYNAPSE_APPLY_CONTROLLER_URL"
 
 add_file_argument = click.argument(
@@ -88,4 +89,43 @@ add_row_option = click.option(
     multiple=True,
     metavar="DIGEST",
     help="This row, as the page or this command showed it; may be repeated. Nothing is asked.",
+)
+
+
+class RevisionType(click.ParamType[Any]):
+    """The id of a commit, or its first 7 digits at least."""
+
+    name = "commit"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """A usage error for any other text."""
+        if _REVISION.fullmatch(str(value)) is None:
+            self.fail(f"{value!r} is not the id of a commit (7 digits at least).", param, ctx)
+        return str(value).lower()
+
+
+# What the help of each command says that decides on a rollout.
+ROLLOUT_EXITS = (
+    ("0", "done"),
+    ("1", "the answer was not `yes`, no right, or the controller does not answer"),
+    ("4", "the rollout has another revision or wave by now than what was shown"),
+    ("5", "the rollout is in a state in which this cannot be asked"),
+    ("7", "the answer was lost"),
+)
+add_rollout_argument = click.argument("name", metavar="NAME")
+add_optional_rollout_argument = click.argument("name", metavar="[NAME]", default="", required=False)
+add_revision_option = click.option(
+    "--revision",
+    type=RevisionType(),
+    metavar="COMMIT",
+    help="The revision that somebody has seen; nothing is asked then.",
+)
+add_wave_option = click.option(
+    "--wave",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="The wave that somebody has seen; goes with --revision.",
+)
+add_reason_option = click.option(
+    "--reason", required=True, metavar="TEXT", help="Why; stands on the page."
 )

@@ -24,8 +24,10 @@ def build_revision_path(source: str, commit: str) -> str:
     return f"/revisions/{_quote(source)}/{_quote(commit)}"
 
 
-def build_rollout_path(rollout: str) -> str:
-    return f"/rollouts/{_quote(rollout)}"
+def build_rollout_path(rollout: str, parameters: Mapping[str, str] | None = None) -> str:
+    """The page of a rollout, with these filters of its targets; empty ones are left out."""
+    query = urlencode({name: value for name, value in (parameters or {}).items() if value})
+    return f"/rollouts/{_quote(rollout)}{f'?{query}' if query else ''}"
 
 
 def build_badge_path(name: TargetName) -> str:

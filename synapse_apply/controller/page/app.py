@@ -29,7 +29,14 @@ from synapse_apply.controller.page.people import api_lists
 from synapse_apply.controller.page.people.audit import AuditQuery, read_audit_view
 from synapse_apply.controller.page.people.bodies import read_body
 from synapse_apply.controller.page.people.endpoints import ActionEndpoints
+from synapse_apply.controller.page.people.receiving import RequestReceiver
 from synapse_apply.controller.page.people.target_forms import read_target_forms
+from synapse_apply.controller.page.rollouts.rollout_endpoints import RolloutEndpoints
+from synapse_apply.controller.page.rollouts.rollout_views import (
+    find_membership_or_none,
+    list_rollouts_of_revision,
+    list_rollouts_of_source,
+)
 from synapse_apply.controller.page.runs import (
     read_revision_view_or_none,
     read_run_view_or_none,
@@ -72,8 +79,10 @@ class PageApp:
 
         `own_origins` are the values of `Origin` that pages of ours have.
         """
-        actions = ActionEndpoints(
-            self._loop, self._doorkeeper, self._form_tokens, own_origins, self._clock
+        receiver = RequestReceiver(self._doorkeeper, self._form_tokens, own_origins)
+        actions = ActionEndpoints(self._loop, receiver, self._form_tokens, self._clock)
+        rollouts = RolloutEndpoints(
+            self._loop, self._doorkeeper, receiver, self._answers, self._form_tokens
         )
         routes = [
             Route("/", self.show_overview),
@@ -95,6 +104,7 @@ class PageApp:
             Route("/api/v1/pauses", self._build_people_endpoint(api_lists.list_pauses_as_json)),
             Route("/api/v1/audit", self._build_people_endpoint(api_lists.list_audit_as_json)),
             *actions.list_routes(),
+            *rollouts.list_routes(),
         ]
         if "github" in self._hook_secrets:
             routes.append(Route("/hooks/github", self.take_github_hook, methods=["POST"]))
@@ -126,16 +136,17 @@ class PageApp:
         forms = read_target_forms(
             self._loop, visitor, name, self._form_tokens, request.query_params, self._clock()
         )
+        membership = find_membership_or_none(visitor.store, name, self._loop.get_settings())
         return self._answers.render(
-            "target.html", visitor, section="targets", view=view, forms=forms
+            "target.html", visitor, section="targets", view=view, forms=forms, membership=membership
         )
 
     def show_source(self, request: Request) -> Response:
         visitor = self._doorkeeper.admit(request)
-        view = read_source_view_or_none(
-            visitor.store, request.path_params["source"], self._loop.get_settings()
-        )
-        return self._render_or_not_found("source.html", visitor, "source", view)
+        name, settings = request.path_params["source"], self._loop.get_settings()
+        view = read_source_view_or_none(visitor.store, name, settings)
+        rollouts = list_rollouts_of_source(visitor.store, name, settings)
+        return self._render_or_not_found("source.html", visitor, "source", view, rollouts=rollouts)
 
     def show_run(self, request: Request) -> Response:
         visitor = self._doorkeeper.admit(request)
@@ -148,7 +159,10 @@ class PageApp:
         visitor = self._doorkeeper.admit(request)
         source, commit = request.path_params["source"], request.path_params["commit"]
         view = read_revision_view_or_none(visitor.store, source, commit, self._loop.get_settings())
-        return self._render_or_not_found("revision.html", visitor, "source", view)
+        rollouts = list_rollouts_of_revision(visitor.store, view.revision) if view else ()
+        return self._render_or_not_found(
+            "revision.html", visitor, "source", view, rollouts=rollouts
+        )
 
     def show_audit(self, request: Request) -> Response:
         visitor = self._doorkeeper.admit(request)
@@ -229,11 +243,11 @@ class PageApp:
         return answer
 
     def _render_or_not_found(
-        self, template: str, visitor: Visitor, section: str, view: object
+        self, template: str, visitor: Visitor, section: str, view: object, **values: Any
     ) -> Response:
         if view is None:
             raise _build_not_found_error()
-        return self._answers.render(template, visitor, section=section, view=view)
+        return self._answers.render(template, visitor, section=section, view=view, **values)
 
 
 def _build_not_found_error() -> HTTPException:

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from synapse_apply import __version__
 from synapse_apply.controller.page.phrases import NEEDS_PERSON
 from synapse_apply.controller.ports import LoopHealth
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
 from synapse_apply.controller.rows import RunOutcome, SourceRow, TargetCondition
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 
@@ -44,6 +45,7 @@ class _StoreCollector(Collector):
         yield self._name_targets_in_need()
         yield self._count_held_rows(sources)
         yield from _iter_source_metrics(sources)
+        yield from _iter_rollout_metrics(self._store.list_rollouts())
         yield self._count_unsent()
         yield from _iter_loop_metrics(self._health)
         build = _gauge("build_info", "The version of the controller.", "version")
@@ -99,6 +101,25 @@ def _iter_source_metrics(sources: Sequence[SourceRow]) -> Iterator[Metric]:
         failures.add_metric([source.name], source.failures)
         heads.add_metric([source.name], source.head_number)
     yield from (fetched, failures, heads)
+
+
+def _iter_rollout_metrics(rollouts: Sequence[RolloutRow]) -> Iterator[Metric]:
+    states = _gauge(
+        "rollouts", "1 for the state that each rollout is in.", "source", "rollout", "state"
+    )
+    waves = _gauge("rollout_wave", "The wave that is open, or to be begun.", "source", "rollout")
+    opened = _gauge(
+        "rollout_wave_opened_timestamp_seconds",
+        "When the open wave was opened; none where no wave is open.",
+        *("source", "rollout"),
+    )
+    for row in rollouts:
+        for state in RolloutState:
+            states.add_metric([row.source, row.name, state.value], state is row.state)
+        waves.add_metric([row.source, row.name], row.wave)
+        if row.wave_since and not row.state.is_over:
+            opened.add_metric([row.source, row.name], row.wave_since)
+    yield from (states, waves, opened)
 
 
 def _iter_loop_metrics(health: LoopHealth) -> Iterator[Metric]:

@@ -9,7 +9,12 @@ from markupsafe import Markup
 
 from synapse_apply.controller.page.addresses import build_overview_path
 from synapse_apply.controller.page.charts import draw_condition_bar
+from synapse_apply.controller.page.entry.readable_store import RestrictedStore
 from synapse_apply.controller.page.phrases import NEEDS_PERSON, NEEDS_REPAIR
+from synapse_apply.controller.page.rollouts.rollout_views import (
+    RolloutSummary,
+    list_rollouts_under_way,
+)
 from synapse_apply.controller.page.sources import SourceTrouble, list_source_troubles
 from synapse_apply.controller.rows import (
     RevisionRow,
@@ -107,6 +112,8 @@ class Overview:
     source_troubles: Sequence[SourceTrouble]
     undelivered: Sequence[Undelivered]
     sources: Sequence[SourceRow]
+    rollouts: Sequence[RolloutSummary] = ()
+    """Those that are not over."""
 
     @property
     def total(self) -> int:
@@ -133,6 +140,9 @@ class Overview:
         if self.source_troubles:
             verb = "needs" if len(self.source_troubles) == 1 else "need"
             return f"{pluralize(len(self.source_troubles), 'source')} {verb} a person"
+        if rollout_count := sum(rollout.needs_person for rollout in self.rollouts):
+            verb = "needs" if rollout_count == 1 else "need"
+            return f"{pluralize(rollout_count, 'rollout')} {verb} a person"
         if in_sync == self.total:
             return "The one target is in sync" if in_sync == 1 else f"All {targets} are in sync"
         return f"{in_sync:,} of {targets} in sync"
@@ -140,7 +150,9 @@ class Overview:
     @property
     def tone(self) -> str:
         """The class of controller.css for the whole."""
-        return "bad" if self.source_troubles else choose_tone(self.counts)
+        tones = {"bad" if self.source_troubles else choose_tone(self.counts)}
+        tones |= {rollout.style.tone for rollout in self.rollouts if rollout.needs_person}
+        return next(tone for tone in ("bad", "moved", "good", "plain") if tone in tones)
 
     @property
     def bar(self) -> Markup:
@@ -171,7 +183,7 @@ def choose_tone(counts: Mapping[TargetCondition, int]) -> str:
     return "good" if in_sync and in_sync == sum(counts.values()) else "plain"
 
 
-def read_overview(store: ReadableStore, query: OverviewQuery, settings: Controller) -> Overview:
+def read_overview(store: RestrictedStore, query: OverviewQuery, settings: Controller) -> Overview:
     """Read what the overview shows; a page behind the last one is empty."""
     sources = store.list_sources()
     target_filter = TargetFilter(query.source, query.state, query.text)
@@ -190,6 +202,7 @@ def read_overview(store: ReadableStore, query: OverviewQuery, settings: Controll
         list_source_troubles(store, sources, settings) if is_first_view else [],
         _list_undelivered(store) if is_first_view else [],
         sources,
+        list_rollouts_under_way(store, settings) if is_first_view else [],
     )
 
 

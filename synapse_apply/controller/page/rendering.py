@@ -15,6 +15,12 @@ from synapse_apply import __version__
 from synapse_apply.controller.page import addresses, charts, phrases
 from synapse_apply.controller.page.markup import mark_escaped_html
 from synapse_apply.controller.page.people.choices import PAUSE_CHOICES
+from synapse_apply.controller.page.rollouts.member_styles import MEMBER_STATE_STYLES
+from synapse_apply.controller.page.rollouts.wave_views import (
+    PHASE_STYLES,
+    describe_limits,
+    describe_selection,
+)
 from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.rules.revision_end import shorten_commit
 from synapse_apply.views.html.page import hash_for_content_policy, read_asset
@@ -67,26 +73,11 @@ class PageRenderer:
             "verb_phrases": phrases.VERB_PHRASES,
             "mode_phrases": phrases.MODE_PHRASES,
             "pause_choices": PAUSE_CHOICES,
+            "member_styles": MEMBER_STATE_STYLES,
+            "phase_styles": PHASE_STYLES,
             "revision_path": addresses.build_revision_path,
         }
-        self._environment.filters |= {
-            "short": shorten_commit,
-            "counts": phrases.format_counts,
-            "spark": partial(charts.draw_spark_line, tones=_OUTCOME_TONES),
-            "author": phrases.get_author_name,
-            "person": phrases.get_person_name,
-            "calls": phrases.format_calls,
-            "holds": phrases.format_holds_of_target,
-            "prose": lambda text: mark_escaped_html(render_prose(text)),
-            "findings": lambda findings: mark_escaped_html(render_finding_list_or_empty(findings)),
-            "target_path": addresses.build_target_path,
-            "source_path": addresses.build_source_path,
-            "run_path": addresses.build_run_path,
-            "badge_path": addresses.build_badge_path,
-            "duration": phrases.format_distance,
-            "short_digests": phrases.shorten_digests,
-            "subject_link": _link_subject,
-        }
+        self._environment.filters |= _build_filters()
 
     def render(self, template: str, **values: Any) -> str:
         """A page as HTML; all texts in `values` are escaped but Markup."""
@@ -97,6 +88,31 @@ class PageRenderer:
             due=lambda when: _build_time_element(when, phrases.format_due(when, now)),
             **values,
         )
+
+
+def _build_filters() -> dict[str, Callable[..., Any]]:
+    """What templates do with values, by name."""
+    return {
+        "short": shorten_commit,
+        "counts": phrases.format_counts,
+        "spark": partial(charts.draw_spark_line, tones=_OUTCOME_TONES),
+        "author": phrases.get_author_name,
+        "person": phrases.get_person_name,
+        "calls": phrases.format_calls,
+        "holds": phrases.format_holds_of_target,
+        "prose": lambda text: mark_escaped_html(render_prose(text)),
+        "findings": lambda findings: mark_escaped_html(render_finding_list_or_empty(findings)),
+        "target_path": addresses.build_target_path,
+        "source_path": addresses.build_source_path,
+        "run_path": addresses.build_run_path,
+        "badge_path": addresses.build_badge_path,
+        "rollout_path": addresses.build_rollout_path,
+        "limits": describe_limits,
+        "selection": describe_selection,
+        "duration": phrases.format_distance,
+        "short_digests": phrases.shorten_digests,
+        "subject_link": _link_subject,
+    }
 
 
 def _build_time_element(when: float, text: str) -> Markup:

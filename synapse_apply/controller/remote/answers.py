@@ -83,14 +83,14 @@ class AnswerPage(NamedTuple):
 
 def decode_list(document: JsonValue, kind: str) -> AnswerPage:
     """The items of a list of this kind; OddAnswerError."""
-    fields = _require_mapping(document, "the answer")
+    fields = require_mapping(document, "the answer")
     if fields.get("kind") != kind:
         raise OddAnswerError(f"it is not a {kind}")
-    items = _require_list(fields.get("items"), "items")
+    items = require_list(fields.get("items"), "items")
     total = fields.get("total")
     return AnswerPage(
-        [_require_mapping(item, "items") for item in items],
-        None if total is None else _require_count(total, "total"),
+        [require_mapping(item, "items") for item in items],
+        None if total is None else require_count(total, "total"),
         fields,
     )
 
@@ -98,29 +98,29 @@ def decode_list(document: JsonValue, kind: str) -> AnswerPage:
 def decode_source_findings(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What is wrong with sources, of a TargetList; OddAnswerError."""
     findings = []
-    for item in _require_list(fields.get("source_findings", []), "source_findings"):
-        entry = _require_mapping(item, "source_findings")
-        finding = _require_mapping(entry.get("finding"), "finding")
-        _require_text(entry, "source")
-        _require_text(finding, "summary")
-        _get_text_or_empty(finding, "detail")
+    for item in require_list(fields.get("source_findings", []), "source_findings"):
+        entry = require_mapping(item, "source_findings")
+        finding = require_mapping(entry.get("finding"), "finding")
+        require_text(entry, "source")
+        require_text(finding, "summary")
+        get_text_or_empty(finding, "detail")
         findings.append({"source": entry["source"], "finding": dict(finding)})
     return findings
 
 
 def check_target(item: Mapping[str, Any]) -> None:
     """OddAnswerError for a target that lacks what is printed of it."""
-    _require_text(item, "name")
+    require_text(item, "name")
     if item.get("state") not in {condition.value for condition in TargetCondition}:
         raise OddAnswerError("state")
-    for count in _require_mapping(item.get("counts"), "counts").values():
-        _require_count(count, "counts")
+    for count in require_mapping(item.get("counts"), "counts").values():
+        require_count(count, "counts")
     if (finding := item.get("finding")) is not None:
-        _require_text(_require_mapping(finding, "finding"), "summary")
+        require_text(require_mapping(finding, "finding"), "summary")
     for key in ("wanted_commit", "looked_at", "waiting_reason", "path"):
-        _get_text_or_empty(item, key)
+        get_text_or_empty(item, key)
     for key in ("hold_count", "held_guard_count"):
-        _require_count(item.get(key, 0), key)
+        require_count(item.get(key, 0), key)
 
 
 def decode_shown_row(item: Mapping[str, Any]) -> ShownRow:
@@ -129,22 +129,22 @@ def decode_shown_row(item: Mapping[str, Any]) -> ShownRow:
     if not isinstance(can_be_approved, bool):
         raise OddAnswerError("can_be_approved")
     return ShownRow(
-        digest=_require_text(item, "digest"),
-        address=_require_text(item, "address"),
-        action=_require_text(item, "action"),
+        digest=require_text(item, "digest"),
+        address=require_text(item, "address"),
+        action=require_text(item, "action"),
         causes=_decode_texts(item, "causes"),
-        summary=_require_text(item, "summary"),
-        reason=_require_text(item, "reason"),
-        detail=_get_text_or_empty(item, "detail"),
+        summary=require_text(item, "summary"),
+        reason=require_text(item, "reason"),
+        detail=get_text_or_empty(item, "detail"),
         can_be_approved=can_be_approved,
-        commit=_get_text_or_empty(item, "commit"),
-        run=_get_text_or_empty(item, "run"),
-        approvals_needed=_require_count(item.get("approvals_needed", 1), "approvals_needed"),
+        commit=get_text_or_empty(item, "commit"),
+        run=get_text_or_empty(item, "run"),
+        approvals_needed=require_count(item.get("approvals_needed", 1), "approvals_needed"),
         approvals=tuple(
             _decode_items(item.get("approvals", []), "approvals", _decode_shown_approval)
         ),
-        rejected_by=_get_text_or_empty(item, "rejected_by"),
-        rejected_reason=_get_text_or_empty(item, "rejected_reason"),
+        rejected_by=get_text_or_empty(item, "rejected_by"),
+        rejected_reason=get_text_or_empty(item, "rejected_reason"),
     )
 
 
@@ -153,31 +153,29 @@ def decode_planned_fields(document: JsonValue) -> dict[str, tuple[ShownField, ..
 
     Of an object that is created all that it gets. Nothing for a run whose plan is not kept.
     """
-    fields = _require_mapping(document, "the answer")
+    fields = require_mapping(document, "the answer")
     if fields.get("kind") != "Run":
         raise OddAnswerError("it is not a Run")
     if fields.get("plan") is None:
         return {}
-    changes = _require_mapping(fields["plan"], "plan").get("resource_changes")
+    changes = require_mapping(fields["plan"], "plan").get("resource_changes")
     return {
-        _require_text(change, "address"): tuple(_iter_shown_fields(change))
-        for change in (
-            _require_mapping(item, "a change") for item in _require_list(changes, "plan")
-        )
+        require_text(change, "address"): tuple(_iter_shown_fields(change))
+        for change in (require_mapping(item, "a change") for item in require_list(changes, "plan"))
     }
 
 
 def _iter_shown_fields(change: Mapping[str, Any]) -> Iterator[ShownField]:
     if package := change.get("package"):
-        yield ShownField("package", "", _format_package(_require_mapping(package, "package")))
-    both = _require_mapping(change.get("change"), "change")
+        yield ShownField("package", "", _format_package(require_mapping(package, "package")))
+    both = require_mapping(change.get("change"), "change")
     if both.get("before") is None and both.get("after") is not None:
         sensitive = both.get("after_sensitive")
         yield from _iter_created_fields(both["after"], sensitive, both.get("after_unknown"), "")
         return
-    for value in _require_list(change.get("fields"), "fields"):
-        field = _require_mapping(value, "fields")
-        path = _require_text(field, "path")
+    for value in require_list(change.get("fields"), "fields"):
+        field = require_mapping(value, "fields")
+        path = require_text(field, "path")
         if field.get("sensitive") is not False:
             yield ShownField(path, _SENSITIVE, _SENSITIVE)
         else:
@@ -206,9 +204,9 @@ def _iter_created_fields(
 
 def _format_package(package: Mapping[str, Any]) -> str:
     """Such as `plugins/yolo, 3 files, 244 B, pkg1:sha256:...`."""
-    source, digest = (_get_text_or_empty(package, name) for name in ("source", "digest"))
-    files = pluralize(_require_count(package.get("files", 0), "files"), "file")
-    size = format_byte_size(_require_count(package.get("size", 0), "size"))
+    source, digest = (get_text_or_empty(package, name) for name in ("source", "digest"))
+    files = pluralize(require_count(package.get("files", 0), "files"), "file")
+    size = format_byte_size(require_count(package.get("size", 0), "size"))
     return ", ".join(filter(None, (source, files, size, digest)))
 
 
@@ -222,81 +220,85 @@ def decode_audit_row(item: Mapping[str, Any]) -> AuditRow:
     if isinstance(time, bool) or not isinstance(time, int | float):
         raise OddAnswerError("time")
     return AuditRow(
-        number=_require_count(item.get("number"), "number"),
+        number=require_count(item.get("number"), "number"),
         time=float(time),
-        who=_require_text(item, "who"),
-        action=_require_text(item, "action"),
-        subject=_require_text(item, "subject"),
-        detail=_require_text(item, "detail"),
-        digest=_require_text(item, "digest"),
+        who=require_text(item, "who"),
+        action=require_text(item, "action"),
+        subject=require_text(item, "subject"),
+        detail=require_text(item, "detail"),
+        digest=require_text(item, "digest"),
     )
 
 
 def decode_action_result(document: JsonValue) -> ActionResult:
     """What a POST is answered; OddAnswerError."""
-    fields = _require_mapping(document, "the answer")
+    fields = require_mapping(document, "the answer")
     if fields.get("kind") != "ActionResult":
         raise OddAnswerError("it is not an ActionResult")
-    return ActionResult(_require_text(fields, "who"), _get_text_or_empty(fields, "until"))
+    return ActionResult(require_text(fields, "who"), get_text_or_empty(fields, "until"))
 
 
 def decode_problem_or_none(document: JsonValue) -> Diagnostic | None:
     """The first finding of a Problem; None for any other answer."""
     try:
-        fields = _require_mapping(document, "the answer")
+        fields = require_mapping(document, "the answer")
         if fields.get("kind") != "Problem":
             return None
-        findings = _require_list(fields.get("diagnostics"), "diagnostics")
-        finding = _require_mapping(findings[0], "diagnostics")
+        findings = require_list(fields.get("diagnostics"), "diagnostics")
+        finding = require_mapping(findings[0], "diagnostics")
         return error_finding(
-            _require_text(finding, "summary"),
-            _get_text_or_empty(finding, "detail"),
-            _get_text_or_empty(finding, "hint"),
+            require_text(finding, "summary"),
+            get_text_or_empty(finding, "detail"),
+            get_text_or_empty(finding, "hint"),
         )
     except (OddAnswerError, IndexError):
         return None
 
 
 def _decode_shown_approval(item: Mapping[str, Any]) -> ShownApproval:
-    return ShownApproval(_require_text(item, "who"), _get_text_or_empty(item, "reason"))
+    return ShownApproval(require_text(item, "who"), get_text_or_empty(item, "reason"))
 
 
 def _decode_items(value: Any, name: str, decode: Callable[[Mapping[str, Any]], T]) -> list[T]:
-    return [decode(_require_mapping(item, name)) for item in _require_list(value, name)]
+    return [decode(require_mapping(item, name)) for item in require_list(value, name)]
 
 
 def _decode_texts(item: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    texts = _require_list(item.get(key), key)
+    texts = require_list(item.get(key), key)
     if not all(isinstance(text, str) for text in texts):
         raise OddAnswerError(key)
     return tuple(texts)
 
 
-def _require_mapping(value: Any, name: str) -> Mapping[str, Any]:
+def require_mapping(value: Any, name: str) -> Mapping[str, Any]:
+    """A JSON object; OddAnswerError for anything else."""
     if not isinstance(value, dict):
         raise OddAnswerError(name)
     return value
 
 
-def _require_list(value: Any, name: str) -> list[Any]:
+def require_list(value: Any, name: str) -> list[Any]:
+    """A JSON array; OddAnswerError for anything else."""
     if not isinstance(value, list):
         raise OddAnswerError(name)
     return value
 
 
-def _require_text(item: Mapping[str, Any], key: str) -> str:
+def require_text(item: Mapping[str, Any], key: str) -> str:
+    """The text at a key; OddAnswerError for anything else."""
     text = item.get(key)
     if not isinstance(text, str):
         raise OddAnswerError(key)
     return text
 
 
-def _get_text_or_empty(item: Mapping[str, Any], key: str) -> str:
+def get_text_or_empty(item: Mapping[str, Any], key: str) -> str:
     """The text at a key, "" for null and where there is none; OddAnswerError for anything else."""
-    return "" if item.get(key) is None else _require_text(item, key)
+    return "" if item.get(key) is None else require_text(item, key)
 
 
-def _require_count(value: Any, name: str) -> int:
+def require_count(value: Any, name: str) -> int:
+    """A whole number from 0 on; OddAnswerError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise OddAnswerError(name)
     return value

@@ -35,6 +35,12 @@ from synapse_apply.controller.remote.answers import (
     decode_shown_row,
     decode_source_findings,
 )
+from synapse_apply.controller.remote.rollout_answers import (
+    RolloutResult,
+    ShownRollout,
+    decode_rollout,
+    decode_rollout_result,
+)
 from synapse_apply.controller.rows import AuditRow
 from synapse_apply.model.coding.json_types import JsonDocument, JsonValue
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -168,6 +174,45 @@ class ControllerApi:
         body = {"target": target, "rows": list(row_digests), "reason": reason}
         return self._ask_about_rows("reject", body)
 
+    def list_rollouts(self) -> list[ShownRollout]:
+        """Every rollout that the token may see, those that need a person first."""
+        page = self._read_page("rollouts", "RolloutList", {})
+        return [self._decode(decode_rollout, item) for item in page.items]
+
+    def read_rollout(self, name: str, *, has_targets: bool = False) -> ShownRollout:
+        """A rollout with its waves; with `has_targets` its document has every target."""
+        path = f"rollouts/{quote(name, safe='')}"
+        page = self._read_page(path, "Rollout", {"limit": "1"})
+        fields = page.fields
+        if has_targets:
+            items = [item for items in self._iter_pages(path, "Rollout", {}) for item in items]
+            fields = {**fields, "items": items, "total": len(items), "offset": 0}
+        return self._decode(decode_rollout, fields)
+
+    def ask_rollout(
+        self, name: str, action: str, number: int, wave: int = 0, reason: str = ""
+    ) -> RolloutResult:
+        """Approve, resume, skip or abort, of the revision and wave that were shown.
+
+        `wave` 0 is the rollout as a whole. Stale where it has another revision or wave by now,
+        Refused where this cannot be asked of it.
+        """
+        body = {
+            "number": number,
+            **({"wave": wave} if wave else {}),
+            **({"reason": reason} if reason else {}),
+        }
+        try:
+            document = self._post(f"rollouts/{quote(name, safe='')}/{action}", body)
+        except ActionRefused as refusal:
+            findings = refusal.diagnostics
+        else:
+            return self._decode(decode_rollout_result, document)
+        now = self.read_rollout(name)
+        if (now.number, now.wave if wave else 0) != (number, wave):
+            raise Stale(*findings)
+        raise Refused(*findings)
+
     def _ask_about_rows(self, action: str, body: Mapping[str, Any]) -> ActionResult:
         try:
             return self._ask(action, body)
@@ -179,11 +224,14 @@ class ControllerApi:
         raise Stale(*findings)
 
     def _ask(self, action: str, body: Mapping[str, Any]) -> ActionResult:
-        answer = self._send("POST", f"/api/v1/{action}", encode_json(body))
+        return self._decode(decode_action_result, self._post(action, body))
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> JsonValue:
+        answer = self._send("POST", f"/api/v1/{path}", encode_json(body))
         document = self._parse_masked(answer)
         if answer.status != _OK:
             raise self._build_refusal(answer, document)
-        return self._decode(decode_action_result, document)
+        return document
 
     def _iter_pages(
         self, path: str, kind: str, parameters: Mapping[str, str]

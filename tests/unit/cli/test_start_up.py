@@ -26,10 +26,11 @@ ALL = [
     for prefix, entries in (
         ("", registry.COMMANDS),
         *((f"{group} ", getattr(registry, group.upper())) for group in sorted(registry.GROUPS)),
+        ("controller rollout ", registry.CONTROLLER_ROLLOUT),
     )
     for name, entry in entries.items()
 ]
-LEAVES = [item for item in ALL if item[1] not in registry.GROUPS]
+LEAVES = [item for item in ALL if not item[2].module.endswith(".group")]
 
 
 def title(item: tuple[str, str, object]) -> str:

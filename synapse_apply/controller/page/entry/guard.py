@@ -19,10 +19,14 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from synapse_apply.controller.page.people.action_requests import Verb
+from synapse_apply.controller.page.rollouts.rollout_requests import RolloutVerb
 
 HOOK_PREFIX = "/hooks/"
 _VERBS = "|".join(verb.value for verb in Verb)
-_ACTION_PATH = re.compile(rf"(/targets/[^/]+/.+|/api/v1)/({_VERBS})")
+_ROLLOUT_VERBS = "|".join(verb.value for verb in RolloutVerb)
+_ACTION_PATH = re.compile(
+    rf"(/targets/[^/]+/.+|/api/v1)/({_VERBS})|(/api/v1)?/rollouts/[^/]+/({_ROLLOUT_VERBS})"
+)
 # Kubernetes asks these by the address of the pod, and they tell nothing.
 _PATHS_FOR_ANY_HOST = frozenset({"/healthz", "/readyz"})
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?")

@@ -201,7 +201,9 @@ class RestrictedStore:
 
     def _shorten_rollout(self, row: RolloutRow) -> RolloutRow:
         """A rollout without the words that may name targets, where not all can be read."""
-        return row if self.can_read_all_of(row.source) else replace(row, state_reason="")
+        if self.can_read_all_of(row.source):
+            return row
+        return replace(row, state_reason="", description="")
 
     def _shorten_revision(self, revision: RevisionRow) -> RevisionRow:
         """A revision without the words that name targets, where not all can be read."""

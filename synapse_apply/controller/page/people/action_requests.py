@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from http import HTTPStatus
@@ -80,11 +80,13 @@ def read_form_request(
     verb: Verb, name: TargetName, fields: Mapping[str, Sequence[str]], now: float
 ) -> ActionRequest:
     """What a form on a target's page asks for. RequestRefused where a field makes no sense."""
-    reason = _require_reason(verb, _get_single(fields, "reason"))
-    scope = _require_scope(_get_single(fields, "scope") or str(name))
+    reason = _require_reason(verb, get_single_field(fields, "reason"))
+    scope = _require_scope(get_single_field(fields, "scope") or str(name))
     match verb:
         case Verb.PAUSE:
-            seconds = _parse_seconds(_get_single(fields, "seconds") or f"{DEFAULT_PAUSE_SECONDS}")
+            seconds = _parse_seconds(
+                get_single_field(fields, "seconds") or f"{DEFAULT_PAUSE_SECONDS}"
+            )
             return ActionRequest(verb, scope=scope, reason=reason, until=now + seconds)
         case Verb.RESUME:
             return ActionRequest(verb, scope=scope)
@@ -100,22 +102,16 @@ def read_json_request(verb: Verb, body: bytes, now: float) -> ActionRequest:
     Members: `target` (reconcile, approve, reject), `scope` (pause, resume), `rows`, `reason`,
     `until` (RFC 3339) or `seconds`; another one is an error.
     """
-    document = _parse_object(body)
-    allowed = _MEMBERS[verb]
-    unknown = sorted(document.keys() - allowed)
-    if unknown:
-        raise _build_refusal(
-            "Unknown member",
-            f"`{sanitize(unknown[0][:80])}`; known are {', '.join(sorted(allowed))}.",
-        )
-    reason = _require_reason(verb, _get_text(document, "reason"))
+    document = parse_json_object(body)
+    require_known_members(document, _MEMBERS[verb])
+    reason = _require_reason(verb, require_text(document, "reason"))
     match verb:
         case Verb.PAUSE:
-            scope = _require_scope(_get_text(document, "scope"))
+            scope = _require_scope(require_text(document, "scope"))
             return ActionRequest(verb, scope=scope, reason=reason, until=_read_until(document, now))
         case Verb.RESUME:
-            return ActionRequest(verb, scope=_require_scope(_get_text(document, "scope")))
-    name = _parse_target(_get_text(document, "target"))
+            return ActionRequest(verb, scope=_require_scope(require_text(document, "scope")))
+    name = _parse_target(require_text(document, "target"))
     if verb is Verb.RECONCILE:
         return ActionRequest(verb, name)
     rows = document.get("rows", [])
@@ -133,7 +129,8 @@ _MEMBERS = {
 }
 
 
-def _parse_object(body: bytes) -> dict[str, Any]:
+def parse_json_object(body: bytes) -> dict[str, Any]:
+    """A body that is a JSON object; RequestRefused for another one."""
     try:
         document = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -143,18 +140,30 @@ def _parse_object(body: bytes) -> dict[str, Any]:
     return document
 
 
+def require_known_members(document: Mapping[str, Any], allowed: Collection[str]) -> None:
+    """Raise RequestRefused for a member of another name: its sender means something by it."""
+    unknown = sorted(document.keys() - set(allowed))
+    if unknown:
+        raise _build_refusal(
+            "Unknown member",
+            f"`{sanitize(unknown[0][:80])}`; known are {', '.join(sorted(allowed))}.",
+        )
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _get_single(fields: Mapping[str, Sequence[str]], name: str) -> str:
+def get_single_field(fields: Mapping[str, Sequence[str]], name: str) -> str:
+    """The value of a form's field, "" where it is left out; RequestRefused for several."""
     values = fields.get(name, ())
     if len(values) > 1:
         raise _build_refusal("The form cannot be read", f"It has several fields `{name}`.")
     return next(iter(values), "")
 
 
-def _get_text(document: Mapping[str, Any], name: str) -> str:
+def require_text(document: Mapping[str, Any], name: str) -> str:
+    """A member that is a text, "" where it is left out; RequestRefused for another one."""
     value = document.get(name, "")
     if not isinstance(value, str):
         raise _build_refusal("Not a text", f"`{name}` is a text.")
@@ -177,8 +186,13 @@ def _require_scope(text: str) -> str:
 
 
 def _require_reason(verb: Verb, text: str) -> str:
+    return require_usable_reason(text, is_needed=verb in {Verb.PAUSE, Verb.REJECT})
+
+
+def require_usable_reason(text: str, *, is_needed: bool) -> str:
+    """A reason on one line; RequestRefused for one that is missing, too long or odd."""
     reason = " ".join(text.split())
-    if verb in {Verb.PAUSE, Verb.REJECT} and not reason:
+    if is_needed and not reason:
         raise _build_refusal("No reason", "Others will ask why.", "Say why in `reason`.")
     if len(reason) > _MAX_REASON_LENGTH or sanitize(reason) != reason:
         raise _build_refusal(
@@ -207,7 +221,7 @@ def _read_until(document: Mapping[str, Any], now: float) -> float:
     if "until" in document and "seconds" in document:
         raise _build_refusal("Two ends", "`until` and `seconds` both say when the pause ends.")
     if "until" in document:
-        return _require_time_in_reach(_parse_time(_get_text(document, "until")), now)
+        return _require_time_in_reach(_parse_time(require_text(document, "until")), now)
     seconds = document.get("seconds", DEFAULT_PAUSE_SECONDS)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise _build_refusal("Not a number", "`seconds` is a number.")

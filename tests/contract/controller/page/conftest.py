@@ -12,6 +12,7 @@ import pytest
 import requests
 from unit.controller.page import page_samples as samples
 from unit.controller.page import people_samples as people
+from unit.controller.page import rollout_samples as rollouts
 
 from synapse_apply.controller.page.server import PageServer
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
@@ -101,3 +102,22 @@ def empty_page(tmp_path: Path) -> Iterator[ServedPage]:
     with PageServer(store, loop, {}, lambda: samples.NOW) as server:
         yield ServedPage(server.url, loop, store)
     store.close()
+
+
+@pytest.fixture(scope="module")
+def rollout_page_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
+    store = samples.open_store(tmp_path_factory.mktemp("rollouts"))
+    rollouts.fill_rollouts(store)
+    loop = samples.StubLoop(rollouts.SETTINGS)
+    with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
+        yield ServedPage(server.url, loop, store)
+    store.close()
+
+
+@pytest.fixture
+def rollout_page(rollout_page_of_module: ServedPage) -> ServedPage:
+    """A page of a controller with three rollouts, which has been asked for nothing yet."""
+    rollout_page_of_module.loop.rollouts = samples.StubRolloutActions()
+    with rollout_page_of_module.store.write() as writer:
+        writer.put_rollout(rollouts.FLEET)
+    return rollout_page_of_module

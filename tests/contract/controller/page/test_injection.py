@@ -26,6 +26,13 @@ from synapse_apply.controller.planned_rows import (
     RowAction,
     RowCause,
 )
+from synapse_apply.controller.rollout_rows import (
+    RolloutRow,
+    RolloutState,
+    RolloutTargetRow,
+    WaveEnd,
+    WaveRow,
+)
 from synapse_apply.controller.rows import (
     ApprovalRow,
     ChangeCounts,
@@ -46,7 +53,14 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.settings import FixedPause, Mode, Source, TargetRule
+from synapse_apply.controller.settings import (
+    FixedPause,
+    Mode,
+    Rollout,
+    Source,
+    TargetRule,
+    Wave,
+)
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity
@@ -66,6 +80,7 @@ TEXTS = [
 NUMBER = r"[0-9]+(\.[0-9]+)?"
 FORM_PATH = (
     r"/targets/[A-Za-z0-9._~%\-]+/[A-Za-z0-9._~%\-]+/(reconcile|pause|resume|approve|reject)"
+    r"|/rollouts/[A-Za-z0-9._~%\-]+(/(approve|resume|skip|abort))?"
 )
 
 
@@ -77,6 +92,7 @@ class PageLeaf(Leaf):
     known_attributes: ClassVar = {
         **ATTRIBUTES,
         "href": r"#[a-z]+[0-9]*|/|/#sources|/audit|/icon\.svg|/(audit)?\?[A-Za-z0-9._~%+=&\-]+"
+        r"|/rollouts(/[A-Za-z0-9._~%\-]+)?(\?[A-Za-z0-9._~%+=&\-]+)?(#targets)?"
         r"|/(targets|sources|runs|revisions)/[A-Za-z0-9._~%\-]+(/[A-Za-z0-9._~%\-]+)?"
         r"|https://github\.com/acme/synapse/commit/[0-9a-f]{40}",
         "rel": "icon|prev|next|noopener noreferrer",
@@ -116,6 +132,7 @@ def fill_with(store: SqliteControllerStore, text: str) -> TargetName:
         for row in (run, failed, build_apply(run, text)):
             writer.put_run(row)
         fill_with_people(writer, name, commit, text)
+        fill_with_rollout(writer, name, commit, text)
         writer.put_target(
             TargetRow(name, commit, 1, commit, state=TargetCondition.FAILING,
                       counts=ChangeCounts(1, 2, 3), last_run=run.id, looked_at=1.0, changed_at=1.0,
@@ -139,6 +156,21 @@ def build_apply(run: RunRow, text: str) -> RunRow:
         run, id="a" + run.id, verb=RunVerb.APPLY, plan_json="", approved_by=(text, f"proxy:{text}"),
         stop_reason=text, report_json=report, outcome=RunOutcome.APPLY_FAILED,
     )  # fmt: skip
+
+
+def fill_with_rollout(writer: StoreWriter, name: TargetName, commit: str, text: str) -> None:
+    """A rollout that was stopped, with a text wherever its people and its target have one."""
+    rollout = name.source
+    writer.put_rollout(
+        RolloutRow(name.source, rollout, 1, commit, 1.0, 2, 1, 1.0, RolloutState.STOPPED, 1.0, text,
+                   f"proxy:{text}", text)
+    )  # fmt: skip
+    for number in (0, 1):
+        writer.put_wave(WaveRow(name.source, rollout, number, 1, 1.0, f"proxy:{text}", 2.0,
+                                WaveEnd.SKIPPED, f"proxy:{text}", text))  # fmt: skip
+    writer.put_rollout_targets(
+        [RolloutTargetRow(name, rollout, 1, 1, commit, text, text, 1.0, failed_at=1.0)]
+    )
 
 
 def fill_with_people(writer: StoreWriter, name: TargetName, commit: str, text: str) -> None:
@@ -172,7 +204,11 @@ def hostile(
         source = replace(
             source, rules=(TargetRule("*", Mode.APPROVE, pause=FixedPause(name.target)),)
         )
-        loop.settings = replace(people.SETTINGS, name=name.target, sources={name.source: source})
+        waves = (Wave((name.target,), {name.target: name.target}), Wave(approve=True))
+        loop.settings = replace(
+            people.SETTINGS, name=name.target, sources={name.source: source},
+            rollouts={name.source: Rollout(name.source, name.source, waves)},
+        )  # fmt: skip
         runs = [row.id for row in store.list_runs(name, 9)]
         paths = [
             "/", f"/?q={quote(name.target[:150], safe='')}&source={quote(name.source, safe='')}",
@@ -180,6 +216,8 @@ def hostile(
             addresses.build_revision_path(name.source, store.list_sources()[0].head),
             *map(addresses.build_run_path, runs), addresses.build_badge_path(name),
             "/audit", f"/audit?{urlencode({'q': name.target[:9], 'who': name.target})}",
+            "/rollouts", addresses.build_rollout_path(name.source), "/api/v1/rollouts",
+            f"/api/v1{addresses.build_rollout_path(name.source)}",
             "/metrics", "/api/v1/targets", "/api/v1/holds", "/api/v1/pauses", "/api/v1/audit",
             f"/api/v1/runs/{quote(runs[0], safe='')}", "/none",
         ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Commands on the rollouts of a running controller."""

@@ -1,0 +1,388 @@
+"""What a reader finds on the pages of rollouts, what they can ask for, and who may."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from installed import ROOT
+from jsonschema import Draft202012Validator
+from prometheus_client.parser import text_string_to_metric_families
+from unit.controller.page import page_samples as samples
+from unit.controller.page import people_samples as people
+from unit.controller.page import rollout_samples as rollouts
+from unit.controller.page.people_samples import SRE, list_proxy_headers
+
+from synapse_apply.controller.page.entry.form_tokens import FormTokens
+from synapse_apply.controller.page.server import PageServer
+from synapse_apply.controller.ports import ActionRefused
+from synapse_apply.controller.rollout_rows import RolloutState
+from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.settings import AccessRule, Right
+
+from .conftest import ServedPage, find_form_token, read_text
+
+FLEET = "/rollouts/fleet"
+BEARER = {"Authorization": f"Bearer {people.OPS_TOKEN}"}
+SCHEMA = json.loads((ROOT / "schemas/v1/controller-api.schema.json").read_text("utf-8"))
+FIELDS: dict[str, list[tuple[str, str]]] = {
+    "approve": [("number", "3"), ("wave", "2")],
+    "resume": [("number", "3")],
+    "skip": [("number", "3"), ("wave", "2"), ("reason", "it is  rebuilt")],
+    "abort": [("number", "3"), ("reason", "it is wrong")],
+}
+CALLS: dict[str, tuple[object, ...]] = {
+    "approve": (3, 2),
+    "resume": (3,),
+    "skip": (3, 2, "it is rebuilt"),
+    "abort": (3, "it is wrong"),
+}
+BODIES: dict[str, dict[str, object]] = {
+    verb: {name: int(value) if value.isdigit() else value for name, value in fields}
+    for verb, fields in FIELDS.items()
+}
+
+
+def set_state(page: ServedPage, state: RolloutState, **more: Any) -> None:
+    with page.store.write() as writer:
+        writer.put_rollout(replace(rollouts.FLEET, state=state, **more))
+
+
+def post_json(page: ServedPage, verb: str, document: Any, **headers: str) -> requests.Response:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    sent = {"Content-Type": "application/json", **(headers or BEARER)}
+    return page.post(f"/api/v1/rollouts/fleet/{verb}", body, **sent)
+
+
+def test_one_picture_says_which_revision_is_where(rollout_page: ServedPage) -> None:
+    """A row a wave, a cell a target: its state in words, its revision, and a link to it."""
+    html = rollout_page.get(FLEET, **SRE).text
+    text = read_text(html)
+    assert "Wave 2 of 3: 1 of 8 shown, 1 failing: eu-4, 1 held: us-1, 1 waiting: us-2" in text
+    first, second, third = html.partition("<ol")[2].partition("</ol>")[0].split("<h3>")[1:]
+    assert re.findall(r'class="commit" href="[^"]+">(\w+)', second) == ["3b92d7c", "8c1f0e5"]
+    assert "canary-1 : shown" in read_text(first)
+    for words in ("eu-4 : failing", "us-1 : held", "eu-2 : soaking 6 min", "eu-3 : changing",
+                  "us-3 : not yet", "soak 10 min, at most 4 at once, stops at more than 2 failures",
+                  "1 failed", "tier=standard"):  # fmt: skip
+        assert words in read_text(second), words
+    assert 'href="/targets/acme/eu-4"' in second
+    assert "begins once a person lets it" in read_text(third)
+    for words in ("Write category as the schema has it 8 targets, the one it brings",
+                  "outside of a window until 2026-11-27T09:00:00Z",
+                  "Wave 2 skipped by ann: eu-4 is being rebuilt", "Wave 3 approved by lee"):  # fmt: skip
+        assert words in text, words
+
+
+def test_rollouts_are_listed_who_needs_a_person_first(rollout_page: ServedPage) -> None:
+    """Also one that has not begun; the overview has those that are not over."""
+    text = read_text(rollout_page.get("/rollouts", **SRE).text)
+    places = [text.index(f" {name} ") for name in ("lab", "fleet", "later")]
+    assert places == sorted(places)
+    assert "waits for approval" in text
+    assert "not begun" in text
+    overview = read_text(rollout_page.get("/", **SRE).text)
+    assert "Rollouts under way" in overview
+    assert "later" not in overview
+    assert "It has not begun" in read_text(rollout_page.get("/rollouts/later", **SRE).text)
+
+
+def test_other_pages_lead_to_a_rollout(rollout_page: ServedPage) -> None:
+    """A target names its wave, a revision what became of its waves, a source its rollouts."""
+    target = read_text(rollout_page.get("/targets/acme/eu-2", **SRE).text)
+    assert "fleet , wave 2 of 3: soaking" in target
+    for path, words in {
+        f"/revisions/acme/{samples.HEAD_COMMIT}": "Wave 2: opened 1 h ago",
+        f"/revisions/acme/{samples.COMMITS[1]}": "Wave 2: skipped by ann 3 h ago : eu-4 is being",
+        "/sources/acme": "wave 2 of 3",
+    }.items():
+        html = rollout_page.get(path, **SRE).text
+        assert words in read_text(html), path
+        assert f'href="{FLEET}"' in html
+
+
+def test_an_aborted_one_says_by_whom_and_offers_nothing(rollout_page: ServedPage) -> None:
+    set_state(rollout_page, RolloutState.ABORTED, state_by="proxy:lee", state_reason="wrong bytes",
+              state_since=samples.NOW - 60)  # fmt: skip
+    html = rollout_page.get(FLEET, **SRE).text
+    assert "Aborted by lee 1 min ago : wrong bytes" in read_text(html)
+    assert 'method="post"' not in html
+    set_state(rollout_page, RolloutState.DONE, wave=3)
+    text = read_text(rollout_page.get(FLEET, **SRE).text)
+    assert "done" in text
+    assert "not reached" not in text
+
+
+def test_a_head_that_waits_is_named(rollout_page: ServedPage) -> None:
+    """Where a newer head waits for the end of the one under way."""
+    text = read_text(rollout_page.get("/rollouts/lab", **SRE).text)
+    assert "The newer head 3b92d7c waits until this one is over" in text
+    assert "waits until" not in read_text(rollout_page.get(FLEET, **SRE).text).split("Begun")[0]
+
+
+@pytest.mark.parametrize(
+    ("state", "verbs"),
+    [
+        (RolloutState.RUNNING, {"skip", "abort"}),
+        (RolloutState.WAITING, {"approve", "abort"}),
+        (RolloutState.STOPPED, {"resume", "skip", "abort"}),
+    ],
+)
+def test_forms_are_for_what_can_be_done_and_for_whom_may_all_of_it(
+    rollout_page: ServedPage, state: RolloutState, verbs: set[str]
+) -> None:
+    """Who may approve in every target of the wave, or of the rollout; others read."""
+    set_state(rollout_page, state)
+    html = rollout_page.get(FLEET, **SRE).text
+    assert set(re.findall(rf'action="{FLEET}/(\w+)"', html)) == verbs
+    for reader in ("mina", "kim", "lee"):
+        answer = rollout_page.get(FLEET, **list_proxy_headers(reader))
+        assert 'method="post"' not in answer.text
+
+
+def test_who_may_approve_one_wave_decides_on_that_alone(rollout_page: ServedPage) -> None:
+    rule = AccessRule(("proxy:jo",), frozenset({Right.APPROVE}), ("acme/eu-*", "acme/us-*"))
+    access = replace(people.ACCESS, rules=(*people.ACCESS.rules, rule))
+    rollout_page.loop.settings = replace(rollouts.SETTINGS, access=access)
+    jo = list_proxy_headers("jo")
+    try:
+        html = rollout_page.get(FLEET, **jo).text
+        assert re.findall(rf'action="{FLEET}/(\w+)"', html) == ["skip"]
+        assert rollout_page.post_form(f"{FLEET}/skip", FIELDS["skip"], jo).status_code == 303
+        fields = [("number", "3"), ("wave", "3"), ("reason", "x")]
+        assert rollout_page.post_form(f"{FLEET}/skip", fields, jo).status_code == 403
+        answer = rollout_page.post_form(f"{FLEET}/abort", FIELDS["abort"], jo)
+        assert answer.status_code == 403
+        assert "for every target of fleet" in read_text(answer.text)
+    finally:
+        rollout_page.loop.settings = rollouts.SETTINGS
+    assert [call[0] for call in rollout_page.loop.rollouts.calls] == ["skip"]
+
+
+@pytest.mark.parametrize("verb", FIELDS)
+def test_a_form_does_what_it_says_and_the_page_says_so_once(
+    rollout_page: ServedPage, verb: str
+) -> None:
+    answer = rollout_page.post_form(f"{FLEET}/{verb}", FIELDS[verb], SRE)
+    assert answer.status_code == 303
+    assert rollout_page.loop.rollouts.calls == [(verb, "proxy:ann", "fleet", *CALLS[verb])]
+    location = answer.headers["Location"]
+    assert "notice done" in rollout_page.get(location, **SRE).text
+    assert "notice done" not in rollout_page.get(location, **list_proxy_headers("bo", "sre")).text
+
+
+@pytest.mark.parametrize("verb", FIELDS)
+def test_a_form_of_another_place_or_person_is_refused(rollout_page: ServedPage, verb: str) -> None:
+    """Of another site, without its token, with that of a target or of somebody else."""
+    own = find_form_token(rollout_page.get(FLEET, **SRE).text)
+    others = find_form_token(rollout_page.get(FLEET, **list_proxy_headers("bob", "sre")).text)
+    elsewhere = find_form_token(rollout_page.get("/targets/acme/dev", **SRE).text)
+    made_up = FormTokens().build_token("proxy:ann", "forms of rollout fleet")
+    path = f"{rollout_page.url}{FLEET}/{verb}"
+    for token, origin in ((own, "https://evil.example"), (own, ""), (others, rollout_page.url),
+                          (elsewhere, rollout_page.url), (made_up, rollout_page.url)):  # fmt: skip
+        headers = {**SRE, **({"Origin": origin} if origin else {})}
+        fields = [("token", token), *FIELDS[verb]]
+        answer = requests.post(path, fields, headers=headers, timeout=10, allow_redirects=False)
+        assert answer.status_code == 403
+    assert rollout_page.loop.rollouts.calls == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "fields", "summary"),
+    [
+        ("skip", [("number", "3"), ("wave", "2")], "No reason"),
+        ("abort", [("number", "3"), ("reason", "a\u202eb")], "The reason cannot be used"),
+        ("approve", [("number", "3")], "Not a number"),
+        ("approve", [("number", "3"), ("wave", "-1")], "Not a number"),
+        ("resume", [("number", "9" * 20)], "Not a number"),
+        ("resume", [("number", "3"), ("number", "4")], "The form cannot be read"),
+        ("resume", [], "Not a number"),
+    ],
+)
+def test_what_makes_no_sense_is_not_done(
+    rollout_page: ServedPage, verb: str, fields: list[tuple[str, str]], summary: str
+) -> None:
+    answer = rollout_page.post_form(f"{FLEET}/{verb}", fields, SRE)
+    assert answer.status_code == 400
+    assert summary in read_text(answer.text)
+    assert "Back to the rollout" in read_text(answer.text)
+    assert rollout_page.loop.rollouts.calls == []
+
+
+def test_what_the_loop_refuses_is_said_with_what_to_do(rollout_page: ServedPage) -> None:
+    """Such as a revision that is another by now."""
+    rollout_page.loop.rollouts.refusal = ActionRefused.from_summary(
+        "The rollout brings another revision by now", "It brings 1a2b3c4.", "Look again."
+    )
+    answer = rollout_page.post_form(f"{FLEET}/abort", FIELDS["abort"], SRE)
+    assert answer.status_code == 409
+    assert "It brings 1a2b3c4. Look again." in read_text(answer.text)
+    answer = post_json(rollout_page, "abort", BODIES["abort"])
+    assert answer.json()["diagnostics"][0]["hint"] == "Look again."
+
+
+@pytest.mark.parametrize("verb", BODIES)
+def test_a_token_asks_over_the_api(rollout_page: ServedPage, verb: str) -> None:
+    answer = post_json(rollout_page, verb, BODIES[verb])
+    assert answer.status_code == 200
+    assert rollout_page.loop.rollouts.calls == [(verb, "token:ops", "fleet", *CALLS[verb])]
+    document = answer.json()
+    Draft202012Validator(SCHEMA).validate(document)
+    assert (document["action"], document["who"]) == (verb, "token:ops")
+
+
+@pytest.mark.parametrize("verb", BODIES)
+def test_the_api_acts_for_tokens_with_the_right_alone(rollout_page: ServedPage, verb: str) -> None:
+    """Who reads nothing of it is not even told that it is there."""
+    ci = {"Authorization": f"Bearer {people.CI_TOKEN}"}
+    assert post_json(rollout_page, verb, BODIES[verb], **ci).status_code == 404
+    assert post_json(rollout_page, verb, BODIES[verb], **SRE).status_code == 403
+    none = {"X-Nothing": "1"}
+    assert post_json(rollout_page, verb, BODIES[verb], **none).status_code == 401
+    path, body = f"/api/v1/rollouts/lab/{verb}", json.dumps(BODIES[verb]).encode()
+    headers = {"Content-Type": "application/json", **ci}
+    assert rollout_page.post(path, body, **headers).status_code == 403
+    assert rollout_page.loop.rollouts.calls == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "document", "status"),
+    [
+        ("abort", {"number": 3}, 400),
+        ("abort", {"number": "3", "reason": "x"}, 400),
+        ("abort", {"number": True, "reason": "x"}, 400),
+        ("abort", {"number": 3, "reason": "x", "wave": 1}, 400),
+        ("resume", {"number": 3, "reason": "x"}, 400),
+        ("approve", {"number": 3, "wave": 0}, 400),
+        ("approve", b"[", 400),
+        ("approve", {"number": 3, "wave": 9}, 409),
+    ],
+)
+def test_a_document_that_makes_no_sense_is_not_done(
+    rollout_page: ServedPage, verb: str, document: Any, status: int
+) -> None:
+    answer = post_json(rollout_page, verb, document)
+    assert (answer.status_code, answer.json()["kind"]) == (status, "Problem")
+    assert rollout_page.loop.rollouts.calls == []
+
+
+def test_the_api_shows_rollouts_as_its_schema_says(rollout_page: ServedPage) -> None:
+    """And the schema has nothing else."""
+    listed = rollout_page.get("/api/v1/rollouts", **BEARER).json()
+    Draft202012Validator(SCHEMA).validate(listed)
+    assert [item["name"] for item in listed["items"]] == ["lab", "fleet", "later"]
+    properties = {name: part["properties"].keys() for name, part in SCHEMA["$defs"].items()
+                  if "properties" in part}  # fmt: skip
+    for item in listed["items"]:
+        assert item.keys() == properties["rollout"]
+        assert all(wave.keys() == properties["wave"] for wave in item["waves"])
+    path = "/api/v1/rollouts/fleet?wave=2&state=not%20yet"
+    document = rollout_page.get(path, **BEARER).json()
+    Draft202012Validator(SCHEMA).validate(document)
+    assert document.keys() == properties["Rollout"]
+    assert [item["target"] for item in document["items"]] == ["acme/us-3", "acme/us-4"]
+    assert document["items"][0].keys() == properties["rollout_target"]
+    wave = document["waves"][1]
+    assert wave["target_states"] == {"failing": 1, "held": 1, "waiting": 1, "changing": 1,
+                                     "soaking": 1, "not yet": 2, "shown": 1}  # fmt: skip
+    assert (wave["failed_count"], wave["max_failures"], wave["soak"]) == (1, 2, 600)
+    whole = rollout_page.get("/api/v1/rollouts/fleet?limit=2&offset=1", **BEARER).json()
+    assert (len(whole["items"]), whole["total"]) == (2, len(rollouts.MEMBERS))
+    for query in ("wave=x", "state=none", "limit=0"):
+        answer = rollout_page.get(f"/api/v1/rollouts/fleet?{query}", **BEARER)
+        assert answer.status_code == 400
+    assert rollout_page.get("/api/v1/rollouts/none", **BEARER).status_code == 404
+
+
+@pytest.mark.parametrize("query", ["wave=x&state=%00&page=-1", "wave=99", "page=999999", "q=%ff"])
+def test_an_odd_address_is_no_error(rollout_page: ServedPage, query: str) -> None:
+    assert rollout_page.get(f"{FLEET}?{query}", **SRE).status_code == 200
+
+
+def test_a_narrow_reader_sees_their_targets_and_no_words_on_others(
+    rollout_page: ServedPage,
+) -> None:
+    """Neither names nor counts nor patterns, on any page."""
+    rule = AccessRule(("proxy:jo", "token:ci"), frozenset({Right.READ}), ("acme/eu-1",))
+    access = replace(people.ACCESS, rules=(rule,))
+    set_state(rollout_page, RolloutState.STOPPED, state_reason="1 target failed: eu-4")
+    rollout_page.loop.settings = replace(rollouts.SETTINGS, access=access)
+    jo, ci = list_proxy_headers("jo"), {"Authorization": f"Bearer {people.CI_TOKEN}"}
+    try:
+        html = rollout_page.get(FLEET, **jo).text
+        assert re.findall(r'href="/targets/([^"]+)"', html) == ["acme/eu-1"] * 2
+        assert "1 of 1 shown" in read_text(html)
+        texts = [
+            read_text(rollout_page.get(path, **jo).text)
+            for path in ("/", "/rollouts", FLEET, "/sources/acme", "/targets/acme/eu-1",
+                         f"/revisions/acme/{samples.HEAD_COMMIT}")
+        ]  # fmt: skip
+        texts += [rollout_page.get(f"/api/v1/rollouts{path}", **ci).text for path in ("", "/fleet")]
+        for text in texts:
+            for word in ("eu-2", "eu-4", "canary", "prod-", "us-1", "tier", "standard", "rebuilt",
+                         "1 failed", "of 8"):  # fmt: skip
+                assert word not in text, (word, text)
+            assert not re.search(r"\b(lab|later|vision)\b", text)
+        assert rollout_page.get("/rollouts/lab", **jo).status_code == 404
+        assert rollout_page.get("/rollouts/later", **jo).status_code == 404
+    finally:
+        rollout_page.loop.settings = rollouts.SETTINGS
+
+
+@pytest.mark.parametrize("path", ["/rollouts", FLEET, "/rollouts/none", "/api/v1/rollouts"])
+def test_nobody_is_let_in_without_a_name(rollout_page: ServedPage, path: str) -> None:
+    answer = rollout_page.get(path, Accept="text/html")
+    assert answer.status_code == (401 if path.startswith("/api/") else 403)
+    assert "fleet" not in answer.text
+
+
+def test_without_rollouts_the_page_says_what_they_are(page: ServedPage) -> None:
+    assert "No rollout is configured" in read_text(page.get("/rollouts").text)
+    assert 'href="/rollouts"' not in page.get("/").text
+
+
+def test_metrics_say_which_wave_is_open_and_since_when(rollout_page: ServedPage) -> None:
+    found = {
+        (sample.name.removeprefix("synapse_apply_"), sample.labels["rollout"],
+         sample.labels.get("state")): sample.value
+        for family in text_string_to_metric_families(rollout_page.get("/metrics").text)
+        for sample in family.samples if "rollout" in sample.labels
+    }  # fmt: skip
+    assert found["rollouts", "lab", "waiting for approval"] == 1
+    assert found["rollouts", "fleet", "running"] == 1
+    assert found["rollouts", "fleet", "stopped"] == 0
+    assert found["rollout_wave", "fleet", None] == 2
+    opened = "rollout_wave_opened_timestamp_seconds"
+    assert found[opened, "fleet", None] == samples.NOW - samples.HOUR
+    assert (opened, "lab", None) not in found
+
+
+def test_thousands_of_targets_are_counts_that_lead_to_lists(tmp_path: Path) -> None:
+    """Some hundreds are cells without names, some dozens have theirs."""
+    for count, cells in ((1_500, 10), (300, 300)):
+        folder = tmp_path / f"{count}"
+        folder.mkdir()
+        store = samples.open_store(folder)
+        rollouts.fill_large_rollout(store, count)
+        with PageServer(store, samples.StubLoop(rollouts.SETTINGS), {}, lambda: samples.NOW,
+                        lambda: people.SECRETS) as server:  # fmt: skip
+            page = ServedPage(server.url, samples.StubLoop(), store)
+            html = page.get(FLEET, **SRE).text
+            picture = html.partition("<ol")[2].partition("</ol>")[0]
+            assert picture.count('href="/targets/') == cells
+            if count > 1_000:
+                path = re.findall(rf'href="({FLEET}\?[^"]+)#targets"', picture)[0]
+                listed = page.get(path.replace("&amp;", "&"), **SRE).text
+                assert "Page 1 of" in read_text(listed) or listed.count('<th scope="row">') > 1
+        store.close()
+
+
+def test_a_target_that_is_in_no_rollout_names_none(rollout_page: ServedPage) -> None:
+    assert rollout_page.store.find_rollout_target(TargetName("acme", "dev")) is None
+    assert "<dt>Rollout</dt>" not in rollout_page.get("/targets/acme/dev", **SRE).text
