@@ -36,6 +36,7 @@ class RolloutRow:
     next, counted from 1 of `wave_count`; it was opened at `wave_since`, 0 while it is not.
     `state_since`, `state_reason` and `state_by` say since when, why and by whom it is in its state.
     `description` is how far it is, for people: "wave 2 of 3: 4 of 10 shown, 1 held: prod-eu".
+    `waves_digest` is over the patterns of its waves when its targets were last told apart by them.
     `reached_at` is when the last wave was last opened; until then, and after a revision that was
     brought to all waves, when the first revision began since.
     """
@@ -53,6 +54,7 @@ class RolloutRow:
     state_reason: str = ""
     state_by: str = ""
     description: str = ""
+    waves_digest: str = ""
     reached_at: float = 0.0
 
 

@@ -220,6 +220,10 @@ class WritableStore(ReadableStore, Protocol):
         """Every target that ever was of a source, by name; also those that are gone."""
         ...
 
+    def list_targets_of_wave(self, rollout: str, wave: int) -> Sequence[TargetRow]:
+        """What is known of the targets of one wave, by name; also of those that are gone."""
+        ...
+
     def list_open_revisions(self, source: str) -> Sequence[RevisionRow]:
         """The revisions of a source whose end may still change, newest first."""
         ...
@@ -243,7 +247,7 @@ class WritableStore(ReadableStore, Protocol):
         ...
 
     def list_commits_in_use(self, source: str) -> Sequence[str]:
-        """The commits of a source that are the head or beside it, wanted or applied."""
+        """The commits of a source that are the head or beside it, wanted, applied or rolled out."""
         ...
 
     def write(self) -> AbstractContextManager[StoreWriter]:
@@ -389,6 +393,10 @@ class StoreWriter(Protocol):
     def put_wave(self, row: WaveRow) -> None: ...
 
     def put_rollout_targets(self, rows: Sequence[RolloutTargetRow]) -> None: ...
+
+    def delete_rollout(self, name: str) -> None:
+        """Forget a rollout, what was said of its waves, and what its targets have shown."""
+        ...
 
     def delete_rollout_targets(self, names: Sequence[TargetName]) -> None:
         """Have these targets be in no rollout."""

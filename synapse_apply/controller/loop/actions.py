@@ -10,6 +10,7 @@ from synapse_apply.controller.loop.deciding import find_target_rule
 from synapse_apply.controller.loop.due_times import list_targets_in, make_due_soon
 from synapse_apply.controller.loop.hourly import queue_pause_messages
 from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.reasons import require_reason
 from synapse_apply.controller.messages.message_fields import format_utc_time
 from synapse_apply.controller.planned_rows import HoldReason
 from synapse_apply.controller.ports import ActionRefused
@@ -34,7 +35,6 @@ from synapse_apply.controller.store_ports import StoreWriter, TargetFilter
 
 # A pause without an end is one that is forgotten; that stands in controller.yaml, where all see it.
 MAX_PAUSE_SECONDS = 366 * DAY
-_MAX_REASON_LENGTH = 1000
 _MAX_SCOPE_LENGTH = 400
 # A row of the audit stays readable; the approvals themselves are kept for `defaults.keep`.
 _MAX_AUDITED_ROWS = 500
@@ -81,7 +81,7 @@ class LoopPeopleActions:
             now = parts.clock.read_wall()
             matching = self._require_matching_targets(scope)
             _require_pause_time(until, now)
-            row = PauseRow(scope, who, _require_reason(reason), now, until)
+            row = PauseRow(scope, who, require_reason(reason), now, until)
             writer.put_pause(row)
             queue_pause_messages(parts, writer, row)
             detail = f"until {format_utc_time(until)}" + (f": {row.reason}" if row.reason else "")
@@ -164,7 +164,7 @@ class LoopPeopleActions:
         parts = self._parts
         with parts.write() as writer:
             self._require_target(name)
-            reason = _require_reason(reason)
+            reason = require_reason(reason)
             holds = self._require_holds(name, row_digests)
             rejected_digests = {hold.row_digest for hold in holds}
             for digest in sorted(rejected_digests):
@@ -301,17 +301,6 @@ def _require_pause_time(until: float, now: float) -> None:
             "Its end has passed already." if until <= now else "It would last more than a year.",
             "Name a time ahead; a pause that is to last stands in controller.yaml: `paused`.",
         )
-
-
-def _require_reason(reason: str) -> str:
-    """A reason in one line; refused for one that is too long."""
-    if len(reason) > _MAX_REASON_LENGTH:
-        raise ActionRefused.from_summary(
-            "The reason is too long",
-            f"It has {len(reason)} characters; {_MAX_REASON_LENGTH} are kept.",
-            "Say it shorter, or name the page that says it.",
-        )
-    return " ".join("".join(c if c.isprintable() else " " for c in reason).split())
 
 
 def _require_approvable(hold: HoldRow) -> None:

@@ -11,7 +11,7 @@ from synapse_apply.controller.loop.leading.engine import Engine, SoleEngine
 from synapse_apply.controller.loop.leading.leader import LeadershipLost
 from synapse_apply.controller.loop.leading.rounds import LeaderRounds
 from synapse_apply.controller.loop.parts import ConfiguredParts, LeaderParts, LoopParts
-from synapse_apply.controller.loop.rollout_actions import LoopRolloutActions
+from synapse_apply.controller.loop.rollouts.actions import LoopRolloutActions
 from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks, WakeUpCall
 from synapse_apply.controller.ports import LoopHealth, PeopleActions, RolloutActions
@@ -45,7 +45,7 @@ class ControllerLoop:
         self._tasks = BackgroundTasks(self._wake_up.wake, (LeadershipLost, StoreUnavailable))
         self._counts = RunCounts()
         self._actions = LoopPeopleActions(parts, self.poll_soon, self._wake_up.wake)
-        self._rollout_actions = LoopRolloutActions()
+        self._rollout_actions = LoopRolloutActions(parts, self._wake_up.wake)
         self._is_once = False
         self._lead: tuple[int, LeaderRounds] | None = None
         self._reload: Callable[[], ConfiguredParts | None] = lambda: None

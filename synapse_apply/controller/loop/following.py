@@ -8,8 +8,13 @@ from itertools import repeat
 
 from synapse_apply.controller.loop.leading.leader import LeadershipLost
 from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.rollouts.at_heads import (
+    list_rollouts_of_source,
+    write_rollouts_at_head,
+)
+from synapse_apply.controller.loop.rollouts.rounds import advance_rollouts
 from synapse_apply.controller.ports import Head, Mirror
-from synapse_apply.controller.rows import RevisionRow, SourceRow, TargetName
+from synapse_apply.controller.rows import RevisionEnd, RevisionRow, SourceRow, TargetName
 from synapse_apply.controller.rules.due import compute_poll_delay
 from synapse_apply.controller.rules.heads import (
     HeadDecision,
@@ -21,6 +26,7 @@ from synapse_apply.controller.rules.heads import (
 )
 from synapse_apply.controller.rules.messages import find_fetch_event, find_head_event
 from synapse_apply.controller.rules.revision_end import shorten_commit, update_revisions
+from synapse_apply.controller.rules.rollouts.assignment import assign_waves
 from synapse_apply.controller.rules.targets import KeyedTarget, find_rule, move_to_head
 from synapse_apply.controller.settings import Event, Source
 from synapse_apply.controller.store.store_errors import StoreUnavailable
@@ -42,6 +48,8 @@ def follow_source(parts: LoopParts, name: str, *, is_spread: bool) -> None:
         head = mirror.fetch_head()
         row = _take_over_head(parts, source, row, mirror, head)
         is_asked = parts.take_comparison_request_if_any(name)
+        # Another configuration may have been taken since the fetch began, and asked for this.
+        source = parts.settings.sources.get(name, source)
         if row.head and (is_asked or row.head_number > row.keyed_number):
             _compare_targets(parts, source, row, mirror, is_spread=is_spread)
             mirror.keep_commits(parts.store.list_commits_in_use(name))
@@ -57,7 +65,11 @@ def follow_source(parts: LoopParts, name: str, *, is_spread: bool) -> None:
 
 
 def update_ends(parts: LoopParts, source: str) -> None:
-    """Write how the open revisions of a source end, as far as that is known, and their statuses."""
+    """Write how the open revisions of a source end, as far as that is known, and their statuses.
+
+    Its rollouts go on before, since their targets then have more to do.
+    """
+    advance_rollouts(parts, source)
     with parts.write() as writer:
         _write_ends(parts, writer, source)
 
@@ -82,6 +94,7 @@ def _write_ends(parts: LoopParts, writer: StoreWriter, source: str) -> None:
         parts.store.read_progress(source, newest.number),
         is_keyed=is_keyed,
         now=parts.clock.read_wall(),
+        rollouts=[rollout for rollout in parts.store.list_rollouts() if rollout.source == source],
     )
     for revision in changed:
         writer.put_revision(revision)
@@ -219,36 +232,47 @@ def _accept_head(
 def _compare_targets(
     parts: LoopParts, source: Source, row: SourceRow, mirror: Mirror, *, is_spread: bool
 ) -> None:
-    """Move the targets of a source to its head, those whose inputs changed to be looked at."""
+    """Move the targets of a source to its head, those whose inputs changed to be looked at.
+
+    Those in a rollout stay where they are until it moves them.
+    """
     try:
         keyed = tuple(_iter_keyed_targets(source, mirror, row.head))
     except InputError as problem:
         _record_unusable_head(parts, row, problem.diagnostics[0])
         return
+    assignment = assign_waves(list_rollouts_of_source(parts, row.name), keyed)
+    for finding in assignment.findings:
+        if finding.is_error:
+            _record_unusable_head(parts, row, finding)
+            return
     with parts.write() as writer:
-        now = parts.clock.read_wall()
         moved = move_to_head(
             parts.store.list_targets_of_source(row.name),
             keyed,
             row.head,
             row.head_number,
             defaults=parts.settings.defaults,
-            now=now,
+            now=parts.clock.read_wall(),
             chances=(parts.clock.draw() for _ in repeat(None)),
             is_spread=is_spread,
+            in_rollouts=assignment.names,
         )
         for target in moved:
             writer.put_target(target)
+        write_rollouts_at_head(parts, writer, row, assignment)
         writer.put_source(replace(row, keyed_number=row.head_number))
-        _queue_head_message(parts, writer, *_find_newest_revisions(parts, row.name))
-    touched_count = sum(target.touched_number == row.head_number for target in moved)
+        _record_usable_head(parts, writer, row)
     parts.mark_changed(row.name)
     if row.keyed_number == row.head_number:
         return  # compared again, as at each start
+    touched_count = sum(target.touched_number == row.head_number for target in moved)
     parts.log(
         "info", "targets compared", source=row.name, commit=row.head, targets=len(keyed),
         touched=touched_count,
     )  # fmt: skip
+    for finding in assignment.findings:
+        parts.log("warn", "rollout", summary=finding.summary, detail=finding.detail)
 
 
 def _iter_keyed_targets(source: Source, mirror: Mirror, commit: str) -> Iterator[KeyedTarget]:
@@ -270,6 +294,23 @@ def _record_unusable_head(parts: LoopParts, row: SourceRow, finding: Diagnostic)
         _queue_head_message(parts, writer, revision, before)
     parts.mark_changed(row.name)
     parts.log("error", "head unusable", source=row.name, commit=row.head, summary=finding.summary)
+
+
+def _record_usable_head(parts: LoopParts, writer: StoreWriter, row: SourceRow) -> None:
+    """Tell that the head can be used; one that could not be until now goes on.
+
+    What was wrong may have been the rollouts of controller.yaml, which are others by now.
+    """
+    revision, before = _find_newest_revisions(parts, row.name)
+    if revision.finding is None:
+        _queue_head_message(parts, writer, revision, before)
+        return
+    mended = replace(revision, finding=None)
+    if revision.end is not RevisionEnd.SUCCESS:
+        mended = replace(mended, end=RevisionEnd.NONE, description="", is_final=False)
+    writer.put_revision(mended)
+    fact = f"head {revision.number} of {row.name} mended at {parts.clock.read_wall()}"
+    parts.queue_messages(writer, Event.RECOVERED, fact, source=row.name, commit=revision.commit)
 
 
 def _find_newest_revisions(parts: LoopParts, source: str) -> tuple[RevisionRow, RevisionRow | None]:

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from synapse_apply.controller.loop.due_times import list_targets_in
 from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.rollouts.messages import remind_of_rollouts
 from synapse_apply.controller.page.addresses import (
     build_overview_path,
     build_run_path,
@@ -68,6 +69,8 @@ def remind_people(
 ) -> set[tuple[TargetName, float, int]]:
     """Tell once more, a day after the last time, what waits for people and what is paused.
 
+    Rollouts that wait or take long are among it.
+
     Leaves out the targets that were `reminded`: each with when its state began and the number of
     the reminder. Returns those that are by now.
     """
@@ -88,6 +91,7 @@ def remind_people(
             if is_pause_active(pause, now):
                 # Its targets may not be known yet.
                 _queue_pause_message(parts, writer, pause, source, None)
+        remind_of_rollouts(parts, writer)
     return set(due)
 
 

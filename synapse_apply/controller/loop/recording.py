@@ -8,6 +8,7 @@ from dataclasses import replace
 from synapse_apply.controller.loop.claiming import ClaimedTarget
 from synapse_apply.controller.loop.deciding import TargetDecision
 from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.rollouts.runs import record_shown_run
 from synapse_apply.controller.loop.running import FinishedRun
 from synapse_apply.controller.page.addresses import build_run_path, build_target_path
 from synapse_apply.controller.planned_rows import HeldRow, RowAction
@@ -47,7 +48,7 @@ def record_run(
         if run.result.held_up_by_run:
             _postpone(parts, writer, row, run)
         else:
-            _write_run(parts, writer, row, claimed.row, run, decision, assessment)
+            _write_run(parts, writer, row, claimed, run, decision, assessment)
         writer.release_target(name, parts.holder, claimed.epoch)
         writer.mark_source_changed(name.source)
 
@@ -65,11 +66,12 @@ def _write_run(
     parts: LoopParts,
     writer: StoreWriter,
     row: TargetRow,
-    looked: TargetRow,
+    claimed: ClaimedTarget,
     run: FinishedRun,
     decision: TargetDecision,
     assessment: Assessment,
 ) -> None:
+    looked = claimed.row
     run_row = _build_run_row(looked, run, decision)
     last = next(iter(parts.store.list_runs(row.name, 1)), None)
     has_same_inputs = row.input_digest == looked.wanted_digest
@@ -106,6 +108,7 @@ def _write_run(
         defaults=parts.settings.defaults,
         chance=parts.clock.draw(),
     )
+    after = record_shown_run(parts, writer, after, claimed, run, decision, assessment)
     writer.put_target(after)
     writer.mark_approvals_used(run.result.used_approvals, run.id, run.ended_at)
     if run.verb is RunVerb.APPLY:

@@ -244,9 +244,10 @@ class ControllerStore:
             "SELECT wanted_commit FROM targets WHERE source = ? UNION "
             "SELECT applied_commit FROM targets WHERE source = ? UNION "
             "SELECT head FROM sources WHERE name = ? UNION "
-            "SELECT sideways FROM sources WHERE name = ?"
+            "SELECT sideways FROM sources WHERE name = ? UNION "
+            'SELECT "commit" FROM rollouts WHERE source = ?'
         )
-        cells = self._read(lambda reader: reader.execute(statement, [source] * 4).fetchall())
+        cells = self._read(lambda reader: reader.execute(statement, [source] * 5).fetchall())
         return [commit for (commit,) in cells if commit]
 
     def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
@@ -329,6 +330,11 @@ class ControllerStore:
         of_wave, values = ("", []) if wave is None else ("AND wave = ?", [wave])
         rest = f"WHERE rollout = ? {of_wave} ORDER BY wave, target"
         return self._select(ROLLOUT_TARGETS, rest, [rollout, *values])
+
+    def list_targets_of_wave(self, rollout: str, wave: int) -> Sequence[TargetRow]:
+        names = "SELECT source, target FROM rollout_targets WHERE rollout = ? AND wave = ?"
+        rest = f"WHERE (source, target) IN ({names}) ORDER BY source, target"
+        return self._select(TARGETS, rest, [rollout, wave])
 
     def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
         return self._select_first_or_none(ROLLOUT_TARGETS, "WHERE source = ? AND target = ?", name)

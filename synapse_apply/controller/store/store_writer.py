@@ -294,6 +294,14 @@ class SqlStoreWriter:
             [ROLLOUT_TARGETS.encode_row(row) for row in rows],
         )
 
+    def delete_rollout(self, name: str) -> None:
+        for statement in (
+            "DELETE FROM rollouts WHERE name = ?",
+            "DELETE FROM waves WHERE rollout = ?",
+            "DELETE FROM rollout_targets WHERE rollout = ?",
+        ):
+            self._connection.execute(statement, [name])
+
     def delete_rollout_targets(self, names: Sequence[TargetName]) -> None:
         self._connection.execute_for_each(
             "DELETE FROM rollout_targets WHERE source = ? AND target = ?", names

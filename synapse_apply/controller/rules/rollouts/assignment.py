@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
@@ -41,6 +43,12 @@ class RolloutAssignment:
     def names(self) -> frozenset[TargetName]:
         """Every target that belongs to a rollout."""
         return frozenset(item.name for items in self.targets.values() for item in items)
+
+
+def compute_waves_digest(rollout: Rollout) -> str:
+    """A digest over what tells the targets of the waves apart; equal for the same patterns."""
+    patterns = [[list(wave.targets), sorted(wave.labels.items())] for wave in rollout.waves]
+    return hashlib.sha256(json.dumps(patterns).encode()).hexdigest()
 
 
 def find_wave_or_none(rollout: Rollout, target: str, labels: Mapping[str, str]) -> int | None:

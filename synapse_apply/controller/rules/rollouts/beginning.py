@@ -12,7 +12,10 @@ from synapse_apply.controller.rollout_rows import (
     WaveRow,
 )
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.controller.rules.rollouts.assignment import AssignedTarget
+from synapse_apply.controller.rules.rollouts.assignment import (
+    AssignedTarget,
+    compute_waves_digest,
+)
 from synapse_apply.controller.rules.rollouts.evidence import forget_evidence
 from synapse_apply.controller.settings import Rollout
 from synapse_apply.model.frozen import frozen
@@ -38,9 +41,11 @@ def is_newer_head_due(rollout: Rollout, row: RolloutRow | None, head_number: int
     """Whether the revision of a head begins now; else it has begun, or waits for an older one.
 
     Only what goes on by itself or waits for an approval is finished first: what was stopped is
-    mended by a commit.
+    mended by a commit. With other waves than it was begun with it cannot be finished.
     """
-    if row is None:
+    if row is None or (
+        row.number < head_number and row.waves_digest != compute_waves_digest(rollout)
+    ):
         return True
     is_finished_first = rollout.new_head == "queue" and row.state in {
         RolloutState.RUNNING,
@@ -84,6 +89,7 @@ def begin_rollout(
         now,
         len(rollout.waves),
         state_since=now,
+        waves_digest=compute_waves_digest(rollout),
         reached_at=now if has_reached_all or before is None else before.reached_at,
     )
     targets = _build_target_rows(row, rows_by_name, assigned)
@@ -101,7 +107,7 @@ def _continue_at_same_head(
     changed_waves = [
         wave for item in assigned for wave in _list_changed_waves(rows_by_name.get(item.name), item)
     ]
-    row = replace(before, wave_count=len(rollout.waves))
+    row = replace(before, wave_count=len(rollout.waves), waves_digest=compute_waves_digest(rollout))
     waves: list[WaveRow] = []
     first = min(changed_waves, default=row.wave + 1)
     is_over = before.state is RolloutState.DONE and bool(changed_waves)

@@ -43,6 +43,7 @@ from synapse_apply.controller.settings import (
     Event,
     ProxyAccess,
     Right,
+    Rollout,
     SecretName,
     Source,
     TargetRule,
@@ -131,6 +132,7 @@ class StandInRepository:
         self.are_authors_unknown = False
         self.fetches = 0
         self.commits_in_use: Sequence[str] = ()
+        self.labels: dict[str, dict[str, str]] = {}
 
     def push(self, commit: str, parent: str = "", **inputs: str) -> None:
         """Make a commit the head; targets that are not named keep the inputs of its parent."""
@@ -161,7 +163,9 @@ class StandInRepository:
     def list_targets(self, commit: str) -> tuple[LabelledTarget, ...]:
         if commit in self.broken:
             raise InputError(error_finding("Duplicate key"))
-        return tuple(LabelledTarget(name) for name in sorted(self.inputs[commit]))
+        return tuple(
+            LabelledTarget(name, self.labels.get(name, {})) for name in sorted(self.inputs[commit])
+        )
 
     def compute_input_digest(self, commit: str, target: str) -> str:
         return self.inputs[commit][target]
@@ -332,6 +336,10 @@ class World:
         """Have other rules from the next start, or the next reload, on."""
         source = replace(self.settings.sources["acme"], rules=rules)
         self.settings = replace(self.settings, sources={"acme": source})
+
+    def set_rollouts(self, *rollouts: Rollout) -> None:
+        """Have these rollouts from the next start, or the next reload, on."""
+        self.settings = replace(self.settings, rollouts={one.name: one for one in rollouts})
 
     def get_target(self, target: str) -> TargetRow:
         """A target of the source, as the store has it."""

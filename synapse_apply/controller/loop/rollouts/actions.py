@@ -1,0 +1,109 @@
+"""What people ask of rollouts: each is checked, done and in the audit in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.reasons import require_reason
+from synapse_apply.controller.loop.rollouts.messages import note_step, queue_rollout_messages
+from synapse_apply.controller.ports import ActionRefused
+from synapse_apply.controller.rollout_rows import RolloutRow, WaveRow
+from synapse_apply.controller.rows import RunCause
+from synapse_apply.controller.rules.rollouts import asking
+from synapse_apply.controller.store_ports import StoreWriter
+
+
+class LoopRolloutActions:
+    """The RolloutActions of a running loop; used by any thread.
+
+    The next round of the loop goes on from what they wrote.
+    """
+
+    def __init__(self, parts: LoopParts, wake: Callable[[], None]) -> None:
+        """`wake` begins the loop's next round."""
+        self._parts = parts
+        self._wake = wake
+
+    def approve_wave(self, who: str, rollout: str, number: int, wave: int) -> None:
+        """See RolloutActions."""
+        with self._parts.write() as writer:
+            row = self._require_rollout(rollout)
+            wave_row = self._get_wave(row, wave)
+            writer.put_wave(asking.approve_wave(row, wave_row, number=number, who=who))
+            self._note(writer, row, who, "approve wave", f"wave {wave} of {row.wave_count}")
+        self._wake_loop(row)
+
+    def resume_rollout(self, who: str, rollout: str, number: int) -> None:
+        """See RolloutActions; the targets that failed are looked at soon."""
+        parts = self._parts
+        with parts.write() as writer:
+            row, now = self._require_rollout(rollout), parts.clock.read_wall()
+            targets = parts.store.list_rollout_targets(row.name, row.wave)
+            after, failed = asking.resume_rollout(row, targets, number=number, who=who, now=now)
+            writer.put_rollout(after)
+            writer.put_rollout_targets(failed)
+            for failed_target in failed:
+                target = parts.store.find_target(failed_target.target)
+                if target is not None and not target.is_gone:
+                    writer.put_target(replace(target, due_at=now, due_cause=RunCause.RESUMED))
+            self._note(writer, row, who, "resume rollout", f"{len(failed)} targets tried again")
+            queue_rollout_messages(parts, writer, row, after)
+        self._wake_loop(row)
+
+    def skip_wave(self, who: str, rollout: str, number: int, wave: int, reason: str) -> None:
+        """See RolloutActions."""
+        parts = self._parts
+        with parts.write() as writer:
+            row, now = self._require_rollout(rollout), parts.clock.read_wall()
+            reason = require_reason(reason)
+            wave_row = self._get_wave(row, wave)
+            after, wave_row = asking.skip_wave(
+                row, wave_row, number=number, who=who, reason=reason, now=now
+            )
+            writer.put_rollout(after)
+            writer.put_wave(wave_row)
+            detail = f"wave {wave} of {row.wave_count}" + (f": {reason}" if reason else "")
+            self._note(writer, row, who, "skip wave", detail)
+            queue_rollout_messages(parts, writer, row, after)
+        self._wake_loop(row)
+
+    def abort_rollout(self, who: str, rollout: str, number: int, reason: str) -> None:
+        """See RolloutActions."""
+        with self._parts.write() as writer:
+            row, now = self._require_rollout(rollout), self._parts.clock.read_wall()
+            reason = require_reason(reason)
+            writer.put_rollout(
+                asking.abort_rollout(row, number=number, who=who, reason=reason, now=now)
+            )
+            detail = f"in wave {row.wave} of {row.wave_count}" + (f": {reason}" if reason else "")
+            self._note(writer, row, who, "abort rollout", detail)
+        self._wake_loop(row)
+
+    def _require_rollout(self, name: str) -> RolloutRow:
+        row = self._parts.store.find_rollout(name)
+        rollout = self._parts.settings.rollouts.get(name)
+        if row is None or rollout is None or rollout.source != row.source:
+            raise ActionRefused.from_summary(
+                "There is no such rollout",
+                "controller.yaml has none of this name, or it has not begun with any revision.",
+                "The page of rollouts lists those that there are.",
+            )
+        return row
+
+    def _get_wave(self, row: RolloutRow, wave: int) -> WaveRow:
+        """What was said of a wave so far."""
+        rows = self._parts.store.list_waves(row.name, row.number)
+        blank = WaveRow(row.source, row.name, row.number, wave)
+        return {row.wave: row for row in rows}.get(wave, blank)
+
+    def _note(
+        self, writer: StoreWriter, row: RolloutRow, who: str, action: str, detail: str
+    ) -> None:
+        note_step(self._parts, writer, row, action, detail, who=who)
+        writer.mark_source_changed(row.source)
+
+    def _wake_loop(self, row: RolloutRow) -> None:
+        self._parts.mark_changed(row.source)
+        self._wake()

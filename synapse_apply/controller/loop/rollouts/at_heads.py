@@ -1,0 +1,74 @@
+"""What a head makes of the rollouts of its source, written in the transaction of its comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.rollouts.messages import note_step, queue_rollout_messages
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow
+from synapse_apply.controller.rows import SourceRow
+from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignment
+from synapse_apply.controller.rules.rollouts.beginning import begin_rollout
+from synapse_apply.controller.settings import Rollout
+from synapse_apply.controller.store_ports import StoreWriter
+
+
+def list_rollouts_of_source(parts: LoopParts, source: str) -> list[Rollout]:
+    """The rollouts that the configuration in use has for a source."""
+    return [rollout for rollout in parts.settings.rollouts.values() if rollout.source == source]
+
+
+def write_rollouts_at_head(
+    parts: LoopParts, writer: StoreWriter, source: SourceRow, assignment: RolloutAssignment
+) -> None:
+    """Write what the head of a source makes of its rollouts; the next round opens their waves.
+
+    One that the configuration no longer has is forgotten: its targets are at the head as any other.
+    """
+    configured = {rollout.name: rollout for rollout in list_rollouts_of_source(parts, source.name)}
+    for row in parts.store.list_rollouts():
+        is_unknown = row.source == source.name and row.name not in configured
+        if is_unknown or row.source not in parts.settings.sources:
+            writer.delete_rollout(row.name)
+            note_step(parts, writer, row, "forget rollout", "controller.yaml has it no more")
+    beginnings = []
+    for rollout in configured.values():
+        before = parts.store.find_rollout(rollout.name)
+        targets_before: Sequence[RolloutTargetRow] = ()
+        if before is not None and before.source != source.name:
+            writer.delete_rollout(before.name)
+            before = None
+        elif before is not None:
+            targets_before = parts.store.list_rollout_targets(rollout.name)
+        beginning = begin_rollout(
+            rollout,
+            before,
+            targets_before,
+            assignment.targets[rollout.name],
+            commit=source.head,
+            number=source.head_number,
+            now=parts.clock.read_wall(),
+        )
+        beginnings.append((before, beginning))
+    # A target may have left one rollout for another.
+    for _, beginning in beginnings:
+        writer.delete_rollout_targets(beginning.removed_names)
+    for before, beginning in beginnings:
+        for wave in beginning.waves:
+            writer.put_wave(wave)
+        writer.put_rollout_targets(beginning.targets)
+        if beginning.rollout is not None:
+            writer.put_rollout(beginning.rollout)
+            _note_beginning(parts, writer, before, beginning.rollout)
+
+
+def _note_beginning(
+    parts: LoopParts, writer: StoreWriter, before: RolloutRow | None, after: RolloutRow
+) -> None:
+    if before is None or before.number != after.number:
+        note_step(parts, writer, after, "begin rollout", f"{after.wave_count} waves")
+    elif before.wave != after.wave or before.state is not after.state:
+        detail = f"wave {after.wave} anew: its targets are others"
+        note_step(parts, writer, after, "begin waves again", detail)
+    queue_rollout_messages(parts, writer, before, after)

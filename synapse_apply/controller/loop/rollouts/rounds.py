@@ -1,0 +1,102 @@
+"""How far the rollouts of a source go on, by what their targets have shown; for who leads."""
+
+from __future__ import annotations
+
+from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.rollouts.at_heads import list_rollouts_of_source
+from synapse_apply.controller.loop.rollouts.messages import note_step, queue_rollout_messages
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState, WaveEnd, WaveRow
+from synapse_apply.controller.rules.rollouts.advancing import RolloutStep, advance_rollout
+from synapse_apply.controller.rules.rollouts.assignment import compute_waves_digest
+from synapse_apply.controller.rules.rollouts.members import RolloutMember
+from synapse_apply.controller.settings import Rollout
+from synapse_apply.controller.store_ports import StoreWriter
+
+
+def advance_rollouts(parts: LoopParts, source: str) -> None:
+    """Bring the rollouts of a source as far as what their targets have shown lets them go.
+
+    One that has ended makes room for a newer head that waited for it (`new_head: queue`).
+    """
+    for rollout in list_rollouts_of_source(parts, source):
+        row = parts.store.find_rollout(rollout.name)
+        if row is None or row.source != source:
+            continue
+        # Most of the time there is nothing to do: that costs no transaction.
+        if not row.state.is_over:
+            row = _advance(parts, rollout) or row
+        if row.state.is_over:
+            _begin_newer_head_if_any(parts, row)
+
+
+def _advance(parts: LoopParts, rollout: Rollout) -> RolloutRow | None:
+    """One step of a rollout, and the rollout after it; None where it ended or was forgotten."""
+    with parts.write() as writer:
+        row = parts.store.find_rollout(rollout.name)
+        if row is None or row.state.is_over or _is_refused(parts, row):
+            return None
+        if row.waves_digest != compute_waves_digest(rollout):
+            # Which target is in which wave now says the comparison that was asked for.
+            return None
+        name = row.name
+
+        def read_members(wave: int) -> list[RolloutMember]:
+            rows = parts.store.list_rollout_targets(name, wave)
+            targets = {row.name: row for row in parts.store.list_targets_of_wave(name, wave)}
+            return [RolloutMember(row, targets.get(row.target)) for row in rows]
+
+        waves = parts.store.list_waves(name, row.number)
+        step = advance_rollout(rollout, row, waves, read_members, parts.clock.read_wall())
+        _write_step(parts, writer, row, step)
+    return step.rollout
+
+
+def _is_refused(parts: LoopParts, row: RolloutRow) -> bool:
+    """Whether the revision that it brings was refused since: which waves there are is not known."""
+    revision = parts.store.find_revision(row.source, row.commit)
+    return revision is not None and revision.number == row.number and revision.finding is not None
+
+
+def _write_step(
+    parts: LoopParts, writer: StoreWriter, before: RolloutRow, step: RolloutStep
+) -> None:
+    after = step.rollout
+    if after != before:
+        writer.put_rollout(after)
+    for wave in step.waves:
+        writer.put_wave(wave)
+        _note_wave(parts, writer, after, wave, step)
+    writer.put_rollout_targets(step.rollout_targets)
+    for target in step.targets:
+        writer.put_target(target)
+    if after.state is not before.state and after.state is not RolloutState.RUNNING:
+        note_step(parts, writer, after, f"rollout {after.state.value}", after.state_reason)
+    queue_rollout_messages(parts, writer, before, after)
+
+
+def _note_wave(
+    parts: LoopParts, writer: StoreWriter, after: RolloutRow, wave: WaveRow, step: RolloutStep
+) -> None:
+    """Note that a wave was opened or closed; nothing of one in which nothing was to be done."""
+    text = f"wave {wave.wave} of {after.wave_count}"
+    if wave.end is WaveEnd.NONE:
+        moved_count = sum(member.row.wave == wave.wave for member in step.members)
+        note_step(parts, writer, after, "open wave", f"{text}: {moved_count} targets moved")
+    elif wave.closed_at > wave.opened_at:
+        note_step(parts, writer, after, "close wave", f"{text}: {wave.end.value}")
+
+
+def _begin_newer_head_if_any(parts: LoopParts, row: RolloutRow) -> None:
+    """Have the source compared soon where its head waited for the end of this rollout.
+
+    Which waves the targets of the head belong to is known from the project file alone.
+    """
+    source = parts.store.find_source(row.source)
+    if source is None or not row.number < source.keyed_number == source.head_number:
+        return
+    head = parts.store.find_revision(source.name, source.head)
+    if head is None or head.finding is not None:
+        return
+    parts.compare_again(source.name)
+    with parts.write() as writer:
+        writer.ask_fetch(source.name)

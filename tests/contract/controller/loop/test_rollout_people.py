@@ -1,0 +1,168 @@
+"""What people ask of rollouts: what it does, what it refuses, and what the audit has of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from contract.controller.loop.rollout_world import (
+    ALL,
+    ANN,
+    BOB,
+    CANARIES,
+    RolloutWorld,
+    start_after_first_head,
+)
+
+from synapse_apply.controller.loop.driver import ControllerLoop
+from synapse_apply.controller.ports import ActionRefused
+from synapse_apply.controller.rollout_rows import WaveEnd
+from synapse_apply.controller.rows import TargetCondition
+from synapse_apply.controller.settings import DAY, MINUTE, Rollout
+
+
+@pytest.fixture
+def world(rollout_world: RolloutWorld) -> RolloutWorld:
+    return rollout_world
+
+
+def test_a_wave_is_let_begin_by_a_person(world: RolloutWorld, waiting_loop: ControllerLoop) -> None:
+    """It is told once, and once more each day; the approval is of this revision alone."""
+    world.wait(waiting_loop, 3 * DAY, step=3600)
+    told = [
+        (row.event, row.fields["reminder"]) for row in world.inbox.messages if row.fields["rollout"]
+    ]
+    assert told == [("held", False), ("held", True), ("held", True), ("held", True)]
+    assert world.forge.describe()["c2"].startswith("pending: 3 of 4 done")
+    actions = waiting_loop.get_rollout_actions()
+    actions.approve_wave(ANN, "all", 2, 3)
+    world.settle(waiting_loop)
+    assert world.take_writes() == ["prod-1 c2"]
+    assert world.describe_rollout() == "c2 wave 3 done"
+    assert world.list_waves()[2].approved_by == ANN
+    world.push("c3")
+    world.follow(waiting_loop)
+    assert world.describe_rollout() == "c3 wave 3 waiting for approval"
+    assert "proxy:ann approve wave: wave 3 of 3" in world.list_audit_of_rollouts()
+
+
+Act = Callable[[ControllerLoop, int, int], None]
+ACTS: list[Act] = [
+    lambda loop, number, wave: loop.get_rollout_actions().approve_wave(BOB, "all", number, wave),
+    lambda loop, number, wave: loop.get_rollout_actions().skip_wave(BOB, "all", number, wave, "x"),
+    lambda loop, number, _: loop.get_rollout_actions().resume_rollout(BOB, "all", number),
+    lambda loop, number, _: loop.get_rollout_actions().abort_rollout(BOB, "all", number, "x"),
+]
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_what_was_shown_of_another_revision_or_wave_is_refused(
+    world: RolloutWorld, waiting_loop: ControllerLoop, act: Act
+) -> None:
+    """Nothing of it is done, and nothing is in the audit."""
+    before = world.rollout, world.list_waves(), world.list_audit_of_rollouts()
+    for number in (1, 3, 0, -1):
+        with pytest.raises(ActionRefused):
+            act(waiting_loop, number, 3)
+    if act in ACTS[:2]:
+        for wave in (0, 1, 2, 4, -1):
+            with pytest.raises(ActionRefused):
+                act(waiting_loop, 2, wave)
+    world.settle(waiting_loop)
+    assert (world.rollout, world.list_waves(), world.list_audit_of_rollouts()) == before
+
+
+def test_an_unknown_rollout_is_refused(world: RolloutWorld, waiting_loop: ControllerLoop) -> None:
+    """Also one that the configuration has and that has not begun."""
+    world.set_rollouts(ALL, Rollout("other", "acme", (CANARIES,)))
+    for name in ("other", "none", ""):
+        with pytest.raises(ActionRefused, match="no such rollout"):
+            waiting_loop.get_rollout_actions().abort_rollout(ANN, name, 2, "")
+
+
+def test_two_who_approve_at_once_are_one(world: RolloutWorld, waiting_loop: ControllerLoop) -> None:
+    """The second one is told that it does not wait any more, or repeats it before it has begun."""
+    actions = waiting_loop.get_rollout_actions()
+    actions.approve_wave(ANN, "all", 2, 3)
+    world.settle(waiting_loop)
+    with pytest.raises(ActionRefused, match="does not wait for an approval"):
+        actions.approve_wave(BOB, "all", 2, 3)
+    assert world.list_waves()[2].approved_by == ANN
+    assert world.take_writes() == ["prod-1 c2"]
+
+
+def test_a_stopped_one_is_resumed(world: RolloutWorld) -> None:
+    """What failed is tried at once, and counts anew."""
+    loop = start_after_first_head(world)
+    world.push("c2")
+    world.failing.add("canary-1")
+    world.follow(loop)
+    assert world.describe_rollout() == "c2 wave 1 stopped"
+    actions = loop.get_rollout_actions()
+    actions.resume_rollout(ANN, "all", 2)
+    world.settle(loop)
+    assert world.describe_rollout() == "c2 wave 1 stopped"
+    world.failing.clear()
+    actions.resume_rollout(ANN, "all", 2)
+    world.settle(loop)
+    assert world.describe_rollout() == "c2 wave 3 done"
+    with pytest.raises(ActionRefused, match="not stopped"):
+        actions.resume_rollout(ANN, "all", 2)
+    told = [row.event for row in world.inbox.messages if row.fields["rollout"]]
+    assert told == ["failed", "recovered", "failed", "recovered"]
+
+
+def test_a_wave_is_skipped_with_a_reason(world: RolloutWorld) -> None:
+    """The next wave begins without evidence, and the audit says who wanted that."""
+    loop = start_after_first_head(world)
+    world.push("c2")
+    world.failing.add("canary-1")
+    world.follow(loop)
+    loop.get_rollout_actions().skip_wave(ANN, "all", 2, 1, "the canary's server\nis away")
+    world.settle(loop)
+    assert sorted(world.take_writes()) == ["eu-1 c2", "eu-2 c2", "prod-1 c2"]
+    wave = world.list_waves()[0]
+    assert (wave.end, wave.closed_by, wave.reason) == (
+        WaveEnd.SKIPPED, ANN, "the canary's server is away",
+    )  # fmt: skip
+    assert "proxy:ann skip wave: wave 1 of 3: the canary's server is away" in (
+        world.list_audit_of_rollouts()
+    )
+
+
+def test_an_aborted_revision_goes_no_further(
+    world: RolloutWorld, waiting_loop: ControllerLoop
+) -> None:
+    """Its commit is red; targets stay where they are, and the next head begins."""
+    loop = waiting_loop
+    loop.get_rollout_actions().abort_rollout(ANN, "all", 2, "wrong images")
+    world.wait(loop, 60 * MINUTE, step=600)
+    assert world.list_wanted() == {"canary-1": "c2", "eu-1": "c2", "eu-2": "c2", "prod-1": "c1"}
+    assert world.forge.describe()["c2"].startswith("failure: 3 of 4 done; aborted in wave 3")
+    world.live["prod-1"] = "by hand"
+    world.wait(loop, 30 * MINUTE, step=600)
+    assert world.take_writes() == ["prod-1 c1"]
+    world.push("c3", "prod-1")
+    world.follow(loop)
+    assert world.describe_rollout() == "c3 wave 3 waiting for approval"
+
+
+def test_a_restart_changes_nothing(world: RolloutWorld, waiting_loop: ControllerLoop) -> None:
+    """Evidence, approvals and ends are rows."""
+    del waiting_loop
+    before = world.rollout, world.list_waves()
+    for _ in range(2):
+        world.run_once()
+        assert (world.rollout, world.list_waves()) == before
+    assert world.take_writes() == []
+
+
+def test_a_drifted_target_of_a_later_wave_is_put_right_at_its_own_revision(
+    world: RolloutWorld, waiting_loop: ControllerLoop
+) -> None:
+    """It is looked at all the time, and what it finds does not bring the head to it."""
+    world.live["prod-1"] = "by hand"
+    world.wait(waiting_loop, 15 * MINUTE)
+    assert world.take_writes() == ["prod-1 c1"]
+    assert world.get_target("prod-1").state is TargetCondition.IN_SYNC
+    assert world.get_target("prod-1").wanted_commit == "c1"

@@ -1,0 +1,157 @@
+"""Rollouts whose targets or waves become others, whose store is empty, or that last long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from contract.controller.loop.rollout_world import (
+    ALL,
+    ANN,
+    CANARIES,
+    PROD,
+    STANDARD,
+    TARGETS,
+    RolloutWorld,
+    start_after_first_head,
+)
+
+from synapse_apply.controller.loop.driver import ControllerLoop
+from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.settings import DAY, MINUTE, Mode, Rollout, TargetRule, Wave
+
+
+@pytest.fixture
+def world(rollout_world: RolloutWorld) -> RolloutWorld:
+    return rollout_world
+
+
+# Other targets, other waves
+
+
+def test_a_new_target_is_made_with_its_wave(world: RolloutWorld) -> None:
+    """It holds its wave open, and is not applied before the waves before it."""
+    loop = start_after_first_head(world, CANARIES, replace(STANDARD, approve=True), PROD)
+    world.repository.labels["eu-3"] = {"tier": "standard"}
+    world.push("c2", *TARGETS, "eu-3")
+    world.follow(loop)
+    assert world.take_writes() == ["canary-1 c2"]
+    assert (world.list_wanted()["eu-3"], world.live.get("eu-3")) == ("", None)
+    loop.get_rollout_actions().approve_wave(ANN, "all", 2, 2)
+    world.settle(loop)
+    assert "eu-3 c2" in world.take_writes()
+    assert world.describe_rollout() == "c2 wave 3 done"
+
+
+def test_a_target_that_is_gone_holds_no_wave(world: RolloutWorld) -> None:
+    """It is left as it is; when it comes back, it is as a new one."""
+    loop = start_after_first_head(world)
+    world.push("c2")
+    del world.repository.inputs["c2"]["eu-2"]
+    world.follow(loop)
+    assert world.describe_rollout() == "c2 wave 3 done"
+    assert world.store.find_rollout_target(TargetName("acme", "eu-2")) is None
+    world.take_writes()
+    world.failing.add("canary-1")
+    world.push("c3", *TARGETS)
+    world.follow(loop)
+    world.wait(loop, 30 * MINUTE, step=600)
+    assert world.take_writes() == []
+    assert world.list_wanted()["eu-2"] == ""
+
+
+def test_targets_of_a_rollout_that_is_no_more_follow_the_head(
+    world: RolloutWorld, waiting_loop: ControllerLoop
+) -> None:
+    """As any target does that is in none; the audit says so."""
+    world.set_rollouts()
+    world.reload(waiting_loop)
+    assert world.take_writes() == ["prod-1 c2"]
+    assert world.store.list_rollouts() == []
+    assert world.store.list_rollout_targets("all") == []
+    assert world.list_audit_of_rollouts()[-1] == (
+        "controller:main forget rollout: controller.yaml has it no more"
+    )
+    world.set_rollouts(replace(ALL, waves=(CANARIES, STANDARD, replace(PROD, approve=True))))
+    world.reload(waiting_loop)
+    assert world.describe_rollout() == "c2 wave 3 done"
+    assert world.take_writes() == []
+
+
+def test_waves_that_are_changed_in_the_middle_keep_what_was_shown(
+    world: RolloutWorld, waiting_loop: ControllerLoop
+) -> None:
+    """The approval that a wave waits for is asked of the wave as it is now."""
+    waves = (CANARIES, Wave(targets=("eu-1", "prod-1"), approve=True), Wave(targets=("eu-2",)))
+    world.set_rollouts(replace(ALL, waves=waves))
+    world.reload(waiting_loop)
+    assert world.describe_rollout() == "c2 wave 2 waiting for approval"
+    assert world.take_writes() == []
+    waiting_loop.get_rollout_actions().approve_wave(ANN, "all", 2, 2)
+    world.settle(waiting_loop)
+    assert world.take_writes() == ["prod-1 c2"]
+    assert world.describe_rollout() == "c2 wave 3 done"
+
+
+def test_rollouts_that_share_a_target_move_nothing_until_that_is_mended(
+    world: RolloutWorld, waiting_loop: ControllerLoop
+) -> None:
+    """The head is refused with the names; with other settings it goes on where it was."""
+    other = Rollout("other", "acme", (Wave(targets=("prod-1",)),))
+    three = replace(ALL, waves=(CANARIES, STANDARD, replace(PROD, approve=True)))
+    world.set_rollouts(three, other)
+    world.reload(waiting_loop)
+    assert world.forge.describe()["c2"] == ("failure: it cannot be used: A target in two rollouts")
+    waiting_loop.get_rollout_actions().approve_wave(ANN, "all", 2, 3)
+    world.settle(waiting_loop)
+    assert world.take_writes() == []
+    world.set_rollouts(three)
+    world.reload(waiting_loop)
+    assert world.take_writes() == ["prod-1 c2"]
+    assert world.forge.describe()["c2"].startswith("success")
+    assert [row.event for row in world.inbox.messages if not row.fields["target"]] == [
+        "held", "failed", "recovered",
+    ]  # fmt: skip
+
+
+def test_a_target_in_mode_observe_makes_a_head_unusable(world: RolloutWorld) -> None:
+    loop = start_after_first_head(world)
+    world.set_rules(TargetRule("prod-*", mode=Mode.OBSERVE), TargetRule("*", mode=Mode.AUTO))
+    world.reload(loop)
+    world.push("c2")
+    world.follow(loop)
+    assert "mode observe" in world.forge.describe()["c2"]
+    assert world.take_writes() == []
+
+
+def test_an_empty_store_has_all_waves_show_anew(
+    world: RolloutWorld, new_rollout_world: RolloutWorld
+) -> None:
+    """What is live already is not applied again; the waves come one after the other."""
+    start_after_first_head(world)
+    again = new_rollout_world
+    again.repository, again.live = world.repository, world.live
+    again.set_rollouts(replace(ALL, waves=(replace(CANARIES, soak=10 * MINUTE), STANDARD, PROD)))
+    loop = again.build_loop()
+    again.start(loop)
+    assert {look.target.target for look in again.workers.looks} == {"canary-1"}
+    again.wait(loop, 12 * MINUTE)
+    assert again.describe_rollout() == "c1 wave 3 done"
+    assert again.take_writes() == []
+
+
+def test_a_last_wave_that_is_not_reached_for_a_week_is_told(world: RolloutWorld) -> None:
+    """Also where each head is overtaken by the next one, so that none is old."""
+
+    world.set_rollouts(replace(ALL, waves=(replace(CANARIES, soak=2 * DAY), STANDARD, PROD)))
+    loop = world.build_loop()
+    world.start(loop)
+    for day in range(2, 10):
+        world.push(f"c{day}")
+        world.wait(loop, DAY, step=3600)
+    told = [row for row in world.inbox.messages if row.fields["rollout"]]
+    assert [row.fields["finding"]["summary"] for row in told] == [
+        "The last wave was not reached for 7 days",
+        "The last wave was not reached for 8 days",
+    ]
+    assert [row.fields["reminder"] for row in told] == [False, True]
