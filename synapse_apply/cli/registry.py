@@ -162,6 +162,9 @@ CONTROLLER = {
         "commands.controller.run",
         "Follow sources and keep their targets as they say, until stopped.",
     ),
+    "worker": _build_command_entry(
+        "commands.controller.worker", "Work beside the replicas of a controller."
+    ),
     "check": _build_command_entry(
         "commands.controller.check", "Check a controller's configuration; reads no secret."
     ),

@@ -55,6 +55,14 @@ class Mirror(Protocol):
         """Fetch the source's ref; returns what it names now."""
         ...
 
+    def fetch_commit_if_missing(self, commit: str) -> bool:
+        """Fetch as `fetch_head` does where the commit is not here yet; whether it fetched.
+
+        Where the project file of another ref counts, also where that was not looked at for an
+        interval. SourceUnavailable where the commit is not here afterwards.
+        """
+        ...
+
     def is_descendant(self, commit: str, ancestor: str) -> bool:
         """Whether `ancestor` is reached from `commit`; True for the same commit."""
         ...

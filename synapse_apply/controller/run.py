@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,22 +22,32 @@ from synapse_apply.controller.configuration.reading import (
     read_configuration,
     require_configuration,
 )
+from synapse_apply.controller.extras import require_page_packages
+from synapse_apply.controller.fleet.fleet_engine import (
+    build_fleet_engine,
+    build_holder_name,
+    describe_own_process,
+)
+from synapse_apply.controller.fleet.opening import open_store
+from synapse_apply.controller.fleet_rows import ProcessRole, ProcessRow
 from synapse_apply.controller.forge.senders import build_status_sender
-from synapse_apply.controller.loop.clock import MachineClock
+from synapse_apply.controller.loop.clock import MachineClock, SharedClock
 from synapse_apply.controller.loop.driver import ControllerLoop
 from synapse_apply.controller.loop.event_log import EventLog
+from synapse_apply.controller.loop.leading.engine import Engine, SoleEngine
 from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
 from synapse_apply.controller.messages.senders import build_message_sender
-from synapse_apply.controller.page.packages import require_page_packages
 from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender
 from synapse_apply.controller.rows import RunRow, RunVerb, TargetCondition, TargetRow
 from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.status import list_all_targets
 from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_file import hold_data_folder
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
-from synapse_apply.controller.worker.pool import WorkerPool
+from synapse_apply.controller.worker.pool import MOST_LOOKS, WorkerPool
+from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -44,7 +55,13 @@ from synapse_apply.model.values import Sensitive
 
 DEFAULT_DATA_FOLDER = Path(".synapse-apply") / "controller"
 # Which settings a running page and its commit statuses cannot change.
-_FIXED_SETTINGS = ("name", "listen_host", "listen_port", "public_url", "open_metrics", "hooks")
+_FIXED_SETTINGS = (
+    *("name", "store_url"),
+    *("listen_host", "listen_port", "public_url", "open_metrics", "hooks"),
+)
+_DIGEST_LENGTH = 12
+# Which of them are looked at first, the workers choose by which of their processes are warm.
+_BEGUN_PER_LOOK = 4
 # At each start, which may be each minute.
 _CHECKED_AUDIT_ROWS = 1_000
 _ALL_TARGETS = 10**9
@@ -54,12 +71,16 @@ _MOST_RUNS_OF_FAILURE = 10
 
 @frozen
 class ControllerSetup:
-    """What a controller is started with: its file, its data folder, its environment, its log."""
+    """What a controller is started with: its file, its data folder, its environment, its log.
+
+    At most `looks` targets are worked on at a time, by this process.
+    """
 
     file: Path
     data: Path
     environ: Mapping[str, str] = field(repr=False)
     log_stream: TextIO
+    looks: int = MOST_LOOKS
 
 
 class ConfigurationReader:
@@ -70,11 +91,13 @@ class ConfigurationReader:
         self._log = log
         self._read_secret = OwnSecretReader(setup.environ)
         self.findings: tuple[Diagnostic, ...] = ()
+        self.file_digest = ""
 
     def read(self) -> ConfiguredParts:
         """What the file says, made into what does it; InputError with all that is wrong."""
         reading = read_configuration(self._setup.file)
         controller = require_configuration(reading)
+        self.file_digest = _digest_file_or_empty(self._setup.file)
         self.findings = tuple(finding for finding in reading.findings if not finding.is_error)
         return self._build_parts(controller)
 
@@ -129,6 +152,10 @@ class ConfigurationReader:
             raise InputError(*findings)
         return ConfiguredParts(controller, mirrors, status_senders, message_senders, access_secrets)
 
+    def read_store_url_or_none(self, controller: Controller) -> Sensitive | None:
+        """The address of the database that the store is in; None for one in the data folder."""
+        return self._read_secret(controller.store_url) if controller.store_url else None
+
     def read_hook_secrets(
         self, controller: Controller
     ) -> dict[Literal["github", "gitlab"], Sensitive]:
@@ -151,17 +178,19 @@ def _collect_findings(findings: list[Diagnostic]) -> Iterator[None]:
 
 
 class _Controller:
-    """A controller that is ready to run: what its two ways to run share."""
+    """A controller that is ready to run: what its ways to run share."""
 
-    def __init__(self, setup: ControllerSetup) -> None:
+    def __init__(self, setup: ControllerSetup, role: ProcessRole = ProcessRole.REPLICA) -> None:
         self.log = EventLog(
             setup.log_stream, as_json=setup.environ.get("SYNAPSE_APPLY_LOG", "") == "json"
         )
         self.clock = MachineClock()
         self.reader = ConfigurationReader(setup, self.log)
-        self.store = SqliteControllerStore(setup.data)
         self.configured = self.reader.read()
+        url = self.reader.read_store_url_or_none(self.configured.settings)
+        self.store, self._queue_location = open_store(setup.data, url)
         self._setup = setup
+        self._role = role
 
     @contextmanager
     def open_loop(self) -> Iterator[ControllerLoop]:
@@ -175,17 +204,49 @@ class _Controller:
             self._check_audit()
             self.record_findings()
             with closing(
-                WorkerPool(self.configured.settings, setup.data, setup.environ)
+                WorkerPool(
+                    self.configured.settings,
+                    setup.data,
+                    setup.environ,
+                    setup.looks,
+                    2 * setup.looks,
+                )
             ) as self._workers:
-                parts = LoopParts(self.configured, self.store, self._workers, self.clock, self.log)
+                loop, engine = self._build_loop(self._workers)
                 try:
-                    yield ControllerLoop(parts)
+                    yield loop
                 except Exception:
                     raise
                 except BaseException:
                     # A second signal: applies that have begun get no more time.
                     self._workers.kill_applies()
                     raise
+                finally:
+                    engine.close()
+
+    def _build_loop(self, workers: WorkerPool) -> tuple[ControllerLoop, Engine]:
+        store, looks = self.store, self._setup.looks
+        if self._queue_location is None:
+            parts = LoopParts(self.configured, store, workers, self.clock, self.log)
+            sole_engine = SoleEngine(_BEGUN_PER_LOOK * looks)
+            return ControllerLoop(parts, sole_engine), sole_engine
+        clock = SharedClock(self.clock, store.read_database_clock_or_none)
+        holder = build_holder_name()
+        parts = LoopParts(self.configured, store, workers, clock, self.log, holder)
+        now = clock.read_wall()
+
+        def describe_process() -> ProcessRow:
+            return describe_own_process(
+                holder,
+                self._role,
+                version=__version__,
+                settings_digest=self.reader.file_digest,
+                slots=looks,
+                now=now,
+            )
+
+        engine = build_fleet_engine(parts, self._queue_location, clock, describe_process)
+        return ControllerLoop(parts, engine), engine
 
     def write_log(
         self, level: Literal["info", "warn", "error"], event: str, **values: object
@@ -201,8 +262,10 @@ class _Controller:
                 level, "configuration", summary=finding.summary, detail=finding.detail,
                 at=finding.position,
             )  # fmt: skip
-        with self.store.write() as writer:
-            writer.put_configuration_findings(findings)
+        # Of several processes, those that have a page say what is on it.
+        if self._role is ProcessRole.REPLICA:
+            with self.store.write() as writer:
+                writer.put_configuration_findings(findings)
 
     def reload(self) -> ConfiguredParts | None:
         """What the file says now; None, with the findings on the page, where it cannot be used."""
@@ -256,10 +319,36 @@ def serve_controller(setup: ControllerSetup) -> None:
         controller.write_log("info", "stopped")
 
 
-def run_controller_once(setup: ControllerSetup, *, detailed: bool = False) -> int:
+def serve_worker(setup: ControllerSetup) -> None:
+    """Work on what is due in a controller whose store is shared, as `serve_controller` runs.
+
+    It has no page and never leads. InputError where the store is not shared, too.
+    """
+    controller = _Controller(setup, ProcessRole.WORKER)
+    if controller.configured.settings.store_url is None:
+        raise InputError.from_summary(
+            "A worker needs a store that processes share",
+            f"{setup.file} names no `store`: SQLite in a data folder is of one process.",
+            "Name a PostgreSQL database there: `store: {url: {env: CONTROLLER_STORE}}`.",
+        )
+    with controller.open_loop() as loop, handle_signals(loop.stop, loop.ask_reload):
+        controller.write_log(
+            "info", "worker started", version=__version__, process=os.getpid(), looks=setup.looks
+        )
+        loop.run(controller.reload)
+    controller.write_log("info", "stopped")
+
+
+def run_controller_once(
+    setup: ControllerSetup,
+    print_targets: Callable[[JsonDocument], None] = lambda _targets: None,
+    *,
+    detailed: bool = False,
+) -> int:
     """One round over everything that is due, applies included; the worst exit code afterwards.
 
-    See `derive_exit_code_of_store`; LOCKED where another run had a target. After a signal SIGINT or
+    `print_targets` is called at the end with all targets, as a TargetList of the API. See
+    `derive_exit_code_of_store`; LOCKED where another run had a target. After a signal SIGINT or
     SIGTERM.
     """
     controller = _Controller(setup)
@@ -268,10 +357,18 @@ def run_controller_once(setup: ControllerSetup, *, detailed: bool = False) -> in
         handle_signals(loop.stop, lambda: None) as signal_numbers,
     ):
         locked_count = loop.run_once()
+        print_targets(list_all_targets(controller.store))
         if signal_numbers:
             return Exit.SIGINT if signal_numbers[0] == signal.SIGINT else Exit.SIGTERM
         code = derive_exit_code_of_store(controller.store, detailed=detailed)
         return Exit.select_by_precedence(code, Exit.LOCKED) if locked_count else code
+
+
+def _digest_file_or_empty(file: Path) -> str:
+    """The beginning of a digest of a file's bytes; "" where it cannot be read."""
+    with suppress(OSError):
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:_DIGEST_LENGTH]
+    return ""
 
 
 def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:

@@ -7,24 +7,30 @@ from pathlib import Path
 
 from synapse_apply.controller.page.api import MAX_ITEMS, list_targets_as_json
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.coding.json_types import JsonDocument
 
 
 def read_stored_targets(data: Path) -> JsonDocument:
+    """All targets of the store in a data folder, as `list_all_targets` gives them."""
+    with closing(SqliteControllerStore(data)) as store:
+        return list_all_targets(store)
+
+
+def list_all_targets(store: ReadableStore) -> JsonDocument:
     """All targets of a controller's store as one TargetList of its API.
 
     One may be missing where it changed meanwhile.
     """
-    with closing(SqliteControllerStore(data)) as store:
 
-        def read_page(offset: int) -> JsonDocument:
-            return list_targets_as_json(store, {"offset": f"{offset}", "limit": f"{MAX_ITEMS}"})
+    def read_page(offset: int) -> JsonDocument:
+        return list_targets_as_json(store, {"offset": f"{offset}", "limit": f"{MAX_ITEMS}"})
 
-        document = read_page(0)
-        items = list(document["items"])
-        while len(items) < document["total"]:
-            page = read_page(len(items))["items"]
-            if not page:
-                break
-            items.extend(page)
+    document = read_page(0)
+    items = list(document["items"])
+    while len(items) < document["total"]:
+        page = read_page(len(items))["items"]
+        if not page:
+            break
+        items.extend(page)
     return {**document, "items": items}

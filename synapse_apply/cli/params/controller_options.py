@@ -35,6 +35,15 @@ add_url_option = click.option(
     metavar="URL",
     help=f"The address of a running controller, instead of {_URL_VARIABLE}.",
 )
+# The default is that of controller/worker/pool.py.
+add_looks_option = click.option(
+    "--looks",
+    type=click.IntRange(min=1, max=256),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="How many targets this process looks at or applies at a time.",
+)
 # What the help of each command says that asks a controller over HTTP.
 API_ENVIRONMENT = (
     ("SYNAPSE_APPLY_CONTROLLER_URL", "the controller's address, where there is no --url"),

@@ -131,6 +131,7 @@ class _Decoder:
             ),
             access=self._decode_access_or_none(),
             rollouts={name: self._decode_rollout(name) for name in value.get("rollouts", {})},
+            store_url=self._decode_secret_name_or_none(value, (), "store", "url"),
             file=self._file,
         )
 

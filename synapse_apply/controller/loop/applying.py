@@ -14,6 +14,7 @@ from synapse_apply.controller.ports import ApplyRequest, Permit
 from synapse_apply.controller.rows import RunVerb
 from synapse_apply.controller.rules.permits import compute_permit
 from synapse_apply.controller.settings import TargetRule
+from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.model.errors import SynapseApplyError
 
 
@@ -44,7 +45,7 @@ def run_apply(parts: LoopParts, claimed: ClaimedTarget, decision: TargetDecision
     reader = PermitReader(parts, claimed, decision.rule, used_ids)
     record_begin_of_apply(parts, row, claimed.epoch, run_id, approvers)
     return run_by_worker(
-        parts, RunVerb.APPLY, run_id, lambda: parts.workers.apply(request, reader.read_permit)
+        parts, RunVerb.APPLY, run_id, row, lambda: parts.workers.apply(request, reader.read_permit)
     )
 
 
@@ -64,23 +65,31 @@ class PermitReader:
         self._begun_rule = begun_rule
         self._approval_ids = frozenset(approval_ids)
         self._has_begun = False
+        self._last_permit = Permit(0.0)
 
     def read_permit(self) -> Permit:
-        """How long calls may begin; no permit where the store cannot be read."""
+        """How long calls may begin; no permit where the store cannot be read.
+
+        While it is only away, the last permit holds to its end, and none comes after it.
+        """
         # Before what is read: the permit must not outlive a pause that came meanwhile.
         now, monotonic = self._parts.clock.read_wall(), self._parts.clock.read_counter()
         try:
             permit = self._compute_permit(now, monotonic)
+        except StoreUnavailable:
+            if monotonic < self._last_permit.until:
+                return self._last_permit
+            return Permit(monotonic, "the controller's store does not answer")
         except SynapseApplyError:
             return Permit(monotonic, "the controller's store cannot be read")
-        self._has_begun = True
+        self._has_begun, self._last_permit = True, permit
         return permit
 
     def _compute_permit(self, now: float, monotonic: float) -> Permit:
         parts, looked = self._parts, self._claimed.row
         row = parts.store.find_target(looked.name)
         is_commit_wanted = row is not None and row.wanted_digest == looked.wanted_digest
-        return compute_permit(
+        permit = compute_permit(
             looked.name,
             find_target_rule(parts, looked.name),
             parts.store.list_pauses(),
@@ -93,6 +102,10 @@ class PermitReader:
             is_stopping=parts.is_stopping,
             has_approvals=self._has_approvals(),
         )
+        if not parts.store.is_shared or permit.reason or row is None:
+            return permit
+        # Another process may have the target from the end of the claim on.
+        return permit._replace(until=min(permit.until, monotonic + row.lease_until - now))
 
     def _has_approvals(self) -> bool:
         """Whether nobody took back an approval by which the apply was judged."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from synapse_apply.controller.loop.leading.leader import LEASE_SECONDS
 from synapse_apply.controller.loop.lost_applies import record_lost_apply_if_any
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.rows import TargetName, TargetRow
 
-# A claim outlives the longest look and apply by this: a worker is killed at its timeout.
+# A claim outlives the longest look and apply by this: a worker is killed at its timeout. Where
+# others share the store it is short, and renewed as long as this process lives.
 _CLAIM_MARGIN_SECONDS = 60.0
 
 
@@ -23,7 +25,8 @@ class ClaimedTarget(NamedTuple):
 def claim_target_if_due(parts: LoopParts, name: TargetName) -> ClaimedTarget | None:
     """Claim a target that is due; None where somebody has it, or looked at it meanwhile."""
     now = parts.clock.read_wall()
-    until = now + 2 * parts.settings.defaults.timeout + _CLAIM_MARGIN_SECONDS
+    longest = 2 * parts.settings.defaults.timeout + _CLAIM_MARGIN_SECONDS
+    until = now + (LEASE_SECONDS if parts.store.is_shared else longest)
     with parts.write() as writer:
         row = parts.store.find_target(name)
         if row is None or row.is_gone or row.due_at > now:
@@ -31,12 +34,18 @@ def claim_target_if_due(parts: LoopParts, name: TargetName) -> ClaimedTarget | N
         epoch = writer.claim_target(name, parts.holder, until, now)
         if epoch:
             row = record_lost_apply_if_any(parts, writer, row)
+    # An earlier run may be another process's: what comes later has to be the greater id.
+    parts.ids.begin_after(row.last_run)
     return ClaimedTarget(row, epoch) if epoch else None
 
 
 def has_claim(parts: LoopParts, row: TargetRow, claimed: ClaimedTarget) -> bool:
-    """Whether a target, as it is now, is still claimed by this task."""
-    return (row.holder, row.epoch) == (parts.holder, claimed.epoch)
+    """Whether a target, as it is now, is still claimed by this task.
+
+    A claim that ran out is none where others share the store, though nobody may have taken it yet.
+    """
+    is_over = parts.store.is_shared and row.lease_until <= parts.clock.read_wall()
+    return not is_over and (row.holder, row.epoch) == (parts.holder, claimed.epoch)
 
 
 def move_claimed_to_wanted_commit_or_none(

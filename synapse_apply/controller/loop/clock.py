@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -40,6 +41,40 @@ class MachineClock:
 
     def draw_bytes(self, count: int) -> bytes:
         return secrets.token_bytes(count)
+
+
+class SharedClock:
+    """The clocks of this machine, but for the wall clock, which is that of a database.
+
+    So all processes that share the database share a clock, however wrong those of their machines
+    are.
+    """
+
+    def __init__(self, clock: LoopClock, read_database_clock: Callable[[], float | None]) -> None:
+        """Asks the database; what that raises is raised. Of None, the machine's clock is used."""
+        self._clock = clock
+        self._read_database_clock = read_database_clock
+        self._offset = clock.read_wall() - clock.read_counter()
+        self.measure()
+
+    def measure(self) -> None:
+        """Ask the database for its clock, by the middle of the time that its answer takes."""
+        began_at = self._clock.read_counter()
+        wall = self._read_database_clock()
+        if wall is not None:
+            self._offset = wall - (began_at + self._clock.read_counter()) / 2
+
+    def read_wall(self) -> float:
+        return self._clock.read_counter() + self._offset
+
+    def read_counter(self) -> float:
+        return self._clock.read_counter()
+
+    def draw(self) -> float:
+        return self._clock.draw()
+
+    def draw_bytes(self, count: int) -> bytes:
+        return self._clock.draw_bytes(count)
 
 
 class CorrectedClock:

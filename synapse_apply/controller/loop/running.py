@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from synapse_apply.controller.loop.claiming import ClaimedTarget
 from synapse_apply.controller.loop.parts import LoopParts
-from synapse_apply.controller.ports import LookRequest, RunResult
-from synapse_apply.controller.rows import RunOutcome, RunVerb
+from synapse_apply.controller.ports import LookRequest, RunResult, SourceUnavailable
+from synapse_apply.controller.rows import RunOutcome, RunVerb, TargetRow
 from synapse_apply.controller.settings import TargetRule
 from synapse_apply.model.diagnostic import error_finding
 
@@ -53,16 +53,25 @@ def run_look(parts: LoopParts, claimed: ClaimedTarget, rule: TargetRule) -> Fini
     request = LookRequest(
         row.name, row.wanted_commit, defaults.timeout, prune=get_prune(parts, rule)
     )
-    return run_by_worker(parts, RunVerb.LOOK, parts.make_id(), lambda: parts.workers.look(request))
+    return run_by_worker(
+        parts, RunVerb.LOOK, parts.make_id(), row, lambda: parts.workers.look(request)
+    )
 
 
 def run_by_worker(
-    parts: LoopParts, verb: RunVerb, run_id: str, ask: Callable[[], RunResult]
+    parts: LoopParts, verb: RunVerb, run_id: str, row: TargetRow, ask: Callable[[], RunResult]
 ) -> FinishedRun:
-    """What `ask` gives, with the times; what it raises is a result, too: WORKER_LOST."""
+    """What `ask` gives, with the times; what it raises is a result, too: WORKER_LOST.
+
+    The wanted commit of `row` is fetched before where this machine does not have it; PLAN_ERROR
+    where it cannot be.
+    """
     counted = parts.clock.read_counter()
     try:
+        _fetch_wanted_commit_if_missing(parts, row)
         result = ask()
+    except SourceUnavailable as problem:
+        result = RunResult(RunOutcome.PLAN_ERROR, findings=problem.diagnostics)
     except Exception as problem:  # noqa: BLE001 - one run must not end the controller
         # The text of an unknown exception may hold anything.
         finding = error_finding(
@@ -74,6 +83,18 @@ def run_by_worker(
     ended_at = parts.clock.read_wall()
     began_at = ended_at - (parts.clock.read_counter() - counted)
     return FinishedRun(run_id, verb, result, began_at, ended_at)
+
+
+def _fetch_wanted_commit_if_missing(parts: LoopParts, row: TargetRow) -> None:
+    """Have the mirror of this machine have what a target is to be at; SourceUnavailable.
+
+    The process that leads has it: it was the head there. On another machine it may be new.
+    """
+    source, mirror = row.name.source, parts.configured.mirrors.get(row.name.source)
+    if not parts.store.is_shared or mirror is None:
+        return
+    if mirror.fetch_commit_if_missing(row.wanted_commit):
+        mirror.keep_commits(parts.store.list_commits_in_use(source))
 
 
 def get_prune(parts: LoopParts, rule: TargetRule) -> bool:

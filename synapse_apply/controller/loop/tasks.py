@@ -61,7 +61,15 @@ class BackgroundTasks:
     def count_running(self, sort: str) -> int:
         """How many tasks are running whose key is a tuple that begins with `sort`."""
         with self._changed:
-            return sum(isinstance(key, tuple) and key[0] == sort for key in self._running)
+            return self._count(sort)
+
+    def _count(self, sort: str) -> int:
+        return sum(isinstance(key, tuple) and key[0] == sort for key in self._running)
+
+    def wait_and_tell_if_fewer(self, sort: str, count: int, seconds: float) -> bool:
+        """Wait until fewer than `count` tasks of a sort are running, at most so long; if so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._count(sort) < count, seconds)
 
     def list_subjects(self, sort: str) -> list[object]:
         """The subjects of the running tasks of a sort."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from synapse_apply.controller.loop.applying import run_apply
 from synapse_apply.controller.loop.claiming import (
@@ -22,6 +25,11 @@ from synapse_apply.controller.loop.running import FinishedRun, RunCounts, run_lo
 from synapse_apply.controller.rows import RunOutcome
 from synapse_apply.controller.rules.assessment import assess_apply, assess_look
 from synapse_apply.controller.settings import TargetRule
+from synapse_apply.controller.store.store_errors import StoreUnavailable
+
+T = TypeVar("T")
+
+_STORE_SECONDS = 0.5
 
 
 def look_and_apply_if_permitted(
@@ -36,17 +44,21 @@ def look_and_apply_if_permitted(
     if parts.is_closing:
         return
     counts.add(look.verb, look.result.outcome, look.seconds)
-    decision = decide(parts, claimed.row, look.result.rows)
+    decision = _ask_until_store_answers(parts, lambda: decide(parts, claimed.row, look.result.rows))
     assessment = assess_look(
         look.result, decision.judgement, decision.rule, decision.block, claimed.row.due_cause
     )
-    if not assessment.is_apply_next or look.result.held_up_by_run:
+
+    def record_look() -> None:
         record_run(parts, claimed, look, decision, assessment)
+
+    if not assessment.is_apply_next or look.result.held_up_by_run:
+        _ask_until_store_answers(parts, record_look)
     elif parts.is_stopping:
         release_target(parts, claimed)
     elif (moved := move_claimed_to_wanted_commit_or_none(parts, claimed)) is None:
         # It is due for the revision that is wanted by now.
-        record_run(parts, claimed, look, decision, assessment)
+        _ask_until_store_answers(parts, record_look)
     else:
         _apply(parts, moved, look, decision, counts)
 
@@ -63,7 +75,10 @@ def _apply(
     if parts.is_closing and run.result.outcome is RunOutcome.WORKER_LOST:
         return
     counts.add(run.verb, run.result.outcome, run.seconds)
-    after = decide_after_apply(parts, claimed.row, run.result.rows, decision)
+    rows = run.result.rows
+    after = _ask_until_store_answers(
+        parts, lambda: decide_after_apply(parts, claimed.row, rows, decision)
+    )
     if not run.result.plan_json:
         # It ended before it told its plan: it was to do that of the look.
         result = replace(
@@ -75,4 +90,19 @@ def _apply(
         )
         run = run._replace(result=result)
     assessment = assess_apply(run.result, after.judgement, after.rule, after.block)
-    record_run(parts, claimed, run, after, assessment)
+    _ask_until_store_answers(parts, lambda: record_run(parts, claimed, run, after, assessment))
+
+
+def _ask_until_store_answers(parts: LoopParts, ask: Callable[[], T]) -> T:
+    """What `ask` gives, which may be called again: a store that is away is waited for.
+
+    So what has ended is kept until it can be recorded; whether it still counts, the claim decides.
+    StoreUnavailable where it is away as the controller ends.
+    """
+    while True:
+        try:
+            return ask()
+        except StoreUnavailable:
+            if parts.is_closing:
+                raise
+        time.sleep(_STORE_SECONDS)

@@ -16,18 +16,20 @@ def choose_looks(
     worker_count: int,
     *,
     has_many_sources: bool,
+    most_of_source: int | None = None,
 ) -> list[TargetRow]:
     """Those of the due targets that may begin beside the running ones, in their order.
 
     Targets of a host that is not known yet count for none. Where there are several sources, one
     worker stays free of a source that has all others, also while no other one has something due.
+    `most_of_source` is how many targets of one source may be under way, None: as many as that.
     """
     running = list(running)
     by_host = Counter(row.backend_host for row in running if row.backend_host)
     by_source = Counter(row.name.source for row in running)
     # A look or an apply cannot be put off once it runs: a source whose backend does not answer
     # would keep what is pushed to another one meanwhile waiting until its timeout.
-    share = max(worker_count - has_many_sources, 1)
+    share = max(worker_count - has_many_sources, 1) if most_of_source is None else most_of_source
     names = {row.name for row in running}
     chosen: list[TargetRow] = []
     for row in due:

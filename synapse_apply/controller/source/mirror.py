@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -61,6 +62,7 @@ class GitMirror:
         )
         self._lock = threading.Lock()
         self._fetched_refs = ""
+        self._fetched_at = float("-inf")
         self._projects: dict[tuple[str, str], CommittedProject] = {}
         self._projects_lock = threading.Lock()
 
@@ -70,24 +72,27 @@ class GitMirror:
         Nothing is fetched where no ref has moved. A mirror that is damaged, or gone, is made anew.
         """
         with self._lock:
-            try:
-                self._git.require_mirror(self._read_object_format())
-                remote_ids = self._git.list_remote(
-                    *self._head_names, *self._pin_names, TAGS_PATTERN
-                )
-                refs = hashlib.sha256(repr(sorted(remote_ids.items())).encode()).hexdigest()
-                if refs != self._fetched_refs or not self._find_commit_id_or_empty(HEAD_REF):
-                    self._fetch(remote_ids)
-            except OSError as problem:
-                raise SourceUnavailable.from_summary(
-                    "The mirror of a source cannot be written",
-                    f"{self._folders.mirror}: {problem.strerror}.",
-                    "Check the room and the permissions of the data folder.",
-                ) from None
-            self._fetched_refs = refs
+            self._fetch_moved_refs()
             commit = self._find_commit_id_or_empty(HEAD_REF)
             content = self._git.run("cat-file", "commit", commit, max_output=MAX_COMMIT_BYTES)
             return parse_commit(commit, content.output)
+
+    def fetch_commit_if_missing(self, commit: str) -> bool:
+        """Fetch as `fetch_head` does where the commit is not here yet; whether it fetched.
+
+        Where the project file of another ref counts, also where that was not looked at for an
+        interval. SourceUnavailable where the commit is not here afterwards.
+        """
+        with self._lock:
+            # The pin may have moved without a new head.
+            is_old = time.monotonic() - self._fetched_at >= self._source.poll
+            is_here = self._has_mirror() and bool(self._find_commit_id_or_empty(commit))
+            if is_here and not (self._pin_names and is_old):
+                return False
+            self._fetch_moved_refs()
+        if not self._find_commit_id_or_empty(commit):
+            raise self._build_unreadable_error(commit)
+        return True
 
     def is_descendant(self, commit: str, ancestor: str) -> bool:
         """Whether `ancestor` is reached from `commit`; True for the same commit.
@@ -150,6 +155,25 @@ class GitMirror:
         InputError where the project file cannot be used.
         """
         return self._read_project(commit).compute_digest(target)
+
+    def _fetch_moved_refs(self) -> None:
+        """Fetch what has moved since the last fetch; for who has the lock."""
+        try:
+            self._git.require_mirror(self._read_object_format())
+            remote_ids = self._git.list_remote(*self._head_names, *self._pin_names, TAGS_PATTERN)
+            refs = hashlib.sha256(repr(sorted(remote_ids.items())).encode()).hexdigest()
+            if refs != self._fetched_refs or not self._find_commit_id_or_empty(HEAD_REF):
+                self._fetch(remote_ids)
+        except OSError as problem:
+            raise SourceUnavailable.from_summary(
+                "The mirror of a source cannot be written",
+                f"{self._folders.mirror}: {problem.strerror}.",
+                "Check the room and the permissions of the data folder.",
+            ) from None
+        self._fetched_refs, self._fetched_at = refs, time.monotonic()
+
+    def _has_mirror(self) -> bool:
+        return (self._folders.mirror / "HEAD").is_file()
 
     def _fetch(self, remote_ids: Mapping[str, str]) -> None:
         head_name = self._choose_name(self._head_names, remote_ids, self._source.ref)

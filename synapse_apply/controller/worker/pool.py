@@ -42,6 +42,8 @@ from synapse_apply.model.frozen import frozen
 
 # How long the calls of applies may take that are under way when the controller stops.
 DRAIN_SECONDS = 6.0
+# How many looks and applies are under way at a time, and how many children there may be.
+MOST_LOOKS, MOST_CHILDREN = 4, 8
 _STOPPING = "the controller stops"
 # How many orders in a row one source may have before a source without a child that waits longer.
 _MOST_PREFERRED = 20
@@ -72,8 +74,8 @@ class WorkerPool:
         controller: Controller,
         data: Path,
         environ: Mapping[str, str],
-        most_looks: int = 4,
-        most_children: int = 8,
+        most_looks: int = MOST_LOOKS,
+        most_children: int = MOST_CHILDREN,
         *,
         drain_seconds: float = DRAIN_SECONDS,
         last_calls_seconds: float = LAST_CALLS_SECONDS,

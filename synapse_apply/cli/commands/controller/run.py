@@ -27,7 +27,7 @@ from synapse_apply.cli.params import controller_options, options
         ("2", "--once --detailed-exitcode: something is not live, is held, or waits"),
         ("3", "--once: an apply did not do all that it was to do"),
         ("5", "--once: something is refused where the controller applies"),
-        ("6", "another controller uses the data folder"),
+        ("6", "another controller uses the data folder; --once: another process leads it"),
         ("7", "--once: nobody knows whether a call had an effect"),
     ],
     environment=[("SYNAPSE_APPLY_LOG=json", "Log lines as JSON.")],
@@ -43,6 +43,7 @@ from synapse_apply.cli.params import controller_options, options
     "controller does with them, and remove them at the end.",
 )
 @click.option("--keep", is_flag=True, help="With --demo: leave the folder there.")
+@controller_options.add_looks_option
 @click.option(
     "--detailed-exitcode",
     "detailed",
@@ -58,6 +59,7 @@ def command(
     detailed: bool,
     demo: bool,
     keep: bool,
+    looks: int,
 ) -> int:
     """Follow Git, plan every target, apply what its mode lets it, and show it on a page.
 
@@ -77,21 +79,20 @@ def command(
     if demo:
         _serve_demo(console, keep=keep)
         return 0
-    setup = ControllerSetup(file, data, dict(os.environ), sys.stderr)
+    setup = ControllerSetup(file, data, dict(os.environ), sys.stderr, looks)
     if not once:
         serve_controller(setup)
         return 0
     from synapse_apply.cli.texts.controller import print_target_list
-    from synapse_apply.controller.status import read_stored_targets
 
-    code = run_controller_once(setup, detailed=detailed)
-    print_target_list(console, read_stored_targets(data))
-    return code
+    return run_controller_once(
+        setup, lambda targets: print_target_list(console, targets), detailed=detailed
+    )
 
 
 def _serve_demo(console: Console, *, keep: bool) -> None:
     from synapse_apply.controller.demo.demo import open_demo
-    from synapse_apply.controller.page.packages import require_page_packages
+    from synapse_apply.controller.extras import require_page_packages
     from synapse_apply.controller.run import ControllerSetup, serve_controller
 
     require_page_packages()

@@ -10,7 +10,8 @@ import pytest
 from unit.controller.page.page_samples import HEAD_COMMIT, format_plan
 from unit.views import plan_samples
 
-from synapse_apply.controller.page import packages, phrases
+from synapse_apply.controller import extras
+from synapse_apply.controller.page import phrases
 from synapse_apply.controller.page.charts import draw_condition_bar, draw_spark_line
 from synapse_apply.controller.page.overview import OverviewQuery
 from synapse_apply.controller.page.plan_part import build_forge_links, render_plan_part
@@ -141,14 +142,14 @@ def test_what_is_no_plan_is_not_shown(text: str) -> None:
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    packages.require_page_packages()
+    extras.require_page_packages()
 
     def find_but_jinja(name: str) -> ModuleSpec | None:
         return None if name == "jinja2" else importlib.util.find_spec(name)
 
-    monkeypatch.setattr(packages, "find_spec", find_but_jinja)
+    monkeypatch.setattr(extras, "find_spec", find_but_jinja)
     with pytest.raises(InputError) as raised:
-        packages.require_page_packages()
+        extras.require_page_packages()
     finding = raised.value.diagnostics[0]
     assert finding.detail == "Its page is made with them; jinja2 is not installed."
     assert finding.hint == "pip install 'synapse-apply[controller]'"

@@ -1,0 +1,1 @@
+"""Several processes that share one store on PostgreSQL: who works on what, by Procrastinate."""

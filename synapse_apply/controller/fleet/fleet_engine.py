@@ -1,0 +1,252 @@
+"""How a process takes part in a controller of several: it may lead, and it works on what is due."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable
+
+from synapse_apply.controller.fleet.heartbeat import Heartbeat
+from synapse_apply.controller.fleet.job_queue import DueJob, JobQueue
+from synapse_apply.controller.fleet.opening import QueueLocation
+from synapse_apply.controller.fleet_rows import ProcessRole, ProcessRow
+from synapse_apply.controller.loop.claiming import claim_target_if_due
+from synapse_apply.controller.loop.clock import SharedClock
+from synapse_apply.controller.loop.leading.dispatching import (
+    LOOK,
+    Dispatcher,
+    SingleRoundDispatcher,
+    ThreadDispatcher,
+)
+from synapse_apply.controller.loop.leading.leader import Leader, LeasedLeader
+from synapse_apply.controller.loop.parts import LoopParts
+from synapse_apply.controller.loop.running import RunCounts
+from synapse_apply.controller.loop.tasks import BackgroundTasks
+from synapse_apply.controller.loop.working import look_and_apply_if_permitted
+from synapse_apply.controller.rows import RunCause, TargetName, TargetRow
+from synapse_apply.controller.rules.turns import choose_looks
+from synapse_apply.controller.store.store_errors import StoreUnavailable
+
+# So that no worker waits for the next round of the leader.
+_JOBS_PER_SLOT = 4
+_ROOM_SECONDS = 0.5
+_LOST_JOBS_SECONDS = 10.0
+_ALIVE_SECONDS = 15.0
+_URGENT, _USUAL = 10, 0
+_USUAL_CAUSES = frozenset({RunCause.INTERVAL, RunCause.RETRY})
+BuildQueue = Callable[[Callable[[TargetName], None] | None, Callable[..., None]], JobQueue]
+
+
+class NeverLeader:
+    """The Leader of a process that only works."""
+
+    def take_or_keep_lease(self) -> int | None:
+        return None
+
+    def release_lease(self) -> None:
+        """Nothing: it has none."""
+
+
+class FleetEngine:
+    """The Engine of a process that shares its store with others; see `loop/leading/engine.py`."""
+
+    def __init__(
+        self,
+        clock: SharedClock,
+        build_queue: BuildQueue,
+        describe_process: Callable[[], ProcessRow],
+        leader: LeasedLeader | NeverLeader,
+        parts: LoopParts,
+    ) -> None:
+        """`describe_process` gives this process as it is now. Nothing is started yet."""
+        self._build_queue = build_queue
+        self._describe_process = describe_process
+        self._leader = leader
+        self._heartbeat = Heartbeat(
+            parts.store,
+            clock,
+            describe_process,
+            lambda: leader.epoch if isinstance(leader, LeasedLeader) else 0,
+        )
+        self._queue: JobQueue | None = None
+
+    @property
+    def leader(self) -> Leader:
+        return self._leader
+
+    def build_dispatcher(
+        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
+    ) -> Dispatcher:
+        """See Engine."""
+        slots = self._describe_process().slots
+        if is_once or self._queue is None:
+            return SingleRoundDispatcher(parts, tasks, counts, slots)
+        return JobDispatcher(
+            parts, self._queue, slots, ThreadDispatcher(parts, tasks, counts, slots)
+        )
+
+    def start(
+        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
+    ) -> None:
+        """See Engine."""
+        self._heartbeat.start()
+        if is_once:
+            return
+        slots = self._describe_process().slots
+        worker = JobWorker(parts, tasks, counts, slots)
+
+        def log(event: str, **values: object) -> None:
+            parts.log("warn", event, **values)
+
+        self._queue = self._build_queue(worker.begin_work, log)
+        self._heartbeat.on_return = self._queue.take_jobs_anew
+        self._queue.start()
+
+    def stop_taking_work(self) -> None:
+        """See Engine."""
+        if self._queue is not None:
+            self._queue.stop()
+
+    def close(self) -> None:
+        """See Engine."""
+        self.stop_taking_work()
+        self._heartbeat.stop()
+
+
+class JobWorker:
+    """Begins what jobs ask for in tasks of this process, as many as it has slots for."""
+
+    def __init__(
+        self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, slots: int
+    ) -> None:
+        self._parts = parts
+        self._tasks = tasks
+        self._counts = counts
+        self._slots = slots
+
+    def begin_work(self, name: TargetName) -> None:
+        """Claim a target if it is due, and work on it in a task; waits until a slot is free."""
+        parts = self._parts
+        if self._has_to_end() or name.source not in parts.settings.sources:
+            return
+
+        def work() -> None:
+            claimed = claim_target_if_due(parts, name)
+            if claimed is not None:
+                look_and_apply_if_permitted(parts, claimed, self._counts)
+
+        self._tasks.start_unless_running_or_failed((LOOK, name), work, TargetRow(name))
+        while not self._tasks.wait_and_tell_if_fewer(LOOK, self._slots, _ROOM_SECONDS):
+            if self._has_to_end():
+                return
+
+    def _has_to_end(self) -> bool:
+        return self._parts.is_stopping or self._tasks.failure is not None
+
+
+class JobDispatcher:
+    """Gives every target that is due a job, a small number ahead; for the thread of the rounds."""
+
+    def __init__(
+        self, parts: LoopParts, queue: JobQueue, own_slots: int, fallback: Dispatcher
+    ) -> None:
+        """While the queue does not answer, `fallback` has the targets worked on."""
+        self._parts = parts
+        self._queue = queue
+        self._own_slots = own_slots
+        self._fallback = fallback
+        self._is_queue_away = False
+        self._lost_jobs_checked_at: float | None = None
+
+    def dispatch_due_targets(self, now: float) -> None:
+        """See Dispatcher."""
+        if self._parts.is_stopping:
+            return
+        try:
+            self._delete_lost_jobs_at_times()
+            self._put_due_jobs(now)
+        except StoreUnavailable as problem:
+            if not self._is_queue_away:
+                summary = problem.diagnostics[0].summary
+                self._parts.log("warn", "jobs unavailable", summary=summary)
+            self._is_queue_away = True
+            self._fallback.dispatch_due_targets(now)
+        else:
+            self._is_queue_away = False
+
+    def _put_due_jobs(self, now: float) -> None:
+        parts = self._parts
+        waiting_names = self._queue.list_waiting()
+        slots = self._count_slots(now)
+        room = _JOBS_PER_SLOT * slots - len(waiting_names)
+        if room <= 0:
+            return
+        with parts.write() as writer:
+            due = writer.list_due_targets(now, 2 * _JOBS_PER_SLOT * slots)
+        begun = [
+            *parts.store.list_claimed_targets(now),
+            *(row for row in due if row.name in waiting_names),
+        ]
+        has_many = len(parts.settings.sources) > 1
+        chosen = choose_looks(
+            [row for row in due if row.name not in waiting_names],
+            begun,
+            len(begun) + room,
+            has_many_sources=has_many,
+            most_of_source=max(slots - 1, 1) if has_many else None,
+        )
+        self._queue.put_jobs(
+            DueJob(row.name, _USUAL if row.due_cause in _USUAL_CAUSES else _URGENT)
+            for row in chosen
+        )
+
+    def _count_slots(self, now: float) -> int:
+        """How many targets can be worked on at once, by all processes that were seen lately."""
+        processes = self._parts.store.list_processes()
+        alive = sum(row.slots for row in processes if row.seen_at > now - _ALIVE_SECONDS)
+        return max(alive, self._own_slots)
+
+    def _delete_lost_jobs_at_times(self) -> None:
+        counter = self._parts.clock.read_counter()
+        checked_at = self._lost_jobs_checked_at
+        if checked_at is not None and counter - checked_at < _LOST_JOBS_SECONDS:
+            return
+        self._lost_jobs_checked_at = counter
+        count = self._queue.delete_lost_jobs()
+        if count:
+            self._parts.log("info", "lost jobs deleted", jobs=count)
+
+
+def build_holder_name() -> str:
+    """A name of this process that no other has or had: HOST:PID:RANDOM."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def build_fleet_engine(
+    parts: LoopParts,
+    queue_location: QueueLocation,
+    clock: SharedClock,
+    describe_process: Callable[[], ProcessRow],
+) -> FleetEngine:
+    """The engine of a process of this role, with a queue in the store's own database."""
+
+    def build_queue(
+        begin_work: Callable[[TargetName], None] | None, log: Callable[..., None]
+    ) -> JobQueue:
+        version = describe_process().version
+        return JobQueue(queue_location, version, begin_work, log)
+
+    is_worker = describe_process().role is ProcessRole.WORKER
+    leader = NeverLeader() if is_worker else LeasedLeader(parts.store, parts.holder, parts.clock)
+    return FleetEngine(clock, build_queue, describe_process, leader, parts)
+
+
+def describe_own_process(
+    holder: str, role: ProcessRole, *, version: str, settings_digest: str, slots: int, now: float
+) -> ProcessRow:
+    """This process, as others are told of it; `holder` is HOST:PID:RANDOM."""
+    host, process_id, _ = holder.rsplit(":", 2)
+    return ProcessRow(
+        holder, host, int(process_id), role, version, settings_digest, slots, now, now
+    )

@@ -1,0 +1,290 @@
+"""The queue of targets that are due, by Procrastinate: one job a target, which any process takes.
+
+A job only says "claim this target if it is due". It is deleted as soon as that was done, is never
+tried again and guards nothing: the claim on the target's row does, and a due row whose job was lost
+is given another. Procrastinate is asyncio; it lives in one thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from synapse_apply.controller.fleet.job_tables import make_or_upgrade_job_tables
+from synapse_apply.controller.fleet.opening import QueueLocation
+from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.store.store_errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from procrastinate import App
+    from procrastinate.jobs import Job
+
+T = TypeVar("T")
+
+# Procrastinate's word for a job that nobody has taken.
+_WAITING = "todo"
+_TASK = "work on a target"
+# How long a question to the queue may take; a connection is waited for half as long.
+_ANSWER_SECONDS = 6.0
+_CONNECTION_SECONDS = 3.0
+# Beside LISTEN and NOTIFY: should a connection be gone without a word.
+_POLL_SECONDS = 2.0
+_HEARTBEAT_SECONDS, STALLED_SECONDS = 5.0, 20.0
+_RETRY_SECONDS = 1.0
+_STOP_SECONDS = 2.0
+_MOST_CONNECTIONS = 3
+# The same is told once in so many seconds, however often it is tried again.
+_SILENT_SECONDS = 60.0
+
+
+class DueJob(NamedTuple):
+    """A target that is to be worked on; a job of a greater priority is taken first."""
+
+    name: TargetName
+    priority: int
+
+
+class JobQueue:
+    """The jobs of one version of this program in one schema; for any thread, after `start`."""
+
+    def __init__(
+        self,
+        location: QueueLocation,
+        version: str,
+        begin_work: Callable[[TargetName], None] | None,
+        log: Callable[..., None],
+    ) -> None:
+        """Nothing is opened yet.
+
+        `begin_work` is called in a thread for each job that this process takes, one at a time: the
+        next job is taken when it returns. None: no job is taken. `log` is called with an event and
+        values. Processes of different versions have different queues: a digest of a target's
+        inputs is of one version.
+        """
+        parameters = location.connection_parameters
+        schema = location.schema.replace(" ", r"\ ")
+        options = f'{parameters.get("options", "")} -c search_path="{schema}"'.strip()
+        self._parameters = {**parameters, "options": options}
+        self._queue = f"targets of {version}"
+        self._begin_work = begin_work
+        self._log = log
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._app: App | None = None
+        self._is_open = Event()
+        self._is_stopping = False
+        self._main: asyncio.Task[None] | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._thread = Thread(target=self._run_thread, daemon=True, name="jobs")
+
+    def start(self) -> None:
+        """Open the queue in a thread of its own, and take jobs from it; waits for a moment."""
+        _relay_warnings(self._log)
+        self._thread.start()
+        self._is_open.wait(_CONNECTION_SECONDS)
+
+    def stop(self) -> None:
+        """Take no job any more, and close the queue; waits for a moment."""
+        self._is_stopping = True
+        if self._loop is not None and self._main is not None:
+            with suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._main.cancel)
+        if self._thread.is_alive():
+            self._thread.join(_STOP_SECONDS)
+
+    def take_jobs_anew(self) -> None:
+        """Connect anew to take jobs: after the database was away, parts of a worker may be dead."""
+        worker = self._worker
+        if self._loop is not None and worker is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(worker.cancel)
+
+    def list_waiting(self) -> set[TargetName]:
+        """The targets whose job nobody has taken; StoreUnavailable."""
+        return self._ask(self._list_waiting)
+
+    def put_jobs(self, jobs: Iterable[DueJob]) -> None:
+        """Add jobs; a target whose job waits already gets no other. StoreUnavailable."""
+        self._ask(lambda app: self._put_jobs(app, list(jobs)))
+
+    def delete_lost_jobs(self) -> int:
+        """Delete jobs of processes that are gone, and of other versions; how many.
+
+        StoreUnavailable.
+        """
+        return self._ask(self._delete_lost_jobs)
+
+    def _ask(self, build: Callable[[App], Coroutine[Any, Any, T]]) -> T:
+        loop, app = self._loop, self._app
+        if loop is None or app is None or not self._is_open.is_set():
+            raise _build_unavailable_error("it is not open")
+        future: Future[T] = asyncio.run_coroutine_threadsafe(build(app), loop)
+        try:
+            return future.result(_ANSWER_SECONDS)
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the caller goes on without
+            future.cancel()
+            raise _build_unavailable_error(type(problem).__name__) from None
+
+    async def _list_waiting(self, app: App) -> set[TargetName]:
+        jobs = await app.job_manager.list_jobs_async(queue=self._queue, status=_WAITING)
+        return {_read_name(job) for job in jobs}
+
+    async def _put_jobs(self, app: App, due: list[DueJob]) -> None:
+        from procrastinate.exceptions import AlreadyEnqueued  # noqa: PLC0415
+        from procrastinate.jobs import Job  # noqa: PLC0415
+
+        jobs = [
+            Job(
+                queue=self._queue,
+                priority=job.priority,
+                lock=None,
+                queueing_lock=str(job.name),
+                task_name=_TASK,
+                task_kwargs={"source": job.name.source, "target": job.name.target},
+            )
+            for job in due
+        ]
+        try:
+            if jobs:
+                await app.job_manager.batch_defer_jobs_async(jobs)
+        except AlreadyEnqueued:
+            # One of them, which was put by a leader that has just lost the lead, say.
+            for job in jobs:
+                with suppress(AlreadyEnqueued):
+                    await app.job_manager.defer_job_async(job)
+
+    async def _delete_lost_jobs(self, app: App) -> int:
+        from procrastinate.jobs import Status  # noqa: PLC0415
+
+        manager = app.job_manager
+        stalled = list(
+            await manager.get_stalled_jobs(
+                queue=self._queue, seconds_since_heartbeat=STALLED_SECONDS
+            )
+        )
+        waiting = await manager.list_jobs_async(status=_WAITING)
+        count = 0
+        for job in stalled:
+            await manager.finish_job(job, Status.FAILED, delete_job=True)
+            count += 1
+        for job in waiting:
+            if job.queue != self._queue and job.id is not None:
+                count += await manager.cancel_job_by_id_async(job.id, delete_job=True)
+        return count
+
+    def _run_thread(self) -> None:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        """Keep the queue open and take jobs, whatever becomes of the database, until cancelled."""
+        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+        while not self._is_stopping:
+            try:
+                await self._open_and_work()
+            except asyncio.CancelledError:
+                raise
+            except Exception as problem:  # noqa: BLE001 - the store says what is wrong with it
+                self._log("jobs interrupted", problem=type(problem).__name__)
+            finally:
+                self._is_open.clear()
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _open_and_work(self) -> None:
+        self._app = _build_app(self._parameters, self._work)
+        try:
+            await self._app.open_async()
+            await make_or_upgrade_job_tables(self._app)
+            self._is_open.set()
+            while not self._is_stopping:
+                self._worker = asyncio.create_task(self._take_jobs(self._app))
+                with suppress(asyncio.CancelledError):
+                    await asyncio.shield(self._worker)
+                if self._main is not None and self._main.cancelling():
+                    raise asyncio.CancelledError
+        finally:
+            self._is_open.clear()
+            if self._worker is not None and not self._worker.done():
+                self._worker.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await self._worker
+            with suppress(Exception):
+                await self._app.close_async()
+
+    async def _take_jobs(self, app: App) -> None:
+        if self._begin_work is None:
+            await asyncio.Event().wait()
+        await app.run_worker_async(
+            queues=[self._queue],
+            concurrency=1,
+            delete_jobs="always",
+            install_signal_handlers=False,
+            fetch_job_polling_interval=_POLL_SECONDS,
+            abort_job_polling_interval=3600.0,
+            update_heartbeat_interval=_HEARTBEAT_SECONDS,
+            stalled_worker_timeout=STALLED_SECONDS,
+            shutdown_graceful_timeout=_STOP_SECONDS,
+        )
+
+    async def _work(self, source: str, target: str) -> None:
+        if self._begin_work is not None and not self._is_stopping:
+            await asyncio.to_thread(self._begin_work, TargetName(source, target))
+
+
+def _build_app(
+    parameters: Mapping[str, Any], work: Callable[..., Coroutine[Any, Any, None]]
+) -> App:
+    from procrastinate import App, PsycopgConnector  # noqa: PLC0415
+
+    connector = PsycopgConnector(
+        kwargs=dict(parameters),
+        min_size=1,
+        max_size=_MOST_CONNECTIONS,
+        timeout=_CONNECTION_SECONDS,
+    )
+    app = App(connector=connector)
+    app.task(name=_TASK)(work)
+    return app
+
+
+def _read_name(job: Job) -> TargetName:
+    arguments = job.task_kwargs
+    return TargetName(str(arguments.get("source")), str(arguments.get("target")))
+
+
+def _build_unavailable_error(reason: str) -> StoreUnavailable:
+    return StoreUnavailable.from_summary(
+        "The queue of targets does not answer",
+        f"It lies in the database of the controller's store: {reason}.",
+        "It is asked again by itself.",
+    )
+
+
+class _Relay(logging.Handler):
+    """Writes what a library warns of to the event log: names of events, and none of its texts."""
+
+    def __init__(self, log: Callable[..., None]) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+        self._told_at: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        action = str(getattr(record, "action", record.name))
+        now = time.monotonic()
+        if now - self._told_at.get(action, -_SILENT_SECONDS) >= _SILENT_SECONDS:
+            self._told_at[action] = now
+            problem = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+            self._log("jobs", problem=problem, action=action)
+
+
+def _relay_warnings(log: Callable[..., None]) -> None:
+    """Have Procrastinate and its connections tell the event log alone what is wrong."""
+    for name in ("procrastinate", "psycopg.pool"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [_Relay(log)], False
+        logger.setLevel(logging.WARNING)
