@@ -50,8 +50,8 @@ def is_done_with_inputs(member: RolloutMember) -> bool:
 
 
 def is_in_change(member: RolloutMember) -> bool:
-    """Whether the target was moved and was not yet seen to have its inputs."""
-    return is_moved(member) and not member.row.arrived_at
+    """Whether the target was moved, also to an older revision, and not yet seen to have that."""
+    return bool(member.row.moved_at) and not member.row.arrived_at
 
 
 def has_shown_all(member: RolloutMember, wave: Wave) -> bool:

@@ -22,8 +22,8 @@ from synapse_apply.controller.settings import Wave
 def choose_moves(wave: Wave, members: Sequence[RolloutMember]) -> list[RolloutMember]:
     """The members of an open wave that are moved now, in the order of `members`.
 
-    Those whose inputs stay the same are moved at once; of the others as many as `max_parallel`
-    lets, less those that were moved and not yet seen to have their inputs.
+    Those whose inputs stay the same are moved at once, and those that are in change already; of the
+    others as many as `max_parallel` lets beside what is in change.
     """
     waiting = [member for member in members if not is_moved(member)]
     free_count = len(waiting)
@@ -31,7 +31,7 @@ def choose_moves(wave: Wave, members: Sequence[RolloutMember]) -> list[RolloutMe
         free_count = wave.max_parallel - sum(map(is_in_change, members))
     chosen = []
     for member in waiting:
-        if not _is_changed_by_move(member):
+        if not _is_brought_into_change(member):
             chosen.append(member)
         elif free_count > 0:
             free_count -= 1
@@ -49,7 +49,7 @@ def move_member(member: RolloutMember, now: float) -> RolloutMember:
     if target is None:
         raise ValueError(f"{row.target} is not known")
     moved_target = move_to_revision(target, row.commit, row.number, row.digest)
-    if row.moved_digest == row.digest and has_same_inputs(member):
+    if _keeps_evidence(member):
         return RolloutMember(row, moved_target)
     moved_row: RolloutTargetRow = replace(
         forget_evidence(row),
@@ -61,7 +61,13 @@ def move_member(member: RolloutMember, now: float) -> RolloutMember:
     return RolloutMember(moved_row, replace(moved_target, due_at=now, due_cause=RunCause.PUSH))
 
 
-def _is_changed_by_move(member: RolloutMember) -> bool:
-    """Whether a move makes work for the target, so that `max_parallel` counts it."""
-    is_kept = member.row.moved_digest == member.row.digest and has_same_inputs(member)
-    return not (is_kept and member.row.arrived_at) and not is_done_with_inputs(member)
+def _is_brought_into_change(member: RolloutMember) -> bool:
+    """Whether a move makes work for a target that has none, so that `max_parallel` counts it."""
+    if is_in_change(member) or _keeps_evidence(member):
+        return False
+    return not is_done_with_inputs(member)
+
+
+def _keeps_evidence(member: RolloutMember) -> bool:
+    """Whether the target has been moved to these inputs, and had no others since."""
+    return member.row.moved_digest == member.row.digest and has_same_inputs(member)
