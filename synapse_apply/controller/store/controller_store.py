@@ -368,7 +368,8 @@ class ControllerStore:
         values: Sequence[object] = (),
         constants: Mapping[str, str] | None = None,
     ) -> list[R]:
-        return self._read(lambda reader: read_rows(reader, table, rest, values, constants))
+        with self._borrow_reader() as connection:
+            return read_rows(connection, table, rest, values, constants)
 
     def _select_first_or_none(
         self, table: RowTable[R], rest: str, values: Sequence[object]

@@ -11,7 +11,8 @@ Sessions have settings of their own: there must be no pooler between that shares
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +42,9 @@ from synapse_apply.stores.postgres.postgres_parameters import build_connection_p
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation
 from synapse_apply.stores.postgres.postgres_watch import limit_connection_time
 
+# What it warns of is raised here as an error; without a handler it would stand on stderr, too.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
+
 T = TypeVar("T")
 Session = psycopg.Connection[Cells]
 
@@ -50,6 +54,8 @@ WRITERS_LOCK = 0x53796E43
 # Seconds after which a server is given up that holds the connection and does not answer: longer
 # than its own timeouts below.
 MAX_SECONDS = 30.0
+# Statements: what one round trip is worth waiting with, and no more memory than that.
+_MOST_IN_QUEUE = 500
 _DEFAULT_PARAMETERS = {"application_name": "synapse-apply controller", "connect_timeout": "5"}
 
 # The server ends a stopped writer (5 s) before those behind it give up (10 s), also one that was
@@ -95,14 +101,29 @@ class PostgresConnection:
         self._begin_writing_statement = begin_writing_statement
         self._check_meta = check_meta
         self._session: Session | None = None
+        self._queue: list[tuple[bytes, list[object]]] = []
 
     def execute(self, statement: str, values: Sequence[object] = (), /) -> psycopg.Cursor[Cells]:
+        self._send_queue()
         text, storable_values = _format_marks(statement), _make_values_storable(values)
         return self._run(lambda session: session.execute(text, storable_values or None))
 
-    def execute_for_each(self, statement: str, rows: Iterable[Sequence[object]], /) -> None:
-        text, storable_rows = _format_marks(statement), [*map(_make_values_storable, rows)]
-        self._run(lambda session: session.cursor().executemany(text, storable_rows))
+    def queue(self, statement: str, values: Sequence[object] = (), /) -> None:
+        self._queue.append((_format_marks(statement), _make_values_storable(values)))
+        if len(self._queue) >= _MOST_IN_QUEUE:
+            self._send_queue()
+
+    def _send_queue(self) -> None:
+        """Run what was queued: all of it is sent before the first answer is waited for."""
+        queue, self._queue = self._queue, []
+
+        def send(session: Session) -> None:
+            with session.pipeline():
+                for text, values in queue:
+                    session.execute(text, values or None)
+
+        if queue:
+            self._run(send)
 
     def begin_reading(self) -> None:
         self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -123,6 +144,7 @@ class PostgresConnection:
         session = self._session
         if session is None or not _is_in_transaction(session):
             return
+        self._queue.clear()
         with suppress(psycopg.Error):
             self.execute("ROLLBACK")
         # Whatever it is still in the middle of, it is not used again.
@@ -130,6 +152,7 @@ class PostgresConnection:
             self.close()
 
     def close(self) -> None:
+        self._queue.clear()
         if self._session is not None:
             self._session.close()
         self._session = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -30,8 +30,8 @@ class SqliteConnection:
     def execute(self, statement: str, values: Sequence[object] = (), /) -> sqlite3.Cursor:
         return self.sqlite_connection.execute(statement, values)
 
-    def execute_for_each(self, statement: str, rows: Iterable[Sequence[object]], /) -> None:
-        self.sqlite_connection.executemany(statement, rows)
+    def queue(self, statement: str, values: Sequence[object] = (), /) -> None:
+        self.sqlite_connection.execute(statement, values)
 
     def begin_reading(self) -> None:
         self.execute("BEGIN")

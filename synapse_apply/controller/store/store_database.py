@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,8 +33,11 @@ class StoreConnection(Protocol):
 
     def execute(self, statement: str, values: Sequence[object] = (), /) -> StoreCursor: ...
 
-    def execute_for_each(self, statement: str, rows: Iterable[Sequence[object]], /) -> None:
-        """Run a statement that selects nothing with the values of each row."""
+    def queue(self, statement: str, values: Sequence[object] = (), /) -> None:
+        """Have a statement run before the next one of `execute`, or before `commit`.
+
+        Its errors come then; without a transaction it never runs.
+        """
         ...
 
     def begin_reading(self) -> None:

@@ -47,10 +47,8 @@ def upgrade_tables_if_older(connection: StoreConnection, dialect: SqlDialect) ->
             for change in iter_changes(connection, dialect):
                 connection.execute(change)
     if old_format < STORE_FORMAT:
-        connection.execute_for_each(
-            "UPDATE meta SET value = ? WHERE key = ?",
-            [(value, key) for key, value in META_OF_THIS_FORMAT.items()],
-        )
+        for key, value in META_OF_THIS_FORMAT.items():
+            connection.execute("UPDATE meta SET value = ? WHERE key = ?", [value, key])
 
 
 def _iter_changes_to_3(connection: StoreConnection, dialect: SqlDialect) -> Iterator[str]:

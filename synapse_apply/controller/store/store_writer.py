@@ -1,4 +1,7 @@
-"""What one transaction writes, and what it never lets happen: an older head or wanted revision."""
+"""What one transaction writes, and what it never lets happen: an older head or wanted revision.
+
+Statements whose outcome nobody asks for are queued: a server gets many of them at once.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +71,7 @@ _PUT_TARGET = TARGETS.build_upsert_statement(
     }
 )
 _NEXT_EPOCH = "leases.epoch + (CASE WHEN leases.holder = excluded.holder THEN 0 ELSE 1 END)"
+_PUT_ROLLOUT_TARGET = ROLLOUT_TARGETS.build_upsert_statement()
 _PUT_REVISION = REVISIONS.build_upsert_statement()
 _PUT_RUN = RUNS.build_upsert_statement()
 _PUT_STATUS = STATUSES.build_upsert_statement()
@@ -86,7 +90,7 @@ class SqlStoreWriter:
 
     def put_source(self, row: SourceRow) -> None:
         """See StoreWriter; the head and its number stay as they are where the source is known."""
-        self._connection.execute(_PUT_SOURCE, SOURCES.encode_row(row))
+        self._connection.queue(_PUT_SOURCE, SOURCES.encode_row(row))
 
     def accept_head_if_number_unchanged(
         self, source: str, old_number: int, revision: RevisionRow
@@ -103,11 +107,11 @@ class SqlStoreWriter:
         return True
 
     def put_revision(self, row: RevisionRow) -> None:
-        self._connection.execute(_PUT_REVISION, REVISIONS.encode_row(row))
+        self._connection.queue(_PUT_REVISION, REVISIONS.encode_row(row))
 
     def put_target(self, row: TargetRow) -> None:
         """See StoreWriter; the claim stays as it is where the target is known."""
-        self._connection.execute(_PUT_TARGET, TARGETS.encode_row(row))
+        self._connection.queue(_PUT_TARGET, TARGETS.encode_row(row))
 
     def list_due_targets(self, now: float, limit: int) -> Sequence[TargetRow]:
         """See StoreWriter; a target that the head no longer declares is never due.
@@ -139,18 +143,19 @@ class SqlStoreWriter:
     def shift_due_times(self, seconds: float) -> None:
         for statement in (
             "UPDATE targets SET due_at = due_at + ?, lease_until = lease_until + ?",
+            "UPDATE leases SET until = until + ?",
             "UPDATE sources SET due_at = due_at + ?, sideways_since = sideways_since + ?",
             "UPDATE statuses SET try_at = try_at + ? WHERE sent <> wished",
             "UPDATE messages SET try_at = try_at + ? WHERE sent_at = 0",
         ):
-            self._connection.execute(statement, [seconds] * statement.count("?"))
+            self._connection.queue(statement, [seconds] * statement.count("?"))
 
     def pull_in_sends(self, now: float, longest: float) -> None:
         for statement in (
             "UPDATE statuses SET try_at = ? WHERE try_at > ?",
             "UPDATE messages SET try_at = ? WHERE sent_at = 0 AND try_at > ?",
         ):
-            self._connection.execute(statement, [now, now + longest])
+            self._connection.queue(statement, [now, now + longest])
 
     def claim_target(self, name: TargetName, holder: str, until: float, now: float) -> int:
         cursor = self._connection.execute(
@@ -167,7 +172,7 @@ class SqlStoreWriter:
         return self._connection.execute(statement, [*name, holder, epoch]).fetchone() is not None
 
     def release_target(self, name: TargetName, holder: str, epoch: int) -> None:
-        self._connection.execute(
+        self._connection.queue(
             "UPDATE targets SET holder = '', lease_until = 0 WHERE source = ? AND target = ?"
             " AND holder = ? AND epoch = ?",
             [*name, holder, epoch],
@@ -175,12 +180,10 @@ class SqlStoreWriter:
 
     def release_all_targets(self) -> None:
         """End every claim: only for who has the data folder alone, and has no worker yet."""
-        self._connection.execute(
-            "UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> ''"
-        )
+        self._connection.queue("UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> ''")
 
     def release_targets_of(self, holder: str) -> None:
-        self._connection.execute(
+        self._connection.queue(
             "UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> '' AND holder = ?",
             [holder],
         )
@@ -211,35 +214,35 @@ class SqlStoreWriter:
         return self._connection.execute(statement, [name, holder, epoch]).fetchone() is not None
 
     def release_lease(self, name: str, holder: str, epoch: int) -> None:
-        self._connection.execute(
+        self._connection.queue(
             "UPDATE leases SET holder = '', until = 0 WHERE name = ? AND holder = ? AND epoch = ?",
             [name, holder, epoch],
         )
 
     def put_process(self, row: ProcessRow) -> None:
-        self._connection.execute(PROCESSES.build_upsert_statement(), PROCESSES.encode_row(row))
+        self._connection.queue(PROCESSES.build_upsert_statement(), PROCESSES.encode_row(row))
 
     def delete_process(self, holder: str) -> None:
-        self._connection.execute("DELETE FROM processes WHERE holder = ?", [holder])
+        self._connection.queue("DELETE FROM processes WHERE holder = ?", [holder])
 
     def delete_processes_before(self, when: float) -> None:
-        self._connection.execute("DELETE FROM processes WHERE seen_at < ?", [when])
+        self._connection.queue("DELETE FROM processes WHERE seen_at < ?", [when])
 
     def mark_source_changed(self, name: str) -> None:
-        self._connection.execute(
+        self._connection.queue(
             "UPDATE sources SET change_number = change_number + 1 WHERE name = ?", [name]
         )
 
     def ask_fetch(self, source: str) -> None:
-        self._connection.execute(
+        self._connection.queue(
             "UPDATE sources SET asked_number = asked_number + 1 WHERE name = ?", [source]
         )
 
     def put_run(self, row: RunRow) -> None:
-        self._connection.execute(_PUT_RUN, RUNS.encode_row(row))
+        self._connection.queue(_PUT_RUN, RUNS.encode_row(row))
 
     def count_repeat(self, run_id: str, when: float) -> None:
-        self._connection.execute(
+        self._connection.queue(
             "UPDATE runs SET repeats = repeats + 1, last_seen_at = ? WHERE id = ?", [when, run_id]
         )
 
@@ -248,51 +251,49 @@ class SqlStoreWriter:
             "UPDATE sources SET is_removed = 1, keyed_number = 0 WHERE name = ?",
             "UPDATE targets SET is_gone = 1 WHERE source = ?",
         ):
-            self._connection.execute(statement, [name])
+            self._connection.queue(statement, [name])
 
     def replace_holds(self, name: TargetName, rows: Sequence[HoldRow]) -> None:
-        self._connection.execute("DELETE FROM holds WHERE source = ? AND target = ?", name)
-        self._connection.execute_for_each(
-            HOLDS.build_insert_statement(), [HOLDS.encode_row(row) for row in rows]
-        )
+        self._connection.queue("DELETE FROM holds WHERE source = ? AND target = ?", name)
+        for row in rows:
+            self._connection.queue(HOLDS.build_insert_statement(), HOLDS.encode_row(row))
 
     def put_approval(self, row: ApprovalRow) -> None:
-        self._connection.execute(APPROVALS.build_upsert_statement(), APPROVALS.encode_row(row))
+        self._connection.queue(APPROVALS.build_upsert_statement(), APPROVALS.encode_row(row))
 
     def delete_approvals(self, name: TargetName, row_digest: str) -> None:
-        self._connection.execute(
+        self._connection.queue(
             "DELETE FROM approvals WHERE source = ? AND target = ? AND row_digest = ?"
             " AND used_at = 0",
             [*name, row_digest],
         )
 
     def mark_approvals_used(self, ids: Sequence[str], run_id: str, when: float) -> None:
-        self._connection.execute_for_each(
-            "UPDATE approvals SET used_at = ?, used_by_run = ? WHERE id = ? AND used_at = 0",
-            [(when, run_id, approval_id) for approval_id in ids],
-        )
+        for approval_id in ids:
+            self._connection.queue(
+                "UPDATE approvals SET used_at = ?, used_by_run = ? WHERE id = ? AND used_at = 0",
+                [when, run_id, approval_id],
+            )
 
     def delete_approvals_and_pauses_before(self, when: float) -> None:
-        self._connection.execute("DELETE FROM approvals WHERE approved_at < ?", [when])
-        self._connection.execute("DELETE FROM pauses WHERE until < ?", [when])
+        self._connection.queue("DELETE FROM approvals WHERE approved_at < ?", [when])
+        self._connection.queue("DELETE FROM pauses WHERE until < ?", [when])
 
     def put_pause(self, row: PauseRow) -> None:
-        self._connection.execute(PAUSES.build_upsert_statement(), PAUSES.encode_row(row))
+        self._connection.queue(PAUSES.build_upsert_statement(), PAUSES.encode_row(row))
 
     def delete_pause(self, scope: str) -> None:
-        self._connection.execute("DELETE FROM pauses WHERE scope = ?", [scope])
+        self._connection.queue("DELETE FROM pauses WHERE scope = ?", [scope])
 
     def put_rollout(self, row: RolloutRow) -> None:
-        self._connection.execute(ROLLOUTS.build_upsert_statement(), ROLLOUTS.encode_row(row))
+        self._connection.queue(ROLLOUTS.build_upsert_statement(), ROLLOUTS.encode_row(row))
 
     def put_wave(self, row: WaveRow) -> None:
-        self._connection.execute(WAVES.build_upsert_statement(), WAVES.encode_row(row))
+        self._connection.queue(WAVES.build_upsert_statement(), WAVES.encode_row(row))
 
     def put_rollout_targets(self, rows: Sequence[RolloutTargetRow]) -> None:
-        self._connection.execute_for_each(
-            ROLLOUT_TARGETS.build_upsert_statement(),
-            [ROLLOUT_TARGETS.encode_row(row) for row in rows],
-        )
+        for row in rows:
+            self._connection.queue(_PUT_ROLLOUT_TARGET, ROLLOUT_TARGETS.encode_row(row))
 
     def delete_rollout(self, name: str) -> None:
         for statement in (
@@ -300,15 +301,16 @@ class SqlStoreWriter:
             "DELETE FROM waves WHERE rollout = ?",
             "DELETE FROM rollout_targets WHERE rollout = ?",
         ):
-            self._connection.execute(statement, [name])
+            self._connection.queue(statement, [name])
 
     def delete_rollout_targets(self, names: Sequence[TargetName]) -> None:
-        self._connection.execute_for_each(
-            "DELETE FROM rollout_targets WHERE source = ? AND target = ?", names
-        )
+        for name in names:
+            self._connection.queue(
+                "DELETE FROM rollout_targets WHERE source = ? AND target = ?", name
+            )
 
     def put_status(self, row: StatusRow) -> None:
-        self._connection.execute(_PUT_STATUS, STATUSES.encode_row(row))
+        self._connection.queue(_PUT_STATUS, STATUSES.encode_row(row))
 
     def put_message_if_new(self, row: MessageRow) -> bool:
         cursor = self._connection.execute(
@@ -318,7 +320,7 @@ class SqlStoreWriter:
         return cursor.rowcount == 1
 
     def mark_message(self, row: MessageRow) -> None:
-        self._connection.execute(_MARK_MESSAGE, MESSAGES.encode_row(row))
+        self._connection.queue(_MARK_MESSAGE, MESSAGES.encode_row(row))
 
     def append_audit(self, time: float, who: str, action: str, subject: str, detail: str) -> None:
         newest = self._connection.execute(
@@ -327,11 +329,11 @@ class SqlStoreWriter:
         number, digest = newest or (0, "")
         texts = [make_storable(text) for text in (who, action, subject, detail)]
         row = add_audit_digest(AuditRow(number + 1, time, *texts), digest)
-        self._connection.execute(AUDIT.build_insert_statement(), AUDIT.encode_row(row))
+        self._connection.queue(AUDIT.build_insert_statement(), AUDIT.encode_row(row))
 
     def put_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
         text = format_canonical_json(build_coder(tuple[Diagnostic, ...]).encode(tuple(findings)))
-        self._connection.execute(
+        self._connection.queue(
             "INSERT INTO meta (key, value) VALUES (?, ?)"
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             [META_CONFIGURATION_FINDINGS, text],
@@ -350,16 +352,16 @@ class SqlStoreWriter:
 
         The head of a source stays, however old it is.
         """
-        self._connection.execute(
+        self._connection.queue(
             "DELETE FROM messages WHERE created_at < ? AND (sent_at > 0 OR refusal <> '')", [when]
         )
-        self._connection.execute(
+        self._connection.queue(
             'DELETE FROM statuses WHERE (source, "commit") IN (SELECT r.source, r."commit"'
             " FROM revisions r JOIN sources s ON s.name = r.source"
             " WHERE r.seen_at < ? AND r.number < s.head_number)",
             [when],
         )
-        self._connection.execute(
+        self._connection.queue(
             "DELETE FROM revisions WHERE seen_at < ? AND number <"
             " (SELECT head_number FROM sources WHERE name = revisions.source)",
             [when],

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from itertools import count
 from pathlib import Path
 
 import pytest
+from contract.controller.store_urls import build_store_url
 from contract.controller.upstream import Upstream
 from postgres.server import PostgresServer
 
@@ -18,14 +18,6 @@ from synapse_apply.controller.store.controller_store import (
 )
 from synapse_apply.controller.store.postgres_store import PostgresControllerStore
 from synapse_apply.controller.store_ports import WritableStore
-from synapse_apply.model.values import Sensitive
-
-_numbers = count(1)
-
-
-def build_store_url(server: PostgresServer) -> Sensitive:
-    """The URL of a store that nobody else has."""
-    return Sensitive(server.url(schema=f"store_{next(_numbers)}"))
 
 
 @pytest.fixture

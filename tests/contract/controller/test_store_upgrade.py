@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,13 +18,15 @@ from synapse_apply.controller.rows import (
     RunCause,
     RunOutcome,
     RunVerb,
+    SourceRow,
     TargetCondition,
     TargetName,
     TargetProgress,
+    TargetRow,
 )
 from synapse_apply.controller.settings import Mode
 from synapse_apply.controller.store.audit_chain import find_broken_audit_row
-from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store.controller_store import ControllerStore, SqliteControllerStore
 from synapse_apply.controller.store.store_errors import ControllerStoreError
 from synapse_apply.controller.store.store_schema import OLDEST_WRITING_FORMAT, STORE_FORMAT
 from synapse_apply.controller.store_ports import TargetFilter
@@ -44,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(folder: Path) -> Iterator[SqliteControllerStore]:
+def old_store(folder: Path) -> Iterator[SqliteControllerStore]:
     with closing(SqliteControllerStore(folder)) as store:
         store.create_or_upgrade()
         yield store
@@ -64,10 +66,10 @@ def read_schema(path: Path) -> list[str]:
         return [*sorted(columns), *sorted(sql for (sql,) in indexes if sql)]
 
 
-def test_all_that_it_had_is_there(store: SqliteControllerStore) -> None:
+def test_all_that_it_had_is_there(old_store: SqliteControllerStore) -> None:
     """Sources, revisions, targets, runs, messages and a chain of audit that is whole."""
-    assert [row.head for row in store.list_sources()] == ["c1"]
-    page = store.list_targets(TargetFilter(), 0, 9)
+    assert [row.head for row in old_store.list_sources()] == ["c1"]
+    page = old_store.list_targets(TargetFilter(), 0, 9)
     assert [(row.name.target, row.state) for row in page.targets] == [
         ("prod", TargetCondition.FAILING),
         ("test", TargetCondition.DRIFTED),
@@ -76,38 +78,38 @@ def test_all_that_it_had_is_there(store: SqliteControllerStore) -> None:
     ]
     prod = page.targets[0]
     assert (prod.due_cause, prod.failures, prod.mode) == (RunCause.RETRY, 2, Mode.OBSERVE)
-    run = store.find_run("r1")
+    run = old_store.find_run("r1")
     assert run is not None
     assert (run.outcome, run.verb, run.plan_json) == (RunOutcome.IN_SYNC, RunVerb.LOOK, '{"a": 1}')
-    statuses, messages = store.list_unsent()
+    statuses, messages = old_store.list_unsent()
     assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c1"], ["m1"])
-    assert [row.number for row in store.iter_audit_rows()] == [1, 2]
-    assert find_broken_audit_row(store.iter_audit_rows()) is None
-    with store.write() as writer:
+    assert [row.number for row in old_store.iter_audit_rows()] == [1, 2]
+    assert find_broken_audit_row(old_store.iter_audit_rows()) is None
+    with old_store.write() as writer:
         writer.append_audit(3.0, "proxy:ann", "pause", "acme/*", "")
-    assert find_broken_audit_row(store.iter_audit_rows()) is None
+    assert find_broken_audit_row(old_store.iter_audit_rows()) is None
 
 
-def test_what_was_planned_is_done(store: SqliteControllerStore) -> None:
+def test_what_was_planned_is_done(old_store: SqliteControllerStore) -> None:
     """So that the next head touches nothing that it does not change."""
-    rows = {row.name.target: row.progress for row in store.list_targets_of_source("acme")}
+    rows = {row.name.target: row.progress for row in old_store.list_targets_of_source("acme")}
     assert rows == {
         "dev": TargetProgress.DONE,
         "test": TargetProgress.DONE,
         "prod": TargetProgress.FAILING,
         "new": TargetProgress.OPEN,
     }
-    progress = store.read_progress("acme", 1)
+    progress = old_store.read_progress("acme", 1)
     assert progress == RevisionProgress(4, 2, 1, ("prod",), change_count=1)
 
 
-def test_it_is_made_as_a_new_one_is(store: SqliteControllerStore, tmp_path: Path) -> None:
+def test_it_is_made_as_a_new_one_is(old_store: SqliteControllerStore, tmp_path: Path) -> None:
     """The same tables, columns and indexes, and this version's format; a second time changes none."""
     new_folder = tmp_path / "new"
     new_folder.mkdir()
     with closing(SqliteControllerStore(new_folder)) as new_store:
         new_store.create_or_upgrade()
-    store.create_or_upgrade()
+    old_store.create_or_upgrade()
     schema = read_schema(tmp_path / "controller.db")
     assert schema == read_schema(new_folder / "controller.db")
     with closing(sqlite3.connect(tmp_path / "controller.db")) as connection:
@@ -117,20 +119,20 @@ def test_it_is_made_as_a_new_one_is(store: SqliteControllerStore, tmp_path: Path
 
 
 def test_holds_approvals_and_pauses_can_be_written(
-    store: SqliteControllerStore, folder: Path
+    old_store: SqliteControllerStore, folder: Path
 ) -> None:
     """Their tables are those of this version; a backup has them."""
     row = PlannedRow("row1:a", "plugin/a", RowAction.UPDATE)
     hold = HoldRow(PROD, "row1:a", HeldRow(row, HoldReason.APPROVAL), "c1", "r1", 1.0)
     approval = ApprovalRow("a1", PROD, "row1:a", row, "proxy:ann", 2.0)
     pause = PauseRow("acme/*", "proxy:ann", "a release", 1.0, 9.0)
-    with store.write() as writer:
+    with old_store.write() as writer:
         writer.replace_holds(PROD, [hold])
         writer.put_approval(approval)
         writer.put_pause(pause)
     backup = folder / "copy" / "controller.db"
     backup.parent.mkdir()
-    store.write_backup(backup)
+    old_store.write_backup(backup)
     with closing(SqliteControllerStore(backup.parent)) as copy:
         assert list(copy.list_holds(PROD)) == [hold]
         assert list(copy.list_approvals(PROD)) == [approval]
@@ -157,3 +159,39 @@ def test_an_upgrade_that_is_cut_off_changes_nothing(
     with closing(SqliteControllerStore(folder)) as store:
         store.create_or_upgrade()
         assert len(store.list_targets_of_source("acme")) == 4
+
+
+def test_an_older_program_goes_on_beside_a_newer_one(
+    store: ControllerStore, run_beside: Callable[[str], None]
+) -> None:
+    """It inserts rows without the columns that it does not know, and leaves their values alone."""
+    new = TargetName("acme", "new")
+    with store.write() as writer:
+        writer.put_target(TargetRow(PROD))
+    run_beside("ALTER TABLE targets ADD COLUMN newer TEXT NOT NULL DEFAULT 'unset'")
+    run_beside(f"UPDATE meta SET value = '{STORE_FORMAT + 1}' WHERE key = 'format'")
+    run_beside("UPDATE targets SET newer = 'precious'")
+    store.close()
+    store.create_or_upgrade()
+    with store.write() as writer:
+        writer.put_target(TargetRow(PROD, failures=1))
+        writer.put_target(TargetRow(new))
+        writer.shift_due_times(1.0)
+        assert writer.claim_target(PROD, "me", until=9.0, now=1.0) == 1
+    # The column is seen from beside alone: whatever lost its value is deleted.
+    run_beside("DELETE FROM targets WHERE newer NOT IN ('precious', 'unset')")
+    run_beside("DELETE FROM targets WHERE target = 'prod' AND newer <> 'precious'")
+    rows = {row.name: row for row in store.list_targets_of_source("acme")}
+    assert rows.keys() == {PROD, new}
+    assert rows[PROD].failures == 1
+
+
+def test_a_program_that_lacks_columns_of_this_version_can_insert(
+    store: ControllerStore, run_beside: Callable[[str], None]
+) -> None:
+    """Each field with a default has it in the table, too."""
+    run_beside("INSERT INTO sources (name) VALUES ('acme')")
+    assert store.list_sources() == [SourceRow("acme")]
+    run_beside("DELETE FROM sources")
+    with store.write() as writer:
+        writer.put_target(TargetRow(PROD))

@@ -1,0 +1,379 @@
+"""The controller's store in PostgreSQL: several processes, and a server that goes away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contract.controller.store_process import PROD
+from contract.controller.store_urls import build_store_url
+from postgres.proxy import Proxy
+from postgres.server import PASSWORD, PostgresServer
+from stopping import stands_still
+
+from synapse_apply.controller.rows import SourceRow, TargetRow
+from synapse_apply.controller.store import postgres_database
+from synapse_apply.controller.store.audit_chain import find_broken_audit_row
+from synapse_apply.controller.store.postgres_errors import require_usable_server
+from synapse_apply.controller.store.postgres_store import PostgresControllerStore
+from synapse_apply.controller.store.store_errors import (
+    ControllerStoreError,
+    StoreUnavailable,
+)
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.values import Sensitive
+
+TESTS = Path(__file__).parents[2]
+# Seconds after which the server throws out a writer that stands still.
+PATIENCE = "SET idle_in_transaction_session_timeout TO '5s'"
+LOCK_PATIENCE = "SET lock_timeout TO '10s'"
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> str:
+    return str(build_store_url(postgres).reveal())
+
+
+@pytest.fixture
+def open_store(url: str) -> Iterator[Callable[..., PostgresControllerStore]]:
+    """Opens a store of the same tables, by another URL if one is given; closed at the end."""
+    with ExitStack() as stack:
+
+        def open_one(other_url: str = "") -> PostgresControllerStore:
+            store = PostgresControllerStore(Sensitive(other_url or url))
+            return stack.enter_context(closing(store))
+
+        yield open_one
+
+
+@pytest.fixture
+def store(open_store: Callable[..., PostgresControllerStore]) -> PostgresControllerStore:
+    made = open_store()
+    made.create_or_upgrade()
+    return made
+
+
+@pytest.fixture
+def proxy(postgres: PostgresServer) -> Iterator[Proxy]:
+    """A way to the server that can break."""
+    made = Proxy(postgres.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def behind(
+    store: PostgresControllerStore,
+    proxy: Proxy,
+    url: str,
+    postgres: PostgresServer,
+    open_store: Callable[..., PostgresControllerStore],
+) -> PostgresControllerStore:
+    """A store on the tables of `store` whose connections go through the proxy."""
+    assert store.is_shared
+    through = url.replace(f":{postgres.port}/", f":{proxy.port}/")
+    return open_store(f"{through}&connect_timeout=2")
+
+
+def start_process(url: str, verb: str, number: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "contract.controller.store_process", verb, str(number)],
+        cwd=TESTS,
+        env={**os.environ, "STORE_URL": url},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def put_source(store: PostgresControllerStore, name: str) -> None:
+    with store.write() as writer:
+        writer.put_source(SourceRow(name))
+
+
+def write_and_wait(store: PostgresControllerStore, wait: Callable[[], None]) -> None:
+    """Write in a transaction before and after `wait` is called."""
+    with store.write() as writer:
+        writer.put_source(SourceRow("lost"))
+        assert writer.list_due_targets(1.0, 1) == []  # all of it has reached the server
+        wait()
+        writer.put_source(SourceRow("lost too"))
+
+
+def list_names(store: PostgresControllerStore) -> list[str]:
+    return [row.name for row in store.list_sources()]
+
+
+def test_processes_that_write_at_once_stand_in_a_row(
+    store: PostgresControllerStore, url: str
+) -> None:
+    """What each reads in its transaction is all that was written before: no update is lost."""
+    processes = [start_process(url, "count", 30) for _ in range(2)]
+    for process in processes:
+        assert process.communicate(timeout=60) == ("", None)
+        assert process.returncode == 0
+    source, target = store.find_source("acme"), store.find_target(PROD)
+    assert source is not None
+    assert target is not None
+    assert (source.head_number, source.head, target.failures) == (60, "c60", 60)
+    assert [row.number for row in store.list_revisions("acme", 99)] == list(range(60, 0, -1))
+    rows = list(store.iter_audit_rows())
+    assert find_broken_audit_row(rows) is None
+    assert Counter(row.detail for row in rows) == {str(process.pid): 30 for process in processes}
+
+
+def test_a_stopped_writer_is_thrown_out_by_the_server(
+    store: PostgresControllerStore, url: str
+) -> None:
+    """The others go on after some seconds; what it wrote is gone, and it is told so."""
+    process = start_process(url, "stand", 60)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGSTOP)
+        stands_still(process)
+        began_at = time.monotonic()
+        store.renew_leases("me", 1.0, 0)  # waits for no writer
+        assert time.monotonic() - began_at < 3
+        put_source(store, "acme")
+        assert 3 < time.monotonic() - began_at < 9
+        assert list_names(store) == ["acme"]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_writer_that_stood_still_is_told_that_nothing_was_written(
+    store: PostgresControllerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can write again at once."""
+    settings = postgres_database._SESSION_SETTINGS.replace(PATIENCE, PATIENCE.replace("5s", "50ms"))
+    monkeypatch.setattr(postgres_database, "_SESSION_SETTINGS", settings)
+    with pytest.raises(StoreUnavailable):
+        write_and_wait(store, lambda: time.sleep(0.3))
+    put_source(store, "acme")
+    assert list_names(store) == ["acme"]
+
+
+def test_a_writer_does_not_wait_for_another_for_ever(
+    store: PostgresControllerStore,
+    open_store: Callable[..., PostgresControllerStore],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that is busy all the time, for example; reading goes on."""
+    other = open_store()
+    settings = postgres_database._SESSION_SETTINGS.replace(
+        LOCK_PATIENCE, LOCK_PATIENCE.replace("10s", "50ms")
+    )
+    monkeypatch.setattr(postgres_database, "_SESSION_SETTINGS", settings)
+    with store.write() as writer:
+        writer.put_source(SourceRow("acme"))
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            put_source(other, "other")
+        assert list_names(other) == []
+    put_source(other, "other")
+    assert list_names(store) == ["acme", "other"]
+
+
+def test_replicas_that_start_at_once_make_one_store(
+    open_store: Callable[..., PostgresControllerStore],
+) -> None:
+    """The first one makes it, the others find it."""
+    stores = [open_store() for _ in range(4)]
+    threads = [threading.Thread(target=one.create_or_upgrade) for one in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, one in enumerate(stores):
+        put_source(one, f"s{number}")
+    assert list_names(stores[0]) == ["s0", "s1", "s2", "s3"]
+
+
+def test_connections_that_ended_meanwhile_are_opened_anew(
+    store: PostgresControllerStore, postgres: PostgresServer
+) -> None:
+    """Between two uses: a restart, a firewall. Nobody notices."""
+    put_source(store, "a")
+    assert list_names(store) == ["a"]
+    for name in ("b", "c"):
+        postgres.run(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE application_name = 'synapse-apply controller'"
+        )
+        assert name not in list_names(store)
+        put_source(store, name)
+    assert list_names(store) == ["a", "b", "c"]
+
+
+def test_a_server_that_is_killed_in_a_transaction_comes_back_without_it(
+    store: PostgresControllerStore, postgres: PostgresServer
+) -> None:
+    """While it is away all say so, in words without a password; then the same store goes on."""
+    put_source(store, "acme")
+    with pytest.raises(StoreUnavailable):
+        write_and_wait(store, postgres.kill)
+    try:
+        for use in (
+            store.list_sources,
+            store.create_or_upgrade,
+            store.read_database_clock_or_none,
+            lambda: put_source(store, "x"),
+            lambda: store.renew_leases("me", 1.0, 0),
+        ):
+            with pytest.raises(
+                StoreUnavailable, match=r"cannot be reached|does not answer"
+            ) as caught:
+                use()
+            assert PASSWORD not in f"{caught.value!r} {caught.value.diagnostics}"
+    finally:
+        postgres.start()
+    assert list_names(store) == ["acme"]
+    put_source(store, "next")
+    assert list_names(store) == ["acme", "next"]
+
+
+@pytest.mark.parametrize(("moment", "names"), [("before", []), ("after", ["acme"])])
+def test_a_commit_without_an_answer_is_said_to_be_unknown(
+    behind: PostgresControllerStore,
+    store: PostgresControllerStore,
+    proxy: Proxy,
+    moment: str,
+    names: list[str],
+) -> None:
+    """Whoever looks again sees what became of it."""
+    assert list_names(behind) == []
+    proxy.break_at = moment
+    with pytest.raises(StoreUnavailable):
+        put_source(behind, "acme")
+    deadline = time.monotonic() + 10
+    while list_names(store) != names:
+        assert time.monotonic() < deadline
+    assert list_names(behind) == names
+
+
+def test_a_server_that_stands_still_is_given_up(
+    behind: PostgresControllerStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its machine answers, it does not; afterwards the store goes on."""
+    put_source(behind, "acme")
+    monkeypatch.setattr(postgres_database, "MAX_SECONDS", 0.3)
+    proxy.flows.clear()
+    with pytest.raises(StoreUnavailable):
+        put_source(behind, "lost")
+    proxy.flows.set()
+    monkeypatch.undo()
+    put_source(behind, "next")
+    assert list_names(behind)[-1] == "next"
+
+
+def test_the_databases_clock_is_that_of_its_machine(store: PostgresControllerStore) -> None:
+    before = time.time()
+    clock = store.read_database_clock_or_none()
+    assert clock is not None
+    assert before - 0.1 < clock < time.time() + 0.1
+
+
+def test_a_store_is_upgraded_by_the_first_replica_of_a_newer_version(
+    store: PostgresControllerStore, postgres: PostgresServer
+) -> None:
+    """What format 3 added is made there as in SQLite: the same code, by the columns that are."""
+    with store.write() as writer:
+        writer.put_target(TargetRow(PROD, wanted_digest="d"))
+    postgres.run(
+        f"SET search_path TO {store.schema}",
+        "DROP TABLE rollouts, waves, rollout_targets, leases, processes",
+        "DROP INDEX targets_claimed",
+        "ALTER TABLE targets DROP COLUMN head_digest",
+        "UPDATE meta SET value = '2' WHERE key = 'format'",
+    )
+    store.create_or_upgrade()
+    target = store.find_target(PROD)
+    assert target is not None
+    assert target.head_digest == "d"
+    assert (store.list_rollouts(), store.list_processes()) == ([], [])
+
+
+def test_tables_of_another_program_are_not_touched(
+    open_store: Callable[..., PostgresControllerStore], postgres: PostgresServer, url: str
+) -> None:
+    """A schema with another `meta`: the state of a target, or anything."""
+    store = open_store()
+    postgres.run(
+        f"CREATE SCHEMA {store.schema}",
+        f"CREATE TABLE {store.schema}.meta (serial integer)",
+    )
+    for use in (store.create_or_upgrade, store.list_sources):
+        with pytest.raises(ControllerStoreError, match="not a store") as caught:
+            use()
+        assert "?schema=" in caught.value.diagnostics[0].hint
+    tables = postgres.run(
+        f"SELECT count(*) FROM information_schema.tables WHERE table_schema = '{store.schema}'"
+    )
+    assert tables == [(1,)]
+
+
+def test_a_store_that_nobody_made_is_said_to_be_missing(
+    open_store: Callable[..., PostgresControllerStore],
+) -> None:
+    with pytest.raises(ControllerStoreError, match="no store"):
+        open_store().list_sources()
+
+
+def test_a_backup_is_the_databases_own(store: PostgresControllerStore, tmp_path: Path) -> None:
+    with pytest.raises(ControllerStoreError) as caught:
+        store.write_backup(tmp_path / "copy.db")
+    hint = caught.value.diagnostics[0].hint
+    assert f"pg_dump --schema={store.schema}" in hint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("altered", "words"),
+    [
+        ({"password": "s3cr3t"}, "refuses the login"),
+        ({"database": "nowhere"}, "does not exist"),
+        ({"user": "nobody"}, "refuses the login"),
+        ({"sslmode": "require"}, "refuses the connection"),
+    ],
+)
+def test_a_login_that_is_refused_is_an_error_for_people(
+    postgres: PostgresServer, altered: dict[str, Any], words: str
+) -> None:
+    """Without the password, in message and in what the store shows of itself."""
+    store = PostgresControllerStore(Sensitive(postgres.url(**altered)))
+    with pytest.raises(ControllerStoreError, match=words) as caught:
+        store.create_or_upgrade()
+    assert not isinstance(caught.value, StoreUnavailable)  # waiting does not help
+    shown = f"{caught.value.diagnostics} {store!r} {store.display_url} {caught.value.__context__}"
+    assert PASSWORD not in shown
+    assert "s3cr3t" not in shown
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///s3cr3t", "postgresql://u:s3cr3t@h@ost/d", "postgresql://u:s3cr3t@h/d?x=1"]
+)
+def test_an_unusable_url_is_said_to_be_one(url: str) -> None:
+    with pytest.raises(InputError, match="The store's url cannot be used") as caught:
+        PostgresControllerStore(Sensitive(url))
+    assert "s3cr3t" not in f"{caught.value.diagnostics}"
+
+
+@pytest.mark.parametrize(
+    ("version", "encoding", "words"),
+    [(12_0004, "UTF8", "too old"), (15_0000, "LATIN1", "cannot hold all texts")],
+)
+def test_a_server_that_cannot_be_used_is_refused(version: int, encoding: str, words: str) -> None:
+    location = PostgresControllerStore(Sensitive("postgresql://h/d"))._location
+    with pytest.raises(ControllerStoreError, match=words):
+        require_usable_server(version, encoding, location)
+    require_usable_server(13_0000, "UTF8", location)
