@@ -31,6 +31,8 @@ from synapse_apply.views.sanitize import sanitize
 _TEMPLATES = "templates"
 _TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
 _MAX_TEXT_LENGTH = 2000
+# In the names of what is done to rollouts, whose subject is SOURCE/ROLLOUT.
+_ROLLOUT_WORDS = frozenset({"rollout", "wave", "waves"})
 _OUTCOME_TONES = {outcome: phrases.choose_outcome_tone(outcome) for outcome in RunOutcome}
 
 
@@ -124,11 +126,14 @@ def _build_time_element(when: float, text: str) -> Markup:
     )
 
 
-def _link_subject(subject: str) -> Markup | str:
-    """The subject of an audit row, as a link where it is the name of a target."""
+def _link_subject(subject: str, action: str) -> Markup | str:
+    """The subject of an audit row, as a link where it is the name of a target or of a rollout."""
     if not _TARGET_NAME.fullmatch(subject):
         return subject
-    path = addresses.build_target_path(TargetName(*subject.split("/")))
+    name = TargetName(*subject.split("/"))
+    path = addresses.build_target_path(name)
+    if not _ROLLOUT_WORDS.isdisjoint(action.split()):
+        path = addresses.build_rollout_path(name.target)
     return Markup('<a href="{}">{}</a>').format(path, subject)
 
 

@@ -383,6 +383,16 @@ def test_thousands_of_targets_are_counts_that_lead_to_lists(tmp_path: Path) -> N
         store.close()
 
 
+def test_the_audit_leads_to_a_rollout(rollout_page: ServedPage) -> None:
+    """Whose subject looks as that of a target does."""
+    with rollout_page.store.write() as writer:
+        for action in ("skip wave", "apply"):
+            writer.append_audit(samples.NOW, "proxy:ann", action, "acme/fleet", "wave 2 of 3")
+    html = rollout_page.get("/audit", **SRE).text
+    assert f'href="{FLEET}"' in html
+    assert 'href="/targets/acme/fleet"' in html
+
+
 def test_a_target_that_is_in_no_rollout_names_none(rollout_page: ServedPage) -> None:
     assert rollout_page.store.find_rollout_target(TargetName("acme", "dev")) is None
     assert "<dt>Rollout</dt>" not in rollout_page.get("/targets/acme/dev", **SRE).text

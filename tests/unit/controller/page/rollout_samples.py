@@ -130,7 +130,7 @@ def fill_large_rollout(store: WritableStore, count: int) -> None:
         for index in range(count):
             wave = 1 if index < 10 else 2 if index < count // 3 else 3
             is_moved = wave < 3 and (index % 3 > 0 or wave == 1)
-            good_since = NOW - HOUR if is_moved and index % 7 else 0.0
+            good_since = NOW - HOUR if is_moved and (wave == 1 or index % 7) else 0.0
             member = build_member(
                 f"tenant-{index:05d}", wave, moved_at=NOW - 2 * HOUR if is_moved else 0.0,
                 good_since=good_since, good_until=NOW - MINUTE if good_since else 0.0,
@@ -140,7 +140,7 @@ def fill_large_rollout(store: WritableStore, count: int) -> None:
             writer.put_target(
                 TargetRow(
                     member.target, HEAD_COMMIT if is_moved else COMMITS[index % 2], 3 if is_moved else 1,
-                    state=TargetCondition.FAILING if is_moved and not index % 21
+                    state=TargetCondition.FAILING if is_moved and not good_since and not index % 35
                     else TargetCondition.IN_SYNC,
                     looked_at=NOW - 10, looked_number=3, wanted_digest=DIGEST if is_moved else OLD_DIGEST,
                 )

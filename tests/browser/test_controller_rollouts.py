@@ -1,0 +1,162 @@
+"""The pages of rollouts in a browser: accessibility, phones, paper, keys, 10,000 targets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect
+from unit.controller.page import page_samples as samples
+from unit.controller.page import people_samples as people
+from unit.controller.page import rollout_samples as rollouts
+from unit.controller.page.people_samples import SRE, list_proxy_headers
+
+from synapse_apply.controller.page.server import PageServer
+from synapse_apply.controller.rollout_rows import RolloutState
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+
+from .axe import list_violations
+
+Opened = Callable[..., Page]
+FLEET = "/rollouts/fleet"
+PATHS = ["/rollouts", FLEET, "/rollouts/lab", "/rollouts/later", f"{FLEET}?wave=2&state=held", "/",
+         "/targets/acme/eu-2", f"/revisions/acme/{samples.HEAD_COMMIT}", "/sources/acme"]  # fmt: skip
+MANY = 10_000
+BUSY = 5
+
+
+class RolloutSite(NamedTuple):
+    url: str
+    loop: samples.StubLoop
+    store: SqliteControllerStore
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[RolloutSite]:
+    with closing(samples.open_store(tmp_path)) as store:
+        rollouts.fill_rollouts(store)
+        loop = samples.StubLoop(rollouts.SETTINGS)
+        with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
+            yield RolloutSite(server.url, loop, store)
+
+
+@pytest.fixture
+def opened(browser: Browser, site: RolloutSite) -> Iterator[Opened]:
+    """Opens a path as somebody. Nothing may be complained about."""
+    said: list[str] = []
+    contexts = []
+
+    def open_path(
+        path: str, *, user: str = "ann", scheme: str = "light", width: int = 1280, base: str = ""
+    ) -> Page:
+        headers = list_proxy_headers(user, "sre" if user == "ann" else "")
+        contexts.append(
+            browser.new_context(
+                color_scheme=scheme,  # type: ignore[arg-type]
+                extra_http_headers=headers,
+                viewport={"width": width, "height": 900},
+            )
+        )
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda problem: said.append(str(problem)))
+        page.goto((base or site.url) + path)
+        return page
+
+    yield open_path
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+def set_state(site: RolloutSite, state: RolloutState) -> None:
+    with site.store.write() as writer:
+        writer.put_rollout(replace(rollouts.FLEET, state=state))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_of_rollouts_are_accessible(opened: Opened, site: RolloutSite, scheme: str) -> None:
+    """By the rules of axe-core, with all that folds out."""
+    set_state(site, RolloutState.STOPPED)
+    page = opened("/rollouts", scheme=scheme)
+    for path in PATHS:
+        page.goto(site.url + path)
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert list_violations(page) == [], path
+
+
+def test_pages_of_rollouts_fit_a_phone(opened: Opened, site: RolloutSite) -> None:
+    page = opened(FLEET, width=390)
+    for path in PATHS:
+        page.goto(site.url + path)
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+
+
+def test_a_wave_is_let_begin_with_the_keyboard(opened: Opened, site: RolloutSite) -> None:
+    set_state(site, RolloutState.WAITING)
+    page = opened(FLEET)
+    page.get_by_role("button", name="Let wave 2 begin").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".notice.done")).to_contain_text("Approved")
+    expect(page).to_have_url(site.url + FLEET)
+    assert site.loop.rollouts.calls == [("approve", "proxy:ann", "fleet", 3, 2)]
+
+
+def test_a_wave_is_skipped_with_a_reason(opened: Opened, site: RolloutSite) -> None:
+    """What folds out stays while the page follows."""
+    page = opened(FLEET)
+    page.clock.install()
+    page.reload()
+    page.locator("summary", has_text="Skip wave 2").click()
+    page.locator("details[open]").get_by_label("Why").fill("it is <b>rebuilt</b>")
+    page.mouse.move(0, 0)
+    set_state(site, RolloutState.STOPPED)
+    page.clock.run_for(11_000)
+    expect(page.locator(".head .state").first).to_contain_text("stopped")
+    page.locator("details[open]").get_by_role("button").click()
+    expect(page.locator(".notice.done")).to_contain_text("Skipped")
+    (call,) = site.loop.rollouts.calls
+    assert call == ("skip", "proxy:ann", "fleet", 3, 2, "it is <b>rebuilt</b>")
+
+
+def test_a_reader_is_offered_nothing(opened: Opened) -> None:
+    page = opened(FLEET, user="mina")
+    expect(page.get_by_role("heading", name="Which revision is where")).to_be_visible()
+    assert page.locator("form[method=post], details").count() == 0
+
+
+def test_on_paper_there_is_the_picture_and_no_button(opened: Opened) -> None:
+    page = opened(FLEET)
+    page.emulate_media(media="print")
+    assert not page.locator(".actions").is_visible()
+    assert not page.locator(".filters").is_visible()
+    assert page.locator(".waves").is_visible()
+
+
+def test_ten_thousand_targets_stay_usable(opened: Opened, tmp_path: Path) -> None:
+    """Less than half a second of the server's processor; counts lead to the targets."""
+    with closing(samples.open_store(tmp_path)) as store:
+        rollouts.fill_large_rollout(store, MANY)
+        loop = samples.StubLoop(rollouts.SETTINGS)
+        with PageServer(store, loop, {}, lambda: samples.NOW, lambda: people.SECRETS) as server:
+            assert any(_measure_answer(server.url + FLEET) < 0.5 for _ in range(BUSY))
+            assert any(_measure_answer(server.url + "/") < 0.2 for _ in range(BUSY))
+            page = opened(FLEET, base=server.url)
+            page.locator(".waves").get_by_role("link", name="failing").first.click()
+            expect(page.locator(".targets tbody tr").first).to_contain_text("failing")
+            expect(page.locator(".filters output")).to_contain_text("targets")
+
+
+def _measure_answer(address: str) -> float:
+    """Seconds of this process's processor for an answer; the server is one of its threads."""
+    before = time.process_time()
+    requests.get(address, headers=SRE, timeout=30).raise_for_status()
+    return time.process_time() - before
