@@ -172,6 +172,7 @@ def describe_progress(progress: RevisionProgress) -> str:
         _describe_targets(progress.failing_count, "failing", progress.failing_names),
         _describe_targets(progress.held_count, "held", progress.held_names),
         _describe_targets(progress.waiting_count, "waiting", progress.waiting_names),
+        f"{progress.later_wave_count} in later waves" if progress.later_wave_count else "",
     ]
     return ", ".join([_describe_done_count(progress), *filter(None, parts)])
 

@@ -187,8 +187,7 @@ class RolloutPlay:
 
     def approve(self, wave: int, who: str = "proxy:ann") -> None:
         row = self.require_row()
-        before = self.waves.get((row.number, wave)) or WaveRow("acme", row.name, row.number, wave)
-        approved = asking.approve_wave(row, before, number=row.number, who=who)
+        approved = asking.approve_wave(row, self._get_wave(wave), number=row.number, who=who)
         self.waves[row.number, wave] = approved
         self.advance()
 
@@ -196,7 +195,7 @@ class RolloutPlay:
         row = self.require_row()
         self.row, self.waves[row.number, wave] = asking.skip_wave(
             row,
-            self.waves[row.number, wave],
+            self._get_wave(wave),
             number=row.number,
             who="proxy:ann",
             reason=reason,
@@ -233,6 +232,10 @@ class RolloutPlay:
             for row in self.members.values()
             if row.wave == wave
         ]
+
+    def _get_wave(self, wave: int) -> WaveRow:
+        row = self.require_row()
+        return self.waves.get((row.number, wave), WaveRow("acme", row.name, row.number, wave))
 
     def _take_step(self) -> RolloutStep:
         row = self.require_row()

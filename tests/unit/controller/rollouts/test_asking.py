@@ -1,0 +1,73 @@
+"""What people may ask of a rollout, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from unit.controller.rollouts.rollout_play import Outcome, RolloutPlay
+
+from synapse_apply.controller.ports import ActionRefused
+from synapse_apply.controller.rollout_rows import RolloutState
+from synapse_apply.controller.rules.rollouts import asking
+from synapse_apply.controller.settings import Rollout, Wave
+
+ROLLOUT = Rollout("two", "acme", (Wave(("a",)), Wave(("b",), approve=True)))
+ACTIONS: dict[str, Callable[[RolloutPlay], None]] = {
+    "approve 1": lambda play: play.approve(1),
+    "approve 2": lambda play: play.approve(2),
+    "skip 1": lambda play: play.skip(1),
+    "skip 2": lambda play: play.skip(2),
+    "resume": RolloutPlay.resume,
+    "abort": RolloutPlay.abort,
+}
+
+
+def play_until(state: RolloutState) -> RolloutPlay:
+    play = RolloutPlay(ROLLOUT)
+    play.push({"a": "v1", "b": "v1"})
+    if state is RolloutState.STOPPED:
+        play.look("a", outcome=Outcome.FAILURE)
+    elif state is not RolloutState.RUNNING:
+        play.look("a")
+    if state is RolloutState.ABORTED:
+        play.abort()
+    elif state is RolloutState.DONE:
+        play.approve(2)
+        play.look("b")
+    assert play.require_row().state is state
+    return play
+
+
+@pytest.mark.parametrize(
+    ("state", "possible"),
+    [
+        (RolloutState.RUNNING, {"skip 1", "abort"}),
+        (RolloutState.STOPPED, {"skip 1", "resume", "abort"}),
+        (RolloutState.WAITING, {"approve 2", "abort"}),
+        (RolloutState.DONE, set()),
+        (RolloutState.ABORTED, set()),
+    ],
+)
+def test_what_can_be_asked_in_each_state(state: RolloutState, possible: set[str]) -> None:
+    """All else is refused, and changes nothing."""
+    for name, act in ACTIONS.items():
+        play = play_until(state)
+        before = play.require_row()
+        if name in possible:
+            act(play)
+            assert play.require_row() != before
+        else:
+            with pytest.raises(ActionRefused):
+                act(play)
+            assert play.require_row() == before
+
+
+def test_what_was_shown_of_another_revision_decides_nothing() -> None:
+    """Each action names the number of the revision whose page was read."""
+    row = play_until(RolloutState.WAITING).require_row()
+    with pytest.raises(ActionRefused) as refused:
+        asking.abort_rollout(row, number=row.number - 1, who="token:ops", reason="", now=1.0)
+    (finding,) = refused.value.diagnostics
+    assert finding.summary == "The rollout brings another revision by now"
+    assert "controller rollout status two" in str(finding.hint)

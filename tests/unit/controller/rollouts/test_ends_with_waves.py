@@ -1,0 +1,115 @@
+"""How a revision ends that comes to its targets wave by wave, and what statuses say meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
+from synapse_apply.controller.rows import (
+    RevisionEnd,
+    RevisionProgress,
+    RevisionRow,
+    StatusState,
+    TargetName,
+    TargetProgress,
+    TargetRow,
+)
+from synapse_apply.controller.rules.revision_end import update_revisions
+from synapse_apply.controller.rules.target_statuses import describe_target_status
+
+COMMIT = "1a2b3c4" + "0" * 33
+HEAD = RevisionRow("acme", 4, COMMIT, 1.0)
+SOME_DONE = RevisionProgress(12, 3, later_wave_count=9)
+RUNNING = RolloutRow(
+    "acme", "all", 4, COMMIT, 2.0, 3, description="wave 1 of 3: 2 of 3 shown, 1 held: dev"
+)
+STOPPED = replace(
+    RUNNING, state=RolloutState.STOPPED, description="stopped: wave 1 of 3: 0 of 3 shown"
+)
+ABORTED = replace(
+    RUNNING, state=RolloutState.ABORTED, description="aborted in wave 1 of 3 by proxy:ann: no"
+)
+
+
+def end_head(progress: RevisionProgress, *rollouts: RolloutRow) -> RevisionRow:
+    (revision,) = update_revisions([HEAD], progress, is_keyed=True, now=9.0, rollouts=rollouts)
+    return revision
+
+
+@pytest.mark.parametrize(
+    ("rollout", "end", "words", "is_final"),
+    [
+        (RUNNING, RevisionEnd.NONE, RUNNING.description, False),
+        (
+            replace(RUNNING, state=RolloutState.WAITING, description="wave 2 of 3 waits"),
+            RevisionEnd.NONE,
+            "wave 2 of 3 waits",
+            False,
+        ),
+        (STOPPED, RevisionEnd.FAILURE, STOPPED.description, False),
+        (
+            replace(RUNNING, number=3, commit="9" * 40),
+            RevisionEnd.NONE,
+            f"after 9999999: {RUNNING.description}",
+            False,
+        ),
+        (replace(STOPPED, number=3), RevisionEnd.NONE, f"after 1a2b3c4: {STOPPED.description}", False),
+    ],
+)  # fmt: skip
+def test_the_head_says_how_far_its_waves_are(
+    rollout: RolloutRow, end: RevisionEnd, words: str, is_final: bool
+) -> None:
+    """Pending without limit of time, red while it is stopped; also behind one that goes first."""
+    revision = end_head(SOME_DONE, rollout)
+    assert (revision.end, revision.is_final) == (end, is_final)
+    assert revision.description == f"3 of 12 done, 9 in later waves; {words}"
+
+
+def test_a_stopped_revision_turns_green_when_it_goes_on_to_its_end() -> None:
+    red = end_head(SOME_DONE, STOPPED)
+    (pending,) = update_revisions([red], SOME_DONE, is_keyed=True, now=10.0, rollouts=[RUNNING])
+    assert pending.end is RevisionEnd.NONE
+    done = RevisionProgress(12, 12)
+    (green,) = update_revisions([pending], done, is_keyed=True, now=11.0, rollouts=[RUNNING])
+    assert (green.end, green.is_final) == (RevisionEnd.SUCCESS, True)
+
+
+def test_an_aborted_revision_is_red_for_good() -> None:
+    """Also where a newer head waits for it: it does not end as that one does."""
+    words = "3 of 12 done, 9 in later waves; aborted in wave 1 of 3 by proxy:ann: no"
+    revision = end_head(SOME_DONE, ABORTED)
+    assert (revision.end, revision.is_final) == (RevisionEnd.FAILURE, True)
+    assert revision.description == words.replace(", 9 in later waves", "")
+    newest = RevisionRow("acme", 5, "5" * 40, 8.0)
+    overtaken = replace(HEAD, overtaken_by=newest.commit)
+    changed = update_revisions(
+        [newest, overtaken], RevisionProgress(2, 0), is_keyed=True, now=9.0, rollouts=[ABORTED]
+    )
+    assert [row.end for row in changed] == [RevisionEnd.NONE, RevisionEnd.FAILURE]
+    assert changed[1].is_final
+
+
+def test_a_rollout_that_has_ended_says_nothing() -> None:
+    done = replace(RUNNING, state=RolloutState.DONE)
+    assert end_head(RevisionProgress(12, 3), done).description == "3 of 12 done"
+
+
+def test_the_status_of_a_target_says_that_it_waits_for_its_wave() -> None:
+    """Whatever it shows at the revision that it has; one that the head does not touch waits not."""
+    target = TargetRow(
+        TargetName("acme", "prod"),
+        "c3",
+        3,
+        wanted_digest="old",
+        head_digest="new",
+        touched_number=4,
+        progress=TargetProgress.FAILING,
+    )
+    status = describe_target_status(target, HEAD, "https://page.example")
+    assert status.state is StatusState.PENDING
+    assert status.description == "waiting for its wave of the rollout"
+    untouched = replace(target, head_digest="old", touched_number=3)
+    status = describe_target_status(untouched, HEAD, "https://page.example")
+    assert status.state is StatusState.SUCCESS
