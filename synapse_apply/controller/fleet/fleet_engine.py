@@ -15,6 +15,7 @@ from synapse_apply.controller.loop.claiming import claim_target_if_due
 from synapse_apply.controller.loop.clock import SharedClock
 from synapse_apply.controller.loop.leading.dispatching import (
     LOOK,
+    ROUND_SECONDS,
     Dispatcher,
     SingleRoundDispatcher,
     ThreadDispatcher,
@@ -31,6 +32,8 @@ from synapse_apply.controller.store.store_errors import StoreUnavailable
 # So that no worker waits for the next round of the leader.
 _JOBS_PER_SLOT = 4
 _ROOM_SECONDS = 0.5
+# Where more is due than may be under way, such as of one host.
+_MORE_SECONDS = 0.2
 _LOST_JOBS_SECONDS = 10.0
 _ALIVE_SECONDS = 15.0
 _URGENT, _USUAL = 10, 0
@@ -158,6 +161,12 @@ class JobDispatcher:
         self._fallback = fallback
         self._is_queue_away = False
         self._lost_jobs_checked_at: float | None = None
+        self._has_more = False
+
+    @property
+    def pause(self) -> float:
+        """See Dispatcher: what ends in other processes wakes no round here."""
+        return _MORE_SECONDS if self._has_more else ROUND_SECONDS
 
     def dispatch_due_targets(self, now: float) -> None:
         """See Dispatcher."""
@@ -180,6 +189,7 @@ class JobDispatcher:
         waiting_names = self._queue.list_waiting()
         slots = self._count_slots(now)
         room = _JOBS_PER_SLOT * slots - len(waiting_names)
+        self._has_more = room <= 0
         if room <= 0:
             return
         with parts.write() as writer:
@@ -196,6 +206,7 @@ class JobDispatcher:
             has_many_sources=has_many,
             most_of_source=max(slots - 1, 1) if has_many else None,
         )
+        self._has_more = len(chosen) < sum(row.name not in waiting_names for row in due)
         self._queue.put_jobs(
             DueJob(row.name, _USUAL if row.due_cause in _USUAL_CAUSES else _URGENT)
             for row in chosen

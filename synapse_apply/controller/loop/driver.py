@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Lock
 
 from synapse_apply.controller.loop.actions import LoopPeopleActions
-from synapse_apply.controller.loop.leading.dispatching import LOOK
+from synapse_apply.controller.loop.leading.dispatching import LOOK, ROUND_SECONDS
 from synapse_apply.controller.loop.leading.engine import Engine, SoleEngine
 from synapse_apply.controller.loop.leading.leader import LeadershipLost
 from synapse_apply.controller.loop.leading.rounds import LeaderRounds
@@ -20,7 +21,6 @@ from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.store.store_errors import StoreTooNew, StoreUnavailable
 from synapse_apply.model.errors import LockHeld
 
-ROUND_SECONDS = 1.0
 DRAIN_SECONDS = 6.0
 _RECORDING_SECONDS = 1.0
 # A fetch or a send that is under way has so long until another process may lead.
@@ -51,15 +51,18 @@ class ControllerLoop:
         self._reload: Callable[[], ConfiguredParts | None] = lambda: None
         self._is_reload_asked = False
         self._failed_tries = 0
+        self._asked_sources: set[str] = set()
+        self._lock = Lock()
         self._round_ended_at: float | None = None
 
     # What the page asks
 
     def poll_soon(self, source: str) -> None:
         """See LookTrigger; an unknown name has no effect."""
-        if source in self._parts.settings.sources:
-            with self._parts.write() as writer:
-                writer.ask_fetch(source)
+        # Not here: a webhook is not to wait for another writer, and a flood of them is one write.
+        with self._lock:
+            if source in self._parts.settings.sources:
+                self._asked_sources.add(source)
         self._wake_up.wake()
 
     def get_settings(self) -> Controller:
@@ -121,10 +124,7 @@ class ControllerLoop:
             self._engine.start(self._parts, self._tasks, self._counts, is_once=False)
             while not self._parts.is_stopping:
                 self._go_round_if_store_answers()
-                seconds = (
-                    ROUND_SECONDS * 2**self._failed_tries if self._failed_tries else ROUND_SECONDS
-                )
-                self._wake_up.wait(min(seconds, _MOST_SECONDS_BETWEEN_TRIES))
+                self._wake_up.wait(self._compute_pause())
         except StoreTooNew:
             self._drain()
             raise
@@ -159,6 +159,12 @@ class ControllerLoop:
         self._engine.start(self._parts, self._tasks, self._counts, is_once=self._is_once)
         self._take_or_keep_lead()
 
+    def _compute_pause(self) -> float:
+        """Seconds until the next round, unless something wakes it."""
+        if self._failed_tries:
+            return min(ROUND_SECONDS * 2.0**self._failed_tries, _MOST_SECONDS_BETWEEN_TRIES)
+        return self._lead[1].pause if self._lead is not None else ROUND_SECONDS
+
     def _go_round_if_store_answers(self) -> None:
         """A round; a store that is away, or a lead that was lost, ends it early."""
         try:
@@ -182,6 +188,7 @@ class ControllerLoop:
         if self._is_reload_asked:
             self._is_reload_asked = False
             self._take_configuration()
+        self._write_asked_fetches()
         self._take_or_keep_lead()
         if self._lead is None:
             clock = self._parts.clock
@@ -189,6 +196,21 @@ class ControllerLoop:
         else:
             self._lead[1].go_round()
         self._round_ended_at = self._parts.clock.read_counter()
+
+    def _write_asked_fetches(self) -> None:
+        """Write which sources somebody has asked to fetch, for whichever process leads."""
+        with self._lock:
+            names, self._asked_sources = self._asked_sources, set()
+        if not names:
+            return
+        try:
+            with self._parts.write() as writer:
+                for name in sorted(names):
+                    writer.ask_fetch(name)
+        except StoreUnavailable:
+            with self._lock:
+                self._asked_sources |= names
+            raise
 
     def _take_or_keep_lead(self) -> None:
         """Lead where this process can, with rounds that remember nothing of an earlier lead."""

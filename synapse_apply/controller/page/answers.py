@@ -16,7 +16,10 @@ from synapse_apply.controller.page.entry.visitor import API_PREFIX, Doorkeeper, 
 from synapse_apply.controller.page.rendering import PageRenderer
 from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.settings import Mode
+from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
+
+_RETRY_SECONDS = 5
 
 
 class AnswerMaker:
@@ -55,7 +58,10 @@ class AnswerMaker:
         return Response(html, status, headers, media_type="text/html")
 
     def answer_refusal(self, request: Request, error: Exception) -> Response:
-        """The answer to RequestRefused and HTTPException: a page, a Problem of the API or lines."""
+        """The answer to a refusal, an HTTPException or a store that is away.
+
+        A page, a Problem of the API or lines.
+        """
         status, findings, headers = _split_error(error)
         if request.url.path.startswith(API_PREFIX):
             return Response(
@@ -68,7 +74,9 @@ class AnswerMaker:
             )
             return PlainTextResponse(lines, status, headers)
         try:
-            visitor = self._doorkeeper.admit(request)
+            # A page for a visitor reads the store.
+            is_store_away = isinstance(error, StoreUnavailable)
+            visitor = None if is_store_away else self._doorkeeper.admit(request)
         except RequestRefused:
             visitor = None
         template = "not_found.html" if status == HTTPStatus.NOT_FOUND else "refused.html"
@@ -91,6 +99,9 @@ def _split_error(
 ) -> tuple[HTTPStatus, tuple[Diagnostic, ...], Mapping[str, str]]:
     if isinstance(error, RequestRefused):
         return error.status, error.findings, error.headers
+    if isinstance(error, StoreUnavailable):
+        retry_later = {"Retry-After": str(_RETRY_SECONDS)}
+        return HTTPStatus.SERVICE_UNAVAILABLE, tuple(error.diagnostics), retry_later
     if not isinstance(error, HTTPException):
         raise error
     summary = error.detail.removesuffix(".")

@@ -45,6 +45,7 @@ from synapse_apply.controller.page.runs import (
 from synapse_apply.controller.page.sources import read_source_view_or_none
 from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import TargetName
+from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.values import Sensitive
 
@@ -115,6 +116,7 @@ class PageApp:
             exception_handlers={
                 HTTPException: self._answers.answer_refusal,
                 RequestRefused: self._answers.answer_refusal,
+                StoreUnavailable: self._answers.answer_refusal,
                 Exception: _answer_failure,
             },
         )

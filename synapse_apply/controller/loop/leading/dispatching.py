@@ -14,6 +14,7 @@ from synapse_apply.controller.rows import RunCause, TargetName, TargetRow
 from synapse_apply.controller.rules.turns import choose_looks
 
 LOOK = "look"
+ROUND_SECONDS = 1.0
 # More than there are workers: which of these are looked at first, the workers choose by which of
 # their processes are warm.
 MAX_LOOKS = 16
@@ -30,6 +31,11 @@ class Dispatcher(Protocol):
 
         `now` is the wall clock.
         """
+        ...
+
+    @property
+    def pause(self) -> float:
+        """Seconds after which there may be more to do, though nothing wakes the rounds."""
         ...
 
 
@@ -62,6 +68,11 @@ class ThreadDispatcher:
             if claimed is not None:
                 self._start_look(claimed)
 
+    @property
+    def pause(self) -> float:
+        """See Dispatcher: each end of a look wakes the rounds."""
+        return ROUND_SECONDS
+
     def _may_begin(self, _row: TargetRow) -> bool:
         """Whether a target that is due may be claimed at all."""
         return True
@@ -91,6 +102,11 @@ class SingleRoundDispatcher(ThreadDispatcher):
     ) -> None:
         super().__init__(parts, tasks, counts, max_looks)
         self._begun: set[tuple[TargetName, bool]] = set()
+
+    @property
+    def pause(self) -> float:
+        """See Dispatcher: each end of a look wakes the rounds."""
+        return ROUND_SECONDS
 
     def _may_begin(self, row: TargetRow) -> bool:
         return _get_look_key(row) not in self._begun

@@ -109,6 +109,11 @@ class LeaderRounds:
             # Rules may differ from those of the last run.
             parts.compare_again(name)
 
+    @property
+    def pause(self) -> float:
+        """Seconds until the next round is to begin at the latest."""
+        return self._dispatcher.pause
+
     def go_round(self) -> None:
         """Start what is due, and write what is known by now."""
         self._due_times.follow_clock()
