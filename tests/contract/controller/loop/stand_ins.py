@@ -147,6 +147,9 @@ class StandInRepository:
             raise SourceUnavailable(error_finding("The repository is not reached"))
         return Head(self.head, "Kim", f"subject of {self.head}")
 
+    def fetch_commit_if_missing(self, commit: str) -> bool:
+        return False
+
     def is_descendant(self, commit: str, ancestor: str) -> bool:
         while commit and commit != ancestor:
             commit = self.parents.get(commit, "")

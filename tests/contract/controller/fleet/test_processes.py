@@ -1,0 +1,226 @@
+"""Processes that share a store: who leads, who works, and what one that was overtaken may not do."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from contract.controller.conftest import build_store_url
+from contract.controller.fleet.processes import SECONDS, Fleet, Process, open_fleet
+from contract.controller.loop.stand_ins import CHANGES
+from forges.loopback_server import wait_until
+from postgres.server import PostgresServer
+
+from synapse_apply.controller.fleet.job_queue import DueJob
+from synapse_apply.controller.fleet_rows import ProcessRole
+from synapse_apply.controller.ports import Head
+from synapse_apply.controller.rows import StatusState, TargetCondition, TargetName
+from synapse_apply.model.errors import LockHeld
+
+NAMES = [f"acme/t{number}" for number in range(6)]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, postgres: PostgresServer) -> Iterator[Fleet]:
+    """Six targets, and no process yet."""
+    inputs = {name.partition("/")[2]: "d" for name in NAMES}
+    with open_fleet(tmp_path, postgres, build_store_url(postgres), **inputs) as fleet:
+        yield fleet
+
+
+def start_by_hand(fleet: Fleet) -> Process:
+    """A process that leads, and goes round once more whenever a test calls `_go_round`."""
+    process = fleet.start(is_by_hand=True)
+    process.loop._start()
+    assert process.is_leading
+    return process
+
+
+def wait_until_in_sync(fleet: Fleet) -> None:
+    def are_in_sync() -> bool:
+        counts = fleet.processes[0].store.count_targets_by_state()
+        return counts[TargetCondition.IN_SYNC] == len(NAMES)
+
+    wait_until(are_in_sync, SECONDS, "all targets are in sync")
+
+
+def test_replicas_and_workers_share_what_is_due(fleet: Fleet) -> None:
+    """Each target is looked at once, by no process alone; the head is announced once and ends."""
+    for role in (ProcessRole.REPLICA, ProcessRole.REPLICA, ProcessRole.WORKER):
+        fleet.start(role).workers.gate.clear()
+    wait_until(lambda: fleet.list_asked() == NAMES, SECONDS, "all looks have begun")
+    assert all(len(process.workers.asked) <= 4 for process in fleet.processes)
+    assert [process.is_leading for process in fleet.processes].count(True) == 1
+    assert not fleet.processes[2].is_leading
+    for process in fleet.processes:
+        process.workers.gate.set()
+    wait_until_in_sync(fleet)
+    forge = fleet.world.forge
+    wait_until(lambda: forge.shown["c1"].state is StatusState.SUCCESS, SECONDS, "c1 has ended")
+    assert [text.state for _, text in forge.sent] == [StatusState.PENDING, StatusState.SUCCESS]
+    assert fleet.list_asked() == NAMES
+
+
+def test_a_leader_that_was_overtaken_writes_nothing(fleet: Fleet) -> None:
+    """Stopped in the middle of a fetch and continued: it has a head that it does not announce."""
+    first = start_by_hand(fleet)
+    first.loop._go_round()
+    assert first.loop._tasks.wait_and_tell_if_idle(SECONDS)
+    goes_on = threading.Event()
+    mirror = copy.copy(fleet.repository)
+
+    def fetch_slowly() -> Head:
+        goes_on.wait(SECONDS)
+        return Head("c2", "Kim", "subject of c2")
+
+    mirror.fetch_head = fetch_slowly  # type: ignore[method-assign]
+    configured = first.parts.configured
+    first.parts.configured = replace(configured, mirrors={"acme": mirror})
+    fleet.repository.push("c2", t0="d2")
+    first.loop.poll_soon("acme")
+    first.loop._lead[1]._fetched.clear()
+    first.loop._go_round()
+    assert first.loop._tasks.count_running("fetch") == 1
+    first.freeze()
+    second = fleet.start(is_by_hand=True)
+    second.loop._start()
+    assert second.is_leading
+    goes_on.set()
+    assert first.loop._tasks.wait_and_tell_if_idle(SECONDS)
+    assert first.store.find_revision("acme", "c2") is None
+    first.loop._go_round_if_store_answers()
+    assert not first.is_leading
+    # Nobody has answered the webhook yet.
+    second.loop._go_round()
+    assert second.loop._tasks.wait_and_tell_if_idle(SECONDS)
+    assert second.store.find_revision("acme", "c2") is not None
+
+
+def test_what_a_process_found_that_was_overtaken_is_not_recorded(fleet: Fleet) -> None:
+    """Another one takes its targets when its claims have run out; its own looks end later."""
+    first = start_by_hand(fleet)
+    first.workers.gate.clear()
+    first.workers.results = dict.fromkeys(NAMES, CHANGES)
+
+    def has_four() -> bool:
+        first.loop._go_round()
+        return len(first.workers.asked) == 4
+
+    wait_until(has_four, SECONDS, "it works on as many as it has slots for")
+    first.freeze()
+    fleet.start()
+    wait_until_in_sync(fleet)
+    first.workers.gate.set()
+    assert first.loop._tasks.wait_and_tell_if_idle(SECONDS)
+    wait_until_in_sync(fleet)
+    assert first.store.list_runs(TargetName("acme", "t0"), 9)[0].counts.total == 0
+    assert sorted(fleet.processes[1].workers.asked) == NAMES
+
+
+def test_jobs_that_are_lost_are_given_again(fleet: Fleet) -> None:
+    """All of them, while they wait: what is due are rows."""
+    process = fleet.start()
+    process.workers.gate.clear()
+    wait_until(lambda: len(process.workers.asked) == 4, SECONDS, "all slots are taken")
+    queue = process.queue
+    wait_until(lambda: len(queue.list_waiting()) == 2, SECONDS, "the others wait")
+    fleet.run_in_store("DELETE FROM procrastinate_jobs")
+    process.workers.gate.set()
+    wait_until_in_sync(fleet)
+    assert fleet.list_asked() == NAMES
+
+
+def test_a_job_for_what_is_not_there_is_done_with(fleet: Fleet) -> None:
+    """A target that is gone, or a source that this process does not know."""
+    process = fleet.start()
+    wait_until_in_sync(fleet)
+    names = [TargetName("acme", "gone"), TargetName("other", "x"), TargetName("acme", "t0")]
+    process.queue.put_jobs(DueJob(name, 10) for name in names)
+    wait_until(lambda: not process.queue.list_waiting(), SECONDS, "all jobs are taken")
+    fleet.ask_for("t1")
+    wait_until(lambda: len(fleet.list_asked()) == 7, SECONDS, "it goes on")
+    assert fleet.list_asked() == sorted([*NAMES, "acme/t1"])
+
+
+def test_jobs_of_processes_that_are_gone_are_deleted(fleet: Fleet) -> None:
+    """One whose worker is silent, and one that waits for another version."""
+    process = start_by_hand(fleet)
+    process.engine.stop_taking_work()
+    statement = (
+        "WITH w AS (INSERT INTO procrastinate_workers (last_heartbeat)"
+        " VALUES (now() - interval '1 hour') RETURNING id)"
+        " INSERT INTO procrastinate_jobs (queue_name, task_name, status, worker_id)"
+        " SELECT 'targets of 1.0', 'x', 'doing', id FROM w"
+    )
+    fleet.run_in_store(statement)
+    fleet.run_in_store(
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock)"
+        " VALUES ('targets of 0.9', 'x', 'acme/t0')"
+    )
+    fleet.start()
+    process.freeze()
+    line = "lost jobs deleted jobs=2"
+    wait_until(lambda: line in fleet.world.log.getvalue(), SECONDS, "they are deleted")
+    wait_until_in_sync(fleet)
+
+
+def test_machines_whose_clocks_differ_share_that_of_the_database(fleet: Fleet) -> None:
+    """By five minutes: nothing is looked at twice, and no lease is taken too early."""
+    first, second = fleet.start(clock_ahead=300.0), fleet.start(clock_ahead=-300.0)
+    wait_until_in_sync(fleet)
+    assert abs(first.parts.clock.read_wall() - second.parts.clock.read_wall()) < 0.5
+    assert fleet.list_asked() == NAMES
+    lease = first.store.find_lease("leader")
+    assert lease is not None
+    assert lease.epoch == 1
+
+
+def test_a_worker_of_another_version_takes_nothing(fleet: Fleet) -> None:
+    """Its digests of inputs are others: what it finds would be told of what it did not read."""
+    fleet.start()
+    fleet.start(ProcessRole.WORKER, version="2.0")
+    wait_until_in_sync(fleet)
+    assert fleet.processes[1].workers.asked == []
+
+
+def test_a_leader_that_drains_lets_another_one_lead_at_once(fleet: Fleet) -> None:
+    first = fleet.start()
+    wait_until(lambda: first.is_leading, SECONDS, "the first leads")
+    second = fleet.start()
+    first.stop()
+    wait_until(lambda: second.is_leading, 4.0, "the second leads before the lease would end")
+    assert [row.holder for row in second.store.list_processes()] == [second.holder]
+    assert list(second.store.list_claimed_targets(0.0)) == []
+
+
+def test_what_is_asked_of_a_standby_the_leader_does(fleet: Fleet) -> None:
+    """A look at a target, and a fetch of its source, by rows."""
+    standby = fleet.start(is_by_hand=True)
+    leader = fleet.start()
+    wait_until_in_sync(fleet)
+    fleet.repository.push("c2", t1="d2")
+    standby.loop._go_round()
+    assert not standby.is_leading
+    assert leader.is_leading
+    fleet.ask_for("t0")
+    standby.loop._go_round()
+    wait_until(lambda: fleet.list_asked().count("acme/t0") == 2, SECONDS, "it is looked at")
+    wait_until(lambda: fleet.list_asked().count("acme/t1") == 2, SECONDS, "the push is seen")
+
+
+def test_one_round_needs_the_lead(fleet: Fleet) -> None:
+    """While another process leads, `--once` says so; alone, it does all of it."""
+    leader = fleet.start()
+    wait_until_in_sync(fleet)
+    once = fleet.start(is_by_hand=True)
+    with pytest.raises(LockHeld):
+        once.loop.run_once()
+    leader.stop()
+    fleet.repository.push("c2", t1="d2")
+    again = fleet.start(is_by_hand=True)
+    assert again.loop.run_once() == 0
+    assert again.workers.asked == ["acme/t1"]
