@@ -43,6 +43,10 @@ class MachineClock:
         return secrets.token_bytes(count)
 
 
+# By half of it a clock that is measured may be wrong.
+_MOST_ANSWER_SECONDS = 0.5
+
+
 class SharedClock:
     """The clocks of this machine, but for the wall clock, which is that of a database.
 
@@ -55,14 +59,20 @@ class SharedClock:
         self._clock = clock
         self._read_database_clock = read_database_clock
         self._offset = clock.read_wall() - clock.read_counter()
+        self._is_measured = False
         self.measure()
 
     def measure(self) -> None:
-        """Ask the database for its clock, by the middle of the time that its answer takes."""
+        """Ask the database for its clock, by the middle of the time that its answer takes.
+
+        An answer that takes long counts only for the first time.
+        """
         began_at = self._clock.read_counter()
         wall = self._read_database_clock()
-        if wall is not None:
-            self._offset = wall - (began_at + self._clock.read_counter()) / 2
+        ended_at = self._clock.read_counter()
+        is_exact = ended_at - began_at <= _MOST_ANSWER_SECONDS
+        if wall is not None and (is_exact or not self._is_measured):
+            self._offset, self._is_measured = wall - (began_at + ended_at) / 2, True
 
     def read_wall(self) -> float:
         return self._clock.read_counter() + self._offset

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from contract.controller.conftest import build_store_url
 from contract.controller.fleet.processes import SECONDS, Fleet, Process, open_fleet
 from contract.controller.loop.stand_ins import CHANGES
+from contract.controller.store_urls import build_store_url
 from forges.loopback_server import wait_until
 from postgres.server import PostgresServer
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contract.controller.conftest import build_store_url
 from contract.controller.fleet.processes import SECONDS, Fleet, open_fleet
 from contract.controller.loop.stand_ins import plan_of, row
+from contract.controller.store_urls import build_store_url
 from forges.loopback_server import wait_until
 from postgres.proxy import Proxy
 from postgres.server import PostgresServer
