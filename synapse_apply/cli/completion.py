@@ -1,10 +1,13 @@
-"""What a shell completes for arguments and options, from the project's files, without network."""
+"""What a shell completes: names of files, and of a controller what its API lists."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from synapse_apply.workspace.invocation import Invocation
 
 Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem[str]]"]
+_MOST_CONTROLLER_TARGETS, _CONTROLLER_SECONDS = 200, 1.0
 # What a shell takes as it is: a label may hold anything, and must not become part of a command.
 _PLAIN_WORD = re.compile(r"[\w./@:=+,-]+")
 
@@ -123,6 +127,33 @@ def complete_reports(
     if "=" in prefix:
         return complete_files(ctx, param, prefix.partition("=")[2])
     return _filter_completions([f"{kind}=" for kind in option_parsing.REPORT_KINDS], prefix)
+
+
+def complete_controller_targets(
+    ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
+    """The targets of a running controller, SOURCE/TARGET; none where it does not answer at once."""
+    from synapse_apply.controller.remote.controller_api import (
+        TOKEN_VARIABLE,
+        URL_VARIABLE,
+        ControllerApi,
+    )
+
+    url = ctx.params.get("url") or os.environ.get(URL_VARIABLE, "")
+    names: list[str] = []
+
+    def read_names() -> None:
+        # Whoever types sees no error, and the answer of a server is no reason to print one.
+        with suppress(Exception):
+            api = ControllerApi(url, os.environ.get(TOKEN_VARIABLE, ""))
+            names.extend(api.list_names_with(prefix, _MOST_CONTROLLER_TARGETS))
+
+    if url:
+        # A daemon: the shell has its answer in time, whatever the server does.
+        reader = Thread(target=read_names, daemon=True)
+        reader.start()
+        reader.join(_CONTROLLER_SECONDS)
+    return _filter_completions(list(names), prefix)
 
 
 def _filter_completions(names: Iterable[str], prefix: str) -> list[CompletionItem[str]]:

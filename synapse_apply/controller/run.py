@@ -38,7 +38,11 @@ from synapse_apply.controller.loop.leading.engine import Engine, SoleEngine
 from synapse_apply.controller.loop.parts import ConfiguredParts, LoopParts
 from synapse_apply.controller.messages.senders import build_message_sender
 from synapse_apply.controller.ports import MessageSender, Mirror, StatusSender
-from synapse_apply.controller.rows import RunRow, RunVerb, TargetCondition, TargetRow
+from synapse_apply.controller.rows import TargetCondition, TargetRow
+from synapse_apply.controller.rules.exit_codes import (
+    MOST_RUNS_OF_FAILURE,
+    derive_exit_code_of_failure,
+)
 from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.controller.source.mirror import GitMirror
 from synapse_apply.controller.status import list_all_targets
@@ -65,8 +69,6 @@ _BEGUN_PER_LOOK = 4
 # At each start, which may be each minute.
 _CHECKED_AUDIT_ROWS = 1_000
 _ALL_TARGETS = 10**9
-# A target that failed may have had good looks since, before what failed was tried again.
-_MOST_RUNS_OF_FAILURE = 10
 
 
 @frozen
@@ -390,7 +392,7 @@ def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
     if counts[TargetCondition.UNKNOWN]:
         codes.add(Exit.UNKNOWN)
     for row in _list_targets_in(store, TargetCondition.FAILING):
-        codes.add(_derive_exit_code_of_failure(store.list_runs(row.name, _MOST_RUNS_OF_FAILURE)))
+        codes.add(derive_exit_code_of_failure(store.list_runs(row.name, MOST_RUNS_OF_FAILURE)))
     refused = _list_targets_in(store, TargetCondition.REFUSED)
     if any(row.mode is not Mode.OBSERVE for row in refused):
         codes.add(Exit.REFUSED)
@@ -401,17 +403,6 @@ def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
 
 def _list_targets_in(store: ReadableStore, state: TargetCondition) -> Sequence[TargetRow]:
     return store.list_targets(TargetFilter(state=state), 0, _ALL_TARGETS).targets
-
-
-def _derive_exit_code_of_failure(newest_runs: Sequence[RunRow]) -> int:
-    """The exit code of the newest run that failed, ERROR for none; the newest come first."""
-    run = next((run for run in newest_runs if run.outcome.is_failure), None)
-    if run is None or run.verb is RunVerb.LOOK:
-        return Exit.ERROR
-    if run.calls.unknown:
-        return Exit.UNKNOWN
-    has_begun = run.calls.done or run.calls.failed or run.calls.skipped
-    return Exit.INCOMPLETE if has_begun else Exit.ERROR
 
 
 def write_store_backup(data: Path, file: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -58,4 +60,36 @@ def ask_for_each(console: Console, names: Iterable[str], ask: Callable[[str], st
         except SynapseApplyError as problem:
             console.write_findings(problem.diagnostics)
             codes.append(problem.exit_code)
+    return Exit.select_by_precedence(*codes)
+
+
+def wait_for_targets(
+    console: Console, api: ControllerApi, names: Sequence[str], span: timedelta
+) -> int:
+    """Wait until nothing is done with targets or due, and print them; the worst exit code.
+
+    Those that were not in time are findings, and count as errors.
+    """
+    from synapse_apply.cli.texts.controller import print_target_list
+    from synapse_apply.controller.remote.waiting import (
+        NotSettledInTime,
+        derive_exit_code,
+        wait_until_settled,
+    )
+
+    end, targets, codes = time.monotonic() + span.total_seconds(), [], [Exit.OK]
+    for name in names:
+        remaining = max(0.0, end - time.monotonic())
+        try:
+            target = wait_until_settled(
+                api, name, remaining, read_counter=time.monotonic, sleep=time.sleep
+            )
+        except NotSettledInTime as problem:
+            console.write_findings(problem.diagnostics)
+            codes.append(Exit.ERROR)
+            continue
+        targets.append(target.item)
+        codes.append(derive_exit_code(api, name, target))
+    if targets:
+        print_target_list(console, {"items": targets})
     return Exit.select_by_precedence(*codes)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from synapse_apply.cli import completion
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _ROW_DIGEST = re.compile(r"row1:[0-9a-f]{64}")
 # SOURCE/TARGET, or a pattern of it; what a name cannot have is refused by the controller.
@@ -67,6 +72,12 @@ class TargetPatternType(click.ParamType[Any]):
         if not self._allow_patterns and any(character in text for character in "*?["):
             self.fail(f"{value!r} is a pattern; here it is one target.", param, ctx)
         return text
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """The targets of the controller that `--url` or the environment names."""
+        return completion.complete_controller_targets(ctx, param, incomplete)
 
 
 class RowDigestType(click.ParamType[Any]):

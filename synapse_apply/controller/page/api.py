@@ -22,7 +22,8 @@ from synapse_apply.controller.rows import (
     TargetName,
     TargetRow,
 )
-from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
+from synapse_apply.controller.rules.heads import is_source_up_to_date
+from synapse_apply.controller.store_ports import ReadableStore, TargetFilter, TargetPage
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.views.json.documents import plan_document
@@ -38,23 +39,29 @@ class BadQueryError(ValueError):
 
 
 def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
-    """A TargetList. Parameters: source, state, q, offset, limit. BadQueryError."""
+    """A TargetList. Parameters: target or source, state, q; offset, limit. BadQueryError."""
     state = parameters.get("state", "")
     condition = next((c for c in TargetCondition if c.value == state), None)
     if state and condition is None:
         words = ", ".join(c.value for c in TargetCondition)
         raise BadQueryError(f"state is one of: {words}")
     offset, limit = parse_number(parameters, "offset", 0), parse_limit(parameters)
-    target_filter = TargetFilter(parameters.get("source", ""), condition, parameters.get("q", ""))
-    page = store.list_targets(target_filter, offset, limit)
+    if (name := parse_target_or_none(parameters)) is not None:
+        target = store.find_target(name)
+        page = TargetPage([target], 1) if target is not None else TargetPage([], 0)
+    else:
+        source, text = parameters.get("source", ""), parameters.get("q", "")
+        page = store.list_targets(TargetFilter(source, condition, text), offset, limit)
     items = [_target_to_json(target, _find_reason(store, target)) for target in page.targets]
+    sources = store.list_sources()
     return {
         **build_list("TargetList", items),
         "total": page.matching_count,
         "offset": offset,
+        "sources": [_source_to_json(source) for source in sources],
         "source_findings": [
             {"source": source.name, "finding": _finding_to_json(finding)}
-            for source in store.list_sources()
+            for source in sources
             for finding in _list_source_findings(store, source)
         ],
     }
@@ -129,6 +136,15 @@ def parse_number(parameters: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
+def _source_to_json(source: SourceRow) -> JsonDocument:
+    return {
+        "name": source.name,
+        "head": source.head or None,
+        "fetched_at": _time_to_json_or_none(source.fetched_at),
+        "is_up_to_date": is_source_up_to_date(source),
+    }
+
+
 def _list_source_findings(store: ReadableStore, source: SourceRow) -> list[Diagnostic]:
     """Why a source cannot be followed: its last fetch, and its head."""
     head = store.find_revision(source.name, source.head) if source.head else None
@@ -166,6 +182,8 @@ def _target_to_json(target: TargetRow, reason: Diagnostic | None) -> JsonDocumen
         "changed_at": _time_to_json_or_none(target.changed_at),
         "applied_at": _time_to_json_or_none(target.applied_at),
         "due_at": _time_to_json_or_none(target.due_at),
+        "due_cause": target.due_cause.value,
+        "is_claimed": bool(target.holder),
         "running_jobs": _running_jobs_to_json_or_none(target.running_jobs),
         "path": addresses.build_target_path(target.name),
     }

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
-from synapse_apply.controller.rows import AuditRow, TargetCondition
+from synapse_apply.controller.rows import (
+    AuditRow,
+    CallCounts,
+    RunCause,
+    RunOutcome,
+    RunVerb,
+    TargetCondition,
+)
+from synapse_apply.controller.settings import Mode
 from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, format_json_pointer
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.grammar import format_byte_size, pluralize
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Enum)
+# For which a look or an apply is due at once; the other causes are those of a later time.
+_CAUSES_OF_NOW = frozenset({RunCause.ASKED, RunCause.PUSH, RunCause.APPROVED, RunCause.APPLIED})
 _SENSITIVE, _UNKNOWN = "(sensitive)", "(known after apply)"
 
 
@@ -63,6 +75,27 @@ class ShownField(NamedTuple):
 
 
 @frozen
+class ShownTarget:
+    """A target as the controller shows it; `item` is all of it, as `check_target` takes it.
+
+    `is_settled` says that nothing is done with it, due, or asked for, of its source neither.
+    """
+
+    item: Mapping[str, Any]
+    state: TargetCondition
+    mode: Mode
+    is_settled: bool
+
+
+class ShownRun(NamedTuple):
+    """What of a run decides about an exit code."""
+
+    verb: RunVerb
+    outcome: RunOutcome
+    calls: CallCounts
+
+
+@frozen
 class ActionResult:
     """What a controller did when it was asked; `who` is whom it took the token for."""
 
@@ -95,6 +128,18 @@ def decode_list(document: JsonValue, kind: str) -> AnswerPage:
     )
 
 
+def decode_sources(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The sources of a TargetList; OddAnswerError."""
+    sources = []
+    for item in _require_list(fields.get("sources", []), "sources"):
+        source = _require_mapping(item, "sources")
+        _require_text(source, "name")
+        if not isinstance(source.get("is_up_to_date"), bool):
+            raise OddAnswerError("is_up_to_date")
+        sources.append(dict(source))
+    return sources
+
+
 def decode_source_findings(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What is wrong with sources, of a TargetList; OddAnswerError."""
     findings = []
@@ -121,6 +166,37 @@ def check_target(item: Mapping[str, Any]) -> None:
         get_text_or_empty(item, key)
     for key in ("hold_count", "held_guard_count"):
         require_count(item.get(key, 0), key)
+
+
+def decode_shown_target_or_none(page: AnswerPage) -> ShownTarget | None:
+    """The only target of a TargetList, None for an empty one; OddAnswerError."""
+    sources = {source["name"]: source for source in decode_sources(page.fields)}
+    if not page.items:
+        return None
+    item = page.items[0]
+    check_target(item)
+    if not isinstance(item.get("is_claimed"), bool):
+        raise OddAnswerError("is_claimed")
+    cause = _decode_word(RunCause, item, "due_cause")
+    source = sources.get(_require_text(item, "source"), {})
+    is_idle = not item["is_claimed"] and cause not in _CAUSES_OF_NOW
+    return ShownTarget(
+        item,
+        TargetCondition(item["state"]),
+        _decode_word(Mode, item, "mode"),
+        is_settled=is_idle and bool(source.get("is_up_to_date", True)),
+    )
+
+
+def decode_shown_run(item: Mapping[str, Any]) -> ShownRun:
+    """A run of a RunList; OddAnswerError."""
+    calls = _require_mapping(item.get("calls"), "calls")
+    names = ("done", "failed", "unknown", "skipped")
+    return ShownRun(
+        _decode_word(RunVerb, item, "verb"),
+        _decode_word(RunOutcome, item, "outcome"),
+        CallCounts(*(_require_count(calls.get(name), name) for name in names)),
+    )
 
 
 def decode_shown_row(item: Mapping[str, Any]) -> ShownRow:
@@ -257,6 +333,13 @@ def decode_problem_or_none(document: JsonValue) -> Diagnostic | None:
 
 def _decode_shown_approval(item: Mapping[str, Any]) -> ShownApproval:
     return ShownApproval(require_text(item, "who"), get_text_or_empty(item, "reason"))
+
+
+def _decode_word(words: type[E], item: Mapping[str, Any], key: str) -> E:
+    try:
+        return words(_require_text(item, key))
+    except ValueError:
+        raise OddAnswerError(key) from None
 
 
 def _decode_items(value: Any, name: str, decode: Callable[[Mapping[str, Any]], T]) -> list[T]:

@@ -26,6 +26,8 @@ from synapse_apply.controller.remote.answers import (
     OddAnswerError,
     ShownField,
     ShownRow,
+    ShownRun,
+    ShownTarget,
     check_target,
     decode_action_result,
     decode_audit_row,
@@ -33,7 +35,10 @@ from synapse_apply.controller.remote.answers import (
     decode_planned_fields,
     decode_problem_or_none,
     decode_shown_row,
+    decode_shown_run,
+    decode_shown_target_or_none,
     decode_source_findings,
+    decode_sources,
 )
 from synapse_apply.controller.remote.rollout_answers import (
     RolloutResult,
@@ -106,12 +111,14 @@ class ControllerApi:
             items.extend(page)
         first_page = self._read_page("targets", "TargetList", {**parameters, "limit": "1"})
         source_findings = self._decode(decode_source_findings, first_page.fields)
+        sources = self._decode(decode_sources, first_page.fields)
         return {
             "apiVersion": "synapse-apply/v1",
             "kind": "TargetList",
             "items": [dict(item) for item in items],
             "total": len(items),
             "offset": 0,
+            "sources": sources,
             "source_findings": source_findings,
         }
 
@@ -121,6 +128,23 @@ class ControllerApi:
             return [pattern]
         names = [str(item["name"]) for item in self.read_targets()["items"]]
         return [name for name in names if fnmatchcase(name, pattern)]
+
+    def list_names_with(self, text: str, limit: int) -> list[str]:
+        """The first targets whose SOURCE/TARGET has this text in it."""
+        page = self._read_page("targets", "TargetList", {"q": text, "limit": f"{limit}"})
+        for item in page.items:
+            self._decode(check_target, item)
+        return [str(item["name"]) for item in page.items]
+
+    def find_target(self, name: str) -> ShownTarget | None:
+        """A target (SOURCE/TARGET) as it is now, None where there is none that may be read."""
+        page = self._read_page("targets", "TargetList", {"target": name})
+        return self._decode(decode_shown_target_or_none, page)
+
+    def list_runs(self, target: str, limit: int) -> list[ShownRun]:
+        """The newest runs of a target, newest first."""
+        page = self._read_page("runs", "RunList", {"target": target, "limit": f"{limit}"})
+        return [self._decode(decode_shown_run, item) for item in page.items]
 
     def list_held_rows(self, target: str) -> list[ShownRow]:
         """The rows of a target (SOURCE/TARGET) that wait for a person, in the plan's order."""

@@ -88,3 +88,9 @@ def mark_overtaken(revision: RevisionRow, next_commit: str, *, is_forced: bool) 
         forced_away=is_forced,
         is_final=revision.is_final or is_red,
     )
+
+
+def is_source_up_to_date(row: SourceRow) -> bool:
+    """Whether no fetch is asked for, and the targets of the head are known, as far as can be."""
+    is_compared = row.keyed_number >= row.head_number or row.failures > 0
+    return row.answered_number >= row.asked_number and is_compared

@@ -1,0 +1,169 @@
+"""`controller reconcile --wait`, and what a shell completes, at a server that says what a test sets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from answering import Answer, Answering, Asked, answering
+from in_process import run_in_process
+from installed import environment
+
+from synapse_apply.controller.remote import controller_api
+
+TOKEN = "t0ken-0f-an-0perat0r"
+NO_CALLS = {"done": 0, "failed": 0, "unknown": 0, "skipped": 0}
+
+
+def build_target(name: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "name": name, "source": "acme", "state": "in sync", "counts": {}, "wanted_commit": "1a2b3c4d",
+        "looked_at": None, "finding": None, "waiting_reason": None, "hold_count": 0, "mode": "auto",
+        "path": f"/targets/{name}", "due_cause": "interval", "is_claimed": False, **fields,
+    }  # fmt: skip
+
+
+class StandIn:
+    """A controller that shows a target as one after the other of `shown`, then as the last."""
+
+    def __init__(self) -> None:
+        self.shown: list[dict[str, Any]] = [build_target("acme/prod")]
+        self.is_up_to_date = [True]
+        self.runs: list[dict[str, Any]] = []
+        self.seconds = 0.0
+
+    def answer(self, asked: Asked) -> Answer:
+        time.sleep(self.seconds)
+        if asked.method == "POST":
+            return 200, {"kind": "ActionResult", "action": "reconcile", "who": "token:ops"}
+        if asked.path == "/api/v1/runs":
+            return 200, {"kind": "RunList", "items": self.runs}
+        if "target" not in asked.query:
+            names = ["acme/dev", "acme/prod", "acme/$(touch x)"]
+            items = [build_target(name) for name in names if asked.query["q"] in name]
+            return 200, {"kind": "TargetList", "items": items, "total": len(items)}
+        item = self.shown.pop(0) if len(self.shown) > 1 else self.shown[0]
+        is_fetched = self.is_up_to_date.pop(0) if len(self.is_up_to_date) > 1 else True
+        sources = [{"name": "acme", "is_up_to_date": is_fetched}]
+        items = [item] if item["name"] == asked.query["target"] else []
+        return 200, {"kind": "TargetList", "items": items, "total": 1, "sources": sources}
+
+
+@pytest.fixture
+def controller() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture
+def server(controller: StandIn) -> Iterator[Answering]:
+    with answering(controller.answer) as served:
+        yield served
+
+
+def reconcile(folder: Path, server: Answering, *typed: str) -> subprocess.CompletedProcess[str]:
+    variables = {
+        controller_api.URL_VARIABLE: server.url,
+        controller_api.TOKEN_VARIABLE: TOKEN,
+    }
+    return run_in_process(["controller", "reconcile", *typed], folder, environment(variables))
+
+
+def test_it_waits_for_the_fetch_the_apply_and_the_look_after_it(
+    tmp_path: Path, server: Answering, controller: StandIn
+) -> None:
+    """Nothing in between is taken for the end, however it looks."""
+    in_sync, held = build_target("acme/prod"), {"state": "held", "hold_count": 1}
+    controller.is_up_to_date = [False, True]
+    controller.shown = [
+        in_sync,
+        {**in_sync, "due_cause": "asked"},
+        {**in_sync, "due_cause": "interval", "is_claimed": True},
+        {**in_sync, "due_cause": "applied"},
+        build_target("acme/prod", **held),
+    ]
+    done = reconcile(tmp_path, server, "acme/prod", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert "acme/prod is looked at now.\n" in done.stdout
+    assert "1 row waits for a person" in done.stdout
+    assert len([asked for asked in server.asked if "target" in asked.query]) == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "run", "code"),
+    [
+        ({"state": "pending"}, None, 0),
+        ({"state": "refused"}, None, 5),
+        ({"state": "refused", "mode": "observe"}, None, 0),
+        ({"state": "unknown"}, None, 7),
+        ({"state": "not looked at"}, None, 1),
+        ({"state": "failing"}, ("look", "plan_error", NO_CALLS), 1),
+        ({"state": "failing"}, ("apply", "apply_failed", {**NO_CALLS, "failed": 1}), 3),
+        ({"state": "failing"}, ("apply", "apply_failed", {**NO_CALLS, "unknown": 1}), 7),
+    ],
+)
+def test_the_exit_code_is_that_of_what_became_of_it(
+    tmp_path: Path,
+    server: Answering,
+    controller: StandIn,
+    fields: dict[str, str],
+    run: tuple[str, str, dict[str, int]] | None,
+    code: int,
+) -> None:
+    controller.shown = [build_target("acme/prod", **fields)]
+    if run is not None:
+        controller.runs = [dict(zip(("verb", "outcome", "calls"), run, strict=True))]
+    done = reconcile(tmp_path, server, "acme/prod", "--wait")
+    assert (done.returncode, fields["state"] in done.stdout) == (code, True), done.stderr
+
+
+def test_what_is_not_done_in_time_is_an_error(
+    tmp_path: Path, server: Answering, controller: StandIn
+) -> None:
+    """A finding, and no target printed that may look as if it were done."""
+    controller.shown = [build_target("acme/prod", due_cause="asked")]
+    done = reconcile(tmp_path, server, "acme/prod", "--wait", "--timeout", "1s")
+    assert done.returncode == 1
+    assert "acme/prod is still to be looked at or applied" in done.stderr
+    assert "in sync" not in done.stdout
+    assert reconcile(tmp_path, server, "acme/prod", "--timeout", "1s").returncode == 64
+    gone = reconcile(tmp_path, server, "acme/other", "--wait")
+    assert (gone.returncode, "There is no such target" in gone.stderr) == (1, True)
+
+
+def complete(server: Answering, words: str, **variables: str) -> list[str]:
+    """What a shell gets for the last of these words."""
+    given = {
+        "_SYNAPSE_APPLY_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"synapse-apply controller {words}",
+        "COMP_CWORD": f"{len(words.split()) + 1}",
+        controller_api.URL_VARIABLE: server.url,
+        controller_api.TOKEN_VARIABLE: TOKEN,
+        **variables,
+    }
+    done = run_in_process([], Path(os.devnull).parent, environment(given))
+    assert done.stderr == ""
+    return [line.partition(",")[2] for line in done.stdout.split()]
+
+
+def test_targets_of_the_running_controller_are_completed(
+    server: Answering, controller: StandIn
+) -> None:
+    """Those that a shell can take as they are; nothing, soon, where it does not answer."""
+    assert complete(server, "approve acme/p") == ["acme/prod"]
+    assert complete(server, "reconcile acme/dev acme/") == ["acme/dev", "acme/prod"]
+    assert complete(server, f"pause --url {server.url} acme/", SYNAPSE_APPLY_CONTROLLER_URL="") == [
+        "acme/dev",
+        "acme/prod",
+    ]
+    assert (
+        complete(server, "approve acme/p", SYNAPSE_APPLY_CONTROLLER_URL="http://127.0.0.1:9") == []
+    )
+    controller.seconds = 3.0
+    began = time.monotonic()
+    assert complete(server, "resume acme/p") == []
+    assert time.monotonic() - began < 2.5
