@@ -87,7 +87,7 @@ class ShownTarget:
     is_settled: bool
 
 
-class ShownRun(NamedTuple):
+class ShownRunEnd(NamedTuple):
     """What of a run decides about an exit code."""
 
     verb: RunVerb
@@ -188,11 +188,11 @@ def decode_shown_target_or_none(page: AnswerPage) -> ShownTarget | None:
     )
 
 
-def decode_shown_run(item: Mapping[str, Any]) -> ShownRun:
+def decode_shown_run(item: Mapping[str, Any]) -> ShownRunEnd:
     """A run of a RunList; OddAnswerError."""
     calls = _require_mapping(item.get("calls"), "calls")
     names = ("done", "failed", "unknown", "skipped")
-    return ShownRun(
+    return ShownRunEnd(
         _decode_word(RunVerb, item, "verb"),
         _decode_word(RunOutcome, item, "outcome"),
         CallCounts(*(_require_count(calls.get(name), name) for name in names)),

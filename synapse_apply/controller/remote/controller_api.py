@@ -26,7 +26,7 @@ from synapse_apply.controller.remote.answers import (
     OddAnswerError,
     ShownField,
     ShownRow,
-    ShownRun,
+    ShownRunEnd,
     ShownTarget,
     check_target,
     decode_action_result,
@@ -141,7 +141,7 @@ class ControllerApi:
         page = self._read_page("targets", "TargetList", {"target": name})
         return self._decode(decode_shown_target_or_none, page)
 
-    def list_runs(self, target: str, limit: int) -> list[ShownRun]:
+    def list_runs(self, target: str, limit: int) -> list[ShownRunEnd]:
         """The newest runs of a target, newest first."""
         page = self._read_page("runs", "RunList", {"target": target, "limit": f"{limit}"})
         return [self._decode(decode_shown_run, item) for item in page.items]
