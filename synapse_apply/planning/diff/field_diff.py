@@ -18,6 +18,8 @@ from synapse_apply.planning.diff.list_diff import diff_list_paths
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.planning.refusals import is_fixed_field
 
+# In notes of a change whose secret has no digest, by whatever reason.
+UNCHECKED_NOTE = "(sensitive, not checked: "
 NOT_SHOWN = "not checked: the server does not show it"
 NOT_COMPARED = "not compared: the server has its own, which may be the package's"
 _NO_RULE = FieldRule("")
@@ -296,11 +298,12 @@ class _FieldComparison:
             return
         if declared_value.mac is None:
             self.add_drift_of_unresolved_secret(path)
-            note = f"not checked: {declared_value.missing_reason or 'no state key'}"
+            reason = declared_value.missing_reason or "no state key"
             if self.resend_secrets:
+                note = f"not checked: {reason}"
                 self.add_change_or_held_drift(path, declared_value, Cause.SECRET, note)
             else:
-                self.diff.notes.append(f"{format_field_path(path)}: (sensitive, {note})")
+                self.diff.notes.append(f"{format_field_path(path)}: {UNCHECKED_NOTE}{reason})")
             return
         count_before = len(self.diff.changes)
         self.compare_resolved_secret(path, declared_value, declared_value.mac)

@@ -16,6 +16,7 @@ from synapse_apply.model.coding.codec import format_canonical_field_value
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.plan import Change, FieldChange, GuardViolation, Plan, PlanBase
 from synapse_apply.model.verification import Verification
+from synapse_apply.planning.diff.field_diff import UNCHECKED_NOTE
 from synapse_apply.planning.staleness.compare_rows import (
     copy_run_without_reason_and_job_or_none,
     pick_digests_and_companion_address,
@@ -34,13 +35,16 @@ def compute_row_digest(change: Change, base: PlanBase) -> str:
     Equal digests mean the same effect (as `compare_rows.has_same_effect_and_fingerprint`, of a
     secret its value, too). They differ between two targets, and between states of two lineages.
     Refusals, notes and causes are no part of it. Without a state key no digest of a secret can be
-    made, so that another value of it does not show.
+    made: such a row is one of these manifests alone, so that none can name another secret in its
+    place; only another value of the same secret does not show.
     """
     uploaded, published, companion = pick_digests_and_companion_address(change)
     run = copy_run_without_reason_and_job_or_none(change)
+    manifests = {"manifests": base.manifests_digest} if _has_secret_without_digest(change) else {}
     return _compute_digest(
         base,
         {
+            **manifests,
             "address": str(change.address),
             "action": change.action.value,
             "remote_id": change.remote_id,
@@ -51,6 +55,11 @@ def compute_row_digest(change: Change, base: PlanBase) -> str:
             "run": build_coder(Verification).encode(run) if run is not None else None,
         },
     )
+
+
+def _has_secret_without_digest(change: Change) -> bool:
+    is_sent = any(field.sensitive and not field.stable_after for field in change.fields)
+    return is_sent or any(UNCHECKED_NOTE in note for note in change.notes)
 
 
 def compute_guard_digest(guard: GuardViolation, plan: Plan) -> str:

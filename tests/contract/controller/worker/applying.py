@@ -31,7 +31,14 @@ from synapse_apply.model.state import State
 
 TOKEN, KEY = "token-of-acme-1234567890", "key-of-acme-1234567890"
 CANARY = "canary-of-another-0987654321"
-ENVIRON = {**os.environ, "ACME_TOKEN": TOKEN, "ACME_KEY": KEY, "BETA_KEY": CANARY}
+OTHER_KEY = "other-key-of-acme-1234567890"
+ENVIRON = {
+    **os.environ,
+    "ACME_TOKEN": TOKEN,
+    "ACME_KEY": KEY,
+    "ACME_OTHER_KEY": OTHER_KEY,
+    "BETA_KEY": CANARY,
+}
 NAME = TargetName("acme", "prod")
 EVERYTHING = ApplyTerms(frozenset(RowCause), frozenset(RowAction) - {RowAction.GUARD})
 Permits = Callable[[], Permit]

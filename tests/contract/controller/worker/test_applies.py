@@ -112,6 +112,24 @@ def test_nothing_is_done_without_terms_and_what_is_approved_uses_its_approval_up
     check_all_is_done_once(site, 2)
 
 
+def test_without_a_state_key_an_approval_is_of_these_manifests(declare: Declare) -> None:
+    """No digest of a secret can be made: a commit must not put another in its place unseen."""
+    site = declare(1)
+    (row,) = site.look().rows
+    approved = ApplyTerms(frozenset(), frozenset(), {row.digest: ("one",)})
+    name = row.address.partition("/")[2]
+    manifest = storage(name)
+    site.push({f"manifests/{name}.yaml": manifest.replace("ACME_KEY", "ACME_OTHER_KEY")})
+    refused = site.apply(terms=approved)
+    assert (refused.outcome, refused.used_approvals) == (RunOutcome.CHANGES, ())
+    assert [other.address for other in refused.rows] == [row.address]
+    assert refused.rows[0].digest != row.digest
+    assert "There is no state key" in list_texts(refused)
+    site.push({f"manifests/{name}.yaml": manifest, "README": "another commit"})
+    done = site.apply(terms=approved)
+    assert (done.outcome, done.used_approvals) == (RunOutcome.APPLIED, ("one",)), list_texts(done)
+
+
 def test_a_guard_counts_what_is_permitted_alone(declare: Declare) -> None:
     """All at once are too many, and nothing is done; one that is approved is not."""
     site = declare(2)
