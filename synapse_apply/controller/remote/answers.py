@@ -131,9 +131,9 @@ def decode_list(document: JsonValue, kind: str) -> AnswerPage:
 def decode_sources(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The sources of a TargetList; OddAnswerError."""
     sources = []
-    for item in _require_list(fields.get("sources", []), "sources"):
-        source = _require_mapping(item, "sources")
-        _require_text(source, "name")
+    for item in require_list(fields.get("sources", []), "sources"):
+        source = require_mapping(item, "sources")
+        require_text(source, "name")
         if not isinstance(source.get("is_up_to_date"), bool):
             raise OddAnswerError("is_up_to_date")
         sources.append(dict(source))
@@ -178,7 +178,7 @@ def decode_shown_target_or_none(page: AnswerPage) -> ShownTarget | None:
     if not isinstance(item.get("is_claimed"), bool):
         raise OddAnswerError("is_claimed")
     cause = _decode_word(RunCause, item, "due_cause")
-    source = sources.get(_require_text(item, "source"), {})
+    source = sources.get(require_text(item, "source"), {})
     is_idle = not item["is_claimed"] and cause not in _CAUSES_OF_NOW
     return ShownTarget(
         item,
@@ -190,12 +190,12 @@ def decode_shown_target_or_none(page: AnswerPage) -> ShownTarget | None:
 
 def decode_shown_run(item: Mapping[str, Any]) -> ShownRunEnd:
     """A run of a RunList; OddAnswerError."""
-    calls = _require_mapping(item.get("calls"), "calls")
+    calls = require_mapping(item.get("calls"), "calls")
     names = ("done", "failed", "unknown", "skipped")
     return ShownRunEnd(
         _decode_word(RunVerb, item, "verb"),
         _decode_word(RunOutcome, item, "outcome"),
-        CallCounts(*(_require_count(calls.get(name), name) for name in names)),
+        CallCounts(*(require_count(calls.get(name), name) for name in names)),
     )
 
 
@@ -337,7 +337,7 @@ def _decode_shown_approval(item: Mapping[str, Any]) -> ShownApproval:
 
 def _decode_word(words: type[E], item: Mapping[str, Any], key: str) -> E:
     try:
-        return words(_require_text(item, key))
+        return words(require_text(item, key))
     except ValueError:
         raise OddAnswerError(key) from None
 
