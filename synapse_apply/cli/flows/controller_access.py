@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -77,7 +77,9 @@ def wait_for_targets(
         wait_until_settled,
     )
 
-    end, targets, codes = time.monotonic() + span.total_seconds(), [], [Exit.OK]
+    end, codes = time.monotonic() + span.total_seconds(), [Exit.OK]
+    targets: list[Mapping[str, Any]] = []
+    source_findings: dict[str, Mapping[str, Any]] = {}
     for name in names:
         remaining = max(0.0, end - time.monotonic())
         try:
@@ -89,7 +91,10 @@ def wait_for_targets(
             codes.append(Exit.ERROR)
             continue
         targets.append(target.item)
+        source_findings |= {str(entry["source"]): entry for entry in target.source_findings}
         codes.append(derive_exit_code(api, name, target))
     if targets:
-        print_target_list(console, {"items": targets})
+        print_target_list(
+            console, {"items": targets, "source_findings": [*source_findings.values()]}
+        )
     return Exit.select_by_precedence(*codes)

@@ -79,12 +79,14 @@ class ShownTarget:
     """A target as the controller shows it; `item` is all of it, as `check_target` takes it.
 
     `is_settled` says that nothing is done with it, due, or asked for, of its source neither.
+    `source_findings` are what is wrong with its source.
     """
 
     item: Mapping[str, Any]
     state: TargetCondition
     mode: Mode
     is_settled: bool
+    source_findings: tuple[Mapping[str, Any], ...] = ()
 
 
 class ShownRunEnd(NamedTuple):
@@ -185,6 +187,11 @@ def decode_shown_target_or_none(page: AnswerPage) -> ShownTarget | None:
         TargetCondition(item["state"]),
         _decode_word(Mode, item, "mode"),
         is_settled=is_idle and bool(source.get("is_up_to_date", True)),
+        source_findings=tuple(
+            entry
+            for entry in decode_source_findings(page.fields)
+            if entry["source"] == item["source"]
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from synapse_apply.controller.rules.exit_codes import (
     MOST_RUNS_OF_FAILURE,
     derive_exit_code_of_target,
 )
-from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.errors import Exit, SynapseApplyError
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 2.0
 
@@ -56,7 +56,14 @@ def wait_until_settled(
 
 
 def derive_exit_code(api: ControllerApi, name: str, target: ShownTarget) -> int:
-    """The exit code for what became of a target, as of `plan` and `apply`."""
-    return derive_exit_code_of_target(
+    """The exit code for what became of a target, as of `plan` and `apply`.
+
+    ERROR where its source cannot be followed: it is at an older revision then.
+    """
+    code = derive_exit_code_of_target(
         target.state, target.mode, lambda: api.list_runs(name, MOST_RUNS_OF_FAILURE)
     )
+    is_source_broken = any(
+        entry["finding"].get("severity") == "error" for entry in target.source_findings
+    )
+    return Exit.select_by_precedence(code, Exit.ERROR) if is_source_broken else code

@@ -267,7 +267,9 @@ def _choose_due_time(
         return row.due_at, row.due_cause
     if result.outcome.is_failure or assessment.is_unsettled:
         return now + compute_retry_delay(row.failures, defaults, chance), RunCause.RETRY
-    if verb is RunVerb.APPLY and result.outcome is not RunOutcome.APPLY_STOPPED:
+    # One that was stopped in its middle has done a part: what is shown is else the plan before it.
+    is_ended = result.outcome is not RunOutcome.APPLY_STOPPED or _has_made_calls(result)
+    if verb is RunVerb.APPLY and is_ended:
         return now, RunCause.APPLIED
     if assessment.is_settling:
         # No backoff: it is known soon, and nothing is asked of a person until then.

@@ -36,6 +36,7 @@ class StandIn:
         self.is_up_to_date = [True]
         self.runs: list[dict[str, Any]] = []
         self.seconds = 0.0
+        self.finding: dict[str, str] = {}
 
     def answer(self, asked: Asked) -> Answer:
         time.sleep(self.seconds)
@@ -51,7 +52,9 @@ class StandIn:
         is_fetched = self.is_up_to_date.pop(0) if len(self.is_up_to_date) > 1 else True
         sources = [{"name": "acme", "is_up_to_date": is_fetched}]
         items = [item] if item["name"] == asked.query["target"] else []
-        return 200, {"kind": "TargetList", "items": items, "total": 1, "sources": sources}
+        findings = [{"source": "acme", "finding": self.finding}] if self.finding else []
+        document = {"kind": "TargetList", "items": items, "total": 1, "sources": sources}
+        return 200, {**document, "source_findings": findings}
 
 
 @pytest.fixture
@@ -119,6 +122,18 @@ def test_the_exit_code_is_that_of_what_became_of_it(
         controller.runs = [dict(zip(("verb", "outcome", "calls"), run, strict=True))]
     done = reconcile(tmp_path, server, "acme/prod", "--wait")
     assert (done.returncode, fields["state"] in done.stdout) == (code, True), done.stderr
+
+
+def test_a_source_that_cannot_be_read_is_an_error(
+    tmp_path: Path, server: Answering, controller: StandIn
+) -> None:
+    """The target may be in sync, with what was pushed before."""
+    controller.finding = {"severity": "error", "summary": "The repository cannot be read"}
+    done = reconcile(tmp_path, server, "acme/prod", "--wait")
+    assert (done.returncode, "The repository cannot be read" in done.stdout) == (1, True)
+    controller.finding = {"severity": "warning", "summary": "The branch went back"}
+    done = reconcile(tmp_path, server, "acme/prod", "--wait")
+    assert (done.returncode, "The branch went back" in done.stdout) == (0, True)
 
 
 def test_what_is_not_done_in_time_is_an_error(

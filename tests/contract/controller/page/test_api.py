@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
@@ -161,6 +162,12 @@ def test_the_page_names_every_metric(page: ServedPage) -> None:
     rows = {line.split("`")[1].partition("{")[0] for line in doc.splitlines()
             if line.startswith("| `synapse_apply_")}  # fmt: skip
     assert rows == served
+    # The alerts are about these, and name labels that they have.
+    rules = (ROOT / "examples" / "controller" / "prometheus-rules.yaml").read_text("utf-8")
+    assert set(re.findall(r"\bsynapse_apply_\w+", rules)) <= served
+    labels = {row for line in doc.splitlines() if line.startswith("| `synapse_apply_")
+              for row in re.findall(r"[{ ](\w+)[,}]", line.split("`")[1])}  # fmt: skip
+    assert set(re.findall(r"\$labels\.(\w+)", rules)) <= labels
 
 
 @pytest.mark.parametrize(

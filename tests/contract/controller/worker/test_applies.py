@@ -127,7 +127,9 @@ def test_without_a_state_key_an_approval_is_of_these_manifests(declare: Declare)
     assert "There is no state key" in list_texts(refused)
     site.push({f"manifests/{name}.yaml": manifest, "README": "another commit"})
     done = site.apply(terms=approved)
-    assert (done.outcome, done.used_approvals) == (RunOutcome.APPLIED, ("keyless",)), list_texts(done)
+    assert (done.outcome, done.used_approvals) == (RunOutcome.APPLIED, ("keyless",)), list_texts(
+        done
+    )
 
 
 def test_a_guard_counts_what_is_permitted_alone(declare: Declare) -> None:

@@ -293,6 +293,19 @@ def test_an_apply_that_fails_is_tried_again_later_each_time() -> None:
     assert (row.failures, row.state, row.progress) == (0, C.IN_SYNC, P.DONE)
 
 
+def test_what_a_pause_left_of_an_apply_is_looked_at() -> None:
+    """Else its page would show the plan of before, of which a part is done."""
+    begun = finish_look(ROW, AUTO, GIT)
+    calls = CallCounts(done=1, skipped=1)
+    stopped = finish_apply(begun, RunOutcome.APPLY_STOPPED, GIT, block=PAUSE, calls=calls)
+    assert (stopped.state, stopped.due_at, stopped.due_cause) == (C.PAUSED, NOW, RunCause.APPLIED)
+    looked = finish_look(stopped, AUTO, GIT, block=PAUSE)
+    assert (looked.state, looked.due_at, looked.failures) == (C.PAUSED, NOW + 600, 0)
+    skipped = CallCounts(skipped=2)
+    untouched = finish_apply(begun, RunOutcome.APPLY_STOPPED, GIT, block=PAUSE, calls=skipped)
+    assert (untouched.state, untouched.due_at) == (C.PAUSED, NOW + 600)
+
+
 def test_what_never_becomes_as_declared_is_not_applied_without_end() -> None:
     """Each further apply of it comes later."""
     row, delays = ROW, []
