@@ -203,7 +203,7 @@ class Right(Enum):
     PAUSE = "pause"
     """Pause and resume."""
     APPROVE = "approve"
-    """Approve and reject rows."""
+    """Approve and reject rows; let waves of rollouts begin, and resume, skip and abort them."""
 
 
 @frozen

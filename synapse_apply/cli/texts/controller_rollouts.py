@@ -51,7 +51,7 @@ def format_rollout(rollout: ShownRollout, *, color: bool) -> str:
     subject = f" {rollout.subject}" if rollout.subject else ""
     lines = [
         f"{rollout.name} brings {rollout.commit}{subject}",
-        f"{rollout.state}: {rollout.description}" if rollout.description else rollout.state,
+        rollout.description or rollout.state,
     ]
     rows = [
         (

@@ -116,7 +116,7 @@ def test_the_status_says_which_revision_is_where(tmp_path: Path, server: Answeri
     """A line a wave; without a name a line a rollout."""
     shown = ask(tmp_path, server, "status", "fleet").stdout
     assert f"fleet brings {COMMIT} Raise \\u001b[31mthe limit\n" in shown
-    assert "running: wave 2 of 3: 3 of 4 shown, 1 held: eu-4" in shown
+    assert "\nwave 2 of 3: 3 of 4 shown, 1 held: eu-4\n" in shown
     assert re.search(r"^1 +skipped +1 of 2 .*skipped by proxy:ann: known$", shown, re.MULTILINE)
     assert re.search(
         r"^2 +open +3 of 4 +3b92d7c \(4\) +1 held; 1 failed, at most 2 may$", shown, re.MULTILINE

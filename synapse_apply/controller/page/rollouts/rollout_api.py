@@ -23,6 +23,7 @@ from synapse_apply.controller.page.rollouts.rollout_views import (
 )
 from synapse_apply.controller.page.rollouts.target_list import select_cells
 from synapse_apply.controller.page.rollouts.wave_views import TargetCell, WaveView
+from synapse_apply.controller.rollout_rows import RolloutTargetRow
 from synapse_apply.controller.rules.rollouts.words import MemberState
 from synapse_apply.controller.settings import Controller
 from synapse_apply.model.coding.json_types import JsonDocument
@@ -114,6 +115,8 @@ def _wave_to_json(wave: WaveView) -> JsonDocument:
 
 def _cell_to_json(cell: TargetCell) -> dict[str, Any]:
     row = cell.row
+    if not cell.has_revision:  # what an older revision has shown is no matter of this one
+        row = RolloutTargetRow(row.target, row.rollout, row.wave, row.number, row.commit, "")
     return {
         "target": str(row.target),
         "wave": row.wave,

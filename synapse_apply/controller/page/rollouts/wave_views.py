@@ -82,12 +82,15 @@ _PHASES_OF_THE_WAVE_AT_HAND = {
 class TargetCell:
     """A target in its wave. `commit` is the revision that it is to have now, "" for none yet.
 
+    Without `has_revision` that is not the one of the rollout, and what its row has was shown of an
+    older one.
     `soak_end` is when it has soaked if it goes on so, 0 where it does not soak.
     """
 
     row: RolloutTargetRow
     state: MemberState
     commit: str
+    has_revision: bool = False
     has_failed: bool = False
     soak_end: float = 0.0
     waiting_reason: str = ""
@@ -191,6 +194,7 @@ def _build_cell(member: RolloutMember, wave: Wave | None) -> TargetCell:
         row,
         choose_member_state(member, wave),
         target.wanted_commit if target is not None else "",
+        has_revision,
         has_failed(member),
         find_soak_end(row, wave or Wave()) or 0.0 if has_revision else 0.0,
         target.waiting_reason if target is not None and has_revision else "",

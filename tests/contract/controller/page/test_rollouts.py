@@ -288,6 +288,7 @@ def test_the_api_shows_rollouts_as_its_schema_says(rollout_page: ServedPage) -> 
     assert document.keys() == properties["Rollout"]
     assert [item["target"] for item in document["items"]] == ["acme/us-3", "acme/us-4"]
     assert document["items"][0].keys() == properties["rollout_target"]
+    assert document["items"][0]["moved_at"] is None
     wave = document["waves"][1]
     assert wave["target_states"] == {"failing": 1, "held": 1, "waiting": 1, "changing": 1,
                                      "soaking": 1, "not yet": 2, "shown": 1}  # fmt: skip
