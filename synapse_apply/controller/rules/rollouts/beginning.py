@@ -17,6 +17,7 @@ from synapse_apply.controller.rules.rollouts.assignment import (
     compute_waves_digest,
 )
 from synapse_apply.controller.rules.rollouts.evidence import forget_evidence
+from synapse_apply.controller.rules.rollouts.words import name_wave
 from synapse_apply.controller.settings import Rollout
 from synapse_apply.model.frozen import frozen
 
@@ -92,6 +93,7 @@ def begin_rollout(
         waves_digest=compute_waves_digest(rollout),
         reached_at=now if has_reached_all or before is None else before.reached_at,
     )
+    row = replace(row, description=name_wave(row))
     targets = _build_target_rows(row, rows_by_name, assigned)
     return RolloutBeginning(row, tuple(targets), removed_names)
 

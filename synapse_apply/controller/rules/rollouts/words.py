@@ -68,10 +68,10 @@ def choose_member_state(member: RolloutMember, wave: Wave | None) -> MemberState
     if row.good_since:
         return MemberState.SOAKING
     # What the last run showed counts only of the inputs that it is to have.
-    is_of_wave = target.wanted_digest == row.digest and target.looked_number >= row.number
-    if is_of_wave and target.progress is TargetProgress.REFUSED:
+    is_of_inputs = target.input_digest == row.digest or target.looked_number >= row.number
+    if is_of_inputs and target.progress is TargetProgress.REFUSED:
         return MemberState.REFUSED
-    if is_of_wave and target.state in _STATES_BY_CONDITION:
+    if is_of_inputs and target.state in _STATES_BY_CONDITION:
         return _STATES_BY_CONDITION[target.state]
     return MemberState.FAILING if has_failed(member) else MemberState.CHANGING
 
@@ -88,12 +88,12 @@ def describe_wave(row: RolloutRow, wave: Wave, members: Sequence[RolloutMember])
             suffix = f": {_join_names(state_names)}" if state in _NAMED_STATES else ""
             parts.append(f"{len(state_names)} {state.value}{suffix}")
     prefix = "stopped: " if row.state is RolloutState.STOPPED else ""
-    return f"{prefix}{_name_wave(row)}: {', '.join(parts)}"
+    return f"{prefix}{name_wave(row)}: {', '.join(parts)}"
 
 
 def describe_wave_to_approve(row: RolloutRow, target_count: int) -> str:
     """What a person is to let begin."""
-    return f"{_name_wave(row)} waits for approval: {pluralize(target_count, 'target')}"
+    return f"{name_wave(row)} waits for approval: {pluralize(target_count, 'target')}"
 
 
 def describe_failed(row: RolloutRow, failed: Iterable[RolloutMember]) -> str:
@@ -109,10 +109,11 @@ def describe_done(row: RolloutRow) -> str:
 def describe_aborted(row: RolloutRow) -> str:
     """Who said that the revision goes no further, and why."""
     reason = f": {row.state_reason}" if row.state_reason else ""
-    return f"aborted in {_name_wave(row)} by {row.state_by}{reason}"
+    return f"aborted in {name_wave(row)} by {row.state_by}{reason}"
 
 
-def _name_wave(row: RolloutRow) -> str:
+def name_wave(row: RolloutRow) -> str:
+    """The wave that is open or comes next, such as `wave 2 of 3`."""
     return f"wave {row.wave} of {row.wave_count}"
 
 

@@ -256,15 +256,15 @@ class RolloutPlay:
 
 def _build_result(outcome: Outcome) -> tuple[RunResult, Judgement]:
     held_drift = HeldRow(_DRIFT_ROW, HoldReason.CAUSE)
-    changes = ChangeCounts(change=1)
+    changes, drifted = ChangeCounts(change=1), ChangeCounts(change=1, drifted=1)
     return {
         Outcome.GOOD: (RunResult(RunOutcome.IN_SYNC), Judgement()),
         Outcome.HELD_DRIFT: (
-            RunResult(RunOutcome.CHANGES, changes, rows=(_DRIFT_ROW,)),
+            RunResult(RunOutcome.CHANGES, drifted, rows=(_DRIFT_ROW,)),
             Judgement(held_rows=(held_drift,)),
         ),
         Outcome.DRIFT: (
-            RunResult(RunOutcome.CHANGES, changes, rows=(_DRIFT_ROW,)),
+            RunResult(RunOutcome.CHANGES, drifted, rows=(_DRIFT_ROW,)),
             Judgement(permitted_rows=(_DRIFT_ROW,)),
         ),
         Outcome.CHANGES: (

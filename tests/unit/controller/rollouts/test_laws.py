@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import product
 
 import pytest
@@ -147,7 +148,11 @@ class RolloutMachine(RuleBasedStateMachine):
         return due_at if soak_end is None else min(due_at, soak_end)
 
 
-RolloutMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+RolloutMachine.TestCase.settings = settings(
+    max_examples=1500 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 40,
+    stateful_step_count=25,
+    deadline=None,
+)
 test_no_law_is_broken_whatever_happens = RolloutMachine.TestCase
 
 

@@ -148,6 +148,27 @@ def test_what_has_nothing_to_change_waits_for_no_other() -> None:
     assert sorted(play.list_wanted().items())[:3] == [("a", 2), ("b", 1), ("c", 1)]
 
 
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (Outcome.HELD, "0 of 2 shown, 1 held: a, 1 changing"),
+        (Outcome.DRIFT, "0 of 2 shown, 1 drifted: a, 1 changing"),
+        (Outcome.FAILURE, "0 of 2 shown, 1 failing: a, 1 changing"),
+        (Outcome.GOOD, "1 of 2 shown, 1 changing"),
+    ],
+)
+def test_a_wave_says_what_keeps_it_open(outcome: Outcome, words: str) -> None:
+    """Also of a target that a newer head does not touch, before it is looked at again."""
+    play = RolloutPlay(Rollout("all", "acme", (Wave(("a", "b"), max_failures=1),)))
+    play.push({"a": "v1", "b": "v1"})
+    assert play.require_row().description == "wave 1 of 1: 0 of 2 shown, 2 changing"
+    for version in ("v1", "v2"):
+        play.look("a", outcome=outcome)
+        assert play.require_row().description == f"wave 1 of 1: {words}"
+        play.push({"a": "v1", "b": version})
+        assert play.require_row().description == f"wave 1 of 1: {words}"
+
+
 def test_the_soak_counts_only_between_good_looks() -> None:
     """Drift and failures begin it anew; of a long time that nobody looked only a part counts."""
     play = RolloutPlay(Rollout("all", "acme", (Wave(("a",), soak=1800.0, max_failures=1),)))
