@@ -1,4 +1,9 @@
-"""What a run of a target shows of the revision that its rollout brought it to."""
+"""What a run of a target shows of the revision that its rollout brought it to.
+
+What a target has shown stands beside the digest of the inputs that it was moved to, and the epoch
+of its claim at that moment: a run counts that was claimed later, with these inputs. No clock is
+asked for it, and no state word, which may still be that of an older commit.
+"""
 
 from __future__ import annotations
 
