@@ -69,6 +69,23 @@ def test_what_was_forced_away_stays_while_it_is_kept(upstream: Upstream, data: P
         make_mirror(upstream, data).list_targets(second)
 
 
+def test_a_commit_is_fetched_where_a_machine_first_needs_it(
+    upstream: Upstream, data: Path, tmp_path: Path
+) -> None:
+    """Once; a commit that is not to be had is said so, and what is here is asked of nobody."""
+    first = upstream.commit({"synapse-apply.yaml": PROJECT})
+    source = build_source(upstream)
+    mirror = GitMirror(source, data, read_no_secret)
+    assert mirror.fetch_commit_if_missing(first)
+    assert not mirror.fetch_commit_if_missing(first)
+    second = upstream.commit({"README.md": "second"})
+    assert mirror.fetch_commit_if_missing(second)
+    with pytest.raises(SourceUnavailable):
+        mirror.fetch_commit_if_missing("0" * 40)
+    upstream.path.rename(tmp_path / "away.git")
+    assert not mirror.fetch_commit_if_missing(second)
+
+
 @pytest.mark.parametrize("damage", ["gone", "emptied", "broken pack"])
 def test_a_broken_mirror_is_made_anew(upstream: Upstream, data: Path, damage: str) -> None:
     upstream.commit(FILES)
