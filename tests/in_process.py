@@ -12,8 +12,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import chdir
+from collections.abc import Iterator, Mapping
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -30,7 +30,7 @@ def run_in_process(
     with (
         chdir(folder),
         Path(os.devnull).open(encoding="utf-8") as nothing,
-        patch.dict(os.environ, environ, clear=True),
+        _only(environ),
         patch.multiple(sys, stdin=nothing, stdout=out, stderr=err),
         patch.object(tempfile, "tempdir", None),  # remembered for a process, of its environment
     ):
@@ -39,6 +39,25 @@ def run_in_process(
         finally:
             _close_log()
     return subprocess.CompletedProcess(typed, code, _read(out), _read(err))
+
+
+@contextmanager
+def _only(environ: Mapping[str, str]) -> Iterator[None]:
+    """The variables of this process are these. As `patch.dict` has it, but for what stays as it is."""
+    before = dict(os.environ)
+    _change_variables(before, environ)
+    try:
+        yield
+    finally:
+        _change_variables(dict(os.environ), before)
+
+
+def _change_variables(old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    for name in old.keys() - new.keys():
+        del os.environ[name]
+    for name, value in new.items():
+        if old.get(name) != value:
+            os.environ[name] = value
 
 
 def run(

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from house.parsing import list_nodes, parse_module
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "synapse_apply"
 PARTS = {"manifests", "secrets", "packages", "planning", "applying", "client", "stores", "views"}
@@ -104,7 +106,7 @@ def modules() -> list[Path]:
 def imports(path: Path) -> set[str]:
     """Absolute dotted names a module imports, anywhere in it."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in list_nodes(path):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -185,7 +187,7 @@ def test_the_engine_names_no_kind() -> None:
     """planning, applying and views know kinds by their descriptors alone."""
     for part in ("planning", "applying", "views"):
         for path in (PACKAGE / part).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in list_nodes(path):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     assert node.value.lower() not in {"plugin", "release", "storage"}, path
 
@@ -194,7 +196,7 @@ def test_the_engine_names_no_api_version() -> None:
     """What a version can do stands on Bindings; planning, applying and views know none by name."""
     for part in ("planning", "applying", "views"):
         for path in (PACKAGE / part).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in list_nodes(path):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     named = re.search(r"\bv[0-9]\b(?!/)", node.value)
                     assert not named, (path, node.value)
@@ -205,7 +207,7 @@ def test_commands_in_what_is_printed_are_values() -> None:
     for path in PACKAGE.rglob("*.py"):
         if str(path.relative_to(PACKAGE)) in NAMES_COMMANDS:
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parse_module(path)
         bare = [
             text.value for text in _texts(tree) if re.search("`synapse-apply [a-z]", text.value)
         ]
@@ -227,7 +229,7 @@ def _texts(node: ast.AST) -> Iterator[ast.Constant]:
 def test_no_text_with_commands_is_put_into_a_format_string() -> None:
     """That makes a plain str of it, whose commands name no target any more: `+` and Text keep them."""
     for path in PACKAGE.rglob("*.py"):
-        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for function in list_nodes(path):
             if not isinstance(function, ast.FunctionDef):
                 continue
             texts = {
@@ -251,7 +253,7 @@ def _makes_a_text(node: ast.AST) -> bool:
 def test_every_folder_says_what_belongs_there() -> None:
     """The docstring of each package is its membership rule."""
     for path in PACKAGE.rglob("__init__.py"):
-        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+        assert ast.get_docstring(parse_module(path)), path
 
 
 def test_child_processes_are_started_in_one_place() -> None:
@@ -290,7 +292,7 @@ def test_a_target_is_wired_in_one_place() -> None:
     }
     callers: dict[str, set[str]] = {name: set() for name in makers}
     for path in modules():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in list_nodes(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 callers.get(node.func.id, set()).add(str(path.relative_to(PACKAGE)))
     assert callers == makers

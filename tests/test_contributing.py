@@ -9,10 +9,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
+from house.parsing import list_nodes
 from installed import ROOT
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -43,15 +43,13 @@ def list_paths(heading: str, **names: str) -> set[str]:
     return set(rows)
 
 
-@cache
-def list_modules() -> list[tuple[str, ast.Module]]:
-    paths = sorted(PACKAGE.rglob("*.py"))
-    return [(str(path.relative_to(ROOT)), ast.parse(path.read_bytes())) for path in paths]
-
-
 def find_modules(is_about: Callable[[ast.AST], bool]) -> set[str]:
     """The modules with a part that is about a thing."""
-    return {name for name, tree in list_modules() if any(is_about(node) for node in ast.walk(tree))}
+    return {
+        str(path.relative_to(ROOT))
+        for path in PACKAGE.rglob("*.py")
+        if any(is_about(node) for node in list_nodes(path))
+    }
 
 
 def is_string(node: ast.AST, *texts: str) -> bool:
@@ -144,7 +142,7 @@ def test_the_files_of_a_command() -> None:
 
     needed = find_modules(defines_command)
     assert len(needed) == 2
-    needed |= {name for name, _ in list_modules() if name.endswith("/bump.py")}
+    needed |= {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("bump.py")}
     require_complete(list_paths("Add a command", NAME="bump"), needed, "bump")
 
 

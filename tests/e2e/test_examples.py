@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from in_process import run
 from installed import BIN, ROOT, copied, environment, variables
-from installed import run as run_installed
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
@@ -27,7 +26,7 @@ def test_an_example_applies_once(example: Path, tmp_path: Path) -> None:
     folder = copied(example, tmp_path)
     given = variables(folder / "example.env")
     assert run("validate --strict", folder, {}).stdout.startswith("Valid: ")
-    applied = run_installed("apply -t embedded --auto-approve", folder, given)
+    applied = run("apply -t embedded --auto-approve", folder, given)
     assert "Apply complete! Resources: " in applied.stdout
     assert run("plan -t embedded --detailed-exitcode", folder, given).stdout == EMPTY
 

@@ -28,11 +28,10 @@ FAULTS: dict[str, dict[str, Any]] = {
     "late-commit": {"hang": HANG},
     "late-answer": {"hang": HANG, "commit": "after"},
 }
-WAITS = {"late-commit", "late-answer", "too-slow-body"}
 
 
-# On v2 and on another profile what may have been done is tried always, the rest when all is
-# asked for.
+# What may have been done is tried at two requests, and on v2 and on another profile always; the
+# rest is when all is asked for.
 AT_LEAST = ("502-after", "reset-after", "half-body")
 WHERE = [
     *((fault, "v1", PROFILE, scenario) for fault in FAULTS for scenario in ON_V1),
@@ -61,7 +60,8 @@ def test_fault(
     prepare = SCENARIOS[scenario]
     count = requests_of(make_site, scenario)
     turn = 2 * list(FAULTS).index(fault) + list(SCENARIOS).index(scenario)
-    for number in some(count, 1 if fault in WAITS else few_on(profile, 2), turn):
+    few = few_on(profile, 2) if fault in AT_LEAST else 1
+    for number in some(count, few, turn):
         site = make_site()
         prepare(site)
         before = set(server.ids())

@@ -53,7 +53,7 @@ CASES = [
 def test_a_second_plan_is_empty(project, api, switches):
     """Also after outside edits, and after the manifests went on."""
 
-    @effort(few=3, many=60)
+    @effort(few=2, many=60)
     @given(stories())
     def law(drawn: Story) -> None:
         here, story = project(switches, api), drawn.on(api, switches)

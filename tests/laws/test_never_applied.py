@@ -46,7 +46,7 @@ def stopped(project: Project, choices: PlanOptions) -> SynapseApplyError | None:
 def test_a_stopped_plan_changes_nothing(project, api, switches):
     """Neither the server nor the state, and the exit code says which it was."""
 
-    @effort(few=5, many=60)
+    @effort(few=3, many=60)
     @given(stories(), TROUBLE, CHOICES)
     def law(drawn: Story, trouble: list[Edit], choices: PlanOptions) -> None:
         here, story = project(switches, api), drawn.on(api, switches)

@@ -59,7 +59,7 @@ def _without(value: Any, names: set[str]) -> Any:
 def test_the_plan_is_the_same_for_any_order(project, api, switches):
     """For a backend that has some of it already, and for one that was edited since."""
 
-    @effort(few=3, many=40)
+    @effort(few=2, many=40)
     @given(arrangements(), st.sets(st.sampled_from(ADDRESSES)), st.lists(edits(), max_size=2))
     def law(
         arranged: tuple[World, World, list[list[str]]], there: set[str], outside: list[Edit]

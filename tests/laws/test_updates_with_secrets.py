@@ -105,7 +105,7 @@ def test_an_update_keeps_secrets_and_echoes_none(project, mode, api, switches):
     """What only the server has survives; a second plan is empty; nothing is told."""
     catalogue = {**CATALOGUE, "storage": updatable(mode, api)}
 
-    @effort(few=4, many=80)
+    @effort(few=2, many=80)
     @given(stories(STORAGES))
     def law(story: Story) -> None:
         here = replace(project(switches, api), catalogue=catalogue)
