@@ -20,7 +20,7 @@ TMPDIR ?= $(MEMORY)
 export TMPDIR
 endif
 
-.PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser azure bench golden lock docs picture fix dist clean
+.PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser azure bench scale golden lock docs picture fix dist clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -109,6 +109,9 @@ bench: $(VENV)/.bench ## The command beside scripts without safety, then what a 
 	PYTHONPATH=tests $(BIN)/python -m benchmarks --page
 	$(BIN)/python tests/benchmarks/state_writes.py
 	$(BIN)/python tests/benchmarks/shared_states.py
+
+scale: $(READY) ## A controller of ten thousand targets, with accidents; half an hour of two processors
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.fleets
 
 $(VENV)/.bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench

@@ -25,7 +25,10 @@ _NOT_FORWARDED = frozenset({"connection", "keep-alive", "transfer-encoding", "co
 
 @dataclass
 class Call:
-    """One call: `ended_at` and `status` are 0 until the backend has answered."""
+    """One call: `ended_at` and `status` are 0 until the backend has answered.
+
+    `tenant` is the one that the request names, "" for none.
+    """
 
     number: int
     method: str
@@ -33,6 +36,7 @@ class Call:
     process_id: int
     began_at: float
     body: bytes
+    tenant: str = ""
     ended_at: float = 0.0
     status: int = 0
 
@@ -81,9 +85,13 @@ class BackendProxy:
         with self._lock:
             self.writes, self.read_count = [], 0
 
-    def _note(self, method: str, path: str, process_id: int, body: bytes) -> Call:
+    def _note(self, handler: BaseHTTPRequestHandler, process_id: int, body: bytes) -> Call:
+        tenant = handler.headers.get("synapse-tenant", "").removeprefix("Token ")
         with self._lock:
-            call = Call(len(self.writes) + 1, method, path, process_id, time.monotonic(), body)
+            call = Call(
+                len(self.writes) + 1, handler.command, handler.path, process_id, time.monotonic(), body,
+                tenant,
+            )  # fmt: skip
             self.writes.append(call)
         return call
 
@@ -94,7 +102,9 @@ class BackendProxy:
             def setup(self) -> None:
                 super().setup()
                 self.backend = http.client.HTTPConnection(netloc, timeout=120)
-                self.process_id = find_client_process(self.client_address[1])
+                self.process_id = find_client_process(
+                    self.client_address[1], self.request.getsockname()[1]
+                )
 
             def finish(self) -> None:
                 self.backend.close()
@@ -106,7 +116,7 @@ class BackendProxy:
                     outer.read_count += 1
                     self._forward(body, None)
                     return
-                call = outer._note(self.command, self.path, self.process_id, body)
+                call = outer._note(self, self.process_id, body)
                 if outer.before_write:
                     outer.before_write(call)
                 self._forward(body, call)
@@ -143,14 +153,16 @@ class BackendProxy:
         return Handler
 
 
-def find_client_process(port: int) -> int:
-    """The id of the process that has a connection with this local port; 0 where it has ended."""
+def find_client_process(port: int, server_port: int) -> int:
+    """The id of the process that has a connection between these ports; 0 where it has ended."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    # Connections that are closed already have inode 0, and a port that may be in use again.
+    # Connections that are closed already have inode 0, and a port that may be in use again. Two
+    # connections to different servers can have one local port.
     sockets = {
         f"socket:[{row[9]}]"
         for row in rows
-        if row[9] != "0" and int(row[1].partition(":")[2], 16) == port
+        if row[9] != "0"
+        and [int(address.partition(":")[2], 16) for address in row[1:3]] == [port, server_port]
     }
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():

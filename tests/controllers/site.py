@@ -181,10 +181,13 @@ class Site:
         (self.checkout / "manifests").mkdir()
         (self.checkout / "synapse-apply.yaml").write_text(self.build_project())
         self.commit("images")
+        self._apply_first_commit()
+        self.forget_requests()
+
+    def _apply_first_commit(self) -> None:
         given = {name: text for name, text in self.environ.items() if name.startswith("ACME_")}
         run("state init -t dev", self.checkout, given)
         run("apply -t dev --auto-approve", self.checkout, given)
-        self.forget_requests()
 
     def build_project(self) -> str:
         """The project file."""

@@ -1,0 +1,36 @@
+"""Two replicas on one database: the leader is killed amid an apply, and the other one goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from controllers.fleet_site import FleetSite
+from postgres.server import PostgresServer
+
+
+def test_a_leader_that_is_killed_amid_an_apply(tmp_path: Path, postgres: PostgresServer) -> None:
+    """What it had is taken over in ten seconds, and so is the lead; nothing is made twice.
+
+    Of a call that was under way nobody knows for a minute whether it had an effect, so that its
+    target waits for that; all others end.
+    """
+    with FleetSite(tmp_path, interval="20s", server=postgres, target_count=3) as site:
+        first = site.start_replica("first")
+        second = site.start_replica("second")
+        leader = site.find_leader()
+        site.port = (second if leader is first else first).port
+        site.storages = 1
+        site.slow_down_writes(600)
+        commit = site.commit()
+        site.wait_for_write_of(leader)
+        claims = site.list_claims(leader)
+        site.kill_process(leader)
+        site.set_faults()
+        site.wait_until_taken_over(claims)
+        site.wait_for_another_leader(leader)
+        others = [name for name in site.target_names if name not in claims]
+        site.wait_until_all_is_made(others)
+        assert site.get_end(commit) == "" or not claims
+        assert site.sink.messages == []
+        site.check_all_run(leader)
+        site.check_fleet_laws(others)
