@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -204,12 +204,18 @@ class WritableStore(ReadableStore, Protocol):
         """Targets that somebody works on at `now`, by name."""
         ...
 
-    def renew_leases(self, holder: str, until: float, leader_epoch: int) -> None:
-        """Let all claims of a holder last until a time, and its lease `leader` of that epoch.
+    def renew_leases(
+        self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
+    ) -> None:
+        """Let a holder's claims of these targets last until a time, and its lease `leader`.
 
-        0 for no lease. No time is made shorter, and it waits for no other writer: it is no part of
-        a `write`.
+        `leader_epoch` is that lease's epoch, 0 for none. No time is made shorter. As `put_process`
+        this waits for no other writer, and is no part of a `write`.
         """
+        ...
+
+    def put_process(self, row: ProcessRow, forgotten_before: float) -> None:
+        """Write that a process is there, and delete those that were last seen before a time."""
         ...
 
     def find_source(self, name: str) -> SourceRow | None:
@@ -334,13 +340,7 @@ class StoreWriter(Protocol):
         """End a lease; without effect where it is another's by now."""
         ...
 
-    def put_process(self, row: ProcessRow) -> None: ...
-
     def delete_process(self, holder: str) -> None: ...
-
-    def delete_processes_before(self, when: float) -> None:
-        """Delete the processes that were last seen before a time."""
-        ...
 
     def mark_source_changed(self, name: str) -> None:
         """Count a change in `change_number`, which `put_source` leaves as it is."""

@@ -62,15 +62,20 @@ class FleetEngine:
         leader: LeasedLeader | NeverLeader,
         parts: LoopParts,
     ) -> None:
-        """`describe_process` gives this process as it is now. Nothing is started yet."""
+        """`describe_process` gives this process as it is now. Nothing is started yet.
+
+        `parts` write whether this process leads or not.
+        """
         self._build_queue = build_queue
         self._describe_process = describe_process
         self._leader = leader
+        self._parts = parts
         self._heartbeat = Heartbeat(
             parts.store,
             clock,
             describe_process,
             lambda: leader.epoch if isinstance(leader, LeasedLeader) else 0,
+            parts.own_claims.list_names,
         )
         self._queue: JobQueue | None = None
 
@@ -83,11 +88,11 @@ class FleetEngine:
     ) -> Dispatcher:
         """See Engine."""
         slots = self._describe_process().slots
+        # A run that ends after the lead was lost is recorded all the same: its claim decides.
         if is_once or self._queue is None:
-            return SingleRoundDispatcher(parts, tasks, counts, slots)
-        return JobDispatcher(
-            parts, self._queue, slots, ThreadDispatcher(parts, tasks, counts, slots)
-        )
+            return SingleRoundDispatcher(self._parts, tasks, counts, slots)
+        own_threads = ThreadDispatcher(self._parts, tasks, counts, slots)
+        return JobDispatcher(parts, self._queue, slots, own_threads)
 
     def start(
         self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool

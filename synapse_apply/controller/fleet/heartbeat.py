@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from threading import Event, Thread
@@ -10,6 +10,7 @@ from threading import Event, Thread
 from synapse_apply.controller.fleet_rows import ProcessRow
 from synapse_apply.controller.loop.clock import SharedClock
 from synapse_apply.controller.loop.leading.leader import LEASE_SECONDS
+from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.store.store_errors import ControllerStoreError
 from synapse_apply.controller.store_ports import WritableStore
 
@@ -33,12 +34,17 @@ class Heartbeat:
         clock: SharedClock,
         describe_process: Callable[[], ProcessRow],
         get_lead_epoch: Callable[[], int],
+        list_claims: Callable[[], Collection[TargetName]],
     ) -> None:
-        """`get_lead_epoch` gives 0 while this process does not lead."""
+        """`get_lead_epoch` gives 0 while this process does not lead.
+
+        `list_claims` gives the targets that it works on: no other claim of it is renewed.
+        """
         self._store = store
         self._clock = clock
         self._describe_process = describe_process
         self._get_lead_epoch = get_lead_epoch
+        self._list_claims = list_claims
         self._is_stopping = Event()
         self._was_away = False
         self.on_return: Callable[[], None] = lambda: None
@@ -77,8 +83,8 @@ class Heartbeat:
         self._clock.measure()
         now = self._clock.read_wall()
         row = replace(self._describe_process(), seen_at=now)
-        self._store.renew_leases(row.holder, now + LEASE_SECONDS, self._get_lead_epoch())
+        self._store.renew_leases(
+            row.holder, now + LEASE_SECONDS, self._get_lead_epoch(), self._list_claims()
+        )
         if beat % _BEATS_PER_LINE == 0:
-            with self._store.write() as writer:
-                writer.put_process(row)
-                writer.delete_processes_before(now - _FORGOTTEN_SECONDS)
+            self._store.put_process(row, now - _FORGOTTEN_SECONDS)

@@ -24,10 +24,11 @@ class ClaimedTarget(NamedTuple):
 
 def claim_target_if_due(parts: LoopParts, name: TargetName) -> ClaimedTarget | None:
     """Claim a target that is due; None where somebody has it, or looked at it meanwhile."""
-    now = parts.clock.read_wall()
     longest = 2 * parts.settings.defaults.timeout + _CLAIM_MARGIN_SECONDS
-    until = now + (LEASE_SECONDS if parts.store.is_shared else longest)
     with parts.write() as writer:
+        # Now, and not before other writers were waited for: the claim would be over already.
+        now = parts.clock.read_wall()
+        until = now + (LEASE_SECONDS if parts.store.is_shared else longest)
         row = parts.store.find_target(name)
         if row is None or row.is_gone or row.due_at > now:
             return None

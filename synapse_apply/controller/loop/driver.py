@@ -18,7 +18,11 @@ from synapse_apply.controller.loop.tasks import BackgroundTasks, WakeUpCall
 from synapse_apply.controller.ports import LoopHealth, PeopleActions, RolloutActions
 from synapse_apply.controller.rows import RunVerb, TargetName
 from synapse_apply.controller.settings import Controller
-from synapse_apply.controller.store.store_errors import StoreTooNew, StoreUnavailable
+from synapse_apply.controller.store.store_errors import (
+    ControllerStoreError,
+    StoreTooNew,
+    StoreUnavailable,
+)
 from synapse_apply.model.errors import LockHeld
 
 DRAIN_SECONDS = 6.0
@@ -50,6 +54,7 @@ class ControllerLoop:
         self._lead: tuple[int, LeaderRounds] | None = None
         self._reload: Callable[[], ConfiguredParts | None] = lambda: None
         self._is_reload_asked = False
+        self._settings_before: Controller | None = None
         self._failed_tries = 0
         self._asked_sources: set[str] = set()
         self._lock = Lock()
@@ -186,7 +191,6 @@ class ControllerLoop:
         if self._tasks.failure is not None:
             raise self._tasks.failure
         if self._is_reload_asked:
-            self._is_reload_asked = False
             self._take_configuration()
         self._write_asked_fetches()
         self._take_or_keep_lead()
@@ -233,13 +237,23 @@ class ControllerLoop:
             self._parts.log("info", "lead taken", epoch=epoch)
 
     def _take_configuration(self) -> None:
+        self._is_reload_asked = False
+        try:
+            self._take_configuration_if_usable()
+        except StoreUnavailable:
+            # All of it once more when the store answers.
+            self._is_reload_asked = True
+            raise
+
+    def _take_configuration_if_usable(self) -> None:
         configured = self._reload()
         if configured is None:
             return
-        settings_before = self._parts.settings
+        self._settings_before = self._settings_before or self._parts.settings
         self._parts.configured = configured
         if self._lead is not None:
-            self._lead[1].take_configuration(settings_before)
+            self._lead[1].take_configuration(self._settings_before)
+        self._settings_before = None
 
     def _drain(self) -> None:
         """Let what runs end, for a while; then end the workers.
@@ -251,7 +265,8 @@ class ControllerLoop:
         self._engine.stop_taking_work()
         self._parts.workers.stop_applies()
         self._tasks.wait_and_tell_if_idle(_LAST_DUTIES_SECONDS, besides=LOOK)
-        with suppress(StoreUnavailable):
+        # Of a store that cannot be written the lease runs out by itself.
+        with suppress(ControllerStoreError):
             self._engine.leader.release_lease()
         is_idle = self._tasks.wait_and_tell_if_idle(DRAIN_SECONDS)
         self._parts.is_closing = True

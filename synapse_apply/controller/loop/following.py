@@ -43,7 +43,7 @@ def follow_source(parts: LoopParts, name: str, *, is_spread: bool) -> None:
     source, row = parts.settings.sources[name], parts.store.find_source(name)
     if row is None:
         return
-    mirror = parts.configured.mirrors[name]
+    mirror, is_asked = parts.configured.mirrors[name], False
     try:
         head = mirror.fetch_head()
         row = _take_over_head(parts, source, row, mirror, head)
@@ -54,6 +54,8 @@ def follow_source(parts: LoopParts, name: str, *, is_spread: bool) -> None:
             _compare_targets(parts, source, row, mirror, is_spread=is_spread)
             mirror.keep_commits(parts.store.list_commits_in_use(name))
     except (LeadershipLost, StoreUnavailable):
+        if is_asked:
+            parts.compare_again(name)
         raise
     except SynapseApplyError as problem:
         _record_failure(parts, source, row, problem.diagnostics[0])
@@ -221,7 +223,7 @@ def _accept_head(
         if event is not None:
             fact = f"fetch of {row.name} since {row.fetched_at}"
             parts.queue_messages(writer, event, fact, source=row.name)
-    parts.mark_changed(row.name)
+        writer.mark_source_changed(row.name)
     parts.log(
         "warn" if is_forced else "info", "head accepted", source=row.name, commit=head.commit,
         number=revision.number, forced_away=row.head if is_forced else "",
@@ -263,7 +265,7 @@ def _compare_targets(
         write_rollouts_at_head(parts, writer, row, assignment)
         writer.put_source(replace(row, keyed_number=row.head_number))
         _record_usable_head(parts, writer, row)
-    parts.mark_changed(row.name)
+        writer.mark_source_changed(row.name)
     if row.keyed_number == row.head_number:
         return  # compared again, as at each start
     touched_count = sum(target.touched_number == row.head_number for target in moved)
@@ -292,7 +294,7 @@ def _record_unusable_head(parts: LoopParts, row: SourceRow, finding: Diagnostic)
         writer.put_revision(revision)
         writer.put_source(replace(row, keyed_number=row.head_number))
         _queue_head_message(parts, writer, revision, before)
-    parts.mark_changed(row.name)
+        writer.mark_source_changed(row.name)
     parts.log("error", "head unusable", source=row.name, commit=row.head, summary=finding.summary)
 
 

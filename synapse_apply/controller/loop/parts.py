@@ -12,6 +12,7 @@ from synapse_apply.controller.loop.authors import AuthorCache
 from synapse_apply.controller.loop.clock import CorrectedClock, LoopClock
 from synapse_apply.controller.loop.event_log import EventLog, Level
 from synapse_apply.controller.loop.leading.leader import LeadershipLost
+from synapse_apply.controller.loop.own_claims import OwnClaims
 from synapse_apply.controller.messages.message_fields import build_message_fields
 from synapse_apply.controller.page.addresses import (
     build_revision_path,
@@ -81,6 +82,7 @@ class LoopParts:
         self.clock = CorrectedClock(clock)
         self._log = log
         self.holder = holder
+        self.own_claims = OwnClaims()
         self.ids = RunIdSource()
         # Begin nothing new; and then: what still runs was ended with the controller.
         self.is_stopping = False

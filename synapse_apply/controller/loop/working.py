@@ -39,6 +39,13 @@ def look_and_apply_if_permitted(
 
     Nothing is recorded of what was ended with the controller: the target stays due.
     """
+    with parts.own_claims.keep(claimed.row.name):
+        _look_and_apply_if_permitted(parts, claimed, counts)
+
+
+def _look_and_apply_if_permitted(
+    parts: LoopParts, claimed: ClaimedTarget, counts: RunCounts
+) -> None:
     rule = find_target_rule(parts, claimed.row.name) or TargetRule("*")
     look = run_look(parts, claimed, rule)
     if parts.is_closing:

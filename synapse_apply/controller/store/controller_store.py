@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import BoundedSemaphore, Lock, RLock
@@ -132,7 +132,7 @@ class ControllerStore:
             connection = self._writer
             try:
                 connection.begin_writing()
-                yield SqlStoreWriter(connection)
+                yield SqlStoreWriter(connection, self._dialect)
                 connection.commit()
             except BaseException:
                 connection.roll_back_if_begun()
@@ -142,14 +142,30 @@ class ControllerStore:
         with self._borrow_reader() as connection:
             return self._database.read_clock_or_none(connection)
 
-    def renew_leases(self, holder: str, until: float, leader_epoch: int) -> None:
+    def renew_leases(
+        self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
+    ) -> None:
+        with self._write_beside_writers() as writer:
+            writer.renew_leases(holder, until, leader_epoch, names)
+
+    def put_process(self, row: ProcessRow, forgotten_before: float) -> None:
+        with self._write_beside_writers() as writer:
+            writer.put_process(row)
+            writer.delete_processes_before(forgotten_before)
+
+    @contextmanager
+    def _write_beside_writers(self) -> Iterator[SqlStoreWriter]:
+        """A transaction that waits for none of `write`, where others share the store.
+
+        For rows that no other transaction judges by, on a connection that no page waits for.
+        """
         if not self.is_shared:
             with self.write() as writer:
-                writer.renew_leases(holder, until, leader_epoch)
+                yield writer
             return
-        # Each statement is a transaction, on a connection for which no page and no writer waits.
         with self._borrow_connection("Writing") as connection:
-            SqlStoreWriter(connection).renew_leases(holder, until, leader_epoch)
+            yield SqlStoreWriter(connection, self._dialect)
+            connection.run_queue()
 
     def list_sources(self) -> Sequence[SourceRow]:
         return self._select(SOURCES, "WHERE is_removed = 0 ORDER BY name")

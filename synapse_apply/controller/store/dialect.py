@@ -20,7 +20,8 @@ class SqlDialect:
     `column_types` are those of texts, whole numbers and floats. `text_list` selects the texts of a
     JSON list that is given as one value; `pattern_condition` holds where `{}` matches the value of
     `encode_patterns` (fnmatch, case-sensitive). `call_count` is how many calls a row of `runs` has
-    done; `column_names` selects those of a table that is given as a value.
+    done; `column_names` selects those of a table that is given as a value. `skip_locked_rows` ends
+    a SELECT that locks its rows and leaves out those that another transaction has.
     """
 
     column_types: Mapping[type, str]
@@ -30,6 +31,7 @@ class SqlDialect:
     encode_patterns: Callable[[Sequence[str]], str]
     call_count: str
     column_names: str
+    skip_locked_rows: str
 
 
 def translate_patterns(patterns: Sequence[str]) -> str:
@@ -84,6 +86,7 @@ SQLITE_DIALECT = SqlDialect(
     encode_patterns=json.dumps,
     call_count="json_extract(calls, '$.done')",
     column_names="SELECT name FROM pragma_table_info(?)",
+    skip_locked_rows="",
 )
 POSTGRES_DIALECT = SqlDialect(
     # Texts in the order of their bytes, as SQLite has them, whatever the database's own order is.
@@ -97,4 +100,5 @@ POSTGRES_DIALECT = SqlDialect(
         "SELECT column_name FROM information_schema.columns"
         " WHERE table_schema = current_schema() AND table_name = ?"
     ),
+    skip_locked_rows="FOR UPDATE SKIP LOCKED",
 )

@@ -12,6 +12,7 @@ Sessions have settings of their own: there must be no pooler between that shares
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
@@ -55,7 +56,7 @@ WRITERS_LOCK = 0x53796E43
 # than its own timeouts below.
 MAX_SECONDS = 30.0
 # Statements: what one round trip is worth waiting with, and no more memory than that.
-_MOST_IN_QUEUE = 500
+_MOST_IN_QUEUE, _MAX_SECONDS_IN_QUEUE = 500, 1.0
 _DEFAULT_PARAMETERS = {"application_name": "synapse-apply controller", "connect_timeout": "5"}
 
 # The server ends a stopped writer (5 s) before those behind it give up (10 s), also one that was
@@ -102,19 +103,22 @@ class PostgresConnection:
         self._check_meta = check_meta
         self._session: Session | None = None
         self._queue: list[tuple[bytes, list[object]]] = []
+        self._used_at = 0.0
 
     def execute(self, statement: str, values: Sequence[object] = (), /) -> psycopg.Cursor[Cells]:
-        self._send_queue()
+        self.run_queue()
         text, storable_values = _format_marks(statement), _make_values_storable(values)
         return self._run(lambda session: session.execute(text, storable_values or None))
 
     def queue(self, statement: str, values: Sequence[object] = (), /) -> None:
         self._queue.append((_format_marks(statement), _make_values_storable(values)))
-        if len(self._queue) >= _MOST_IN_QUEUE:
-            self._send_queue()
+        # Also by time: the server is not to take a writer that computes for one that stands still.
+        is_late = time.monotonic() - self._used_at > _MAX_SECONDS_IN_QUEUE
+        if is_late or len(self._queue) >= _MOST_IN_QUEUE:
+            self.run_queue()
 
-    def _send_queue(self) -> None:
-        """Run what was queued: all of it is sent before the first answer is waited for."""
+    def run_queue(self) -> None:
+        """See StoreConnection: all of it is sent before the first answer is waited for."""
         queue, self._queue = self._queue, []
 
         def send(session: Session) -> None:
@@ -159,6 +163,7 @@ class PostgresConnection:
 
     def _run(self, work: Callable[[Session], T]) -> T:
         """Do one piece of work on the session; one that cannot be used any more is dropped."""
+        self._used_at = time.monotonic()
         is_new = self._session is None
         if self._session is None:
             self._session = self._open_session()

@@ -33,6 +33,9 @@ class SqliteConnection:
     def queue(self, statement: str, values: Sequence[object] = (), /) -> None:
         self.sqlite_connection.execute(statement, values)
 
+    def run_queue(self) -> None:
+        """Nothing: a file is never far away, so each statement has run at once."""
+
     def begin_reading(self) -> None:
         self.execute("BEGIN")
 

@@ -36,8 +36,12 @@ class StoreConnection(Protocol):
     def queue(self, statement: str, values: Sequence[object] = (), /) -> None:
         """Have a statement run before the next one of `execute`, or before `commit`.
 
-        Its errors come then; without a transaction it never runs.
+        Its errors come then.
         """
+        ...
+
+    def run_queue(self) -> None:
+        """Run what is queued at once; without a transaction, in one of its own."""
         ...
 
     def begin_reading(self) -> None:

@@ -5,7 +5,8 @@ Statements whose outcome nobody asks for are queued: a server gets many of them 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain, zip_longest
 
 from synapse_apply.controller.fleet_rows import LEADER_LEASE, LeaseRow, ProcessRow
@@ -24,6 +25,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.store.audit_chain import add_audit_digest
+from synapse_apply.controller.store.dialect import SqlDialect
 from synapse_apply.controller.store.storable_text import make_storable
 from synapse_apply.controller.store.store_database import StoreConnection
 from synapse_apply.controller.store.store_schema import (
@@ -85,8 +87,9 @@ _TAKE_LEASE = (
 class SqlStoreWriter:
     """A StoreWriter on a connection that is in a transaction."""
 
-    def __init__(self, connection: StoreConnection) -> None:
+    def __init__(self, connection: StoreConnection, dialect: SqlDialect) -> None:
         self._connection = connection
+        self._dialect = dialect
 
     def put_source(self, row: SourceRow) -> None:
         """See StoreWriter; the head and its number stay as they are where the source is known."""
@@ -188,16 +191,22 @@ class SqlStoreWriter:
             [holder],
         )
 
-    def renew_leases(self, holder: str, until: float, leader_epoch: int) -> None:
-        """See WritableStore."""
-        self._connection.execute(
-            "UPDATE targets SET lease_until = ? WHERE holder <> '' AND holder = ?"
-            " AND lease_until < ?",
-            [until, holder, until],
-        )
-        self._connection.execute(
+    def renew_leases(
+        self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
+    ) -> None:
+        """See WritableStore; rows that another transaction has are left for the next time."""
+        self._connection.queue(
             "UPDATE leases SET until = ? WHERE name = ? AND holder = ? AND epoch = ? AND until < ?",
             [until, LEADER_LEASE, holder, leader_epoch, until],
+        )
+        own_claims = (
+            "SELECT source, target FROM targets WHERE holder <> '' AND holder = ?"  # noqa: S608 - our own words
+            f" AND lease_until < ? AND source || '/' || target IN ({self._dialect.text_list})"
+            f" {self._dialect.skip_locked_rows}"
+        )
+        self._connection.queue(
+            f"UPDATE targets SET lease_until = ? WHERE (source, target) IN ({own_claims})",  # noqa: S608 - our own words
+            [until, holder, until, json.dumps([str(name) for name in names])],
         )
 
     def take_lease(self, name: str, holder: str, until: float, now: float) -> int:

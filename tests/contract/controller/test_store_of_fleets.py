@@ -61,11 +61,13 @@ def test_a_holder_renews_and_ends_its_own_claims_alone(store: ControllerStore) -
             writer.claim_target(name, holder, until=8, now=0)
         writer.take_lease("leader", "me", until=8, now=0)
     assert [row.name for row in store.list_claimed_targets(7)] == names
-    store.renew_leases("me", 12, leader_epoch=1)
-    store.renew_leases("me", 10, leader_epoch=1)
-    store.renew_leases("me", 20, leader_epoch=0)
-    store.renew_leases("me", 15, leader_epoch=0)
-    assert [row.name for row in store.list_claimed_targets(19)] == names[:2]
+    store.renew_leases("me", 12, 1, names)
+    store.renew_leases("me", 10, 1, names)
+    store.renew_leases("me", 20, 0, names[1:])
+    store.renew_leases("me", 15, 0, names[1:])
+    store.renew_leases("me", 30, 0, [])
+    assert [row.name for row in store.list_claimed_targets(11)] == names[:2]
+    assert [row.name for row in store.list_claimed_targets(19)] == names[1:2]
     assert store.find_lease("leader") == LeaseRow("leader", "me", 12, 1)
     with store.write() as writer:
         writer.release_targets_of("me")
@@ -77,17 +79,16 @@ def test_processes_and_changes_are_written_down(store: ControllerStore) -> None:
     row = ProcessRow(
         "a", "host", 7, ProcessRole.WORKER, "1.0", "digest", 4, started_at=1.0, seen_at=5.0
     )
+    for process in (row, replace(row, holder="b", seen_at=9.0), replace(row, holder="c")):
+        store.put_process(process, forgotten_before=0.0)
+    store.put_process(replace(row, seen_at=6.0), forgotten_before=0.0)
     with store.write() as writer:
-        for process in (row, replace(row, holder="b", seen_at=9.0), replace(row, holder="c")):
-            writer.put_process(process)
         writer.delete_process("c")
-        writer.put_process(replace(row, seen_at=6.0))
         writer.put_source(SourceRow("acme"))
         writer.mark_source_changed("acme")
         writer.put_source(SourceRow("acme", due_at=3.0))
         writer.mark_source_changed("acme")
     assert [row.seen_at for row in store.list_processes()] == [6.0, 9.0]
     assert store.list_sources() == [SourceRow("acme", due_at=3.0, change_number=2)]
-    with store.write() as writer:
-        writer.delete_processes_before(9.0)
-    assert [row.holder for row in store.list_processes()] == ["b"]
+    store.put_process(replace(row, holder="d", seen_at=9.5), forgotten_before=9.0)
+    assert [row.holder for row in store.list_processes()] == ["b", "d"]

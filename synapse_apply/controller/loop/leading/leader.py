@@ -63,7 +63,9 @@ class LeasedLeader:
             self.epoch = self.epoch if is_own else 0
             return self.epoch or None
         with self._store.write() as writer:
-            # A lease that ran out and that nobody took is this one's still, with its epoch.
+            # Now, and not before other writers were waited for. A lease that ran out and that
+            # nobody took is this one's still, with its epoch.
+            now = self._clock.read_wall()
             self.epoch = writer.take_lease(LEADER_LEASE, self._holder, now + LEASE_SECONDS, now)
         return self.epoch or None
 

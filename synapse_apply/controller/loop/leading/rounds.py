@@ -158,9 +158,11 @@ class LeaderRounds:
         began_at = self._parts.clock.read_counter()
         if began_at < self._ends_due_at and self._tasks.count_running(LOOK):
             return
-        names, self._sources_to_update = self._sources_to_update, set()
+        names = sorted(self._sources_to_update)
         for name in names:
             following.update_ends(self._parts, name)
+            # Not before: where the store is away meanwhile, it is done in a later round.
+            self._sources_to_update.discard(name)
         if names:
             ended_at = self._parts.clock.read_counter()
             pause = max(_ENDS_SECONDS, _ENDS_SHARE * (ended_at - began_at))
