@@ -1,0 +1,120 @@
+"""A store that is away for one write, or does not answer its commit: the controller goes on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from contract.controller.loop.stand_ins import CHANGES, DRIFT, FAILURE, RULES, World
+
+from synapse_apply.controller.settings import Mode, TargetRule
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store.store_errors import StoreUnavailable
+from synapse_apply.controller.store.store_writer import SqlStoreWriter
+from synapse_apply.controller.store_ports import TargetFilter
+
+DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
+
+
+class AwayStore(SqliteControllerStore):
+    """A store that others share, as far as the loop can tell, and that is away for one write."""
+
+    is_shared = True
+
+    def __init__(self, folder: Path, away_at: int, *, is_committed: bool) -> None:
+        """`away_at` is the number of the write; `is_committed`: it is, and the answer is lost."""
+        super().__init__(folder)
+        self.away_at = away_at
+        self.is_committed = is_committed
+        self.write_count = 0
+
+    @contextmanager
+    def write(self) -> Iterator[SqlStoreWriter]:
+        self.write_count += 1
+        is_away = self.write_count == self.away_at
+        if is_away and not self.is_committed:
+            raise StoreUnavailable.from_summary("It is away")
+        with super().write() as writer:
+            yield writer
+        if is_away:
+            raise StoreUnavailable.from_summary("The answer is lost")
+
+
+class Life:
+    """Some days of a source with one controller, whose store is away for one write."""
+
+    def __init__(self, folder: Path, away_at: int, *, is_committed: bool) -> None:
+        folder.mkdir()
+        self.world = World(folder)
+        self.world.store.close()
+        self.store = AwayStore(folder, away_at, is_committed=is_committed)
+        self.world.store = self.store
+        self.loop = self.world.build_loop()
+        self.loop._reload = self.world.configure
+
+    def live(self) -> object:
+        with closing(self.store):
+            self._live()
+            return self._describe()
+
+    def _live(self) -> None:
+        world = self.world
+        world.repository.push("c1", dev="d1", prod="p1")
+        self._go_on()
+        world.repository.push("c2", prod="p2")
+        world.workers.results["acme/prod"] = FAILURE
+        self._go_on()
+        world.clock.advance(40)
+        world.workers.results["acme/prod"] = CHANGES
+        self._go_on()
+        world.repository.push("c3")  # no target is concerned
+        world.workers.results["acme/dev"] = DRIFT
+        self._go_on()
+        world.set_rules(TargetRule("prod", mode=Mode.APPROVE), *RULES)
+        self.loop.ask_reload()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        for _ in range(8):
+            self._settle()
+            self.world.clock.advance(40)  # fetches are due, claims that nobody renews are over
+
+    def _settle(self) -> None:
+        tasks = self.loop._tasks
+        for _ in range(200):
+            was_idle, started = tasks.is_idle(), tasks.started_count
+            self.loop._go_round_if_store_answers()
+            if was_idle and tasks.started_count == started and not self.loop._failed_tries:
+                return
+            assert tasks.wait_and_tell_if_idle(10)
+            assert tasks.failure is None
+        pytest.fail("it does not come to rest")
+
+    def _describe(self) -> object:
+        world = self.world
+        targets = world.store.list_targets(TargetFilter(), 0, 9).targets
+        return (
+            world.forge.describe(),
+            [
+                (str(row.name), row.state, row.wanted_commit, row.mode, row.holder)
+                for row in targets
+            ],
+            [(r.commit, r.end, r.description) for r in world.store.list_revisions("acme", 9)],
+            world.store.list_unsent(),
+            sorted(set(world.inbox.describe())),
+        )
+
+
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_away_at_any_write_it_ends_as_one_that_was_not(tmp_path: Path, is_committed: bool) -> None:
+    """The same ends, states and messages, and no claim that nobody gives back."""
+    unharmed = Life(tmp_path / "unharmed", 0, is_committed=False)
+    expected = unharmed.live()
+    assert unharmed.store.write_count > 60
+    first = 2 if is_committed else 1
+    for away_at in range(first, unharmed.store.write_count + 1, 1 if DEEP else 9):
+        life = Life(tmp_path / f"{away_at}", away_at, is_committed=is_committed)
+        assert life.live() == expected, away_at
