@@ -46,6 +46,24 @@ def print_target_list(console: Console, document: Mapping[str, Any]) -> None:
     ]
     headers = ("state", "target", "commit", "plan", "looked at", "why")
     console.write_output(render_table(headers, rows, color=console.is_output_colored))
+    _print_processes(console, document.get("processes", ()))
+
+
+def _print_processes(console: Console, processes: Sequence[Mapping[str, Any]]) -> None:
+    """How many processes share the work, and which differ; nothing where it is one alone."""
+    from synapse_apply.controller.rules.processes import count_roles
+    from synapse_apply.views.sanitize import sanitize
+
+    if not processes:
+        return
+    leader = next((f"; {item['host']} leads" for item in processes if item["is_leading"]), "")
+    lines = [f"{count_roles([item['role'] for item in processes])}{leader or '; none leads'}."]
+    lines += [
+        f"{item['host']} (process {item['process_id']}) has {item['difference']}."
+        for item in processes
+        if item["difference"]
+    ]
+    console.write_output("\n" + "".join(f"{sanitize(line)}\n" for line in lines))
 
 
 def _print_source_findings(console: Console, entries: Sequence[Mapping[str, Any]]) -> None:

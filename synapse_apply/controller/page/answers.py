@@ -10,11 +10,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from synapse_apply.controller.fleet_rows import LEADER_LEASE
 from synapse_apply.controller.page.api import API_VERSION, format_json
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import API_PREFIX, Doorkeeper, Visitor
 from synapse_apply.controller.page.rendering import PageRenderer
 from synapse_apply.controller.ports import RunningLoop
+from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes
 from synapse_apply.controller.settings import Mode
 from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -48,6 +50,7 @@ class AnswerMaker:
             visitor=visitor,
             referrer_policy=referrer_policy,
             is_observing=all(rule.mode is Mode.OBSERVE for rule in rules),
+            processes=_list_processes(visitor),
             configuration_findings=visitor.store.list_configuration_findings() if visitor else (),
             **values,
         )
@@ -86,6 +89,14 @@ class AnswerMaker:
         )  # fmt: skip
         answer.headers.update(headers)
         return answer
+
+
+def _list_processes(visitor: Visitor | None) -> tuple[LiveProcess, ...]:
+    """The processes of the controller that somebody may know of; none where it is one alone."""
+    if visitor is None:
+        return ()
+    store = visitor.store
+    return list_live_processes(store.list_processes(), store.find_lease(LEADER_LEASE))
 
 
 def format_problem(findings: tuple[Diagnostic, ...]) -> str:

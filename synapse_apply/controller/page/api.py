@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from synapse_apply.controller.fleet_rows import LEADER_LEASE
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.page.plan_part import parse_plan_or_none
@@ -23,6 +24,7 @@ from synapse_apply.controller.rows import (
     TargetRow,
 )
 from synapse_apply.controller.rules.heads import is_source_up_to_date
+from synapse_apply.controller.rules.processes import LiveProcess, list_live_processes
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter, TargetPage
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import Diagnostic
@@ -63,6 +65,12 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
             {"source": source.name, "finding": _finding_to_json(finding)}
             for source in sources
             for finding in _list_source_findings(store, source)
+        ],
+        "processes": [
+            _process_to_json(process)
+            for process in list_live_processes(
+                store.list_processes(), store.find_lease(LEADER_LEASE)
+            )
         ],
     }
 
@@ -142,6 +150,18 @@ def _source_to_json(source: SourceRow) -> JsonDocument:
         "head": source.head or None,
         "fetched_at": _time_to_json_or_none(source.fetched_at),
         "is_up_to_date": is_source_up_to_date(source),
+    }
+
+
+def _process_to_json(process: LiveProcess) -> JsonDocument:
+    row = process.row
+    return {
+        "host": row.host,
+        "process_id": row.process_id,
+        "role": row.role.value,
+        "version": row.version,
+        "is_leading": process.is_leading,
+        "difference": process.difference,
     }
 
 

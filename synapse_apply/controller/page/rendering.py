@@ -22,6 +22,7 @@ from synapse_apply.controller.page.rollouts.wave_views import (
     describe_selection,
 )
 from synapse_apply.controller.rows import RunOutcome, TargetName
+from synapse_apply.controller.rules.processes import describe_processes
 from synapse_apply.controller.rules.revision_end import shorten_commit
 from synapse_apply.views.html.page import hash_for_content_policy, read_asset
 from synapse_apply.views.html.parts import render_prose
@@ -78,6 +79,7 @@ class PageRenderer:
             "member_styles": MEMBER_STATE_STYLES,
             "phase_styles": PHASE_STYLES,
             "revision_path": addresses.build_revision_path,
+            "describe_processes": describe_processes,
         }
         self._environment.filters |= _build_filters()
 

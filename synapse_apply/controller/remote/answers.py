@@ -155,6 +155,20 @@ def decode_source_findings(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     return findings
 
 
+def decode_processes(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The processes of a TargetList, none in that of an older controller; OddAnswerError."""
+    processes = []
+    for item in require_list(fields.get("processes", []), "processes"):
+        process = require_mapping(item, "processes")
+        for key in ("host", "role", "version", "difference"):
+            require_text(process, key)
+        require_count(process.get("process_id"), "process_id")
+        if not isinstance(process.get("is_leading"), bool):
+            raise OddAnswerError("is_leading")
+        processes.append(dict(process))
+    return processes
+
+
 def check_target(item: Mapping[str, Any]) -> None:
     """OddAnswerError for a target that lacks what is printed of it."""
     require_text(item, "name")

@@ -34,6 +34,7 @@ from synapse_apply.controller.remote.answers import (
     decode_list,
     decode_planned_fields,
     decode_problem_or_none,
+    decode_processes,
     decode_shown_row,
     decode_shown_run,
     decode_shown_target_or_none,
@@ -120,6 +121,7 @@ class ControllerApi:
             "offset": 0,
             "sources": sources,
             "source_findings": source_findings,
+            "processes": self._decode(decode_processes, first_page.fields),
         }
 
     def find_names(self, pattern: str) -> list[str]:

@@ -1,0 +1,61 @@
+"""Which processes of a controller are alive, which of them leads, and what differs between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRole, ProcessRow
+from synapse_apply.model.frozen import frozen
+
+# A process says every six seconds that it is there.
+ALIVE_SECONDS = 20.0
+
+
+@frozen
+class LiveProcess:
+    """A process that is alive. `difference` is a phrase, "" where it is as the leader's."""
+
+    row: ProcessRow
+    is_leading: bool
+    difference: str = ""
+
+
+def list_live_processes(
+    rows: Iterable[ProcessRow], lease: LeaseRow | None
+) -> tuple[LiveProcess, ...]:
+    """Those that were seen lately, by the clock of whichever was seen last; by host and number."""
+    rows = list(rows)
+    newest = max((row.seen_at for row in rows), default=0.0)
+    alive = [row for row in rows if row.seen_at > newest - ALIVE_SECONDS]
+    leader = next((row for row in alive if lease and row.holder == lease.holder), None)
+    return tuple(
+        LiveProcess(row, row is leader, _describe_difference(row, leader) if leader else "")
+        for row in sorted(alive, key=lambda row: (row.host, row.process_id))
+    )
+
+
+def _describe_difference(row: ProcessRow, leader: ProcessRow) -> str:
+    phrases = []
+    if row.version != leader.version:
+        phrases.append(f"version {row.version}, and the leader has {leader.version}")
+    if row.settings_digest != leader.settings_digest:
+        phrases.append("another controller.yaml than the leader")
+    return "; ".join(phrases)
+
+
+def describe_processes(processes: Sequence[LiveProcess]) -> str:
+    """How many there are of each role, and who leads, as a phrase; "" for none."""
+    if not processes:
+        return ""
+    leader = next((process.row.host for process in processes if process.is_leading), "")
+    roles = count_roles([process.row.role.value for process in processes])
+    return roles + (f"; {leader} leads" if leader else "; none leads")
+
+
+def count_roles(roles: Sequence[str]) -> str:
+    """How many processes there are of each role, as a phrase."""
+    return " and ".join(
+        f"{count} {role.value}{'s' * (count != 1)}"
+        for role in ProcessRole
+        if (count := roles.count(role.value))
+    )
