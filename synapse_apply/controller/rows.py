@@ -209,6 +209,8 @@ class RevisionProgress:
     done_count: int = 0
     failing_count: int = 0
     failing_names: tuple[str, ...] = ()
+    failing_reason: str = ""
+    """The first error of the first of those, "" where that has none."""
     change_count: int = 0
     refused_count: int = 0
     held_count: int = 0

@@ -14,7 +14,13 @@ from synapse_apply.controller.loop.rollouts.at_heads import (
 )
 from synapse_apply.controller.loop.rollouts.rounds import advance_rollouts
 from synapse_apply.controller.ports import Head, Mirror
-from synapse_apply.controller.rows import RevisionEnd, RevisionRow, SourceRow, TargetName
+from synapse_apply.controller.rows import (
+    RevisionEnd,
+    RevisionProgress,
+    RevisionRow,
+    SourceRow,
+    TargetName,
+)
 from synapse_apply.controller.rules.due import compute_poll_delay
 from synapse_apply.controller.rules.heads import (
     HeadDecision,
@@ -33,6 +39,9 @@ from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
+
+# Of a target that fails: looks in between may be good.
+_RUNS_READ = 10
 
 
 def follow_source(parts: LoopParts, name: str, *, is_spread: bool) -> None:
@@ -93,7 +102,7 @@ def _write_ends(parts: LoopParts, writer: StoreWriter, source: str) -> None:
     is_keyed = row.keyed_number >= newest.number
     changed = update_revisions(
         open_revisions,
-        parts.store.read_progress(source, newest.number),
+        _read_progress_with_reason(parts, source, newest.number),
         is_keyed=is_keyed,
         now=parts.clock.read_wall(),
         rollouts=[rollout for rollout in parts.store.list_rollouts() if rollout.source == source],
@@ -103,6 +112,17 @@ def _write_ends(parts: LoopParts, writer: StoreWriter, source: str) -> None:
     parts.wish_statuses(writer, changed)
     if is_keyed and newest.finding is None:
         parts.wish_target_statuses(writer, newest)
+
+
+def _read_progress_with_reason(parts: LoopParts, source: str, number: int) -> RevisionProgress:
+    """How far the targets are, with the first error of the first that fails."""
+    progress = parts.store.read_progress(source, number)
+    if not progress.failing_names:
+        return progress
+    runs = parts.store.list_runs(TargetName(source, progress.failing_names[0]), _RUNS_READ)
+    run = next((run for run in runs if run.outcome.is_failure), None)
+    finding = next((f for f in run.findings if f.is_error), None) if run is not None else None
+    return replace(progress, failing_reason=finding.summary if finding is not None else "")
 
 
 def _take_over_head(

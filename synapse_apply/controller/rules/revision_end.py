@@ -167,9 +167,11 @@ def _describe_observed(progress: RevisionProgress, observed_count: int) -> str:
 
 
 def describe_progress(progress: RevisionProgress) -> str:
-    """How far a revision is, such as `3 of 12 done, 1 failing: prod-eu, 1 held: prod-us`."""
+    """How far it is, such as `3 of 12 done, 1 failing: prod (Unknown field), 1 held: prod-us`."""
+    reason = f" ({progress.failing_reason})" if progress.failing_reason else ""
+    failing = _describe_targets(progress.failing_count, "failing", progress.failing_names)
     parts = [
-        _describe_targets(progress.failing_count, "failing", progress.failing_names),
+        failing + reason if failing else "",
         _describe_targets(progress.held_count, "held", progress.held_names),
         _describe_targets(progress.waiting_count, "waiting", progress.waiting_names),
         f"{progress.later_wave_count} in later waves" if progress.later_wave_count else "",

@@ -205,7 +205,8 @@ def test_an_apply_that_fails_is_tried_again_with_backoff_for_ever(world: World) 
     assert len(world.workers.applies) == 13
     assert describe_runs(world)[-1] == "apply apply_failed"
     assert world.inbox.describe() == ["failed acme/prod"] * 2
-    assert end_of(world, "c1") == (RevisionEnd.FAILURE, "1 of 2 done, 1 failing: prod")
+    red = "1 of 2 done, 1 failing: prod (The backend says no)"
+    assert end_of(world, "c1") == (RevisionEnd.FAILURE, red)
     del world.workers.applied["acme/prod"]
     world.clock.advance(3600)
     world.settle(loop)

@@ -95,7 +95,7 @@ def test_a_failure_turns_the_commit_red_and_a_retry_green(world: World) -> None:
     """People are told of each once, and the commit ends once more only by the retry."""
     world.workers.results["acme/prod"] = FAILURE
     world.run_once()
-    assert world.forge.describe() == {"c1": "failure: 1 of 2 done, 1 failing: prod"}
+    assert world.forge.describe() == {"c1": "failure: 1 of 2 done, 1 failing: prod (Broken)"}
     # What was wrong may be mended by now; whoever starts it has a timer.
     assert world.run_once() == ["acme/prod"]
     assert world.inbox.describe() == ["failed acme/prod"]
@@ -170,7 +170,7 @@ def test_a_commit_that_is_overtaken_ends_with_the_next_one(world: World) -> None
     assert loop._tasks.wait_and_tell_if_idle(10)
     world.settle(loop)
     assert world.forge.describe() == {
-        "c1": "failure: 1 of 2 done, 1 failing: prod",
+        "c1": "failure: 1 of 2 done, 1 failing: prod (Broken)",
         "c2": "success: done with c3: planned only: no changes, 1 target",
         "c3": "success: planned only: no changes, 1 target",
     }
