@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controllers.applying_site import ApplyingSite
+from controllers.site import SECONDS
 from forges.loopback_server import wait_until
 
 # So many creates, of which a few at a time take so long, are still under way after many seconds.
@@ -22,6 +23,6 @@ def check_the_rest_is_done(site: ApplyingSite, commit: str) -> None:
     """What was left out is done, and nothing once more."""
     site.set_faults()
     site.wait_for_end(commit, "success")
-    wait_until(lambda: len(site.list_live_names()) == CREATES + 1, 5, "all are there")
+    wait_until(lambda: len(site.list_live_names()) == CREATES + 1, SECONDS, "all are there")
     assert len(site.writes) == CREATES
     site.check_laws()
