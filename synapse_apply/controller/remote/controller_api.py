@@ -59,6 +59,8 @@ URL_VARIABLE = "SYNAPSE_APPLY_CONTROLLER_URL"
 # As many as fit the largest answer that is read, whatever their texts.
 _ITEMS_PER_PAGE = 200
 _MOST_ITEMS = 100_000
+# These have names and a phrase, and each page costs the controller a look at all of them.
+_ROLLOUT_TARGETS_PER_PAGE = 1000
 _CERTAINLY_NOT_SENT = frozenset({HttpFault.UNREACHABLE, HttpFault.UNTRUSTED})
 _HINTS_BY_FAULT = {
     HttpFault.UNREACHABLE: "Check the address, and whether the controller runs.",
@@ -211,7 +213,8 @@ class ControllerApi:
         page = self._read_page(path, "Rollout", {"limit": "1"})
         fields = page.fields
         if has_targets:
-            items = [item for items in self._iter_pages(path, "Rollout", {}) for item in items]
+            pages = self._iter_pages(path, "Rollout", {}, _ROLLOUT_TARGETS_PER_PAGE)
+            items = [item for page_items in pages for item in page_items]
             fields = {**fields, "items": items, "total": len(items), "offset": 0}
         return self._decode(decode_rollout, fields)
 
@@ -260,12 +263,16 @@ class ControllerApi:
         return document
 
     def _iter_pages(
-        self, path: str, kind: str, parameters: Mapping[str, str]
+        self,
+        path: str,
+        kind: str,
+        parameters: Mapping[str, str],
+        items_per_page: int = _ITEMS_PER_PAGE,
     ) -> Iterator[list[Mapping[str, Any]]]:
         """The items of a list, page by page; one may be missing where it changed meanwhile."""
         offset = 0
         while True:
-            offset_and_limit = {"offset": f"{offset}", "limit": f"{_ITEMS_PER_PAGE}"}
+            offset_and_limit = {"offset": f"{offset}", "limit": f"{items_per_page}"}
             page = self._read_page(path, kind, {**parameters, **offset_and_limit})
             yield page.items
             offset += len(page.items)

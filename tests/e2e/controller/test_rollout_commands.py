@@ -46,7 +46,7 @@ ROLLOUT = {
     "begun_at": None, "state_since": "2026-11-27T07:00:00Z", "state_by": None,
     "state_reason": None, "waves": WAVES, "path": "/rollouts/fleet",
 }  # fmt: skip
-TARGETS = [{"target": f"acme/eu-{number}", "wave": 2, "state": "shown"} for number in range(250)]
+TARGETS = [{"target": f"acme/eu-{number}", "wave": 2, "state": "shown"} for number in range(1250)]
 COMMANDS = {
     "approve": ["--wave", "2"],
     "resume": [],

@@ -24,7 +24,7 @@ from synapse_apply.controller.page.rollouts.rollout_api import (
 from synapse_apply.controller.page.rollouts.rollout_forms import (
     build_form_purpose,
     build_notice_purpose,
-    read_rollout_forms,
+    read_rollout_forms_or_none,
 )
 from synapse_apply.controller.page.rollouts.rollout_requests import (
     RolloutRequest,
@@ -87,7 +87,6 @@ class RolloutEndpoints:
     def show_rollout(self, request: Request) -> Response:
         visitor = self._doorkeeper.admit(request)
         view = self._read_view(visitor, request)
-        row = view.summary.row
         parameters = request.query_params
         return self._answers.render(
             "rollout.html",
@@ -95,7 +94,7 @@ class RolloutEndpoints:
             section="rollouts",
             view=view,
             target_list=build_target_list(view, TargetListQuery.from_parameters(parameters)),
-            forms=read_rollout_forms(visitor, row, self._form_tokens, parameters) if row else None,
+            forms=read_rollout_forms_or_none(visitor, view, self._form_tokens, parameters),
         )
 
     def send_rollouts(self, request: Request) -> Response:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from synapse_apply.controller.page.entry.form_tokens import FormTokens
 from synapse_apply.controller.page.entry.visitor import Visitor
 from synapse_apply.controller.page.rollouts.rollout_requests import RolloutVerb, can_decide
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState
+from synapse_apply.controller.page.rollouts.rollout_views import RolloutView
+from synapse_apply.controller.rollout_rows import (
+    RolloutRow,
+    RolloutState,
+    RolloutTargetRow,
+)
 
 NOTICES = {
     RolloutVerb.APPROVE: "Approved: the wave begins with the next round.",
@@ -29,18 +34,34 @@ class RolloutForms(NamedTuple):
     notice: str
 
 
-def read_rollout_forms(
-    visitor: Visitor, row: RolloutRow, form_tokens: FormTokens, parameters: Mapping[str, str]
-) -> RolloutForms:
-    """The forms for what can be done now, and its reader may; `parameters` are of the address."""
-    possible = list_possible_verbs(row) if visitor.person else ()
-    members = visitor.whole_store.list_rollout_targets(row.name) if possible else ()
+def read_rollout_forms_or_none(
+    visitor: Visitor, view: RolloutView, form_tokens: FormTokens, parameters: Mapping[str, str]
+) -> RolloutForms | None:
+    """The forms for what can be done now, and its reader may; `parameters` are of the address.
+
+    None for a rollout that has not begun.
+    """
+    row = view.summary.row
+    if row is None:
+        return None
+    possible = list_possible_verbs(row) if visitor.person else frozenset()
+    members = _list_members(visitor, view, row) if possible else ()
     of_wave = [member for member in members if member.wave == row.wave]
-    is_of_all, is_of_wave = can_decide(visitor, members), can_decide(visitor, of_wave)
+    is_of_all = can_decide(visitor, members)
+    is_of_wave = bool(of_wave) and (is_of_all or can_decide(visitor, of_wave))
     verbs = frozenset(verb for verb in possible if (is_of_wave if verb.is_of_wave else is_of_all))
     purpose = build_form_purpose(row.name)
     token = form_tokens.build_token(visitor.identity, purpose) if verbs else ""
     return RolloutForms(verbs, token, _find_notice_or_empty(form_tokens, visitor, row, parameters))
+
+
+def _list_members(
+    visitor: Visitor, view: RolloutView, row: RolloutRow
+) -> Sequence[RolloutTargetRow]:
+    """The targets of a rollout, also those that its reader may not see."""
+    if view.is_whole:  # thousands were read a moment ago
+        return [cell.row for cell in view.cells]
+    return visitor.whole_store.list_rollout_targets(row.name)
 
 
 def list_possible_verbs(row: RolloutRow) -> frozenset[RolloutVerb]:
