@@ -309,6 +309,18 @@ def test_a_target_that_comes_back_is_wanted_nowhere_until_its_wave_comes() -> No
     assert (back.wanted_commit, back.is_gone, back.touched_number) == ("", False, 3)
 
 
+def test_a_fix_reaches_the_targets_that_are_in_change() -> None:
+    """They keep their places of `max_parallel`; no other one comes beside them."""
+    play = RolloutPlay(Rollout("all", "acme", (Wave(max_parallel=1, max_failures=1),)))
+    play.push({"a": "v0", "b": "v0"})
+    play.look("a")
+    play.look("b", outcome=Outcome.FAILURE)
+    play.push({"a": "v1", "b": "v1"})
+    assert play.list_wanted() == {"a": 1, "b": 2}
+    play.look("b")
+    assert play.list_wanted() == {"a": 2, "b": 2}
+
+
 def test_a_wave_without_targets_closes_by_itself() -> None:
     play = RolloutPlay(Rollout("three", "acme", (Wave(("no",), approve=True), *TWO.waves)))
     play.push({"a": "v1", "b": "v1"})
