@@ -203,6 +203,7 @@ class _Controller:
         setup = self._setup
         with hold_data_folder(setup.data), closing(self.store):
             self.store.create_or_upgrade()
+            self.store.require_store_of(self.configured.settings.name)
             self._check_audit()
             self.record_findings()
             with closing(

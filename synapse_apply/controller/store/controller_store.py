@@ -72,7 +72,7 @@ _FINDINGS_CODER = build_coder(tuple[Diagnostic, ...])
 _BY_STATE = "ORDER BY state_rank, source, target"
 _AUDIT_ROWS_AT_ONCE = 1000
 # Connections to a server are few: a page that is asked a lot waits in this process instead.
-_MOST_READERS = 8
+_MOST_READERS = 5
 _MAX_WAIT_FOR_READER = 10.0  # seconds
 
 
@@ -102,6 +102,17 @@ class ControllerStore:
         A store that is not shared is made by the process that has the data folder.
         """
         self._database.create_or_upgrade()
+
+    def require_store_of(self, controller: str) -> None:
+        """Make this the store of a controller; ControllerStoreError where it is another one's.
+
+        Replicas have one name. A store that is not shared is its data folder's, whatever the name.
+        """
+        if self.is_shared:
+            with self.write() as writer:
+                owner = writer.claim_store(controller)
+            if owner != controller:
+                raise store_errors.build_other_controllers_store_error(controller, owner)
 
     def close(self) -> None:
         """Close all connections; later use opens new ones."""

@@ -54,7 +54,9 @@ def build_file_location(path: Path) -> StoreLocation:
             "folder (--data)",
             "Name another folder with --data, or move the file away to begin with an empty store.",
             "Put a backup in its place, or move it away: history is lost then, no object is.",
-            "Name the folder that the controller runs with: --data FOLDER.",
+            "Name the folder that the controller runs with: --data FOLDER. Where its configuration"
+            " names a `store`, that is in a database: ask the controller (--url), save it with"
+            " pg_dump.",
         ),
     )
 
@@ -111,6 +113,16 @@ def build_too_many_readers_error(reader_count: int) -> StoreUnavailable:
         "The controller's store answers too slowly",
         f"{reader_count} questions to it have had no answer for some seconds.",
         "See whether its database is overloaded.",
+    )
+
+
+def build_other_controllers_store_error(controller: str, owner: str) -> ControllerStoreError:
+    return ControllerStoreError.from_summary(
+        "The store is another controller's",
+        f"It is that of {owner}, and this one is {controller} (metadata.name): they would take"
+        " one another's sources away.",
+        "Name another schema in the store's url (?schema=NAME). A controller that was renamed needs"
+        " its new name as the value of `controller` in the table `meta`.",
     )
 
 

@@ -61,6 +61,7 @@ LEASES = RowTable("leases", LeaseRow, ["name"])
 PROCESSES = RowTable("processes", ProcessRow, ["holder"])
 
 META_FORMAT, META_OLDEST_WRITER = "format", "oldest_format_that_may_write"
+META_CONTROLLER = "controller"
 META_CONFIGURATION_FINDINGS = "configuration_findings"
 META_OF_THIS_FORMAT = {
     META_FORMAT: str(STORE_FORMAT),

@@ -35,6 +35,7 @@ from synapse_apply.controller.store.store_schema import (
     LEASES,
     MESSAGES,
     META_CONFIGURATION_FINDINGS,
+    META_CONTROLLER,
     PAUSES,
     PROCESSES,
     REVISIONS,
@@ -339,6 +340,16 @@ class SqlStoreWriter:
         texts = [make_storable(text) for text in (who, action, subject, detail)]
         row = add_audit_digest(AuditRow(number + 1, time, *texts), digest)
         self._connection.queue(AUDIT.build_insert_statement(), AUDIT.encode_row(row))
+
+    def claim_store(self, controller: str) -> str:
+        """Write down whose store this is unless that stands there; the name that does then."""
+        self._connection.queue(
+            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING",
+            [META_CONTROLLER, controller],
+        )
+        statement = "SELECT value FROM meta WHERE key = ?"
+        (name,) = self._connection.execute(statement, [META_CONTROLLER]).fetchone()
+        return str(name)
 
     def put_configuration_findings(self, findings: Sequence[Diagnostic]) -> None:
         text = format_canonical_json(build_coder(tuple[Diagnostic, ...]).encode(tuple(findings)))

@@ -79,3 +79,14 @@ def test_a_backup_is_one_file_and_replaces_none(
     copy.close()
     with pytest.raises(ControllerStoreError, match="there already"):
         store.write_backup(folder / "controller.db")
+
+
+def test_a_folder_without_a_store_may_be_that_of_a_replica(tmp_path: Path) -> None:
+    """Whose rows are in a database: the error says how that one is asked and saved."""
+    with (
+        closing(SqliteControllerStore(tmp_path)) as store,
+        pytest.raises(ControllerStoreError, match="no store") as caught,
+    ):
+        store.write_backup(tmp_path / "copy.db")
+    assert "pg_dump" in caught.value.diagnostics[0].hint
+    assert list(tmp_path.iterdir()) == []

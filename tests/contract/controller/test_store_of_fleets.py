@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from synapse_apply.controller.fleet_rows import LeaseRow, ProcessRole, ProcessRow
 from synapse_apply.controller.rows import SourceRow, TargetName, TargetRow
 from synapse_apply.controller.store.controller_store import ControllerStore
+from synapse_apply.controller.store.store_errors import ControllerStoreError
 
 PROD = TargetName("acme", "prod")
 
@@ -92,3 +95,15 @@ def test_processes_and_changes_are_written_down(store: ControllerStore) -> None:
     assert store.list_sources() == [SourceRow("acme", due_at=3.0, change_number=2)]
     store.put_process(replace(row, holder="d", seen_at=9.5), forgotten_before=9.0)
     assert [row.holder for row in store.list_processes()] == ["b", "d"]
+
+
+def test_a_shared_store_is_of_one_controller(store: ControllerStore) -> None:
+    """Of all its replicas; one of another name would remove its sources."""
+    store.require_store_of("main")
+    store.require_store_of("main")
+    if not store.is_shared:
+        store.require_store_of("renamed")  # the data folder says whose it is
+        return
+    with pytest.raises(ControllerStoreError, match="another controller's") as caught:
+        store.require_store_of("other")
+    assert "main" in caught.value.diagnostics[0].detail

@@ -22,7 +22,8 @@ from synapse_apply.cli.params import controller_options, options
 def command(*, console: Console, data: Path, file: Path) -> int:
     """Copy a controller's store to one new file, consistent even while it runs.
 
-    To restore it, put it in the data folder of a controller that is stopped, as controller.db.
+    To restore it, put it in the data folder of a controller that is stopped, as controller.db. A
+    store in PostgreSQL (`store` of controller.yaml) is saved with pg_dump.
     """
     from synapse_apply.controller.run import write_store_backup
 
