@@ -13,6 +13,7 @@ from synapse_apply.controller.rollout_rows import RolloutRow, WaveRow
 from synapse_apply.controller.rows import RunCause
 from synapse_apply.controller.rules.rollouts import asking
 from synapse_apply.controller.store_ports import StoreWriter
+from synapse_apply.views.grammar import pluralize
 
 
 class LoopRolloutActions:
@@ -48,7 +49,13 @@ class LoopRolloutActions:
                 target = parts.store.find_target(failed_target.target)
                 if target is not None and not target.is_gone:
                     writer.put_target(replace(target, due_at=now, due_cause=RunCause.RESUMED))
-            self._note(writer, row, who, "resume rollout", f"{len(failed)} targets tried again")
+            self._note(
+                writer,
+                row,
+                who,
+                "resume rollout",
+                f"{pluralize(len(failed), 'target')} tried again",
+            )
             queue_rollout_messages(parts, writer, row, after)
         self._wake_loop(row)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts.messages import note_step, queue_rollout_messages
-from synapse_apply.controller.rollout_rows import RolloutRow, RolloutTargetRow
+from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState, RolloutTargetRow
 from synapse_apply.controller.rows import SourceRow
 from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignment
 from synapse_apply.controller.rules.rollouts.beginning import begin_rollout
 from synapse_apply.controller.settings import Rollout
 from synapse_apply.controller.store_ports import StoreWriter
+from synapse_apply.views.grammar import pluralize
 
 
 def list_rollouts_of_source(parts: LoopParts, source: str) -> list[Rollout]:
@@ -58,17 +60,25 @@ def write_rollouts_at_head(
         for wave in beginning.waves:
             writer.put_wave(wave)
         writer.put_rollout_targets(beginning.targets)
-        if beginning.rollout is not None:
-            writer.put_rollout(beginning.rollout)
-            _note_beginning(parts, writer, before, beginning.rollout)
+        after = beginning.rollout
+        if after is None and before is not None and beginning.removed_names:
+            after = _ask_again(before)
+        if after is not None:
+            writer.put_rollout(after)
+            _note_beginning(parts, writer, before, after)
+
+
+def _ask_again(row: RolloutRow) -> RolloutRow:
+    """A rollout whose wave waits no more for a person where the targets left need nobody."""
+    return replace(row, state=RolloutState.RUNNING) if row.state is RolloutState.WAITING else row
 
 
 def _note_beginning(
     parts: LoopParts, writer: StoreWriter, before: RolloutRow | None, after: RolloutRow
 ) -> None:
     if before is None or before.number != after.number:
-        note_step(parts, writer, after, "begin rollout", f"{after.wave_count} waves")
-    elif before.wave != after.wave or before.state is not after.state:
+        note_step(parts, writer, after, "begin rollout", pluralize(after.wave_count, "wave"))
+    elif before.wave != after.wave:
         detail = f"wave {after.wave} anew: its targets are others"
         note_step(parts, writer, after, "begin waves again", detail)
     queue_rollout_messages(parts, writer, before, after)

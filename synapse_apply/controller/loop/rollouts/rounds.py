@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts.at_heads import list_rollouts_of_source
 from synapse_apply.controller.loop.rollouts.messages import note_step, queue_rollout_messages
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState, WaveEnd, WaveRow
 from synapse_apply.controller.rules.rollouts.advancing import RolloutStep, advance_rollout
 from synapse_apply.controller.rules.rollouts.assignment import compute_waves_digest
+from synapse_apply.controller.rules.rollouts.beginning import is_newer_head_due
 from synapse_apply.controller.rules.rollouts.members import RolloutMember
 from synapse_apply.controller.settings import Rollout
 from synapse_apply.controller.store_ports import StoreWriter
+from synapse_apply.views.grammar import pluralize
 
 
 def advance_rollouts(parts: LoopParts, source: str) -> None:
     """Bring the rollouts of a source as far as what their targets have shown lets them go.
 
-    One that has ended makes room for a newer head that waited for it (`new_head: queue`).
+    One that has ended, or stopped, makes room for a newer head that waited for it
+    (`new_head: queue`).
     """
     for rollout in list_rollouts_of_source(parts, source):
         row = parts.store.find_rollout(rollout.name)
@@ -25,8 +30,7 @@ def advance_rollouts(parts: LoopParts, source: str) -> None:
         # Most of the time there is nothing to do: that costs no transaction.
         if not row.state.is_over:
             row = _advance(parts, rollout) or row
-        if row.state.is_over:
-            _begin_newer_head_if_any(parts, row)
+        _begin_newer_head_if_due(parts, rollout, row)
 
 
 def _advance(parts: LoopParts, rollout: Rollout) -> RolloutRow | None:
@@ -46,9 +50,19 @@ def _advance(parts: LoopParts, rollout: Rollout) -> RolloutRow | None:
             return [RolloutMember(row, targets.get(row.target)) for row in rows]
 
         waves = parts.store.list_waves(name, row.number)
+        if _needs_person(rollout, row, waves):
+            return None
         step = advance_rollout(rollout, row, waves, read_members, parts.clock.read_wall())
         _write_step(parts, writer, row, step)
     return step.rollout
+
+
+def _needs_person(rollout: Rollout, row: RolloutRow, waves: Sequence[WaveRow]) -> bool:
+    """Whether nothing goes on before a person has acted; the targets need not be read then."""
+    if row.state is RolloutState.WAITING:
+        is_approved = any(wave.wave == row.wave and wave.approved_by for wave in waves)
+        return not is_approved and any(wave.approve for wave in rollout.waves[row.wave - 1 :][:1])
+    return row.state is RolloutState.STOPPED
 
 
 def _is_refused(parts: LoopParts, row: RolloutRow) -> bool:
@@ -70,7 +84,8 @@ def _write_step(
     for target in step.targets:
         writer.put_target(target)
     if after.state is not before.state and after.state is not RolloutState.RUNNING:
-        note_step(parts, writer, after, f"rollout {after.state.value}", after.state_reason)
+        reason = after.state_reason or after.description
+        note_step(parts, writer, after, f"rollout {after.state.value}", reason)
     queue_rollout_messages(parts, writer, before, after)
 
 
@@ -81,18 +96,21 @@ def _note_wave(
     text = f"wave {wave.wave} of {after.wave_count}"
     if wave.end is WaveEnd.NONE:
         moved_count = sum(member.row.wave == wave.wave for member in step.members)
-        note_step(parts, writer, after, "open wave", f"{text}: {moved_count} targets moved")
+        moved = pluralize(moved_count, "target")
+        note_step(parts, writer, after, "open wave", f"{text}: {moved} moved")
     elif wave.closed_at > wave.opened_at:
         note_step(parts, writer, after, "close wave", f"{text}: {wave.end.value}")
 
 
-def _begin_newer_head_if_any(parts: LoopParts, row: RolloutRow) -> None:
-    """Have the source compared soon where its head waited for the end of this rollout.
+def _begin_newer_head_if_due(parts: LoopParts, rollout: Rollout, row: RolloutRow) -> None:
+    """Have the source compared soon where its head waits for this rollout no more.
 
     Which waves the targets of the head belong to is known from the project file alone.
     """
     source = parts.store.find_source(row.source)
     if source is None or not row.number < source.keyed_number == source.head_number:
+        return
+    if not is_newer_head_due(rollout, row, source.head_number):
         return
     head = parts.store.find_revision(source.name, source.head)
     if head is None or head.finding is not None:

@@ -20,7 +20,8 @@ from synapse_apply.model.command import Command, Text
 def approve_wave(row: RolloutRow, wave: WaveRow, *, number: int, who: str) -> WaveRow:
     """The wave that a person lets begin; ActionRefused where it does not wait for that."""
     _require_revision(row, number)
-    if row.state is not RolloutState.WAITING or wave.wave != row.wave:
+    is_waiting = row.state is RolloutState.WAITING and not wave.approved_by
+    if not is_waiting or wave.wave != row.wave:
         raise _refuse(
             row, f"Wave {wave.wave} does not wait for an approval", "Only one that waits has one."
         )

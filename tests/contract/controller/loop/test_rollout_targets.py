@@ -155,3 +155,22 @@ def test_a_last_wave_that_is_not_reached_for_a_week_is_told(world: RolloutWorld)
         "The last wave was not reached for 8 days",
     ]
     assert [row.fields["reminder"] for row in told] == [False, True]
+
+
+def test_a_wave_that_nobody_has_to_approve_any_more_begins(
+    world: RolloutWorld, waiting_loop: ControllerLoop
+) -> None:
+    """By other settings of the same waves."""
+    world.set_rollouts(replace(ALL, waves=(CANARIES, STANDARD, PROD)))
+    world.reload(waiting_loop)
+    assert world.describe_rollout() == "c2 wave 3 done"
+
+
+def test_a_wave_whose_targets_are_all_gone_waits_for_nobody(
+    world: RolloutWorld, waiting_loop: ControllerLoop
+) -> None:
+    """Its rule of controller.yaml leaves the target alone now."""
+    world.set_rules(TargetRule("canary-*", mode=Mode.AUTO), TargetRule("eu-*", mode=Mode.AUTO))
+    world.reload(waiting_loop)
+    assert world.describe_rollout() == "c2 wave 3 done"
+    assert world.take_writes() == []

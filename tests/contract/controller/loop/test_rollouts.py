@@ -257,3 +257,19 @@ def test_a_waiting_head_begins_when_the_running_one_is_aborted(world: RolloutWor
     world.follow(loop)
     assert world.describe_rollout() == "c3 wave 2 waiting for approval"
     assert world.take_writes() == ["canary-1 c2", "canary-1 c3"]
+
+
+def test_a_waiting_head_begins_when_the_running_one_stops(world: RolloutWorld) -> None:
+    """What waits may be what mends it."""
+    loop = start_after_first_head(
+        world, replace(CANARIES, soak=20 * MINUTE), STANDARD, PROD, new_head="queue"
+    )
+    world.push("c2")
+    world.follow(loop)
+    world.push("c3")
+    world.follow(loop)
+    world.failing.add("canary-1 c2")
+    world.live["canary-1"] = "by hand"
+    world.wait(loop, 60 * MINUTE)
+    assert world.describe_rollout() == "c3 wave 3 done"
+    assert world.take_writes()[:2] == ["canary-1 c2", "canary-1 c3"]

@@ -24,7 +24,7 @@ from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rollout_rows import RolloutState
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP")
-EVERY_NTH = 2 if DEEP else 117
+EVERY_NTH = 2 if DEEP else 190
 SOAK = 300.0
 STEPS = 14
 
