@@ -27,7 +27,7 @@ _NOT_FORWARDED = frozenset({"connection", "keep-alive", "transfer-encoding", "co
 class Call:
     """One call: `ended_at` and `status` are 0 until the backend has answered.
 
-    `tenant` is the one that the request names, "" for none.
+    `tenant` is the one that the request names, `token` what it shows; "" for none.
     """
 
     number: int
@@ -39,6 +39,7 @@ class Call:
     tenant: str = ""
     ended_at: float = 0.0
     status: int = 0
+    token: str = ""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -86,11 +87,14 @@ class BackendProxy:
             self.writes, self.read_count = [], 0
 
     def _note(self, handler: BaseHTTPRequestHandler, process_id: int, body: bytes) -> Call:
-        tenant = handler.headers.get("synapse-tenant", "").removeprefix("Token ")
+        tenant, token = (
+            handler.headers.get(name, "").removeprefix("Token ")
+            for name in ("synapse-tenant", "synapse-access-token")
+        )
         with self._lock:
             call = Call(
                 len(self.writes) + 1, handler.command, handler.path, process_id, time.monotonic(), body,
-                tenant,
+                tenant, token=token,
             )  # fmt: skip
             self.writes.append(call)
         return call
