@@ -11,7 +11,7 @@ from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import error_finding
 
 _FINDING = error_finding(
-    "The controller ended while this apply ran",
+    "The controller ended, or lost its claim, while this apply ran",
     "What it did until then is in the target's state, and the look after it has settled what was "
     "not known.",
     "See that look, or the history of the state.",

@@ -74,6 +74,12 @@ def list_public_hosts(public_url: str) -> frozenset[str]:
     return frozenset({f"{name}:{port}"} | ({name} if is_default else set()))
 
 
+_OTHER_ADDRESS = "This address is not one that this page answers for.\n"
+_METRICS_ELSEWHERE = (
+    "Metrics are for who asks at the address of `listen`; `open_metrics: true` opens them.\n"
+)
+
+
 class RequestGuard:
     """ASGI middleware: refuses other hosts and methods, adds headers, hides what went wrong."""
 
@@ -113,7 +119,7 @@ class RequestGuard:
         path = scope["path"]
         host_status = self._find_host_status(scope, path)
         if host_status is not None:
-            text = "This address is not one that this page answers for.\n"
+            text = _METRICS_ELSEWHERE if path == "/metrics" else _OTHER_ADDRESS
             return PlainTextResponse(text, host_status)
         takes_posts = path.startswith(HOOK_PREFIX) or _ACTION_PATH.fullmatch(path)
         allowed = ("POST",) if takes_posts else ("GET", "HEAD")

@@ -98,7 +98,9 @@ def test_an_apply_whose_controller_was_killed_is_in_the_history(world: World) ->
     run = world.store.find_run(lost.run_id)
     assert run is not None
     assert (run.verb, run.cause, run.commit) == (RunVerb.APPLY, RunCause.PUSH, "c1")
-    assert run.findings[0].summary == "The controller ended while this apply ran"
+    assert (
+        run.findings[0].summary == "The controller ended, or lost its claim, while this apply ran"
+    )
     assert world.get_target("prod").begun_apply is None
     texts = [audit.detail for audit in world.store.list_audit(99) if audit.action == "apply"]
     assert f"run {lost.run_id} of c1: worker_lost" in texts
