@@ -75,16 +75,18 @@ def _end_head(
         return _finish(revision, RevisionEnd.FAILURE, text, is_final=True)
     if not is_keyed:
         return replace(revision, description=WAITING)
-    is_done = progress.done_count == progress.touched_count
-    if is_done:
-        return _finish(revision, RevisionEnd.SUCCESS, describe_done(progress), is_final=True)
     aborted = _find_aborted(rollouts, revision)
-    if aborted is not None:
+    if aborted is not None and progress.touched_count:
         text = f"{_describe_done_count(progress)}; {aborted.description}"
         return _finish(revision, RevisionEnd.FAILURE, text, is_final=True)
-    is_stopped = any(
-        row.state is RolloutState.STOPPED and row.number == revision.number for row in rollouts
-    )
+    open_rollouts = [
+        row for row in rollouts if row.number == revision.number and not row.state.is_over
+    ]
+    is_done = progress.done_count == progress.touched_count
+    # What is live has to soak yet; a commit that concerns nobody waits for nobody.
+    if is_done and not (progress.touched_count and open_rollouts):
+        return _finish(revision, RevisionEnd.SUCCESS, describe_done(progress), is_final=True)
+    is_stopped = any(row.state is RolloutState.STOPPED for row in open_rollouts)
     is_red = is_stopped or progress.failing_count > 0
     end = RevisionEnd.FAILURE if is_red else RevisionEnd.NONE
     text = "; ".join([describe_progress(progress), *_list_rollout_words(rollouts, revision)])

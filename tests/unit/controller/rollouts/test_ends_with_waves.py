@@ -21,6 +21,7 @@ from synapse_apply.controller.rules.target_statuses import describe_target_statu
 
 COMMIT = "1a2b3c4" + "0" * 33
 HEAD = RevisionRow("acme", 4, COMMIT, 1.0)
+DONE = RevisionProgress(12, 12)
 SOME_DONE = RevisionProgress(12, 3, later_wave_count=9)
 RUNNING = RolloutRow(
     "acme", "all", 4, COMMIT, 2.0, 3, description="wave 1 of 3: 2 of 3 shown, 1 held: dev"
@@ -71,9 +72,21 @@ def test_a_stopped_revision_turns_green_when_it_goes_on_to_its_end() -> None:
     red = end_head(SOME_DONE, STOPPED)
     (pending,) = update_revisions([red], SOME_DONE, is_keyed=True, now=10.0, rollouts=[RUNNING])
     assert pending.end is RevisionEnd.NONE
-    done = RevisionProgress(12, 12)
-    (green,) = update_revisions([pending], done, is_keyed=True, now=11.0, rollouts=[RUNNING])
+    ended = replace(RUNNING, state=RolloutState.DONE)
+    (green,) = update_revisions([pending], DONE, is_keyed=True, now=11.0, rollouts=[ended])
     assert (green.end, green.is_final) == (RevisionEnd.SUCCESS, True)
+
+
+def test_what_is_live_everywhere_is_pending_until_it_has_soaked() -> None:
+    """What fails, or is aborted, in the soak is red; a commit that concerns nobody is green."""
+    soaking = replace(RUNNING, description="wave 3 of 3: 1 of 2 shown, 1 soaking")
+    revision = end_head(DONE, soaking)
+    assert revision.end is RevisionEnd.NONE
+    assert revision.description == "12 of 12 done; wave 3 of 3: 1 of 2 shown, 1 soaking"
+    assert end_head(DONE, STOPPED).end is RevisionEnd.FAILURE
+    assert end_head(DONE, ABORTED).end is RevisionEnd.FAILURE
+    for rollout in (soaking, STOPPED, ABORTED):
+        assert end_head(RevisionProgress(), rollout).end is RevisionEnd.SUCCESS
 
 
 def test_an_aborted_revision_is_red_for_good() -> None:
