@@ -10,7 +10,7 @@ from collections.abc import Callable
 from synapse_apply.controller.fleet.heartbeat import Heartbeat
 from synapse_apply.controller.fleet.job_queue import DueJob, JobQueue
 from synapse_apply.controller.fleet.opening import QueueLocation
-from synapse_apply.controller.fleet_rows import ProcessRole, ProcessRow
+from synapse_apply.controller.fleet_rows import LEADER_LEASE, ProcessRole, ProcessRow
 from synapse_apply.controller.loop.claiming import claim_target_if_due
 from synapse_apply.controller.loop.clock import SharedClock
 from synapse_apply.controller.loop.leading.dispatching import (
@@ -26,6 +26,7 @@ from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks
 from synapse_apply.controller.loop.working import look_and_apply_if_permitted
 from synapse_apply.controller.rows import RunCause, TargetName, TargetRow
+from synapse_apply.controller.rules.processes import list_live_processes
 from synapse_apply.controller.rules.turns import choose_looks
 from synapse_apply.controller.store.store_errors import StoreUnavailable
 
@@ -34,7 +35,7 @@ _JOBS_PER_SLOT = 4
 _ROOM_SECONDS = 0.5
 # Where more is due than may be under way, such as of one host.
 _MORE_SECONDS = 0.2
-_LOST_JOBS_SECONDS = 10.0
+_OTHERS_SECONDS = 10.0
 _ALIVE_SECONDS = 15.0
 _URGENT, _USUAL = 10, 0
 _USUAL_CAUSES = frozenset({RunCause.INTERVAL, RunCause.RETRY})
@@ -98,6 +99,7 @@ class FleetEngine:
         self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, *, is_once: bool
     ) -> None:
         """See Engine."""
+        self._heartbeat.on_failure = tasks.fail
         self._heartbeat.start()
         if is_once:
             return
@@ -144,10 +146,17 @@ class JobWorker:
             if claimed is not None:
                 look_and_apply_if_permitted(parts, claimed, self._counts)
 
-        self._tasks.start_unless_running_or_failed((LOOK, name), work, TargetRow(name))
-        while not self._tasks.wait_and_tell_if_fewer(LOOK, self._slots, _ROOM_SECONDS):
-            if self._has_to_end():
-                return
+        # Where jobs are taken anew, a slot was not waited for before.
+        if self._wait_for_slot_unless_ending():
+            self._tasks.start_unless_running_or_failed((LOOK, name), work, TargetRow(name))
+            self._wait_for_slot_unless_ending()
+
+    def _wait_for_slot_unless_ending(self) -> bool:
+        """Wait until a slot is free; False where no work is begun any more."""
+        while not self._has_to_end():
+            if self._tasks.wait_and_tell_if_fewer(LOOK, self._slots, _ROOM_SECONDS):
+                return True
+        return False
 
     def _has_to_end(self) -> bool:
         return self._parts.is_stopping or self._tasks.failure is not None
@@ -165,7 +174,8 @@ class JobDispatcher:
         self._own_slots = own_slots
         self._fallback = fallback
         self._is_queue_away = False
-        self._lost_jobs_checked_at: float | None = None
+        self._others_looked_at: float | None = None
+        self._told_differences: set[tuple[str, str]] = set()
         self._has_more = False
 
     @property
@@ -178,7 +188,7 @@ class JobDispatcher:
         if self._parts.is_stopping:
             return
         try:
-            self._delete_lost_jobs_at_times()
+            self._look_at_others_at_times()
             self._put_due_jobs(now)
         except StoreUnavailable as problem:
             if not self._is_queue_away:
@@ -223,15 +233,24 @@ class JobDispatcher:
         alive = sum(row.slots for row in processes if row.seen_at > now - _ALIVE_SECONDS)
         return max(alive, self._own_slots)
 
-    def _delete_lost_jobs_at_times(self) -> None:
+    def _look_at_others_at_times(self) -> None:
+        """Delete jobs of processes that are gone, and tell of processes that differ."""
         counter = self._parts.clock.read_counter()
-        checked_at = self._lost_jobs_checked_at
-        if checked_at is not None and counter - checked_at < _LOST_JOBS_SECONDS:
+        looked_at = self._others_looked_at
+        if looked_at is not None and counter - looked_at < _OTHERS_SECONDS:
             return
-        self._lost_jobs_checked_at = counter
+        self._others_looked_at = counter
         count = self._queue.delete_lost_jobs()
         if count:
             self._parts.log("info", "lost jobs deleted", jobs=count)
+        store = self._parts.store
+        for process in list_live_processes(store.list_processes(), store.find_lease(LEADER_LEASE)):
+            difference = process.row.holder, process.difference
+            if process.difference and difference not in self._told_differences:
+                self._told_differences.add(difference)
+                self._parts.log(
+                    "warn", "process differs", process=process.row.holder, has=process.difference
+                )
 
 
 def build_holder_name() -> str:

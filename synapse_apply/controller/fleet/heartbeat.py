@@ -11,7 +11,7 @@ from synapse_apply.controller.fleet_rows import ProcessRow
 from synapse_apply.controller.loop.clock import SharedClock
 from synapse_apply.controller.loop.leading.leader import LEASE_SECONDS
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.controller.store.store_errors import ControllerStoreError
+from synapse_apply.controller.store.store_errors import ControllerStoreError, StoreUnavailable
 from synapse_apply.controller.store_ports import WritableStore
 
 _BEAT_SECONDS = 2.0
@@ -49,6 +49,8 @@ class Heartbeat:
         self._was_away = False
         self.on_return: Callable[[], None] = lambda: None
         """Called when the store answers again after it was away."""
+        self.on_failure: Callable[[Exception], None] = lambda _problem: None
+        """Called with what ended it: a process without a heartbeat loses what it has."""
         self._thread = Thread(target=self._run, daemon=True, name="heartbeat")
 
     def start(self) -> None:
@@ -69,9 +71,12 @@ class Heartbeat:
         while not self._is_stopping.is_set():
             try:
                 self._beat(beat)
-            except ControllerStoreError:
+            except StoreUnavailable:
                 # The rounds say so.
                 self._was_away = True
+            except Exception as problem:  # noqa: BLE001 - raised again by the main thread
+                self.on_failure(problem)
+                return
             else:
                 beat += 1
                 if self._was_away:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -13,7 +14,7 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.reasons import require_reason
 from synapse_apply.controller.messages.message_fields import format_utc_time
 from synapse_apply.controller.planned_rows import HoldReason
-from synapse_apply.controller.ports import ActionRefused
+from synapse_apply.controller.ports import ActionRefused, SourceUnavailable
 from synapse_apply.controller.rows import (
     ApprovalRow,
     HoldRow,
@@ -119,6 +120,11 @@ class LoopPeopleActions:
     ) -> None:
         """See PeopleActions; refused in mode observe, and for an author where that counts."""
         parts = self._parts
+        # Not in the transaction, in which others wait.
+        known_row, known_rule = parts.store.find_target(name), find_target_rule(parts, name)
+        if known_row is not None and known_rule is not None and known_rule.not_author:
+            with suppress(SourceUnavailable):
+                parts.fetch_wanted_commit_if_missing(known_row)
         with parts.write() as writer:
             now = parts.clock.read_wall()
             row = self._require_target(name)

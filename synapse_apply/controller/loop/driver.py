@@ -15,8 +15,14 @@ from synapse_apply.controller.loop.parts import ConfiguredParts, LeaderParts, Lo
 from synapse_apply.controller.loop.rollouts.actions import LoopRolloutActions
 from synapse_apply.controller.loop.running import RunCounts
 from synapse_apply.controller.loop.tasks import BackgroundTasks, WakeUpCall
-from synapse_apply.controller.ports import LoopHealth, PeopleActions, RolloutActions
+from synapse_apply.controller.ports import (
+    LoopHealth,
+    PeopleActions,
+    RolloutActions,
+    SourceUnavailable,
+)
 from synapse_apply.controller.rows import RunVerb, TargetName
+from synapse_apply.controller.rules.due import is_clock_jump
 from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.store.store_errors import (
     ControllerStoreError,
@@ -32,6 +38,8 @@ _LAST_DUTIES_SECONDS = 2.0
 # A round may wait for a transaction that moves thousands of targets to a new head.
 _LONGEST_ROUND_SECONDS = 15.0
 _MOST_SECONDS_BETWEEN_TRIES = 5.0
+_JUMP_SECONDS = 5.0
+_WRITE_SECONDS = 5.0
 
 
 class ControllerLoop:
@@ -59,6 +67,8 @@ class ControllerLoop:
         self._asked_sources: set[str] = set()
         self._lock = Lock()
         self._round_ended_at: float | None = None
+        self._jump_seen_at: float | None = None
+        self._tried_to_write_at = float("-inf")
 
     # What the page asks
 
@@ -82,7 +92,11 @@ class ControllerLoop:
     def list_authors(self, name: TargetName) -> tuple[str, ...] | None:
         """See RunningLoop."""
         row = self._parts.store.find_target(name)
-        return self._parts.list_authors_or_none(row) if row is not None else ()
+        if row is None:
+            return ()
+        with suppress(SourceUnavailable):
+            self._parts.fetch_wanted_commit_if_missing(row)
+        return self._parts.list_authors_or_none(row)
 
     def read_health(self) -> LoopHealth:
         look_counts, look_seconds = self._counts.read(RunVerb.LOOK)
@@ -195,11 +209,37 @@ class ControllerLoop:
         self._write_asked_fetches()
         self._take_or_keep_lead()
         if self._lead is None:
-            clock = self._parts.clock
-            clock.correct(clock.measure_error())
+            self._follow_clock_of_leader()
+            self._try_to_write_at_times()
         else:
             self._lead[1].go_round()
         self._round_ended_at = self._parts.clock.read_counter()
+
+    def _follow_clock_of_leader(self) -> None:
+        """Let the wall clock move, and a jump of it count only when the leader has seen it, too.
+
+        Who leads moves leases and due times with a jump; until then the lease seems to be over.
+        """
+        clock = self._parts.clock
+        error, counter = clock.measure_error(), clock.read_counter()
+        if not is_clock_jump(error):
+            self._jump_seen_at = None
+        elif self._jump_seen_at is None:
+            self._jump_seen_at = counter
+        if self._jump_seen_at is None or counter - self._jump_seen_at >= _JUMP_SECONDS:
+            clock.correct(error)
+            self._jump_seen_at = None
+
+    def _try_to_write_at_times(self) -> None:
+        """Raise StoreTooNew where a newer version has shut this process out.
+
+        Each write says so; one that does not lead may have nothing to write for long.
+        """
+        counter = self._parts.clock.read_counter()
+        if counter - self._tried_to_write_at >= _WRITE_SECONDS:
+            self._tried_to_write_at = counter
+            with self._parts.write():
+                pass
 
     def _write_asked_fetches(self) -> None:
         """Write which sources somebody has asked to fetch, for whichever process leads."""

@@ -115,6 +115,17 @@ class LoopParts:
         """A new id of a run or a message, greater than those before."""
         return self.ids.make_id(self.clock.read_wall(), self.clock.draw_bytes(RANDOM_BYTES))
 
+    def fetch_wanted_commit_if_missing(self, row: TargetRow) -> None:
+        """Have the mirror of this machine have what a target is to be at; SourceUnavailable.
+
+        The process that leads has it: it was the head there. On another machine it may be new.
+        """
+        mirror = self.configured.mirrors.get(row.name.source)
+        if not self.store.is_shared or mirror is None:
+            return
+        if mirror.fetch_commit_if_missing(row.wanted_commit):
+            mirror.keep_commits(self.store.list_commits_in_use(row.name.source))
+
     def list_authors_or_none(self, row: TargetRow) -> tuple[str, ...] | None:
         """Who wrote the commits between a target's applied and wanted one; None if unknown."""
         return self._authors.list_authors_or_none(self.configured.mirrors.get(row.name.source), row)

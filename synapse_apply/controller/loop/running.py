@@ -68,7 +68,7 @@ def run_by_worker(
     """
     counted = parts.clock.read_counter()
     try:
-        _fetch_wanted_commit_if_missing(parts, row)
+        parts.fetch_wanted_commit_if_missing(row)
         result = ask()
     except SourceUnavailable as problem:
         result = RunResult(RunOutcome.PLAN_ERROR, findings=problem.diagnostics)
@@ -83,18 +83,6 @@ def run_by_worker(
     ended_at = parts.clock.read_wall()
     began_at = ended_at - (parts.clock.read_counter() - counted)
     return FinishedRun(run_id, verb, result, began_at, ended_at)
-
-
-def _fetch_wanted_commit_if_missing(parts: LoopParts, row: TargetRow) -> None:
-    """Have the mirror of this machine have what a target is to be at; SourceUnavailable.
-
-    The process that leads has it: it was the head there. On another machine it may be new.
-    """
-    source, mirror = row.name.source, parts.configured.mirrors.get(row.name.source)
-    if not parts.store.is_shared or mirror is None:
-        return
-    if mirror.fetch_commit_if_missing(row.wanted_commit):
-        mirror.keep_commits(parts.store.list_commits_in_use(source))
 
 
 def get_prune(parts: LoopParts, rule: TargetRule) -> bool:

@@ -58,6 +58,11 @@ class BackgroundTasks:
         Thread(target=self._run, args=(key, work), daemon=True, name=str(key)).start()
         return True
 
+    def fail(self, problem: Exception) -> None:
+        """Have the loop end as a task's exception ends it; the first one counts."""
+        self.failure = self.failure or problem
+        self._wake()
+
     def count_running(self, sort: str) -> int:
         """How many tasks are running whose key is a tuple that begins with `sort`."""
         with self._changed:

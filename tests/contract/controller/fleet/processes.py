@@ -54,6 +54,7 @@ class Process:
         self.workers = StandInWorkers()
         self.holder = build_holder_name()
         clock = SharedClock(WrongClock(clock_ahead), self.store.read_database_clock_or_none)
+        self.shared_clock = clock
         self.parts = LoopParts(
             fleet.world.configure(),
             self.store,

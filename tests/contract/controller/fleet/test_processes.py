@@ -19,6 +19,7 @@ from synapse_apply.controller.fleet.job_queue import DueJob
 from synapse_apply.controller.fleet_rows import ProcessRole
 from synapse_apply.controller.ports import Head
 from synapse_apply.controller.rows import StatusState, TargetCondition, TargetName
+from synapse_apply.controller.store.store_errors import StoreTooNew
 from synapse_apply.model.errors import LockHeld
 
 NAMES = [f"acme/t{number}" for number in range(6)]
@@ -185,6 +186,41 @@ def test_a_worker_of_another_version_takes_nothing(fleet: Fleet) -> None:
     fleet.start(ProcessRole.WORKER, version="2.0")
     wait_until_in_sync(fleet)
     assert fleet.processes[1].workers.asked == []
+
+
+def test_a_process_that_is_too_old_drains_and_ends(fleet: Fleet) -> None:
+    """Also a worker, which writes nothing as long as it has nothing to do."""
+    fleet.start()
+    worker = fleet.start(ProcessRole.WORKER, version="0.9")
+    wait_until_in_sync(fleet)
+    fleet.run_in_store("UPDATE meta SET value = '99' WHERE key LIKE 'oldest%'")
+    for process in fleet.processes:
+        wait_until(lambda p=process: p.failures, SECONDS, "it ends")
+        assert [type(problem) for problem in process.failures] == [StoreTooNew]
+        process.failures.clear()
+    assert worker.workers.is_stopped
+
+
+def test_a_standby_believes_a_jump_of_the_clock_when_the_leader_has_seen_it(fleet: Fleet) -> None:
+    """A leader moves leases and due times with it; before, the lease only seems to be over."""
+    process = start_by_hand(fleet)
+    standby = fleet.start(is_by_hand=True)
+    standby.loop._go_round()
+    before = standby.parts.clock.read_wall()
+    for each in (standby, process):
+        each.shared_clock._offset += 3600.0
+    standby.loop._go_round()
+    assert not standby.is_leading
+    assert standby.parts.clock.read_wall() - before < 60.0
+    process.loop._go_round()
+    assert process.is_leading
+    standby.loop._jump_seen_at -= 10.0
+    standby.loop._go_round()
+    assert standby.parts.clock.read_wall() - before > 3000.0
+    assert not standby.is_leading
+    lease = process.store.find_lease("leader")
+    assert lease is not None
+    assert lease.until > process.parts.clock.read_wall()
 
 
 def test_a_leader_that_drains_lets_another_one_lead_at_once(fleet: Fleet) -> None:
