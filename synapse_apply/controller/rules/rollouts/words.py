@@ -82,11 +82,11 @@ def describe_wave(row: RolloutRow, wave: Wave, members: Sequence[RolloutMember])
     for member in members:
         names[choose_member_state(member, wave)].append(member.row.target.target)
     shown_count = len(names.pop(MemberState.SHOWN))
-    parts = [f"{shown_count} of {len(members)} shown"]
+    parts = [f"{shown_count:,} of {len(members):,} shown"]
     for state, state_names in names.items():
         if state_names:
             suffix = f": {_join_names(state_names)}" if state in _NAMED_STATES else ""
-            parts.append(f"{len(state_names)} {state.value}{suffix}")
+            parts.append(f"{len(state_names):,} {state.value}{suffix}")
     prefix = "stopped: " if row.state is RolloutState.STOPPED else ""
     return f"{prefix}{name_wave(row)}: {', '.join(parts)}"
 
@@ -119,5 +119,5 @@ def name_wave(row: RolloutRow) -> str:
 
 def _join_names(names: Sequence[str]) -> str:
     hidden_count = len(names) - _MAX_NAMES
-    suffix = [f"{hidden_count} more"] if hidden_count > 0 else []
+    suffix = [f"{hidden_count:,} more"] if hidden_count > 0 else []
     return ", ".join([*names[:_MAX_NAMES], *suffix])

@@ -330,6 +330,10 @@ def test_a_narrow_reader_sees_their_targets_and_no_words_on_others(
                          "1 failed", "of 8"):  # fmt: skip
                 assert word not in text, (word, text)
             assert not re.search(r"\b(lab|later|vision)\b", text)
+        set_state(rollout_page, RolloutState.ABORTED, state_by="proxy:ann", state_reason="eu-4")
+        assert "Aborted by ann" in read_text(rollout_page.get(FLEET, **jo).text)
+        for path, headers in ((FLEET, jo), ("/rollouts", jo), ("/api/v1/rollouts/fleet", ci)):
+            assert "eu-4" not in rollout_page.get(path, **headers).text
         assert rollout_page.get("/rollouts/lab", **jo).status_code == 404
         assert rollout_page.get("/rollouts/later", **jo).status_code == 404
     finally:
