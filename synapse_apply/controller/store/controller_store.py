@@ -86,7 +86,7 @@ class ControllerStore:
     def __init__(self, database: StoreDatabase) -> None:
         self._database = database
         self._dialect = database.dialect
-        self._writing = RLock()
+        self._writing, self._is_writing = RLock(), False
         self._writer: StoreConnection | None = None
         self._readers_in_use = BoundedSemaphore(_MOST_READERS)
         self._idle_readers: list[StoreConnection] = []
@@ -136,8 +136,10 @@ class ControllerStore:
 
         StoreUnavailable at the end of the block: it is not known whether all or nothing of it was
         committed. A shared store ends a block that stands still for some seconds.
+
+        RuntimeError for a block within another one of this thread.
         """
-        with self._writing, self._database.translate_errors("Writing"):
+        with self._writing, self._note_writing(), self._database.translate_errors("Writing"):
             if self._writer is None:
                 self._writer = self._database.open_connection(is_writer=True)
             connection = self._writer
@@ -148,6 +150,17 @@ class ControllerStore:
             except BaseException:
                 connection.roll_back_if_begun()
                 raise
+
+    @contextmanager
+    def _note_writing(self) -> Iterator[None]:
+        if self._is_writing:
+            # The end of the inner one would commit the outer one's half.
+            raise RuntimeError("a write of the store within another one")
+        self._is_writing = True
+        try:
+            yield
+        finally:
+            self._is_writing = False
 
     def read_database_clock_or_none(self) -> float | None:
         with self._borrow_reader() as connection:

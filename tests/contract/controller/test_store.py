@@ -199,6 +199,25 @@ def test_a_transaction_that_fails_writes_nothing(store: ControllerStore) -> None
     assert [row.name for row in store.list_sources()] == ["beta"]
 
 
+def test_a_write_within_another_one_is_a_mistake_that_commits_nothing(
+    store: ControllerStore,
+) -> None:
+    """On every database alike: the inner one's end would end the outer one, too."""
+
+    def write_twice() -> None:
+        with store.write() as writer:
+            writer.put_source(SourceRow("acme"))
+            with store.write():
+                pytest.fail("it may not begin")
+
+    with pytest.raises(RuntimeError, match="within another"):
+        write_twice()
+    assert store.list_sources() == []
+    with store.write() as writer:
+        writer.put_source(SourceRow("beta"))
+    assert [row.name for row in store.list_sources()] == ["beta"]
+
+
 def test_old_rows_are_deleted_but_for_the_newest(store: ControllerStore) -> None:
     """A target keeps its newest run, a source its head; what is unsent stays."""
 
