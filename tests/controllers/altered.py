@@ -27,12 +27,16 @@ class Altered:
     The process kills itself at its `nth` point: a moment before or after a write of the store is
     committed, or a call outward is made (Git, a worker, a forge, a webhook). Each point that is
     passed is a line of the file `points`. The wall clock is as many seconds ahead as the text of
-    the file `clock` says, read anew each time.
+    the file `clock` says, read anew each time. With `store_format` it is a version that is to come: its
+    store has that format and one more column, and `oldest_writer` is the oldest format that may
+    still write.
     """
 
     nth: int = 0
     points: str = ""
     clock: str = ""
+    store_format: int = 0
+    oldest_writer: int = 0
 
     def alter(self) -> None:
         """Before the command begins."""
@@ -41,6 +45,8 @@ class Altered:
         if self.clock:
             real, file = time.time, Path(self.clock)
             time.time = lambda: real() + float(file.read_text() or 0)
+        if self.store_format:
+            self._become_newer()
         from synapse_apply.client.http.exchange import HttpExchanger
         from synapse_apply.controller.source.mirror import GitMirror
         from synapse_apply.controller.store.controller_store import SqliteControllerStore
@@ -55,6 +61,33 @@ class Altered:
             ):
                 setattr(kind, name, self._wrap_call(getattr(kind, name), name))
             SqliteControllerStore.write = self._wrap_write(SqliteControllerStore.write)  # type: ignore[method-assign]
+
+    def _become_newer(self) -> None:
+        """Before anything takes these names by value."""
+        import synapse_apply
+
+        synapse_apply.__version__ = "9.9"
+        from synapse_apply.controller.store import store_schema
+
+        store_schema.STORE_FORMAT = self.store_format
+        store_schema.META_OF_THIS_FORMAT = {
+            store_schema.META_FORMAT: f"{self.store_format}",
+            store_schema.META_OLDEST_WRITER: f"{self.oldest_writer}",
+        }
+        from synapse_apply.controller.store import store_upgrade
+
+        upgrade = store_upgrade.upgrade_tables_if_older
+
+        @wraps(upgrade)
+        def add_column_and_upgrade(connection: Any, dialect: Any) -> None:
+            statement = "SELECT value FROM meta WHERE key = ?"
+            (text,) = connection.execute(statement, [store_schema.META_FORMAT]).fetchone()
+            if int(text) < self.store_format:
+                column = "added_by_newer TEXT NOT NULL DEFAULT 'x'"
+                connection.execute(f"ALTER TABLE targets ADD COLUMN {column}")
+            upgrade(connection, dialect)
+
+        store_upgrade.upgrade_tables_if_older = add_column_and_upgrade
 
     def _pass(self, name: str) -> None:
         with self._lock:
