@@ -44,7 +44,12 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._to))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._to))
+                except ConnectionError:
+                    # The server is away; it may come back.
+                    client.close()
+                    continue
                 self._sockets += [client, server]
                 gate = Event()
                 Thread(target=self._up, args=(client, server, gate), daemon=True).start()

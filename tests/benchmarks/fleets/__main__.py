@@ -17,10 +17,14 @@ from pathlib import Path
 from benchmarks.fleets import report
 from benchmarks.fleets.beside_loop import measure_beside_loop
 from benchmarks.fleets.controllers import Controllers
-from benchmarks.fleets.costs import measure_backend, measure_git
+from benchmarks.fleets.costs import measure_backend, measure_git, measure_store
 from benchmarks.fleets.databases import serve_database
 from benchmarks.fleets.tenants import Tenants
 from benchmarks.fleets.whole_runs import run_over_all
+
+from synapse_apply.controller.store.controller_store import SqliteControllerStore
+from synapse_apply.controller.store.postgres_store import PostgresControllerStore
+from synapse_apply.model.values import Sensitive
 
 PARTS = ("costs", "process", "fleet", "loop")
 REPLICAS = 2
@@ -48,7 +52,14 @@ def main() -> None:
             tenants = Tenants(Path(folder), chosen.targets)
             with tenants.serve():
                 git = measure_git(tenants, Path(folder, "controller"))
-                report.print_costs(measure_backend(tenants), git, chosen.targets)
+                costs = {"backend: one GET of an object": measure_backend(tenants)}
+            file_store = SqliteControllerStore(Path(folder))
+            costs["store, SQLite: the writes of a look"] = measure_store(file_store, chosen.targets)
+        with serve_database() as database:
+            shared_store = PostgresControllerStore(Sensitive(database.url))
+            cost = measure_store(shared_store, chosen.targets)
+            costs["store, PostgreSQL: the writes of a look"] = cost
+        report.print_costs(costs, git, chosen.targets)
     if "process" in chosen.parts:
         with tempfile.TemporaryDirectory() as folder:
             tenants = Tenants(Path(folder), chosen.targets, INCOMPLETE_SHARE)

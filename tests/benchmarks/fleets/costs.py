@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +20,14 @@ from benchmarks.fleets.controllers import Controllers, wait_until
 from benchmarks.fleets.processes import read_usages
 from benchmarks.fleets.tenants import SOURCE, Tenants
 
+from synapse_apply.controller.rows import SourceRow, TargetName, TargetRow
 from synapse_apply.controller.settings import Source
 from synapse_apply.controller.source.mirror import GitMirror
+from synapse_apply.controller.store.controller_store import ControllerStore
 
 _BACKEND_REQUESTS = 3_000
 _PAGE_REQUESTS = 20
+_STORE_LOOKS = 500
 _COMPARED_SECONDS = 120.0
 
 
@@ -84,6 +88,34 @@ def measure_git(tenants: Tenants, folder: Path) -> dict[str, Cost]:
     differing = [name for name in first if first[name] != second[name]]
     assert differing == [tenants.get_name(1), tenants.get_name(2)], differing
     return costs
+
+
+def measure_store(store: ControllerStore, target_count: int) -> Cost:
+    """What the two transactions of one look cost the store: a claim, and what was found.
+
+    The processor time is that of this process; that of a database is its own.
+    """
+    store.create_or_upgrade()
+    names = [TargetName(SOURCE, f"t{number:05}") for number in range(target_count)]
+    with store.write() as writer:
+        writer.put_source(SourceRow(SOURCE))
+        for name in names:
+            writer.put_target(TargetRow(name))
+    looked = names[:: max(1, target_count // _STORE_LOOKS)][:_STORE_LOOKS]
+    costs: dict[str, Cost] = {}
+    with _measure(costs, "all"):
+        for name in looked:
+            now = time.time()
+            with store.write() as writer:
+                row = store.find_target(name)
+                epoch = writer.claim_target(name, "measured", now + 60, now)
+            with store.write() as writer:
+                row = store.find_target(name)
+                assert row is not None
+                assert writer.is_claim_valid(name, "measured", epoch)
+                writer.put_target(replace(row, looked_at=now))
+                writer.release_target(name, "measured", epoch)
+    return Cost(costs["all"].wall / len(looked), costs["all"].cpu / len(looked))
 
 
 def measure_pages(controllers: Controllers, process_id: int) -> dict[str, Cost]:

@@ -16,8 +16,8 @@ def print_machine() -> None:
     print(f"Python {platform.python_version()}, {os.cpu_count()} processors, {system}\n")
 
 
-def print_costs(backend: Cost, git: Mapping[str, Cost], target_count: int) -> None:
-    rows = [["backend: one GET of an object", _ms(backend.wall), _ms(backend.cpu)]]
+def print_costs(costs: Mapping[str, Cost], git: Mapping[str, Cost], target_count: int) -> None:
+    rows = [[name, _ms(cost.wall), _ms(cost.cpu)] for name, cost in costs.items()]
     rows += [
         [f"Git: {name} ({target_count:,} targets)", _ms(cost.wall), _ms(cost.cpu)]
         for name, cost in git.items()
