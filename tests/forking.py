@@ -94,6 +94,7 @@ class ForkedProcess(subprocess.Popen[str]):
             "command": [str(argument) for argument in args],
             "folder": str(cwd or Path.cwd()),
             "environment": dict(os.environ if env is None else env),
+            "starts_session": streams_and_rest[-2],
         }
         stream_numbers = [
             pipe if pipe >= 0 else number
@@ -211,8 +212,13 @@ def _serve(door: socket.socket, listener: socket.socket) -> list[str]:
             parent = os.getpid()
             process = os.fork()
             if process:
+                # A signal to the group of a process that was just started must reach it.
+                while request["starts_session"] and os.getsid(process) != process:
+                    time.sleep(0.001)
                 os.write(write_end, _SIZE.pack(process))
                 os._exit(0)
+            if request["starts_session"]:
+                os.setsid()
             while os.getppid() == parent:
                 time.sleep(0.001)  # until it is a child of the tests
             for number in (read_end, write_end):

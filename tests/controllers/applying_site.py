@@ -133,7 +133,7 @@ class ApplyingSite(Site):
         text = text.replace("{name: laws}", "{name: others}").replace(f":{self.port}", f":{port}")
         (self.folder / "another.yaml").write_text(re.sub(r"(?s)notify:.*?listen:", "listen:", text))
         with (self.folder / "log-another").open("wb") as log:
-            process = subprocess.Popen(
+            process = ForkedProcess(
                 [str(BIN / "synapse-apply"), "controller", "run", "another.yaml", "--data", "other"],
                 cwd=self.folder, env=environment(self.environ), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True,

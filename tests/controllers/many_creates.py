@@ -23,6 +23,7 @@ def check_the_rest_is_done(site: ApplyingSite, commit: str) -> None:
     """What was left out is done, and nothing once more."""
     site.set_faults()
     site.wait_for_end(commit, "success")
+    # A commit that was only planned for a while has ended with success before.
     wait_until(lambda: len(site.list_live_names()) == CREATES + 1, SECONDS, "all are there")
     assert len(site.writes) == CREATES
     site.check_laws()

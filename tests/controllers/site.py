@@ -1,7 +1,7 @@
 """All that stands around a controller, on loopback: Git, a backend, a forge and a webhook.
 
-The controller is the installed command, as a process. What it is told and what it tells is seen
-from outside alone.
+The controller is the installed command, as a process (a fork that has its imports done). What it
+is told and what it tells is seen from outside alone.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from forges.github import StandInGitHub, Status
 from forges.gitlab import StandInGitLab
 from forges.hooks import WebhookSink
 from forges.loopback_server import wait_until
+from forking import ForkedProcess
 from in_process import run
 from installed import BIN, environment
 from postgres.server import free_port
@@ -108,7 +109,7 @@ class Site:
     interval: str = "1s"
     forge_kind: str = "github"
     environ: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[Any] | None = None
     runs: int = 0
 
     def __enter__(self) -> Self:
@@ -290,9 +291,11 @@ class Site:
         if altered is not None:
             command = [sys.executable, "-m", "controllers.altered", json.dumps(altered)]
             environ["PYTHONPATH"] = path
+        # Another clock is there before anything is imported.
+        start = subprocess.Popen if altered and "clock" in altered else ForkedProcess
         self.runs += 1
         with (self.folder / f"log-{self.runs}").open("wb") as log:
-            self.process = subprocess.Popen(
+            self.process = start(
                 [*command, *self.build_arguments(*more)],
                 cwd=self.folder, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
