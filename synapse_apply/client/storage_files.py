@@ -173,15 +173,15 @@ class _GuardedConnection(TimedConnection):
     """Checks the peer's address: the name may resolve to another one now (DNS rebinding)."""
 
     def _new_conn(self) -> socket.socket:
-        return _require_reachable_peer(super()._new_conn())
+        return _require_allowed_peer_or_close(super()._new_conn())
 
 
 class _GuardedTlsConnection(TimedTlsConnection):
     def _new_conn(self) -> socket.socket:
-        return _require_reachable_peer(super()._new_conn())
+        return _require_allowed_peer_or_close(super()._new_conn())
 
 
-def _require_reachable_peer(sock: socket.socket) -> socket.socket:
+def _require_allowed_peer_or_close(sock: socket.socket) -> socket.socket:
     """The socket, if its peer is at an allowed address; else closes it, _RefusedAddressError."""
     may_reach = _MAY_REACH.get()
     if may_reach is not None and not may_reach(str(sock.getpeername()[0])):

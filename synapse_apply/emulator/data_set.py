@@ -51,7 +51,7 @@ def reset_data_set_if_any(data: Path | str) -> bool:
         return False
     lock = DataLock(data)
     try:
-        data_folder.remove_objects(data)
+        data_folder.remove_data_set_files(data)
     finally:
         lock.release()
     return True

@@ -196,7 +196,7 @@ def sync_folder(folder: Path) -> None:
         os.fsync(entry.folder)
 
 
-def create_folders(folder: Path, own_top: Path | None = None) -> None:
+def create_private_folders_with_gitignore(folder: Path, own_top: Path | None = None) -> None:
     """Create a folder and all missing ones above it, with mode 0700.
 
     A `.gitignore` that excludes everything comes before any other file: in our own folder, in

@@ -63,7 +63,7 @@ SECTIONS: tuple[tuple[str, tuple[DoctorCheck, ...]], ...] = (
             DoctorCheck("state", state.check_state),
             DoctorCheck("bucket", state_bucket.check_bucket),
             DoctorCheck("binding", state.check_state_identity),
-            DoctorCheck("sharing", state.check_state_project),
+            DoctorCheck("sharing", state.check_state_is_bound_to_project),
             DoctorCheck("lineage", state.check_lineage),
             DoctorCheck("key", state.check_state_key),
             DoctorCheck("lock", state.check_lock),

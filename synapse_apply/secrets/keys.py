@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from synapse_apply.files.opening import (
-    create_folders,
+    create_private_folders_with_gitignore,
     link_own_file,
     open_own_file,
     read_own_file,
@@ -155,9 +155,9 @@ def _build_unusable_file_warning(finding: Diagnostic) -> Diagnostic:
 
 
 def create_key_folder(path: Path, own_top: Path | None = None) -> None:
-    """Create the folder of a key file as `create_folders` does; InputError if it cannot be."""
+    """Create the folder of a key file, with a `.gitignore`; InputError if it cannot be."""
     try:
-        create_folders(path.parent, own_top)
+        create_private_folders_with_gitignore(path.parent, own_top)
     except OSError as problem:
         raise _build_unwritable_error(path, problem) from None
 
@@ -166,7 +166,7 @@ def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
     """Create a random key in a file with mode 0600; returns an existing file's key instead.
 
     The file is created atomically: written under another name and then linked, so that of two
-    processes the first one's key counts. Its folder is made as `create_folders` makes it, which
+    processes the first one's key counts. Its folder is made as `create_key_folder` makes it, which
     takes `own_top`. InputError if it cannot be written.
     """
     text = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"

@@ -12,7 +12,7 @@ from synapse_apply.files.opening import (
     LOOK_FIRST,
     NOT_OURS,
     OWN_FOLDER,
-    create_folders,
+    create_private_folders_with_gitignore,
     has_own_folder,
 )
 from synapse_apply.model.command import Command, Text
@@ -136,7 +136,7 @@ def _build_untrusted_error(failure: DataSetPlaceError) -> StateError:
 
 def _make_data_folder(folder: Path) -> None:
     try:
-        create_folders(folder)
+        create_private_folders_with_gitignore(folder)
     except OSError as problem:
         raise StateError.from_summary(
             "The embedded backend cannot start",

@@ -25,7 +25,7 @@ from secrets import token_hex
 from synapse_apply.files.opening import (
     OWN_FOLDER,
     UntrustedFileError,
-    create_folders,
+    create_private_folders_with_gitignore,
     open_own_file,
     read_own_file,
     remove_own_file_or_link_if_present,
@@ -117,7 +117,7 @@ class LastSeenStates:
             contents = seen_place and (seen_place.lineage, seen_place.bookmark, seen_place.key_id)
             if contents != (lineage, bookmark, key_id):
                 with suppress(OSError, UntrustedFileError):
-                    create_folders(folder, own_top=folder.parent)
+                    create_private_folders_with_gitignore(folder, own_top=folder.parent)
                     document = {"format": FILE_FORMAT, "lineage": lineage, "bookmark": bookmark}
                     _replace_file(path, {**document, "key": key_id})
 
@@ -268,7 +268,7 @@ def _get_valid_count_or_none(value: object) -> int | None:
 def _write_greater_progress(folder: Path, lineage: str, progress: StateProgress) -> None:
     """Replace a file at once, with the greater of its progress and the new one."""
     # Below it is a folder of ours, the project's or the one in the user's cache.
-    create_folders(folder, own_top=folder.parent)
+    create_private_folders_with_gitignore(folder, own_top=folder.parent)
     path = _build_seen_file_path(folder, lineage)
     with _lock_folder(folder):
         seen = _read_seen_file_or_none(path, lineage)

@@ -16,8 +16,8 @@ from typing import Any
 
 from synapse_apply.files.opening import (
     UntrustedFileError,
-    create_folders,
     create_own_file,
+    create_private_folders_with_gitignore,
     open_own_file,
 )
 from synapse_apply.model.coding import codec
@@ -160,7 +160,7 @@ def _read_line_count_and_last_signature(path: Path) -> tuple[int, str]:
 
 def _append_line(path: Path, line: str) -> Path:
     """Append a complete line or nothing; it is on disk when this returns."""
-    create_folders(path.parent)
+    create_private_folders_with_gitignore(path.parent)
     with suppress(FileExistsError):
         create_own_file(path)
     with os.fdopen(open_own_file(path, os.O_RDWR), "r+b") as file:

@@ -39,7 +39,7 @@ def hold_data_folder(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK_FILE_NAME
     with store_errors.translate_sqlite_errors(path, "Locking"):
-        opening.create_folders(folder)
+        opening.create_private_folders_with_gitignore(folder)
         descriptor = opening.open_own_file(path, os.O_RDWR | os.O_CREAT)
     try:
         try:

@@ -132,7 +132,7 @@ def make_packages_folder(data: Path) -> None:
     _make_subfolder(data, PACKAGES)
 
 
-def remove_objects(data: Path) -> None:
+def remove_data_set_files(data: Path) -> None:
     """Delete the database, the packages and `endpoint.json`.
 
     The main database file comes after its companions: a reset that was interrupted can be

@@ -151,7 +151,7 @@ def check_state_identity(checkup: TargetCheckup) -> Iterator[CheckResult]:
         )
 
 
-def check_state_project(checkup: TargetCheckup) -> Iterator[CheckResult]:
+def check_state_is_bound_to_project(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether a shared state is bound to this project; no row for any other state."""
     shared_ids, project = (
         _read_project_and_key_ids_or_none(checkup),

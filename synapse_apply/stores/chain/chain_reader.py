@@ -104,7 +104,9 @@ class ChainReader:
         if bookmark is not None and (folder, number) == (bookmark.folder, bookmark.number):
             self._digest_at_bookmark = digest
 
-    def _note_stored_digest(self, view: ChainView, number: int, content: bytes | None) -> None:
+    def _remember_stored_digest_if_bookmarked(
+        self, view: ChainView, number: int, content: bytes | None
+    ) -> None:
         """The same for a link behind which the reading begins, if it still stands."""
         if content is not None:
             with suppress(WrongContent):
@@ -206,7 +208,7 @@ class ChainReader:
                 names.append(build_link_name(start.folder, bookmark.number))
             contents = self._folder.get_many_in_order(names)
             if bookmark is not None and is_bookmark_before:
-                self._note_stored_digest(start, bookmark.number, contents.pop())
+                self._remember_stored_digest_if_bookmarked(start, bookmark.number, contents.pop())
             if numbers:
                 # Before the links are read: behind a seal it does not matter what they are.
                 self._raise_if_stored_seal(start, numbers[-1], contents[len(numbers) - 1])

@@ -113,7 +113,7 @@ class SqliteDatabase(FastWrites):
     def hold_creation_lock(self, operation: str) -> Iterator[None]:
         """Hold a lock file, since there is no lock row without a state; see `lockfile`."""
         with sqlite_messages.translate_errors(self.location, "Locking"):
-            opening.create_folders(self._path.parent)
+            opening.create_private_folders_with_gitignore(self._path.parent)
         with hold_lock_file(f"{self._path}.lock", self.location, operation):
             yield
 
@@ -261,7 +261,7 @@ def _create_file_then_rename(
     """A new private file that replaces `path`, durably, if the block succeeds; else is removed."""
     new_path = path.with_name(f"{path.name}.{uuid4().hex[:12]}.new")
     with sqlite_messages.translate_errors(str(path), "Making"):
-        opening.create_folders(path.parent)
+        opening.create_private_folders_with_gitignore(path.parent)
         opening.create_own_file(new_path)
         try:
             yield new_path

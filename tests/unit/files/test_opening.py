@@ -46,15 +46,17 @@ def test_the_ignore_file_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     (tmp_path / "project").mkdir()
     monkeypatch.setattr(os, "mkdir", watching)
-    opening.create_folders(tmp_path / "project" / ".synapse-apply" / "a" / "b")
+    opening.create_private_folders_with_gitignore(
+        tmp_path / "project" / ".synapse-apply" / "a" / "b"
+    )
     assert made == [".synapse-apply", "a ignored", "b ignored"]
 
 
 def test_a_folder_elsewhere_is_ignored_if_it_is_made_here(tmp_path: Path) -> None:
     """Only the folder of the files themselves; one that exists may have files of the user's."""
     (tmp_path / "mine").mkdir()
-    opening.create_folders(tmp_path / "mine")
-    opening.create_folders(tmp_path / "states" / "prod")
+    opening.create_private_folders_with_gitignore(tmp_path / "mine")
+    opening.create_private_folders_with_gitignore(tmp_path / "states" / "prod")
     assert list(tmp_path.rglob(".gitignore")) == [tmp_path / "states" / "prod" / ".gitignore"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "states"]
 
@@ -70,9 +72,9 @@ def test_a_folder_elsewhere_appears_with_its_ignore_file(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", cut_short)
         with pytest.raises(OSError, match="cut short"):
-            opening.create_folders(tmp_path / "states")
+            opening.create_private_folders_with_gitignore(tmp_path / "states")
     assert list(tmp_path.iterdir()) == []
-    opening.create_folders(tmp_path / "states")
+    opening.create_private_folders_with_gitignore(tmp_path / "states")
     assert (tmp_path / "states" / ".gitignore").read_text() == "*\n"
 
 
@@ -80,7 +82,7 @@ def test_a_folder_of_ours_with_another_name(tmp_path: Path) -> None:
     """Below the user's cache: ours is ignored, also if an earlier version made it; others' not."""
     ours = tmp_path / "cache" / "synapse-apply"
     ours.mkdir(parents=True)
-    opening.create_folders(ours / "seen", own_top=ours)
+    opening.create_private_folders_with_gitignore(ours / "seen", own_top=ours)
     assert list(tmp_path.rglob(".gitignore")) == [ours / ".gitignore"]
     assert (ours / "seen").stat().st_mode & 0o777 == 0o700
 
@@ -95,7 +97,7 @@ def test_whether_an_ignore_file_ignores_all(tmp_path: Path, text: str, is_ignore
     folder.mkdir()
     (folder / ".gitignore").write_text(text)
     assert opening.is_ignored_by_git(folder) is is_ignored
-    opening.create_folders(folder / "state")
+    opening.create_private_folders_with_gitignore(folder / "state")
     assert (folder / ".gitignore").read_text() == (text if is_ignored else "*\n")
 
 
