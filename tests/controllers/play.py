@@ -6,11 +6,12 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from controllers.site import Site
-from forges.loopback_server import Failure
+from controllers.site import SECONDS, Site
+from forges.loopback_server import Failure, wait_until
 
 
 class Play:
@@ -26,6 +27,26 @@ class Play:
 
     def start(self) -> None:
         self.site.start(altered={"clock": str(self.clock)})
+
+    @contextmanager
+    def run(self, steps: int) -> Iterator[None]:
+        """So many acts, then the block, in which all is to become right; what fails has the acts."""
+        try:
+            self.start()
+            for _ in range(steps):
+                self.act()
+            yield
+        except Exception as failure:
+            raise AssertionError(f"{failure!r}\n{self.acts}\n{self.site.read_log()}") from failure
+
+    def wait_until_all_commits_end(self) -> None:
+        """Those that the forge was told of."""
+        announced = self.site.list_announced_commits()
+        wait_until(
+            lambda: all(self.site.get_end(commit) for commit in announced),
+            SECONDS,
+            f"{[one[:8] for one in announced if not self.site.get_end(one)]} end",
+        )
 
     def list_acts(self) -> list[Callable[[], None]]:
         """What can happen next, each as often as it is to be chosen."""

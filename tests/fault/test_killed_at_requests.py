@@ -35,10 +35,13 @@ def test_killed_at_a_request(
     make_shared_site: Callable[..., Site],
     server: Server,
     row: Row,
+    request: pytest.FixtureRequest,
 ) -> None:
     """The server has the request, has or has not done it, and nobody gets the answer."""
     count = requests_of(make_shared_site, scenario, GROUPS[scenario])
-    for number in some(count, few_on(profile, 2), turn=count // 3 + (commit == "after")):
+    # A call that is on its way meets the backend: the sort of store is tried at the writes.
+    few = few_on(profile, 2) if request.node.callspec.params["make_shared_site"] == "sqlite" else 1
+    for number in some(count, few, turn=count // 3 + (commit == "after")):
         site = make_shared_site(groups=GROUPS[scenario])
         SCENARIOS[scenario](site)
         server.faults({"match": {"nth": number}, "do": {"hang": FOREVER, "commit": commit}})
