@@ -9,7 +9,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -126,16 +126,16 @@ class _Door(BaseHTTPRequestHandler):
 
     def _ask(self, body: bytes) -> Answered:
         behind = http.client.HTTPConnection(urlsplit(self.liar.behind).netloc, timeout=30)
-        try:
+        with closing(behind):
             kept = {k: v for k, v in self.headers.items() if k.lower() != "connection"}
             kept["Accept-Encoding"] = "identity"
             behind.request(self.command, self.path, body, kept)
-            answer = behind.getresponse()
-            left_out = {"content-length", "connection", "transfer-encoding"}
-            headers = tuple(pair for pair in answer.getheaders() if pair[0].lower() not in left_out)
-            return Answered(answer.status, headers, answer.read())
-        finally:
-            behind.close()
+            # By itself: one that ends the connection is not closed with it where reading it fails.
+            with behind.getresponse() as answer:
+                left_out = {"content-length", "connection", "transfer-encoding"}
+                pairs = answer.getheaders()
+                headers = tuple(pair for pair in pairs if pair[0].lower() not in left_out)
+                return Answered(answer.status, headers, answer.read())
 
     def _send(self, answered: Answered, *, close: bool) -> None:
         names = {name.lower() for name, _ in answered.headers}
