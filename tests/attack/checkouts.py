@@ -6,9 +6,12 @@ that it smuggles in makes is a file `canary`.
 
 from __future__ import annotations
 
+import atexit
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -88,32 +91,53 @@ class Checkout:
 
     def make_evil(self, at: Path, *, prefix: str = "", bare: bool = True) -> str:
         """A repository of the attacker's with a base of its own; gives that one's commit."""
-        source = self.top.parent / "evil"
-        files = {f"{prefix}{name}": text for name, text in project(EVIL, "evil").items()}
-        write(source, files)
-        commit(source)
-        evil = git(source, "rev-parse", "HEAD")
-        git(source, "update-ref", BASE, evil)
+        source, evil = make_evil_source(prefix)
         shutil.copytree(source / ".git", at, dirs_exist_ok=True)
         if bare:
             (at / "config").write_text("[core]\n repositoryformatversion = 0\n bare = true\n")
-        shutil.rmtree(source)
         return evil
+
+
+@cache
+def make_evil_source(prefix: str) -> tuple[Path, str]:
+    """The attacker's repository with the project in a folder; made once, and its commit."""
+    source = make_folder_until_exit()
+    files = {f"{prefix}{name}": text for name, text in project(EVIL, "evil").items()}
+    write(source, files)
+    commit(source)
+    evil = git(source, "rev-parse", "HEAD")
+    git(source, "update-ref", BASE, evil)
+    return source, evil
+
+
+@cache
+def make_honest_source(place: str) -> tuple[Path, str, str]:
+    """The honest repository with its project in a folder, its base and the change's commit."""
+    top = make_folder_until_exit()
+    write(top / place, project(GOOD, "good"))
+    commit(top)
+    base = git(top, "rev-parse", "HEAD")
+    git(top, "update-ref", BASE, base)
+    git(top, "checkout", "-q", "-b", "change")
+    write(top / place, project(EVIL, "changed"))
+    commit(top)
+    return top, base, git(top, "rev-parse", "HEAD")
+
+
+def make_folder_until_exit() -> Path:
+    folder = tempfile.mkdtemp(prefix="checkouts-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checkout]:
     """A change that names another url is checked out; no canary may be there at the end."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    top = tmp_path / "repository"
-    folder = top / "deploy" / "prod"
-    write(folder, project(GOOD, "good"))
-    commit(top)
-    base = git(top, "rev-parse", "HEAD")
-    git(top, "update-ref", BASE, base)
-    git(top, "checkout", "-q", "-b", "change")
-    write(folder, project(EVIL, "changed"))
-    commit(top)
-    attempt = Checkout(top, folder, tmp_path / "canary", base, git(top, "rev-parse", "HEAD"))
+    place = "deploy/prod"
+    source, base, head = make_honest_source(place)
+    top = Path(shutil.copytree(source, tmp_path / "repository"))
+    git(top, "update-index", "-q", "--refresh")  # of the copies, so that none is taken for changed
+    attempt = Checkout(top, top / place, tmp_path / "canary", base, head)
     yield attempt
     assert not attempt.canary.exists()
