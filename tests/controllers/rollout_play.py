@@ -147,9 +147,9 @@ class RolloutPlay(Play):
     def act_late(self) -> None:
         """Decide on what was shown of an older revision: it is refused, whatever it was."""
         rollout = self._get_rollout()
-        number = rollout.get("number", 1) - 1
+        number = (rollout.get("number") or 1) - 1
         for verb in ("approve", "skip", "resume", "abort"):
-            body = {"wave": rollout.get("wave", 1)} if verb in {"approve", "skip"} else {}
+            body = {"wave": rollout.get("wave") or 1} if verb in {"approve", "skip"} else {}
             answer = self._send(verb, number, **body)
             assert answer is None or answer.status_code in {400, 404, 409}, answer.text
 
