@@ -101,7 +101,7 @@ class SingleRoundDispatcher(ThreadDispatcher):
         self, parts: LoopParts, tasks: BackgroundTasks, counts: RunCounts, max_looks: int
     ) -> None:
         super().__init__(parts, tasks, counts, max_looks)
-        self._begun: set[tuple[TargetName, bool]] = set()
+        self._begun: set[tuple[TargetName, str, bool]] = set()
 
     @property
     def pause(self) -> float:
@@ -116,6 +116,6 @@ class SingleRoundDispatcher(ThreadDispatcher):
         super()._start_look(claimed)
 
 
-def _get_look_key(row: TargetRow) -> tuple[TargetName, bool]:
-    """What a run with `--once` does once: a target's look, and the one after its apply."""
-    return row.name, row.due_cause is RunCause.APPLIED
+def _get_look_key(row: TargetRow) -> tuple[TargetName, str, bool]:
+    """What a run with `--once` does once: a look with these inputs, and one after their apply."""
+    return row.name, row.wanted_digest, row.due_cause is RunCause.APPLIED

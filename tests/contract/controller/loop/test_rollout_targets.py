@@ -174,3 +174,13 @@ def test_a_wave_whose_targets_are_all_gone_waits_for_nobody(
     world.reload(waiting_loop)
     assert world.describe_rollout() == "c2 wave 3 done"
     assert world.take_writes() == []
+
+
+def test_a_run_with_once_brings_a_head_to_all_waves(world: RolloutWorld) -> None:
+    """Also where each target is due by its interval: it is looked at again with its new inputs."""
+    world.run_once()
+    world.push("c2")
+    world.clock.advance(15 * MINUTE)
+    world.run_once()
+    assert world.describe_rollout() == "c2 wave 3 done"
+    assert sorted(world.take_writes()) == [f"{target} c2" for target in TARGETS]
