@@ -97,7 +97,7 @@ class RolloutSite(ApplyingSite):
             self.environ[_get_variable(target)] = get_token(target)
         super()._make_repository()
 
-    def _apply_first_commit(self) -> None:
+    def _make_first_commit(self) -> None:
         """Commit the manifests; the controller is to make all of it."""
         for target in self.most_targets:
             self._write_manifest(target, "first")

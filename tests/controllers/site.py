@@ -181,9 +181,9 @@ class Site:
         self.run_git("remote", "add", "origin", f"{self.folder}/repositories/acme.git")
         (self.checkout / "manifests").mkdir()
         (self.checkout / "synapse-apply.yaml").write_text(self.build_project())
-        self._apply_first_commit()
+        self._make_first_commit()
 
-    def _apply_first_commit(self) -> None:
+    def _make_first_commit(self) -> None:
         """Commit the manifests, and have them live."""
         self.commit("images")
         self._apply_first_commit()
