@@ -28,7 +28,7 @@ def world(rollout_world: RolloutWorld) -> RolloutWorld:
 
 def test_a_wave_is_let_begin_by_a_person(world: RolloutWorld, waiting_loop: ControllerLoop) -> None:
     """It is told once, and once more each day; the approval is of this revision alone."""
-    world.wait(waiting_loop, 3 * DAY, step=3600)
+    world.wait(waiting_loop, 3 * DAY, step=6 * 3600)
     told = [
         (row.event, row.fields["reminder"]) for row in world.inbox.messages if row.fields["rollout"]
     ]

@@ -148,7 +148,7 @@ def test_a_last_wave_that_is_not_reached_for_a_week_is_told(world: RolloutWorld)
     world.start(loop)
     for day in range(2, 10):
         world.push(f"c{day}")
-        world.wait(loop, DAY, step=3600)
+        world.wait(loop, DAY, step=6 * 3600)
     told = [row for row in world.inbox.messages if row.fields["rollout"]]
     assert [row.fields["finding"]["summary"] for row in told] == [
         "The last wave was not reached for 7 days",
