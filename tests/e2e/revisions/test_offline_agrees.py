@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from e2e.revisions.conftest import Repository
 from e2e.scenarios.workplace import PLUGIN, RELEASE
+from laws.effort import DEEP
 
 
 def rows(document: Any) -> dict[str, Any]:
@@ -49,10 +50,13 @@ def edit(repo: Repository, chosen: tuple[bool, ...]) -> None:
         place.edit("manifests/plugin.yaml", "plugin: yolo", "plugin: other")
 
 
+# None of them, each alone, and any two; by default each in one pair.
+PAIRS = {(0, 5), (1, 3), (2, 4)}
 CHOICES = [
     one
     for one in itertools.product((False, True), repeat=6)
-    if sum(one) in {0, 1, 2} and not (one[3] and one[4])
+    if sum(one) <= 2 and not (one[3] and one[4])
+    if DEEP or sum(one) < 2 or tuple(itertools.compress(range(6), one)) in PAIRS
 ]
 
 
