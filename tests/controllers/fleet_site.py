@@ -282,7 +282,10 @@ class FleetSite(ApplyingSite):
         return self.find_leader()
 
     def list_claims(self, process: FleetProcess) -> dict[str, int]:
-        """The targets that a process works on, with the epoch of each claim."""
+        """The targets that a process works on, with the epoch of each claim.
+
+        Ask when it was killed or stands still: one that ends in between is not taken over.
+        """
         statement = "SELECT target, epoch FROM targets WHERE holder LIKE %s"
         return dict(self.query(statement, [f"%:{process.process_id}:%"]))
 

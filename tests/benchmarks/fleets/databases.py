@@ -27,15 +27,12 @@ class Database:
         )
         return dict(rows.fetchall())
 
-    def wait_until_taken_over(self, claims: dict[str, int], most: float) -> float:
-        """Wait until each target has another claim, or none; how long the last one took."""
+    def wait_until_taken_over(self, process_id: int, claims: dict[str, int], most: float) -> float:
+        """Wait until a process has none of its claims; how long the last one took."""
         begun = time.monotonic()
         while time.monotonic() - begun < most:
-            rows = self._connection.execute(
-                "SELECT target, epoch FROM targets WHERE holder <> '' OR epoch > 0"
-            ).fetchall()
-            now = dict(rows)
-            if all(now.get(name, 0) > epoch for name, epoch in claims.items()):
+            now = self.list_claims(process_id)
+            if all(now.get(name, 0) != epoch for name, epoch in claims.items()):
                 break
             time.sleep(0.2)
         return time.monotonic() - begun if claims else 0.0

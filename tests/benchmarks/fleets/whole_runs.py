@@ -125,14 +125,14 @@ def _kill(
 ) -> Accident:
     number = _find_busy(controllers, database, 0)
     process = controllers.workers[number]
-    claims = database.list_claims(process.pid)
     ids = [*read_usages([process.pid])]
     killed_at = time.time()
     for one in ids:
         with suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)
     process.wait()
-    longest = database.wait_until_taken_over(claims, _WATCHED_SECONDS)
+    claims = database.list_claims(process.pid)
+    longest = database.wait_until_taken_over(process.pid, claims, _WATCHED_SECONDS)
     controllers.start_worker_again(number)
     worker_ids.append(controllers.workers[number].pid)
     return Accident("kill -9", len(claims), longest, *database.count_looks_around(killed_at))
@@ -143,12 +143,12 @@ def _stop(
 ) -> Accident:
     number = _find_busy(controllers, database, done)
     process = controllers.workers[number]
-    claims = database.list_claims(process.pid)
     ids = [*read_usages([process.pid])]
     stopped_at = time.time()
     _send(ids, signal.SIGSTOP)
     begun = time.monotonic()
-    longest = database.wait_until_taken_over(claims, STOPPED_SECONDS + 2)
+    claims = database.list_claims(process.pid)
+    longest = database.wait_until_taken_over(process.pid, claims, STOPPED_SECONDS + 2)
     time.sleep(max(0.0, STOPPED_SECONDS - (time.monotonic() - begun)))
     _send(ids, signal.SIGCONT)
     name = f"SIGSTOP {STOPPED_SECONDS:g} s"

@@ -87,15 +87,16 @@ def test_one_of_three_amid_an_apply(fleet_site: FleetSite, victim: str, deed: st
     process = site.find_leader() if victim == "leader" else site.fleet["worker"]
     commit = begin_slow_applies_of(site, process)
     begun_at = time.monotonic()
-    claims = site.list_claims(process)
     if deed == "kill":
         site.kill_process(process)
+        claims = site.list_claims(process)
         site.set_faults()
         taken_over = site.wait_until_taken_over(claims)
         gaps = find_longest_gaps(site, STOPPED_SECONDS)
     else:
         site.killed_workers |= set(process.list_process_ids())
         with site.stand_still(process):
+            claims = site.list_claims(process)
             site.set_faults()
             taken_over = site.wait_until_taken_over(claims)
             gaps = find_longest_gaps(site, max(STOPPED_SECONDS - taken_over, 1.0))
