@@ -184,6 +184,7 @@ class JobQueue:
     async def _serve(self) -> None:
         """Keep the queue open and take jobs, whatever becomes of the database, until cancelled."""
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+        self._loop.set_exception_handler(_relay_lost_task)
         while not self._is_stopping:
             try:
                 await self._open_and_work()
@@ -253,7 +254,9 @@ def _build_app(
 
 
 def _read_name(job: Job) -> TargetName:
-    arguments = job.task_kwargs
+    # Whatever is in the column, it is no reason to hand out nothing.
+    column: object = job.task_kwargs
+    arguments = column if isinstance(column, Mapping) else {}
     return TargetName(str(arguments.get("source")), str(arguments.get("target")))
 
 
@@ -280,6 +283,16 @@ class _Relay(logging.Handler):
             self._told_at[action] = now
             problem = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
             self._log("jobs", problem=problem, action=action)
+
+
+def _relay_lost_task(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """Tell of a task that broke off unseen as of any warning: asyncio would print a traceback.
+
+    So do jobs that somebody has written into the table by hand.
+    """
+    logging.getLogger("procrastinate").warning(
+        "task lost", exc_info=context.get("exception"), extra={"action": "task_lost"}
+    )
 
 
 def _relay_warnings(log: Callable[..., None]) -> None:

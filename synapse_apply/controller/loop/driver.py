@@ -210,7 +210,7 @@ class ControllerLoop:
         self._take_or_keep_lead()
         if self._lead is None:
             self._follow_clock_of_leader()
-            self._try_to_write_at_times()
+            self._try_to_write_at_times_or_after_failure()
         else:
             self._lead[1].go_round()
         self._round_ended_at = self._parts.clock.read_counter()
@@ -230,13 +230,14 @@ class ControllerLoop:
             clock.correct(error)
             self._jump_seen_at = None
 
-    def _try_to_write_at_times(self) -> None:
+    def _try_to_write_at_times_or_after_failure(self) -> None:
         """Raise StoreTooNew where a newer version has shut this process out.
 
-        Each write says so; one that does not lead may have nothing to write for long.
+        Each write says so; one that does not lead may have nothing to write for long. While the
+        store is away it is asked in each round: a round that asks nothing is no sign of its return.
         """
         counter = self._parts.clock.read_counter()
-        if counter - self._tried_to_write_at >= _WRITE_SECONDS:
+        if self._failed_tries or counter - self._tried_to_write_at >= _WRITE_SECONDS:
             self._tried_to_write_at = counter
             with self._parts.write():
                 pass

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -51,7 +51,7 @@ def parse_postgres_url(url: str, default_schema: str, owner: str = "state") -> P
 
     The schema is `?schema=`, else `default_schema`. `owner`: see PostgresLocation.
     """
-    parts = urlsplit(url)
+    parts = _split_url(url, owner)
     user_info, _, hosts = parts.netloc.rpartition("@")
     path_and_query = f"{parts.path}?{parts.query}"
     if "@" in path_and_query or parts.fragment or not _USER_INFO_PATTERN.fullmatch(user_info):
@@ -78,6 +78,15 @@ def parse_postgres_url(url: str, default_schema: str, owner: str = "state") -> P
         display_url=f"postgresql://{hosts}/{database}?schema={schema}",
         owner=owner,
     )
+
+
+def _split_url(url: str, owner: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # its text may quote the URL
+        reason = "it has brackets that belong to no address"
+    hint = "In a user name or a password write them percent-encoded: [ is %5B, ] is %5D."
+    raise _build_url_error(owner, reason, hint)
 
 
 def _require_valid_schema_name(schema: str, owner: str) -> None:

@@ -51,6 +51,7 @@ def test_other_parameters_reach_the_client():
         "postgresql://u:s3c:r3t@db/s",
         "postgresql://u:s3c r3t@db/s",
         "postgresql://u:s3c%zz@db/s",
+        "postgresql://u:[s3c@db/s",
         "postgresql://db/s?s3c=r3t",
         "postgresql://db/s?sslmode",
         "postgresql://db/s?schema=",

@@ -169,6 +169,23 @@ def test_jobs_of_processes_that_are_gone_are_deleted(fleet: Fleet) -> None:
     wait_until_in_sync(fleet)
 
 
+def test_jobs_of_any_shape_stop_nothing(fleet: Fleet, capfd: pytest.CaptureFixture[str]) -> None:
+    """Rows written by hand, also with arguments that Procrastinate itself cannot read."""
+    process = fleet.start()
+    wait_until_in_sync(fleet)
+    fleet.run_in_store(
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
+        " SELECT 'targets of 1.0', task, args::jsonb FROM"
+        " (VALUES ('no such task', '{}'), ('work on a target', '[1]'),"
+        " ('work on a target', '{\"x\": 1}'), ('work on a target', '\"s\"')) v (task, args)"
+    )
+    wait_until(lambda: not process.queue.list_waiting(), SECONDS, "all jobs are taken")
+    fleet.ask_for("t1")
+    wait_until(lambda: len(fleet.list_asked()) == 7, SECONDS, "it goes on")
+    wait_until(lambda: "action=task_lost" in fleet.world.log.getvalue(), SECONDS, "it is said")
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_machines_whose_clocks_differ_share_that_of_the_database(fleet: Fleet) -> None:
     """By five minutes: nothing is looked at twice, and no lease is taken too early."""
     first, second = fleet.start(clock_ahead=300.0), fleet.start(clock_ahead=-300.0)

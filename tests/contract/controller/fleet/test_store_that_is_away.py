@@ -14,6 +14,7 @@ from forges.loopback_server import wait_until
 from postgres.proxy import Proxy
 from postgres.server import PostgresServer
 
+from synapse_apply.controller.fleet_rows import ProcessRole
 from synapse_apply.controller.ports import ApplyRequest, Permit, RunResult
 from synapse_apply.controller.rows import RunVerb, TargetCondition, TargetName
 from synapse_apply.controller.settings import Mode, TargetRule
@@ -87,3 +88,15 @@ def test_what_ended_meanwhile_is_recorded_when_the_store_is_back(
     finally:
         process.stop()
         back.close()
+
+
+def test_a_worker_says_once_that_the_store_is_away(fleet: Fleet, proxy: Proxy) -> None:
+    """A round in which it has nothing to ask does not say that the store is back."""
+    worker = fleet.start(ProcessRole.WORKER, is_by_hand=True)
+    worker.loop._start()
+    proxy.close()
+    for _ in range(3):
+        worker.loop._go_round_if_store_answers()
+    log = fleet.world.log.getvalue()
+    assert log.count("store unavailable") == 1
+    assert "store answers again" not in log
