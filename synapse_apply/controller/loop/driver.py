@@ -194,8 +194,10 @@ class ControllerLoop:
         except StoreUnavailable as problem:
             self._failed_tries += 1
             if self._failed_tries == 1:
-                summary = problem.diagnostics[0].summary
-                self._parts.log("warn", "store unavailable", summary=summary)
+                finding = problem.diagnostics[0]
+                self._parts.log(
+                    "warn", "store unavailable", summary=finding.summary, detail=finding.detail
+                )
         else:
             if self._failed_tries:
                 self._parts.log("info", "store answers again", tries=self._failed_tries)

@@ -22,6 +22,7 @@ from synapse_apply.controller.store.store_errors import StoreUnavailable
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 
 _RETRY_SECONDS = 5
+_STORE_IS_AWAY = "It is asked again every few seconds; the log of the controller says why."
 
 
 class AnswerMaker:
@@ -111,8 +112,10 @@ def _split_error(
     if isinstance(error, RequestRefused):
         return error.status, error.findings, error.headers
     if isinstance(error, StoreUnavailable):
+        # Where the database is, and why it does not answer, is for who reads the log.
         retry_later = {"Retry-After": str(_RETRY_SECONDS)}
-        return HTTPStatus.SERVICE_UNAVAILABLE, tuple(error.diagnostics), retry_later
+        finding = error_finding(error.diagnostics[0].summary, _STORE_IS_AWAY)
+        return HTTPStatus.SERVICE_UNAVAILABLE, (finding,), retry_later
     if not isinstance(error, HTTPException):
         raise error
     summary = error.detail.removesuffix(".")

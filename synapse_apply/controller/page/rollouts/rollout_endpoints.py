@@ -15,6 +15,7 @@ from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.answers import AnswerMaker
 from synapse_apply.controller.page.api import API_VERSION, BadQueryError, format_json
 from synapse_apply.controller.page.entry.form_tokens import FormTokens
+from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import API_PREFIX, Doorkeeper, Visitor
 from synapse_apply.controller.page.people.receiving import JSON_TYPE, RequestReceiver
 from synapse_apply.controller.page.rollouts.rollout_api import (
@@ -117,7 +118,11 @@ class RolloutEndpoints:
         name = request.path_params["rollout"]
         view = read_rollout_view_or_none(visitor.store, name, self._loop.get_settings())
         if view is None:
-            raise HTTPException(HTTPStatus.NOT_FOUND, "Nothing is known by this name.")
+            raise RequestRefused.from_words(
+                HTTPStatus.NOT_FOUND,
+                "Nothing is known by this name",
+                f"There is no rollout {name} that you may read.",
+            )
         return view
 
     def _build_form_endpoint(self, verb: RolloutVerb) -> Callable[[Request], Awaitable[Response]]:

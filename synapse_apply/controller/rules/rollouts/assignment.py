@@ -33,7 +33,7 @@ class RolloutAssignment:
     """The targets of each rollout by its name, by wave and name, and what is wrong with them.
 
     With an error among the `findings` no target of the source may be moved. A warning is on
-    patterns that match no target.
+    patterns of names and of labels that match no target.
     """
 
     targets: Mapping[str, Sequence[AssignedTarget]]
@@ -145,6 +145,15 @@ def _iter_empty_pattern_findings(
                     "A pattern that matches no target",
                     f"wave {number} of rollout `{rollout.name}`: `{pattern}`",
                     "the project file at the head declares no such target; is it misspelt?",
+                    position=_get_wave_position(rollout, number),
+                )
+        for label, pattern in wave.labels.items():
+            values = {target.labels[label] for target in keyed if label in target.labels}
+            if not any(fnmatchcase(value, pattern) for value in values):
+                yield warning_finding(
+                    "A label that no target has",
+                    f"wave {number} of rollout `{rollout.name}`: `{label}: {pattern}`",
+                    "the project file at the head gives no target such a label; is it misspelt?",
                     position=_get_wave_position(rollout, number),
                 )
 

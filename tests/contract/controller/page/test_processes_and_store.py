@@ -40,10 +40,10 @@ def test_processes_are_counted_and_what_differs_is_said(page: ServedPage) -> Non
 def test_a_store_that_is_away_is_said_so(
     page: ServedPage, monkeypatch: pytest.MonkeyPatch, path: str, accepted: str
 ) -> None:
-    """A page, lines or a Problem: come back later."""
+    """A page, lines or a Problem: come back later; where the database is stands in the log."""
 
     def raise_unavailable(*_: object, **__: object) -> NoReturn:
-        raise StoreUnavailable.from_summary("The database does not answer", "It is away.")
+        raise StoreUnavailable.from_summary("The database does not answer", "db.internal: away.")
 
     for name in ("list_sources", "list_audit", "list_configuration_findings", "list_processes"):
         monkeypatch.setattr(page.store, name, raise_unavailable)
@@ -51,5 +51,6 @@ def test_a_store_that_is_away_is_said_so(
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "5"
     assert "The database does not answer" in answer.text
+    assert "db.internal" not in answer.text
     assert page.get("/healthz").status_code == 200
     assert "the store does not answer" in page.get("/readyz").text

@@ -47,6 +47,15 @@ def test_a_target_belongs_to_the_first_wave_that_matches_it() -> None:
     assert "`canary-*`" in assignment.findings[0].detail
 
 
+def test_a_label_that_no_target_has_is_a_warning() -> None:
+    """A misspelt one has its targets follow the head at once."""
+    waves = [Wave(labels={"tier": "standart"}), Wave(labels={"tire": "*"}), Wave(("b",))]
+    findings = assign(waves, key("a", tier="standard"), key("b", tier="gold")).findings
+    assert [finding.is_error for finding in findings] == [False, False]
+    assert "wave 1 of rollout `all`: `tier: standart`" in findings[0].detail
+    assert "wave 2 of rollout `all`: `tire: *`" in findings[1].detail
+
+
 def test_a_wave_that_names_nothing_has_all_targets() -> None:
     assignment = assign([Wave(("a",)), Wave()], key("a"), key("b"), key("c"))
     assert [item.wave for item in assignment.targets["all"]] == [1, 2, 2]
