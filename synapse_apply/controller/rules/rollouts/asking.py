@@ -22,9 +22,8 @@ def approve_wave(row: RolloutRow, wave: WaveRow, *, number: int, who: str) -> Wa
     _require_revision(row, number)
     is_waiting = row.state is RolloutState.WAITING and not wave.approved_by
     if not is_waiting or wave.wave != row.wave:
-        raise _refuse(
-            row, f"Wave {wave.wave} does not wait for an approval", "Only one that waits has one."
-        )
+        who_waits = f"Wave {row.wave} does." if is_waiting else "No wave does."
+        raise _refuse(row, f"Wave {wave.wave} does not wait for an approval", who_waits)
     return replace(wave, approved_by=who)
 
 

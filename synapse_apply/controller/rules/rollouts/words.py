@@ -92,8 +92,9 @@ def describe_wave(row: RolloutRow, wave: Wave, members: Sequence[RolloutMember])
 
 
 def describe_wave_to_approve(row: RolloutRow, target_count: int) -> str:
-    """What a person is to let begin."""
-    return f"{name_wave(row)} waits for approval: {pluralize(target_count, 'target')}"
+    """What a person is to let begin; of a reader who sees none of its targets, without a count."""
+    count = f": {pluralize(target_count, 'target')}" if target_count else ""
+    return f"{name_wave(row)} waits for approval{count}"
 
 
 def describe_failed(row: RolloutRow, failed: Iterable[RolloutMember]) -> str:

@@ -10,6 +10,7 @@ from unit.controller.rollouts.rollout_play import Outcome, RolloutPlay
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.rollout_rows import RolloutState
 from synapse_apply.controller.rules.rollouts import asking
+from synapse_apply.controller.rules.rollouts.words import describe_wave_to_approve
 from synapse_apply.controller.settings import Rollout, Wave
 
 ROLLOUT = Rollout("two", "acme", (Wave(("a",)), Wave(("b",), approve=True)))
@@ -71,3 +72,26 @@ def test_what_was_shown_of_another_revision_decides_nothing() -> None:
     (finding,) = refused.value.diagnostics
     assert finding.summary == "The rollout brings another revision by now"
     assert "controller rollout status two" in str(finding.hint)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (RolloutState.WAITING, "two: waiting for approval. Wave 2 does."),
+        (RolloutState.RUNNING, "two: running. No wave does."),
+    ],
+)
+def test_whoever_approves_the_wrong_wave_is_told_which_one_waits(
+    state: RolloutState, reason: str
+) -> None:
+    with pytest.raises(ActionRefused) as refused:
+        play_until(state).approve(1)
+    assert refused.value.diagnostics[0].summary == "Wave 1 does not wait for an approval"
+    assert refused.value.diagnostics[0].detail == reason
+
+
+def test_whoever_sees_no_target_of_a_wave_is_told_no_number_of_them() -> None:
+    """Not `0 targets`, as if the wave had none."""
+    row = play_until(RolloutState.WAITING).require_row()
+    assert describe_wave_to_approve(row, 1) == "wave 2 of 2 waits for approval: 1 target"
+    assert describe_wave_to_approve(row, 0) == "wave 2 of 2 waits for approval"
