@@ -125,10 +125,13 @@ def claim_object_or_find_other_owner(
     return tools.claimed_ids.claim_object_or_find_other_owner(tools.store, observed, step.address)
 
 
-def record_done_call_of_echo(
+def record_done_call_or_note_recovery_file(
     step: Step, tools: ApplyTools, call: PendingCall, echo: CallEcho
 ) -> Outcome:
-    """Record a successful call with the object that it left."""
+    """Record a successful call with the object that it left: the outcome is DONE.
+
+    Where the state cannot be written it is UNKNOWN, with a recovery file; nothing is raised.
+    """
     return record_object_left_and_close_intent(
         step, tools, call, echo.observed, echo.request_id, echo.warnings
     )

@@ -19,7 +19,7 @@ from synapse_apply.applying.calls import (
     close_intent_of_call_without_effect,
     close_intent_or_note_recovery_file,
     confirm_object_left_by_call,
-    record_done_call_of_echo,
+    record_done_call_or_note_recovery_file,
     record_object_left_and_close_intent,
 )
 from synapse_apply.applying.records import (
@@ -204,7 +204,7 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
             used_intent = replace(intent, approvals=())
             pending_call = PendingCall(body, managed_fields, used_intent)
         else:
-            return record_done_call_of_echo(step, tools, pending_call, echo)
+            return record_done_call_or_note_recovery_file(step, tools, pending_call, echo)
     raise AssertionError("an update is sent at most twice")
 
 
@@ -273,7 +273,7 @@ def _send_final_call_and_record(step: Step, tools: ApplyTools, live: LiveObjects
         if outcome is None:
             raise AssertionError("a last try is over") from failure
         return outcome
-    return record_done_call_of_echo(step, tools, pending_call, echo)
+    return record_done_call_or_note_recovery_file(step, tools, pending_call, echo)
 
 
 def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:

@@ -149,14 +149,14 @@ class OpenTarget(TargetWithPermittedRows):
         override_guards: Collection[str] = (), server_dry_run: bool = False,
         create_state: bool = True, progress: Progress | None = None,
     ) -> Plan:  # fmt: skip
-        """What `apply` would do. Sends nothing that could change anything, and takes no lock.
+        """What `apply` would do; what could not be read is in `plan.has_errors`, not raised.
 
+        Sends nothing that could change anything, and takes no lock; open calls stay open.
         The state of a new embedded backend is made; without `create_state` nothing is written,
         and that such a state is missing is a StateError, as for all other backends.
 
         With `server_dry_run` the backend checks each call that it can check without acting on it;
-        `progress` receives each. What could not be read is an error among `plan.diagnostics`
-        (`plan.has_errors`). Raises InputError, OptionConflict, StateError.
+        `progress` receives each. Raises InputError, OptionConflict, StateError.
         """
         from synapse_apply.operations.plan import plan
         from synapse_apply.operations.plan_arguments import PlanArguments
@@ -380,7 +380,8 @@ class OpenTarget(TargetWithPermittedRows):
     def write_drift(self, names: Sequence[str], *, dry_run: bool = False) -> Drift:
         """Write the live values of resources that drifted into the files that declare them.
 
-        A name with `*` is all that it matches and that drifted. Returns the drift with the edits
+        No name writes nothing, `*` all that drifted; one that has not drifted is left out. A name
+        with `*` is all that it matches and that drifted. Returns the drift with the edits
         (`written_edits`); `dry_run` only returns them. InputError, with every finding,
         where a value cannot be written: no file is changed then. Open the target again to plan
         with the new files.

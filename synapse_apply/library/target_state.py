@@ -111,11 +111,12 @@ class TargetState:
     def accept(
         self, name: str, *, confirm: Callable[[AcceptableResource], bool] | None = None
     ) -> AcceptableResource:
-        """Accept a live object as it is: what is declared counts as applied. Sends nothing.
+        """Accept a live object as it is, and send nothing; NotApproved where `confirm` says no.
 
-        Reads manifests and backend for it. `confirm` gets the fields that differ; it is called
-        also where none does. InputError where it is not declared, StateError where it is not
-        recorded, not live, or was written meanwhile; NotApproved where `confirm` says no.
+        What is declared counts as applied. Reads manifests and backend for it. `confirm` gets the
+        fields that differ; it is called also where none does, and that is recorded, too.
+        InputError where it is not declared, StateError where it is not recorded, not live, or was
+        written meanwhile.
         """
         from synapse_apply.operations.accept_difference import accept_differences
         from synapse_apply.workspace.selection import choose_address

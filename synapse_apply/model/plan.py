@@ -280,7 +280,10 @@ class Plan(WithCommands):
 
     @property
     def is_applyable(self) -> bool:
-        """Whether there is something to do, and no error, guard or missing backend prevents it."""
+        """Whether apply would do anything: a refused change does not prevent the others.
+
+        An error, an open guard or an offline plan prevents all.
+        """
         # Renames of records alone are worth an apply as well.
         is_unblocked = not (self.has_errors or self.guards or self.base.is_offline)
         return is_unblocked and bool(self.actionable_changes or self.moved)

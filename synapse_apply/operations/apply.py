@@ -185,7 +185,7 @@ class ApplyRun:
                     self._session,
                     plan_result,
                     held_back_errors,
-                    run_calls_until_cut=watcher.run_calls_until_cut,
+                    run_calls_and_note_if_cut=watcher.run_calls_and_note_if_cut,
                     is_single_use=uses_up_plan,
                     may_adopt=self._may_adopt,
                     permitted=permitted,
@@ -268,14 +268,14 @@ def apply(
     progress: Progress,
     stop_signal: Callable[[], int] = lambda: 0,
     *,
-    run_calls_until_cut: Callable[[Callable[[], None]], None] = lambda work: work(),
+    run_calls_and_note_if_cut: Callable[[Callable[[], None]], None] = lambda work: work(),
     is_single_use: bool = False,
     may_adopt: bool = False,
 ) -> Report:
     """Carry a checked plan out under the state's lock, which the caller holds.
 
     `stop_signal` returns the number of the signal that asks to end, 0 while there is none.
-    `run_calls_until_cut` runs the work it is given and may return before the work ends; the
+    `run_calls_and_note_if_cut` runs the work it is given and may return before the work ends; the
     outcome of a call in progress is unknown then. `is_single_use` marks the plan's id as applied,
     before the first call. `may_adopt`: a create that meets an object which is as declared takes
     it over.
@@ -287,7 +287,7 @@ def apply(
         session,
         plan_result,
         held_back_errors,
-        run_calls_until_cut=run_calls_until_cut,
+        run_calls_and_note_if_cut=run_calls_and_note_if_cut,
         is_single_use=is_single_use,
         may_adopt=may_adopt,
     )
@@ -300,7 +300,7 @@ def _carry_out_and_hold_back_errors(
     plan_result: PlanResult,
     progress: HeldBackErrors,
     *,
-    run_calls_until_cut: Callable[[Callable[[], None]], None],
+    run_calls_and_note_if_cut: Callable[[Callable[[], None]], None],
     is_single_use: bool,
     may_adopt: bool,
     permitted: PermittedRows = _NO_APPROVALS,
@@ -341,7 +341,7 @@ def _carry_out_and_hold_back_errors(
         ):
             scheduler.run_all_until_stop(executor)
 
-    run_calls_until_cut(run_steps)
+    run_calls_and_note_if_cut(run_steps)
     # After a cut, a worker may still be in a call: its outcome is reported as unknown.
     scheduler.give_unfinished_steps_an_outcome()
     report = Report(

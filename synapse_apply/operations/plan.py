@@ -151,7 +151,7 @@ def _read_state_and_live_objects(
             *map(_build_forged_run_warning, forged_addresses),
             *duplicate_warnings,
         ),
-        other_targets=_read_runs_of_other_targets_if_needed(session, resources),
+        other_targets=_read_other_target_runs_if_release_is_new(session, resources),
         moved=moves.renames,
         removed_addresses=list_removed_addresses_with_members(
             session.project.removed, records, session.desired
@@ -328,10 +328,13 @@ def _build_forged_run_warning(address: Address) -> Diagnostic:
     )
 
 
-def _read_runs_of_other_targets_if_needed(
+def _read_other_target_runs_if_release_is_new(
     session: TargetSession, resources: Mapping[Address, ResourceState]
 ) -> Mapping[str, OtherTargetRuns]:
-    """The runs of required targets, read only where a release to be made may need them."""
+    """The runs of each required target by its name; {} unless a release to be made may need them.
+
+    What could not be read is a problem in the result.
+    """
     if not any(map(_is_new_and_verifiable, resources.values())):
         return {}
     return read_other_target_runs(session)

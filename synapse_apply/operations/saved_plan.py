@@ -1,4 +1,4 @@
-"""What a saved plan contains, and when it may still be applied (design section 7)."""
+"""What a saved plan contains, and when it is stale as a whole (design section 7)."""
 
 from __future__ import annotations
 

@@ -67,15 +67,18 @@ def _require_writable_zip_path(source: PackageSource, root: Path, path: Path) ->
     source_path = (root / source.path).resolve()
     if source.kind == FILE and path.resolve() == source_path:
         raise InputError(_build_unusable_path_finding(path, "it is the source itself."))
-    if source.kind == FOLDER and path.resolve().is_relative_to(source_path):
-        _raise_unless_ignore_rule_leaves_zip_out(path, source_path)
+    if source.kind == FOLDER:
+        _require_zip_outside_or_ignored(path, source_path)
 
 
-def _raise_unless_ignore_rule_leaves_zip_out(path: Path, folder: Path) -> None:
-    """InputError unless an ignore rule leaves the path out: else the next zip would contain it."""
-    relative_path = path.resolve().relative_to(folder).as_posix()
+def _require_zip_outside_or_ignored(path: Path, resolved_folder: Path) -> None:
+    """InputError in the folder, unless an ignore rule leaves the path out of the next zip."""
+    resolved_path = path.resolve()
+    if not resolved_path.is_relative_to(resolved_folder):
+        return
+    relative_path = resolved_path.relative_to(resolved_folder).as_posix()
     try:
-        rule = find_rule_leaving_path_or_parent_out(FolderTree(folder), relative_path)
+        rule = find_rule_leaving_path_or_parent_out(FolderTree(resolved_folder), relative_path)
     except UnreadableError as problem:
         raise InputError(problem.finding) from None
     if rule is None:

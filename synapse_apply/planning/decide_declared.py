@@ -276,7 +276,9 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
     ):
         return decision.with_refusals(refusals.build_platform_object_refusal(resource))
     return _note_or_refuse_unreleased_source(
-        resource, decision.with_refusals(*_collect_update_refusals(resource, diff, index)), index
+        resource,
+        decision.with_refusals(*_list_refusals_to_send_differences(resource, diff, index)),
+        index,
     )
 
 
@@ -321,7 +323,9 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
     )
     decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
     return _note_or_refuse_unreleased_source(
-        resource, decision.with_refusals(*_collect_update_refusals(resource, diff, index)), index
+        resource,
+        decision.with_refusals(*_list_refusals_to_send_differences(resource, diff, index)),
+        index,
     )
 
 
@@ -358,10 +362,13 @@ def _note_or_refuse_unreleased_source(
     return replace(decision, change=replace(decision.change, notes=notes))
 
 
-def _collect_update_refusals(
+def _list_refusals_to_send_differences(
     resource: ResourceState, diff: ResourceDiff, index: PlanIndex
 ) -> list[Refusal]:
-    """The reasons why the differences cannot be sent; empty where they can."""
+    """What stands against sending the differences: fixed fields, another object, lost secrets.
+
+    Some reasons leave out the others. Policy, locks and open calls are judged elsewhere.
+    """
     unresettable = [
         # Without an update every field is fixed, and refused as such.
         path

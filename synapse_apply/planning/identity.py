@@ -60,7 +60,7 @@ def collect_identity_claims(resources: Resources) -> IdentityClaims:
         conflicts,
         renames,
         _find_records_held_by_renames(resources, renames),
-        _map_renamed_members_to_renamed_owners(resources, renames),
+        _map_new_member_to_new_owner_address(resources, renames),
     )
 
 
@@ -287,8 +287,8 @@ def find_creates_open_under_other_address(
     return matches
 
 
-def _map_renamed_members_to_renamed_owners(
-    resources: Resources, renames: Mapping[Address, Address]
+def _map_new_member_to_new_owner_address(
+    resources: Resources, old_by_new_address: Mapping[Address, Address]
 ) -> dict[Address, Address]:
     """The new addresses of renamed series members, each with the new address of its owner.
 
@@ -300,14 +300,14 @@ def _map_renamed_members_to_renamed_owners(
         if resource.record is not None and resource.record.series
     ]
     series_names = {record.series for record in records}
-    owners = {old: new for new, old in renames.items() if str(old) in series_names}
+    owners = {old: new for new, old in old_by_new_address.items() if str(old) in series_names}
     series = {str(old): new for old, new in owners.items()}
     renamed_members = add_series_member_renames(records, owners)
     return {
         renamed_members[record.address]: series[record.series]
         for record in records
         if record.address in renamed_members
-        and renames.get(renamed_members[record.address]) == record.address
+        and old_by_new_address.get(renamed_members[record.address]) == record.address
         if record.series in series
     }
 

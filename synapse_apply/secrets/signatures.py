@@ -112,7 +112,7 @@ class StateKeySigner:
             self._get_keys(), self._purpose, {"text": content}
         )
 
-    def is_genuine_or_none_without_key(self, content: str, signature: str) -> bool | None:
+    def is_genuine_or_none_if_uncheckable(self, content: str, signature: str) -> bool | None:
         """Whether a signature is genuine; None if its key, or any key, is not at hand.
 
         A missing signature ("") is not genuine where there is a key.

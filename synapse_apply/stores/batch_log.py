@@ -149,6 +149,8 @@ class BatchLog(Protocol):
     def read_since(self, position: str) -> LogReading:
         """Read what follows a position that an earlier call returned; all of it for "".
 
+        Any position but the last one returned may read everything anew, tables and batches.
+        Signatures do not count here: `list_warnings` and `append` tell what is forged.
         DamagedLog if what is stored is not what a log writes.
         """
         ...

@@ -197,9 +197,9 @@ def resolve_commit_of_manifests(project: Project, ref: str) -> GitCommit:
 
 def read_project_at_commit_or_none(commit: GitCommit, file: Path) -> Project | None:
     """The project file in a commit, None where it has none; InputError for one with errors."""
-    from synapse_apply.packages.source.git import read_committed_file_or_none
+    from synapse_apply.packages.source.git import read_committed_file_or_none_if_absent
 
-    data = read_committed_file_or_none(commit, file.name)
+    data = read_committed_file_or_none_if_absent(commit, file.name)
     if data is None:
         return None
     # A list is of the same commit, whatever stands in the checkout.
@@ -207,7 +207,7 @@ def read_project_at_commit_or_none(commit: GitCommit, file: Path) -> Project | N
         file,
         f"{commit.label}:{format_path(file)}",
         data,
-        lambda name: read_committed_file_or_none(commit, name, MAX_LIST_BYTES),
+        lambda name: read_committed_file_or_none_if_absent(commit, name, MAX_LIST_BYTES),
     )
     if project is None:
         raise InputError(*findings)

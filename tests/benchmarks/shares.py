@@ -22,7 +22,10 @@ from benchmarks.worlds import SHAPES, World
 # Parts by the function that does it: (file, function). None stands in another.
 PARTS = {
     "start-up: modules": ("<frozen importlib._bootstrap>", "_find_and_load"),
-    "YAML to documents with places": ("manifests/yaml/reader.py", "collect_documents_and_findings"),
+    "YAML to documents with places": (
+        "manifests/yaml/reader.py",
+        "collect_documents_past_broken_ones",
+    ),
     "schemas, secret fields, decoding": ("manifests/decode/loading.py", "_decode_documents"),
     "reading the state": ("stores/sql.py", "read_state"),
     "live objects": ("live/live_reader.py", "look_up_declared_parents_first"),

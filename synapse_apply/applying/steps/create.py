@@ -23,7 +23,7 @@ from synapse_apply.applying.calls import (
     claim_object_or_find_other_owner,
     close_intent_of_call_without_effect,
     confirm_object_left_by_call,
-    record_done_call_of_echo,
+    record_done_call_or_note_recovery_file,
     record_object_left_and_close_intent,
 )
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
@@ -183,7 +183,7 @@ def _record_created_objects(
     except RemoteError as failure:
         return _resolve_failed_create(parts, tools, failure, live)
     outcome, member_answer = (
-        record_done_call_of_echo(step, tools, call, echo),
+        record_done_call_or_note_recovery_file(step, tools, call, echo),
         _extract_member_object_or_none(step, answer),
     )
     # Built only for members: copying `live` for each create would be quadratic.
@@ -236,7 +236,7 @@ def _record_created_member(
                 step, failure, tools.marks.with_address(step.address)
             ),
         )
-    return record_done_call_of_echo(step, tools, call, echo)
+    return record_done_call_or_note_recovery_file(step, tools, call, echo)
 
 
 def _build_call_with_owner_id(

@@ -11,7 +11,7 @@ from synapse_apply.cli import completion
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options, revision_options
-from synapse_apply.cli.params.addresses import is_address
+from synapse_apply.cli.params.addresses import has_address_form
 from synapse_apply.model.errors import NameNotFound
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def command(
 def _names_saved_plan_file(file: Path, argument: str) -> bool:
     from synapse_apply.library import is_saved_plan
 
-    return is_saved_plan(file) or not is_address(argument)
+    return is_saved_plan(file) or not has_address_form(argument)
 
 
 def _with_no_such_file_note(finding: Diagnostic, name: str) -> Diagnostic:

@@ -60,8 +60,8 @@ DECLARED_NAME = NameType(completion.complete_addresses)
 RECORDED_NAME = NameType(completion.complete_recorded_addresses)
 
 
-def is_address(text: str) -> bool:
-    """Whether a text has the form of an address."""
+def has_address_form(text: str) -> bool:
+    """Whether a text has the form KIND/NAME; the kind may be unknown."""
     from synapse_apply.model.address import Address
 
     try:

@@ -29,10 +29,10 @@ class NumberType(click.FloatRange):
         return number
 
 
-def parse_state_url_option(
+def parse_unchecked_url_or_env_reference(
     _ctx: click.Context, _param: click.Parameter, value: str
 ) -> str | SecretRef:
-    """A url, or `{env: NAME}` as in the project file; a usage error for anything else."""
+    """A text as it is, or the reference `{env: NAME}`; a usage error for another text in braces."""
     if not value.lstrip().startswith("{"):
         return value
     env_match = _ENV_REFERENCE.fullmatch(value.strip())

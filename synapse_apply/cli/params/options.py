@@ -89,15 +89,15 @@ def add_json_per_line_options(body: CommandBody) -> CommandBody:
 
 
 def add_color_options(body: CommandBody) -> CommandBody:
-    """--color and --no-color, for commands that have no JSON."""
+    """--color and --no-color, for commands without JSON; the body is called with `console`."""
 
     @click.option("--color", type=click.Choice(["auto", "always", "never"]), hidden=True)
     @click.option("--no-color", "color", flag_value="never", help="No colour.")
     @functools.wraps(body)
-    def call_with_color(*, color: str | None, **parameters: Any) -> int:
+    def call_with_console(*, color: str | None, **parameters: Any) -> int:
         return body(console=Console(color=color or "auto"), **parameters)
 
-    return call_with_color
+    return call_with_console
 
 
 def add_report_option(body: CommandBody) -> CommandBody:

@@ -19,7 +19,7 @@ from synapse_apply.controller.configuration.valid_parts import keep_valid_parts
 from synapse_apply.controller.settings import Controller
 from synapse_apply.files.checkout import read_plain_file
 from synapse_apply.manifests.schema import schemas
-from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
+from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import iter_extra_document_findings, read_documents
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
@@ -81,8 +81,10 @@ def parse_configuration(
     validator = schemas.compile_validator(SCHEMA_NAME)
     is_access_known = True
     if not validator.is_valid(value):
-        subject = Subject(value, positions, scalar_text=document.source.read_scalar_text_as_written)
-        findings.extend(build_schema_findings(SCHEMA_NAME, subject))
+        value_to_check = ValueToCheck(
+            value, positions, scalar_text=document.source.read_scalar_text_as_written
+        )
+        findings.extend(build_schema_findings(SCHEMA_NAME, value_to_check))
         # What no schema can say of the rest, so that nobody meets it in a second run.
         has_access = isinstance(value, Mapping) and "access" in value
         value = keep_valid_parts(value, validator.is_valid)

@@ -202,7 +202,9 @@ def require_commit(row: StatusRow) -> str:
     return row.commit
 
 
-def require_repository(forge: ForgeStatus, pattern: re.Pattern[str], example: str) -> str:
+def require_well_formed_repository(
+    forge: ForgeStatus, pattern: re.Pattern[str], example: str
+) -> str:
     """The repository, as it stands in the file; InputError if it does not have the forge's form."""
     if pattern.fullmatch(forge.repository):
         return forge.repository

@@ -18,7 +18,7 @@ from synapse_apply.controller.forge.forge_api import (
     ForgeAnswer,
     ForgeApi,
     require_commit,
-    require_repository,
+    require_well_formed_repository,
     shorten_line,
 )
 from synapse_apply.controller.ports import SendResult
@@ -39,7 +39,7 @@ class GitHubStatuses:
         self, forge: ForgeStatus, token: Sensitive, wall_clock: Callable[[], float] = time.time
     ) -> None:
         """InputError for a repository, an API URL or a token that cannot be used."""
-        repository = require_repository(forge, _REPOSITORY, "OWNER/NAME")
+        repository = require_well_formed_repository(forge, _REPOSITORY, "OWNER/NAME")
         self._api = ForgeApi(forge, "GitHub", token, _HEADERS, wall_clock)
         self._path = f"/repos/{quote(repository)}"
 

@@ -20,7 +20,7 @@ from synapse_apply.controller.forge.forge_api import (
     ForgeAnswer,
     ForgeApi,
     require_commit,
-    require_repository,
+    require_well_formed_repository,
     shorten_line,
 )
 from synapse_apply.controller.ports import SendResult, StatusUnreadable
@@ -66,7 +66,9 @@ class GitLabStatuses:
 
         InputError for a project, an API URL or a token that cannot be used.
         """
-        project = require_repository(forge, _PROJECT, "GROUP/PROJECT, or the project's number")
+        project = require_well_formed_repository(
+            forge, _PROJECT, "GROUP/PROJECT, or the project's number"
+        )
         self._api = ForgeApi(forge, "GitLab", token, {}, wall_clock)
         self._path = f"/projects/{quote(project, safe='')}"
         # Without it GitLab takes the first branch that has the commit, and refuses a commit that

@@ -152,7 +152,7 @@ def _take_over_head(
         fetched = replace(fetched, due_at=min(fetched.due_at, second_look_at))
     if decision is HeadDecision.HOLD:
         fetched = replace(fetched, finding=_build_held_finding(source, row, head))
-    _write_source(parts, row, fetched)
+    _write_source_and_queue_messages(parts, row, fetched)
     return fetched
 
 
@@ -180,14 +180,16 @@ def _record_failure(
     failures = row.failures + 1
     delay = compute_poll_delay(source, parts.settings.defaults, failures, parts.clock.draw())
     due_at = parts.clock.read_wall() + delay
-    _write_source(parts, row, replace(row, failures=failures, finding=finding, due_at=due_at))
+    _write_source_and_queue_messages(
+        parts, row, replace(row, failures=failures, finding=finding, due_at=due_at)
+    )
     parts.log(
         "warn", "fetch failed", source=name, failures=failures, summary=finding.summary,
         retry_in=delay,
     )  # fmt: skip
 
 
-def _write_source(parts: LoopParts, before: SourceRow, after: SourceRow) -> None:
+def _write_source_and_queue_messages(parts: LoopParts, before: SourceRow, after: SourceRow) -> None:
     """Write a source and the messages that its change is worth."""
     held_commit = after.sideways if after.finding is not None and not after.failures else ""
     with parts.write() as writer:
@@ -263,8 +265,8 @@ def _compare_targets(
     except InputError as problem:
         _record_unusable_head(parts, row, problem.diagnostics[0])
         return
-    assignment = assign_waves(list_rollouts_of_source(parts, row.name), keyed)
-    for finding in assignment.findings:
+    assignments = assign_waves(list_rollouts_of_source(parts, row.name), keyed)
+    for finding in assignments.findings:
         if finding.is_error:
             _record_unusable_head(parts, row, finding)
             return
@@ -278,11 +280,11 @@ def _compare_targets(
             now=parts.clock.read_wall(),
             chances=(parts.clock.draw() for _ in repeat(None)),
             is_spread=is_spread,
-            in_rollouts=assignment.names,
+            in_rollouts=assignments.names_in_any_rollout,
         )
         for target in moved:
             writer.put_target(target)
-        write_rollouts_at_head(parts, writer, row, assignment)
+        write_rollouts_at_head(parts, writer, row, assignments)
         writer.put_source(replace(row, keyed_number=row.head_number))
         _record_usable_head(parts, writer, row)
         writer.mark_source_changed(row.name)
@@ -293,7 +295,7 @@ def _compare_targets(
         "info", "targets compared", source=row.name, commit=row.head, targets=len(keyed),
         touched=touched_count,
     )  # fmt: skip
-    for finding in assignment.findings:
+    for finding in assignments.findings:
         parts.log("warn", "rollout", summary=finding.summary, detail=finding.detail)
 
 

@@ -67,10 +67,10 @@ def _look_and_apply_if_permitted(
         # It is due for the revision that is wanted by now.
         _ask_until_store_answers(parts, record_look)
     else:
-        _apply(parts, moved, look, decision, counts)
+        _apply_and_record(parts, moved, look, decision, counts)
 
 
-def _apply(
+def _apply_and_record(
     parts: LoopParts,
     claimed: ClaimedTarget,
     look: FinishedRun,

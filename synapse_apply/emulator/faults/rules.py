@@ -121,10 +121,10 @@ class FaultSchedule:
         return {"rules": [dict(rule.rule_document) for rule in self.rules], "counts": rule_counts}
 
 
-def read_valid_fault_document(path: Path) -> Any:
+def read_valid_fault_document(path: Path) -> dict[str, Any]:
     """Read a document of rules from a file, and validate it. Raises FaultsError."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FaultsError(f"cannot read the faults of {path}: {error.strerror or error}") from None
     except ValueError as error:
@@ -148,7 +148,7 @@ def parse_rules(document: Any) -> list[FaultRule]:
         rule_problems = list(_iter_rule_problems(rule_document))
         problems += [f"rules[{number}]: {problem}" for problem in rule_problems]
         if not rule_problems:
-            rules.append(_build_rule(rule_document))
+            rules.append(_build_rule_of_valid_document(rule_document))
     if problems:
         raise FaultsError("; ".join(problems))
     return rules
@@ -157,7 +157,8 @@ def parse_rules(document: Any) -> list[FaultRule]:
 _DOCUMENT_PARTS = ("rules", "$schema")
 
 
-def _build_rule(rule_document: Mapping[str, Any]) -> FaultRule:
+def _build_rule_of_valid_document(rule_document: Mapping[str, Any]) -> FaultRule:
+    """The rule of a document in which `_iter_rule_problems` has found none."""
     match, action_document = rule_document.get("match", {}), rule_document["do"]
     kind = next(name for name in ACTION_KINDS if name in action_document)
     commit_point = (

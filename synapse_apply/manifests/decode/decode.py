@@ -24,7 +24,7 @@ from synapse_apply.manifests.decode.secret_fields import (
 from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables_or_missing
 from synapse_apply.manifests.phrases import FILL_IN
 from synapse_apply.manifests.schema import named_documents, schemas
-from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
+from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import Document, describe_value_kind
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath, Position, error_finding, parse_json_pointer
@@ -224,7 +224,9 @@ def fits_schema_or_report(context: DecodeContext, draft: Draft) -> bool:
     # Nearly every document fits, and `is_valid` is much faster than collecting the misfits.
     if not schemas.compile_validator(draft.schema).is_valid(draft.value):
         address = str(draft.address) if draft.address else None
-        for finding in build_schema_findings(draft.schema, _build_schema_subject(context, draft)):
+        for finding in build_schema_findings(
+            draft.schema, _build_value_to_check_hiding_secrets(context, draft)
+        ):
             if draft.is_unknown(finding.path or ()):
                 continue
             # Only a value from an overlay is wrong on this target alone.
@@ -265,7 +267,9 @@ def _fits_after_removing_misfits(context: DecodeContext, draft: Draft) -> bool:
     """
     is_valid = schemas.compile_validator(draft.schema).is_valid
     if not is_valid(draft.value):
-        misfits = build_schema_findings(draft.schema, _build_schema_subject(context, draft))
+        misfits = build_schema_findings(
+            draft.schema, _build_value_to_check_hiding_secrets(context, draft)
+        )
         if len(misfits) > _MAX_REMOVED:  # each removal copies the maps around the field
             return False
         for finding in misfits:
@@ -273,7 +277,7 @@ def _fits_after_removing_misfits(context: DecodeContext, draft: Draft) -> bool:
     return bool(is_valid(draft.value))
 
 
-def _build_schema_subject(context: DecodeContext, draft: Draft) -> Subject:
+def _build_value_to_check_hiding_secrets(context: DecodeContext, draft: Draft) -> ValueToCheck:
     source, marks = draft.document.source, select_secret_marks(context, draft)
 
     def is_hidden(path: FieldPath) -> bool:
@@ -287,7 +291,7 @@ def _build_schema_subject(context: DecodeContext, draft: Draft) -> Subject:
                 return text.read_scalar_text_as_written(position, value)
         return str(value)
 
-    return Subject(draft.value, draft.positions, is_hidden, read_scalar_text_as_written)
+    return ValueToCheck(draft.value, draft.positions, is_hidden, read_scalar_text_as_written)
 
 
 def decode_desired_or_report(context: DecodeContext, draft: Draft) -> Desired | None:

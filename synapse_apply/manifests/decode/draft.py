@@ -8,7 +8,7 @@ from typing import Any
 
 from synapse_apply.manifests.files.manifest_files import (
     build_outside_finding,
-    is_allowed_project_path,
+    is_project_path_allowed_by_its_text,
 )
 from synapse_apply.manifests.yaml.reader import Document, read_single_mapping
 from synapse_apply.model.address import Address
@@ -163,9 +163,11 @@ class DecodeContext:
             # Without its position, one source is equal wherever it is named.
             self.reported_flaws.add((replace(source, position=None), rule))
 
-    def _is_allowed_path(self, path: str) -> bool:
+    def _is_path_allowed_by_its_text(self, path: str) -> bool:
         if path not in self._allowed_by_path:
-            self._allowed_by_path[path] = is_allowed_project_path(self.project, self.target, path)
+            self._allowed_by_path[path] = is_project_path_allowed_by_its_text(
+                self.project, self.target, path
+            )
         return self._allowed_by_path[path]
 
     def find_denial(self, source: SecretSource, ref: SecretRef) -> Denial | None:
@@ -244,7 +246,7 @@ class DecodeContext:
         path = value.get("path") if isinstance(value, dict) else value
         if not isinstance(path, str) or not path or not isinstance(ref, str):
             return None
-        if not self._is_allowed_path(path):
+        if not self._is_path_allowed_by_its_text(path):
             return None
         # A folder with a `ref` is read from Git, not from the disk.
         kind = "file" if key == "file" else ("git" if ref else "folder")
@@ -252,7 +254,7 @@ class DecodeContext:
 
     def report_path_outside_project(self, draft: Draft, path: FieldPath, text: Any) -> None:
         """Report a path that leaves the project and is not listed under `allow_files`."""
-        if isinstance(text, str) and not self._is_allowed_path(text):
+        if isinstance(text, str) and not self._is_path_allowed_by_its_text(text):
             finding = build_outside_finding(text, self.project)
             self.report_finding(draft, path, finding.summary, finding.detail, finding.hint)
 

@@ -14,7 +14,7 @@ import yaml
 
 from synapse_apply.manifests.decode.specifiers import is_version_specifier
 from synapse_apply.manifests.schema import schemas
-from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
+from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import (
     Document,
     describe_value_kind,
@@ -104,10 +104,10 @@ def _iter_schema_flaws(document: Document) -> Iterator[PackageFlaw]:
     value = document.value
     if schemas.compile_validator(SCHEMA_NAME).is_valid(value):
         return
-    subject = Subject(
+    value_to_check = ValueToCheck(
         value, document.positions, scalar_text=document.source.read_scalar_text_as_written
     )
-    for finding in build_schema_findings(SCHEMA_NAME, subject):
+    for finding in build_schema_findings(SCHEMA_NAME, value_to_check):
         yield PackageFlaw(
             finding.rule or "package:shape",
             finding.detail,

@@ -10,9 +10,9 @@ from typing import Protocol
 from synapse_apply.manifests.export.inventory import is_inventory_file
 from synapse_apply.manifests.files.manifest_files import (
     build_outside_finding,
-    is_allowed_project_path,
     is_ignored_name,
     is_manifest_name,
+    is_project_path_allowed_by_its_text,
 )
 from synapse_apply.manifests.project.project import get_text_position_or_none
 from synapse_apply.manifests.yaml.reader import ReadResult, read_documents
@@ -92,7 +92,7 @@ def read_committed_manifests(
         listed_paths = (".",) if result.implicit else ("manifests",)
     visited: set[str] = set()
     for text in listed_paths:
-        if not paths and not is_allowed_project_path(project, target, text):
+        if not paths and not is_project_path_allowed_by_its_text(project, target, text):
             result.findings.append(
                 build_outside_finding(text, project, get_text_position_or_none(text))
             )

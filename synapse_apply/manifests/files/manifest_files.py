@@ -44,7 +44,11 @@ def collect_manifest_files(
     result.implicit = not paths and not listed_paths and entries[0][0] == "."
     visited: set[Path] = set()
     for text, path in entries:
-        if not paths and listed_paths and not is_allowed_project_path(project, target, text):
+        if (
+            not paths
+            and listed_paths
+            and not is_project_path_allowed_by_its_text(project, target, text)
+        ):
             result.findings.append(
                 build_outside_finding(text, project, get_text_position_or_none(text))
             )
@@ -84,7 +88,7 @@ def is_folder_read_by_default(project: Project, target: Target, folder: Path) ->
     real_folder = os.path.realpath(folder)
     for text in list_manifest_paths(project, target):
         listed_folder = os.path.realpath(project.root / text)
-        if is_allowed_project_path(project, target, text) and _is_at_or_below(
+        if is_project_path_allowed_by_its_text(project, target, text) and _is_at_or_below(
             real_folder, listed_folder
         ):
             # An ignored folder on the way hides all that is below it.
@@ -267,8 +271,11 @@ def _build_unreadable_finding(folder: str, problem: OSError) -> Diagnostic:
     )
 
 
-def is_allowed_project_path(project: Project, target: Target, text: str) -> bool:
-    """Whether a path written in the project lies inside it, or is listed under allow_files."""
+def is_project_path_allowed_by_its_text(project: Project, target: Target, text: str) -> bool:
+    """Whether a path written in the project lies inside it, or is listed under allow_files.
+
+    Links are not followed: where the path leads is checked by who opens it.
+    """
     root = os.path.normpath(project.root)
     path = os.path.normpath(Path(root, text))
     if _is_at_or_below(path, root):

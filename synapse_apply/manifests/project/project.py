@@ -32,7 +32,7 @@ from synapse_apply.manifests.project.target_lists import (
     read_listed_targets,
 )
 from synapse_apply.manifests.schema import schemas, secret_field_marks
-from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
+from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.schema.unsupported import iter_unsupported_settings
 from synapse_apply.manifests.yaml.reader import (
     Document,
@@ -123,8 +123,10 @@ def read_project_or_findings(
     value, positions = document.value, document.positions
     # The fast validator decides; the one that explains is slow to import.
     if not schemas.compile_validator("project").is_valid(value):
-        subject = Subject(value, positions, scalar_text=document.source.read_scalar_text_as_written)
-        findings.extend(build_schema_findings("project", subject))
+        value_to_check = ValueToCheck(
+            value, positions, scalar_text=document.source.read_scalar_text_as_written
+        )
+        findings.extend(build_schema_findings("project", value_to_check))
     if isinstance(value, dict):
         findings.extend(iter_unsupported_settings(value, positions))
     # Decoding relies on the schema, so it starts only when all of it is right.

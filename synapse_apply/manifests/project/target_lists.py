@@ -22,7 +22,7 @@ from synapse_apply.manifests.project.row_template import (
     parse_row_text,
 )
 from synapse_apply.manifests.schema import schemas
-from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
+from synapse_apply.manifests.schema.explain import ValueToCheck, build_schema_findings
 from synapse_apply.manifests.yaml.reader import (
     Document,
     describe_value_kind,
@@ -183,12 +183,12 @@ def iter_listed_schema_findings(
         if not validator.is_valid(_build_project_of({name: listed}))
     ]  # fmt: skip
     for name in misfits[:MAX_ROW_FINDINGS]:
-        subject = Subject(
+        value_to_check = ValueToCheck(
             _build_project_of({name: targets[name]}),
             positions,
             scalar_text=partial(_read_scalar_text, targets[name]),
         )
-        yield from build_schema_findings("project", subject)
+        yield from build_schema_findings("project", value_to_check)
     if len(misfits) > MAX_ROW_FINDINGS:
         yield _build_more_finding(len(misfits) - MAX_ROW_FINDINGS, positions)
 

@@ -47,7 +47,7 @@ _TYPE_EXAMPLES = {
 
 
 @frozen
-class Subject:
+class ValueToCheck:
     """A value that is checked against a schema.
 
     `is_hidden` says whether the value at a path must not be shown; `scalar_text` gives the
@@ -71,18 +71,18 @@ def _build_explaining_validator(name: str) -> Any:
     return Draft202012Validator(schemas.build_strict_schema(name))
 
 
-def build_schema_findings(name: str, subject: Subject) -> tuple[Diagnostic, ...]:
+def build_schema_findings(name: str, value_to_check: ValueToCheck) -> tuple[Diagnostic, ...]:
     """A finding for each misfit of a value, without repetitions, in the order of the file."""
     findings: dict[Diagnostic, None] = {}
-    for problem in _build_explaining_validator(name).iter_errors(subject.value):
+    for problem in _build_explaining_validator(name).iter_errors(value_to_check.value):
         rule_ids = _iter_rule_ids_endlessly(problem, schemas.build_strict_schema(name))
-        problem_findings = _iter_problem_findings(problem, subject)
+        problem_findings = _iter_problem_findings(problem, value_to_check)
         findings.update(
             dict.fromkeys(finding.with_changes(rule=next(rule_ids)) for finding in problem_findings)
         )
     # The two validators may disagree on rare cases (such as huge numbers); no misfit may be lost.
     if not findings:
-        findings.update(dict.fromkeys(_iter_findings_naming_only_path(name, subject)))
+        findings.update(dict.fromkeys(_iter_findings_naming_only_path(name, value_to_check)))
     return tuple(sorted(findings, key=_position_sort_key))
 
 
@@ -115,39 +115,44 @@ def _position_sort_key(finding: Diagnostic) -> tuple[str, int, int]:
     return (position.file, position.line, position.column) if position else ("", 0, 0)
 
 
-def _iter_findings_naming_only_path(name: str, subject: Subject) -> Iterator[Diagnostic]:
+def _iter_findings_naming_only_path(
+    name: str, value_to_check: ValueToCheck
+) -> Iterator[Diagnostic]:
     """Findings that name only the path, for misfits that jsonschema-rs alone sees."""
-    for problem in schemas.compile_validator(name).iter_errors(subject.value):
+    for problem in schemas.compile_validator(name).iter_errors(value_to_check.value):
         path = tuple(problem.instance_path)
         yield _build_finding(
-            subject, path, "Does not fit the schema", f"`{format_field_path(path)}` is not allowed"
+            value_to_check,
+            path,
+            "Does not fit the schema",
+            f"`{format_field_path(path)}` is not allowed",
         )
 
 
 def _build_finding(
-    subject: Subject, path: FieldPath, summary: str, detail: str, hint: str = ""
+    value_to_check: ValueToCheck, path: FieldPath, summary: str, detail: str, hint: str = ""
 ) -> Diagnostic:
-    full_path = (*subject.path, *path)
+    full_path = (*value_to_check.path, *path)
     return error_finding(
-        summary, detail, hint, position=subject.find_position(path), path=full_path
+        summary, detail, hint, position=value_to_check.find_position(path), path=full_path
     )
 
 
-def _iter_problem_findings(problem: Any, subject: Subject) -> Iterator[Diagnostic]:
+def _iter_problem_findings(problem: Any, value_to_check: ValueToCheck) -> Iterator[Diagnostic]:
     path: FieldPath = tuple(problem.absolute_path)
     explainer = _EXPLAINERS.get(problem.validator)
     if explainer is None:
-        subject_name = _format_subject_name(subject, path)
+        subject_name = _format_subject_name(value_to_check, path)
         detail = f"{subject_name} does not fit its schema (`{problem.validator}`)"
         yield _build_finding(
-            subject, path, "Value not allowed", detail, _get_rule_or_description(problem)
+            value_to_check, path, "Value not allowed", detail, _get_rule_or_description(problem)
         )
     else:
-        yield from explainer(problem, subject, path)
+        yield from explainer(problem, value_to_check, path)
 
 
-def _format_subject_name(subject: Subject, path: FieldPath) -> str:
-    dotted_path = format_field_path((*subject.path, *path))
+def _format_subject_name(value_to_check: ValueToCheck, path: FieldPath) -> str:
+    dotted_path = format_field_path((*value_to_check.path, *path))
     return f"`{dotted_path}`" if dotted_path else "the document"
 
 
@@ -156,27 +161,29 @@ def _get_rule_or_description(problem: Any) -> str:
     return str(schema.get("x-rule") or schema.get("description", ""))
 
 
-def _format_showable_value_or_empty(problem: Any, subject: Subject, path: FieldPath) -> str:
+def _format_showable_value_or_empty(
+    problem: Any, value_to_check: ValueToCheck, path: FieldPath
+) -> str:
     """The value as text; "" for a hidden, long, null or collection value."""
     value = problem.instance
-    must_hide = subject.is_hidden(path) or problem.schema.get("x-hidden", False)
+    must_hide = value_to_check.is_hidden(path) or problem.schema.get("x-hidden", False)
     if isinstance(value, (dict, list)) or value is None or must_hide:
         return ""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False) if len(value) <= 80 else ""
-    position = subject.find_position(path)
-    return subject.scalar_text(position, value) if position else str(value)
+    position = value_to_check.find_position(path)
+    return value_to_check.scalar_text(position, value) if position else str(value)
 
 
 def _iter_unknown_field_findings(
-    problem: Any, subject: Subject, path: FieldPath
+    problem: Any, value_to_check: ValueToCheck, path: FieldPath
 ) -> Iterator[Diagnostic]:
     properties = problem.schema.get("properties", {})
     for key in problem.instance:
         if key not in properties:
-            parent_name = _format_subject_name(subject, path)
+            parent_name = _format_subject_name(value_to_check, path)
             yield _build_finding(
-                subject,
+                value_to_check,
                 (*path, key),
                 "Unknown field",
                 f"`{key}` is not a field of {parent_name}",
@@ -185,7 +192,7 @@ def _iter_unknown_field_findings(
 
 
 def _iter_missing_field_findings(
-    problem: Any, subject: Subject, path: FieldPath
+    problem: Any, value_to_check: ValueToCheck, path: FieldPath
 ) -> Iterator[Diagnostic]:
     properties = problem.schema.get("properties", {})
     for key in problem.validator_value:
@@ -195,45 +202,51 @@ def _iter_missing_field_findings(
                 property_schema.get("description", "") if isinstance(property_schema, dict) else ""
             )
             yield _build_finding(
-                subject,
+                value_to_check,
                 path,
                 "Missing field",
-                f"{_format_subject_name(subject, path)} needs `{key}`",
+                f"{_format_subject_name(value_to_check, path)} needs `{key}`",
                 f"add `{key}:`" + (f" ({hint[0].lower()}{hint[1:].rstrip('.')})" if hint else ""),
             )
 
 
 def _iter_wrong_type_findings(
-    problem: Any, subject: Subject, path: FieldPath
+    problem: Any, value_to_check: ValueToCheck, path: FieldPath
 ) -> Iterator[Diagnostic]:
-    yield _build_type_finding(problem, subject, path, problem.validator_value)
+    yield _build_type_finding(problem, value_to_check, path, problem.validator_value)
 
 
 def _build_type_finding(
-    problem: Any, subject: Subject, path: FieldPath, expected_types: Any
+    problem: Any, value_to_check: ValueToCheck, path: FieldPath, expected_types: Any
 ) -> Diagnostic:
     names = [expected_types] if isinstance(expected_types, str) else list(expected_types)
     value = problem.instance
-    subject_name = _format_subject_name(subject, path)
+    subject_name = _format_subject_name(value_to_check, path)
     expected_text = " or ".join(_TYPE_LABELS[name] for name in names if name != "null")
     if value is None:
         hint = "leave the field out" + (', or write "" for an empty text' * ("string" in names))
         detail = f"{subject_name} is null where {expected_text} is needed"
-        return _build_finding(subject, path, "Null is not a value", detail, hint)
+        return _build_finding(value_to_check, path, "Null is not a value", detail, hint)
     # A reference to a secret in a field that is none, which is more helpful than the type.
     if isinstance(value, dict) and list(value) == [VALUE_FROM]:
         hint = "write the value, or use a variable: ${var.NAME}"
         return _build_finding(
-            subject, path, ONLY_FOR_SECRETS, f"{subject_name} is not a secret field", hint
+            value_to_check, path, ONLY_FOR_SECRETS, f"{subject_name} is not a secret field", hint
         )
     # A text of the wrong type is not quoted: it may be a secret in the wrong field.
     value_text = (
-        "" if isinstance(value, str) else _format_showable_value_or_empty(problem, subject, path)
+        ""
+        if isinstance(value, str)
+        else _format_showable_value_or_empty(problem, value_to_check, path)
     )
     actual_text = describe_value_kind(value) + (f" ({value_text})" if value_text else "")
     detail = f"{subject_name} is {actual_text} where {expected_text} is needed"
     return _build_finding(
-        subject, path, "Wrong type", detail, _suggest_correction(problem, value, names, value_text)
+        value_to_check,
+        path,
+        "Wrong type",
+        detail,
+        _suggest_correction(problem, value, names, value_text),
     )
 
 
@@ -261,7 +274,7 @@ def _would_fit_unquoted(text: str, type_names: list[str]) -> bool:
 
 
 def _iter_value_not_allowed_findings(
-    problem: Any, subject: Subject, path: FieldPath
+    problem: Any, value_to_check: ValueToCheck, path: FieldPath
 ) -> Iterator[Diagnostic]:
     is_const = problem.validator == "const"
     allowed = [problem.validator_value] if is_const else problem.validator_value
@@ -270,26 +283,27 @@ def _iter_value_not_allowed_findings(
         for option in allowed
         if option is not None
     ]
-    value_text = _format_showable_value_or_empty(problem, subject, path)
+    value_text = _format_showable_value_or_empty(problem, value_to_check, path)
     value_label = value_text or describe_value_kind(problem.instance)
     allowed_text = (
         f"where only {words[0]} is known" if is_const else f"which is none of {', '.join(words)}"
     )
-    detail = f"{_format_subject_name(subject, path)} is {value_label}, {allowed_text}"
+    subject_name = _format_subject_name(value_to_check, path)
+    detail = f"{subject_name} is {value_label}, {allowed_text}"
     if "propertyNames" in problem.absolute_schema_path:
         detail, path = (
-            f"the name {value_label} in {_format_subject_name(subject, path)}, {allowed_text}",
+            f"the name {value_label} in {subject_name}, {allowed_text}",
             (*path, problem.instance),
         )
     text = problem.instance if isinstance(problem.instance, str) and value_text else ""
     hint = suggest_known_word_or_empty(text, words) if text else f"write {' or '.join(words)}"
-    yield _build_finding(subject, path, "Unknown value", detail, hint)
+    yield _build_finding(value_to_check, path, "Unknown value", detail, hint)
 
 
 def _iter_malformed_value_findings(
-    problem: Any, subject: Subject, path: FieldPath
+    problem: Any, value_to_check: ValueToCheck, path: FieldPath
 ) -> Iterator[Diagnostic]:
-    value_text = _format_showable_value_or_empty(problem, subject, path)
+    value_text = _format_showable_value_or_empty(problem, value_to_check, path)
     hint = "write " + str(problem.schema.get("x-rule", f"what fits {problem.validator_value}"))
     if "${var." in value_text:
         hint = "no variables stand here; " + hint
@@ -298,10 +312,9 @@ def _iter_malformed_value_findings(
         path = (*path, problem.instance)
     else:
         value_clause = f" is {value_text}, which" if value_text else ""
-        detail = (
-            f"{_format_subject_name(subject, path)}{value_clause} is not of the form it must have"
-        )
-    yield _build_finding(subject, path, "Malformed value", detail, hint)
+        subject_name = _format_subject_name(value_to_check, path)
+        detail = f"{subject_name}{value_clause} is not of the form it must have"
+    yield _build_finding(value_to_check, path, "Malformed value", detail, hint)
 
 
 _LIMIT_TEXTS = {
@@ -317,19 +330,19 @@ _LIMIT_TEXTS = {
 
 
 def _iter_out_of_range_findings(
-    problem: Any, subject: Subject, path: FieldPath
+    problem: Any, value_to_check: ValueToCheck, path: FieldPath
 ) -> Iterator[Diagnostic]:
     limit = _LIMIT_TEXTS[problem.validator].format(problem.validator_value)
-    value_text = _format_showable_value_or_empty(problem, subject, path)
+    value_text = _format_showable_value_or_empty(problem, value_to_check, path)
     value_clause = f" is {value_text}, but" if value_text else ""
-    detail = f"{_format_subject_name(subject, path)}{value_clause} must be {limit}"
+    detail = f"{_format_subject_name(value_to_check, path)}{value_clause} must be {limit}"
     yield _build_finding(
-        subject, path, "Value out of range", detail, "write a value that is " + limit
+        value_to_check, path, "Value out of range", detail, "write a value that is " + limit
     )
 
 
 def _iter_field_choice_findings(
-    problem: Any, subject: Subject, path: FieldPath
+    problem: Any, value_to_check: ValueToCheck, path: FieldPath
 ) -> Iterator[Diagnostic]:
     """A finding for `oneOf` or `anyOf`.
 
@@ -345,28 +358,28 @@ def _iter_field_choice_findings(
     # `oneOf` fails for too many keys as well as for none; `anyOf` only for none.
     if len(present_keys) > 1 and problem.validator == "oneOf":
         yield _build_finding(
-            subject,
+            value_to_check,
             (*path, present_keys[-1]),
             "Fields exclude each other",
-            f"{_format_subject_name(subject, path)} has {present_text}",
+            f"{_format_subject_name(value_to_check, path)} has {present_text}",
             f"keep one of {present_text}",
         )
     else:
         yield _build_finding(
-            subject,
+            value_to_check,
             path,
             "Missing field",
-            f"{_format_subject_name(subject, path)} needs {names}",
+            f"{_format_subject_name(value_to_check, path)} needs {names}",
             f"add {names}",
         )
 
 
-def _build_two_vocabularies_finding(subject: Subject, path: FieldPath) -> Diagnostic:
+def _build_two_vocabularies_finding(value_to_check: ValueToCheck, path: FieldPath) -> Diagnostic:
     key = path[-1]
-    siblings = subject.value
+    siblings = value_to_check.value
     for part in path[:-1]:
         siblings = siblings[part]
-    provider = subject.value.get("spec", {}).get("provider", "")
+    provider = value_to_check.value.get("spec", {}).get("provider", "")
     vocabularies = schemas.bundle_schema_with_referenced_files("providers/" + provider).get(
         "x-vocabularies", {}
     )
@@ -374,7 +387,7 @@ def _build_two_vocabularies_finding(subject: Subject, path: FieldPath) -> Diagno
         (name for name in vocabularies.get("documented", ()) if name in siblings), ""
     )
     return _build_finding(
-        subject,
+        value_to_check,
         path,
         "Keys of two vocabularies",
         f"`{key}` is one of the platform's keys, `{documented_key}` one of the documented keys",
@@ -386,16 +399,16 @@ def _build_two_vocabularies_finding(subject: Subject, path: FieldPath) -> Diagno
 
 
 def _iter_forbidden_value_findings(
-    problem: Any, subject: Subject, path: FieldPath
+    problem: Any, value_to_check: ValueToCheck, path: FieldPath
 ) -> Iterator[Diagnostic]:
     """A finding for `not`: our schemas write `{}` for a key beside others, else it forbids null."""
     if problem.validator_value == {}:
-        yield _build_two_vocabularies_finding(subject, path)
+        yield _build_two_vocabularies_finding(value_to_check, path)
     else:
-        yield _build_type_finding(problem, subject, path, "object")
+        yield _build_type_finding(problem, value_to_check, path, "object")
 
 
-_EXPLAINERS: dict[str, Callable[[Any, Subject, FieldPath], Iterator[Diagnostic]]] = {
+_EXPLAINERS: dict[str, Callable[[Any, ValueToCheck, FieldPath], Iterator[Diagnostic]]] = {
     "additionalProperties": _iter_unknown_field_findings,
     "required": _iter_missing_field_findings,
     "type": _iter_wrong_type_findings,

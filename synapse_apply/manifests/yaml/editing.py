@@ -18,7 +18,7 @@ from synapse_apply.manifests.yaml.reshaping import (
     format_block_lines,
     format_flow_value,
     is_collection,
-    iter_replacement_cuts,
+    list_cuts_that_replace_value_together,
 )
 from synapse_apply.manifests.yaml.slots import ValueSlot, apply_cuts, list_comments, list_entries
 from synapse_apply.manifests.yaml.spans import (
@@ -189,7 +189,7 @@ class _EditRequest:
                 for allow_block in (True, False):
                     yield apply_cuts(
                         self._text,
-                        iter_replacement_cuts(
+                        list_cuts_that_replace_value_together(
                             self._text,
                             slot,
                             value,

@@ -22,15 +22,21 @@ def format_normalized_json(value: Any, *, in_list: bool = False) -> str:
     The order of keys does not count, 1 is 1.0, and inside of lists, which a plan compares as
     one value each, null is absent.
     """
-    return json.dumps(_normalize_value(value, in_list=in_list), sort_keys=True)
+    return json.dumps(
+        _unite_numbers_and_drop_null_keys_in_lists(value, in_list=in_list), sort_keys=True
+    )
 
 
-def _normalize_value(value: Any, *, in_list: bool) -> Any:
+def _unite_numbers_and_drop_null_keys_in_lists(value: Any, *, in_list: bool) -> Any:
+    """A value with 1 for 1.0 and, inside of lists, without the keys that have null."""
     if isinstance(value, Mapping):
-        pairs = ((key, _normalize_value(child, in_list=in_list)) for key, child in value.items())
+        pairs = (
+            (key, _unite_numbers_and_drop_null_keys_in_lists(child, in_list=in_list))
+            for key, child in value.items()
+        )
         return {key: child for key, child in pairs if child is not None or not in_list}
     if isinstance(value, list | tuple):
-        return [_normalize_value(child, in_list=True) for child in value]
+        return [_unite_numbers_and_drop_null_keys_in_lists(child, in_list=True) for child in value]
     # JSON does not distinguish 1 and 1.0.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -51,7 +57,7 @@ def pair_list_items(old_items: Sequence[Any], new_items: Sequence[Any]) -> Index
         (len(old_items), len(new_items)),
     ]:
         a, b = next_start
-        for n, m in _pair_items_by_similarity_or_order(
+        for n, m in _align_items_without_crossing(
             old_items[a:i], new_items[b:j], old_texts[a:i], new_texts[b:j]
         ):
             pairs.append((a + n, b + m))
@@ -129,7 +135,7 @@ def _compute_longest_rising_pairs(pairs: IndexPairs) -> IndexPairs:
     return rising[::-1]
 
 
-def _pair_items_by_similarity_or_order(
+def _align_items_without_crossing(
     old_items: Sequence[Any],
     new_items: Sequence[Any],
     old_texts: Sequence[str],
@@ -137,6 +143,7 @@ def _pair_items_by_similarity_or_order(
 ) -> IndexPairs:
     """Index pairs, rising in both lists, with the highest total similarity.
 
+    Items with equal texts weigh most; items without likeness pair where nothing better does.
     A table of best scores, filled from the ends (as for an edit distance); pairs by order above
     `_MAX_COMPARED`.
     """

@@ -18,7 +18,7 @@ from synapse_apply.manifests.yaml.reshaping import (
     format_block_lines,
     format_flow_value,
     is_collection,
-    iter_replacement_cuts,
+    list_cuts_that_replace_value_together,
     locate_value_offset,
 )
 from synapse_apply.manifests.yaml.slots import (
@@ -101,7 +101,7 @@ def iter_merge_cuts(
         return
     # A list that becomes a map or a scalar has no entries to keep.
     if not _can_merge_parts(text, slot, value):
-        yield from iter_replacement_cuts(
+        yield from list_cuts_that_replace_value_together(
             text, slot, value, line_break, allow_block=True, allow_literals=allow_literals
         )
         return

@@ -117,7 +117,7 @@ def read_documents(data: bytes | str, file: str) -> ReadResult:
         return ReadResult((), tuple(findings))
     reader = _YamlReader(SourceText(file, text, "${" in text, FILL_IN in text))
     with pause_gc():
-        reader.collect_documents_and_findings()
+        reader.collect_documents_past_broken_ones()
     return ReadResult(tuple(reader.documents), (*findings, *reader.findings))
 
 
@@ -210,7 +210,8 @@ class _YamlReader:
         self.documents: list[Document] = []
         self.findings: list[Diagnostic] = []
 
-    def collect_documents_and_findings(self) -> None:
+    def collect_documents_past_broken_ones(self) -> None:
+        """Read all documents and findings; behind a broken document from the next `---` on."""
         text = self.source.text
         start = 0
         # Each restart reads the rest anew, so a file of broken documents would take quadratic time.

@@ -131,7 +131,7 @@ def _detect_block_scalar_indent(text: str, slot: ValueSlot) -> str:
     return " " * (slot.base_column + 2)
 
 
-def iter_replacement_cuts(
+def list_cuts_that_replace_value_together(
     text: str,
     slot: ValueSlot,
     value: Any,
@@ -139,32 +139,33 @@ def iter_replacement_cuts(
     *,
     allow_block: bool,
     allow_literals: bool = True,
-) -> Iterator[Cut]:
-    """Cuts, to be applied together, that replace a value of which nothing stays.
+) -> tuple[Cut, ...]:
+    """The cuts, all to be applied at once, that replace a value of which nothing stays.
 
-    With `allow_block`, a list or map may be written on lines of its own where the old one is.
+    With `allow_block`, a list or map may be written on lines of its own where the old one is;
+    `allow_literals` counts for scalars alone.
     """
     node = slot.node
     if slot.is_block_collection:
         allow_block = allow_block and is_collection(value) and bool(value)
-        yield from _iter_block_replacement_cuts(
-            text, slot, value, line_break if allow_block else ""
+        return tuple(
+            _iter_block_replacement_cuts(text, slot, value, line_break if allow_block else "")
         )
-    elif is_collection(value) or is_collection(slot.value):
+    if is_collection(value) or is_collection(slot.value):
         value_text = (
             format_flow_value(value)
             if slot.flow or is_collection(value)
             else format_inline_scalar(value)
         )
-        yield (
+        cut = (
             node.start,
             locate_value_end(text, node),
             _format_missing_colon_or_blank_or_empty(text, slot)
             + value_text
             + format_block_header_comment_or_empty(text, node),
         )
-    else:
-        yield build_scalar_cut(text, slot, value, line_break, allow_literals=allow_literals)
+        return (cut,)
+    return (build_scalar_cut(text, slot, value, line_break, allow_literals=allow_literals),)
 
 
 def _iter_block_replacement_cuts(

@@ -200,7 +200,7 @@ def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
     if keys.current_key is None:
         if _certainly_has_no_state(checkup):
             yield CheckResult.build_ok("key", "none here: one is made together with the state")
-        elif used_key_ids or _has_readable_declared_secrets(checkup):
+        elif used_key_ids or _declares_secrets_or_false_if_unreadable(checkup):
             yield CheckResult.from_finding("key", build_no_key_warning(project, target))
         else:
             yield CheckResult.build_ok("key", "none, and no secret needs one yet")
@@ -385,7 +385,8 @@ def _read_project_and_key_ids_or_none(checkup: TargetCheckup) -> ProjectAndKeyId
     return checkup.session.read_project_and_key_ids_or_none()
 
 
-def _has_readable_declared_secrets(checkup: TargetCheckup) -> bool:
+def _declares_secrets_or_false_if_unreadable(checkup: TargetCheckup) -> bool:
+    """Whether manifests that can be read declare a secret; none is resolved."""
     try:
         return has_declared_secrets(checkup.declared_target.get_or_raise_unchecked().desired)
     except UncheckedError:

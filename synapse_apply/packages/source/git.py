@@ -117,7 +117,7 @@ def read_trusted_head_commit_id_or_empty(root: Path, timeout: float | None = Non
     return run_git(root, repository, *arguments, timeout=timeout)[1].decode().strip()
 
 
-def read_committed_file_or_none(
+def read_committed_file_or_none_if_absent(
     commit: GitCommit, path: str, max_bytes: int = MAX_FILE_BYTES
 ) -> bytes | None:
     """The content of a file in a commit, None if there is none.

@@ -25,7 +25,7 @@ _REF_PATTERNS = (
 )
 # These always mean the checked-out commit, whatever other refs have such a name.
 _HEAD_NAMES = frozenset({"HEAD", "@"})
-_ROOT_REF = re.compile(r"[A-Z]+(?:_[A-Z]+)*_HEAD")
+_PSEUDO_REF = re.compile(r"[A-Z]+(?:_[A-Z]+)*_HEAD")
 _FULL_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
 _SHORT_ID = re.compile(r"(?:.+-g)?([0-9a-f]{4,63})", re.IGNORECASE)
 # Where the name ends in `main~2`, `v1^{commit}` or `main@{1}`.
@@ -124,15 +124,21 @@ def _list_ref_meanings(repository: Repository, name: str) -> list[RefMeaning]:
         head_id = _run_git_or_empty(repository, "show-ref", "--verify", "--hash", "HEAD")
         ids_by_ref = {"HEAD": head_id} if head_id else {}
     else:
-        ids_by_ref = {**_read_root_ref(repository, name), **_read_matching_refs(repository, name)}
+        ids_by_ref = {
+            **_read_pseudo_ref_or_empty(repository, name),
+            **_read_matching_refs(repository, name),
+        }
         short_id_meanings = _list_short_id_meanings(repository, name)
     commits = _resolve_commits(repository, list(ids_by_ref.values()))
     return [*map(RefMeaning, ids_by_ref, commits), *short_id_meanings]
 
 
-def _read_root_ref(repository: Repository, name: str) -> dict[str, str]:
-    """The object id of FETCH_HEAD, ORIG_HEAD and the like, by name; {} if there is none."""
-    if _ROOT_REF.fullmatch(name) and (repository.git_dir / name).is_file():
+def _read_pseudo_ref_or_empty(repository: Repository, name: str) -> dict[str, str]:
+    """The object id of FETCH_HEAD, ORIG_HEAD and the like, not HEAD, by name; {} if there is none.
+
+    The id is "" if Git gives none.
+    """
+    if _PSEUDO_REF.fullmatch(name) and (repository.git_dir / name).is_file():
         return {name: _resolve_revision_or_empty(repository, name)}
     return {}
 

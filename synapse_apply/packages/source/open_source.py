@@ -17,7 +17,7 @@ from synapse_apply.packages.ignore import IgnoreRules
 from synapse_apply.packages.source.folder import FolderTree
 from synapse_apply.packages.source.git import (
     GitTree,
-    read_committed_file_or_none,
+    read_committed_file_or_none_if_absent,
     resolve_ref_to_commit_or_raise,
 )
 from synapse_apply.packages.source.tree import (
@@ -223,14 +223,16 @@ def is_zip_in_commit_of_its_ref(source: PackageSource, root: Path) -> bool:
     """Whether the zip of a source at a Git ref is committed there; build results rarely are."""
     _require_path_inside_project(source)
     return (
-        read_committed_file_or_none(resolve_ref_to_commit_or_raise(root, source.ref), source.path)
+        read_committed_file_or_none_if_absent(
+            resolve_ref_to_commit_or_raise(root, source.ref), source.path
+        )
         is not None
     )
 
 
 def _open_committed_zip(source: PackageSource, root: Path) -> BinaryIO:
     _require_path_inside_project(source)
-    content = read_committed_file_or_none(
+    content = read_committed_file_or_none_if_absent(
         resolve_ref_to_commit_or_raise(root, source.ref), source.path
     )
     if content is None:

@@ -1,4 +1,4 @@
-"""Whether a planned change is still the same in a fresh plan, or how it differs.
+"""Whether one row of a saved plan is stale: what a fresh plan would do is compared.
 
 Changes are compared by content, never by serials or times, so that an untouched one is never stale.
 """

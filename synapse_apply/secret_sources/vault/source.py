@@ -113,7 +113,11 @@ def _find_settings_in_target(context: SourceContext) -> VaultSettings | None:
     return None if block is None else parse_settings(block)
 
 
-def _require_allowed_path(ref: SecretRef, context: SourceContext) -> None:
+def _require_not_denied(ref: SecretRef, context: SourceContext) -> None:
+    """SecretUnavailable for a malformed path or version, or a path outside of `vault.allow`.
+
+    Nothing where the target has no Vault: reading says that.
+    """
     raise_if_denied(find_path_denial(ref, context))
 
 
@@ -214,7 +218,7 @@ VAULT = SecretSource(
     name=SOURCE_NAME,
     example="{valueFrom: {vault: {path: kv/raw-data, key: secret}}}",
     find_denial=find_path_denial,
-    require_allowed=_require_allowed_path,
+    require_allowed=_require_not_denied,
     read_text=_read_value_as_text,
     required_keys=("path", "key"),
     optional_keys=("version",),

@@ -22,7 +22,7 @@ from synapse_apply.stores.chain.link_format import (
     decode_object,
 )
 from synapse_apply.stores.chain.object_folder import ObjectFolder
-from synapse_apply.stores.chain.signer import NoSigner
+from synapse_apply.stores.chain.signer import UnsignedStateSigner
 
 
 def count_unpruned_objects(
@@ -32,7 +32,9 @@ def count_unpruned_objects(
 
     Some are there until the next snapshot is made. StateError where the store cannot be read.
     """
-    last_folder = ChainReader(folder, NoSigner(), time.sleep).read_view_of_last_folder().folder
+    last_folder = (
+        ChainReader(folder, UnsignedStateSigner(), time.sleep).read_view_of_last_folder().folder
+    )
     prefix = build_folder_prefix(last_folder)
     snapshots = _map_numbers_to_age_seconds(folder, f"{prefix}snapshots/")
     links = _map_numbers_to_age_seconds(folder, f"{prefix}links/")
@@ -45,7 +47,7 @@ def count_unpruned_objects(
     kept_snapshots: list[Snapshot] = []
     for number, content in zip(kept_numbers, contents, strict=True):
         try:
-            snapshot = decode_object(content or b"", number, NoSigner()).value
+            snapshot = decode_object(content or b"", number, UnsignedStateSigner()).value
         except (WrongContent, NewerContent):
             return 0
         if isinstance(snapshot, Snapshot):

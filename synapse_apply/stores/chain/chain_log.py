@@ -45,7 +45,7 @@ from synapse_apply.stores.chain.link_format import (
     encode_seal,
 )
 from synapse_apply.stores.chain.object_folder import ObjectFolder
-from synapse_apply.stores.chain.signer import NoSigner, Signer
+from synapse_apply.stores.chain.signer import Signer, UnsignedStateSigner
 from synapse_apply.stores.database import Row
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lease_timing import LeaseTiming
@@ -100,7 +100,7 @@ class ChainLog:
     ) -> None:
         """Tests shorten `prune_age_seconds`, below which nothing is pruned."""
         self._folder = folder
-        self._signer = signer or NoSigner()
+        self._signer = signer or UnsignedStateSigner()
         self._has_begun_anew = False
         self._timing = timing
         self._pace = pace

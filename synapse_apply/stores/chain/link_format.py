@@ -196,7 +196,7 @@ def decode_object(content: bytes, number: int, signer: Signer) -> Decoded:
         value = _PARSERS[document["kind"]](document)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise WrongContent("does not have what a chain writes") from None
-    is_genuine = signer.is_genuine_or_none_without_key(_build_signed_text(body), signature_text)
+    is_genuine = signer.is_genuine_or_none_if_uncheckable(_build_signed_text(body), signature_text)
     return Decoded(value, _compute_digest(text), is_genuine)
 
 

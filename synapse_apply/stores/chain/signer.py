@@ -19,7 +19,7 @@ class Signer(Protocol):
         """The signature of a text, in one line; "" without a key."""
         ...
 
-    def is_genuine_or_none_without_key(self, content: str, signature: str) -> bool | None:
+    def is_genuine_or_none_if_uncheckable(self, content: str, signature: str) -> bool | None:
         """Whether a signature is genuine; None if its key, or any key, is not at hand.
 
         A missing signature ("") is not genuine where there is a key.
@@ -31,7 +31,7 @@ class Signer(Protocol):
         ...
 
 
-class NoSigner:
+class UnsignedStateSigner:
     """A Signer without a key, for a state whose links are not signed."""
 
     is_renewed = False
@@ -41,8 +41,8 @@ class NoSigner:
         del content
         return ""
 
-    def is_genuine_or_none_without_key(self, content: str, signature: str) -> bool | None:
-        """Genuine if there is no signature, for there is nothing to check."""
+    def is_genuine_or_none_if_uncheckable(self, content: str, signature: str) -> bool | None:
+        """True without a signature, for there is nothing to check; else None."""
         del content
         return None if signature else True
 

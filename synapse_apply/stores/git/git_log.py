@@ -22,7 +22,7 @@ from synapse_apply.stores.batch_log import (
     TableRows,
 )
 from synapse_apply.stores.chain import chain_messages
-from synapse_apply.stores.chain.signer import NoSigner, Signer
+from synapse_apply.stores.chain.signer import Signer, UnsignedStateSigner
 from synapse_apply.stores.database import Row
 from synapse_apply.stores.git import git_messages
 from synapse_apply.stores.git.commit_writer import (
@@ -114,7 +114,7 @@ class GitLog:
         """`folder` is any folder of the checkout whose remote and credentials are used."""
         self._location = location
         self._folder = folder
-        self._signer = signer or NoSigner()
+        self._signer = signer or UnsignedStateSigner()
         self._timing = timing
         self._batches_per_root = batches_per_root
         self._opened_repository: PrivateRepository | None = None

@@ -59,7 +59,7 @@ class StateCommit:
 
     def is_signature_valid_or_none_without_key(self, signer: Signer) -> bool | None:
         """Whether the signature is valid; None where there is no key that could tell."""
-        return signer.is_genuine_or_none_without_key(self._format_signed_text(), self.signature)
+        return signer.is_genuine_or_none_if_uncheckable(self._format_signed_text(), self.signature)
 
     def _build_document(self) -> JsonObject:
         return {

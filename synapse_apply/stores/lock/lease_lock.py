@@ -124,7 +124,7 @@ class LeaseLock:
         if not self._database.exists():
             return self._acquire_unless_state_appeared(operation, repair, stack)
         try:
-            return self._acquire_by_lock_row(operation, owner_watch)
+            return self._try_lock_row_once_or_raise_held(operation, owner_watch)
         except (StoreBusyError, LockHeld):
             raise
         except StateError:
@@ -133,8 +133,11 @@ class LeaseLock:
                 return self._acquire_unless_state_appeared(operation, repair, stack)
             raise
 
-    def _acquire_by_lock_row(self, operation: str, owner_watch: _OwnerWatch) -> Lease:
-        """Take a free lock, or that of an owner that ended or is silent; else LockHeld."""
+    def _try_lock_row_once_or_raise_held(self, operation: str, owner_watch: _OwnerWatch) -> Lease:
+        """Take a free lock, or that of an owner that ended or is silent; else LockHeld at once.
+
+        `owner_watch` keeps what was seen of the owner, so that a later try can tell its silence.
+        """
         # Before the read: the row was in the state that is read at some moment after this.
         read_at = self._timing.monotonic()
         current_owner = self.read_owner_or_none()

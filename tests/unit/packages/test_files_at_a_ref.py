@@ -9,7 +9,7 @@ from unit.packages.trees import commit, git, write
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.source.git import (
-    read_committed_file_or_none,
+    read_committed_file_or_none_if_absent,
     resolve_ref_to_commit_or_raise,
 )
 
@@ -23,10 +23,13 @@ def test_a_file_is_found_by_its_own_name(tmp_path: Path, folder: str, name: str)
     commit(tmp_path)
     write(root, {name: "now"})
     assert (
-        read_committed_file_or_none(resolve_ref_to_commit_or_raise(root, "HEAD"), name) == b"then"
+        read_committed_file_or_none_if_absent(resolve_ref_to_commit_or_raise(root, "HEAD"), name)
+        == b"then"
     )
     assert (
-        read_committed_file_or_none(resolve_ref_to_commit_or_raise(root, "main"), "none.yaml")
+        read_committed_file_or_none_if_absent(
+            resolve_ref_to_commit_or_raise(root, "main"), "none.yaml"
+        )
         is None
     )
 
@@ -50,7 +53,9 @@ def test_what_is_no_file_is_told(tmp_path: Path, name: str) -> None:
     git(tmp_path, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},module")
     git(tmp_path, "commit", "-q", "-m", "module")
     with pytest.raises(InputError, match="Not a file at that Git ref"):
-        read_committed_file_or_none(resolve_ref_to_commit_or_raise(tmp_path, "HEAD"), name)
+        read_committed_file_or_none_if_absent(
+            resolve_ref_to_commit_or_raise(tmp_path, "HEAD"), name
+        )
 
 
 def test_an_object_that_is_not_here(tmp_path: Path) -> None:
@@ -60,5 +65,5 @@ def test_an_object_that_is_not_here(tmp_path: Path) -> None:
     blob = git(tmp_path, "rev-parse", "HEAD:a")
     (tmp_path / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
     with pytest.raises(InputError) as told:
-        read_committed_file_or_none(resolve_ref_to_commit_or_raise(tmp_path, "HEAD"), "a")
+        read_committed_file_or_none_if_absent(resolve_ref_to_commit_or_raise(tmp_path, "HEAD"), "a")
     assert "git fetch" in told.value.diagnostics[0].hint

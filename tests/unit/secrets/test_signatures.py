@@ -118,28 +118,28 @@ def test_a_store_is_signed_with_the_key_of_the_moment() -> None:
     current = [StateKeys((KEY,))]
     signer = StateKeySigner("links", lambda: current[0])
     signature = signer.sign("a link")
-    assert signer.is_genuine_or_none_without_key("a link", signature) is True
-    assert signer.is_genuine_or_none_without_key("another link", signature) is False
+    assert signer.is_genuine_or_none_if_uncheckable("a link", signature) is True
+    assert signer.is_genuine_or_none_if_uncheckable("another link", signature) is False
     assert (
-        StateKeySigner("plans", lambda: current[0]).is_genuine_or_none_without_key(
+        StateKeySigner("plans", lambda: current[0]).is_genuine_or_none_if_uncheckable(
             "a link", signature
         )
         is False
     )
-    assert signer.is_genuine_or_none_without_key("a link", "") is False
+    assert signer.is_genuine_or_none_if_uncheckable("a link", "") is False
     # After a rekey the former key counts for nothing but another rekey, though it is at hand.
     current[0] = StateKeys((OTHER, KEY))
-    assert signer.is_genuine_or_none_without_key("a link", signature) is False
+    assert signer.is_genuine_or_none_if_uncheckable("a link", signature) is False
     signer.accepts_former_keys = True
-    assert signer.is_genuine_or_none_without_key("a link", signature) is True
+    assert signer.is_genuine_or_none_if_uncheckable("a link", signature) is True
     signer.accepts_former_keys = False
     assert signer.sign("a link").startswith(f"{OTHER.key_id}:")
     current[0] = StateKeys((OTHER,))
-    assert signer.is_genuine_or_none_without_key("a link", signature) is None
+    assert signer.is_genuine_or_none_if_uncheckable("a link", signature) is None
     # Without any key nothing is signed, and nothing is believed: a signature may be gone.
     current[0] = StateKeys()
-    assert (signer.sign("a link"), signer.is_genuine_or_none_without_key("a link", "")) == (
+    assert (signer.sign("a link"), signer.is_genuine_or_none_if_uncheckable("a link", "")) == (
         "",
         None,
     )
-    assert signer.is_genuine_or_none_without_key("a link", signature) is None
+    assert signer.is_genuine_or_none_if_uncheckable("a link", signature) is None

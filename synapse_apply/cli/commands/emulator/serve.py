@@ -10,7 +10,7 @@ import click
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import option_parsing, options
 from synapse_apply.emulator.core.switches import PROFILE_NAMES
-from synapse_apply.model.coding.json_types import JsonValue
+from synapse_apply.model.coding.json_types import JsonObject
 from synapse_apply.model.errors import SynapseApplyError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def command(
         any_token=any_token,
         tenant=tenant,
         latency=latency,
-        faults=_read_fault_rules(faults) if faults else None,
+        faults=_read_valid_fault_document(faults) if faults else None,
     )
     if data is None:
         project = load_project_or_defaults(invocation)
@@ -96,7 +96,7 @@ def command(
     return 0
 
 
-def _read_fault_rules(faults_file: Path) -> JsonValue:
+def _read_valid_fault_document(faults_file: Path) -> JsonObject:
     from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
 
     try:

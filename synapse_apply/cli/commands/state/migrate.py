@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     "url",
     required=True,
     metavar="URL",
-    callback=option_parsing.parse_state_url_option,
+    callback=option_parsing.parse_unchecked_url_or_env_reference,
     help="Where the state shall be kept: a url, or '{env: NAME}' as in the project file, where it "
     "holds a password that nobody else on this machine shall see.",
 )

@@ -9,7 +9,7 @@ from synapse_apply.controller.loop.parts import LoopParts
 from synapse_apply.controller.loop.rollouts.messages import note_step, queue_rollout_messages
 from synapse_apply.controller.rollout_rows import RolloutRow, RolloutState, RolloutTargetRow
 from synapse_apply.controller.rows import SourceRow
-from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignment
+from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignments
 from synapse_apply.controller.rules.rollouts.beginning import begin_rollout
 from synapse_apply.controller.settings import Rollout
 from synapse_apply.controller.store_ports import StoreWriter
@@ -22,7 +22,7 @@ def list_rollouts_of_source(parts: LoopParts, source: str) -> list[Rollout]:
 
 
 def write_rollouts_at_head(
-    parts: LoopParts, writer: StoreWriter, source: SourceRow, assignment: RolloutAssignment
+    parts: LoopParts, writer: StoreWriter, source: SourceRow, assignments: RolloutAssignments
 ) -> None:
     """Write what the head of a source makes of its rollouts; the next round opens their waves.
 
@@ -47,7 +47,7 @@ def write_rollouts_at_head(
             rollout,
             before,
             targets_before,
-            assignment.targets[rollout.name],
+            assignments.targets_by_rollout[rollout.name],
             commit=source.head,
             number=source.head_number,
             now=parts.clock.read_wall(),

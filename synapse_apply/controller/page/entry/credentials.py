@@ -89,7 +89,7 @@ def _find_proxy_person(
                 f"{name} says who it is only once.",
                 "Have the proxy replace this header, not add to it.",
             )
-    user = _decode_header(next(iter(values[proxy.user_header]), ""))
+    user = _decode_header_or_replacement_character(next(iter(values[proxy.user_header]), ""))
     if not user:
         return None
     if not _is_harmless_name(user):
@@ -113,12 +113,12 @@ def _split_groups(text: str, header: str) -> frozenset[str]:
             f"{header} has more than {_MAX_GROUPS_LENGTH:,} characters.",
             "Have the proxy send only the groups that `access.may` names.",
         )
-    groups = (group.strip() for group in _decode_header(text).split(","))
+    groups = (group.strip() for group in _decode_header_or_replacement_character(text).split(","))
     return frozenset(group for group in groups if _is_harmless_name(group))
 
 
-def _decode_header(value: str) -> str:
-    """A header as UTF-8; one that is none keeps its characters, which no name has."""
+def _decode_header_or_replacement_character(value: str) -> str:
+    """A header as UTF-8, stripped; U+FFFD, which no name has, for one that is no UTF-8."""
     try:
         return value.encode("latin-1").decode("utf-8").strip()
     except UnicodeError:

@@ -221,11 +221,11 @@ def _read_until(document: Mapping[str, Any], now: float) -> float:
     if "until" in document and "seconds" in document:
         raise _build_refusal("Two ends", "`until` and `seconds` both say when the pause ends.")
     if "until" in document:
-        return _require_time_in_reach(_parse_time(require_text(document, "until")), now)
+        return _require_pause_end_within_year(_parse_time(require_text(document, "until")), now)
     seconds = document.get("seconds", DEFAULT_PAUSE_SECONDS)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise _build_refusal("Not a number", "`seconds` is a number.")
-    return _require_time_in_reach(now + min(float(seconds), 2 * _MAX_PAUSE_SECONDS), now)
+    return _require_pause_end_within_year(now + min(float(seconds), 2 * _MAX_PAUSE_SECONDS), now)
 
 
 def _parse_time(text: str) -> float:
@@ -241,14 +241,14 @@ def _parse_time(text: str) -> float:
     return seconds
 
 
-def _require_time_in_reach(when: float, now: float) -> float:
-    if not now < when <= now + _MAX_PAUSE_SECONDS:
+def _require_pause_end_within_year(ends_at: float, now: float) -> float:
+    if not now < ends_at <= now + _MAX_PAUSE_SECONDS:
         raise _build_refusal(
             "The pause would not end, or has ended",
             "It ends after now and within a year.",
             "A pause for good stands in controller.yaml: `paused: {reason: ...}` of a target.",
         )
-    return when
+    return ends_at
 
 
 def _parse_seconds(text: str) -> float:

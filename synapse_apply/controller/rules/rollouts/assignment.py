@@ -29,20 +29,20 @@ class AssignedTarget:
 
 
 @frozen
-class RolloutAssignment:
+class RolloutAssignments:
     """The targets of each rollout by its name, by wave and name, and what is wrong with them.
 
     With an error among the `findings` no target of the source may be moved. A warning is on
     patterns of names and of labels that match no target.
     """
 
-    targets: Mapping[str, Sequence[AssignedTarget]]
+    targets_by_rollout: Mapping[str, Sequence[AssignedTarget]]
     findings: tuple[Diagnostic, ...] = ()
 
     @property
-    def names(self) -> frozenset[TargetName]:
+    def names_in_any_rollout(self) -> frozenset[TargetName]:
         """Every target that belongs to a rollout."""
-        return frozenset(item.name for items in self.targets.values() for item in items)
+        return frozenset(item.name for items in self.targets_by_rollout.values() for item in items)
 
 
 def compute_waves_digest(rollout: Rollout) -> str:
@@ -66,7 +66,7 @@ def matches_wave(wave: Wave, target: str, labels: Mapping[str, str]) -> bool:
     )
 
 
-def assign_waves(rollouts: Iterable[Rollout], keyed: Sequence[KeyedTarget]) -> RolloutAssignment:
+def assign_waves(rollouts: Iterable[Rollout], keyed: Sequence[KeyedTarget]) -> RolloutAssignments:
     """The targets of a head by rollout and wave; `rollouts` are those of the head's source."""
     assigned: dict[str, list[AssignedTarget]] = {}
     findings: list[Diagnostic] = []
@@ -89,7 +89,7 @@ def assign_waves(rollouts: Iterable[Rollout], keyed: Sequence[KeyedTarget]) -> R
         findings.extend(_iter_target_findings(rollout, waves, keyed))
         findings.extend(_iter_empty_pattern_findings(rollout, keyed))
         owners |= dict.fromkeys(waves, rollout)
-    return RolloutAssignment(assigned, tuple(findings))
+    return RolloutAssignments(assigned, tuple(findings))
 
 
 def _iter_shared_target_findings(

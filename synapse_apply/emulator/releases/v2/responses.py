@@ -111,16 +111,17 @@ def _validate_release_create(request: EmulatorRequest) -> _ReleaseCreateV2:
         if plugin is None:
             raise build_unknown_plugin_error(values["plugin"])
     with collect_problems(problems):
-        contents = _read_upload_contents_checking_sha256(request, values.get("sha256"))
+        contents = _read_upload_comparing_sha256_if_switched(request, values.get("sha256"))
     # Both blocks ran first, so that every wrong field is named at once.
     if problems or plugin is None:
         raise ApiError(400, problems)
     return _ReleaseCreateV2(plugin, values["version"], contents)
 
 
-def _read_upload_contents_checking_sha256(
+def _read_upload_comparing_sha256_if_switched(
     request: EmulatorRequest, sha256: str | None
 ) -> FieldValues:
+    """The contents and facts of an uploaded zip; a wrong digest counts only with `v2_sha256`."""
     upload = request.uploads.get("file")
     if upload is None:
         raise (

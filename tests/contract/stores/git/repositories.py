@@ -47,7 +47,7 @@ class KeySigner:
     def sign(self, content: str) -> str:
         return hmac.digest(self.key, content.encode(), "sha256").hex()
 
-    def is_genuine_or_none_without_key(self, content: str, signature: str) -> bool | None:
+    def is_genuine_or_none_if_uncheckable(self, content: str, signature: str) -> bool | None:
         return hmac.compare_digest(self.sign(content), signature)
 
     def describe_places_to_put_key(self) -> str:
@@ -63,7 +63,7 @@ class NoKey:
         del content
         return ""
 
-    def is_genuine_or_none_without_key(self, content: str, signature: str) -> bool | None:
+    def is_genuine_or_none_if_uncheckable(self, content: str, signature: str) -> bool | None:
         del content, signature
         return None
 

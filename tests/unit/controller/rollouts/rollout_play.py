@@ -94,8 +94,8 @@ class RolloutPlay:
 
     def compare(self) -> None:
         """Compare the targets with the head, as at each new one and at each start."""
-        assignment = assign_waves([self.rollout], self.keyed)
-        assert not any(finding.is_error for finding in assignment.findings)
+        assignments = assign_waves([self.rollout], self.keyed)
+        assert not any(finding.is_error for finding in assignments.findings)
         for target in move_to_head(
             self.targets.values(),
             self.keyed,
@@ -105,14 +105,14 @@ class RolloutPlay:
             now=self.now,
             chances=repeat(0.5),
             is_spread=False,
-            in_rollouts=assignment.names,
+            in_rollouts=assignments.names_in_any_rollout,
         ):
             self._put_target(target)
         beginning = begin_rollout(
             self.rollout,
             self.row,
             list(self.members.values()),
-            assignment.targets[self.rollout.name],
+            assignments.targets_by_rollout[self.rollout.name],
             commit=f"c{self.number}",
             number=self.number,
             now=self.now,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from unit.controller.rollouts.rollout_play import RULE
 
 from synapse_apply.controller.rows import TargetName
-from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignment, assign_waves
+from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignments, assign_waves
 from synapse_apply.controller.rules.targets import KeyedTarget
 from synapse_apply.controller.settings import Rollout, TargetRule, Wave
 from synapse_apply.model.diagnostic import Position
@@ -20,7 +20,7 @@ def key(
     return KeyedTarget(TargetName("acme", name), rule, "d", labels, required)
 
 
-def assign(waves: list[Wave], *keyed: KeyedTarget) -> RolloutAssignment:
+def assign(waves: list[Wave], *keyed: KeyedTarget) -> RolloutAssignments:
     return assign_waves([Rollout("all", "acme", tuple(waves), position=PLACE)], keyed)
 
 
@@ -39,12 +39,12 @@ def test_a_target_belongs_to_the_first_wave_that_matches_it() -> None:
         key("Dev"),
         key("us-1", tier="standard"),
     ]
-    assignment = assign(waves, *keyed)
-    found = {item.name.target: item.wave for item in assignment.targets["all"]}
+    assignments = assign(waves, *keyed)
+    found = {item.name.target: item.wave for item in assignments.targets_by_rollout["all"]}
     assert found == {"dev": 1, "eu-1": 2, "eu-2": 3}
-    assert assignment.names == {TargetName("acme", name) for name in found}
-    assert [finding.is_error for finding in assignment.findings] == [False]
-    assert "`canary-*`" in assignment.findings[0].detail
+    assert assignments.names_in_any_rollout == {TargetName("acme", name) for name in found}
+    assert [finding.is_error for finding in assignments.findings] == [False]
+    assert "`canary-*`" in assignments.findings[0].detail
 
 
 def test_a_label_that_no_target_has_is_a_warning() -> None:
@@ -57,8 +57,8 @@ def test_a_label_that_no_target_has_is_a_warning() -> None:
 
 
 def test_a_wave_that_names_nothing_has_all_targets() -> None:
-    assignment = assign([Wave(("a",)), Wave()], key("a"), key("b"), key("c"))
-    assert [item.wave for item in assignment.targets["all"]] == [1, 2, 2]
+    assignments = assign([Wave(("a",)), Wave()], key("a"), key("b"), key("c"))
+    assert [item.wave for item in assignments.targets_by_rollout["all"]] == [1, 2, 2]
 
 
 def test_a_target_in_two_rollouts_is_refused() -> None:
@@ -67,16 +67,16 @@ def test_a_target_in_two_rollouts_is_refused() -> None:
         Rollout("one", "acme", (Wave(("a*",)),)),
         Rollout("two", "acme", (Wave(("b",)), Wave(labels={"tier": "x"}, position=PLACE))),
     ]
-    assignment = assign_waves(rollouts, [key("a1", tier="x"), key("a2"), key("b")])
-    (finding,) = assignment.findings
+    assignments = assign_waves(rollouts, [key("a1", tier="x"), key("a2"), key("b")])
+    (finding,) = assignments.findings
     assert finding.is_error
     assert finding.detail == "acme/a1 belongs to rollout `one` and to `two`"
     assert finding.position == PLACE
 
 
 def test_a_target_in_mode_observe_is_refused() -> None:
-    assignment = assign([Wave()], key("a"), key("b", TargetRule("b*")))
-    (finding,) = assignment.findings
+    assignments = assign([Wave()], key("a"), key("b", TargetRule("b*")))
+    (finding,) = assignments.findings
     assert finding.is_error
     assert "wave 1 of rollout `all` has acme/b, which rule `b*` only observes" in finding.detail
 

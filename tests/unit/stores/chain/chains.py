@@ -28,7 +28,7 @@ class KeySigner:
             f"{self.key}:{hmac.digest(self.key.encode(), content.encode(), hashlib.sha256).hex()}"
         )
 
-    def is_genuine_or_none_without_key(self, content, signature):
+    def is_genuine_or_none_if_uncheckable(self, content, signature):
         """As the port says."""
         if signature and not signature.startswith(f"{self.key}:"):
             return None

@@ -7,7 +7,7 @@ from contract.stores.samples import BINDING, LINEAGE
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores.chain.chain_view import build_link_name
-from synapse_apply.stores.chain.signer import NoSigner
+from synapse_apply.stores.chain.signer import UnsignedStateSigner
 
 from .chains import Chains, KeySigner, addresses, write_many
 
@@ -57,7 +57,10 @@ def test_what_is_not_verified_is_no_place_to_remember():
     """Whoever removes what somebody has forged does not set the state back."""
     chains = Chains()
     write_many(chains.make(KeySigner()), 1)
-    without_key, with_other_key = chains.open(NoSigner()), chains.open(KeySigner("other"))
+    without_key, with_other_key = (
+        chains.open(UnsignedStateSigner()),
+        chains.open(KeySigner("other")),
+    )
     for store in (without_key, with_other_key):
         store.read_serial()
         assert store.bookmark == ""
