@@ -40,9 +40,6 @@ from synapse_apply.controller.store_ports import StoreWriter
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 
-# Of a target that fails: looks in between may be good.
-_RUNS_READ = 10
-
 
 def follow_source(parts: LoopParts, name: str, *, is_spread: bool) -> None:
     """Fetch a source once and take over what it names; a failure is recorded, and never raised.
@@ -119,10 +116,8 @@ def _read_progress_with_reason(parts: LoopParts, source: str, number: int) -> Re
     progress = parts.store.read_progress(source, number)
     if not progress.failing_names:
         return progress
-    runs = parts.store.list_runs(TargetName(source, progress.failing_names[0]), _RUNS_READ)
-    run = next((run for run in runs if run.outcome.is_failure), None)
-    finding = next((f for f in run.findings if f.is_error), None) if run is not None else None
-    return replace(progress, failing_reason=finding.summary if finding is not None else "")
+    first_name = TargetName(source, progress.failing_names[0])
+    return replace(progress, failing_reason=parts.find_failure_reason_or_empty(first_name))
 
 
 def _take_over_head(

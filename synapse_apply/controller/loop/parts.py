@@ -30,6 +30,7 @@ from synapse_apply.controller.rows import (
     StatusRow,
     StatusText,
     TargetName,
+    TargetProgress,
     TargetRow,
 )
 from synapse_apply.controller.rules.messages import select_channels
@@ -46,6 +47,9 @@ from synapse_apply.controller.settings import Controller, Event
 from synapse_apply.controller.store_ports import StoreWriter, TargetFilter, WritableStore
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
+
+# Of a target that fails: looks in between may be good.
+_RUNS_READ = 10
 
 
 @frozen
@@ -195,7 +199,17 @@ class LoopParts:
             if head.is_final and self.store.find_status(head.source, head.commit, context):
                 continue
             url = self.build_url(build_target_path(target.name))
-            self._wish_status(writer, head, context, describe_target_status(target, head, url))
+            is_failing = target.progress is TargetProgress.FAILING
+            reason = self.find_failure_reason_or_empty(target.name) if is_failing else ""
+            wished = describe_target_status(target, head, url, failing_reason=reason)
+            self._wish_status(writer, head, context, wished)
+
+    def find_failure_reason_or_empty(self, name: TargetName) -> str:
+        """The first error of a target's newest run that failed, "" where that has none."""
+        runs = self.store.list_runs(name, _RUNS_READ)
+        run = next((run for run in runs if run.outcome.is_failure), None)
+        findings = run.findings if run is not None else ()
+        return next((finding.summary for finding in findings if finding.is_error), "")
 
     def _end_target_statuses(self, writer: StoreWriter, revision: RevisionRow) -> None:
         """Have what targets show on a commit that was overtaken follow the commit's own end."""

@@ -37,16 +37,19 @@ def build_target_context(controller_name: str, name: TargetName) -> str:
     return f"{build_status_context(controller_name, name.source)}/{name.target}"
 
 
-def describe_target_status(target: TargetRow, revision: RevisionRow, url: str) -> StatusText:
+def describe_target_status(
+    target: TargetRow, revision: RevisionRow, url: str, *, failing_reason: str = ""
+) -> StatusText:
     """What the status of a target is to show on the head; `url` is the page of the target.
 
-    A target whose inputs the head does not change shows that it is not concerned.
+    `failing_reason` is the first error of one that fails, "" where none is known. A target whose
+    inputs the head does not change shows that it is not concerned.
     """
     if target.touched_number < revision.number:
         return StatusText(StatusState.SUCCESS, "this commit does not concern it", url)
     if target.wanted_digest != target.head_digest:
         return StatusText(StatusState.PENDING, "waiting for its wave of the rollout", url)
-    text = limit_text(_describe_progress(target), MAX_DESCRIPTION_LENGTH)
+    text = limit_text(_describe_progress(target, failing_reason), MAX_DESCRIPTION_LENGTH)
     return StatusText(_STATES[target.progress], text, url)
 
 
@@ -72,7 +75,7 @@ def format_held(count: int, guard_count: int) -> str:
     return " and ".join(parts) or pluralize(0, "row")
 
 
-def _describe_progress(target: TargetRow) -> str:
+def _describe_progress(target: TargetRow, failing_reason: str) -> str:
     counts = target.counts
     match target.progress:
         case TargetProgress.DONE if target.mode is Mode.OBSERVE:
@@ -88,6 +91,6 @@ def _describe_progress(target: TargetRow) -> str:
         case TargetProgress.REFUSED:
             return f"refused: {pluralize(counts.refused, 'row')}"
         case TargetProgress.FAILING:
-            return "failing: its page says why"
+            return f"failing: {failing_reason or 'its page says why'}"
         case _:
             return "it is to be looked at"

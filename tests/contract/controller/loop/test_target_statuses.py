@@ -47,7 +47,7 @@ def test_what_fails_turns_green_by_itself_and_ends_with_the_next_commit(per_targ
     world = per_target
     world.workers.results["acme/prod"] = FAILURE
     world.run_once()
-    assert world.forge.describe_targets("c1")["prod"] == "failure: failing: its page says why"
+    assert world.forge.describe_targets("c1")["prod"] == "failure: failing: Broken"
     world.workers.results["acme/prod"] = IN_SYNC
     world.clock.advance(31)
     world.run_once()
@@ -99,7 +99,7 @@ def test_a_held_target_is_pending_until_its_commit_ends(per_target: World) -> No
     world.repository.push("c2", dev="d1", prod="p2")
     world.workers.results["acme/prod"] = FAILURE
     world.run_once()
-    assert world.forge.describe_targets("c2")["prod"] == "failure: failing: its page says why"
+    assert world.forge.describe_targets("c2")["prod"] == "failure: failing: Broken"
     world.workers.results["acme/prod"] = IN_SYNC
     world.clock.advance(31)
     world.run_once()
