@@ -246,9 +246,28 @@ class FleetSite(ApplyingSite):
             calls = [call for call in self.writes[after:] if call.process_id in ids]
             return next((call for call in calls if not call.ended_at), None)
 
-        wait_until(lambda: find() is not None, seconds, f"a write\n{self.read_log()}", pause=0.05)
+        wait_until(lambda: find() is not None, seconds, "a write", pause=0.05)
         call = find()
         return call or self.writes[-1]
+
+    def begin_slow_applies(self, milliseconds: int = 700) -> str:
+        """Commit three more storages, each of which takes long to make; the commit."""
+        self.storages += 3
+        self.slow_down_writes(milliseconds)
+        return self.commit(f"number {self.storages}", "More storages")
+
+    def begin_slow_applies_of(self, process: FleetProcess) -> str:
+        """As `begin_slow_applies`, until a process makes one of the calls; the commit."""
+        for _ in range(8):
+            commit = self.begin_slow_applies()
+            count = len(self.writes)
+            with suppress(AssertionError):
+                self.wait_for_write_of(process, after=count, seconds=8)
+                return commit
+            # Who has a target is chance: the others were faster.
+            self.set_faults()
+            self.wait_for_end(commit, "success", 4 * SECONDS)
+        raise AssertionError(f"{process.name} applies nothing\n{self.read_log()}")
 
     # The database
 

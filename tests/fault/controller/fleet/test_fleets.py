@@ -19,10 +19,7 @@ def test_a_leader_that_is_killed_amid_an_apply(tmp_path: Path, postgres: Postgre
         second = site.start_replica("second")
         leader = site.find_leader()
         site.port = (second if leader is first else first).port
-        site.storages = 1
-        site.slow_down_writes(600)
-        commit = site.commit()
-        site.wait_for_write_of(leader)
+        commit = site.begin_slow_applies_of(leader)
         site.kill_process(leader)
         claims = site.list_claims(leader)
         site.set_faults()

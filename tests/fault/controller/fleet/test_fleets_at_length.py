@@ -41,27 +41,6 @@ def start_fleet(site: FleetSite) -> tuple[FleetProcess, FleetProcess, FleetProce
     return processes
 
 
-def begin_slow_applies(site: FleetSite, milliseconds: int = 700) -> str:
-    """Commit three more storages, each of which takes long to make; the commit."""
-    site.storages += 3
-    site.slow_down_writes(milliseconds)
-    return site.commit(f"number {site.storages}", "More storages")
-
-
-def begin_slow_applies_of(site: FleetSite, process: FleetProcess) -> str:
-    """As `begin_slow_applies`, until a process makes one of the calls; the commit."""
-    for _ in range(8):
-        commit = begin_slow_applies(site)
-        count = len(site.writes)
-        with suppress(AssertionError):
-            site.wait_for_write_of(process, after=count, seconds=8)
-            return commit
-        # Who has a target is chance: the others were faster.
-        site.set_faults()
-        site.wait_for_end(commit, "success", 4 * SECONDS)
-    raise AssertionError(f"{process.name} applies nothing\n{site.read_log()}")
-
-
 def find_longest_gaps(site: FleetSite, seconds: float) -> dict[str, float]:
     """For how long each target was looked at by nobody, at most, within so many seconds."""
     end = time.monotonic() + seconds
@@ -85,7 +64,7 @@ def test_one_of_three_amid_an_apply(fleet_site: FleetSite, victim: str, deed: st
     site = fleet_site
     start_fleet(site)
     process = site.find_leader() if victim == "leader" else site.fleet["worker"]
-    commit = begin_slow_applies_of(site, process)
+    commit = site.begin_slow_applies_of(process)
     begun_at = time.monotonic()
     if deed == "kill":
         site.kill_process(process)
@@ -119,7 +98,7 @@ def test_processes_that_are_killed_and_stopped_by_chance(fleet_site: FleetSite) 
     start_fleet(site)
     chance = random.Random(int(os.environ.get("SYNAPSE_APPLY_TEST_SEED", "1")))
     for number in range(ROUNDS):
-        commit = begin_slow_applies(site, chance.choice((50, 200, 600)))
+        commit = site.begin_slow_applies(chance.choice((50, 200, 600)))
         process = chance.choice([*site.fleet.values()])
         with suppress(AssertionError):
             site.wait_for_write_of(process)
@@ -222,7 +201,7 @@ def test_jobs_that_somebody_meddles_with(fleet_site: FleetSite) -> None:
     site = fleet_site
     start_fleet(site)
     for number in range(4):
-        commit = begin_slow_applies(site, 200)
+        commit = site.begin_slow_applies(200)
         site.wait_for_writes(1 + len(site.writes))
         meddle_with_jobs(site, number)
         site.set_faults()
@@ -265,7 +244,7 @@ def test_two_clocks_that_differ_by_five_minutes(fleet_site: FleetSite, tmp_path:
     site.start_replica("first", altered={"clock": str(ahead)})
     site.start_replica("second")
     site.start_worker("worker", altered={"clock": str(behind)})
-    commit = begin_slow_applies(site, 50)
+    commit = site.begin_slow_applies(50)
     site.wait_for_end(commit, "success", 2 * SECONDS)
     site.set_faults()
     gaps = find_longest_gaps(site, 15)
@@ -273,7 +252,7 @@ def test_two_clocks_that_differ_by_five_minutes(fleet_site: FleetSite, tmp_path:
     for _ in range(2):
         leader = site.find_leader()
         site.kill_process(leader)
-        commit = begin_slow_applies(site, 50)
+        commit = site.begin_slow_applies(50)
         site.wait_for_end(commit, "success", 2 * SECONDS)
         site.start_process(leader)
     now = time.time()
