@@ -18,6 +18,9 @@ from benchmarks.fleets.watching import LookWatch
 
 STOPPED_SECONDS = 10.0
 _WATCHED_SECONDS = 40.0
+_BUSY_SECONDS = 10.0
+# Of looks a second, before and after an accident.
+_RATE_SECONDS = 10.0
 
 
 @dataclass
@@ -111,13 +114,19 @@ def _wait_for_applies(tenants: Tenants, mode: str) -> None:
 
 
 def _find_busy(controllers: Controllers, database: Database, but: int) -> int:
-    """The number of a worker that has the most targets now, other than the `but`th."""
-    counts = {
-        number: len(database.list_claims(process.pid))
-        for number, process in enumerate(controllers.workers)
-        if number != but - 1
-    }
-    return max(counts, key=lambda number: counts[number])
+    """The number of a worker that has the most targets now, other than the `but`th.
+
+    A worker has a target for some hundredths of a second: waits until one has one.
+    """
+    end = time.monotonic() + _BUSY_SECONDS
+    while True:
+        counts = {
+            number: len(database.list_claims(process.pid))
+            for number, process in enumerate(controllers.workers)
+            if number != but - 1
+        }
+        if any(counts.values()) or time.monotonic() > end:
+            return max(counts, key=lambda number: counts[number])
 
 
 def _kill(
@@ -135,6 +144,8 @@ def _kill(
     longest = database.wait_until_taken_over(process.pid, claims, _WATCHED_SECONDS)
     controllers.start_worker_again(number)
     worker_ids.append(controllers.workers[number].pid)
+    # Where nothing had to be taken over, the time to count looks in has not passed yet.
+    time.sleep(max(0.0, killed_at + _RATE_SECONDS - time.time()))
     return Accident("kill -9", len(claims), longest, *database.count_looks_around(killed_at))
 
 
