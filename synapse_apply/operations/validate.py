@@ -7,6 +7,7 @@ from synapse_apply.manifests.files.empty_folders import build_no_manifest_findin
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
+from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.text.findings import format_finding_counts_or_empty
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
@@ -26,7 +27,9 @@ class ValidationResult:
     @property
     def summary(self) -> str:
         """One line for people."""
-        parts = [f"{count} resources for {name}" for name, count in self.counts.items()]
+        parts = [
+            f"{pluralize(count, 'resource')} for {name}" for name, count in self.counts.items()
+        ]
         if len(parts) > _MAX_COUNTED_TARGETS:
             total = sum(self.counts.values())
             parts = [f"{total:,} resources for {len(self.counts):,} targets"]
