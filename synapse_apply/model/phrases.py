@@ -1,4 +1,4 @@
-"""Phrases of messages: the path of a field, a few names of many, a name that was meant."""
+"""Phrases of messages: the path of a field, a count, a few names of many, a name that was meant."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def format_field_path(path: FieldPath, format_key: Callable[[Any], str] = str) -
         else:
             text += ("." if text else "") + format_key(part)
     return text
+
+
+def pluralize(count: int, noun: str) -> str:
+    """A count with its noun, such as `1 error` or `2 errors`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def format_short_list(names: Iterable[object]) -> str:

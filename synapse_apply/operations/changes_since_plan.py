@@ -8,9 +8,9 @@ from dataclasses import replace
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.operations.saved_plan import SavedPlan, list_state_mismatches
 from synapse_apply.planning.package import get_uploaded_digest_or_empty
-from synapse_apply.views.grammar import pluralize
 from synapse_apply.workspace.configuration import DeclaredTarget
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from synapse_apply.applying.dry_run.dry_run import DryRunResult, dry_run_steps
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.phrases import format_short_list
+from synapse_apply.model.phrases import format_short_list, pluralize
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.operations.steps import build_apply_tools, build_steps, collect_live_objects
@@ -36,9 +36,7 @@ def _iter_untried_warnings(dry_run_result: DryRunResult) -> Iterator[Diagnostic]
     if not reasons:
         return
     counts = dry_run_result.dry_run_counts
-    calls_text = (
-        f"{counts.untried} of {counts.total_calls} call{'s' if counts.total_calls != 1 else ''}"
-    )
+    calls_text = f"{counts.untried} of {pluralize(counts.total_calls, 'call')}"
     reasons_text = "; ".join(
         f"{reason} ({format_short_list(addresses)})" for reason, addresses in reasons.items()
     )

@@ -7,7 +7,7 @@ from synapse_apply.manifests.files.empty_folders import build_no_manifest_findin
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.views.text.findings import format_finding_counts_or_empty
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation

@@ -60,11 +60,6 @@ def format_moved_lines(moves: Iterable[MovedAddress]) -> list[str]:
     return [f"  # {sanitize(move.old)} has moved to {sanitize(move.new)}" for move in moves]
 
 
-def pluralize(count: int, noun: str) -> str:
-    """A count with its noun, such as `1 error` or `2 errors`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def format_byte_size(count: int) -> str:
     """A number of bytes in binary units, such as `512 B` or `2.1 MiB`."""
     size, unit = float(min(count, 1 << 90)), "B"  # a file may claim any number

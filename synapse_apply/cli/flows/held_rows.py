@@ -87,7 +87,7 @@ def _require_yes(
     console: Console, target: str, rows: Sequence[ShownRow], decision: RowDecision
 ) -> None:
     from synapse_apply.cli.flows.approval import ask_approval
-    from synapse_apply.views.grammar import pluralize
+    from synapse_apply.model.phrases import pluralize
     from synapse_apply.views.sanitize import sanitize
 
     if not console.is_interactive:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from synapse_apply.cli.console import Console
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import Exit
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 
 if TYPE_CHECKING:
     from synapse_apply.controller.audit_report import AuditReport

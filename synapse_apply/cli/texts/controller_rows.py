@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from synapse_apply.cli.params.invocation_options import name_invocation_options_
 from synapse_apply.library import ExportedFiles
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import format_json_pointer
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.views.paths import format_path
 from synapse_apply.views.text.export import (
     list_secret_variables_to_set_or_empty,

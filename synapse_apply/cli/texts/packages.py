@@ -15,7 +15,8 @@ from synapse_apply.library import (
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import Command
 from synapse_apply.model.packages.digest import EXECUTABLE_SUFFIX
-from synapse_apply.views.grammar import format_byte_size, pluralize
+from synapse_apply.model.phrases import pluralize
+from synapse_apply.views.grammar import format_byte_size
 from synapse_apply.views.paths import format_path
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.style import Style

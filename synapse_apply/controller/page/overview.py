@@ -28,7 +28,7 @@ from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.store_ports import ReadableStore, TargetFilter
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 
 TARGETS_PER_PAGE = 100
 _MAX_TROUBLES = 8

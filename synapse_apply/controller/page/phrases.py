@@ -19,7 +19,7 @@ from synapse_apply.controller.rows import (
 )
 from synapse_apply.controller.rules.target_statuses import format_held
 from synapse_apply.controller.settings import Mode
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 # Digests of rows have 64 hex digits, ids of commits 40 or 64.

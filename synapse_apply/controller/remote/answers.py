@@ -19,7 +19,8 @@ from synapse_apply.controller.settings import Mode
 from synapse_apply.model.coding.json_types import JsonValue
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, format_json_pointer
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.grammar import format_byte_size, pluralize
+from synapse_apply.model.phrases import pluralize
+from synapse_apply.views.grammar import format_byte_size
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)

@@ -17,7 +17,7 @@ from synapse_apply.controller.rules.revision_end import (
     limit_text,
 )
 from synapse_apply.controller.settings import Mode
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 
 # A forge shows a few dozen contexts of a commit; beyond these the summary tells more.
 MAX_TARGET_CONTEXTS = 20

@@ -15,6 +15,7 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired
 
@@ -113,7 +114,7 @@ class ApiCompatibility:
         position: Position | None,
     ) -> Diagnostic:
         leaves_out = self.target.unsupported_fields == "warning"
-        count = f"{len(resources)} {prefix}{'s' if len(resources) != 1 else ''}"
+        count = pluralize(len(resources), prefix)
         overlay_hint = (
             "`unsupported_fields: warning` of the target leaves them out, an overlay with null "
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from synapse_apply.model.command import Command
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.model.plan import Action, Cause, Plan
 from synapse_apply.model.report import Report, Result
-from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.html.parts import render_code, render_copyable_command
 from synapse_apply.views.text.outcomes import is_done_without_any_refusal
 

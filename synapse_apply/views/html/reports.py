@@ -8,9 +8,9 @@ from functools import partial
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import Drift
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.model.plan import Action, Plan, PlanBase
 from synapse_apply.model.report import Report, Result
-from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.graph import build_nodes_of_unsuperseded_changes
 from synapse_apply.views.html import rows
 from synapse_apply.views.html.links import NO_LINKS, ForgeLinks, render_anchor_if_url_is_safe

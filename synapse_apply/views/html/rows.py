@@ -11,6 +11,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import ObjectDrift, Unmanaged
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.replacement import parse_replacement_or_none
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.values import ABSENT, flatten
@@ -19,7 +20,6 @@ from synapse_apply.views.grammar import (
     ACTION_SYMBOLS,
     PLANNED_PHRASES,
     format_refusal_phrase,
-    pluralize,
 )
 from synapse_apply.views.html.links import NO_LINKS, ForgeLinks
 from synapse_apply.views.html.parts import (

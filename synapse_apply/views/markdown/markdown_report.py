@@ -8,9 +8,10 @@ from itertools import chain
 from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import Drift
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.model.plan import Action, Change, Plan, PlanBase
 from synapse_apply.model.report import Outcome, Report, Result
-from synapse_apply.views.grammar import format_plan_line, pluralize
+from synapse_apply.views.grammar import format_plan_line
 from synapse_apply.views.markdown import report_sections
 from synapse_apply.views.markdown.budget import (
     COMMENT_BUDGET,

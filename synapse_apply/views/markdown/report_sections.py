@@ -8,6 +8,7 @@ from dataclasses import replace
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import ObjectDrift
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation
 from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.report import Outcome, Report
@@ -16,7 +17,6 @@ from synapse_apply.views.grammar import (
     ACTION_SYMBOLS,
     PLANNED_PHRASES,
     format_refusal_phrase,
-    pluralize,
 )
 from synapse_apply.views.json.redaction import (
     hide_values_near_sensitive_paths,

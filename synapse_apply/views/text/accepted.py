@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import format_json_pointer
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.model.plan import Change, FieldChange
-from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.json.redaction import to_plain_json_with_secrets_null
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.field_rows import RowLayout, build_field_tree

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
 from synapse_apply.model.coding.json_types import JsonDocument
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.views.json.documents import FORMAT_VERSION
 from synapse_apply.views.sanitize import (
     escape_ci_commands,

@@ -13,9 +13,9 @@ from synapse_apply.model.command import (
 )
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged, WrittenEdit
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT
-from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.json.documents import FORMAT_VERSION, build_base_document
 from synapse_apply.views.json.redaction import to_plain_json_with_secrets_null
 from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize, sanitize_lines

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.model.plan import Action, Change, GuardViolation, Plan, PlanBase
 from synapse_apply.model.remote.dry_run_counts import DryRunCounts
 from synapse_apply.views.grammar import (
     format_moved_lines,
     format_plan_line,
-    pluralize,
     shorten_commit_keeping_dirty_suffix,
 )
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, strip_url_credentials

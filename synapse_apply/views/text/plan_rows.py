@@ -9,9 +9,10 @@ from typing import Any, TypeGuard
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.replacement import Replacement, parse_replacement_or_none
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange
 from synapse_apply.model.values import ABSENT, WithheldSecret, flatten, get_at_or_absent, is_map
-from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_byte_size, pluralize
+from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_byte_size
 from synapse_apply.views.json.redaction import (
     hide_values_near_sensitive_paths,
     to_sorted_json_with_paths_null,

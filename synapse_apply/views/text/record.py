@@ -9,9 +9,9 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.observed import Observed
+from synapse_apply.model.phrases import pluralize
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Fields, flatten
-from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.json.redaction import (
     build_tree_with_true_at_paths,
     to_plain_json_with_secrets_null,

@@ -44,7 +44,7 @@ def command(
     """
     from synapse_apply.cli.flows.controller_access import open_controller_api
     from synapse_apply.cli.flows.held_rows import RowDecision, decide_on_rows
-    from synapse_apply.views.grammar import pluralize
+    from synapse_apply.model.phrases import pluralize
     from synapse_apply.views.sanitize import sanitize
 
     api = open_controller_api(console, url)

@@ -58,7 +58,7 @@ def command(
         return _undo_acceptance(console, invocation, name)
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.views.grammar import pluralize
+    from synapse_apply.model.phrases import pluralize
     from synapse_apply.views.text.accepted import render_new_and_accepted_differences
 
     def show_and_confirm(acceptable: AcceptableResource) -> bool:

@@ -13,7 +13,7 @@ from synapse_apply.controller.rollout_rows import RolloutRow, WaveRow
 from synapse_apply.controller.rows import RunCause
 from synapse_apply.controller.rules.rollouts import asking
 from synapse_apply.controller.store_ports import StoreWriter
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 
 
 class LoopRolloutActions:

@@ -13,7 +13,7 @@ from synapse_apply.controller.rules.rollouts.assignment import RolloutAssignment
 from synapse_apply.controller.rules.rollouts.beginning import begin_rollout
 from synapse_apply.controller.settings import Rollout
 from synapse_apply.controller.store_ports import StoreWriter
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 
 
 def list_rollouts_of_source(parts: LoopParts, source: str) -> list[Rollout]:

@@ -14,7 +14,7 @@ from synapse_apply.controller.rules.rollouts.beginning import is_newer_head_due
 from synapse_apply.controller.rules.rollouts.members import RolloutMember
 from synapse_apply.controller.settings import Rollout
 from synapse_apply.controller.store_ports import StoreWriter
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 
 
 def advance_rollouts(parts: LoopParts, source: str) -> None:

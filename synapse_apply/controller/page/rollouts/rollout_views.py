@@ -33,7 +33,7 @@ from synapse_apply.controller.rules.rollouts.words import (
 from synapse_apply.controller.settings import Controller, Rollout, Wave
 from synapse_apply.controller.store_ports import TargetFilter
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 
 SHOWN_HISTORY = 10
 _MOST_TARGETS = 1_000_000

@@ -26,7 +26,7 @@ from synapse_apply.controller.rules.rollouts.members import (
 from synapse_apply.controller.rules.rollouts.words import MemberState, choose_member_state
 from synapse_apply.controller.settings import Wave
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 
 _MAX_NAMED_CELLS = 60  # more than these have no room for their names
 _MAX_CELLS = 400  # more than these are counts

@@ -14,7 +14,7 @@ from synapse_apply.controller.rules.rollouts.members import (
     is_moved,
 )
 from synapse_apply.controller.settings import Wave
-from synapse_apply.views.grammar import pluralize
+from synapse_apply.model.phrases import pluralize
 
 _MAX_NAMES = 3
 
