@@ -34,6 +34,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # A cache of nobody's: what is remembered of the states of tests is no business of a user's.
 # Set before any test module is imported: some take the environment then.
 CACHE = tempfile.mkdtemp(prefix="synapse-apply-tests-")
+CACHE_MAKER = os.getpid()
 os.environ["XDG_CACHE_HOME"] = CACHE
 
 
@@ -48,7 +49,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_unconfigure() -> None:
-    shutil.rmtree(CACHE, ignore_errors=True)
+    # Workers are forks of this process: the first that ends must not take it from the others.
+    if os.getpid() == CACHE_MAKER:
+        shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def pytest_collection_finish() -> None:
