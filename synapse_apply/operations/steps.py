@@ -14,7 +14,7 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Change
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.values import Reference
-from synapse_apply.planning.create_companions import find_address_created_by_same_call
+from synapse_apply.planning.create_companions import find_member_address_created_by_same_call
 from synapse_apply.workspace.recovery_journal import RecoveryJournal, list_journal_folders
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
@@ -64,7 +64,7 @@ def build_steps(plan_result: PlanResult) -> list[Step]:
         for change in plan_result.plan.actionable_changes
     }
     for address, step in steps.items():
-        member_address = find_address_created_by_same_call(step.change)
+        member_address = find_member_address_created_by_same_call(step.change)
         if member_address is not None:
             steps[member_address] = _with_key_from_owner(steps[member_address], step)
             steps[address] = replace(step, companion=steps[member_address])

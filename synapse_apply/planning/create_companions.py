@@ -18,8 +18,8 @@ CARRIES, CARRIED_BY = "carries", "carried_by"
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
-def find_address_created_by_same_call(change: Change) -> Address | None:
-    """The address of the object that the create of this change makes by the same call."""
+def find_member_address_created_by_same_call(change: Change) -> Address | None:
+    """The member's address that the create of an owner makes by the same call; None for none."""
     text = change.extras.get(CARRIES)
     return Address.parse(text) if isinstance(text, str) else None
 
@@ -31,7 +31,8 @@ class CreateCompanions:
     """Which member is created together with which owner; filled while decisions are made.
 
     `decide_resource` decides about one resource by itself; `selected` limits the plan.
-    `predecessors` has what each owner comes after, from `order_owners_after_first_member_needs`.
+    `predecessors` has what each owner comes after, from
+    `extend_graph_by_first_member_needs_of_owners`. To be asked in the order of dependencies.
     """
 
     resources: Mapping[Address, ResourceState]
@@ -49,7 +50,7 @@ class CreateCompanions:
                 if isinstance(value, Reference):
                     self._members_by_owner[value.address].append(resource)
 
-    def note_companion_or_refuse_owner(
+    def note_and_remember_companion_or_refuse_owner(
         self, resource: ResourceState, decision: Decision
     ) -> Decision:
         """The decision on an owner with its first member, or on a member with its owner.
@@ -68,7 +69,7 @@ class CreateCompanions:
         rejected: list[Decision] = []
         members = self._members_by_owner[resource.address]
         # The call takes one member only; the others are created by calls of their own.
-        for member in sorted(members, key=_dependency_count_then_version_key):
+        for member in sorted(members, key=_build_dependency_count_then_version_sort_key):
             if member.address.kind != bootstraps.kind:
                 continue
             member_decision = self.decide_resource(member)
@@ -108,7 +109,7 @@ class CreateCompanions:
         )
 
 
-def order_owners_after_first_member_needs(
+def extend_graph_by_first_member_needs_of_owners(
     resources: Mapping[Address, ResourceState], graph: Mapping[Address, Collection[Address]]
 ) -> dict[Address, Collection[Address]]:
     """The graph in which an owner to be created also comes after what its first member needs."""
@@ -127,9 +128,9 @@ def order_owners_after_first_member_needs(
             if bootstraps is None or resource.address.kind != bootstraps.kind:
                 continue
             current_first = first_members.get(owner.address)
-            if current_first is None or _dependency_count_then_version_key(
+            if current_first is None or _build_dependency_count_then_version_sort_key(
                 resource
-            ) < _dependency_count_then_version_key(current_first):
+            ) < _build_dependency_count_then_version_sort_key(current_first):
                 first_members[owner.address] = resource
     # Whether this member can be created is decided later. Here only the order is prepared, since a
     # dependency that comes after the owner could not be created in time.
@@ -152,14 +153,14 @@ def _iter_resources_with_dependencies(
     return (resources[address] for address, needs in graph.items() if needs)
 
 
-def _dependency_count_then_version_key(
+def _build_dependency_count_then_version_sort_key(
     resource: ResourceState,
 ) -> tuple[int, tuple[bool, VersionSortKey | tuple[()], Address]]:
     """Sorts members by their number of dependencies, then by version, lowest first."""
-    return len(list_declared_dependencies(resource)), _version_then_address_sort_key(resource)
+    return len(list_declared_dependencies(resource)), _build_version_then_address_sort_key(resource)
 
 
-def _version_then_address_sort_key(
+def _build_version_then_address_sort_key(
     resource: ResourceState,
 ) -> tuple[bool, VersionSortKey | tuple[()], Address]:
     version = (

@@ -14,10 +14,18 @@ from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.state import CREATE_VERB, Intent, Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, get_at_or_absent
 from synapse_apply.planning import held_drift, open_call_refusals, package, refusals
-from synapse_apply.planning.decision import Decision, build_change, build_no_op_change_keeping_live
-from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
-from synapse_apply.planning.diff.field_diff import ResourceDiff, diff_create, diff_resource
-from synapse_apply.planning.diff.unchanged import is_unchanged_by_plain_equality
+from synapse_apply.planning.decision import (
+    Decision,
+    build_change,
+    build_no_op_change_with_fingerprint_if_verifiable,
+)
+from synapse_apply.planning.diff.change_sides import is_secret_or_map_with_secret, unflatten
+from synapse_apply.planning.diff.field_diff import (
+    ResourceDiff,
+    build_create_diff_of_every_declared_field,
+    diff_resource,
+)
+from synapse_apply.planning.diff.unchanged import is_provably_unchanged_by_plain_equality
 from synapse_apply.planning.identity import IdentityClaims, list_identity_fields_unlike_recorded
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.sealed import was_recorded_sealed
@@ -62,7 +70,7 @@ class PlanIndex:
         )
 
 
-def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
+def decide_declared_ignoring_dependencies(resource: ResourceState, index: PlanIndex) -> Decision:
     """The decision on a declared resource, without regard to its dependencies."""
     errors = _collect_lookup_identity_field_errors(resource, index)
     if errors:
@@ -72,11 +80,11 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
         return _refuse_for_open_intent(resource, index)
     if resource.lookup_result.observed is None:
         decision = (
-            _decide_create(resource, index)
+            _decide_create_with_refusals_unless_offline(resource, index)
             if resource.record is None
             else _decide_recreate(resource, index)
         )
-    elif resource.record is None or _is_replacement_object(resource):
+    elif resource.record is None or _is_found_by_key_under_other_id_than_recorded(resource):
         decision = _decide_adopt(resource, index)
         # The other run may have created the object and not recorded it yet.
         if index.plan_input.has_concurrent_run and resource.lookup_result.found_by is FoundBy.KEY:
@@ -85,7 +93,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
             )
     else:
         decision = _decide_update_or_no_op(resource, resource.record, index)
-    decision = _with_warning_if_final_call_is_made(resource, decision)
+    decision = _with_warning_note_if_final_call_is_made(resource, decision)
     if index.possible_creates and decision.change.action in _CREATES_OR_ADOPTS:
         # The open create may have made this very object, or may still make it.
         open_create = index.possible_creates.get(resource.address)
@@ -93,8 +101,8 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
             decision = decision.with_refusals(
                 index.build_open_intent_refusal(open_create, is_new_address=True)
             )
-    if _has_other_key_than_record_of_other_api(resource):
-        decision = decision.with_refusals(refusals.build_other_api_object_refusal(resource))
+    if _has_other_key_of_same_form_than_record_of_other_api(resource):
+        decision = decision.with_refusals(refusals.build_id_of_other_api_version_refusal(resource))
     # A guessed rename is never carried out: the user has to say so in the file or by a command.
     rename = index.identity_claims.find_rename(resource.address)
     return (
@@ -104,7 +112,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
     )
 
 
-def _has_other_key_than_record_of_other_api(resource: ResourceState) -> bool:
+def _has_other_key_of_same_form_than_record_of_other_api(resource: ResourceState) -> bool:
     """Whether the record names another object, on the API version that it was made with."""
     record = resource.record
     if record is None or record.api == resource.binding.api:
@@ -120,7 +128,9 @@ def _has_other_key_than_record_of_other_api(resource: ResourceState) -> bool:
     )
 
 
-def _with_warning_if_final_call_is_made(resource: ResourceState, decision: Decision) -> Decision:
+def _with_warning_note_if_final_call_is_made(
+    resource: ResourceState, decision: Decision
+) -> Decision:
     """The decision with a warning note, where it includes a final call, which cannot be undone."""
     seal, change = resource.binding.final_call, decision.change
     if seal is None or not any(seal.makes_change(field) for field in change.fields):
@@ -170,20 +180,22 @@ def _refuse_for_open_intent(resource: ResourceState, index: PlanIndex) -> Decisi
     )
 
 
-def _is_replacement_object(resource: ResourceState) -> bool:
+def _is_found_by_key_under_other_id_than_recorded(resource: ResourceState) -> bool:
     """Whether the recorded object is gone, and its natural key led to a new one."""
     record, observed = resource.record, resource.lookup_result.observed
     found_by_key = resource.lookup_result.found_by is FoundBy.KEY
     return bool(record and observed and found_by_key and record.remote_id != observed.remote_id)
 
 
-def _decide_create(
+def _decide_create_with_refusals_unless_offline(
     resource: ResourceState, index: PlanIndex, action: Action = Action.CREATE
 ) -> Decision:
-    change = build_change(resource, action, diff_create(resource).changes)
-    decision = Decision(replace(change, extras=package.build_package_extras(resource)))
+    change = build_change(
+        resource, action, build_create_diff_of_every_declared_field(resource).changes
+    )
+    decision = Decision(replace(change, extras=package.build_package_extras_or_empty(resource)))
     found_refusals = []
-    if live_secrets := _list_secrets_from_live_or_ignored(resource, ()):
+    if live_secrets := _list_secrets_keeping_live_value_or_ignored(resource, ()):
         found_refusals.append(refusals.build_no_live_secret_refusal(resource, live_secrets))
     if unaccepted := _list_fields_unfit_for_create(resource):
         found_refusals.append(refusals.build_unfit_for_create_refusal(resource, unaccepted))
@@ -215,13 +227,13 @@ def _list_fields_unfit_for_create(resource: ResourceState) -> list[str]:
 
 
 def _decide_recreate(resource: ResourceState, index: PlanIndex) -> Decision:
-    decision = _decide_create(resource, index, Action.RECREATE)
+    decision = _decide_create_with_refusals_unless_offline(resource, index, Action.RECREATE)
     record = resource.record
     notes = [f"recorded as id {record.remote_id if record else ''}, which is no longer there"]
     # Users of this version had other content before, so the reader of the plan should know.
     digest, extras = (
         package.find_recorded_or_live_digest(resource),
-        package.build_package_extras(resource),
+        package.build_package_extras_or_empty(resource),
     )
     if digest and extras and extras["package"]["digest"] != digest:
         notes.append("its content is not what was published before under this version")
@@ -229,13 +241,13 @@ def _decide_recreate(resource: ResourceState, index: PlanIndex) -> Decision:
         decision, change=replace(decision.change, reason="missing", notes=tuple(notes))
     )
     return (
-        decision.with_refusals(refusals.build_sealed_refusal(resource))
-        if _was_sealed_with_same_identity(resource)
+        decision.with_refusals(refusals.build_create_sealed_again_refusal(resource))
+        if _was_recorded_sealed_with_same_identity(resource)
         else decision
     )
 
 
-def _was_sealed_with_same_identity(resource: ResourceState) -> bool:
+def _was_recorded_sealed_with_same_identity(resource: ResourceState) -> bool:
     """Whether the recorded object was sealed under this identity, which can never be used again."""
     record = resource.record
     if record is None or not was_recorded_sealed(resource):
@@ -251,7 +263,7 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
     is_pinned = resource.lookup_result.found_by is FoundBy.PIN
     notes = list(diff.notes)
     extras = {}
-    if _is_replacement_object(resource) and resource.record is not None:
+    if _is_found_by_key_under_other_id_than_recorded(resource) and resource.record is not None:
         notes.insert(0, _describe_recorded_id(resource, resource.record))
     if package.is_package_unknown_or_replaceable(resource):
         notes.append("its published bytes are unverified: nothing tells what they are")
@@ -275,7 +287,7 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
         and resource.lookup_result.observed.is_platform_owned
     ):
         return decision.with_refusals(refusals.build_platform_object_refusal(resource))
-    return _note_or_refuse_unreleased_source(
+    return _note_or_refuse_changed_published_content(
         resource,
         decision.with_refusals(*_list_refusals_to_send_differences(resource, diff, index)),
         index,
@@ -292,17 +304,19 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
     # On another tenant, or after the server was set up anew, the same id is another object.
     if names := list_identity_fields_unlike_recorded(resource):
         return Decision(build_change(resource, Action.NO_OP)).with_refusals(
-            refusals.build_other_object_refusal(resource, names)
+            refusals.build_recorded_id_of_other_object_refusal(resource, names)
         )
     options = index.plan_input.options
     # Nearly every resource of a large target ends here, without the full comparison.
-    if is_unchanged_by_plain_equality(resource, record) and not _lacks_record_declared_metadata(
+    if is_provably_unchanged_by_plain_equality(
         resource, record
-    ):
-        return _note_or_refuse_unreleased_source(
+    ) and not _is_record_metadata_unlike_declared(resource, record):
+        return _note_or_refuse_changed_published_content(
             resource,
             Decision(
-                build_no_op_change_keeping_live(resource, index.dependencies[resource.address])
+                build_no_op_change_with_fingerprint_if_verifiable(
+                    resource, index.dependencies[resource.address]
+                )
             ),
             index,
         )
@@ -312,25 +326,25 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
         build_change(resource, action, diff.changes),
         notes=(
             *diff.notes,
-            *held_drift.build_held_drift_notes(
+            *held_drift.build_one_held_drift_note_or_empty(
                 resource, diff.held_drift, index.plan_input.can_write
             ),
         ),
         held=tuple(diff.held_drift),
         accepted=tuple(diff.accepted),
         rebase=action is Action.NO_OP
-        and (diff.rebase or _lacks_record_declared_metadata(resource, record)),
+        and (diff.rebase or _is_record_metadata_unlike_declared(resource, record)),
     )
     decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
-    return _note_or_refuse_unreleased_source(
+    return _note_or_refuse_changed_published_content(
         resource,
         decision.with_refusals(*_list_refusals_to_send_differences(resource, diff, index)),
         index,
     )
 
 
-def _lacks_record_declared_metadata(resource: ResourceState, record: Record) -> bool:
-    """Whether the record lacks something declared besides fields, such as dependencies."""
+def _is_record_metadata_unlike_declared(resource: ResourceState, record: Record) -> bool:
+    """Whether the record differs in something declared besides fields, such as dependencies."""
     desired = resource.desired
     if desired is None:
         return False
@@ -345,7 +359,7 @@ def _lacks_record_declared_metadata(resource: ResourceState, record: Record) -> 
     )
 
 
-def _note_or_refuse_unreleased_source(
+def _note_or_refuse_changed_published_content(
     resource: ResourceState, decision: Decision, index: PlanIndex
 ) -> Decision:
     """The decision with a note on changed content of a published version, or refused by policy."""
@@ -387,7 +401,7 @@ def _list_refusals_to_send_differences(
         identity_paths := [path for path in fixed_paths if path[0] in resource.type.identity_fields]
     ):
         # Other refusals would advise on changing an object that is not the declared one.
-        return [refusals.build_wrong_id_refusal(resource, identity_paths)]
+        return [refusals.build_given_id_of_other_object_refusal(resource, identity_paths)]
     found_refusals = []
     if fixed_changes:
         is_live_writable = can_write_all_live_values_to_manifest(
@@ -442,11 +456,13 @@ def _list_secrets_update_would_clear(
     lost_secrets = [
         path
         for path, value in sorted(resource.live_fields.items())
-        if holds_secret(value)
+        if is_secret_or_map_with_secret(value)
         and path not in changed_paths
         and get_at_or_absent(declared_tree, path) is ABSENT
     ]
-    unsent_secrets = sorted({*lost_secrets, *_list_secrets_from_live_or_ignored(resource, ignored)})
+    unsent_secrets = sorted(
+        {*lost_secrets, *_list_secrets_keeping_live_value_or_ignored(resource, ignored)}
+    )
     return [path for path in unsent_secrets if replaces_all or path[0] in changed_names]
 
 
@@ -460,7 +476,7 @@ def _list_held_secrets_update_would_overwrite(
     return [path for path in secret_paths if replaces_all or path[0] in changed_names]
 
 
-def _list_secrets_from_live_or_ignored(
+def _list_secrets_keeping_live_value_or_ignored(
     resource: ResourceState, ignored: Sequence[FieldPath]
 ) -> list[FieldPath]:
     """Declared secrets that no update sends: they keep the live value or are ignored."""

@@ -16,16 +16,16 @@ from synapse_apply.planning.identity import list_identity_fields_unlike_recorded
 from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 from synapse_apply.planning.sealed import is_sealed_live_or_when_recorded
 from synapse_apply.planning.series import (
-    continues_series_without_record,
+    is_record_of_series_with_declared_version,
     is_superseded_beyond_retention,
-    list_declared_members_of_its_series,
+    list_declared_members_of_recorded_series,
 )
 
 _REMOVALS = frozenset({Action.DELETE, Action.FORGET})
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
-def decide_undeclared(resource: ResourceState, index: PlanIndex) -> Decision:
+def decide_undeclared_ignoring_dependents(resource: ResourceState, index: PlanIndex) -> Decision:
     """The decision on a record without manifest, without regard to what depends on it."""
     if resource.address in index.open_intents:
         return Decision(build_change(resource, Action.NO_OP)).with_refusals(
@@ -44,7 +44,7 @@ def decide_undeclared(resource: ResourceState, index: PlanIndex) -> Decision:
         not (is_past_retention and index.plan_input.options.prune)
         and resource.address not in index.plan_input.removed_addresses
     )
-    if continues_series_without_record(resource, index.series) and is_staying:
+    if is_record_of_series_with_declared_version(resource, index.series) and is_staying:
         return Decision(replace(build_change(resource, Action.NO_OP), superseded=True))
     conflicts = index.identity_claims.conflicts.get(resource.address, ())
     if conflicts:
@@ -62,10 +62,10 @@ def decide_undeclared(resource: ResourceState, index: PlanIndex) -> Decision:
             Action.FORGET,
             "no longer declared; the object stays, this API cannot delete it",
         )
-    return _decide_prune(resource, index)
+    return _decide_delete_forget_or_keep(resource, index)
 
 
-def _decide_prune(resource: ResourceState, index: PlanIndex) -> Decision:
+def _decide_delete_forget_or_keep(resource: ResourceState, index: PlanIndex) -> Decision:
     if not index.plan_input.options.prune:
         return _build_decision_with_note(
             resource,
@@ -89,7 +89,9 @@ def _decide_prune(resource: ResourceState, index: PlanIndex) -> Decision:
     decision = Decision(replace(build_change(resource, Action.DELETE), reason=reason))
     # The id belongs to another object by now, which must not be deleted.
     if names := list_identity_fields_unlike_recorded(resource):
-        return decision.with_refusals(refusals.build_other_object_refusal(resource, names))
+        return decision.with_refusals(
+            refusals.build_recorded_id_of_other_object_refusal(resource, names)
+        )
     # The protection is in the record, since the manifest that declared it is gone.
     if resource.record is not None and resource.record.protected:
         return decision.with_refusals(refusals.build_prevent_destroy_refusal(resource))
@@ -127,7 +129,7 @@ class SeriesSuccessors:
         default_factory=dict
     )
 
-    def order_after_successors_or_keep(
+    def order_removal_after_successors_keep_or_refuse(
         self, decision: Decision, resource: ResourceState
     ) -> Decision:
         """The decision on a removed series member, ordered after the members that replace it.
@@ -140,7 +142,7 @@ class SeriesSuccessors:
             or resource.address in self.index.plan_input.removed_addresses
         ):
             return decision
-        successors, unsolved = self._find_successors_and_blocked_or_unselected(resource)
+        successors, unsolved = self._find_changing_successors_and_blocked_or_unselected(resource)
         # Nothing is lost by keeping a record for now, so this is a note in place of a refusal.
         if unsolved and decision.change.action is Action.FORGET and not decision.is_blocked:
             return _build_decision_with_note(
@@ -155,7 +157,7 @@ class SeriesSuccessors:
         ]
         if left_out:
             decision = decision.with_refusals(
-                missing_dependencies.build_not_selected_refusal(resource, left_out)
+                missing_dependencies.build_dependency_not_selected_refusal(resource, left_out)
             )
         blocked = [address for address in unsolved if address not in left_out]
         return (
@@ -164,7 +166,7 @@ class SeriesSuccessors:
             else decision
         )
 
-    def _find_successors_and_blocked_or_unselected(
+    def _find_changing_successors_and_blocked_or_unselected(
         self, resource: ResourceState
     ) -> tuple[list[Address], list[Address]]:
         """Declared members that change or are blocked, and those blocked or not selected."""
@@ -173,7 +175,7 @@ class SeriesSuccessors:
             resource.record.series if resource.record is not None else "",
         )
         if series not in self._successors_by_series:
-            members = list_declared_members_of_its_series(resource, self.index.series)
+            members = list_declared_members_of_recorded_series(resource, self.index.series)
             decisions = {address: self.declared_decisions[address] for address in members}
             changed = [
                 address

@@ -13,7 +13,7 @@ from synapse_apply.model.values import KnownAfterApply, collect_references_outsi
 from synapse_apply.planning.diff.change_sides import (
     EMPTY_SIDE,
     ChangeSide,
-    build_change_side,
+    build_change_side_hiding_secrets_and_unknown,
     build_side_after_changes,
 )
 from synapse_apply.planning.diff.fingerprint import compute_fingerprint
@@ -56,7 +56,7 @@ def build_change(
     resource: ResourceState, action: Action, fields: Sequence[FieldChange] = ()
 ) -> Change:
     """A change with all that follows from the resource: ids, both sides, fingerprint."""
-    before, after = _build_change_sides(resource, action, fields)
+    before, after = _build_sides_before_and_after(resource, action, fields)
     return Change(
         address=resource.address,
         action=action,
@@ -76,14 +76,14 @@ def build_change(
     )
 
 
-def build_no_op_change_keeping_live(
+def build_no_op_change_with_fingerprint_if_verifiable(
     resource: ResourceState, depends_on: tuple[Address, ...]
 ) -> Change:
     """The change of a resource that stays as it is, without a fingerprint.
 
     Only a verification run may still be due for it.
     """
-    live = build_change_side(resource.live_fields)
+    live = build_change_side_hiding_secrets_and_unknown(resource.live_fields)
     return Change(
         address=resource.address,
         action=Action.NO_OP,
@@ -120,16 +120,16 @@ def list_declared_dependencies(resource: ResourceState) -> tuple[Address, ...]:
     return tuple(sorted(set(addresses))) if addresses else ()
 
 
-def _build_change_sides(
+def _build_sides_before_and_after(
     resource: ResourceState, action: Action, fields: Sequence[FieldChange]
 ) -> tuple[ChangeSide, ChangeSide]:
     live = (
-        build_change_side(resource.live_fields)
+        build_change_side_hiding_secrets_and_unknown(resource.live_fields)
         if resource.lookup_result.observed is not None
         else EMPTY_SIDE
     )
     if action in _CREATES:
-        return EMPTY_SIDE, build_change_side(resource.declared_fields)
+        return EMPTY_SIDE, build_change_side_hiding_secrets_and_unknown(resource.declared_fields)
     if action in _REMOVALS:
         return live, EMPTY_SIDE
     # One object for both sides, built once.

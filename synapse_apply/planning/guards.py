@@ -20,17 +20,20 @@ _LOSSES = frozenset({Action.DELETE, Action.FORGET})
 
 
 def list_guard_violations(
-    plan_input: PlanInput, changes: Mapping[Address, Change], history: Collection[Address]
+    plan_input: PlanInput,
+    changes: Mapping[Address, Change],
+    uncounted_addresses: Collection[Address],
 ) -> tuple[GuardViolation, ...]:
     """The guards that stop an apply of these changes, without overridden ones.
 
     Missing objects are counted over all declared records, selected or not, since that shows a wrong
-    tenant. Addresses in `history` (superseded, or removed on purpose) do not count.
+    tenant. Addresses in `uncounted_addresses` (superseded, or removed on purpose) do not count.
     """
     recorded = {
         address: resource
         for address, resource in plan_input.resources.items()
-        if resource.record is not None and not (history and address in history)
+        if resource.record is not None
+        and not (uncounted_addresses and address in uncounted_addresses)
     }
     violations = (
         _find_no_manifests_violation(plan_input, recorded),
@@ -63,8 +66,8 @@ def _find_no_manifests_violation(
     return GuardViolation(
         NO_MANIFESTS,
         "No manifests",
-        f"Nothing is declared while {_format_object_count(len(recorded))} recorded. Check the "
-        f"folder and "
+        f"Nothing is declared while {_format_object_count_with_verb(len(recorded))} recorded. "
+        f"Check the folder and "
         f"`manifests:` of the project file. {_build_override_hint(NO_MANIFESTS)}",
     )
 
@@ -174,5 +177,5 @@ def _find_unallowed_adoptions_violation(
     )
 
 
-def _format_object_count(number: int) -> str:
+def _format_object_count_with_verb(number: int) -> str:
     return "1 object is" if number == 1 else f"{number} objects are"

@@ -16,7 +16,7 @@ from synapse_apply.planning.refusals import (
 from synapse_apply.planning.writable import can_write_all_live_values_to_manifest
 
 
-def build_held_drift_notes(
+def build_one_held_drift_note_or_empty(
     resource: ResourceState,
     held_fields: Sequence[FieldChange],
     can_write: CanWrite = can_always_write,

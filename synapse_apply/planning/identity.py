@@ -46,7 +46,7 @@ class IdentityClaims:
 
 def collect_identity_claims(resources: Resources) -> IdentityClaims:
     """Every conflict and rename among all resources."""
-    renames = _find_renames(resources)
+    renames = _map_renamed_new_to_old_address(resources)
     conflicts: dict[Address, list[Diagnostic]] = defaultdict(list)
     for conflict_group in (
         _list_declared_key_duplicates(resources),
@@ -221,7 +221,7 @@ def _list_pinned_id_conflicts(resources: Resources) -> ConflictFindings:
     return conflicts
 
 
-def _find_renames(resources: Resources) -> dict[Address, Address]:
+def _map_renamed_new_to_old_address(resources: Resources) -> dict[Address, Address]:
     """New addresses (declared, without record), and the undeclared record that matches each."""
     by_key: dict[tuple[str, str], Address] = {}
     by_id: dict[tuple[str, str, str], Address] = {}
@@ -264,7 +264,7 @@ def _iter_recorded_and_seen_natural_keys(resource: ResourceState) -> Iterator[st
         yield from resource.binding.list_natural_keys(unflatten(resource.record.seen))
 
 
-def find_creates_open_under_other_address(
+def map_declared_address_to_open_create_of_other(
     resources: Resources,
     open_intents: Mapping[Address, Intent],
     open_call_by_new_address: Mapping[Address, Address],

@@ -16,23 +16,23 @@ def build_no_first_member_refusal(
     resource: ResourceState,
     kind: str,
     members: Sequence[Change],
-    is_left_out: Callable[[Address], bool],
+    is_unselected: Callable[[Address], bool],
 ) -> Refusal:
     """The refusal of a create that needs a first member of `kind`, where none can be created.
 
-    `is_left_out` says whether an address is not selected.
+    `is_unselected` says whether an address is not selected.
     """
     kind_name, api = resource.type.prefix, resource.binding.api
     reason = f"API {api} makes a {kind_name} together with its first {kind}, and "
     if members:
         reason += (
             f"none that is declared can be made with it: "
-            f"{format_short_list(map(_describe_hindrance, members))}"
+            f"{format_short_list(map(_describe_why_member_cannot_be_made, members))}"
         )
         unselected = [
             address
             for address in (change.address for change in members if not change.is_refused)
-            if is_left_out(address)
+            if is_unselected(address)
         ]
         unsolvable = [change.address for change in members if change.address not in unselected]
         ways_out: tuple[str, ...] = (
@@ -50,7 +50,7 @@ def build_no_first_member_refusal(
     )
 
 
-def _describe_hindrance(change: Change) -> str:
+def _describe_why_member_cannot_be_made(change: Change) -> str:
     reason = change.refusals[0].reason if change.refusals else "it is not selected, or in error"
     if not change.refusals and change.action is not Action.CREATE:
         reason = f"{change.action.value} is due for it"
@@ -69,7 +69,7 @@ def build_dependency_refusal(
     )
 
 
-def build_not_selected_refusal(
+def build_dependency_not_selected_refusal(
     resource: ResourceState, missing_addresses: Sequence[Address]
 ) -> Refusal:
     """The refusal of a resource whose dependencies have to be created, but are not selected."""

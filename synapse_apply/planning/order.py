@@ -13,7 +13,7 @@ Cycle = tuple[Address, ...]
 _MAX_CYCLES = 10
 
 
-def sort_by_dependencies(
+def sort_by_dependencies_and_find_cycles(
     graph: Graph, rank: Callable[[Address], int]
 ) -> tuple[list[Address], list[Cycle]]:
     """Addresses after their dependencies, ties by (rank, address); and the dependency cycles.
@@ -28,9 +28,9 @@ def sort_by_dependencies(
         node: {need for need in graph[node] if need in graph and need != node} for node in nodes
     }
     cycles: list[Cycle] = [(node, node) for node in edges if node in graph[node]]
-    for component in _find_strong_components(edges):
+    for component in _find_strong_components_of_several_nodes(edges):
         cycles += _iter_cycles_removing_their_edges(component, edges)
-    return _sort_topologically(edges, rank), cycles
+    return _sort_acyclic_topologically(edges, rank), cycles
 
 
 def _iter_cycles_removing_their_edges(
@@ -65,7 +65,9 @@ def _find_cycle(edges: Mapping[Address, set[Address]]) -> Cycle | None:
     return None
 
 
-def _find_strong_components(edges: Mapping[Address, set[Address]]) -> list[list[Address]]:
+def _find_strong_components_of_several_nodes(
+    edges: Mapping[Address, set[Address]],
+) -> list[list[Address]]:
     """The strongly connected components of more than one node (Tarjan), in linear time."""
     index: dict[Address, int] = {}
     low: dict[Address, int] = {}
@@ -104,7 +106,7 @@ def _find_strong_components(edges: Mapping[Address, set[Address]]) -> list[list[
     return components
 
 
-def _sort_topologically(
+def _sort_acyclic_topologically(
     edges: Mapping[Address, set[Address]], rank: Callable[[Address], int]
 ) -> list[Address]:
     sorter = TopologicalSorter(edges)

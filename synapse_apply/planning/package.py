@@ -12,7 +12,7 @@ from synapse_apply.planning.plan_input import ResourceState, SeriesKey
 from synapse_apply.planning.series import SeriesMap
 
 
-def build_package_extras(resource: ResourceState) -> JsonObject:
+def build_package_extras_or_empty(resource: ResourceState) -> JsonObject:
     """The data of an upload: {"package": {digest, files (a count), size (bytes), source}}."""
     package = _get_declared_package_or_none(resource)
     if package is None:
@@ -93,4 +93,6 @@ def _suggest_free_patch_version_or_empty(resource: ResourceState, series: Series
         return ""
     name, version = resource.type.locate_in_series(resource.desired.spec)
     members = series.get(SeriesKey(resource.address.kind, name))
-    return find_next_free_patch_version_or_empty(version, members.all_versions if members else ())
+    return find_next_free_patch_version_or_empty(
+        version, members.declared_and_recorded_versions if members else ()
+    )

@@ -15,24 +15,27 @@ from synapse_apply.model.state import CREATE_VERB, Intent
 from synapse_apply.planning import missing_dependencies
 from synapse_apply.planning.create_companions import (
     CreateCompanions,
-    order_owners_after_first_member_needs,
+    extend_graph_by_first_member_needs_of_owners,
 )
-from synapse_apply.planning.decide_declared import PlanIndex, decide_declared
-from synapse_apply.planning.decide_undeclared import SeriesSuccessors, decide_undeclared
+from synapse_apply.planning.decide_declared import PlanIndex, decide_declared_ignoring_dependencies
+from synapse_apply.planning.decide_undeclared import (
+    SeriesSuccessors,
+    decide_undeclared_ignoring_dependents,
+)
 from synapse_apply.planning.decision import Decision, list_declared_dependencies
 from synapse_apply.planning.guards import list_guard_violations
 from synapse_apply.planning.identity import (
     collect_identity_claims,
-    find_creates_open_under_other_address,
+    map_declared_address_to_open_create_of_other,
 )
-from synapse_apply.planning.order import Cycle, sort_by_dependencies
+from synapse_apply.planning.order import Cycle, sort_by_dependencies_and_find_cycles
 from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.policy.plan_rules import list_violations_and_warnings_of_plan_rules
 from synapse_apply.planning.policy.resource_rules import (
     PolicyRules,
-    apply_policy,
-    build_policy_rules,
-    warn_once_of_unchanged_policy_violators,
+    add_policy_findings_unless_in_error,
+    build_one_warning_of_unchanged_violators_or_empty,
+    select_resource_policy_rules,
 )
 from synapse_apply.planning.policy.rule_addresses import (
     iter_warnings_of_unknown_addresses_in_policy,
@@ -40,8 +43,8 @@ from synapse_apply.planning.policy.rule_addresses import (
 from synapse_apply.planning.refusals import suggest_resend_or_accept_of_secrets
 from synapse_apply.planning.series import (
     build_lowered_version_warnings,
-    continues_series_without_record,
     group_by_series,
+    is_record_of_series_with_declared_version,
 )
 from synapse_apply.planning.verification import add_due_run_or_refuse_unverified
 
@@ -58,7 +61,7 @@ def build_plan(plan_input: PlanInput) -> Plan:
     # Sorted once here, so that nothing below depends on the order of the files.
     resources = {address: plan_input.resources[address] for address in sorted(plan_input.resources)}
     index = _build_plan_index(resources, plan_input)
-    rules = build_policy_rules(
+    rules = select_resource_policy_rules(
         resources.values(), plan_input.options.policy.rules, plan_input.published_versions
     )
     declared_decisions, cycles = _decide_all_declared(resources, index, rules)
@@ -67,13 +70,13 @@ def build_plan(plan_input: PlanInput) -> Plan:
     superseded = {
         address
         for address in undeclared_decisions
-        if continues_series_without_record(resources[address], index.series)
+        if is_record_of_series_with_declared_version(resources[address], index.series)
     }
     removed_on_purpose = {
         address for address in plan_input.removed_addresses if address in undeclared_decisions
     }
     orphan_decisions = _refuse_open_intents_without_resource(resources, index)
-    decisions = _filter_selected(
+    decisions = _filter_selected_or_keep_all(
         {**declared_decisions, **undeclared_decisions, **orphan_decisions}, plan_input
     )
     changes = {address: decision.change for address, decision in decisions.items()}
@@ -96,9 +99,9 @@ def build_plan(plan_input: PlanInput) -> Plan:
                 *_iter_warning_if_selection_is_partial(decisions, plan_input),
                 *(_build_cycle_error(cycle, resources) for cycle in cycles),
                 *(finding for decision in decisions.values() for finding in decision.diagnostics),
-                *_build_foreign_state_key_warnings(decisions, resources),
+                *_build_one_foreign_state_key_warning_or_empty(decisions, resources),
                 *policy_warnings,
-                *warn_once_of_unchanged_policy_violators(decisions, rules),
+                *build_one_warning_of_unchanged_violators_or_empty(decisions, rules),
                 *iter_warnings_of_unknown_addresses_in_policy(plan_input),
                 *_iter_selected_findings(
                     decisions, build_lowered_version_warnings(index.series, resources)
@@ -125,7 +128,7 @@ def _build_plan_index(
         identity_claims=collect_identity_claims(resources),
         series=group_by_series(resources.values()),
         open_intents=intents,
-        possible_creates=find_creates_open_under_other_address(
+        possible_creates=map_declared_address_to_open_create_of_other(
             resources, intents, plan_input.open_call_by_new_address
         )
         if intents
@@ -137,15 +140,19 @@ def _decide_all_declared(
     resources: Mapping[Address, ResourceState], index: PlanIndex, policy_rules: PolicyRules
 ) -> tuple[Decisions, list[Cycle]]:
     """Decisions on declared resources in dependency order; a blocked one blocks its dependents."""
-    graph = order_owners_after_first_member_needs(resources, index.dependencies)
-    ordered, cycles = sort_by_dependencies(graph, lambda address: resources[address].type.rank)
+    graph = extend_graph_by_first_member_needs_of_owners(resources, index.dependencies)
+    ordered, cycles = sort_by_dependencies_and_find_cycles(
+        graph, lambda address: resources[address].type.rank
+    )
     decisions: Decisions = {}
 
     def decide_resource(resource: ResourceState) -> Decision:
         return _refuse_if_dry_run_was_refused(
-            apply_policy(
+            add_policy_findings_unless_in_error(
                 resource,
-                add_due_run_or_refuse_unverified(resource, decide_declared(resource, index), index),
+                add_due_run_or_refuse_unverified(
+                    resource, decide_declared_ignoring_dependencies(resource, index), index
+                ),
                 policy_rules,
             ),
             index,
@@ -158,7 +165,9 @@ def _decide_all_declared(
     )
     for address in ordered:
         resource = resources[address]
-        decision = companions.note_companion_or_refuse_owner(resource, decide_resource(resource))
+        decision = companions.note_and_remember_companion_or_refuse_owner(
+            resource, decide_resource(resource)
+        )
         # An update of the record alone needs no dependency.
         if decision.change.changes_server:
             unmet = [
@@ -167,11 +176,11 @@ def _decide_all_declared(
                 if _is_dependency_blocked_or_absent(need, resources, decisions, index)
             ]
             unselected = [
-                need for need in unmet if _is_create_only_unselected(need, decisions, index)
+                need for need in unmet if _is_dependency_only_unselected(need, decisions, index)
             ]
             if unselected:
                 decision = decision.with_refusals(
-                    missing_dependencies.build_not_selected_refusal(resource, unselected)
+                    missing_dependencies.build_dependency_not_selected_refusal(resource, unselected)
                 )
             if unsolvable := [need for need in unmet if need not in unselected]:
                 decision = decision.with_refusals(
@@ -207,7 +216,7 @@ def _is_dependency_blocked_or_absent(
     )
 
 
-def _is_create_only_unselected(need: Address, decisions: Decisions, index: PlanIndex) -> bool:
+def _is_dependency_only_unselected(need: Address, decisions: Decisions, index: PlanIndex) -> bool:
     """Whether a dependency would be created if it were selected."""
     selected = index.plan_input.options.selected
     return (
@@ -230,7 +239,9 @@ def _decide_all_undeclared(
         for address, resource in resources.items()
         if resource.desired is None and resource.record is not None
     }
-    ordered, _ = sort_by_dependencies(graph, lambda address: resources[address].type.rank)
+    ordered, _ = sort_by_dependencies_and_find_cycles(
+        graph, lambda address: resources[address].type.rank
+    )
     users, successors = (
         _group_dependents_by_recorded_need(resources),
         SeriesSuccessors(index, declared_decisions),
@@ -239,16 +250,20 @@ def _decide_all_undeclared(
     # Deletes are made in the reverse order of creates: dependents first.
     for address in reversed(ordered):
         decision = _refuse_if_dry_run_was_refused(
-            apply_policy(
-                resources[address], decide_undeclared(resources[address], index), policy_rules
+            add_policy_findings_unless_in_error(
+                resources[address],
+                decide_undeclared_ignoring_dependents(resources[address], index),
+                policy_rules,
             ),
             index,
         )
         if decision.change.action is Action.DELETE:
-            decision = _order_delete_after_dependents(
+            decision = _order_delete_after_dependents_or_refuse(
                 decision, resources[address], users.get(address, ()), decisions, declared_decisions
             )
-        decisions[address] = successors.order_after_successors_or_keep(decision, resources[address])
+        decisions[address] = successors.order_removal_after_successors_keep_or_refuse(
+            decision, resources[address]
+        )
     return decisions
 
 
@@ -263,7 +278,7 @@ def _group_dependents_by_recorded_need(
     return users
 
 
-def _order_delete_after_dependents(
+def _order_delete_after_dependents_or_refuse(
     decision: Decision,
     resource: ResourceState,
     dependents: Iterable[Address],
@@ -315,7 +330,7 @@ def _build_orphan_intent_change(intent: Intent, index: PlanIndex) -> Change:
     )
 
 
-def _filter_selected(decisions: Decisions, plan_input: PlanInput) -> Decisions:
+def _filter_selected_or_keep_all(decisions: Decisions, plan_input: PlanInput) -> Decisions:
     selected = plan_input.options.selected
     if selected is None:
         return decisions
@@ -347,7 +362,7 @@ def _build_cycle_error(cycle: Cycle, resources: Mapping[Address, ResourceState])
     )
 
 
-def _build_foreign_state_key_warnings(
+def _build_one_foreign_state_key_warning_or_empty(
     decisions: Decisions, resources: Mapping[Address, ResourceState]
 ) -> tuple[Diagnostic, ...]:
     """One warning for all secrets that were recorded under another state key."""

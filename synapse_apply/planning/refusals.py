@@ -22,7 +22,7 @@ def _find_position_of_first_path(
     return resource.desired.find_position(paths[0]) if resource.desired and paths else None
 
 
-def _build_accept_live_value_hint(resource: ResourceState) -> str:
+def _build_change_in_synapse_and_accept_hint(resource: ResourceState) -> str:
     """How to make the live value the declared one, with an import first if it is not recorded."""
     observed = resource.lookup_result.observed
     # `state accept` works on recorded objects only.
@@ -50,17 +50,19 @@ def suggest_resend_or_accept_of_secrets(secrets: Iterable[tuple[Address, ApiBind
     if sendable:
         ways_out.append(
             Text(
-                Command("apply --resend-secrets --only", _only_address_or_placeholder(sendable)),
+                Command(
+                    "apply --resend-secrets --only", _format_only_address_or_placeholder(sendable)
+                ),
                 " sends it",
             )
         )
     if fixed:
-        accept_command = Command("state accept", _only_address_or_placeholder(fixed))
+        accept_command = Command("state accept", _format_only_address_or_placeholder(fixed))
         ways_out.append(Text("enter it in Synapse, then ", accept_command))
     return join_texts("; ", ways_out)
 
 
-def _only_address_or_placeholder(addresses: Sequence[Address]) -> str:
+def _format_only_address_or_placeholder(addresses: Sequence[Address]) -> str:
     """The only address for a command, or ADDRESS for several."""
     return str(addresses[0]) if len(addresses) == 1 else "ADDRESS"
 
@@ -118,7 +120,7 @@ def _suggest_synapse_change_unless_sealed(
             "change it back in Synapse",
             Text("leave both sides as they are: ", accept_command),
         )
-    return (_build_accept_live_value_hint(resource),)
+    return (_build_change_in_synapse_and_accept_hint(resource),)
 
 
 def build_fixed_fields_refusal(
@@ -174,7 +176,7 @@ def build_no_reset_refusal(resource: ResourceState, paths: Sequence[FieldPath]) 
                 f"take the change back in Git: declare "
                 f"{format_short_list(map(format_field_path, paths))} again"
             ),
-            _build_accept_live_value_hint(resource),
+            _build_change_in_synapse_and_accept_hint(resource),
             _build_ignore_changes_hint(paths),
         ),
         _find_position_of_first_path(resource, paths),
@@ -250,7 +252,7 @@ def build_no_package_refusal(resource: ResourceState) -> Refusal:
     )
 
 
-def build_sealed_refusal(resource: ResourceState) -> Refusal:
+def build_create_sealed_again_refusal(resource: ResourceState) -> Refusal:
     """The refusal to create a sealed object that is gone, as the server accepts no second one."""
     name = resource.binding.final_call.name if resource.binding.final_call else ""
     identity_field = resource.type.version_field if resource.type.series_field else "name"
@@ -334,7 +336,9 @@ def build_changed_published_content_refusal(resource: ResourceState, text: str) 
     )
 
 
-def build_other_object_refusal(resource: ResourceState, names: Sequence[str]) -> Refusal:
+def build_recorded_id_of_other_object_refusal(
+    resource: ResourceState, names: Sequence[str]
+) -> Refusal:
     """The refusal of a recorded id that now belongs to an object with another identity."""
     remote_id = resource.record.remote_id if resource.record else ""
     return Refusal(
@@ -350,7 +354,9 @@ def build_other_object_refusal(resource: ResourceState, names: Sequence[str]) ->
     )
 
 
-def build_wrong_id_refusal(resource: ResourceState, paths: Sequence[FieldPath]) -> Refusal:
+def build_given_id_of_other_object_refusal(
+    resource: ResourceState, paths: Sequence[FieldPath]
+) -> Refusal:
     """The refusal of an id, given by a user, of an object that cannot be the declared one."""
     remote_id = resource.lookup_result.observed.remote_id if resource.lookup_result.observed else ""
     names = format_short_list(map(format_field_path, paths))
@@ -381,7 +387,7 @@ def _build_correct_id_hint(resource: ResourceState) -> str:
     )
 
 
-def build_other_api_object_refusal(resource: ResourceState) -> Refusal:
+def build_id_of_other_api_version_refusal(resource: ResourceState) -> Refusal:
     """The refusal of a pinned id that means another object since the API version changed."""
     record = resource.record
     before, api = (record.natural_key, record.api) if record else ("", "")

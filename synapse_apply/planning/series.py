@@ -23,7 +23,7 @@ class SeriesMembers:
     retain: int | None = None
 
     @property
-    def newest_declared(self) -> VersionSortKey | None:
+    def newest_declared_sort_key(self) -> VersionSortKey | None:
         """The highest declared version that can be ordered; None for none."""
         return max(
             filter(None, map(get_version_sort_key_or_none, self.declared.values())), default=None
@@ -35,7 +35,9 @@ class SeriesMembers:
         known_versions = sorted(
             {
                 parsed_version
-                for parsed_version in map(get_version_sort_key_or_none, self.all_versions)
+                for parsed_version in map(
+                    get_version_sort_key_or_none, self.declared_and_recorded_versions
+                )
                 if parsed_version is not None
             },
             reverse=True,
@@ -43,7 +45,7 @@ class SeriesMembers:
         return self.retain is None or version in known_versions[: self.retain]
 
     @property
-    def all_versions(self) -> set[str]:
+    def declared_and_recorded_versions(self) -> set[str]:
         return {*self.declared.values(), *self.recorded.values()}
 
 
@@ -74,18 +76,21 @@ def group_by_series(resources: Iterable[ResourceState]) -> SeriesMap:
     return groups
 
 
-def continues_series_without_record(resource: ResourceState, series: SeriesMap) -> bool:
-    """Whether an undeclared record is kept silently, as its series continues without it.
+def is_record_of_series_with_declared_version(resource: ResourceState, series: SeriesMap) -> bool:
+    """Whether a record is of a series that has a declared member, both with comparable versions.
 
-    True for a version that a declared one supersedes, and for one newer than all declared ones (the
-    manifest went back), which gives a warning.
+    An undeclared one is then kept silently, as its series continues without it:
+    a version that a declared one supersedes, and one newer than all declared ones (the manifest
+    went back), which gives a warning.
     """
     record = resource.record
     if record is None or not record.series:
         return False
     members = series.get(SeriesKey(resource.address.kind, record.series))
     version = get_version_sort_key_or_none(record.version)
-    return members is not None and version is not None and members.newest_declared is not None
+    return (
+        members is not None and version is not None and members.newest_declared_sort_key is not None
+    )
 
 
 def is_superseded_beyond_retention(resource: ResourceState, series: SeriesMap) -> bool:
@@ -95,14 +100,18 @@ def is_superseded_beyond_retention(resource: ResourceState, series: SeriesMap) -
     members = (
         series.get(SeriesKey(resource.address.kind, record.series)) if record is not None else None
     )
-    if members is None or version is None or not continues_series_without_record(resource, series):
+    if (
+        members is None
+        or version is None
+        or not is_record_of_series_with_declared_version(resource, series)
+    ):
         return False
     return not members.is_retained(version)
 
 
 # A delete or forget of a superseded member waits for the declared members that are still to be
 # created. Otherwise one mistyped version, which is refused, would remove all others.
-def list_declared_members_of_its_series(
+def list_declared_members_of_recorded_series(
     resource: ResourceState, series: SeriesMap
 ) -> tuple[Address, ...]:
     """The declared members of the series that an undeclared record belongs to."""
@@ -119,7 +128,7 @@ def build_lowered_version_warnings(
     """A warning for each series whose declared versions are lower than a recorded one."""
     warnings = []
     for _, members in sorted(series.items()):
-        newest = members.newest_declared
+        newest = members.newest_declared_sort_key
         higher_versions = [
             (parsed_version, address)
             for address, version in members.recorded.items()

@@ -167,7 +167,7 @@ def _is_older_than_newest_declared(resource: ResourceState, series: SeriesMap) -
         series.get(SeriesKey(resource.address.kind, name)),
         get_version_sort_key_or_none(version),
     )
-    newest = members.newest_declared if members is not None else None
+    newest = members.newest_declared_sort_key if members is not None else None
     return newest is not None and parsed_version is not None and parsed_version < newest
 
 

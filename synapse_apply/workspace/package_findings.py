@@ -21,7 +21,7 @@ from synapse_apply.model.packages.rules import PackageFlaw, build_flaw_finding
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.secrets.credentials import format_unless_known_secret
-from synapse_apply.planning.order import sort_by_dependencies
+from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
 from synapse_apply.views.paths import format_path
 from synapse_apply.workspace.package_sources import PackageSources
 
@@ -111,7 +111,7 @@ def _iter_unmet_need_findings(
 def iter_cycle_findings(resources: Mapping[Address, Desired]) -> Iterator[Diagnostic]:
     """A finding for each cycle of resources that depend on each other."""
     graph = {address: resource.depends_on for address, resource in resources.items()}
-    _, dependency_cycles = sort_by_dependencies(graph, lambda _address: 0)
+    _, dependency_cycles = sort_by_dependencies_and_find_cycles(graph, lambda _address: 0)
     for cycle in dependency_cycles:
         first_resource = resources[cycle[0]]
         detail = " needs ".join(str(address) for address in reversed(cycle))

@@ -13,8 +13,8 @@ from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, Reference, get_at_or_absent
-from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
-from synapse_apply.planning.diff.list_diff import diff_list_paths
+from synapse_apply.planning.diff.change_sides import is_secret_or_map_with_secret, unflatten
+from synapse_apply.planning.diff.list_diff import list_differing_paths_of_short_lists_or_empty
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.planning.refusals import is_fixed_field
 
@@ -47,7 +47,7 @@ class ResourceDiff:
     rebase: bool = False
 
 
-def diff_create(resource: ResourceState) -> ResourceDiff:
+def build_create_diff_of_every_declared_field(resource: ResourceState) -> ResourceDiff:
     """The changes of a create: every declared field."""
     diff = ResourceDiff()
     for path, declared_value in sorted(resource.declared_fields.items()):
@@ -100,9 +100,9 @@ def diff_resource(
     comparison = _FieldComparison(resource, record, resend_secrets, keep_drift)
     for path, declared_value in sorted(resource.declared_fields.items()):
         if not is_at_or_below(path, comparison.ignored):
-            comparison.compare_declared(path, declared_value)
+            comparison.compare_declared_field(path, declared_value)
     comparison.compare_dropped_fields()
-    comparison.remove_undeclared_keys_below_owned()
+    comparison.add_removals_of_undeclared_keys_below_owned()
     diff = comparison.diff
     for field_changes in (diff.changes, diff.held_drift, diff.drifted, diff.accepted):
         field_changes.sort(key=lambda change: change.path)
@@ -130,7 +130,7 @@ class _FieldComparison:
         self.accepted_paths = frozenset(record.accepted.paths if record and record.accepted else ())
         self.diff = ResourceDiff()
 
-    def require_field_rule(self, path: FieldPath) -> FieldRule:
+    def get_field_rule_or_default(self, path: FieldPath) -> FieldRule:
         return self.resource.type.rules.get(str(path[0]), _NO_RULE)
 
     def add_change_or_held_drift(
@@ -140,24 +140,30 @@ class _FieldComparison:
         is_held = self.keep_drift and cause is Cause.DRIFT
         target_list = self.diff.held_drift if is_held else self.diff.changes
         target_list.append(
-            self.build_field_change(path, get_at_or_absent(self.live, path), after, cause, note)
+            self.build_field_change_hiding_secrets(
+                path, get_at_or_absent(self.live, path), after, cause, note
+            )
         )
 
     def add_difference_if_path_is_accepted(self, path: FieldPath, after: Any) -> None:
         """Add a difference that stays as it is, if it was accepted."""
         if path in self.accepted_paths:
             before = get_at_or_absent(self.live, path)
-            self.diff.accepted.append(self.build_field_change(path, before, after, Cause.NONE))
+            self.diff.accepted.append(
+                self.build_field_change_hiding_secrets(path, before, after, Cause.NONE)
+            )
 
     def add_drift(self, path: FieldPath, *, declared_moved: bool, before: Any = None) -> None:
         """Add a change of the live side; `before` replaces the value that was seen last."""
         before = get_at_or_absent(self.last_seen, path) if before is None else before
         cause = _choose_cause(declared_moved, True)
         self.diff.drifted.append(
-            self.build_field_change(path, before, get_at_or_absent(self.live, path), cause)
+            self.build_field_change_hiding_secrets(
+                path, before, get_at_or_absent(self.live, path), cause
+            )
         )
 
-    def build_field_change(
+    def build_field_change_hiding_secrets(
         self, path: FieldPath, before: Any, after: Any, cause: Cause, note: str = ""
     ) -> FieldChange:
         """A change between two values; without the values if any side of the field is a secret."""
@@ -169,35 +175,35 @@ class _FieldComparison:
         )
         stable_after = _format_stable_value_or_empty(self.resource, path, after)
         # A field that has become secret may have its value in plain text on another side.
-        if note or any(holds_secret(side) for side in sides):
+        if note or any(is_secret_or_map_with_secret(side) for side in sides):
             return FieldChange(
                 path, ABSENT, ABSENT, cause, True, note or "changed", stable_after=stable_after
             )
-        list_paths = diff_list_paths(before, after)
+        list_paths = list_differing_paths_of_short_lists_or_empty(before, after)
         return FieldChange(path, before, after, cause, False, "", list_paths, stable_after)
 
-    def compare_declared(self, path: FieldPath, declared_value: Any) -> None:
+    def compare_declared_field(self, path: FieldPath, declared_value: Any) -> None:
         if isinstance(declared_value, DesiredSecret):
             self.compare_secret(path, declared_value)
-        elif self.require_field_rule(path).write_only:
-            self.compare_write_only(path, declared_value)
+        elif self.get_field_rule_or_default(path).write_only:
+            self.compare_write_only_with_record(path, declared_value)
         else:
             self.compare_field_three_way(path, declared_value)
 
     def compare_field_three_way(self, path: FieldPath, declared_value: Any) -> None:
         if self.is_not_shown_or_kept_by_server(path):
-            self.rebase_unshown_field_with_note(path, declared_value)
+            self.note_and_rebase_unshown_field_unless_recorded(path, declared_value)
             return
-        compare = self.require_field_rule(path).compare
+        compare = self.get_field_rule_or_default(path).compare
         applied, live, last_seen = (
-            _empty_if_both_maps(declared_value, get_at_or_absent(side, path))
+            _replace_by_empty_map_if_both_are_maps(declared_value, get_at_or_absent(side, path))
             for side in (self.applied, self.live, self.last_seen)
         )
         equal = is_same_value(declared_value, live, compare)
         is_new = self.record is None or self.is_imported
         # The server took the value from the package, so a difference cannot be removed by an
         # update.
-        if is_new and not equal and self.require_field_rule(path).packaged:
+        if is_new and not equal and self.get_field_rule_or_default(path).packaged:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_COMPARED})")
             self.diff.rebase = True
             return
@@ -209,12 +215,12 @@ class _FieldComparison:
             # We have never sent an imported object, so all that differs is a change from Git.
             self.is_imported
             or not is_same_value(declared_value, applied, compare)
-            or self.has_appeared_since_sent(path, live)
+            or self.may_have_appeared_since_sent(path, live)
         )
         was_observed = applied is not ABSENT or last_seen is not ABSENT
         # A field that was never recorded has no earlier value that it could have drifted from.
         drifted = was_observed and not is_same_value(live, last_seen, compare)
-        has_server_value = self.require_field_rule(path).packaged and not is_same_value(
+        has_server_value = self.get_field_rule_or_default(path).packaged and not is_same_value(
             applied, last_seen, compare
         )
         if has_server_value and not self.is_accepted(path):
@@ -243,7 +249,9 @@ class _FieldComparison:
             is_taken_over or is_unkept or is_fixed_field(self.resource, path)
         )
 
-    def rebase_unshown_field_with_note(self, path: FieldPath, declared_value: Any) -> None:
+    def note_and_rebase_unshown_field_unless_recorded(
+        self, path: FieldPath, declared_value: Any
+    ) -> None:
         """Record the declared value as applied, with a note the first time."""
         record = self.record
         applied = get_at_or_absent(self.applied, path)
@@ -253,7 +261,7 @@ class _FieldComparison:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_SHOWN})")
         self.diff.rebase = True
 
-    def has_appeared_since_sent(self, path: FieldPath, live: Any) -> bool:
+    def may_have_appeared_since_sent(self, path: FieldPath, live: Any) -> bool:
         """Whether the backend may have a field now that it did not keep when it was sent."""
         if self.record is None or path[0] not in self.record.unkept:
             return False
@@ -281,7 +289,7 @@ class _FieldComparison:
                 path, declared_value, _choose_cause(declared_moved, drifted)
             )
 
-    def compare_write_only(self, path: FieldPath, declared_value: Any) -> None:
+    def compare_write_only_with_record(self, path: FieldPath, declared_value: Any) -> None:
         """Compare a field that answers never show with the record alone."""
         if self.record is None or self.is_imported:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_SHOWN})")
@@ -289,7 +297,7 @@ class _FieldComparison:
         elif not is_same_value(
             declared_value,
             get_at_or_absent(self.applied, path),
-            self.require_field_rule(path).compare,
+            self.get_field_rule_or_default(path).compare,
         ):
             self.add_change_or_held_drift(path, declared_value, Cause.GIT)
 
@@ -297,7 +305,7 @@ class _FieldComparison:
         if declared_value.ref.keeps_live_value:
             return
         if declared_value.mac is None:
-            self.add_drift_of_unresolved_secret(path)
+            self.add_visible_drift_of_unresolved_secret(path)
             reason = declared_value.missing_reason or "no state key"
             if self.resend_secrets:
                 note = f"not checked: {reason}"
@@ -314,7 +322,7 @@ class _FieldComparison:
                 foreign_path for foreign_path in self.diff.foreign_secrets if foreign_path != path
             ]
 
-    def add_drift_of_unresolved_secret(self, path: FieldPath) -> None:
+    def add_visible_drift_of_unresolved_secret(self, path: FieldPath) -> None:
         """Report drift of a secret without a value at hand, if answers show that it has changed."""
         live, last_seen = get_at_or_absent(self.live, path), get_at_or_absent(self.last_seen, path)
         is_shown = isinstance(live, Mac) and isinstance(last_seen, Mac)
@@ -339,7 +347,7 @@ class _FieldComparison:
             return
         declared_moved = applied != mac
         drifted = is_shown and live != last_seen and not _was_recorded_in_plain(last_seen)
-        if self.require_field_rule(path).packaged and applied != last_seen:
+        if self.get_field_rule_or_default(path).packaged and applied != last_seen:
             drifted = False  # as for other fields from the package: the server has its own value
         if not declared_moved and not drifted:
             if is_shown and live != mac:
@@ -360,7 +368,7 @@ class _FieldComparison:
         self.diff.rebase = True
         if not is_shown:
             self.diff.notes.append(f"{format_field_path(path)}: (sensitive, {NOT_SHOWN})")
-        elif not is_equal and self.require_field_rule(path).packaged:
+        elif not is_equal and self.get_field_rule_or_default(path).packaged:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_COMPARED})")
         elif not is_equal:
             cause = Cause.NONE if self.record is None else Cause.GIT
@@ -384,7 +392,7 @@ class _FieldComparison:
         return any(value is not ABSENT and not isinstance(value, Mapping) for value in above)
 
     def compare_dropped_field(self, path: FieldPath) -> None:
-        rule = self.require_field_rule(path)
+        rule = self.get_field_rule_or_default(path)
         live, last_seen = get_at_or_absent(self.live, path), get_at_or_absent(self.last_seen, path)
         # Such a field is sent only if it is declared, so dropping it changes nothing.
         if rule.usual_value is not ABSENT:
@@ -421,14 +429,16 @@ class _FieldComparison:
                 get_at_or_absent(self.applied, path), rule.reset_value, rule.compare
             )
             is_equal = not is_hidden and is_same_value(
-                rule.reset_value, _empty_if_both_maps(rule.reset_value, live), rule.compare
+                rule.reset_value,
+                _replace_by_empty_map_if_both_are_maps(rule.reset_value, live),
+                rule.compare,
             )
             # A reset that the server ignored is recorded as applied, so that it is sent only once.
             self.add_difference_by_three_way_rule(
                 path, rule.reset_value, reset_moved, drifted, is_equal
             )
 
-    def remove_undeclared_keys_below_owned(self) -> None:
+    def add_removals_of_undeclared_keys_below_owned(self) -> None:
         """Add changes for live keys below owned pointers that the manifest does not declare."""
         # Declared fields below an owned pointer were compared before.
         changed_paths = {change.path for change in self.diff.changes}
@@ -444,14 +454,14 @@ class _FieldComparison:
 
     def add_removal_or_reset_of_undeclared_key(self, path: FieldPath) -> None:
         """Add the removal of a key; a top-level field goes back to its reset value."""
-        reset = self.require_field_rule(path).reset_value if len(path) == 1 else ABSENT
+        reset = self.get_field_rule_or_default(path).reset_value if len(path) == 1 else ABSENT
         if reset is not ABSENT and is_same_value(
-            reset, get_at_or_absent(self.live, path), self.require_field_rule(path).compare
+            reset, get_at_or_absent(self.live, path), self.get_field_rule_or_default(path).compare
         ):
             return
         live, last_seen = get_at_or_absent(self.live, path), get_at_or_absent(self.last_seen, path)
         if path in self.accepted_paths and is_same_value(
-            live, last_seen, self.require_field_rule(path).compare
+            live, last_seen, self.get_field_rule_or_default(path).compare
         ):
             self.add_difference_if_path_is_accepted(path, reset)
             return
@@ -464,7 +474,7 @@ class _FieldComparison:
 
 def _was_recorded_in_plain(value: Any) -> bool:
     """Whether a field that is a secret now was recorded in plain, so that drift cannot be seen."""
-    return value is not ABSENT and not holds_secret(value)
+    return value is not ABSENT and not is_secret_or_map_with_secret(value)
 
 
 def _choose_cause(declared_moved: bool, drifted: bool) -> Cause:
@@ -473,6 +483,6 @@ def _choose_cause(declared_moved: bool, drifted: bool) -> Cause:
     return Cause.GIT if declared_moved else Cause.DRIFT
 
 
-def _empty_if_both_maps(declared_value: Any, value: Any) -> Any:
+def _replace_by_empty_map_if_both_are_maps(declared_value: Any, value: Any) -> Any:
     """An empty map for a live map where a map is declared, since only its presence counts."""
     return {} if isinstance(declared_value, Mapping) and isinstance(value, Mapping) else value

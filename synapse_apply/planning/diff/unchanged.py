@@ -17,7 +17,7 @@ _SCALARS = (str, int, float, bool)
 
 # Equality first: it decides most fields of a large target, and only the rest goes through the
 # comparison field by field. Such rows carry no fingerprint unless a run may be due.
-def is_unchanged_by_plain_equality(resource: ResourceState, record: Record) -> bool:
+def is_provably_unchanged_by_plain_equality(resource: ResourceState, record: Record) -> bool:
     """Whether declared equals applied and live equals seen, in every declared field.
 
     False where equality does not decide: secrets, maps, ignored, owned and accepted fields.
@@ -39,7 +39,7 @@ def is_unchanged_by_plain_equality(resource: ResourceState, record: Record) -> b
     if live == last_seen and _has_only_texts(live):
         return all(map(live.__contains__, declared_fields))
     return all(
-        _is_same_value(live.get(path, ABSENT), last_seen.get(path, ABSENT))
+        _is_same_scalar_or_list(live.get(path, ABSENT), last_seen.get(path, ABSENT))
         for path in declared_fields
     )
 
@@ -47,7 +47,10 @@ def is_unchanged_by_plain_equality(resource: ResourceState, record: Record) -> b
 def _have_same_plain_values(first_fields: Fields, second_fields: Fields) -> bool:
     return first_fields == second_fields and (
         _has_only_texts(first_fields)
-        or all(_is_same_value(value, second_fields[path]) for path, value in first_fields.items())
+        or all(
+            _is_same_scalar_or_list(value, second_fields[path])
+            for path, value in first_fields.items()
+        )
     )
 
 
@@ -56,7 +59,7 @@ def _has_only_texts(fields: Fields) -> bool:
     return {*map(type, fields.values())} == {str}
 
 
-def _is_same_value(first_value: Any, second_value: Any) -> bool:
+def _is_same_scalar_or_list(first_value: Any, second_value: Any) -> bool:
     kind = type(first_value)
     if kind is not type(second_value) or first_value != second_value:
         return False

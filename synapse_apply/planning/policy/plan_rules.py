@@ -32,7 +32,7 @@ def _find_freeze_window_stop(
     rule: PolicyRule, active_changes: Sequence[Change], now: datetime
 ) -> _PolicyStop | None:
     """A stop if a freeze window is open and the plan makes any call, runs included; else None."""
-    rows = _select_rule_addresses(
+    rows = _select_addresses_rule_applies_to(
         rule, (change for change in active_changes if change.changes_server)
     )
     window = rule.window
@@ -52,7 +52,7 @@ def _find_max_changes_stop(
     rule: PolicyRule, active_changes: Sequence[Change], _now: datetime
 ) -> _PolicyStop | None:
     """A stop if more objects are created, changed or deleted than the rule allows; else None."""
-    rows = _select_rule_addresses(
+    rows = _select_addresses_rule_applies_to(
         rule, (change for change in active_changes if changes_live_object_beyond_adopting(change))
     )
     if len(rows) <= rule.limit:
@@ -127,5 +127,7 @@ def _build_stop_warning(rule: PolicyRule, stop: _PolicyStop) -> Diagnostic:
     )
 
 
-def _select_rule_addresses(rule: PolicyRule, changes: Iterable[Change]) -> tuple[Address, ...]:
+def _select_addresses_rule_applies_to(
+    rule: PolicyRule, changes: Iterable[Change]
+) -> tuple[Address, ...]:
     return tuple(change.address for change in changes if rule.applies_to(change.address))

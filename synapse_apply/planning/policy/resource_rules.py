@@ -61,7 +61,7 @@ class PolicyCase:
     rule: PolicyRule
     newest: NewestVersions
 
-    def has_field(self, name: str) -> bool:
+    def is_declared_and_kind_has_field(self, name: str) -> bool:
         """Whether the resource is declared, and its kind has this field on this API version."""
         resource = self.resource
         return (
@@ -70,7 +70,7 @@ class PolicyCase:
             and name in resource.binding.fields
         )
 
-    def declared_value(self, name: str) -> Any:
+    def get_declared_value_or_absent(self, name: str) -> Any:
         """The declared value of a field; ABSENT where it is not declared."""
         return get_at_or_absent(
             self.resource.desired.spec if self.resource.desired else {}, (name,)
@@ -84,13 +84,13 @@ def make_listed_value_test(name: str) -> PolicyTest:
     """A test that a declared field has one of the values that the rule lists."""
 
     def find_unlisted_value_violation(case: PolicyCase) -> PolicyViolation | None:
-        value, allowed = case.declared_value(name), case.rule.values
+        value, allowed = case.get_declared_value_or_absent(name), case.rule.values
         # An undeclared field has the server's default, which the rule does not judge.
-        if not case.has_field(name) or value is ABSENT or value in allowed:
+        if not case.is_declared_and_kind_has_field(name) or value is ABSENT or value in allowed:
             return None
         return PolicyViolation(
-            f"{name} is {_format_short_value(value)}, and only {format_short_list(allowed)} may "
-            f"be used",
+            f"{name} is {_format_short_value_or_word_another(value)}, and only "
+            f"{format_short_list(allowed)} may be used",
             f"choose another {name}: {format_short_list(allowed)}",
             (name,),
         )
@@ -103,7 +103,10 @@ def make_field_value_test(name: str, value: Any) -> PolicyTest:
     text = json.dumps(value)
 
     def find_field_value_violation(case: PolicyCase) -> PolicyViolation | None:
-        if not case.has_field(name) or case.declared_value(name) is value:
+        if (
+            not case.is_declared_and_kind_has_field(name)
+            or case.get_declared_value_or_absent(name) is value
+        ):
             return None
         return PolicyViolation(f"{name} must be {text}", f"declare `{name}: {text}`", (name,))
 
@@ -115,7 +118,10 @@ def make_forbidden_value_test(name: str, value: Any, reason: str) -> PolicyTest:
     text = json.dumps(value)
 
     def find_forbidden_value_violation(case: PolicyCase) -> PolicyViolation | None:
-        if not case.has_field(name) or case.declared_value(name) is not value:
+        if (
+            not case.is_declared_and_kind_has_field(name)
+            or case.get_declared_value_or_absent(name) is not value
+        ):
             return None
         return PolicyViolation(
             f"{name} is {text}: {reason}", f"do not declare `{name}: {text}`", (name,)
@@ -128,9 +134,9 @@ def make_nonempty_field_test(name: str) -> PolicyTest:
     """A test that a field is declared and not an empty text."""
 
     def find_empty_field_violation(case: PolicyCase) -> PolicyViolation | None:
-        value = case.declared_value(name)
+        value = case.get_declared_value_or_absent(name)
         is_empty = value is ABSENT or (isinstance(value, str) and not value.strip())
-        if not case.has_field(name) or not is_empty:
+        if not case.is_declared_and_kind_has_field(name) or not is_empty:
             return None
         return PolicyViolation(f"it needs a {name}", f"declare `{name}:`", (name,))
 
@@ -168,7 +174,7 @@ def find_missing_labels_violation(case: PolicyCase) -> PolicyViolation | None:
     )
 
 
-def find_lower_version_violation(case: PolicyCase) -> PolicyViolation | None:
+def find_not_newer_version_violation(case: PolicyCase) -> PolicyViolation | None:
     """The violation of a new series member that is not newer than all recorded and live ones."""
     resource = case.resource
     if (
@@ -191,7 +197,7 @@ def find_lower_version_violation(case: PolicyCase) -> PolicyViolation | None:
     return PolicyViolation(f"{problem} {owner_text}", f"declare a higher {name}", (name,))
 
 
-def find_any_change_violation(_case: PolicyCase) -> PolicyViolation | None:
+def build_any_change_violation(_case: PolicyCase) -> PolicyViolation:
     """The violation of any change: nothing may be created, changed, deleted or forgotten."""
     return PolicyViolation("it is protected, and nothing may be done to it")
 
@@ -227,14 +233,14 @@ CHECKS: Mapping[str, PolicyCheck] = {
     "allowed-providers": PolicyCheck(make_listed_value_test("provider")),
     "allowed-categories": PolicyCheck(make_listed_value_test("category")),
     "version-grows": PolicyCheck(
-        find_lower_version_violation, only_changes=True, needs_series=True
+        find_not_newer_version_violation, only_changes=True, needs_series=True
     ),
     "required-labels": PolicyCheck(find_missing_labels_violation),
-    "protected": PolicyCheck(find_any_change_violation, only_changes=True),
+    "protected": PolicyCheck(build_any_change_violation, only_changes=True),
 }
 
 
-def _format_short_value(value: Any) -> str:
+def _format_short_value_or_word_another(value: Any) -> str:
     # A long value, or a map, would fill the message, and can be read in the manifest.
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | int) else ""
     return text if text and len(text) <= _MAX_SHOWN else "another"
@@ -245,7 +251,7 @@ def select_rules_comparing_series_versions(rules: Iterable[PolicyRule]) -> tuple
     return tuple(rule for rule in rules if rule.check in CHECKS and CHECKS[rule.check].needs_series)
 
 
-def build_policy_rules(
+def select_resource_policy_rules(
     resources: Iterable[ResourceState],
     rules: Iterable[PolicyRule],
     published_versions: PublishedVersions,
@@ -265,7 +271,7 @@ def _collect_newest_existing_version_by_series(
 ) -> NewestVersions:
     newest: dict[SeriesKey, tuple[VersionSortKey, str]] = {}
 
-    def add_version(series_key: SeriesKey, version: str, owner_text: str) -> None:
+    def add_version_if_newer(series_key: SeriesKey, version: str, owner_text: str) -> None:
         parsed_version = get_version_sort_key_or_none(version)
         if parsed_version is not None and (
             series_key not in newest or newest[series_key][0] < parsed_version
@@ -282,18 +288,18 @@ def _collect_newest_existing_version_by_series(
             series, version = resource.type.locate_in_series(resource.desired.spec)
         elif resource.record is not None:
             series, version = resource.record.series, resource.record.version
-        add_version(
+        add_version_if_newer(
             SeriesKey(resource.address.kind, series),
             version,
             f"that of {resource.address}, which is there",
         )
     for series_key, versions in published_versions.items():
         for version in versions:
-            add_version(series_key, version, f"{version}, which is live and not recorded")
+            add_version_if_newer(series_key, version, f"{version}, which is live and not recorded")
     return newest
 
 
-def apply_policy(
+def add_policy_findings_unless_in_error(
     resource: ResourceState, decision: Decision, policy_rules: PolicyRules
 ) -> Decision:
     """The decision with the refusals, warnings and tolerated rules of the policy."""
@@ -358,7 +364,7 @@ def _build_policy_warning(
     )
 
 
-def warn_once_of_unchanged_policy_violators(
+def build_one_warning_of_unchanged_violators_or_empty(
     decisions: Mapping[Address, Decision], policy_rules: PolicyRules
 ) -> tuple[Diagnostic, ...]:
     """One warning per plan for all unchanged resources that violate the policy."""

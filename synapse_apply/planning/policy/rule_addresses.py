@@ -34,7 +34,7 @@ def iter_warnings_of_unknown_addresses_in_policy(plan_input: PlanInput) -> Itera
                 "A policy rule names an unknown resource",
                 f"{rule.id} names {format_short_list(unknown_names)}, which this target neither "
                 f"declares nor has recorded.",
-                _suggest_close_names(unknown_names, sorted(known_addresses)),
+                _suggest_close_names_or_correction(unknown_names, sorted(known_addresses)),
                 position=rule.position,
             )
 
@@ -45,7 +45,9 @@ def list_literal_addresses_of_rule(rule: PolicyRule, catalogue: Catalogue) -> li
     return [name for name in named if name not in catalogue and not _PATTERN.search(name)]
 
 
-def _suggest_close_names(unknown_names: Sequence[str], known_addresses: Sequence[str]) -> str:
+def _suggest_close_names_or_correction(
+    unknown_names: Sequence[str], known_addresses: Sequence[str]
+) -> str:
     matches = [find_closest_word_or_empty(name, known_addresses, 0.8) for name in unknown_names]
     if suggestions := dict.fromkeys(filter(None, matches)):
         return f"Did you mean {format_short_list(suggestions)}?"

@@ -36,14 +36,15 @@ def has_same_effect_and_fingerprint(before: Change, now: Change) -> bool:
         before.action is now.action
         and before.remote_id == now.remote_id
         and before.fingerprint == now.fingerprint
-        and [_comparable_field_effect(field) for field in before.fields]
-        == [_comparable_field_effect(field) for field in now.fields]
-        and pick_digests_and_companion_address(before) == pick_digests_and_companion_address(now)
-        and is_same_run(before, now)
+        and [_build_comparable_field_effect(field) for field in before.fields]
+        == [_build_comparable_field_effect(field) for field in now.fields]
+        and pick_package_digests_and_member_address(before)
+        == pick_package_digests_and_member_address(now)
+        and has_same_run_or_both_none(before, now)
     )
 
 
-def is_same_run(before: Change, now: Change) -> bool:
+def has_same_run_or_both_none(before: Change, now: Change) -> bool:
     """Whether the same run is due under the same rules, be it started or already followed."""
     return copy_run_without_reason_and_job_or_none(
         before
@@ -116,7 +117,7 @@ def _with_single_refusal(row: Change, refusal: Refusal) -> Change:
     return replace(row, refusals=(refusal,), rebase=False, verification=None)
 
 
-def _comparable_field_effect(field: FieldChange) -> tuple[FieldPath, bool, str, str]:
+def _build_comparable_field_effect(field: FieldChange) -> tuple[FieldPath, bool, str, str]:
     return (
         field.path,
         field.sensitive,
@@ -125,7 +126,7 @@ def _comparable_field_effect(field: FieldChange) -> tuple[FieldPath, bool, str, 
     )
 
 
-def pick_digests_and_companion_address(change: Change) -> tuple[str, Any, Any]:
+def pick_package_digests_and_member_address(change: Change) -> tuple[str, Any, Any]:
     """The digests of the uploaded and of the published package, and whom its call makes, too."""
     extras = change.extras
     return get_uploaded_digest_or_empty(change), extras.get("published_digest"), extras.get(CARRIES)
@@ -149,16 +150,16 @@ def _iter_difference_texts(before: Change, now: Change) -> Iterator[str]:
         yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
     if before.action is now.action or now.action is Action.UPDATE:
         yield from _iter_field_and_secret_difference_texts(before, now)
-    if before.action is now.action and pick_digests_and_companion_address(
+    if before.action is now.action and pick_package_digests_and_member_address(
         before
-    ) != pick_digests_and_companion_address(now):
+    ) != pick_package_digests_and_member_address(now):
         is_other_companion = before.extras.get(CARRIES) != now.extras.get(CARRIES)
         yield (
             "another is made along with it"
             if is_other_companion
             else "its package has other content"
         )
-    if before.action is now.action and not is_same_run(before, now):
+    if before.action is now.action and not has_same_run_or_both_none(before, now):
         yield _describe_run_difference(before, now)
 
 
@@ -184,7 +185,7 @@ def _iter_field_and_secret_difference_texts(before: Change, now: Change) -> Iter
     fresh = {field.path: field for field in now.fields}
     paths = sorted({*planned, *fresh}, key=lambda field_path: [str(part) for part in field_path])
     texts = [
-        _describe_field_difference(path, planned.get(path), fresh.get(path), before, now)
+        _describe_field_difference_or_empty(path, planned.get(path), fresh.get(path), before, now)
         for path in paths
     ]
     other_moves = (
@@ -200,7 +201,7 @@ def _iter_field_and_secret_difference_texts(before: Change, now: Change) -> Iter
         yield "a secret of it changed, or it was planned with another state key"
 
 
-def _describe_field_difference(
+def _describe_field_difference_or_empty(
     path: FieldPath,
     planned: FieldChange | None,
     fresh: FieldChange | None,
@@ -210,7 +211,7 @@ def _describe_field_difference(
     if (
         planned is not None
         and fresh is not None
-        and _comparable_field_effect(planned) == _comparable_field_effect(fresh)
+        and _build_comparable_field_effect(planned) == _build_comparable_field_effect(fresh)
     ):
         return ""
     name = format_field_path(path)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from synapse_apply.model.plan import Action, Change, GuardViolation, Plan
 from synapse_apply.planning import guards
-from synapse_apply.planning.create_companions import find_address_created_by_same_call
+from synapse_apply.planning.create_companions import find_member_address_created_by_same_call
 from synapse_apply.planning.staleness import compare_rows
 
 _REMOVALS = frozenset({Action.DELETE, Action.FORGET})
@@ -43,14 +43,15 @@ def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
         if row.is_refused or not is_shown_as_to_be_done(row)
     }
     stopped_addresses &= set(
-        filter(None, map(find_address_created_by_same_call, rows_by_address.values()))
+        filter(None, map(find_member_address_created_by_same_call, rows_by_address.values()))
     )
     rows: list[Change] = []
     for change in fresh.changes:
         row = rows_by_address[change.address]
         # Fresh changes are in dependency order, so what is stopped is known before its dependents.
         if _is_call_or_forget(row) and (
-            needs := stopped_addresses & {*row.depends_on, find_address_created_by_same_call(row)}
+            needs := stopped_addresses
+            & {*row.depends_on, find_member_address_created_by_same_call(row)}
         ):
             row = compare_rows.refuse_row_whose_needs_are_not_done(row, needs, reviewed=reviewed)
         if row.is_refused or _is_create_left_out(row, change):
@@ -92,7 +93,11 @@ def _narrow_row_to_saved_plan(before: Change | None, now: Change, *, reviewed: b
         return now if now.is_refused else compare_rows.with_unreviewed_refusal(now)
     # An open call stays visible, although the saved plan does not have it.
     is_outcome_unknown = any(refusal.outcome_unknown for refusal in now.refusals)
-    due_text = "refused now" if now.is_refused else f"{_action_word(now)} would be due now"
+    due_text = (
+        "refused now"
+        if now.is_refused
+        else f"{_get_action_or_verification_word(now)} would be due now"
+    )
     return now if is_outcome_unknown else build_left_out_row(now, f"not in this plan ({due_text})")
 
 
@@ -111,7 +116,9 @@ def _is_only_run_left(before: Change, now: Change) -> bool:
     """Whether an earlier apply made the change, and only its verification run is left."""
     is_otherwise_done = now.action is Action.NO_OP and before.action is not Action.NO_OP
     return (
-        is_otherwise_done and now.verification is not None and compare_rows.is_same_run(before, now)
+        is_otherwise_done
+        and now.verification is not None
+        and compare_rows.has_same_run_or_both_none(before, now)
     )
 
 
@@ -123,11 +130,14 @@ def build_left_out_row(now: Change, reason: str) -> Change:
 
 
 def _with_done_already_note(before: Change, now: Change) -> Change:
-    notes = (*now.notes, f"{_action_word(before)} was planned, and it is so already")
+    notes = (
+        *now.notes,
+        f"{_get_action_or_verification_word(before)} was planned, and it is so already",
+    )
     return replace(now, notes=notes)
 
 
-def _action_word(change: Change) -> str:
+def _get_action_or_verification_word(change: Change) -> str:
     is_run = change.action is Action.NO_OP and change.verification is not None
     return "verification" if is_run else change.action.value
 

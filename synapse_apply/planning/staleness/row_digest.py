@@ -19,7 +19,7 @@ from synapse_apply.model.verification import Verification
 from synapse_apply.planning.diff.field_diff import UNCHECKED_NOTE
 from synapse_apply.planning.staleness.compare_rows import (
     copy_run_without_reason_and_job_or_none,
-    pick_digests_and_companion_address,
+    pick_package_digests_and_member_address,
 )
 from synapse_apply.planning.staleness.narrow_to_permitted import (
     list_counted_addresses,
@@ -38,17 +38,17 @@ def compute_row_digest(change: Change, base: PlanBase) -> str:
     made: such a row is one of these manifests alone, so that none can name another secret in its
     place; only another value of the same secret does not show.
     """
-    uploaded, published, companion = pick_digests_and_companion_address(change)
+    uploaded, published, companion = pick_package_digests_and_member_address(change)
     run = copy_run_without_reason_and_job_or_none(change)
     manifests = {"manifests": base.manifests_digest} if _has_secret_without_digest(change) else {}
-    return _compute_digest(
+    return _compute_digest_for_target(
         base,
         {
             **manifests,
             "address": str(change.address),
             "action": change.action.value,
             "remote_id": change.remote_id,
-            "fields": sorted(map(_describe_field, change.fields)),
+            "fields": sorted(map(_build_field_effect_facts, change.fields)),
             "fingerprint": change.fingerprint,
             "packages": [uploaded, format_canonical_field_value(published)],
             "companion": format_canonical_field_value(companion),
@@ -73,19 +73,19 @@ def compute_guard_digest(guard: GuardViolation, plan: Plan) -> str:
         for change in list_decidable_changes(plan)
         if not counted or change.address in counted
     ]
-    return _compute_digest(
+    return _compute_digest_for_target(
         plan.base, {"guard": guard.name, "limit": guard.limit, "rows": sorted(row_digests)}
     )
 
 
-def _compute_digest(base: PlanBase, facts: dict[str, Any]) -> str:
+def _compute_digest_for_target(base: PlanBase, facts: dict[str, Any]) -> str:
     binding = base.binding
     target = [binding.url, binding.tenant, binding.data_set, base.lineage]
     text = format_canonical_json({"target": target, **facts})
     return _PREFIX + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _describe_field(field: FieldChange) -> list[Any]:
+def _build_field_effect_facts(field: FieldChange) -> list[Any]:
     path = format_canonical_json(list(field.path))
     before = format_canonical_field_value(field.before)
     # The id of an object that is referred to is known in one plan and not yet in another.

@@ -12,7 +12,7 @@ from synapse_apply.model.packages.versions import (
     find_next_free_patch_version_or_empty,
     get_version_sort_key_or_none,
 )
-from synapse_apply.planning.order import sort_by_dependencies
+from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
 
 
 def _at(name: str) -> Address:
@@ -21,7 +21,9 @@ def _at(name: str) -> Address:
 
 def test_unknown_dependencies_do_not_order() -> None:
     """What is no node of the graph is left to others."""
-    ordered, cycles = sort_by_dependencies({_at("a"): [_at("elsewhere")]}, lambda _: 0)
+    ordered, cycles = sort_by_dependencies_and_find_cycles(
+        {_at("a"): [_at("elsewhere")]}, lambda _: 0
+    )
     assert ordered == [_at("a")]
     assert cycles == []
 
@@ -30,7 +32,7 @@ def test_every_cycle_is_found_and_the_rest_is_ordered() -> None:
     """Two rings and a self-reference, each named from its first address."""
     a, b, c, d, e, f = map(_at, "abcdef")
     graph = {a: [b], b: [a], c: [d], d: [c], e: [e], f: [a, c, e]}
-    ordered, cycles = sort_by_dependencies(graph, lambda _: 0)
+    ordered, cycles = sort_by_dependencies_and_find_cycles(graph, lambda _: 0)
     assert set(ordered) == set(graph)
     assert ordered[-1] == f
     assert sorted(cycles) == [(a, b, a), (c, d, c), (e, e)]
@@ -46,8 +48,10 @@ def test_order_depends_on_the_graph_alone(graph: dict[int, list[int]], random: o
     plain = {_at(str(n)): [_at(str(m)) for m in needs] for n, needs in graph.items()}
     shuffled = list(plain.items())
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    ordered, cycles = sort_by_dependencies(plain, lambda _: 0)
-    again = sort_by_dependencies({n: needs[::-1] for n, needs in shuffled}, lambda _: 0)
+    ordered, cycles = sort_by_dependencies_and_find_cycles(plain, lambda _: 0)
+    again = sort_by_dependencies_and_find_cycles(
+        {n: needs[::-1] for n, needs in shuffled}, lambda _: 0
+    )
     assert (ordered, cycles) == again
     assert sorted(ordered) == sorted(plain)
     if not cycles:

@@ -174,6 +174,8 @@ def shows(one: Plan, row: Change, ids: dict[Address, str]) -> bool:
     for shown in one.changes:
         if shown.address == row.address and is_shown_as_to_be_done(shown):
             known = compare_rows.fill_in_ids_created_meanwhile(shown, row, ids)
-            run_is_left = row.action is Action.NO_OP and compare_rows.is_same_run(known, row)
+            run_is_left = row.action is Action.NO_OP and compare_rows.has_same_run_or_both_none(
+                known, row
+            )
             return compare_rows.has_same_effect_and_fingerprint(known, row) or run_is_left
     return False
