@@ -280,7 +280,7 @@ def test_a_target_is_wired_in_one_place() -> None:
     session = "workspace/target_session.py"
     makers = {
         "connect_backend": {session},
-        "Resolver": {session, "workspace/state_access.py"},
+        "SecretResolver": {session, "workspace/state_access.py"},
         "SecretStore": {session, "operations/rekey.py"},
         "build_actor": {session},
         "SourcePackages": {session},

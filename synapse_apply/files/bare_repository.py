@@ -33,8 +33,10 @@ _CONFIG = """[core]
 """
 
 
-def make_bare_repository(git_dir: Path, object_format: str = "sha1", settings: str = "") -> None:
-    """Make an empty repository in a folder that is not there yet; OSError.
+def make_bare_repository_in_new_folder(
+    git_dir: Path, object_format: str = "sha1", settings: str = ""
+) -> None:
+    """Make an empty repository in a folder that is not there yet; OSError, also for one that is.
 
     `settings` are further sections of its configuration.
     """
@@ -42,16 +44,18 @@ def make_bare_repository(git_dir: Path, object_format: str = "sha1", settings: s
         folder.mkdir(parents=True)
     # Git takes a folder for a repository only with a HEAD; the branch is never made.
     (git_dir / "HEAD").write_text("ref: refs/heads/none\n")
-    write_configuration(git_dir, object_format, settings)
+    overwrite_bare_repository_configuration(git_dir, object_format, settings)
 
 
-def write_configuration(git_dir: Path, object_format: str, settings: str = "") -> None:
-    """Write the configuration of such a repository; `object_format` is sha1 or sha256."""
+def overwrite_bare_repository_configuration(
+    git_dir: Path, object_format: str, settings: str = ""
+) -> None:
+    """Write its configuration in place of any; `object_format` is sha1 or sha256."""
     (git_dir / "config").write_text(_CONFIG.format(object_format=object_format) + settings)
 
 
-def format_safe_directories(directories: Sequence[str]) -> str:
-    """The configuration that a repository on this machine is asked with, whoever owns it."""
+def format_safe_directory_section(directories: Sequence[str]) -> str:
+    """The section that has Git use repositories in these directories, whoever owns them."""
     lines = ["[safe]"]
     for directory in directories:
         # Quoted as git-config(1) has it; the name of a folder could otherwise begin a section.
@@ -61,8 +65,11 @@ def format_safe_directories(directories: Sequence[str]) -> str:
 
 
 @cache
-def read_too_old_version_or_empty(program: str) -> str:
-    """The version of a Git that is older than MINIMUM_GIT; "" for one that is new enough."""
+def ask_git_version_or_empty_unless_too_old(program: str) -> str:
+    """What a Git older than MINIMUM_GIT says its version is; "" for any other, or an unclear one.
+
+    Runs `git version`, once for each program; OSError if it cannot be started.
+    """
     result = run_program_in_root_folder((program, "version"), {"LC_ALL": "C"}, timeout=10)
     # `git version 2.39.5 (Apple Git-154)`, `git version 2.47.0.windows.2`
     version_text = result.output.decode("ascii", "replace").removeprefix("git version ").strip()

@@ -36,13 +36,13 @@ def read_plain_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     # Checked before and after: opening a device may have an effect, and the path may be replaced
     # meanwhile.
-    _require_plain_file(path.stat().st_mode)
+    _require_mode_of_regular_file(path.stat().st_mode)
     with os.fdopen(os.open(path, flags), "rb") as file:
-        _require_plain_file(os.fstat(file.fileno()).st_mode)
-        return _read_within_limit(file, max_bytes)
+        _require_mode_of_regular_file(os.fstat(file.fileno()).st_mode)
+        return _read_all_or_raise_above_limit(file, max_bytes)
 
 
-def read_command_line_file(
+def read_command_line_file_within_checkout(
     path: Path, folder: Path | None = None, max_bytes: int = MAX_FILE_BYTES
 ) -> bytes:
     """The content of a file that is named on the command line.
@@ -51,18 +51,18 @@ def read_command_line_file(
     of it, else NotPlainFileError. Elsewhere it may be anything, such as a shell's `<(...)`.
     """
     checkout = find_enclosing_checkout(path) or folder
-    if checkout is not None and _is_below(os.path.abspath(path), os.path.abspath(checkout)):  # noqa: PTH100
-        require_inside_folder(path, checkout)
+    if checkout is not None and _is_same_or_below(os.path.abspath(path), os.path.abspath(checkout)):  # noqa: PTH100
+        require_real_path_inside_folder(path, checkout)
         return read_plain_file(path, max_bytes)
     with path.open("rb") as file:
-        return _read_within_limit(file, max_bytes)
+        return _read_all_or_raise_above_limit(file, max_bytes)
 
 
 # Findings quote what they are about, and the author of a pull request makes the links, so it counts
 # for little that the pipeline named the path. Manifests stay inside the project; the project file
 # and files named on the command line inside the repository around them. A path outside of a
 # checkout is the user's word.
-def require_inside_folder(path: Path, folder: Path) -> None:
+def require_real_path_inside_folder(path: Path, folder: Path) -> None:
     """NotPlainFileError if a path, its links followed, leads out of the folder."""
     if leads_outside_folder(path, folder):
         raise NotPlainFileError(f"it is a link to {os.path.realpath(path)}, outside {folder}")
@@ -70,17 +70,17 @@ def require_inside_folder(path: Path, folder: Path) -> None:
 
 def leads_outside_folder(path: Path, folder: Path) -> bool:
     """Whether a path is outside of a folder, the links of both followed."""
-    return not _is_below(os.path.realpath(path), os.path.realpath(folder))
+    return not _is_same_or_below(os.path.realpath(path), os.path.realpath(folder))
 
 
-def is_lexically_below(path: Path, folder: Path) -> bool:
-    """Whether a path is written as one below the folder, or below the folder's real path.
+def is_lexically_same_or_below(path: Path, folder: Path) -> bool:
+    """Whether a path is written as the folder or one below it, or as such of its real path.
 
     Links of the path are not followed.
     """
     absolute_path = os.path.abspath(path)  # noqa: PTH100 - links stay as they are
     return any(
-        _is_below(absolute_path, root)
+        _is_same_or_below(absolute_path, root)
         for root in (os.path.abspath(folder), os.path.realpath(folder))  # noqa: PTH100
     )
 
@@ -96,7 +96,7 @@ def find_enclosing_checkout(path: Path) -> Path | None:
     )
 
 
-def read_submodule_paths(folder: Path) -> frozenset[str]:
+def read_submodule_paths_of_existing_gitmodules(folder: Path) -> frozenset[str]:
     """The paths of the submodules in a folder's `.gitmodules` (gitmodules(5)).
 
     FileNotFoundError if there is no such file; one that is not a regular file counts as empty.
@@ -114,7 +114,7 @@ def read_submodule_paths(folder: Path) -> frozenset[str]:
     return frozenset(paths)
 
 
-def _require_plain_file(mode: int) -> None:
+def _require_mode_of_regular_file(mode: int) -> None:
     if stat.S_ISREG(mode):
         return
     if stat.S_ISDIR(mode):
@@ -122,7 +122,7 @@ def _require_plain_file(mode: int) -> None:
     raise NotPlainFileError("it is a pipe" if stat.S_ISFIFO(mode) else "it is a device or a socket")
 
 
-def _read_within_limit(file: BinaryIO, max_bytes: int) -> bytes:
+def _read_all_or_raise_above_limit(file: BinaryIO, max_bytes: int) -> bytes:
     """The content of an open file; NotPlainFileError above `max_bytes`.
 
     Read in blocks: `read(max_bytes)` would allocate that much at once.
@@ -135,5 +135,5 @@ def _read_within_limit(file: BinaryIO, max_bytes: int) -> bytes:
     return b"".join(blocks)
 
 
-def _is_below(path: str, folder: str) -> bool:
+def _is_same_or_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

@@ -105,7 +105,7 @@ def stat_own_file_or_none(path: Path) -> os.stat_result | None:
     OSError if a folder above it cannot be opened.
     """
     try:
-        with _open_parent_of_own_file(path) as entry:
+        with _open_trusted_parent_or_folder_itself(path) as entry:
             info = entry.stat_entry_or_none()
             if info is not None:
                 _require_plain_entry_of_trusted_owner(info, path, entry.base_owner)
@@ -114,10 +114,10 @@ def stat_own_file_or_none(path: Path) -> os.stat_result | None:
         return None
 
 
-def has_own_folder(path: Path) -> bool:
+def own_folder_exists(path: Path) -> bool:
     """Whether a folder of ours exists; UntrustedFileError if it, or one above, is not ours."""
     try:
-        with _open_parent_of_own_file(path, folder=True):
+        with _open_trusted_parent_or_folder_itself(path, folder=True):
             return True
     except FileNotFoundError:
         return False
@@ -125,12 +125,12 @@ def has_own_folder(path: Path) -> bool:
 
 # Files are opened through folder descriptors, so that a swap after the check changes nothing.
 # SQLite opens by path; its file is therefore compared before and after.
-def open_own_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
+def open_own_file_with_flags(path: Path, flags: int, mode: int = FILE_MODE) -> int:
     """Open one of our files with `flags`, as `os.open`; returns the descriptor.
 
     UntrustedFileError for a link, another user's file, or one that is no regular file.
     """
-    with _open_parent_of_own_file(path) as entry:
+    with _open_trusted_parent_or_folder_itself(path) as entry:
         info = entry.stat_entry_or_none()
         # With O_EXCL the system itself refuses whatever is there.
         if info is not None and not flags & os.O_EXCL:
@@ -150,33 +150,33 @@ def open_own_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
         return descriptor
 
 
-def read_own_file(path: Path, max_bytes: int = _SMALL) -> bytes:
+def read_start_of_own_file(path: Path, max_bytes: int = _SMALL) -> bytes:
     """The first `max_bytes` bytes of one of our files; OSError if it cannot be read."""
-    with os.fdopen(open_own_file(path, os.O_RDONLY), "rb") as file:
+    with os.fdopen(open_own_file_with_flags(path, os.O_RDONLY), "rb") as file:
         return file.read(max_bytes)
 
 
-def create_own_file(path: Path) -> None:
+def create_empty_own_file_exclusively(path: Path) -> None:
     """Create an empty file with mode 0600; FileExistsError if there is any entry."""
     # `fchmod` as well, since the umask may have removed bits of the owner.
-    descriptor = open_own_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    descriptor = open_own_file_with_flags(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         os.fchmod(descriptor, FILE_MODE)
     finally:
         os.close(descriptor)
 
 
-def rename_over_own_file(path: Path, source_name: str) -> None:
-    """Rename the file `source_name` in the same folder to `path`, replacing what is there."""
-    with _open_parent_of_own_file(path) as entry:
-        os.replace(source_name, entry.name, src_dir_fd=entry.folder, dst_dir_fd=entry.folder)
+def replace_own_file_by_sibling(path: Path, sibling_name: str) -> None:
+    """Rename the file `sibling_name` in the same folder to `path`, replacing what is there."""
+    with _open_trusted_parent_or_folder_itself(path) as entry:
+        os.replace(sibling_name, entry.name, src_dir_fd=entry.folder, dst_dir_fd=entry.folder)
 
 
-def link_own_file(path: Path, source_name: str) -> None:
-    """Make `path` a hard link to the file `source_name` in the same folder; FileExistsError."""
-    with _open_parent_of_own_file(path) as entry:
+def link_own_file_to_sibling(path: Path, sibling_name: str) -> None:
+    """Make `path` a hard link to the file `sibling_name` in the same folder; FileExistsError."""
+    with _open_trusted_parent_or_folder_itself(path) as entry:
         os.link(
-            source_name,
+            sibling_name,
             entry.name,
             src_dir_fd=entry.folder,
             dst_dir_fd=entry.folder,
@@ -186,17 +186,19 @@ def link_own_file(path: Path, source_name: str) -> None:
 
 def remove_own_file_or_link_if_present(path: Path) -> None:
     """Remove an entry, if there is one; of a link only the link itself."""
-    with suppress(FileNotFoundError), _open_parent_of_own_file(path) as entry:
+    with suppress(FileNotFoundError), _open_trusted_parent_or_folder_itself(path) as entry:
         os.unlink(entry.name, dir_fd=entry.folder)
 
 
-def sync_folder(folder: Path) -> None:
+def flush_own_folder_to_disk(folder: Path) -> None:
     """Flush a folder to disk, so that a rename or new entry in it survives a power loss."""
-    with _open_parent_of_own_file(folder, folder=True) as entry:
+    with _open_trusted_parent_or_folder_itself(folder, folder=True) as entry:
         os.fsync(entry.folder)
 
 
-def create_private_folders_with_gitignore(folder: Path, own_top: Path | None = None) -> None:
+def create_missing_private_folders_with_gitignore(
+    folder: Path, own_top: Path | None = None
+) -> None:
     """Create a folder and all missing ones above it, with mode 0700.
 
     A `.gitignore` that excludes everything comes before any other file: in our own folder, in
@@ -208,34 +210,34 @@ def create_private_folders_with_gitignore(folder: Path, own_top: Path | None = N
         base = str(own_top.parent)
         names = folder.relative_to(own_top.parent).parts
     elif OWN_FOLDER not in names:
-        _create_plain_folders(folder.parent)
+        _create_missing_folder_and_parents(folder.parent)
         _create_ignored_folder_if_missing(folder)
         return
-    _create_plain_folders(Path(base))
+    _create_missing_folder_and_parents(Path(base))
     descriptor = os.open(base, _FOLDER_FLAGS)
     owner = os.fstat(descriptor).st_uid
     try:
         for count, name in enumerate(names, 1):
             with suppress(FileExistsError):
                 os.mkdir(name, FOLDER_MODE, dir_fd=descriptor)
-            child = _open_subfolder(
+            child = _open_trusted_subfolder(
                 descriptor, name, _FollowedFolderAndNames(base, names[:count]), owner
             )
             os.close(descriptor)
             descriptor = child
             current_path = Path(base, *names[:count])
             if name == OWN_FOLDER or current_path == own_top:
-                _write_ignore_file_unless_valid(
+                _write_gitignore_unless_it_excludes_all(
                     _OpenFolderEntry(current_path / IGNORE_FILE, descriptor, IGNORE_FILE, owner)
                 )
     finally:
         os.close(descriptor)
 
 
-def is_ignored_by_git(folder: Path) -> bool:
-    """Whether the `.gitignore` in our folder excludes all of it."""
+def has_readable_gitignore_that_excludes_all(folder: Path) -> bool:
+    """Whether the folder's own `.gitignore` excludes all of it; False if it cannot be read."""
     try:
-        return _has_ignore_all_line(read_own_file(folder / IGNORE_FILE))
+        return _excludes_everything(read_start_of_own_file(folder / IGNORE_FILE))
     except OSError:
         return False
 
@@ -255,7 +257,9 @@ def _split_into_followed_folder_and_own_names(path: Path) -> _FollowedFolderAndN
 
 
 @contextmanager
-def _open_parent_of_own_file(path: Path, *, folder: bool = False) -> Iterator[_OpenFolderEntry]:
+def _open_trusted_parent_or_folder_itself(
+    path: Path, *, folder: bool = False
+) -> Iterator[_OpenFolderEntry]:
     """Open the folder of a file, or with `folder` the path itself; FileNotFoundError without one.
 
     UntrustedFileError for a folder on the way that is a link, not ours, or a repository.
@@ -265,7 +269,7 @@ def _open_parent_of_own_file(path: Path, *, folder: bool = False) -> Iterator[_O
     owner = os.fstat(descriptor).st_uid
     try:
         for count, name in enumerate(names if folder else names[:-1], 1):
-            child = _open_subfolder(
+            child = _open_trusted_subfolder(
                 descriptor, name, _FollowedFolderAndNames(base, names[:count]), owner
             )
             os.close(descriptor)
@@ -275,18 +279,18 @@ def _open_parent_of_own_file(path: Path, *, folder: bool = False) -> Iterator[_O
         os.close(descriptor)
 
 
-def _open_subfolder(
-    descriptor: int, name: str, split_path: _FollowedFolderAndNames, owner: int
+def _open_trusted_subfolder(
+    parent_descriptor: int, name: str, split_path: _FollowedFolderAndNames, owner: int
 ) -> int:
     """Open a folder inside of an open one; UntrustedFileError if it is not ours.
 
     `split_path` is its whole path, for messages.
     """
     try:
-        child = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
+        child = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=parent_descriptor)
     except OSError as problem:
         # The entry itself says more than the error does: a link, another user's, no folder.
-        info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        info = os.stat(name, dir_fd=parent_descriptor, follow_symlinks=False)
         path = Path(split_path.base, *split_path.names)
         _require_plain_entry_of_trusted_owner(info, path, owner, folder=True)
         if problem.errno in _CHANGED:
@@ -297,7 +301,7 @@ def _open_subfolder(
         if not (stat.S_ISDIR(info.st_mode) and _is_trusted_owner(info.st_uid, owner)):
             path = Path(split_path.base, *split_path.names)
             _require_plain_entry_of_trusted_owner(info, path, owner, folder=True)
-        _require_no_repository(child, split_path)
+        _require_no_git_entry_in_folder(child, split_path)
     except BaseException:
         os.close(child)
         raise
@@ -338,7 +342,7 @@ def _is_trusted_owner(owner: int, base_owner: int) -> bool:
     return owner in (current_uid, 0) or (current_uid == 0 and owner == base_owner)
 
 
-def _require_no_repository(folder: int, split_path: _FollowedFolderAndNames) -> None:
+def _require_no_git_entry_in_folder(folder: int, split_path: _FollowedFolderAndNames) -> None:
     """UntrustedFileError for a folder with a `.git`.
 
     A submodule has another author's files, and stays in the working tree after a later checkout.
@@ -351,7 +355,7 @@ def _require_no_repository(folder: int, split_path: _FollowedFolderAndNames) -> 
     raise build_untrusted_error(path, "is a Git repository of its own, perhaps a submodule")
 
 
-def _create_plain_folders(folder: Path) -> None:
+def _create_missing_folder_and_parents(folder: Path) -> None:
     for missing in reversed([folder, *folder.parents]):
         if not missing.exists():
             missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
@@ -374,19 +378,19 @@ def _create_ignored_folder_if_missing(folder: Path) -> None:
             raise
 
 
-def _has_ignore_all_line(text: bytes) -> bool:
-    lines = [line.strip() for line in text.splitlines()]
+def _excludes_everything(gitignore_text: bytes) -> bool:
+    lines = [line.strip() for line in gitignore_text.splitlines()]
     return b"*" in lines and not any(line.startswith(b"!") for line in lines)
 
 
-def _write_ignore_file_unless_valid(entry: _OpenFolderEntry) -> None:
+def _write_gitignore_unless_it_excludes_all(entry: _OpenFolderEntry) -> None:
     """Write the `.gitignore` that excludes our folder, unless there is one that does."""
     info = entry.stat_entry_or_none()
     if info is not None:
         _require_plain_entry_of_trusted_owner(info, entry.path, entry.base_owner)
         descriptor = os.open(entry.name, os.O_RDONLY | _FILE_FLAGS, dir_fd=entry.folder)
         with os.fdopen(descriptor, "rb") as file:
-            if _has_ignore_all_line(file.read(_SMALL)):
+            if _excludes_everything(file.read(_SMALL)):
                 return
     temporary_name = f"{entry.name}.{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE_FLAGS

@@ -69,33 +69,33 @@ def run_program_in_root_folder(
         except subprocess.TimeoutExpired:
             return ProgramResult(TIMEOUT_EXIT_CODE, b"", f"no answer in {timeout:g} s")
         finally:
-            _kill_session(process)
+            _kill_session_if_process_runs(process)
     return ProgramResult(process.returncode, output, error_bytes.decode(errors="replace"))
 
 
-def run_watched_program(
+def run_program_stopped_by_limit_or_reason(
     command: Sequence[str],
     environment: Mapping[str, str],
     *,
     input_bytes: bytes = b"",
     timeout: float,
     max_output: int,
-    find_stop_reason: Callable[[], str] = str,
+    find_stop_reason_or_empty: Callable[[], str] = str,
 ) -> ProgramResult:
     """As `run_program_in_root_folder`, with no more than `max_output` bytes of its words kept.
 
-    It is killed, too, as soon as it writes more to its standard output, or `find_stop_reason`,
-    which is called four times a second, returns a text. The exit code is STOPPED_EXIT_CODE then,
-    `error_text` the reason, and `output` what was written so far. Words on standard error above the
-    limit are dropped. OSError if it cannot be started.
+    It is killed, too, as soon as it writes more to its standard output, or
+    `find_stop_reason_or_empty`, which is called four times a second, returns a text. The exit code
+    is STOPPED_EXIT_CODE then, `error_text` the reason, and `output` what was written so far. Words
+    on standard error above the limit are dropped. OSError if it cannot be started.
     """
     with _start_in_own_session(command, environment, subprocess.PIPE) as process:
         try:
             return _exchange_within_limits(
-                process, input_bytes, timeout, max_output, find_stop_reason
+                process, input_bytes, timeout, max_output, find_stop_reason_or_empty
             )
         finally:
-            _kill_session(process)
+            _kill_session_if_process_runs(process)
 
 
 def _exchange_within_limits(
@@ -103,7 +103,7 @@ def _exchange_within_limits(
     input_bytes: bytes,
     timeout: float,
     max_output: int,
-    find_stop_reason: Callable[[], str],
+    find_stop_reason_or_empty: Callable[[], str],
 ) -> ProgramResult:
     stdin, stdout, stderr = (
         cast("IO[bytes]", pipe) for pipe in (process.stdin, process.stdout, process.stderr)
@@ -118,7 +118,7 @@ def _exchange_within_limits(
         for pipe in texts:
             selector.register(pipe, selectors.EVENT_READ)
         while selector.get_map():
-            reason = find_stop_reason()
+            reason = find_stop_reason_or_empty()
             if time.monotonic() > deadline:
                 return ProgramResult(TIMEOUT_EXIT_CODE, b"", f"no answer in {timeout:g} s")
             for key, _ in selector.select(_WATCH_SECONDS):
@@ -178,7 +178,7 @@ class PipedProgram:
             with suppress(ProcessLookupError):
                 # So that it starts nothing more while it is looked at.
                 os.killpg(self._process.pid, signal.SIGSTOP)
-            descendants = _list_descendants(self._process.pid)
+            descendants = _list_descendants_or_empty_without_proc(self._process.pid)
         self.kill()
         for process_id in descendants:
             with suppress(ProcessLookupError):
@@ -200,7 +200,7 @@ def _start_in_own_session(
 
 
 def _kill_and_close_pipes(process: subprocess.Popen[bytes]) -> None:
-    _kill_session(process)
+    _kill_session_if_process_runs(process)
     if process.stdin is not None:
         with suppress(BrokenPipeError):
             process.stdin.close()
@@ -208,7 +208,7 @@ def _kill_and_close_pipes(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def _list_descendants(process_id: int) -> list[int]:
+def _list_descendants_or_empty_without_proc(process_id: int) -> list[int]:
     """The processes that a process has started, and those that these have; [] without /proc."""
     children: dict[int, list[int]] = {}
     for file in Path("/proc").glob("[0-9]*/stat"):
@@ -224,7 +224,7 @@ def _list_descendants(process_id: int) -> list[int]:
     return descendants
 
 
-def _kill_session(process: subprocess.Popen[bytes]) -> None:
+def _kill_session_if_process_runs(process: subprocess.Popen[bytes]) -> None:
     """Kill a program, if it still runs, with all that it has started; waits for its end."""
     if process.poll() is None:
         with suppress(ProcessLookupError):
@@ -237,7 +237,9 @@ def require_executable_outside_checkouts(name: str, checkouts: Folders) -> str:
 
     `checkouts` are real paths, as in the functions below.
     """
-    for folder in _list_search_folders(os.environ.get("PATH", os.defpath), checkouts):
+    for folder in _list_search_folders_outside_checkouts(
+        os.environ.get("PATH", os.defpath), checkouts
+    ):
         path = Path(folder, name)
         if path.is_file() and os.access(path, os.X_OK) and not _is_in_checkout(path, checkouts):
             return str(path)
@@ -254,16 +256,18 @@ def build_child_environment(checkouts: Folders, settings: Mapping[str, str]) -> 
     home_variable = (
         {"HOME": str(home)} if home.is_absolute() and not _is_in_checkout(home, checkouts) else {}
     )
-    path = _list_search_folders(os.environ.get("PATH", os.defpath), checkouts)
+    path = _list_search_folders_outside_checkouts(os.environ.get("PATH", os.defpath), checkouts)
     return {"PATH": os.pathsep.join(path), **home_variable, "LC_ALL": "C", **settings}
 
 
 @lru_cache(maxsize=64)
-def _list_search_folders(path: str, checkouts: Folders) -> tuple[str, ...]:
+def _list_search_folders_outside_checkouts(
+    path_variable: str, checkouts: Folders
+) -> tuple[str, ...]:
     """The absolute folders of PATH that are not inside a checkout."""
     return tuple(
         folder
-        for folder in path.split(os.pathsep)
+        for folder in path_variable.split(os.pathsep)
         if Path(folder).is_absolute() and not _is_in_checkout(Path(folder), checkouts)
     )
 

@@ -170,7 +170,7 @@ def _rekey_records(
         rekeyed_record, secret_count, record_reasons = _rekey_record(session, secrets, record)
         status = signer.verify_last_run_signature(record)
         if status is SignatureStatus.EARLIER:
-            rekeyed_record = signer.sign_last_run(rekeyed_record)
+            rekeyed_record = signer.sign_last_run_if_any(rekeyed_record)
             signed_count += 1
         elif status in {SignatureStatus.FORGED, SignatureStatus.STRANGE}:
             record_reasons.append(_explain_not_signed(record, status))

@@ -26,7 +26,7 @@ from synapse_apply.model.state import BackendIdentity, Intent, IntentState, Reco
 from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.operations.checks.state_bucket import require_usable_bucket
-from synapse_apply.secrets.keys import key_variable_name
+from synapse_apply.secrets.keys import format_key_variable_name_of_target
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.inventory import build_inventory
@@ -169,7 +169,7 @@ def _make_key_if_copy_is_unsigned(session: TargetSession, url: str | SecretRef) 
     if session.target.is_embedded:
         session.load_state_keys(create=True)
         return
-    variable = key_variable_name(session.target.name)
+    variable = format_key_variable_name_of_target(session.target.name)
     hint = Text(
         "Get it from whoever has it. To make one: `openssl rand -base64 32`, put into "
         f"{variable}, and kept where all of them get it. At a terminal this command makes one.",
@@ -185,7 +185,7 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
     environ, target = session.invocation.environ, session.target
     if target.is_embedded or is_local_url(resolve_state_url(url, session.project, environ)):
         return []
-    variable = key_variable_name(target.name)
+    variable = format_key_variable_name_of_target(target.name)
     current_key = session.load_state_keys().current_key
     key_sentence = (
         f"The state key is in {current_key.origin}. Every machine and job that "

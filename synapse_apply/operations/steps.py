@@ -44,7 +44,7 @@ def build_apply_tools(
         sleep=session.pause,
         read_uptime=session.uptime,
         target=session.target.name,
-        sign_record=session.signer.sign_last_run,
+        sign_record=session.signer.sign_last_run_if_any,
         permit=session.call_permit,
         write_recovery_file=RecoveryJournal(
             list_journal_folders(session.project),

@@ -16,7 +16,7 @@ SECRET_SOURCES: Mapping[str, SecretSource] = {
 }
 
 
-def list_source_names() -> str:
+def format_source_names() -> str:
     """The names of all sources, as a sentence has them."""
     *names, last_name = SECRET_SOURCES
     return f"{', '.join(names)} and {last_name}"

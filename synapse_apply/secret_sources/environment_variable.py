@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synapse_apply.model.secrets.secret_rules import is_forbidden_variable, is_variable_allowed
 from synapse_apply.model.values import SecretRef
-from synapse_apply.secret_sources.secret_text import is_valid_unicode
+from synapse_apply.secret_sources.secret_text import is_encodable_as_utf8
 from synapse_apply.secret_sources.source import (
     UNAVAILABLE,
     UNUSABLE,
@@ -53,14 +53,14 @@ def _require_allowed_variable(ref: SecretRef, context: SourceContext) -> None:
     raise_if_denied(find_variable_denial(ref, context))
 
 
-def _read_utf8_variable(ref: SecretRef, context: SourceContext) -> str:
+def _require_set_utf8_variable(ref: SecretRef, context: SourceContext) -> str:
     """The text of a variable; SecretUnavailable if it is not set or not UTF-8."""
     text = context.environ.get(ref.name)
     if text is None:
         raise_unavailable(
             UNAVAILABLE, f"{ref.name} is not set", f"Set the environment variable {ref.name}."
         )
-    if not is_valid_unicode(text):
+    if not is_encodable_as_utf8(text):
         raise_unavailable(
             UNUSABLE, f"{ref.name} is not UTF-8 text", f"Set {ref.name} to text in UTF-8."
         )
@@ -72,5 +72,5 @@ ENVIRONMENT_VARIABLE = SecretSource(
     example="{valueFrom: {env: NAME}}",
     find_denial=find_variable_denial,
     require_allowed=_require_allowed_variable,
-    read_text=_read_utf8_variable,
+    read_text=_require_set_utf8_variable,
 )

@@ -38,13 +38,13 @@ def require_allowed_file(name: str, context: SourceContext) -> None:
     root = context.root.absolute()
     if setting := _find_setting_that_names_file_or_empty(name, root, context):
         raise_if_denied(_build_reserved_denial(name, setting))
-    if not is_file_allowed(name, root, context.allow_files) or not _is_link_target_allowed(
+    if not is_file_allowed(name, root, context.allow_files) or not _is_resolved_file_allowed(
         name, root, context
     ):
         raise_if_denied(_build_outside_denial(name))
 
 
-def require_readable_file(name: str, context: SourceContext) -> Path:
+def require_path_that_project_may_read(name: str, context: SourceContext) -> Path:
     """The path of a file; SecretUnavailable where the project may not name it on this machine.
 
     Where there is a limit, the path has its links followed, so that none is followed later.
@@ -70,16 +70,18 @@ def _read_text(ref: SecretRef, context: SourceContext) -> str:
     if context.without_checkout and context.read_committed_file_or_none is not None:
         content = context.read_committed_file_or_none(ref.name)
         if content is not None:
-            return _decode_secret(content, ref.name)
-    return read_secret_file(require_readable_file(ref.name, context), ref.name)
+            return _decode_secret_without_last_line_break(content, ref.name)
+    return read_secret_text_of_file(require_path_that_project_may_read(ref.name, context), ref.name)
 
 
-def read_secret_file(path: Path, name: str) -> str:
+def read_secret_text_of_file(path: Path, name: str) -> str:
     """The text of a file without its last line break; `name` is for messages. SecretUnavailable."""
-    return _decode_secret(read_limited_bytes(path, name), name)
+    return _decode_secret_without_last_line_break(
+        read_bytes_of_limited_regular_file(path, name), name
+    )
 
 
-def _decode_secret(content: bytes, name: str) -> str:
+def _decode_secret_without_last_line_break(content: bytes, name: str) -> str:
     if len(content) > MAX_SECRET_BYTES:
         _raise_too_large(name)
     text = _decode_utf8_or_none(content)
@@ -95,7 +97,7 @@ def _decode_secret(content: bytes, name: str) -> str:
     return text.removesuffix("\n")
 
 
-def read_limited_bytes(path: Path, name: str) -> bytes:
+def read_bytes_of_limited_regular_file(path: Path, name: str) -> bytes:
     """The content of a regular file of at most MAX_SECRET_BYTES; SecretUnavailable."""
     try:
         # Opening a named pipe without O_NONBLOCK would wait for a writer.
@@ -165,7 +167,7 @@ def _find_setting_that_names_file_or_empty(name: str, root: Path, context: Sourc
     return ""
 
 
-def _is_link_target_allowed(name: str, root: Path, context: SourceContext) -> bool:
+def _is_resolved_file_allowed(name: str, root: Path, context: SourceContext) -> bool:
     """Whether a file, its links resolved, is in the project or a listed file outside of it.
 
     A listed name inside of the project does not count here, since a pull request can replace

@@ -14,7 +14,7 @@ from synapse_apply.model.values import Sensitive
 from synapse_apply.secret_sources.source import UNUSABLE, raise_unavailable
 
 
-def parse_secret(text: str, format_name: str, source_name: str) -> Sensitive:
+def parse_secret_or_raise_unusable(text: str, format_name: str, source_name: str) -> Sensitive:
     """The value of a text in its format (text or json); SecretUnavailable for an empty one."""
     if not text.strip():
         raise_unavailable(
@@ -86,7 +86,7 @@ def _refuse_nan_or_infinity(_name: str) -> NoReturn:
     raise ValueError
 
 
-def is_valid_unicode(text: str) -> bool:
+def is_encodable_as_utf8(text: str) -> bool:
     """Whether a text can be written as UTF-8."""
     try:
         # Bytes of the environment that are not UTF-8 appear as lone surrogates (PEP 383).

@@ -40,7 +40,7 @@ class RunMemo:
         self._outcomes: dict[Any, Any] = {}
         self._closing = ExitStack()
 
-    def call_at_end(self, close: Callable[[], object]) -> None:
+    def register_call_at_close(self, close: Callable[[], object]) -> None:
         """Call this when the run ends, before what was given to be called so far."""
         self._closing.callback(close)
 
@@ -48,7 +48,7 @@ class RunMemo:
         """Give back what was made for the run: connections, tokens."""
         self._closing.close()
 
-    def get_or_make(self, key: Any, make: Callable[[], Any]) -> Any:
+    def get_or_make_or_raise_failure_again(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` returned at the first call with this key; its SecretUnavailable again."""
         with self._lock:
             if key not in self._outcomes:
@@ -144,7 +144,7 @@ def find_no_faults(_settings: Mapping[str, Any]) -> tuple[SettingFault, ...]:
     return ()
 
 
-def check_no_server(_context: SourceContext) -> str:
+def answer_empty_without_server(_context: SourceContext) -> str:
     """Nothing to check: the source asks no server."""
     return ""
 
@@ -161,7 +161,7 @@ class SecretSource:
     not name it; `require_allowed` says so where the value is read (SecretUnavailable), of what the
     name leads to as well. `read_text` returns the value's text, or raises SecretUnavailable.
     `list_offers` says, for `doctor`, with which of the target's settings values are read, and why
-    not with others, and `describe_server_access_or_empty` asks the source's server whether it
+    not with others, and `ask_server_for_access_phrase_or_empty` asks the source's server whether it
     accepts that, without reading a secret: it returns a phrase, or raises SecretUnavailable.
     `find_faults` checks the target's settings beside their schema. `is_read` is False for a source
     that gives no value. `names_file`: the name is the path of a file, from the project's folder on.
@@ -176,7 +176,9 @@ class SecretSource:
     optional_keys: tuple[str, ...] = ()
     format_name: Callable[[Mapping[str, str]], str] = join_texts
     list_offers: Callable[[SourceContext], tuple[SettingOffer, ...]] = list_no_offers
-    describe_server_access_or_empty: Callable[[SourceContext], str] = check_no_server
+    ask_server_for_access_phrase_or_empty: Callable[[SourceContext], str] = (
+        answer_empty_without_server
+    )
     find_faults: Callable[[Mapping[str, Any]], tuple[SettingFault, ...]] = find_no_faults
     is_read: bool = True
     names_file: bool = False
@@ -199,7 +201,7 @@ def find_reserved_denial(ref: SecretRef, context: SourceContext) -> Denial | Non
     )
 
 
-def build_reference_or_none(
+def build_reference_or_none_if_malformed(
     source: SecretSource, argument: Any, format_name: str
 ) -> SecretRef | None:
     """The reference that stands below a source's key in a manifest; None for a malformed one."""
@@ -227,8 +229,8 @@ def build_reference_or_none(
     )
 
 
-def describe_wrong_argument(source: SecretSource) -> str:
-    """Why `build_reference_or_none` gives None, as a phrase behind the field's name."""
+def describe_needed_argument(source: SecretSource) -> str:
+    """Why `build_reference_or_none_if_malformed` gives None, behind the field's name."""
     if not source.required_keys:
         return "is not a name"
     optional_text = f", and may have {', '.join(source.optional_keys)}" * bool(source.optional_keys)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from synapse_apply.files.opening import (
-    create_private_folders_with_gitignore,
-    link_own_file,
-    open_own_file,
-    read_own_file,
+    create_missing_private_folders_with_gitignore,
+    link_own_file_to_sibling,
+    open_own_file_with_flags,
+    read_start_of_own_file,
     remove_own_file_or_link_if_present,
-    rename_over_own_file,
+    replace_own_file_by_sibling,
     stat_own_file_or_none,
 )
 from synapse_apply.model.command import Command, Text
@@ -89,17 +89,19 @@ class DeclaredKey(NamedTuple):
     file: Path | None = None
 
 
-def key_variable_name(target: str) -> str:
+def format_key_variable_name_of_target(target: str) -> str:
     """The name of the variable with one target's key, which takes precedence over KEY_VARIABLE."""
     return f"{KEY_VARIABLE}_{_NOT_IN_NAMES.sub('_', target.upper())}"
 
 
-def has_key_variable(environ: Mapping[str, str], target: str) -> bool:
+def has_filled_key_variable(environ: Mapping[str, str], target: str) -> bool:
     """Whether a variable with a key for this target is set and not empty."""
-    return any(environ.get(name) for name in (key_variable_name(target), KEY_VARIABLE))
+    return any(
+        environ.get(name) for name in (format_key_variable_name_of_target(target), KEY_VARIABLE)
+    )
 
 
-def previous_key_path(path: Path) -> Path:
+def build_previous_key_path(path: Path) -> Path:
     """The file of the key before the one in this file, which can still check old digests."""
     return path.with_name(path.name + ".previous")
 
@@ -118,33 +120,43 @@ def load_keys_and_restrict_files(
     """
     keys: list[StateKey] = []
     warnings: list[Diagnostic] = []
-    variables = (key_variable_name(target), KEY_VARIABLE) if target else (KEY_VARIABLE,)
-    keys += [_parse_key(environ[name], name) for name in variables if environ.get(name)]
+    variables = (
+        (format_key_variable_name_of_target(target), KEY_VARIABLE) if target else (KEY_VARIABLE,)
+    )
+    keys += [
+        _parse_key_or_raise_unusable(environ[name], name) for name in variables if environ.get(name)
+    ]
     key_files = list(files)
     if declared_key is not None:
         try:
-            keys.append(_parse_key(str(declared_key.text.reveal()), declared_key.origin))
+            keys.append(
+                _parse_key_or_raise_unusable(str(declared_key.text.reveal()), declared_key.origin)
+            )
         except InputError as unusable:
             if not keys:
                 raise
-            warnings += [_build_unusable_file_warning(finding) for finding in unusable.diagnostics]
+            warnings += [
+                _build_unusable_key_file_warning(finding) for finding in unusable.diagnostics
+            ]
         key_files += [declared_key.file] if declared_key.file is not None else []
     # The keys before come last, whatever file they are of: they only check what was written once.
-    for file in (*files, *map(previous_key_path, key_files)):
-        if not _key_file_exists(file):
+    for file in (*files, *map(build_previous_key_path, key_files)):
+        if not _key_file_exists_or_raise_unreadable(file):
             continue
         try:
-            warnings += _restrict_permissions_with_warning(file)
-            keys.append(_read_key_file_of_any_mode(file))
+            warnings += _restrict_permissions_and_list_warnings(file)
+            keys.append(_read_and_validate_key_file_of_any_mode(file))
         except InputError as unusable:
             if file in files and not keys:
                 raise
-            warnings += [_build_unusable_file_warning(finding) for finding in unusable.diagnostics]
+            warnings += [
+                _build_unusable_key_file_warning(finding) for finding in unusable.diagnostics
+            ]
     # The same key may be in a variable and in a file.
     return StateKeys(tuple(dict.fromkeys(keys)), tuple(warnings))
 
 
-def _build_unusable_file_warning(finding: Diagnostic) -> Diagnostic:
+def _build_unusable_key_file_warning(finding: Diagnostic) -> Diagnostic:
     """The warning for a key file that is unusable while another key is in use."""
     return warning_finding(
         "A file of a state key cannot be used",
@@ -154,10 +166,10 @@ def _build_unusable_file_warning(finding: Diagnostic) -> Diagnostic:
     )
 
 
-def create_key_folder(path: Path, own_top: Path | None = None) -> None:
+def create_missing_folder_of_key_file(path: Path, own_top: Path | None = None) -> None:
     """Create the folder of a key file, with a `.gitignore`; InputError if it cannot be."""
     try:
-        create_private_folders_with_gitignore(path.parent, own_top)
+        create_missing_private_folders_with_gitignore(path.parent, own_top)
     except OSError as problem:
         raise _build_unwritable_error(path, problem) from None
 
@@ -166,31 +178,31 @@ def create_or_read_key(path: Path, own_top: Path | None = None) -> StateKey:
     """Create a random key in a file with mode 0600; returns an existing file's key instead.
 
     The file is created atomically: written under another name and then linked, so that of two
-    processes the first one's key counts. Its folder is made as `create_key_folder` makes it, which
-    takes `own_top`. InputError if it cannot be written.
+    processes the first one's key counts. Its folder is made by `create_missing_folder_of_key_file`,
+    which takes `own_top`. InputError if it cannot be written.
     """
     text = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
     temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    create_key_folder(path, own_top)
+    create_missing_folder_of_key_file(path, own_top)
     try:
         _write_new_file(temporary_path, text)
         try:
-            _create_key_file_exclusively(temporary_path, path, text)
+            _link_or_write_key_file_exclusively(temporary_path, path, text)
         finally:
             remove_own_file_or_link_if_present(temporary_path)
     except FileExistsError:
         pass
     except OSError as problem:
         raise _build_unwritable_error(path, problem) from None
-    return _read_key_file_of_any_mode(path)
+    return _read_and_validate_key_file_of_any_mode(path)
 
 
-def renew_key_file(path: Path, own_top: Path | None = None) -> StateKey:
+def replace_key_file_and_keep_previous(path: Path, own_top: Path | None = None) -> StateKey:
     """Write a new key into a file, as `create_or_read_key`; the old one is kept beside it."""
-    create_key_folder(path, own_top)
-    if _key_file_exists(path):
+    create_missing_folder_of_key_file(path, own_top)
+    if _key_file_exists_or_raise_unreadable(path):
         # First kept, then replaced: at worst there is no key, and the old one beside it.
-        rename_over_own_file(previous_key_path(path), path.name)
+        replace_own_file_by_sibling(build_previous_key_path(path), path.name)
     return create_or_read_key(path, own_top)
 
 
@@ -202,10 +214,10 @@ def _build_unwritable_error(path: Path, problem: OSError) -> InputError:
     )
 
 
-def _create_key_file_exclusively(temporary_path: Path, path: Path, text: str) -> None:
+def _link_or_write_key_file_exclusively(temporary_path: Path, path: Path, text: str) -> None:
     try:
         # A link never replaces a file, as a rename would: the first process's key stays.
-        link_own_file(path, temporary_path.name)
+        link_own_file_to_sibling(path, temporary_path.name)
     except FileExistsError:
         raise
     except OSError:
@@ -213,14 +225,14 @@ def _create_key_file_exclusively(temporary_path: Path, path: Path, text: str) ->
 
 
 def _write_new_file(path: Path, text: str) -> None:
-    descriptor = open_own_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    descriptor = open_own_file_with_flags(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(text)
         file.flush()
         os.fsync(descriptor)
 
 
-def _key_file_exists(path: Path) -> bool:
+def _key_file_exists_or_raise_unreadable(path: Path) -> bool:
     """Whether the file exists; InputError if that cannot be determined."""
     try:
         return stat_own_file_or_none(path) is not None
@@ -236,14 +248,14 @@ def _build_unreadable_error(path: Path, problem: OSError) -> InputError:
     )
 
 
-def _restrict_permissions_with_warning(path: Path) -> list[Diagnostic]:
+def _restrict_permissions_and_list_warnings(path: Path) -> list[Diagnostic]:
     """Set a key file that others may read to mode 0600; [] if nothing was to be done.
 
     InputError for a file that is not ours, or that has a second name, under which it may be used
     for something else.
     """
     try:
-        descriptor = open_own_file(path, os.O_RDONLY)
+        descriptor = open_own_file_with_flags(path, os.O_RDONLY)
         try:
             info = os.fstat(descriptor)
             # The mode is read of the open file: the name may mean another one by now.
@@ -274,15 +286,15 @@ def _restrict_permissions_with_warning(path: Path) -> list[Diagnostic]:
     ]
 
 
-def _read_key_file_of_any_mode(path: Path) -> StateKey:
+def _read_and_validate_key_file_of_any_mode(path: Path) -> StateKey:
     try:
-        text = read_own_file(path).decode("ascii", "replace")
+        text = read_start_of_own_file(path).decode("ascii", "replace")
     except OSError as problem:
         raise _build_unreadable_error(path, problem) from None
-    return _parse_key(text, str(path))
+    return _parse_key_or_raise_unusable(text, str(path))
 
 
-def _parse_key(text: str, origin: str) -> StateKey:
+def _parse_key_or_raise_unusable(text: str, origin: str) -> StateKey:
     data = _decode_base64_or_none(text)
     if data is None:
         raise InputError.from_summary("State key is not base64", f"The key in {origin}.", _ADVICE)

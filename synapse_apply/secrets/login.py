@@ -13,14 +13,14 @@ from typing import Any
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.secrets.login import LOGIN_FILE_LABEL, Login
 from synapse_apply.model.values import Sensitive
-from synapse_apply.secret_sources.file import read_secret_file
+from synapse_apply.secret_sources.file import read_secret_text_of_file
 from synapse_apply.secret_sources.secret_text import parse_json_with_problem
 
 DEFAULT_HOST = "https://api.synapse.sh"
 _GROUP_AND_OTHERS = 0o077
 
 
-def read_login_file_or_none(environ: Mapping[str, str]) -> Login | None:
+def read_login_with_problem_or_none_if_absent(environ: Mapping[str, str]) -> Login | None:
     """Read the login file; None if there is none. An unusable file gives a Login with `problem`."""
     home = environ.get("HOME", "")
     path = Path(home) / ".synapse" / "config.json"
@@ -28,16 +28,16 @@ def read_login_file_or_none(environ: Mapping[str, str]) -> Login | None:
         return None
     try:
         # Under its label: the full path would show the user's name.
-        text = read_secret_file(path, LOGIN_FILE_LABEL)
+        text = read_secret_text_of_file(path, LOGIN_FILE_LABEL)
     except SecretUnavailable as unusable:
         return Login(LOGIN_FILE_LABEL, problem=unusable.diagnostics[0].detail)
     value, problem = parse_json_with_problem(text)
     if problem or not isinstance(value, dict):
         return Login(LOGIN_FILE_LABEL, problem=f"it is not a JSON object{problem}")
-    return _parse_login(value, exposed=bool(path.stat().st_mode & _GROUP_AND_OTHERS))
+    return _parse_login_with_problem(value, exposed=bool(path.stat().st_mode & _GROUP_AND_OTHERS))
 
 
-def _parse_login(value: Mapping[str, Any], *, exposed: bool) -> Login:
+def _parse_login_with_problem(value: Mapping[str, Any], *, exposed: bool) -> Login:
     texts = {name: value.get(name) for name in ("host", "access_token", "user_token", "tenant")}
     non_text_names = sorted(
         name for name, text in texts.items() if not isinstance(text, str | None)

@@ -17,7 +17,7 @@ _DOMAIN = b"synapse-apply secret digest 1"
 
 
 def generate_salt() -> str:
-    """A new salt of 128 random bits in hex; a record keeps its salt for its life."""
+    """A new salt of 128 random bits, as 32 hex digits; a record keeps its salt for its life."""
     return secrets.token_hex(16)
 
 
@@ -43,15 +43,15 @@ def compute_mac(key: StateKey, salt: str, path: FieldPath, value: Sensitive) -> 
 
 def encode_canonical_json(value: Any) -> bytes:
     """Canonical JSON: sorted keys, no spaces, ASCII only; 1.0 is written as 1, which is equal."""
-    return format_canonical_json(_normalize_numbers(value)).encode("ascii")
+    return format_canonical_json(_replace_whole_floats_by_integers(value)).encode("ascii")
 
 
-def _normalize_numbers(value: Any) -> Any:
+def _replace_whole_floats_by_integers(value: Any) -> Any:
     # Parsers differ in whether 1.0 is a float; the digest must not.
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, Mapping):
-        return {key: _normalize_numbers(inner) for key, inner in value.items()}
+        return {key: _replace_whole_floats_by_integers(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_normalize_numbers(inner) for inner in value]
+        return [_replace_whole_floats_by_integers(inner) for inner in value]
     return value

@@ -13,8 +13,8 @@ from synapse_apply.model.secrets.login import SettingOffer
 from synapse_apply.model.secrets.readable_files import ReadableFiles
 from synapse_apply.model.secrets.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
 from synapse_apply.model.values import SecretRef, Sensitive
-from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, list_source_names
-from synapse_apply.secret_sources.secret_text import parse_secret
+from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, format_source_names
+from synapse_apply.secret_sources.secret_text import parse_secret_or_raise_unusable
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
     UNUSABLE,
@@ -34,7 +34,7 @@ class FoundSetting(NamedTuple):
     problem: Diagnostic | None = None
 
 
-class Resolver:
+class SecretResolver:
     """Reads the value of a SecretRef, again at each call.
 
     `root` is the project's folder, `environ` the variables, `allow_env` and `allow_files` the
@@ -87,7 +87,7 @@ class Resolver:
         """
         if ref.literal is None:
             raise_if_denied(find_reserved_denial(ref, self.context))
-            _require_source(ref).require_allowed(ref, self.context)
+            _require_known_source(ref).require_allowed(ref, self.context)
         return self.resolve_setting(ref)
 
     def resolve_setting(self, ref: SecretRef) -> Sensitive:
@@ -97,19 +97,21 @@ class Resolver:
         """
         if ref.literal is not None:
             return ref.literal
-        text = _require_source(ref).read_text(ref, self.context)
-        return parse_secret(text, ref.format, ref.name)
+        text = _require_known_source(ref).read_text(ref, self.context)
+        return parse_secret_or_raise_unusable(text, ref.format, ref.name)
 
     def resolve_setting_or_reason(self, ref: SecretRef) -> FoundSetting:
         """The value of a reference in the project file, or why it has none on this machine.
 
         SecretUnavailable for a value that is there and cannot be used.
         """
-        source = _require_source(ref)
+        source = _require_known_source(ref)
         try:
             text = source.read_text(ref, self.context)
             # A pipeline's variable that is not defined is empty.
-            return FoundSetting(parse_secret(text, ref.format, ref.name) if text.strip() else None)
+            return FoundSetting(
+                parse_secret_or_raise_unusable(text, ref.format, ref.name) if text.strip() else None
+            )
         except SecretUnavailable as failure:
             if failure.diagnostics[0].summary in {UNUSABLE, FORBIDDEN}:
                 raise
@@ -126,21 +128,21 @@ class Resolver:
             if name in self.context.settings
         }
 
-    def describe_server_access_or_empty(self, name: str) -> str:
+    def ask_server_for_access_phrase_or_empty(self, name: str) -> str:
         """What a source's server says to the target's login, as a phrase; "" without a server.
 
         Reads no secret. SecretUnavailable where the login is not accepted.
         """
-        return SECRET_SOURCES[name].describe_server_access_or_empty(self.context)
+        return SECRET_SOURCES[name].ask_server_for_access_phrase_or_empty(self.context)
 
 
-def _require_source(ref: SecretRef) -> SecretSource:
+def _require_known_source(ref: SecretRef) -> SecretSource:
     """The source of a reference; SecretUnavailable for one that does not exist."""
     source = SECRET_SOURCES.get(ref.source)
     if source is None:
         raise_unavailable(
             UNUSABLE,
             f"valueFrom has no source {ref.source!r}",
-            f"The sources are {list_source_names()}.",
+            f"The sources are {format_source_names()}.",
         )
     return source

@@ -57,7 +57,7 @@ def verify_signature(
     """Check the signature of a document; "" counts as UNSIGNED."""
     if not signature:
         return SignatureStatus.UNSIGNED
-    key_id = parse_key_id_of_signature(signature)
+    key_id = parse_unverified_key_id_of_signature(signature)
     key = next((key for key in keys.all_keys if key.key_id == key_id), None)
     if key is None:
         return SignatureStatus.STRANGE
@@ -68,7 +68,7 @@ def verify_signature(
     return SignatureStatus.GENUINE if key == keys.current_key else SignatureStatus.EARLIER
 
 
-def parse_key_id_of_signature(signature: str) -> str:
+def parse_unverified_key_id_of_signature(signature: str) -> str:
     """The key id in a signature, which is the part before the colon."""
     return signature.partition(":")[0]
 
@@ -151,7 +151,7 @@ class RunSigner:
     keys: StateKeys
     lineage: str
 
-    def sign_last_run(self, record: Record) -> Record:
+    def sign_last_run_if_any(self, record: Record) -> Record:
         """The record with its last run signed (with "" without a key); unchanged without a run."""
         last_run = LastRun.from_json_or_none(record.verification)
         if last_run is None:
@@ -179,19 +179,19 @@ class RunSigner:
             or self.verify_last_run_signature(before) is not SignatureStatus.GENUINE
         ):
             return after
-        return self.sign_last_run(after)
+        return self.sign_last_run_if_any(after)
 
     def mark_forged_runs_unknown(self, records: Mapping[Address, Record]) -> CheckedRecords:
         """The records, with result UNKNOWN in place of each run that has a forged signature."""
-        forged_addresses = tuple(self._find_forged_addresses(records.values()))
+        forged_addresses = tuple(self._iter_addresses_with_forged_run(records.values()))
         if not forged_addresses:
             return CheckedRecords(records, ())
         unknown_run_records = {
-            address: _mark_run_unknown(records[address]) for address in forged_addresses
+            address: _mark_run_unknown_if_any(records[address]) for address in forged_addresses
         }
         return CheckedRecords({**records, **unknown_run_records}, forged_addresses)
 
-    def _find_forged_addresses(self, records: Iterable[Record]) -> Iterable[Address]:
+    def _iter_addresses_with_forged_run(self, records: Iterable[Record]) -> Iterable[Address]:
         return (
             record.address
             for record in records
@@ -206,7 +206,7 @@ class RunSigner:
         }
 
 
-def _mark_run_unknown(record: Record) -> Record:
+def _mark_run_unknown_if_any(record: Record) -> Record:
     last_run = LastRun.from_json_or_none(record.verification)
     if last_run is None:
         return record

@@ -8,13 +8,13 @@ from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.values import Mac, SecretRef, Sensitive
 from synapse_apply.secrets import macs
 from synapse_apply.secrets.keys import StateKeys
-from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.resolve import SecretResolver
 
 
 class SecretStore:
     """The `Secrets` port (model/ports.py); safe for many threads."""
 
-    def __init__(self, resolver: Resolver, keys: StateKeys | None = None) -> None:
+    def __init__(self, resolver: SecretResolver, keys: StateKeys | None = None) -> None:
         self._resolver = resolver
         self._keys = keys or StateKeys()
         self._values: dict[tuple[str, ...], Sensitive] = {}

@@ -9,9 +9,9 @@ from itertools import count
 from pathlib import Path
 
 from synapse_apply.files.opening import (
-    create_own_file,
-    link_own_file,
-    open_own_file,
+    create_empty_own_file_exclusively,
+    link_own_file_to_sibling,
+    open_own_file_with_flags,
     remove_own_file_or_link_if_present,
 )
 
@@ -33,7 +33,7 @@ def link_or_copy_under_free_name(path: Path, first_path: Path) -> Path:
     """
     for candidate in iter_numbered_paths(first_path):
         try:
-            link_own_file(candidate, path.name)
+            link_own_file_to_sibling(candidate, path.name)
         except FileExistsError:
             continue
         # A file system without hard links.
@@ -45,17 +45,17 @@ def link_or_copy_under_free_name(path: Path, first_path: Path) -> Path:
 
 def _copy_under_free_name(path: Path, first_path: Path) -> Path:
     """Copy a file, flushed to disk, to the first free name; removes a partial copy on failure."""
-    # Creating the file claims the name, since `create_own_file` fails for an existing one.
+    # Creating the file claims the name, since that fails for an existing one.
     for copy_path in iter_numbered_paths(first_path):
         try:
-            create_own_file(copy_path)
+            create_empty_own_file_exclusively(copy_path)
         except FileExistsError:
             continue
         break
     try:
         with (
-            os.fdopen(open_own_file(path, os.O_RDONLY), "rb") as source_file,
-            os.fdopen(open_own_file(copy_path, os.O_WRONLY), "wb") as copy_file,
+            os.fdopen(open_own_file_with_flags(path, os.O_RDONLY), "rb") as source_file,
+            os.fdopen(open_own_file_with_flags(copy_path, os.O_WRONLY), "wb") as copy_file,
         ):
             shutil.copyfileobj(source_file, copy_file)
             copy_file.flush()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
-from synapse_apply.files.checkout import read_command_line_file
+from synapse_apply.files.checkout import read_command_line_file_within_checkout
 from synapse_apply.manifests.project.command_line_variables import parse_command_line_variables
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
@@ -156,7 +156,10 @@ def _list_named_manifests_that_commit_has(
 
 
 def _read_variable_files(invocation: Invocation) -> list[tuple[str, bytes]]:
-    return [(str(path), read_command_line_file(path)) for path in invocation.variable_files]
+    return [
+        (str(path), read_command_line_file_within_checkout(path))
+        for path in invocation.variable_files
+    ]
 
 
 def with_files_as_git_checks_them_out(

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from synapse_apply.files.checkout import read_command_line_file
+from synapse_apply.files.checkout import read_command_line_file_within_checkout
 from synapse_apply.manifests.decode.draft import ReadPackageConfig
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests, load_manifests
 from synapse_apply.manifests.files.committed import CommittedFolder
@@ -219,7 +219,9 @@ def read_command_line_variables(invocation: Invocation, project: Project) -> dic
     files = []
     for path in invocation.variable_files:
         try:
-            files.append((format_path(path), read_command_line_file(path, project.root)))
+            files.append(
+                (format_path(path), read_command_line_file_within_checkout(path, project.root))
+            )
         except OSError as problem:
             raise InputError.from_summary(
                 "A variable file cannot be read",

@@ -12,8 +12,8 @@ from synapse_apply.files.opening import (
     LOOK_FIRST,
     NOT_OURS,
     OWN_FOLDER,
-    create_private_folders_with_gitignore,
-    has_own_folder,
+    create_missing_private_folders_with_gitignore,
+    own_folder_exists,
 )
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import LockHeld, StateError
@@ -53,7 +53,7 @@ def require_trusted_data_folder(root: Path) -> Path:
 
     data_path = build_data_folder_path(root)
     with explain_read_errors(data_path):
-        if has_own_folder_or_raise_if_untrusted(root) and has_own_folder(data_path):
+        if has_own_folder_or_raise_if_untrusted(root) and own_folder_exists(data_path):
             try:
                 data_folder.require_own_files(data_path)
             except data_folder.DataSetPlaceError as failure:
@@ -136,7 +136,7 @@ def _build_untrusted_error(failure: DataSetPlaceError) -> StateError:
 
 def _make_data_folder(folder: Path) -> None:
     try:
-        create_private_folders_with_gitignore(folder)
+        create_missing_private_folders_with_gitignore(folder)
     except OSError as problem:
         raise StateError.from_summary(
             "The embedded backend cannot start",

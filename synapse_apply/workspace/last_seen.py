@@ -25,11 +25,11 @@ from secrets import token_hex
 from synapse_apply.files.opening import (
     OWN_FOLDER,
     UntrustedFileError,
-    create_private_folders_with_gitignore,
-    open_own_file,
-    read_own_file,
+    create_missing_private_folders_with_gitignore,
+    open_own_file_with_flags,
+    read_start_of_own_file,
     remove_own_file_or_link_if_present,
-    rename_over_own_file,
+    replace_own_file_by_sibling,
 )
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -117,7 +117,7 @@ class LastSeenStates:
             contents = seen_place and (seen_place.lineage, seen_place.bookmark, seen_place.key_id)
             if contents != (lineage, bookmark, key_id):
                 with suppress(OSError, UntrustedFileError):
-                    create_private_folders_with_gitignore(folder, own_top=folder.parent)
+                    create_missing_private_folders_with_gitignore(folder, own_top=folder.parent)
                     document = {"format": FILE_FORMAT, "lineage": lineage, "bookmark": bookmark}
                     _replace_file(path, {**document, "key": key_id})
 
@@ -230,7 +230,7 @@ def _read_place_file_or_none(path: Path) -> SeenPlace | None:
 def _read_document(path: Path) -> Mapping[str, object]:
     """The JSON object in a file; {} where it is not this user's, or of another format."""
     try:
-        document = json.loads(read_own_file(path, _MAX_BYTES))
+        document = json.loads(read_start_of_own_file(path, _MAX_BYTES))
     except (OSError, ValueError, RecursionError, UntrustedFileError):
         return {}
     if not isinstance(document, dict) or document.get("format") != FILE_FORMAT:
@@ -268,7 +268,7 @@ def _get_valid_count_or_none(value: object) -> int | None:
 def _write_greater_progress(folder: Path, lineage: str, progress: StateProgress) -> None:
     """Replace a file at once, with the greater of its progress and the new one."""
     # Below it is a folder of ours, the project's or the one in the user's cache.
-    create_private_folders_with_gitignore(folder, own_top=folder.parent)
+    create_missing_private_folders_with_gitignore(folder, own_top=folder.parent)
     path = _build_seen_file_path(folder, lineage)
     with _lock_folder(folder):
         seen = _read_seen_file_or_none(path, lineage)
@@ -289,11 +289,11 @@ def _replace_file(path: Path, document: Mapping[str, object]) -> None:
     text = json.dumps({**document, "at": moment})
     # A random name: two runs may write at the same time where the folder cannot be locked.
     temporary_path = path.with_name(f".{path.name}.{token_hex(8)}")
-    descriptor = open_own_file(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    descriptor = open_own_file_with_flags(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(f"{text}\n")
-        rename_over_own_file(path, temporary_path.name)
+        replace_own_file_by_sibling(path, temporary_path.name)
     except OSError:
         remove_own_file_or_link_if_present(temporary_path)
         raise

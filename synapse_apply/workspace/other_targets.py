@@ -12,8 +12,12 @@ from synapse_apply.model.errors import StateError, SynapseApplyError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import BackendIdentity, Record, State
 from synapse_apply.model.verification import LastRun, OtherTargetRuns, RunDoubt, RunStatus
-from synapse_apply.secrets.keys import StateKeys, key_variable_name
-from synapse_apply.secrets.signatures import RunSigner, SignatureStatus, parse_key_id_of_signature
+from synapse_apply.secrets.keys import StateKeys, format_key_variable_name_of_target
+from synapse_apply.secrets.signatures import (
+    RunSigner,
+    SignatureStatus,
+    parse_unverified_key_id_of_signature,
+)
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import find_data_set_id_or_empty
 from synapse_apply.workspace.environment import normalize_base_url
@@ -149,7 +153,7 @@ def _find_run_doubt(signer: RunSigner, record: Record, target: Target) -> RunDou
             "copied from another one"
         )
     last_run = LastRun.from_json_or_none(record.verification)
-    key_id = parse_key_id_of_signature(last_run.signature) if last_run else ""
+    key_id = parse_unverified_key_id_of_signature(last_run.signature) if last_run else ""
     current_key = signer.keys.current_key
     current_text = (
         f"the key here is {current_key.key_id} from {current_key.origin}"
@@ -161,7 +165,7 @@ def _find_run_doubt(signer: RunSigner, record: Record, target: Target) -> RunDou
         (
             (
                 f"give the state key of target {target_name}, "
-                f"as {key_variable_name(target_name)} for example"
+                f"as {format_key_variable_name_of_target(target_name)} for example"
             ),
         ),
     )

@@ -28,8 +28,8 @@ from synapse_apply.files.opening import (
     OWN_FOLDER,
     UntrustedFileError,
     build_untrusted_error,
-    has_own_folder,
-    is_ignored_by_git,
+    has_readable_gitignore_that_excludes_all,
+    own_folder_exists,
 )
 from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
 from synapse_apply.packages.entry_names import escape_misleading_path
@@ -47,7 +47,7 @@ def has_own_folder_or_raise_if_untrusted(root: Path) -> bool:
     """Whether the project in `root` has a `.synapse-apply` folder; StateError if untrusted."""
     folder = root / OWN_FOLDER
     with explain_read_errors(folder):
-        if not has_own_folder(folder):
+        if not own_folder_exists(folder):
             return False
         _require_paths_untracked_by_git(folder, (folder,))
     return True
@@ -79,7 +79,7 @@ def resolve_trusted_state_path(path: Path, root: Path) -> Path:
     with explain_read_errors(path.parent):
         path = _resolve_links(path, root)
         if OWN_FOLDER in path.parts:
-            has_own_folder(path.parent)
+            own_folder_exists(path.parent)
         companion_paths = tuple(
             path.with_name(f"{path.name}{ending}") for ending in _COMPANION_SUFFIXES
         )
@@ -91,7 +91,7 @@ def resolve_trusted_state_path(path: Path, root: Path) -> Path:
 def is_own_folder_ignored(root: Path) -> bool:
     """Whether Git ignores the `.synapse-apply` folder in `root`; True without a folder."""
     folder = root / OWN_FOLDER
-    return not has_own_folder(folder) or is_ignored_by_git(folder)
+    return not own_folder_exists(folder) or has_readable_gitignore_that_excludes_all(folder)
 
 
 class GitExposure(NamedTuple):
@@ -211,7 +211,11 @@ def _is_own_gitignore(folder: Path, tracked_path: str) -> bool:
     """Whether it is our own `.gitignore` in the folder, with the content that we write."""
     name = f"{OWN_FOLDER}/{IGNORE_FILE}"
     is_ignore_path = tracked_path == name or tracked_path.endswith(f"/{name}")
-    return is_ignore_path and folder.name == OWN_FOLDER and is_ignored_by_git(folder)
+    return (
+        is_ignore_path
+        and folder.name == OWN_FOLDER
+        and has_readable_gitignore_that_excludes_all(folder)
+    )
 
 
 def _find_tracked_paths_cached(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
@@ -248,10 +252,10 @@ def _ask_git_for_tracked_paths(repository: Repository, names: tuple[str, ...]) -
 def _find_trusted_repository_or_none(path: Path) -> Repository | None:
     """The repository that contains a path, None without one; StateError for an untrusted one."""
     # Here, not above: many commands find no folder of ours, and need no Git.
-    from synapse_apply.files.repository import find_trusted_repository
+    from synapse_apply.files.repository import find_repository_or_raise_if_untrusted
 
     try:
-        return find_trusted_repository(path.parent)
+        return find_repository_or_raise_if_untrusted(path.parent)
     except InputError as problem:
         raise _build_git_failure_error(path, problem) from None
 

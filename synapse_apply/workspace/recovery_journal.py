@@ -16,9 +16,9 @@ from typing import Any
 
 from synapse_apply.files.opening import (
     UntrustedFileError,
-    create_own_file,
-    create_private_folders_with_gitignore,
-    open_own_file,
+    create_empty_own_file_exclusively,
+    create_missing_private_folders_with_gitignore,
+    open_own_file_with_flags,
 )
 from synapse_apply.model.coding import codec
 from synapse_apply.model.coding.canonical_json import format_canonical_json
@@ -32,7 +32,7 @@ from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, S
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.signatures import (
     SignatureStatus,
-    parse_key_id_of_signature,
+    parse_unverified_key_id_of_signature,
     sign_document_or_empty_without_key,
     verify_signature,
 )
@@ -143,7 +143,7 @@ def _build_signed_document(
 
 def _read_trusted_lines(path: Path) -> list[str]:
     """The lines of a file; UntrustedFileError for a link or another user's file."""
-    with os.fdopen(open_own_file(path, os.O_RDONLY), encoding="utf-8") as file:
+    with os.fdopen(open_own_file_with_flags(path, os.O_RDONLY), encoding="utf-8") as file:
         return file.read().splitlines()
 
 
@@ -160,10 +160,10 @@ def _read_line_count_and_last_signature(path: Path) -> tuple[int, str]:
 
 def _append_line(path: Path, line: str) -> Path:
     """Append a complete line or nothing; it is on disk when this returns."""
-    create_private_folders_with_gitignore(path.parent)
+    create_missing_private_folders_with_gitignore(path.parent)
     with suppress(FileExistsError):
-        create_own_file(path)
-    with os.fdopen(open_own_file(path, os.O_RDWR), "r+b") as file:
+        create_empty_own_file_exclusively(path)
+    with os.fdopen(open_own_file_with_flags(path, os.O_RDWR), "r+b") as file:
         end_offset = file.seek(0, os.SEEK_END)
         try:
             file.write(f"{line}\n".encode())
@@ -450,9 +450,9 @@ def _verify_line_signatures(
             raise _build_forged_error(path, number, "bears a signature that is not its own")
         if signature_status is not None and line_status is not signature_status:
             raise _build_forged_error(path, number, "is not signed as the lines before it are")
-        if number > 1 and parse_key_id_of_signature(signature) != parse_key_id_of_signature(
-            previous_signature
-        ):
+        if number > 1 and parse_unverified_key_id_of_signature(
+            signature
+        ) != parse_unverified_key_id_of_signature(previous_signature):
             raise _build_forged_error(
                 path, number, "is signed with another key than the lines before it"
             )
@@ -466,7 +466,7 @@ def _explain_not_genuine_or_empty(status: SignatureStatus | None, signature: str
     if status is SignatureStatus.UNSIGNED:
         return "it is not signed: an earlier version wrote it, or a run without the state key"
     if status in {SignatureStatus.STRANGE, SignatureStatus.EARLIER}:
-        key_id = parse_key_id_of_signature(signature)
+        key_id = parse_unverified_key_id_of_signature(signature)
         return f"it is signed with state key {key_id}, which is not the one in use"
     return ""
 

@@ -14,7 +14,7 @@ from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import BackendIdentity
 from synapse_apply.model.values import SecretRef
-from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.chain.signer import Signer
 from synapse_apply.stores.git.git_url import is_git_url
@@ -101,7 +101,7 @@ def open_store_at_url(
 def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[str, str]) -> str:
     """The url as text, which may hold a password; InputError for a variable that is not set."""
     if isinstance(url, SecretRef):
-        return str(Resolver(project.root, environ).resolve_setting(url).reveal())
+        return str(SecretResolver(project.root, environ).resolve_setting(url).reveal())
     return url
 
 

@@ -29,7 +29,7 @@ from synapse_apply.model.state import ProjectAndKeyIds, Uptime
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.macs import generate_salt
-from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.secrets.signatures import RunSigner, StateKeySigner
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.sql import SqlStore
@@ -130,9 +130,9 @@ class TargetSession(OfflineTarget):
         @cache
         def find_login() -> Login | None:
             # Here, not above: most targets lack nothing that a login could give.
-            from synapse_apply.secrets.login import read_login_file_or_none
+            from synapse_apply.secrets.login import read_login_with_problem_or_none_if_absent
 
-            return read_login_file_or_none(self.invocation.environ)
+            return read_login_with_problem_or_none_if_absent(self.invocation.environ)
 
         return choose_and_fill_target(
             self.project,
@@ -143,9 +143,9 @@ class TargetSession(OfflineTarget):
         )
 
     @cached_property
-    def resolver(self) -> Resolver:
+    def resolver(self) -> SecretResolver:
         """Resolves references of manifests and settings, within what the target allows."""
-        resolver = Resolver(
+        resolver = SecretResolver(
             self.project.root,
             self.invocation.environ,
             self.target.allow_env,

@@ -15,7 +15,7 @@ from unit.packages.trees import git
 from synapse_apply.manifests.project.project import read_project_or_findings
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.values import SecretRef
-from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.resolve import SecretResolver
 
 STORAGE = """\
 apiVersion: synapse-apply/v1
@@ -101,7 +101,7 @@ def test_another_name_of_the_file_is_the_same_file(
     make(site.root / "states" / "prod.db", site.root / "secrets" / "innocent")
     project, _ = read_project_or_findings(site.root / "synapse-apply.yaml", "synapse-apply.yaml")
     assert project is not None
-    resolver = Resolver(site.root, SECRETS, ("*",), (), project.reserved)
+    resolver = SecretResolver(site.root, SECRETS, ("*",), (), project.reserved)
     for source, name, setting in (("file", "secrets/innocent", "state.url"),
                                   ("env", "PROD_TOKEN", "token")):  # fmt: skip
         with pytest.raises(SecretUnavailable) as refused:

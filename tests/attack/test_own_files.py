@@ -322,7 +322,7 @@ def test_root_may_work_in_the_checkout_of_a_user(
         git(site.place.root, "config", "--local", "safe.directory", "*")
     assert site.own.stat().st_uid == site.place.root.stat().st_uid
     assert opening.stat_own_file_or_none(site.state) is not None
-    assert opening.has_own_folder(site.own)
+    assert opening.own_folder_exists(site.own)
 
 
 @pytest.mark.parametrize("name", ["state/prod.db", "state/prod.key", "state/prod.db-journal"])

@@ -59,7 +59,9 @@ def signed_by(site: Checkout, keys: StateKeys, lineage: str, address: str = RELE
     with site.state("staging") as context:
         record = context.store.find_record(Address.parse(RELEASE))
     assert record is not None
-    signed = RunSigner(keys, lineage).sign_last_run(replace(record, address=Address.parse(address)))
+    signed = RunSigner(keys, lineage).sign_last_run_if_any(
+        replace(record, address=Address.parse(address))
+    )
     return str((signed.verification or {})["signature"])
 
 

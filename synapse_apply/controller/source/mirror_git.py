@@ -19,9 +19,9 @@ from synapse_apply.controller.source.access import (
 from synapse_apply.controller.source.places import SourceFolders
 from synapse_apply.files.bare_repository import (
     MINIMUM_GIT,
-    format_safe_directories,
-    make_bare_repository,
-    read_too_old_version_or_empty,
+    ask_git_version_or_empty_unless_too_old,
+    format_safe_directory_section,
+    make_bare_repository_in_new_folder,
 )
 from synapse_apply.files.programs import (
     STOPPED_EXIT_CODE,
@@ -29,7 +29,7 @@ from synapse_apply.files.programs import (
     ProgramResult,
     build_child_environment,
     require_executable_outside_checkouts,
-    run_watched_program,
+    run_program_stopped_by_limit_or_reason,
 )
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.frozen import frozen
@@ -73,7 +73,7 @@ class MirrorGit:
     def require_mirror(self, object_format: str) -> None:
         """Make the mirror where there is none that can be used; OSError."""
         self._folders.create()
-        self._global_config.write_text(format_safe_directories(self._access.safe_directories))
+        self._global_config.write_text(format_safe_directory_section(self._access.safe_directories))
         git_dir = self._folders.mirror
         is_usable = all((git_dir / name).exists() for name in ("HEAD", "config", "objects", "refs"))
         is_sha256 = is_usable and "objectFormat = sha256" in (git_dir / "config").read_text()
@@ -83,7 +83,7 @@ class MirrorGit:
     def make_anew(self, object_format: str) -> None:
         """Remove the mirror and make an empty one; OSError."""
         shutil.rmtree(self._folders.mirror, ignore_errors=True)
-        make_bare_repository(self._folders.mirror, object_format)
+        make_bare_repository_in_new_folder(self._folders.mirror, object_format)
 
     def list_remote(self, *names: str) -> Mapping[str, str]:
         """The commits or tags that refs of the repository name, by full ref."""
@@ -161,13 +161,13 @@ class MirrorGit:
         arguments: tuple[str, ...],
         timeout: float,
         max_output: int,
-        find_stop_reason: Callable[[], str] = str,
+        find_stop_reason_or_empty: Callable[[], str] = str,
     ) -> ProgramResult:
         opened = self._access.open_environment(
             self._folders.mirror, self._global_config, self._folders.home, self._read_secret
         )
         with opened as environment:
-            return self._run(arguments, environment, timeout, max_output, find_stop_reason)
+            return self._run(arguments, environment, timeout, max_output, find_stop_reason_or_empty)
 
     def _run(
         self,
@@ -175,20 +175,20 @@ class MirrorGit:
         environment: Mapping[str, str],
         timeout: float,
         max_output: int,
-        find_stop_reason: Callable[[], str] = str,
+        find_stop_reason_or_empty: Callable[[], str] = str,
         *,
         input_bytes: bytes = b"",
     ) -> ProgramResult:
         try:
             program = require_executable_outside_checkouts("git", ())
             self._require_new_enough(program)
-            return run_watched_program(
+            return run_program_stopped_by_limit_or_reason(
                 (program, "--no-pager", *arguments),
                 environment,
                 input_bytes=input_bytes,
                 timeout=timeout,
                 max_output=max_output,
-                find_stop_reason=find_stop_reason,
+                find_stop_reason_or_empty=find_stop_reason_or_empty,
             )
         except OSError as problem:
             raise SourceUnavailable.from_summary(
@@ -198,7 +198,7 @@ class MirrorGit:
             ) from None
 
     def _require_new_enough(self, program: str) -> None:
-        if version_text := read_too_old_version_or_empty(program):
+        if version_text := ask_git_version_or_empty_unless_too_old(program):
             raise SourceUnavailable.from_summary(
                 "Git is too old",
                 f"git {version_text} lacks what a mirror needs.",

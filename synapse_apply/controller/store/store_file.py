@@ -39,8 +39,8 @@ def hold_data_folder(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK_FILE_NAME
     with store_errors.translate_sqlite_errors(path, "Locking"):
-        opening.create_private_folders_with_gitignore(folder)
-        descriptor = opening.open_own_file(path, os.O_RDWR | os.O_CREAT)
+        opening.create_missing_private_folders_with_gitignore(folder)
+        descriptor = opening.open_own_file_with_flags(path, os.O_RDWR | os.O_CREAT)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,15 +65,15 @@ def create_store_file_if_missing(path: Path) -> None:
             return
         new_path = path.with_name(f"{path.name}.new")
         opening.remove_own_file_or_link_if_present(new_path)
-        opening.create_own_file(new_path)
+        opening.create_empty_own_file_exclusively(new_path)
         with closing(_connect(new_path, "rw")) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             for statement in list_create_statements(SQLITE_DIALECT):
                 connection.execute(statement)
             connection.execute("COMMIT")
-        opening.rename_over_own_file(path, new_path.name)
-        opening.sync_folder(path.parent)
+        opening.replace_own_file_by_sibling(path, new_path.name)
+        opening.flush_own_folder_to_disk(path.parent)
 
 
 def open_store_file(path: Path, *, is_writer: bool) -> sqlite3.Connection:
@@ -108,7 +108,7 @@ def write_store_file_backup(source: sqlite3.Connection, target: Path) -> None:
     """Copy a store as it is now to a file that is not there yet; ControllerStoreError if it is."""
     with store_errors.translate_sqlite_errors(target, "Writing"):
         try:
-            opening.create_own_file(target)
+            opening.create_empty_own_file_exclusively(target)
         except FileExistsError:
             raise store_errors.build_existing_backup_error(target) from None
         try:

@@ -32,8 +32,11 @@ from synapse_apply.model.secrets.credentials import (
 )
 from synapse_apply.model.secrets.secret_marks import UNMARKED, SpecMarks
 from synapse_apply.model.values import SecretRef, Sensitive
-from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, list_source_names
-from synapse_apply.secret_sources.source import build_reference_or_none, describe_wrong_argument
+from synapse_apply.secret_sources.catalogue import SECRET_SOURCES, format_source_names
+from synapse_apply.secret_sources.source import (
+    build_reference_or_none_if_malformed,
+    describe_needed_argument,
+)
 
 SENSITIVE = "sensitive"
 _ABSENT = object()
@@ -336,18 +339,18 @@ def _decode_value_from_or_report(
             draft,
             block_path,
             "Malformed valueFrom",
-            f"`{format_field_path(block_path)}` needs exactly one of {list_source_names()}",
+            f"`{format_field_path(block_path)}` needs exactly one of {format_source_names()}",
             "write {valueFrom: {env: NAME}}",
         )
         return None
     source, source_path = SECRET_SOURCES[names[0]], (*block_path, names[0])
-    ref = build_reference_or_none(source, source_block[source.name], format_name)
+    ref = build_reference_or_none_if_malformed(source, source_block[source.name], format_name)
     if ref is None:
         context.report_finding(
             draft,
             source_path,
             "Malformed valueFrom",
-            f"`{format_field_path(source_path)}` {describe_wrong_argument(source)}",
+            f"`{format_field_path(source_path)}` {describe_needed_argument(source)}",
             f"write {source.example}",
         )
         return None

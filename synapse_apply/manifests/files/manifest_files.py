@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synapse_apply.files.checkout import is_lexically_below, leads_outside_folder
+from synapse_apply.files.checkout import is_lexically_same_or_below, leads_outside_folder
 from synapse_apply.manifests.files.submodules import is_missing_submodule
 from synapse_apply.manifests.project.project import FILE_NAME, get_text_position_or_none
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
@@ -145,7 +145,7 @@ def _find_link_leading_outside(
     here: a pull request could turn it into a link to anywhere.
     """
     try:
-        lies_outside = not is_lexically_below(path, project.root)
+        lies_outside = not is_lexically_same_or_below(path, project.root)
         leads_outside = not lies_outside and leads_outside_folder(path, project.root)
         real_path = os.path.realpath(path)
     except ValueError:  # a name no file can have
@@ -156,7 +156,7 @@ def _find_link_leading_outside(
     outside_paths = [
         allowed_path
         for allowed_path in allowed_paths
-        if not is_lexically_below(allowed_path, project.root)
+        if not is_lexically_same_or_below(allowed_path, project.root)
     ]
     if not is_typed and any(
         real_path == os.path.realpath(allowed_path) for allowed_path in outside_paths

@@ -21,7 +21,7 @@ from synapse_apply.manifests.phrases import VALUE_FROM
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
-from synapse_apply.secret_sources.source import SecretSource, build_reference_or_none
+from synapse_apply.secret_sources.source import SecretSource, build_reference_or_none_if_malformed
 
 # The name follows `valueFrom` closely; a bound keeps the search linear whatever a file holds.
 _MAX_DISTANCE = 1000
@@ -55,7 +55,11 @@ def scan_secret_refs(project: Project, target: Target) -> set[SecretRef]:
         ref
         for file in files
         for source, argument, form in _iter_references_in_text(_read_text_with_value_from(file))
-        if (ref := build_reference_or_none(source, _substitute_in_argument(argument, values), form))
+        if (
+            ref := build_reference_or_none_if_malformed(
+                source, _substitute_in_argument(argument, values), form
+            )
+        )
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from synapse_apply.files.checkout import read_submodule_paths
+from synapse_apply.files.checkout import read_submodule_paths_of_existing_gitmodules
 
 
 def is_missing_submodule(empty_folder: Path) -> bool:
@@ -16,7 +16,7 @@ def is_missing_submodule(empty_folder: Path) -> bool:
     folder = empty_folder.resolve()
     for parent in folder.parents:
         try:
-            submodule_paths = read_submodule_paths(parent)
+            submodule_paths = read_submodule_paths_of_existing_gitmodules(parent)
         except OSError:
             continue
         # The nearest `.gitmodules` decides: one further up lists the submodules of its own

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.files.checkout import (
-    read_command_line_file,
+    read_command_line_file_within_checkout,
     read_plain_file,
-    require_inside_folder,
+    require_real_path_inside_folder,
 )
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.overlays import Overlay
@@ -55,7 +55,7 @@ from synapse_apply.model.project import (
 )
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
-from synapse_apply.secret_sources.source import build_reference_or_none
+from synapse_apply.secret_sources.source import build_reference_or_none_if_malformed
 
 FILE_NAME = "synapse-apply.yaml"
 
@@ -104,7 +104,7 @@ def read_project_or_findings(
     is no repository).
     """
     if data is None:
-        data = read_command_line_file(file, file.parent)
+        data = read_command_line_file_within_checkout(file, file.parent)
     reading = read_documents(data, display_name)
     findings = list(reading.diagnostics)
     if not reading.documents and not findings:
@@ -153,7 +153,7 @@ def _read_list_file_or_none(project_file: Path, name: str) -> bytes | None:
     path = project_file.parent / name
     if not os.path.lexists(path):
         return None
-    require_inside_folder(path, project_file.parent)
+    require_real_path_inside_folder(path, project_file.parent)
     return read_plain_file(path, MAX_LIST_BYTES)
 
 
@@ -450,7 +450,7 @@ def _decode_state_settings(settings: SettingsBlock) -> StateSettings:
     block = settings.get("key", {})
     for name in [name for name in block if name in SECRET_SOURCES]:
         source = SECRET_SOURCES[name]
-        key = build_reference_or_none(source, block[name], block.get("format", "text"))
+        key = build_reference_or_none_if_malformed(source, block[name], block.get("format", "text"))
         key_file = block[name] if source.names_file else ""
     return StateSettings(
         SecretRef("env", url["env"]) if isinstance(url, Mapping) else str(url),

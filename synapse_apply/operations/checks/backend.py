@@ -22,7 +22,7 @@ from synapse_apply.model.project import Target
 from synapse_apply.model.secrets.login import is_loopback
 from synapse_apply.operations.checks.clocks import build_clock_result
 from synapse_apply.operations.checks.target_checkup import TargetCheckup
-from synapse_apply.secrets.login import read_login_file_or_none
+from synapse_apply.secrets.login import read_login_with_problem_or_none_if_absent
 
 HOSTS_VARIABLE = "SYNAPSE_APPLY_HOSTS"
 HAS_LIST = "yes"
@@ -164,7 +164,7 @@ def _describe_token_source(target: Target) -> str:
 
 
 def _iter_exposed_login_warnings(checkup: TargetCheckup, target: Target) -> Iterator[CheckResult]:
-    login = read_login_file_or_none(checkup.session.invocation.environ)
+    login = read_login_with_problem_or_none_if_absent(checkup.session.invocation.environ)
     if target.token is None or target.token.source != "login" or not (login and login.is_exposed):
         return
     finding = warning_finding(

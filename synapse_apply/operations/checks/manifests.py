@@ -33,12 +33,12 @@ def check_project_file(checkup: TargetCheckup) -> Iterator[CheckResult]:
 def check_repository(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Which Git repository resolves Git refs."""
     # Here, not above: most commands name no Git ref.
-    from synapse_apply.files.repository import find_trusted_repository
+    from synapse_apply.files.repository import find_repository_or_raise_if_untrusted
     from synapse_apply.packages.source.git import read_trusted_head_commit_id_or_empty
 
     root = checkup.project.get_or_raise_unchecked().root
     try:
-        git_repository = find_trusted_repository(root)
+        git_repository = find_repository_or_raise_if_untrusted(root)
         head_commit = read_trusted_head_commit_id_or_empty(root)[:7] if git_repository else ""
     except InputError as problem:
         yield from (
@@ -107,7 +107,7 @@ def check_secret_sources(checkup: TargetCheckup) -> Iterator[CheckResult]:
 def _check_login_to_source(checkup: TargetCheckup, source: str) -> Iterator[CheckResult]:
     """A row on the login to a source's server, which is asked for no secret."""
     try:
-        text = checkup.session.resolver.describe_server_access_or_empty(source)
+        text = checkup.session.resolver.ask_server_for_access_phrase_or_empty(source)
     except SecretUnavailable as refusal:
         for finding in refusal.diagnostics:
             yield CheckResult.from_finding("secrets", finding, source)

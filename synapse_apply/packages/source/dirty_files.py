@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from synapse_apply.files.repository import find_trusted_repository, run_git
+from synapse_apply.files.repository import find_repository_or_raise_if_untrusted, run_git
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.entry_names import escape_misleading_path
@@ -35,7 +35,7 @@ def list_changed_and_untracked_files(
     names. () outside of a repository, or if Git takes longer than `timeout` seconds. InputError
     from Git.
     """
-    repository = find_trusted_repository(root)
+    repository = find_repository_or_raise_if_untrusted(root)
     if repository is None:
         return ()
     arguments = ("diff-index", "-z", "--no-ext-diff", "--no-renames", "--ignore-submodules=all")
@@ -114,7 +114,7 @@ def _iter_untracked_names(root: Path, read_names: Collection[str], timeout: floa
     inside_names = [
         name for name in read_names if Path(os.path.realpath(top / name)).is_relative_to(top)
     ]
-    repository = find_trusted_repository(root)
+    repository = find_repository_or_raise_if_untrusted(root)
     if not inside_names or repository is None:
         return
     arguments = ("ls-files", "--others", "--exclude-standard", "-z", "--", ".")

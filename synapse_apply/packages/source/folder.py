@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from synapse_apply.files.checkout import read_submodule_paths
+from synapse_apply.files.checkout import read_submodule_paths_of_existing_gitmodules
 from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.entry_names import escape_misleading_path
 from synapse_apply.packages.source.tree import EntryKind, TreeEntry
@@ -88,7 +88,7 @@ def _find_submodules(top: Path) -> frozenset[Path]:
     for folder in (start, *start.parents):
         if (folder / ".git").exists():
             try:
-                submodule_paths = read_submodule_paths(folder)
+                submodule_paths = read_submodule_paths_of_existing_gitmodules(folder)
             except OSError:
                 return frozenset()
             return frozenset(folder / path for path in submodule_paths)

@@ -17,7 +17,7 @@ from synapse_apply.files.repository import (
     NO_REPOSITORY_TEXT,
     GitResult,
     Repository,
-    find_trusted_repository,
+    find_repository_or_raise_if_untrusted,
     run_git,
     start_git_with_pipes,
 )
@@ -110,7 +110,7 @@ def read_trusted_head_commit_id_or_empty(root: Path, timeout: float | None = Non
 
     "" outside of a repository, without a commit, or if Git takes longer than `timeout` seconds.
     """
-    repository = find_trusted_repository(root)
+    repository = find_repository_or_raise_if_untrusted(root)
     if repository is None:
         return ""
     arguments = ("show-ref", "--verify", "--hash", "HEAD")
@@ -284,7 +284,7 @@ def _resolve_commit_id(root: Path, ref: str) -> str:
 
 def _require_trusted_repository(root: Path) -> Repository:
     """The repository that contains a folder; InputError for none."""
-    repository = find_trusted_repository(root)
+    repository = find_repository_or_raise_if_untrusted(root)
     if repository is None:
         _raise_input_error(
             "Not a Git repository",
@@ -388,7 +388,7 @@ def run_git_plumbing_in_trusted_repository(
     `input_bytes` is its standard input. Exit code 128 outside of a repository, as Git has it.
     InputError for a repository that cannot be trusted, or without Git.
     """
-    repository = find_trusted_repository(root)
+    repository = find_repository_or_raise_if_untrusted(root)
     if repository is None:
         return GitResult(128, b"", f"fatal: {NO_REPOSITORY_TEXT}")
     return run_git(root, repository, *arguments, input_bytes=input_bytes)

@@ -29,12 +29,12 @@ def select_connection_variables(environ: Mapping[str, str]) -> dict[str, str]:
     return variables
 
 
-def list_proxy_passwords(variables: Iterable[str]) -> list[str]:
+def list_proxy_passwords_as_written_and_decoded(proxy_urls: Iterable[str]) -> list[str]:
     """The passwords in the URLs of proxies, as they are written there and as they are meant."""
     secrets: list[str] = []
-    for variable in variables:
+    for url in proxy_urls:
         try:
-            password = urlsplit(variable if "://" in variable else f"//{variable}").password
+            password = urlsplit(url if "://" in url else f"//{url}").password
         except ValueError:
             continue
         secrets += [password, unquote(password)] if password else []

@@ -15,7 +15,7 @@ from synapse_apply.model.diagnostic import parse_json_pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import format_short_list, suggest_known_word_or_empty
-from synapse_apply.secret_sources.secret_text import is_valid_unicode
+from synapse_apply.secret_sources.secret_text import is_encodable_as_utf8
 from synapse_apply.secret_sources.sops.keys import KINDS_BY_SECTION, NamedKey
 from synapse_apply.secret_sources.source import (
     UNAVAILABLE,
@@ -56,7 +56,7 @@ class SopsFile:
     other_metadata: Mapping[str, Any]
     has_group_list: bool
 
-    def build_input(self, sections: Collection[str]) -> bytes:
+    def build_json_with_keys_of_sections(self, sections: Collection[str]) -> bytes:
         """The file for sops, with the keys of these sections alone: JSON, which is YAML as well."""
         groups = [
             {section: entries for section, entries in group.items() if section in sections}
@@ -70,7 +70,9 @@ class SopsFile:
         return re.sub(r"[^\x20-\x7e]", _escape_for_yaml, text).encode("ascii")
 
 
-def parse_sops_file(content: bytes, name: str, read_single_mapping: ReadMapping) -> SopsFile:
+def parse_and_validate_sops_file(
+    content: bytes, name: str, read_single_mapping: ReadMapping
+) -> SopsFile:
     """The parts of an encrypted file; SecretUnavailable for one that sops has not encrypted."""
     try:
         document, _ = read_single_mapping(content, name)
@@ -96,7 +98,7 @@ def parse_sops_file(content: bytes, name: str, read_single_mapping: ReadMapping)
     if not isinstance(sources, list) or not all(isinstance(group, dict) for group in sources):
         _raise_broken(name, f"`{_GROUPS}` is no list of groups")
     keys: list[NamedKey] = []
-    groups = [_parse_group(group, name, keys) for group in sources]
+    groups = [_parse_group_and_append_keys(group, name, keys) for group in sources]
     if group_list and any(metadata.get(section) for section in KINDS_BY_SECTION):
         _raise_broken(name, f"it has keys inside of `{_GROUPS}` and beside them")
     for group in group_list:
@@ -118,7 +120,7 @@ def parse_sops_file(content: bytes, name: str, read_single_mapping: ReadMapping)
 def require_encrypted_value(file: SopsFile, key: str) -> Any:
     """What stands encrypted at a key path; SecretUnavailable for a wrong path or plain text."""
     value = require_value_at_key_path(file.tree, key, file.name)
-    if any(_is_plain_text(leaf) for leaf in _iter_leaves(value)):
+    if any(_is_unencrypted_leaf(leaf) for leaf in _iter_leaves(value)):
         raise_unavailable(
             UNUSABLE,
             f"{key} stands in plain text in {file.name}, which is encrypted otherwise",
@@ -141,11 +143,11 @@ def require_value_at_key_path(tree: Any, key: str, name: str) -> Any:
         elif isinstance(value, list) and str(part).isdecimal() and int(part) < len(value):
             value = value[int(part)]
         else:
-            _raise_missing(value, str(part), key, name)
+            _raise_missing_key_path(value, str(part), key, name)
     return value
 
 
-def _raise_missing(value: Any, part: str, key: str, name: str) -> NoReturn:
+def _raise_missing_key_path(value: Any, part: str, key: str, name: str) -> NoReturn:
     if isinstance(value, Mapping):
         hint = suggest_known_word_or_empty(part, map(str, value)) or (
             f"The keys there are {format_short_list(value)}."
@@ -181,7 +183,7 @@ def _require_known_fields(metadata: Mapping[str, Any], name: str) -> None:
         )
 
 
-def _parse_group(
+def _parse_group_and_append_keys(
     group: Mapping[str, Any], name: str, keys: list[NamedKey]
 ) -> dict[str, tuple[Mapping[str, str], ...]]:
     """The entries of one group by section; their keys are added to `keys`."""
@@ -194,7 +196,9 @@ def _parse_group(
             if not isinstance(entry, dict) or not set(entry) <= kind.fields:
                 _raise_broken(name, f"a key below `{section}` has fields that sops does not write")
             texts = {field: value or "" for field, value in entry.items() if field != "context"}
-            if not all(isinstance(text, str) and is_valid_unicode(text) for text in texts.values()):
+            if not all(
+                isinstance(text, str) and is_encodable_as_utf8(text) for text in texts.values()
+            ):
                 _raise_broken(name, f"a key below `{section}` has a field that is no text")
             keys.append(NamedKey(kind, kind.format_label(texts)))
         if entries:
@@ -214,7 +218,7 @@ def _iter_leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _is_plain_text(leaf: Any) -> bool:
+def _is_unencrypted_leaf(leaf: Any) -> bool:
     if leaf in _NEVER_ENCRYPTED:
         return False
     return not (isinstance(leaf, str) and _ENCRYPTED.fullmatch(leaf))

@@ -139,7 +139,7 @@ class KeyCredentials:
         return bool(self.variable_names) and not self.missing_names
 
 
-def is_listed(key: NamedKey, settings: SettingsBlock) -> bool:
+def is_key_or_its_serverless_kind_listed(key: NamedKey, settings: SettingsBlock) -> bool:
     """Whether the target's block of sops lists a key, or the kind of a key without a server."""
     if key.kind.setting not in settings:
         return False

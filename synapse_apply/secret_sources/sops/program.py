@@ -22,12 +22,12 @@ from synapse_apply.files.programs import (
     run_program_in_root_folder,
 )
 from synapse_apply.files.repository import (
-    find_trusted_repository,
+    find_repository_or_raise_if_untrusted,
     list_own_and_outer_checkouts_or_folder_itself,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.secret_sources.sops.connection import list_proxy_passwords
+from synapse_apply.secret_sources.sops.connection import list_proxy_passwords_as_written_and_decoded
 from synapse_apply.secret_sources.source import UNAVAILABLE, UNUSABLE, raise_unavailable
 
 PROGRAM = "sops"
@@ -85,27 +85,29 @@ class SopsProgram:
         return f"{PROGRAM} {self.version or 'of an unknown version'} at {self.path}"
 
 
-def find_program_outside_checkout(root: Path) -> SopsProgram | None:
+def find_sops_on_path_outside_checkout(root: Path) -> SopsProgram | None:
     """The program on PATH outside of the checkout, with its version; None if there is none."""
     checkouts = list_own_and_outer_checkouts_or_folder_itself(root, None)
     # What a folder contains whose repository is not trusted is not started either.
     with suppress(InputError):
         checkouts = list_own_and_outer_checkouts_or_folder_itself(
-            root, find_trusted_repository(root)
+            root, find_repository_or_raise_if_untrusted(root)
         )
     try:
         path = require_executable_outside_checkouts(PROGRAM, checkouts)
         # Without the option, versions of today ask a server whether there is a newer one.
-        answer = _run_sops(path, ("--version", "--disable-version-check"), {}, checkouts, b"")
+        answer = _run_sops_in_empty_folder(
+            path, ("--version", "--disable-version-check"), {}, checkouts, b""
+        )
     except OSError:
         return None
     match = _VERSION.search(answer.output.decode(errors="replace"))
     return SopsProgram(path, match[0].removeprefix(f"{PROGRAM} ") if match else "", checkouts)
 
 
-def require_program(root: Path) -> SopsProgram:
+def require_recent_sops_program(root: Path) -> SopsProgram:
     """The program; SecretUnavailable without one, or for one that is too old."""
-    program = find_program_outside_checkout(root)
+    program = find_sops_on_path_outside_checkout(root)
     min_version = ".".join(map(str, MIN_VERSION))
     if program is None:
         raise_unavailable(
@@ -122,7 +124,7 @@ def require_program(root: Path) -> SopsProgram:
     return program
 
 
-def decrypt_document(
+def decrypt_document_to_json(
     program: SopsProgram,
     document: bytes,
     name: str,
@@ -142,7 +144,9 @@ def decrypt_document(
     )
     try:
         all_variables = {**connection_variables, **variables}
-        outcome = _run_sops(program.path, arguments, all_variables, program.checkouts, document)
+        outcome = _run_sops_in_empty_folder(
+            program.path, arguments, all_variables, program.checkouts, document
+        )
     except OSError as problem:
         raise_unavailable(
             UNAVAILABLE,
@@ -150,12 +154,15 @@ def decrypt_document(
             "Check that it runs here.",
         )
     if outcome.exit_code != 0:
-        secrets = [*variables.values(), *list_proxy_passwords(connection_variables.values())]
-        _raise_failure(outcome, name, secrets, " and ".join(credential_names))
+        secrets = [
+            *variables.values(),
+            *list_proxy_passwords_as_written_and_decoded(connection_variables.values()),
+        ]
+        _raise_decryption_failure(outcome, name, secrets, " and ".join(credential_names))
     return outcome.output
 
 
-def _raise_failure(
+def _raise_decryption_failure(
     outcome: ProgramResult, name: str, secrets: Sequence[str], credential_names: str
 ) -> NoReturn:
     if outcome.has_timed_out:
@@ -205,7 +212,7 @@ def _describe_key_failure(words: str, secrets: Sequence[str], credential_names: 
     return f"{PROGRAM} says: {shown_words[:_MAX_SHOWN_WORDS] or 'nothing'}"
 
 
-def _run_sops(
+def _run_sops_in_empty_folder(
     path: str,
     arguments: tuple[str, ...],
     variables: Mapping[str, str],

@@ -11,29 +11,29 @@ from synapse_apply.model.secrets.login import SettingOffer
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.file import (
     MAX_SECRET_BYTES,
-    read_limited_bytes,
+    read_bytes_of_limited_regular_file,
     require_allowed_file,
-    require_readable_file,
+    require_path_that_project_may_read,
 )
 from synapse_apply.secret_sources.secret_text import parse_json_with_problem
 from synapse_apply.secret_sources.sops.connection import select_connection_variables
 from synapse_apply.secret_sources.sops.encrypted_file import (
     SopsFile,
-    parse_sops_file,
+    parse_and_validate_sops_file,
     require_encrypted_value,
     require_value_at_key_path,
 )
 from synapse_apply.secret_sources.sops.keys import (
     KeyCredentials,
-    is_listed,
+    is_key_or_its_serverless_kind_listed,
     iter_credentials_of_listed_kinds,
 )
 from synapse_apply.secret_sources.sops.program import (
     PROGRAM,
     SopsProgram,
-    decrypt_document,
-    find_program_outside_checkout,
-    require_program,
+    decrypt_document_to_json,
+    find_sops_on_path_outside_checkout,
+    require_recent_sops_program,
 )
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
@@ -46,40 +46,44 @@ from synapse_apply.secret_sources.source import (
 _SETTINGS = "sops"
 
 
-def require_named_value(ref: SecretRef, context: SourceContext) -> None:
+def require_encrypted_value_of_reference(ref: SecretRef, context: SourceContext) -> None:
     """SecretUnavailable unless the file may be opened and has an encrypted value at the key.
 
     Decrypts nothing and starts nothing.
     """
-    require_encrypted_value(_load_file(ref, context), ref.get_argument_or_empty("key"))
+    require_encrypted_value(_load_sops_file_once(ref, context), ref.get_argument_or_empty("key"))
 
 
-def _load_file(ref: SecretRef, context: SourceContext) -> SopsFile:
+def _load_sops_file_once(ref: SecretRef, context: SourceContext) -> SopsFile:
     """The file of a reference, read once a run; SecretUnavailable also for keys not listed."""
     name = ref.get_argument_or_empty("file")
-    file: SopsFile = context.memo.get_or_make(
-        (_SETTINGS, "file", name), lambda: _read_file(name, context)
+    file: SopsFile = context.memo.get_or_make_or_raise_failure_again(
+        (_SETTINGS, "file", name), lambda: _read_sops_file_with_listed_keys(name, context)
     )
     return file
 
 
-def _read_file(name: str, context: SourceContext) -> SopsFile:
+def _read_sops_file_with_listed_keys(name: str, context: SourceContext) -> SopsFile:
     content = (
         context.read_committed_file_or_none(name) if context.read_committed_file_or_none else None
     )
     # A revision of Git that is planned has its own file; that of the working tree may differ.
     if content is None:
         require_allowed_file(name, context)
-        content = read_limited_bytes(require_readable_file(name, context), name)
+        content = read_bytes_of_limited_regular_file(
+            require_path_that_project_may_read(name, context), name
+        )
     if len(content) > MAX_SECRET_BYTES:
         raise_unavailable(UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
     if context.read_single_mapping is None:
         raise_unavailable(UNUSABLE, f"{name} cannot be read without a YAML reader", "Report it.")
-    file = parse_sops_file(content, name, context.read_single_mapping)
+    file = parse_and_validate_sops_file(content, name, context.read_single_mapping)
     settings = context.settings.get(_SETTINGS, {})
     # Whoever can change the file chooses its keys: without a list the file would decide which
     # server gets the credential of this machine.
-    if unlisted_keys := [key for key in file.keys if not is_listed(key, settings)]:
+    if unlisted_keys := [
+        key for key in file.keys if not is_key_or_its_serverless_kind_listed(key, settings)
+    ]:
         raise_unavailable(
             FORBIDDEN,
             f"{name} names keys that the target does not list: {format_short_list(unlisted_keys)}",
@@ -91,10 +95,10 @@ def _read_file(name: str, context: SourceContext) -> SopsFile:
 
 def read_value(ref: SecretRef, context: SourceContext) -> str:
     """The value as text, or as JSON where the format is json; SecretUnavailable."""
-    file, key = _load_file(ref, context), ref.get_argument_or_empty("key")
+    file, key = _load_sops_file_once(ref, context), ref.get_argument_or_empty("key")
     require_encrypted_value(file, key)
-    decrypted: Sensitive = context.memo.get_or_make(
-        (_SETTINGS, "decrypted", file.name), lambda: _decrypt(file, context)
+    decrypted: Sensitive = context.memo.get_or_make_or_raise_failure_again(
+        (_SETTINGS, "decrypted", file.name), lambda: _decrypt_file_with_usable_keys(file, context)
     )
     value = require_value_at_key_path(decrypted.reveal(), key, file.name)
     if not isinstance(value, str) and ref.format != "json":
@@ -104,7 +108,7 @@ def read_value(ref: SecretRef, context: SourceContext) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _decrypt(file: SopsFile, context: SourceContext) -> Sensitive:
+def _decrypt_file_with_usable_keys(file: SopsFile, context: SourceContext) -> Sensitive:
     named_kinds = {key.kind.setting for key in file.keys}
     matching = [
         credentials
@@ -115,17 +119,17 @@ def _decrypt(file: SopsFile, context: SourceContext) -> Sensitive:
     ]
     usable = [credentials for credentials in matching if credentials.is_usable]
     if not usable:
-        _raise_no_key(file, matching)
-    program = context.memo.get_or_make(
-        (_SETTINGS, "program"), lambda: require_program(context.root)
+        _raise_no_credential_for_keys(file, matching)
+    program = context.memo.get_or_make_or_raise_failure_again(
+        (_SETTINGS, "program"), lambda: require_recent_sops_program(context.root)
     )
     # Only the kinds of keys that have a credential are passed on: sops would try the servers of
     # the others as well.
-    output = decrypt_document(
+    output = decrypt_document_to_json(
         program,
-        file.build_input({credentials.kind.section for credentials in usable}),
+        file.build_json_with_keys_of_sections({credentials.kind.section for credentials in usable}),
         file.name,
-        _merge_variables(usable),
+        _merge_credential_variables(usable),
         _select_connection_variables_if_needed(usable, context.environ),
         [name for credentials in usable for name in credentials.variable_names],
     )
@@ -147,7 +151,7 @@ def _select_connection_variables_if_needed(
     return select_connection_variables(environ) if is_server_asked else {}
 
 
-def _merge_variables(all_credentials: Iterable[KeyCredentials]) -> dict[str, str]:
+def _merge_credential_variables(all_credentials: Iterable[KeyCredentials]) -> dict[str, str]:
     return {
         name: value
         for credentials in all_credentials
@@ -155,7 +159,7 @@ def _merge_variables(all_credentials: Iterable[KeyCredentials]) -> dict[str, str
     }
 
 
-def _raise_no_key(file: SopsFile, listed: list[KeyCredentials]) -> NoReturn:
+def _raise_no_credential_for_keys(file: SopsFile, listed: list[KeyCredentials]) -> NoReturn:
     missing_names = [name for credentials in listed for name in credentials.missing_names]
     if missing_names:
         raise_unavailable(
@@ -171,9 +175,9 @@ def _raise_no_key(file: SopsFile, listed: list[KeyCredentials]) -> NoReturn:
     )
 
 
-def list_key_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
+def list_key_offers_or_program_problem(context: SourceContext) -> tuple[SettingOffer, ...]:
     """The kinds of keys in the order of trying, and the program; starts sops for its version."""
-    program = find_program_outside_checkout(context.root)
+    program = find_sops_on_path_outside_checkout(context.root)
     if program is None:
         return (SettingOffer(f"the program {PROGRAM}", "is not on PATH"),)
     if program.is_too_old:

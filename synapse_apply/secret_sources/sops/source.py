@@ -21,17 +21,17 @@ NAME = "sops"
 _EXAMPLE = "{valueFrom: {sops: {file: secrets/prod.yaml, key: raw-data/secret_access_key}}}"
 
 
-def _find_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
+def _find_denial_by_names_and_file(ref: SecretRef, context: SourceContext) -> Denial | None:
     """Why a manifest may not name a value of a file, by what the file says without any key."""
-    if denial := _find_text_denial(ref, context):
+    if denial := _find_denial_by_names(ref, context):
         return denial
     if context.read_single_mapping is None:
         return None
     # Here, not above: most projects name no file of sops.
-    from synapse_apply.secret_sources.sops.reader import require_named_value
+    from synapse_apply.secret_sources.sops.reader import require_encrypted_value_of_reference
 
     try:
-        require_named_value(ref, context)
+        require_encrypted_value_of_reference(ref, context)
     except SecretUnavailable as failure:
         finding = failure.diagnostics[0]
         detail, hint = str(finding.detail), str(finding.hint)
@@ -39,7 +39,7 @@ def _find_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
     return None
 
 
-def _find_text_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
+def _find_denial_by_names(ref: SecretRef, context: SourceContext) -> Denial | None:
     if NAME not in context.settings:
         setting = f"targets.{context.target}.{NAME}" if context.target else f"{NAME} of the target"
         return Denial(
@@ -54,8 +54,8 @@ def _find_text_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
     return find_file_denial(ref.get_argument_or_empty("file"), context)
 
 
-def _require_allowed_by_file(ref: SecretRef, context: SourceContext) -> None:
-    raise_if_denied(_find_text_denial(ref, context))
+def _require_allowed_by_names(ref: SecretRef, context: SourceContext) -> None:
+    raise_if_denied(_find_denial_by_names(ref, context))
 
 
 def _read_text(ref: SecretRef, context: SourceContext) -> str:
@@ -65,9 +65,9 @@ def _read_text(ref: SecretRef, context: SourceContext) -> str:
 
 
 def _list_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
-    from synapse_apply.secret_sources.sops.reader import list_key_offers
+    from synapse_apply.secret_sources.sops.reader import list_key_offers_or_program_problem
 
-    return list_key_offers(context)
+    return list_key_offers_or_program_problem(context)
 
 
 SOPS = SecretSource(
@@ -75,8 +75,8 @@ SOPS = SecretSource(
     example=_EXAMPLE,
     required_keys=("file", "key"),
     format_name=lambda texts: f"{texts['key']} of {texts['file']}",
-    find_denial=_find_denial,
-    require_allowed=_require_allowed_by_file,
+    find_denial=_find_denial_by_names_and_file,
+    require_allowed=_require_allowed_by_names,
     read_text=_read_text,
     list_offers=_list_offers,
 )

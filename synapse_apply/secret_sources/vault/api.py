@@ -49,7 +49,7 @@ class VaultAnswer:
     def is_success(self) -> bool:
         return self.status in {200, 204}
 
-    def get_map_or_none(self, *names: str) -> Mapping[str, Any] | None:
+    def get_nested_map_or_none(self, *names: str) -> Mapping[str, Any] | None:
         """The JSON object at these names, one inside the other; None where there is none."""
         value: Any = self.document
         for name in names:
@@ -76,26 +76,34 @@ class VaultApi:
     def read_secret(self, path: VaultPath, version: int | None, token: Sensitive) -> VaultAnswer:
         """Read one version of a secret, without `version` the newest (`GET MOUNT/data/NAME`)."""
         query = f"?version={version}" if version is not None else ""
-        return self._call("GET", f"{_quote(path.mount)}/data/{_quote(path.name)}{query}", token)
+        return self._send_call_following_redirects(
+            "GET", f"{_quote_url_path(path.mount)}/data/{_quote_url_path(path.name)}{query}", token
+        )
 
-    def read_mount(self, path: VaultPath, token: Sensitive) -> VaultAnswer:
+    def request_mount(self, path: VaultPath, token: Sensitive) -> VaultAnswer:
         """What is mounted where a path lies (`GET sys/internal/ui/mounts/PATH`)."""
-        return self._call("GET", f"sys/internal/ui/mounts/{_quote(str(path))}", token)
+        return self._send_call_following_redirects(
+            "GET", f"sys/internal/ui/mounts/{_quote_url_path(str(path))}", token
+        )
 
-    def log_in_with_jwt(self, mount: str, role: str, jwt: Sensitive) -> VaultAnswer:
+    def request_token_for_jwt(self, mount: str, role: str, jwt: Sensitive) -> VaultAnswer:
         """Ask for a token (`POST auth/MOUNT/login`)."""
         body = {"role": role, "jwt": jwt.reveal()}
-        return self._call("POST", f"auth/{_quote(mount)}/login", None, body)
+        return self._send_call_following_redirects(
+            "POST", f"auth/{_quote_url_path(mount)}/login", None, body
+        )
 
-    def look_up_own_token(self, token: Sensitive) -> VaultAnswer:
+    def request_token_lookup(self, token: Sensitive) -> VaultAnswer:
         """What a token is (`GET auth/token/lookup-self`)."""
-        return self._call("GET", "auth/token/lookup-self", token)
+        return self._send_call_following_redirects("GET", "auth/token/lookup-self", token)
 
-    def revoke_own_token(self, token: Sensitive) -> None:
+    def request_token_revocation(self, token: Sensitive) -> None:
         """End a token (`POST auth/token/revoke-self`)."""
-        self._call("POST", "auth/token/revoke-self", token, max_seconds=_REVOKE_SECONDS)
+        self._send_call_following_redirects(
+            "POST", "auth/token/revoke-self", token, max_seconds=_REVOKE_SECONDS
+        )
 
-    def _call(
+    def _send_call_following_redirects(
         self,
         method: str,
         path: str,
@@ -116,22 +124,22 @@ class VaultApi:
             content = json.dumps(body).encode()
         url_path = f"{self._prefix}/v1/{path}"
         for _ in range(_MAX_REDIRECTS + 1):
-            answer = self._send_or_raise(
+            answer = self._send_or_raise_unavailable(
                 HttpRequest(method, url_path, headers, content, _PASSING_STATUSES, max_seconds)
             )
             _log.debug("Vault: %s %s -> %d", method, path, answer.status)
             if not 300 <= answer.status < 400:
                 return self._parse_answer_or_raise_unless_about_the_secret(answer)
-            url_path = self._resolve_redirect(url_path, answer)
+            url_path = self._resolve_redirect_to_same_server(url_path, answer)
         raise self._problems.build_unfollowed_redirect_error()
 
-    def _send_or_raise(self, request: HttpRequest) -> HttpAnswer:
+    def _send_or_raise_unavailable(self, request: HttpRequest) -> HttpAnswer:
         try:
             return self._send(request)
         except HttpExchangeError as failure:
             raise self._problems.build_fault_error(failure) from None
 
-    def _resolve_redirect(self, url_path: str, answer: HttpAnswer) -> str:
+    def _resolve_redirect_to_same_server(self, url_path: str, answer: HttpAnswer) -> str:
         """Path and query of a redirect to this same server; SecretUnavailable for any other."""
         location = answer.headers.get("location", "")
         base_url = f"{self._settings.origin}{url_path}"
@@ -161,7 +169,7 @@ class VaultApi:
                 raise self._problems.build_gateway_error(answer.status)
             reason = f"it answered {answer.status}, and not with JSON"
             raise self._problems.build_foreign_server_error(reason)
-        document, problem = _parse_json_object(answer.body)
+        document, problem = _parse_json_object_or_problem(answer.body)
         if document is None:
             raise self._problems.build_malformed_answer_error(problem)
         parsed = VaultAnswer(answer.status, document)
@@ -178,7 +186,7 @@ class VaultApi:
         return parsed
 
 
-def _parse_json_object(body: bytes) -> tuple[Mapping[str, Any] | None, str]:
+def _parse_json_object_or_problem(body: bytes) -> tuple[Mapping[str, Any] | None, str]:
     """The JSON object of a body, or why there is none; quotes nothing of it."""
     try:
         value = parse_strict_json(body)
@@ -195,6 +203,6 @@ def _is_form_of_vault(answer: VaultAnswer) -> bool:
     return isinstance(answer.document.get("request_id"), str)
 
 
-def _quote(path: str) -> str:
+def _quote_url_path(path: str) -> str:
     """A path with all characters escaped that mean something else in a URL."""
     return quote(path, safe="/")

@@ -117,7 +117,7 @@ class VaultProblems:
     def __init__(self, settings: VaultSettings) -> None:
         self._settings = settings
 
-    def _build(self, words: _Words, **values: object) -> SecretUnavailable:
+    def _build_error(self, words: _Words, **values: object) -> SecretUnavailable:
         filled = {"vault": self._settings.address, **values}
         return SecretUnavailable.from_summary(
             words.summary, words.detail.format(**filled), words.hint.format(**filled)
@@ -125,19 +125,19 @@ class VaultProblems:
 
     def build_fault_error(self, failure: HttpExchangeError) -> SecretUnavailable:
         """No whole answer arrived."""
-        return self._build(_FAULTS[failure.fault], reason=failure.reason)
+        return self._build_error(_FAULTS[failure.fault], reason=failure.reason)
 
     def build_status_error(self, status: int, *, is_sealed: bool = False) -> SecretUnavailable:
         """An answer of Vault that says nothing of a single secret."""
         if is_sealed:
-            return self._build(_SEALED)
+            return self._build_error(_SEALED)
         if status in _STATUSES:
-            return self._build(_STATUSES[status])
-        return self._build(_GATEWAY if status >= 500 else _OTHER_STATUS, status=status)
+            return self._build_error(_STATUSES[status])
+        return self._build_error(_GATEWAY if status >= 500 else _OTHER_STATUS, status=status)
 
     def build_gateway_error(self, status: int) -> SecretUnavailable:
         """A 5xx answer that is not Vault's own."""
-        return self._build(_GATEWAY, status=status)
+        return self._build_error(_GATEWAY, status=status)
 
     def build_unfollowed_redirect_error(self) -> SecretUnavailable:
         """A redirect to another server, where no token is sent."""
@@ -183,7 +183,7 @@ class VaultProblems:
         policy = f'path "{path.mount}/data/{path.name}" {{ capabilities = ["read"] }}'
         return SecretUnavailable.from_summary(
             "Vault denies the read",
-            f"Vault does not let {login} read {path}{self._format_namespace()}",
+            f"Vault does not let {login} read {path}{self._format_namespace_or_empty()}",
             f"Its policy needs: {policy}. Check the path and vault.namespace, too: Vault denies "
             "what does not exist.",
         )
@@ -192,7 +192,8 @@ class VaultProblems:
         """The token is unknown, revoked, expired, or of another namespace."""
         return SecretUnavailable.from_summary(
             "Vault does not accept the token",
-            f"Vault at {self._settings.address} does not accept {login}{self._format_namespace()}",
+            f"Vault at {self._settings.address} does not accept {login}"
+            f"{self._format_namespace_or_empty()}",
             "It may have expired, or belong to another Vault or namespace: log in again "
             "(`vault login`), or correct vault.token or vault.jwt of the target.",
         )
@@ -206,13 +207,13 @@ class VaultProblems:
             return SecretUnavailable.from_summary(
                 "Vault has no such version",
                 f"Vault has no version {version} of {path}, or no such secret"
-                f"{self._format_namespace()}",
+                f"{self._format_namespace_or_empty()}",
                 hint,
             )
         return SecretUnavailable.from_summary(
             "Vault has no such secret",
-            f"there is no secret {path}{self._format_namespace()}, or all its versions were "
-            "removed",
+            f"there is no secret {path}{self._format_namespace_or_empty()}, or all its versions "
+            "were removed",
             hint,
         )
 
@@ -248,7 +249,7 @@ class VaultProblems:
         """No secrets engine is mounted where the path begins."""
         return SecretUnavailable.from_summary(
             "Vault has no such mount",
-            f"no secrets engine is mounted at {path.mount}{self._format_namespace()}",
+            f"no secrets engine is mounted at {path.mount}{self._format_namespace_or_empty()}",
             "Check the first part of the path and vault.namespace. A mount whose path has a slash "
             "is named in vault.mounts of the target.",
         )
@@ -280,7 +281,7 @@ class VaultProblems:
         """Vault gives no token for the JWT."""
         return SecretUnavailable.from_summary(
             "The login to Vault failed",
-            f"Vault gives no token to {login}{self._format_namespace()}: {reason}",
+            f"Vault gives no token to {login}{self._format_namespace_or_empty()}: {reason}",
             "Check vault.jwt and vault.namespace of the target against "
             f"`vault read auth/{login.mount}/role/{login.role}`."
             if login.method == JWT_METHOD
@@ -295,5 +296,5 @@ class VaultProblems:
             "Set one of them, or correct vault.token or vault.jwt of the target.",
         )
 
-    def _format_namespace(self) -> str:
+    def _format_namespace_or_empty(self) -> str:
         return f" in namespace {self._settings.namespace}" if self._settings.namespace else ""

@@ -102,8 +102,8 @@ class VaultReader:
 
         Whether manifests may name the path is not checked here.
         """
-        vault_path = self._settings.split_path(path)
-        secret = self._read_secret_once(vault_path, version)
+        vault_path = self._settings.split_path_at_mount(path)
+        secret = self._read_secret_once_or_raise_again(vault_path, version)
         if key not in secret:
             raise self._problems.build_missing_key_error(
                 vault_path, key, self._iter_showable_key_names(secret)
@@ -114,19 +114,19 @@ class VaultReader:
         """The logins of the target, and why one is not used; asks nobody."""
         return self._choose_login_and_list_offers().offers
 
-    def check_login(self) -> LoginCheck:
+    def log_in_and_check_token(self) -> LoginCheck:
         """Log in, or look the token up, without reading any secret; SecretUnavailable."""
         with self._lock:
             started_at = time.monotonic()
-            token = self._require_token()
+            token = self._require_token_of_run()
             # A token that was handed to us is only known to be good when Vault is asked.
             remaining_seconds = token.remaining_seconds
             if not token.is_issued_here:
-                answer = self._api.look_up_own_token(token.value)
+                answer = self._api.request_token_lookup(token.value)
                 if not answer.is_success:
                     raise self._problems.build_refused_token_error(token.login)
                 remaining_seconds = _get_positive_integer_or_none(
-                    answer.get_map_or_none("data"), "ttl"
+                    answer.get_nested_map_or_none("data"), "ttl"
                 )
             seconds = time.monotonic() - started_at
             return LoginCheck(token.login, seconds, remaining_seconds)
@@ -138,14 +138,18 @@ class VaultReader:
             token, self._token = self._token, None
             if token is not None and token.is_revocable:
                 with suppress(SecretUnavailable):
-                    self._api.revoke_own_token(token.value)
+                    self._api.request_token_revocation(token.value)
 
-    def _read_secret_once(self, path: VaultPath, version: int | None) -> Mapping[str, Any]:
+    def _read_secret_once_or_raise_again(
+        self, path: VaultPath, version: int | None
+    ) -> Mapping[str, Any]:
         cache_key = (str(path), version)
         with self._lock:
             if cache_key not in self._secrets:
                 try:
-                    self._secrets[cache_key] = Sensitive(self._read_secret(path, version))
+                    self._secrets[cache_key] = Sensitive(
+                        self._read_secret_of_exact_version(path, version)
+                    )
                 except SecretUnavailable as failure:
                     # A failure is kept too: a thousand references must not be a thousand refused
                     # requests, which some servers answer by locking the login.
@@ -156,21 +160,23 @@ class VaultReader:
         values: Mapping[str, Any] = secret.reveal()
         return values
 
-    def _read_secret(self, path: VaultPath, version: int | None) -> Mapping[str, Any]:
-        token = self._require_token()
+    def _read_secret_of_exact_version(
+        self, path: VaultPath, version: int | None
+    ) -> Mapping[str, Any]:
+        token = self._require_token_of_run()
         with self._remember_failure_and_raise_it_again():
             answer = self._api.read_secret(path, version, token.value)
         if answer.status == 403:
             is_refused = self._is_token_refused(answer, token)
             raise self._problems.build_denied_error(path, token.login, is_token_refused=is_refused)
         metadata, secret = (
-            answer.get_map_or_none("data", "metadata"),
-            answer.get_map_or_none("data", "data"),
+            answer.get_nested_map_or_none("data", "metadata"),
+            answer.get_nested_map_or_none("data", "data"),
         )
         read_version = _get_positive_integer_or_none(metadata, "version")
         # A 404 with metadata is of a version that is gone.
         if metadata is None or read_version is None or (secret and not answer.is_success):
-            raise self._explain_absent_secret(answer, path, version, token)
+            raise self._build_absent_secret_error(answer, path, version, token)
         if version not in {None, read_version}:
             # A server that does not know `version` answers the newest one, which was not asked for.
             raise self._problems.build_other_version_error(path, version or 0)
@@ -182,7 +188,7 @@ class VaultReader:
 
     # KV version 1 and a missing mount answer as a missing secret does: what is mounted there tells
     # them apart, where the token may ask for it.
-    def _explain_absent_secret(
+    def _build_absent_secret_error(
         self, answer: VaultAnswer, path: VaultPath, version: int | None, token: _VaultToken
     ) -> SecretUnavailable:
         # KV version 1 has the values where version 2 has `data` and `metadata`.
@@ -190,7 +196,7 @@ class VaultReader:
             return self._problems.build_mount_version_error(path)
         if answer.status == 400:
             return self._problems.build_status_error(answer.status)
-        mount = self._api.read_mount(path, token.value).get_map_or_none("data") or {}
+        mount = self._api.request_mount(path, token.value).get_nested_map_or_none("data") or {}
         mounted_at, options = mount.get("path"), mount.get("options")
         kv_version = options.get("version") if isinstance(options, Mapping) else None
         if isinstance(mounted_at, str) and mounted_at.strip("/") != path.mount:
@@ -207,13 +213,13 @@ class VaultReader:
             return False
         if denial.mentions("invalid token", "bad token"):
             return True
-        return self._api.look_up_own_token(token.value).status == 403
+        return self._api.request_token_lookup(token.value).status == 403
 
-    def _require_token(self) -> _VaultToken:
+    def _require_token_of_run(self) -> _VaultToken:
         """The token of this run, got by one login; SecretUnavailable."""
         if self._token is None:
             with self._remember_failure_and_raise_it_again():
-                self._token = self._log_in()
+                self._token = self._log_in_or_take_given_token()
         return self._token
 
     def _choose_login_and_list_offers(self) -> _LoginSearch:
@@ -233,7 +239,7 @@ class VaultReader:
         login_found, credential = chosen or (None, Sensitive(""))
         return _LoginSearch(login_found, credential, tuple(offers))
 
-    def _log_in(self) -> _VaultToken:
+    def _log_in_or_take_given_token(self) -> _VaultToken:
         login, credential, offers = self._choose_login_and_list_offers()
         if login is None:
             raise self._problems.build_missing_login_error(map(str, offers))
@@ -246,11 +252,11 @@ class VaultReader:
             raise self._problems.build_failed_login_error(login, reason)
         if login.method != JWT_METHOD:
             return _VaultToken(Sensitive(text), login)
-        answer = self._api.log_in_with_jwt(login.mount, login.role, Sensitive(text))
+        answer = self._api.request_token_for_jwt(login.mount, login.role, Sensitive(text))
         if not answer.is_success:
             reason = _explain_jwt_refusal(answer, login)
             raise self._problems.build_failed_login_error(login, reason)
-        auth = answer.get_map_or_none("auth") or {}
+        auth = answer.get_nested_map_or_none("auth") or {}
         token = auth.get("client_token")
         if not isinstance(token, str) or not _is_header_text(token):
             reason = "the answer has no token; a second factor is not supported"

@@ -88,7 +88,7 @@ class VaultSettings:
             fnmatchcase(path, pattern) for pattern in self.allowed_paths
         )
 
-    def split_path(self, path: str) -> VaultPath:
+    def split_path_at_mount(self, path: str) -> VaultPath:
         """Mount and name; the mount is the longest of `mounts` that fits, else the first part."""
         known_mounts = [mount for mount in self.mounts if path.startswith(f"{mount}/")]
         mount = max(known_mounts, key=len, default=path.partition("/")[0])
@@ -110,7 +110,7 @@ def describe_path_fault_or_empty(path: str) -> str:
     return ""
 
 
-def parse_settings(block: SettingsBlock) -> VaultSettings:
+def build_settings_of_valid_block(block: SettingsBlock) -> VaultSettings:
     """The settings of a target's `vault` block, which fits its schema."""
     logins = []
     if token := block.get("token"):

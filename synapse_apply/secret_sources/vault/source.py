@@ -17,8 +17,11 @@ from synapse_apply.model.coding.json_types import SettingsBlock
 from synapse_apply.model.secrets.login import SettingOffer, is_loopback
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.environment_variable import ENVIRONMENT_VARIABLE
-from synapse_apply.secret_sources.file import read_secret_file, require_readable_file
-from synapse_apply.secret_sources.secret_text import parse_secret
+from synapse_apply.secret_sources.file import (
+    read_secret_text_of_file,
+    require_path_that_project_may_read,
+)
+from synapse_apply.secret_sources.secret_text import parse_secret_or_raise_unusable
 from synapse_apply.secret_sources.source import (
     UNAVAILABLE,
     UNUSABLE,
@@ -31,8 +34,8 @@ from synapse_apply.secret_sources.source import (
 )
 from synapse_apply.secret_sources.vault.settings import (
     VaultSettings,
+    build_settings_of_valid_block,
     describe_path_fault_or_empty,
-    parse_settings,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ _JSON_KINDS: tuple[tuple[type, str], ...] = (
 )
 
 
-def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
+def find_path_or_version_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
     """Why manifests may not name a secret of Vault, by its texts alone; None where they may."""
     path, version = ref.get_argument_or_empty("path"), ref.get_argument_or_empty("version")
     if fault := describe_path_fault_or_empty(path):
@@ -70,7 +73,7 @@ def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
             remedy="Write a number, or leave version out for the newest one.",
         )
     # A target without Vault is told so where it needs the secret: the manifest may be for others.
-    settings = _find_settings_in_target(context)
+    settings = _build_settings_or_none_without_vault(context)
     if settings is None or settings.is_path_allowed(path):
         return None
     return Denial(
@@ -83,7 +86,7 @@ def find_path_denial(ref: SecretRef, context: SourceContext) -> Denial | None:
     )
 
 
-def find_address_faults(block: SettingsBlock) -> tuple[SettingFault, ...]:
+def find_address_and_login_faults(block: SettingsBlock) -> tuple[SettingFault, ...]:
     """What is wrong with a `vault` block that fits its schema."""
     faults = []
     parts = urlsplit(block["address"])
@@ -108,9 +111,9 @@ def find_address_faults(block: SettingsBlock) -> tuple[SettingFault, ...]:
     return tuple(faults)
 
 
-def _find_settings_in_target(context: SourceContext) -> VaultSettings | None:
+def _build_settings_or_none_without_vault(context: SourceContext) -> VaultSettings | None:
     block = context.settings.get(SOURCE_NAME)
-    return None if block is None else parse_settings(block)
+    return None if block is None else build_settings_of_valid_block(block)
 
 
 def _require_not_denied(ref: SecretRef, context: SourceContext) -> None:
@@ -118,14 +121,14 @@ def _require_not_denied(ref: SecretRef, context: SourceContext) -> None:
 
     Nothing where the target has no Vault: reading says that.
     """
-    raise_if_denied(find_path_denial(ref, context))
+    raise_if_denied(find_path_or_version_denial(ref, context))
 
 
 def _read_value_as_text(ref: SecretRef, context: SourceContext) -> str:
     """The text of a value, or the JSON of one that is no text; SecretUnavailable."""
     version = ref.get_argument_or_empty("version")
     value = (
-        _open_reader(context)
+        _get_or_make_reader_of_target(context)
         .read_value(
             ref.get_argument_or_empty("path"),
             ref.get_argument_or_empty("key"),
@@ -147,9 +150,11 @@ def _raise_no_text(ref: SecretRef, value: Any) -> NoReturn:
     )
 
 
-def _open_reader(context: SourceContext) -> VaultReader:
+def _get_or_make_reader_of_target(context: SourceContext) -> VaultReader:
     """The reader of the target's Vault, made once a run; SecretUnavailable without settings."""
-    reader: VaultReader = context.memo.get_or_make(SOURCE_NAME, lambda: _make_reader(context))
+    reader: VaultReader = context.memo.get_or_make_or_raise_failure_again(
+        SOURCE_NAME, lambda: _make_reader(context)
+    )
     return reader
 
 
@@ -157,7 +162,7 @@ def _make_reader(context: SourceContext) -> VaultReader:
     # Here, not above: most commands read no secret of Vault.
     from synapse_apply.secret_sources.vault.reader import VaultReader
 
-    settings = _find_settings_in_target(context)
+    settings = _build_settings_or_none_without_vault(context)
     if settings is None or context.connect_http is None:
         raise_unavailable(
             UNAVAILABLE,
@@ -165,18 +170,22 @@ def _make_reader(context: SourceContext) -> VaultReader:
             "Name it in the project file: targets.NAME.vault with address, token or jwt, and "
             "allow.",
         )
-    ca_file = str(require_readable_file(settings.ca_file, context)) if settings.ca_file else ""
+    ca_file = (
+        str(require_path_that_project_may_read(settings.ca_file, context))
+        if settings.ca_file
+        else ""
+    )
     connection = context.connect_http(settings.origin, ca_file)
     # Called in the reverse order: the reader gives its token back over this connection first.
-    context.memo.call_at_end(connection.close)
+    context.memo.register_call_at_close(connection.close)
     reader = VaultReader(
-        settings, connection.send_request, lambda ref: _read_credential(ref, context)
+        settings, connection.send_request, lambda ref: _read_nonempty_credential(ref, context)
     )
-    context.memo.call_at_end(reader.close)
+    context.memo.register_call_at_close(reader.close)
     return reader
 
 
-def _read_credential(ref: SecretRef, context: SourceContext) -> Sensitive:
+def _read_nonempty_credential(ref: SecretRef, context: SourceContext) -> Sensitive:
     """The token or JWT that the project file names; SecretUnavailable."""
     if ref.source == ENVIRONMENT_VARIABLE.name:
         text = ENVIRONMENT_VARIABLE.read_text(ref, context)
@@ -184,16 +193,19 @@ def _read_credential(ref: SecretRef, context: SourceContext) -> Sensitive:
         home = context.environ.get("HOME", "")
         is_in_home = ref.name.startswith(_HOME) and bool(home)
         name = str(Path(home) / ref.name.removeprefix(_HOME)) if is_in_home else ref.name
-        text = read_secret_file(require_readable_file(name, context), ref.name)
-    return parse_secret(text, "text", ref.name)
+        text = read_secret_text_of_file(require_path_that_project_may_read(name, context), ref.name)
+    return parse_secret_or_raise_unusable(text, "text", ref.name)
 
 
 def _list_login_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
-    return _open_reader(context).list_login_offers()
+    return _get_or_make_reader_of_target(context).list_login_offers()
 
 
-def _check_login(context: SourceContext) -> str:
-    settings, check = _find_settings_in_target(context), _open_reader(context).check_login()
+def _describe_accepted_login(context: SourceContext) -> str:
+    settings, check = (
+        _build_settings_or_none_without_vault(context),
+        _get_or_make_reader_of_target(context).log_in_and_check_token(),
+    )
     lasting = (
         f", for {_format_duration(check.remaining_seconds)}" if check.remaining_seconds else ""
     )
@@ -217,13 +229,13 @@ def _format_name(texts: Mapping[str, str]) -> str:
 VAULT = SecretSource(
     name=SOURCE_NAME,
     example="{valueFrom: {vault: {path: kv/raw-data, key: secret}}}",
-    find_denial=find_path_denial,
+    find_denial=find_path_or_version_denial,
     require_allowed=_require_not_denied,
     read_text=_read_value_as_text,
     required_keys=("path", "key"),
     optional_keys=("version",),
     format_name=_format_name,
     list_offers=_list_login_offers,
-    describe_server_access_or_empty=_check_login,
-    find_faults=find_address_faults,
+    ask_server_for_access_phrase_or_empty=_describe_accepted_login,
+    find_faults=find_address_and_login_faults,
 )

@@ -18,10 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from synapse_apply.files.bare_repository import (
-    format_safe_directories,
-    make_bare_repository,
-    read_too_old_version_or_empty,
-    write_configuration,
+    ask_git_version_or_empty_unless_too_old,
+    format_safe_directory_section,
+    make_bare_repository_in_new_folder,
+    overwrite_bare_repository_configuration,
 )
 from synapse_apply.files.programs import (
     PipedProgram,
@@ -175,9 +175,9 @@ class PrivateRepository:
             # Also where nobody closes this.
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
             git_dir = self._folder / "state.git"
-            make_bare_repository(git_dir, settings=_SETTINGS)
+            make_bare_repository_in_new_folder(git_dir, settings=_SETTINGS)
             global_config = self._folder / "gitconfig"
-            global_config.write_text(format_safe_directories(self._access.safe_directories))
+            global_config.write_text(format_safe_directory_section(self._access.safe_directories))
             self._environment = self._access.build_environment(git_dir, global_config)
         except OSError as problem:
             raise git_messages.build_no_folder_error(str(problem.strerror)) from None
@@ -186,7 +186,7 @@ class PrivateRepository:
         if self._folder is not None:
             # Possible because it is empty until then: a repository keeps the digest of its first
             # object.
-            write_configuration(self._folder / "state.git", "sha256", _SETTINGS)
+            overwrite_bare_repository_configuration(self._folder / "state.git", "sha256", _SETTINGS)
 
 
 def _remove_leftovers_of_killed_runs(parent: Path) -> None:
@@ -208,5 +208,5 @@ def _remove_leftovers_of_killed_runs(parent: Path) -> None:
 
 
 def _require_new_enough_git(program: str) -> None:
-    if version_text := read_too_old_version_or_empty(program):
+    if version_text := ask_git_version_or_empty_unless_too_old(program):
         raise git_messages.build_old_git_error(version_text)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from synapse_apply.files.programs import Folders, build_child_environment
 from synapse_apply.files.repository import (
     Repository,
-    find_trusted_repository,
+    find_repository_or_raise_if_untrusted,
     list_own_and_outer_checkouts_or_folder_itself,
     run_git,
 )
@@ -124,7 +124,7 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
     `folder` is any folder of the checkout. InputError if the remote is unknown or unusable, or the
     checkout cannot be trusted.
     """
-    repository = find_trusted_repository(folder)
+    repository = find_repository_or_raise_if_untrusted(folder)
     url = location.remote
     if not location.is_url:
         if repository is None:

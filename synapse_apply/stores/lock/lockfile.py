@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from synapse_apply.files.opening import open_own_file
+from synapse_apply.files.opening import open_own_file_with_flags
 from synapse_apply.stores import state_messages
 
 
@@ -32,7 +32,7 @@ def hold_lock_file(path: str, location: str, operation: str) -> Iterator[None]:
 
 def _open_locked_descriptor(path: str, location: str, operation: str) -> int:
     try:
-        descriptor = open_own_file(Path(path), os.O_RDWR | os.O_CREAT)
+        descriptor = open_own_file_with_flags(Path(path), os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # If the file was removed before it was locked, other processes lock a new file.

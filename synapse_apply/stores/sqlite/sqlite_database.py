@@ -113,7 +113,7 @@ class SqliteDatabase(FastWrites):
     def hold_creation_lock(self, operation: str) -> Iterator[None]:
         """Hold a lock file, since there is no lock row without a state; see `lockfile`."""
         with sqlite_messages.translate_errors(self.location, "Locking"):
-            opening.create_private_folders_with_gitignore(self._path.parent)
+            opening.create_missing_private_folders_with_gitignore(self._path.parent)
         with hold_lock_file(f"{self._path}.lock", self.location, operation):
             yield
 
@@ -261,13 +261,13 @@ def _create_file_then_rename(
     """A new private file that replaces `path`, durably, if the block succeeds; else is removed."""
     new_path = path.with_name(f"{path.name}.{uuid4().hex[:12]}.new")
     with sqlite_messages.translate_errors(str(path), "Making"):
-        opening.create_private_folders_with_gitignore(path.parent)
-        opening.create_own_file(new_path)
+        opening.create_missing_private_folders_with_gitignore(path.parent)
+        opening.create_empty_own_file_exclusively(new_path)
         try:
             yield new_path
             before_rename()
-            opening.rename_over_own_file(path, new_path.name)
-            opening.sync_folder(path.parent)
+            opening.replace_own_file_by_sibling(path, new_path.name)
+            opening.flush_own_folder_to_disk(path.parent)
         finally:
             opening.remove_own_file_or_link_if_present(new_path)
 

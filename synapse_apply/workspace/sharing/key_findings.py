@@ -11,7 +11,7 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import State
 from synapse_apply.model.values import Mac, SecretRef, flatten
-from synapse_apply.secrets.keys import KEY_VARIABLE, StateKeys, key_variable_name
+from synapse_apply.secrets.keys import KEY_VARIABLE, StateKeys, format_key_variable_name_of_target
 from synapse_apply.workspace.sharing.key_sources import KeySources, build_state_key_path
 
 
@@ -113,7 +113,7 @@ def _build_unsigned_runs_warning(project: Project, target: Target) -> Diagnostic
     """The warning that runs which another target requires are not signed."""
     return warning_finding(
         "There is no state key: the results of runs are not signed",
-        f"Neither {key_variable_name(target.name)}, {KEY_VARIABLE} nor "
+        f"Neither {format_key_variable_name_of_target(target.name)}, {KEY_VARIABLE} nor "
         f"{build_state_key_path(project, target)} holds "
         f"a key. Targets that require_verified {target.name} believe no run without a signature.",
         Text(

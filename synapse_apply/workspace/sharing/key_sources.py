@@ -22,13 +22,13 @@ from synapse_apply.secrets.keys import (
     DeclaredKey,
     StateKey,
     StateKeys,
-    create_key_folder,
+    build_previous_key_path,
+    create_missing_folder_of_key_file,
     create_or_read_key,
-    has_key_variable,
-    key_variable_name,
+    format_key_variable_name_of_target,
+    has_filled_key_variable,
     load_keys_and_restrict_files,
-    previous_key_path,
-    renew_key_file,
+    replace_key_file_and_keep_previous,
 )
 from synapse_apply.secrets.resolve import FoundSetting
 from synapse_apply.workspace.environment import find_user_folder
@@ -114,7 +114,7 @@ class KeySources:
             text, problem = self.resolve_setting_or_reason(reference)
         except SecretUnavailable:
             # What is set for this machine goes before it, so that nobody waits for a server.
-            if not has_key_variable(self.environ, self.target.name):
+            if not has_filled_key_variable(self.environ, self.target.name):
                 raise
             return None, None
         if text is not None:
@@ -138,7 +138,7 @@ class KeySources:
         """Replace the key in a file, and keep the old one beside it; InputError as `load_keys`."""
         own_top = self._create_own_folder_of(path)
         require_ignored_by_git(path, is_written=True)
-        return renew_key_file(path, own_top)
+        return replace_key_file_and_keep_previous(path, own_top)
 
     def find_renewable_key_file(self, keys: StateKeys) -> Path | None:
         """The file of the key in use, or the user's without a key; None for a key of elsewhere."""
@@ -148,13 +148,13 @@ class KeySources:
         paths = (self.declared_key_path, self.user_key_path, own_key_path)
         origin = keys.current_key.origin
         for path in paths:
-            if path is not None and origin in (str(path), str(previous_key_path(path))):
+            if path is not None and origin in (str(path), str(build_previous_key_path(path))):
                 return path
         return None
 
     def describe_key_places(self) -> str:
         """The places as a list in a sentence."""
-        names = [key_variable_name(self.target.name), KEY_VARIABLE]
+        names = [format_key_variable_name_of_target(self.target.name), KEY_VARIABLE]
         if (reference := self.target.state.key) is not None:
             names.append(f"targets.{self.target.name}.state.key ({reference.name})")
         names += [str(path) for path in (self.user_key_path,) if path is not None]
@@ -162,7 +162,7 @@ class KeySources:
 
     def describe_places_to_put_key(self) -> str:
         """The variable and the user's file that a key of elsewhere is put into, in a sentence."""
-        places = [key_variable_name(self.target.name)]
+        places = [format_key_variable_name_of_target(self.target.name)]
         if (user_key_path := self.user_key_path) is not None:
             places.append(f"the file {user_key_path} (mode 0600)")
         return " or ".join(places)
@@ -175,7 +175,7 @@ class KeySources:
         own_tops = (self.project.root / OWN_FOLDER, self.user_folder)
         own_top = next((top for top in own_tops if top and path.is_relative_to(top)), None)
         if own_top is not None:
-            create_key_folder(path, own_top)
+            create_missing_folder_of_key_file(path, own_top)
         return own_top
 
 
@@ -199,7 +199,7 @@ def require_ignored_by_git(path: Path, *, is_written: bool = False) -> None:
     paths = [path]
     if is_written:
         # The last stands for the temporary file, whose name ends with 16 random digits.
-        paths += [previous_key_path(path), path.with_name(f".{path.name}.{'0' * 16}")]
+        paths += [build_previous_key_path(path), path.with_name(f".{path.name}.{'0' * 16}")]
     for name in paths:
         exposure = find_git_exposure(name)
         if not exposure:

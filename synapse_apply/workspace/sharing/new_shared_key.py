@@ -9,7 +9,7 @@ from pathlib import Path
 from synapse_apply.model.command import Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.secrets.keys import StateKey, key_variable_name
+from synapse_apply.secrets.keys import StateKey, format_key_variable_name_of_target
 from synapse_apply.workspace.sharing.project_binding import (
     NO_PROJECT_ID,
     ProjectId,
@@ -70,8 +70,9 @@ def list_new_key_lines(
     lines = [f"Made state key {key_id} in {key_file}."]
     if not is_found:
         lines.append(
-            f"No command looks there by itself: put it into {key_variable_name(target_name)}, or "
-            f"name it in the project file: targets.{target_name}.state.key: {{file: PATH}}."
+            "No command looks there by itself: put it into "
+            f"{format_key_variable_name_of_target(target_name)}, or name it in the project file: "
+            f"targets.{target_name}.state.key: {{file: PATH}}."
         )
     lines.append(
         "Every machine and job that uses this state needs this key. Keep a copy: without it nobody "
@@ -82,7 +83,7 @@ def list_new_key_lines(
 
 def list_key_transport_lines(key_file: Path, target_name: str) -> list[str]:
     """Shell commands that give a key file to the secrets of GitHub and GitLab, without the key."""
-    name, path = key_variable_name(target_name), shlex.quote(str(key_file))
+    name, path = format_key_variable_name_of_target(target_name), shlex.quote(str(key_file))
     target = shlex.quote(target_name)
     return [
         # Of an environment: every workflow of a pushed branch can read a secret of the repository.

@@ -13,8 +13,8 @@ from synapse_apply.manifests.yaml.reader import read_single_mapping
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.catalogue import SECRET_SOURCES
-from synapse_apply.secret_sources.source import SourceContext, build_reference_or_none
-from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secret_sources.source import SourceContext, build_reference_or_none_if_malformed
+from synapse_apply.secrets.resolve import SecretResolver
 
 CANARY = 'cAn4ry/sops+7777="quoted"\\é'
 PLAIN = """\
@@ -42,21 +42,23 @@ class Place:
         self.environ: dict[str, str] = {"AGE_KEY": sops.KEY, "VAULT_TOKEN": "ambient", "OTHER": "x"}
         self.settings: dict[str, Any] = {"sops": AGE}
 
-    def resolver(self, **more: Any) -> Resolver:
+    def resolver(self, **more: Any) -> SecretResolver:
         given = {
             "settings": self.settings,
             "target": "prod",
             "read_single_mapping": read_single_mapping,
             **more,
         }
-        return Resolver(self.root, self.environ, **given)
+        return SecretResolver(self.root, self.environ, **given)
 
-    def value(self, key: str, form: str = "text", resolver: Resolver | None = None) -> Any:
+    def value(self, key: str, form: str = "text", resolver: SecretResolver | None = None) -> Any:
         resolver = resolver or self.resolver()
         return resolver.resolve_secret(self.ref(key, form)).reveal()
 
     def ref(self, key: str, form: str = "text", file: str = "secrets/prod.yaml") -> SecretRef:
-        ref = build_reference_or_none(SECRET_SOURCES["sops"], {"file": file, "key": key}, form)
+        ref = build_reference_or_none_if_malformed(
+            SECRET_SOURCES["sops"], {"file": file, "key": key}, form
+        )
         assert ref is not None
         return ref
 

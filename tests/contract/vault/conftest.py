@@ -14,7 +14,7 @@ from synapse_apply.client.http.exchange import ExchangeLimits, HttpExchanger
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secret_sources.vault.reader import VaultReader
-from synapse_apply.secret_sources.vault.settings import parse_settings
+from synapse_apply.secret_sources.vault.settings import build_settings_of_valid_block
 
 TOKEN_VARIABLE, JWT_VARIABLE = "VAULT_TOKEN", "JOB_JWT"
 OpenReader = Callable[..., VaultReader]
@@ -60,7 +60,7 @@ def open_reader() -> Iterator[OpenReader]:
                     raise SecretUnavailable.from_summary("Secret", f"{ref.name} is not set")
                 return Sensitive(variables[ref.name])
 
-            settings = parse_settings(block)
+            settings = build_settings_of_valid_block(block)
             route = build_route_with_proxies_and_tls(settings.origin, more.get("ca_file") or None)
             exchanger = HttpExchanger(route, limits, sleep=lambda _seconds: None)
             closing.callback(exchanger.close)

@@ -51,7 +51,7 @@ def test_nothing_of_it_is_told(open_reader, caplog, how, status):
             for ask in (
                 partial(reader.read_value, "kv/raw-data", "nothing"),
                 partial(reader.read_value, "kv/raw-data", "nothing", 1),
-                reader.check_login,
+                reader.log_in_and_check_token,
                 reader.close,
             ):
                 try:

@@ -33,7 +33,7 @@ def test_a_jwt_is_exchanged_for_a_token_that_ends_with_the_run(vault, open_reade
     vault.make_role("ci", "kv/by-jwt")
     reader = open_reader(vault.url, jwt=jwts.sign())
     assert reader.read_value("kv/by-jwt", "secret").reveal() == "value"
-    check = reader.check_login()
+    check = reader.log_in_and_check_token()
     assert check.remaining_seconds == 600
     if hasattr(vault, "count_tokens"):
         before = vault.count_tokens()
@@ -56,10 +56,10 @@ def test_a_batch_token_is_left_to_expire(vault, open_reader):
 
 def test_a_token_is_looked_up_without_reading_a_secret(vault, open_reader):
     """How long it lasts, and that a wrong one is not accepted."""
-    check = open_reader(vault.url, vault.make_token("kv/raw-data")).check_login()
+    check = open_reader(vault.url, vault.make_token("kv/raw-data")).log_in_and_check_token()
     assert 0 < check.remaining_seconds <= 600
     with pytest.raises(SecretUnavailable, match="does not accept the token"):
-        open_reader(vault.url, "hvs.nobodys").check_login()
+        open_reader(vault.url, "hvs.nobodys").log_in_and_check_token()
     assert not [one for one in getattr(vault, "requests", ()) if "/data/" in one.path]
 
 

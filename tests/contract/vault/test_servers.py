@@ -261,13 +261,13 @@ def test_the_first_login_that_has_a_credential(vault, open_reader):
     """A token wins over a JWT; without either each variable is named."""
     token = vault.make_token("*")
     reader = open_reader(vault.url, token, jwts.sign())
-    assert str(reader.check_login().login) == "the token of VAULT_TOKEN"
+    assert str(reader.log_in_and_check_token().login) == "the token of VAULT_TOKEN"
     assert [str(offer) for offer in reader.list_login_offers()] == [
         "the token of VAULT_TOKEN",
         "role ci (JWT of JOB_JWT, auth/jwt) is not needed",
     ]
     assert vault.count("POST", "/v1/auth/jwt/login") == 0
-    unset = open_reader(vault.url, token, unset=("VAULT_TOKEN",)).check_login
+    unset = open_reader(vault.url, token, unset=("VAULT_TOKEN",)).log_in_and_check_token
     with pytest.raises(SecretUnavailable) as caught:
         unset()
     assert caught.value.diagnostics[0].summary == "There is no login for Vault"

@@ -14,7 +14,7 @@ from e2e.scenarios.workplace import Server, Workplace, project, sample
 
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.model.project import Project, Target
-from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.stores.backups import KEPT_FILE_SUFFIX
 from synapse_apply.workspace.recovery_journal import FILE_FORMAT, _append_line
 from synapse_apply.workspace.sharing.key_sources import build_key_sources
@@ -122,7 +122,7 @@ def remember_progress_if_greater(place: Workplace, server: Server) -> None:
 
 def make_users_key(place: Workplace, _server: Server) -> None:
     project_of_id = Project(place.root, id="5f1c2d60-0000-4000-8000-000000000001")
-    resolver = Resolver(place.root, place.environ)
+    resolver = SecretResolver(place.root, place.environ)
     sources = build_key_sources(
         project_of_id, Target("prod"), place.environ, resolver.resolve_setting_or_reason
     )

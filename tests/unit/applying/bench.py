@@ -37,7 +37,7 @@ from synapse_apply.operations.apply import apply, check
 from synapse_apply.operations.plan import plan
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.secrets.keys import StateKey, StateKeys
-from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.workspace.backend import ConnectedBackend
 from synapse_apply.workspace.configuration import DeclaredTarget
 from synapse_apply.workspace.invocation import Invocation
@@ -225,7 +225,7 @@ class Bench:
             ),
             store=self.store,
             state_keys=self.keys,
-            resolver=Resolver(self.root, self.environ),
+            resolver=SecretResolver(self.root, self.environ),
             packages=self.packages,
             clock=self.clock,
             actor=Actor("tester"),

@@ -20,9 +20,9 @@ from synapse_apply.secrets.keys import (
     StateKeys,
     create_or_read_key,
     load_keys_and_restrict_files,
-    renew_key_file,
+    replace_key_file_and_keep_previous,
 )
-from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.secrets.store import SecretStore
 
 KEY = StateKey(bytes(range(32)), "test")
@@ -106,7 +106,7 @@ def test_keys_in_their_order(tmp_path: Path) -> None:
     texts = [base64.b64encode(bytes([number]) * 32).decode() for number in range(4)]
     files = [tmp_path / name for name in ("user", "own")]
     before = [create_or_read_key(file) for file in files]
-    now = [renew_key_file(file) for file in files]
+    now = [replace_key_file_and_keep_previous(file) for file in files]
     declared = DeclaredKey(Sensitive(texts[2]), "/run/key", tmp_path / "declared")
     environ = {KEY_VARIABLE: texts[1], f"{KEY_VARIABLE}_PROD": texts[0]}
     keys = load_keys_and_restrict_files(environ, *files, target="prod", declared_key=declared)
@@ -207,7 +207,7 @@ def test_a_key_never_prints_or_pickles() -> None:
 def test_the_store_reads_each_value_once(tmp_path: Path) -> None:
     """A file that changes in the middle of a run does not give two values."""
     (tmp_path / "k").write_text("one")
-    store: Secrets = SecretStore(Resolver(tmp_path, {}), StateKeys((KEY,)))
+    store: Secrets = SecretStore(SecretResolver(tmp_path, {}), StateKeys((KEY,)))
     ref = SecretRef("file", "k")
     assert store.resolve_secret(ref).reveal() == "one"
     (tmp_path / "k").write_text("two")
@@ -216,7 +216,7 @@ def test_the_store_reads_each_value_once(tmp_path: Path) -> None:
 
 def test_the_store_digests_under_the_current_key(tmp_path: Path) -> None:
     """And checks under any key it has."""
-    store = SecretStore(Resolver(tmp_path, {}), StateKeys((KEY, OTHER)))
+    store = SecretStore(SecretResolver(tmp_path, {}), StateKeys((KEY, OTHER)))
     value = Sensitive("v")
     assert store.key_id == KEY.key_id
     assert store.compute_mac("s", ("a",), value) == macs.compute_mac(KEY, "s", ("a",), value)
@@ -229,6 +229,6 @@ def test_the_store_digests_under_the_current_key(tmp_path: Path) -> None:
 
 def test_without_a_key_nothing_is_digested(tmp_path: Path) -> None:
     """Then no change is seen, and no update made."""
-    store = SecretStore(Resolver(tmp_path, {}))
+    store = SecretStore(SecretResolver(tmp_path, {}))
     assert store.key_id == ""
     assert store.compute_mac("s", ("a",), Sensitive("v")) is None

@@ -18,7 +18,7 @@ from synapse_apply.secrets.keys import (
     load_keys_and_restrict_files,
 )
 from synapse_apply.secrets.macs import compute_mac
-from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.secrets.store import SecretStore
 
 CANARY = "cAnArY-5ecret-VaLuE"
@@ -65,7 +65,7 @@ def test_errors_of_files_hold_no_content(tmp_path: Path, case: str) -> None:
     """Whatever is wrong with the content."""
     data, form = BAD[case]
     (tmp_path / "key").write_bytes(data)
-    store = SecretStore(Resolver(tmp_path, {}))
+    store = SecretStore(SecretResolver(tmp_path, {}))
     with pytest.raises(SecretUnavailable) as caught:
         store.resolve_secret(SecretRef("file", "key", form))
     shown = texts_of(caught.value)
@@ -76,7 +76,7 @@ def test_errors_of_files_hold_no_content(tmp_path: Path, case: str) -> None:
 def test_errors_of_variables_hold_no_content(tmp_path: Path, name: str) -> None:
     """Forbidden, not listed, not UTF-8, not JSON."""
     value = CANARY + "\udcff" if name == "RAW_BAD" else CANARY
-    store = SecretStore(Resolver(tmp_path, {name: value}, ["RAW_*"]))
+    store = SecretStore(SecretResolver(tmp_path, {name: value}, ["RAW_*"]))
     with pytest.raises(SecretUnavailable) as caught:
         store.resolve_secret(SecretRef("env", name, "json"))
     shown = texts_of(caught.value)
@@ -102,7 +102,7 @@ def test_a_value_that_is_not_json_is_refused_without_showing_it() -> None:
 def test_stores_and_resolvers_show_nothing(tmp_path: Path) -> None:
     """Their repr is the default one, and values in their cache are masked."""
     store = SecretStore(
-        Resolver(tmp_path, {"A": CANARY}), StateKeys((StateKey(b"k" * 32, "test"),))
+        SecretResolver(tmp_path, {"A": CANARY}), StateKeys((StateKey(b"k" * 32, "test"),))
     )
     value = store.resolve_secret(SecretRef("env", "A"))
     for text in (repr(store), f"{value}", repr([value]), repr(store.compute_mac("s", (), value))):

@@ -9,10 +9,10 @@ import pytest
 
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.values import SecretRef, Sensitive
-from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.resolve import SecretResolver
 
 
-def detail_of(resolver: Resolver, ref: SecretRef) -> str:
+def detail_of(resolver: SecretResolver, ref: SecretRef) -> str:
     """The detail of the refusal, after checking that it carries a hint."""
     with pytest.raises(SecretUnavailable) as caught:
         resolver.resolve_secret(ref)
@@ -22,23 +22,27 @@ def detail_of(resolver: Resolver, ref: SecretRef) -> str:
 
 def test_a_variable_gives_its_value_as_it_stands(tmp_path: Path) -> None:
     """Variables keep their newlines: nobody added one by accident."""
-    resolver = Resolver(tmp_path, {"RAW_KEY": "abc\n"}, ["RAW_*"])
+    resolver = SecretResolver(tmp_path, {"RAW_KEY": "abc\n"}, ["RAW_*"])
     assert resolver.resolve_secret(SecretRef("env", "RAW_KEY")).reveal() == "abc\n"
 
 
 def test_without_an_allow_list_any_other_variable_may_be_read(tmp_path: Path) -> None:
     """Only the forbidden ones stay closed."""
-    assert Resolver(tmp_path, {"PW": "x"}).resolve_secret(SecretRef("env", "PW")).reveal() == "x"
+    assert (
+        SecretResolver(tmp_path, {"PW": "x"}).resolve_secret(SecretRef("env", "PW")).reveal() == "x"
+    )
 
 
 def test_an_unset_variable_is_named(tmp_path: Path) -> None:
     """The detail reads well after `not checked:`."""
-    assert detail_of(Resolver(tmp_path, {}), SecretRef("env", "RAW_KEY")) == "RAW_KEY is not set"
+    assert (
+        detail_of(SecretResolver(tmp_path, {}), SecretRef("env", "RAW_KEY")) == "RAW_KEY is not set"
+    )
 
 
 def test_a_variable_outside_the_allow_list_is_refused(tmp_path: Path) -> None:
     """Patterns are case-sensitive."""
-    resolver = Resolver(tmp_path, {"raw_key": "x"}, ["RAW_*"])
+    resolver = SecretResolver(tmp_path, {"raw_key": "x"}, ["RAW_*"])
     assert "allow_env" in detail_of(resolver, SecretRef("env", "raw_key"))
 
 
@@ -59,13 +63,13 @@ def test_a_variable_outside_the_allow_list_is_refused(tmp_path: Path) -> None:
 )
 def test_tokens_of_this_tool_and_of_ci_jobs_are_never_readable(tmp_path: Path, name: str) -> None:
     """Not even when the allow-list says so."""
-    resolver = Resolver(tmp_path, {name: "x"}, ["*", name])
+    resolver = SecretResolver(tmp_path, {name: "x"}, ["*", name])
     assert "never readable" in detail_of(resolver, SecretRef("env", name))
 
 
 def test_the_project_files_own_reference_may_read_a_token(tmp_path: Path) -> None:
     """The project file is trusted where a manifest is not."""
-    resolver = Resolver(tmp_path, {"SYNAPSE_PROD_TOKEN": "t"}, ["RAW_*"])
+    resolver = SecretResolver(tmp_path, {"SYNAPSE_PROD_TOKEN": "t"}, ["RAW_*"])
     assert resolver.resolve_setting(SecretRef("env", "SYNAPSE_PROD_TOKEN")).reveal() == "t"
 
 
@@ -78,7 +82,7 @@ def test_one_trailing_newline_of_a_file_is_dropped(
 ) -> None:
     """What editors add goes; what is meant stays."""
     (tmp_path / "k").write_bytes(written)
-    assert Resolver(tmp_path, {}).resolve_secret(SecretRef("file", "k")).reveal() == value
+    assert SecretResolver(tmp_path, {}).resolve_secret(SecretRef("file", "k")).reveal() == value
 
 
 def test_files_that_cannot_be_a_secret_are_refused(tmp_path: Path) -> None:
@@ -88,7 +92,7 @@ def test_files_that_cannot_be_a_secret_are_refused(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"x" * (1024 * 1024 + 1))
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "empty").write_bytes(b"\n")
-    resolver = Resolver(tmp_path, {"EMPTY": ""})
+    resolver = SecretResolver(tmp_path, {"EMPTY": ""})
     said = {name: detail_of(resolver, SecretRef("file", name)) for name in
             ("missing", "folder", "pipe", "large", "binary", "empty")}  # fmt: skip
     assert said == {
@@ -109,15 +113,15 @@ def test_files_outside_the_project_need_the_allow_list(tmp_path: Path) -> None:
     outside = tmp_path / "outside.key"
     outside.write_text("v")
     (project / "link").symlink_to(outside)
-    closed = Resolver(project, {})
+    closed = SecretResolver(project, {})
     for name in ("../outside.key", str(outside), "link"):
         assert "allow_files" in _hint(closed, name)
-    opened = Resolver(project, {}, (), ["../outside.key"])
+    opened = SecretResolver(project, {}, (), ["../outside.key"])
     for name in ("../outside.key", str(outside), "link"):
         assert opened.resolve_secret(SecretRef("file", name)).reveal() == "v"
 
 
-def _hint(resolver: Resolver, name: str) -> str:
+def _hint(resolver: SecretResolver, name: str) -> str:
     with pytest.raises(SecretUnavailable) as caught:
         resolver.resolve_secret(SecretRef("file", name))
     return caught.value.diagnostics[0].hint
@@ -129,7 +133,7 @@ def test_a_listed_name_inside_the_project_cannot_become_a_way_out(tmp_path: Path
     project.mkdir()
     (tmp_path / "outside").write_text("v")
     (project / "key").symlink_to("../outside")
-    resolver = Resolver(project, {}, (), ["key"])
+    resolver = SecretResolver(project, {}, (), ["key"])
     assert "outside the project" in detail_of(resolver, SecretRef("file", "key"))
 
 
@@ -139,7 +143,7 @@ def test_a_listed_file_outside_may_be_a_link(tmp_path: Path) -> None:
     project.mkdir()
     (tmp_path / "data").write_text("v")
     (tmp_path / "mounted").symlink_to("data")
-    resolver = Resolver(project, {}, (), ["../mounted"])
+    resolver = SecretResolver(project, {}, (), ["../mounted"])
     assert resolver.resolve_secret(SecretRef("file", "../mounted")).reveal() == "v"
 
 
@@ -151,14 +155,14 @@ def test_the_state_key_and_the_checkouts_credentials_are_never_read(
     (tmp_path / name).parent.mkdir(parents=True)
     (tmp_path / name).write_text("v")
     (tmp_path / "link").symlink_to(name)
-    resolver = Resolver(tmp_path, {}, (), [name])
+    resolver = SecretResolver(tmp_path, {}, (), [name])
     for way in (name, "link"):
         assert "off limits" in detail_of(resolver, SecretRef("file", way))
 
 
 def test_json_gives_structured_values(tmp_path: Path) -> None:
     """Numbers, lists and maps as they are."""
-    resolver = Resolver(tmp_path, {"CRED": '{"type": "x", "n": [1, 2.5]}'})
+    resolver = SecretResolver(tmp_path, {"CRED": '{"type": "x", "n": [1, 2.5]}'})
     value = resolver.resolve_secret(SecretRef("env", "CRED", "json")).reveal()
     assert value == {"type": "x", "n": [1, 2.5]}
 
@@ -176,14 +180,14 @@ def test_json_gives_structured_values(tmp_path: Path) -> None:
 )
 def test_bad_json_is_explained_without_its_content(tmp_path: Path, text: str, said: str) -> None:
     """A place, never a piece of the text."""
-    detail = detail_of(Resolver(tmp_path, {"CRED": text}), SecretRef("env", "CRED", "json"))
+    detail = detail_of(SecretResolver(tmp_path, {"CRED": text}), SecretRef("env", "CRED", "json"))
     assert said in detail
     assert "s3cr3t" not in detail
 
 
 def test_literals_are_given_and_live_values_are_not(tmp_path: Path) -> None:
     """What the server keeps is not ours to read."""
-    resolver = Resolver(tmp_path, {})
+    resolver = SecretResolver(tmp_path, {})
     literal = SecretRef("literal", literal=Sensitive("v"))
     assert resolver.resolve_secret(literal).reveal() == "v"
     assert "kept on the server" in detail_of(resolver, SecretRef("live"))
@@ -191,6 +195,6 @@ def test_literals_are_given_and_live_values_are_not(tmp_path: Path) -> None:
 
 def test_unknown_sources_and_formats_are_named(tmp_path: Path) -> None:
     """Neither ends in a traceback."""
-    resolver = Resolver(tmp_path, {"A": "v"})
+    resolver = SecretResolver(tmp_path, {"A": "v"})
     assert "'keyring'" in detail_of(resolver, SecretRef("keyring", "x"))
     assert "'toml'" in detail_of(resolver, SecretRef("env", "A", "toml"))

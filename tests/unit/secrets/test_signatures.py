@@ -11,7 +11,7 @@ from synapse_apply.model.state import Record
 from synapse_apply.model.values import Sensitive
 from synapse_apply.model.verification import LastRun, RunStatus
 from synapse_apply.secrets import macs
-from synapse_apply.secrets.keys import StateKey, StateKeys, key_variable_name
+from synapse_apply.secrets.keys import StateKey, StateKeys, format_key_variable_name_of_target
 from synapse_apply.secrets.signatures import (
     RunSigner,
     SignatureStatus,
@@ -60,20 +60,20 @@ def test_no_digest_of_a_secret_is_a_signature() -> None:
 
 def test_without_a_key_nothing_is_signed() -> None:
     assert sign_document_or_empty_without_key(StateKeys(), "purpose", DOCUMENT) == ""
-    assert RunSigner(StateKeys(), "lineage").sign_last_run(RECORD) == RECORD
+    assert RunSigner(StateKeys(), "lineage").sign_last_run_if_any(RECORD) == RECORD
     assert SIGNER.verify_last_run_signature(RECORD) is SignatureStatus.UNSIGNED
 
 
 @pytest.mark.parametrize("name", ["result", "job", "parameters", "digest", "at"])
 def test_a_signature_is_over_all_that_decides(name: str) -> None:
-    signed = SIGNER.sign_last_run(RECORD)
+    signed = SIGNER.sign_last_run_if_any(RECORD)
     assert SIGNER.verify_last_run_signature(signed) is SignatureStatus.GENUINE
     changed = replace(signed, verification={**(signed.verification or {}), name: "else"})
     assert SIGNER.verify_last_run_signature(changed) is SignatureStatus.FORGED
 
 
 def test_a_signature_is_of_one_address_and_one_lineage() -> None:
-    signed = SIGNER.sign_last_run(RECORD)
+    signed = SIGNER.sign_last_run_if_any(RECORD)
     moved = replace(signed, address=Address("release", "sam@1.0.0"))
     assert SIGNER.verify_last_run_signature(moved) is SignatureStatus.FORGED
     assert (
@@ -98,7 +98,7 @@ def test_states_of_earlier_versions_read_and_write_as_before() -> None:
 
 
 def test_the_result_of_a_forged_run_is_unknown() -> None:
-    signed = SIGNER.sign_last_run(RECORD)
+    signed = SIGNER.sign_last_run_if_any(RECORD)
     forged = replace(signed, verification={**(signed.verification or {}), "job": "13"})
     fine = replace(signed, address=RECORD.address)
     records, doubted = SIGNER.mark_forged_runs_unknown({forged.address: forged})
@@ -110,7 +110,7 @@ def test_the_result_of_a_forged_run_is_unknown() -> None:
 
 
 def test_each_target_has_a_variable_of_its_own() -> None:
-    assert key_variable_name("prod-eu.1") == "SYNAPSE_APPLY_STATE_KEY_PROD_EU_1"
+    assert format_key_variable_name_of_target("prod-eu.1") == "SYNAPSE_APPLY_STATE_KEY_PROD_EU_1"
 
 
 def test_a_store_is_signed_with_the_key_of_the_moment() -> None:

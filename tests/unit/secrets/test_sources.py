@@ -16,7 +16,7 @@ from synapse_apply.secret_sources.source import (
     RunMemo,
     SecretSource,
     SourceContext,
-    build_reference_or_none,
+    build_reference_or_none_if_malformed,
     raise_unavailable,
 )
 
@@ -41,7 +41,7 @@ def test_the_schema_has_the_sources_of_the_catalogue() -> None:
 def test_no_source_reads_anything_for_the_check_of_a_manifest(source: SecretSource) -> None:
     """In a folder that does not exist, without a variable."""
     argument = dict.fromkeys(source.required_keys, "a") or "A"
-    ref = build_reference_or_none(source, argument, "text")
+    ref = build_reference_or_none_if_malformed(source, argument, "text")
     assert ref is not None
     assert ref.source == source.name
     source.find_denial(ref, SourceContext(Path("/does/not/exist")))
@@ -54,13 +54,17 @@ def test_no_source_reads_anything_for_the_check_of_a_manifest(source: SecretSour
 )  # fmt: skip
 def test_a_mapping_needs_its_keys_and_no_others(argument: object) -> None:
     """Also where no schema has looked at it."""
-    assert build_reference_or_none(MAPPING, argument, "text") is None
+    assert build_reference_or_none_if_malformed(MAPPING, argument, "text") is None
 
 
 def test_references_differ_by_all_that_they_name() -> None:
     """Else one value would be taken for another's."""
-    one = build_reference_or_none(MAPPING, {"path": "a", "key": "b", "version": 3}, "text")
-    other = build_reference_or_none(MAPPING, {"path": "a", "key": "b", "version": 4}, "text")
+    one = build_reference_or_none_if_malformed(
+        MAPPING, {"path": "a", "key": "b", "version": 3}, "text"
+    )
+    other = build_reference_or_none_if_malformed(
+        MAPPING, {"path": "a", "key": "b", "version": 4}, "text"
+    )
     assert one is not None
     assert other is not None
     assert one.identity != other.identity
@@ -79,7 +83,7 @@ def test_a_failure_is_not_tried_again_in_a_run() -> None:
     memo = RunMemo()
     for _ in range(2):
         with pytest.raises(SecretUnavailable) as caught:
-            memo.get_or_make("a", fail)
+            memo.get_or_make_or_raise_failure_again("a", fail)
         assert caught.value.diagnostics[0].detail == "it is refused"
     assert calls == [1]
 

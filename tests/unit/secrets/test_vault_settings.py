@@ -7,9 +7,16 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.model.project import Target, collect_credential_variables_and_files
-from synapse_apply.secret_sources.source import SourceContext, build_reference_or_none
-from synapse_apply.secret_sources.vault.settings import describe_path_fault_or_empty, parse_settings
-from synapse_apply.secret_sources.vault.source import VAULT, find_address_faults, find_path_denial
+from synapse_apply.secret_sources.source import SourceContext, build_reference_or_none_if_malformed
+from synapse_apply.secret_sources.vault.settings import (
+    build_settings_of_valid_block,
+    describe_path_fault_or_empty,
+)
+from synapse_apply.secret_sources.vault.source import (
+    VAULT,
+    find_address_and_login_faults,
+    find_path_or_version_denial,
+)
 
 BLOCK = {
     "address": "https://vault.example:8200/",
@@ -24,27 +31,29 @@ BLOCK = {
 def find_denial(path: str, version: object = None, block: dict | None = BLOCK):
     """Why a manifest may not name a secret; None where it may."""
     argument = {"path": path, "key": "k", **({} if version is None else {"version": version})}
-    ref = build_reference_or_none(VAULT, argument, "text")
+    ref = build_reference_or_none_if_malformed(VAULT, argument, "text")
     assert ref is not None
     settings = {} if block is None else {"vault": block}
-    return find_path_denial(ref, SourceContext(Path("/nowhere"), settings=settings, target="prod"))
+    return find_path_or_version_denial(
+        ref, SourceContext(Path("/nowhere"), settings=settings, target="prod")
+    )
 
 
 def test_what_a_block_means() -> None:
     """Slashes at the ends do not count; a token is looked for before a JWT."""
-    settings = parse_settings(BLOCK)
+    settings = build_settings_of_valid_block(BLOCK)
     assert settings.origin == "https://vault.example:8200"
     assert settings.path_prefix == ""
-    assert parse_settings({**BLOCK, "address": "https://a/b/"}).path_prefix == "/b"
+    assert build_settings_of_valid_block({**BLOCK, "address": "https://a/b/"}).path_prefix == "/b"
     assert settings.namespace == "acme"
     assert [str(login) for login in settings.logins] == [
         "the token of ~/.vault-token",
         "role ci (JWT of Job_Jwt, auth/jwt)",
     ]
-    assert str(settings.split_path("team/kv/models/a")) == "team/kv/models/a"
-    assert settings.split_path("team/kv/models/a").mount == "team/kv"
-    assert settings.split_path("team/kv2/a").mount == "team"
-    assert settings.split_path("kv/raw/data").mount == "kv"
+    assert str(settings.split_path_at_mount("team/kv/models/a")) == "team/kv/models/a"
+    assert settings.split_path_at_mount("team/kv/models/a").mount == "team/kv"
+    assert settings.split_path_at_mount("team/kv2/a").mount == "team"
+    assert settings.split_path_at_mount("kv/raw/data").mount == "kv"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +64,7 @@ def test_what_a_block_means() -> None:
 def test_texts_that_are_no_path(path: str) -> None:
     """None of them is allowed, whatever a pattern says."""
     assert describe_path_fault_or_empty(path)
-    assert not parse_settings({**BLOCK, "allow": ["*"]}).is_path_allowed(path)
+    assert not build_settings_of_valid_block({**BLOCK, "allow": ["*"]}).is_path_allowed(path)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +107,7 @@ def test_what_is_no_version(version: object) -> None:
 )
 def test_tls_except_on_a_loopback_address(address: str, is_wrong: bool) -> None:
     """Where anybody could listen, nothing is sent without it."""
-    faults = find_address_faults({**BLOCK, "address": address})
+    faults = find_address_and_login_faults({**BLOCK, "address": address})
     assert [fault.summary for fault in faults] == ["Vault without TLS"] * is_wrong
 
 

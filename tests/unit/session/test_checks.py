@@ -16,7 +16,7 @@ from synapse_apply.operations import doctor as use_case
 from synapse_apply.operations.checks.agents import Agent, check_token_and_health_of_each_agent
 from synapse_apply.operations.checks.clocks import build_clock_result
 from synapse_apply.operations.checks.target_checkup import LazyValue, UncheckedError
-from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.workspace.invocation import Invocation
 
 TOKEN = "tok-of-agent"
@@ -52,7 +52,7 @@ def test_a_server_that_tells_no_time() -> None:
 
 
 def judged(answer: Mapping[str, Any], token: str = TOKEN) -> tuple[CheckStatus, str]:
-    resolver = Resolver(Path(), {"GPU": f" {token}\n"})
+    resolver = SecretResolver(Path(), {"GPU": f" {token}\n"})
     asked: list[str] = []
 
     def ask(sent: str) -> Mapping[str, Any]:
@@ -111,7 +111,7 @@ def test_agents_are_asked_at_once() -> None:
         return {"status": "ok"}
 
     agents = [Agent(name, SecretRef("env", "GPU")) for name in ("c", "a", "b")]
-    resolve = Resolver(Path(), {"GPU": TOKEN}).resolve_setting
+    resolve = SecretResolver(Path(), {"GPU": TOKEN}).resolve_setting
     assert [row.subject for row in check_token_and_health_of_each_agent(agents, resolve, ask)] == [
         "c",
         "a",

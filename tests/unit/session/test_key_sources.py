@@ -11,7 +11,7 @@ import pytest
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.project import Project, StateSettings, Target
 from synapse_apply.model.values import SecretRef
-from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.secrets.resolve import SecretResolver
 from synapse_apply.workspace.sharing.key_sources import KeySources, build_key_sources
 
 ID = "5f1c2d60-0000-4000-8000-000000000001"
@@ -31,7 +31,7 @@ def sources(root: Path, environ: dict[str, str], key: SecretRef | None = None) -
     target = Target("prod", state=StateSettings(key=key, key_file=key_file))
     environ = {"XDG_CONFIG_HOME": str(root.parent / "settings"), **environ}
     return build_key_sources(
-        project, target, environ, Resolver(root, environ).resolve_setting_or_reason
+        project, target, environ, SecretResolver(root, environ).resolve_setting_or_reason
     )
 
 
