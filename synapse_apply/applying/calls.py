@@ -10,10 +10,10 @@ from uuid import uuid4
 from synapse_apply.applying import lookup, messages, recognition
 from synapse_apply.applying.records import (
     build_record_after_create_or_update,
-    warn_of_fields_not_taken_as_sent,
+    build_warnings_of_fields_not_taken_as_sent,
 )
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
-from synapse_apply.applying.steps.request_body import replace_secrets_by_macs_for_record
+from synapse_apply.applying.steps.request_body import replace_secrets_by_macs_or_leave_out
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import RequestBody
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
@@ -44,7 +44,7 @@ class CallEcho:
     warnings: tuple[Diagnostic, ...]
 
 
-def confirm_object_left_by_call(
+def confirm_and_claim_object_left_by_call(
     step: Step, tools: ApplyTools, call: PendingCall, observed: Observed
 ) -> CallEcho:
     """The object that a successful call left, from its answer or, if that is short, from a read.
@@ -78,27 +78,29 @@ def confirm_object_left_by_call(
                 )
                 raise RemoteError(message, request_id=request_id, effect=Effect.UNKNOWN) from None
             # The write is certain, and only the read failed: what is known is recorded.
-            warnings = (messages.build_no_read_back_diagnostic(step, failure),)
+            warnings = (messages.build_no_read_back_warning(step, failure),)
             # A short answer says nothing of a field that it lacks.
             observed = replace(observed, missing_fields=frozenset())
         else:
             if differing_names:
-                mismatch_warning = messages.build_mismatched_answer_diagnostic(
+                mismatch_warning = messages.build_mismatched_answer_warning(
                     step, differing_names, request_id
                 )
                 warnings = (
                     mismatch_warning,
-                    *warn_of_fields_not_taken_as_sent(step, call.managed_fields, observed),
+                    *build_warnings_of_fields_not_taken_as_sent(
+                        step, call.managed_fields, observed
+                    ),
                 )
-    _raise_if_answer_is_of_other_object(step, tools, call, observed, request_id)
+    _claim_answered_object_or_raise_if_it_is_another(step, tools, call, observed, request_id)
     return CallEcho(
         observed,
         request_id,
-        warnings or warn_of_fields_not_taken_as_sent(step, call.managed_fields, observed),
+        warnings or build_warnings_of_fields_not_taken_as_sent(step, call.managed_fields, observed),
     )
 
 
-def _raise_if_answer_is_of_other_object(
+def _claim_answered_object_or_raise_if_it_is_another(
     step: Step, tools: ApplyTools, call: PendingCall, observed: Observed, request_id: str
 ) -> None:
     """Raise RemoteError where the answered object is not the call's or is another address's."""
@@ -132,12 +134,12 @@ def record_done_call_or_note_recovery_file(
 
     Where the state cannot be written it is UNKNOWN, with a recovery file; nothing is raised.
     """
-    return record_object_left_and_close_intent(
+    return record_object_left_or_note_recovery_file(
         step, tools, call, echo.observed, echo.request_id, echo.warnings
     )
 
 
-def record_object_left_and_close_intent(
+def record_object_left_or_note_recovery_file(
     step: Step,
     tools: ApplyTools,
     call: PendingCall,
@@ -200,7 +202,7 @@ def close_intent_or_note_recovery_file(
     return outcome
 
 
-def build_outcome_with_intent_left_open(
+def build_unknown_outcome_leaving_intent_open(
     step: Step, failure: RemoteError, cause: Diagnostic
 ) -> Outcome:
     """The outcome of a call of unknown effect; its intent stays open for the next run."""
@@ -212,7 +214,7 @@ def build_outcome_with_intent_left_open(
     )
 
 
-def build_intent(
+def build_unstamped_intent(
     step: Step,
     tools: ApplyTools,
     verb: str,
@@ -227,9 +229,9 @@ def build_intent(
         address=step.address,
         verb=verb,
         api=step.binding.api,
-        natural_key=lookup.resolve_natural_key(step, live),
+        natural_key=lookup.resolve_natural_key_or_empty(step, live),
         remote_id=step.record.remote_id if step.record and verb != "create" else "",
-        fields=replace_secrets_by_macs_for_record(managed_fields, step.salt, tools.secrets),
+        fields=replace_secrets_by_macs_or_leave_out(managed_fields, step.salt, tools.secrets),
         salt=step.salt,
         digest=package.digest if package else None,
         files=package.files if package else {},

@@ -45,14 +45,16 @@ class ClaimedIds:
         object_key = ObjectKey(address.kind, observed.api, observed.remote_id)
         # One lock for look-up and claim, so that two threads cannot claim the same object.
         with self._lock:
-            owner = self._find_recorded_owner(store, object_key)
+            owner = self._find_recorded_owner_or_none_if_unreadable(store, object_key)
             if owner is None:
                 # Claims of this run are kept here: the records of concurrent calls may not be
                 # written yet.
                 owner = self._claimed.setdefault(object_key, address)
             return None if owner == address else owner
 
-    def _find_recorded_owner(self, store: StateStore, object_key: ObjectKey) -> Address | None:
+    def _find_recorded_owner_or_none_if_unreadable(
+        self, store: StateStore, object_key: ObjectKey
+    ) -> Address | None:
         with suppress(StateError):
             if self._recorded is None:
                 self._recorded = build_owner_index_by_kind_api_and_id(store.read_state().records)

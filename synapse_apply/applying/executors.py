@@ -52,7 +52,7 @@ class SerialExecutor:
     def submit(self, key: Any, work: Work) -> None:
         self._queue.append((key, work))
 
-    def acquire_slot(self) -> bool:
+    def acquire_slot_unless_held(self) -> bool:
         """No slot is needed, as there is one piece at a time."""
         return False
 
@@ -81,9 +81,9 @@ class SerialExecutor:
 class ThreadedExecutor:
     """At most `size` pieces call the backend at once; as many again wait for the state or a slot.
 
-    A call holds its slot from before it is sent until its answer is there (`acquire_slot`,
-    `release_slot`). Before and after, pieces wait for the disk: they share commits
-    then, and the backend always has `size` calls in progress.
+    A call holds its slot from before it is sent until its answer is there
+    (`acquire_slot_unless_held`, `release_slot`). Before and after, pieces wait for the disk: they
+    share commits then, and the backend always has `size` calls in progress.
 
     Two queues in place of a future for each piece, since submitting ten thousand pieces competes
     for the processor with the threads that run them.
@@ -145,7 +145,7 @@ class ThreadedExecutor:
         self._unfinished -= 1
         return finished
 
-    def acquire_slot(self) -> bool:
+    def acquire_slot_unless_held(self) -> bool:
         # A thread holds at most one slot, and may ask for it again.
         if get_ident() in self._slot_taken_at:
             return False

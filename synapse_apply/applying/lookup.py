@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.applying.records import (
-    equals_sent_value_or_both_maps,
+    equals_sent_value_or_is_map_for_sent_empty_map,
     has_dropped_field_non_reset_value,
     reveal_secrets_for_mac,
 )
@@ -110,7 +110,7 @@ def _is_field_as_sent_or_none_if_hidden(
     ):
         return None
     if not isinstance(value, SecretRef):
-        return equals_sent_value_or_both_maps(rule, value, live_value) or (
+        return equals_sent_value_or_is_map_for_sent_empty_map(rule, value, live_value) or (
             None if rule.packaged else False
         )
     if live_value is ABSENT:
@@ -120,7 +120,7 @@ def _is_field_as_sent_or_none_if_hidden(
         if isinstance(live_value, Sensitive)
         else reveal_secrets_for_mac(live_value)
     )
-    return equals_sent_value_or_both_maps(
+    return equals_sent_value_or_is_map_for_sent_empty_map(
         rule, secrets.resolve_secret(value).reveal(), live_plain_value
     )
 
@@ -151,7 +151,7 @@ def map_reference_fields_to_live_objects(step: Step, live: LiveObjects) -> dict[
     }
 
 
-def resolve_natural_key(step: Step, live: LiveObjects) -> str:
+def resolve_natural_key_or_empty(step: Step, live: LiveObjects) -> str:
     """The step's natural key; where it depends on a parent's id, only known once that exists."""
     if step.natural_key or step.desired is None:
         return step.natural_key

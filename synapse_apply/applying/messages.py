@@ -153,7 +153,7 @@ def build_member_not_shown_diagnostic(step: Step) -> Diagnostic:
     )
 
 
-def build_recovered_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
+def build_recovered_call_warning(step: Step, cause: Diagnostic) -> Diagnostic:
     """The warning for a lost answer, where the object was found as it was sent."""
     return warning_finding(
         "A lost answer was looked up",
@@ -163,7 +163,7 @@ def build_recovered_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
     )
 
 
-def build_already_published_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
+def build_already_published_warning(step: Step, cause: Diagnostic) -> Diagnostic:
     """The warning for a 409 on a create where the existing object has our package's digest."""
     return warning_finding(
         "The object exists already, with the same content",
@@ -243,7 +243,7 @@ def build_maybe_taken_diagnostic(step: Step, cause: Diagnostic, key_field: str) 
     )
 
 
-def build_adopted_diagnostic(step: Step, observed: Observed, request_id: str | None) -> Diagnostic:
+def build_adopted_warning(step: Step, observed: Observed, request_id: str | None) -> Diagnostic:
     """The warning for a 409 on a create whose object is as declared and was adopted."""
     bytes_note = " Its published bytes are unverified." if step.type.carries_package else ""
     return warning_finding(
@@ -256,7 +256,7 @@ def build_adopted_diagnostic(step: Step, observed: Observed, request_id: str | N
     )
 
 
-def build_no_read_back_diagnostic(step: Step, failure: RemoteError) -> Diagnostic:
+def build_no_read_back_warning(step: Step, failure: RemoteError) -> Diagnostic:
     """The warning for a successful write that could not be read back."""
     return warning_finding(
         "A write could not be read back",
@@ -267,7 +267,7 @@ def build_no_read_back_diagnostic(step: Step, failure: RemoteError) -> Diagnosti
     )
 
 
-def build_mismatched_answer_diagnostic(step: Step, names: str, request_id: str) -> Diagnostic:
+def build_mismatched_answer_warning(step: Step, names: str, request_id: str) -> Diagnostic:
     """The warning for an answer with other identity fields, whose id leads to the right object."""
     return warning_finding(
         "The answer to a call showed another object",

@@ -29,7 +29,7 @@ def can_complete_search_find_create(step: Step, tools: ApplyTools, live: LiveObj
     """Whether a complete search by natural key would find the object that this step creates."""
     if step.change.action not in CREATES:
         return False
-    key = lookup.resolve_natural_key(step, live)
+    key = lookup.resolve_natural_key_or_empty(step, live)
     return step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 

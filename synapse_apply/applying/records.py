@@ -72,7 +72,9 @@ def _has_withheld_secret(value: Any) -> bool:
     return isinstance(value, WithheldSecret)
 
 
-def equals_sent_value_or_both_maps(rule: FieldRule, sent: Any, live_value: Any) -> bool:
+def equals_sent_value_or_is_map_for_sent_empty_map(
+    rule: FieldRule, sent: Any, live_value: Any
+) -> bool:
     """Whether a live value equals the sent one; an empty map matches any map."""
     if isinstance(sent, Mapping) and not sent and isinstance(live_value, Mapping):
         return True
@@ -104,7 +106,7 @@ def flatten_live_fields_with_macs(
     return fields
 
 
-def select_seen_fields(
+def select_fields_to_store_as_seen(
     step: Step, observed: Observed, managed_fields: Fields, secrets: Secrets
 ) -> Fields:
     """The fields of an answer that a record stores: ours, the identity fields, and owned subtrees.
@@ -125,11 +127,11 @@ def select_seen_fields(
         for path, value in live.items()
         if path in kept_paths
         or is_at_or_below(path, owned_pointers)
-        or _is_below_managed_field(path, managed_fields)
+        or _is_below_managed_field_that_is_no_map(path, managed_fields)
     }
 
 
-def _is_below_managed_field(path: FieldPath, managed_fields: Fields) -> bool:
+def _is_below_managed_field_that_is_no_map(path: FieldPath, managed_fields: Fields) -> bool:
     """Whether a path is below one of our fields that is declared as no map."""
     parent_paths = (path[:end] for end in range(1, len(path)))
     return any(
@@ -152,8 +154,10 @@ def build_record_after_create_or_update(
         # A dropped field stays ours until an answer shows that it is gone.
         if path not in applied and _is_dropped_field_still_ours(step, observed, path, value):
             applied[path] = _choose_reset_or_applied_value(step, path, value)
-    last_seen = dict(select_seen_fields(step, observed, {**sent, **applied}, tools.secrets))
-    _restore_held_drift(step, previous, applied, last_seen)
+    last_seen = dict(
+        select_fields_to_store_as_seen(step, observed, {**sent, **applied}, tools.secrets)
+    )
+    _restore_recorded_values_of_held_drift(step, previous, applied, last_seen)
     now = tools.clock.utc_now()
     return Record(
         address=step.address,
@@ -190,7 +194,7 @@ def build_adopted_record(step: Step, observed: Observed, tools: ApplyTools) -> R
         remote_id=observed.remote_id,
         api=step.binding.api,
         natural_key=step.natural_key,
-        seen=select_seen_fields(step, observed, declared, tools.secrets),
+        seen=select_fields_to_store_as_seen(step, observed, declared, tools.secrets),
         salt=step.salt,
         digest=observed.extra.get("digest"),
         protected=bool(step.desired and step.desired.lifecycle.prevent_destroy),
@@ -233,7 +237,9 @@ def build_record_of_desired_and_live(
         record,
         api=step.binding.api,
         applied={**incomparable, **step.declared_fields},
-        seen=select_seen_fields(step, observed, {**step.declared_fields, **incomparable}, secrets),
+        seen=select_fields_to_store_as_seen(
+            step, observed, {**step.declared_fields, **incomparable}, secrets
+        ),
         natural_key=step.natural_key or record.natural_key,
         protected=bool(step.desired and step.desired.lifecycle.prevent_destroy),
         depends_on=step.change.depends_on,
@@ -262,7 +268,9 @@ def list_sent_fields_answer_lacks(
     return tuple(sorted(names.difference(kind.identity_fields)))
 
 
-def update_record_where_both_sides_agree(step: Step, record: Record, tools: ApplyTools) -> Record:
+def build_record_updated_where_both_sides_agree(
+    step: Step, record: Record, tools: ApplyTools
+) -> Record:
     """A record that is updated only in fields whose desired and live values agree.
 
     A field that differs, or has a MAC under another state key, keeps its recorded value: updating
@@ -278,9 +286,9 @@ def update_record_where_both_sides_agree(step: Step, record: Record, tools: Appl
     for path in {change.path for change in step.change.fields} | _find_paths_under_other_state_key(
         record, step.declared_fields
     ):
-        _restore_recorded_value(applied, record.applied, path)
-        _restore_recorded_value(last_seen, record.seen, path)
-    _restore_held_drift(step, record, applied, last_seen)
+        _restore_recorded_value_or_remove(applied, record.applied, path)
+        _restore_recorded_value_or_remove(last_seen, record.seen, path)
+    _restore_recorded_values_of_held_drift(step, record, applied, last_seen)
     accepted = narrow_acceptance_to_unchanged_fields_or_none(record, applied, last_seen)
     return replace(agreed_record, applied=applied, seen=last_seen, accepted=accepted)
 
@@ -295,7 +303,7 @@ def _find_paths_under_other_state_key(record: Record, declared_fields: Fields) -
     }
 
 
-def warn_of_fields_not_taken_as_sent(
+def build_warnings_of_fields_not_taken_as_sent(
     step: Step, sent: Mapping[FieldPath, Any], observed: Observed
 ) -> tuple[Diagnostic, ...]:
     """Warnings for fields whose answer differs from what was sent, or that the backend lacks."""
@@ -328,7 +336,7 @@ def warn_of_fields_not_taken_as_sent(
         ):
             continue
         answered = get_at_or_absent(observed.spec, path)
-        if not equals_sent_value_or_both_maps(
+        if not equals_sent_value_or_is_map_for_sent_empty_map(
             rule, value, answered
         ) and not _was_same_difference_recorded_before(step, path, value, answered):
             # The platform takes such fields from the package; one warning per field is enough.
@@ -420,7 +428,7 @@ def has_dropped_field_non_reset_value(step: Step, observed: Observed, path: Fiel
 
 # Otherwise the next plan would not see it. An update of the same object carries the live value;
 # what both sides changed is sent, because Git has spoken last.
-def _restore_held_drift(
+def _restore_recorded_values_of_held_drift(
     step: Step,
     record: Record | None,
     applied: dict[FieldPath, Any],
@@ -430,11 +438,11 @@ def _restore_held_drift(
     if record is None:
         return
     for held_change in step.change.held:
-        _restore_recorded_value(applied, record.applied, held_change.path)
-        _restore_recorded_value(last_seen, record.seen, held_change.path)
+        _restore_recorded_value_or_remove(applied, record.applied, held_change.path)
+        _restore_recorded_value_or_remove(last_seen, record.seen, held_change.path)
 
 
-def _restore_recorded_value(
+def _restore_recorded_value_or_remove(
     fields: dict[FieldPath, Any], recorded_fields: Fields, path: FieldPath
 ) -> None:
     """Set a field to its recorded value, or remove it where the record has none."""

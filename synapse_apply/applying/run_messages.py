@@ -18,7 +18,7 @@ _STATUS_TEXTS = {JobStatus.STOPPED: "was stopped"}
 _FOLLOW_HINT = "Apply again: the next run follows the same job and starts none."
 
 
-def _build_run_diagnostic(
+def _build_run_error_or_warning_if_tolerated(
     step: Step, summary: str, detail: str, hint: str, request_id: str = ""
 ) -> Diagnostic:
     """A finding about a run: an error, or a warning where the manifest tolerates failures."""
@@ -59,7 +59,7 @@ def build_failed_run_diagnostic(step: Step, run_name: str, status: JobStatus) ->
     detail = (
         f"{run_name} {_STATUS_TEXTS.get(status, status.value)}. {_say_version_is_published(step)}"
     )
-    return _build_run_diagnostic(
+    return _build_run_error_or_warning_if_tolerated(
         step, "The verification failed", detail, _build_hint_on_parameters_or_code(step)
     )
 
@@ -75,7 +75,9 @@ def build_bad_answer_diagnostic(step: Step, status: JobStatus) -> Diagnostic:
         f"{_say_version_is_published(step)}"
     )
     hint = "Verify it by an action that runs as a job (`method: job` in config.yaml)."
-    return _build_run_diagnostic(step, "The verification cannot be followed", detail, hint)
+    return _build_run_error_or_warning_if_tolerated(
+        step, "The verification cannot be followed", detail, hint
+    )
 
 
 def build_timed_out_diagnostic(step: Step, job: Job, seconds: float) -> Diagnostic:
@@ -89,13 +91,15 @@ def build_timed_out_diagnostic(step: Step, job: Job, seconds: float) -> Diagnost
     # An apply does not follow a timed-out run again if its failure is tolerated.
     if due is not None and due.tolerates_failure:
         hint = Text(Command("verify", step.address), " follows it.")
-    return _build_run_diagnostic(step, "The verification did not end in time", detail, hint)
+    return _build_run_error_or_warning_if_tolerated(
+        step, "The verification did not end in time", detail, hint
+    )
 
 
 def build_missing_job_diagnostic(step: Step, job: str) -> Diagnostic:
     """The finding for a followed job that no longer exists."""
     detail = f"Job {job} is not there any more, and nobody saw how it ended."
-    return _build_run_diagnostic(
+    return _build_run_error_or_warning_if_tolerated(
         step, "The verification cannot be followed", detail, "Apply again to start another."
     )
 
@@ -120,7 +124,9 @@ def build_refused_run_diagnostic(step: Step, failure: RemoteError, body: Request
             names = " and ".join(f"an {name}" for name in lacking)
             fields = " and ".join(f"`{name}:`" for name in lacking)
             summary, hint = f"This backend requires {names}", f"Add {fields} to spec.verify."
-        return _build_run_diagnostic(step, summary, detail, hint, failure.request_id or "")
+        return _build_run_error_or_warning_if_tolerated(
+            step, summary, detail, hint, failure.request_id or ""
+        )
     return error_finding(
         "The verification could not be started",
         detail,
@@ -173,7 +179,7 @@ def build_unrecorded_run_diagnostic(step: Step, job: str) -> Diagnostic:
     )
 
 
-def build_recovered_run_diagnostic(step: Step, failure: RemoteError, job: str) -> Diagnostic:
+def build_recovered_run_warning(step: Step, failure: RemoteError, job: str) -> Diagnostic:
     """The warning for a lost answer, where the job was found by its mark."""
     answer = _format_failure_answer(failure)
     return warning_finding(

@@ -13,18 +13,18 @@ from synapse_apply.applying import lookup, messages
 from synapse_apply.applying.calls import (
     PendingCall,
     build_audit_entry,
-    build_intent,
     build_outcome,
-    build_outcome_with_intent_left_open,
+    build_unknown_outcome_leaving_intent_open,
+    build_unstamped_intent,
     close_intent_of_call_without_effect,
     close_intent_or_note_recovery_file,
-    confirm_object_left_by_call,
+    confirm_and_claim_object_left_by_call,
     record_done_call_or_note_recovery_file,
-    record_object_left_and_close_intent,
+    record_object_left_or_note_recovery_file,
 )
 from synapse_apply.applying.records import (
     build_adopted_record,
-    update_record_where_both_sides_agree,
+    build_record_updated_where_both_sides_agree,
 )
 from synapse_apply.applying.step import (
     CREATES,
@@ -39,7 +39,7 @@ from synapse_apply.applying.steps.request_body import (
     build_declared_fields_without_final_call,
     build_update_body_and_owned_fields,
 )
-from synapse_apply.applying.write_intents import write_stamped_intents_in_time
+from synapse_apply.applying.write_intents import acquire_slot_and_write_stamped_intents_in_time
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, SynapseApplyError
 from synapse_apply.model.plan import Action
@@ -60,12 +60,12 @@ def execute_step_and_companion(
         return (
             create_object_and_companion(step, tools, live)
             if is_create
-            else (_execute_action(step, tools, live),)
+            else (_execute_action_other_than_create(step, tools, live),)
         )
 
     if not is_create:  # a create may write its intent before it has its slot
-        tools.acquire_slot(step.address)
-    return _report_progress_with_errors_as_outcomes(step, tools, run_action)
+        tools.acquire_slot_or_raise_not_started(step.address)
+    return _run_work_and_report_with_errors_as_outcomes(step, tools, run_action)
 
 
 def execute_final_call(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
@@ -79,13 +79,13 @@ def execute_final_call(step: Step, tools: ApplyTools, live: LiveObjects) -> Outc
     final_step = replace(step, change=change, companion=None)
     if step.has_call_before_final_call:
         tools = replace(tools, approvals={})
-    (outcome,) = _report_progress_with_errors_as_outcomes(
+    (outcome,) = _run_work_and_report_with_errors_as_outcomes(
         final_step, tools, lambda: (_send_final_call_and_record(final_step, tools, live),)
     )
     return outcome
 
 
-def _report_progress_with_errors_as_outcomes(
+def _run_work_and_report_with_errors_as_outcomes(
     step: Step, tools: ApplyTools, work: Callable[[], tuple[Outcome, ...]]
 ) -> tuple[Outcome, ...]:
     """Run some work, report progress, and return its outcomes with their duration.
@@ -126,13 +126,13 @@ def _report_end_of_created_steps(
         tools.progress.report_end(created_step.address, verb, result.value, seconds, remote_id)
 
 
-def _execute_action(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
+def _execute_action_other_than_create(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
     """Do one change, with its record; ValueError for one that a plan never has."""
     action = step.change.action
     if action is Action.DELETE:
         return _execute_delete(step, tools)
     if action is Action.FORGET:
-        tools.require_permit()
+        tools.require_permit_or_raise_not_started()
         tools.store.remove_records(step.address, uses_up=tools.approvals.get(step.address, ()))
         _append_state_audit_entry(step, tools)
         return build_outcome(step, Result.DONE)
@@ -141,7 +141,7 @@ def _execute_action(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
         if step.observed is None:
             raise ValueError(f"{step.address} is to be adopted but was not seen")
         record = build_adopted_record(step, step.observed, tools)
-        tools.require_permit()
+        tools.require_permit_or_raise_not_started()
         tools.store.write_records(record, uses_up=tools.approvals.get(step.address, ()))
         _append_state_audit_entry(step, tools)
     if step.fields_without_final_call:
@@ -150,7 +150,7 @@ def _execute_action(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
             replace(step, record=record, change=changed_fields_only), tools, live
         )
     if record is not None:
-        tools.store.write_records(update_record_where_both_sides_agree(step, record, tools))
+        tools.store.write_records(build_record_updated_where_both_sides_agree(step, record, tools))
     return build_outcome(step, Result.DONE, remote_id=record.remote_id if record else "")
 
 
@@ -175,8 +175,8 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
     body, managed_fields = build_update_body_and_owned_fields(
         step, observed.spec, live, tools.secrets.resolve_secret
     )
-    (intent,) = write_stamped_intents_in_time(
-        tools, build_intent(step, tools, "update", managed_fields, live)
+    (intent,) = acquire_slot_and_write_stamped_intents_in_time(
+        tools, build_unstamped_intent(step, tools, "update", managed_fields, live)
     )
     pending_call = PendingCall(body, managed_fields, intent)
     lost_answer: RemoteError | None = None
@@ -184,7 +184,7 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
     for is_last in (False, True):
         try:
             answer = call(tools.api, record.remote_id, body)
-            echo = confirm_object_left_by_call(
+            echo = confirm_and_claim_object_left_by_call(
                 step,
                 tools,
                 pending_call,
@@ -193,7 +193,7 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
         except RemoteError as failure:
             if lost_answer is not None and tools.explain_unsent_call_or_empty(failure):
                 # The first one was sent, and may still be acted on.
-                return _build_lost_outcome(step, tools, lost_answer)
+                return _build_unknown_outcome_of_lost_answer(step, tools, lost_answer)
             outcome = _resolve_failed_update_or_none_to_retry(
                 step, tools, pending_call, failure, is_last=is_last
             )
@@ -208,10 +208,12 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
     raise AssertionError("an update is sent at most twice")
 
 
-def _build_lost_outcome(step: Step, tools: ApplyTools, failure: RemoteError) -> Outcome:
+def _build_unknown_outcome_of_lost_answer(
+    step: Step, tools: ApplyTools, failure: RemoteError
+) -> Outcome:
     marks = tools.marks.with_address(step.address)
     cause = messages.build_failure_diagnostic(step, failure, marks)
-    return build_outcome_with_intent_left_open(step, failure, cause)
+    return build_unknown_outcome_leaving_intent_open(step, failure, cause)
 
 
 def _resolve_failed_update_or_none_to_retry(
@@ -230,18 +232,18 @@ def _resolve_failed_update_or_none_to_retry(
     if observed is not None and lookup.shows_update_in_all_kept_fields(
         step, pending_call.managed_fields, observed, tools.secrets
     ):
-        return record_object_left_and_close_intent(
+        return record_object_left_or_note_recovery_file(
             step,
             tools,
             pending_call,
             observed,
             failure.request_id,
-            (messages.build_recovered_diagnostic(step, reason),),
+            (messages.build_recovered_call_warning(step, reason),),
         )
     # It was not done, and sending a PUT twice gives the same object.
     if observed is not None and not is_last:
         return None
-    return build_outcome_with_intent_left_open(step, failure, reason)
+    return build_unknown_outcome_leaving_intent_open(step, failure, reason)
 
 
 def _send_final_call_and_record(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
@@ -254,13 +256,13 @@ def _send_final_call_and_record(step: Step, tools: ApplyTools, live: LiveObjects
         **build_declared_fields_without_final_call(step, live),
         (final_call.name,): True,
     }
-    (intent,) = write_stamped_intents_in_time(
-        tools, build_intent(step, tools, final_call.verb, managed_fields, live)
+    (intent,) = acquire_slot_and_write_stamped_intents_in_time(
+        tools, build_unstamped_intent(step, tools, final_call.verb, managed_fields, live)
     )
     pending_call = PendingCall({}, managed_fields, intent)
     try:
         answer = final_call.send_call(tools.api, record.remote_id)
-        echo = confirm_object_left_by_call(
+        echo = confirm_and_claim_object_left_by_call(
             step,
             tools,
             pending_call,
@@ -280,7 +282,9 @@ def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
     call, record = step.binding.delete_object, step.record
     if call is None or record is None:
         raise ValueError(f"{step.address} cannot be deleted, yet its plan says so")
-    (intent,) = write_stamped_intents_in_time(tools, build_intent(step, tools, "delete", {}, {}))
+    (intent,) = acquire_slot_and_write_stamped_intents_in_time(
+        tools, build_unstamped_intent(step, tools, "delete", {}, {})
+    )
     pending_call = PendingCall({}, {}, intent)
     try:
         call(tools.api, record.remote_id)
@@ -293,8 +297,8 @@ def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
         if failure.effect is Effect.NONE:
             return close_intent_of_call_without_effect(step, tools, pending_call, failure, reason)
         # An unreadable object may still exist, so the delete stays open for the next run.
-        if not _is_found_gone_by_lookup(step, tools, record.remote_id):
-            return build_outcome_with_intent_left_open(step, failure, reason)
+        if not _is_found_gone_or_false_if_unreadable(step, tools, record.remote_id):
+            return build_unknown_outcome_leaving_intent_open(step, failure, reason)
     closed = replace(intent, state=IntentState.DONE)
     entry = build_audit_entry(tools, intent, "done", tools.last_request_id())
     return close_intent_or_note_recovery_file(
@@ -302,7 +306,7 @@ def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
     )
 
 
-def _is_found_gone_by_lookup(step: Step, tools: ApplyTools, remote_id: str) -> bool:
+def _is_found_gone_or_false_if_unreadable(step: Step, tools: ApplyTools, remote_id: str) -> bool:
     try:
         return lookup.find_object_by_id(step, tools, remote_id) is None
     except RemoteError:

@@ -90,7 +90,7 @@ def search_run_candidates(
     for raw in proof.list_jobs(
         api, intent.remote_id, datetime.fromisoformat(intent.sent_at) - _ZONES
     ):
-        job = _parse_listed_job(raw)
+        job = _parse_listed_job_or_raise_remote_error(raw)
         if "context" not in raw and is_candidate(job):
             # The context has the run's mark, so it is worth a request of its own.
             job = read_job(api, job.id)  # items of a list may lack fields
@@ -101,7 +101,7 @@ def search_run_candidates(
     return RunCandidates(None, tuple(possible_jobs))
 
 
-def _parse_listed_job(raw: Mapping[str, Any]) -> Job:
+def _parse_listed_job_or_raise_remote_error(raw: Mapping[str, Any]) -> Job:
     try:
         return parse_job(raw)
     except ValueError:

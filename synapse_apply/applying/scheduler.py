@@ -134,7 +134,7 @@ class Scheduler:
                 address = ready.popleft()
                 if not self._has_all_outcomes(self._tasks[address]):
                     self._running.add(address)
-                    executor.submit(address, self._build_step_work(self._tasks[address]))
+                    executor.submit(address, self._build_work_of_next_stage(self._tasks[address]))
                     running += 1
             # Ready steps that are left here are stopped ones: they are skipped at the end.
             if not running:
@@ -192,7 +192,7 @@ class Scheduler:
     def _needs_verification(self, step: Step) -> bool:
         return step.change.verification is not None and step.address not in self._verifications
 
-    def _build_step_work(
+    def _build_work_of_next_stage(
         self, step: Step
     ) -> Callable[[], tuple[Outcome, ...] | Outcome | VerificationResult]:
         tools, live = self._tools, self._live
@@ -200,7 +200,7 @@ class Scheduler:
             return lambda: execute_step_and_companion(step, tools, live)
 
         def run_final_stage() -> Outcome | VerificationResult:
-            tools.acquire_slot(step.address)
+            tools.acquire_slot_or_raise_not_started(step.address)
             if self._needs_verification(step):
                 return start_or_follow_verification_run(step, tools, live, self._stop_reason)
             return execute_final_call(step, tools, live)

@@ -14,7 +14,7 @@ from typing import Any
 
 from synapse_apply.applying.lookup import get_published_digest_or_none
 from synapse_apply.applying.records import (
-    equals_sent_value_or_both_maps,
+    equals_sent_value_or_is_map_for_sent_empty_map,
     list_sent_fields_answer_lacks,
     replace_secret_by_mac_or_withheld,
 )
@@ -118,7 +118,7 @@ class IntentResolver:
         # A search that may miss objects cannot show that the call had no effect.
         if binding.lookup_proof(intent.natural_key, self.capabilities) is not Lookup.COMPLETE:
             return ResolvedIntent(intent, record, "this API cannot tell whether it was made")
-        return self._keep_open_if_too_early(intent, record) or _mark_intent_absent(intent, record)
+        return self._keep_open_if_too_early(intent, record) or _resolve_as_absent(intent, record)
 
     def _list_objects_with_key_if_searchable(
         self, intent: Intent, binding: ApiBinding
@@ -156,7 +156,7 @@ class IntentResolver:
                 f"show which run made a job"
             )
             return ResolvedIntent(intent, record, reason)
-        return _mark_intent_absent(replace(intent, remote_id=""), record)
+        return _resolve_as_absent(replace(intent, remote_id=""), record)
 
     def _resolve_update_or_delete_by_id(
         self, intent: Intent, kind: ResourceType, binding: ApiBinding, record: Record | None
@@ -169,15 +169,15 @@ class IntentResolver:
             # Whoever deleted it: what the call was for is so.
             if intent.verb == "delete":
                 return ResolvedIntent(replace(intent, state=IntentState.DONE), None)
-            return ResolvedIntent(_close_as_failed_with_doubt(intent), record)
+            return ResolvedIntent(_close_as_failed_leaving_approvals_used(intent), record)
         # An approval is for one time: it is waited for until it is certain that it was not used.
         if intent.approvals and self._shows_no_effect(intent, kind, live, record):
-            return self._keep_open_if_too_early(intent, record) or _mark_intent_absent(
+            return self._keep_open_if_too_early(intent, record) or _resolve_as_absent(
                 intent, record
             )
         # It may still be deleted by a slow server: then the next plan finds it gone.
         if intent.verb == "delete":
-            return ResolvedIntent(_close_as_failed_with_doubt(intent), record)
+            return ResolvedIntent(_close_as_failed_leaving_approvals_used(intent), record)
         return self._resolve_as_done_from_live_object(intent, kind, live, record)
 
     def _shows_no_effect(
@@ -202,14 +202,14 @@ class IntentResolver:
             if last_seen is ABSENT and isinstance(sent, bool) and isinstance(live_value, bool):
                 # No server rewrites a truth.
                 last_seen = not sent
-            is_changed = not equals_sent_value_or_both_maps(
+            is_changed = not equals_sent_value_or_is_map_for_sent_empty_map(
                 rule, sent, record.applied.get(path, ABSENT)
             )
             is_hidden = isinstance(live_value, WithheldSecret) or rule.write_only
             if is_hidden or path[0] in live.missing_fields:
                 if is_changed:
                     return False
-            elif not equals_sent_value_or_both_maps(rule, last_seen, live_value):
+            elif not equals_sent_value_or_is_map_for_sent_empty_map(rule, last_seen, live_value):
                 return False
             changes_anything = changes_anything or is_changed
         return changes_anything
@@ -219,7 +219,7 @@ class IntentResolver:
     ) -> ResolvedIntent:
         """The intent as done, and a record in which only fields as they were sent are ours."""
         is_create = intent.verb == "create"
-        base = _build_initial_record(intent, live, self.now)
+        base = _build_record_of_intent_without_fields(intent, live, self.now)
         if record is not None:
             base = replace(base, created_at=record.created_at) if is_create else record
         applied, last_seen = dict(base.applied), dict(base.seen)
@@ -287,12 +287,12 @@ class IntentResolver:
         return ResolvedIntent(intent, record, reason, seconds_until_resolvable=remaining)
 
 
-def _close_as_failed_with_doubt(intent: Intent) -> Intent:
+def _close_as_failed_leaving_approvals_used(intent: Intent) -> Intent:
     """The intent as failed, though the call may have had an effect: its approvals stay used."""
     return replace(intent, state=IntentState.FAILED, approvals=())
 
 
-def _mark_intent_absent(intent: Intent, record: Record | None) -> ResolvedIntent:
+def _resolve_as_absent(intent: Intent, record: Record | None) -> ResolvedIntent:
     return ResolvedIntent(replace(intent, state=IntentState.ABSENT), record)
 
 
@@ -308,10 +308,12 @@ def _is_field_live_as_sent_or_hidden_create(
     )
     if is_hidden or kind.require_rule_of_field(path).packaged:
         return is_create
-    return equals_sent_value_or_both_maps(kind.require_rule_of_field(path), sent, live_value)
+    return equals_sent_value_or_is_map_for_sent_empty_map(
+        kind.require_rule_of_field(path), sent, live_value
+    )
 
 
-def _build_initial_record(intent: Intent, live: Observed, now: str) -> Record:
+def _build_record_of_intent_without_fields(intent: Intent, live: Observed, now: str) -> Record:
     live_digest = get_published_digest_or_none(live)
     # An object with another digest was published by somebody else: its package is not ours.
     is_own_package = live_digest is None or live_digest == intent.digest

@@ -214,13 +214,13 @@ class ApplyTools:
     permit: FinalPermit = field(default_factory=FinalPermit)
     approvals: Mapping[Address, tuple[str, ...]] = field(default_factory=dict)
 
-    def acquire_slot(self, *addresses: Address) -> None:
+    def acquire_slot_or_raise_not_started(self, *addresses: Address) -> None:
         """Wait for a slot to call the backend; raises StepNotStarted where the run shall end."""
-        if self.slot.acquire_slot() and self.stop_reason():
+        if self.slot.acquire_slot_unless_held() and self.stop_reason():
             raise StepNotStarted
         self.started_addresses.update(addresses)
 
-    def require_permit(self) -> None:
+    def require_permit_or_raise_not_started(self) -> None:
         """Raise StepNotStarted where no call may begin any more."""
         if self.permit.explain_missing_or_empty():
             raise StepNotStarted

@@ -30,7 +30,7 @@ from synapse_apply.applying.runs import (
 )
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.applying.steps.request_body import build_declared_fields_without_final_call
-from synapse_apply.applying.write_intents import write_stamped_intents_in_time
+from synapse_apply.applying.write_intents import acquire_slot_and_write_stamped_intents_in_time
 from synapse_apply.kinds.descriptor import VerificationSpec
 from synapse_apply.kinds.run_body import (
     add_run_mark_if_context_is_there,
@@ -127,7 +127,9 @@ class _VerificationRun:
 
     def _send_run_and_follow_to_result(self, owner: str) -> VerificationResult:
         """Announce and send the run; `owner` is the id that the run's call uses."""
-        (intent,) = write_stamped_intents_in_time(self.tools, self._build_run_intent(owner))
+        (intent,) = acquire_slot_and_write_stamped_intents_in_time(
+            self.tools, self._build_run_intent(owner)
+        )
         try:
             answer = self.proof.send_run(
                 self.tools.api,
@@ -254,7 +256,7 @@ class _VerificationRun:
                 candidates = search_run_candidates(self.tools.api, self.proof, intent, settled_jobs)
             if candidates.job is not None:
                 job, request_id = candidates.job.id, failure.request_id or ""
-                diagnostic = words.build_recovered_run_diagnostic(self.step, failure, job)
+                diagnostic = words.build_recovered_run_warning(self.step, failure, job)
                 return self._record_job_and_follow(intent, job, request_id, diagnostic)
             if candidates.possible_jobs or next(pauses_left, pauses_left) is pauses_left:
                 break
@@ -280,7 +282,7 @@ class _VerificationRun:
         except RemoteError as failure:
             # It was there once, so it was deleted, and will not come back.
             if isinstance(failure, NotFound) and (jobs_read or not fresh):
-                return self._record_ended_run(
+                return self._record_ended_run_or_report_running(
                     RunStatus.FAILED, job_id, words.build_missing_job_diagnostic(self.step, job_id)
                 )
             if self.should_stop():  # the read was aborted because the run shall end
@@ -289,10 +291,10 @@ class _VerificationRun:
             diagnostic = words.build_unreadable_job_diagnostic(self.step, job_id, str(failure))
             return self._build_verification_result(RunStatus.RUNNING, diagnostic, job=job_id)
         if job.status is JobStatus.COMPLETED:
-            return self._record_ended_run(RunStatus.PASSED, job_id)
+            return self._record_ended_run_or_report_running(RunStatus.PASSED, job_id)
         if job.status.has_ended:
             diagnostic = words.build_failed_run_diagnostic(self.step, f"Job {job_id}", job.status)
-            return self._record_ended_run(
+            return self._record_ended_run_or_report_running(
                 RunStatus.FAILED,
                 job_id,
                 diagnostic,
@@ -301,7 +303,7 @@ class _VerificationRun:
         if self.should_stop():
             return self._build_verification_result(RunStatus.RUNNING, job=job_id)
         diagnostic = words.build_timed_out_diagnostic(self.step, job, self.verification.timeout)
-        return self._record_ended_run(RunStatus.TIMED_OUT, job_id, diagnostic)
+        return self._record_ended_run_or_report_running(RunStatus.TIMED_OUT, job_id, diagnostic)
 
     def _build_follow_options(self) -> FollowOptions:
         tools, due = self.tools, self.verification
@@ -320,7 +322,7 @@ class _VerificationRun:
             return (f"(the log could not be read: {str(failure).removesuffix('.')})",)
         return tuple(map(_format_log_line, lines))
 
-    def _record_ended_run(
+    def _record_ended_run_or_report_running(
         self, verdict: RunStatus, job: str, *diagnostics: Diagnostic, logs: tuple[str, ...] = ()
     ) -> VerificationResult:
         """Record how the run ended; if that fails, the record still names the job to follow."""

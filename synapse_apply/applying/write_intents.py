@@ -15,7 +15,7 @@ from synapse_apply.model.state import Intent, IntentState
 # `Idempotency-Key` for servers that know it; nothing relies on that.
 # The next run counts the age of a call from its intent. Where a call would begin more than the
 # store's `seconds_to_start` after it, the intent is closed and made again.
-def write_stamped_intents_in_time(
+def acquire_slot_and_write_stamped_intents_in_time(
     tools: ApplyTools, *intents: Intent, before_slot: bool = False
 ) -> tuple[Intent, ...]:
     """Store the intents of one call, and return them with the current time.
@@ -25,16 +25,16 @@ def write_stamped_intents_in_time(
     with the intents closed again, where the run ends during that wait, or no call may begin.
     """
     addresses = [intent.address for intent in intents]
-    tools.require_permit()
+    tools.require_permit_or_raise_not_started()
     if not before_slot:
-        tools.acquire_slot()
+        tools.acquire_slot_or_raise_not_started()
     started_at = tools.clock.monotonic_seconds()
     tools.started_addresses.update(addresses)
     written_intents = _stamp_and_write_intents_in_time(tools, intents)
     if not before_slot:
         return written_intents
     try:
-        tools.acquire_slot()
+        tools.acquire_slot_or_raise_not_started()
     except StepNotStarted:
         # If the state cannot be written, the next run finds out that nothing was sent.
         if not (tools.store.has_failed_write() or tools.store.is_lock_lost()):

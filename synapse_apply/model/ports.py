@@ -461,8 +461,8 @@ class Slot(Protocol):
         """Whether a slot will be free soon, since no long calls are in progress."""
         ...
 
-    def acquire_slot(self) -> bool:
-        """Wait for a slot; False where none can be had. Held until `release_slot` or the end."""
+    def acquire_slot_unless_held(self) -> bool:
+        """Wait for a slot; False if this thread needs none, or has one until `release_slot`."""
         ...
 
     def release_slot(self) -> None:

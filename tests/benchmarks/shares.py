@@ -34,9 +34,12 @@ PARTS = {
     "the text of the plan": ("views/text/plan.py", "render_plan"),
     "HTTP: the calls of an apply": (
         "applying/steps/create.py",
-        "_call_create_with_failure_as_result",
+        "_call_create_with_remote_error_as_result",
     ),
-    "intents: announced": ("applying/write_intents.py", "write_stamped_intents_in_time"),
+    "intents: announced": (
+        "applying/write_intents.py",
+        "acquire_slot_and_write_stamped_intents_in_time",
+    ),
     "outcomes: compared and recorded": ("applying/steps/create.py", "_record_created_objects"),
 }
 

@@ -265,7 +265,7 @@ def _send_dry_run_with_errors_as_result(
         # A server that makes dry runs has changed nothing, even if its answer is lost.
         if isinstance(failure, Unconfirmed):
             return DryRunStepResult(
-                call, doubt=_look_up_and_report_if_acted_on(call, failure, tools, live)
+                call, doubt=_look_up_and_build_finding_whether_acted_on(call, failure, tools, live)
             )
         status = failure.status_code
         if 400 <= status < 500 and status not in _TRANSIENT_STATUSES:
@@ -315,7 +315,7 @@ def _build_no_dry_run_warning(failure: RemoteError) -> Diagnostic:
     )
 
 
-def _look_up_and_report_if_acted_on(
+def _look_up_and_build_finding_whether_acted_on(
     call: DryRunCall, failure: RemoteError, tools: ApplyTools, live: LiveObjects
 ) -> Diagnostic:
     """The finding on whether a call was carried out that should only have been checked."""

@@ -52,7 +52,7 @@ def _send_dry_run_create(step: Step, tools: ApplyTools, live: LiveObjects) -> No
 def _is_created_object_found_or_none_if_unknown(
     step: Step, tools: ApplyTools, live: LiveObjects
 ) -> bool | None:
-    binding, key = step.binding, lookup.resolve_natural_key(step, live)
+    binding, key = step.binding, lookup.resolve_natural_key_or_empty(step, live)
     try:
         matches = list_by_natural_key(
             tools.api, binding, key, tools.capabilities, tools.marks.with_address(step.address)
@@ -89,7 +89,9 @@ def _is_update_seen_live_or_none_if_unknown(
     return lookup.shows_update_in_all_kept_fields(step, managed_fields, observed, tools.secrets)
 
 
-def _dry_run_delete(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
+def _dry_run_delete_or_raise_unconfirmed_if_gone(
+    step: Step, tools: ApplyTools, live: LiveObjects
+) -> None:
     """Send the delete as a dry run; ValueError for a kind that has none."""
     call = step.binding.delete_object
     if call is None:
@@ -98,7 +100,6 @@ def _dry_run_delete(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
         call(tools.api.dry_run, step.change.remote_id)
     except NotFound:
         return  # it is gone already, which is what was wanted
-    # A delete has no body, so its answer cannot say that it was a dry run.
     # A delete has no body, so its answer cannot say that it was a dry run.
     if _is_deleted_object_gone_or_none_if_unknown(step, tools, live):
         raise Unconfirmed(_GONE_MESSAGE, effect=Effect.UNKNOWN)
@@ -142,7 +143,10 @@ def _cannot_tell_if_run(_step: Step, _tools: ApplyTools, _live: LiveObjects) -> 
 CREATE = DryRun("create", _send_dry_run_create, _is_created_object_found_or_none_if_unknown)
 UPDATE = DryRun("update", _dry_run_update, _is_update_seen_live_or_none_if_unknown)
 DELETE = DryRun(
-    "delete", _dry_run_delete, _is_deleted_object_gone_or_none_if_unknown, is_irreversible=True
+    "delete",
+    _dry_run_delete_or_raise_unconfirmed_if_gone,
+    _is_deleted_object_gone_or_none_if_unknown,
+    is_irreversible=True,
 )
 SEAL = DryRun("seal", _dry_run_seal, _is_seal_seen_live_or_none_if_unknown, is_irreversible=True)
 RUN = DryRun("run", None, _cannot_tell_if_run, is_irreversible=True)

@@ -94,7 +94,9 @@ class LogTailer:
         while not job.status.has_ended and not self._is_stopped_or_timed_out():
             if (
                 next_list_at <= self._options.read_seconds()
-                and self._try_once_or_wait_after_failure(self._show_new_lines_or_note_missing_log)
+                and self._try_once_and_wait_after_transient_failure(
+                    self._show_new_lines_or_note_missing_log
+                )
             ):
                 next_list_at = self._compute_next_list_read_time()
             next_job_at = self._compute_next_job_read_time()
@@ -102,7 +104,7 @@ class LogTailer:
                 min(next_list_at, next_job_at) - self._options.read_seconds()
             )
             if next_job_at <= self._options.read_seconds():
-                self._try_once_or_wait_after_failure(self._read_job_and_notify_listener)
+                self._try_once_and_wait_after_transient_failure(self._read_job_and_notify_listener)
             job = self._job
         if job.status.has_ended:
             self._show_new_lines_retrying_until_read()
@@ -121,7 +123,9 @@ class LogTailer:
             self._show_line(line)
 
     def _show_new_lines_retrying_until_read(self) -> None:
-        while not self._try_once_or_wait_after_failure(self._show_new_lines_or_note_missing_log):
+        while not self._try_once_and_wait_after_transient_failure(
+            self._show_new_lines_or_note_missing_log
+        ):
             pass
         self._note_missed_lines_if_any()
 
@@ -177,7 +181,7 @@ class LogTailer:
         self._shown_lines.add_line(line)
         self._show_line(line)
 
-    def _try_once_or_wait_after_failure(self, action: Callable[[], object]) -> bool:
+    def _try_once_and_wait_after_transient_failure(self, action: Callable[[], object]) -> bool:
         """Whether an action succeeded; after a transient failure, waits and returns False."""
         try:
             action()
@@ -194,13 +198,13 @@ class LogTailer:
         return True
 
     def _wait_within_interval_and_timeout(self, seconds: float) -> None:
-        remaining = self._remaining_seconds()
+        remaining = self._compute_remaining_seconds_or_none()
         max_seconds = (
             self._options.interval if remaining is None else min(self._options.interval, remaining)
         )
         wait_and_tell_if_not_stopped(min(seconds, max_seconds), self._options)
 
-    def _remaining_seconds(self) -> float | None:
+    def _compute_remaining_seconds_or_none(self) -> float | None:
         return (
             None
             if self._deadline is None
@@ -208,7 +212,7 @@ class LogTailer:
         )
 
     def _is_stopped_or_timed_out(self) -> bool:
-        return self._options.should_stop() or self._remaining_seconds() == 0.0
+        return self._options.should_stop() or self._compute_remaining_seconds_or_none() == 0.0
 
     def _note_missed_lines_if_any(self) -> None:
         if self._has_gap or self._is_list_too_short:

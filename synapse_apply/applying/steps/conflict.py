@@ -21,11 +21,11 @@ from synapse_apply.applying.calls import (
     claim_object_or_find_other_owner,
     close_intent_of_call_without_effect,
     close_intent_or_note_recovery_file,
-    record_object_left_and_close_intent,
+    record_object_left_or_note_recovery_file,
 )
 from synapse_apply.applying.records import (
     build_adopted_record,
-    update_record_where_both_sides_agree,
+    build_record_updated_where_both_sides_agree,
 )
 from synapse_apply.applying.step import ApplyTools, Step
 from synapse_apply.applying.steps.plain_forms import BAD_REQUEST, list_top_level_names_of_refusal
@@ -44,7 +44,7 @@ _INVALID_STATUSES = frozenset({BAD_REQUEST, 422})
 # A 409 is done where the object's digest is ours. With `--adopt` an object is taken over that shows
 # every field as it was sent. One that differs, hides a secret, or would be run or locked, needs a
 # plan that shows it.
-def record_or_adopt_conflicting_object(
+def record_or_adopt_conflicting_object_or_fail(
     step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, cause: Diagnostic
 ) -> Outcome:
     """The outcome of a refused create: done, adopted if allowed, or failed with a hint."""
@@ -56,8 +56,8 @@ def record_or_adopt_conflicting_object(
         return close_intent_of_call_without_effect(step, tools, call, failure, diagnostic)
     # Another run, or an earlier call of ours whose answer was lost, has published the same package.
     if call.intent.digest and lookup.get_published_digest_or_none(observed) == call.intent.digest:
-        warnings = (messages.build_already_published_diagnostic(step, cause),)
-        return record_object_left_and_close_intent(
+        warnings = (messages.build_already_published_warning(step, cause),)
+        return record_object_left_or_note_recovery_file(
             step, tools, call, observed, failure.request_id, warnings
         )
     owner = claim_object_or_find_other_owner(step, tools, observed)
@@ -142,14 +142,14 @@ def _record_adoption_in_place_of_create(
     tools.on_observed(step.address, observed)
     change = replace(step.change, action=Action.ADOPT, fields=())
     step = replace(step, change=change, observed=observed, natural_key=call.intent.natural_key)
-    record = update_record_where_both_sides_agree(
+    record = build_record_updated_where_both_sides_agree(
         step, build_adopted_record(step, observed, tools), tools
     )
     # The object is ours from here on: the approvals were used for that.
     closed = replace(
         call.intent, state=IntentState.FAILED, remote_id=observed.remote_id, approvals=()
     )
-    warning = messages.build_adopted_diagnostic(step, observed, failure.request_id)
+    warning = messages.build_adopted_warning(step, observed, failure.request_id)
     outcome = build_outcome(step, Result.DONE, (warning,), observed.remote_id, failure.request_id)
     entry = build_audit_entry(tools, closed, "adopted", failure.request_id)
     return close_intent_or_note_recovery_file(tools, closed, record, entry, outcome)

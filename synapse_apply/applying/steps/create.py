@@ -17,19 +17,19 @@ from synapse_apply.applying import lookup, messages
 from synapse_apply.applying.calls import (
     PendingCall,
     build_audit_entry,
-    build_intent,
     build_outcome,
-    build_outcome_with_intent_left_open,
+    build_unknown_outcome_leaving_intent_open,
+    build_unstamped_intent,
     claim_object_or_find_other_owner,
     close_intent_of_call_without_effect,
-    confirm_object_left_by_call,
+    confirm_and_claim_object_left_by_call,
     record_done_call_or_note_recovery_file,
-    record_object_left_and_close_intent,
+    record_object_left_or_note_recovery_file,
 )
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.applying.steps.conflict import (
     may_natural_key_be_taken,
-    record_or_adopt_conflicting_object,
+    record_or_adopt_conflicting_object_or_fail,
 )
 from synapse_apply.applying.steps.plain_forms import list_refused_names_if_all_are_preferred
 from synapse_apply.applying.steps.request_body import (
@@ -37,9 +37,9 @@ from synapse_apply.applying.steps.request_body import (
     build_declared_fields_without_final_call,
     build_pending_objects,
     find_address_of_package_to_upload,
-    replace_secrets_by_macs_for_record,
+    replace_secrets_by_macs_or_leave_out,
 )
-from synapse_apply.applying.write_intents import write_stamped_intents_in_time
+from synapse_apply.applying.write_intents import acquire_slot_and_write_stamped_intents_in_time
 from synapse_apply.model.coding.json_types import RequestBody, ServerObject
 from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -76,19 +76,21 @@ def create_object_and_companion(
     ]
     package_address = find_address_of_package_to_upload(step)
     if package_address:  # packing takes disk space, so the number of concurrent ones is limited
-        tools.acquire_slot()
+        tools.acquire_slot_or_raise_not_started()
     with (
         tools.packages.open_package(package_address)
         if package_address
         else nullcontext() as package
     ):
-        return _send_create_until_field_forms_accepted(parts, tools, package, live)
+        return _send_create_until_forms_accepted_and_record(parts, tools, package, live)
 
 
 def _prepare_create_part(
     pending_object: PendingObject, tools: ApplyTools, live: LiveObjects
 ) -> _CreatePart:
-    intent = build_intent(pending_object.step, tools, "create", pending_object.managed_fields, live)
+    intent = build_unstamped_intent(
+        pending_object.step, tools, "create", pending_object.managed_fields, live
+    )
     return _CreatePart(
         pending_object.step,
         PendingCall(pending_object.body, pending_object.managed_fields, intent),
@@ -96,7 +98,7 @@ def _prepare_create_part(
     )
 
 
-def _send_create_until_field_forms_accepted(
+def _send_create_until_forms_accepted_and_record(
     parts: Sequence[_CreatePart], tools: ApplyTools, package: Any, live: LiveObjects
 ) -> tuple[Outcome, ...]:
     """Send the create, and again for fields of which the server takes only the plain form.
@@ -115,7 +117,7 @@ def _send_create_until_field_forms_accepted(
             package.seek(start)
             body["file"] = package
         parts = _write_create_intents(parts, tools)
-        answer = _call_create_with_failure_as_result(parts, tools, body)
+        answer = _call_create_with_remote_error_as_result(parts, tools, body)
         refused_names = frozenset[str]()
         if isinstance(answer, RemoteError):
             refused_names = list_refused_names_if_all_are_preferred(answer, preferred)
@@ -139,13 +141,13 @@ def _write_create_intents(parts: Sequence[_CreatePart], tools: ApplyTools) -> li
     before_slot = tools.slot.is_available_soon and all(
         _can_prove_absence(part, tools) for part in parts
     )
-    intents = write_stamped_intents_in_time(
+    intents = acquire_slot_and_write_stamped_intents_in_time(
         tools, *(part.call.intent for part in parts), before_slot=before_slot
     )
     return [part.with_intent(intent) for part, intent in zip(parts, intents, strict=True)]
 
 
-def _call_create_with_failure_as_result(
+def _call_create_with_remote_error_as_result(
     parts: Sequence[_CreatePart], tools: ApplyTools, body: RequestBody
 ) -> ServerObject | RemoteError:
     step, call = parts[0].step, parts[0].call
@@ -177,7 +179,7 @@ def _record_created_objects(
 ) -> tuple[Outcome, ...]:
     step, call = parts[0].step, parts[0].call
     try:
-        echo = confirm_object_left_by_call(
+        echo = confirm_and_claim_object_left_by_call(
             step, tools, call, step.binding.decode(answer, tools.marks.with_address(step.address))
         )
     except RemoteError as failure:
@@ -227,9 +229,9 @@ def _record_created_member(
         return build_outcome(step, Result.UNKNOWN, diagnostics, request_id=request_id)
     call = _build_call_with_owner_id(part, tools, live)
     try:
-        echo = confirm_object_left_by_call(step, tools, call, observed)
+        echo = confirm_and_claim_object_left_by_call(step, tools, call, observed)
     except RemoteError as failure:
-        return build_outcome_with_intent_left_open(
+        return build_unknown_outcome_leaving_intent_open(
             step,
             failure,
             messages.build_failure_diagnostic(
@@ -244,7 +246,7 @@ def _build_call_with_owner_id(
 ) -> PendingCall:
     """The member's call with its owner's id among the fields, now that there is one."""
     managed_fields = build_declared_fields_without_final_call(part.step, live)
-    fields = replace_secrets_by_macs_for_record(managed_fields, part.step.salt, tools.secrets)
+    fields = replace_secrets_by_macs_or_leave_out(managed_fields, part.step.salt, tools.secrets)
     return replace(
         part.call, managed_fields=managed_fields, intent=replace(part.call.intent, fields=fields)
     )
@@ -264,29 +266,31 @@ def _resolve_failed_create(
         for part, cause in zip(parts[1:], causes[1:], strict=True):
             close_intent_of_call_without_effect(part.step, tools, part.call, failure, cause)
         if may_natural_key_be_taken(step, failure):
-            return (record_or_adopt_conflicting_object(step, tools, call, failure, causes[0]),)
+            return (
+                record_or_adopt_conflicting_object_or_fail(step, tools, call, failure, causes[0]),
+            )
         return (close_intent_of_call_without_effect(step, tools, call, failure, causes[0]),)
-    observed_objects = _find_leading_objects_seen_as_sent(parts, tools)
+    observed_objects = _claim_leading_objects_seen_as_sent(parts, tools)
     if len(observed_objects) < len(parts):
         create_causes = zip(parts, causes, strict=True)
         return tuple(
-            build_outcome_with_intent_left_open(part.step, failure, cause)
+            build_unknown_outcome_leaving_intent_open(part.step, failure, cause)
             for part, cause in create_causes
         )
     live = {**live, step.address: observed_objects[0]}
     outcomes = []
     for part, observed, cause in zip(parts, observed_objects, causes, strict=True):
-        warnings = (messages.build_recovered_diagnostic(part.step, cause),)
+        warnings = (messages.build_recovered_call_warning(part.step, cause),)
         call = part.call if part is parts[0] else _build_call_with_owner_id(part, tools, live)
         outcomes.append(
-            record_object_left_and_close_intent(
+            record_object_left_or_note_recovery_file(
                 part.step, tools, call, observed, failure.request_id, warnings
             )
         )
     return tuple(outcomes)
 
 
-def _find_leading_objects_seen_as_sent(
+def _claim_leading_objects_seen_as_sent(
     parts: Sequence[_CreatePart], tools: ApplyTools
 ) -> list[Observed]:
     """The created objects in order, up to the first that is missing, differs or is another's."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import Any, NamedTuple
 
-from synapse_apply.applying.lookup import resolve_natural_key
+from synapse_apply.applying.lookup import resolve_natural_key_or_empty
 from synapse_apply.applying.step import CREATES, LiveObjects, Step, list_step_and_companion
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
@@ -79,14 +79,14 @@ def build_pending_objects(
             step,
             build_declared_fields_without_final_call(step, live),
             resolve,
-            resolve_natural_key(step, live),
+            resolve_natural_key_or_empty(step, live),
         )
     ]
     if bootstraps is not None and member is not None:
         managed_fields = _build_member_fields_without_owner(step.address, member, live)
         pending_objects.append(
             _build_pending_object(
-                member, managed_fields, resolve, resolve_natural_key(member, live)
+                member, managed_fields, resolve, resolve_natural_key_or_empty(member, live)
             )
         )
         pending_objects[0] = replace(
@@ -140,7 +140,7 @@ def build_update_body_and_owned_fields(
     step: Step, live_spec: Spec, live: LiveObjects, resolve: ResolveSecret
 ) -> BodyAndOwnedFields:
     """The body of an update of the live object, secrets revealed, and the fields that are ours."""
-    full_body, managed_fields = build_put_body_and_owned_fields(step, live_spec, live)
+    full_body, managed_fields = build_unrevealed_put_body_and_owned_fields(step, live_spec, live)
     if step.binding.update_mode is UpdateMode.PATCH:
         full_body = select_top_level_fields_with_changes(full_body, step)
     return BodyAndOwnedFields(
@@ -164,7 +164,7 @@ def iter_secrets_that_calls_send(step: Step) -> Iterator[tuple[FieldPath, Secret
 # Observed values overlaid by desired ones: a field that nobody declared keeps its value, and a
 # server gives the same result whether it treats PUT as a whole or as a part. Secrets are never sent
 # back; where leaving one out would clear it, the update is refused.
-def build_put_body_and_owned_fields(
+def build_unrevealed_put_body_and_owned_fields(
     step: Step, live_spec: Spec, live: LiveObjects
 ) -> BodyAndOwnedFields:
     """The whole body of a PUT, and the fields in it that become ours.
@@ -243,7 +243,7 @@ def _reveal_value_or_secrets_in_map(value: Any, resolve: ResolveSecret) -> Any:
     return unmask_value(value)
 
 
-def replace_secrets_by_macs_for_record(
+def replace_secrets_by_macs_or_leave_out(
     fields: Fields, salt: str, secrets: Secrets
 ) -> dict[FieldPath, Any]:
     """Fields as a record stores them: secrets as MACs, left out without a state key."""

@@ -44,9 +44,9 @@ def apply_pieces(log, count, *, ahead_seconds, announces_ahead=True, calls=None)
     def build_piece(number, executor):
         def run_piece():
             if not announces_ahead:
-                executor.acquire_slot()
+                executor.acquire_slot_unless_held()
             log.write("open", number)
-            executor.acquire_slot()
+            executor.acquire_slot_unless_held()
             with mutex:
                 in_call.append(number)
                 most.append(len(in_call))

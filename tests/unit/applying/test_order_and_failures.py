@@ -190,8 +190,8 @@ def test_so_many_call_and_as_many_wait_for_the_state():
 
         def piece():
             noted.release()
-            assert pool.acquire_slot()
-            assert not pool.acquire_slot()
+            assert pool.acquire_slot_unless_held()
+            assert not pool.acquire_slot_unless_held()
             calls.release()
             answered.wait(10)
             pool.release_slot()
@@ -199,7 +199,7 @@ def test_so_many_call_and_as_many_wait_for_the_state():
             settled.wait(10)
 
         def failing():
-            pool.acquire_slot()
+            pool.acquire_slot_unless_held()
             raise ValueError("with its place")
 
         for key in range(4):
@@ -226,7 +226,7 @@ def test_places_are_near_while_calls_are_brief(monkeypatch):
     with ThreadedExecutor(1) as pool:
 
         def call(seconds):
-            pool.acquire_slot()
+            pool.acquire_slot_unless_held()
             now[0] += seconds
             assert pool.is_available_soon is (seconds < 1)  # also of one that is still going on
             pool.release_slot()
@@ -240,7 +240,8 @@ def test_places_are_near_while_calls_are_brief(monkeypatch):
         assert not near_after(3.0)
         assert not near_after(0.1)
         pool.submit(
-            "fading", lambda: [pool.acquire_slot() and pool.release_slot() for _ in range(12)]
+            "fading",
+            lambda: [pool.acquire_slot_unless_held() and pool.release_slot() for _ in range(12)],
         )
         pool.wait_for_result()
         assert near_after(0.1)

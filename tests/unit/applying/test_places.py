@@ -26,7 +26,7 @@ class Crowded(SerialExecutor):
         self._meanwhile = meanwhile
         self._has = False
 
-    def acquire_slot(self) -> bool:
+    def acquire_slot_unless_held(self) -> bool:
         if self._has:
             return False
         self._has = True
