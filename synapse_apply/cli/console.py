@@ -163,10 +163,14 @@ class Console:
             self.section.document = document
             return
         if self.as_events:
-            from synapse_apply.views.json.events import iter_unreported_findings_and_document
+            from synapse_apply.views.json.events import (
+                iter_events_of_unreported_findings_and_document,
+            )
 
             self.write_events_after_version_line(
-                iter_unreported_findings_and_document(document, self._reported_finding_keys or ())
+                iter_events_of_unreported_findings_and_document(
+                    document, self._reported_finding_keys or ()
+                )
             )
         else:
             self.write_output(

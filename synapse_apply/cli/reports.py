@@ -182,10 +182,10 @@ class Reports:
             lambda: html.render_plan_html(
                 plan, run_url=url, command=self.command, links=self._build_forge_links()
             ),
-            lambda: remarks.build_plan_annotations(plan),
+            lambda: remarks.build_plan_finding_refusal_and_guard_annotations(plan),
             lambda: gitlab.count_plan_changes_or_no_counts(plan),
             github.build_plan_outputs(plan, code),
-            lambda: remarks.build_annotations_of_changed_resources(plan),
+            lambda: remarks.build_plan_annotations_but_warnings_on_unchanged(plan),
         )
 
     def _build_drift_source(self, drift: Drift, code: int) -> ReportSource:
@@ -194,7 +194,7 @@ class Reports:
             lambda: drift_document(drift),
             lambda budget: markdown.render_drift_markdown(drift, budget=budget, run_url=url),
             lambda: html.render_drift_html(drift, run_url=url, links=self._build_forge_links()),
-            lambda: remarks.build_drift_annotations(drift),
+            lambda: remarks.build_annotations_of_drift_and_its_findings(drift),
             lambda: gitlab.count_drift_changes_or_no_counts(drift),
             github.build_drift_outputs(drift, code),
         )
@@ -205,8 +205,8 @@ class Reports:
             lambda: report_document(report),
             lambda budget: markdown.render_report_markdown(report, budget=budget, run_url=url),
             lambda: html.render_report_html(report, run_url=url, links=self._build_forge_links()),
-            lambda: remarks.build_report_annotations(report),
-            lambda: gitlab.count_report_changes_or_no_counts(report),
+            lambda: remarks.build_annotations_of_report_findings_and_refusals(report),
+            lambda: gitlab.count_done_changes_of_report(report),
             github.build_report_outputs(report),
         )
 
@@ -279,7 +279,7 @@ class Reports:
         """Write annotations to stderr, and the summary and output files of GitHub Actions."""
         placed_annotations = (source.touched_annotations or source.annotations)()
         self.console.write_stderr(
-            github.format_limited_annotation_commands(
+            github.format_annotation_commands_limited_by_level(
                 self._with_repository_paths(placed_annotations)
             )
         )
@@ -307,7 +307,7 @@ class Reports:
             if annotation.position is not None
         }
         root = find_ci_checkout_folder_or_empty(self.invocation.environ)
-        return remarks.with_file_names_mapped(
+        return remarks.copy_annotations_with_known_file_names_replaced(
             plain_annotations,
             {name: _get_path_inside_or_none(name, root) or name for name in names} if root else {},
         )

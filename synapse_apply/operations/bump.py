@@ -26,7 +26,7 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import FILE, FOLDER, GIT, Desired, PackageSource
 from synapse_apply.packages.inspection import read_package_config_or_none
 from synapse_apply.packages.source.open_source import find_config_file_of_folder_source_or_none
-from synapse_apply.views.paths import format_path
+from synapse_apply.views.paths import format_path_from_cwd
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 
@@ -305,7 +305,9 @@ def _collect_edits(
         current_value = document.get_value_or_none("spec", "changelog")
         edits[document.file, document.name].append((edit, current_value))
     for file, current_value in _iter_config_files_with_version(bump_project, resources):
-        edits[file, format_path(file)].append((Edit(("version",), new_version), current_value))
+        edits[file, format_path_from_cwd(file)].append(
+            (Edit(("version",), new_version), current_value)
+        )
     return edits
 
 

@@ -41,7 +41,7 @@ from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread
 from synapse_apply.model.secrets.masked_text import contains_masked_text
 from synapse_apply.model.values import Reference
 from synapse_apply.operations.protected_files import explain_protected_file_or_empty
-from synapse_apply.views.paths import format_path
+from synapse_apply.views.paths import format_path_from_cwd
 from synapse_apply.workspace.invocation import Invocation
 
 PUBLISHED_SOURCE = {"source": "published"}
@@ -114,7 +114,7 @@ def require_writable_inventory(
     if reason := explain_protected_file_or_empty(path, invocation, inventory=True):
         raise InputError.from_summary(
             "The inventory cannot be written",
-            f"{format_path(path)} {reason}; nothing was done.",
+            f"{format_path_from_cwd(path)} {reason}; nothing was done.",
             "Choose another place with --inventory.",
         )
     return path
@@ -413,7 +413,10 @@ def _iter_next_steps(
 
 
 def _iter_import_steps(inventory: Path) -> Iterator[str]:
-    yield Text(Command("import -f", format_path(inventory)), " takes them into the state.")
+    yield Text(
+        Command("import -f", format_path_from_cwd(inventory)),
+        " takes them into the state.",
+    )
     yield Text(Command("plan"), " says how they differ from the manifests.")
 
 
@@ -428,7 +431,8 @@ def _iter_hint_unless_folder_is_read(live_backend: LiveBackend, folder: Path) ->
     instruction = f"Add {relative_folder} to `manifests:` in {file} (now: {current_selections})"
     if relative_folder.startswith(".."):
         instruction = (
-            f"Move {format_path(folder)} to where {file} has `manifests:` ({current_selections})"
+            f"Move {format_path_from_cwd(folder)} to where {file}"
+            f" has `manifests:` ({current_selections})"
         )
     yield f"{instruction} first: a plan would want to forget what it does not read."
 

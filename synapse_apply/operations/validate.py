@@ -8,7 +8,7 @@ from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import pluralize
-from synapse_apply.views.text.findings import format_finding_counts_or_empty
+from synapse_apply.views.text.findings import format_warning_and_note_counts_or_empty
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.package_findings import lint_packages
@@ -33,7 +33,9 @@ class ValidationResult:
         if len(parts) > _MAX_COUNTED_TARGETS:
             total = sum(self.counts.values())
             parts = [f"{total:,} resources for {len(self.counts):,} targets"]
-        return f"Valid: {', '.join(parts)}{format_finding_counts_or_empty(self.diagnostics)}."
+        return (
+            f"Valid: {', '.join(parts)}{format_warning_and_note_counts_or_empty(self.diagnostics)}."
+        )
 
 
 def validate(invocation: Invocation, *, every_target: bool = True) -> ValidationResult:

@@ -9,7 +9,7 @@ from itertools import chain
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Plan
-from synapse_apply.views.markdown.markup import shorten_text_in_the_middle
+from synapse_apply.views.markdown.markup import cut_text_at_end_and_count_rest
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 
 _MAX_LABEL_LENGTH = 200
@@ -75,8 +75,10 @@ def format_mermaid(nodes: Iterable[GraphNode]) -> str:
         label = "<br/>".join(map(_escape_mermaid_text, _format_label_lines(node)))
         style = f":::{_format_mermaid_class(node.planned_action)}" if node.planned_action else ""
         lines.append(f'  {name}["{label}"]{style}')
-    lines += [f"  {source} --> {dependency}" for source, dependency in graph.iter_edges()]
-    for planned_action in graph.list_planned_actions():
+    lines += [
+        f"  {source} --> {dependency}" for source, dependency in graph.iter_user_and_need_names()
+    ]
+    for planned_action in graph.list_distinct_planned_actions_sorted():
         fill, stroke = _COLOURS[planned_action]
         dashes = ",stroke-dasharray:5 3" if planned_action == _REFUSED else ""
         lines.append(
@@ -112,17 +114,17 @@ class _DrawnGraph:
     def iter_named_nodes(self) -> Iterator[tuple[GraphNode, str]]:
         return ((node, self.name_by_address[node.address]) for node in self.nodes)
 
-    def iter_edges(self) -> Iterator[tuple[str, str]]:
+    def iter_user_and_need_names(self) -> Iterator[tuple[str, str]]:
         for node in self.nodes:
             for need in sorted(set(node.needs)):
                 yield self.name_by_address[node.address], self.name_by_address[need]
 
-    def list_planned_actions(self) -> list[str]:
+    def list_distinct_planned_actions_sorted(self) -> list[str]:
         return sorted({node.planned_action for node in self.nodes if node.planned_action})
 
 
 def _format_label_lines(node: GraphNode) -> list[str]:
-    name = sanitize(shorten_text_in_the_middle(str(node.address), _MAX_LABEL_LENGTH))
+    name = sanitize(cut_text_at_end_and_count_rest(str(node.address), _MAX_LABEL_LENGTH))
     planned_text = f"{node.planned_action} and {_VERIFY}" if node.has_run else node.planned_action
     return [name, planned_text] if planned_text else [name]
 

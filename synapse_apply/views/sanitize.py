@@ -74,6 +74,6 @@ def escape_unsafe_json(text: str) -> str:
     return _HASH_COMMAND.sub(r"\\u0023#", safe)
 
 
-def strip_url_credentials(url: str) -> str:
+def sanitize_url_and_strip_credentials(url: str) -> str:
     """A sanitized URL without user and password."""
     return _USER_INFO.sub("", sanitize(url))

@@ -23,7 +23,7 @@ from synapse_apply.packages.source.git import (
     resolve_ref_to_commit_or_raise,
 )
 from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
-from synapse_apply.views.paths import format_path
+from synapse_apply.views.paths import format_path_from_cwd
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.git_revision import open_folder_at_commit
 from synapse_apply.workspace.invocation import Invocation
@@ -97,7 +97,7 @@ def _read_resources_and_warnings_at(
     if project.file is not None:
         base_project = configuration.read_project_at_commit_or_none(commit, project.file)
     if base_project is None:
-        name = format_path(project.file or project.root)
+        name = format_path_from_cwd(project.file or project.root)
         return {}, (_build_all_new_warning(f"{name} is not in {commit.ref}."),)
     base_target = base_project.targets.get(target.name)
     if base_target is None:

@@ -29,7 +29,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, Package
-from synapse_apply.views.paths import format_path
+from synapse_apply.views.paths import format_path_from_cwd
 from synapse_apply.workspace.invocation import Invocation, LoadedProjects, ProjectMemory
 from synapse_apply.workspace.package_sources import PackageSources
 from synapse_apply.workspace.sharing.separate_states import iter_shared_place_findings
@@ -132,7 +132,7 @@ def _read_committed_project_once(source: _CommittedProjectFile) -> LoadedProject
     if own is None:
         raise InputError.from_summary(
             "No project file in that commit",
-            f"{source.commit.label} has no {format_path(source.file)}.",
+            f"{source.commit.label} has no {format_path_from_cwd(source.file)}.",
             "Is the project in another folder of the repository?",
         )
     project = pinned = own
@@ -146,11 +146,11 @@ def _read_committed_project_once(source: _CommittedProjectFile) -> LoadedProject
 
 def _read_project_file(file: Path) -> Project:
     try:
-        project, findings = read_project_or_findings(file, format_path(file))
+        project, findings = read_project_or_findings(file, format_path_from_cwd(file))
     except OSError as problem:
         raise InputError.from_summary(
             "The project file cannot be read",
-            f"{format_path(file)}: {problem.strerror}.",
+            f"{format_path_from_cwd(file)}: {problem.strerror}.",
             "Check the path given with --project.",
         ) from None
     if project is None:
@@ -163,7 +163,7 @@ def _read_pinned_project(commit: GitCommit, file: Path) -> Project:
     if pinned_project is None:
         raise InputError.from_summary(
             "No project file at that Git ref",
-            f"{format_path(file)} is not in {commit.ref}.",
+            f"{format_path_from_cwd(file)} is not in {commit.ref}.",
             "Was it added or renamed later? Merge it first, then take settings from there.",
         )
     return pinned_project
@@ -176,7 +176,8 @@ def _require_target_in_pinned_project(
     if own_target is not None and own_target.name not in pinned_project.targets:
         raise InputError.from_summary(
             "Target not declared at that Git ref",
-            f"{format_path(file)} at {invocation.project_from} has no target `{own_target.name}`.",
+            f"{format_path_from_cwd(file)} at {invocation.project_from} has no target `"
+            f"{own_target.name}`.",
             "A target takes effect once it is merged; name another one.",
             position=own_target.position,
         )
@@ -205,7 +206,7 @@ def read_project_at_commit_or_none(commit: GitCommit, file: Path) -> Project | N
     # A list is of the same commit, whatever stands in the checkout.
     project, findings = read_project_or_findings(
         file,
-        f"{commit.label}:{format_path(file)}",
+        f"{commit.label}:{format_path_from_cwd(file)}",
         data,
         lambda name: read_committed_file_or_none_if_absent(commit, name, MAX_LIST_BYTES),
     )
@@ -220,12 +221,15 @@ def read_command_line_variables(invocation: Invocation, project: Project) -> dic
     for path in invocation.variable_files:
         try:
             files.append(
-                (format_path(path), read_command_line_file_within_checkout(path, project.root))
+                (
+                    format_path_from_cwd(path),
+                    read_command_line_file_within_checkout(path, project.root),
+                )
             )
         except OSError as problem:
             raise InputError.from_summary(
                 "A variable file cannot be read",
-                f"{format_path(path)}: {problem.strerror}.",
+                f"{format_path_from_cwd(path)}: {problem.strerror}.",
                 "Check the path given with --var-file.",
             ) from None
     variables, findings = parse_command_line_variables(

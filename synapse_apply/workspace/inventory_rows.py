@@ -14,7 +14,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.digest import DIGEST_RULE, is_package_digest
 from synapse_apply.model.remote.remote_ids import parse_remote_id
-from synapse_apply.views.paths import format_path
+from synapse_apply.views.paths import format_path_from_cwd
 
 _ROW_FORM_HINT = Text(
     "A row has `address: KIND/NAME` and `id: ID`, as ", Command("state inventory"), " prints it."
@@ -143,7 +143,7 @@ def _build_duplicate_finding(
 
 def read_inventory_file(path: Path) -> Inventory:
     """Read the rows of an inventory file, by address; InputError with every finding."""
-    name = format_path(path)
+    name = format_path_from_cwd(path)
     try:
         mapping, positions = read_single_mapping(read_command_line_file_within_checkout(path), name)
     except OSError as problem:

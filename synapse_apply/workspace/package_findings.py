@@ -22,7 +22,7 @@ from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.secrets.credentials import format_unless_known_secret
 from synapse_apply.planning.order import sort_by_dependencies_and_find_cycles
-from synapse_apply.views.paths import format_path
+from synapse_apply.views.paths import format_path_from_cwd
 from synapse_apply.workspace.package_sources import PackageSources
 
 _PUBLISHED_KIND = "published"
@@ -60,7 +60,7 @@ def with_path_relative_to_working_folder(finding: Diagnostic, root: Path) -> Dia
         finding
         if position is None
         else finding.with_changes(
-            position=replace(position, file=format_path(root / position.file))
+            position=replace(position, file=format_path_from_cwd(root / position.file))
         )
     )
 

@@ -43,7 +43,7 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     from synapse_apply.cli.params.invocation_options import name_invocation_options_in_commands
     from synapse_apply.model.command import Command, Text
     from synapse_apply.operations import init
-    from synapse_apply.views.paths import format_path
+    from synapse_apply.views.paths import format_path_from_cwd
     from synapse_apply.workspace.invocation import Invocation
 
     folder = Path.cwd() / chdir if chdir else Path.cwd()
@@ -54,7 +54,7 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     )
     project_scaffold.write_files()
     for path in project_scaffold.files:
-        console.write_output(f"Wrote {format_path(path)}\n")
+        console.write_output(f"Wrote {format_path_from_cwd(path)}\n")
     if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
         next_step = Text(Command("plan"), " shows what would be done on the embedded backend.")
         console.write_output(

@@ -86,9 +86,14 @@ class ConsoleObserver(ApplyObserver):
     def show_plan(self, plan: Plan) -> None:
         """Print the plan as text, or as events with --json-lines."""
         if self._console.as_events:
-            from synapse_apply.views.json.events import build_finding_event, iter_plan_events
+            from synapse_apply.views.json.events import (
+                build_finding_event,
+                iter_drift_change_and_summary_events,
+            )
 
-            self._console.write_events_after_version_line(iter_plan_events(plan))
+            self._console.write_events_after_version_line(
+                iter_drift_change_and_summary_events(plan)
+            )
             self._console.write_events_after_version_line(
                 build_finding_event(finding.to_json()) for finding in plan.diagnostics
             )
@@ -157,9 +162,11 @@ class ConsoleObserver(ApplyObserver):
             from synapse_apply.views.json.documents import report_document
 
             if self._console.as_events:
-                from synapse_apply.views.json.events import iter_apply_summary_event
+                from synapse_apply.views.json.events import iter_single_summary_event_of_apply
 
-                self._console.write_events_after_version_line(iter_apply_summary_event(report))
+                self._console.write_events_after_version_line(
+                    iter_single_summary_event_of_apply(report)
+                )
             self._console.write_document(report_document(report))
         else:
             self._console.write_output(

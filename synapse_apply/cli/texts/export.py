@@ -9,9 +9,9 @@ from synapse_apply.library import ExportedFiles
 from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.phrases import pluralize
-from synapse_apply.views.paths import format_path
+from synapse_apply.views.paths import format_path_from_cwd
 from synapse_apply.views.text.export import (
-    list_secret_variables_to_set_or_empty,
+    format_secret_variables_to_set_or_empty,
     render_unexported_with_reasons_or_empty,
 )
 
@@ -22,7 +22,7 @@ def print_exported_files(
     """Print the files that were written, the secrets to set, what was not exported, and hints."""
     export_report, unchanged_files = exported_files.report, exported_files.unchanged_files
     for path in exported_files.files:
-        console.write_output(f"Wrote {format_path(path)}\n")
+        console.write_output(f"Wrote {format_path_from_cwd(path)}\n")
     left_out_fields = [
         (str(entry.address), reason)
         for entry in export_report.objects
@@ -33,7 +33,7 @@ def print_exported_files(
         for entry in export_report.objects
         for secret in entry.secrets
     ]
-    console.write_output(list_secret_variables_to_set_or_empty(secrets))
+    console.write_output(format_secret_variables_to_set_or_empty(secrets))
     console.write_output(
         render_unexported_with_reasons_or_empty(
             left_out_fields, [(entry.label, entry.reason) for entry in export_report.missed_objects]

@@ -101,5 +101,5 @@ def render_plan_part(plan_json: str, links: ForgeLinks, *, has_next_steps: bool 
     page = build_plan_page(plan, links=links)
     if not has_next_steps:
         page = replace(page, next_steps=())
-    anchors = {address: f"#{row_id}" for address, row_id in page.row_ids.items()}
-    return PlanPart(mark_escaped_html(note + page.render_fragment()), anchors)
+    anchors = {address: f"#{row_id}" for address, row_id in page.row_id_by_address.items()}
+    return PlanPart(mark_escaped_html(note + page.render_fragment_without_script()), anchors)

@@ -142,4 +142,6 @@ def read_revision_view_or_none(
 
 def link_commit(source: Source | None, commit: str) -> Markup:
     """The commit, linked to the forge where that is known; "" for no commit."""
-    return mark_escaped_html(build_forge_links(source, commit).render_commit_link_or_empty(commit))
+    return mark_escaped_html(
+        build_forge_links(source, commit).render_short_commit_linked_if_possible_or_empty(commit)
+    )

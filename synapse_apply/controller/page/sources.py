@@ -9,7 +9,7 @@ from synapse_apply.controller.settings import Controller
 from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.sanitize import strip_url_credentials
+from synapse_apply.views.sanitize import sanitize_url_and_strip_credentials
 
 _SHOWN_REVISIONS = 50
 
@@ -74,6 +74,6 @@ def read_source_view_or_none(
         source,
         list_source_troubles(store, [source], settings),
         store.list_revisions(name, _SHOWN_REVISIONS),
-        strip_url_credentials(configured.url) if configured else "",
+        sanitize_url_and_strip_credentials(configured.url) if configured else "",
         configured.ref if configured else "",
     )

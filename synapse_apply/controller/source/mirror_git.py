@@ -33,7 +33,7 @@ from synapse_apply.files.programs import (
 )
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.sanitize import sanitize, strip_url_credentials
+from synapse_apply.views.sanitize import sanitize, sanitize_url_and_strip_credentials
 
 _MAX_OUTPUT = 128 * 1024 * 1024
 _MAX_LISTED_REFS = 16 * 1024 * 1024
@@ -142,7 +142,7 @@ class MirrorGit:
     def raise_unreachable(self, result: ProgramResult) -> NoReturn:
         """SourceUnavailable that says what Git said."""
         source = self._access.source
-        url = strip_url_credentials(source.url)
+        url = sanitize_url_and_strip_credentials(source.url)
         if result.exit_code == TIMEOUT_EXIT_CODE:
             reason, hint = f"It took too long ({result.error_text}).", "Is the server reachable?"
         else:

@@ -11,7 +11,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SecretUnavailable, SynapseApplyError
 from synapse_apply.operations.checks.target_checkup import TargetCheckup
-from synapse_apply.views.paths import format_path
+from synapse_apply.views.paths import format_path_from_cwd
 
 
 def check_tool_version(_checkup: TargetCheckup) -> Iterator[CheckResult]:
@@ -26,7 +26,9 @@ def check_project_file(checkup: TargetCheckup) -> Iterator[CheckResult]:
     project_settings = checkup.project.get_or_raise()
     yield CheckResult.build_ok(
         "project",
-        format_path(project_settings.file) if project_settings.file else "none here or above",
+        format_path_from_cwd(project_settings.file)
+        if project_settings.file
+        else "none here or above",
     )
 
 

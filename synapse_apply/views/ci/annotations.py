@@ -14,8 +14,8 @@ from synapse_apply.model.verification import RunStatus
 from synapse_apply.views.grammar import format_refusal_phrase
 from synapse_apply.views.text.drift import say_object_is_gone_replaced_or_changed
 from synapse_apply.views.text.findings import (
+    format_finding_location_or_empty,
     format_quoted_path,
-    join_position_address_field_and_rule,
 )
 from synapse_apply.views.text.outcomes import list_outcome_findings_errors_last
 
@@ -36,7 +36,7 @@ class Annotation:
     position: Position | None = None
 
 
-def build_plan_annotations(plan: Plan) -> list[Annotation]:
+def build_plan_finding_refusal_and_guard_annotations(plan: Plan) -> list[Annotation]:
     """Annotations for a plan's findings, refused changes, and guards that would stop the apply."""
     positions = _map_positions_by_address_text(plan.changes)
     guards = [
@@ -47,13 +47,13 @@ def build_plan_annotations(plan: Plan) -> list[Annotation]:
     ]
     return [
         *_iter_finding_annotations(plan.diagnostics, positions),
-        *_iter_refusal_annotations(plan.refused_changes),
+        *_iter_annotations_of_refusals(plan.refused_changes),
         *guards,
     ]
 
 
-def build_annotations_of_changed_resources(plan: Plan) -> list[Annotation]:
-    """As `build_plan_annotations`, without warnings about resources that the plan does not change.
+def build_plan_annotations_but_warnings_on_unchanged(plan: Plan) -> list[Annotation]:
+    """Annotations as for a plan, without warnings about resources that it does not change.
 
     A reviewer is shown what the change touches; errors are shown in any case.
     """
@@ -67,10 +67,12 @@ def build_annotations_of_changed_resources(plan: Plan) -> list[Annotation]:
         for finding in plan.diagnostics
         if finding.is_error or finding.address not in unchanged_addresses
     ]
-    return build_plan_annotations(replace(plan, diagnostics=tuple(relevant_findings)))
+    return build_plan_finding_refusal_and_guard_annotations(
+        replace(plan, diagnostics=tuple(relevant_findings))
+    )
 
 
-def build_report_annotations(report: Report) -> list[Annotation]:
+def build_annotations_of_report_findings_and_refusals(report: Report) -> list[Annotation]:
     """Annotations for the findings of an apply, its plan's included, and for refused changes."""
     unskipped_outcomes = (
         outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
@@ -90,11 +92,11 @@ def build_report_annotations(report: Report) -> list[Annotation]:
         *_iter_finding_annotations(
             all_findings, _map_positions_by_address_text(report.plan.changes)
         ),
-        *_iter_refusal_annotations(report.plan.refused_changes),
+        *_iter_annotations_of_refusals(report.plan.refused_changes),
     ]
 
 
-def build_drift_annotations(drift: Drift) -> list[Annotation]:
+def build_annotations_of_drift_and_its_findings(drift: Drift) -> list[Annotation]:
     """Annotations for each drifted object, where it is declared, and for the drift's findings."""
     positions = {
         str(object_drift.address): object_drift.position
@@ -126,7 +128,7 @@ def _map_positions_by_address_text(changes: Iterable[Change]) -> dict[str, Posit
 
 
 def _iter_finding_annotations(
-    findings: Iterable[Diagnostic], positions: Mapping[str, Position]
+    findings: Iterable[Diagnostic], position_by_address: Mapping[str, Position]
 ) -> Iterator[Annotation]:
     for finding in findings:
         hint = f"Hint: {finding.hint}" if finding.hint else ""
@@ -142,7 +144,7 @@ def _iter_finding_annotations(
             )
             if part
         )
-        location = join_position_address_field_and_rule(
+        location = format_finding_location_or_empty(
             finding.with_changes(position=None)
         ).removeprefix("with ")
         yield Annotation(
@@ -151,11 +153,11 @@ def _iter_finding_annotations(
             finding.summary,
             "\n".join(part for part in (finding.detail, hint, location, request_text) if part),
             subject,
-            finding.position or positions.get(finding.address or ""),
+            finding.position or position_by_address.get(finding.address or ""),
         )
 
 
-def _iter_refusal_annotations(changes: Iterable[Change]) -> Iterator[Annotation]:
+def _iter_annotations_of_refusals(changes: Iterable[Change]) -> Iterator[Annotation]:
     for change in changes:
         for refusal in change.refusals:
             yield Annotation(
@@ -170,15 +172,16 @@ def _iter_refusal_annotations(changes: Iterable[Change]) -> Iterator[Annotation]
             )
 
 
-def with_file_names_mapped(
-    file_annotations: Iterable[Annotation], files: Mapping[str, str]
+def copy_annotations_with_known_file_names_replaced(
+    file_annotations: Iterable[Annotation], new_name_by_file: Mapping[str, str]
 ) -> list[Annotation]:
-    """Copies with file names relative to the repository; `files` maps our names to those."""
+    """The annotations, with other names for the files that `new_name_by_file` has."""
     return [
         replace(
-            annotation, position=replace(annotation.position, file=files[annotation.position.file])
+            annotation,
+            position=replace(annotation.position, file=new_name_by_file[annotation.position.file]),
         )
-        if annotation.position is not None and annotation.position.file in files
+        if annotation.position is not None and annotation.position.file in new_name_by_file
         else annotation
         for annotation in file_annotations
     ]

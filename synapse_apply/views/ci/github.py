@@ -12,7 +12,7 @@ from synapse_apply.model.errors import Exit
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
 from synapse_apply.views.ci.annotations import Annotation
-from synapse_apply.views.markdown.markup import shorten_text_in_the_middle
+from synapse_apply.views.markdown.markup import cut_text_at_end_and_count_rest
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_lines
 from synapse_apply.views.text.outcomes import OutcomeCounts
 
@@ -23,7 +23,7 @@ _MAX_MESSAGE_LENGTH = 4000
 _COMMAND_BY_LEVEL = {"error": "error", "warning": "warning", "note": "notice"}
 
 
-def format_limited_annotation_commands(file_annotations: Iterable[Annotation]) -> str:
+def format_annotation_commands_limited_by_level(file_annotations: Iterable[Annotation]) -> str:
     """One workflow command a line, errors first; the last of a level counts those left out."""
     lines: list[str] = []
     all_annotations = list(file_annotations)
@@ -48,30 +48,30 @@ def _format_annotation_command(annotation: Annotation) -> str:
     if annotation.position is not None:
         position = annotation.position
         facts = {
-            "file": shorten_text_in_the_middle(position.file, 4096),
+            "file": cut_text_at_end_and_count_rest(position.file, 4096),
             "line": str(position.line),
             "col": str(position.column),
         }
-    facts["title"] = shorten_text_in_the_middle(annotation.title, 200)
+    facts["title"] = cut_text_at_end_and_count_rest(annotation.title, 200)
     properties = ",".join(
-        f"{name}={_escape_command_property(value)}" for name, value in facts.items()
+        f"{name}={_sanitize_and_escape_command_property(value)}" for name, value in facts.items()
     )
     return (
         f"::{_COMMAND_BY_LEVEL[annotation.level]} "
-        f"{properties}::{_escape_command_data(annotation.text or annotation.title)}"
+        f"{properties}::{_shorten_and_escape_command_data(annotation.text or annotation.title)}"
     )
 
 
-def _escape_command_data(text: str) -> str:
+def _shorten_and_escape_command_data(text: str) -> str:
     # Sanitized first, so that only our own line breaks are left.
     lines = escape_ci_commands(
-        "\n".join(sanitize_lines(shorten_text_in_the_middle(text, _MAX_MESSAGE_LENGTH)))
+        "\n".join(sanitize_lines(cut_text_at_end_and_count_rest(text, _MAX_MESSAGE_LENGTH)))
     )
     # GitHub's own escapes (actions/toolkit, command.ts); `%` first, so that none is escaped twice.
     return lines.replace("%", "%25").replace("\n", "%0A")
 
 
-def _escape_command_property(text: str) -> str:
+def _sanitize_and_escape_command_property(text: str) -> str:
     escaped = escape_ci_commands(sanitize(text)).replace("%", "%25")
     # In properties, `:` and `,` separate and need escapes, too.
     return escaped.replace(":", "%3A").replace(",", "%2C")
@@ -134,13 +134,14 @@ def build_failure_outputs(exit_code: int) -> dict[str, str]:
     return {"exit_code": str(exit_code), "has_changes": _format_bool(exit_code == Exit.CHANGES)}
 
 
-def format_outputs_file(outputs: Mapping[str, str], delimiter: str) -> str:
+def format_outputs_file(outputs: Mapping[str, str], random_delimiter: str) -> str:
     """The text to append to $GITHUB_OUTPUT.
 
-    `delimiter` must be random: a value that contained it could set further outputs.
+    `random_delimiter`: a value that contained it could set further outputs.
     """
     return "".join(
-        f"{name}<<{delimiter}\n{value}\n{delimiter}\n" for name, value in outputs.items()
+        f"{name}<<{random_delimiter}\n{value}\n{random_delimiter}\n"
+        for name, value in outputs.items()
     )
 
 

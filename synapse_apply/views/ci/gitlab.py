@@ -16,7 +16,7 @@ from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
 from synapse_apply.views.ci.annotations import Annotation
-from synapse_apply.views.markdown.markup import shorten_text_in_the_middle
+from synapse_apply.views.markdown.markup import cut_text_at_end_and_count_rest
 from synapse_apply.views.sanitize import sanitize, sanitize_lines
 from synapse_apply.views.text.outcomes import OutcomeCounts
 
@@ -42,8 +42,8 @@ def count_drift_changes_or_no_counts(drift: Drift) -> dict[str, int]:
     return {"create": len(drift.missing_objects), "update": len(drift.changed_objects), "delete": 0}
 
 
-def count_report_changes_or_no_counts(report: Report) -> dict[str, int]:
-    """The counts of changes that an apply has made."""
+def count_done_changes_of_report(report: Report) -> dict[str, int]:
+    """The counts of changes that an apply has made, in the names of the widget."""
     counts = OutcomeCounts.from_report(report)
     return {"create": counts.added, "update": counts.changed, "delete": counts.destroyed}
 
@@ -70,7 +70,7 @@ def build_issues_of_positioned_annotations(
         issues.append(
             {
                 "description": _format_description(annotation),
-                "check_name": shorten_text_in_the_middle(sanitize(annotation.rule), 200),
+                "check_name": cut_text_at_end_and_count_rest(sanitize(annotation.rule), 200),
                 "fingerprint": sha256(f"{key} {occurrences[key]}".encode()).hexdigest(),
                 "severity": _SEVERITY_BY_LEVEL[annotation.level],
                 "location": {
@@ -85,10 +85,10 @@ def build_issues_of_positioned_annotations(
 def _format_description(annotation: Annotation) -> str:
     """Title and text on one line, since GitLab shows plain text."""
     text = " ".join(
-        sanitize_lines(shorten_text_in_the_middle(annotation.text, _MAX_DESCRIPTION_LENGTH))
+        sanitize_lines(cut_text_at_end_and_count_rest(annotation.text, _MAX_DESCRIPTION_LENGTH))
     )
     return (
-        f"{shorten_text_in_the_middle(sanitize(annotation.title), 400)}: {text}"
+        f"{cut_text_at_end_and_count_rest(sanitize(annotation.title), 400)}: {text}"
         if text
         else sanitize(annotation.title)
     )

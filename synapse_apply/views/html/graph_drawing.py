@@ -9,7 +9,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.graph import GraphNode
-from synapse_apply.views.html.parts import escape_shortened
+from synapse_apply.views.html.parts import cut_and_escape
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.cells import measure_width_in_terminal_cells
 
@@ -31,13 +31,13 @@ class _NodePosition:
     width: float
 
 
-def draw_planned_and_neighbours_or_empty(
-    nodes: Iterable[GraphNode], row_ids: Mapping[str, str], target: str = ""
+def draw_near_planned_or_name_command_or_empty(
+    nodes: Iterable[GraphNode], row_id_by_address: Mapping[str, str], target: str = ""
 ) -> str:
     """An SVG of planned resources and their neighbours; "" where nothing depends on anything.
 
-    `row_ids` maps an address to the id of its row on the page. `target` is for the command that is
-    shown in place of a graph of more than MAX_DRAWN_NODES.
+    `row_id_by_address` maps an address, as text, to the id of its row on the page. `target` is for
+    the command that is shown in place of a graph of more than MAX_DRAWN_NODES.
     """
     node_by_address = {node.address: node for node in nodes}
     # Unchanged resources are drawn only next to a change, or the change would be lost among them.
@@ -61,10 +61,10 @@ def draw_planned_and_neighbours_or_empty(
         command = Command("graph --plan", target=target)
         return (
             f"<p>{len(needs):,} resources are too many to draw here: "
-            f"<code>{escape_shortened(command.format_line())}</code> writes them for Mermaid.</p>"
+            f"<code>{cut_and_escape(command.format_line())}</code> writes them for Mermaid.</p>"
         )
     planned_actions = {a: node_by_address[a].planned_action for a in needs if a in node_by_address}
-    return _render_svg(needs, planned_actions, row_ids)
+    return _render_svg(needs, planned_actions, row_id_by_address)
 
 
 def _group_into_columns_by_longest_path(
@@ -103,7 +103,7 @@ def _sort_columns_near_average_user_row(
             users.setdefault(need, []).append(dependent)
     row_positions: dict[Address, float] = {}
 
-    def average_user_position(address: Address) -> tuple[float, Address]:
+    def get_average_user_row_then_address(address: Address) -> tuple[float, Address]:
         user_positions = [
             row_positions[user] for user in users.get(address, ()) if user in row_positions
         ]
@@ -111,7 +111,7 @@ def _sort_columns_near_average_user_row(
 
     ordered = []
     for column in columns:
-        ordered.append(sorted(column, key=average_user_position))
+        ordered.append(sorted(column, key=get_average_user_row_then_address))
         row_positions.update({address: float(n) for n, address in enumerate(ordered[-1])})
     return ordered
 
@@ -119,7 +119,7 @@ def _sort_columns_near_average_user_row(
 def _render_svg(
     needs: Mapping[Address, Sequence[Address]],
     planned_actions: Mapping[Address, str],
-    row_ids: Mapping[str, str],
+    row_id_by_address: Mapping[str, str],
 ) -> str:
     positions: dict[Address, _NodePosition] = {}
     x: float = _MARGIN
@@ -128,7 +128,7 @@ def _render_svg(
     for column in columns:
         # SVG cannot measure text, so the width is estimated from the number of cells.
         width = (
-            max(measure_width_in_terminal_cells(_cut_label_to_max_cells(a)) for a in column)
+            max(measure_width_in_terminal_cells(_format_label_cut_to_max_cells(a)) for a in column)
             * _CELL_WIDTH
             + 20
         )
@@ -143,7 +143,7 @@ def _render_svg(
         for b in dependencies
     )
     boxes = "".join(
-        _render_node(a, position, planned_actions.get(a, ""), row_ids)
+        _render_node(a, position, planned_actions.get(a, ""), row_id_by_address)
         for a, position in positions.items()
     )
     width, height = (
@@ -172,25 +172,29 @@ def _render_edge(source: _NodePosition, dependency: _NodePosition) -> str:
 
 
 def _render_node(
-    address: Address, position: _NodePosition, planned_action: str, row_ids: Mapping[str, str]
+    address: Address,
+    position: _NodePosition,
+    planned_action: str,
+    row_id_by_address: Mapping[str, str],
 ) -> str:
-    action_text = f": {escape_shortened(planned_action)}" if planned_action else ""
-    title = f"{escape_shortened(address)}{action_text}"
+    action_text = f": {cut_and_escape(planned_action)}" if planned_action else ""
+    title = f"{cut_and_escape(address)}{action_text}"
     shapes = (
         f"<title>{title}</title>"
         f'<rect x="{position.x:.0f}" y="{position.y:.0f}" width="{position.width:.0f}" '
         f'height="{_BOX_HEIGHT}" rx="5"/>'
         f'<text x="{position.x + 10:.0f}" '
-        f'y="{position.y + 18:.0f}">{escape_shortened(_cut_label_to_max_cells(address))}</text>'
+        f'y="{position.y + 18:.0f}">'
+        f"{cut_and_escape(_format_label_cut_to_max_cells(address))}</text>"
     )
     style = f"node {planned_action or 'same'}"
-    row_id = row_ids.get(str(address))
+    row_id = row_id_by_address.get(str(address))
     if row_id:
         return f'<a class="{style}" href="#{row_id}">{shapes}</a>'
     return f'<g class="{style}">{shapes}</g>'
 
 
-def _cut_label_to_max_cells(address: Address) -> str:
+def _format_label_cut_to_max_cells(address: Address) -> str:
     full_label = sanitize(str(address)[:200])
     label, width = "", 0
     for char in full_label:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.html.parts import escape_shortened, render_code
+from synapse_apply.views.html.parts import cut_and_escape, render_code
 from synapse_apply.views.text.findings import format_position
 
 # A URL with host and path only: no user, no query, no script.
@@ -23,7 +23,7 @@ def render_anchor_if_url_is_safe(url: str, html: str) -> str:
     """A link around `html`; `html` alone where the URL is not a safe http one."""
     if not _SAFE_URL.fullmatch(url):
         return html
-    return f'<a href="{escape_shortened(url)}" rel="noopener noreferrer">{html}</a>'
+    return f'<a href="{cut_and_escape(url)}" rel="noopener noreferrer">{html}</a>'
 
 
 # A page leads where the pipeline runs, and nowhere else: the forge's address is of the run's
@@ -41,7 +41,7 @@ class ForgeLinks:
     path_in_repository: Callable[[str], str | None] = lambda _file: None
     commit: str = ""
 
-    def render_position_link(self, position: Position) -> str:
+    def render_position_linked_if_possible(self, position: Position) -> str:
         """`file:line:column` as code, linked to that line of the commit where possible."""
         return self.link_to_line_or_unchanged_html(position, render_code(format_position(position)))
 
@@ -50,22 +50,22 @@ class ForgeLinks:
         path = self.path_in_repository(position.file) if position is not None else None
         if position is None or path is None or not self._has_repository_and_commit_id(self.commit):
             return html
-        file_url = f"{self._repository_base_url()}/blob/{self.commit}/{quote(path)}"
+        file_url = f"{self._build_url_before_blob_and_commit()}/blob/{self.commit}/{quote(path)}"
         # A file's name may contain anything, even after quoting.
         if not _SAFE_URL.fullmatch(file_url):
             return html
         # The fragment is added after the check, since the pattern allows none.
         line_url = f"{file_url}#L{position.line}"
-        return f'<a href="{escape_shortened(line_url)}" rel="noopener noreferrer">{html}</a>'
+        return f'<a href="{cut_and_escape(line_url)}" rel="noopener noreferrer">{html}</a>'
 
-    def render_commit_link_or_empty(self, commit: str) -> str:
+    def render_short_commit_linked_if_possible_or_empty(self, commit: str) -> str:
         """The first 12 digits of a commit, linked where possible; "" for no commit."""
         if not commit:
             return ""
         commit_html = render_code(commit[:12])
         return (
             render_anchor_if_url_is_safe(
-                f"{self._repository_base_url()}/commit/{commit}", commit_html
+                f"{self._build_url_before_blob_and_commit()}/commit/{commit}", commit_html
             )
             if self._has_repository_and_commit_id(commit)
             else commit_html
@@ -75,7 +75,7 @@ class ForgeLinks:
         # The commit may come from a saved plan, which could hold another text.
         return bool(self.repository and _COMMIT_ID.fullmatch(commit))
 
-    def _repository_base_url(self) -> str:
+    def _build_url_before_blob_and_commit(self) -> str:
         return f"{self.repository.rstrip('/')}{self.separator}"
 
 

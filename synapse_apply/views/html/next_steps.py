@@ -49,10 +49,14 @@ def _iter_next_steps_after_plan(plan: Plan) -> Iterator[str]:
 
 def render_next_steps_unless_complete(report: Report) -> tuple[str, ...]:
     """The next steps after an apply as HTML; none where it is complete."""
-    return () if is_done_without_any_refusal(report) else tuple(_iter_report_steps(report))
+    return (
+        ()
+        if is_done_without_any_refusal(report)
+        else tuple(_iter_next_steps_after_incomplete_apply(report))
+    )
 
 
-def _iter_report_steps(report: Report) -> Iterator[str]:
+def _iter_next_steps_after_incomplete_apply(report: Report) -> Iterator[str]:
     plan, target = report.plan, report.plan.base.target
     recovery_files = sorted(
         {

@@ -10,8 +10,12 @@ from importlib.resources import files
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause
 from synapse_apply.views.graph import GraphNode
-from synapse_apply.views.html.graph_drawing import draw_planned_and_neighbours_or_empty
-from synapse_apply.views.html.parts import CAUSE_LABELS, escape_shortened, render_code
+from synapse_apply.views.html.graph_drawing import draw_near_planned_or_name_command_or_empty
+from synapse_apply.views.html.parts import (
+    CAUSE_LABELS,
+    cut_and_escape,
+    render_code,
+)
 from synapse_apply.views.html.rows import HtmlRow
 from synapse_apply.views.sanitize import escape_ci_commands
 
@@ -35,7 +39,7 @@ class PageSection:
     intro: str = ""
 
     @property
-    def total_count(self) -> int:
+    def row_or_item_count(self) -> int:
         """The number of its rows, or of its list's items."""
         return len(self.rows) or self.count
 
@@ -76,7 +80,7 @@ class HtmlPage:
         # Last, over the whole text: a page may be printed into the log of a CI job.
         return escape_ci_commands("\n".join(part for part in parts if part) + "\n")
 
-    def render_fragment(self) -> str:
+    def render_fragment_without_script(self) -> str:
         """The contents as HTML for another page, which has page.css and page.js: no title."""
         parts = [
             _render_headlines_and_counts(self),
@@ -86,7 +90,7 @@ class HtmlPage:
         return "\n".join(part for part in parts if part)
 
     @property
-    def row_ids(self) -> Mapping[str, str]:
+    def row_id_by_address(self) -> Mapping[str, str]:
         """The HTML ids of the rows, by address."""
         rows = [row for section in self._shown_sections for row in section.rows]
         ids: dict[str, str] = {}
@@ -97,19 +101,21 @@ class HtmlPage:
 
     @property
     def _shown_sections(self) -> Sequence[PageSection]:
-        return [section for section in self.sections if section.total_count or section.intro]
+        return [section for section in self.sections if section.row_or_item_count or section.intro]
 
     def _render_next_steps_links_and_filters(self) -> Iterable[str]:
         yield _render_next_steps_or_empty(self.next_steps)
-        yield _render_section_links(self._shown_sections)
+        yield _render_section_links_or_empty(self._shown_sections)
         rows = [row for section in self._shown_sections for row in section.rows]
-        yield _render_filters_of_rows(rows, self.trouble_label)
+        yield _render_hidden_filters_or_empty(rows, self.trouble_label)
 
     def _render_rows_and_graph(self) -> Iterable[str]:
         row_count = sum(len(section.rows) for section in self._shown_sections)
         yield from _render_sections(self._shown_sections, open_all=row_count <= _MAX_OPEN_ROWS)
-        yield _render_graph(
-            draw_planned_and_neighbours_or_empty(self.graph_nodes, self.row_ids, self.target)
+        yield _render_graph_section_or_empty(
+            draw_near_planned_or_name_command_or_empty(
+                self.graph_nodes, self.row_id_by_address, self.target
+            )
         )
         yield _NOTHING_MATCHES
 
@@ -132,7 +138,7 @@ def _render_head(title: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer"><meta name="robots" content="noindex">\n'
-        f"<title>{escape_shortened(title)}</title>\n<style>{style}</style></head><body>"
+        f"<title>{cut_and_escape(title)}</title>\n<style>{style}</style></head><body>"
     )
 
 
@@ -143,7 +149,7 @@ def hash_for_content_policy(content: str) -> str:
 
 def _render_header(page: HtmlPage) -> str:
     return (
-        f'<header class="{page.tone}"><div class="bar"><h1>{escape_shortened(page.title, 200)}</h1>'
+        f'<header class="{page.tone}"><div class="bar"><h1>{cut_and_escape(page.title, 200)}</h1>'
         '<button type="button" id="theme" hidden>Dark or light</button></div>'
         f'{_render_headlines_and_counts(page)}<p class="fact">{page.facts}</p></header>'
     )
@@ -168,24 +174,28 @@ def _render_next_steps_or_empty(steps: Sequence[str]) -> str:
     return f"{section}{title}<ol>{items}</ol></section>" if items else ""
 
 
-def _render_section_links(sections: Iterable[PageSection]) -> str:
+def _render_section_links_or_empty(sections: Iterable[PageSection]) -> str:
     links = "".join(
-        f'<li><a href="#{s.name}">{s.title}</a> <span>{s.total_count:,}</span></li>'
+        f'<li><a href="#{s.name}">{s.title}</a> <span>{s.row_or_item_count:,}</span></li>'
         for s in sections
-        if s.total_count
+        if s.row_or_item_count
     )
     return f'<nav aria-label="Sections"><ul>{links}</ul></nav>' if links else ""
 
 
-def _render_filters_of_rows(rows: Sequence[HtmlRow], trouble_label: str) -> str:
+def _render_hidden_filters_or_empty(rows: Sequence[HtmlRow], trouble_label: str) -> str:
     """The filter form; hidden until the script shows it, since it does nothing without one."""
     if not rows:
         return ""
     causes = {cause for row in rows for cause in row.causes}
     selects = [
-        _render_select("action", "Action", {row.action: row.action for row in rows}),
-        _render_select("kind", "Kind", {row.address.kind: row.address.kind for row in rows}),
-        _render_select("cause", "Cause", {c.value: CAUSE_LABELS[c] for c in Cause if c in causes}),
+        _render_select_if_choice("action", "Action", {row.action: row.action for row in rows}),
+        _render_select_if_choice(
+            "kind", "Kind", {row.address.kind: row.address.kind for row in rows}
+        ),
+        _render_select_if_choice(
+            "cause", "Cause", {c.value: CAUSE_LABELS[c] for c in Cause if c in causes}
+        ),
     ]
     box = f'<label><input type="checkbox" name="trouble"> {trouble_label}</label>'
     boxes = box if any(row.needs_decision for row in rows) else ""
@@ -199,12 +209,12 @@ def _render_filters_of_rows(rows: Sequence[HtmlRow], trouble_label: str) -> str:
     )
 
 
-def _render_select(name: str, title: str, choices: Mapping[str, str]) -> str:
+def _render_select_if_choice(name: str, title: str, choices: Mapping[str, str]) -> str:
     # A filter with one choice does nothing.
     if len(choices) < 2:
         return ""
     options = "".join(
-        f'<option value="{escape_shortened(value)}">{escape_shortened(choices[value])}</option>'
+        f'<option value="{cut_and_escape(value)}">{cut_and_escape(choices[value])}</option>'
         for value in sorted(choices)
     )
     return (
@@ -217,11 +227,12 @@ def _render_sections(sections: Iterable[PageSection], *, open_all: bool) -> Iter
     first_index = 0
     for section in sections:
         count = (
-            f' <span class="count" data-all="{section.total_count}">{section.total_count:,}</span>'
+            f' <span class="count" data-all="{section.row_or_item_count}">'
+            f"{section.row_or_item_count:,}</span>"
         )
         head = (
             f'<h2 id="{section.name}-title">{section.title}'
-            f"{count if section.total_count else ''}</h2>"
+            f"{count if section.row_or_item_count else ''}</h2>"
         )
         intro = f'<p class="intro">{section.intro}</p>' if section.intro else ""
         yield (
@@ -245,7 +256,7 @@ def _render_row(row: HtmlRow, index: int, *, is_open: bool) -> str:
     attributes |= {"data-cause": causes} if causes else {}
     attributes |= {"data-trouble": "1"} if row.needs_decision else {}
     attributes_text = " ".join(
-        f'{name}="{escape_shortened(value)}"' for name, value in attributes.items()
+        f'{name}="{cut_and_escape(value)}"' for name, value in attributes.items()
     )
     style = f"row {_SIGN_STYLES.get(row.sign, 'quiet')}"
     tags = [f'<span class="tag">{tag}</span>' for tag in row.tags]
@@ -255,7 +266,7 @@ def _render_row(row: HtmlRow, index: int, *, is_open: bool) -> str:
         if c in CAUSE_LABELS
     ]
     head = (
-        f'<span class="sign" aria-hidden="true">{escape_shortened(row.sign)}</span>'
+        f'<span class="sign" aria-hidden="true">{cut_and_escape(row.sign)}</span>'
         f'<span class="name">{render_code(row.address, 200)}</span> '
         f'<span class="words">{row.status_html}</span>{"".join(tags)}'
     )
@@ -269,7 +280,7 @@ def _render_row(row: HtmlRow, index: int, *, is_open: bool) -> str:
     )
 
 
-def _render_graph(svg: str) -> str:
+def _render_graph_section_or_empty(svg: str) -> str:
     if not svg:
         return ""
     return (

@@ -8,7 +8,7 @@ from typing import Any
 
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply
-from synapse_apply.views.markdown.markup import shorten_text_in_the_middle
+from synapse_apply.views.markdown.markup import cut_text_at_end_and_count_rest
 from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_lines_with_margin_symbols
 from synapse_apply.views.sanitize import sanitize, sanitize_lines
 from synapse_apply.views.text.field_rows import (
@@ -54,31 +54,31 @@ CAUSE_LABELS = {
 }
 
 
-def escape_shortened(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
+def cut_and_escape(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
     """A text, sanitized, shortened and escaped, for an element's content or a quoted attribute."""
-    return sanitize(shorten_text_in_the_middle(str(value), max_length)).translate(_HTML_ESCAPES)
+    return sanitize(cut_text_at_end_and_count_rest(str(value), max_length)).translate(_HTML_ESCAPES)
 
 
 def render_copyable_command(line: str) -> str:
     """A shell command; the page's script adds a button that copies it."""
-    return f'<code class="command">{escape_shortened(line, MAX_PROSE_LENGTH)}</code>'
+    return f'<code class="command">{cut_and_escape(line, MAX_PROSE_LENGTH)}</code>'
 
 
 def render_code(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
     """A text in a `<code>` element."""
-    return f"<code>{escape_shortened(value, max_length)}</code>"
+    return f"<code>{cut_and_escape(value, max_length)}</code>"
 
 
 def render_prose(value: object, max_length: int = MAX_PROSE_LENGTH) -> str:
     """Sentences as HTML; text in backticks becomes code, line breaks stay."""
-    lines = sanitize_lines(shorten_text_in_the_middle(str(value).strip(), max_length))
+    lines = sanitize_lines(cut_text_at_end_and_count_rest(str(value).strip(), max_length))
     return "<br>".join(_render_prose_line(line) for line in lines)
 
 
 def _render_prose_line(line: str) -> str:
     parts = _CODE_PATTERN.split(line)
     return "".join(
-        _render_code_or_command(part) if index % 2 else escape_shortened(part, MAX_PROSE_LENGTH)
+        _render_code_or_command(part) if index % 2 else cut_and_escape(part, MAX_PROSE_LENGTH)
         for index, part in enumerate(parts)
     )
 
@@ -106,7 +106,7 @@ def render_paragraph(html: str, style: str = "") -> str:
     return f"<p{class_attribute}>{html}</p>" if html else ""
 
 
-def render_code_block(lines: Iterable[str]) -> str:
+def render_code_block_cut_to_max_lines(lines: Iterable[str]) -> str:
     """Sanitized lines in a `<pre>`, at most MAX_BLOCK_LINES.
 
     Each is an element in one line of HTML, so that none begins a line of the file: a CI runner
@@ -122,7 +122,7 @@ def render_code_block(lines: Iterable[str]) -> str:
 
 
 def _render_code_line(line: str) -> str:
-    return f"<span>{escape_shortened(line, 1000) or ' '}</span>"
+    return f"<span>{cut_and_escape(line, 1000) or ' '}</span>"
 
 
 def render_fields_table_or_empty(
@@ -138,18 +138,20 @@ def render_fields_table_or_empty(
     parts = [part for change in changes for part in split_maps_into_differing_leaf_changes(change)]
     if not parts:
         return ""
-    sides = _choose_sides_with_values(parts)
-    has_reasons = any(_render_cause_and_note(part) for part in parts)
+    sides = _choose_side_indexes_with_values(parts)
+    has_reasons = any(_render_cause_and_source_or_note_or_empty(part) for part in parts)
     titles = ["Field", *(side_titles[side] if len(sides) == 2 else "Value" for side in sides)]
     titles += ["Why"] if has_reasons else []
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
-    rows = "".join(_iter_table_rows(parts, sides, hidden_symbol, has_reasons=has_reasons))
+    rows = "".join(
+        _iter_table_rows_up_to_max_size(parts, sides, hidden_symbol, has_reasons=has_reasons)
+    )
     # On a narrow screen the sides are below each other, each labelled by the style of its table.
     style = _TABLE_STYLES[side_titles] if len(sides) == 2 else ' class="one"'
     return f"<table{style}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _choose_sides_with_values(parts: Sequence[FieldChange]) -> tuple[int, ...]:
+def _choose_side_indexes_with_values(parts: Sequence[FieldChange]) -> tuple[int, ...]:
     """Which sides (0 before, 1 after) have a value in any of the changes."""
     # A secret shows no value on either side, so it needs no column.
     visible_parts = [part for part in parts if not is_change_of_secret_value(part)]
@@ -158,7 +160,7 @@ def _choose_sides_with_values(parts: Sequence[FieldChange]) -> tuple[int, ...]:
     return (0,) if all(part.after is ABSENT for part in visible_parts) else (0, 1)
 
 
-def _iter_table_rows(
+def _iter_table_rows_up_to_max_size(
     parts: Sequence[FieldChange], sides: tuple[int, ...], hidden_symbol: str, *, has_reasons: bool
 ) -> Iterator[str]:
     """The table's rows up to MAX_TABLE_SIZE characters, then one that counts the rest."""
@@ -178,11 +180,11 @@ def _render_field_row(
     part: FieldChange, sides: tuple[int, ...], hidden_symbol: str, *, has_reasons: bool
 ) -> str:
     style = _SYMBOL_STYLES.get(choose_change_symbol_or_space(part, hidden_symbol), "kept")
-    path = escape_shortened(format_quoted_path(part.path))
+    path = cut_and_escape(format_quoted_path(part.path))
     # A long path may break behind each of its parts.
     path_html = path.replace(".", ".<wbr>") if len(path) > _MAX_UNBROKEN_PATH else path
     name = f'<th scope="row">{path_html}</th>'
-    reason = f"<td>{_render_cause_and_note(part)}</td>" if has_reasons else ""
+    reason = f"<td>{_render_cause_and_source_or_note_or_empty(part)}</td>" if has_reasons else ""
     cells = _render_value_cells(part, sides, is_created=hidden_symbol == "+")
     return f'<tr class="{style}">{name}{cells}{reason}</tr>'
 
@@ -190,7 +192,7 @@ def _render_field_row(
 def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created: bool) -> str:
     span = f' colspan="{len(sides)}"' if len(sides) > 1 else ""
     if is_change_of_secret_value(part):
-        secret = escape_shortened(format_text_in_place_of_secret(part, is_created=is_created))
+        secret = cut_and_escape(format_text_in_place_of_secret(part, is_created=is_created))
         return f'<td{span} class="secret">{secret}</td>'
     has_both = part.before is not ABSENT and part.after is not ABSENT
     if has_both and len(sides) > 1:
@@ -222,7 +224,7 @@ def _has_text_beyond_max_length(part: FieldChange) -> bool:
 def _render_diff_lines(lines: Sequence[str]) -> str:
     shown_lines = lines[:MAX_BLOCK_LINES]
     diff_html = "".join(
-        f'<span class="{_MARGIN_STYLES[line[0]]}">{escape_shortened(line, 1000)}</span>'
+        f'<span class="{_MARGIN_STYLES[line[0]]}">{cut_and_escape(line, 1000)}</span>'
         if line[:1] in _MARGIN_STYLES
         else _render_code_line(line)
         for line in shown_lines
@@ -240,13 +242,17 @@ def _render_value_or_unset(value: Any) -> str:
     if value is ABSENT:
         return '<span class="none">not set</span>'
     lines = format_value_lines(value, _VALUE_WIDTH)
-    return escape_shortened(lines[0], 1000) if len(lines) == 1 else render_code_block(lines)
+    return (
+        cut_and_escape(lines[0], 1000)
+        if len(lines) == 1
+        else render_code_block_cut_to_max_lines(lines)
+    )
 
 
-def _render_cause_and_note(part: FieldChange) -> str:
+def _render_cause_and_source_or_note_or_empty(part: FieldChange) -> str:
     facts = [CAUSE_LABELS[part.cause]] if part.cause in CAUSE_LABELS else []
     if isinstance(part.after, KnownAfterApply):
         facts.append(f"from {render_code(part.after.address)}")
     elif part.note and not is_change_of_secret_value(part):
-        facts.append(escape_shortened(part.note))
+        facts.append(cut_and_escape(part.note))
     return ", ".join(facts)

@@ -19,7 +19,11 @@ from synapse_apply.views.html.next_steps import (
     render_next_steps_unless_complete,
 )
 from synapse_apply.views.html.page import HtmlPage, PageSection
-from synapse_apply.views.html.parts import escape_shortened, render_code, render_prose
+from synapse_apply.views.html.parts import (
+    cut_and_escape,
+    render_code,
+    render_prose,
+)
 from synapse_apply.views.markdown.report_sections import PlanParts
 from synapse_apply.views.text.drift import (
     count_unapplied_changes_in_a_line,
@@ -31,11 +35,11 @@ from synapse_apply.views.text.drift import (
 from synapse_apply.views.text.outcomes import (
     OutcomeCounts,
     format_totals_and_next_steps,
-    is_outcome_worth_a_row,
+    is_change_or_failed_no_op,
     list_outcome_findings_errors_last,
 )
 from synapse_apply.views.text.plan import format_plan_and_accepted_totals as plan_totals
-from synapse_apply.views.text.plan import format_target_line, has_own_block
+from synapse_apply.views.text.plan import format_target_line, is_object_change_to_make
 from synapse_apply.views.text.style import Style
 
 _PLAIN = Style(color=False)
@@ -56,26 +60,28 @@ def build_plan_page(
     plan: Plan, *, run_url: str = "", command: str = "plan", links: ForgeLinks = NO_LINKS
 ) -> HtmlPage:
     """The contents of a plan's page, which can be part of another page, too."""
-    links = _with_base_commit_unless_dirty(links, plan.base)
+    links = _with_base_commit_unless_dirty_or_revision(links, plan.base)
     build_row = partial(rows.build_change_row, links=links)
     going_changes = [c for c in plan.changes if not (c.is_refused or c.superseded)]
-    plan_parts = PlanParts.from_changes(
-        c for c in going_changes if has_own_block(c) or c.action is Action.FORGET
+    plan_parts = PlanParts.from_unrefused_changes(
+        c for c in going_changes if is_object_change_to_make(c) or c.action is Action.FORGET
     )
     due_runs = [(c, c.verification) for c in plan.changes_to_verify if c.verification is not None]
     note_rows = [
         row
         for c in plan.changes
-        if not (has_own_block(c) or c.action is Action.FORGET or c.is_refused)
-        for row in rows.iter_note_and_kept_drift_rows(c)
+        if not (is_object_change_to_make(c) or c.action is Action.FORGET or c.is_refused)
+        for row in rows.iter_note_rows_first_with_kept_drift(c)
     ]
     # A command that ended early shows the plan that it had made.
     failure_prefix = "" if command == "plan" else f"{command.capitalize()} failed: "
     return HtmlPage(
         f"{failure_prefix}Plan for {plan.base.target}",
         _choose_bad_or_good_tone(plan, failure_prefix),
-        [escape_shortened(line) for line in plan_totals(plan, _PLAIN).splitlines()],
-        _render_target_line(format_target_line(plan.base, _PLAIN, plan.trial), plan.base, links),
+        [cut_and_escape(line) for line in plan_totals(plan, _PLAIN).splitlines()],
+        _escape_target_line_and_link_commit(
+            format_target_line(plan.base, _PLAIN, plan.trial), plan.base, links
+        ),
         [
             *_iter_guard_error_and_refusal_sections(plan, links),
             PageSection("change", "This change", [*map(build_row, plan_parts.own_changes)]),
@@ -104,7 +110,7 @@ def build_plan_page(
                 "warnings", "Warnings", [f for f in plan.diagnostics if not f.is_error], links
             ),
         ],
-        _list_plan_counts(plan),
+        _list_plan_words_counts_and_styles(plan),
         build_nodes_of_unsuperseded_changes(plan),
         _render_footer(run_url, plan.tool_version, plan.created, f"plan {render_code(plan.id)}"),
         target=plan.base.target,
@@ -119,13 +125,13 @@ def _choose_bad_or_good_tone(plan: Plan, failure_prefix: str) -> str:
 
 def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks = NO_LINKS) -> str:
     """The page of an apply: what went wrong first, what was done last."""
-    links = _with_base_commit_unless_dirty(links, report.plan.base)
+    links = _with_base_commit_unless_dirty_or_revision(links, report.plan.base)
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
     changes = {change.address: change for change in report.plan.changes}
     shown_outcomes = dict(by_result)
     for filtered_result in (Result.DONE, Result.SKIPPED):
         shown_outcomes[filtered_result] = [
-            outcome for outcome in by_result[filtered_result] if is_outcome_worth_a_row(outcome)
+            outcome for outcome in by_result[filtered_result] if is_change_or_failed_no_op(outcome)
         ]
     # Findings of other results are in the rows of their resources.
     all_findings = [
@@ -140,10 +146,12 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
         f"Apply for {report.plan.base.target}",
         "bad" if report.exit_code else "good",
         [
-            escape_shortened(line)
+            cut_and_escape(line)
             for line in format_totals_and_next_steps(report, _PLAIN).splitlines()
         ],
-        _render_target_line(format_target_line(report.plan.base, _PLAIN), report.plan.base, links),
+        _escape_target_line_and_link_commit(
+            format_target_line(report.plan.base, _PLAIN), report.plan.base, links
+        ),
         [
             PageSection("unknown", "Outcome unknown", rows_by_result[Result.UNKNOWN]),
             PageSection("failed", "Failed", rows_by_result[Result.FAILED]),
@@ -155,7 +163,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
                 "warnings", "Warnings", [f for f in all_findings if not f.is_error], links
             ),
         ],
-        _list_report_counts(OutcomeCounts.from_report(report)),
+        _list_report_words_counts_and_styles(OutcomeCounts.from_report(report)),
         build_nodes_of_unsuperseded_changes(report.plan),
         _render_footer(
             run_url, report.plan.tool_version, "", f"plan {render_code(report.plan.id)}"
@@ -168,13 +176,13 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
 
 def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO_LINKS) -> str:
     """The page of a drift check: errors first, then a row for each object."""
-    links = _with_base_commit_unless_dirty(links, drift.base)
+    links = _with_base_commit_unless_dirty_or_revision(links, drift.base)
     unmanaged_objects = drift.unmanaged or ()
-    headlines = [escape_shortened(format_drift_totals(drift))]
+    headlines = [cut_and_escape(format_drift_totals(drift))]
     if drift.unmanaged is not None:
         headlines += [
-            escape_shortened(count_unmanaged_objects_in_a_line(drift)),
-            *map(escape_shortened, iter_lines_on_unread_and_unlisted_kinds(drift)),
+            cut_and_escape(count_unmanaged_objects_in_a_line(drift)),
+            *map(cut_and_escape, iter_lines_on_unread_and_unlisted_kinds(drift)),
         ]
     headlines += (
         [render_prose(count_unapplied_changes_in_a_line(drift))] if drift.pending_addresses else []
@@ -183,7 +191,9 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
         f"Drift of {drift.base.target}",
         "bad" if drift.has_errors or drift.objects else "good",
         headlines,
-        _render_target_line(format_target_line(drift.base, _PLAIN), drift.base, links),
+        _escape_target_line_and_link_commit(
+            format_target_line(drift.base, _PLAIN), drift.base, links
+        ),
         [
             _build_findings_section(
                 "errors", "Errors", [f for f in drift.diagnostics if f.is_error], links
@@ -271,27 +281,27 @@ def _build_findings_section(
     )
 
 
-def _with_base_commit_unless_dirty(links: ForgeLinks, base: PlanBase) -> ForgeLinks:
+def _with_base_commit_unless_dirty_or_revision(links: ForgeLinks, base: PlanBase) -> ForgeLinks:
     """The links with the commit that the document was made from; none for a dirty checkout."""
     # Lines of a changed checkout differ from those of its commit.
     return replace(links, commit="" if base.revision or base.dirty else base.commit)
 
 
-def _render_target_line(target_text: str, base: PlanBase, links: ForgeLinks) -> str:
+def _escape_target_line_and_link_commit(target_text: str, base: PlanBase, links: ForgeLinks) -> str:
     """The line that names target and commit, the commit as a link where possible."""
     short_id = base.commit[:12]
     target_html, commit_link = (
-        escape_shortened(target_text, 1000),
-        links.render_commit_link_or_empty(base.commit),
+        cut_and_escape(target_text, 1000),
+        links.render_short_commit_linked_if_possible_or_empty(base.commit),
     )
     return (
-        target_html.replace(escape_shortened(short_id), commit_link, 1)
+        target_html.replace(cut_and_escape(short_id), commit_link, 1)
         if short_id and "<a " in commit_link
         else target_html
     )
 
 
-def _list_plan_counts(plan: Plan) -> list[tuple[str, int, str]]:
+def _list_plan_words_counts_and_styles(plan: Plan) -> list[tuple[str, int, str]]:
     counts = plan.summary
     return [
         ("refused", counts.blocked, "trouble"),
@@ -304,7 +314,7 @@ def _list_plan_counts(plan: Plan) -> list[tuple[str, int, str]]:
     ]
 
 
-def _list_report_counts(counts: OutcomeCounts) -> list[tuple[str, int, str]]:
+def _list_report_words_counts_and_styles(counts: OutcomeCounts) -> list[tuple[str, int, str]]:
     return [
         ("unknown", counts.unknown, "trouble"),
         ("failed", counts.failed, "trouble"),
@@ -320,11 +330,11 @@ def _list_report_counts(counts: OutcomeCounts) -> list[tuple[str, int, str]]:
     ]
 
 
-def _render_footer(run_url: str, tool_version: str, created: str, *facts: str) -> str:
+def _render_footer(run_url: str, tool_version: str, created: str, *html_facts: str) -> str:
     """The footer: facts, time, link to the CI run, version."""
-    parts = [*facts, f"made {escape_shortened(created)}" if created else ""]
+    parts = [*html_facts, f"made {cut_and_escape(created)}" if created else ""]
     parts += [
-        f"by {render_anchor_if_url_is_safe(run_url, escape_shortened(run_url))}" if run_url else ""
+        f"by {render_anchor_if_url_is_safe(run_url, cut_and_escape(run_url))}" if run_url else ""
     ]
-    parts += [f"synapse-apply {escape_shortened(tool_version)}" if tool_version else ""]
+    parts += [f"synapse-apply {cut_and_escape(tool_version)}" if tool_version else ""]
     return ", ".join(part for part in parts if part)

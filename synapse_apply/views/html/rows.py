@@ -23,9 +23,9 @@ from synapse_apply.views.grammar import (
 )
 from synapse_apply.views.html.links import NO_LINKS, ForgeLinks
 from synapse_apply.views.html.parts import (
-    escape_shortened,
+    cut_and_escape,
     render_code,
-    render_code_block,
+    render_code_block_cut_to_max_lines,
     render_fields_table_or_empty,
     render_paragraph,
     render_prose,
@@ -34,7 +34,7 @@ from synapse_apply.views.html.parts import (
 from synapse_apply.views.json.redaction import hide_values_near_sensitive_paths
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.drift import join_natural_keys, say_object_is_gone_replaced_or_changed
-from synapse_apply.views.text.findings import join_position_address_field_and_rule
+from synapse_apply.views.text.findings import format_finding_location_or_empty
 from synapse_apply.views.text.outcomes import format_outcome_row, list_outcome_findings_errors_last
 from synapse_apply.views.text.plan_rows import (
     FILE_VERB_SYMBOLS,
@@ -47,7 +47,7 @@ from synapse_apply.views.text.plan_rows import (
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import (
     format_run_rows_but_of_failed_releases,
-    sanitize_log_lines,
+    split_into_cut_log_lines,
 )
 
 _PLAIN = Style(color=False)
@@ -82,12 +82,12 @@ def build_change_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
         change.action.value,
         "=" if adopts_as_is else ACTION_SYMBOLS[change.action],
         PLANNED_PHRASES[change.action],
-        _render_change_facts(change, links)
+        _render_change_facts_and_changed_files(change, links)
         + render_fields_table_or_empty(
             fields, hidden_symbol=_choose_action_symbol_of_secret(change)
         )
-        + _render_dependencies(change),
-        _collect_causes_but_none(fields),
+        + _render_dependencies_or_empty(change),
+        _list_causes_without_cause_none(fields),
         tags=(pluralize(changed_count, "field"),) if changed_count else (),
     )
 
@@ -97,7 +97,7 @@ def _choose_action_symbol_of_secret(change: Change) -> str:
     return "~" if change.action is Action.ADOPT else ACTION_SYMBOLS[change.action]
 
 
-def _render_change_facts(change: Change, links: ForgeLinks) -> str:
+def _render_change_facts_and_changed_files(change: Change, links: ForgeLinks) -> str:
     """The paragraphs above the fields: reason, package, notes, id, position, changed files."""
     facts = [
         render_prose(fact)
@@ -109,12 +109,16 @@ def _render_change_facts(change: Change, links: ForgeLinks) -> str:
         if fact
     ]
     id_and_position = [f"id {render_code(change.remote_id)}"] if change.remote_id else []
-    id_and_position += [links.render_position_link(change.position)] if change.position else []
+    id_and_position += (
+        [links.render_position_linked_if_possible(change.position)] if change.position else []
+    )
     facts += [", ".join(id_and_position)] if id_and_position else []
-    return "".join(render_paragraph(fact, "fact") for fact in facts) + _render_changed_files(change)
+    return "".join(
+        render_paragraph(fact, "fact") for fact in facts
+    ) + _render_replaced_version_with_files_or_empty(change)
 
 
-def _render_changed_files(change: Change) -> str:
+def _render_replaced_version_with_files_or_empty(change: Change) -> str:
     """The files that differ from the replaced version, each with its diff where it is known."""
     replacement = parse_replacement_or_none(change.extras)
     if replacement is None:
@@ -126,7 +130,8 @@ def _render_changed_files(change: Change) -> str:
         if changed_file.diff:
             lines = "\n".join(map(sanitize, changed_file.diff)).split("\n")
             file_html = (
-                f"<details><summary>{file_html}</summary>{render_code_block(lines)}</details>"
+                f"<details><summary>{file_html}</summary>"
+                f"{render_code_block_cut_to_max_lines(lines)}</details>"
             )
         items.append(f"<li>{file_html}</li>")
     items += (
@@ -140,7 +145,7 @@ def _render_changed_files(change: Change) -> str:
     )
 
 
-def _render_dependencies(change: Change) -> str:
+def _render_dependencies_or_empty(change: Change) -> str:
     hidden_count = len(change.depends_on) - _MAX_LISTED_NEEDS
     dependency_htmls = [
         render_code(dependency) for dependency in change.depends_on[:_MAX_LISTED_NEEDS]
@@ -151,7 +156,7 @@ def _render_dependencies(change: Change) -> str:
     )
 
 
-def _collect_causes_but_none(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
+def _list_causes_without_cause_none(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
     field_causes = {field.cause for field in fields} - {Cause.NONE}
     return tuple(cause for cause in Cause if cause in field_causes)
 
@@ -175,15 +180,19 @@ def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
         format_refusal_phrase(change.action),
         refusals_html
         + wanted_html
-        + _render_change_facts(change, links)
-        + _render_dependencies(change),
-        _collect_causes_but_none(fields),
+        + _render_change_facts_and_changed_files(change, links)
+        + _render_dependencies_or_empty(change),
+        _list_causes_without_cause_none(fields),
         needs_decision=True,
     )
 
 
 def _render_refusal(refusal: Any, links: ForgeLinks) -> str:
-    position_html = f" ({links.render_position_link(refusal.position)})" if refusal.position else ""
+    position_html = (
+        f" ({links.render_position_linked_if_possible(refusal.position)})"
+        if refusal.position
+        else ""
+    )
     ways_html = "".join(
         f"<li>{render_sentence_with_copyable_last_command(way_out)}</li>"
         for way_out in refusal.ways_out
@@ -217,7 +226,7 @@ def build_forget_row(change: Change) -> HtmlRow:
     return HtmlRow(change.address, change.action.value, ".", status_html)
 
 
-def iter_note_and_kept_drift_rows(change: Change) -> Iterator[HtmlRow]:
+def iter_note_rows_first_with_kept_drift(change: Change) -> Iterator[HtmlRow]:
     """A row for each note of a change, the first with the fields whose drift is kept."""
     name = str(change.address)
     kept_fields = hide_values_near_sensitive_paths(change, change.held)
@@ -236,18 +245,20 @@ def iter_note_and_kept_drift_rows(change: Change) -> Iterator[HtmlRow]:
             ".",
             note_html,
             body,
-            _collect_causes_but_none(kept_fields) if body else (),
+            _list_causes_without_cause_none(kept_fields) if body else (),
         )
 
 
 def iter_outcome_rows(
-    outcomes: Iterable[Outcome], changes: dict[Address, Change], links: ForgeLinks = NO_LINKS
+    outcomes: Iterable[Outcome],
+    change_by_address: dict[Address, Change],
+    links: ForgeLinks = NO_LINKS,
 ) -> Iterator[HtmlRow]:
     """A row for each outcome of an apply: its findings, and what was planned."""
     for outcome in outcomes:
         # Taken apart from the row of the text report, so that both say the same.
         symbol, _, row_text = format_outcome_row(outcome, _PLAIN).strip().partition(" ")
-        change = changes.get(outcome.address)
+        change = change_by_address.get(outcome.address)
         fields = (
             list(list_redacted_changes_or_whole_object(change))
             if change and not change.is_refused
@@ -269,9 +280,14 @@ def iter_outcome_rows(
             outcome.address,
             outcome.action.value,
             symbol,
-            escape_shortened(row_text.removeprefix(sanitize(outcome.address)).strip(), 2000),
-            findings_html + (_render_change_facts(change, links) + planned_table if change else ""),
-            _collect_causes_but_none(fields),
+            cut_and_escape(row_text.removeprefix(sanitize(outcome.address)).strip(), 2000),
+            findings_html
+            + (
+                _render_change_facts_and_changed_files(change, links) + planned_table
+                if change
+                else ""
+            ),
+            _list_causes_without_cause_none(fields),
             needs_decision=outcome.result in {Result.FAILED, Result.UNKNOWN},
             tags=(pluralize(len(outcome.diagnostics), "finding"),) if outcome.diagnostics else (),
         )
@@ -297,7 +313,7 @@ def iter_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[Html
         )
         log_html = (
             "<h3>The last lines of its log</h3>"
-            f"{render_code_block(sanitize_log_lines(result.logs))}"
+            f"{render_code_block_cut_to_max_lines(split_into_cut_log_lines(result.logs))}"
             if result.logs
             else ""
         )
@@ -305,7 +321,7 @@ def iter_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[Html
             result.address,
             "verify",
             sign,
-            escape_shortened(status_text, 2000),
+            cut_and_escape(status_text, 2000),
             findings_html + log_html,
             needs_decision=sign == "!",
         )
@@ -329,7 +345,11 @@ def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> 
         else []
     )
     facts += [f"Was id {render_code(object_drift.remote_id)}"] if object_drift.is_missing else []
-    facts += [links.render_position_link(object_drift.position)] if object_drift.position else []
+    facts += (
+        [links.render_position_linked_if_possible(object_drift.position)]
+        if object_drift.position
+        else []
+    )
     table = render_fields_table_or_empty(
         object_drift.all_field_changes, side_titles=("Recorded", "Live")
     )
@@ -341,13 +361,13 @@ def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> 
         if object_drift.replacement_id
         else "changed",
         "-" if object_drift.is_missing else "~",
-        escape_shortened(
+        cut_and_escape(
             say_object_is_gone_replaced_or_changed(object_drift)
             .removeprefix(str(object_drift.address))
             .strip()
         ),
         "".join(render_paragraph(fact, "fact") for fact in facts) + table,
-        _collect_causes_but_none(object_drift.fields),
+        _list_causes_without_cause_none(object_drift.fields),
         needs_decision=bool(object_drift.blocked_reason),
         tags=(pluralize(len(object_drift.fields), "field"),) if object_drift.fields else (),
     )
@@ -359,7 +379,7 @@ def build_unmanaged_row(unmanaged: Unmanaged) -> HtmlRow:
         Address(unmanaged.kind, unmanaged.remote_id),
         "unmanaged",
         "?",
-        escape_shortened(join_natural_keys(unmanaged)),
+        cut_and_escape(join_natural_keys(unmanaged)),
     )
 
 
@@ -380,9 +400,7 @@ def _render_finding(finding: Diagnostic, links: ForgeLinks) -> str:
     parts += (
         [render_paragraph(f"<b>Hint:</b> {render_prose(finding.hint)}")] if finding.hint else []
     )
-    location = (
-        join_position_address_field_and_rule(finding).removeprefix("on ").removeprefix("with ")
-    )
+    location = format_finding_location_or_empty(finding).removeprefix("on ").removeprefix("with ")
     parts += (
         [
             render_paragraph(

@@ -35,7 +35,7 @@ from synapse_apply.views.json.redaction import (
     to_sorted_json_with_paths_null,
     unflatten_to_redacted_json,
 )
-from synapse_apply.views.sanitize import escape_unsafe_json, strip_url_credentials
+from synapse_apply.views.sanitize import escape_unsafe_json, sanitize_url_and_strip_credentials
 from synapse_apply.views.text.accepted import (
     build_json_of_accepted_differences,
     count_accepted_fields,
@@ -193,7 +193,7 @@ def build_base_document(base: PlanBase) -> JsonDocument:
     """The `base` of a document: target, backend, state and manifests that it was made from."""
     return {
         "target": base.target,
-        "url": strip_url_credentials(base.binding.url),
+        "url": sanitize_url_and_strip_credentials(base.binding.url),
         "tenant": base.binding.tenant,
         "data_set": base.binding.data_set,
         "lineage": base.lineage,
@@ -256,13 +256,15 @@ def _build_resource_change(change: Change) -> JsonDocument:
         "depends_on": [str(address) for address in change.depends_on],
         "rebase": change.rebase,
         "superseded": change.superseded,
-        **({_PACKAGE_KEY: package} if (package := _build_package_document(change)) else {}),
+        **(
+            {_PACKAGE_KEY: package} if (package := _build_package_document_or_empty(change)) else {}
+        ),
         **({"held": [_build_field_document(item) for item in kept_fields]} if kept_fields else {}),
         **({REPLACES_KEY: replacement.to_json()} if replacement is not None else {}),
     }
 
 
-def _build_package_document(change: Change) -> JsonDocument:
+def _build_package_document_or_empty(change: Change) -> JsonDocument:
     """The package that a create uploads; nothing of it that a saved plan has in another type."""
     package = change.extras.get(_PACKAGE_KEY)
     if not isinstance(package, Mapping):

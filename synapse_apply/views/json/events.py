@@ -58,7 +58,7 @@ def build_version_event(tool_version: str) -> Event:
     return _build_event("version", message, tool_version=tool_version, ui=UI_VERSION)
 
 
-def iter_plan_events(plan: Plan) -> Iterator[Event]:
+def iter_drift_change_and_summary_events(plan: Plan) -> Iterator[Event]:
     """Events for each drift, planned or refused change of a plan, then one with the counts."""
     for change in plan.changes:
         if was_changed_or_deleted_outside(change):
@@ -79,7 +79,7 @@ def iter_plan_events(plan: Plan) -> Iterator[Event]:
     yield _build_summary_event(format_plan_line(plan.summary), counts, "plan")
 
 
-def iter_apply_summary_event(report: Report) -> Iterator[Event]:
+def iter_single_summary_event_of_apply(report: Report) -> Iterator[Event]:
     """The `change_summary` event of an apply."""
     counts = asdict(OutcomeCounts.from_report(report))
     for count_name, verb in _VERB_BY_COUNT.items():
@@ -91,7 +91,7 @@ def iter_apply_summary_event(report: Report) -> Iterator[Event]:
 
 # `--json-lines` ends with the document of `--json`, on every exit, so that a program that follows
 # the events need not add them up. `--json` itself leaves stderr silent; the log is for people.
-def iter_unreported_findings_and_document(
+def iter_events_of_unreported_findings_and_document(
     document: Mapping[str, Any], keys_of_reported_findings: Collection[str] = ()
 ) -> Iterator[Event]:
     """Events for the document's findings that were not reported, then one with the document."""
@@ -147,7 +147,7 @@ class EventWriter:
     def report_start(self, address: Address, verb: str) -> None:
         """Write an `apply_start` event."""
         self._ongoing_calls.add_call(address, verb)
-        self._write_event(
+        self._write_event_unless_closed(
             "apply_start", address, verb, f"{get_progress_words(verb).ongoing_text}..."
         )
 
@@ -173,7 +173,7 @@ class EventWriter:
         id_fields = {"id_key": "id", "id_value": remote_id} if remote_id else {}
         facts = {"result": result, "elapsed_seconds": round(max(0.0, seconds), 3), **id_fields}
         text = describe_call_ending(verb, result, seconds, remote_id)
-        self._write_event(kind, address, verb, text, level=level, **facts)
+        self._write_event_unless_closed(kind, address, verb, text, level=level, **facts)
 
     def report_wait(self, seconds: float, location: str) -> None:
         """Nothing: no event is of a wait, whose sum is among the findings at the end."""
@@ -181,12 +181,12 @@ class EventWriter:
     def _write_ongoing_event(self, call: OngoingCall, seconds: float) -> None:
         text = f"Still {get_progress_words(call.verb).ongoing_text.lower()}..."
         elapsed_seconds = round(seconds, 3)
-        self._write_event(
+        self._write_event_unless_closed(
             "apply_progress", call.address, call.verb, text,
             elapsed_seconds=elapsed_seconds, **call.facts,
         )  # fmt: skip
 
-    def _write_event(
+    def _write_event_unless_closed(
         self, kind: str, address: Address, verb: str, text: str, level: str = "info", **facts: Any
     ) -> None:
         hook = {

@@ -129,19 +129,19 @@ def _redact_field_change(change: FieldChange, secret_paths: set[tuple[str, ...]]
         return change
     return replace(
         change,
-        before=_redact_nested_value(change.before, nested_paths),
-        after=_redact_nested_value(change.after, nested_paths),
+        before=_mask_values_at_nested_paths(change.before, nested_paths),
+        after=_mask_values_at_nested_paths(change.after, nested_paths),
     )
 
 
-def _redact_nested_value(value: Any, secret_paths: set[tuple[str, ...]]) -> JsonValue:
+def _mask_values_at_nested_paths(value: Any, secret_paths: set[tuple[str, ...]]) -> JsonValue:
     # The whole value is secret.
     if () in secret_paths:
         return WithheldSecret("masked")
     if not isinstance(value, Mapping):
         return value
     return {
-        key: _redact_nested_value(
+        key: _mask_values_at_nested_paths(
             item,
             {secret_path[1:] for secret_path in secret_paths if secret_path[:1] == (str(key),)},
         )

@@ -21,11 +21,11 @@ from synapse_apply.views.markdown.budget import (
 )
 from synapse_apply.views.markdown.markup import (
     MAX_NAME_LENGTH,
-    escape_prose_but_code,
-    format_code_span,
+    cut_and_escape_but_code,
+    format_cut_code_span,
     format_hidden_marker,
     format_link_or_label_if_unsafe,
-    percent_encode_name_for_marker,
+    shorten_and_percent_encode_name_for_marker,
 )
 from synapse_apply.views.text.accepted import name_accepted_differences_or_empty
 from synapse_apply.views.text.drift import (
@@ -36,14 +36,14 @@ from synapse_apply.views.text.drift import (
     iter_sentences_on_ways_out_of_drift,
     join_natural_keys,
 )
-from synapse_apply.views.text.findings import merge_findings_differing_in_address
+from synapse_apply.views.text.findings import merge_many_findings_differing_in_address
 from synapse_apply.views.text.outcomes import (
     format_totals_and_next_steps,
-    is_outcome_worth_a_row,
+    is_change_or_failed_no_op,
     list_outcome_findings_errors_last,
 )
 from synapse_apply.views.text.plan import format_plan_and_accepted_totals as plan_totals
-from synapse_apply.views.text.plan import format_target_line, has_own_block
+from synapse_apply.views.text.plan import format_target_line, is_object_change_to_make
 from synapse_apply.views.text.style import Style
 
 _PLAIN = Style(color=False)
@@ -61,8 +61,8 @@ def render_plan_markdown(
     Its marker makes it replace the comment of the `command` that ended with this plan.
     What does not fit `budget` is counted, and `run_url` is named as the place that has all of it.
     """
-    plan_parts = report_sections.PlanParts.from_changes(
-        c for c in plan.changes if has_own_block(c) or _is_forgotten_unrefused(c)
+    plan_parts = report_sections.PlanParts.from_unrefused_changes(
+        c for c in plan.changes if is_object_change_to_make(c) or _is_forgotten_unrefused(c)
     )
     blocks = _build_change_section_unless_empty("This change", plan_parts.own_changes, "", budget)
     blocks += _build_change_section_unless_empty(
@@ -72,7 +72,7 @@ def render_plan_markdown(
         "Adopted", plan_parts.adopted_changes, _ADOPTED_INTRO, budget
     )
     passive_changes = [
-        c for c in plan.changes if not (has_own_block(c) or _is_forgotten_unrefused(c))
+        c for c in plan.changes if not (is_object_change_to_make(c) or _is_forgotten_unrefused(c))
     ]
     sections = [
         *_iter_guard_error_and_refusal_sections(plan, budget),
@@ -105,7 +105,7 @@ def render_plan_markdown(
         heading,
         sections,
         _make_footer_builder_by_hidden_count(
-            see_command, run_url, f"Plan {format_code_span(plan.id)}"
+            see_command, run_url, f"Plan {format_cut_code_span(plan.id)}"
         ),
         budget,
     )
@@ -114,14 +114,14 @@ def render_plan_markdown(
 def _format_plan_heading(plan: Plan, command: str) -> str:
     """The comment's marker, a title, the counts, and the line of target and commit."""
     failure_prefix = "" if command == "plan" else f"{command.capitalize()} failed: "
-    title = f"## {failure_prefix}Plan for {format_code_span(plan.base.target, MAX_NAME_LENGTH)}"
+    title = f"## {failure_prefix}Plan for {format_cut_code_span(plan.base.target, MAX_NAME_LENGTH)}"
     if plan.base.is_offline:
         relation = "against" if plan.base.compared else "not compared with"
         title += (
-            f" {relation} {format_code_span(plan.base.against, MAX_NAME_LENGTH)}; the "
+            f" {relation} {format_cut_code_span(plan.base.against, MAX_NAME_LENGTH)}; the "
             f"backend was not asked"
         )
-    facts = escape_prose_but_code(
+    facts = cut_and_escape_but_code(
         format_target_line(plan.base, _PLAIN, plan.trial), 2 * MAX_NAME_LENGTH
     )
     kind = "" if command == "plan" else command
@@ -129,7 +129,7 @@ def _format_plan_heading(plan: Plan, command: str) -> str:
         [
             _format_comment_marker(plan.base, kind),
             title,
-            *map(_format_bold, _format_counts_with_refused_first(plan)),
+            *map(_escape_and_format_bold, _format_counts_with_refused_first(plan)),
             facts,
         ]
     )
@@ -141,7 +141,7 @@ def render_report_markdown(
     """The Markdown of an apply: counts and what went wrong first, what was done last."""
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
     done_outcomes, skipped_outcomes = (
-        [outcome for outcome in by_result[result] if is_outcome_worth_a_row(outcome)]
+        [outcome for outcome in by_result[result] if is_change_or_failed_no_op(outcome)]
         for result in (Result.DONE, Result.SKIPPED)
     )
     # Without the line on refused changes, which are counted in the headline below.
@@ -181,15 +181,15 @@ def render_report_markdown(
         totals_text = f"Refused: {len(report.plan.refused_changes)}. {totals_text}"
     heading_parts = [
         _format_comment_marker(base, "apply"),
-        f"## Apply for {format_code_span(base.target, MAX_NAME_LENGTH)}",
-        _format_bold(totals_text),
-        escape_prose_but_code(format_target_line(base, _PLAIN), 2 * MAX_NAME_LENGTH),
+        f"## Apply for {format_cut_code_span(base.target, MAX_NAME_LENGTH)}",
+        _escape_and_format_bold(totals_text),
+        cut_and_escape_but_code(format_target_line(base, _PLAIN), 2 * MAX_NAME_LENGTH),
     ]
     see_command = Command(
         "state history show", report.plan.id, target=base.target[:MAX_NAME_LENGTH]
     )
     footer = _make_footer_builder_by_hidden_count(
-        see_command, run_url, f"Plan {format_code_span(report.plan.id)}"
+        see_command, run_url, f"Plan {format_cut_code_span(report.plan.id)}"
     )
     return fit_sections_to_budget(
         "\n\n".join(part for part in heading_parts if part), sections, footer, budget
@@ -202,12 +202,12 @@ def render_drift_markdown(
     """The Markdown of a drift check: counts first, then errors, then a block for each object."""
     unmanaged_objects = drift.unmanaged or ()
     rows = (
-        f"- {format_code_span(unmanaged.kind)} {format_code_span(unmanaged.remote_id)} "
-        f"{format_code_span(join_natural_keys(unmanaged))}"
+        f"- {format_cut_code_span(unmanaged.kind)} {format_cut_code_span(unmanaged.remote_id)} "
+        f"{format_cut_code_span(join_natural_keys(unmanaged))}"
         for unmanaged in unmanaged_objects
     )
     drifted_objects = drift.objects
-    intro = " ".join(map(escape_prose_but_code, iter_sentences_on_ways_out_of_drift(drift)))
+    intro = " ".join(map(cut_and_escape_but_code, iter_sentences_on_ways_out_of_drift(drift)))
     opening = f"### Changed outside ({len(drifted_objects):,})\n\n{intro}"
     blocks = SizedSection(
         opening,
@@ -226,26 +226,26 @@ def render_drift_markdown(
     ]
     heading_parts = [
         _format_comment_marker(drift.base, "drift"),
-        f"## Drift of {format_code_span(drift.base.target, MAX_NAME_LENGTH)}",
+        f"## Drift of {format_cut_code_span(drift.base.target, MAX_NAME_LENGTH)}",
     ]
-    heading_parts += [_format_bold(format_drift_totals(drift))]
+    heading_parts += [_escape_and_format_bold(format_drift_totals(drift))]
     if drift.unmanaged is not None:
         heading_parts += [
-            escape_prose_but_code(count_unmanaged_objects_in_a_line(drift)),
-            *map(escape_prose_but_code, iter_lines_on_unread_and_unlisted_kinds(drift)),
+            cut_and_escape_but_code(count_unmanaged_objects_in_a_line(drift)),
+            *map(cut_and_escape_but_code, iter_lines_on_unread_and_unlisted_kinds(drift)),
         ]
     heading_parts += (
-        [escape_prose_but_code(count_unapplied_changes_in_a_line(drift))]
+        [cut_and_escape_but_code(count_unapplied_changes_in_a_line(drift))]
         if drift.pending_addresses
         else []
     )
     heading_parts += (
-        [escape_prose_but_code(line)]
+        [cut_and_escape_but_code(line)]
         if (line := name_accepted_differences_or_empty(drift.changes_with_accepted))
         else []
     )
     heading_parts += [
-        escape_prose_but_code(format_target_line(drift.base, _PLAIN), 2 * MAX_NAME_LENGTH)
+        cut_and_escape_but_code(format_target_line(drift.base, _PLAIN), 2 * MAX_NAME_LENGTH)
     ]
     see_command = Command("drift", target=drift.base.target[:MAX_NAME_LENGTH])
     return fit_sections_to_budget(
@@ -270,15 +270,15 @@ def render_findings_markdown(
     """
     errors = [finding for finding in findings if finding.is_error]
     kind = "" if command == "plan" else f" {command}"
-    name = f" for {format_code_span(target, MAX_NAME_LENGTH)}" if target else ""
+    name = f" for {format_cut_code_span(target, MAX_NAME_LENGTH)}" if target else ""
     outcome_text = "failed" if errors else "found nothing wrong"
     heading_parts = [
         # The command is part of the marker, so that `validate` does not replace the comment of
         # `plan`.
-        format_hidden_marker(f"target={percent_encode_name_for_marker(target)}{kind}"),
+        format_hidden_marker(f"target={shorten_and_percent_encode_name_for_marker(target)}{kind}"),
         f"## {command.capitalize()} {outcome_text}{name}",
     ]
-    heading_parts += [_format_bold(f"{pluralize(len(errors), 'error')}.")]
+    heading_parts += [_escape_and_format_bold(f"{pluralize(len(errors), 'error')}.")]
     sections = [
         *_build_finding_section_unless_empty("Errors", errors),
         *_build_finding_section_unless_empty(
@@ -354,14 +354,14 @@ def _build_finding_section_unless_empty(
     title: str, findings: Sequence[Diagnostic]
 ) -> list[SizedSection]:
     # Merged before counting, so that the heading counts what is shown.
-    merged_findings = merge_findings_differing_in_address(findings)
+    merged_findings = merge_many_findings_differing_in_address(findings)
     return _build_section_unless_empty(
         title, merged_findings, report_sections.iter_finding_entries(merged_findings)
     )
 
 
 def _build_next_step_section_unless_empty(step_lines: Sequence[str]) -> list[SizedSection]:
-    steps = (f"- {escape_prose_but_code(line)}" for line in step_lines)
+    steps = (f"- {cut_and_escape_but_code(line)}" for line in step_lines)
     return (
         [SizedSection("### What to do now", steps, len(step_lines), separator="\n")]
         if step_lines
@@ -383,12 +383,13 @@ def _is_forgotten_unrefused(change: Change) -> bool:
 
 def _format_comment_marker(base: PlanBase, kind: str = "") -> str:
     return format_hidden_marker(
-        f"target={percent_encode_name_for_marker(base.target)}{f' {kind}' if kind else ''}"
+        f"target={shorten_and_percent_encode_name_for_marker(base.target)}"
+        f"{f' {kind}' if kind else ''}"
     )
 
 
-def _format_bold(text: str) -> str:
-    return f"**{escape_prose_but_code(text)}**"
+def _escape_and_format_bold(text: str) -> str:
+    return f"**{cut_and_escape_but_code(text)}**"
 
 
 def _make_footer_builder_by_hidden_count(
@@ -401,7 +402,7 @@ def _make_footer_builder_by_hidden_count(
     run = format_link_or_label_if_unsafe("this run", run_url) if run_url else ""
 
     def format_footer(hidden_count: int) -> str:
-        see_text = format_code_span(see_command.format_line())
+        see_text = format_cut_code_span(see_command.format_line())
         source_texts = " or ".join(part for part in (run, see_text) if part)
         hidden_note = (
             f"**{hidden_count:,} not shown here:** {source_texts} has all of it."

@@ -29,16 +29,18 @@ _MARKUP_CHARS = re.compile(r"[\\*\[\]|^]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LIST_NUMBER = re.compile(r"^(\d+)(?=[.)])")
 
 
-def escape_prose_but_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
+def cut_and_escape_but_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     """A text escaped for a sentence; only text in backticks becomes code.
 
     The result has no line break, and is safe at the start of a line.
     """
     parts = _CODE_PATTERN.split(
-        " ".join(sanitize_lines(shorten_text_in_the_middle(str(text).strip(), max_length))).strip()
+        " ".join(
+            sanitize_lines(cut_text_at_end_and_count_rest(str(text).strip(), max_length))
+        ).strip()
     )
     return "".join(
-        format_code_span(part) if index % 2 else _escape_plain_text(part)
+        format_cut_code_span(part) if index % 2 else _escape_plain_text(part)
         for index, part in enumerate(parts)
     )
 
@@ -72,25 +74,25 @@ def _escape_markdown_piece(piece: tuple[str, bool]) -> str:
     return f"<span>{escaped}</span>" if is_reference else escaped
 
 
-def format_code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
+def format_cut_code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     """A text as a code span, with more backticks around it than in it; "" for an empty text."""
-    line = sanitize(shorten_text_in_the_middle(str(text), max_length))
+    line = sanitize(cut_text_at_end_and_count_rest(str(text), max_length))
     # CommonMark 6.1: a code span ends at a run of backticks of the same length.
-    ticks = "`" * (_longest_backtick_run([line]) + 1)
+    ticks = "`" * (_count_longest_backtick_run([line]) + 1)
     # CommonMark strips one space on each side, and a backtick at the edge would join the fence.
     padding = " " if line.startswith(("`", " ")) or line.endswith(("`", " ")) else ""
     return f"{ticks}{padding}{line}{padding}{ticks}" if line else ""
 
 
-def format_html_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
+def format_cut_html_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     """A text in a `<code>` element, for a line of HTML such as a `<summary>`."""
-    return f"<code>{escape(sanitize(shorten_text_in_the_middle(str(text), max_length)))}</code>"
+    return f"<code>{escape(sanitize(cut_text_at_end_and_count_rest(str(text), max_length)))}</code>"
 
 
-def format_fenced_block(lines: Sequence[str], info: str) -> str:
+def format_cut_fenced_block(lines: Sequence[str], info: str) -> str:
     """Sanitized lines as a fenced code block; the fence is longer than their runs of backticks."""
-    shown_lines = [shorten_text_in_the_middle(line, MAX_CODE_LINE) for line in lines]
-    ticks = "`" * max(3, _longest_backtick_run(shown_lines) + 1)
+    shown_lines = [cut_text_at_end_and_count_rest(line, MAX_CODE_LINE) for line in lines]
+    ticks = "`" * max(3, _count_longest_backtick_run(shown_lines) + 1)
     return "\n".join([f"{ticks}{info}", *shown_lines, ticks])
 
 
@@ -104,7 +106,7 @@ def format_hidden_marker(text: str) -> str:
     return f"<!-- synapse-apply: {text} -->"
 
 
-def percent_encode_name_for_marker(name: str) -> str:
+def shorten_and_percent_encode_name_for_marker(name: str) -> str:
     """A name percent-encoded for a marker, so that it cannot end the HTML comment."""
     return percent(sanitize(name[:MAX_NAME_LENGTH]), safe="").replace("--", "%2D%2D")
 
@@ -117,8 +119,8 @@ def format_link_or_label_if_unsafe(label: str, url: str) -> str:
     return f"[{label}](<{url}>)"
 
 
-def shorten_text_in_the_middle(text: str, max_length: int) -> str:
-    """A text of at most `max_length` characters, then how many more there were."""
+def cut_text_at_end_and_count_rest(text: str, max_length: int) -> str:
+    """The first `max_length` characters of a text, then how many more there were."""
     return (
         text
         if len(text) <= max_length
@@ -126,5 +128,5 @@ def shorten_text_in_the_middle(text: str, max_length: int) -> str:
     )
 
 
-def _longest_backtick_run(lines: Iterable[str]) -> int:
+def _count_longest_backtick_run(lines: Iterable[str]) -> int:
     return max((len(run) for line in lines for run in _BACKTICKS.findall(line)), default=0)

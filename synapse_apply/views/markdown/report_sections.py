@@ -24,24 +24,24 @@ from synapse_apply.views.json.redaction import (
 )
 from synapse_apply.views.markdown.budget import SizeBudget
 from synapse_apply.views.markdown.markup import (
-    escape_prose_but_code,
-    format_code_span,
+    cut_and_escape_but_code,
     format_collapsible,
-    format_fenced_block,
-    format_html_code,
+    format_cut_code_span,
+    format_cut_fenced_block,
+    format_cut_html_code,
 )
 from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_lines_with_margin_symbols
 from synapse_apply.views.text.drift import (
     render_object_drift,
     say_object_is_gone_replaced_or_changed,
 )
-from synapse_apply.views.text.findings import format_position, join_position_address_field_and_rule
+from synapse_apply.views.text.findings import format_finding_location_or_empty, format_position
 from synapse_apply.views.text.outcomes import format_outcome_row, list_outcome_findings_errors_last
-from synapse_apply.views.text.plan_rows import ChangeBlocks
+from synapse_apply.views.text.plan_rows import ChangeRenderer
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import (
     format_run_rows_but_of_failed_releases,
-    sanitize_log_lines,
+    split_into_cut_log_lines,
 )
 
 _DEFAULT_WIDTH = 110
@@ -62,7 +62,7 @@ class PlanParts:
     forgotten_changes: tuple[Change, ...]
 
     @classmethod
-    def from_changes(cls, changes: Iterable[Change]) -> PlanParts:
+    def from_unrefused_changes(cls, changes: Iterable[Change]) -> PlanParts:
         """Split changes by origin; the caller leaves out refused and superseded ones."""
         own_changes, drift_changes, adopted_changes, forgotten_changes = [], [], [], []
         for change in changes:
@@ -122,12 +122,12 @@ def iter_collapsible_diffs_of_changes(
     changes: Iterable[Change], budget: SizeBudget
 ) -> Iterator[str]:
     """A collapsible diff for each change, cut at a line where it is too long."""
-    blocks = ChangeBlocks(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
+    blocks = ChangeRenderer(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
     for change in changes:
         # Nothing of the object changes, so it gets no symbol.
         adopts_as_is = change.action is Action.ADOPT and not change.fields
         symbol = "" if adopts_as_is else ACTION_SYMBOLS[change.action]
-        name = format_html_code(f"{symbol} {change.address}".strip())
+        name = format_cut_html_code(f"{symbol} {change.address}".strip())
         field_count_text = (
             f" ({pluralize(len(change.fields), 'field')})"
             if _is_update_or_adoption_with_fields(change)
@@ -143,7 +143,7 @@ def iter_collapsible_diffs_of_drift(
     """A collapsible diff for each drifted object."""
     for object_drift in objects:
         yield format_block_as_collapsible_diff(
-            format_html_code(say_object_is_gone_replaced_or_changed(object_drift)),
+            format_cut_html_code(say_object_is_gone_replaced_or_changed(object_drift)),
             render_object_drift(object_drift, DiffStyle(), _DEFAULT_WIDTH),
             budget,
         )
@@ -154,7 +154,7 @@ def format_block_as_collapsible_diff(summary: str, block: str, budget: SizeBudge
     lines = list(iter_lines_with_margin_symbols(block))
     return format_collapsible(
         summary,
-        format_fenced_block(
+        format_cut_fenced_block(
             _cut_lines_to_room_and_count_rest(lines, budget.max_size_of_one_entry, budget), "diff"
         ),
     )
@@ -177,34 +177,40 @@ def _cut_lines_to_room_and_count_rest(lines: list[str], room: int, budget: SizeB
 def iter_moved_entries(moves: Iterable[MovedAddress]) -> Iterator[str]:
     """A line for each move."""
     for move in moves:
-        yield f"- {format_code_span(str(move.old))} has moved to {format_code_span(str(move.new))}"
+        yield (
+            f"- {format_cut_code_span(str(move.old))} has moved to "
+            f"{format_cut_code_span(str(move.new))}"
+        )
 
 
 def iter_forget_entries(changes: Iterable[Change]) -> Iterator[str]:
     """A line for each forgotten resource, whose object stays."""
     for change in changes:
         reason = "; ".join(change.notes) or change.reason or "no longer declared"
-        reason_text = escape_prose_but_code(reason)
-        yield f"- {format_code_span(change.address)}: {reason_text}; the object itself stays"
+        reason_text = cut_and_escape_but_code(reason)
+        yield f"- {format_cut_code_span(change.address)}: {reason_text}; the object itself stays"
 
 
 def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterator[str]:
     """An item for each refused change: reasons, ways out, and the fields that were wanted."""
-    blocks = ChangeBlocks(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
+    blocks = ChangeRenderer(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
     for change in changes:
         lines: list[str] = []
         for refusal in change.refusals:
             position = refusal.position or change.position
-            position_text = f" ({format_code_span(format_position(position))})" if position else ""
-            subject = (
-                f"- **{format_code_span(change.address)} {format_refusal_phrase(change.action)}**"
+            position_text = (
+                f" ({format_cut_code_span(format_position(position))})" if position else ""
             )
-            lines.append(f"{subject}: {escape_prose_but_code(refusal.reason)}{position_text}")
+            subject = (
+                f"- **{format_cut_code_span(change.address)} "
+                f"{format_refusal_phrase(change.action)}**"
+            )
+            lines.append(f"{subject}: {cut_and_escape_but_code(refusal.reason)}{position_text}")
             # An empty list item (a lone `-`) would make the line above it a heading.
             lines += [
                 f"  - {way_text}"
                 for way_out in refusal.ways_out
-                if (way_text := escape_prose_but_code(way_out))
+                if (way_text := cut_and_escape_but_code(way_out))
             ]
         if wanted_lines := blocks.render_refused_fields_unless_create(change):
             rows = list(iter_lines_with_margin_symbols("\n".join(wanted_lines)))
@@ -213,7 +219,7 @@ def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Itera
             )
             lines += [
                 "",
-                format_collapsible("What was wanted", format_fenced_block(shown_lines, "diff")),
+                format_collapsible("What was wanted", format_cut_fenced_block(shown_lines, "diff")),
             ]
         yield "\n".join(lines)
 
@@ -225,10 +231,10 @@ def iter_guard_entries(guards: Iterable[GuardViolation]) -> Iterator[str]:
         hint = (
             ""
             if option in guard.detail
-            else f" If this is meant, apply with {format_code_span(option)}."
+            else f" If this is meant, apply with {format_cut_code_span(option)}."
         )
-        detail = f" {_format_sentence(guard.detail)}" if guard.detail else ""
-        yield f"- {_format_bold_sentence(guard.summary)}{detail}{hint}"
+        detail = f" {_escape_as_sentence_with_full_stop(guard.detail)}" if guard.detail else ""
+        yield f"- {_escape_as_bold_sentence_with_full_stop(guard.summary)}{detail}{hint}"
 
 
 def iter_note_entries(changes: Iterable[Change]) -> Iterator[str]:
@@ -237,7 +243,7 @@ def iter_note_entries(changes: Iterable[Change]) -> Iterator[str]:
         name = str(change.address)
         for note in change.notes:
             note_text = note.removeprefix(name).lstrip(" :")
-            yield f"- {format_code_span(name)}: {escape_prose_but_code(note_text)}"
+            yield f"- {format_cut_code_span(name)}: {cut_and_escape_but_code(note_text)}"
 
 
 def iter_finding_entries(findings: Iterable[Diagnostic]) -> Iterator[str]:
@@ -248,28 +254,28 @@ def iter_finding_entries(findings: Iterable[Diagnostic]) -> Iterator[str]:
 
 def format_finding_paragraph(finding: Diagnostic) -> str:
     """A finding as one paragraph: summary, detail, hint, location, request id."""
-    parts = [_format_bold_sentence(finding.summary)]
-    parts += [_format_sentence(finding.detail)] if finding.detail else []
-    parts += [f"*Hint:* {_format_sentence(finding.hint)}"] if finding.hint else []
+    parts = [_escape_as_bold_sentence_with_full_stop(finding.summary)]
+    parts += [_escape_as_sentence_with_full_stop(finding.detail)] if finding.detail else []
+    parts += [f"*Hint:* {_escape_as_sentence_with_full_stop(finding.hint)}"] if finding.hint else []
     if (
-        location := join_position_address_field_and_rule(finding)
+        location := format_finding_location_or_empty(finding)
         .removeprefix("on ")
         .removeprefix("with ")
     ):
-        parts.append(f"({format_code_span(location)})")
+        parts.append(f"({format_cut_code_span(location)})")
     if finding.request_id and finding.request_id not in finding.detail:
-        parts.append(f"Request id {format_code_span(finding.request_id)}.")
+        parts.append(f"Request id {format_cut_code_span(finding.request_id)}.")
     return " ".join(parts)
 
 
-def _format_bold_sentence(summary: str) -> str:
+def _escape_as_bold_sentence_with_full_stop(summary: str) -> str:
     """A summary in bold, with a full stop."""
-    return f"**{_format_sentence(summary)}**"
+    return f"**{_escape_as_sentence_with_full_stop(summary)}**"
 
 
-def _format_sentence(text: str) -> str:
+def _escape_as_sentence_with_full_stop(text: str) -> str:
     end = "" if text.rstrip().endswith((".", "?", "!", ":")) else "."
-    return f"{escape_prose_but_code(text, _MAX_PROSE_LENGTH)}{end}"
+    return f"{cut_and_escape_but_code(text, _MAX_PROSE_LENGTH)}{end}"
 
 
 def iter_entries_of_runs_to_start_or_follow(changes: Iterable[Change]) -> Iterator[str]:
@@ -277,8 +283,8 @@ def iter_entries_of_runs_to_start_or_follow(changes: Iterable[Change]) -> Iterat
     for change in changes:
         if change.verification is not None:
             yield (
-                f"- {format_code_span(change.address)} will be verified: "
-                f"{escape_prose_but_code(change.verification.reason)}"
+                f"- {format_cut_code_span(change.address)} will be verified: "
+                f"{cut_and_escape_but_code(change.verification.reason)}"
             )
 
 
@@ -290,18 +296,21 @@ def iter_run_entries_with_shortened_logs(report: Report, budget: SizeBudget) -> 
                 replace(report, outcomes=(), verification_results=(result,)), _PLAIN
             )
         )
-        lines = [f"- {format_code_span(row.strip())}"]
+        lines = [f"- {format_cut_code_span(row.strip())}"]
         if result.status is not RunStatus.SKIPPED:
             lines += [f"  - {format_finding_paragraph(finding)}" for finding in result.diagnostics]
         if result.logs:
             shown_lines = _cut_lines_to_room_and_count_rest(
-                sanitize_log_lines(result.logs), budget.max_size_of_one_entry, budget
+                split_into_cut_log_lines(result.logs),
+                budget.max_size_of_one_entry,
+                budget,
             )
             # Markdown after a tag is HTML until an empty line (CommonMark 4.6).
             lines += [
                 "",
                 format_collapsible(
-                    "The last lines of its log", format_fenced_block(shown_lines, "text")
+                    "The last lines of its log",
+                    format_cut_fenced_block(shown_lines, "text"),
                 ),
                 "",
             ]
@@ -311,7 +320,7 @@ def iter_run_entries_with_shortened_logs(report: Report, budget: SizeBudget) -> 
 def iter_outcome_entries(outcomes: Iterable[Outcome], *, with_findings: bool) -> Iterator[str]:
     """A line for each outcome, with its findings below it if asked for."""
     for outcome in outcomes:
-        lines = [f"- {format_code_span(format_outcome_row(outcome, _PLAIN).strip())}"]
+        lines = [f"- {format_cut_code_span(format_outcome_row(outcome, _PLAIN).strip())}"]
         lines += (
             [
                 f"  - {format_finding_paragraph(finding)}"

@@ -9,9 +9,9 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.views.markdown.budget import MIN_BUDGET, SizeBudget
 from synapse_apply.views.markdown.markup import (
     MAX_NAME_LENGTH,
-    format_code_span,
+    format_cut_code_span,
     format_hidden_marker,
-    percent_encode_name_for_marker,
+    shorten_and_percent_encode_name_for_marker,
 )
 
 _MAX_ROWS = 100
@@ -41,7 +41,7 @@ class MarkdownPart:
     render: Callable[[SizeBudget], str] | None
 
     @property
-    def is_worth_reading(self) -> bool:
+    def has_changes_or_failed(self) -> bool:
         """Whether something is to be done, or went wrong."""
         return self.exit_code != Exit.OK or self.outputs.get("has_changes") == "true"
 
@@ -64,52 +64,56 @@ def render_targets_markdown(
         filter(
             None,
             [
-                _format_marker(command, selectors),
+                _format_hidden_marker_of_targets(command, selectors),
                 f"## {command.capitalize()} of {len(parts) + len(not_begun):,} targets",
-                _format_table(worst_first, command),
-                _format_not_begun(not_begun),
+                _format_targets_table_up_to_max_rows(worst_first, command),
+                _format_not_begun_targets_or_empty(not_begun),
             ],
         )
     )
     readable_parts = [
-        part for part in worst_first if part.is_worth_reading and part.render is not None
+        part for part in worst_first if part.has_changes_or_failed and part.render is not None
     ]
-    texts, hidden_count = _render_what_fits(readable_parts, budget, budget.measure(heading) + 200)
+    texts, hidden_count = _render_parts_that_fit_and_count_rest(
+        readable_parts, budget, budget.measure(heading) + 200
+    )
     footer = f"*{hidden_count:,} more targets are not shown here.*" if hidden_count else ""
     return "\n\n".join(text for text in (heading, *texts, footer) if text) + "\n"
 
 
-def _render_what_fits(
-    parts: Sequence[MarkdownPart], budget: SizeBudget, used: int
+def _render_parts_that_fit_and_count_rest(
+    parts: Sequence[MarkdownPart], budget: SizeBudget, used_size: int
 ) -> tuple[list[str], int]:
     """The Markdown of the first parts, each with an equal share of the room; how many are left."""
-    room = budget.limit - used
+    room = budget.limit - used_size
     texts: list[str] = []
     for index, part in enumerate(parts):
         share = max(MIN_BUDGET, room // (len(parts) - index))
         if room < MIN_BUDGET or part.render is None:
             return texts, len(parts) - index
-        text = _without_marker(part.render(SizeBudget(min(share, room), budget.measure))).strip()
+        text = _strip_marker_line_if_any(
+            part.render(SizeBudget(min(share, room), budget.measure))
+        ).strip()
         room -= budget.measure(text) + 2
         texts.append(text)
     return texts, 0
 
 
-def _without_marker(text: str) -> str:
+def _strip_marker_line_if_any(text: str) -> str:
     """The text without its first line: by that, a bot would take all of it for this target's."""
     first_line, _, rest = text.partition("\n")
     return rest if first_line.startswith("<!--") else text
 
 
-def _format_marker(command: str, selectors: str) -> str:
-    name = percent_encode_name_for_marker(selectors)
+def _format_hidden_marker_of_targets(command: str, selectors: str) -> str:
+    name = shorten_and_percent_encode_name_for_marker(selectors)
     return format_hidden_marker(f"targets={name}" + ("" if command == "plan" else f" {command}"))
 
 
-def _format_table(parts: Sequence[MarkdownPart], command: str) -> str:
+def _format_targets_table_up_to_max_rows(parts: Sequence[MarkdownPart], command: str) -> str:
     rows = [
-        f"| {format_code_span(part.target, MAX_NAME_LENGTH)} | {part.exit_code} | "
-        f"{_describe_counts(part, command)} |"
+        f"| {format_cut_code_span(part.target, MAX_NAME_LENGTH)} | {part.exit_code} | "
+        f"{_describe_nonzero_counts_or_outcome(part, command)} |"
         for part in parts[:_MAX_ROWS]
     ]
     if len(parts) > _MAX_ROWS:
@@ -117,7 +121,7 @@ def _format_table(parts: Sequence[MarkdownPart], command: str) -> str:
     return "\n".join(["| Target | Exit code | |", "| --- | ---: | --- |", *rows])
 
 
-def _describe_counts(part: MarkdownPart, command: str) -> str:
+def _describe_nonzero_counts_or_outcome(part: MarkdownPart, command: str) -> str:
     words = {**_WORDS_BY_OUTPUT, **(_PAST_WORDS if command == "apply" else {})}
     counts = [
         f"{part.outputs[name]} {word}"
@@ -129,9 +133,9 @@ def _describe_counts(part: MarkdownPart, command: str) -> str:
     return "error" if part.exit_code == Exit.ERROR else "nothing" if not part.exit_code else ""
 
 
-def _format_not_begun(names: Sequence[str]) -> str:
+def _format_not_begun_targets_or_empty(names: Sequence[str]) -> str:
     if not names:
         return ""
-    spans = [format_code_span(name, MAX_NAME_LENGTH) for name in names[:_MAX_ROWS]]
+    spans = [format_cut_code_span(name, MAX_NAME_LENGTH) for name in names[:_MAX_ROWS]]
     more = f" and {len(names) - _MAX_ROWS:,} more" if len(names) > _MAX_ROWS else ""
     return f"Not begun: {', '.join(spans)}{more}."

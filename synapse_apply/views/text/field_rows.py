@@ -19,8 +19,8 @@ from synapse_apply.views.text.values import (
     SENSITIVE_TEXT,
     format_value_inline,
     format_value_lines,
+    get_sort_key_numbers_first,
     quote_key_unless_plain_word,
-    sort_key_numbers_first,
 )
 
 _CAUSE_COMMENTS = {
@@ -147,15 +147,15 @@ def _iter_differing_leaves(change: FieldChange) -> Iterator[FieldChange]:
     # Where a scalar becomes a map or the reverse, the scalar gets a row beside those of the keys.
     scalar_sides = [ABSENT if isinstance(side, Mapping) else side for side in (before, after)]
     if any(side is not ABSENT for side in scalar_sides):
-        yield _with_path_and_values(change, change.path, scalar_sides[0], scalar_sides[1])
+        yield _build_change_of_same_cause(change, change.path, scalar_sides[0], scalar_sides[1])
     for key in {**old, **new}:
         path = (*change.path, key)
         yield from _iter_differing_leaves(
-            _with_path_and_values(change, path, old.get(key, ABSENT), new.get(key, ABSENT))
+            _build_change_of_same_cause(change, path, old.get(key, ABSENT), new.get(key, ABSENT))
         )
 
 
-def _with_path_and_values(
+def _build_change_of_same_cause(
     change: FieldChange, path: FieldPath, before: Any, after: Any
 ) -> FieldChange:
     return FieldChange(path, before, after, change.cause, note=change.note)
@@ -191,7 +191,7 @@ class RowLayout:
         names = {key: quote_key_unless_plain_word(key) for key in visible_children}
         column = max(map(measure_width_in_terminal_cells, names.values()), default=0)
         lines: list[str] = []
-        for key in sorted(visible_children, key=_sort_key_id_and_name_first):
+        for key in sorted(visible_children, key=_get_sort_key_id_and_name_first):
             lines += self._format_node(
                 visible_children[key], pad_to_width(names[key], column), indent
             )
@@ -227,7 +227,7 @@ class RowLayout:
         )
         first_line, *continuation = self._format_value(row, room)
         prefix = f"{' ' * indent}{self.style.format_symbol_and_space(row.symbol)}{name} = "
-        comment = self._format_comment(row.change) if row.change else ""
+        comment = self._format_comment_or_empty(row.change) if row.change else ""
         indent_text = " " * (indent + 2)
         # `before` and `after` on two lines: the arrow goes below the equals sign, the comment at
         # the end.
@@ -250,7 +250,7 @@ class RowLayout:
             return [*lines[:-1], lines[-1] + " -> null"] if len(lines) == 1 else lines
         return format_before_and_after_lines(change.before, change.after, room, self.style)
 
-    def _format_comment(self, change: FieldChange) -> str:
+    def _format_comment_or_empty(self, change: FieldChange) -> str:
         comment = _CAUSE_COMMENTS.get(change.cause, "")
         if isinstance(change.after, KnownAfterApply):
             comment = f"# from {sanitize(change.after.address)}"
@@ -264,7 +264,7 @@ class RowLayout:
         return self.style(text, "dim")
 
 
-def _sort_key_id_and_name_first(key: str | int) -> tuple[int, tuple[bool, int, str]]:
+def _get_sort_key_id_and_name_first(key: str | int) -> tuple[int, tuple[bool, int, str]]:
     # What identifies an object comes first.
     rank_by_key = {"id": 0, "name": 1}
-    return rank_by_key.get(str(key), 2), sort_key_numbers_first(key)
+    return rank_by_key.get(str(key), 2), get_sort_key_numbers_first(key)

@@ -29,7 +29,7 @@ def render_diagnostics(diagnostics: Iterable[Diagnostic], *, color: bool) -> str
     return escape_ci_commands("\n\n".join(blocks) + "\n") if blocks else ""
 
 
-def format_finding_counts_or_empty(diagnostics: Iterable[Diagnostic]) -> str:
+def format_warning_and_note_counts_or_empty(diagnostics: Iterable[Diagnostic]) -> str:
     """`, 2 warnings, 1 note`, for the end of a sentence; "" where there are none."""
     findings = list(diagnostics)
     counts = {
@@ -45,11 +45,11 @@ def format_finding_blocks(diagnostics: Iterable[Diagnostic], style: Style) -> li
     """A block for each finding, similar ones merged, without empty lines around it."""
     return [
         "\n".join(_format_finding_block(finding, style))
-        for finding in merge_findings_differing_in_address(diagnostics)
+        for finding in merge_many_findings_differing_in_address(diagnostics)
     ]
 
 
-def merge_findings_differing_in_address(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+def merge_many_findings_differing_in_address(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """The findings, with those that differ only in their address merged into one.
 
     A hundred repetitions of one finding would hide the others.
@@ -112,7 +112,7 @@ def _merge_findings_on_whole_backend(similar_findings: Sequence[Diagnostic]) -> 
 def _format_finding_block(finding: Diagnostic, style: Style) -> list[str]:
     word = finding.severity.value
     lines = [style(f"{word.title()}: ", word) + style(sanitize(finding.summary), "bold")]
-    if location := join_position_address_field_and_rule(finding):
+    if location := format_finding_location_or_empty(finding):
         lines.append(f"  {location}")
     lines += sanitize_and_indent_lines(finding.detail)
     if finding.hint:
@@ -133,7 +133,7 @@ def sanitize_and_indent_lines(text: str, indent: int = 2) -> list[str]:
     )
 
 
-def join_position_address_field_and_rule(finding: Diagnostic) -> str:
+def format_finding_location_or_empty(finding: Diagnostic) -> str:
     """Where a finding is: `on FILE:LINE:COLUMN, with ADDRESS, ...`, as far as known."""
     parts = []
     if finding.position is not None:

@@ -22,8 +22,8 @@ from synapse_apply.views.text.findings import format_finding_blocks
 from synapse_apply.views.text.refusals import format_refusal_rows, format_refused_count
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import (
-    count_runs_in_a_line_or_none,
     format_log_ends_and_findings_of_runs,
+    format_run_counts_as_lines_or_empty,
     format_run_rows_but_of_failed_releases,
 )
 
@@ -68,7 +68,7 @@ class OutcomeCounts:
             forgotten=report.count_done_changes(Action.FORGET),
             failed=report.count_outcomes(Result.FAILED),
             skipped=sum(
-                o.result is Result.SKIPPED and is_outcome_worth_a_row(o) for o in report.outcomes
+                o.result is Result.SKIPPED and is_change_or_failed_no_op(o) for o in report.outcomes
             ),
             unknown=report.count_outcomes(Result.UNKNOWN),
             refused=len(report.plan.refused_changes),
@@ -105,7 +105,7 @@ def render_report(report: Report, *, color: bool) -> str:
     rows = [
         format_outcome_row(outcome, style)
         for outcome in report.outcomes
-        if is_outcome_worth_a_row(outcome)
+        if is_change_or_failed_no_op(outcome)
     ]
     moves = format_moved_lines(report.plan.moved)
     parts = ["\n".join([*moves, *rows, *format_run_rows_but_of_failed_releases(report, style)])]
@@ -122,7 +122,7 @@ def render_report(report: Report, *, color: bool) -> str:
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
-def is_outcome_worth_a_row(outcome: Outcome) -> bool:
+def is_change_or_failed_no_op(outcome: Outcome) -> bool:
     """Whether an outcome has a row.
 
     A record that was (or was not yet) brought up to date has none.
@@ -207,7 +207,7 @@ def format_totals_and_next_steps(report: Report, style: Style) -> str:
     """The lines of counts of an apply, and what to do about what is left."""
     counts = OutcomeCounts.from_report(report)
     lines = [format_refused_count(counts.refused, style)] if counts.refused else []
-    lines += count_runs_in_a_line_or_none(report, style)
+    lines += format_run_counts_as_lines_or_empty(report, style)
     # `verify` changes no resource, so there are no counts of resources.
     if report.extras.get("operation") == "verify":
         return "\n".join([*lines, *_explain_stop_lock_recovery_and_unknown(report)])

@@ -10,7 +10,11 @@ from synapse_apply.views.grammar import (
     format_plan_line,
     shorten_commit_keeping_dirty_suffix,
 )
-from synapse_apply.views.sanitize import escape_ci_commands, sanitize, strip_url_credentials
+from synapse_apply.views.sanitize import (
+    escape_ci_commands,
+    sanitize,
+    sanitize_url_and_strip_credentials,
+)
 from synapse_apply.views.text.accepted import name_accepted_differences_or_empty
 from synapse_apply.views.text.findings import (
     format_finding_blocks,
@@ -18,10 +22,10 @@ from synapse_apply.views.text.findings import (
     sanitize_and_indent_lines,
 )
 from synapse_apply.views.text.outcomes import render_report
-from synapse_apply.views.text.plan_rows import ChangeBlocks
+from synapse_apply.views.text.plan_rows import ChangeRenderer
 from synapse_apply.views.text.refusals import format_refused_count
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.verification import count_planned_runs_in_a_line_or_none
+from synapse_apply.views.text.verification import format_planned_run_counts_as_lines_or_empty
 
 __all__ = ["render_diagnostics", "render_plan", "render_report"]
 
@@ -50,7 +54,7 @@ def render_plan(
     resources that stay as they are.
     """
     style = Style(color)
-    blocks = ChangeBlocks(style, width or _DEFAULT_WIDTH, show_unchanged=show_unchanged)
+    blocks = ChangeRenderer(style, width or _DEFAULT_WIDTH, show_unchanged=show_unchanged)
     parts = [
         *_format_header_moves_and_change_blocks(plan, blocks),
         *_format_forgets_and_notes_as_one_block(plan, blocks),
@@ -73,12 +77,12 @@ def render_plan(
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
-def _format_header_moves_and_change_blocks(plan: Plan, blocks: ChangeBlocks) -> list[str]:
+def _format_header_moves_and_change_blocks(plan: Plan, blocks: ChangeRenderer) -> list[str]:
     rows = [
         row
         for change in plan.changes
         for row in (
-            *([blocks.render_change_block(change)] if has_own_block(change) else []),
+            *([blocks.render_change_block(change)] if is_object_change_to_make(change) else []),
             *(
                 [blocks.render_verification_run(change)]
                 if change.verification and not change.is_refused
@@ -98,21 +102,21 @@ def _choose_header(base: PlanBase) -> str:
     return _OFFLINE_HEADER.format(sanitize(base.against)) if base.is_offline else _HEADER
 
 
-def _format_forgets_and_notes_as_one_block(plan: Plan, blocks: ChangeBlocks) -> list[str]:
+def _format_forgets_and_notes_as_one_block(plan: Plan, blocks: ChangeRenderer) -> list[str]:
     lines: list[str] = []
     for change in plan.changes:
         if change.action is Action.FORGET and not change.is_refused:
             lines.append(blocks.render_forget_row(change))
-        elif not has_own_block(change):
+        elif not is_object_change_to_make(change):
             lines += blocks.render_note_rows_with_address(change)
     return ["\n".join(lines)] if lines else []
 
 
-def _format_refusals(plan: Plan, blocks: ChangeBlocks) -> list[str]:
+def _format_refusals(plan: Plan, blocks: ChangeRenderer) -> list[str]:
     return [blocks.render_refusal_rows_with_fields(change) for change in plan.refused_changes]
 
 
-def has_own_block(change: Change) -> bool:
+def is_object_change_to_make(change: Change) -> bool:
     """Whether a change has a block of its own: it is made, and neither refused nor superseded."""
     is_passive = change.action in {Action.NO_OP, Action.FORGET}
     return not (is_passive or change.is_refused or change.superseded)
@@ -124,7 +128,7 @@ def _is_unchanged_or_superseded_unrefused(change: Change) -> bool:
 
 def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | None = None) -> str:
     """The line with a plan's target, backend, commit, and how many calls a dry run tried."""
-    url = strip_url_credentials(base.binding.url)
+    url = sanitize_url_and_strip_credentials(base.binding.url)
     facts = ["the embedded backend" if url == "embedded:" else url]
     if base.is_offline:
         commit = (
@@ -193,7 +197,7 @@ def _format_totals_or_why_there_are_none(plan: Plan, style: Style) -> str:
     return "\n".join(
         [
             *lead_lines,
-            *count_planned_runs_in_a_line_or_none(plan, style),
+            *format_planned_run_counts_as_lines_or_empty(plan, style),
             style(format_plan_line(plan.summary), "bold"),
         ]
     )

@@ -37,7 +37,7 @@ _CREATE_ACTIONS = frozenset({Action.CREATE, Action.RECREATE})
 
 
 @frozen
-class ChangeBlocks:
+class ChangeRenderer:
     """Renders changes; `width` is in cells, and with `show_unchanged` no field is hidden."""
 
     style: Style

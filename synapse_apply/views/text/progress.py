@@ -83,7 +83,7 @@ def _format_wait(seconds: float, location: str) -> str:
     return f"Waiting {format_duration(seconds)} for the state's pace ({sanitize(location)})"
 
 
-def _format_job_percent(job: Job) -> str:
+def _format_job_percent_or_empty(job: Job) -> str:
     return "" if job.progress is None else f", {job.progress:.0f}%"
 
 
@@ -257,7 +257,7 @@ class LineProgress(SilentProgress):
             self._reported_jobs[address] = job_progress
         if is_due:
             self._write_resource_line(
-                address, f"{_format_job_status(job)}{_format_job_percent(job)}"
+                address, f"{_format_job_status(job)}{_format_job_percent_or_empty(job)}"
             )
 
     def report_end(
@@ -318,7 +318,7 @@ class LogProgress(LineProgress):
 
     def report_job(self, address: Address, job: Job) -> None:
         """Note the job's status; write `... Verifying... job 12 queued` once for each job."""
-        status = f"job {sanitize(job.id)} {job.status.value}{_format_job_percent(job)}"
+        status = f"job {sanitize(job.id)} {job.status.value}{_format_job_percent_or_empty(job)}"
         self._ongoing_calls.replace_facts_of_ongoing_call(address, {"": status})
         with self._lock:
             # The id, not the status: a log needs one line by which to find the job.

@@ -72,15 +72,15 @@ def render_object_without_address(
 
 def render_fields_block(
     heading: str,
-    identity: tuple[str, str, str],
+    kind_name_and_id: tuple[str, str, str],
     fields: Mapping[FieldPath, Any],
     *,
     color: bool,
     width: int | None = None,
 ) -> str:
-    """An object as a block under a heading; `identity` is (kind, name, id)."""
+    """An object as a block under a heading; `kind_name_and_id` names it."""
     style = Style(color)
-    kind, name, remote_id = identity
+    kind, name, remote_id = kind_name_and_id
     body = _format_fields_block(kind, name, fields, remote_id, width, style)
     return escape_ci_commands("\n".join([style(f"# {sanitize(heading)}", "bold"), *body]) + "\n")
 

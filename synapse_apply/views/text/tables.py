@@ -27,7 +27,7 @@ def render_table(
     Nothing is cut, so that the text of a column can be copied.
     """
     header_texts = [sanitize(header).upper() for header in headers]
-    body = [_sanitize_and_pad_row(row, len(header_texts)) for row in rows]
+    body = [_sanitize_and_fit_row(row, len(header_texts)) for row in rows]
     widths = _measure_column_widths(header_texts, body)
     lines = [Style(color)(_format_row(header_texts, widths, right_columns), "bold")]
     lines += [_format_row(row, widths, right_columns) for row in body]
@@ -48,7 +48,7 @@ def stream_table_sized_by_first_rows(
     line.
     """
     header_texts = [sanitize(header).upper() for header in headers]
-    body = (_sanitize_and_pad_row(row, len(header_texts)) for row in rows)
+    body = (_sanitize_and_fit_row(row, len(header_texts)) for row in rows)
     first_rows = list(islice(body, sample_size))
     if not first_rows:
         return
@@ -62,7 +62,7 @@ def stream_table_sized_by_first_rows(
         yield escape_ci_commands(_format_row(row, widths, right_columns) + "\n")
 
 
-def _sanitize_and_pad_row(row: Sequence[object], column_count: int) -> list[str]:
+def _sanitize_and_fit_row(row: Sequence[object], column_count: int) -> list[str]:
     texts = [sanitize("" if cell is None else cell) for cell in row]
     return [*texts, *[""] * (column_count - len(texts))][:column_count]
 

@@ -14,7 +14,7 @@ from synapse_apply.views.text.values import (
     format_value_lines,
     prefix_mark_and_gutter,
     quote_text_around_position,
-    split_into_sanitized_lines,
+    split_into_cut_lines,
 )
 
 _ARROW = " -> "
@@ -44,7 +44,7 @@ def format_before_and_after_lines(before: Any, after: Any, room: int, style: Sty
 
 def _format_text_change(before: str, after: str, room: int, style: Style) -> list[str]:
     if "\n" in before.strip("\n") or "\n" in after.strip("\n"):
-        old, new = split_into_sanitized_lines(before), split_into_sanitized_lines(after)
+        old, new = split_into_cut_lines(before), split_into_cut_lines(after)
         # Texts that differ only in their last line break are shown inline.
         if old != new:
             return _format_line_diff_with_context(old, new, "lines", prefix_mark_and_gutter, style)

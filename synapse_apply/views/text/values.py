@@ -93,10 +93,10 @@ def format_integer_decimal_or_hex(value: int) -> str:
 
 def sort_map_items(tree: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     """A map's items sorted by key, so that a plan does not depend on the order in files."""
-    return sorted(tree.items(), key=lambda item: sort_key_numbers_first(item[0]))
+    return sorted(tree.items(), key=lambda item: get_sort_key_numbers_first(item[0]))
 
 
-def sort_key_numbers_first(part: str | int) -> tuple[bool, int, str]:
+def get_sort_key_numbers_first(part: str | int) -> tuple[bool, int, str]:
     """Sorts integers before texts."""
     return (False, part, "") if isinstance(part, int) else (True, 0, str(part))
 
@@ -118,7 +118,7 @@ def format_value_lines(value: Any, room: int) -> list[str]:
     for each item.
     """
     if isinstance(value, str) and "\n" in value.strip("\n"):
-        return format_text_lines_with_gutter(value)
+        return format_first_text_lines_with_gutter(value)
     line = format_value_inline(value)
     if (
         measure_width_in_terminal_cells(line) <= room
@@ -147,9 +147,9 @@ def _format_expanded_lines(value: Any, room: int, depth: int = 0) -> list[str]:
     return ["{" if is_map else "[", *body, "}" if is_map else "]"]
 
 
-def format_text_lines_with_gutter(text: str) -> list[str]:
+def format_first_text_lines_with_gutter(text: str) -> list[str]:
     """A text of several lines behind a gutter, so that no line can be taken for a plan's row."""
-    lines = split_into_sanitized_lines(text)
+    lines = split_into_cut_lines(text)
     head = f"({len(lines)} lines)"
     hidden_count = len(lines) - MAX_TEXT_LINES
     tail = [f"# ({hidden_count} more lines)"] if hidden_count > 0 else []
@@ -160,7 +160,7 @@ def format_text_lines_with_gutter(text: str) -> list[str]:
     ]
 
 
-def split_into_sanitized_lines(text: str) -> list[str]:
+def split_into_cut_lines(text: str) -> list[str]:
     """The sanitized lines of a text, each cut at MAX_VALUE_LENGTH."""
     lines = sanitize_lines(text.removesuffix("\n"))
     return [

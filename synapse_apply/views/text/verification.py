@@ -17,7 +17,7 @@ from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.field_rows import FieldNode, RowLayout
 from synapse_apply.views.text.findings import format_finding_blocks, sanitize_and_indent_lines
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.values import split_into_sanitized_lines
+from synapse_apply.views.text.values import split_into_cut_lines
 
 _INDENT = 8
 _STATUS_PHRASES = {
@@ -46,7 +46,7 @@ def render_block_of_run_to_start_or_follow(
     return "\n".join([*(style(line, "bold") for line in head), *body])
 
 
-def count_planned_runs_in_a_line_or_none(plan: Plan, style: Style) -> list[str]:
+def format_planned_run_counts_as_lines_or_empty(plan: Plan, style: Style) -> list[str]:
     """The line before `Plan:` that counts planned runs, in a list; empty without any."""
     verifications = [
         change.verification for change in plan.changes_to_verify if change.verification is not None
@@ -102,7 +102,12 @@ def format_log_ends_and_findings_of_runs(
             )
             blocks.append(
                 "\n".join(
-                    [head, *sanitize_and_indent_lines("\n".join(sanitize_log_lines(result.logs)))]
+                    [
+                        head,
+                        *sanitize_and_indent_lines(
+                            "\n".join(split_into_cut_log_lines(result.logs))
+                        ),
+                    ]
                 )
             )
         if result.status is not RunStatus.SKIPPED:
@@ -110,12 +115,12 @@ def format_log_ends_and_findings_of_runs(
     return blocks
 
 
-def sanitize_log_lines(lines: Sequence[str]) -> list[str]:
+def split_into_cut_log_lines(lines: Sequence[str]) -> list[str]:
     """The sanitized lines of a log; an entry with line breaks becomes several lines."""
-    return [line for text in lines for line in split_into_sanitized_lines(text)]
+    return [line for text in lines for line in split_into_cut_lines(text)]
 
 
-def count_runs_in_a_line_or_none(report: Report, style: Style) -> list[str]:
+def format_run_counts_as_lines_or_empty(report: Report, style: Style) -> list[str]:
     """The line `Verified: 2 passed, 1 failed.` in a list; empty without any run."""
     counts = Counter(result.status for result in report.verification_results)
     if not counts:
@@ -166,10 +171,10 @@ def build_verification_documents_without_findings(
     ]
 
 
-def format_last_run_or_empty(data: Mapping[str, Any] | None) -> str:
+def format_last_run_or_empty(last_run_json: Mapping[str, Any] | None) -> str:
     """A record's last run as text, such as `passed (job 12) 2026-01-01T00:00:00Z`; "" for none."""
-    last_run = LastRun.from_json_or_none(data)
+    last_run = LastRun.from_json_or_none(last_run_json)
     if last_run is None:
         return ""
     job = f" (job {last_run.job})" if last_run.job else ""
-    return f"{(data or {}).get('result', '')}{job} {last_run.at}".rstrip()
+    return f"{(last_run_json or {}).get('result', '')}{job} {last_run.at}".rstrip()

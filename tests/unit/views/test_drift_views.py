@@ -19,7 +19,7 @@ from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged, WrittenEdit
 from synapse_apply.model.plan import Cause
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.ci import github, gitlab
-from synapse_apply.views.ci.annotations import build_drift_annotations
+from synapse_apply.views.ci.annotations import build_annotations_of_drift_and_its_findings
 from synapse_apply.views.json.documents import format_redacted_json_document
 from synapse_apply.views.markdown.markdown_report import render_drift_markdown
 from synapse_apply.views.text.drift import (
@@ -129,7 +129,9 @@ def test_what_ci_reads() -> None:
     outputs = github.build_drift_outputs(EVERYTHING, 2)
     assert outputs == {"drifted": "2", "gone": "1", "waiting": "2", "unmanaged": "2",
                        "exit_code": "2", "has_changes": "true"}  # fmt: skip
-    lines = github.format_limited_annotation_commands(build_drift_annotations(EVERYTHING))
+    lines = github.format_annotation_commands_limited_by_level(
+        build_annotations_of_drift_and_its_findings(EVERYTHING)
+    )
     assert "file=manifests/raw.yaml,line=1,col=1,title=storage/raw is gone" in lines
 
 

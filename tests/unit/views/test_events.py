@@ -16,9 +16,9 @@ from synapse_apply.views.json.documents import format_redacted_json_line, report
 from synapse_apply.views.json.events import (
     EventWriter,
     build_version_event,
-    iter_apply_summary_event,
-    iter_plan_events,
-    iter_unreported_findings_and_document,
+    iter_drift_change_and_summary_events,
+    iter_events_of_unreported_findings_and_document,
+    iter_single_summary_event_of_apply,
     serialize_finding_for_comparison,
 )
 from synapse_apply.views.text.ongoing_calls import OngoingCall
@@ -45,7 +45,7 @@ def lines_of(events):
 def test_a_plan_has_a_line_for_each_change(name):
     """What is to be done or refused has a line, what stays has none; the counts come last."""
     plan = PLANS[name]
-    events = lines_of([build_version_event("1"), *iter_plan_events(plan)])
+    events = lines_of([build_version_event("1"), *iter_drift_change_and_summary_events(plan)])
     planned = [e["change"]["resource"]["addr"] for e in events if e["type"] == "planned_change"]
     assert planned == [
         str(c.address) for c in plan.changes if c.is_refused or c.action.value != "no-op"
@@ -61,7 +61,10 @@ def test_a_report_ends_with_its_document(name):
     document = report_document(report)
     first = {serialize_finding_for_comparison(finding) for finding in document["diagnostics"][:1]}
     events = lines_of(
-        [*iter_apply_summary_event(report), *iter_unreported_findings_and_document(document, first)]
+        [
+            *iter_single_summary_event_of_apply(report),
+            *iter_events_of_unreported_findings_and_document(document, first),
+        ]
     )
     assert events[-1]["type"] == "report"
     assert events[-1]["report"]["exit_code"] == report.exit_code

@@ -17,16 +17,16 @@ from unit.views.report_samples import REPORTS
 from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
 from synapse_apply.model.report import Result
 from synapse_apply.views.ci.annotations import (
+    build_annotations_of_report_findings_and_refusals,
     build_finding_annotations,
-    build_plan_annotations,
-    build_report_annotations,
-    with_file_names_mapped,
+    build_plan_finding_refusal_and_guard_annotations,
+    copy_annotations_with_known_file_names_replaced,
 )
 from synapse_apply.views.ci.github import (
     build_failure_outputs,
     build_plan_outputs,
     build_report_outputs,
-    format_limited_annotation_commands,
+    format_annotation_commands_limited_by_level,
     format_outputs_file,
 )
 
@@ -59,7 +59,9 @@ def unescaped(text):
 
 def test_annotations_of_a_plan():
     """Findings and refusals are at file, line and column; guards are told without one."""
-    text = format_limited_annotation_commands(build_plan_annotations(samples.PLANS["everything"]))
+    text = format_annotation_commands_limited_by_level(
+        build_plan_finding_refusal_and_guard_annotations(samples.PLANS["everything"])
+    )
     check_golden("plan-everything.annotations.txt", text)
     level, facts, message = parsed(text)[0]
     assert level == "error"
@@ -74,7 +76,9 @@ def test_annotations_of_a_plan():
 
 def test_annotations_of_an_apply():
     """What failed is told with its request id."""
-    text = format_limited_annotation_commands(build_report_annotations(REPORTS["everything"]))
+    text = format_annotation_commands_limited_by_level(
+        build_annotations_of_report_findings_and_refusals(REPORTS["everything"])
+    )
     check_golden("report-everything.annotations.txt", text)
     assert "Request id: req-3" in {line for _, _, said in parsed(text) for line in said.split("\n")}
 
@@ -82,7 +86,9 @@ def test_annotations_of_an_apply():
 def test_a_verification_that_failed_is_an_annotation():
     """At the manifest of its release, with what can be done."""
     said = parsed(
-        format_limited_annotation_commands(build_report_annotations(REPORTS["not-verified"]))
+        format_annotation_commands_limited_by_level(
+            build_annotations_of_report_findings_and_refusals(REPORTS["not-verified"])
+        )
     )
     assert any(kind == "error" and "verif" in str(props).lower() for kind, props, _ in said), said
 
@@ -93,7 +99,9 @@ def test_a_failure_is_shown_where_its_resource_is_declared():
         samples.REFUSED_UNKNOWN,
         diagnostics=(warning_finding("Odd", address=str(samples.REFUSED_UNKNOWN.address)),),
     )
-    assert build_plan_annotations(plan)[0].position == Position("manifests/plugins.yaml", 3, 1)
+    assert build_plan_finding_refusal_and_guard_annotations(plan)[0].position == Position(
+        "manifests/plugins.yaml", 3, 1
+    )
 
 
 def test_ten_of_each_kind():
@@ -101,7 +109,7 @@ def test_ten_of_each_kind():
     found = [error_finding(f"e{n}") for n in range(12)] + [
         warning_finding(f"w{n}") for n in range(10)
     ]
-    told = parsed(format_limited_annotation_commands(build_finding_annotations(found)))
+    told = parsed(format_annotation_commands_limited_by_level(build_finding_annotations(found)))
     assert [level for level, _, _ in told].count("error") == 10
     assert told[9][2] == "3 more: see the summary or the log"
     assert [facts["title"] for level, facts, _ in told if level == "warning"] == [
@@ -113,16 +121,24 @@ def test_ten_of_each_kind():
 @given(PLANS, st.sampled_from(Result))
 def test_no_text_is_a_command_of_its_own(plan, result):
     """Whatever names and messages hold, each line is one of our commands, and no secret is there."""
-    assert_ours(format_limited_annotation_commands(build_plan_annotations(plan)))
     assert_ours(
-        format_limited_annotation_commands(build_report_annotations(report_on(plan, result)))
+        format_annotation_commands_limited_by_level(
+            build_plan_finding_refusal_and_guard_annotations(plan)
+        )
+    )
+    assert_ours(
+        format_annotation_commands_limited_by_level(
+            build_annotations_of_report_findings_and_refusals(report_on(plan, result))
+        )
     )
 
 
 def test_very_long_texts_are_shortened():
     """100 KB in every place, and an annotation stays of a size the runner takes."""
     for text in LONG:
-        told = format_limited_annotation_commands(build_plan_annotations(stuffed(text)))
+        told = format_annotation_commands_limited_by_level(
+            build_plan_finding_refusal_and_guard_annotations(stuffed(text))
+        )
         assert_ours(told)
         assert max(map(len, told.split("\n"))) < 40_000
 
@@ -140,8 +156,8 @@ def test_files_are_named_as_in_the_repository():
     found = build_finding_annotations(
         [error_finding("x", position=Position("m/a,b.yaml", 2, 1)), error_finding("y")]
     )
-    text = format_limited_annotation_commands(
-        with_file_names_mapped(found, {"m/a,b.yaml": "infra/m/a,b.yaml"})
+    text = format_annotation_commands_limited_by_level(
+        copy_annotations_with_known_file_names_replaced(found, {"m/a,b.yaml": "infra/m/a,b.yaml"})
     )
     assert text.startswith("::error file=infra/m/a%2Cb.yaml,line=2,col=1,title=x::")
 

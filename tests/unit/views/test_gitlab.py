@@ -12,12 +12,15 @@ from unit.views.hostile import CANARY, LONG, PLANS, STEERING, stuffed
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.diagnostic import Position, error_finding
-from synapse_apply.views.ci.annotations import build_finding_annotations, build_plan_annotations
+from synapse_apply.views.ci.annotations import (
+    build_finding_annotations,
+    build_plan_finding_refusal_and_guard_annotations,
+)
 from synapse_apply.views.ci.gitlab import (
     NO_COUNTS,
     build_issues_of_positioned_annotations,
+    count_done_changes_of_report,
     count_plan_changes_or_no_counts,
-    count_report_changes_or_no_counts,
 )
 from synapse_apply.views.json.documents import format_redacted_json_document
 
@@ -31,7 +34,7 @@ def test_counts_of_the_widget():
         "update": 2,
         "delete": 1,
     }
-    assert count_report_changes_or_no_counts(REPORTS["everything"]) == {
+    assert count_done_changes_of_report(REPORTS["everything"]) == {
         "create": 1,
         "update": 2,
         "delete": 1,
@@ -51,7 +54,9 @@ def test_a_plan_that_failed_has_no_counts():
 def test_code_quality_of_a_plan():
     """Findings and refusals that have a place, as the golden file."""
     text = format_redacted_json_document(
-        build_issues_of_positioned_annotations(build_plan_annotations(samples.PLANS["everything"]))
+        build_issues_of_positioned_annotations(
+            build_plan_finding_refusal_and_guard_annotations(samples.PLANS["everything"])
+        )
     )
     check_golden("plan-everything.codequality.json", text)
 
@@ -89,7 +94,9 @@ def test_any_plan_gives_sound_issues(plan):
     """Whatever the texts hold, the document has its shape, and each issue a print of its own."""
     assert_sound(
         format_redacted_json_document(
-            build_issues_of_positioned_annotations(build_plan_annotations(plan))
+            build_issues_of_positioned_annotations(
+                build_plan_finding_refusal_and_guard_annotations(plan)
+            )
         )
     )
 
@@ -99,6 +106,8 @@ def test_very_long_texts_are_shortened():
     for text in LONG:
         assert_sound(
             format_redacted_json_document(
-                build_issues_of_positioned_annotations(build_plan_annotations(stuffed(text)))
+                build_issues_of_positioned_annotations(
+                    build_plan_finding_refusal_and_guard_annotations(stuffed(text))
+                )
             )
         )

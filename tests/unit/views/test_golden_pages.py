@@ -51,7 +51,7 @@ def test_outputs_and_counts() -> None:
         github.format_outputs_file(github.build_report_outputs(report), "END"),
         github.format_outputs_file(github.build_failure_outputs(1), "END"),
         format_redacted_json_document(gitlab.count_plan_changes_or_no_counts(plan)),
-        format_redacted_json_document(gitlab.count_report_changes_or_no_counts(report)),
+        format_redacted_json_document(gitlab.count_done_changes_of_report(report)),
     ]
     check_golden("outputs.txt", "".join(told))
 

@@ -179,8 +179,8 @@ TEXTS: Mapping[str, Callable[[str], str]] = {
     "history": lambda text: past(lambda face, run: print_runs_table(face, [run, run]), text),
     "history show": lambda text: past(print_run_with_calls, text),
     "log": lambda text: format_log_line(LogLine(text, text, text), color=False),
-    "annotations": lambda text: github.format_limited_annotation_commands(
-        remarks.build_plan_annotations(a_plan(text))
+    "annotations": lambda text: github.format_annotation_commands_limited_by_level(
+        remarks.build_plan_finding_refusal_and_guard_annotations(a_plan(text))
     ),
 }
 JSON: Mapping[str, Callable[[str], str]] = {
@@ -203,7 +203,9 @@ JSON: Mapping[str, Callable[[str], str]] = {
     "history": lambda text: past(print_run_with_calls, text, as_json=True),
     "log": lambda text: format_log_line_as_json(LogLine(text, text, text)),
     "code quality": lambda text: format_redacted_json_document(
-        gitlab.build_issues_of_positioned_annotations(remarks.build_plan_annotations(a_plan(text)))
+        gitlab.build_issues_of_positioned_annotations(
+            remarks.build_plan_finding_refusal_and_guard_annotations(a_plan(text))
+        )
     ),
 }
 PAGES: Mapping[str, Callable[[str], str]] = {

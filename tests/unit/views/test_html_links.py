@@ -81,7 +81,7 @@ def test_no_other_address_is_led_to(address):
 def test_names_of_files_cannot_leave_the_address(file):
     """They are quoted, whatever is in them."""
     links = ForgeLinks("https://git.example/a/b", "", lambda name: name, COMMIT)
-    shown = links.render_position_link(Position(file, 3, 1))
+    shown = links.render_position_linked_if_possible(Position(file, 3, 1))
     assert "<img>" not in shown
     assert f"/blob/{COMMIT}/" in shown
     assert shown.count("<a ") == 1

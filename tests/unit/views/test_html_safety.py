@@ -32,7 +32,11 @@ from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.report import Result
 from synapse_apply.model.values import ABSENT
-from synapse_apply.views.html.parts import escape_shortened, render_code, render_prose
+from synapse_apply.views.html.parts import (
+    cut_and_escape,
+    render_code,
+    render_prose,
+)
 from synapse_apply.views.html.reports import (
     render_drift_html,
     render_findings_html,
@@ -125,7 +129,7 @@ def test_each_way_out_is_closed(piece):
     """Every piece of hostile text, in content, in an attribute, in code and in a sentence."""
     for before, after in product(("", "x", " "), ("", "x", " x")):
         said = before + piece + after
-        leaf = Leaf(f'<p class="fact">{escape_shortened(said)}</p><input value="{escape_shortened(said)}">'
+        leaf = Leaf(f'<p class="fact">{cut_and_escape(said)}</p><input value="{cut_and_escape(said)}">'
                     f"{render_code(said)}<p>{render_prose(said)}</p>")  # fmt: skip
         assert [tag for tag in leaf.tags if tag not in {"br", "code"}] == ["p", "input", "p"]
 
@@ -133,8 +137,8 @@ def test_each_way_out_is_closed(piece):
 def test_what_is_escaped_still_reads_as_it_was_written():
     """Markup shows as the same characters; what would steer a reader shows as an escape."""
     said = """<b title="x" class='y'>&amp; #1 5 > 3</b> 한국어 🙂"""
-    assert Leaf(f"<p>{escape_shortened(said)}</p>").said == said
-    assert Leaf(f"<p>{escape_shortened('a' + chr(0x202E) + 'b')}</p>").said == "a\\u202eb"
+    assert Leaf(f"<p>{cut_and_escape(said)}</p>").said == said
+    assert Leaf(f"<p>{cut_and_escape('a' + chr(0x202E) + 'b')}</p>").said == "a\\u202eb"
 
 
 def test_no_field_shows_a_masked_value():

@@ -31,10 +31,10 @@ from synapse_apply.views.markdown.markdown_report import (
     render_report_markdown,
 )
 from synapse_apply.views.markdown.markup import (
-    escape_prose_but_code,
-    format_code_span,
-    format_fenced_block,
-    format_html_code,
+    cut_and_escape_but_code,
+    format_cut_code_span,
+    format_cut_fenced_block,
+    format_cut_html_code,
     format_link_or_label_if_unsafe,
 )
 from synapse_apply.views.text.plan import render_plan
@@ -111,9 +111,9 @@ def test_each_way_out_is_closed(piece):
     for before, after in product(("", "x", "x ", " "), ("", "x", " x", "1")):
         text = before + piece + after
         page = read(
-            f"- x {escape_prose_but_code(text)}\n- **{escape_prose_but_code(text)}.** {format_code_span(text)}\n\n"
-            f"<details><summary>{format_html_code(text)}</summary>\n\n"
-            f"{format_fenced_block([escape_prose_but_code(text)], 'diff')}\n\n</details>\n\nEnd {escape_prose_but_code(text)}\n"
+            f"- x {cut_and_escape_but_code(text)}\n- **{cut_and_escape_but_code(text)}.** {format_cut_code_span(text)}\n\n"
+            f"<details><summary>{format_cut_html_code(text)}</summary>\n\n"
+            f"{format_cut_fenced_block([cut_and_escape_but_code(text)], 'diff')}\n\n</details>\n\nEnd {cut_and_escape_but_code(text)}\n"
         )
         assert page.tags.count("li") == 2
         assert page.tags.count("strong") == 1
@@ -124,14 +124,14 @@ def test_each_way_out_is_closed(piece):
 def test_sentences_read_as_they_were_written():
     """What is made harmless still shows the same characters, and can be copied."""
     said = "Ask @acme/all (see #1, GH-2): 5 * 3 <b> https://x.example/a_b [x] 100% ~y 1. \\ $5"
-    page = read(escape_prose_but_code(said))
+    page = read(cut_and_escape_but_code(said))
     assert "".join(page.texts).strip() == said
-    assert READER.render(escape_prose_but_code("1. a\n2. b")) == "<p>1. a 2. b</p>\n"
+    assert READER.render(cut_and_escape_but_code("1. a\n2. b")) == "<p>1. a 2. b</p>\n"
 
 
 def test_commands_in_a_hint_can_be_copied():
     """Words in backticks become code, whatever is in them."""
-    assert escape_prose_but_code("run `synapse-apply state mv a_b c` now") == (
+    assert cut_and_escape_but_code("run `synapse-apply state mv a_b c` now") == (
         "run `synapse-apply state mv a_b c` now"
     )
 

@@ -41,7 +41,7 @@ def command(
     from synapse_apply.model.command import name_target
     from synapse_apply.views.json.failure import failure_document
     from synapse_apply.views.sanitize import escape_ci_commands, sanitize
-    from synapse_apply.views.text.findings import format_finding_counts_or_empty
+    from synapse_apply.views.text.findings import format_warning_and_note_counts_or_empty
 
     with open_command_target(invocation) as target:
         package_query = target.packages.find_package(what, ref=ref)
@@ -56,7 +56,7 @@ def command(
     else:
         console.write_findings(findings)
         if not errors:
-            counts_text = format_finding_counts_or_empty(findings)
+            counts_text = format_warning_and_note_counts_or_empty(findings)
             console.write_output(
                 escape_ci_commands(f"Valid: {sanitize(package_query.label)}{counts_text}.\n")
             )

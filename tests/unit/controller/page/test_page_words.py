@@ -107,7 +107,7 @@ def test_a_commit_is_linked_where_the_forge_is_known(
 ) -> None:
     html = build_forge_links(
         Source("s", url, status=status), HEAD_COMMIT
-    ).render_commit_link_or_empty(HEAD_COMMIT)
+    ).render_short_commit_linked_if_possible_or_empty(HEAD_COMMIT)
     assert (f'href="{link}{HEAD_COMMIT}"' in html) == bool(link)
     assert f"<code>{HEAD_COMMIT[:12]}</code>" in html
 
