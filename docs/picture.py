@@ -123,7 +123,7 @@ class SettledLoop:
     def list_authors(self, _name: TargetName) -> tuple[str, ...] | None:
         return ()
 
-    def poll_soon(self, source: str) -> None:
+    def fetch_source_at_next_round(self, source: str) -> None:
         raise NotImplementedError(source)
 
     def get_people_actions(self) -> PeopleActions:

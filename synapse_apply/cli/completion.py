@@ -146,7 +146,7 @@ def complete_controller_targets(
         # Whoever types sees no error, and the answer of a server is no reason to print one.
         with suppress(Exception):
             api = ControllerApi(url, os.environ.get(TOKEN_VARIABLE, ""))
-            names.extend(api.list_names_with(prefix, _MOST_CONTROLLER_TARGETS))
+            names.extend(api.list_first_names_containing(prefix, _MOST_CONTROLLER_TARGETS))
 
     if url:
         # A daemon: the shell has its answer in time, whatever the server does.

@@ -53,22 +53,22 @@ class AuditReport:
     has_expected_digest: bool
 
 
-def read_stored_audit(
+def read_and_check_stored_audit(
     data: Path, selection: AuditSelection, expected_digest: str = ""
 ) -> AuditReport:
-    """Check the audit of a controller's store; see `check_audit`."""
+    """Check the audit of a controller's store; see `check_and_select_audit_rows`."""
     with closing(SqliteControllerStore(data)) as store:
-        return check_audit(store.iter_audit_rows(), selection, expected_digest)
+        return check_and_select_audit_rows(store.iter_audit_rows(), selection, expected_digest)
 
 
-def fetch_audit(
+def fetch_and_check_audit(
     api: ControllerApi, selection: AuditSelection, expected_digest: str = ""
 ) -> AuditReport:
-    """Check the audit of a running controller, here; see `check_audit` and ControllerApi."""
-    return check_audit(api.iter_audit(), selection, expected_digest)
+    """Check the audit of a running controller, here; errors as ControllerApi."""
+    return check_and_select_audit_rows(api.iter_unmasked_audit_rows(), selection, expected_digest)
 
 
-def check_audit(
+def check_and_select_audit_rows(
     rows: Iterable[AuditRow], selection: AuditSelection, expected_digest: str = ""
 ) -> AuditReport:
     """Check rows, oldest first, and keep those that are asked for.
@@ -79,7 +79,7 @@ def check_audit(
     shown_rows: deque[AuditRow] = deque(maxlen=selection.limit)
     row_count, newest_row, has_expected_digest = 0, None, not expected_digest
 
-    def collect() -> Iterator[AuditRow]:
+    def iter_counting_and_selecting() -> Iterator[AuditRow]:
         nonlocal row_count, newest_row, has_expected_digest
         for row in rows:
             row_count, newest_row = row_count + 1, row
@@ -88,7 +88,7 @@ def check_audit(
                 shown_rows.append(row)
             yield row
 
-    collected_rows = collect()
+    collected_rows = iter_counting_and_selecting()
     first_wrong_row = find_broken_audit_row(collected_rows)
     for _ in collected_rows:  # behind a broken one, nothing more is compared
         pass

@@ -50,7 +50,7 @@ class UndeliveredError(Exception):
         self.fault = fault
 
 
-class _Origin(NamedTuple):
+class _OriginAndPath(NamedTuple):
     """`scheme://host:port` of a URL, and the rest of it, which begins with '/'."""
 
     origin: str
@@ -68,10 +68,10 @@ class Receiver:
         Plain http goes to a loopback address, and elsewhere only where `allow_plain_http` is set.
         """
         self.name = name
-        self._parts = _split_url(url, what_is_named, allow_plain_http=allow_plain_http)
+        self._parts = _split_usable_url(url, what_is_named, allow_plain_http=allow_plain_http)
         self._route = build_route_with_proxies_and_tls(self._parts.origin)
 
-    def send_json(
+    def send_json_once(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
     ) -> HttpAnswer:
         """The answer of any status to one request below the URL; UndeliveredError without one."""
@@ -93,13 +93,15 @@ class Receiver:
         raise undelivered
 
 
-def read_retry_after_or_none(answer: HttpAnswer, wall_clock: Callable[[], float]) -> float | None:
+def read_retry_after_seconds_up_to_hour_or_none(
+    answer: HttpAnswer, wall_clock: Callable[[], float]
+) -> float | None:
     """For how many seconds an answer asks to wait, an hour at most; None where it does not say."""
     seconds = parse_retry_after_seconds_or_none(answer.headers.get("retry-after"), wall_clock)
     return None if seconds is None else min(seconds, HOUR)
 
 
-def read_date_or_none(answer: HttpAnswer) -> float | None:
+def read_server_time_or_none(answer: HttpAnswer) -> float | None:
     """When an answer was made by its server's clock, in seconds; None where it does not say."""
     try:
         moment = parsedate_to_datetime(answer.headers.get("date", ""))
@@ -117,12 +119,12 @@ def parse_json_answer_or_none(answer: HttpAnswer) -> JsonValue:
         return None
 
 
-def encode_json(value: Any) -> bytes:
+def encode_compact_json(value: Any) -> bytes:
     """The JSON text of a value in UTF-8, without spaces."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def require_header_value(secret: Sensitive, what_is_named: str) -> str:
+def reveal_usable_header_value(secret: Sensitive, what_is_named: str) -> str:
     """A secret as the value of a header; InputError for one that none can have."""
     value = secret.reveal()
     is_usable = isinstance(value, str) and value.isascii() and value.isprintable()
@@ -135,7 +137,9 @@ def require_header_value(secret: Sensitive, what_is_named: str) -> str:
     )
 
 
-def _split_url(url: Sensitive, what_is_named: str, *, allow_plain_http: bool) -> _Origin:
+def _split_usable_url(
+    url: Sensitive, what_is_named: str, *, allow_plain_http: bool
+) -> _OriginAndPath:
     text = url.reveal()
     problem, parts = "", None
     try:
@@ -158,4 +162,4 @@ def _split_url(url: Sensitive, what_is_named: str, *, allow_plain_http: bool) ->
             "Write it as https://HOST/PATH.",
         )
     query = f"?{parts.query}" if parts.query else ""
-    return _Origin(f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + query)
+    return _OriginAndPath(f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + query)

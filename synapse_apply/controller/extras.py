@@ -17,15 +17,15 @@ _FLEET_MODULES = {
 
 def require_page_packages() -> None:
     """Raise InputError, with the command that installs them, where one of the page is missing."""
-    _require("Its page is made with them", _PAGE_MODULES, "controller")
+    _require_packages("Its page is made with them", _PAGE_MODULES, "controller")
 
 
 def require_fleet_packages() -> None:
     """As `require_page_packages`, of a store on PostgreSQL."""
-    _require("Its store is on PostgreSQL", _FLEET_MODULES, "fleet")
+    _require_packages("Its store is on PostgreSQL", _FLEET_MODULES, "fleet")
 
 
-def _require(reason: str, modules: Mapping[str, str], extra: str) -> None:
+def _require_packages(reason: str, modules: Mapping[str, str], extra: str) -> None:
     """`modules` are their packages, by name."""
     missing = [package for module, package in modules.items() if find_spec(module) is None]
     if missing:

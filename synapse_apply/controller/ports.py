@@ -74,7 +74,7 @@ class Mirror(Protocol):
         """
         ...
 
-    def keep_commits(self, commits: Sequence[str]) -> None:
+    def protect_only_these_commits_from_pruning(self, commits: Sequence[str]) -> None:
         """Protect these commits from pruning, and no others."""
         ...
 
@@ -183,7 +183,7 @@ class Workers(Protocol):
         """
         ...
 
-    def stop_applies(self) -> None:
+    def ask_applies_to_stop(self) -> None:
         """Let no apply begin another call: what has begun has a few seconds to end.
 
         Returns at once; `apply` begins nothing any more (RunOutcome.APPLY_STOPPED).
@@ -191,7 +191,7 @@ class Workers(Protocol):
         ...
 
     def close(self) -> None:
-        """End all children, looks at once, applies as `stop_applies` says."""
+        """End all children, looks at once, applies as `ask_applies_to_stop` says."""
         ...
 
 
@@ -263,7 +263,7 @@ class RolloutActions(Protocol):
 class LookTrigger(Protocol):
     """What a webhook asks of the loop."""
 
-    def poll_soon(self, source: str) -> None:
+    def fetch_source_at_next_round(self, source: str) -> None:
         """Fetch a source at the next round, as a webhook asks; without effect if it just was."""
         ...
 

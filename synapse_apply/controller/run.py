@@ -15,20 +15,20 @@ from typing import Any, Literal, TextIO
 from synapse_apply import __version__
 from synapse_apply.controller.configuration.access_secrets import (
     AccessSecrets,
-    read_access_secrets,
+    read_usable_access_secrets,
 )
 from synapse_apply.controller.configuration.own_secrets import OwnSecretReader
 from synapse_apply.controller.configuration.reading import (
-    read_configuration,
-    require_configuration,
+    read_and_check_configuration,
+    require_usable_configuration,
 )
 from synapse_apply.controller.extras import require_page_packages
 from synapse_apply.controller.fleet.fleet_engine import (
     build_fleet_engine,
-    build_holder_name,
-    describe_own_process,
+    build_own_process_row,
+    build_unique_holder_name,
 )
-from synapse_apply.controller.fleet.opening import open_store
+from synapse_apply.controller.fleet.opening import build_store_without_connecting
 from synapse_apply.controller.fleet_rows import ProcessRole, ProcessRow
 from synapse_apply.controller.forge.senders import build_status_sender
 from synapse_apply.controller.loop.clock import MachineClock, SharedClock
@@ -45,7 +45,7 @@ from synapse_apply.controller.rules.exit_codes import (
 )
 from synapse_apply.controller.settings import Controller, Mode
 from synapse_apply.controller.source.mirror import GitMirror
-from synapse_apply.controller.status import list_all_targets
+from synapse_apply.controller.status import list_all_targets_as_document
 from synapse_apply.controller.store.audit_chain import find_broken_audit_row
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
 from synapse_apply.controller.store.store_file import hold_data_folder
@@ -97,13 +97,13 @@ class ConfigurationReader:
 
     def read(self) -> ConfiguredParts:
         """What the file says, made into what does it; InputError with all that is wrong."""
-        reading = read_configuration(self._setup.file)
-        controller = require_configuration(reading)
+        reading = read_and_check_configuration(self._setup.file)
+        controller = require_usable_configuration(reading)
         self.file_digest = _digest_file_or_empty(self._setup.file)
         self.findings = tuple(finding for finding in reading.findings if not finding.is_error)
-        return self._build_parts(controller)
+        return self._build_parts_or_raise_all_findings(controller)
 
-    def read_again(self, before: Controller) -> ConfiguredParts:
+    def read_again_keeping_fixed_settings(self, before: Controller) -> ConfiguredParts:
         """As `read`, with the settings of before that only a restart can change."""
         parts = self.read()
         differing = [
@@ -126,30 +126,30 @@ class ConfigurationReader:
             parts = replace(
                 parts,
                 settings=settings,
-                access_secrets=read_access_secrets(settings.access, self._read_secret),
+                access_secrets=read_usable_access_secrets(settings.access, self._read_secret),
             )
         return parts
 
-    def _build_parts(self, controller: Controller) -> ConfiguredParts:
+    def _build_parts_or_raise_all_findings(self, controller: Controller) -> ConfiguredParts:
         mirrors: dict[str, Mirror] = {}
         status_senders: dict[str, StatusSender] = {}
         message_senders: dict[str, MessageSender] = {}
         findings: list[Diagnostic] = []
         for name, source in controller.sources.items():
-            with _collect_findings(findings):
+            with _collect_findings_instead_of_raising(findings):
                 mirrors[name] = GitMirror(source, self._setup.data, self._read_secret)
             if source.status is not None:
-                with _collect_findings(findings):
+                with _collect_findings_instead_of_raising(findings):
                     token = self._read_secret(source.status.token)
                     status_senders[name] = build_status_sender(source.status, source.ref, token)
         for channel in controller.channels:
-            with _collect_findings(findings):
+            with _collect_findings_instead_of_raising(findings):
                 url = self._read_secret(channel.url)
                 secret = self._read_secret(channel.secret) if channel.secret else None
                 message_senders[channel.name] = build_message_sender(channel, url, secret)
         access_secrets = AccessSecrets()
-        with _collect_findings(findings):
-            access_secrets = read_access_secrets(controller.access, self._read_secret)
+        with _collect_findings_instead_of_raising(findings):
+            access_secrets = read_usable_access_secrets(controller.access, self._read_secret)
         if findings:
             raise InputError(*findings)
         return ConfiguredParts(controller, mirrors, status_senders, message_senders, access_secrets)
@@ -158,7 +158,7 @@ class ConfigurationReader:
         """The address of the database that the store is in; None for one in the data folder."""
         return self._read_secret(controller.store_url) if controller.store_url else None
 
-    def read_hook_secrets(
+    def read_hook_secrets_by_forge(
         self, controller: Controller
     ) -> dict[Literal["github", "gitlab"], Sensitive]:
         """The secrets of the webhooks that are listened to, by forge."""
@@ -171,7 +171,7 @@ class ConfigurationReader:
 
 
 @contextmanager
-def _collect_findings(findings: list[Diagnostic]) -> Iterator[None]:
+def _collect_findings_instead_of_raising(findings: list[Diagnostic]) -> Iterator[None]:
     """Add what the block raises for people to `findings`."""
     try:
         yield
@@ -190,7 +190,7 @@ class _Controller:
         self.reader = ConfigurationReader(setup, self.log)
         self.configured = self.reader.read()
         url = self.reader.read_store_url_or_none(self.configured.settings)
-        self.store, self._queue_location = open_store(setup.data, url)
+        self.store, self._queue_location = build_store_without_connecting(setup.data, url)
         self._setup = setup
         self._role = role
 
@@ -204,8 +204,8 @@ class _Controller:
         with hold_data_folder(setup.data), closing(self.store):
             self.store.create_or_upgrade()
             self.store.require_store_of(self.configured.settings.name)
-            self._check_audit()
-            self.record_findings()
+            self._log_broken_row_of_newest_audit()
+            self.log_and_publish_findings()
             with closing(
                 WorkerPool(
                     self.configured.settings,
@@ -215,7 +215,7 @@ class _Controller:
                     2 * setup.looks,
                 )
             ) as self._workers:
-                loop, engine = self._build_loop(self._workers)
+                loop, engine = self._build_loop_and_engine(self._workers)
                 try:
                     yield loop
                 except Exception:
@@ -227,19 +227,19 @@ class _Controller:
                 finally:
                     engine.close()
 
-    def _build_loop(self, workers: WorkerPool) -> tuple[ControllerLoop, Engine]:
+    def _build_loop_and_engine(self, workers: WorkerPool) -> tuple[ControllerLoop, Engine]:
         store, looks = self.store, self._setup.looks
         if self._queue_location is None:
             parts = LoopParts(self.configured, store, workers, self.clock, self.log)
             sole_engine = SoleEngine(_BEGUN_PER_LOOK * looks)
             return ControllerLoop(parts, sole_engine), sole_engine
         clock = SharedClock(self.clock, store.read_database_clock_or_none)
-        holder = build_holder_name()
+        holder = build_unique_holder_name()
         parts = LoopParts(self.configured, store, workers, clock, self.log, holder)
         now = clock.read_wall()
 
         def describe_process() -> ProcessRow:
-            return describe_own_process(
+            return build_own_process_row(
                 holder,
                 self._role,
                 version=__version__,
@@ -256,7 +256,7 @@ class _Controller:
     ) -> None:
         self.log.write(level, event, self.clock.read_wall(), **values)
 
-    def record_findings(self, *errors: Diagnostic) -> None:
+    def log_and_publish_findings(self, *errors: Diagnostic) -> None:
         """Log what is wrong with the configuration, and write it where the page finds it."""
         findings = (*errors, *self.reader.findings)
         for finding in findings:
@@ -270,21 +270,21 @@ class _Controller:
             with self.store.write() as writer:
                 writer.put_configuration_findings(findings)
 
-    def reload(self) -> ConfiguredParts | None:
+    def reload_or_none_if_unusable(self) -> ConfiguredParts | None:
         """What the file says now; None, with the findings on the page, where it cannot be used."""
         try:
-            configured = self.reader.read_again(self.configured.settings)
+            configured = self.reader.read_again_keeping_fixed_settings(self.configured.settings)
         except SynapseApplyError as problem:
-            self.record_findings(*problem.diagnostics)
+            self.log_and_publish_findings(*problem.diagnostics)
             self.write_log("error", "configuration not taken", file=self._setup.file)
             return None
         self.configured = configured
         self._workers.use_settings(configured.settings)
-        self.record_findings()
+        self.log_and_publish_findings()
         self.write_log("info", "configuration taken", file=self._setup.file)
         return configured
 
-    def _check_audit(self) -> None:
+    def _log_broken_row_of_newest_audit(self) -> None:
         """Log where the newest rows of the audit are no chain; `controller audit` checks all."""
         rows = self.store.list_audit(_CHECKED_AUDIT_ROWS + 1)[::-1]
         first = None if len(rows) <= _CHECKED_AUDIT_ROWS else rows[0]
@@ -305,20 +305,20 @@ def serve_controller(setup: ControllerSetup) -> None:
 
     controller = _Controller(setup)
     settings = controller.configured.settings
-    hook_secrets = controller.reader.read_hook_secrets(settings)
-    with controller.open_loop() as loop, handle_signals(loop.stop, loop.ask_reload):
+    hook_secrets = controller.reader.read_hook_secrets_by_forge(settings)
+    with controller.open_loop() as loop, handle_signals_in_block(loop.stop, loop.ask_reload):
         page_server = PageServer(
             controller.store,
             loop,
             hook_secrets,
-            read_access_secrets=lambda: controller.configured.access_secrets,
+            read_usable_access_secrets=lambda: controller.configured.access_secrets,
         )
         with page_server as page:
             controller.write_log(
                 "info", "started", url=page.url, version=__version__, process=os.getpid(),
                 sources=len(settings.sources),
             )  # fmt: skip
-            loop.run(controller.reload)
+            loop.run(controller.reload_or_none_if_unusable)
         controller.write_log("info", "stopped")
 
 
@@ -334,11 +334,11 @@ def serve_worker(setup: ControllerSetup) -> None:
             f"{setup.file} names no `store`: SQLite in a data folder is of one process.",
             "Name a PostgreSQL database there: `store: {url: {env: CONTROLLER_STORE}}`.",
         )
-    with controller.open_loop() as loop, handle_signals(loop.stop, loop.ask_reload):
+    with controller.open_loop() as loop, handle_signals_in_block(loop.stop, loop.ask_reload):
         controller.write_log(
             "info", "worker started", version=__version__, process=os.getpid(), looks=setup.looks
         )
-        loop.run(controller.reload)
+        loop.run(controller.reload_or_none_if_unusable)
     controller.write_log("info", "stopped")
 
 
@@ -357,10 +357,10 @@ def run_controller_once(
     controller = _Controller(setup)
     with (
         controller.open_loop() as loop,
-        handle_signals(loop.stop, lambda: None) as signal_numbers,
+        handle_signals_in_block(loop.stop, lambda: None) as signal_numbers,
     ):
         locked_count = loop.run_once()
-        print_targets(list_all_targets(controller.store))
+        print_targets(list_all_targets_as_document(controller.store))
         if signal_numbers:
             return Exit.SIGINT if signal_numbers[0] == signal.SIGINT else Exit.SIGTERM
         code = derive_exit_code_of_store(controller.store, detailed=detailed)
@@ -392,9 +392,9 @@ def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
         codes.add(Exit.ERROR)
     if counts[TargetCondition.UNKNOWN]:
         codes.add(Exit.UNKNOWN)
-    for row in _list_targets_in(store, TargetCondition.FAILING):
+    for row in _list_targets_in_state(store, TargetCondition.FAILING):
         codes.add(derive_exit_code_of_failure(store.list_runs(row.name, MOST_RUNS_OF_FAILURE)))
-    refused = _list_targets_in(store, TargetCondition.REFUSED)
+    refused = _list_targets_in_state(store, TargetCondition.REFUSED)
     if any(row.mode is not Mode.OBSERVE for row in refused):
         codes.add(Exit.REFUSED)
     if detailed and sum(counts.values()) > counts[TargetCondition.IN_SYNC]:
@@ -402,7 +402,7 @@ def derive_exit_code_of_store(store: ReadableStore, *, detailed: bool) -> int:
     return Exit.select_by_precedence(*codes)
 
 
-def _list_targets_in(store: ReadableStore, state: TargetCondition) -> Sequence[TargetRow]:
+def _list_targets_in_state(store: ReadableStore, state: TargetCondition) -> Sequence[TargetRow]:
     return store.list_targets(TargetFilter(state=state), 0, _ALL_TARGETS).targets
 
 
@@ -413,7 +413,9 @@ def write_store_backup(data: Path, file: Path) -> None:
 
 
 @contextmanager
-def handle_signals(stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[Sequence[int]]:
+def handle_signals_in_block(
+    stop: Callable[[], None], reload: Callable[[], None]
+) -> Iterator[Sequence[int]]:
     """Call `stop` at SIGTERM and SIGINT and `reload` at SIGHUP, in the block.
 
     Yields the numbers of the signals that asked to stop, so far. A second SIGTERM or SIGINT does

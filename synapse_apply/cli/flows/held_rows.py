@@ -56,7 +56,7 @@ def _read_fields(api: ControllerApi, rows: Sequence[ShownRow]) -> ShownFields:
     fields: ShownFields = {}
     for run in {row.run for row in rows if row.run}:
         with suppress(ControllerUnavailable):
-            fields[run] = api.read_planned_fields(run)
+            fields[run] = api.read_planned_fields_by_address(run)
     return fields
 
 

@@ -30,13 +30,13 @@ _RESERVED_HEADERS = frozenset(
 _WILDCARDS = "*?["
 
 
-def iter_access_findings(
+def iter_access_and_approver_findings(
     settings: Mapping[str, Any], controller: Controller, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Errors and warnings on `access`, whose settings these are, and on who could approve."""
     access = controller.access
     if access is not None:
-        yield from _iter_header_findings(settings.get("proxy", {}), findings)
+        yield from _iter_proxy_header_errors(settings.get("proxy", {}), findings)
         if access.proxy is not None and not controller.public_url:
             yield findings.build_warning(
                 ("access", "proxy"),
@@ -45,26 +45,33 @@ def iter_access_findings(
                 "proxy, and there is no `public_url`",
                 "write `public_url`, the address under which people reach the proxy",
             )
-        yield from _iter_secret_findings(access, findings)
-        yield from _iter_token_findings(access, findings)
+        yield from _iter_shared_secret_errors(access, findings)
+        yield from _iter_warnings_on_tokens_without_right(access, findings)
         for index, rule in enumerate(access.rules):
-            yield from _iter_name_findings(access, rule, index, findings)
-            yield from _iter_pattern_findings(controller, rule, index, findings)
+            yield from _iter_errors_on_names_nobody_has(access, rule, index, findings)
+            yield from _iter_warnings_on_patterns_matching_no_source(
+                controller, rule, index, findings
+            )
     for name, source in controller.sources.items():
         for target_rule in source.rules:
             path: FieldPath = ("sources", name, "targets", target_rule.pattern)
             scope = f"{name}/{target_rule.pattern}"
-            yield from _iter_approver_findings(access, target_rule, scope, path, findings)
+            yield from _iter_warnings_on_too_few_approvers(
+                access, target_rule, scope, path, findings
+            )
 
 
-def iter_wave_approver_findings(
+def iter_warnings_on_waves_nobody_can_approve(
     controller: Controller, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Warnings on waves of rollouts that nobody could let begin."""
     for rollout in controller.rollouts.values():
         for index, wave in enumerate(rollout.waves):
             scopes = [f"{rollout.source}/{pattern}" for pattern in wave.targets or ("*",)]
-            counts = [_count_approvers_or_none(controller.access, scope) for scope in scopes]
+            counts = [
+                _count_approvers_or_none_if_a_group_may(controller.access, scope)
+                for scope in scopes
+            ]
             if wave.approve and 0 in counts:
                 yield findings.build_warning(
                     ("rollouts", rollout.name, "waves", index, "approve"),
@@ -75,7 +82,7 @@ def iter_wave_approver_findings(
                 )
 
 
-def _iter_header_findings(
+def _iter_proxy_header_errors(
     proxy: Mapping[str, Any], findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     keys_by_header: dict[str, str] = {}
@@ -99,7 +106,7 @@ def _iter_header_findings(
             )
 
 
-def _iter_secret_findings(access: Access, findings: FindingBuilder) -> Iterator[Diagnostic]:
+def _iter_shared_secret_errors(access: Access, findings: FindingBuilder) -> Iterator[Diagnostic]:
     """One secret under two names would be two people."""
     places: dict[SecretName, str] = {}
     if access.proxy is not None:
@@ -115,7 +122,9 @@ def _iter_secret_findings(access: Access, findings: FindingBuilder) -> Iterator[
             )
 
 
-def _iter_token_findings(access: Access, findings: FindingBuilder) -> Iterator[Diagnostic]:
+def _iter_warnings_on_tokens_without_right(
+    access: Access, findings: FindingBuilder
+) -> Iterator[Diagnostic]:
     named = {who for rule in access.rules for who in rule.who}
     for name in access.tokens:
         if f"{TOKEN_PREFIX}{name}" not in named:
@@ -127,7 +136,7 @@ def _iter_token_findings(access: Access, findings: FindingBuilder) -> Iterator[D
             )
 
 
-def _iter_name_findings(
+def _iter_errors_on_names_nobody_has(
     access: Access, rule: AccessRule, index: int, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Names of `may` that nobody ever has."""
@@ -160,7 +169,7 @@ def _iter_name_findings(
             )
 
 
-def _iter_pattern_findings(
+def _iter_warnings_on_patterns_matching_no_source(
     controller: Controller, rule: AccessRule, index: int, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Patterns of targets that fit no source."""
@@ -175,7 +184,7 @@ def _iter_pattern_findings(
             )
 
 
-def _iter_approver_findings(
+def _iter_warnings_on_too_few_approvers(
     access: Access | None,
     rule: TargetRule,
     scope: str,
@@ -186,15 +195,15 @@ def _iter_approver_findings(
     needs_people = rule.mode is Mode.APPROVE or rule.approvals > 1
     if not needs_people or rule.mode is Mode.OBSERVE:
         return
-    count = _count_approvers_or_none(access, scope)
+    count = _count_approvers_or_none_if_a_group_may(access, scope)
     if count is None or count >= rule.approvals:
         return
-    people = f"{_format_people(rule.approvals)} {'has' if rule.approvals == 1 else 'have'}"
+    people = f"{_format_people_count(rule.approvals)} {'has' if rule.approvals == 1 else 'have'}"
     if access is None:
         reason = "there is no `access`"
         hint = "write `access` with a rule that has `approve`, or another mode"
     else:
-        reason = f"`access.may` lets {_format_people(count)} approve it"
+        reason = f"`access.may` lets {_format_people_count(count)} approve it"
         hint = "write a rule: may: [{who: [...], do: [approve], targets: [...]}]"
     yield findings.build_warning(
         path,
@@ -204,11 +213,11 @@ def _iter_approver_findings(
     )
 
 
-def _format_people(count: int) -> str:
+def _format_people_count(count: int) -> str:
     return {0: "nobody", 1: "one person"}.get(count, f"{count} people")
 
 
-def _count_approvers_or_none(access: Access | None, scope: str) -> int | None:
+def _count_approvers_or_none_if_a_group_may(access: Access | None, scope: str) -> int | None:
     """How many people may approve a target that a scope may match; None where a group may.
 
     A token and a person of the same name count once, as their approvals do.
@@ -233,11 +242,16 @@ def _may_overlap(pattern: str, other: str) -> bool:
         return fnmatchcase(pattern, other)
     if other_start == other:
         return fnmatchcase(other, pattern)
-    end, other_end = _get_literal_end(pattern), _get_literal_end(other)
-    return _fits(start, other_start) and _fits(end[::-1], other_end[::-1])
+    end, other_end = (
+        _get_literal_end_or_empty_if_ambiguous(pattern),
+        _get_literal_end_or_empty_if_ambiguous(other),
+    )
+    return _is_one_prefix_of_other(start, other_start) and _is_one_prefix_of_other(
+        end[::-1], other_end[::-1]
+    )
 
 
-def _fits(start: str, other: str) -> bool:
+def _is_one_prefix_of_other(start: str, other: str) -> bool:
     return start.startswith(other) or other.startswith(start)
 
 
@@ -246,7 +260,7 @@ def _get_literal_start(pattern: str) -> str:
     return pattern[: min(pattern.find(sign) % (len(pattern) + 1) for sign in _WILDCARDS)]
 
 
-def _get_literal_end(pattern: str) -> str:
+def _get_literal_end_or_empty_if_ambiguous(pattern: str) -> str:
     """What stands after the last wildcard; "" where that is a set of characters."""
     if "[" in pattern:
         return ""

@@ -23,7 +23,7 @@ class AccessSecrets:
     tokens: Mapping[str, Sensitive] = field(default_factory=dict)
 
 
-def read_access_secrets(
+def read_usable_access_secrets(
     access: Access | None, read_secret: Callable[[SecretName], Sensitive]
 ) -> AccessSecrets:
     """Read the secrets that `access` names; none without it.

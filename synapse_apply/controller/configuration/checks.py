@@ -8,10 +8,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from synapse_apply.controller.configuration.access_checks import (
-    iter_access_findings,
-    iter_wave_approver_findings,
+    iter_access_and_approver_findings,
+    iter_warnings_on_waves_nobody_can_approve,
 )
-from synapse_apply.controller.configuration.decoding import is_local_path, parse_duration
+from synapse_apply.controller.configuration.decoding import (
+    is_local_path,
+    parse_valid_duration_as_seconds,
+)
 from synapse_apply.controller.configuration.literal_secrets import PLACEHOLDER_VARIABLE
 from synapse_apply.controller.configuration.placed_findings import FindingBuilder
 from synapse_apply.controller.configuration.rollout_checks import iter_rollout_findings
@@ -28,7 +31,7 @@ _SCHEMES = {"https", "ssh", "file", "http"}
 _MIN_SECONDS = 1.0
 
 
-def iter_setting_findings(
+def iter_findings_no_schema_can_tell(
     value: Mapping[str, Any],
     controller: Controller,
     positions: Mapping[FieldPath, Position],
@@ -42,20 +45,20 @@ def iter_setting_findings(
     """
     checker = _Checker(value, positions)
     findings = FindingBuilder(positions)
-    yield from checker.check_page(controller, is_access_known=is_access_known)
-    yield from checker.check_durations(value, ())
-    yield from checker.check_channels()
+    yield from checker.iter_listen_errors(controller, is_access_known=is_access_known)
+    yield from checker.iter_too_short_duration_errors(value, ())
+    yield from checker.iter_unclear_channel_errors()
     own_variables = collect_own_secrets(controller).variables - {PLACEHOLDER_VARIABLE}
     for name in controller.sources:
-        yield from checker.check_readable_variables(name, own_variables)
-        yield from checker.check_source_url(name)
-        yield from checker.check_source_path(name)
+        yield from checker.iter_warnings_on_patterns_of_own_variables(name, own_variables)
+        yield from checker.iter_source_url_and_credential_errors(name)
+        yield from checker.iter_errors_on_path_outside_repository(name)
         rules = value["sources"][name]["targets"]
         yield from iter_rule_findings(name, rules, findings, now)
     yield from iter_rollout_findings(controller, findings)
     if is_access_known:
-        yield from iter_wave_approver_findings(controller, findings)
-        yield from iter_access_findings(value.get("access", {}), controller, findings)
+        yield from iter_warnings_on_waves_nobody_can_approve(controller, findings)
+        yield from iter_access_and_approver_findings(value.get("access", {}), controller, findings)
 
 
 class _Checker:
@@ -64,7 +67,9 @@ class _Checker:
         findings = FindingBuilder(positions)
         self._error, self._warn = findings.build_error, findings.build_warning
 
-    def check_page(self, controller: Controller, *, is_access_known: bool) -> Iterator[Diagnostic]:
+    def iter_listen_errors(
+        self, controller: Controller, *, is_access_known: bool
+    ) -> Iterator[Diagnostic]:
         """The page shows what no stranger may see: who can reach it is asked who they are."""
         path: FieldPath = ("listen",)
         host, port = controller.listen_host, controller.listen_port
@@ -72,7 +77,11 @@ class _Checker:
             yield self._error(
                 path, "No such port", f"{port} is above {_GREATEST_PORT}", "such as 127.0.0.1:8080"
             )
-        elif is_access_known and not is_loopback(host) and not _asks_who_it_is(controller.access):
+        elif (
+            is_access_known
+            and not is_loopback(host)
+            and not _can_identify_somebody(controller.access)
+        ):
             yield self._error(
                 path,
                 "The page would be open to everyone",
@@ -81,24 +90,24 @@ class _Checker:
                 "write `access`, or listen on 127.0.0.1",
             )
 
-    def check_durations(self, node: Any, path: FieldPath) -> Iterator[Diagnostic]:
-        """No duration is shorter than a second, and the first retry not later than the last."""
+    def iter_too_short_duration_errors(self, node: Any, path: FieldPath) -> Iterator[Diagnostic]:
+        """An error for each duration that is shorter than a second."""
         if isinstance(node, Mapping):
             for key, item in node.items():
                 below: FieldPath = (*path, key)
                 if key in _DURATION_KEYS and isinstance(item, str):
-                    if parse_duration(item) < _MIN_SECONDS:
+                    if parse_valid_duration_as_seconds(item) < _MIN_SECONDS:
                         yield self._error(
                             below, "Too short", f"`{format_field_path(below)}` is {item}",
                             "at least 1s",
                         )  # fmt: skip
                 else:
-                    yield from self.check_durations(item, below)
+                    yield from self.iter_too_short_duration_errors(item, below)
         elif isinstance(node, list):
             for index, item in enumerate(node):
-                yield from self.check_durations(item, (*path, index))
+                yield from self.iter_too_short_duration_errors(item, (*path, index))
 
-    def check_channels(self) -> Iterator[Diagnostic]:
+    def iter_unclear_channel_errors(self) -> Iterator[Diagnostic]:
         """Each channel is one thing."""
         for index, channel in enumerate(self._value.get("notify", ())):
             kinds = [kind for kind in ("webhook", "slack") if kind in channel]
@@ -110,13 +119,13 @@ class _Checker:
                     "write one channel an item, either `webhook` or `slack`",
                 )
 
-    def check_source_url(self, name: str) -> Iterator[Diagnostic]:
+    def iter_source_url_and_credential_errors(self, name: str) -> Iterator[Diagnostic]:
         """A url that Git is given, without a password in it, and credentials that fit it."""
         path: FieldPath = ("sources", name, "url")
         settings = self._value["sources"][name]
         url = settings["url"]
         credentials = settings.get("credentials", {})
-        parts = _split_url_or_none(url)
+        parts = _split_url_or_none_without_scheme(url)
         scheme = "path" if is_local_path(url) else parts.scheme if parts else "ssh"
         if parts is not None and ("@" in parts.netloc and ":" in parts.netloc.rpartition("@")[0]):
             yield self._error(
@@ -134,9 +143,9 @@ class _Checker:
                 path, "Not encrypted", "what is read over http can be changed on its way",
                 "use https or ssh",
             )  # fmt: skip
-        yield from self._check_credentials(name, scheme, credentials)
+        yield from self._iter_credential_errors(name, scheme, credentials)
 
-    def _check_credentials(
+    def _iter_credential_errors(
         self, name: str, scheme: str, credentials: Mapping[str, Any]
     ) -> Iterator[Diagnostic]:
         path: FieldPath = ("sources", name, "credentials")
@@ -167,7 +176,7 @@ class _Checker:
                 "write credentials: {ssh_key: {file: ...}, known_hosts: {file: ...}}",
             )
 
-    def check_readable_variables(
+    def iter_warnings_on_patterns_of_own_variables(
         self, name: str, own_variables: Collection[str]
     ) -> Iterator[Diagnostic]:
         """Patterns that fit a variable of the controller's own, which no worker ever gets."""
@@ -184,7 +193,7 @@ class _Checker:
                     "give the targets a variable of their own",
                 )
 
-    def check_source_path(self, name: str) -> Iterator[Diagnostic]:
+    def iter_errors_on_path_outside_repository(self, name: str) -> Iterator[Diagnostic]:
         """A folder inside the repository."""
         text = self._value["sources"][name].get("path", ".")
         if text.startswith("/") or ".." in text.split("/"):
@@ -202,12 +211,12 @@ _DURATION_KEYS = {
 }
 
 
-def _asks_who_it_is(access: Access | None) -> bool:
+def _can_identify_somebody(access: Access | None) -> bool:
     """Whether there is somebody whom the page can tell from a stranger."""
     return access is not None and (access.proxy is not None or bool(access.tokens))
 
 
-def _split_url_or_none(url: str) -> Any:
+def _split_url_or_none_without_scheme(url: str) -> Any:
     """The parts of a URL with a scheme; None for any other text."""
     try:
         return urlsplit(url) if "://" in url else None

@@ -57,12 +57,12 @@ def decode_controller(
     return _Decoder(value, positions, file).decode_controller()
 
 
-def parse_duration(text: str) -> float:
+def parse_valid_duration_as_seconds(text: str) -> float:
     """The seconds of a text such as `10m`, which fits the schema."""
     return float(text[:-1]) * _UNITS[text[-1]]
 
 
-def split_listen_address(text: str) -> tuple[str, int]:
+def split_valid_listen_address(text: str) -> tuple[str, int]:
     """Host and port of a text such as `127.0.0.1:8080` or `[::1]:8080`."""
     host, _, port = text.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), int(port)
@@ -73,7 +73,7 @@ def is_local_path(url: str) -> bool:
     return "://" not in url and (url.startswith(("/", ".")) or ":" not in url)
 
 
-def find_time(text: str) -> float | None:
+def parse_zoned_time_or_none(text: str) -> float | None:
     """The wall-clock seconds of an RFC 3339 time with a zone; None for what is no such time."""
     try:
         moment = datetime.fromisoformat(text)
@@ -82,7 +82,7 @@ def find_time(text: str) -> float | None:
     return None if moment.tzinfo is None else moment.timestamp()
 
 
-def find_zone(name: str) -> ZoneInfo | None:
+def find_time_zone_or_none(name: str) -> ZoneInfo | None:
     """The time zone of a name of the IANA database; None for an unknown one."""
     try:
         return ZoneInfo(name)
@@ -90,14 +90,14 @@ def find_zone(name: str) -> ZoneInfo | None:
         return None
 
 
-def find_window(settings: Mapping[str, Any]) -> Window | None:
+def build_window_or_none_if_invalid(settings: Mapping[str, Any]) -> Window | None:
     """The window of settings that fit the schema; None for a cron or a zone that is none."""
-    zone = find_zone(settings.get("timezone", DEFAULT_ZONE))
+    zone = find_time_zone_or_none(settings.get("timezone", DEFAULT_ZONE))
     try:
         cron = Cron.parse(settings["cron"])
     except ValueError:
         return None
-    duration = timedelta(seconds=parse_duration(settings["duration"]))
+    duration = timedelta(seconds=parse_valid_duration_as_seconds(settings["duration"]))
     return Window(cron, duration, zone) if zone is not None else None
 
 
@@ -112,7 +112,7 @@ class _Decoder:
 
     def decode_controller(self) -> Controller:
         value = self._value
-        host, port = split_listen_address(value.get("listen", DEFAULT_LISTEN))
+        host, port = split_valid_listen_address(value.get("listen", DEFAULT_LISTEN))
         hooks = value.get("hooks", {})
         return Controller(
             name=value["metadata"]["name"],
@@ -146,9 +146,9 @@ class _Decoder:
             ref=settings.get("ref", "main"),
             path=settings.get("path", "."),
             credentials=self._decode_credentials_or_none(settings.get("credentials", {}), path),
-            poll=_get_duration(settings, "poll", MINUTE),
+            poll=_get_duration_seconds_or_default(settings, "poll", MINUTE),
             rewinds=settings.get("rewinds", "hold"),
-            status=self._decode_status_or_none(settings.get("commit_status", {}), path),
+            status=self._decode_first_forge_status_or_none(settings.get("commit_status", {}), path),
             may_read=MayRead(
                 tuple(may_read.get("env", ())),
                 tuple(str(self._folder / file) for file in may_read.get("files", ())),
@@ -156,7 +156,9 @@ class _Decoder:
             hosts=tuple(settings.get("hosts", ())),
             project_from=settings.get("pin", "").removeprefix("git:"),
             rules=tuple(
-                _decode_rule(pattern, rule, self._positions.get((*path, "targets", pattern)))
+                _decode_rule_without_invalid_windows(
+                    pattern, rule, self._positions.get((*path, "targets", pattern))
+                )
                 for pattern, rule in settings["targets"].items()
             ),
             position=self._positions.get(path),
@@ -173,7 +175,7 @@ class _Decoder:
             return HttpsToken(token, settings.get("user", DEFAULT_USER))
         return SshKey(key, known_hosts) if key is not None and known_hosts is not None else None
 
-    def _decode_status_or_none(
+    def _decode_first_forge_status_or_none(
         self, settings: Mapping[str, Any], path: FieldPath
     ) -> ForgeStatus | None:
         forges: tuple[Literal["github", "gitlab"], ...] = ("github", "gitlab")
@@ -249,7 +251,7 @@ class _Decoder:
                 Wave(
                     targets=tuple(wave.get("targets", ())),
                     labels=dict(wave.get("labels", {})),
-                    soak=_get_duration(wave, "soak", 0.0),
+                    soak=_get_duration_seconds_or_default(wave, "soak", 0.0),
                     max_parallel=wave.get("max_parallel"),
                     max_failures=wave.get("max_failures", 0),
                     approve=wave.get("approve", False),
@@ -276,27 +278,29 @@ class _Decoder:
         return None
 
 
-def _decode_rule(
+def _decode_rule_without_invalid_windows(
     pattern: str, settings: Mapping[str, Any], position: Position | None
 ) -> TargetRule:
     """The rule of a pattern; without windows and times that are none, which are errors."""
-    windows = [find_window(window) for window in settings.get("windows", ())]
+    windows = [build_window_or_none_if_invalid(window) for window in settings.get("windows", ())]
     paused = settings.get("paused")
     return TargetRule(
         pattern=pattern,
         mode=Mode(settings.get("mode", Mode.OBSERVE.value)),
-        interval=_get_duration(settings, "interval", None),
-        auto=_decode_auto(settings.get("auto", {})),
+        interval=_get_duration_seconds_or_default(settings, "interval", None),
+        auto=_decode_auto_rule_with_defaults(settings.get("auto", {})),
         approvals=settings.get("approvals", 1),
         not_author=settings.get("not_author", False),
         windows=tuple(window for window in windows if window is not None),
-        pause=FixedPause(paused["reason"], find_time(paused.get("until", ""))) if paused else None,
+        pause=FixedPause(paused["reason"], parse_zoned_time_or_none(paused.get("until", "")))
+        if paused
+        else None,
         prune=settings.get("prune"),
         position=position,
     )
 
 
-def _decode_auto(settings: Mapping[str, Any]) -> AutoRule:
+def _decode_auto_rule_with_defaults(settings: Mapping[str, Any]) -> AutoRule:
     standard = AutoRule()
     causes = frozenset(RowCause(cause) for cause in settings.get("causes", ()))
     actions = frozenset(RowAction(action) for action in settings.get("actions", ()))
@@ -307,18 +311,24 @@ def _decode_defaults(settings: Mapping[str, Any]) -> Defaults:
     standard = Defaults()
     retry = settings.get("retry", {})
     return Defaults(
-        interval=_get_duration(settings, "interval", standard.interval),
+        interval=_get_duration_seconds_or_default(settings, "interval", standard.interval),
         jitter=float(settings.get("jitter", standard.jitter)),
-        retry_first=_get_duration(retry, "first", standard.retry_first),
-        retry_most=_get_duration(retry, "most", standard.retry_most),
-        timeout=_get_duration(settings, "timeout", standard.timeout),
-        keep=_get_duration(settings, "keep", standard.keep),
-        second_look=_get_duration(settings, "second_look", standard.second_look),
-        status_spacing=_get_duration(settings, "status_spacing", standard.status_spacing),
-        status_check=_get_duration(settings, "status_check", standard.status_check),
+        retry_first=_get_duration_seconds_or_default(retry, "first", standard.retry_first),
+        retry_most=_get_duration_seconds_or_default(retry, "most", standard.retry_most),
+        timeout=_get_duration_seconds_or_default(settings, "timeout", standard.timeout),
+        keep=_get_duration_seconds_or_default(settings, "keep", standard.keep),
+        second_look=_get_duration_seconds_or_default(settings, "second_look", standard.second_look),
+        status_spacing=_get_duration_seconds_or_default(
+            settings, "status_spacing", standard.status_spacing
+        ),
+        status_check=_get_duration_seconds_or_default(
+            settings, "status_check", standard.status_check
+        ),
         prune=settings.get("prune", standard.prune),
     )
 
 
-def _get_duration(settings: Mapping[str, Any], key: str, default: T) -> float | T:
-    return parse_duration(settings[key]) if key in settings else default
+def _get_duration_seconds_or_default(
+    settings: Mapping[str, Any], key: str, default: T
+) -> float | T:
+    return parse_valid_duration_as_seconds(settings[key]) if key in settings else default

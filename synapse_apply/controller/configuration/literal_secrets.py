@@ -31,7 +31,7 @@ _SECRET_PATHS: tuple[tuple[str, ...], ...] = (
 PLACEHOLDER_VARIABLE = "NOT_READ"
 
 
-def take_out_literal_secrets(
+def replace_literal_secrets_in_place(
     value: Any, positions: Mapping[FieldPath, Position]
 ) -> tuple[Any, list[Diagnostic]]:
     """The document without secrets that are written out, and an error for each.
@@ -40,7 +40,7 @@ def take_out_literal_secrets(
     """
     findings = []
     for pattern in _SECRET_PATHS:
-        for owner, key, path in _iter_places(value, pattern, ()):
+        for owner, key, path in _iter_containers_keys_and_paths(value, pattern, ()):
             if owner[key] is None or isinstance(owner[key], Mapping):
                 continue
             owner[key] = {"env": PLACEHOLDER_VARIABLE}
@@ -57,7 +57,7 @@ def take_out_literal_secrets(
     return value, findings
 
 
-def _iter_places(
+def _iter_containers_keys_and_paths(
     node: Any, pattern: tuple[str, ...], path: FieldPath
 ) -> Iterator[tuple[Any, str | int, FieldPath]]:
     """The container, the key and the path of each place that fits the pattern."""
@@ -69,6 +69,6 @@ def _iter_places(
         keys = list(range(len(node)))
     for name in keys:
         if rest:
-            yield from _iter_places(node[name], tuple(rest), (*path, name))
+            yield from _iter_containers_keys_and_paths(node[name], tuple(rest), (*path, name))
         else:
             yield node, name, (*path, name)

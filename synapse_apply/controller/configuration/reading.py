@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
-from synapse_apply.controller.configuration.checks import iter_setting_findings
+from synapse_apply.controller.configuration.checks import iter_findings_no_schema_can_tell
 from synapse_apply.controller.configuration.decoding import decode_controller
-from synapse_apply.controller.configuration.literal_secrets import take_out_literal_secrets
-from synapse_apply.controller.configuration.unused_settings import iter_unused_settings
-from synapse_apply.controller.configuration.valid_parts import keep_valid_parts
+from synapse_apply.controller.configuration.literal_secrets import replace_literal_secrets_in_place
+from synapse_apply.controller.configuration.unused_settings import iter_unused_setting_warnings
+from synapse_apply.controller.configuration.valid_parts import build_document_of_valid_parts
 from synapse_apply.controller.settings import Controller
 from synapse_apply.files.checkout import read_plain_file
 from synapse_apply.manifests.schema import schemas
@@ -36,7 +36,7 @@ class ConfigurationReading(NamedTuple):
     findings: tuple[Diagnostic, ...]
 
 
-def read_configuration(file: FilePath) -> ConfigurationReading:
+def read_and_check_configuration(file: FilePath) -> ConfigurationReading:
     """The configuration of a file; InputError if it cannot be read at all."""
     try:
         data = read_plain_file(file, _MAX_FILE_BYTES)
@@ -51,17 +51,17 @@ def read_configuration(file: FilePath) -> ConfigurationReading:
                 ".",
             ),
         ) from None
-    return parse_configuration(data, file)
+    return parse_and_check_configuration(data, file)
 
 
-def require_configuration(reading: ConfigurationReading) -> Controller:
+def require_usable_configuration(reading: ConfigurationReading) -> Controller:
     """The values of a reading; InputError with every finding where there are none."""
     if reading.controller is None:
         raise InputError(*reading.findings)
     return reading.controller
 
 
-def parse_configuration(
+def parse_and_check_configuration(
     data: bytes | str, file: FilePath, now: float | None = None
 ) -> ConfigurationReading:
     """The configuration of a text; `file` names it in findings, and relative paths begin there.
@@ -72,11 +72,13 @@ def parse_configuration(
     reading = read_documents(data, str(file))
     findings = [*reading.diagnostics, *iter_extra_document_findings(reading, str(file))]
     if not reading.documents:
-        return ConfigurationReading(None, (*findings, *_build_empty_findings(file, findings)))
+        return ConfigurationReading(
+            None, (*findings, *_build_empty_file_error_unless_findings(file, findings))
+        )
     document = reading.documents[0]
     positions = document.positions
     # A secret that stands in the file must not reach a message of the schema.
-    value, literals = take_out_literal_secrets(copy.deepcopy(document.value), positions)
+    value, literals = replace_literal_secrets_in_place(copy.deepcopy(document.value), positions)
     findings.extend(literals)
     validator = schemas.compile_validator(SCHEMA_NAME)
     is_access_known = True
@@ -87,14 +89,16 @@ def parse_configuration(
         findings.extend(build_schema_findings(SCHEMA_NAME, value_to_check))
         # What no schema can say of the rest, so that nobody meets it in a second run.
         has_access = isinstance(value, Mapping) and "access" in value
-        value = keep_valid_parts(value, validator.is_valid)
+        value = build_document_of_valid_parts(value, validator.is_valid)
         is_access_known = has_access is ("access" in value)
     controller = decode_controller(value, positions, file)
     findings.extend(
-        iter_setting_findings(value, controller, positions, now, is_access_known=is_access_known)
+        iter_findings_no_schema_can_tell(
+            value, controller, positions, now, is_access_known=is_access_known
+        )
     )
     findings.extend(
-        iter_unused_settings(
+        iter_unused_setting_warnings(
             value, schemas.bundle_schema_with_referenced_files(SCHEMA_NAME), positions
         )
     )
@@ -102,7 +106,9 @@ def parse_configuration(
     return ConfigurationReading(None if has_errors else controller, tuple(findings))
 
 
-def _build_empty_findings(file: FilePath, findings: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+def _build_empty_file_error_unless_findings(
+    file: FilePath, findings: list[Diagnostic]
+) -> tuple[Diagnostic, ...]:
     if findings:
         return ()
     return (

@@ -23,18 +23,20 @@ def iter_rollout_findings(controller: Controller, findings: FindingBuilder) -> I
     for rollout in controller.rollouts.values():
         source = controller.sources.get(rollout.source)
         if source is None:
-            yield _build_source_finding(controller, rollout, findings)
+            yield _build_missing_or_unknown_source_error(controller, rollout, findings)
         for index, wave in enumerate(rollout.waves):
             path: FieldPath = ("rollouts", rollout.name, "waves", index)
-            yield from _iter_limit_findings(wave, path, findings)
-            yield from _iter_pattern_findings(wave, path, source, findings)
-            yield from _iter_unreachable_findings(wave, rollout.waves[:index], path, findings)
+            yield from _iter_warnings_on_unreachable_max_failures(wave, path, findings)
+            yield from _iter_findings_on_unmatched_or_observed_targets(wave, path, source, findings)
+            yield from _iter_findings_on_targets_of_earlier_waves(
+                wave, rollout.waves[:index], path, findings
+            )
     for first, second in combinations(controller.rollouts.values(), 2):
         if first.source == second.source:
-            yield from _iter_shared_findings(first, second, findings)
+            yield from _iter_errors_on_targets_in_both_rollouts(first, second, findings)
 
 
-def _build_source_finding(
+def _build_missing_or_unknown_source_error(
     controller: Controller, rollout: Rollout, findings: FindingBuilder
 ) -> Diagnostic:
     path: FieldPath = ("rollouts", rollout.name)
@@ -56,7 +58,7 @@ def _build_source_finding(
     )
 
 
-def _iter_limit_findings(
+def _iter_warnings_on_unreachable_max_failures(
     wave: Wave, path: FieldPath, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     if wave.max_parallel is not None and wave.max_failures >= wave.max_parallel:
@@ -69,7 +71,7 @@ def _iter_limit_findings(
         )
 
 
-def _iter_pattern_findings(
+def _iter_findings_on_unmatched_or_observed_targets(
     wave: Wave, path: FieldPath, source: Source | None, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Patterns that never match, or that match what is only observed."""
@@ -93,15 +95,21 @@ def _iter_pattern_findings(
                 )
             elif rule.mode is Mode.OBSERVE:
                 yield findings.build_error(
-                    pattern_path, *_explain_observed(f"`{pattern}`", f"rule `{rule.pattern}` only")
+                    pattern_path,
+                    *_get_observed_summary_detail_and_hint(
+                        f"`{pattern}`", f"rule `{rule.pattern}` only"
+                    ),
                 )
     if source is not None and all(rule.mode is Mode.OBSERVE for rule in source.rules):
         yield findings.build_error(
-            path, *_explain_observed(f"each target of {source.name}", "its rules only")
+            path,
+            *_get_observed_summary_detail_and_hint(
+                f"each target of {source.name}", "its rules only"
+            ),
         )
 
 
-def _explain_observed(subject: str, rules: str) -> tuple[str, str, str]:
+def _get_observed_summary_detail_and_hint(subject: str, rules: str) -> tuple[str, str, str]:
     """Summary, detail and hint for what is in a wave and never applied."""
     return (
         "A target in mode observe is in a rollout",
@@ -110,14 +118,21 @@ def _explain_observed(subject: str, rules: str) -> tuple[str, str, str]:
     )
 
 
-def _iter_unreachable_findings(
+def _iter_findings_on_targets_of_earlier_waves(
     wave: Wave, earlier: Sequence[Wave], path: FieldPath, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Waves, and patterns of them, whose targets all belong to an earlier wave."""
     hint = "put it before that one; a target belongs to the first that matches it"
     owners = [
-        next((i for i, other in enumerate(earlier, start=1) if _covers(other, wave, pattern)), None)
-        for pattern in _list_patterns(wave)
+        next(
+            (
+                i
+                for i, other in enumerate(earlier, start=1)
+                if _surely_covers_pattern_of_other_wave(other, wave, pattern)
+            ),
+            None,
+        )
+        for pattern in _list_patterns_or_star(wave)
     ]
     if None not in owners:
         names = " and ".join(f"wave {owner}" for owner in sorted(set(filter(None, owners))))
@@ -138,12 +153,12 @@ def _iter_unreachable_findings(
             )
 
 
-def _iter_shared_findings(
+def _iter_errors_on_targets_in_both_rollouts(
     first: Rollout, second: Rollout, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Targets that are surely in two rollouts, if there are any."""
     for index, wave in enumerate(second.waves):
-        if any(_share_targets(wave, other) for other in first.waves):
+        if any(_surely_share_a_target(wave, other) for other in first.waves):
             yield findings.build_error(
                 ("rollouts", second.name, "waves", index),
                 "A target in two rollouts",
@@ -152,20 +167,24 @@ def _iter_shared_findings(
             )
 
 
-def _share_targets(wave: Wave, other: Wave) -> bool:
+def _surely_share_a_target(wave: Wave, other: Wave) -> bool:
     """Whether one of two waves surely matches some of the targets that the other one does."""
-    return any(_covers(wave, other, pattern) for pattern in _list_patterns(other)) or any(
-        _covers(other, wave, pattern) for pattern in _list_patterns(wave)
+    return any(
+        _surely_covers_pattern_of_other_wave(wave, other, pattern)
+        for pattern in _list_patterns_or_star(other)
+    ) or any(
+        _surely_covers_pattern_of_other_wave(other, wave, pattern)
+        for pattern in _list_patterns_or_star(wave)
     )
 
 
-def _covers(wave: Wave, other: Wave, pattern: str) -> bool:
+def _surely_covers_pattern_of_other_wave(wave: Wave, other: Wave, pattern: str) -> bool:
     """Whether a wave surely matches each target that another one has by one of its patterns."""
     has_labels = all(other.labels.get(name) == text for name, text in wave.labels.items())
     # Where `*` is the only wildcard, what matches the text of a pattern matches all of it.
-    simple = [text for text in _list_patterns(wave) if not set(text) & set("?[")]
+    simple = [text for text in _list_patterns_or_star(wave) if not set(text) & set("?[")]
     return has_labels and any(fnmatchcase(pattern, text) for text in simple)
 
 
-def _list_patterns(wave: Wave) -> tuple[str, ...]:
+def _list_patterns_or_star(wave: Wave) -> tuple[str, ...]:
     return wave.targets or ("*",)

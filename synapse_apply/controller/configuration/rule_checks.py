@@ -9,9 +9,9 @@ from typing import Any
 
 from synapse_apply.controller.configuration.decoding import (
     DEFAULT_ZONE,
-    find_time,
-    find_zone,
-    parse_duration,
+    find_time_zone_or_none,
+    parse_valid_duration_as_seconds,
+    parse_zoned_time_or_none,
 )
 from synapse_apply.controller.configuration.placed_findings import FindingBuilder
 from synapse_apply.controller.settings import DAY, Mode
@@ -33,17 +33,17 @@ def iter_rule_findings(
     earlier_patterns: list[str] = []
     for pattern, rule in rules.items():
         path = (*top, pattern)
-        yield from _iter_shadowing_findings(pattern, earlier_patterns, path, findings)
+        yield from _iter_warnings_on_shadowed_rule(pattern, earlier_patterns, path, findings)
         earlier_patterns.append(pattern)
-        yield from _iter_mode_findings(rule, path, findings)
+        yield from _iter_warnings_on_auto_in_other_mode(rule, path, findings)
         for index, window in enumerate(rule.get("windows", ())):
-            yield from _iter_window_findings(window, (*path, "windows", index), findings)
+            yield from _iter_window_errors(window, (*path, "windows", index), findings)
         until = rule.get("paused", {}).get("until")
         if until is not None:
-            yield from _iter_until_findings(until, (*path, "paused", "until"), findings, now)
+            yield from _iter_findings_on_pause_end(until, (*path, "paused", "until"), findings, now)
 
 
-def _iter_shadowing_findings(
+def _iter_warnings_on_shadowed_rule(
     pattern: str, earlier_patterns: list[str], path: FieldPath, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     # Where `*` is the only wildcard, what matches the text of a pattern matches all of it.
@@ -58,7 +58,7 @@ def _iter_shadowing_findings(
         )
 
 
-def _iter_mode_findings(
+def _iter_warnings_on_auto_in_other_mode(
     rule: Mapping[str, Any], path: FieldPath, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     """Settings that the mode of their rule has no use for."""
@@ -72,7 +72,7 @@ def _iter_mode_findings(
         )
 
 
-def _iter_window_findings(
+def _iter_window_errors(
     window: Mapping[str, Any], path: FieldPath, findings: FindingBuilder
 ) -> Iterator[Diagnostic]:
     gap = timedelta.max
@@ -84,12 +84,12 @@ def _iter_window_findings(
             "five fields: minute, hour, day, month, weekday",
         )  # fmt: skip
     zone = window.get("timezone", DEFAULT_ZONE)
-    if find_zone(zone) is None:
+    if find_time_zone_or_none(zone) is None:
         yield findings.build_error(
             (*path, "timezone"), "Unknown time zone", f"there is no zone `{zone}`",
             "write a name of the IANA database, such as Asia/Seoul",
         )  # fmt: skip
-    seconds = parse_duration(window["duration"])
+    seconds = parse_valid_duration_as_seconds(window["duration"])
     if seconds >= gap.total_seconds():
         yield findings.build_error(
             (*path, "duration"),
@@ -103,10 +103,10 @@ def _iter_window_findings(
         )
 
 
-def _iter_until_findings(
+def _iter_findings_on_pause_end(
     until: str, path: FieldPath, findings: FindingBuilder, now: float
 ) -> Iterator[Diagnostic]:
-    moment = find_time(until)
+    moment = parse_zoned_time_or_none(until)
     if moment is None:
         yield findings.build_error(
             path, "Not a time", f"there is no time `{until}`", "write it as 2026-12-24T18:00:00Z"

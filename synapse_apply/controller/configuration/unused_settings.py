@@ -11,7 +11,7 @@ from synapse_apply.model.phrases import format_field_path
 LATER_MARK = "x-later"
 
 
-def iter_unused_settings(
+def iter_unused_setting_warnings(
     value: Mapping[str, Any], schema: Mapping[str, Any], positions: Mapping[FieldPath, Position]
 ) -> Iterator[Diagnostic]:
     """A warning for each setting that the schema marks as one of a later version."""

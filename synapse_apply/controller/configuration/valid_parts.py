@@ -14,7 +14,7 @@ _HEAD: Mapping[str, Any] = {
 }
 
 
-def keep_valid_parts(value: Any, is_valid: Callable[[Any], bool]) -> dict[str, Any]:
+def build_document_of_valid_parts(value: Any, is_valid: Callable[[Any], bool]) -> dict[str, Any]:
     """A document of the settings that fit the schema, each taken alone; paths stay the same.
 
     In the place of a required setting that does not fit is one on which there is nothing to say.
@@ -32,14 +32,14 @@ def keep_valid_parts(value: Any, is_valid: Callable[[Any], bool]) -> dict[str, A
         }
     sources = value.get("sources")
     valid_settings["sources"] = {
-        name: _keep_valid_settings(settings, is_valid)
+        name: _build_source_of_valid_settings(settings, is_valid)
         for name, settings in (sources.items() if isinstance(sources, Mapping) else ())
         if is_valid({**_HEAD, "sources": {name: _NO_SOURCE}}) and isinstance(settings, Mapping)
     }
     return {**_HEAD, **valid_settings}
 
 
-def _keep_valid_settings(
+def _build_source_of_valid_settings(
     settings: Mapping[str, Any], is_valid: Callable[[Any], bool]
 ) -> dict[str, Any]:
     valid_settings = {

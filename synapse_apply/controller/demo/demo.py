@@ -21,7 +21,10 @@ from urllib.parse import urlsplit
 
 from synapse_apply.client.backend import BackendClient
 from synapse_apply.controller.demo import demo_files
-from synapse_apply.controller.demo.demo_programs import DemoRepository, run_command_line
+from synapse_apply.controller.demo.demo_programs import (
+    DemoRepository,
+    run_synapse_apply_or_raise_input_error,
+)
 from synapse_apply.controller.demo.demo_proxy import DemoProxy
 from synapse_apply.controller.remote.controller_api import TOKEN_VARIABLE, URL_VARIABLE
 from synapse_apply.emulator.serve import EmbeddedServer
@@ -79,10 +82,10 @@ def open_demo(
             }
             urls = {name: backends.enter_context(server).url for name, server in servers.items()}
             scene = _Scene(folder, urls, token)
-            scene.prepare()
-            port = _choose_free_port()
+            scene.commit_projects_and_set_up_targets()
+            port = _choose_free_loopback_port()
             proxy = backends.enter_context(DemoProxy(port, scene.proxy_secret))
-            demo = scene.write_files(port, proxy.url)
+            demo = scene.write_configuration_and_variables(port, proxy.url)
             story = threading.Thread(
                 target=_play_story,
                 args=(scene, tell, is_over, seconds_between_steps),
@@ -120,15 +123,15 @@ class _Scene:
     def repository_folder(self) -> Path:
         return self._repository.folder
 
-    def prepare(self) -> None:
+    def commit_projects_and_set_up_targets(self) -> None:
         """Commit the projects, make states, and apply them to staging as a pipeline would."""
         self._states.mkdir()
-        texts = demo_files.build_first_commit(self._backend_urls, self._states)
-        self._repository.commit(texts, "Declare image processing and its results")
+        texts = demo_files.build_texts_of_first_commit(self._backend_urls, self._states)
+        self._repository.write_and_commit_all(texts, "Declare image processing and its results")
         with ThreadPoolExecutor() as pool:
-            list(pool.map(self._set_up_target, demo_files.TARGETS))
+            list(pool.map(self._make_state_and_apply_if_staging, demo_files.TARGETS))
 
-    def write_files(self, port: int, page_url: str) -> Demo:
+    def write_configuration_and_variables(self, port: int, page_url: str) -> Demo:
         """Write controller.yaml, and a file of variables for whoever runs commands there.
 
         The controller listens at `port`; people reach it at `page_url`.
@@ -160,48 +163,49 @@ class _Scene:
             page_url,
         )
 
-    def list_steps(self) -> list[_Step]:
+    def list_story_steps(self) -> list[_Step]:
         """The story, in its order."""
         return [
             _Step(
                 "Somebody changes the plugin of dev and of staging by hand: dev (mode auto) is put "
                 "right, staging (mode observe) drifts.",
-                self._drift,
+                self._change_plugins_of_dev_and_staging,
             ),
             _Step(
                 "A commit with a mistyped field arrives: it turns red, on every target.",
-                lambda: self._repository.commit(
-                    demo_files.build_broken_commit(), "Add the archive"
+                lambda: self._repository.write_and_commit_all(
+                    demo_files.build_texts_of_broken_commit(), "Add the archive"
                 ),
             ),
             _Step(
                 "The next commit mends it: it is live on dev at once, staging shows what it lacks, "
                 "prod (mode approve) waits for you.",
-                lambda: self._repository.commit(
-                    demo_files.build_mending_commit(), "Write the category of the archive right"
+                lambda: self._repository.write_and_commit_all(
+                    demo_files.build_texts_of_mending_commit(),
+                    "Write the category of the archive right",
                 ),
             ),
         ]
 
-    def _set_up_target(self, name: str) -> None:
-        self._run("state", "init", "-t", name)
+    def _make_state_and_apply_if_staging(self, name: str) -> None:
+        self._run_own_program("state", "init", "-t", name)
         if name == _STAGING:
-            self._run("apply", "-t", name, "--auto-approve")
+            self._run_own_program("apply", "-t", name, "--auto-approve")
 
-    def _drift(self) -> None:
+    def _change_plugins_of_dev_and_staging(self) -> None:
         token = self._variables[demo_files.TOKEN_VARIABLE]
         for name in (_DEV, _STAGING):
             with BackendClient(self._backend_urls[name], token) as client:
                 for plugin in client.list_plugins():
                     client.update_plugin(plugin["id"], {"description": "Changed by hand"})
 
-    def _run(self, *arguments: str) -> None:
-        run_command_line(self._repository.folder, self._variables, *arguments)
+    def _run_own_program(self, *arguments: str) -> None:
+        run_synapse_apply_or_raise_input_error(self._repository.folder, self._variables, *arguments)
 
 
 def _play_story(scene: _Scene, tell: Tell, is_over: threading.Event, seconds: float) -> None:
     try:
-        for step in scene.list_steps():
+        for step in scene.list_story_steps():
             if is_over.wait(seconds):
                 return
             tell(step.text)
@@ -219,7 +223,7 @@ def _play_story(scene: _Scene, tell: Tell, is_over: threading.Event, seconds: fl
     )
 
 
-def _choose_free_port() -> int:
+def _choose_free_loopback_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -123,7 +123,7 @@ access:
 """
 
 
-def build_first_commit(urls: Mapping[str, str], states: Path) -> Mapping[str, str]:
+def build_texts_of_first_commit(urls: Mapping[str, str], states: Path) -> Mapping[str, str]:
     """Texts by path: a plugin, a release and a storage on three targets; in `lab`, one on another.
 
     `urls` are the backends of the targets, by their names.
@@ -145,12 +145,12 @@ def _format_project(urls: Mapping[str, str], states: Path) -> str:
     return _PROJECT.format(targets=targets)
 
 
-def build_broken_commit() -> Mapping[str, str]:
+def build_texts_of_broken_commit() -> Mapping[str, str]:
     """Texts by path: a storage with a mistyped field."""
     return {"manifests/archive.yaml": _ARCHIVE.replace("CATEGORY", "categry")}
 
 
-def build_mending_commit() -> Mapping[str, str]:
+def build_texts_of_mending_commit() -> Mapping[str, str]:
     """Texts by path: the storage as it was meant, and a new author of the plugin."""
     return {
         "manifests/archive.yaml": _ARCHIVE.replace("CATEGORY", "category"),

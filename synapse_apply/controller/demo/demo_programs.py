@@ -39,7 +39,7 @@ class DemoRepository:
         folder.mkdir()
         self._run_git("init", "--quiet", "--initial-branch=main")
 
-    def commit(self, texts: Mapping[str, str], subject: str) -> None:
+    def write_and_commit_all(self, texts: Mapping[str, str], subject: str) -> None:
         """Write files and commit them, with all else that was changed there."""
         for path, text in texts.items():
             file = self.folder / path
@@ -49,16 +49,18 @@ class DemoRepository:
         self._run_git("commit", "--quiet", "--message", subject)
 
     def _run_git(self, *arguments: str) -> None:
-        _run((self._program, "-C", str(self.folder), *arguments), _AUTHOR)
+        _run_or_raise_input_error((self._program, "-C", str(self.folder), *arguments), _AUTHOR)
 
 
-def run_command_line(folder: Path, variables: Mapping[str, str], *arguments: str) -> None:
+def run_synapse_apply_or_raise_input_error(
+    folder: Path, variables: Mapping[str, str], *arguments: str
+) -> None:
     """Run this program in a folder of the demo; InputError with what it says where it fails."""
     command = (sys.executable, "-I", "-m", "synapse_apply", *arguments, "-C", str(folder))
-    _run(command, {**variables, "HOME": str(folder.parent)})
+    _run_or_raise_input_error(command, {**variables, "HOME": str(folder.parent)})
 
 
-def _run(command: tuple[str, ...], variables: Mapping[str, str]) -> None:
+def _run_or_raise_input_error(command: tuple[str, ...], variables: Mapping[str, str]) -> None:
     environment = build_child_environment((), variables)
     exit_code, output, error_text = run_program_in_root_folder(
         command, environment, timeout=_SECONDS

@@ -29,7 +29,9 @@ class DemoProxy:
 
     def __init__(self, controller_port: int, secret: Sensitive) -> None:
         """It listens at once, at the usual port or a free one; it answers in the block."""
-        self._server = _listen(_build_handler(controller_port, secret))
+        self._server = _listen_at_usual_or_free_port(
+            _build_forwarding_handler_class(controller_port, secret)
+        )
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
 
@@ -48,18 +50,20 @@ class DemoProxy:
         self._thread.join()
 
 
-def _listen(handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+def _listen_at_usual_or_free_port(handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer(("127.0.0.1", _USUAL_PORT), handler)
     except OSError:
         return ThreadingHTTPServer(("127.0.0.1", 0), handler)
 
 
-def _build_handler(controller_port: int, secret: Sensitive) -> type[BaseHTTPRequestHandler]:
+def _build_forwarding_handler_class(
+    controller_port: int, secret: Sensitive
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = _SECONDS
 
-        def pass_on(self) -> None:
+        def forward_request_and_answer(self) -> None:
             length = self.headers.get("Content-Length", "0")
             if not length.isdigit() or int(length) > _MAX_BODY_SIZE:
                 self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
@@ -70,16 +74,16 @@ def _build_handler(controller_port: int, secret: Sensitive) -> type[BaseHTTPRequ
                 connection.putrequest(
                     self.command, self.path, skip_host=True, skip_accept_encoding=True
                 )
-                for name, value in self._list_headers():
+                for name, value in self._list_headers_to_forward():
                     connection.putheader(name, value)
                 connection.endheaders(body)
-                self._send_answer(connection.getresponse())
+                self._relay_answer(connection.getresponse())
             except (OSError, http.client.HTTPException, ValueError):
-                self._send_starting()
+                self._send_page_of_starting_controller()
             finally:
                 connection.close()
 
-        def _list_headers(self) -> list[tuple[str, str]]:
+        def _list_headers_to_forward(self) -> list[tuple[str, str]]:
             headers = [
                 (name, value)
                 for name, value in self.headers.items()
@@ -89,7 +93,7 @@ def _build_handler(controller_port: int, secret: Sensitive) -> type[BaseHTTPRequ
                 headers += [(USER_HEADER, USER), (SECRET_HEADER, str(secret.reveal()))]
             return headers
 
-        def _send_answer(self, answer: http.client.HTTPResponse) -> None:
+        def _relay_answer(self, answer: http.client.HTTPResponse) -> None:
             body = answer.read()
             self.send_response(answer.status)
             for name, value in answer.getheaders():
@@ -98,14 +102,14 @@ def _build_handler(controller_port: int, secret: Sensitive) -> type[BaseHTTPRequ
             self.end_headers()
             self.wfile.write(body)
 
-        def _send_starting(self) -> None:
+        def _send_page_of_starting_controller(self) -> None:
             self.send_response(HTTPStatus.BAD_GATEWAY)
             self.send_header("Content-Type", "text/plain")
             self.send_header("Refresh", "1")
             self.end_headers()
             self.wfile.write(_STARTING)
 
-        do_GET = do_HEAD = do_POST = pass_on  # noqa: N815 - http.server's names
+        do_GET = do_HEAD = do_POST = forward_request_and_answer  # noqa: N815 - http.server's names
 
         def log_message(self, *_: object) -> None:
             """Nothing: the controller has its own log."""

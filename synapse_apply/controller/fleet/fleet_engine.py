@@ -109,8 +109,8 @@ class FleetEngine:
         def log(event: str, **values: object) -> None:
             parts.log("warn", event, **values)
 
-        self._queue = self._build_queue(worker.begin_work, log)
-        self._heartbeat.on_return = self._queue.take_jobs_anew
+        self._queue = self._build_queue(worker.begin_work_if_due_when_slot_is_free, log)
+        self._heartbeat.on_return = self._queue.reconnect_to_take_jobs
         self._queue.start()
 
     def stop_taking_work(self) -> None:
@@ -135,7 +135,7 @@ class JobWorker:
         self._counts = counts
         self._slots = slots
 
-    def begin_work(self, name: TargetName) -> None:
+    def begin_work_if_due_when_slot_is_free(self, name: TargetName) -> None:
         """Claim a target if it is due, and work on it in a task; waits until a slot is free."""
         parts = self._parts
         if self._has_to_end() or name.source not in parts.settings.sources:
@@ -147,11 +147,11 @@ class JobWorker:
                 look_and_apply_if_permitted(parts, claimed, self._counts)
 
         # Where jobs are taken anew, a slot was not waited for before.
-        if self._wait_for_slot_unless_ending():
+        if self._wait_for_slot_or_false_if_ending():
             self._tasks.start_unless_running_or_failed((LOOK, name), work, TargetRow(name))
-            self._wait_for_slot_unless_ending()
+            self._wait_for_slot_or_false_if_ending()
 
-    def _wait_for_slot_unless_ending(self) -> bool:
+    def _wait_for_slot_or_false_if_ending(self) -> bool:
         """Wait until a slot is free; False where no work is begun any more."""
         while not self._has_to_end():
             if self._tasks.wait_and_tell_if_fewer(LOOK, self._slots, _ROOM_SECONDS):
@@ -188,8 +188,8 @@ class JobDispatcher:
         if self._parts.is_stopping:
             return
         try:
-            self._look_at_others_at_times()
-            self._put_due_jobs(now)
+            self._delete_lost_jobs_and_tell_differences_if_due()
+            self._put_jobs_for_due_targets(now)
         except StoreUnavailable as problem:
             if not self._is_queue_away:
                 summary = problem.diagnostics[0].summary
@@ -199,10 +199,10 @@ class JobDispatcher:
         else:
             self._is_queue_away = False
 
-    def _put_due_jobs(self, now: float) -> None:
+    def _put_jobs_for_due_targets(self, now: float) -> None:
         parts = self._parts
-        waiting_names = self._queue.list_waiting()
-        slots = self._count_slots(now)
+        waiting_names = self._queue.list_targets_with_waiting_job()
+        slots = self._count_slots_of_live_processes(now)
         room = _JOBS_PER_SLOT * slots - len(waiting_names)
         self._has_more = room <= 0
         if room <= 0:
@@ -222,25 +222,25 @@ class JobDispatcher:
             most_of_source=max(slots - 1, 1) if has_many else None,
         )
         self._has_more = len(chosen) < sum(row.name not in waiting_names for row in due)
-        self._queue.put_jobs(
+        self._queue.put_jobs_unless_waiting(
             DueJob(row.name, _USUAL if row.due_cause in _USUAL_CAUSES else _URGENT)
             for row in chosen
         )
 
-    def _count_slots(self, now: float) -> int:
+    def _count_slots_of_live_processes(self, now: float) -> int:
         """How many targets can be worked on at once, by all processes that were seen lately."""
         processes = self._parts.store.list_processes()
         alive = sum(row.slots for row in processes if row.seen_at > now - _ALIVE_SECONDS)
         return max(alive, self._own_slots)
 
-    def _look_at_others_at_times(self) -> None:
+    def _delete_lost_jobs_and_tell_differences_if_due(self) -> None:
         """Delete jobs of processes that are gone, and tell of processes that differ."""
         counter = self._parts.clock.read_counter()
         looked_at = self._others_looked_at
         if looked_at is not None and counter - looked_at < _OTHERS_SECONDS:
             return
         self._others_looked_at = counter
-        count = self._queue.delete_lost_jobs()
+        count = self._queue.delete_jobs_of_lost_processes_and_other_versions()
         if count:
             self._parts.log("info", "lost jobs deleted", jobs=count)
         store = self._parts.store
@@ -253,7 +253,7 @@ class JobDispatcher:
                 )
 
 
-def build_holder_name() -> str:
+def build_unique_holder_name() -> str:
     """A name of this process that no other has or had: HOST:PID:RANDOM."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
@@ -277,7 +277,7 @@ def build_fleet_engine(
     return FleetEngine(clock, build_queue, describe_process, leader, parts)
 
 
-def describe_own_process(
+def build_own_process_row(
     holder: str, role: ProcessRole, *, version: str, settings_digest: str, slots: int, now: float
 ) -> ProcessRow:
     """This process, as others are told of it; `holder` is HOST:PID:RANDOM."""

@@ -51,7 +51,9 @@ class Heartbeat:
         """Called when the store answers again after it was away."""
         self.on_failure: Callable[[Exception], None] = lambda _problem: None
         """Called with what ended it: a process without a heartbeat loses what it has."""
-        self._thread = Thread(target=self._run, daemon=True, name="heartbeat")
+        self._thread = Thread(
+            target=self._renew_until_stopped_or_failed, daemon=True, name="heartbeat"
+        )
 
     def start(self) -> None:
         self._thread.start()
@@ -66,11 +68,11 @@ class Heartbeat:
             writer.release_targets_of(row.holder)
             writer.delete_process(row.holder)
 
-    def _run(self) -> None:
+    def _renew_until_stopped_or_failed(self) -> None:
         beat = 0
         while not self._is_stopping.is_set():
             try:
-                self._beat(beat)
+                self._renew_leases_and_own_process_row(beat)
             except StoreUnavailable:
                 # The rounds say so.
                 self._was_away = True
@@ -84,7 +86,7 @@ class Heartbeat:
                     self.on_return()
             self._is_stopping.wait(_BEAT_SECONDS)
 
-    def _beat(self, beat: int) -> None:
+    def _renew_leases_and_own_process_row(self, beat: int) -> None:
         self._clock.measure()
         now = self._clock.read_wall()
         row = replace(self._describe_process(), seen_at=now)

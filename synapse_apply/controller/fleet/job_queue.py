@@ -80,11 +80,11 @@ class JobQueue:
         self._is_stopping = False
         self._main: asyncio.Task[None] | None = None
         self._worker: asyncio.Task[None] | None = None
-        self._thread = Thread(target=self._run_thread, daemon=True, name="jobs")
+        self._thread = Thread(target=self._serve_until_cancelled, daemon=True, name="jobs")
 
     def start(self) -> None:
         """Open the queue in a thread of its own, and take jobs from it; waits for a moment."""
-        _relay_warnings(self._log)
+        _redirect_library_warnings(self._log)
         self._thread.start()
         self._is_open.wait(_CONNECTION_SECONDS)
 
@@ -97,29 +97,33 @@ class JobQueue:
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
 
-    def take_jobs_anew(self) -> None:
+    def reconnect_to_take_jobs(self) -> None:
         """Connect anew to take jobs: after the database was away, parts of a worker may be dead."""
         worker = self._worker
         if self._loop is not None and worker is not None:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(worker.cancel)
 
-    def list_waiting(self) -> set[TargetName]:
+    def list_targets_with_waiting_job(self) -> set[TargetName]:
         """The targets whose job nobody has taken; StoreUnavailable."""
-        return self._ask(self._list_waiting)
+        return self._ask_or_raise_store_unavailable(self._list_targets_with_waiting_job)
 
-    def put_jobs(self, jobs: Iterable[DueJob]) -> None:
+    def put_jobs_unless_waiting(self, jobs: Iterable[DueJob]) -> None:
         """Add jobs; a target whose job waits already gets no other. StoreUnavailable."""
-        self._ask(lambda app: self._put_jobs(app, list(jobs)))
+        self._ask_or_raise_store_unavailable(
+            lambda app: self._put_jobs_unless_waiting(app, list(jobs))
+        )
 
-    def delete_lost_jobs(self) -> int:
+    def delete_jobs_of_lost_processes_and_other_versions(self) -> int:
         """Delete jobs of processes that are gone, and of other versions; how many.
 
         StoreUnavailable.
         """
-        return self._ask(self._delete_lost_jobs)
+        return self._ask_or_raise_store_unavailable(
+            self._delete_jobs_of_lost_processes_and_other_versions
+        )
 
-    def _ask(self, build: Callable[[App], Coroutine[Any, Any, T]]) -> T:
+    def _ask_or_raise_store_unavailable(self, build: Callable[[App], Coroutine[Any, Any, T]]) -> T:
         loop, app = self._loop, self._app
         if loop is None or app is None or not self._is_open.is_set():
             raise _build_unavailable_error("it is not open")
@@ -130,11 +134,11 @@ class JobQueue:
             future.cancel()
             raise _build_unavailable_error(type(problem).__name__) from None
 
-    async def _list_waiting(self, app: App) -> set[TargetName]:
+    async def _list_targets_with_waiting_job(self, app: App) -> set[TargetName]:
         jobs = await app.job_manager.list_jobs_async(queue=self._queue, status=_WAITING)
-        return {_read_name(job) for job in jobs}
+        return {_read_target_name_unchecked(job) for job in jobs}
 
-    async def _put_jobs(self, app: App, due: list[DueJob]) -> None:
+    async def _put_jobs_unless_waiting(self, app: App, due: list[DueJob]) -> None:
         from procrastinate.exceptions import AlreadyEnqueued  # noqa: PLC0415
         from procrastinate.jobs import Job  # noqa: PLC0415
 
@@ -158,7 +162,7 @@ class JobQueue:
                 with suppress(AlreadyEnqueued):
                     await app.job_manager.defer_job_async(job)
 
-    async def _delete_lost_jobs(self, app: App) -> int:
+    async def _delete_jobs_of_lost_processes_and_other_versions(self, app: App) -> int:
         from procrastinate.jobs import Status  # noqa: PLC0415
 
         manager = app.job_manager
@@ -177,17 +181,17 @@ class JobQueue:
                 count += await manager.cancel_job_by_id_async(job.id, delete_job=True)
         return count
 
-    def _run_thread(self) -> None:
+    def _serve_until_cancelled(self) -> None:
         with suppress(asyncio.CancelledError):
-            asyncio.run(self._serve())
+            asyncio.run(self._serve_reopening_until_cancelled())
 
-    async def _serve(self) -> None:
+    async def _serve_reopening_until_cancelled(self) -> None:
         """Keep the queue open and take jobs, whatever becomes of the database, until cancelled."""
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
-        self._loop.set_exception_handler(_relay_lost_task)
+        self._loop.set_exception_handler(_log_lost_task_as_warning)
         while not self._is_stopping:
             try:
-                await self._open_and_work()
+                await self._open_queue_and_take_jobs()
             except asyncio.CancelledError:
                 raise
             except Exception as problem:  # noqa: BLE001 - the store says what is wrong with it
@@ -196,14 +200,14 @@ class JobQueue:
                 self._is_open.clear()
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _open_and_work(self) -> None:
-        self._app = _build_app(self._parameters, self._work)
+    async def _open_queue_and_take_jobs(self) -> None:
+        self._app = _build_unopened_app(self._parameters, self._begin_work_in_thread_and_wait)
         try:
             await self._app.open_async()
             await make_or_upgrade_job_tables(self._app)
             self._is_open.set()
             while not self._is_stopping:
-                self._worker = asyncio.create_task(self._take_jobs(self._app))
+                self._worker = asyncio.create_task(self._take_jobs_until_cancelled(self._app))
                 with suppress(asyncio.CancelledError):
                     await asyncio.shield(self._worker)
                 if self._main is not None and self._main.cancelling():
@@ -217,7 +221,7 @@ class JobQueue:
             with suppress(Exception):
                 await self._app.close_async()
 
-    async def _take_jobs(self, app: App) -> None:
+    async def _take_jobs_until_cancelled(self, app: App) -> None:
         if self._begin_work is None:
             await asyncio.Event().wait()
         await app.run_worker_async(
@@ -232,12 +236,12 @@ class JobQueue:
             shutdown_graceful_timeout=_STOP_SECONDS,
         )
 
-    async def _work(self, source: str, target: str) -> None:
+    async def _begin_work_in_thread_and_wait(self, source: str, target: str) -> None:
         if self._begin_work is not None and not self._is_stopping:
             await asyncio.to_thread(self._begin_work, TargetName(source, target))
 
 
-def _build_app(
+def _build_unopened_app(
     parameters: Mapping[str, Any], work: Callable[..., Coroutine[Any, Any, None]]
 ) -> App:
     from procrastinate import App, PsycopgConnector  # noqa: PLC0415
@@ -253,7 +257,7 @@ def _build_app(
     return app
 
 
-def _read_name(job: Job) -> TargetName:
+def _read_target_name_unchecked(job: Job) -> TargetName:
     # Whatever is in the column, it is no reason to hand out nothing.
     column: object = job.task_kwargs
     arguments = column if isinstance(column, Mapping) else {}
@@ -285,7 +289,7 @@ class _Relay(logging.Handler):
             self._log("jobs", problem=problem, action=action)
 
 
-def _relay_lost_task(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+def _log_lost_task_as_warning(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
     """Tell of a task that broke off unseen as of any warning: asyncio would print a traceback.
 
     So do jobs that somebody has written into the table by hand.
@@ -295,7 +299,7 @@ def _relay_lost_task(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any
     )
 
 
-def _relay_warnings(log: Callable[..., None]) -> None:
+def _redirect_library_warnings(log: Callable[..., None]) -> None:
     """Have Procrastinate and its connections tell the event log alone what is wrong."""
     for name in ("procrastinate", "psycopg.pool"):
         logger = logging.getLogger(name)

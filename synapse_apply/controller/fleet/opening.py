@@ -31,7 +31,7 @@ class OpenedStore(NamedTuple):
     queue_location: QueueLocation | None
 
 
-def open_store(data: Path, url: Sensitive | None) -> OpenedStore:
+def build_store_without_connecting(data: Path, url: Sensitive | None) -> OpenedStore:
     """The store at the url of a database, or without one in a data folder; asks nobody yet.
 
     InputError for a url that cannot be used, and where packages are missing.

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from synapse_apply.controller.delivery import (
     Receiver,
     UndeliveredError,
-    encode_json,
+    encode_compact_json,
     parse_json_answer_or_none,
-    read_date_or_none,
-    read_retry_after_or_none,
-    require_header_value,
+    read_retry_after_seconds_up_to_hour_or_none,
+    read_server_time_or_none,
+    reveal_usable_header_value,
 )
 from synapse_apply.controller.ports import SendResult, StatusUnreadable
 from synapse_apply.controller.rows import StatusRow
@@ -125,7 +125,7 @@ class ForgeApi:
         self._receiver = Receiver(
             forge_name, Sensitive(forge.api_url), what_is_named="The api_url of commit_status"
         )
-        require_header_value(token, f"The token of commit_status for {forge_name}")
+        reveal_usable_header_value(token, f"The token of commit_status for {forge_name}")
         self._token = token
         self._headers = headers
         self._names = {"forge": forge_name, "place": forge.repository}
@@ -135,9 +135,9 @@ class ForgeApi:
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> ForgeAnswer:
         """Send one request; UndeliveredError without an answer."""
         headers = {**self._headers, "Authorization": f"Bearer {self._token.reveal()}"}
-        content = b"" if body is None else encode_json(body)
-        answer = self._receiver.send_json(method, path, headers, content)
-        date = read_date_or_none(answer)
+        content = b"" if body is None else encode_compact_json(body)
+        answer = self._receiver.send_json_once(method, path, headers, content)
+        date = read_server_time_or_none(answer)
         if date is not None:
             self.clock_offset = self.wall_clock() - date
         return ForgeAnswer(answer, parse_json_answer_or_none(answer))
@@ -171,7 +171,7 @@ class ForgeApi:
             words = _REDIRECT
         elif status >= 500:
             words = _GATEWAY
-        retry_after = read_retry_after_or_none(answer.answer, self.wall_clock)
+        retry_after = read_retry_after_seconds_up_to_hour_or_none(answer.answer, self.wall_clock)
         if status == 429 and retry_after is None:
             retry_after = MINUTE
         result = self._build_result(words, answer.status, retry_after)

@@ -59,11 +59,14 @@ class LoopPeopleActions:
     """The PeopleActions of a running loop; used by any thread."""
 
     def __init__(
-        self, parts: LoopParts, poll_soon: Callable[[str], None], wake: Callable[[], None]
+        self,
+        parts: LoopParts,
+        fetch_source_at_next_round: Callable[[str], None],
+        wake: Callable[[], None],
     ) -> None:
-        """`poll_soon` has a source fetched soon; `wake` begins the loop's next round."""
+        """`wake` begins the loop's next round."""
         self._parts = parts
-        self._poll_soon = poll_soon
+        self._poll_soon = fetch_source_at_next_round
         self._wake_loop = wake
 
     def reconcile(self, who: str, name: TargetName) -> None:

@@ -56,7 +56,9 @@ class ControllerLoop:
         # What a lead or a store that is lost has interrupted is begun anew.
         self._tasks = BackgroundTasks(self._wake_up.wake, (LeadershipLost, StoreUnavailable))
         self._counts = RunCounts()
-        self._actions = LoopPeopleActions(parts, self.poll_soon, self._wake_up.wake)
+        self._actions = LoopPeopleActions(
+            parts, self.fetch_source_at_next_round, self._wake_up.wake
+        )
         self._rollout_actions = LoopRolloutActions(parts, self._wake_up.wake)
         self._is_once = False
         self._lead: tuple[int, LeaderRounds] | None = None
@@ -72,7 +74,7 @@ class ControllerLoop:
 
     # What the page asks
 
-    def poll_soon(self, source: str) -> None:
+    def fetch_source_at_next_round(self, source: str) -> None:
         """See LookTrigger; an unknown name has no effect."""
         # Not here: a webhook is not to wait for another writer, and a flood of them is one write.
         with self._lock:
@@ -306,7 +308,7 @@ class ControllerLoop:
         """
         self._parts.is_stopping = True
         self._engine.stop_taking_work()
-        self._parts.workers.stop_applies()
+        self._parts.workers.ask_applies_to_stop()
         self._tasks.wait_and_tell_if_idle(_LAST_DUTIES_SECONDS, besides=LOOK)
         # Of a store that cannot be written the lease runs out by itself.
         with suppress(ControllerStoreError):

@@ -58,7 +58,7 @@ def follow_source(parts: LoopParts, name: str, *, is_spread: bool) -> None:
         source = parts.settings.sources.get(name, source)
         if row.head and (is_asked or row.head_number > row.keyed_number):
             _compare_targets(parts, source, row, mirror, is_spread=is_spread)
-            mirror.keep_commits(parts.store.list_commits_in_use(name))
+            mirror.protect_only_these_commits_from_pruning(parts.store.list_commits_in_use(name))
     except (LeadershipLost, StoreUnavailable):
         if is_asked:
             parts.compare_again(name)

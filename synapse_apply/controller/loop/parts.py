@@ -128,7 +128,9 @@ class LoopParts:
         if not self.store.is_shared or mirror is None:
             return
         if mirror.fetch_commit_if_missing(row.wanted_commit):
-            mirror.keep_commits(self.store.list_commits_in_use(row.name.source))
+            mirror.protect_only_these_commits_from_pruning(
+                self.store.list_commits_in_use(row.name.source)
+            )
 
     def list_authors_or_none(self, row: TargetRow) -> tuple[str, ...] | None:
         """Who wrote the commits between a target's applied and wanted one; None if unknown."""

@@ -15,8 +15,8 @@ from urllib.parse import quote
 from synapse_apply.controller.delivery import (
     Receiver,
     UndeliveredError,
-    encode_json,
-    read_retry_after_or_none,
+    encode_compact_json,
+    read_retry_after_seconds_up_to_hour_or_none,
 )
 from synapse_apply.controller.messages.message_fields import (
     format_message_counts,
@@ -60,7 +60,9 @@ class SlackMessages:
     def send(self, row: MessageRow) -> SendResult:
         """As MessageSender."""
         try:
-            answer = self._receiver.send_json("POST", "", {}, encode_json(build_slack_body(row)))
+            answer = self._receiver.send_json_once(
+                "POST", "", {}, encode_compact_json(build_slack_body(row))
+            )
         except UndeliveredError as failure:
             return failure.result
         # A login page or a proxy answers 200, too.
@@ -74,7 +76,7 @@ class SlackMessages:
                 "Make a new incoming webhook for a channel, and set it as url in notify.",
             )
             return SendResult(finding, is_final=True)
-        retry_after = read_retry_after_or_none(answer, self._wall_clock)
+        retry_after = read_retry_after_seconds_up_to_hour_or_none(answer, self._wall_clock)
         if answer.status == 429 and retry_after is None:
             retry_after = MINUTE
         finding = error_finding(

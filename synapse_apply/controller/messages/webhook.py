@@ -18,8 +18,8 @@ from urllib.parse import quote
 from synapse_apply.controller.delivery import (
     Receiver,
     UndeliveredError,
-    encode_json,
-    read_retry_after_or_none,
+    encode_compact_json,
+    read_retry_after_seconds_up_to_hour_or_none,
 )
 from synapse_apply.controller.messages.message_fields import (
     format_message_sentence,
@@ -57,7 +57,7 @@ class WebhookMessages:
 
     def send(self, row: MessageRow) -> SendResult:
         """As MessageSender."""
-        body = encode_json(build_webhook_body(row))
+        body = encode_compact_json(build_webhook_body(row))
         # A dot in the id would make it unclear where the timestamp begins.
         message_id = quote(row.id, safe="").replace(".", "%2E")
         timestamp = str(int(self._wall_clock()))
@@ -66,12 +66,12 @@ class WebhookMessages:
             signed = f"{message_id}.{timestamp}.".encode() + body
             headers["webhook-signature"] = _sign(self._key.reveal(), signed)
         try:
-            answer = self._receiver.send_json("POST", "", headers, body)
+            answer = self._receiver.send_json_once("POST", "", headers, body)
         except UndeliveredError as failure:
             return failure.result
         if 200 <= answer.status < 300:
             return SendResult()
-        retry_after = read_retry_after_or_none(answer, self._wall_clock)
+        retry_after = read_retry_after_seconds_up_to_hour_or_none(answer, self._wall_clock)
         if answer.status == 429 and retry_after is None:
             retry_after = MINUTE
         return self._build_refusal(answer.status, retry_after)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from synapse_apply.controller.fleet_rows import LEADER_LEASE
-from synapse_apply.controller.page.api import API_VERSION, format_json
+from synapse_apply.controller.page.api import API_VERSION, format_json_escaping_unsafe_characters
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import API_PREFIX, Doorkeeper, Visitor
 from synapse_apply.controller.page.rendering import PageRenderer
@@ -36,7 +36,7 @@ class AnswerMaker:
         self._doorkeeper = doorkeeper
         self._renderer = PageRenderer(clock)
 
-    def render(
+    def render_page(
         self, template: str, visitor: Visitor | None, *, status: int = HTTPStatus.OK, **values: Any
     ) -> Response:
         """A page for somebody (None: for who was not let in), who is told what they may read."""
@@ -45,13 +45,13 @@ class AnswerMaker:
         # Forms need the browser to say where they were: to our own address alone.
         is_person = visitor is not None and visitor.person is not None
         referrer_policy = "same-origin" if is_person else "no-referrer"
-        html = self._renderer.render(
+        html = self._renderer.render_template(
             template,
             settings=settings,
             visitor=visitor,
             referrer_policy=referrer_policy,
             is_observing=all(rule.mode is Mode.OBSERVE for rule in rules),
-            processes=_list_processes(visitor),
+            processes=_list_live_processes_unless_stranger(visitor),
             configuration_findings=visitor.store.list_configuration_findings() if visitor else (),
             **values,
         )
@@ -61,15 +61,15 @@ class AnswerMaker:
         }
         return Response(html, status, headers, media_type="text/html")
 
-    def answer_refusal(self, request: Request, error: Exception) -> Response:
+    def answer_refusal_or_reraise(self, request: Request, error: Exception) -> Response:
         """The answer to a refusal, an HTTPException or a store that is away.
 
         A page, a Problem of the API or lines.
         """
-        status, findings, headers = _split_error(error)
+        status, findings, headers = _split_refusal_or_reraise(error)
         if request.url.path.startswith(API_PREFIX):
             return Response(
-                format_problem(findings), status, headers, media_type="application/json"
+                format_problem_as_json(findings), status, headers, media_type="application/json"
             )
         if "text/html" not in request.headers.get("accept", ""):
             lines = "".join(
@@ -80,19 +80,21 @@ class AnswerMaker:
         try:
             # A page for a visitor reads the store.
             is_store_away = isinstance(error, StoreUnavailable)
-            visitor = None if is_store_away else self._doorkeeper.admit(request)
+            visitor = (
+                None if is_store_away else self._doorkeeper.admit_visitor_or_raise_refused(request)
+            )
         except RequestRefused:
             visitor = None
         template = "not_found.html" if status == HTTPStatus.NOT_FOUND else "refused.html"
-        answer = self.render(
+        answer = self.render_page(
             template, visitor, status=status, section="", findings=findings,
-            back=_find_path_back_or_empty(request),
+            back=_find_path_of_sent_form_or_empty(request),
         )  # fmt: skip
         answer.headers.update(headers)
         return answer
 
 
-def _list_processes(visitor: Visitor | None) -> tuple[LiveProcess, ...]:
+def _list_live_processes_unless_stranger(visitor: Visitor | None) -> tuple[LiveProcess, ...]:
     """The processes of the controller that somebody may know of; none where it is one alone."""
     if visitor is None:
         return ()
@@ -100,13 +102,15 @@ def _list_processes(visitor: Visitor | None) -> tuple[LiveProcess, ...]:
     return list_live_processes(store.list_processes(), store.find_lease(LEADER_LEASE))
 
 
-def format_problem(findings: tuple[Diagnostic, ...]) -> str:
+def format_problem_as_json(findings: tuple[Diagnostic, ...]) -> str:
     """The Problem of the API that says why something was not done."""
     diagnostics = [finding.to_json() for finding in findings]
-    return format_json({"apiVersion": API_VERSION, "kind": "Problem", "diagnostics": diagnostics})
+    return format_json_escaping_unsafe_characters(
+        {"apiVersion": API_VERSION, "kind": "Problem", "diagnostics": diagnostics}
+    )
 
 
-def _split_error(
+def _split_refusal_or_reraise(
     error: Exception,
 ) -> tuple[HTTPStatus, tuple[Diagnostic, ...], Mapping[str, str]]:
     if isinstance(error, RequestRefused):
@@ -122,7 +126,7 @@ def _split_error(
     return HTTPStatus(error.status_code), (error_finding(summary),), error.headers or {}
 
 
-def _find_path_back_or_empty(request: Request) -> str:
+def _find_path_of_sent_form_or_empty(request: Request) -> str:
     """The page whose form was sent; "" for another request."""
     if request.method != "POST":
         return ""

@@ -10,8 +10,8 @@ from typing import Any
 from synapse_apply.controller.fleet_rows import LEADER_LEASE
 from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.phrases import format_utc
-from synapse_apply.controller.page.plan_part import parse_plan_or_none
-from synapse_apply.controller.page.report_part import parse_report_or_none
+from synapse_apply.controller.page.plan_part import parse_plan_or_none_if_unreadable
+from synapse_apply.controller.page.report_part import parse_report_object_or_none
 from synapse_apply.controller.rows import (
     CallCounts,
     ChangeCounts,
@@ -47,24 +47,30 @@ def list_targets_as_json(store: ReadableStore, parameters: Mapping[str, str]) ->
     if state and condition is None:
         words = ", ".join(c.value for c in TargetCondition)
         raise BadQueryError(f"state is one of: {words}")
-    offset, limit = parse_number(parameters, "offset", 0), parse_limit(parameters)
-    if (name := parse_target_or_none(parameters)) is not None:
+    offset, limit = (
+        parse_whole_number_or_default(parameters, "offset", 0),
+        parse_valid_limit_or_default(parameters),
+    )
+    if (name := parse_target_or_none_if_left_out(parameters)) is not None:
         target = store.find_target(name)
         page = TargetPage([target], 1) if target is not None else TargetPage([], 0)
     else:
         source, text = parameters.get("source", ""), parameters.get("q", "")
         page = store.list_targets(TargetFilter(source, condition, text), offset, limit)
-    items = [_target_to_json(target, _find_reason(store, target)) for target in page.targets]
+    items = [
+        _target_to_json(target, _find_first_error_if_failing(store, target))
+        for target in page.targets
+    ]
     sources = store.list_sources()
     return {
-        **build_list("TargetList", items),
+        **build_list_document("TargetList", items),
         "total": page.matching_count,
         "offset": offset,
         "sources": [_source_to_json(source) for source in sources],
         "source_findings": [
             {"source": source.name, "finding": _finding_to_json(finding)}
             for source in sources
-            for finding in _list_source_findings(store, source)
+            for finding in _list_fetch_and_head_findings(store, source)
         ],
         "processes": [
             _process_to_json(process)
@@ -80,17 +86,17 @@ def list_revisions_as_json(store: ReadableStore, parameters: Mapping[str, str]) 
     source = parameters.get("source", "")
     if not source:
         raise BadQueryError("source is missing")
-    revisions = store.list_revisions(source, parse_limit(parameters))
-    return build_list("RevisionList", [_revision_to_json(row) for row in revisions])
+    revisions = store.list_revisions(source, parse_valid_limit_or_default(parameters))
+    return build_list_document("RevisionList", [_revision_to_json(row) for row in revisions])
 
 
 def list_runs_as_json(store: ReadableStore, parameters: Mapping[str, str]) -> JsonDocument:
     """A RunList of one target, newest first. Parameters: target, limit. BadQueryError."""
-    name = parse_target_or_none(parameters)
+    name = parse_target_or_none_if_left_out(parameters)
     if name is None:
         raise BadQueryError("target is missing: SOURCE/TARGET")
-    runs = store.list_runs(name, parse_limit(parameters))
-    return build_list("RunList", [_run_to_json(run) for run in runs])
+    runs = store.list_runs(name, parse_valid_limit_or_default(parameters))
+    return build_list_document("RunList", [_run_to_json(run) for run in runs])
 
 
 def read_run_as_json_or_none(store: ReadableStore, run_id: str) -> JsonDocument | None:
@@ -98,35 +104,37 @@ def read_run_as_json_or_none(store: ReadableStore, run_id: str) -> JsonDocument 
     run = store.find_run(run_id)
     if run is None:
         return None
-    plan = parse_plan_or_none(run.plan_json)
+    plan = parse_plan_or_none_if_unreadable(run.plan_json)
     return {
         "apiVersion": API_VERSION,
         "kind": "Run",
         **_run_to_json(run),
         "plan": plan_document(plan) if plan is not None else None,
-        "report": parse_report_or_none(run.report_json),
+        "report": parse_report_object_or_none(run.report_json),
     }
 
 
-def format_json(document: Mapping[str, Any]) -> str:
+def format_json_escaping_unsafe_characters(document: Mapping[str, Any]) -> str:
     """A document as text, in which nothing is invisible or steers a terminal."""
     return escape_unsafe_json(json.dumps(document, ensure_ascii=False)) + "\n"
 
 
-def build_list(kind: str, items: list[dict[str, Any]]) -> JsonDocument:
+def build_list_document(kind: str, items: list[dict[str, Any]]) -> JsonDocument:
     """A document of some kind with these items."""
     return {"apiVersion": API_VERSION, "kind": kind, "items": items}
 
 
-def parse_limit(parameters: Mapping[str, str], default: int = _DEFAULT_ITEMS) -> int:
+def parse_valid_limit_or_default(
+    parameters: Mapping[str, str], default: int = _DEFAULT_ITEMS
+) -> int:
     """The parameter `limit`; BadQueryError for one that makes no sense."""
-    limit = parse_number(parameters, "limit", default)
+    limit = parse_whole_number_or_default(parameters, "limit", default)
     if not 1 <= limit <= MAX_ITEMS:
         raise BadQueryError(f"limit is at least 1 and at most {MAX_ITEMS}")
     return limit
 
 
-def parse_target_or_none(parameters: Mapping[str, str]) -> TargetName | None:
+def parse_target_or_none_if_left_out(parameters: Mapping[str, str]) -> TargetName | None:
     """The parameter `target`, None where it is left out; BadQueryError for no SOURCE/TARGET."""
     if "target" not in parameters:
         return None
@@ -136,7 +144,7 @@ def parse_target_or_none(parameters: Mapping[str, str]) -> TargetName | None:
     return TargetName(source, target)
 
 
-def parse_number(parameters: Mapping[str, str], name: str, default: int) -> int:
+def parse_whole_number_or_default(parameters: Mapping[str, str], name: str, default: int) -> int:
     """A parameter that is a whole number from 0 on; BadQueryError for another."""
     text = parameters.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
@@ -148,7 +156,7 @@ def _source_to_json(source: SourceRow) -> JsonDocument:
     return {
         "name": source.name,
         "head": source.head or None,
-        "fetched_at": _time_to_json_or_none(source.fetched_at),
+        "fetched_at": _time_to_json_or_none_if_zero(source.fetched_at),
         "is_up_to_date": is_source_up_to_date(source),
     }
 
@@ -165,14 +173,14 @@ def _process_to_json(process: LiveProcess) -> JsonDocument:
     }
 
 
-def _list_source_findings(store: ReadableStore, source: SourceRow) -> list[Diagnostic]:
+def _list_fetch_and_head_findings(store: ReadableStore, source: SourceRow) -> list[Diagnostic]:
     """Why a source cannot be followed: its last fetch, and its head."""
     head = store.find_revision(source.name, source.head) if source.head else None
     findings = (source.finding, head.finding if head is not None else None)
     return [finding for finding in findings if finding is not None]
 
 
-def _find_reason(store: ReadableStore, target: TargetRow) -> Diagnostic | None:
+def _find_first_error_if_failing(store: ReadableStore, target: TargetRow) -> Diagnostic | None:
     """The first error of the last look at a failing target; None for any other target."""
     if target.state is not TargetCondition.FAILING:
         return None
@@ -198,10 +206,10 @@ def _target_to_json(target: TargetRow, reason: Diagnostic | None) -> JsonDocumen
         "finding": None if reason is None else _finding_to_json(reason),
         "is_gone": target.is_gone,
         "last_run": target.last_run or None,
-        "looked_at": _time_to_json_or_none(target.looked_at),
-        "changed_at": _time_to_json_or_none(target.changed_at),
-        "applied_at": _time_to_json_or_none(target.applied_at),
-        "due_at": _time_to_json_or_none(target.due_at),
+        "looked_at": _time_to_json_or_none_if_zero(target.looked_at),
+        "changed_at": _time_to_json_or_none_if_zero(target.changed_at),
+        "applied_at": _time_to_json_or_none_if_zero(target.applied_at),
+        "due_at": _time_to_json_or_none_if_zero(target.due_at),
         "due_cause": target.due_cause.value,
         "is_claimed": bool(target.holder),
         "running_jobs": _running_jobs_to_json_or_none(target.running_jobs),
@@ -223,7 +231,7 @@ def _running_jobs_to_json_or_none(running: RunningJobsSeen) -> JsonDocument | No
                 "owner": job.owner,
                 "version": job.version or None,
                 "progress": job.progress,
-                "since": _time_to_json_or_none(job.since),
+                "since": _time_to_json_or_none_if_zero(job.since),
             }
             for job in running.jobs
         ],
@@ -242,8 +250,8 @@ def _revision_to_json(revision: RevisionRow) -> JsonDocument:
         "overtaken_by": revision.overtaken_by or None,
         "forced_away": revision.forced_away,
         "finding": _finding_to_json(revision.finding) if revision.finding else None,
-        "seen_at": _time_to_json_or_none(revision.seen_at),
-        "ended_at": _time_to_json_or_none(revision.ended_at),
+        "seen_at": _time_to_json_or_none_if_zero(revision.seen_at),
+        "ended_at": _time_to_json_or_none_if_zero(revision.ended_at),
         "path": addresses.build_revision_path(revision.source, revision.commit),
     }
 
@@ -262,9 +270,9 @@ def _run_to_json(run: RunRow) -> JsonDocument:
         "approved_by": list(run.approved_by),
         "findings": [_finding_to_json(finding) for finding in run.findings],
         "repeats": run.repeats,
-        "began_at": _time_to_json_or_none(run.began_at),
-        "ended_at": _time_to_json_or_none(run.ended_at),
-        "last_seen_at": _time_to_json_or_none(run.last_seen_at),
+        "began_at": _time_to_json_or_none_if_zero(run.began_at),
+        "ended_at": _time_to_json_or_none_if_zero(run.ended_at),
+        "last_seen_at": _time_to_json_or_none_if_zero(run.last_seen_at),
         "path": addresses.build_run_path(run.id),
     }
 
@@ -278,5 +286,5 @@ def _finding_to_json(finding: Diagnostic) -> JsonDocument:
     return finding.to_json()
 
 
-def _time_to_json_or_none(when: float) -> str | None:
+def _time_to_json_or_none_if_zero(when: float) -> str | None:
     return format_utc(when) if when else None

@@ -27,7 +27,7 @@ from synapse_apply.controller.page.metrics import CONTENT_TYPE, render_metrics
 from synapse_apply.controller.page.overview import OverviewQuery, choose_tone, read_overview
 from synapse_apply.controller.page.people import api_lists
 from synapse_apply.controller.page.people.audit import AuditQuery, read_audit_view
-from synapse_apply.controller.page.people.bodies import read_body
+from synapse_apply.controller.page.people.bodies import read_body_within_limits
 from synapse_apply.controller.page.people.endpoints import ActionEndpoints
 from synapse_apply.controller.page.people.receiving import RequestReceiver
 from synapse_apply.controller.page.people.target_forms import read_target_forms
@@ -63,7 +63,7 @@ class PageApp:
         store: ReadableStore,
         loop: RunningLoop,
         hook_secrets: HookSecretValues,
-        read_access_secrets: Callable[[], AccessSecrets],
+        read_usable_access_secrets: Callable[[], AccessSecrets],
         clock: Callable[[], float],
     ) -> None:
         """`store` is read on any thread. `clock` gives wall-clock seconds since the epoch."""
@@ -71,7 +71,7 @@ class PageApp:
         self._loop = loop
         self._hook_secrets = hook_secrets
         self._clock = clock
-        self._doorkeeper = Doorkeeper(store, loop, read_access_secrets)
+        self._doorkeeper = Doorkeeper(store, loop, read_usable_access_secrets)
         self._answers = AnswerMaker(loop, self._doorkeeper, clock)
         self._form_tokens = FormTokens()
 
@@ -97,13 +97,25 @@ class PageApp:
             Route("/metrics", self.send_metrics),
             Route("/healthz", self.send_health),
             Route("/readyz", self.send_readiness),
-            Route("/api/v1/targets", self._build_api_endpoint(api.list_targets_as_json)),
-            Route("/api/v1/revisions", self._build_api_endpoint(api.list_revisions_as_json)),
-            Route("/api/v1/runs", self._build_api_endpoint(api.list_runs_as_json)),
+            Route("/api/v1/targets", self._build_endpoint_of_store_list(api.list_targets_as_json)),
+            Route(
+                "/api/v1/revisions", self._build_endpoint_of_store_list(api.list_revisions_as_json)
+            ),
+            Route("/api/v1/runs", self._build_endpoint_of_store_list(api.list_runs_as_json)),
             Route("/api/v1/runs/{run}", self.send_run),
-            Route("/api/v1/holds", self._build_people_endpoint(api_lists.list_holds_as_json)),
-            Route("/api/v1/pauses", self._build_people_endpoint(api_lists.list_pauses_as_json)),
-            Route("/api/v1/audit", self._build_people_endpoint(api_lists.list_audit_as_json)),
+            Route(
+                "/api/v1/holds", self._build_endpoint_of_visitor_list(api_lists.list_holds_as_json)
+            ),
+            Route(
+                "/api/v1/pauses",
+                self._build_endpoint_of_visitor_list(api_lists.list_pauses_as_json),
+            ),
+            Route(
+                "/api/v1/audit",
+                self._build_endpoint_of_visitor_list(
+                    api_lists.list_whole_audit_as_json_or_raise_refused
+                ),
+            ),
             *actions.list_routes(),
             *rollouts.list_routes(),
         ]
@@ -114,23 +126,23 @@ class PageApp:
         return Starlette(
             routes=routes,
             exception_handlers={
-                HTTPException: self._answers.answer_refusal,
-                RequestRefused: self._answers.answer_refusal,
-                StoreUnavailable: self._answers.answer_refusal,
-                Exception: _answer_failure,
+                HTTPException: self._answers.answer_refusal_or_reraise,
+                RequestRefused: self._answers.answer_refusal_or_reraise,
+                StoreUnavailable: self._answers.answer_refusal_or_reraise,
+                Exception: _answer_server_error,
             },
         )
 
     def show_overview(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit(request)
-        query = OverviewQuery.from_parameters(request.query_params)
+        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        query = OverviewQuery.from_parameters_dropping_invalid(request.query_params)
         view = read_overview(visitor.store, query, self._loop.get_settings())
-        return self._answers.render(
+        return self._answers.render_page(
             "overview.html", visitor, section="targets", view=view, query=query
         )
 
     def show_target(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit(request)
+        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
         name = TargetName(request.path_params["source"], request.path_params["target"])
         view = read_target_view_or_none(visitor.store, name, self._loop.get_settings())
         if view is None:
@@ -139,54 +151,60 @@ class PageApp:
             self._loop, visitor, name, self._form_tokens, request.query_params, self._clock()
         )
         membership = find_membership_or_none(visitor.store, name, self._loop.get_settings())
-        return self._answers.render(
+        return self._answers.render_page(
             "target.html", visitor, section="targets", view=view, forms=forms, membership=membership
         )
 
     def show_source(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit(request)
+        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
         name, settings = request.path_params["source"], self._loop.get_settings()
         view = read_source_view_or_none(visitor.store, name, settings)
         rollouts = list_rollouts_of_source(visitor.store, name, settings)
-        return self._render_or_not_found("source.html", visitor, "source", view, rollouts=rollouts)
+        return self._render_or_raise_not_found(
+            "source.html", visitor, "source", view, rollouts=rollouts
+        )
 
     def show_run(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit(request)
+        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
         view = read_run_view_or_none(
             visitor.store, request.path_params["run"], self._loop.get_settings()
         )
-        return self._render_or_not_found("run.html", visitor, "targets", view)
+        return self._render_or_raise_not_found("run.html", visitor, "targets", view)
 
     def show_revision(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit(request)
+        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
         source, commit = request.path_params["source"], request.path_params["commit"]
         view = read_revision_view_or_none(visitor.store, source, commit, self._loop.get_settings())
         rollouts = list_rollouts_of_revision(visitor.store, view.revision) if view else ()
-        return self._render_or_not_found(
+        return self._render_or_raise_not_found(
             "revision.html", visitor, "source", view, rollouts=rollouts
         )
 
     def show_audit(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit(request)
-        view = read_audit_view(visitor.store, AuditQuery.from_parameters(request.query_params))
-        return self._answers.render("audit.html", visitor, section="audit", view=view)
+        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
+        view = read_audit_view(
+            visitor.store, AuditQuery.from_parameters_dropping_invalid(request.query_params)
+        )
+        return self._answers.render_page("audit.html", visitor, section="audit", view=view)
 
     def send_run(self, request: Request) -> Response:
         """The Run of the API."""
-        store = self._doorkeeper.admit(request).store
+        store = self._doorkeeper.admit_visitor_or_raise_refused(request).store
         document = api.read_run_as_json_or_none(store, request.path_params["run"])
         if document is None:
             raise _build_not_found_error()
-        return Response(api.format_json(document), media_type="application/json")
+        return Response(
+            api.format_json_escaping_unsafe_characters(document), media_type="application/json"
+        )
 
     def send_badge(self, request: Request) -> Response:
-        visitor = self._doorkeeper.admit(request)
+        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
         name = TargetName(request.path_params["source"], request.path_params["target"])
-        return _send_svg(draw_badge(visitor.store.find_target(name), str(name)))
+        return _build_svg_response(draw_badge(visitor.store.find_target(name), str(name)))
 
     def send_icon(self, request: Request) -> Response:
-        store = self._doorkeeper.admit(request).store
-        return _send_svg(draw_icon(choose_tone(store.count_targets_by_state())))
+        store = self._doorkeeper.admit_visitor_or_raise_refused(request).store
+        return _build_svg_response(draw_icon(choose_tone(store.count_targets_by_state())))
 
     def send_metrics(self, _request: Request) -> Response:
         body = render_metrics(self._store, self._loop.read_health())
@@ -204,63 +222,67 @@ class PageApp:
         return PlainTextResponse(text, HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def take_github_hook(self, request: Request) -> Response:
-        body = await read_body(request, hooks.MAX_BODY_SIZE)
+        body = await read_body_within_limits(request, hooks.MAX_BODY_SIZE)
         signature = request.headers.get("x-hub-signature-256", "")
         is_genuine = hooks.is_genuine_github_hook(body, signature, self._hook_secrets["github"])
-        return self._answer_hook(body, is_genuine=is_genuine)
+        return self._poll_pushed_sources_and_answer(body, is_genuine=is_genuine)
 
     async def take_gitlab_hook(self, request: Request) -> Response:
         token = request.headers.get("x-gitlab-token", "")
         # Before the body is read: who has no token sends us nothing.
         if not hooks.is_genuine_gitlab_hook(token, self._hook_secrets["gitlab"]):
-            return self._answer_hook(b"", is_genuine=False)
-        return self._answer_hook(await read_body(request, hooks.MAX_BODY_SIZE), is_genuine=True)
+            return self._poll_pushed_sources_and_answer(b"", is_genuine=False)
+        return self._poll_pushed_sources_and_answer(
+            await read_body_within_limits(request, hooks.MAX_BODY_SIZE), is_genuine=True
+        )
 
-    def _answer_hook(self, body: bytes, *, is_genuine: bool) -> Response:
+    def _poll_pushed_sources_and_answer(self, body: bytes, *, is_genuine: bool) -> Response:
         if not is_genuine:
             raise HTTPException(
                 HTTPStatus.FORBIDDEN, "The signature or token is not the right one."
             )
         sources = self._loop.get_settings().sources.values()
-        names = hooks.find_pushed_sources(body, sources)
+        names = hooks.list_names_of_pushed_sources(body, sources)
         for name in names:
-            self._loop.poll_soon(name)
+            self._loop.fetch_source_at_next_round(name)
         text = "A fetch comes soon.\n" if names else "No source has this repository.\n"
         return PlainTextResponse(text, HTTPStatus.ACCEPTED)
 
-    def _build_api_endpoint(self, list_rows: _ApiList) -> Any:
-        return self._build_people_endpoint(
+    def _build_endpoint_of_store_list(self, list_rows: _ApiList) -> Any:
+        return self._build_endpoint_of_visitor_list(
             lambda visitor, _loop, parameters, _now: list_rows(visitor.store, parameters)
         )
 
-    def _build_people_endpoint(self, list_rows: _PeopleList) -> Any:
+    def _build_endpoint_of_visitor_list(self, list_rows: _PeopleList) -> Any:
         def answer(request: Request) -> Response:
-            visitor = self._doorkeeper.admit(request)
+            visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
             try:
                 document = list_rows(visitor, self._loop, request.query_params, self._clock())
             except api.BadQueryError as error:
                 raise HTTPException(HTTPStatus.BAD_REQUEST, f"{error}.") from None
-            return Response(api.format_json(document), media_type="application/json")
+            return Response(
+                api.format_json_escaping_unsafe_characters(document), media_type="application/json"
+            )
 
         return answer
 
-    def _render_or_not_found(
+    def _render_or_raise_not_found(
         self, template: str, visitor: Visitor, section: str, view: object, **values: Any
     ) -> Response:
         if view is None:
             raise _build_not_found_error()
-        return self._answers.render(template, visitor, section=section, view=view, **values)
+        return self._answers.render_page(template, visitor, section=section, view=view, **values)
 
 
 def _build_not_found_error() -> HTTPException:
     return HTTPException(HTTPStatus.NOT_FOUND, "Nothing is known by this name.")
 
 
-async def _answer_failure(_request: Request, _error: Exception) -> Response:
+async def _answer_server_error(_request: Request, _error: Exception) -> Response:
     return PlainTextResponse("The page could not be made; see the log.\n", 500)
 
 
-def _send_svg(svg: str) -> Response:
+def _build_svg_response(svg: str) -> Response:
     # A badge stands in pages of other sites; an SVG of ours has no script and no style.
     headers = {"Cross-Origin-Resource-Policy": "cross-origin"}
     return Response(svg, headers=headers, media_type="image/svg+xml")

@@ -17,7 +17,7 @@ _BAR_WIDTH_IN_ALL = 1000
 _LEAST_WIDTH = 4  # so that one failing target of 10,000 is seen
 
 
-def draw_spark_line(
+def draw_spark_line_of_newest_runs(
     outcomes: Sequence[RunOutcome], tones: Mapping[RunOutcome, str], *, in_column: bool = True
 ) -> Markup:
     """A bar a run, oldest first; low where it was in sync, full where it failed.
@@ -36,20 +36,20 @@ def draw_spark_line(
         paths.setdefault(tones[outcome], []).append(move)
     drawn = "".join(f'<path class="{tone}" d="{"".join(ds)}"/>' for tone, ds in paths.items())
     width = SPARK_RUNS * _STEP
-    label = _describe_outcomes(newest_outcomes)
+    label = _describe_outcome_counts(newest_outcomes)
     return mark_escaped_html(
         f'<svg class="spark" role="img" aria-label="{label}" width="{width}" '
         f'height="{_SPARK_HEIGHT}" viewBox="0 0 {width} {_SPARK_HEIGHT}">{drawn}</svg>'
     )
 
 
-def _describe_outcomes(outcomes: Sequence[RunOutcome]) -> str:
+def _describe_outcome_counts(outcomes: Sequence[RunOutcome]) -> str:
     counts = {outcome: outcomes.count(outcome) for outcome in RunOutcome}
     words = ", ".join(f"{n} {OUTCOME_PHRASES[outcome]}" for outcome, n in counts.items() if n)
     return f"Last runs: {words}"
 
 
-def draw_condition_bar(counts: Mapping[TargetCondition, int]) -> Markup:
+def draw_condition_bar_or_empty(counts: Mapping[TargetCondition, int]) -> Markup:
     """All targets as one bar, a part for each condition in its colour; "" for no targets."""
     total = sum(counts.values())
     if not total:

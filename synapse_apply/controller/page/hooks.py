@@ -32,7 +32,7 @@ def is_genuine_gitlab_hook(token: str, secret: Sensitive) -> bool:
     return is_equal_secret(token, secret)
 
 
-def find_pushed_sources(body: bytes, sources: Iterable[Source]) -> list[str]:
+def list_names_of_pushed_sources(body: bytes, sources: Iterable[Source]) -> list[str]:
     """The names of the sources whose repository the body of a push names; none for an odd body.
 
     The bodies are GitHub's (`repository`) and GitLab's (`project`).
@@ -41,8 +41,8 @@ def find_pushed_sources(body: bytes, sources: Iterable[Source]) -> list[str]:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return []
-    paths = {_normalize_path(path) for path in _iter_repository_paths(document)} - {""}
-    return [source.name for source in sources if _list_names(source) & paths]
+    paths = {_normalize_repository_path(path) for path in _iter_repository_paths(document)} - {""}
+    return [source.name for source in sources if _list_repository_paths_of_source(source) & paths]
 
 
 def _iter_repository_paths(document: Any) -> Iterator[str]:
@@ -54,12 +54,14 @@ def _iter_repository_paths(document: Any) -> Iterator[str]:
             yield repository[field]
 
 
-def _list_names(source: Source) -> set[str]:
+def _list_repository_paths_of_source(source: Source) -> set[str]:
     """OWNER/NAME of a source's repository, as its url and its status name it."""
     path = urlsplit(source.url).path if "://" in source.url else source.url.rpartition(":")[2]
-    names = {_normalize_path(path)}
-    return names | ({_normalize_path(source.status.repository)} if source.status else set())
+    names = {_normalize_repository_path(path)}
+    return names | (
+        {_normalize_repository_path(source.status.repository)} if source.status else set()
+    )
 
 
-def _normalize_path(path: str) -> str:
+def _normalize_repository_path(path: str) -> str:
     return path.strip("/").removesuffix(".git").lower()

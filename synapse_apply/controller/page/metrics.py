@@ -41,27 +41,29 @@ class _StoreCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         sources = self._store.list_sources()
-        yield self._count_targets(sources)
-        yield self._name_targets_in_need()
-        yield self._count_held_rows(sources)
+        yield self._build_target_count_metric(sources)
+        yield self._build_metric_of_targets_needing_person()
+        yield self._build_held_row_count_metric(sources)
         yield from _iter_source_metrics(sources)
         yield from _iter_rollout_metrics(self._store.list_rollouts())
-        yield self._count_unsent()
+        yield self._build_unsent_count_metric()
         yield from _iter_loop_metrics(self._health)
-        build = _gauge("build_info", "The version of the controller.", "version")
+        build = _build_empty_gauge("build_info", "The version of the controller.", "version")
         build.add_metric([__version__], 1)
         yield build
 
-    def _count_targets(self, sources: Sequence[SourceRow]) -> GaugeMetricFamily:
-        family = _gauge("targets", "Targets by source and condition.", "source", "condition")
+    def _build_target_count_metric(self, sources: Sequence[SourceRow]) -> GaugeMetricFamily:
+        family = _build_empty_gauge(
+            "targets", "Targets by source and condition.", "source", "condition"
+        )
         for source in sources:
             counts = self._store.count_targets_by_state(source.name)
             for condition in TargetCondition:
                 family.add_metric([source.name, condition.value], counts.get(condition, 0))
         return family
 
-    def _name_targets_in_need(self) -> GaugeMetricFamily:
-        family = _gauge(
+    def _build_metric_of_targets_needing_person(self) -> GaugeMetricFamily:
+        family = _build_empty_gauge(
             "target_needs_person",
             "1 for each target that is failing, unknown, refused, held or paused.",
             *("source", "target", "condition"),
@@ -72,16 +74,18 @@ class _StoreCollector(Collector):
                 family.add_metric([*target.name, condition.value], 1)
         return family
 
-    def _count_held_rows(self, sources: Sequence[SourceRow]) -> GaugeMetricFamily:
-        family = _gauge("held_rows", "Rows that wait for a person, in held targets.", "source")
+    def _build_held_row_count_metric(self, sources: Sequence[SourceRow]) -> GaugeMetricFamily:
+        family = _build_empty_gauge(
+            "held_rows", "Rows that wait for a person, in held targets.", "source"
+        )
         for source in sources:
             held_targets = TargetFilter(source.name, TargetCondition.HELD)
             page = self._store.list_targets(held_targets, 0, _MAX_TARGETS_BY_NAME)
             family.add_metric([source.name], sum(target.hold_count for target in page.targets))
         return family
 
-    def _count_unsent(self) -> GaugeMetricFamily:
-        family = _gauge(
+    def _build_unsent_count_metric(self) -> GaugeMetricFamily:
+        family = _build_empty_gauge(
             "unsent", "Commit statuses and messages that wait or were refused.", "what", "state"
         )
         statuses, messages = self._store.list_unsent()
@@ -93,9 +97,13 @@ class _StoreCollector(Collector):
 
 
 def _iter_source_metrics(sources: Sequence[SourceRow]) -> Iterator[Metric]:
-    fetched = _gauge("source_fetched_timestamp_seconds", "The time of the last fetch.", "source")
-    failures = _gauge("source_fetch_failures", "Fetches that failed in a row.", "source")
-    heads = _gauge("source_head_number", "How many heads were accepted.", "source")
+    fetched = _build_empty_gauge(
+        "source_fetched_timestamp_seconds", "The time of the last fetch.", "source"
+    )
+    failures = _build_empty_gauge(
+        "source_fetch_failures", "Fetches that failed in a row.", "source"
+    )
+    heads = _build_empty_gauge("source_head_number", "How many heads were accepted.", "source")
     for source in sources:
         fetched.add_metric([source.name], source.fetched_at)
         failures.add_metric([source.name], source.failures)
@@ -104,11 +112,13 @@ def _iter_source_metrics(sources: Sequence[SourceRow]) -> Iterator[Metric]:
 
 
 def _iter_rollout_metrics(rollouts: Sequence[RolloutRow]) -> Iterator[Metric]:
-    states = _gauge(
+    states = _build_empty_gauge(
         "rollouts", "1 for the state that each rollout is in.", "source", "rollout", "state"
     )
-    waves = _gauge("rollout_wave", "The wave that is open, or to be begun.", "source", "rollout")
-    opened = _gauge(
+    waves = _build_empty_gauge(
+        "rollout_wave", "The wave that is open, or to be begun.", "source", "rollout"
+    )
+    opened = _build_empty_gauge(
         "rollout_wave_opened_timestamp_seconds",
         "When the open wave was opened; none where no wave is open.",
         *("source", "rollout"),
@@ -123,15 +133,19 @@ def _iter_rollout_metrics(rollouts: Sequence[RolloutRow]) -> Iterator[Metric]:
 
 
 def _iter_loop_metrics(health: LoopHealth) -> Iterator[Metric]:
-    interval = _gauge("loop_interval_seconds", "The longest planned time between two rounds.")
+    interval = _build_empty_gauge(
+        "loop_interval_seconds", "The longest planned time between two rounds."
+    )
     interval.add_metric([], health.interval)
     yield interval
     if health.round_age is not None:
-        age = _gauge("loop_round_age_seconds", "The time since the last round ended.")
+        age = _build_empty_gauge("loop_round_age_seconds", "The time since the last round ended.")
         age.add_metric([], health.round_age)
         yield age
     if health.clock_offset is not None:
-        offset = _gauge("clock_offset_seconds", "How far the clock is ahead of the servers'.")
+        offset = _build_empty_gauge(
+            "clock_offset_seconds", "How far the clock is ahead of the servers'."
+        )
         offset.add_metric([], health.clock_offset)
         yield offset
     looks = CounterMetricFamily(
@@ -153,5 +167,5 @@ def _iter_loop_metrics(health: LoopHealth) -> Iterator[Metric]:
     yield from (looks, seconds, applies, apply_seconds)
 
 
-def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
+def _build_empty_gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"{_PREFIX}{name}", meaning, labels=labels)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from synapse_apply.controller.page.addresses import build_overview_path
-from synapse_apply.controller.page.charts import draw_condition_bar
+from synapse_apply.controller.page.charts import draw_condition_bar_or_empty
 from synapse_apply.controller.page.entry.readable_store import RestrictedStore
 from synapse_apply.controller.page.phrases import NEEDS_PERSON, NEEDS_REPAIR
 from synapse_apply.controller.page.rollouts.rollout_views import (
@@ -48,7 +48,7 @@ class OverviewQuery:
     page: int = 1
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, str]) -> OverviewQuery:
+    def from_parameters_dropping_invalid(cls, parameters: Mapping[str, str]) -> OverviewQuery:
         """The query of an address; what makes no sense there is as if it were left out."""
         page = parameters.get("page", "1")
         state = parameters.get("state", "")
@@ -156,7 +156,7 @@ class Overview:
 
     @property
     def bar(self) -> Markup:
-        return draw_condition_bar(self.counts)
+        return draw_condition_bar_or_empty(self.counts)
 
     @property
     def page_count(self) -> int:
@@ -197,35 +197,41 @@ def read_overview(store: RestrictedStore, query: OverviewQuery, settings: Contro
         page.matching_count,
         store.list_outcomes([target.name for target in page.targets], _RUNS_IN_SPARK_LINE),
         {source.name: source.head for source in sources},
-        _find_head_revisions(store, sources),
-        _group_troubles(store, page.targets) if is_first_view else [],
+        _find_head_revisions_by_source_name(store, sources),
+        _group_first_targets_needing_person_by_finding(store, page.targets)
+        if is_first_view
+        else [],
         list_source_troubles(store, sources, settings) if is_first_view else [],
-        _list_undelivered(store) if is_first_view else [],
+        _list_newest_refused_of_each_receiver(store) if is_first_view else [],
         sources,
         list_rollouts_under_way(store, settings) if is_first_view else [],
     )
 
 
-def _group_troubles(store: ReadableStore, targets: Sequence[TargetRow]) -> Sequence[TargetTrouble]:
+def _group_first_targets_needing_person_by_finding(
+    store: ReadableStore, targets: Sequence[TargetRow]
+) -> Sequence[TargetTrouble]:
     """The first targets that need a person, those of one finding together."""
     groups: dict[object, tuple[list[TargetRow], Diagnostic | None]] = {}
     # The store lists them first.
     troubled_targets = [target for target in targets if target.state in NEEDS_PERSON]
     for target in troubled_targets[:_MAX_TROUBLED_TARGETS]:
-        finding = _find_first_finding(store, target)
+        finding = _find_first_error_or_finding_of_newest_run(store, target)
         reason = (target.state, finding and (finding.summary, finding.detail))
         groups.setdefault(reason, ([], finding))[0].append(target)
     return [TargetTrouble(*group) for group in [*groups.values()][:_MAX_TROUBLES]]
 
 
-def _find_first_finding(store: ReadableStore, target: TargetRow) -> Diagnostic | None:
+def _find_first_error_or_finding_of_newest_run(
+    store: ReadableStore, target: TargetRow
+) -> Diagnostic | None:
     """The first error of a target's newest run, else its first finding, else None."""
     findings = [finding for run in store.list_runs(target.name, 1) for finding in run.findings]
     errors = [finding for finding in findings if finding.is_error]
     return next(iter(errors or findings), None)
 
 
-def _find_head_revisions(
+def _find_head_revisions_by_source_name(
     store: ReadableStore, sources: Sequence[SourceRow]
 ) -> Mapping[str, RevisionRow]:
     """The head of each source that has one."""
@@ -233,7 +239,7 @@ def _find_head_revisions(
     return {revision.source: revision for revision in revisions if revision is not None}
 
 
-def _list_undelivered(store: ReadableStore) -> Sequence[Undelivered]:
+def _list_newest_refused_of_each_receiver(store: ReadableStore) -> Sequence[Undelivered]:
     """The newest status of each source, and message of each channel, that was refused."""
     statuses, messages = store.list_unsent()
     refused = {

@@ -145,7 +145,7 @@ def choose_outcome_tone(outcome: RunOutcome) -> str:
     return "good" if outcome in {RunOutcome.IN_SYNC, RunOutcome.APPLIED} else "moved"
 
 
-def format_counts(counts: ChangeCounts) -> str:
+def format_change_counts_or_empty(counts: ChangeCounts) -> str:
     """The rows of a plan in words ("2 to add, 1 refused"); "" for none."""
     return ", ".join(_iter_counts(counts))
 
@@ -170,7 +170,7 @@ def format_holds_of_target(target: TargetRow) -> str:
     return f"{waiting} {'waits' if target.hold_count == 1 else 'wait'} for a person"
 
 
-def format_calls(calls: CallCounts) -> str:
+def format_call_counts_or_empty(calls: CallCounts) -> str:
     """What became of the rows of an apply ("3 done, 1 failed"); "" for none."""
     words = {
         "done": calls.done,
@@ -181,7 +181,7 @@ def format_calls(calls: CallCounts) -> str:
     return ", ".join(f"{count:,} {word}" for word, count in words.items() if count)
 
 
-def format_distance(seconds: float) -> str:
+def format_duration_in_largest_unit(seconds: float) -> str:
     """A time span in its largest unit, such as "3 h"."""
     for size, unit in _UNITS:
         if seconds >= size:
@@ -189,19 +189,19 @@ def format_distance(seconds: float) -> str:
     return "less than 1 s"
 
 
-def format_age(when: float, now: float) -> str:
+def format_age_or_never(when: float, now: float) -> str:
     """How long ago it was ("3 h ago"), or how far ahead it is ("in 5 min"); "never" for 0."""
     if not when:
         return "never"
     if abs(now - when) < 1:
         return "now"
-    distance = format_distance(abs(now - when))
+    distance = format_duration_in_largest_unit(abs(now - when))
     return f"{distance} ago" if when <= now else f"in {distance}"
 
 
 def format_due(due_at: float, now: float) -> str:
     """When a look is due; "now" for one that is due already."""
-    return "now" if due_at <= now else format_age(due_at, now)
+    return "now" if due_at <= now else format_age_or_never(due_at, now)
 
 
 def format_utc(when: float) -> str:
@@ -210,7 +210,7 @@ def format_utc(when: float) -> str:
     return datetime.fromtimestamp(clamped, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def shorten_digests(text: str) -> str:
+def shorten_digests_and_commits(text: str) -> str:
     """A text with digests of rows, and ids of commits, by their first 12 digits."""
     return _LONG_DIGITS.sub(r"\1", text)
 

@@ -34,8 +34,8 @@ def build_forge_links(source: Source | None, commit: str) -> ForgeLinks:
     """Links to a commit where the source's repository is on a known forge; else none."""
     if source is None:
         return NO_LINKS
-    host, path = _split_repository_address(source.url)
-    forge = source.status.forge if source.status else _guess_forge(host)
+    host, path = _split_host_and_path_or_empty(source.url)
+    forge = source.status.forge if source.status else _guess_forge_or_empty(host)
     if not host or forge not in _FORGE_SEPARATORS:
         return NO_LINKS
     repository = f"https://{host}/{path.strip('/').removesuffix('.git')}"
@@ -52,7 +52,7 @@ def _find_path_in_repository(file: str, *, commit: str, project_path: str) -> st
     return path if project_path == "." else f"{project_path.strip('/')}/{path}"
 
 
-def _split_repository_address(url: str) -> tuple[str, str]:
+def _split_host_and_path_or_empty(url: str) -> tuple[str, str]:
     """Host (with its port for https) and path of a repository; ("", "") for a folder."""
     match = _SSH_ADDRESS.fullmatch(url)
     if match is not None:
@@ -63,11 +63,11 @@ def _split_repository_address(url: str) -> tuple[str, str]:
     return parts.netloc.rpartition("@")[2], parts.path
 
 
-def _guess_forge(host: str) -> str:
+def _guess_forge_or_empty(host: str) -> str:
     return next((name for name in _FORGE_SEPARATORS if name in host.split(".")), "")
 
 
-def parse_plan_or_none(plan_json: str) -> Plan | None:
+def parse_plan_or_none_if_unreadable(plan_json: str) -> Plan | None:
     """The plan of a run; None where there is none, or none that this version can read."""
     try:
         return plan_from_json(json.loads(plan_json)) if plan_json else None
@@ -87,7 +87,7 @@ def render_plan_part(plan_json: str, links: ForgeLinks, *, has_next_steps: bool 
 
     `has_next_steps` is for plans that the controller does not apply: which commands do.
     """
-    plan = parse_plan_or_none(plan_json)
+    plan = parse_plan_or_none_if_unreadable(plan_json)
     if plan is None:
         return PlanPart(mark_escaped_html(""), {})
     # It was made of a commit in a mirror, not of a checkout that may have other files.

@@ -18,8 +18,8 @@ from synapse_apply.controller.page.people.choices import PAUSE_CHOICES
 from synapse_apply.controller.page.rollouts.member_styles import MEMBER_STATE_STYLES
 from synapse_apply.controller.page.rollouts.wave_views import (
     PHASE_STYLES,
-    describe_limits,
-    describe_selection,
+    describe_wave_limits,
+    describe_wave_selection,
 )
 from synapse_apply.controller.rows import RunOutcome, TargetName
 from synapse_apply.controller.rules.processes import describe_processes
@@ -57,7 +57,7 @@ class PageRenderer:
             autoescape=True,
             undefined=StrictUndefined,
             loader=FunctionLoader(_read_template),
-            finalize=_clean_text,
+            finalize=_shorten_and_escape_unless_markup,
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
@@ -81,28 +81,32 @@ class PageRenderer:
             "revision_path": addresses.build_revision_path,
             "describe_processes": describe_processes,
         }
-        self._environment.filters |= _build_filters()
+        self._environment.filters |= _get_filters_by_name()
 
-    def render(self, template: str, **values: Any) -> str:
+    def render_template(self, template: str, **values: Any) -> str:
         """A page as HTML; all texts in `values` are escaped but Markup."""
         now = self._clock()
         return self._environment.get_template(template).render(
             now=now,
-            ago=lambda when: _build_time_element(when, phrases.format_age(when, now)),
-            due=lambda when: _build_time_element(when, phrases.format_due(when, now)),
+            ago=lambda when: _build_time_element_or_span_if_zero(
+                when, phrases.format_age_or_never(when, now)
+            ),
+            due=lambda when: _build_time_element_or_span_if_zero(
+                when, phrases.format_due(when, now)
+            ),
             **values,
         )
 
 
-def _build_filters() -> dict[str, Callable[..., Any]]:
+def _get_filters_by_name() -> dict[str, Callable[..., Any]]:
     """What templates do with values, by name."""
     return {
         "short": shorten_commit,
-        "counts": phrases.format_counts,
-        "spark": partial(charts.draw_spark_line, tones=_OUTCOME_TONES),
+        "counts": phrases.format_change_counts_or_empty,
+        "spark": partial(charts.draw_spark_line_of_newest_runs, tones=_OUTCOME_TONES),
         "author": phrases.get_author_name,
         "person": phrases.get_person_name,
-        "calls": phrases.format_calls,
+        "calls": phrases.format_call_counts_or_empty,
         "holds": phrases.format_holds_of_target,
         "prose": lambda text: mark_escaped_html(render_prose(text)),
         "findings": lambda findings: mark_escaped_html(render_finding_list_or_empty(findings)),
@@ -111,15 +115,15 @@ def _build_filters() -> dict[str, Callable[..., Any]]:
         "run_path": addresses.build_run_path,
         "badge_path": addresses.build_badge_path,
         "rollout_path": addresses.build_rollout_path,
-        "limits": describe_limits,
-        "selection": describe_selection,
-        "duration": phrases.format_distance,
-        "short_digests": phrases.shorten_digests,
-        "subject_link": _link_subject,
+        "limits": describe_wave_limits,
+        "selection": describe_wave_selection,
+        "duration": phrases.format_duration_in_largest_unit,
+        "short_digests": phrases.shorten_digests_and_commits,
+        "subject_link": _link_subject_if_target_or_rollout,
     }
 
 
-def _build_time_element(when: float, text: str) -> Markup:
+def _build_time_element_or_span_if_zero(when: float, text: str) -> Markup:
     if not when:
         return Markup('<span class="none">{}</span>').format(text)
     utc = phrases.format_utc(when)
@@ -128,7 +132,7 @@ def _build_time_element(when: float, text: str) -> Markup:
     )
 
 
-def _link_subject(subject: str, action: str) -> Markup | str:
+def _link_subject_if_target_or_rollout(subject: str, action: str) -> Markup | str:
     """The subject of an audit row, as a link where it is the name of a target or of a rollout."""
     if not _TARGET_NAME.fullmatch(subject):
         return subject
@@ -139,7 +143,7 @@ def _link_subject(subject: str, action: str) -> Markup | str:
     return Markup('<a href="{}">{}</a>').format(path, subject)
 
 
-def _clean_text(value: Any) -> Any:
+def _shorten_and_escape_unless_markup(value: Any) -> Any:
     """A text as pages show it: shortened, and with invisible and steering characters escaped."""
     if isinstance(value, Markup | int | float):
         return value

@@ -34,7 +34,7 @@ class ReportedCall:
         return _TONES.get(self.result, "quiet")
 
 
-def parse_report_or_none(report_json: str) -> dict[str, Any] | None:
+def parse_report_object_or_none(report_json: str) -> dict[str, Any] | None:
     """The document of a report; None where there is none, or it is no object."""
     try:
         document = json.loads(report_json) if report_json else None
@@ -45,36 +45,41 @@ def parse_report_or_none(report_json: str) -> dict[str, Any] | None:
 
 def list_reported_calls(report_json: str) -> Sequence[ReportedCall]:
     """What became of each row, what is not done first; nothing for a report of another shape."""
-    document = parse_report_or_none(report_json) or {}
-    calls = sorted(_iter_calls(document), key=lambda call: call.result == "done")
+    document = parse_report_object_or_none(report_json) or {}
+    calls = sorted(_iter_calls_except_no_ops(document), key=lambda call: call.result == "done")
     return calls[:MAX_SHOWN_CALLS]
 
 
-def _iter_calls(document: dict[str, Any]) -> Iterator[ReportedCall]:
+def _iter_calls_except_no_ops(document: dict[str, Any]) -> Iterator[ReportedCall]:
     findings = {
-        _get_text(finding, "address"): finding
-        for finding in _list_objects(document.get("diagnostics"))
+        _get_text_or_empty(finding, "address"): finding
+        for finding in _list_objects_or_empty(document.get("diagnostics"))
         if finding.get("severity") == "error"
     }
-    for outcome in _list_objects(document.get("outcomes")):
+    for outcome in _list_objects_or_empty(document.get("outcomes")):
         if outcome.get("action") == "no-op" and outcome.get("result") == "done":
             continue
-        finding = findings.get(_get_text(outcome, "address"), {})
+        finding = findings.get(_get_text_or_empty(outcome, "address"), {})
         yield ReportedCall(
-            _get_text(outcome, "address"),
-            _get_text(outcome, "action"),
-            _get_text(outcome, "result"),
-            _get_text(outcome, "request_id") or _get_text(finding, "request_id"),
-            _get_text(outcome, "id"),
-            " ".join(filter(None, (_get_text(finding, "summary"), _get_text(finding, "detail")))),
-            _get_text(finding, "hint"),
+            _get_text_or_empty(outcome, "address"),
+            _get_text_or_empty(outcome, "action"),
+            _get_text_or_empty(outcome, "result"),
+            _get_text_or_empty(outcome, "request_id") or _get_text_or_empty(finding, "request_id"),
+            _get_text_or_empty(outcome, "id"),
+            " ".join(
+                filter(
+                    None,
+                    (_get_text_or_empty(finding, "summary"), _get_text_or_empty(finding, "detail")),
+                )
+            ),
+            _get_text_or_empty(finding, "hint"),
         )
 
 
-def _list_objects(value: Any) -> list[dict[str, Any]]:
+def _list_objects_or_empty(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _get_text(document: dict[str, Any], name: str) -> str:
+def _get_text_or_empty(document: dict[str, Any], name: str) -> str:
     value = document.get(name)
     return value if isinstance(value, str) else ""

@@ -116,7 +116,7 @@ def read_run_view_or_none(
     return RunView(
         run,
         render_plan_part(run.plan_json, links, has_next_steps=is_observed),
-        link_commit(source, run.commit),
+        link_commit_or_empty(source, run.commit),
         store.find_revision(run.target.source, run.commit),
         list_reported_calls(run.report_json),
     )
@@ -135,12 +135,12 @@ def read_revision_view_or_none(
         page.targets,
         page.matching_count,
         store.find_status(source, commit, build_status_context(settings.name, source)),
-        link_commit(settings.sources.get(source), commit),
+        link_commit_or_empty(settings.sources.get(source), commit),
         is_head=not revision.overtaken_by,
     )
 
 
-def link_commit(source: Source | None, commit: str) -> Markup:
+def link_commit_or_empty(source: Source | None, commit: str) -> Markup:
     """The commit, linked to the forge where that is known; "" for no commit."""
     return mark_escaped_html(
         build_forge_links(source, commit).render_short_commit_linked_if_possible_or_empty(commit)

@@ -16,8 +16,8 @@ from synapse_apply.controller.page.app import HookSecretValues, PageApp
 from synapse_apply.controller.page.entry.guard import (
     RequestGuard,
     is_loopback,
-    list_own_hosts,
-    list_public_hosts,
+    list_host_headers_of_listen_address,
+    list_host_headers_of_public_url,
 )
 from synapse_apply.controller.page.entry.own_origin import list_own_origins
 from synapse_apply.controller.page.entry.patient_protocol import PatientProtocol
@@ -42,14 +42,14 @@ class PageServer:
         loop: RunningLoop,
         hook_secrets: HookSecretValues,
         clock: Callable[[], float] = time.time,
-        read_access_secrets: Callable[[], AccessSecrets] = AccessSecrets,
+        read_usable_access_secrets: Callable[[], AccessSecrets] = AccessSecrets,
     ) -> None:
         """Nothing is started yet. `clock` gives wall-clock seconds since the epoch.
 
-        `read_access_secrets` gives the secrets of `access` as the configuration in use has them; it
-        is called at each request.
+        `read_usable_access_secrets` gives the secrets of `access` as the configuration in use has
+        them; it is called at each request.
         """
-        self._app = PageApp(store, loop, hook_secrets, read_access_secrets, clock)
+        self._app = PageApp(store, loop, hook_secrets, read_usable_access_secrets, clock)
         self._settings = loop.get_settings()
 
     def __enter__(self) -> Self:
@@ -57,7 +57,7 @@ class PageServer:
         self._socket = _open_listening_socket(host, self._settings.listen_port)
         port = self._socket.getsockname()[1]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self._server = uvicorn.Server(self._configure(port))
+        self._server = uvicorn.Server(self._build_guarded_server_configuration(port))
         # Signals are the main thread's, which runs the loop.
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), daemon=True, name="page"
@@ -85,9 +85,9 @@ class PageServer:
         self._thread.join(_START_SECONDS)
         self._socket.close()
 
-    def _configure(self, port: int) -> uvicorn.Config:
-        own_hosts = list_own_hosts(self._settings.listen_host, port)
-        hosts = own_hosts | list_public_hosts(self._settings.public_url)
+    def _build_guarded_server_configuration(self, port: int) -> uvicorn.Config:
+        own_hosts = list_host_headers_of_listen_address(self._settings.listen_host, port)
+        hosts = own_hosts | list_host_headers_of_public_url(self._settings.public_url)
         if self._settings.open_metrics:
             hosts_of_metrics = hosts | {"*"}
         else:

@@ -37,10 +37,12 @@ def list_source_troubles(
     store: ReadableStore, sources: Sequence[SourceRow], settings: Controller
 ) -> Sequence[SourceTrouble]:
     """What is wrong with the sources themselves: fetches, refs that went back, broken heads."""
-    return [trouble for source in sources for trouble in _iter_troubles(store, source, settings)]
+    return [
+        trouble for source in sources for trouble in _iter_source_troubles(store, source, settings)
+    ]
 
 
-def _iter_troubles(
+def _iter_source_troubles(
     store: ReadableStore, source: SourceRow, settings: Controller
 ) -> Iterator[SourceTrouble]:
     if source.finding is not None:

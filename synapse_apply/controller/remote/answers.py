@@ -77,7 +77,7 @@ class ShownField(NamedTuple):
 
 @frozen
 class ShownTarget:
-    """A target as the controller shows it; `item` is all of it, as `check_target` takes it.
+    """A target as the controller shows it; `item` is all of it.
 
     `is_settled` says that nothing is done with it, due, or asked for, of its source neither.
     `source_findings` are what is wrong with its source.
@@ -117,7 +117,7 @@ class AnswerPage(NamedTuple):
     fields: Mapping[str, Any]
 
 
-def decode_list(document: JsonValue, kind: str) -> AnswerPage:
+def decode_list_page_of_kind(document: JsonValue, kind: str) -> AnswerPage:
     """The items of a list of this kind; OddAnswerError."""
     fields = require_mapping(document, "the answer")
     if fields.get("kind") != kind:
@@ -131,7 +131,7 @@ def decode_list(document: JsonValue, kind: str) -> AnswerPage:
     )
 
 
-def decode_sources(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+def decode_sources_of_target_list(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The sources of a TargetList; OddAnswerError."""
     sources = []
     for item in require_list(fields.get("sources", []), "sources"):
@@ -143,7 +143,7 @@ def decode_sources(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sources
 
 
-def decode_source_findings(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+def decode_source_findings_of_target_list(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What is wrong with sources, of a TargetList; OddAnswerError."""
     findings = []
     for item in require_list(fields.get("source_findings", []), "source_findings"):
@@ -156,7 +156,7 @@ def decode_source_findings(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     return findings
 
 
-def decode_processes(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+def decode_processes_of_target_list(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The processes of a TargetList, none in that of an older controller; OddAnswerError."""
     processes = []
     for item in require_list(fields.get("processes", []), "processes"):
@@ -170,7 +170,7 @@ def decode_processes(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     return processes
 
 
-def check_target(item: Mapping[str, Any]) -> None:
+def require_printable_target(item: Mapping[str, Any]) -> None:
     """OddAnswerError for a target that lacks what is printed of it."""
     require_text(item, "name")
     if item.get("state") not in {condition.value for condition in TargetCondition}:
@@ -185,38 +185,38 @@ def check_target(item: Mapping[str, Any]) -> None:
         require_count(item.get(key, 0), key)
 
 
-def decode_shown_target_or_none(page: AnswerPage) -> ShownTarget | None:
+def decode_only_target_or_none_if_empty(page: AnswerPage) -> ShownTarget | None:
     """The only target of a TargetList, None for an empty one; OddAnswerError."""
-    sources = {source["name"]: source for source in decode_sources(page.fields)}
+    sources = {source["name"]: source for source in decode_sources_of_target_list(page.fields)}
     if not page.items:
         return None
     item = page.items[0]
-    check_target(item)
+    require_printable_target(item)
     if not isinstance(item.get("is_claimed"), bool):
         raise OddAnswerError("is_claimed")
-    cause = _decode_word(RunCause, item, "due_cause")
+    cause = _decode_enum_member(RunCause, item, "due_cause")
     source = sources.get(require_text(item, "source"), {})
     is_idle = not item["is_claimed"] and cause not in _CAUSES_OF_NOW
     return ShownTarget(
         item,
         TargetCondition(item["state"]),
-        _decode_word(Mode, item, "mode"),
+        _decode_enum_member(Mode, item, "mode"),
         is_settled=is_idle and bool(source.get("is_up_to_date", True)),
         source_findings=tuple(
             entry
-            for entry in decode_source_findings(page.fields)
+            for entry in decode_source_findings_of_target_list(page.fields)
             if entry["source"] == item["source"]
         ),
     )
 
 
-def decode_shown_run(item: Mapping[str, Any]) -> ShownRunEnd:
+def decode_run_end(item: Mapping[str, Any]) -> ShownRunEnd:
     """A run of a RunList; OddAnswerError."""
     calls = require_mapping(item.get("calls"), "calls")
     names = ("done", "failed", "unknown", "skipped")
     return ShownRunEnd(
-        _decode_word(RunVerb, item, "verb"),
-        _decode_word(RunOutcome, item, "outcome"),
+        _decode_enum_member(RunVerb, item, "verb"),
+        _decode_enum_member(RunOutcome, item, "outcome"),
         CallCounts(*(require_count(calls.get(name), name) for name in names)),
     )
 
@@ -246,7 +246,7 @@ def decode_shown_row(item: Mapping[str, Any]) -> ShownRow:
     )
 
 
-def decode_planned_fields(document: JsonValue) -> dict[str, tuple[ShownField, ...]]:
+def decode_planned_fields_by_address(document: JsonValue) -> dict[str, tuple[ShownField, ...]]:
     """The fields that each row of a run's plan changes, by address; OddAnswerError.
 
     Of an object that is created all that it gets. Nothing for a run whose plan is not kept.
@@ -258,12 +258,12 @@ def decode_planned_fields(document: JsonValue) -> dict[str, tuple[ShownField, ..
         return {}
     changes = require_mapping(fields["plan"], "plan").get("resource_changes")
     return {
-        require_text(change, "address"): tuple(_iter_shown_fields(change))
+        require_text(change, "address"): tuple(_iter_fields_of_change(change))
         for change in (require_mapping(item, "a change") for item in require_list(changes, "plan"))
     }
 
 
-def _iter_shown_fields(change: Mapping[str, Any]) -> Iterator[ShownField]:
+def _iter_fields_of_change(change: Mapping[str, Any]) -> Iterator[ShownField]:
     if package := change.get("package"):
         yield ShownField("package", "", _format_package(require_mapping(package, "package")))
     both = require_mapping(change.get("change"), "change")
@@ -336,7 +336,7 @@ def decode_action_result(document: JsonValue) -> ActionResult:
     return ActionResult(require_text(fields, "who"), get_text_or_empty(fields, "until"))
 
 
-def decode_problem_or_none(document: JsonValue) -> Diagnostic | None:
+def decode_first_finding_of_problem_or_none(document: JsonValue) -> Diagnostic | None:
     """The first finding of a Problem; None for any other answer."""
     try:
         fields = require_mapping(document, "the answer")
@@ -357,7 +357,7 @@ def _decode_shown_approval(item: Mapping[str, Any]) -> ShownApproval:
     return ShownApproval(require_text(item, "who"), get_text_or_empty(item, "reason"))
 
 
-def _decode_word(words: type[E], item: Mapping[str, Any], key: str) -> E:
+def _decode_enum_member(words: type[E], item: Mapping[str, Any], key: str) -> E:
     try:
         return words(require_text(item, key))
     except ValueError:

@@ -15,9 +15,9 @@ from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.controller.delivery import (
     Receiver,
     UndeliveredError,
-    encode_json,
+    encode_compact_json,
     parse_json_answer_or_none,
-    require_header_value,
+    reveal_usable_header_value,
 )
 from synapse_apply.controller.ports import ActionRefused
 from synapse_apply.controller.remote.answers import (
@@ -28,18 +28,18 @@ from synapse_apply.controller.remote.answers import (
     ShownRow,
     ShownRunEnd,
     ShownTarget,
-    check_target,
     decode_action_result,
     decode_audit_row,
-    decode_list,
-    decode_planned_fields,
-    decode_problem_or_none,
-    decode_processes,
+    decode_first_finding_of_problem_or_none,
+    decode_list_page_of_kind,
+    decode_only_target_or_none_if_empty,
+    decode_planned_fields_by_address,
+    decode_processes_of_target_list,
+    decode_run_end,
     decode_shown_row,
-    decode_shown_run,
-    decode_shown_target_or_none,
-    decode_source_findings,
-    decode_sources,
+    decode_source_findings_of_target_list,
+    decode_sources_of_target_list,
+    require_printable_target,
 )
 from synapse_apply.controller.remote.rollout_answers import (
     RolloutResult,
@@ -97,24 +97,30 @@ class ControllerApi:
         self._redactor = Redactor([token or None])
         self._headers: dict[str, str] = {}
         if token:
-            value = require_header_value(Sensitive(token), TOKEN_VARIABLE)
+            value = reveal_usable_header_value(Sensitive(token), TOKEN_VARIABLE)
             self._headers["Authorization"] = f"Bearer {value}"
 
     def mask(self, text: str) -> str:
         """A text of the controller's without the token."""
         return self._redactor.mask_secrets_in_text(text)
 
-    def read_targets(self, source: str = "") -> JsonDocument:
+    def read_target_list_document(self, source: str = "") -> JsonDocument:
         """All targets as one TargetList, of one source or of all."""
         items: list[Mapping[str, Any]] = []
         parameters = {"source": source} if source else {}
         for page in self._iter_pages("targets", "TargetList", parameters):
             for item in page:
-                self._decode(check_target, item)
+                self._decode_or_raise_unavailable(require_printable_target, item)
             items.extend(page)
-        first_page = self._read_page("targets", "TargetList", {**parameters, "limit": "1"})
-        source_findings = self._decode(decode_source_findings, first_page.fields)
-        sources = self._decode(decode_sources, first_page.fields)
+        first_page = self._read_page_or_raise_refusal(
+            "targets", "TargetList", {**parameters, "limit": "1"}
+        )
+        source_findings = self._decode_or_raise_unavailable(
+            decode_source_findings_of_target_list, first_page.fields
+        )
+        sources = self._decode_or_raise_unavailable(
+            decode_sources_of_target_list, first_page.fields
+        )
         return {
             "apiVersion": "synapse-apply/v1",
             "kind": "TargetList",
@@ -123,53 +129,67 @@ class ControllerApi:
             "offset": 0,
             "sources": sources,
             "source_findings": source_findings,
-            "processes": self._decode(decode_processes, first_page.fields),
+            "processes": self._decode_or_raise_unavailable(
+                decode_processes_of_target_list, first_page.fields
+            ),
         }
 
-    def find_names(self, pattern: str) -> list[str]:
+    def list_names_matching_or_plain_name(self, pattern: str) -> list[str]:
         """The targets that match a pattern (fnmatch) of SOURCE/TARGET; a plain name is itself."""
         if not any(character in pattern for character in "*?["):
             return [pattern]
-        names = [str(item["name"]) for item in self.read_targets()["items"]]
+        names = [str(item["name"]) for item in self.read_target_list_document()["items"]]
         return [name for name in names if fnmatchcase(name, pattern)]
 
-    def list_names_with(self, text: str, limit: int) -> list[str]:
+    def list_first_names_containing(self, text: str, limit: int) -> list[str]:
         """The first targets whose SOURCE/TARGET has this text in it."""
-        page = self._read_page("targets", "TargetList", {"q": text, "limit": f"{limit}"})
+        page = self._read_page_or_raise_refusal(
+            "targets", "TargetList", {"q": text, "limit": f"{limit}"}
+        )
         for item in page.items:
-            self._decode(check_target, item)
+            self._decode_or_raise_unavailable(require_printable_target, item)
         return [str(item["name"]) for item in page.items]
 
     def find_target(self, name: str) -> ShownTarget | None:
         """A target (SOURCE/TARGET) as it is now, None where there is none that may be read."""
-        page = self._read_page("targets", "TargetList", {"target": name})
-        return self._decode(decode_shown_target_or_none, page)
+        page = self._read_page_or_raise_refusal("targets", "TargetList", {"target": name})
+        return self._decode_or_raise_unavailable(decode_only_target_or_none_if_empty, page)
 
     def list_runs(self, target: str, limit: int) -> list[ShownRunEnd]:
         """The newest runs of a target, newest first."""
-        page = self._read_page("runs", "RunList", {"target": target, "limit": f"{limit}"})
-        return [self._decode(decode_shown_run, item) for item in page.items]
+        page = self._read_page_or_raise_refusal(
+            "runs", "RunList", {"target": target, "limit": f"{limit}"}
+        )
+        return [self._decode_or_raise_unavailable(decode_run_end, item) for item in page.items]
 
     def list_held_rows(self, target: str) -> list[ShownRow]:
         """The rows of a target (SOURCE/TARGET) that wait for a person, in the plan's order."""
         pages = self._iter_pages("holds", "HoldList", {"target": target})
-        return [self._decode(decode_shown_row, item) for page in pages for item in page]
+        return [
+            self._decode_or_raise_unavailable(decode_shown_row, item)
+            for page in pages
+            for item in page
+        ]
 
-    def read_planned_fields(self, run_id: str) -> dict[str, tuple[ShownField, ...]]:
+    def read_planned_fields_by_address(self, run_id: str) -> dict[str, tuple[ShownField, ...]]:
         """What each row of a run's plan changes, by address; nothing where it is not kept."""
-        answer = self._send("GET", f"/api/v1/runs/{quote(run_id, safe='')}")
-        document = self._parse_masked(answer)
+        answer = self._send_or_raise_unavailable("GET", f"/api/v1/runs/{quote(run_id, safe='')}")
+        document = self._parse_masked_answer_or_none(answer)
         if answer.status != _OK:
-            raise self._build_refusal(answer, document)
-        return self._decode(decode_planned_fields, document)
+            raise self._build_error_of_refusal(answer, document)
+        return self._decode_or_raise_unavailable(decode_planned_fields_by_address, document)
 
-    def iter_audit(self) -> Iterator[AuditRow]:
+    def iter_unmasked_audit_rows(self) -> Iterator[AuditRow]:
         """All rows of the audit, oldest first, as they are stored: not masked."""
         newest_number = 0
         while True:
             parameters = {"after": f"{newest_number}", "limit": f"{_ITEMS_PER_PAGE}"}
-            page = self._read_page("audit", "AuditList", parameters, is_masked=False)
-            rows = [self._decode(decode_audit_row, item) for item in page.items]
+            page = self._read_page_or_raise_refusal(
+                "audit", "AuditList", parameters, is_masked=False
+            )
+            rows = [
+                self._decode_or_raise_unavailable(decode_audit_row, item) for item in page.items
+            ]
             if not rows:
                 return
             yield from rows
@@ -179,46 +199,48 @@ class ControllerApi:
 
     def reconcile(self, target: str) -> ActionResult:
         """Have a target looked at, at once."""
-        return self._ask("reconcile", {"target": target})
+        return self._post_action("reconcile", {"target": target})
 
     def pause(self, scope: str, reason: str, until: datetime) -> ActionResult:
         """Pause the targets that match a pattern; `until` has a zone."""
         moment = until.isoformat(timespec="seconds")
-        return self._ask("pause", {"scope": scope, "reason": reason, "until": moment})
+        return self._post_action("pause", {"scope": scope, "reason": reason, "until": moment})
 
     def resume(self, scope: str) -> ActionResult:
         """End the pause of this pattern."""
-        return self._ask("resume", {"scope": scope})
+        return self._post_action("resume", {"scope": scope})
 
     def approve(self, target: str, row_digests: Sequence[str]) -> ActionResult:
         """Approve rows of a target: all, or none.
 
         Stale where one does not wait any more, Refused where these may not be approved so.
         """
-        return self._ask_about_rows("approve", {"target": target, "rows": list(row_digests)})
+        return self._ask_or_raise_stale_or_refused(
+            "approve", {"target": target, "rows": list(row_digests)}
+        )
 
     def reject(self, target: str, row_digests: Sequence[str], reason: str) -> ActionResult:
         """Say that rows of a target are not to be done: all, or none; errors as `approve`."""
         body = {"target": target, "rows": list(row_digests), "reason": reason}
-        return self._ask_about_rows("reject", body)
+        return self._ask_or_raise_stale_or_refused("reject", body)
 
     def list_rollouts(self) -> list[ShownRollout]:
         """Every rollout that the token may see, those that need a person first."""
-        page = self._read_page("rollouts", "RolloutList", {})
-        return [self._decode(decode_rollout, item) for item in page.items]
+        page = self._read_page_or_raise_refusal("rollouts", "RolloutList", {})
+        return [self._decode_or_raise_unavailable(decode_rollout, item) for item in page.items]
 
     def read_rollout(self, name: str, *, has_targets: bool = False) -> ShownRollout:
         """A rollout with its waves; with `has_targets` its document has every target."""
         path = f"rollouts/{quote(name, safe='')}"
-        page = self._read_page(path, "Rollout", {"limit": "1"})
+        page = self._read_page_or_raise_refusal(path, "Rollout", {"limit": "1"})
         fields = page.fields
         if has_targets:
             pages = self._iter_pages(path, "Rollout", {}, _ROLLOUT_TARGETS_PER_PAGE)
             items = [item for page_items in pages for item in page_items]
             fields = {**fields, "items": items, "total": len(items), "offset": 0}
-        return self._decode(decode_rollout, fields)
+        return self._decode_or_raise_unavailable(decode_rollout, fields)
 
-    def ask_rollout(
+    def ask_rollout_or_raise_refused(
         self, name: str, action: str, number: int, wave: int = 0, reason: str = ""
     ) -> RolloutResult:
         """Approve, resume, skip or abort, of the revision and wave that were shown.
@@ -232,19 +254,21 @@ class ControllerApi:
             **({"reason": reason} if reason else {}),
         }
         try:
-            document = self._post(f"rollouts/{quote(name, safe='')}/{action}", body)
+            document = self._post_or_raise_refusal(
+                f"rollouts/{quote(name, safe='')}/{action}", body
+            )
         except ActionRefused as refusal:
             findings = refusal.diagnostics
         else:
-            return self._decode(decode_rollout_result, document)
+            return self._decode_or_raise_unavailable(decode_rollout_result, document)
         now = self.read_rollout(name)
         if (now.number, now.wave if wave else 0) != (number, wave):
             raise Stale(*findings)
         raise Refused(*findings)
 
-    def _ask_about_rows(self, action: str, body: Mapping[str, Any]) -> ActionResult:
+    def _ask_or_raise_stale_or_refused(self, action: str, body: Mapping[str, Any]) -> ActionResult:
         try:
-            return self._ask(action, body)
+            return self._post_action(action, body)
         except ActionRefused as refusal:
             findings = refusal.diagnostics
         waiting_digests = {row.digest for row in self.list_held_rows(body["target"])}
@@ -252,14 +276,18 @@ class ControllerApi:
             raise Refused(*findings)
         raise Stale(*findings)
 
-    def _ask(self, action: str, body: Mapping[str, Any]) -> ActionResult:
-        return self._decode(decode_action_result, self._post(action, body))
+    def _post_action(self, action: str, body: Mapping[str, Any]) -> ActionResult:
+        return self._decode_or_raise_unavailable(
+            decode_action_result, self._post_or_raise_refusal(action, body)
+        )
 
-    def _post(self, path: str, body: Mapping[str, Any]) -> JsonValue:
-        answer = self._send("POST", f"/api/v1/{path}", encode_json(body))
-        document = self._parse_masked(answer)
+    def _post_or_raise_refusal(self, path: str, body: Mapping[str, Any]) -> JsonValue:
+        answer = self._send_or_raise_unavailable(
+            "POST", f"/api/v1/{path}", encode_compact_json(body)
+        )
+        document = self._parse_masked_answer_or_none(answer)
         if answer.status != _OK:
-            raise self._build_refusal(answer, document)
+            raise self._build_error_of_refusal(answer, document)
         return document
 
     def _iter_pages(
@@ -273,7 +301,7 @@ class ControllerApi:
         offset = 0
         while True:
             offset_and_limit = {"offset": f"{offset}", "limit": f"{items_per_page}"}
-            page = self._read_page(path, kind, {**parameters, **offset_and_limit})
+            page = self._read_page_or_raise_refusal(path, kind, {**parameters, **offset_and_limit})
             yield page.items
             offset += len(page.items)
             if not page.items or page.total is None or offset >= page.total:
@@ -281,18 +309,24 @@ class ControllerApi:
             if offset > _MOST_ITEMS:
                 raise self._build_shape_error(f"it has more than {_MOST_ITEMS:,} items")
 
-    def _read_page(
+    def _read_page_or_raise_refusal(
         self, path: str, kind: str, parameters: Mapping[str, str], *, is_masked: bool = True
     ) -> AnswerPage:
-        answer = self._send("GET", f"/api/v1/{path}?{urlencode(parameters)}")
+        answer = self._send_or_raise_unavailable("GET", f"/api/v1/{path}?{urlencode(parameters)}")
         if answer.status != _OK:
-            raise self._build_refusal(answer, self._parse_masked(answer))
-        document = self._parse_masked(answer) if is_masked else parse_json_answer_or_none(answer)
-        return self._decode(lambda value: decode_list(value, kind), document)
+            raise self._build_error_of_refusal(answer, self._parse_masked_answer_or_none(answer))
+        document = (
+            self._parse_masked_answer_or_none(answer)
+            if is_masked
+            else parse_json_answer_or_none(answer)
+        )
+        return self._decode_or_raise_unavailable(
+            lambda value: decode_list_page_of_kind(value, kind), document
+        )
 
-    def _send(self, method: str, path: str, body: bytes = b"") -> HttpAnswer:
+    def _send_or_raise_unavailable(self, method: str, path: str, body: bytes = b"") -> HttpAnswer:
         try:
-            return self._receiver.send_json(method, path, self._headers, body)
+            return self._receiver.send_json_once(method, path, self._headers, body)
         except UndeliveredError as undelivered:
             fault, finding = undelivered.fault, undelivered.result.finding
         reason = finding.detail if finding else ""
@@ -306,12 +340,12 @@ class ControllerApi:
             "The controller was not reached", reason, _HINTS_BY_FAULT[fault]
         )
 
-    def _parse_masked(self, answer: HttpAnswer) -> JsonValue:
+    def _parse_masked_answer_or_none(self, answer: HttpAnswer) -> JsonValue:
         return self._redactor.mask_secrets_in_json_value(parse_json_answer_or_none(answer))
 
-    def _build_refusal(self, answer: HttpAnswer, document: JsonValue) -> SynapseApplyError:
+    def _build_error_of_refusal(self, answer: HttpAnswer, document: JsonValue) -> SynapseApplyError:
         """What an answer that is no success means; its own words, where it is a Problem."""
-        problem = decode_problem_or_none(document)
+        problem = decode_first_finding_of_problem_or_none(document)
         if answer.status == 401:
             return NotAllowed(self._build_token_finding(answer.status))
         if answer.status == 403:
@@ -334,7 +368,7 @@ class ControllerApi:
             "Compare it with `access.tokens` of its controller.yaml.",
         )
 
-    def _decode(self, decode: Callable[[Any], T], value: Any) -> T:
+    def _decode_or_raise_unavailable(self, decode: Callable[[Any], T], value: Any) -> T:
         try:
             return decode(value)
         except OddAnswerError as problem:

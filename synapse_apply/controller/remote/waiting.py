@@ -55,7 +55,7 @@ def wait_until_settled(
         wait = min(wait * 1.5, _LONGEST_WAIT_SECONDS)
 
 
-def derive_exit_code(api: ControllerApi, name: str, target: ShownTarget) -> int:
+def derive_exit_code_of_settled_target(api: ControllerApi, name: str, target: ShownTarget) -> int:
     """The exit code for what became of a target, as of `plan` and `apply`.
 
     ERROR where its source cannot be followed: it is at an older revision then.

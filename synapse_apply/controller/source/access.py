@@ -56,7 +56,7 @@ class SourceAccess:
         return (path, os.path.realpath(path)) if self.protocol == "file" else ()
 
     @contextmanager
-    def open_environment(
+    def open_environment_with_credentials(
         self, git_dir: Path, global_config: Path, home: Path, read_secret: ReadSecret
     ) -> Iterator[Mapping[str, str]]:
         """The variables for Git while it talks to the repository, whose remote is REMOTE_NAME.
@@ -73,16 +73,16 @@ class SourceAccess:
         variables["GIT_ALLOW_PROTOCOL"] = self.protocol
         credentials = self.source.credentials
         if isinstance(credentials, HttpsToken):
-            settings.append(self._build_header_setting(credentials, read_secret))
+            settings.append(self._build_token_header_setting(credentials, read_secret))
         if not isinstance(credentials, SshKey):
-            yield build_child_environment((), _with_settings(variables, settings))
+            yield build_child_environment((), _add_git_settings_to_variables(variables, settings))
             return
         folder = git_dir.with_suffix(".ssh")
-        with _write_ssh_files(credentials, read_secret, folder) as ssh_command:
+        with _write_ssh_files_and_build_command(credentials, read_secret, folder) as ssh_command:
             variables |= {"GIT_SSH_COMMAND": ssh_command, "GIT_SSH_VARIANT": "ssh"}
-            yield build_child_environment((), _with_settings(variables, settings))
+            yield build_child_environment((), _add_git_settings_to_variables(variables, settings))
 
-    def _build_header_setting(
+    def _build_token_header_setting(
         self, credentials: HttpsToken, read_secret: ReadSecret
     ) -> tuple[str, str]:
         """The setting that sends the token to the repository's host, and to no other."""
@@ -126,7 +126,9 @@ def build_local_variables(git_dir: Path, global_config: Path, home: Path) -> dic
     }
 
 
-def _with_settings(variables: Mapping[str, str], settings: list[tuple[str, str]]) -> dict[str, str]:
+def _add_git_settings_to_variables(
+    variables: Mapping[str, str], settings: list[tuple[str, str]]
+) -> dict[str, str]:
     numbered = {"GIT_CONFIG_COUNT": str(len(settings))}
     for index, (key, value) in enumerate(settings):
         numbered |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
@@ -134,7 +136,9 @@ def _with_settings(variables: Mapping[str, str], settings: list[tuple[str, str]]
 
 
 @contextmanager
-def _write_ssh_files(credentials: SshKey, read_secret: ReadSecret, folder: Path) -> Iterator[str]:
+def _write_ssh_files_and_build_command(
+    credentials: SshKey, read_secret: ReadSecret, folder: Path
+) -> Iterator[str]:
     """The command that Git starts for ssh, with a key and host keys in files of mode 0600.
 
     Also what a killed controller has left in `folder` is removed.
@@ -179,7 +183,7 @@ def build_source_access_checking_url(source: Source) -> SourceAccess:
     elif "://" in url:
         protocol = _parse_protocol_of_usable_url(source)
     else:
-        protocol, url = "file", _resolve_path(source)
+        protocol, url = "file", _resolve_usable_local_path(source)
     credentials = source.credentials
     if isinstance(credentials, HttpsToken) and protocol not in ("https", "http"):
         _raise_unusable(source, "has a token, which only https takes", "Write https://HOST/PATH.")
@@ -206,7 +210,7 @@ def _parse_protocol_of_usable_url(source: Source) -> str:
     return parts.scheme
 
 
-def _resolve_path(source: Source) -> str:
+def _resolve_usable_local_path(source: Source) -> str:
     # `HELPER::ADDRESS` would start a program of that name (gitremote-helpers(7)).
     if source.url.startswith("-") or "::" in source.url or not source.url.isprintable():
         _raise_unusable(source, "is no path", "Write https://HOST/PATH, or the path of a clone.")

@@ -12,7 +12,7 @@ _MAX_AUTHOR, _MAX_SUBJECT = 200, 300
 _DATE = re.compile(r" -?[0-9]+ [+-][0-9]{4}$")
 
 
-def parse_commit(commit_id: str, content: bytes) -> Head:
+def parse_head_of_commit_object(commit_id: str, content: bytes) -> Head:
     """The head of a commit's object, of which only the beginning is needed (git-cat-file(1))."""
     header, _, message = content.partition(b"\n\n")
     author = next(
@@ -26,10 +26,12 @@ def parse_commit(commit_id: str, content: bytes) -> Head:
     author_text = _DATE.sub("", author.decode(errors="replace"))
     subject = message.lstrip(b"\n").partition(b"\n")[0].decode(errors="replace")
     return Head(
-        commit_id, _shorten(author_text, _MAX_AUTHOR), _shorten(subject.strip(), _MAX_SUBJECT)
+        commit_id,
+        _sanitize_and_shorten(author_text, _MAX_AUTHOR),
+        _sanitize_and_shorten(subject.strip(), _MAX_SUBJECT),
     )
 
 
-def _shorten(text: str, max_length: int) -> str:
+def _sanitize_and_shorten(text: str, max_length: int) -> str:
     text = sanitize(text[: max_length + 1])
     return text if len(text) <= max_length else text[: max_length - 3] + "..."

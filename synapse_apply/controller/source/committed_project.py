@@ -14,9 +14,9 @@ from synapse_apply.controller.settings import Source
 from synapse_apply.controller.source.input_digest import (
     CommittedFile,
     InputRegions,
-    compute_target_digest,
+    compute_digest_of_parts,
 )
-from synapse_apply.controller.source.mirror_git import MirrorGit, quote_git
+from synapse_apply.controller.source.mirror_git import MirrorGit, quote_last_git_lines_or_empty
 from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
 from synapse_apply.manifests.project.project import FILE_NAME, read_project_or_findings
 from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
@@ -45,17 +45,17 @@ class CommittedProject:
         self._file = project_folder / FILE_NAME
         self._commit = commit
         self._folder = posixpath.normpath(source.path)
-        files = self._list_files(commit)
+        files = self._list_files_of_project_folder(commit)
         own_entry = self._require_project_file(files, commit)
-        self._project = self._read_project(own_entry, files, commit)
+        self._project = self._read_project_or_raise_input_error(own_entry, files, commit)
         list_files = set(self._project.list_files)
-        self._rows = [_collect_rows(self._project)]
+        self._rows = [_collect_list_rows_by_target(self._project)]
         self._ids = [__version__, self._folder, own_entry.object_id]
         if pin:
-            pinned_files = self._list_files(pin)
+            pinned_files = self._list_files_of_project_folder(pin)
             pin_entry = self._require_project_file(pinned_files, pin)
-            pinned_project = self._read_project(pin_entry, pinned_files, pin)
-            self._rows.append(_collect_rows(pinned_project))
+            pinned_project = self._read_project_or_raise_input_error(pin_entry, pinned_files, pin)
+            self._rows.append(_collect_list_rows_by_target(pinned_project))
             self._project = apply_pinned_settings(
                 self._project, pinned_project, shorten_git_ref(source.project_from)
             )
@@ -72,7 +72,7 @@ class CommittedProject:
             if target.position is not None
         )
 
-    def compute_digest(self, target: str) -> str:
+    def compute_digest_of_declared_target(self, target: str) -> str:
         """A digest over what a look at a target reads; InputError for one that is not declared."""
         if target not in self._project.targets:
             raise InputError.from_summary(
@@ -80,22 +80,25 @@ class CommittedProject:
                 f"{shorten_git_ref(self._commit)}:{FILE_NAME} has no target `{target}`.",
             )
         rows = [by_target[target] for by_target in self._rows if target in by_target]
-        parts = [*self._ids, *rows, self._regions.compute_digest(target)]
-        if self._regions.reads_above_project(target):
-            parts.append(self._read_tree_id())
-        return compute_target_digest(*parts)
+        parts = [*self._ids, *rows, self._regions.compute_digest_of_readable_files(target)]
+        if self._regions.reads_outside_project_folder(target):
+            parts.append(self._read_tree_id_of_whole_commit())
+        return compute_digest_of_parts(*parts)
 
-    def _list_files(self, commit: str) -> list[CommittedFile]:
+    def _list_files_of_project_folder(self, commit: str) -> list[CommittedFile]:
         """Every file of the project's folder."""
         tree = f"{commit}:" if self._folder == "." else f"{commit}:{self._folder}"
-        result = self._git.run("ls-tree", "-r", "-z", "--full-tree", tree)
+        result = self._git.run_local_git("ls-tree", "-r", "-z", "--full-tree", tree)
         if result.exit_code:
-            exists = self._git.run("cat-file", "-e", f"{commit}^{{commit}}").exit_code == 0
+            exists = (
+                self._git.run_local_git("cat-file", "-e", f"{commit}^{{commit}}").exit_code == 0
+            )
             if exists and not result.output:
                 self._raise_no_project(commit)
+            words = quote_last_git_lines_or_empty(result.error_text)
             raise SourceUnavailable.from_summary(
                 "A commit of a source cannot be read",
-                f"{self._source.name}: {shorten_git_ref(commit)}. {quote_git(result.error_text)}",
+                f"{self._source.name}: {shorten_git_ref(commit)}. {words}",
                 "It is fetched again by itself.",
             )
         entries = []
@@ -113,18 +116,18 @@ class CommittedProject:
         _require_plain_file(entry, commit)
         return entry
 
-    def _read_project(
+    def _read_project_or_raise_input_error(
         self, entry: CommittedFile, files: Sequence[CommittedFile], commit: str
     ) -> Project:
         name = f"{shorten_git_ref(commit)}:{FILE_NAME}"
-        content = self._read_file(entry, commit, _MAX_PROJECT_BYTES)
+        content = self._read_file_or_raise_input_error(entry, commit, _MAX_PROJECT_BYTES)
 
         def read_list_file_or_none(path: str) -> bytes | None:
             list_entry = next((file for file in files if file.path == path), None)
             if list_entry is None:
                 return None
             _require_plain_file(list_entry, commit)
-            return self._read_file(list_entry, commit, MAX_LIST_BYTES)
+            return self._read_file_or_raise_input_error(list_entry, commit, MAX_LIST_BYTES)
 
         project, findings = read_project_or_findings(
             self._file, name, content, read_list_file_or_none
@@ -133,8 +136,10 @@ class CommittedProject:
             raise InputError(*findings)
         return project
 
-    def _read_file(self, entry: CommittedFile, commit: str, max_bytes: int) -> bytes:
-        result = self._git.run("cat-file", "blob", entry.object_id, max_output=max_bytes)
+    def _read_file_or_raise_input_error(
+        self, entry: CommittedFile, commit: str, max_bytes: int
+    ) -> bytes:
+        result = self._git.run_local_git("cat-file", "blob", entry.object_id, max_output=max_bytes)
         if result.exit_code:
             raise InputError.from_summary(
                 "The project file cannot be read",
@@ -155,8 +160,10 @@ class CommittedProject:
             },
         )
 
-    def _read_tree_id(self) -> str:
-        return self._git.run("rev-parse", f"{self._commit}^{{tree}}").output.decode().strip()
+    def _read_tree_id_of_whole_commit(self) -> str:
+        return (
+            self._git.run_local_git("rev-parse", f"{self._commit}^{{tree}}").output.decode().strip()
+        )
 
     def _raise_no_project(self, commit: str) -> NoReturn:
         raise InputError.from_summary(
@@ -176,7 +183,7 @@ def _require_plain_file(entry: CommittedFile, commit: str) -> None:
         )
 
 
-def _collect_rows(project: Project) -> dict[str, str]:
+def _collect_list_rows_by_target(project: Project) -> dict[str, str]:
     """The row of a list that each target is made from, as one text; none for all others."""
     return {
         name: format_canonical_json(dict(target.row))

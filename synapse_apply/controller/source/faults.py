@@ -10,7 +10,7 @@ from synapse_apply.controller.source.access import build_source_access_checking_
 from synapse_apply.controller.source.places import build_source_folders
 from synapse_apply.controller.source.remote_refs import (
     build_pin_revision_or_empty,
-    list_remote_names,
+    list_refs_meant_by_valid_name,
 )
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
@@ -31,12 +31,16 @@ def list_source_faults(controller: Controller) -> tuple[Diagnostic, ...]:
 def _require_usable_pin(source: Source) -> object:
     pin = build_pin_revision_or_empty(source)
     # Of a commit there is no name to look up.
-    return list_remote_names(source, source.project_from) if pin != source.project_from else ()
+    return (
+        list_refs_meant_by_valid_name(source, source.project_from)
+        if pin != source.project_from
+        else ()
+    )
 
 
 _REQUIREMENTS: tuple[Callable[[Source], object], ...] = (
     build_source_access_checking_url,
     lambda source: build_source_folders(Path(), source),
-    lambda source: list_remote_names(source, source.ref),
+    lambda source: list_refs_meant_by_valid_name(source, source.ref),
     _require_usable_pin,
 )

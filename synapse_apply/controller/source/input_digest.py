@@ -44,13 +44,13 @@ class InputRegions:
         names = {name for folders in self._folders.values() for name in folders} - {"."}
         files_by_region: dict[str, list[CommittedFile]] = defaultdict(list)
         for file in files:
-            files_by_region[_find_innermost_or_empty(file.path, names)].append(file)
+            files_by_region[_find_innermost_folder_or_empty(file.path, names)].append(file)
         # A link may lead from anywhere into any folder.
         may_exclude = all(file.mode in _FILE_MODES for file in files)
         self._separate = {
             name: _digest_files(region)
             for name, region in files_by_region.items()
-            if name and may_exclude and all(_is_plain_manifest(file, name) for file in region)
+            if name and may_exclude and all(_is_nothing_but_manifest(file, name) for file in region)
         }
         self._separate_names = sorted(self._separate)
         # Targets of one template most often list the same folders.
@@ -64,22 +64,26 @@ class InputRegions:
             ]
         )
 
-    def reads_above_project(self, target: str) -> bool:
+    def reads_outside_project_folder(self, target: str) -> bool:
         """Whether a target lists manifests that are not in the project's folder."""
         return any(name.startswith(("../", "/")) or name == ".." for name in self._folders[target])
 
-    def compute_digest(self, target: str) -> str:
+    def compute_digest_of_readable_files(self, target: str) -> str:
         """A digest over all files of the folder that a target could read."""
         own_folders = self._folders[target]
         if own_folders not in self._digests:
-            names = {name for folder in own_folders for name in self._list_separate_names(folder)}
+            names = {
+                name
+                for folder in own_folders
+                for name in self._list_separate_regions_at_or_below(folder)
+            }
             parts = [self._shared]
             for name in sorted(names):
                 parts += [name, self._separate[name]]
             self._digests[own_folders] = _digest_texts(parts)
         return self._digests[own_folders]
 
-    def _list_separate_names(self, folder: str) -> list[str]:
+    def _list_separate_regions_at_or_below(self, folder: str) -> list[str]:
         """The separate regions at or below a folder, found without a look at all others."""
         if folder == ".":
             return self._separate_names
@@ -90,7 +94,7 @@ class InputRegions:
         return own_name + self._separate_names[first:end]
 
 
-def _find_innermost_or_empty(path: str, names: set[str]) -> str:
+def _find_innermost_folder_or_empty(path: str, names: set[str]) -> str:
     """The deepest of the folders (or files) `names` that a path is at or below; "" for none."""
     while path:
         if path in names:
@@ -99,7 +103,7 @@ def _find_innermost_or_empty(path: str, names: set[str]) -> str:
     return ""
 
 
-def _is_plain_manifest(file: CommittedFile, region: str) -> bool:
+def _is_nothing_but_manifest(file: CommittedFile, region: str) -> bool:
     inner_path = file.path.removeprefix(region).lstrip("/") or posixpath.basename(region)
     parts = inner_path.split("/")
     return (
@@ -122,6 +126,6 @@ def _digest_texts(texts: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def compute_target_digest(*parts: str) -> str:
+def compute_digest_of_parts(*parts: str) -> str:
     """The digest over all that a look at a target reads, from the digests of its parts."""
     return _digest_texts(parts)

@@ -11,7 +11,10 @@ from pathlib import Path
 from synapse_apply.controller.ports import Head, LabelledTarget, SourceUnavailable
 from synapse_apply.controller.settings import SecretName, Source
 from synapse_apply.controller.source.access import build_source_access_checking_url
-from synapse_apply.controller.source.commit_text import MAX_COMMIT_BYTES, parse_commit
+from synapse_apply.controller.source.commit_text import (
+    MAX_COMMIT_BYTES,
+    parse_head_of_commit_object,
+)
 from synapse_apply.controller.source.committed_project import CommittedProject
 from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits
 from synapse_apply.controller.source.places import build_source_folders
@@ -23,7 +26,7 @@ from synapse_apply.controller.source.remote_refs import (
     build_pin_revision_or_empty,
     build_refspecs,
     is_commit_id,
-    list_remote_names,
+    list_refs_meant_by_valid_name,
 )
 from synapse_apply.files.programs import STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE
 from synapse_apply.model.errors import InputError
@@ -50,10 +53,12 @@ class GitMirror:
         """
         self._source = source
         self._folders = build_source_folders(data, source)
-        self._head_names = list_remote_names(source, source.ref)
+        self._head_names = list_refs_meant_by_valid_name(source, source.ref)
         self._pin = build_pin_revision_or_empty(source)
         is_pinned_by_ref = self._pin and not is_commit_id(self._pin)
-        self._pin_names = list_remote_names(source, source.project_from) if is_pinned_by_ref else ()
+        self._pin_names = (
+            list_refs_meant_by_valid_name(source, source.project_from) if is_pinned_by_ref else ()
+        )
         self._git = MirrorGit(
             build_source_access_checking_url(source),
             self._folders,
@@ -72,10 +77,12 @@ class GitMirror:
         Nothing is fetched where no ref has moved. A mirror that is damaged, or gone, is made anew.
         """
         with self._lock:
-            self._fetch_moved_refs()
+            self._fetch_if_refs_have_moved()
             commit = self._find_commit_id_or_empty(HEAD_REF)
-            content = self._git.run("cat-file", "commit", commit, max_output=MAX_COMMIT_BYTES)
-            return parse_commit(commit, content.output)
+            content = self._git.run_local_git(
+                "cat-file", "commit", commit, max_output=MAX_COMMIT_BYTES
+            )
+            return parse_head_of_commit_object(commit, content.output)
 
     def fetch_commit_if_missing(self, commit: str) -> bool:
         """Fetch as `fetch_head` does where the commit is not here yet; whether it fetched.
@@ -89,7 +96,7 @@ class GitMirror:
             is_here = self._has_mirror() and bool(self._find_commit_id_or_empty(commit))
             if is_here and not (self._pin_names and is_old):
                 return False
-            self._fetch_moved_refs()
+            self._fetch_if_refs_have_moved()
         if not self._find_commit_id_or_empty(commit):
             raise self._build_unreadable_error(commit)
         return True
@@ -101,7 +108,9 @@ class GitMirror:
         """
         if commit == ancestor:
             return True
-        exit_code = self._git.run("merge-base", "--is-ancestor", ancestor, commit).exit_code
+        exit_code = self._git.run_local_git(
+            "merge-base", "--is-ancestor", ancestor, commit
+        ).exit_code
         if exit_code in (0, 1):
             return exit_code == 0
         if self._find_commit_id_or_empty(commit) and not self._find_commit_id_or_empty(ancestor):
@@ -118,18 +127,18 @@ class GitMirror:
             if is_commit_id(since_commit) and self._find_commit_id_or_empty(since_commit)
             else []
         )
-        result = self._git.run("log", "--format=%an%x00%ae", commit, *excluded)
+        result = self._git.run_local_git("log", "--format=%an%x00%ae", commit, *excluded)
         if result.exit_code:
             raise self._build_unreadable_error(commit)
         lines = result.output.decode("utf-8", "replace").splitlines()
         return tuple(sorted({text for line in lines for text in line.split("\0") if text}))
 
-    def keep_commits(self, commits: Sequence[str]) -> None:
+    def protect_only_these_commits_from_pruning(self, commits: Sequence[str]) -> None:
         """Protect these commits from pruning, and no others; skips those that are not here."""
         commit_by_ref = {
             f"{KEPT_FOLDER}/{commit}": commit for commit in commits if is_commit_id(commit)
         }
-        result = self._git.run("for-each-ref", "--format=%(refname)", KEPT_FOLDER)
+        result = self._git.run_local_git("for-each-ref", "--format=%(refname)", KEPT_FOLDER)
         old_refs = set(result.output.decode("ascii", "replace").split())
         lines = [f"delete {ref}" for ref in sorted(old_refs - commit_by_ref.keys())]
         lines += [
@@ -138,7 +147,12 @@ class GitMirror:
             if ref not in old_refs and self._find_commit_id_or_empty(commit)
         ]
         text = "".join(f"{line}\n" for line in lines)
-        if lines and self._git.run("update-ref", "--stdin", input_bytes=text.encode()).exit_code:
+        if (
+            lines
+            and self._git.run_local_git(
+                "update-ref", "--stdin", input_bytes=text.encode()
+            ).exit_code
+        ):
             raise self._build_unreadable_error(next(iter(commits), ""))
 
     def list_targets(self, commit: str) -> tuple[LabelledTarget, ...]:
@@ -146,7 +160,7 @@ class GitMirror:
 
         InputError with every finding where the project file cannot be used.
         """
-        return self._read_project(commit).list_targets()
+        return self._get_or_read_project(commit).list_targets()
 
     def compute_input_digest(self, commit: str, target: str) -> str:
         """A digest over what of Git a look at this target reads; no file's content is read.
@@ -154,16 +168,18 @@ class GitMirror:
         All of the project's folder counts, but for manifest folders of other targets alone.
         InputError where the project file cannot be used.
         """
-        return self._read_project(commit).compute_digest(target)
+        return self._get_or_read_project(commit).compute_digest_of_declared_target(target)
 
-    def _fetch_moved_refs(self) -> None:
+    def _fetch_if_refs_have_moved(self) -> None:
         """Fetch what has moved since the last fetch; for who has the lock."""
         try:
-            self._git.require_mirror(self._read_object_format())
-            remote_ids = self._git.list_remote(*self._head_names, *self._pin_names, TAGS_PATTERN)
+            self._git.make_mirror_unless_usable(self._read_object_format_or_sha1())
+            remote_ids = self._git.list_remote_ids_by_ref(
+                *self._head_names, *self._pin_names, TAGS_PATTERN
+            )
             refs = hashlib.sha256(repr(sorted(remote_ids.items())).encode()).hexdigest()
             if refs != self._fetched_refs or not self._find_commit_id_or_empty(HEAD_REF):
-                self._fetch(remote_ids)
+                self._fetch_refs_repairing_mirror(remote_ids)
         except OSError as problem:
             raise SourceUnavailable.from_summary(
                 "The mirror of a source cannot be written",
@@ -175,24 +191,28 @@ class GitMirror:
     def _has_mirror(self) -> bool:
         return (self._folders.mirror / "HEAD").is_file()
 
-    def _fetch(self, remote_ids: Mapping[str, str]) -> None:
-        head_name = self._choose_name(self._head_names, remote_ids, self._source.ref)
+    def _fetch_refs_repairing_mirror(self, remote_ids: Mapping[str, str]) -> None:
+        head_name = self._choose_existing_ref_or_raise_unavailable(
+            self._head_names, remote_ids, self._source.ref
+        )
         pin_name = (
-            self._choose_name(self._pin_names, remote_ids, self._source.project_from)
+            self._choose_existing_ref_or_raise_unavailable(
+                self._pin_names, remote_ids, self._source.project_from
+            )
             if self._pin_names
             else ""
         )
         object_format = "sha256" if len(remote_ids[head_name]) == _SHA256_LENGTH else "sha1"
-        self._git.require_mirror(object_format)
+        self._git.make_mirror_unless_usable(object_format)
         refspecs = build_refspecs(self._source, head_name, pin_name)
         self._delete_refs_of_other_settings(refspecs)
-        result = self._git.fetch(refspecs)
+        result = self._git.fetch_refs_within_size_limit(refspecs)
         if result.exit_code in (STOPPED_EXIT_CODE, TIMEOUT_EXIT_CODE):
             # Parts of a pack, of which nothing can be used.
             self._git.remove_unfinished_packs()
         elif result.exit_code and self._git.is_damaged():
-            self._git.make_anew(object_format)
-            result = self._git.fetch(refspecs)
+            self._git.replace_by_empty_mirror(object_format)
+            result = self._git.fetch_refs_within_size_limit(refspecs)
         if result.exit_code:
             self._git.raise_unreachable(result)
         if not self._find_commit_id_or_empty(HEAD_REF):
@@ -201,7 +221,7 @@ class GitMirror:
 
     def _delete_refs_of_other_settings(self, refspecs: Sequence[str]) -> None:
         """Delete the refs of a branch or a pin that is followed no more: they may be in the way."""
-        result = self._git.run("for-each-ref", "--format=%(refname)", *FOLLOWED_FOLDERS)
+        result = self._git.run_local_git("for-each-ref", "--format=%(refname)", *FOLLOWED_FOLDERS)
         fetched_refs = {refspec.partition(":")[2] for refspec in refspecs}
         lines = [
             f"delete {ref}\n"
@@ -209,9 +229,11 @@ class GitMirror:
             if ref not in fetched_refs
         ]
         if lines:
-            self._git.run("update-ref", "--stdin", input_bytes="".join(lines).encode())
+            self._git.run_local_git("update-ref", "--stdin", input_bytes="".join(lines).encode())
 
-    def _choose_name(self, names: Sequence[str], remote_ids: Mapping[str, str], ref: str) -> str:
+    def _choose_existing_ref_or_raise_unavailable(
+        self, names: Sequence[str], remote_ids: Mapping[str, str], ref: str
+    ) -> str:
         for name in names:
             if name in remote_ids:
                 return name
@@ -222,7 +244,7 @@ class GitMirror:
             position=self._source.position,
         )
 
-    def _read_object_format(self) -> str:
+    def _read_object_format_or_sha1(self) -> str:
         """The format that the mirror has; sha1 without one."""
         config = self._folders.mirror / "config"
         is_sha256 = config.is_file() and "objectFormat = sha256" in config.read_text()
@@ -230,10 +252,12 @@ class GitMirror:
 
     def _find_commit_id_or_empty(self, revision: str) -> str:
         """The id of the commit that a revision of the mirror names, "" for none."""
-        result = self._git.run("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        result = self._git.run_local_git(
+            "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"
+        )
         return "" if result.exit_code else result.output.decode("ascii", "replace").strip()
 
-    def _read_project(self, commit: str) -> CommittedProject:
+    def _get_or_read_project(self, commit: str) -> CommittedProject:
         if not is_commit_id(commit):
             raise InputError.from_summary("This is no commit", f"{commit!r} is no full id.")
         pin = self._find_commit_id_or_empty(self._pin) if self._pin else ""

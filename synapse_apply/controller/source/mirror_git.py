@@ -70,7 +70,7 @@ class MirrorGit:
         self._limits = limits
         self._global_config = folders.mirror.with_suffix(".gitconfig")
 
-    def require_mirror(self, object_format: str) -> None:
+    def make_mirror_unless_usable(self, object_format: str) -> None:
         """Make the mirror where there is none that can be used; OSError."""
         self._folders.create()
         self._global_config.write_text(format_safe_directory_section(self._access.safe_directories))
@@ -78,16 +78,16 @@ class MirrorGit:
         is_usable = all((git_dir / name).exists() for name in ("HEAD", "config", "objects", "refs"))
         is_sha256 = is_usable and "objectFormat = sha256" in (git_dir / "config").read_text()
         if not is_usable or is_sha256 != (object_format == "sha256"):
-            self.make_anew(object_format)
+            self.replace_by_empty_mirror(object_format)
 
-    def make_anew(self, object_format: str) -> None:
+    def replace_by_empty_mirror(self, object_format: str) -> None:
         """Remove the mirror and make an empty one; OSError."""
         shutil.rmtree(self._folders.mirror, ignore_errors=True)
         make_bare_repository_in_new_folder(self._folders.mirror, object_format)
 
-    def list_remote(self, *names: str) -> Mapping[str, str]:
+    def list_remote_ids_by_ref(self, *names: str) -> Mapping[str, str]:
         """The commits or tags that refs of the repository name, by full ref."""
-        result = self._run_remote(
+        result = self._run_remote_git(
             ("ls-remote", "--quiet", "--refs", REMOTE_NAME, *names),
             self._limits.list_seconds,
             _MAX_LISTED_REFS,
@@ -97,10 +97,10 @@ class MirrorGit:
         lines = (os.fsdecode(line).partition("\t") for line in result.output.splitlines())
         return {name: object_id for object_id, _, name in lines}
 
-    def fetch(self, refspecs: list[str]) -> ProgramResult:
+    def fetch_refs_within_size_limit(self, refspecs: list[str]) -> ProgramResult:
         """Fetch refs with their history, every object checked; the result may be a failure."""
         options = ("--quiet", "--prune", "--no-tags", "--no-write-fetch-head")
-        result = self._run_remote(
+        result = self._run_remote_git(
             ("fetch", *options, "--no-recurse-submodules", REMOTE_NAME, *refspecs),
             self._limits.fetch_seconds,
             1024 * 1024,
@@ -111,7 +111,7 @@ class MirrorGit:
             return ProgramResult(STOPPED_EXIT_CODE, b"", reason)
         return result
 
-    def run(
+    def run_local_git(
         self, *arguments: str, input_bytes: bytes = b"", max_output: int = _MAX_OUTPUT
     ) -> ProgramResult:
         """Run a command that needs no network; its exit code may be any."""
@@ -119,13 +119,13 @@ class MirrorGit:
             (),
             build_local_variables(self._folders.mirror, self._global_config, self._folders.home),
         )
-        return self._run(
+        return self._run_git_or_raise_unavailable(
             arguments, environment, self._limits.local_seconds, max_output, input_bytes=input_bytes
         )
 
     def is_damaged(self) -> bool:
         """Whether the mirror lacks objects that its refs need, or cannot be read."""
-        return self.run("fsck", "--connectivity-only", "--no-progress").exit_code != 0
+        return self.run_local_git("fsck", "--connectivity-only", "--no-progress").exit_code != 0
 
     def remove_unfinished_packs(self) -> None:
         """Remove what a fetch has left that was killed."""
@@ -136,8 +136,8 @@ class MirrorGit:
         """Put all packs into one, without what no ref needs; a failure is met again next time."""
         packs = list((self._folders.mirror / "objects" / "pack").glob("*.pack"))
         if len(packs) > MOST_PACKS:
-            self.run("repack", "-a", "-d", "--quiet")
-            self.run("pack-refs", "--all")
+            self.run_local_git("repack", "-a", "-d", "--quiet")
+            self.run_local_git("pack-refs", "--all")
 
     def raise_unreachable(self, result: ProgramResult) -> NoReturn:
         """SourceUnavailable that says what Git said."""
@@ -146,7 +146,10 @@ class MirrorGit:
         if result.exit_code == TIMEOUT_EXIT_CODE:
             reason, hint = f"It took too long ({result.error_text}).", "Is the server reachable?"
         else:
-            reason, hint = quote_git(result.error_text), _choose_hint(result.error_text)
+            reason, hint = (
+                quote_last_git_lines_or_empty(result.error_text),
+                _choose_hint(result.error_text),
+            )
         raise SourceUnavailable(
             error_finding(
                 "The repository of a source cannot be read",
@@ -156,20 +159,22 @@ class MirrorGit:
             )
         )
 
-    def _run_remote(
+    def _run_remote_git(
         self,
         arguments: tuple[str, ...],
         timeout: float,
         max_output: int,
         find_stop_reason_or_empty: Callable[[], str] = str,
     ) -> ProgramResult:
-        opened = self._access.open_environment(
+        opened = self._access.open_environment_with_credentials(
             self._folders.mirror, self._global_config, self._folders.home, self._read_secret
         )
         with opened as environment:
-            return self._run(arguments, environment, timeout, max_output, find_stop_reason_or_empty)
+            return self._run_git_or_raise_unavailable(
+                arguments, environment, timeout, max_output, find_stop_reason_or_empty
+            )
 
-    def _run(
+    def _run_git_or_raise_unavailable(
         self,
         arguments: tuple[str, ...],
         environment: Mapping[str, str],
@@ -181,7 +186,7 @@ class MirrorGit:
     ) -> ProgramResult:
         try:
             program = require_executable_outside_checkouts("git", ())
-            self._require_new_enough(program)
+            self._require_new_enough_git(program)
             return run_program_stopped_by_limit_or_reason(
                 (program, "--no-pager", *arguments),
                 environment,
@@ -197,7 +202,7 @@ class MirrorGit:
                 "Install git {}.{} or newer.".format(*MINIMUM_GIT),
             ) from None
 
-    def _require_new_enough(self, program: str) -> None:
+    def _require_new_enough_git(self, program: str) -> None:
         if version_text := ask_git_version_or_empty_unless_too_old(program):
             raise SourceUnavailable.from_summary(
                 "Git is too old",
@@ -221,7 +226,7 @@ def _iter_file_sizes(folder: Path) -> Iterator[int]:
                 continue
 
 
-def quote_git(git_text: str) -> str:
+def quote_last_git_lines_or_empty(git_text: str) -> str:
     """The last lines of what Git wrote, as a sentence that holds no control character."""
     lines = [sanitize(line.strip()) for line in git_text.splitlines() if line.strip()]
     text = "; ".join(lines[-_MAX_GIT_LINES:])[:_MAX_GIT_CHARACTERS].rstrip(".")

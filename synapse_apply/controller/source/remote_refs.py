@@ -35,7 +35,7 @@ def is_commit_id(text: str) -> bool:
     return bool(_COMMIT_ID.fullmatch(text))
 
 
-def list_remote_names(source: Source, ref: str) -> tuple[str, ...]:
+def list_refs_meant_by_valid_name(source: Source, ref: str) -> tuple[str, ...]:
     """The full refs that a name may mean, a branch before a tag; InputError for no ref's name."""
     if not _NAME_PATTERN.fullmatch(ref) or _NO_NAME_PATTERN.search(ref):
         raise InputError.from_summary(

@@ -120,7 +120,7 @@ class WorkerPool:
             children = [*self._busy, *(child for _, child in self._idle)]
             return tuple(child.process_id for child in children)
 
-    def stop_applies(self) -> None:
+    def ask_applies_to_stop(self) -> None:
         """See Workers."""
         with self._changed:
             if self._applies_end_at is None:
@@ -142,9 +142,9 @@ class WorkerPool:
     def close(self) -> None:
         """End all children, also amid a look, and answer those who wait.
 
-        Applies have time to end their calls, from the first `stop_applies` on.
+        Applies have time to end their calls, from the first `ask_applies_to_stop` on.
         """
-        self.stop_applies()
+        self.ask_applies_to_stop()
         with self._changed:
             self._is_closed = True
             children = [child for child in self._busy if child not in self._applies.values()]

@@ -28,7 +28,7 @@ from synapse_apply.controller.run import (
     ConfigurationReader,
     ControllerSetup,
     derive_exit_code_of_store,
-    handle_signals,
+    handle_signals_in_block,
 )
 from synapse_apply.controller.settings import Mode
 from synapse_apply.controller.store.controller_store import SqliteControllerStore
@@ -70,7 +70,7 @@ def test_secrets_are_read_at_the_start_and_shown_nowhere(tmp_path: Path) -> None
     parts = reader.read()
     assert list(parts.status_senders) == ["acme"]
     assert list(parts.message_senders) == ["webhook 1"]
-    secrets = reader.read_hook_secrets(parts.settings)
+    secrets = reader.read_hook_secrets_by_forge(parts.settings)
     assert secrets["github"].reveal() == "S3CRET-hook"
     assert "S3CRET" not in repr((parts, secrets))
     with pytest.raises(InputError) as caught:
@@ -86,7 +86,7 @@ def test_what_needs_a_restart_stays_as_it_was(tmp_path: Path) -> None:
     changed = TEXT.replace("name: main", "name: other").replace("sources:", "# moved\nsources:")
     changed += "defaults: {interval: 1m}\n"
     reader = build_reader(tmp_path, changed, **SECRETS)
-    after = reader.read_again(before).settings
+    after = reader.read_again_keeping_fixed_settings(before).settings
     assert after == replace(before, defaults=replace(before.defaults, interval=60.0))
     (finding,) = reader.findings
     assert finding.summary == "A setting needs a restart"
@@ -107,9 +107,11 @@ def test_the_secrets_of_access_are_read_with_the_file(tmp_path: Path) -> None:
         build_reader(tmp_path, TEXT + ACCESS, **{**environ, "OPS_TOKEN": "S3CRET"}).read()
     assert "S3CRET" not in repr(caught.value.diagnostics)
     without_token = build_reader(tmp_path, TEXT + ACCESS.replace("  tokens:", "  # "), **environ)
-    assert without_token.read_again(parts.settings).access_secrets.tokens == {}
+    assert (
+        without_token.read_again_keeping_fixed_settings(parts.settings).access_secrets.tokens == {}
+    )
     without_access = build_reader(tmp_path, TEXT, **environ)
-    after = without_access.read_again(parts.settings)
+    after = without_access.read_again_keeping_fixed_settings(parts.settings)
     assert (after.settings.access, after.access_secrets) == (
         parts.settings.access, parts.access_secrets,
     )  # fmt: skip
@@ -120,7 +122,7 @@ def test_a_first_signal_asks_to_stop_and_a_second_one_does_what_it_did_before() 
     """SIGHUP asks for the configuration, and afterwards all is as it was."""
     old_handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)]
     asked: list[str] = []
-    with handle_signals(lambda: asked.append("stop"), lambda: asked.append("reload")):
+    with handle_signals_in_block(lambda: asked.append("stop"), lambda: asked.append("reload")):
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGINT)
         assert asked == ["reload", "stop"]

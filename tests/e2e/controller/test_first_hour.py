@@ -18,7 +18,7 @@ from forges.loopback_server import wait_until
 from in_process import run_in_process
 from installed import ROOT, environment
 
-from synapse_apply.controller.configuration.reading import parse_configuration
+from synapse_apply.controller.configuration.reading import parse_and_check_configuration
 
 SECONDS = 60.0
 # `controller run --demo`, whose story and controller do not take their time.
@@ -149,7 +149,7 @@ def test_what_the_pages_write_into_controller_yaml_is_valid(tmp_path: Path) -> N
         text = block if "apiVersion" in block else base + block
         text += "" if "sources:" in text else source
         text += "" if "access:" in text or "approve" not in text else access
-        reading = parse_configuration(text, tmp_path / "controller.yaml")
+        reading = parse_and_check_configuration(text, tmp_path / "controller.yaml")
         assert reading.findings == (), block
 
 

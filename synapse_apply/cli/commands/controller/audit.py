@@ -65,11 +65,17 @@ def command(
     """
     from synapse_apply.cli.flows.controller_access import choose_url_or_empty, open_controller_api
     from synapse_apply.cli.texts.controller_audit import print_audit_report
-    from synapse_apply.controller.audit_report import AuditSelection, fetch_audit, read_stored_audit
+    from synapse_apply.controller.audit_report import (
+        AuditSelection,
+        fetch_and_check_audit,
+        read_and_check_stored_audit,
+    )
 
     selection = AuditSelection(pattern or "", who, limit)
     if url := choose_url_or_empty(url):
         api = open_controller_api(console, url)
-        report = fetch_audit(api, selection, expected_digest)
+        report = fetch_and_check_audit(api, selection, expected_digest)
         return print_audit_report(console, report, api.mask)
-    return print_audit_report(console, read_stored_audit(data, selection, expected_digest))
+    return print_audit_report(
+        console, read_and_check_stored_audit(data, selection, expected_digest)
+    )

@@ -29,10 +29,10 @@ def command(*, console: Console, file: Path, strict: bool) -> int:
     Every finding is shown with file, line and column. What this version does not use is a warning.
     """
     from synapse_apply import __version__
-    from synapse_apply.controller.configuration.reading import read_configuration
+    from synapse_apply.controller.configuration.reading import read_and_check_configuration
     from synapse_apply.controller.source.faults import list_source_faults
 
-    reading = read_configuration(file)
+    reading = read_and_check_configuration(file)
     findings = reading.findings
     if reading.controller is not None:
         findings += list_source_faults(reading.controller)

@@ -66,7 +66,11 @@ def command(
     if timeout is not None and not is_waiting:
         raise click.UsageError("--timeout goes with --wait.")
     api = open_controller_api(console, url)
-    names = list(dict.fromkeys(name for pattern in patterns for name in api.find_names(pattern)))
+    names = list(
+        dict.fromkeys(
+            name for pattern in patterns for name in api.list_names_matching_or_plain_name(pattern)
+        )
+    )
     if not names:
         raise InputError.from_summary(
             "No target matches",

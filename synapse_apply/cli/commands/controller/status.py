@@ -29,10 +29,10 @@ def command(*, console: Console, data: Path, url: str) -> int:
     """
     from synapse_apply.cli.flows.controller_access import choose_url_or_empty, open_controller_api
     from synapse_apply.cli.texts.controller import print_target_list
-    from synapse_apply.controller.status import read_stored_targets
+    from synapse_apply.controller.status import read_stored_targets_as_document
 
     if url := choose_url_or_empty(url):
-        print_target_list(console, open_controller_api(console, url).read_targets())
+        print_target_list(console, open_controller_api(console, url).read_target_list_document())
     else:
-        print_target_list(console, read_stored_targets(data))
+        print_target_list(console, read_stored_targets_as_document(data))
     return 0

@@ -27,7 +27,7 @@ _MAX_NAME_LENGTH, _MAX_GROUPS_LENGTH = 200, 32_768
 _NAME_MARKS = frozenset("._@+-=~/\\:| ")
 
 
-def identify_person(
+def identify_person_or_none_without_access(
     access: Access | None, secrets: AccessSecrets, headers: Headers, *, is_api: bool
 ) -> Person | None:
     """Who sends a request with these headers; None without `access`, where all may read.
@@ -36,10 +36,14 @@ def identify_person(
     """
     if access is None:
         return None
-    person = _find_proxy_person(access.proxy, secrets.proxy, headers) if access.proxy else None
+    person = (
+        _identify_proxy_person_or_none_if_unnamed(access.proxy, secrets.proxy, headers)
+        if access.proxy
+        else None
+    )
     # Whom the proxy names is that person, whatever the proxy puts into `Authorization`.
     if person is None and is_api:
-        person = _find_token_holder(access, secrets, headers)
+        person = _find_token_holder_or_none_without_token(access, secrets, headers)
     if person is not None:
         return person
     if is_api:
@@ -61,7 +65,7 @@ def identify_person(
     )
 
 
-def _find_proxy_person(
+def _identify_proxy_person_or_none_if_unnamed(
     proxy: ProxyAccess, secret: Sensitive | None, headers: Headers
 ) -> Person | None:
     """The person whom the proxy names; None where the request is not of the proxy, or of nobody."""
@@ -101,10 +105,10 @@ def _find_proxy_person(
             "Have the proxy send another attribute, such as the address of mail.",
         )
     groups = next(iter(values.get(proxy.groups_header, ())), "")
-    return Person(f"proxy:{user}", _split_groups(groups, proxy.groups_header))
+    return Person(f"proxy:{user}", _parse_groups_dropping_odd_names(groups, proxy.groups_header))
 
 
-def _split_groups(text: str, header: str) -> frozenset[str]:
+def _parse_groups_dropping_odd_names(text: str, header: str) -> frozenset[str]:
     """The groups of a header; one with an odd name counts for nothing, as no rule names it."""
     if len(text) > _MAX_GROUPS_LENGTH:
         raise RequestRefused.from_words(
@@ -136,7 +140,9 @@ def _is_harmless_name(name: str) -> bool:
     )
 
 
-def _find_token_holder(access: Access, secrets: AccessSecrets, headers: Headers) -> Person | None:
+def _find_token_holder_or_none_without_token(
+    access: Access, secrets: AccessSecrets, headers: Headers
+) -> Person | None:
     """Who has the bearer token; None without one. RequestRefused for one that nobody has."""
     values = headers.getlist("authorization")
     if not values:

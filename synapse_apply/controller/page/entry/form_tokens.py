@@ -31,12 +31,14 @@ class FormTokens:
 
     def build_token(self, identity: str, purpose: str) -> str:
         """A token for one person and purpose, such as the path of a form."""
-        return self._sign(identity, purpose, f"{int(self._count_seconds()):x}")
+        return self._build_token_issued_at(identity, purpose, f"{int(self._count_seconds()):x}")
 
     def is_valid(self, token: str, identity: str, purpose: str) -> bool:
         """Whether it is a token of this process for person and purpose, and not too old."""
         match = _TOKEN.fullmatch(token)
-        if match is None or not hmac.compare_digest(token, self._sign(identity, purpose, match[1])):
+        if match is None or not hmac.compare_digest(
+            token, self._build_token_issued_at(identity, purpose, match[1])
+        ):
             return False
         return self._count_seconds() - int(match[1], 16) < FORM_SECONDS
 
@@ -51,6 +53,6 @@ class FormTokens:
                 "Open the page anew, look at what it shows, and send the form again.",
             )
 
-    def _sign(self, identity: str, purpose: str, issued: str) -> str:
+    def _build_token_issued_at(self, identity: str, purpose: str, issued: str) -> str:
         message = json.dumps([identity, purpose, issued]).encode()
         return f"{issued}.{hmac.new(self._key, message, sha256).hexdigest()}"

@@ -54,7 +54,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def list_own_hosts(listen_host: str, port: int) -> frozenset[str]:
+def list_host_headers_of_listen_address(listen_host: str, port: int) -> frozenset[str]:
     """The Host headers under which the page is reached directly, on the address it listens on."""
     names = [f"[{listen_host}]" if ":" in listen_host else listen_host.lower()]
     if is_loopback(listen_host):
@@ -63,7 +63,7 @@ def list_own_hosts(listen_host: str, port: int) -> frozenset[str]:
     return frozenset(with_ports | set(names) if port == DEFAULT_PORTS["http"] else with_ports)
 
 
-def list_public_hosts(public_url: str) -> frozenset[str]:
+def list_host_headers_of_public_url(public_url: str) -> frozenset[str]:
     """The Host headers of the address under which people reach the page; none for ""."""
     parts = urlsplit(public_url)
     if not parts.hostname:
@@ -103,7 +103,7 @@ class RequestGuard:
                 headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
             await send(message)
 
-        refusal = self._find_refusal(scope)
+        refusal = self._build_refusal_or_none_if_allowed(scope)
         if refusal is not None:
             await refusal(scope, receive, send_with_headers)
             return
@@ -115,9 +115,9 @@ class RequestGuard:
                 "a page failed: %s at %s", type(error).__name__, _format_module_and_line(error)
             )
 
-    def _find_refusal(self, scope: Scope) -> PlainTextResponse | None:
+    def _build_refusal_or_none_if_allowed(self, scope: Scope) -> PlainTextResponse | None:
         path = scope["path"]
-        host_status = self._find_host_status(scope, path)
+        host_status = self._find_host_refusal_status_or_none(scope, path)
         if host_status is not None:
             text = _METRICS_ELSEWHERE if path == "/metrics" else _OTHER_ADDRESS
             return PlainTextResponse(text, host_status)
@@ -128,7 +128,7 @@ class RequestGuard:
             return PlainTextResponse("This method is not for this path.\n", 405, headers)
         return None
 
-    def _find_host_status(self, scope: Scope, path: str) -> HTTPStatus | None:
+    def _find_host_refusal_status_or_none(self, scope: Scope, path: str) -> HTTPStatus | None:
         """The status that refuses the request's Host; None where it may ask for the path."""
         if path in _PATHS_FOR_ANY_HOST:
             return None
@@ -139,11 +139,11 @@ class RequestGuard:
             return HTTPStatus.BAD_REQUEST
         allowed = self._hosts_of_metrics if path == "/metrics" else self._hosts
         # No site can make a browser send an address as the Host of one of its own names.
-        is_any_address = "*" in allowed and _is_address(match[1])
+        is_any_address = "*" in allowed and _is_ip_address(match[1])
         return None if host in allowed or is_any_address else HTTPStatus.MISDIRECTED_REQUEST
 
 
-def _is_address(name: str) -> bool:
+def _is_ip_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name.strip("[]"))
     except ValueError:

@@ -28,18 +28,18 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.waits_since = self.loop.time()
-        self._start_timer()
+        self._start_request_timer_unless_running()
         if len(self.connections) > MAX_CONNECTIONS:
-            self._make_room()
+            self._abort_connection_waiting_longest()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         # An answer that is under way, or complete with nothing behind it, has timers of uvicorn's.
         if not self._is_request_awaited():
             self.waits_since = None
-            self._stop_timer()
+            self._stop_request_timer()
         else:
-            self._start_timer()
+            self._start_request_timer_unless_running()
 
     def on_response_complete(self) -> None:
         self.waits_since = self.loop.time()
@@ -48,10 +48,10 @@ class PatientProtocol(H11Protocol):
         if not self._is_request_awaited():
             self.waits_since = None
         elif not self.cycle.response_complete:
-            self._start_timer()
+            self._start_request_timer_unless_running()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
+        self._stop_request_timer()
         super().connection_lost(exc)
 
     def _is_request_awaited(self) -> bool:
@@ -59,7 +59,7 @@ class PatientProtocol(H11Protocol):
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.response_complete or cycle.more_body
 
-    def _make_room(self) -> None:
+    def _abort_connection_waiting_longest(self) -> None:
         """End the connection that has waited longest."""
         waiting = [
             (protocol.waits_since, protocol)
@@ -73,12 +73,12 @@ class PatientProtocol(H11Protocol):
         # Not `close`, which waits for a client that does not read.
         oldest.transport.abort()
 
-    def _start_timer(self) -> None:
+    def _start_request_timer_unless_running(self) -> None:
         """Close the connection unless a request has come by then; one that runs goes on."""
         if self._request_timer is None:
             self._request_timer = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
 
-    def _stop_timer(self) -> None:
+    def _stop_request_timer(self) -> None:
         if self._request_timer is not None:
             self._request_timer.cancel()
             self._request_timer = None

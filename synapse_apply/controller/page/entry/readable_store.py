@@ -54,11 +54,11 @@ class RestrictedStore:
         self._reads_all = "*" in patterns
         self._filter_patterns = None if self._reads_all else patterns
 
-    def can_read(self, name: TargetName) -> bool:
+    def can_read_target(self, name: TargetName) -> bool:
         """Whether one of the patterns matches a target, known or not."""
         return any(fnmatchcase(str(name), pattern) for pattern in self._patterns)
 
-    def can_read_all_of(self, source: str) -> bool:
+    def can_read_all_targets_of_source(self, source: str) -> bool:
         """Whether one of the patterns matches every target that a source could have."""
         scope = f"{source}/*"
         # Brackets and question marks match the `*` of a pattern, and not what it stands for.
@@ -93,45 +93,56 @@ class RestrictedStore:
         return self._store.count_targets_by_state(source, self._filter_patterns)
 
     def find_target(self, name: TargetName) -> TargetRow | None:
-        return self._store.find_target(name) if self.can_read(name) else None
+        return self._store.find_target(name) if self.can_read_target(name) else None
 
     def find_run(self, run_id: str) -> RunRow | None:
         run = self._store.find_run(run_id)
-        return run if run is not None and self.can_read(run.target) else None
+        return run if run is not None and self.can_read_target(run.target) else None
 
     def list_runs(self, name: TargetName, limit: int) -> Sequence[RunRow]:
-        return self._store.list_runs(name, limit) if self.can_read(name) else ()
+        return self._store.list_runs(name, limit) if self.can_read_target(name) else ()
 
     def list_outcomes(
         self, names: Sequence[TargetName], limit: int
     ) -> Mapping[TargetName, Sequence[RunOutcome]]:
-        return self._store.list_outcomes([name for name in names if self.can_read(name)], limit)
+        return self._store.list_outcomes(
+            [name for name in names if self.can_read_target(name)], limit
+        )
 
     def find_revision(self, source: str, commit: str) -> RevisionRow | None:
         if not self._can_see_source(source):
             return None
         revision = self._store.find_revision(source, commit)
-        return self._shorten_revision(revision) if revision is not None else None
+        return (
+            self._hide_words_of_revision_unless_all_readable(revision)
+            if revision is not None
+            else None
+        )
 
     def list_revisions(self, source: str, limit: int) -> Sequence[RevisionRow]:
         if not self._can_see_source(source):
             return ()
-        return [*map(self._shorten_revision, self._store.list_revisions(source, limit))]
+        return [
+            *map(
+                self._hide_words_of_revision_unless_all_readable,
+                self._store.list_revisions(source, limit),
+            )
+        ]
 
     def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         statuses, messages = self._store.list_unsent()
         return (
-            [row for row in statuses if self.can_read_all_of(row.source)],
+            [row for row in statuses if self.can_read_all_targets_of_source(row.source)],
             messages if self._reads_all else (),
         )
 
     def find_status(self, source: str, commit: str, context: str) -> StatusRow | None:
-        if not self.can_read_all_of(source):
+        if not self.can_read_all_targets_of_source(source):
             return None
         return self._store.find_status(source, commit, context)
 
     def list_statuses_of_commit(self, source: str, commit: str) -> Sequence[StatusRow]:
-        if not self.can_read_all_of(source):
+        if not self.can_read_all_targets_of_source(source):
             return ()
         return self._store.list_statuses_of_commit(source, commit)
 
@@ -144,40 +155,42 @@ class RestrictedStore:
         return self._store.iter_audit_rows() if self._reads_all else iter(())
 
     def list_holds(self, name: TargetName) -> Sequence[HoldRow]:
-        return self._store.list_holds(name) if self.can_read(name) else ()
+        return self._store.list_holds(name) if self.can_read_target(name) else ()
 
     def list_approvals(self, name: TargetName) -> Sequence[ApprovalRow]:
-        return self._store.list_approvals(name) if self.can_read(name) else ()
+        return self._store.list_approvals(name) if self.can_read_target(name) else ()
 
     def list_pauses(self) -> Sequence[PauseRow]:
         """Those that may concern what can be read: their reasons are for the people of it."""
         if self._reads_all:
             return self._store.list_pauses()
-        return [row for row in self._store.list_pauses() if self.has_readable_target(row.scope)]
+        return [
+            row for row in self._store.list_pauses() if self.has_readable_target_matching(row.scope)
+        ]
 
     def list_rollouts(self) -> Sequence[RolloutRow]:
         """Those of sources that can be seen; why one stands still, where all can be read."""
         rows = [row for row in self._store.list_rollouts() if self._can_see_source(row.source)]
-        return [*map(self._shorten_rollout, rows)]
+        return [*map(self._hide_words_unless_all_readable, rows)]
 
     def find_rollout(self, name: str) -> RolloutRow | None:
         row = self._store.find_rollout(name)
         if row is None or not self._can_see_source(row.source):
             return None
-        return self._shorten_rollout(row)
+        return self._hide_words_unless_all_readable(row)
 
     def list_waves(self, rollout: str, number: int) -> Sequence[WaveRow]:
         rows = self._store.list_waves(rollout, number)
-        return rows if all(self.can_read_all_of(row.source) for row in rows) else ()
+        return rows if all(self.can_read_all_targets_of_source(row.source) for row in rows) else ()
 
     def list_rollout_targets(
         self, rollout: str, wave: int | None = None
     ) -> Sequence[RolloutTargetRow]:
         rows = self._store.list_rollout_targets(rollout, wave)
-        return [row for row in rows if self.can_read(row.target)]
+        return [row for row in rows if self.can_read_target(row.target)]
 
     def find_rollout_target(self, name: TargetName) -> RolloutTargetRow | None:
-        return self._store.find_rollout_target(name) if self.can_read(name) else None
+        return self._store.find_rollout_target(name) if self.can_read_target(name) else None
 
     def find_lease(self, name: str) -> LeaseRow | None:
         return self._store.find_lease(name) if self._reads_all else None
@@ -190,23 +203,23 @@ class RestrictedStore:
         return self._store.list_configuration_findings() if self._reads_all else ()
 
     def _can_see_source(self, source: str) -> bool:
-        if self.can_read_all_of(source):
+        if self.can_read_all_targets_of_source(source):
             return True
         return bool(self.list_targets(TargetFilter(source), 0, 1).targets)
 
-    def has_readable_target(self, scope: str) -> bool:
+    def has_readable_target_matching(self, scope: str) -> bool:
         """Whether a scope matches a target that can be read."""
         pages = self._store.list_targets(TargetFilter(patterns=(scope,)), 0, _MOST_TARGETS)
-        return any(self.can_read(row.name) for row in pages.targets)
+        return any(self.can_read_target(row.name) for row in pages.targets)
 
-    def _shorten_rollout(self, row: RolloutRow) -> RolloutRow:
+    def _hide_words_unless_all_readable(self, row: RolloutRow) -> RolloutRow:
         """A rollout without the words that may name targets, where not all can be read."""
-        if self.can_read_all_of(row.source):
+        if self.can_read_all_targets_of_source(row.source):
             return row
         return replace(row, state_reason="", description="")
 
-    def _shorten_revision(self, revision: RevisionRow) -> RevisionRow:
+    def _hide_words_of_revision_unless_all_readable(self, revision: RevisionRow) -> RevisionRow:
         """A revision without the words that name targets, where not all can be read."""
-        if self.can_read_all_of(revision.source):
+        if self.can_read_all_targets_of_source(revision.source):
             return revision
         return replace(revision, description="", finding=None)

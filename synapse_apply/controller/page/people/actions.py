@@ -11,20 +11,24 @@ from synapse_apply.controller.page.people.action_requests import RIGHTS, ActionR
 from synapse_apply.controller.ports import ActionRefused, PeopleActions
 
 
-def carry_out(request: ActionRequest, visitor: Visitor, actions: PeopleActions) -> None:
+def carry_out_or_raise_refused(
+    request: ActionRequest, visitor: Visitor, actions: PeopleActions
+) -> None:
     """Do what somebody asks for. RequestRefused where they may not, or it cannot be done now."""
     right = RIGHTS[request.verb]
     if request.name is not None:
-        visitor.require_right(request.name, right)
+        visitor.require_right_on_readable_target(request.name, right)
     elif visitor.person is None or not visitor.can_pause_scope(request.scope):
-        raise visitor.build_scope_refusal(right, request.scope)
+        raise visitor.build_scope_refusal_or_not_found(right, request.scope)
     try:
-        _call(request, visitor.identity, visitor.groups, actions)
+        _call_action_of_verb(request, visitor.identity, visitor.groups, actions)
     except ActionRefused as problem:
         raise RequestRefused(HTTPStatus.CONFLICT, *problem.diagnostics) from None
 
 
-def _call(request: ActionRequest, who: str, groups: Sequence[str], actions: PeopleActions) -> None:
+def _call_action_of_verb(
+    request: ActionRequest, who: str, groups: Sequence[str], actions: PeopleActions
+) -> None:
     name = request.name
     match request.verb:
         case Verb.PAUSE:

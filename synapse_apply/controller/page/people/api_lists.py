@@ -8,17 +8,17 @@ from itertools import groupby
 
 from synapse_apply.controller.page.api import (
     MAX_ITEMS,
-    build_list,
-    parse_limit,
-    parse_number,
-    parse_target_or_none,
+    build_list_document,
+    parse_target_or_none_if_left_out,
+    parse_valid_limit_or_default,
+    parse_whole_number_or_default,
 )
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import Visitor
 from synapse_apply.controller.page.people.holds import (
     HeldRowView,
     build_held_row_views,
-    get_expiry,
+    compute_approval_expiry,
 )
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.ports import RunningLoop
@@ -34,8 +34,11 @@ def list_holds_as_json(
     visitor: Visitor, loop: RunningLoop, parameters: Mapping[str, str], now: float
 ) -> JsonDocument:
     """A HoldList, of one target or of all. Parameters: target, offset, limit. BadQueryError."""
-    name = parse_target_or_none(parameters)
-    offset, limit = parse_number(parameters, "offset", 0), parse_limit(parameters, MAX_ITEMS)
+    name = parse_target_or_none_if_left_out(parameters)
+    offset, limit = (
+        parse_whole_number_or_default(parameters, "offset", 0),
+        parse_valid_limit_or_default(parameters, MAX_ITEMS),
+    )
     if name is not None and visitor.store.find_target(name) is None:
         raise RequestRefused.from_words(
             HTTPStatus.NOT_FOUND, "Nothing is known by this name", f"There is no target {name}."
@@ -45,21 +48,21 @@ def list_holds_as_json(
     items = [
         _hold_to_json(target, view)
         for target, of_target in groupby(holds[offset : offset + limit], lambda hold: hold.target)
-        for view in _build_views(visitor.store, loop, target, [*of_target], now)
+        for view in _build_held_row_views_of_target(visitor.store, loop, target, [*of_target], now)
     ]
-    return {**build_list("HoldList", items), "total": len(holds), "offset": offset}
+    return {**build_list_document("HoldList", items), "total": len(holds), "offset": offset}
 
 
 def list_pauses_as_json(
     visitor: Visitor, _loop: RunningLoop, parameters: Mapping[str, str], now: float
 ) -> JsonDocument:
     """A PauseList of the pauses that people have set and that hold now. Parameter: limit."""
-    limit = parse_limit(parameters, MAX_ITEMS)
+    limit = parse_valid_limit_or_default(parameters, MAX_ITEMS)
     pauses = [pause for pause in visitor.store.list_pauses() if now < pause.until]
-    return build_list("PauseList", [_pause_to_json(pause) for pause in pauses[:limit]])
+    return build_list_document("PauseList", [_pause_to_json(pause) for pause in pauses[:limit]])
 
 
-def list_audit_as_json(
+def list_whole_audit_as_json_or_raise_refused(
     visitor: Visitor, _loop: RunningLoop, parameters: Mapping[str, str], _now: float
 ) -> JsonDocument:
     """An AuditList, newest first; with `after` oldest first. Parameters: who, q, after, limit.
@@ -72,10 +75,10 @@ def list_audit_as_json(
             "No right to do this",
             "The whole audit is for who may read every target.",
         )
-    after = parse_number(parameters, "after", 0) if "after" in parameters else None
+    after = parse_whole_number_or_default(parameters, "after", 0) if "after" in parameters else None
     audit_filter = AuditFilter(parameters.get("who", ""), parameters.get("q", ""), after=after)
-    rows = visitor.store.list_audit(parse_limit(parameters), audit_filter)
-    return build_list("AuditList", [_audit_row_to_json(row) for row in rows])
+    rows = visitor.store.list_audit(parse_valid_limit_or_default(parameters), audit_filter)
+    return build_list_document("AuditList", [_audit_row_to_json(row) for row in rows])
 
 
 def _iter_names_with_holds(store: ReadableStore) -> Iterator[TargetName]:
@@ -86,7 +89,7 @@ def _iter_names_with_holds(store: ReadableStore) -> Iterator[TargetName]:
         yield from (target.name for target in page.targets if target.hold_count)
 
 
-def _build_views(
+def _build_held_row_views_of_target(
     store: ReadableStore, loop: RunningLoop, name: TargetName, holds: Sequence[HoldRow], now: float
 ) -> Sequence[HeldRowView]:
     source = loop.get_settings().sources.get(name.source)
@@ -121,7 +124,7 @@ def _hold_to_json(name: TargetName, view: HeldRowView) -> JsonDocument:
             {
                 "who": approval.who,
                 "approved_at": format_utc(approval.approved_at),
-                "expires_at": format_utc(get_expiry(approval)),
+                "expires_at": format_utc(compute_approval_expiry(approval)),
                 "counts": approval.who in view.count.who_counts,
                 "reason": left_out.get(approval.who, ""),
             }

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 _BODY_SECONDS = 10.0
 
 
-async def read_body(request: Request, max_size: int) -> bytes:
+async def read_body_within_limits(request: Request, max_size: int) -> bytes:
     """The body of a request; HTTPException where it is too large, too slow or broken off."""
     body = bytearray()
     try:

@@ -11,17 +11,17 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from synapse_apply.controller.page import addresses
-from synapse_apply.controller.page.api import API_VERSION, format_json
+from synapse_apply.controller.page.api import API_VERSION, format_json_escaping_unsafe_characters
 from synapse_apply.controller.page.entry.form_tokens import FormTokens
 from synapse_apply.controller.page.entry.visitor import API_PREFIX, Visitor
 from synapse_apply.controller.page.people.action_requests import (
     RIGHTS,
     ActionRequest,
     Verb,
-    read_form_request,
-    read_json_request,
+    read_valid_form_request,
+    read_valid_json_request,
 )
-from synapse_apply.controller.page.people.actions import carry_out
+from synapse_apply.controller.page.people.actions import carry_out_or_raise_refused
 from synapse_apply.controller.page.people.receiving import JSON_TYPE, RequestReceiver
 from synapse_apply.controller.page.phrases import format_utc
 from synapse_apply.controller.ports import RunningLoop
@@ -61,13 +61,13 @@ class ActionEndpoints:
     def _build_form_endpoint(self, verb: Verb) -> Callable[[Request], Awaitable[Response]]:
         async def act(request: Request) -> Response:
             name = TargetName(request.path_params["source"], request.path_params["target"])
-            visitor, fields = await self._receiver.receive_form(
-                request, build_form_purpose(name), RIGHTS[verb], str(name)
+            visitor, fields = await self._receiver.receive_form_of_own_page(
+                request, build_form_token_purpose(name), RIGHTS[verb], str(name)
             )
-            action = read_form_request(verb, name, fields, self._clock())
-            await self._carry_out(action, visitor)
+            action = read_valid_form_request(verb, name, fields, self._clock())
+            await self._carry_out_in_threadpool(action, visitor)
             proof = self._form_tokens.build_token(
-                visitor.identity, build_notice_purpose(verb, name)
+                visitor.identity, build_notice_token_purpose(verb, name)
             )
             return RedirectResponse(
                 addresses.build_notice_path(name, verb.value, proof), HTTPStatus.SEE_OTHER
@@ -77,31 +77,33 @@ class ActionEndpoints:
 
     def _build_api_endpoint(self, verb: Verb) -> Callable[[Request], Awaitable[Response]]:
         async def act(request: Request) -> Response:
-            visitor, body = await self._receiver.receive_document(
+            visitor, body = await self._receiver.receive_document_of_token_holder(
                 request, RIGHTS[verb], "any target"
             )
-            action = read_json_request(verb, body, self._clock())
-            await self._carry_out(action, visitor)
+            action = read_valid_json_request(verb, body, self._clock())
+            await self._carry_out_in_threadpool(action, visitor)
             return Response(_format_result(action, visitor.identity), media_type=JSON_TYPE)
 
         return act
 
-    async def _carry_out(self, action: ActionRequest, visitor: Visitor) -> None:
-        await run_in_threadpool(carry_out, action, visitor, self._loop.get_people_actions())
+    async def _carry_out_in_threadpool(self, action: ActionRequest, visitor: Visitor) -> None:
+        await run_in_threadpool(
+            carry_out_or_raise_refused, action, visitor, self._loop.get_people_actions()
+        )
 
 
-def build_form_purpose(name: TargetName) -> str:
+def build_form_token_purpose(name: TargetName) -> str:
     """What a token of the forms on a target's page is for."""
     return f"forms of {name}"
 
 
-def build_notice_purpose(verb: Verb, name: TargetName) -> str:
+def build_notice_token_purpose(verb: Verb, name: TargetName) -> str:
     """What a token in an address is for that says what was just done."""
     return f"notice of {verb.value} {name}"
 
 
 def _format_result(action: ActionRequest, who: str) -> str:
-    return format_json(
+    return format_json_escaping_unsafe_characters(
         {
             "apiVersion": API_VERSION,
             "kind": "ActionResult",

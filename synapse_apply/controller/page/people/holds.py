@@ -66,19 +66,19 @@ def build_held_row_views(
         of_digest.setdefault(approval.row_digest, []).append(approval)
     own_rule = rule or TargetRule("*")
     return [
-        _build_view(
+        _build_held_row_view(
             hold, of_digest.get(hold.row_digest, ()), own_rule, now, access, authors, identity
         )
         for hold in holds
     ]
 
 
-def get_expiry(approval: ApprovalRow) -> float:
+def compute_approval_expiry(approval: ApprovalRow) -> float:
     """When an approval counts no more, a wall-clock time."""
     return approval.approved_at + APPROVAL_SECONDS
 
 
-def _build_view(
+def _build_held_row_view(
     hold: HoldRow,
     of_row: Sequence[ApprovalRow],
     rule: TargetRule,
@@ -100,13 +100,13 @@ def _build_view(
     return HeldRowView(
         hold,
         count,
-        describe_reason(hold),
+        describe_hold_reason(hold),
         of_row,
         is_approved_by_visitor=bool(own),
     )
 
 
-def describe_reason(hold: HoldRow) -> str:
+def describe_hold_reason(hold: HoldRow) -> str:
     """Why a row waits, as a phrase."""
     held_row = hold.held_row
     phrase = REASON_PHRASES[held_row.reason]
@@ -115,7 +115,7 @@ def describe_reason(hold: HoldRow) -> str:
     return f"{phrase}: {held_row.detail}" if held_row.detail else phrase
 
 
-def describe_worth_of_own_approval(
+def describe_doubt_about_own_approval_or_empty(
     rule: TargetRule | None, authors: Collection[str] | None, identity: str
 ) -> str:
     """A sentence for a reader whose approval may not count; "" for another one."""

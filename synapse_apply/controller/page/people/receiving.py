@@ -12,8 +12,11 @@ from synapse_apply.controller.page.entry.form_tokens import FormTokens
 from synapse_apply.controller.page.entry.own_origin import require_own_origin
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import Doorkeeper, Visitor, build_right_refusal
-from synapse_apply.controller.page.people.action_requests import MAX_BODY_SIZE, parse_form
-from synapse_apply.controller.page.people.bodies import read_body, require_media_type
+from synapse_apply.controller.page.people.action_requests import (
+    MAX_BODY_SIZE,
+    parse_form_fields_or_raise_refused,
+)
+from synapse_apply.controller.page.people.bodies import read_body_within_limits, require_media_type
 from synapse_apply.controller.rules.access import TOKEN_PREFIX
 from synapse_apply.controller.settings import Right
 
@@ -44,25 +47,27 @@ class RequestReceiver:
         self._form_tokens = form_tokens
         self._own_origins = own_origins
 
-    async def receive_form(
+    async def receive_form_of_own_page(
         self, request: Request, purpose: str, right: Right, scope: str
     ) -> ReceivedForm:
         """A form with a token for this purpose; `right` and `scope` are named in a refusal."""
-        visitor = self._doorkeeper.admit(request)
+        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
         if visitor.person is None:
             raise build_right_refusal(right, scope, visitor)
         require_own_origin(request.headers, self._own_origins)
         require_media_type(request, FORM_TYPE)
-        fields = parse_form(await read_body(request, MAX_BODY_SIZE))
+        fields = parse_form_fields_or_raise_refused(
+            await read_body_within_limits(request, MAX_BODY_SIZE)
+        )
         token = next(iter(fields.get("token", ())), "")
         self._form_tokens.require_valid(token, visitor.identity, purpose)
         return ReceivedForm(visitor, fields)
 
-    async def receive_document(
+    async def receive_document_of_token_holder(
         self, request: Request, right: Right, scope: str
     ) -> ReceivedDocument:
-        """A JSON document of somebody with a token; `right` and `scope` as in `receive_form`."""
-        visitor = self._doorkeeper.admit(request)
+        """The body, not parsed yet, of somebody with a token; `right` and `scope` as for a form."""
+        visitor = self._doorkeeper.admit_visitor_or_raise_refused(request)
         if visitor.person is None:
             raise build_right_refusal(right, scope, visitor)
         # A browser sends what its proxy needs by itself, whoever asks it to.
@@ -74,4 +79,4 @@ class RequestReceiver:
                 "Send one of `access.tokens` as `Authorization: Bearer TOKEN`.",
             )
         require_media_type(request, JSON_TYPE)
-        return ReceivedDocument(visitor, await read_body(request, MAX_BODY_SIZE))
+        return ReceivedDocument(visitor, await read_body_within_limits(request, MAX_BODY_SIZE))

@@ -10,13 +10,13 @@ from synapse_apply.controller.page.entry.visitor import Visitor
 from synapse_apply.controller.page.people.action_requests import Verb
 from synapse_apply.controller.page.people.choices import NOTICES
 from synapse_apply.controller.page.people.endpoints import (
-    build_form_purpose,
-    build_notice_purpose,
+    build_form_token_purpose,
+    build_notice_token_purpose,
 )
 from synapse_apply.controller.page.people.holds import (
     HeldRowView,
     build_held_row_views,
-    describe_worth_of_own_approval,
+    describe_doubt_about_own_approval_or_empty,
 )
 from synapse_apply.controller.ports import RunningLoop
 from synapse_apply.controller.rows import PauseRow, TargetName
@@ -104,17 +104,19 @@ def read_target_forms(
             identity=visitor.identity,
         ),
         len(holds),
-        _list_pauses(visitor, name, now, can_pause=Right.PAUSE in rights),
-        _find_fixed_pause(rule, now),
+        _list_active_pauses_of_target(visitor, name, now, can_pause=Right.PAUSE in rights),
+        _find_active_fixed_pause_or_none(rule, now),
         compute_window_state(rule.windows, now) if rule and rule.windows else None,
-        form_tokens.build_token(visitor.identity, build_form_purpose(name)) if is_acting else "",
-        _list_pause_scopes(visitor, name) if Right.PAUSE in rights else {},
-        describe_worth_of_own_approval(rule, authors, visitor.identity),
-        _find_notice_or_empty(form_tokens, visitor, name, parameters),
+        form_tokens.build_token(visitor.identity, build_form_token_purpose(name))
+        if is_acting
+        else "",
+        _list_pausable_scopes_with_words(visitor, name) if Right.PAUSE in rights else {},
+        describe_doubt_about_own_approval_or_empty(rule, authors, visitor.identity),
+        _find_proven_notice_or_empty(form_tokens, visitor, name, parameters),
     )
 
 
-def _list_pauses(
+def _list_active_pauses_of_target(
     visitor: Visitor, name: TargetName, now: float, *, can_pause: bool
 ) -> Sequence[ActivePauseView]:
     pauses = [
@@ -128,13 +130,13 @@ def _list_pauses(
     ]
 
 
-def _find_fixed_pause(rule: TargetRule | None, now: float) -> FixedPause | None:
+def _find_active_fixed_pause_or_none(rule: TargetRule | None, now: float) -> FixedPause | None:
     pause = rule.pause if rule else None
     is_active = pause is not None and (pause.until is None or now < pause.until)
     return pause if is_active else None
 
 
-def _list_pause_scopes(visitor: Visitor, name: TargetName) -> Mapping[str, str]:
+def _list_pausable_scopes_with_words(visitor: Visitor, name: TargetName) -> Mapping[str, str]:
     scopes = {str(name): "this target"}
     scope = f"{name.source}/*"
     if visitor.can_pause_scope(scope):
@@ -142,13 +144,13 @@ def _list_pause_scopes(visitor: Visitor, name: TargetName) -> Mapping[str, str]:
     return scopes
 
 
-def _find_notice_or_empty(
+def _find_proven_notice_or_empty(
     form_tokens: FormTokens, visitor: Visitor, name: TargetName, parameters: Mapping[str, str]
 ) -> str:
     """What was just done, "" where the address does not prove that this reader did it."""
     verb = next((verb for verb in Verb if verb.value == parameters.get("done")), None)
     if verb is None or not visitor.identity:
         return ""
-    purpose = build_notice_purpose(verb, name)
+    purpose = build_notice_token_purpose(verb, name)
     proof = parameters.get("proof", "")
     return NOTICES[verb] if form_tokens.is_valid(proof, visitor.identity, purpose) else ""

@@ -10,9 +10,9 @@ from synapse_apply.controller.page import addresses
 from synapse_apply.controller.page.api import (
     API_VERSION,
     BadQueryError,
-    build_list,
-    parse_limit,
-    parse_number,
+    build_list_document,
+    parse_valid_limit_or_default,
+    parse_whole_number_or_default,
 )
 from synapse_apply.controller.page.entry.readable_store import RestrictedStore
 from synapse_apply.controller.page.phrases import format_utc
@@ -21,7 +21,7 @@ from synapse_apply.controller.page.rollouts.rollout_views import (
     list_rollout_summaries,
     read_rollout_view_or_none,
 )
-from synapse_apply.controller.page.rollouts.target_list import select_cells
+from synapse_apply.controller.page.rollouts.target_list import filter_and_sort_cells
 from synapse_apply.controller.page.rollouts.wave_views import TargetCell, WaveView
 from synapse_apply.controller.rollout_rows import RolloutTargetRow
 from synapse_apply.controller.rules.rollouts.words import MemberState
@@ -35,7 +35,7 @@ def list_rollouts_as_json(store: RestrictedStore, settings: Controller) -> JsonD
     """A RolloutList: each rollout with its waves, those that need a person first."""
     names = [summary.name for summary in list_rollout_summaries(store, settings)]
     views = [read_rollout_view_or_none(store, name, settings) for name in names]
-    return build_list("RolloutList", [rollout_to_json(view) for view in views if view])
+    return build_list_document("RolloutList", [rollout_to_json(view) for view in views if view])
 
 
 def rollout_with_targets_to_json(view: RolloutView, parameters: Mapping[str, str]) -> JsonDocument:
@@ -44,14 +44,17 @@ def rollout_with_targets_to_json(view: RolloutView, parameters: Mapping[str, str
     words = [member_state.value for member_state in MemberState]
     if state and state not in words:
         raise BadQueryError(f"state is one of: {', '.join(words)}")
-    wave = parse_number(parameters, "wave", 0)
-    offset, limit = parse_number(parameters, "offset", 0), parse_limit(parameters)
-    cells = select_cells(view, wave, state)
+    wave = parse_whole_number_or_default(parameters, "wave", 0)
+    offset, limit = (
+        parse_whole_number_or_default(parameters, "offset", 0),
+        parse_valid_limit_or_default(parameters),
+    )
+    cells = filter_and_sort_cells(view, wave, state)
     return {
         "apiVersion": API_VERSION,
         "kind": "Rollout",
         **rollout_to_json(view),
-        "items": [_cell_to_json(cell) for cell in cells[offset : offset + limit]],
+        "items": [_target_cell_to_json(cell) for cell in cells[offset : offset + limit]],
         "total": len(cells),
         "offset": offset,
     }
@@ -77,8 +80,8 @@ def rollout_to_json(view: RolloutView) -> JsonDocument:
         else 0,
         "description": view.description or None,
         "waiting_head": view.waiting_head or None,
-        "begun_at": _time_to_json_or_none(row.begun_at if row else 0),
-        "state_since": _time_to_json_or_none(row.state_since if row else 0),
+        "begun_at": _time_to_json_or_none_if_zero(row.begun_at if row else 0),
+        "state_since": _time_to_json_or_none_if_zero(row.state_since if row else 0),
         "state_by": row.state_by or None if row else None,
         "state_reason": row.state_reason or None if row else None,
         "waves": [_wave_to_json(wave) for wave in view.waves],
@@ -98,9 +101,9 @@ def _wave_to_json(wave: WaveView) -> JsonDocument:
         "max_parallel": settings.max_parallel if settings else None,
         "max_failures": settings.max_failures if settings else None,
         "approve": settings.approve if settings else None,
-        "opened_at": _time_to_json_or_none(row.opened_at if row else 0),
+        "opened_at": _time_to_json_or_none_if_zero(row.opened_at if row else 0),
         "approved_by": row.approved_by or None if row else None,
-        "closed_at": _time_to_json_or_none(row.closed_at if row else 0),
+        "closed_at": _time_to_json_or_none_if_zero(row.closed_at if row else 0),
         "closed_by": row.closed_by or None if row else None,
         "reason": row.reason or None if row else None,
         "target_count": len(wave.cells),
@@ -113,7 +116,7 @@ def _wave_to_json(wave: WaveView) -> JsonDocument:
     }
 
 
-def _cell_to_json(cell: TargetCell) -> dict[str, Any]:
+def _target_cell_to_json(cell: TargetCell) -> dict[str, Any]:
     row = cell.row
     if not cell.has_revision:  # what an older revision has shown is no matter of this one
         row = RolloutTargetRow(row.target, row.rollout, row.wave, row.number, row.commit, "")
@@ -123,15 +126,15 @@ def _cell_to_json(cell: TargetCell) -> dict[str, Any]:
         "state": cell.state.value,
         "commit": cell.commit or None,
         "waiting_reason": cell.waiting_reason or None,
-        "moved_at": _time_to_json_or_none(row.moved_at),
-        "good_since": _time_to_json_or_none(row.good_since),
-        "good_until": _time_to_json_or_none(row.good_until),
+        "moved_at": _time_to_json_or_none_if_zero(row.moved_at),
+        "good_since": _time_to_json_or_none_if_zero(row.good_since),
+        "good_until": _time_to_json_or_none_if_zero(row.good_until),
         "soaked": row.soaked,
-        "soak_end": _time_to_json_or_none(cell.soak_end),
-        "failed_at": _time_to_json_or_none(row.failed_at),
+        "soak_end": _time_to_json_or_none_if_zero(cell.soak_end),
+        "failed_at": _time_to_json_or_none_if_zero(row.failed_at),
         "path": addresses.build_target_path(row.target),
     }
 
 
-def _time_to_json_or_none(when: float) -> str | None:
+def _time_to_json_or_none_if_zero(when: float) -> str | None:
     return format_utc(when) if when else None

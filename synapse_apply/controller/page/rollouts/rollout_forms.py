@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 from synapse_apply.controller.page.entry.form_tokens import FormTokens
 from synapse_apply.controller.page.entry.visitor import Visitor
-from synapse_apply.controller.page.rollouts.rollout_requests import RolloutVerb, can_decide
+from synapse_apply.controller.page.rollouts.rollout_requests import (
+    RolloutVerb,
+    can_approve_each_target,
+)
 from synapse_apply.controller.page.rollouts.rollout_views import RolloutView
 from synapse_apply.controller.rollout_rows import (
     RolloutRow,
@@ -34,7 +37,7 @@ class RolloutForms(NamedTuple):
     notice: str
 
 
-def read_rollout_forms_or_none(
+def read_rollout_forms_or_none_if_not_begun(
     visitor: Visitor, view: RolloutView, form_tokens: FormTokens, parameters: Mapping[str, str]
 ) -> RolloutForms | None:
     """The forms for what can be done now, and its reader may; `parameters` are of the address.
@@ -44,18 +47,20 @@ def read_rollout_forms_or_none(
     row = view.summary.row
     if row is None:
         return None
-    possible = list_possible_verbs(row) if visitor.person else frozenset()
-    members = _list_members(visitor, view, row) if possible else ()
+    possible = list_verbs_possible_in_state(row) if visitor.person else frozenset()
+    members = _list_targets_also_unreadable_ones(visitor, view, row) if possible else ()
     of_wave = [member for member in members if member.wave == row.wave]
-    is_of_all = can_decide(visitor, members)
-    is_of_wave = bool(of_wave) and (is_of_all or can_decide(visitor, of_wave))
+    is_of_all = can_approve_each_target(visitor, members)
+    is_of_wave = bool(of_wave) and (is_of_all or can_approve_each_target(visitor, of_wave))
     verbs = frozenset(verb for verb in possible if (is_of_wave if verb.is_of_wave else is_of_all))
-    purpose = build_form_purpose(row.name)
+    purpose = build_form_token_purpose(row.name)
     token = form_tokens.build_token(visitor.identity, purpose) if verbs else ""
-    return RolloutForms(verbs, token, _find_notice_or_empty(form_tokens, visitor, row, parameters))
+    return RolloutForms(
+        verbs, token, _find_proven_notice_or_empty(form_tokens, visitor, row, parameters)
+    )
 
 
-def _list_members(
+def _list_targets_also_unreadable_ones(
     visitor: Visitor, view: RolloutView, row: RolloutRow
 ) -> Sequence[RolloutTargetRow]:
     """The targets of a rollout, also those that its reader may not see."""
@@ -64,7 +69,7 @@ def _list_members(
     return visitor.whole_store.list_rollout_targets(row.name)
 
 
-def list_possible_verbs(row: RolloutRow) -> frozenset[RolloutVerb]:
+def list_verbs_possible_in_state(row: RolloutRow) -> frozenset[RolloutVerb]:
     """What a rollout could be asked in its state, whoever asks."""
     match row.state:
         case RolloutState.RUNNING:
@@ -76,23 +81,23 @@ def list_possible_verbs(row: RolloutRow) -> frozenset[RolloutVerb]:
     return frozenset()
 
 
-def build_form_purpose(rollout: str) -> str:
+def build_form_token_purpose(rollout: str) -> str:
     """What a token of the forms on a rollout's page is for."""
     return f"forms of rollout {rollout}"
 
 
-def build_notice_purpose(verb: RolloutVerb, rollout: str) -> str:
+def build_notice_token_purpose(verb: RolloutVerb, rollout: str) -> str:
     """What a token in an address is for that says what was just done."""
     return f"notice of {verb.value} rollout {rollout}"
 
 
-def _find_notice_or_empty(
+def _find_proven_notice_or_empty(
     form_tokens: FormTokens, visitor: Visitor, row: RolloutRow, parameters: Mapping[str, str]
 ) -> str:
     """What was just done, "" where the address does not prove that this reader did it."""
     verb = next((verb for verb in RolloutVerb if verb.value == parameters.get("done")), None)
     if verb is None or not visitor.identity:
         return ""
-    purpose = build_notice_purpose(verb, row.name)
+    purpose = build_notice_token_purpose(verb, row.name)
     proof = parameters.get("proof", "")
     return NOTICES[verb] if form_tokens.is_valid(proof, visitor.identity, purpose) else ""

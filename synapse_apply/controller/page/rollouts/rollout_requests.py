@@ -10,10 +10,10 @@ from typing import Any
 from synapse_apply.controller.page.entry.refusals import RequestRefused
 from synapse_apply.controller.page.entry.visitor import Visitor, build_right_refusal
 from synapse_apply.controller.page.people.action_requests import (
-    get_single_field,
-    parse_json_object,
+    get_single_field_or_empty,
+    parse_json_object_or_raise_refused,
     require_known_members,
-    require_text,
+    require_text_or_empty_if_left_out,
     require_usable_reason,
 )
 from synapse_apply.controller.ports import ActionRefused, RolloutActions
@@ -56,35 +56,45 @@ class RolloutRequest:
     reason: str = ""
 
 
-def read_rollout_form(
+def read_valid_rollout_form(
     verb: RolloutVerb, rollout: str, fields: Mapping[str, Sequence[str]]
 ) -> RolloutRequest:
     """What a form on a rollout's page asks for. RequestRefused where a field makes no sense."""
-    number = _parse_number(get_single_field(fields, "number"), "number")
-    wave = _parse_number(get_single_field(fields, "wave"), "wave") if verb.is_of_wave else 0
+    number = _parse_positive_number_or_raise_refused(
+        get_single_field_or_empty(fields, "number"), "number"
+    )
+    wave = (
+        _parse_positive_number_or_raise_refused(get_single_field_or_empty(fields, "wave"), "wave")
+        if verb.is_of_wave
+        else 0
+    )
     return RolloutRequest(
-        verb, rollout, number, wave, _read_reason(verb, get_single_field(fields, "reason"))
+        verb,
+        rollout,
+        number,
+        wave,
+        _require_reason_if_needed(verb, get_single_field_or_empty(fields, "reason")),
     )
 
 
-def read_rollout_document(verb: RolloutVerb, rollout: str, body: bytes) -> RolloutRequest:
+def read_valid_rollout_document(verb: RolloutVerb, rollout: str, body: bytes) -> RolloutRequest:
     """What a JSON document asks for. RequestRefused where it makes no sense.
 
     Members: `number`, `wave` (approve, skip), `reason` (skip, abort); another one is an error.
     """
-    document = parse_json_object(body)
+    document = parse_json_object_or_raise_refused(body)
     allowed = {"number"} | ({"wave"} if verb.is_of_wave else set())
     require_known_members(document, allowed | ({"reason"} if verb.needs_reason else set()))
     return RolloutRequest(
         verb,
         rollout,
-        _require_number(document, "number"),
-        _require_number(document, "wave") if verb.is_of_wave else 0,
-        _read_reason(verb, require_text(document, "reason")),
+        _require_positive_number_member(document, "number"),
+        _require_positive_number_member(document, "wave") if verb.is_of_wave else 0,
+        _require_reason_if_needed(verb, require_text_or_empty_if_left_out(document, "reason")),
     )
 
 
-def carry_out_rollout_request(
+def carry_out_rollout_request_or_raise_refused(
     request: RolloutRequest, visitor: Visitor, actions: RolloutActions
 ) -> None:
     """Do what somebody asks of a rollout. RequestRefused where they may not, or it cannot be done.
@@ -104,15 +114,15 @@ def carry_out_rollout_request(
         raise RequestRefused.from_words(
             HTTPStatus.CONFLICT, "There is nothing to decide", f"{scope} has no target."
         )
-    if not can_decide(visitor, rows):
+    if not can_approve_each_target(visitor, rows):
         raise build_right_refusal(Right.APPROVE, f"every target of {scope}", visitor)
     try:
-        _call(request, visitor.identity, actions)
+        _call_action_of_verb(request, visitor.identity, actions)
     except ActionRefused as problem:
         raise RequestRefused(HTTPStatus.CONFLICT, *problem.diagnostics) from None
 
 
-def can_decide(visitor: Visitor, rows: Sequence[RolloutTargetRow]) -> bool:
+def can_approve_each_target(visitor: Visitor, rows: Sequence[RolloutTargetRow]) -> bool:
     """Whether somebody may approve rows of each of these targets; of none nobody may."""
     return (
         visitor.person is not None
@@ -121,7 +131,7 @@ def can_decide(visitor: Visitor, rows: Sequence[RolloutTargetRow]) -> bool:
     )
 
 
-def _call(request: RolloutRequest, who: str, actions: RolloutActions) -> None:
+def _call_action_of_verb(request: RolloutRequest, who: str, actions: RolloutActions) -> None:
     rollout, number, wave = request.rollout, request.number, request.wave
     match request.verb:
         case RolloutVerb.APPROVE:
@@ -134,20 +144,20 @@ def _call(request: RolloutRequest, who: str, actions: RolloutActions) -> None:
             actions.abort_rollout(who, rollout, number, request.reason)
 
 
-def _read_reason(verb: RolloutVerb, text: str) -> str:
+def _require_reason_if_needed(verb: RolloutVerb, text: str) -> str:
     return require_usable_reason(text, is_needed=verb.needs_reason)
 
 
-def _parse_number(text: str, name: str) -> int:
+def _parse_positive_number_or_raise_refused(text: str, name: str) -> int:
     is_number = text.isascii() and text.isdigit() and len(text) <= len(f"{_MAX_NUMBER}")
-    return _require_positive(int(text) if is_number else None, name)
+    return _require_positive_whole_number(int(text) if is_number else None, name)
 
 
-def _require_number(document: Mapping[str, Any], name: str) -> int:
-    return _require_positive(document.get(name), name)
+def _require_positive_number_member(document: Mapping[str, Any], name: str) -> int:
+    return _require_positive_whole_number(document.get(name), name)
 
 
-def _require_positive(value: Any, name: str) -> int:
+def _require_positive_whole_number(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MAX_NUMBER:
         raise RequestRefused.from_words(
             HTTPStatus.BAD_REQUEST,

@@ -148,7 +148,7 @@ def list_rollout_summaries(
     rows = {row.name: row for row in store.list_rollouts()}
     configured = {n: r for n, r in settings.rollouts.items() if r.source in sources}
     summaries = [
-        _read_summary(store, name, rows.get(name), configured.get(name))
+        _build_summary_with_revision(store, name, rows.get(name), configured.get(name))
         for name in sorted(rows.keys() | configured.keys())
     ]
     return sorted(
@@ -170,7 +170,7 @@ def list_rollouts_of_source(
     return [row for row in list_rollout_summaries(store, settings) if row.source == source]
 
 
-def _read_summary(
+def _build_summary_with_revision(
     store: RestrictedStore, name: str, row: RolloutRow | None, settings: Rollout | None
 ) -> RolloutSummary:
     source = row.source if row else settings.source if settings else ""
@@ -189,26 +189,28 @@ def read_rollout_view_or_none(
     source = next((row for row in store.list_sources() if row.name == source_name), None)
     if source is None:
         return None
-    summary = _read_summary(store, name, row, configured)
-    is_whole = store.can_read_all_of(source_name)
+    summary = _build_summary_with_revision(store, name, row, configured)
+    is_whole = store.can_read_all_targets_of_source(source_name)
     if row is None:
         return RolloutView(summary, (), (), (), "", is_whole)
-    members = _read_members(store, row)
-    waves = _read_waves(store, row, configured, members, is_whole=is_whole)
+    members = _read_members_by_wave(store, row)
+    waves = _read_wave_views(store, row, configured, members, is_whole=is_whole)
     return RolloutView(
         summary,
         waves,
-        _read_shares(store, row, [cell for wave in waves for cell in wave.cells]),
-        _read_history(store, row),
+        _count_targets_by_revision(store, row, [cell for wave in waves for cell in wave.cells]),
+        _read_past_rollouts(store, row),
         _find_waiting_head_or_empty(row, configured, source),
         is_whole,
-        _describe(
-            row, _find_wave(configured, row.wave), list_live_members(members.get(row.wave, ()))
+        _describe_progress(
+            row,
+            _find_wave_settings_or_none(configured, row.wave),
+            list_live_members(members.get(row.wave, ())),
         ),
     )
 
 
-def _describe(row: RolloutRow, wave: Wave | None, members: Sequence[RolloutMember]) -> str:
+def _describe_progress(row: RolloutRow, wave: Wave | None, members: Sequence[RolloutMember]) -> str:
     """How far it is, by what its reader may see."""
     match row.state:
         case RolloutState.DONE:
@@ -220,7 +222,9 @@ def _describe(row: RolloutRow, wave: Wave | None, members: Sequence[RolloutMembe
     return describe_wave(row, wave or Wave(), members)
 
 
-def _read_members(store: RestrictedStore, row: RolloutRow) -> Mapping[int, list[RolloutMember]]:
+def _read_members_by_wave(
+    store: RestrictedStore, row: RolloutRow
+) -> Mapping[int, list[RolloutMember]]:
     """The targets of each wave."""
     page = store.list_targets(TargetFilter(row.source), 0, _MOST_TARGETS)
     targets = {target.name: target for target in page.targets}
@@ -231,7 +235,7 @@ def _read_members(store: RestrictedStore, row: RolloutRow) -> Mapping[int, list[
     return members
 
 
-def _read_waves(
+def _read_wave_views(
     store: RestrictedStore,
     row: RolloutRow,
     settings: Rollout | None,
@@ -242,20 +246,20 @@ def _read_waves(
     wave_rows = {wave.wave: wave for wave in store.list_waves(row.name, row.number)}
     views = [
         build_wave_view(
-            row, number, wave_rows.get(number), _find_wave(settings, number),
+            row, number, wave_rows.get(number), _find_wave_settings_or_none(settings, number),
             members.get(number, ()),
         )
         for number in range(1, row.wave_count + 1)
     ]  # fmt: skip
-    return views if is_whole else [_hide_settings(view) for view in views]
+    return views if is_whole else [_hide_settings_and_row(view) for view in views]
 
 
-def _hide_settings(view: WaveView) -> WaveView:
+def _hide_settings_and_row(view: WaveView) -> WaveView:
     """A wave without what may name targets that its reader does not see."""
     return WaveView(view.number, view.phase, None, None, view.cells)
 
 
-def _read_shares(
+def _count_targets_by_revision(
     store: RestrictedStore, row: RolloutRow, cells: Sequence[TargetCell]
 ) -> Sequence[RevisionShare]:
     """The revisions of the targets, the one of the rollout first, then by how many have them."""
@@ -267,7 +271,7 @@ def _read_shares(
     ]
 
 
-def _read_history(store: RestrictedStore, row: RolloutRow) -> Sequence[PastRollout]:
+def _read_past_rollouts(store: RestrictedStore, row: RolloutRow) -> Sequence[PastRollout]:
     earlier = [
         revision
         for revision in store.list_revisions(row.source, SHOWN_HISTORY + 1)
@@ -285,7 +289,7 @@ def _find_waiting_head_or_empty(
     return source.head if is_queued and is_newer and not row.state.is_over else ""
 
 
-def _find_wave(settings: Rollout | None, number: int) -> Wave | None:
+def _find_wave_settings_or_none(settings: Rollout | None, number: int) -> Wave | None:
     waves = settings.waves if settings else ()
     return waves[number - 1] if 0 < number <= len(waves) else None
 
@@ -306,7 +310,7 @@ def find_membership_or_none(
     rollout = store.find_rollout(row.rollout) if row is not None else None
     if row is None or rollout is None:
         return None
-    wave = _find_wave(settings.rollouts.get(row.rollout), row.wave)
+    wave = _find_wave_settings_or_none(settings.rollouts.get(row.rollout), row.wave)
     state = choose_member_state(RolloutMember(row, store.find_target(name)), wave)
     return RolloutMembership(row, state, rollout.wave_count)
 

@@ -23,7 +23,7 @@ class TargetListQuery:
     page: int = 1
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, str]) -> TargetListQuery:
+    def from_parameters_dropping_invalid(cls, parameters: Mapping[str, str]) -> TargetListQuery:
         """The query of an address; what makes no sense there is as if it were left out."""
         state = parameters.get("state", "")
         states = {member_state.value for member_state in MemberState}
@@ -62,15 +62,15 @@ class TargetList:
         )
 
 
-def build_target_list(view: RolloutView, query: TargetListQuery) -> TargetList:
+def build_target_list_page(view: RolloutView, query: TargetListQuery) -> TargetList:
     """The page that a query asks for; one behind the last is empty."""
-    cells = select_cells(view, query.wave, query.state)
+    cells = filter_and_sort_cells(view, query.wave, query.state)
     first = (query.page - 1) * TARGETS_PER_PAGE
     page_cells = cells[first : first + TARGETS_PER_PAGE]
     return TargetList(view.summary.name, query, page_cells, len(cells))
 
 
-def select_cells(view: RolloutView, wave: int, state: str) -> Sequence[TargetCell]:
+def filter_and_sort_cells(view: RolloutView, wave: int, state: str) -> Sequence[TargetCell]:
     """The targets of a wave (0: of all) in a state ("": in any), who needs a person first."""
     order = list(MemberState)
     cells = [

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from synapse_apply.controller.page.phrases import ConditionStyle, format_distance
+from synapse_apply.controller.page.phrases import ConditionStyle, format_duration_in_largest_unit
 from synapse_apply.controller.rollout_rows import (
     RolloutRow,
     RolloutState,
@@ -153,7 +153,7 @@ class WaveView:
             by_commit.setdefault(cell.commit, []).append(cell)
         has_cells = len(self.cells) <= _MAX_CELLS
         return [
-            _build_group(commit, cells, has_cells=has_cells)
+            _build_cell_group(commit, cells, has_cells=has_cells)
             for commit, cells in sorted(by_commit.items(), key=lambda item: -len(item[1]))
         ]
 
@@ -168,14 +168,14 @@ def build_wave_view(
     """What is shown of the wave with this number; `members` are its targets."""
     return WaveView(
         number,
-        choose_phase(row, number, wave_row),
+        choose_wave_phase(row, number, wave_row),
         settings,
         wave_row,
-        [_build_cell(member, settings) for member in list_live_members(members)],
+        [_build_target_cell(member, settings) for member in list_live_members(members)],
     )
 
 
-def choose_phase(row: RolloutRow, number: int, wave_row: WaveRow | None) -> WavePhase:
+def choose_wave_phase(row: RolloutRow, number: int, wave_row: WaveRow | None) -> WavePhase:
     """How far the wave with this number is."""
     if wave_row is not None and wave_row.end is not WaveEnd.NONE:
         return WavePhase.SKIPPED if wave_row.end is WaveEnd.SKIPPED else WavePhase.CLOSED
@@ -187,7 +187,7 @@ def choose_phase(row: RolloutRow, number: int, wave_row: WaveRow | None) -> Wave
     return WavePhase.NOT_REACHED if is_aborted else WavePhase.NOT_YET
 
 
-def _build_cell(member: RolloutMember, wave: Wave | None) -> TargetCell:
+def _build_target_cell(member: RolloutMember, wave: Wave | None) -> TargetCell:
     row, target = member
     has_revision = is_moved(member)
     return TargetCell(
@@ -201,7 +201,7 @@ def _build_cell(member: RolloutMember, wave: Wave | None) -> TargetCell:
     )
 
 
-def _build_group(commit: str, cells: Sequence[TargetCell], *, has_cells: bool) -> CellGroup:
+def _build_cell_group(commit: str, cells: Sequence[TargetCell], *, has_cells: bool) -> CellGroup:
     counts = Counter(cell.state for cell in cells)
     order = list(MemberState)
     ordered = sorted(cells, key=lambda cell: (order.index(cell.state), cell.name))
@@ -213,13 +213,13 @@ def _build_group(commit: str, cells: Sequence[TargetCell], *, has_cells: bool) -
     )
 
 
-def describe_limits(wave: Wave) -> str:
-    """What a wave asks for and how far it may go, as a phrase; "" for nothing."""
+def describe_wave_limits(wave: Wave) -> str:
+    """What a wave asks for and how far it may go, as a phrase."""
     parts = []
     if wave.approve:
         parts.append("begins once a person lets it")
     if wave.soak:
-        parts.append(f"soak {format_distance(wave.soak)}")
+        parts.append(f"soak {format_duration_in_largest_unit(wave.soak)}")
     if wave.max_parallel is not None:
         parts.append(f"at most {wave.max_parallel:,} at once")
     parts.append(
@@ -230,7 +230,7 @@ def describe_limits(wave: Wave) -> str:
     return ", ".join(parts)
 
 
-def describe_selection(wave: Wave) -> str:
+def describe_wave_selection(wave: Wave) -> str:
     """Which targets a wave is for, as it stands in the configuration; "all others" for all."""
     parts = [", ".join(wave.targets), *(f"{key}={value}" for key, value in wave.labels.items())]
     return " and ".join(part for part in parts if part) or "all others"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from in_process import run
 
-from synapse_apply.controller.configuration.reading import parse_configuration
+from synapse_apply.controller.configuration.reading import parse_and_check_configuration
 from synapse_apply.controller.demo import demo_files
 from synapse_apply.controller.demo.demo_programs import DemoRepository
 
@@ -15,13 +15,13 @@ def test_the_second_commit_is_broken_and_the_third_mends_it(tmp_path: Path) -> N
     """On every target: the finding names the field and what was meant."""
     repository = DemoRepository(tmp_path / "repository")
     urls = dict.fromkeys(demo_files.TARGETS, "http://127.0.0.1:9")
-    repository.commit(demo_files.build_first_commit(urls, tmp_path / "states"), "First")
+    repository.commit(demo_files.build_texts_of_first_commit(urls, tmp_path / "states"), "First")
     run("validate --strict", repository.folder, {})
     run("validate --strict", repository.folder / "lab", {})
-    repository.commit(demo_files.build_broken_commit(), "Broken")
+    repository.commit(demo_files.build_texts_of_broken_commit(), "Broken")
     broken = run("validate", repository.folder, {}, 1)
     assert "`category`" in broken.stderr
-    repository.commit(demo_files.build_mending_commit(), "Mending")
+    repository.commit(demo_files.build_texts_of_mending_commit(), "Mending")
     run("validate --strict", repository.folder, {})
 
 
@@ -33,7 +33,7 @@ def test_its_controller_file_has_no_finding(tmp_path: Path) -> None:
         8081,
         "http://127.0.0.1:8080",
     )
-    reading = parse_configuration(text, tmp_path / "controller.yaml")
+    reading = parse_and_check_configuration(text, tmp_path / "controller.yaml")
     assert reading.findings == ()
     assert reading.controller is not None
     assert reading.controller.sources["acme"].hosts == ("127.0.0.1:9", "127.0.0.1:10")

@@ -13,8 +13,8 @@ from postgres.server import PostgresServer
 from synapse_apply.controller.fleet.fleet_engine import (
     FleetEngine,
     build_fleet_engine,
-    build_holder_name,
-    describe_own_process,
+    build_own_process_row,
+    build_unique_holder_name,
 )
 from synapse_apply.controller.fleet.job_queue import JobQueue
 from synapse_apply.controller.fleet.opening import QueueLocation
@@ -52,7 +52,7 @@ class Process:
         self.store = PostgresControllerStore(fleet.url)
         self.store.create_or_upgrade()
         self.workers = StandInWorkers()
-        self.holder = build_holder_name()
+        self.holder = build_unique_holder_name()
         clock = SharedClock(WrongClock(clock_ahead), self.store.read_database_clock_or_none)
         self.shared_clock = clock
         self.parts = LoopParts(
@@ -65,7 +65,7 @@ class Process:
         )
 
         def describe() -> ProcessRow:
-            return describe_own_process(
+            return build_own_process_row(
                 self.holder, role, version=version, settings_digest="d", slots=4, now=0.0
             )
 

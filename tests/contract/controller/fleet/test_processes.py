@@ -82,7 +82,7 @@ def test_a_leader_that_was_overtaken_writes_nothing(fleet: Fleet) -> None:
     configured = first.parts.configured
     first.parts.configured = replace(configured, mirrors={"acme": mirror})
     fleet.repository.push("c2", t0="d2")
-    first.loop.poll_soon("acme")
+    first.loop.fetch_source_at_next_round("acme")
     first.loop._lead[1]._fetched.clear()
     first.loop._go_round()
     assert first.loop._tasks.count_running("fetch") == 1
@@ -128,7 +128,7 @@ def test_jobs_that_are_lost_are_given_again(fleet: Fleet) -> None:
     process.workers.gate.clear()
     wait_until(lambda: len(process.workers.asked) == 4, SECONDS, "all slots are taken")
     queue = process.queue
-    wait_until(lambda: len(queue.list_waiting()) == 2, SECONDS, "the others wait")
+    wait_until(lambda: len(queue.list_targets_with_waiting_job()) == 2, SECONDS, "the others wait")
     fleet.run_in_store("DELETE FROM procrastinate_jobs")
     process.workers.gate.set()
     wait_until_in_sync(fleet)
@@ -140,8 +140,10 @@ def test_a_job_for_what_is_not_there_is_done_with(fleet: Fleet) -> None:
     process = fleet.start()
     wait_until_in_sync(fleet)
     names = [TargetName("acme", "gone"), TargetName("other", "x"), TargetName("acme", "t0")]
-    process.queue.put_jobs(DueJob(name, 10) for name in names)
-    wait_until(lambda: not process.queue.list_waiting(), SECONDS, "all jobs are taken")
+    process.queue.put_jobs_unless_waiting(DueJob(name, 10) for name in names)
+    wait_until(
+        lambda: not process.queue.list_targets_with_waiting_job(), SECONDS, "all jobs are taken"
+    )
     fleet.ask_for("t1")
     wait_until(lambda: len(fleet.list_asked()) == 7, SECONDS, "it goes on")
     assert fleet.list_asked() == sorted([*NAMES, "acme/t1"])
@@ -179,7 +181,9 @@ def test_jobs_of_any_shape_stop_nothing(fleet: Fleet, capfd: pytest.CaptureFixtu
         " (VALUES ('no such task', '{}'), ('work on a target', '[1]'),"
         " ('work on a target', '{\"x\": 1}'), ('work on a target', '\"s\"')) v (task, args)"
     )
-    wait_until(lambda: not process.queue.list_waiting(), SECONDS, "all jobs are taken")
+    wait_until(
+        lambda: not process.queue.list_targets_with_waiting_job(), SECONDS, "all jobs are taken"
+    )
     fleet.ask_for("t1")
     wait_until(lambda: len(fleet.list_asked()) == 7, SECONDS, "it goes on")
     wait_until(lambda: "action=task_lost" in fleet.world.log.getvalue(), SECONDS, "it is said")

@@ -220,4 +220,4 @@ def test_how_far_the_clock_is_away_from_that_of_the_forge(github):
 def test_a_date_that_is_none_says_nothing(date):
     """Nor does one without a zone, which would be taken for one of this machine."""
     answer = HttpAnswer(200, {"date": date})
-    assert delivery.read_date_or_none(answer) is None
+    assert delivery.read_server_time_or_none(answer) is None

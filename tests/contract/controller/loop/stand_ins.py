@@ -160,7 +160,7 @@ class StandInRepository:
             raise SourceUnavailable(error_finding("The repository is not read"))
         return self.authors
 
-    def keep_commits(self, commits: Sequence[str]) -> None:
+    def protect_only_these_commits_from_pruning(self, commits: Sequence[str]) -> None:
         self.commits_in_use = commits
 
     def list_targets(self, commit: str) -> tuple[LabelledTarget, ...]:
@@ -243,7 +243,7 @@ class StandInWorkers:
             report_json="{}",
         )
 
-    def stop_applies(self) -> None:
+    def ask_applies_to_stop(self) -> None:
         self.is_stopped = True
 
     def close(self) -> None:

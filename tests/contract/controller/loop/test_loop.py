@@ -329,7 +329,7 @@ def test_stopping_lets_looks_end_and_then_ends_the_workers(
     deadline = time.monotonic() + 10
     while not world.workers.asked and time.monotonic() < deadline:
         world.clock.advance(3)
-        loop.poll_soon("acme")
+        loop.fetch_source_at_next_round("acme")
         time.sleep(0.01)
     loop.stop()
     runner.join(10)
@@ -414,12 +414,12 @@ def test_a_webhook_makes_one_poll_come_sooner(world: World) -> None:
     loop._start()
     world.settle(loop)
     for _ in range(20):
-        loop.poll_soon("acme")
-        loop.poll_soon("unknown")
+        loop.fetch_source_at_next_round("acme")
+        loop.fetch_source_at_next_round("unknown")
         world.settle(loop)
     assert world.repository.fetches == 1
     world.clock.advance(6)
-    loop.poll_soon("acme")
+    loop.fetch_source_at_next_round("acme")
     world.settle(loop)
     assert world.repository.fetches == 2
 

@@ -16,7 +16,7 @@ from unit.controller.page.people_samples import SRE, list_proxy_headers
 
 from synapse_apply.controller.configuration.access_secrets import (
     AccessSecrets,
-    read_access_secrets,
+    read_usable_access_secrets,
 )
 from synapse_apply.controller.page.entry.own_origin import list_own_origins
 from synapse_apply.controller.page.entry.readable_store import RestrictedStore
@@ -363,7 +363,7 @@ def test_secrets_that_prove_nothing_are_refused_at_the_start(
         return Sensitive(values[name.name])
 
     with pytest.raises(InputError) as raised:
-        read_access_secrets(people.ACCESS, read_secret)
+        read_usable_access_secrets(people.ACCESS, read_secret)
     (finding,) = raised.value.diagnostics
     assert finding.summary == summary
     assert not any(

@@ -55,14 +55,14 @@ def test_what_was_forced_away_stays_while_it_is_kept(upstream: Upstream, data: P
     second = upstream.commit({"README": "x"})
     mirror = make_mirror(upstream, data)
     mirror.fetch_head()
-    mirror.keep_commits([second])
+    mirror.protect_only_these_commits_from_pruning([second])
     git(upstream.path, "update-ref", "refs/heads/main", first)
     assert mirror.fetch_head().commit == first
     assert not mirror.is_descendant(first, second)
     bare = data / "mirrors" / "acme.git"
     git(bare, "repack", "-a", "-d", "-q")
     assert list_names(mirror, second) == ("prod",)
-    mirror.keep_commits([first])
+    mirror.protect_only_these_commits_from_pruning([first])
     git(bare, "repack", "-a", "-d", "-q")
     git(bare, "prune", "--expire=now")
     with pytest.raises(SourceUnavailable):
@@ -283,7 +283,7 @@ def test_many_packs_become_one(
     for number in range(5):
         commits.append(upstream.commit({**FILES, "README": str(number)}))
         mirror.fetch_head()
-        mirror.keep_commits(commits[:1])
+        mirror.protect_only_these_commits_from_pruning(commits[:1])
     packs = data / "mirrors" / "acme.git" / "objects" / "pack"
     assert len(list(packs.glob("*.pack"))) <= 3
     fresh = make_mirror(upstream, data)

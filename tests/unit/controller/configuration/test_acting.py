@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.controller.configuration.reading import parse_configuration
+from synapse_apply.controller.configuration.reading import parse_and_check_configuration
 from synapse_apply.model.diagnostic import Diagnostic
 
 FILE = Path("/etc/synapse-apply/controller.yaml")
@@ -39,7 +39,7 @@ def read(
     text = TEXT.replace("RULE", rule, 1).replace("MAY", may, 1)
     assert old in text
     text = text.replace(old, new, 1)
-    reading = parse_configuration(text, FILE, now=NOW)
+    reading = parse_and_check_configuration(text, FILE, now=NOW)
     is_usable = not any(finding.is_error for finding in reading.findings)
     assert (reading.controller is not None) is is_usable
     return list(reading.findings)
@@ -130,7 +130,7 @@ def test_a_rule_that_does_not_fit_hides_no_other() -> None:
         late: {mode: auto, paused: {reason: x, until: 2026-01-01T00:00:00Z}},
         wide: {mode: auto, windows: [{cron: "0 9 * * *", duration: 25h, timezone: Mars}]}}"""
     text = TEXT.partition("access:")[0].replace("\n      prod: {RULE}", f" {rules}")
-    reading = parse_configuration(text, FILE, now=NOW)
+    reading = parse_and_check_configuration(text, FILE, now=NOW)
     paths = {tuple(map(str, finding.path or ()))[3:5] for finding in reading.findings}
     assert paths >= {("odd", "mode"), ("late", "paused"), ("wide", "windows")}
     assert len(reading.findings) >= 4
@@ -160,7 +160,7 @@ def test_a_rule_of_may_that_does_not_fit_is_told_alone(may: str) -> None:
     findings = read("mode: approve", old="access:", new="listen: 0.0.0.0:80\naccess:")
     assert findings == []
     text = TEXT.replace("RULE", "mode: approve", 1).replace("MAY", may, 1)
-    reading = parse_configuration(f"{text}listen: 0.0.0.0:80\n", FILE, now=NOW)
+    reading = parse_and_check_configuration(f"{text}listen: 0.0.0.0:80\n", FILE, now=NOW)
     assert {finding.path[:2] for finding in reading.findings if finding.path} == {("access", "may")}
 
 
@@ -225,7 +225,7 @@ def test_rules_that_too_few_can_approve(rule: str, may: str, is_enough: bool) ->
 def test_mode_approve_without_access() -> None:
     """Nobody can approve: it says what to write."""
     text = TEXT.replace("RULE", "mode: approve", 1).partition("access:")[0]
-    reading = parse_configuration(text, FILE, now=NOW)
+    reading = parse_and_check_configuration(text, FILE, now=NOW)
     assert reading.controller is not None
     (finding,) = reading.findings
     assert finding.summary == "Too few people can approve"
@@ -237,7 +237,7 @@ def test_a_wrong_address_is_one_error(listen: str) -> None:
     """Whatever is wrong with it, and only without somebody to tell from a stranger."""
     text = TEXT.replace("RULE", "mode: auto", 1).replace("MAY", SRE, 1)
     without = text.partition("access:")[0]
-    reading = parse_configuration(f"{without}listen: {listen}\n", FILE, now=NOW)
+    reading = parse_and_check_configuration(f"{without}listen: {listen}\n", FILE, now=NOW)
     assert [finding.path for finding in reading.findings] == [("listen",)]
-    reading = parse_configuration(f"{text}listen: {listen}\n", FILE, now=NOW)
+    reading = parse_and_check_configuration(f"{text}listen: {listen}\n", FILE, now=NOW)
     assert len(reading.findings) == (0 if listen == "0.0.0.0:80" else 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.controller.configuration.reading import parse_configuration
+from synapse_apply.controller.configuration.reading import parse_and_check_configuration
 from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.controller.settings import (
     AccessRule,
@@ -99,7 +99,7 @@ sources: {acme: {url: https://git.example/a.git, targets: {"*": {}}}}
 
 def test_every_key_is_read() -> None:
     """Values of each, without an error."""
-    controller, findings = parse_configuration(WHOLE, FILE, now=1.8e9 - 2e7)
+    controller, findings = parse_and_check_configuration(WHOLE, FILE, now=1.8e9 - 2e7)
     assert controller is not None
     assert not any(finding.is_error for finding in findings)
     acme, infra, local = controller.sources.values()
@@ -139,7 +139,7 @@ def test_every_key_is_read() -> None:
 
 def test_every_key_by_which_it_acts_is_read() -> None:
     """Rules, access, and a warning for each setting that this version does not use."""
-    controller, findings = parse_configuration(WHOLE, FILE, now=1.8e9 - 2e7)
+    controller, findings = parse_and_check_configuration(WHOLE, FILE, now=1.8e9 - 2e7)
     assert controller is not None
     acme = controller.sources["acme"]
     assert [(rule.pattern, rule.mode, rule.interval) for rule in acme.rules] == [
@@ -179,7 +179,7 @@ def test_every_key_by_which_it_acts_is_read() -> None:
 
 def test_the_secrets_of_access_are_the_controllers_own() -> None:
     """No source reads them, whatever its patterns say."""
-    controller, _ = parse_configuration(WHOLE.replace('"ACME_*"', '"*"'), FILE)
+    controller, _ = parse_and_check_configuration(WHOLE.replace('"ACME_*"', '"*"'), FILE)
     assert controller is not None
     own = collect_own_secrets(controller)
     assert {"PROXY_SECRET", "OPS_TOKEN"} <= own.variables
@@ -189,7 +189,7 @@ def test_the_secrets_of_access_are_the_controllers_own() -> None:
 
 def test_a_small_file_has_the_defaults() -> None:
     """Loopback, ten minutes, nobody told, nothing readable."""
-    controller, findings = parse_configuration(SMALL, FILE)
+    controller, findings = parse_and_check_configuration(SMALL, FILE)
     assert controller is not None
     assert findings == ()
     assert controller.defaults == Defaults()
@@ -229,7 +229,7 @@ def test_a_small_file_has_the_defaults() -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_place(old: str, new: str, line: int, words: str) -> None:
     """An error with line and words; the file is not used."""
-    controller, findings = parse_configuration(SMALL.replace(old, new, 1), FILE)
+    controller, findings = parse_and_check_configuration(SMALL.replace(old, new, 1), FILE)
     assert controller is None
     errors = [finding for finding in findings if finding.is_error]
     texts = [f"{f.summary}: {f.detail}; {f.hint}" for f in errors]
@@ -244,7 +244,7 @@ def test_all_that_is_wrong_is_said_in_one_run() -> None:
     text = SMALL.replace("https://git", "http://git").replace(
         "kind: Controller", "kind: Controller\nlisten: 0.0.0.0:80\nnotify: [{on: [failed]}]"
     )
-    _, findings = parse_configuration(text, FILE)
+    _, findings = parse_and_check_configuration(text, FILE)
     assert len([finding for finding in findings if finding.is_error]) == 3
 
 
@@ -265,7 +265,7 @@ sources:
   odd: 5
 listen: 0.0.0.0:8080
 """
-    reading = parse_configuration(text, FILE)
+    reading = parse_and_check_configuration(text, FILE)
     assert reading.controller is None
     paths = {finding.path for finding in reading.findings}
     assert paths >= {
@@ -294,12 +294,12 @@ listen: 0.0.0.0:8080
 def test_a_secret_in_the_file_is_refused_and_never_shown(setting: str) -> None:
     """Wherever one can stand, also beside other errors."""
     base = SMALL if not setting.startswith("sources") else SMALL.partition("sources:")[0]
-    controller, findings = parse_configuration(f"{base}{setting}\nnonsense: 1\n", FILE)
+    controller, findings = parse_and_check_configuration(f"{base}{setting}\nnonsense: 1\n", FILE)
     assert controller is None
     assert "S3CRET" not in repr(findings)
     if "user:" not in setting:
         assert any("secret" in finding.summary.lower() for finding in findings)
-    controller, findings = parse_configuration(f"{base}{setting}\n", FILE)
+    controller, findings = parse_and_check_configuration(f"{base}{setting}\n", FILE)
     assert controller is None
     assert "S3CRET" not in repr(findings)
     assert any("A secret stands in the file" in finding.summary for finding in findings)
@@ -308,7 +308,7 @@ def test_a_secret_in_the_file_is_refused_and_never_shown(setting: str) -> None:
 def test_rules_that_never_hold_are_told() -> None:
     """Only where an earlier pattern certainly matches the same."""
     text = SMALL.replace('{"*": {}}', '{"a?": {}, "a*": {}, "a-b*": {}, "*": {}, dev: {}}')
-    controller, findings = parse_configuration(text, FILE)
+    controller, findings = parse_and_check_configuration(text, FILE)
     assert controller is not None
     assert [finding.detail.partition(":")[0] for finding in findings] == ["`a-b*`", "`dev`"]
 
@@ -318,7 +318,7 @@ def test_a_pattern_that_fits_the_controllers_own_secrets_is_told() -> None:
     text = SMALL.replace(
         "targets:", "credentials: {token: {env: acme_git}}, may_read: {env: [A*, B*]}, targets:"
     )
-    controller, findings = parse_configuration(text, FILE)
+    controller, findings = parse_and_check_configuration(text, FILE)
     assert controller is not None
     (finding,) = findings
     assert finding.detail.startswith("`A*` fits ACME_GIT")
@@ -327,6 +327,6 @@ def test_a_pattern_that_fits_the_controllers_own_secrets_is_told() -> None:
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n", "a: [\n", "\x00", "--- a\n--- b\n"])
 def test_odd_files_are_findings(text: str) -> None:
     """Empty, of another shape, broken, two documents."""
-    controller, findings = parse_configuration(text, FILE)
+    controller, findings = parse_and_check_configuration(text, FILE)
     assert controller is None
     assert findings

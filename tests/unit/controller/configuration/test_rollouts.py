@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.controller.configuration.reading import parse_configuration
+from synapse_apply.controller.configuration.reading import parse_and_check_configuration
 from synapse_apply.controller.settings import Rollout, Wave
 
 FILE = Path("/etc/synapse-apply/controller.yaml")
@@ -32,7 +32,7 @@ def write_rollout(*waves: str, keys: str = "") -> str:
 
 def test_every_key_of_a_rollout_is_read() -> None:
     """The source may be left out where there is one; what is left out matches all."""
-    controller, findings = parse_configuration(
+    controller, findings = parse_and_check_configuration(
         write_rollout(
             '{targets: ["canary-*", dev], soak: 30m}',
             "{labels: {tier: standard}, max_parallel: 10, max_failures: 2}",
@@ -83,7 +83,7 @@ def test_what_is_wrong_with_a_wave_is_said_with_its_place(
     waves: list[str], line: int, words: str
 ) -> None:
     """An error with line and words; the file is not used."""
-    controller, findings = parse_configuration(write_rollout(*waves), FILE)
+    controller, findings = parse_and_check_configuration(write_rollout(*waves), FILE)
     assert controller is None
     errors = [finding for finding in findings if finding.is_error]
     texts = [f"{f.summary}: {f.detail}; {f.hint}" for f in errors]
@@ -99,7 +99,7 @@ def test_what_is_wrong_with_a_wave_is_said_with_its_place(
     ],
 )
 def test_what_is_odd_in_a_wave_is_a_warning(waves: list[str], words: str) -> None:
-    controller, findings = parse_configuration(write_rollout(*waves), FILE)
+    controller, findings = parse_and_check_configuration(write_rollout(*waves), FILE)
     assert controller is not None
     (finding,) = findings
     assert words in finding.detail
@@ -121,7 +121,9 @@ def test_what_is_odd_in_a_wave_is_a_warning(waves: list[str], words: str) -> Non
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_rollout_is_said(rollouts: str, words: str) -> None:
-    controller, findings = parse_configuration(f"{HEAD}{OTHER_SOURCE}rollouts: {rollouts}\n", FILE)
+    controller, findings = parse_and_check_configuration(
+        f"{HEAD}{OTHER_SOURCE}rollouts: {rollouts}\n", FILE
+    )
     assert controller is None
     texts = [f"{f.summary}: {f.detail}; {f.hint}" for f in findings if f.is_error]
     assert len(texts) == 1
@@ -135,7 +137,7 @@ rollouts:
   a: {source: acme, waves: [{targets: ["a-*"], labels: {tier: x}}]}
   b: {source: acme, waves: [{targets: ["b-*"]}, {targets: ["a-*"], labels: {tier: y}}]}
 """
-    controller, findings = parse_configuration(f"{HEAD}{OTHER_SOURCE}{text}", FILE)
+    controller, findings = parse_and_check_configuration(f"{HEAD}{OTHER_SOURCE}{text}", FILE)
     assert findings == ()
     assert controller is not None
     assert list(controller.rollouts) == ["a", "b"]
@@ -146,7 +148,7 @@ def test_a_wave_that_nobody_could_let_begin_is_told() -> None:
     text = write_rollout("{targets: [dev]}", "{approve: true}").replace(
         "do: [approve]", "do: [read]"
     )
-    controller, findings = parse_configuration(text, FILE)
+    controller, findings = parse_and_check_configuration(text, FILE)
     assert controller is not None
     (finding,) = findings
     assert finding.detail.startswith("who lets wave 2 begin needs the right to approve")
@@ -154,7 +156,7 @@ def test_a_wave_that_nobody_could_let_begin_is_told() -> None:
 
 def test_a_rollout_that_does_not_fit_hides_nothing_of_the_others() -> None:
     text = "rollouts: {a: {waves: 1}, b: {waves: [{}, {targets: [x]}]}}\n"
-    _, findings = parse_configuration(f"{HEAD}{text}", FILE)
+    _, findings = parse_and_check_configuration(f"{HEAD}{text}", FILE)
     assert {finding.path for finding in findings} >= {
         ("rollouts", "a", "waves"),
         ("rollouts", "b", "waves", 1),

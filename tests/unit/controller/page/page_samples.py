@@ -136,7 +136,7 @@ class StubLoop:
         self.people = StubPeopleActions()
         self.rollouts = StubRolloutActions()
 
-    def poll_soon(self, source: str) -> None:
+    def fetch_source_at_next_round(self, source: str) -> None:
         self.asked.append(source)
 
     def get_settings(self) -> Controller:
