@@ -15,7 +15,9 @@ def test_the_second_commit_is_broken_and_the_third_mends_it(tmp_path: Path) -> N
     """On every target: the finding names the field and what was meant."""
     repository = DemoRepository(tmp_path / "repository")
     urls = dict.fromkeys(demo_files.TARGETS, "http://127.0.0.1:9")
-    repository.write_and_commit_all(demo_files.build_texts_of_first_commit(urls, tmp_path / "states"), "First")
+    repository.write_and_commit_all(
+        demo_files.build_texts_of_first_commit(urls, tmp_path / "states"), "First"
+    )
     run("validate --strict", repository.folder, {})
     run("validate --strict", repository.folder / "lab", {})
     repository.write_and_commit_all(demo_files.build_texts_of_broken_commit(), "Broken")
