@@ -221,7 +221,9 @@ def build_unstamped_intent(
     managed_fields: Mapping[FieldPath, Any],
     live: LiveObjects,
 ) -> Intent:
-    series, version = step.type.locate_in_series(step.desired.spec) if step.desired else ("", "")
+    series, version = (
+        step.type.locate_in_series_or_empty(step.desired.spec) if step.desired else ("", "")
+    )
     package = step.desired.package if step.desired and verb == "create" else None
     return Intent(
         id=str(uuid4()),

@@ -11,7 +11,10 @@ from synapse_apply.applying.records import (
     reveal_secrets_for_mac,
 )
 from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
-from synapse_apply.kinds.search import list_by_natural_key, read_observed_object
+from synapse_apply.kinds.search import (
+    list_by_natural_key_or_empty_if_unsearchable,
+    read_observed_requiring_same_id,
+)
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.observed import Observed
@@ -31,7 +34,7 @@ def find_only_object_by_key_or_none_on_failure(
 ) -> Observed | None:
     """The only object with this natural key; None for none, several, or a failed search."""
     try:
-        hits = list_by_natural_key(
+        hits = list_by_natural_key_or_empty_if_unsearchable(
             tools.api, step.binding, key, tools.capabilities, tools.marks.with_address(step.address)
         )
     except RemoteError:
@@ -49,7 +52,7 @@ def find_object_by_id(step: Step, tools: ApplyTools, remote_id: str) -> Observed
 
 def read_object_by_id_or_raise(step: Step, tools: ApplyTools, remote_id: str) -> Observed:
     """The object with this id; raises RemoteError, also where another object is answered."""
-    return read_observed_object(
+    return read_observed_requiring_same_id(
         tools.api, step.binding, remote_id, tools.marks.with_address(step.address)
     )
 
@@ -155,6 +158,6 @@ def resolve_natural_key_or_empty(step: Step, live: LiveObjects) -> str:
     """The step's natural key; where it depends on a parent's id, only known once that exists."""
     if step.natural_key or step.desired is None:
         return step.natural_key
-    return step.type.derive_natural_key(
+    return step.type.derive_natural_key_or_empty(
         step.desired.spec, map_reference_fields_to_live_objects(step, live)
     )

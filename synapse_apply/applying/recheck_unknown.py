@@ -30,7 +30,7 @@ def can_complete_search_find_create(step: Step, tools: ApplyTools, live: LiveObj
     if step.change.action not in CREATES:
         return False
     key = lookup.resolve_natural_key_or_empty(step, live)
-    return step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
+    return step.binding.determine_search_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
 def settle_unknown_create_if_found(

@@ -186,7 +186,9 @@ def build_adopted_record(step: Step, observed: Observed, tools: ApplyTools) -> R
 
     What was recorded of the same object on another API version is kept.
     """
-    series, version = step.type.locate_in_series(step.desired.spec) if step.desired else ("", "")
+    series, version = (
+        step.type.locate_in_series_or_empty(step.desired.spec) if step.desired else ("", "")
+    )
     now = tools.clock.utc_now()
     declared = flatten(step.desired.spec) if step.desired else {}
     record = Record(
@@ -226,7 +228,9 @@ def build_record_of_desired_and_live(
     Declared fields that cannot be compared now (ignored ones, and secrets without a value) keep
     their recorded values.
     """
-    series, version = step.type.locate_in_series(step.desired.spec) if step.desired else ("", "")
+    series, version = (
+        step.type.locate_in_series_or_empty(step.desired.spec) if step.desired else ("", "")
+    )
     declared = set(flatten(step.desired.spec)) if step.desired else set()
     incomparable = {
         path: value

@@ -11,7 +11,7 @@ from synapse_apply.applying.logs.following import read_job
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import ResourceType, VerificationSpec
 from synapse_apply.kinds.job_lists import JobOwners
-from synapse_apply.kinds.run_body import RUN_MARK_KEY, compute_body_digest
+from synapse_apply.kinds.run_body import RUN_MARK_KEY, compute_run_body_digest
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
@@ -82,10 +82,10 @@ def search_run_candidates(
     def is_candidate(job: Job) -> bool:
         if job.id in known_jobs_of_others or not _may_job_be_of_run(job, intent):
             return False
-        full_job = owners.add_plugin_and_version(job)
-        return not owners.runs_other_plugin(full_job, intent.remote_id) and _may_job_be_of_run(
-            full_job, intent
-        )
+        full_job = owners.with_plugin_and_version_of_release(job)
+        return not owners.certainly_runs_other_plugin(
+            full_job, intent.remote_id
+        ) and _may_job_be_of_run(full_job, intent)
 
     for raw in proof.list_jobs(
         api, intent.remote_id, datetime.fromisoformat(intent.sent_at) - _ZONES
@@ -167,7 +167,7 @@ def with_unverified_last_run(
         if desired and verify is not None
         else None
     )
-    parameters = compute_body_digest(body) if body is not None else ""
+    parameters = compute_run_body_digest(body) if body is not None else ""
     return with_last_run_replaced(
         record, RunStatus.UNVERIFIED, parameters=parameters, moment=moment
     )

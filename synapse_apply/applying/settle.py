@@ -20,7 +20,10 @@ from synapse_apply.applying.records import (
 )
 from synapse_apply.applying.runs import build_closed_run_intent_and_record, search_run_candidates
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, ResourceType
-from synapse_apply.kinds.search import list_by_natural_key, read_observed_object
+from synapse_apply.kinds.search import (
+    list_by_natural_key_or_empty_if_unsearchable,
+    read_observed_requiring_same_id,
+)
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import NotFound, RemoteError
@@ -116,7 +119,10 @@ class IntentResolver:
             ids = ", ".join(hit.remote_id for hit in hits)
             return ResolvedIntent(intent, record, f"several objects have its name (ids {ids})")
         # A search that may miss objects cannot show that the call had no effect.
-        if binding.lookup_proof(intent.natural_key, self.capabilities) is not Lookup.COMPLETE:
+        if (
+            binding.determine_search_proof(intent.natural_key, self.capabilities)
+            is not Lookup.COMPLETE
+        ):
             return ResolvedIntent(intent, record, "this API cannot tell whether it was made")
         return self._keep_open_if_too_early(intent, record) or _resolve_as_absent(intent, record)
 
@@ -125,11 +131,11 @@ class IntentResolver:
     ) -> list[Observed]:
         """The live objects with a create's natural key, if possible from a list read once."""
         key = intent.natural_key
-        if not key or binding.lookup_proof(key, self.capabilities) is Lookup.NONE:
+        if not key or binding.determine_search_proof(key, self.capabilities) is Lookup.NONE:
             return []
         matches = self.find_listed(intent.address.kind, binding, key)
         if matches is None:
-            matches = list_by_natural_key(
+            matches = list_by_natural_key_or_empty_if_unsearchable(
                 self.api, binding, key, self.capabilities, self.marks.with_address(intent.address)
             )
         return matches
@@ -162,7 +168,7 @@ class IntentResolver:
         self, intent: Intent, kind: ResourceType, binding: ApiBinding, record: Record | None
     ) -> ResolvedIntent:
         try:
-            live = read_observed_object(
+            live = read_observed_requiring_same_id(
                 self.api, binding, intent.remote_id, self.marks.with_address(intent.address)
             )
         except NotFound:

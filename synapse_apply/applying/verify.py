@@ -33,9 +33,9 @@ from synapse_apply.applying.steps.request_body import build_declared_fields_with
 from synapse_apply.applying.write_intents import acquire_slot_and_write_stamped_intents_in_time
 from synapse_apply.kinds.descriptor import VerificationSpec
 from synapse_apply.kinds.run_body import (
-    add_run_mark_if_context_is_there,
     extract_context_or_empty,
     extract_version_or_empty,
+    with_run_mark_if_body_has_context,
 )
 from synapse_apply.model.coding.json_types import ServerAnswer
 from synapse_apply.model.diagnostic import Diagnostic
@@ -134,7 +134,7 @@ class _VerificationRun:
             answer = self.proof.send_run(
                 self.tools.api,
                 owner,
-                add_run_mark_if_context_is_there(self.verification.body, intent.id),
+                with_run_mark_if_body_has_context(self.verification.body, intent.id),
             )
         except RemoteError as failure:
             if failure.effect is Effect.NONE:

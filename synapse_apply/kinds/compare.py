@@ -64,10 +64,10 @@ def format_comparable_json(value: Any, compare: Compare = Compare.EXACT) -> str:
 
     A secret is represented by its digest.
     """
-    return _COMPARABLE_ENCODER.encode(_to_comparable(value, compare))
+    return _COMPARABLE_ENCODER.encode(_to_json_equal_for_equal_values(value, compare))
 
 
-def _to_comparable(value: Any, compare: Compare) -> Any:
+def _to_json_equal_for_equal_values(value: Any, compare: Compare) -> Any:
     if value is ABSENT:
         return None
     if type(value) is str:
@@ -76,19 +76,19 @@ def _to_comparable(value: Any, compare: Compare) -> Any:
         return int(value)
     if isinstance(value, Mapping):
         return {
-            str(key): _to_comparable(item, compare)
+            str(key): _to_json_equal_for_equal_values(item, compare)
             for key, item in value.items()
             if item is not None
         }
     if isinstance(value, list | tuple):
-        items = [_to_comparable(item, compare) for item in value]
+        items = [_to_json_equal_for_equal_values(item, compare) for item in value]
         if compare is Compare.SET:
             items.sort(key=lambda item: json.dumps(item, sort_keys=True))
         return items
-    return _marker_to_json_or_same(value)
+    return _convert_secret_or_unknown_to_json_or_same(value)
 
 
-def _marker_to_json_or_same(value: Any) -> JsonValue:
+def _convert_secret_or_unknown_to_json_or_same(value: Any) -> JsonValue:
     if isinstance(value, Mac):
         return {"$mac": [value.key_id, value.digest]}
     if isinstance(value, WithheldSecret):

@@ -83,7 +83,7 @@ class CreateConstraint:
     pattern: str = ""
     choices: frozenset[str] = frozenset()
 
-    def accepts_value(self, value: Any) -> bool:
+    def accepts_value_in_create(self, value: Any) -> bool:
         """Whether a create may send this value, by `choices` and `pattern`."""
         if self.choices and value not in self.choices:
             return False
@@ -209,7 +209,7 @@ class ApiBinding:
     read_only_advice: str = ""
     advice_by_refused_field: Mapping[str, str] = field(default_factory=dict)
 
-    def lookup_proof(self, key: str, capabilities: Capabilities) -> Lookup:
+    def determine_search_proof(self, key: str, capabilities: Capabilities) -> Lookup:
         """What a search for a natural key proves on a backend with these capabilities."""
         form = key.partition("=")[0]
         for capability, lookup in self.lookup_by_capability.items():
@@ -248,8 +248,8 @@ class ResourceType:
 
     - `kind` is its name in manifests, `prefix` in addresses; `rank` orders kinds that do not
       depend on each other.
-    - `derive_natural_key` gives the identity FORM=TEXT from a spec and from the live objects that
-      its reference fields point to, by field name; "" if these do not suffice.
+    - `derive_natural_key_or_empty` gives the identity FORM=TEXT from a spec and from the live
+      objects that its reference fields point to, by field name; "" if these do not suffice.
     - `identity_fields` must be equal for a live object to be the recorded one; `confirming_fields`
       must be in the answer to a create as they were sent.
     - `key_fields` are the fields a server names when it refuses a create because the natural key
@@ -265,7 +265,7 @@ class ResourceType:
     prefix: str
     rank: int
     rules: Mapping[str, FieldRule]
-    derive_natural_key: NaturalKey
+    derive_natural_key_or_empty: NaturalKey
     identity_fields: tuple[str, ...]
     bindings: Mapping[str, ApiBinding]
     confirming_fields: tuple[str, ...] = ()
@@ -292,7 +292,7 @@ class ResourceType:
             or (name in self.rules and self.rules[str(name)].immutable)
         )
 
-    def locate_in_series(self, spec: Spec) -> SeriesMember:
+    def locate_in_series_or_empty(self, spec: Spec) -> SeriesMember:
         """Series and version of a declared spec as records have them; both "" without a series."""
         if not self.series_field:
             return SeriesMember("", "")
@@ -300,8 +300,11 @@ class ResourceType:
         name = str(group.address) if isinstance(group, Reference) else f"id={group}"
         return SeriesMember(name, str(spec.get(self.version_field, "")))
 
-    def select_binding(self, api: Mapping[str, str]) -> ApiBinding:
-        """The newest binding up to the version that `api` has for this kind, else for `*`."""
+    def select_newest_binding_up_to_configured_api(self, api: Mapping[str, str]) -> ApiBinding:
+        """The newest binding up to the version that `api` has for this kind, else for `*`.
+
+        The oldest one where all are newer.
+        """
         # Versions are compared as texts, which holds up to v9.
         newest_version = api.get(self.prefix, api.get("*", "v1"))
         usable = [version for version in sorted(self.bindings) if version <= newest_version]

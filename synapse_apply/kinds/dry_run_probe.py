@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synapse_apply.kinds.wire import extract_remote_id, to_wire_id
+from synapse_apply.kinds.wire import require_remote_id_of_answer, to_wire_id
 
 if TYPE_CHECKING:
     from synapse_apply.model.ports import Api
@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 def send_unchanging_update_to_first_plugin_if_any(api: Api) -> bool:
     """Send an update without any field to the first listed plugin; False if there is no plugin."""
     for plugin in api.v2.iterate_plugins({"per_page": 1}):
-        api.v2.update_plugin(to_wire_id(extract_remote_id(plugin)), {})
+        api.v2.update_plugin(to_wire_id(require_remote_id_of_answer(plugin)), {})
         return True
     return False

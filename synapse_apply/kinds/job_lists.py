@@ -37,20 +37,20 @@ def iter_jobs_at_least_since(
         yield from api.iterate_jobs(query)
         return
     # The first is the API page's filter, the second the platform's; each ignores the other's.
-    text = _to_utc(since).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    text = _to_utc_taking_naive_as_utc(since).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     query |= {"created_after": text, "created__gte": text}
-    yield from api.iterate_jobs(query, is_last_page=build_last_page_check(since))
+    yield from api.iterate_jobs(query, is_last_page=build_stateful_last_page_check(since))
 
 
 # A list is left early only behind a page that is in order: a job that is missed would be started a
 # second time.
-def build_last_page_check(since: datetime) -> Callable[[Sequence[ServerObject]], bool]:
+def build_stateful_last_page_check(since: datetime) -> Callable[[Sequence[ServerObject]], bool]:
     """A check to be called with page after page: whether all later pages are older than `since`.
 
     That is so if this page by itself shows descending times down to an older one, and no page
     before contradicts that order.
     """
-    limit = _to_utc(since)
+    limit = _to_utc_taking_naive_as_utc(since)
     previous_times: list[datetime] = []
     is_ordered = True
 
@@ -80,7 +80,7 @@ def _parse_zoned_time_or_none(text: object) -> datetime | None:
     return moment if moment.tzinfo is not None else None
 
 
-def _to_utc(moment: datetime) -> datetime:
+def _to_utc_taking_naive_as_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -101,7 +101,7 @@ class JobOwners:
         self._owners: dict[str, _ReleaseOwner] = {}
         self._codes: dict[str, str] = {}
 
-    def add_plugin_and_version(self, job: Job) -> Job:
+    def with_plugin_and_version_of_release(self, job: Job) -> Job:
         """The job with plugin and version added from its release, as far as that can be read."""
         if job.plugin or job.plugin_code or not job.release:
             return job
@@ -111,16 +111,16 @@ class JobOwners:
         version = job.version or owner.version
         return replace(job, plugin=owner.plugin, plugin_code=owner.code, version=version)
 
-    def runs_other_plugin(self, job: Job, plugin: str) -> bool:
+    def certainly_runs_other_plugin(self, job: Job, plugin: str) -> bool:
         """Whether a job certainly runs another plugin than the one with this id or code.
 
-        `job` is a result of `add_plugin_and_version`. May read the plugin for its code.
+        `job` is a result of `with_plugin_and_version_of_release`. May read the plugin for its code.
         """
         if not plugin.isdecimal():
             return bool(job.plugin_code) and job.plugin_code != plugin
         if job.plugin.isdecimal():
             return job.plugin != plugin
-        code = self._read_plugin_code_or_empty(plugin) if job.plugin_code else ""
+        code = self._read_plugin_code_once_or_empty(plugin) if job.plugin_code else ""
         return bool(code) and job.plugin_code != code
 
     def _read_release_owner_or_empty(self, release: str) -> _ReleaseOwner:
@@ -143,7 +143,7 @@ class JobOwners:
             _to_text_or_empty(raw.get("version")),
         )
 
-    def _read_plugin_code_or_empty(self, plugin: str) -> str:
+    def _read_plugin_code_once_or_empty(self, plugin: str) -> str:
         if plugin not in self._codes:
             try:
                 self._codes[plugin] = _to_text_or_empty(

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any
 
 from synapse_apply.kinds.descriptor import ApiBinding
-from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.diagnostic import FieldPath
 from synapse_apply.model.errors import RemoteError
@@ -61,7 +61,7 @@ class ListCache:
         self._listed_kinds: dict[str, _ListedKind] = {}
         self._lock = Lock()
 
-    def read_list_once_if_worthwhile(
+    def try_reading_list_once_if_worthwhile(
         self,
         kind: str,
         binding: ApiBinding,
@@ -77,11 +77,13 @@ class ListCache:
             return
         listed_kind = self._listed_kinds.setdefault(kind, _ListedKind())
 
-        def is_first_page_useful(items: Sequence[ServerObject]) -> bool:
+        def remember_first_page_and_judge_usefulness(items: Sequence[ServerObject]) -> bool:
             listed_kind.first_page = items
             if not items:
                 return False
-            reliable_names = self._determine_reliable_fields(listed_kind, binding, items[0])
+            reliable_names = self._find_reliable_field_names_reading_one_object(
+                listed_kind, binding, items[0]
+            )
             return any(
                 reliable_names.issuperset(path[0] for path in paths)
                 for paths in list_needed_paths()
@@ -89,24 +91,26 @@ class ListCache:
 
         # A list must not take more time than the reads it saves, hence the limit on its pages.
         with suppress(RemoteError):
-            self._store_items(
+            self._store_items_with_id(
                 listed_kind,
                 binding.list_once_or_none(
-                    self._api, recorded_count // _READS_PER_PAGE, is_first_page_useful
+                    self._api,
+                    recorded_count // _READS_PER_PAGE,
+                    remember_first_page_and_judge_usefulness,
                 )
                 or (),
             )
 
-    def known_listed_objects(self, kind: str) -> Sequence[ServerObject]:
+    def get_objects_listed_until_now(self, kind: str) -> Sequence[ServerObject]:
         """The objects of a kind that were listed until now; there may be more of them."""
         listed_kind = self._listed_kinds.get(kind)
         return tuple(listed_kind.items.values()) or listed_kind.first_page if listed_kind else ()
 
     def add_items_read_for_other_purpose(self, kind: str, items: Iterable[ServerObject]) -> None:
         """Add the items of a list that was read for another purpose."""
-        self._store_items(self._listed_kinds.setdefault(kind, _ListedKind()), items)
+        self._store_items_with_id(self._listed_kinds.setdefault(kind, _ListedKind()), items)
 
-    def find_recorded_in_list(
+    def find_recorded_in_list_if_reliable(
         self,
         kind: str,
         binding: ApiBinding,
@@ -139,13 +143,15 @@ class ListCache:
         """A listed object, decoded; None if its values at these paths need a read by its id.
 
         `marks` tell which of its fields are secret, if it is known which object it is. RemoteError
-        as `find_recorded_in_list`.
+        as `find_recorded_in_list_if_reliable`.
         """
         listed_kind = self._listed_kinds.get(kind)
         if listed_kind is None:
             return None
         with self._lock:
-            reliable_names = self._determine_reliable_fields(listed_kind, binding, item)
+            reliable_names = self._find_reliable_field_names_reading_one_object(
+                listed_kind, binding, item
+            )
         if not reliable_names:
             return None
         observed = binding.decode(item, marks or self._marks)
@@ -154,9 +160,9 @@ class ListCache:
             spec = {name: value for name, value in observed.spec.items() if name in reliable_names}
             observed = replace(observed, spec=spec)
         # A list may leave out or mask what a read of one object shows.
-        return observed if _has_values_at(observed, paths) else None
+        return observed if _has_unwithheld_values_at_all_paths(observed, paths) else None
 
-    def _determine_reliable_fields(
+    def _find_reliable_field_names_reading_one_object(
         self, listed_kind: _ListedKind, binding: ApiBinding, item: ServerObject
     ) -> frozenset[str]:
         """The fields whose values are reliable in items like this one.
@@ -169,7 +175,7 @@ class ListCache:
         coverage = listed_kind.coverage_by_variety.get(variety)
         if coverage is None:
             read_spec = binding.decode(
-                binding.read_object(self._api, extract_remote_id(item)), self._marks
+                binding.read_object(self._api, require_remote_id_of_answer(item)), self._marks
             ).spec
             listed_spec = binding.decode(item, self._marks).spec
             equal_names = (
@@ -184,13 +190,13 @@ class ListCache:
         return coverage.fields if coverage.names == item.keys() else frozenset()
 
     @staticmethod
-    def _store_items(listed_kind: _ListedKind, items: Iterable[ServerObject]) -> None:
+    def _store_items_with_id(listed_kind: _ListedKind, items: Iterable[ServerObject]) -> None:
         listed_kind.items.update(
             (str(item["id"]), item) for item in items if item.get("id") is not None
         )
 
 
-def _has_values_at(observed: Observed, paths: Iterable[FieldPath]) -> bool:
+def _has_unwithheld_values_at_all_paths(observed: Observed, paths: Iterable[FieldPath]) -> bool:
     """Whether the spec has a value at each path that the server does not withhold."""
     fields = observed.flatten_spec()
     if WithheldSecret not in map(type, fields.values()):

@@ -23,15 +23,15 @@ from synapse_apply.kinds.job_lists import JobOwners
 from synapse_apply.kinds.plugin_owner import (
     is_platform_owned,
     may_belong_to_tenant,
-    select_tenant_plugins,
+    select_plugins_that_may_belong_to_tenant,
 )
-from synapse_apply.kinds.release import V2_READ_ONLY, list_releases_by_code
+from synapse_apply.kinds.release import V2_READ_ONLY, list_releases_by_code_or_empty_if_unknown
 from synapse_apply.kinds.wire import (
-    extract_remote_id,
     list_missing_fields,
-    select_fields_with_value,
+    require_remote_id_of_answer,
+    select_sorted_non_null_fields,
     to_wire_id,
-    wrap_secrets,
+    wrap_secrets_and_withhold_masked,
 )
 from synapse_apply.model.coding.json_types import JsonObject, RequestBody, ServerObject, Spec
 from synapse_apply.model.errors import NotFound, RemoteError
@@ -51,18 +51,18 @@ if TYPE_CHECKING:
     from synapse_apply.model.ports import Api, PagePredicate
 
 
-def derive_natural_key(spec: Spec, _parents: Mapping[str, Observed]) -> str:
+def derive_natural_key_or_empty(spec: Spec, _parents: Mapping[str, Observed]) -> str:
     """`code=CODE` if a code is declared (globally unique), else `name=NAME` (not unique)."""
     if spec.get("code"):
         return f"code={spec['code']}"
     return f"name={spec['name']}" if spec.get("name") else ""
 
 
-def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
-    remote_id, missing_fields = extract_remote_id(raw), list_missing_fields(raw, FIELDS)
-    spec = wrap_secrets(
+def _decode_plugin_of_v1_wrapping_secrets(raw: ServerObject, marks: SecretMarks) -> Observed:
+    remote_id, missing_fields = require_remote_id_of_answer(raw), list_missing_fields(raw, FIELDS)
+    spec = wrap_secrets_and_withhold_masked(
         PREFIX,
-        select_fields_with_value(raw, FIELDS),
+        select_sorted_non_null_fields(raw, FIELDS),
         marks,
         "v1",
         remote_id,
@@ -81,23 +81,23 @@ def _list_tenant_plugins_once_or_none_if_long_or_not_useful(
     api: Api, max_pages: int, is_first_page_useful: PagePredicate
 ) -> Sequence[ServerObject] | None:
     plugins = api.list_plugins_once_or_none_if_long_or_not_useful(max_pages, is_first_page_useful)
-    return None if plugins is None else select_tenant_plugins(api, plugins)
+    return None if plugins is None else select_plugins_that_may_belong_to_tenant(api, plugins)
 
 
 def _list_natural_keys(raw: ServerObject) -> tuple[str, ...]:
     return tuple(f"{form}={raw[form]}" for form in ("code", "name") if raw.get(form))
 
 
-def _list_plugin_by_code_key_through_releases(api: Api, key: str) -> Sequence[ServerObject]:
+def _list_at_most_one_plugin_by_code_key_via_releases(api: Api, key: str) -> Sequence[ServerObject]:
     form, _, code = key.partition("=")
     # Releases are listed by a plugin's code only.
     if form != "code":
         return []
-    for release in list_releases_by_code(api, code):
+    for release in list_releases_by_code_or_empty_if_unknown(api, code):
         owner = release.get("plugin")
         plugin_id = owner.get("id") if isinstance(owner, Mapping) else owner
         if plugin_id is not None:
-            plugin = _read_plugin_or_none(api, str(plugin_id))
+            plugin = _read_plugin_or_none_if_absent(api, str(plugin_id))
             # A server may have taken a code of digits for the id of another plugin.
             if (
                 plugin is None
@@ -109,27 +109,29 @@ def _list_plugin_by_code_key_through_releases(api: Api, key: str) -> Sequence[Se
     return []
 
 
-def _read_plugin_or_none(api: Api, plugin_id: str) -> ServerObject | None:
+def _read_plugin_or_none_if_absent(api: Api, plugin_id: str) -> ServerObject | None:
     try:
         return api.get_plugin(to_wire_id(plugin_id))
     except NotFound:
         return None
 
 
-def _iter_ids_named_by_jobs(api: Api) -> Iterator[str]:
+def _iter_plugin_ids_named_by_jobs_with_repeats(api: Api) -> Iterator[str]:
     owners = JobOwners(api)
     ids: dict[str, str] = {}
     for raw in api.iterate_jobs():
         try:
-            job = owners.add_plugin_and_version(parse_job(raw))
+            job = owners.with_plugin_and_version_of_release(parse_job(raw))
         except ValueError:
             raise RemoteError("the list of jobs holds something that is not a job") from None
         if job.plugin:
             yield job.plugin
         elif job.plugin_code:
             if job.plugin_code not in ids:
-                matches = _list_plugin_by_code_key_through_releases(api, f"code={job.plugin_code}")
-                ids[job.plugin_code] = extract_remote_id(matches[0]) if matches else ""
+                matches = _list_at_most_one_plugin_by_code_key_via_releases(
+                    api, f"code={job.plugin_code}"
+                )
+                ids[job.plugin_code] = require_remote_id_of_answer(matches[0]) if matches else ""
             if ids[job.plugin_code]:
                 yield ids[job.plugin_code]
 
@@ -160,18 +162,18 @@ V1 = ApiBinding(
     lookup={"code": Lookup.POSITIVE},
     lookup_by_capability={LIST_CAPABILITY: {"code": Lookup.COMPLETE, "name": Lookup.COMPLETE}},
     read_object=lambda api, object_id: api.get_plugin(to_wire_id(object_id)),
-    find_by_key=_list_plugin_by_code_key_through_releases,
-    list_objects=lambda api: select_tenant_plugins(api, api.list_plugins()),
+    find_by_key=_list_at_most_one_plugin_by_code_key_via_releases,
+    list_objects=lambda api: select_plugins_that_may_belong_to_tenant(api, api.list_plugins()),
     list_once_or_none=_list_tenant_plugins_once_or_none_if_long_or_not_useful,
     belongs_to_tenant=may_belong_to_tenant,
     list_capability=LIST_CAPABILITY,
     probe_list=lambda api: api.can_list_plugins(),
-    iter_ids_named_by_jobs=_iter_ids_named_by_jobs,
+    iter_ids_named_by_jobs=_iter_plugin_ids_named_by_jobs_with_repeats,
     list_natural_keys=_list_natural_keys,
     create_object=lambda api, body, key: api.create_plugin(body, idempotency_key=key),
     update_object=lambda api, object_id, body: api.update_plugin(to_wire_id(object_id), body),
     update_mode=UpdateMode.PUT,
-    decode=_decode_v1,
+    decode=_decode_plugin_of_v1_wrapping_secrets,
     encode=dict,
     platform_constraints={
         "code": CreateConstraint("a text that no other plugin has"),
@@ -184,11 +186,11 @@ V1 = ApiBinding(
 FIELDS_V2 = frozenset({"name", "code", "description", "category"})
 
 
-def _decode_v2(raw: ServerObject, marks: SecretMarks) -> Observed:
-    remote_id = extract_remote_id(raw)
-    spec = wrap_secrets(
+def _decode_plugin_of_v2_wrapping_secrets(raw: ServerObject, marks: SecretMarks) -> Observed:
+    remote_id = require_remote_id_of_answer(raw)
+    spec = wrap_secrets_and_withhold_masked(
         PREFIX,
-        select_fields_with_value(raw, FIELDS_V2),
+        select_sorted_non_null_fields(raw, FIELDS_V2),
         marks,
         "v2",
         remote_id,
@@ -197,11 +199,13 @@ def _decode_v2(raw: ServerObject, marks: SecretMarks) -> Observed:
     return Observed(remote_id, "v2", spec)
 
 
-def _add_release_to_body(body: RequestBody, release: Mapping[str, Any]) -> JsonObject:
+def _build_plugin_body_with_release_file(
+    body: RequestBody, release: Mapping[str, Any]
+) -> JsonObject:
     return {**body, "source": "file", **release}
 
 
-def _extract_release_or_none(raw: ServerObject) -> ServerObject | None:
+def _extract_release_with_plugin_id_or_none(raw: ServerObject) -> ServerObject | None:
     release = raw.get("release")
     if not isinstance(release, Mapping) or "id" not in release:
         return None
@@ -221,7 +225,7 @@ V2 = ApiBinding(
     create_object=lambda api, body, key: api.v2.create_plugin(body, idempotency_key=key),
     update_object=lambda api, object_id, body: api.v2.update_plugin(to_wire_id(object_id), body),
     update_mode=UpdateMode.PATCH,
-    decode=_decode_v2,
+    decode=_decode_plugin_of_v2_wrapping_secrets,
     encode=dict,
     immutable={"category": "API v2 changes only name and description of a plugin"},
     create_constraints={
@@ -235,7 +239,9 @@ V2 = ApiBinding(
         ),
     },
     bootstrap=Bootstrap(
-        "release", build_body=_add_release_to_body, extract_member=_extract_release_or_none
+        "release",
+        build_body=_build_plugin_body_with_release_file,
+        extract_member=_extract_release_with_plugin_id_or_none,
     ),
     send_dry_run_probe=send_unchanging_update_to_first_plugin_if_any,
     read_only_advice=V2_READ_ONLY,
@@ -262,7 +268,7 @@ PLUGIN = ResourceType(
         name: FieldRule(name, free_form=name == "detail", usual_value=usual)
         for name, usual in SHARING.items()
     },
-    derive_natural_key=derive_natural_key,
+    derive_natural_key_or_empty=derive_natural_key_or_empty,
     identity_fields=("code",),
     key_fields=frozenset({"code", "name"}),
     global_keys=frozenset({"code"}),

@@ -21,11 +21,11 @@ from synapse_apply.kinds.dry_run_probe import send_unchanging_update_to_first_pl
 from synapse_apply.kinds.job_lists import iter_jobs_at_least_since
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import (
-    extract_remote_id,
     list_missing_fields,
-    select_fields_with_value,
+    require_remote_id_of_answer,
+    select_sorted_non_null_fields,
     to_wire_id,
-    wrap_secrets,
+    wrap_secrets_and_withhold_masked,
 )
 from synapse_apply.model.coding.json_types import JsonObject, ServerObject, Spec
 from synapse_apply.model.command import Command
@@ -52,18 +52,20 @@ _BAD_FILTER_STATUS = 400
 DIGEST_KEY = "x-synapse-apply-digest"
 
 
-def derive_natural_key(spec: Spec, parents: Mapping[str, Observed]) -> str:
+def derive_natural_key_or_empty(spec: Spec, parents: Mapping[str, Observed]) -> str:
     """`code=CODE@VERSION`; "" as long as the plugin is not live, or has no code."""
     plugin = parents.get("plugin")
     code = plugin.spec.get("code") if plugin else None
     return f"code={code}@{spec['version']}" if code and spec.get("version") else ""
 
 
-def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
-    spec = select_fields_with_value(raw, FIELDS)
+def _decode_release_of_v1_wrapping_secrets(raw: ServerObject, marks: SecretMarks) -> Observed:
+    spec = select_sorted_non_null_fields(raw, FIELDS)
     owner = spec.get("plugin")
     if owner is not None:
-        spec["plugin"] = extract_remote_id(owner) if isinstance(owner, Mapping) else str(owner)
+        spec["plugin"] = (
+            require_remote_id_of_answer(owner) if isinstance(owner, Mapping) else str(owner)
+        )
     extra: dict[str, Any] = {}
     config, meta = spec.get("config"), raw.get("meta")
     if isinstance(config, Mapping) and DIGEST_KEY in config:
@@ -72,18 +74,18 @@ def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
         # Both may be edited by others: any other text says nothing about the published bytes.
         if isinstance(container, Mapping) and is_package_digest(container.get(DIGEST_KEY)):
             extra.setdefault("digest", container[DIGEST_KEY])
-    remote_id = extract_remote_id(raw)
-    spec = wrap_secrets(PREFIX, spec, marks, "v1", remote_id)
+    remote_id = require_remote_id_of_answer(raw)
+    spec = wrap_secrets_and_withhold_masked(PREFIX, spec, marks, "v1", remote_id)
     return Observed(remote_id, "v1", spec, extra, list_missing_fields(raw, FIELDS))
 
 
-def _encode_v1(spec: Spec) -> JsonObject:
+def _encode_v1_without_digest(spec: Spec) -> JsonObject:
     """The body as on the API page: the plugin as a number if its id is one; no package digest."""
     body = {name: value for name, value in spec.items() if name != "digest"}
     return {**body, "plugin": to_wire_id(str(spec["plugin"]))}
 
 
-def _encode_for_platform(spec: Spec, key: str) -> JsonObject:
+def _encode_fields_that_differ_on_platform(spec: Spec, key: str) -> JsonObject:
     """The fields as the platform's service takes them: the plugin by its code, and the digest.
 
     A code of digits is not sent, since it would be taken for an id. The digest is sent in `meta`
@@ -100,14 +102,14 @@ def _encode_for_platform(spec: Spec, key: str) -> JsonObject:
     return body
 
 
-def _list_releases_by_key(api: Api, key: str) -> Sequence[ServerObject]:
+def _list_at_most_one_release_by_key(api: Api, key: str) -> Sequence[ServerObject]:
     try:
         return [api.get_plugin_release_by_lookup(key.partition("=")[2], expand=None)]
     except NotFound:
         return []
 
 
-def list_releases_by_code(api: Api, code: str) -> Sequence[ServerObject]:
+def list_releases_by_code_or_empty_if_unknown(api: Api, code: str) -> Sequence[ServerObject]:
     """The releases of the plugin with this code; [] if there is no such plugin.
 
     For an unknown code servers answer an empty list, 404, or 400 on that filter.
@@ -132,7 +134,7 @@ def _list_releases_of_plugin_or_none_if_unlistable(
     A server takes a code of digits for an id, and then lists the releases of another plugin.
     """
     code = owner.spec.get("code")
-    listed = list_releases_by_code(api, code) if code else []
+    listed = list_releases_by_code_or_empty_if_unknown(api, code) if code else []
     owned_releases = [
         raw for raw in listed if _extract_plugin_id_or_none(raw) in {owner.remote_id, None}
     ]
@@ -145,7 +147,7 @@ def _extract_plugin_id_or_none(raw: ServerObject) -> str | None:
     return None if owner_id is None else str(owner_id)
 
 
-def _build_run_body(spec: Spec, verify: Mapping[str, Any]) -> JsonObject:
+def _build_run_body_in_form_of_verify_block(spec: Spec, verify: Mapping[str, Any]) -> JsonObject:
     if any(name in verify for name in PLATFORM_FORM):
         names = (*PLATFORM_FORM, "context")
         run_fields = {name: verify[name] for name in names if name in verify}
@@ -161,7 +163,7 @@ def _extract_file_url_or_empty(raw: ServerObject) -> str:
 
 RUN_VERIFICATION = VerificationSpec(
     owner_field="plugin",
-    build_body=_build_run_body,
+    build_body=_build_run_body_in_form_of_verify_block,
     send_run=lambda api, owner, body: api.run_plugin(to_wire_id(owner), body),
     list_jobs=lambda api, owner, since: iter_jobs_at_least_since(
         api, {"plugin": to_wire_id(owner)}, since
@@ -174,13 +176,13 @@ V1 = ApiBinding(
     fields=FIELDS,
     lookup={"code": Lookup.COMPLETE},
     read_object=lambda api, object_id: api.get_plugin_release(to_wire_id(object_id)),
-    find_by_key=_list_releases_by_key,
+    find_by_key=_list_at_most_one_release_by_key,
     list_members_or_none=_list_releases_of_plugin_or_none_if_unlistable,
     create_object=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
-    decode=_decode_v1,
-    encode=_encode_v1,
+    decode=_decode_release_of_v1_wrapping_secrets,
+    encode=_encode_v1_without_digest,
     extract_file_url=_extract_file_url_or_empty,
-    encode_for_platform=_encode_for_platform,
+    encode_for_platform=_encode_fields_that_differ_on_platform,
 )
 
 V2_READ_ONLY = (
@@ -192,31 +194,33 @@ LOCKED_FIELD = "locked"
 FIELDS_V2 = frozenset({"plugin", "version", LOCKED_FIELD})
 
 
-def _list_with_codes_v2(api: Api) -> Sequence[ServerObject]:
+def _list_v2_releases_adding_plugin_codes(api: Api) -> Sequence[ServerObject]:
     """All releases, each with a `code` added: in v2 only plugins have their code."""
     codes = {str(plugin["id"]): plugin["code"] for plugin in api.v2.list_plugins()}
     releases = api.v2.list_plugin_releases()
     return [{**raw, "code": codes.get(str(raw["plugin_id"]))} for raw in releases]
 
 
-def _list_natural_keys_v2(raw: ServerObject) -> tuple[str, ...]:
+def _list_natural_keys_of_release_with_code(raw: ServerObject) -> tuple[str, ...]:
     return (f"code={raw['code']}@{raw['version']}",) if raw.get("code") else ()
 
 
-def _decode_v2(raw: ServerObject, marks: SecretMarks) -> Observed:
+def _decode_release_of_v2_wrapping_secrets(raw: ServerObject, marks: SecretMarks) -> Observed:
     locked = bool(raw.get("is_released"))
     spec = {"plugin": str(raw["plugin_id"]), "version": raw["version"], LOCKED_FIELD: locked}
-    remote_id = extract_remote_id(raw)
-    return Observed(remote_id, "v2", wrap_secrets(PREFIX, spec, marks, "v2", remote_id))
+    remote_id = require_remote_id_of_answer(raw)
+    return Observed(
+        remote_id, "v2", wrap_secrets_and_withhold_masked(PREFIX, spec, marks, "v2", remote_id)
+    )
 
 
-def _encode_v2(spec: Spec) -> JsonObject:
+def _encode_v2_plugin_and_version(spec: Spec) -> JsonObject:
     """The body; a release that is created with its plugin has no `plugin` id yet."""
     body = {name: spec[name] for name in ("plugin", "version") if name in spec}
     return {**body, "plugin": to_wire_id(str(body["plugin"]))} if "plugin" in body else body
 
 
-def _read_runnable_plugin_code(api: Api, plugin: str) -> str:
+def _read_code_for_v1_runs_or_raise_if_digits(api: Api, plugin: str) -> str:
     """The code of a plugin of v2, by which v1, which has the runs, knows it; ids differ.
 
     RemoteError for a code of digits, which v1 would take for an id.
@@ -231,7 +235,7 @@ def _read_runnable_plugin_code(api: Api, plugin: str) -> str:
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def _select_job_calls_by_id(api: Api, job: str) -> JobCalls:
+def _select_v2_calls_for_uuid_else_v1(api: Api, job: str) -> JobCalls:
     return api.v2 if _UUID.fullmatch(job) else api
 
 
@@ -240,18 +244,18 @@ V2 = ApiBinding(
     fields=FIELDS_V2,
     lookup={"code": Lookup.COMPLETE},
     read_object=lambda api, object_id: api.v2.get_plugin_release(to_wire_id(object_id)),
-    list_objects=_list_with_codes_v2,
+    list_objects=_list_v2_releases_adding_plugin_codes,
     lists_whole_objects=True,
     list_once_or_none=lambda api, max_pages, is_first_page_useful: (
         api.v2.list_plugin_releases_once_or_none_if_long_or_not_useful(
             max_pages, is_first_page_useful
         )
     ),
-    list_natural_keys=_list_natural_keys_v2,
+    list_natural_keys=_list_natural_keys_of_release_with_code,
     create_object=lambda api, body, key: api.v2.create_plugin_release(body, idempotency_key=key),
     delete_object=lambda api, object_id: api.v2.delete_plugin_release(to_wire_id(object_id)),
-    decode=_decode_v2,
-    encode=_encode_v2,
+    decode=_decode_release_of_v2_wrapping_secrets,
+    encode=_encode_v2_plugin_and_version,
     immutable={LOCKED_FIELD: "API v2 never takes the lock of a release back"},
     final_call=FinalCall(
         LOCKED_FIELD,
@@ -259,8 +263,8 @@ V2 = ApiBinding(
         lambda api, object_id: api.v2.lock_plugin_release(to_wire_id(object_id)),
         "locked for good: this is never taken back, and the version cannot be published again",
     ),
-    resolve_run_owner=_read_runnable_plugin_code,
-    select_job_calls=_select_job_calls_by_id,
+    resolve_run_owner=_read_code_for_v1_runs_or_raise_if_digits,
+    select_job_calls=_select_v2_calls_for_uuid_else_v1,
     list_belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": to_wire_id(plugin)}),
     send_dry_run_probe=send_unchanging_update_to_first_plugin_if_any,
     extract_file_url=_extract_file_url_or_empty,
@@ -290,7 +294,7 @@ RELEASE = ResourceType(
     }
     # A lock cannot be undone: a manifest that drops the field changes nothing.
     | {LOCKED_FIELD: FieldRule(LOCKED_FIELD, reset_value=True)},
-    derive_natural_key=derive_natural_key,
+    derive_natural_key_or_empty=derive_natural_key_or_empty,
     identity_fields=("plugin", "version"),
     key_fields=frozenset({"plugin", "version", "code"}),
     bindings={"v1": V1, "v2": V2},

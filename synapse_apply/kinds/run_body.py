@@ -14,7 +14,7 @@ RUN_MARK_KEY = "x-synapse-apply-run"
 _CONTEXT_KEY, _VERSION_KEY = "context", "version"
 
 
-def compute_body_digest(body: RequestBody) -> str:
+def compute_run_body_digest(body: RequestBody) -> str:
     """`sha256:HEX` over the canonical JSON of a run's body, to detect changed parameters."""
     return "sha256:" + hashlib.sha256(format_comparable_json(body).encode()).hexdigest()
 
@@ -33,7 +33,7 @@ def extract_version_or_empty(body: RequestBody) -> str:
 # The platform's form of a run, which has no context, is used where actions are listed, because only
 # a plugin with actions can be run there. The digest of what was sent changes with the form: such a
 # release is verified once more.
-def add_run_mark_if_context_is_there(body: RequestBody, run: str) -> JsonObject:
+def with_run_mark_if_body_has_context(body: RequestBody, run: str) -> JsonObject:
     """The body with the id `run` in its context; an unchanged copy if it has no context."""
     if _CONTEXT_KEY not in body:
         return dict(body)

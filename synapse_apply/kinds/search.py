@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synapse_apply.kinds.descriptor import ApiBinding
-from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
@@ -15,14 +15,16 @@ from synapse_apply.model.secrets.secret_marks import SecretMarks
 _NO_SUCH_ENDPOINT = (404, 405)
 
 
-def can_list(binding: ApiBinding, capabilities: Capabilities) -> bool:
+def can_list_all_objects(binding: ApiBinding, capabilities: Capabilities) -> bool:
     """Whether all objects of the kind can be listed on a backend with these capabilities."""
     return binding.list_objects is not None and (
         not binding.list_capability or capabilities.has_capability(binding.list_capability)
     )
 
 
-def list_objects_if_supported(api: Api, binding: ApiBinding) -> Sequence[ServerObject] | None:
+def list_objects_or_none_if_unsupported(
+    api: Api, binding: ApiBinding
+) -> Sequence[ServerObject] | None:
     """All listed objects; None if this backend has no list of this kind.
 
     That is known by 404 or 405, and only for a list that is a probed capability. RemoteError for
@@ -55,7 +57,7 @@ def list_members_or_none(
         raise
 
 
-def read_observed_object(
+def read_observed_requiring_same_id(
     api: Api, binding: ApiBinding, remote_id: str, marks: SecretMarks
 ) -> Observed:
     """Read the live object with this id; RemoteError if that fails or another one is answered."""
@@ -66,7 +68,7 @@ def read_observed_object(
     return observed
 
 
-def list_by_natural_key(
+def list_by_natural_key_or_empty_if_unsearchable(
     api: Api, binding: ApiBinding, key: str, capabilities: Capabilities, marks: SecretMarks
 ) -> list[Observed]:
     """All live objects with this natural key, with all fields. RemoteError if the search fails.
@@ -74,10 +76,10 @@ def list_by_natural_key(
     [] also if this backend cannot search for such a key.
     """
     # A search whose result proves nothing is not sent.
-    if not key or binding.lookup_proof(key, capabilities) is Lookup.NONE:
+    if not key or binding.determine_search_proof(key, capabilities) is Lookup.NONE:
         return []
     hits: Sequence[ServerObject] = []
-    if binding.list_objects is not None and can_list(binding, capabilities):
+    if binding.list_objects is not None and can_list_all_objects(binding, capabilities):
         hits = read_listed_objects_in_full(
             api,
             binding,
@@ -94,4 +96,4 @@ def read_listed_objects_in_full(
     """Listed objects with all their fields: each is read by id, unless list items are complete."""
     if binding.lists_whole_objects:
         return hits
-    return [binding.read_object(api, extract_remote_id(raw)) for raw in hits]
+    return [binding.read_object(api, require_remote_id_of_answer(raw)) for raw in hits]

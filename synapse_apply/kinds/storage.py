@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 from synapse_apply.kinds.descriptor import ApiBinding, FieldRule, ResourceType
 from synapse_apply.kinds.wire import (
-    extract_remote_id,
     list_missing_fields,
-    select_fields_with_value,
+    require_remote_id_of_answer,
+    select_sorted_non_null_fields,
     to_wire_id,
-    wrap_secrets,
+    wrap_secrets_and_withhold_masked,
 )
 from synapse_apply.model.coding.json_types import ServerObject, Spec
 from synapse_apply.model.observed import Lookup, Observed
@@ -23,22 +23,22 @@ PREFIX = "storage"
 FIELDS = frozenset({"name", "provider", "category", "configuration"})
 
 
-def derive_natural_key(spec: Spec, _parents: Mapping[str, Observed]) -> str:
+def derive_natural_key_or_empty(spec: Spec, _parents: Mapping[str, Observed]) -> str:
     """`name=NAME`. Servers accept several storages of one name; a second is never created here."""
     return f"name={spec['name']}" if spec.get("name") else ""
 
 
-def _decode_v1(raw: ServerObject, marks: SecretMarks) -> Observed:
+def _decode_storage_of_v1_wrapping_secrets(raw: ServerObject, marks: SecretMarks) -> Observed:
     # With any other regime the server leaves the credentials out of the configuration it shows.
     partial_fields = frozenset(
         {"configuration"} if raw.get("credential_regime", "none") != "none" else ()
     )
     spec, missing_fields = (
-        wrap_secrets(PREFIX, select_fields_with_value(raw, FIELDS), marks),
+        wrap_secrets_and_withhold_masked(PREFIX, select_sorted_non_null_fields(raw, FIELDS), marks),
         list_missing_fields(raw, FIELDS),
     )
     return Observed(
-        extract_remote_id(raw),
+        require_remote_id_of_answer(raw),
         "v1",
         spec,
         missing_fields=missing_fields,
@@ -58,7 +58,7 @@ V1 = ApiBinding(
     variety_field="provider",
     list_natural_keys=lambda raw: (f"name={raw['name']}",) if raw.get("name") else (),
     create_object=lambda api, body, key: api.create_storage(body, idempotency_key=key),
-    decode=_decode_v1,
+    decode=_decode_storage_of_v1_wrapping_secrets,
     encode=dict,
 )
 
@@ -72,7 +72,7 @@ STORAGE = ResourceType(
         "category": FieldRule("category"),
         "configuration": FieldRule("configuration", required=True, free_form=True),
     },
-    derive_natural_key=derive_natural_key,
+    derive_natural_key_or_empty=derive_natural_key_or_empty,
     identity_fields=(),
     key_fields=frozenset({"name"}),
     confirming_fields=("provider",),

@@ -23,7 +23,7 @@ _SHORTEST_MASK = 3
 _EMPTY_VALUES: tuple[Any, ...] = ("", {}, [])
 
 
-def select_fields_with_value(raw: Mapping[str, Any], names: frozenset[str]) -> DecodedSpec:
+def select_sorted_non_null_fields(raw: Mapping[str, Any], names: frozenset[str]) -> DecodedSpec:
     """The fields of a server object with these names, sorted, without nulls."""
     return {name: value for name in _sort_names(names) if (value := raw.get(name)) is not None}
 
@@ -38,7 +38,7 @@ def _sort_names(names: frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def wrap_secrets(
+def wrap_secrets_and_withhold_masked(
     kind: str,
     spec: Spec,
     marks: SecretMarks,
@@ -56,25 +56,30 @@ def wrap_secrets(
     if spec_marks is None:
         return dict(spec)
     if kind not in marks.kinds:
-        return {key: _wrap_named_secrets(spec_marks, (key,), value) for key, value in spec.items()}
+        return {
+            key: _wrap_only_named_secrets(spec_marks, (key,), value) for key, value in spec.items()
+        }
     wrapped_spec: dict[str, Any] = {}
     for key, value in spec.items():
         # A text outside of the secret container is never a secret. This is the most frequent case.
         if key != spec_marks.container and type(value) is str:
-            is_masked = value[:1] in _MASK_CHARACTERS and _is_mask(value, _MASK_CHARACTERS)
+            is_masked = value[:1] in _MASK_CHARACTERS and _is_masked_value(value, _MASK_CHARACTERS)
             wrapped_spec[key] = WithheldSecret("masked") if is_masked else value
-        elif (wrapped := _wrap_secrets_or_none(spec_marks, (key,), value)) is not None:
+        elif (
+            wrapped := _wrap_secrets_or_none_if_only_nulls(spec_marks, (key,), value)
+        ) is not None:
             wrapped_spec[key] = wrapped
     return wrapped_spec
 
 
-def _wrap_named_secrets(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
+def _wrap_only_named_secrets(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
     """A value with only the fields wrapped that a manifest or the state names as secrets."""
     if value is None:
         return None
     if is_map(value) and (value or not marks.is_secret(path)):
         return {
-            key: _wrap_named_secrets(marks, (*path, key), inner) for key, inner in value.items()
+            key: _wrap_only_named_secrets(marks, (*path, key), inner)
+            for key, inner in value.items()
         }
     if not marks.is_secret(path) and not marks.has_named_field_below(path):
         return value
@@ -82,12 +87,12 @@ def _wrap_named_secrets(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
         return WithheldSecret("omitted")
     return (
         WithheldSecret("masked")
-        if _is_mask(value, _SECRET_MASKS)
+        if _is_masked_value(value, _SECRET_MASKS)
         else Sensitive(unmask_value(value))
     )
 
 
-def _wrap_secrets_or_none(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
+def _wrap_secrets_or_none_if_only_nulls(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
     """A value with its secrets wrapped; None for null, and for a map that has only nulls."""
     if value is None:
         return None
@@ -95,7 +100,8 @@ def _wrap_secrets_or_none(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
         wrapped_map = {
             key: wrapped
             for key, inner in value.items()
-            if (wrapped := _wrap_secrets_or_none(marks, (*path, key), inner)) is not None
+            if (wrapped := _wrap_secrets_or_none_if_only_nulls(marks, (*path, key), inner))
+            is not None
         }
         return wrapped_map or None
     # A container that is one text or list may have a secret anywhere in it.
@@ -103,12 +109,12 @@ def _wrap_secrets_or_none(marks: SpecMarks, path: FieldPath, value: Any) -> Any:
     is_secret = is_packed or marks.is_secret(path)
     if is_secret and value in _EMPTY_VALUES:
         return WithheldSecret("omitted")  # an empty value in place of a secret, never to be sent
-    if _is_mask(value, _SECRET_MASKS if is_secret else _MASK_CHARACTERS):
+    if _is_masked_value(value, _SECRET_MASKS if is_secret else _MASK_CHARACTERS):
         return WithheldSecret("masked")
     return Sensitive(unmask_value(value)) if is_secret else value
 
 
-def _is_mask(value: Any, characters: frozenset[str]) -> bool:
+def _is_masked_value(value: Any, characters: frozenset[str]) -> bool:
     """Whether a value is masked: a run of at least three of one character, e.g. `***`.
 
     A map counts as masked with any masked value, a list only if all its items are.
@@ -117,15 +123,15 @@ def _is_mask(value: Any, characters: frozenset[str]) -> bool:
         first = value[:1]
         return first in characters and len(value) >= _SHORTEST_MASK and value == first * len(value)
     if is_map(value):
-        return any(_is_mask(inner, characters) for inner in value.values())
+        return any(_is_masked_value(inner, characters) for inner in value.values())
     return (
         isinstance(value, list)
         and bool(value)
-        and all(_is_mask(inner, characters) for inner in value)
+        and all(_is_masked_value(inner, characters) for inner in value)
     )
 
 
-def extract_remote_id(raw: Mapping[str, Any]) -> str:
+def require_remote_id_of_answer(raw: Mapping[str, Any]) -> str:
     """The id of a server object as text; RemoteError, effect unknown, for an unusable one."""
     value = raw.get("id")
     if isinstance(value, MaskedText):

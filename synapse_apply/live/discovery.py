@@ -9,8 +9,8 @@ from dataclasses import field
 from typing import Self, TypeVar
 
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
-from synapse_apply.kinds.search import list_objects_if_supported
-from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
+from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.errors import (
@@ -189,7 +189,7 @@ class ObjectGatherer:
             self._gather_or_record_missed_by_code(kind, binding)
         if named_objects is not None or selects_by_jobs or selects_by_code:
             return
-        raw_objects = list_objects_if_supported(self._live_backend.api, binding)
+        raw_objects = list_objects_or_none_if_unsupported(self._live_backend.api, binding)
         if raw_objects is not None:
             self._store_or_read_listed_objects(kind, binding, raw_objects)
         else:
@@ -200,7 +200,7 @@ class ObjectGatherer:
             )
 
     def _gather_or_record_missed_by_code(self, kind: ResourceType, binding: ApiBinding) -> None:
-        raw_objects = list_objects_if_supported(self._live_backend.api, binding)
+        raw_objects = list_objects_or_none_if_unsupported(self._live_backend.api, binding)
 
         def find_raw_objects(code: str) -> Sequence[ServerObject]:
             key = f"code={code}"
@@ -232,7 +232,7 @@ class ObjectGatherer:
             for owner_object in self.list_objects(get_owner_kind_prefix(kind))
         }
         raw_objects = (
-            list_objects_if_supported(self._live_backend.api, binding)
+            list_objects_or_none_if_unsupported(self._live_backend.api, binding)
             # One list of all members, if there is one, in place of a request for each owner.
             if binding.list_objects is not None
             else None
@@ -275,7 +275,7 @@ class ObjectGatherer:
         def newness_key(raw: ServerObject) -> tuple[bool, VersionSortKey | tuple[()], int, str]:
             version_key, object_id = (
                 get_version_sort_key_or_none(str(raw.get(kind.version_field, ""))),
-                extract_remote_id(raw),
+                require_remote_id_of_answer(raw),
             )
             return (
                 version_key is not None,
@@ -322,7 +322,9 @@ class ObjectGatherer:
     ) -> None:
         """Store listed objects; where list items lack fields, read each object first."""
         if not binding.lists_whole_objects:
-            self._read_and_store_by_ids(kind, [NamedObject(extract_remote_id(raw)) for raw in raws])
+            self._read_and_store_by_ids(
+                kind, [NamedObject(require_remote_id_of_answer(raw)) for raw in raws]
+            )
             return
         for raw in raws:
             self._decode_and_store_object(kind, binding, raw)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
-from synapse_apply.kinds.search import list_members_or_none, read_observed_object
-from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.kinds.search import list_members_or_none, read_observed_requiring_same_id
+from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
@@ -62,7 +62,7 @@ def iter_live_owners_of_recorded_members(
     owners = {record.seen.get((kind.series_field,)) for record in records.values()}
     for owner in sorted(each for each in owners if isinstance(each, str)):
         with suppress(NotFound):
-            yield read_observed_object(api, binding, owner, marks)
+            yield read_observed_requiring_same_id(api, binding, owner, marks)
 
 
 def iter_records_with_ids_of_same_key(
@@ -81,7 +81,9 @@ def iter_records_with_ids_of_same_key(
             raw_count += 1
     if raw_count == len(raws_by_key) and not _has_identity_keys(kind):
         return  # each key has one object, and each record one key
-    ids_by_key = {key: [*map(extract_remote_id, raws)] for key, raws in raws_by_key.items()}
+    ids_by_key = {
+        key: [*map(require_remote_id_of_answer, raws)] for key, raws in raws_by_key.items()
+    }
     for address in sorted(records):
         record = records[address]
         keys = _iter_recorded_keys(kind, record) if record.api == binding.api else ()

@@ -11,8 +11,11 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
-from synapse_apply.kinds.search import list_objects_if_supported, read_listed_objects_in_full
-from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.kinds.search import (
+    list_objects_or_none_if_unsupported,
+    read_listed_objects_in_full,
+)
+from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.named_secrets import (
     add_secret_fields_of_single_objects,
     mark_every_free_form_field_secret,
@@ -116,7 +119,7 @@ def find_recorded_id_or_none_for_name(
         matches = list_by_code_or_name_key(
             live_backend, binding, record.natural_key.partition("=")[2]
         )
-        return extract_remote_id(matches[0]) if len(matches) == 1 else None
+        return require_remote_id_of_answer(matches[0]) if len(matches) == 1 else None
     if name != text:
         raise InputError.from_summary(
             "There is no such record",
@@ -150,11 +153,11 @@ def require_live_object(live_backend: LiveBackend, prefix: str, text: str) -> Li
         return decode_live_object(live_backend, binding, matches[0])
     name = kind.kind.lower()
     if matches:
-        ids = ", ".join(extract_remote_id(raw) for raw in matches)
+        ids = ", ".join(require_remote_id_of_answer(raw) for raw in matches)
         raise InputError.from_summary(
             f"Several {name}s have this name",
             f"{text!r} is the name of ids {ids}.",
-            f"Give the id, as id={extract_remote_id(matches[0])}.",
+            f"Give the id, as id={require_remote_id_of_answer(matches[0])}.",
         )
     raise InputError.from_summary(
         f"There is no such {name}",
@@ -175,7 +178,7 @@ def require_live_object_if_known(live_backend: LiveBackend, prefix: str, text: s
         live_backend, prefix, text
     )
     can_tell = object_id is not None or Lookup.COMPLETE in binding.lookup.values()
-    if can_tell or list_objects_if_supported(live_backend.api, binding) is not None:
+    if can_tell or list_objects_or_none_if_unsupported(live_backend.api, binding) is not None:
         require_live_object(live_backend, prefix, text)
 
 
@@ -249,7 +252,7 @@ def list_by_code_or_name_key(
             matches = []
         if matches:
             return matches
-    raw_objects = list_objects_if_supported(live_backend.api, binding) or ()
+    raw_objects = list_objects_or_none_if_unsupported(live_backend.api, binding) or ()
     return read_listed_objects_in_full(
         live_backend.api,
         binding,

@@ -18,7 +18,7 @@ from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, FieldRule, Res
 from synapse_apply.kinds.list_cache import MIN_RECORDED, ListCache
 from synapse_apply.kinds.search import (
     list_members_or_none,
-    list_objects_if_supported,
+    list_objects_or_none_if_unsupported,
     read_listed_objects_in_full,
 )
 from synapse_apply.live.duplicates import (
@@ -125,7 +125,9 @@ class LiveReader:
     def select_binding(self, kind: ResourceType) -> ApiBinding:
         api_binding = self._bindings.get(kind.prefix)
         if api_binding is None:
-            api_binding = self._bindings[kind.prefix] = kind.select_binding(self._versions)
+            api_binding = self._bindings[kind.prefix] = (
+                kind.select_newest_binding_up_to_configured_api(self._versions)
+            )
         return api_binding
 
     def look_up_declared_parents_first(
@@ -159,7 +161,7 @@ class LiveReader:
         address = desired.address
         kind = self._catalogue[address.kind]
         try:
-            observed = self._list_cache.find_recorded_in_list(
+            observed = self._list_cache.find_recorded_in_list_if_reliable(
                 address.kind,
                 self.select_binding(kind),
                 record,
@@ -171,7 +173,7 @@ class LiveReader:
             parents, _ = self._collect_live_parents_and_whether_one_is_missing(kind, desired)
         except RemoteError:
             return False  # told when it is asked for by its id
-        self.natural_keys[address] = kind.derive_natural_key(desired.spec, parents)
+        self.natural_keys[address] = kind.derive_natural_key_or_empty(desired.spec, parents)
         self.lookup_results[address] = LookupResult(
             address, observed, FoundBy.RECORD, Lookup.COMPLETE
         )
@@ -195,7 +197,7 @@ class LiveReader:
                     lambda resource: _list_compared_paths(resource, records[resource.address]),
                     kind_resources,
                 )
-                self._list_cache.read_list_once_if_worthwhile(
+                self._list_cache.try_reading_list_once_if_worthwhile(
                     prefix, binding, len(kind_resources), compared_paths
                 )
                 continue
@@ -274,9 +276,9 @@ class LiveReader:
                 if len(owners) <= MAX_PLAN_PAGES
                 else ()
             )
-        return self._list_cache.known_listed_objects(prefix) or list_raw_objects_if_short_else_none(
-            self._api, binding, MAX_PLAN_PAGES
-        )
+        return self._list_cache.get_objects_listed_until_now(
+            prefix
+        ) or list_raw_objects_if_short_else_none(self._api, binding, MAX_PLAN_PAGES)
 
     def _list_seen_owners(
         self, kind: ResourceType, binding: ApiBinding, members: Sequence[Desired]
@@ -349,7 +351,7 @@ class LiveReader:
         parents, has_missing_parent = self._collect_live_parents_and_whether_one_is_missing(
             kind, desired
         )
-        key = kind.derive_natural_key(desired.spec, parents)
+        key = kind.derive_natural_key_or_empty(desired.spec, parents)
         self.natural_keys[address] = key
         if desired.remote_id is not None:
             return self._observe_by_pin(desired, binding)
@@ -394,7 +396,7 @@ class LiveReader:
     def _observe_by_key(self, desired: Desired, binding: ApiBinding, key: str) -> LookupResult:
         address = desired.address
         matches = self._list_by_key(address.kind, binding, key)
-        lookup = binding.lookup_proof(key, self.capabilities)
+        lookup = binding.determine_search_proof(key, self.capabilities)
         if len(matches) > 1:
             return LookupResult(address, problem=build_ambiguous_key_finding(desired, key, matches))
         if not matches:
@@ -450,7 +452,7 @@ class LiveReader:
         self, kind: str, binding: ApiBinding
     ) -> Sequence[ServerObject] | None:
         try:
-            return list_objects_if_supported(self._api, binding)
+            return list_objects_or_none_if_unsupported(self._api, binding)
         except (*FINAL_READ_ERRORS, RemoteTimeout):
             raise
         except RemoteError as failure:

@@ -92,9 +92,13 @@ def add_secret_fields_of_single_objects(
         named = frozenset(resource.lifecycle.sensitive)
         if kind is None or not named:
             continue
-        key = kind.derive_natural_key(resource.spec, {})
+        key = kind.derive_natural_key_or_empty(resource.spec, {})
         add_paths_of_object(
-            address, kind.select_binding(versions).api, resource.remote_id or "", key, named
+            address,
+            kind.select_newest_binding_up_to_configured_api(versions).api,
+            resource.remote_id or "",
+            key,
+            named,
         )
         if address in records:
             record = records[address]

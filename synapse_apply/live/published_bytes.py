@@ -13,8 +13,8 @@ from synapse_apply.model.ports import Api
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.content import compute_package_digest
 from synapse_apply.packages.inspection import measure_or_raise_all_errors
-from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
-from synapse_apply.packages.upload import find_folder_for_large_files
+from synapse_apply.packages.source.zip_archive import gather_zip_files_and_errors, open_zip
+from synapse_apply.packages.upload import find_folder_for_large_files_or_none
 
 
 @frozen
@@ -37,7 +37,7 @@ def read_published_bytes_or_none(
     if not url:
         return None
     # On disk and not in memory: a package may have gigabytes.
-    with tempfile.TemporaryFile(dir=find_folder_for_large_files()) as file:
+    with tempfile.TemporaryFile(dir=find_folder_for_large_files_or_none()) as file:
         api.fetch_release_file(url, file, max_bytes)
         file.seek(0)
         return _hash_package(file, name, max_bytes)
@@ -47,6 +47,6 @@ def _hash_package(file: BinaryIO, name: str, max_bytes: int) -> PublishedBytes:
     package_label = f"the published package of {name}"
     with open_zip(file, package_label) as archive:
         measured = measure_or_raise_all_errors(
-            gather_zip(archive), max_bytes, PackageSource("file", package_label)
+            gather_zip_files_and_errors(archive), max_bytes, PackageSource("file", package_label)
         )
     return PublishedBytes(compute_package_digest(measured.files), measured.files)

@@ -81,7 +81,7 @@ def _iter_series_to_join_under_rules(
     )
     is_new = lookup_result.observed is None and lookup_result.problem is None
     if kind.series_field and is_new and any(rule.applies_to(resource.address) for rule in rules):
-        yield SeriesKey(kind.prefix, kind.locate_in_series(resource.spec)[0])
+        yield SeriesKey(kind.prefix, kind.locate_in_series_or_empty(resource.spec)[0])
 
 
 def _list_member_versions(

@@ -106,7 +106,7 @@ def _find_replacement_of_newest_older_version(
     package = resource.desired.package if resource.desired is not None else None
     if resource.desired is None or package is None or not resource.type.series_field:
         return None
-    series, version = resource.type.locate_in_series(resource.desired.spec)
+    series, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
     own_version_key = get_version_sort_key_or_none(version)
     series_records = records_by_series.get(SeriesKey(resource.address.kind, series), ())
     older_records = [
@@ -132,9 +132,9 @@ def _diff_with_recorded_package(
     allow_files: tuple[str, ...],
 ) -> Replacement:
     # Here, not above: a plan without a new release compares no packages.
-    from synapse_apply.packages.diff import describe_each_changed_file
+    from synapse_apply.packages.diff import list_file_changes_sorted_by_path
 
-    changes = describe_each_changed_file(record.files, package.files)
+    changes = list_file_changes_sorted_by_path(record.files, package.files)
     counts = {verb: sum(change.verb == verb for change in changes) for verb in FILE_VERBS}
     changed_files = [ChangedFile(change.path, change.verb) for change in changes[:_MAX_FILES]]
     text_paths = [
@@ -156,7 +156,7 @@ def _diff_available_files(
     allow_files: tuple[str, ...],
 ) -> dict[str, ChangedFile]:
     """Text differences of the files whose bytes are available on both sides."""
-    from synapse_apply.packages.text_diff import build_text_diff
+    from synapse_apply.packages.text_diff import build_limited_diff_hiding_secrets
 
     new_bytes = (
         _read_files_with_these_digests(package.source, paths, package.files, root, allow_files)
@@ -174,7 +174,9 @@ def _diff_available_files(
     changed_files, remaining_lines = {}, _MAX_LINES
     for path in paths:
         if path in old_bytes and path in new_bytes:
-            diff = build_text_diff(path, old_bytes[path], new_bytes[path], remaining_lines)
+            diff = build_limited_diff_hiding_secrets(
+                path, old_bytes[path], new_bytes[path], remaining_lines
+            )
             remaining_lines -= len(diff.lines)
             changed_files[path] = ChangedFile(path, CHANGED, diff.lines, diff.note)
     return changed_files

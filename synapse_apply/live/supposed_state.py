@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
-from synapse_apply.kinds.run_body import compute_body_digest
+from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.live.comparable_values import (
     build_declared_fields,
     build_fields_as_recorded_when_live_agrees,
@@ -89,11 +89,11 @@ def build_record_as_if_applied(
         for reference in flatten(resource.spec).values()
         if isinstance(reference, Reference)
     }
-    series, version = kind.locate_in_series(resource.spec)
+    series, version = kind.locate_in_series_or_empty(resource.spec)
     return Record(
         address=resource.address,
         remote_id=observed.remote_id if observed else "",
-        api=kind.select_binding(target.api).api,
+        api=kind.select_newest_binding_up_to_configured_api(target.api).api,
         natural_key=derive_natural_key_from_declared_parents(kind, resource, resources),
         applied=fields,
         seen=fields,
@@ -116,7 +116,13 @@ def build_minimal_record_of_address(address: Address, kind: ResourceType, target
         series = (
             owner if is_owner_id else str(Address(kind.rules[kind.series_field].references, owner))
         )
-    return Record(address, "", kind.select_binding(target.api).api, series=series, version=version)
+    return Record(
+        address,
+        "",
+        kind.select_newest_binding_up_to_configured_api(target.api).api,
+        series=series,
+        version=version,
+    )
 
 
 def _build_assumed_passed_run_or_none(
@@ -125,7 +131,7 @@ def _build_assumed_passed_run_or_none(
     """A passed run, which a release that was declared before is assumed to have."""
     if kind.verification_spec is None or resource.verify is None:
         return None
-    parameters = compute_body_digest(
+    parameters = compute_run_body_digest(
         kind.verification_spec.build_body(resource.spec, resource.verify)
     )
     return LastRun(RunStatus.PASSED, parameters=parameters).to_json()
@@ -138,7 +144,7 @@ def derive_natural_key_from_declared_parents(
     for name, value in resource.spec.items():
         if isinstance(value, Reference) and value.address in resources:
             parents[name] = Observed("", "", resources[value.address].spec)
-    return kind.derive_natural_key(resource.spec, parents)
+    return kind.derive_natural_key_or_empty(resource.spec, parents)
 
 
 def build_assumed_lookup_results(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.command import Command, Text
@@ -36,7 +36,7 @@ def build_ambiguous_key_finding(
     desired: Desired, key: str, matches: Sequence[ServerObject]
 ) -> Diagnostic:
     form, _, text = key.partition("=")
-    ids = ", ".join(extract_remote_id(raw) for raw in matches)
+    ids = ", ".join(require_remote_id_of_answer(raw) for raw in matches)
     return error_finding(
         "Several live objects have one natural key",
         f"{desired.address}: {form} {text!r} belongs to ids {ids}.",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from synapse_apply.kinds.search import list_objects_if_supported
-from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
+from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.writable_fields import WritableFields
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import name_target
@@ -62,7 +62,7 @@ def _with_unmanaged_objects(
     for prefix in session.catalogue:
         binding = session.select_binding(prefix)
         try:
-            raw_objects = list_objects_if_supported(session.api, binding)
+            raw_objects = list_objects_or_none_if_unsupported(session.api, binding)
         except RemoteError as failure:
             unread_kinds.append(prefix)
             problems.append(_build_list_failure_finding(prefix, failure))
@@ -70,9 +70,9 @@ def _with_unmanaged_objects(
         if raw_objects is None:
             unlistable_kinds.append(prefix)
         unmanaged_objects += [
-            Unmanaged(prefix, extract_remote_id(raw), binding.list_natural_keys(raw))
+            Unmanaged(prefix, require_remote_id_of_answer(raw), binding.list_natural_keys(raw))
             for raw in raw_objects or ()
-            if ObjectKey(prefix, binding.api, extract_remote_id(raw)) not in known_objects
+            if ObjectKey(prefix, binding.api, require_remote_id_of_answer(raw)) not in known_objects
         ]
     return replace(
         report,

@@ -344,7 +344,7 @@ class _ManifestMaker:
         if kind.series_field:
             owners = self._gatherer.get_gathered_objects_by_id(get_owner_kind_prefix(kind))
             owner = owners.get(str(observed.spec.get(kind.series_field)))
-        key = kind.derive_natural_key(
+        key = kind.derive_natural_key_or_empty(
             observed.spec, {kind.series_field: owner} if owner is not None else {}
         )
         if key or not kind.series_field:

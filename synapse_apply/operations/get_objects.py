@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synapse_apply.kinds.search import list_objects_if_supported
+from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
 from synapse_apply.live.live_backend import (
     LiveBackend,
     LiveObject,
@@ -51,7 +51,7 @@ def list_objects(live_backend: LiveBackend, prefix: str) -> list[LiveObject]:
     InputError where this backend has no such list.
     """
     kind, binding = live_backend.catalogue[prefix], live_backend.select_binding(prefix)
-    raws = list_objects_if_supported(live_backend.api, binding)
+    raws = list_objects_or_none_if_unsupported(live_backend.api, binding)
     if raws is not None:
         return _decode_objects(live_backend, prefix, raws)
     name, owner = kind.kind.lower(), kind.series_field

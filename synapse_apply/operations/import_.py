@@ -252,9 +252,9 @@ class _RowImporter:
         is_listable = has_list(session.api) if list_capability and has_list is not None else False
         capabilities = Capabilities({list_capability: True} if is_listable else {})
         desired = session.desired.get(address)
-        key = kind.derive_natural_key(desired.spec, {}) if desired else ""
+        key = kind.derive_natural_key_or_empty(desired.spec, {}) if desired else ""
         keys = [key] if key else [f"{form}=" for form in binding.lookup]
-        lookups = {binding.lookup_proof(key, capabilities) for key in keys}
+        lookups = {binding.determine_search_proof(key, capabilities) for key in keys}
         return next((lookup for lookup in _WEAKEST_FIRST if lookup in lookups), Lookup.NONE)
 
     def _read_owners_by_field(self, kind: ResourceType, observed: Observed) -> dict[str, Observed]:
@@ -412,7 +412,7 @@ def _build_record(
         address=address,
         remote_id=observed.remote_id,
         api=binding.api,
-        natural_key=kind.derive_natural_key(observed.spec, parents),
+        natural_key=kind.derive_natural_key_or_empty(observed.spec, parents),
         seen=flatten_live_fields_with_macs(observed, declared_fields, salt, session.secrets),
         salt=salt,
         digest=digest,
@@ -443,13 +443,13 @@ def _get_series_and_version(
 ) -> tuple[str, str]:
     """(series, version) of the record: from the manifest if there is one, else the address."""
     if spec:
-        return kind.locate_in_series(spec)
+        return kind.locate_in_series_or_empty(spec)
     if not kind.series_field:
         return "", ""
     owner = address.name.rpartition("@")[0]
     owner_reference = Reference(Address(kind.rules[kind.series_field].references, owner))
     is_owner_id = owner.startswith("id=")
-    return kind.locate_in_series(
+    return kind.locate_in_series_or_empty(
         {
             kind.series_field: owner.removeprefix("id=") if is_owner_id else owner_reference,
             kind.version_field: observed.spec.get(kind.version_field, ""),

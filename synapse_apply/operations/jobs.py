@@ -11,7 +11,7 @@ from typing import Any
 from synapse_apply.applying.logs.following import POLL_INTERVAL, FollowOptions
 from synapse_apply.applying.logs.tailing import LogListener, LogTailer
 from synapse_apply.kinds.job_lists import JobOwners, iter_jobs_at_least_since
-from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.live_backend import (
     LiveBackend,
     build_absent_error,
@@ -104,10 +104,10 @@ def iter_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]
         # A server may pass over a filter it does not know, and a list moves while it is read.
         if job.id in seen_ids or not _may_match_filter(job, job_filter):
             continue
-        job = owners.add_plugin_and_version(job)
+        job = owners.with_plugin_and_version_of_release(job)
         if job_filter.plugin:
             # A code that the API cannot look up is compared with those that jobs show.
-            if owners.runs_other_plugin(job, plugin_id or str(query["plugin"])):
+            if owners.certainly_runs_other_plugin(job, plugin_id or str(query["plugin"])):
                 continue
             plugin_names.add(job.plugin_code or job.plugin)
             if plugin_id is None and len(plugin_names) > 1:
@@ -122,7 +122,7 @@ def read_job(live_backend: LiveBackend, job_id: str, expand: tuple[str, ...] = (
     """One job, with the `expand` fields; InputError when there is none."""
     params = {"expand": ",".join(expand)} if expand else None
     with _explain_job_errors(job_id):
-        return JobOwners(live_backend.api).add_plugin_and_version(
+        return JobOwners(live_backend.api).with_plugin_and_version_of_release(
             _parse_job(_select_job_calls_by_id(live_backend, job_id).get_job(job_id, params))
         )
 
@@ -229,7 +229,7 @@ def _find_plugin_id_or_none(live_backend: LiveBackend, text: str) -> str | None:
     if plugin_id is not None:
         return plugin_id
     matches = list_by_code_or_name_key(live_backend, live_backend.select_binding("plugin"), text)
-    return extract_remote_id(matches[0]) if len(matches) == 1 else None
+    return require_remote_id_of_answer(matches[0]) if len(matches) == 1 else None
 
 
 def _build_no_filter_error(plugin: str) -> InputError:

@@ -21,7 +21,7 @@ from synapse_apply.model.phrases import suggest_known_word_or_empty
 from synapse_apply.model.resource import PUBLISHED, Desired, Package, PackageSource
 from synapse_apply.model.state import Record
 from synapse_apply.packages.build import write_package_zip as write_zip_of_source
-from synapse_apply.packages.diff import FileChange, describe_each_changed_file
+from synapse_apply.packages.diff import FileChange, list_file_changes_sorted_by_path
 from synapse_apply.packages.inspection import (
     PackageListing,
     list_package_files,
@@ -198,7 +198,7 @@ def check_package(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnos
         )
     except InputError as problem:
         findings.extend(problem.diagnostics)
-    flaws = package_linter.list_flaws()
+    flaws = package_linter.parse_config_and_list_limited_flaws()
     lint_findings = (*package_linter.config_findings, *map(build_flaw_finding, flaws))
     findings = [
         *(with_path_relative_to_working_folder(finding, query.root) for finding in lint_findings),
@@ -265,7 +265,7 @@ def compare_with_published(
     if record.digest is None:
         raise InputError(_build_unknown_bytes_finding(release, record))
     package = read_package(_build_release_query(session, release)).package
-    changes = describe_each_changed_file(record.files, package.files) if record.files else ()
+    changes = list_file_changes_sorted_by_path(record.files, package.files) if record.files else ()
     are_files_known = bool(record.files) or record.digest == package.digest
     return PackageDifference(
         release, package, record.address, record.digest, are_files_known, changes
@@ -279,7 +279,7 @@ def _choose_record_to_compare_or_raise(
     if not compared_name and address in records:
         return records[address]
     kind = CATALOGUE[address.kind]
-    series, _ = kind.locate_in_series(release.spec)
+    series, _ = kind.locate_in_series_or_empty(release.spec)
     series_records = [
         record for record in records.values() if record.series and record.series == series
     ]

@@ -148,7 +148,7 @@ def can_look_up_outcome(intent: Intent) -> bool:
     if binding is None or intent.verb != "create":
         return binding is not None
     # With no capability at all: what holds then holds for every backend of this API.
-    return binding.lookup_proof(intent.natural_key, Capabilities()) is Lookup.COMPLETE
+    return binding.determine_search_proof(intent.natural_key, Capabilities()) is Lookup.COMPLETE
 
 
 def look_up_and_settle_open_calls(

@@ -82,7 +82,9 @@ def _with_key_from_owner(member_step: Step, owner_step: Step) -> Step:
         for name, value in spec.items()
         if value == Reference(owner_step.address)
     }
-    return replace(member_step, natural_key=member_step.type.derive_natural_key(spec, parents))
+    return replace(
+        member_step, natural_key=member_step.type.derive_natural_key_or_empty(spec, parents)
+    )
 
 
 def _collect_unkept_fields_by_kind(planned: PlanResult) -> dict[str, set[str]]:

@@ -13,7 +13,7 @@ from synapse_apply.model.resource import FILE, FOLDER, Package, PackageSource
 from synapse_apply.packages.content import UnreadableError, compute_package_digest
 from synapse_apply.packages.inspection import (
     MAX_SIZE,
-    iter_package_warnings,
+    iter_windows_name_and_no_config_warnings,
     measure_or_raise_all_errors,
 )
 from synapse_apply.packages.source.folder import FolderTree
@@ -36,7 +36,7 @@ def write_package_zip(
     An existing zip is replaced. InputError for any other existing file, for a path that would be
     part of the package itself, and for errors in the source. `warn` is called with each warning.
     """
-    _require_writable_zip_path(source, root, path)
+    _require_replaceable_zip_path_outside_source(source, root, path)
     temporary_path = remove_leftovers_and_choose_temporary_path(path)
     try:
         # Written beside and renamed: a reader never sees an incomplete zip.
@@ -51,16 +51,18 @@ def write_package_zip(
     finally:
         with suppress(OSError):
             temporary_path.unlink()
-    for finding in iter_package_warnings(source, measured):
+    for finding in iter_windows_name_and_no_config_warnings(source, measured):
         warn(finding)
     return Package(compute_package_digest(measured.files), measured.files, measured.size, source)
 
 
-def _require_writable_zip_path(source: PackageSource, root: Path, path: Path) -> None:
+def _require_replaceable_zip_path_outside_source(
+    source: PackageSource, root: Path, path: Path
+) -> None:
     """InputError for a folder, a file that is no zip, the source itself, or a path inside it."""
     if path.is_dir():
         raise InputError(_build_unusable_path_finding(path, "it is a folder."))
-    if path.exists() and not _is_zip(path):
+    if path.exists() and not _is_zip_or_false_if_unreadable(path):
         raise InputError(
             _build_unusable_path_finding(path, "another file stands there, and it is no zip.")
         )
@@ -87,7 +89,7 @@ def _require_zip_outside_or_ignored(path: Path, resolved_folder: Path) -> None:
         )
 
 
-def _is_zip(path: Path) -> bool:
+def _is_zip_or_false_if_unreadable(path: Path) -> bool:
     try:
         return zipfile.is_zipfile(path)
     except OSError:

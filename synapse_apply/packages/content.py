@@ -167,11 +167,11 @@ def read_hash_and_recognize_lfs_pointer(
     """Read a file to its end and hash it; `write` must consume the blocks. UnreadableError."""
     reader = _HashingReader(entry)
     if write is not None:
-        write(entry, reader.iter_hashed_blocks())
+        write(entry, reader.iter_blocks_while_hashing())
     else:
-        for _ in reader.iter_hashed_blocks():
+        for _ in reader.iter_blocks_while_hashing():
             pass
-    return reader.build_content()
+    return reader.build_content_of_bytes_read_so_far()
 
 
 class _HashingReader:
@@ -183,7 +183,7 @@ class _HashingReader:
         self.size = 0
         self.first_bytes = b""
 
-    def iter_hashed_blocks(self) -> Iterator[bytes]:
+    def iter_blocks_while_hashing(self) -> Iterator[bytes]:
         """The blocks of the file; UnreadableError if it is larger than the source stated."""
         for block in self._entry.blocks():
             self._hash.update(block)
@@ -200,7 +200,7 @@ class _HashingReader:
                 self.first_bytes += block[:64]
             yield block
 
-    def build_content(self) -> FileContent:
+    def build_content_of_bytes_read_so_far(self) -> FileContent:
         """The hash and size of what has been iterated over."""
         # A Git LFS pointer has less than 1024 bytes (git-lfs, docs/spec.md).
         is_pointer = self.size < 1024 and self.first_bytes.startswith(_LFS_PREFIXES)

@@ -41,7 +41,7 @@ def list_added_removed_and_changed_paths(
     )
 
 
-def describe_each_changed_file(
+def list_file_changes_sorted_by_path(
     old: Mapping[str, str], new: Mapping[str, str]
 ) -> tuple[FileChange, ...]:
     """Each path that differs between two `Package.files`, sorted by path."""

@@ -34,9 +34,9 @@ def normalize_path_to_nfc(path: str) -> str:
 
 # Names that deceive are errors, because they pass a review; names that Windows cannot have are
 # warnings, because they concern only agents that most do not have.
-def iter_name_errors(path: str) -> Iterator[Diagnostic]:
+def iter_unsafe_name_errors(path: str) -> Iterator[Diagnostic]:
     """An error for each reason why a path is dangerous to unpack, or misleading."""
-    for fault in _iter_name_faults(path):
+    for fault in _iter_unsafe_name_phrases(path):
         yield error_finding(
             "Unsafe name in the package",
             f"{escape_misleading_path(path)} {fault}.",
@@ -63,7 +63,7 @@ def describe_windows_name_fault_or_empty(path: str) -> str:
     return ""
 
 
-def _iter_name_faults(path: str) -> Iterator[str]:
+def _iter_unsafe_name_phrases(path: str) -> Iterator[str]:
     parts = path.split("/")
     # Bytes that are not UTF-8 appear as lone surrogates (PEP 383); such a name cannot be encoded
     # for the checks below.

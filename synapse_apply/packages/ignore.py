@@ -49,21 +49,21 @@ class _RuleCost:
     wildcard_chars: int = 0
     comparisons: int = 0
 
-    def add_within_limits(self, *, wildcard_chars: int = 0, comparisons: int = 0) -> None:
+    def add_or_raise_above_limits(self, *, wildcard_chars: int = 0, comparisons: int = 0) -> None:
         """Add to the counts; TooManyPatternsError above a limit."""
         self.wildcard_chars += wildcard_chars
         self.comparisons += comparisons
         if self.wildcard_chars > _MAX_WILDCARD_CHARS:
-            raise _build_too_many_error(
+            raise _build_too_many_patterns_error(
                 f"The patterns of its ignore files have more than {_MAX_WILDCARD_CHARS} characters."
             )
         if self.comparisons > _MAX_COMPARISONS:
-            raise _build_too_many_error(
+            raise _build_too_many_patterns_error(
                 f"Its patterns and files would be compared more than {_MAX_COMPARISONS} times."
             )
 
 
-def _build_too_many_error(detail: str) -> TooManyPatternsError:
+def _build_too_many_patterns_error(detail: str) -> TooManyPatternsError:
     hint = "Leave out folders as a whole, with fewer patterns."
     return TooManyPatternsError("Too many ignore patterns in the package", detail, hint)
 
@@ -87,14 +87,14 @@ class _IgnoreFile:
     lines: tuple[str, ...]
     patterns: tuple[tuple[int, IgnorePattern], ...]
 
-    def find_decision(self, path: str) -> IgnoreDecision | None:
+    def find_last_matching_decision(self, path: str) -> IgnoreDecision | None:
         """The decision of the last matching pattern, None without one; a folder ends in a slash."""
         if not path.startswith(self.base):
             return None
         is_folder = path.endswith("/")
         name = path[len(self.base) :].removesuffix("/")
         for index, pattern in reversed(self.patterns):
-            if pattern.matches(name, is_folder=is_folder):
+            if pattern.matches_path_itself(name, is_folder=is_folder):
                 line = self.lines[index].strip()
                 rule_source = f"{self.base}{self.name}:{index + 1}" if self.name else "built in"
                 return IgnoreDecision(pattern.excludes, f"{rule_source}: {line}")
@@ -112,7 +112,7 @@ def _parse_ignore_file(
         if pattern := parse_pattern_or_none(line):
             patterns.append((index, pattern))
             if cost is not None and pattern.expression is not None:
-                cost.add_within_limits(wildcard_chars=len(line))
+                cost.add_or_raise_above_limits(wildcard_chars=len(line))
     return _IgnoreFile(name, base, lines, tuple(patterns))
 
 
@@ -131,7 +131,9 @@ class IgnoreRules:
     files: tuple[_IgnoreFile, ...] = ()
     cost: _RuleCost = field(default_factory=_RuleCost, compare=False, repr=False)
 
-    def with_folder_files(self, folder: str, read: Callable[[str], str | None]) -> IgnoreRules:
+    def with_ignore_files_of_folder(
+        self, folder: str, read: Callable[[str], str | None]
+    ) -> IgnoreRules:
         """The rules inside a folder: these and its own ignore files.
 
         `read` gives the text of the ignore file at a path, None without one. UnreadableError for a
@@ -157,7 +159,7 @@ class IgnoreRules:
             )
         return IgnoreRules(tuple(ignore_files), self.cost)
 
-    def find_excluding_rule(self, path: str, *, is_folder: bool = False) -> str | None:
+    def find_rule_excluding_path_itself(self, path: str, *, is_folder: bool = False) -> str | None:
         """The rule that leaves a path out, None if it stays.
 
         The folders above it are not checked: the caller does not descend into one that is left out.
@@ -166,9 +168,11 @@ class IgnoreRules:
             return "never part of a package"
         name = path + "/" if is_folder else path
         # Counted before the matching, which is what takes the time.
-        self.cost.add_within_limits(comparisons=sum(len(file.patterns) for file in self.files))
+        self.cost.add_or_raise_above_limits(
+            comparisons=sum(len(file.patterns) for file in self.files)
+        )
         for ignore_file in (*self.files, _parse_built_in_patterns()):
-            decision = ignore_file.find_decision(name)
+            decision = ignore_file.find_last_matching_decision(name)
             if decision is not None:
                 return decision.rule if decision.excludes else None
         return None

@@ -27,7 +27,7 @@ from synapse_apply.packages.source.open_source import (
     read_config_text_or_none,
 )
 from synapse_apply.packages.zip_stamps import ZipStamps
-from synapse_apply.packages.zip_writer import write_reproducible_zip
+from synapse_apply.packages.zip_writer import write_reproducible_zip_collecting_errors
 
 MAX_SIZE = 4 * 1024**3
 _MAX_NAMES = 5
@@ -78,7 +78,9 @@ def read_source_as_package(
         ) from None
     # Only of a source without errors: those come first.
     if warn is not None:
-        for finding in iter_package_warnings(source, measured, is_linted=watcher is not None):
+        for finding in iter_windows_name_and_no_config_warnings(
+            source, measured, is_linted=watcher is not None
+        ):
             warn(finding.with_changes(**finding_fields))
     digest = compute_package_digest(measured.files) if measured.files else ""
     if zip_stamps is not None and gathered.zip_stamp is not None:
@@ -116,20 +118,20 @@ def measure_or_raise_all_errors(
     gathered: GatheredFiles,
     max_size: int,
     source: PackageSource,
-    out: IO[bytes] | None = None,
+    zip_output: IO[bytes] | None = None,
     watcher: ContentWatcher | None = None,
 ) -> MeasuredPackage:
-    """Hash and measure the files, and write them to `out` as a zip, if given.
+    """Hash and measure the files, and write them to `zip_output` as a zip, if given.
 
     InputError has all errors of the source, the size limit in bytes included.
     """
-    findings = [*gathered.findings, *_find_size_errors(gathered, max_size, source)]
+    findings = [*gathered.findings, *_list_too_large_or_empty_errors(gathered, max_size, source)]
     # An entry of a zip that was refused is never unpacked, and an incomplete zip is never written.
     # Any other source is read on, so that all its errors are reported at once.
-    if findings and (source.kind == FILE or out is not None):
+    if findings and (source.kind == FILE or zip_output is not None):
         raise InputError(*findings)
-    if out is not None:
-        measured = write_reproducible_zip(gathered.entries, out)
+    if zip_output is not None:
+        measured = write_reproducible_zip_collecting_errors(gathered.entries, zip_output)
     elif sum(entry.size for entry in gathered.entries) > max_size:
         measured = MeasuredPackage()
     else:
@@ -140,7 +142,7 @@ def measure_or_raise_all_errors(
     return measured
 
 
-def _find_size_errors(
+def _list_too_large_or_empty_errors(
     gathered: GatheredFiles, max_size: int, source: PackageSource
 ) -> list[Diagnostic]:
     """The error for a package that is too large, or that has no file; [] for another one."""
@@ -169,7 +171,7 @@ def _find_size_errors(
     return []
 
 
-def iter_package_warnings(
+def iter_windows_name_and_no_config_warnings(
     source: PackageSource, measured: MeasuredPackage, *, is_linted: bool = False
 ) -> Iterator[Diagnostic]:
     """Warnings about a package: names that Windows does not allow, a missing config.yaml.

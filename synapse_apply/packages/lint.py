@@ -102,9 +102,9 @@ class _LeftOutPaths:
 
 @dataclass(slots=True)
 class PackageLint:
-    """The ContentWatcher that lints one package; call `list_flaws` after all files were read.
+    """The ContentWatcher that lints one package.
 
-    `config_findings` then has the errors in the YAML of its config.yaml.
+    Call `parse_config_and_list_limited_flaws` after all files were read; `config_findings` then has the errors in the YAML of its config.yaml.
     """
 
     source: PackageSource
@@ -122,7 +122,7 @@ class PackageLint:
     _publisher_rules: PublisherRules | None = None
 
     def begin_package(self, gathered: GatheredFiles) -> None:
-        """As `Watch` has it."""
+        """As `ContentWatcher` has it."""
         self._gathered = gathered
         self._file_sizes = {entry.path: entry.size for entry in gathered.entries}
         self._config_name = choose_config_file_or_empty(self._file_sizes)
@@ -133,7 +133,7 @@ class PackageLint:
                 map(gathered.ignore_files.get, _PUBLISHER_IGNORE_FILES, ("", ""))
             )
 
-    def _find_excluding_publisher_pattern(self, path: str) -> str | None:
+    def _find_publisher_pattern_or_none_if_zip(self, path: str) -> str | None:
         """The pattern by which the platform's own publisher leaves a file out, else None."""
         return (
             self._publisher_rules.find_pattern_excluding_path_or_part(path)
@@ -142,13 +142,13 @@ class PackageLint:
         )
 
     def wants_file(self, entry: PackageFile) -> bool:
-        """As `Watch` has it."""
+        """As `ContentWatcher` has it."""
         if entry.path == self._config_name:
             return entry.size <= _MAX_CONFIG_SIZE
         return 0 < entry.size <= _MAX_TEXT_SIZE and not _BINARY_FILE.search(entry.path)
 
     def inspect_file(self, entry: PackageFile, data: bytes) -> None:
-        """As `Watch` has it."""
+        """As `ContentWatcher` has it."""
         if entry.path == self._config_name:
             self._config_bytes = data
         # Not a text, in which matches would mean nothing.
@@ -163,13 +163,13 @@ class PackageLint:
             self._code_size += len(text)
             self._code_by_path[entry.path] = text
 
-    def list_flaws(self) -> list[PackageFlaw]:
+    def parse_config_and_list_limited_flaws(self) -> list[PackageFlaw]:
         """All flaws by position, at most 20 of each rule, the last of which counts the others.
 
         A text that would quote a well-known secret is withheld.
         """
         all_flaws = [
-            *self._iter_config_flaws(),
+            *self._parse_config_and_iter_its_flaws(),
             *self._flaws,
             *self._iter_flaws_of_left_out_imports(),
         ]
@@ -185,9 +185,9 @@ class PackageLint:
     def _build_position(self, path: str, line: int = 1, column: int = 1) -> Position:
         return Position(self._label_file(path), line, column)
 
-    def _iter_config_flaws(self) -> Iterator[PackageFlaw]:
+    def _parse_config_and_iter_its_flaws(self) -> Iterator[PackageFlaw]:
         """Parse config.yaml and check all that it refers to; sets `config_findings`."""
-        yield from self._iter_config_name_flaws()
+        yield from self._iter_config_name_and_size_flaws()
         if self._config_bytes is None:
             return
         config = self.read_config(self._config_bytes, self._label_file(self._config_name))
@@ -203,7 +203,7 @@ class PackageLint:
             yield from self._iter_entrypoint_flaws(entrypoint, config)
         yield from self._iter_flaws_of_missing_dockerfiles(config)
 
-    def _iter_config_name_flaws(self) -> Iterator[PackageFlaw]:
+    def _iter_config_name_and_size_flaws(self) -> Iterator[PackageFlaw]:
         name = self._config_name
         config_paths = [path for path in self._file_sizes if path.endswith(_CONFIG_FILE)]
         if name == _CONFIG_FILE:
@@ -316,7 +316,7 @@ class PackageLint:
         file = find_file_imported_for_module(entrypoint.module, self._file_sizes)
         top_module = entrypoint.module.partition(".")[0]
         if file is not None:
-            if (pattern := self._find_excluding_publisher_pattern(file)) is not None:
+            if (pattern := self._find_publisher_pattern_or_none_if_zip(file)) is not None:
                 detail = (
                     f"{self._label_file(file)}, of {entrypoint_text}, is left out there by "
                     f"the pattern `{pattern}`"
@@ -367,7 +367,7 @@ class PackageLint:
         excluded_patterns = {
             path: pattern
             for path in self._code_by_path
-            if (pattern := self._find_excluding_publisher_pattern(path)) is not None
+            if (pattern := self._find_publisher_pattern_or_none_if_zip(path)) is not None
         }
         # Searching all code for imports takes long; usually nothing is left out.
         if not self._left_out.rules and not excluded_patterns:

@@ -29,7 +29,7 @@ class OriginalFile(io.RawIOBase):
         self._size = size
         self._change_error = change_error
         self._position = self._hashed_position = 0
-        self._restart()
+        self._restart_file_and_hash()
 
     def readable(self) -> bool:
         """True."""
@@ -52,7 +52,9 @@ class OriginalFile(io.RawIOBase):
         self._hash.update(block)
         self._position = self._hashed_position = self._position + len(block)
         is_last = self._position == self._size
-        if len(block) < read_size or (is_last and not self._has_expected_digest()):
+        if len(block) < read_size or (
+            is_last and not self._has_expected_digest_and_no_more_bytes()
+        ):
             raise self._change_error
         return block
 
@@ -64,7 +66,7 @@ class OriginalFile(io.RawIOBase):
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = start + offset
         if self._position == 0:
-            self._restart()
+            self._restart_file_and_hash()
         return self._position
 
     def tell(self) -> int:
@@ -76,11 +78,11 @@ class OriginalFile(io.RawIOBase):
         self._file.close()
         super().close()
 
-    def _restart(self) -> None:
+    def _restart_file_and_hash(self) -> None:
         self._file.seek(0)
         self._hash = hashlib.sha256()
         self._hashed_position = 0
 
-    def _has_expected_digest(self) -> bool:
+    def _has_expected_digest_and_no_more_bytes(self) -> bool:
         # One byte more means that the file has grown.
         return self._hash.hexdigest() == self.sha256 and not self._file.read(1)

@@ -33,7 +33,9 @@ class TextDiff:
     note: str = ""
 
 
-def build_text_diff(path: str, old: bytes, new: bytes, max_lines: int) -> TextDiff:
+def build_limited_diff_hiding_secrets(
+    path: str, old: bytes, new: bytes, max_lines: int
+) -> TextDiff:
     """The difference of two contents of the file at `path`, as `diff -u` shows it.
 
     At most `max_lines` lines. Lines that look like a secret are replaced by HIDDEN_LINE.
@@ -43,13 +45,15 @@ def build_text_diff(path: str, old: bytes, new: bytes, max_lines: int) -> TextDi
     # SequenceMatcher takes quadratic time in the worst case.
     if max(len(old), len(new)) > MAX_DIFF_SIZE:
         return TextDiff(note="too large to be compared line by line")
-    texts = [_decode_text_or_none(old), _decode_text_or_none(new)]
+    texts = [_decode_utf8_or_none_if_binary(old), _decode_utf8_or_none_if_binary(new)]
     if None in texts:
         return TextDiff(note="not a text")
     before, after = (text.splitlines() for text in texts if text is not None)
     if max(len(before), len(after)) > MAX_DIFF_LINES:
         return TextDiff(note="too long to be compared line by line")
-    secret_line_numbers = [find_secret_line_numbers(text) for text in texts if text is not None]
+    secret_line_numbers = [
+        find_secret_line_numbers_or_none_if_private_key(text) for text in texts if text is not None
+    ]
     if None in secret_line_numbers:
         return TextDiff(note="it holds a private key: not shown")
     shown_lines = [
@@ -67,7 +71,7 @@ def build_text_diff(path: str, old: bytes, new: bytes, max_lines: int) -> TextDi
     return TextDiff(tuple(line[:_MAX_LINE_WIDTH] for line in diff_lines[:max_lines]), note)
 
 
-def find_secret_line_numbers(text: str) -> set[int] | None:
+def find_secret_line_numbers_or_none_if_private_key(text: str) -> set[int] | None:
     """The numbers (from 1) of lines that look like a secret; None if no line may be shown.
 
     The latter is for a private key, any part of which helps an attacker.
@@ -81,11 +85,11 @@ def find_secret_line_numbers(text: str) -> set[int] | None:
         if _SECRET_NAME.search(line):
             numbers.add(line_number)
         if line_number in numbers and line.rstrip().endswith(_BLOCK_OPENERS):
-            numbers.update(_iter_block_lines(lines, line_number))
+            numbers.update(_iter_numbers_of_indented_lines_after(lines, line_number))
     return numbers
 
 
-def _iter_block_lines(lines: Sequence[str], first_number: int) -> Iterator[int]:
+def _iter_numbers_of_indented_lines_after(lines: Sequence[str], first_number: int) -> Iterator[int]:
     """The numbers of the lines after `first_number` that are blank or indented more than it."""
     indent = _count_indent(lines[first_number - 1])
     for number in range(first_number + 1, len(lines) + 1):
@@ -99,7 +103,7 @@ def _count_indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _decode_text_or_none(data: bytes) -> str | None:
+def _decode_utf8_or_none_if_binary(data: bytes) -> str | None:
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -116,7 +120,9 @@ def _iter_diff_lines(
     """
     for group in SequenceMatcher(None, before, after).get_grouped_opcodes(_CONTEXT_LINES):
         first, last = group[0], group[-1]
-        yield f"@@ -{_format_range(first[1], last[2])} +{_format_range(first[3], last[4])} @@"
+        old_range = _format_unified_diff_range(first[1], last[2])
+        new_range = _format_unified_diff_range(first[3], last[4])
+        yield f"@@ -{old_range} +{new_range} @@"
         for tag, i1, i2, j1, j2 in group:
             if tag == "equal":
                 yield from (f" {line}" for line in old_shown[i1:i2])
@@ -125,6 +131,6 @@ def _iter_diff_lines(
             yield from (f"+{line}" for line in new_shown[j1:j2])
 
 
-def _format_range(start: int, end: int) -> str:
+def _format_unified_diff_range(start: int, end: int) -> str:
     count = end - start
     return f"{start + 1 if count else start},{count}"

@@ -22,7 +22,7 @@ from synapse_apply.packages.source.open_source import (
     open_and_gather_source_files,
     open_zip_file_or_zip_at_ref,
 )
-from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
+from synapse_apply.packages.source.zip_archive import gather_zip_files_and_errors, open_zip
 from synapse_apply.packages.zip_stamps import ZipStamps, build_file_stamp
 
 _LARGE_FILE_FOLDER = Path("/var/tmp")  # noqa: S108 - the files in it have no name
@@ -48,7 +48,7 @@ class SourcePackages:
     ) -> None:
         self._packages = dict(packages)
         self._root = root
-        self._scratch = scratch or find_folder_for_large_files()
+        self._scratch = scratch or find_folder_for_large_files_or_none()
         self._max_size = max_size
         self._allow_files = tuple(allow_files)
         self._zip_stamps = zip_stamps or ZipStamps()
@@ -73,7 +73,7 @@ class SourcePackages:
             )
         original = self._open_original_if_planned(address, package)
         with original or create_private_copy(
-            address, package, self._scratch, self._copy_planned_content
+            address, package, self._scratch, self._copy_content_or_raise_if_not_planned
         ) as file:
             yield file
 
@@ -88,7 +88,7 @@ class SourcePackages:
             return None  # the copy, which follows, reports the error with its position
         stamp = build_file_stamp(file.name, os.fstat(file.fileno()))
         sha256 = None
-        if self._zip_stamps.has_content(stamp, package.digest):
+        if self._zip_stamps.is_known_to_contain_package(stamp, package.digest):
             with suppress(OSError):
                 sha256 = _hash_to_end(file)
         # What was written meanwhile has other times by now, and what was hashed is not the plan's.
@@ -99,7 +99,9 @@ class SourcePackages:
             file, stamp.size, sha256, _build_changed_while_read_error(address, package)
         )
 
-    def _copy_planned_content(self, copy: BinaryIO, address: Address, package: Package) -> None:
+    def _copy_content_or_raise_if_not_planned(
+        self, copy: BinaryIO, address: Address, package: Package
+    ) -> None:
         """Write the package to `copy`; InputError if it is not what was planned."""
         measured = self._copy_and_measure(copy, package)
         if compute_package_digest(measured.files) != package.digest:
@@ -114,7 +116,7 @@ class SourcePackages:
             copy.seek(0)
             with open_zip(copy, source.path) as archive:
                 return measure_or_raise_all_errors(
-                    gather_zip(archive, source.path), self._max_size, source
+                    gather_zip_files_and_errors(archive, source.path), self._max_size, source
                 )
         with open_and_gather_source_files(source, self._root, self._allow_files) as gathered:
             return measure_or_raise_all_errors(gathered, self._max_size, source, copy)
@@ -129,7 +131,7 @@ def _hash_to_end(file: BinaryIO) -> str:
 
 
 # /tmp is memory on many systems, so large files go to /var/tmp unless TMPDIR says otherwise.
-def find_folder_for_large_files() -> Path | None:
+def find_folder_for_large_files_or_none() -> Path | None:
     """The folder /var/tmp, if it is writable and the environment names no other; else None.
 
     /tmp is in memory on many systems, /var/tmp is not (FHS 3.0, 5.15).

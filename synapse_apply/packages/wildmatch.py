@@ -54,7 +54,7 @@ class IgnorePattern:
     text: str
     expression: re.Pattern[str] | None
 
-    def matches(self, path: str, *, is_folder: bool) -> bool:
+    def matches_path_itself(self, path: str, *, is_folder: bool) -> bool:
         """Whether the pattern matches this path itself; folders above it are not considered."""
         if self.matches_folders_only and not is_folder:
             return False
@@ -80,16 +80,16 @@ def parse_pattern_or_none(line: str) -> IgnorePattern | None:
     matches_name_only = "/" not in text
     text = text.removeprefix("/")
     expression = (
-        re.compile(_build_pattern_expression(text, matches_name_only), re.DOTALL)
+        re.compile(_build_pattern_expression_or_never_matching(text, matches_name_only), re.DOTALL)
         if _WILDCARD.search(text)
         else None
     )
     return IgnorePattern(excludes, matches_folders_only, matches_name_only, text, expression)
 
 
-def _build_pattern_expression(text: str, matches_name_only: bool) -> str:
+def _build_pattern_expression_or_never_matching(text: str, matches_name_only: bool) -> str:
     try:
-        tokens = list(_iter_tokens(text))
+        tokens = list(_iter_tokens_or_raise_never_matches(text))
         return (
             _build_segment_expression(tokens, "")
             if matches_name_only
@@ -109,7 +109,7 @@ def _strip_trailing_spaces(line: str) -> str:
     return line[:end]
 
 
-def _iter_tokens(text: str) -> Iterator[str]:
+def _iter_tokens_or_raise_never_matches(text: str) -> Iterator[str]:
     """The tokens of a pattern: `*` for a run of stars, `**` for any folders, `/`, else expressions.
 
     Each expression matches one character. _NeverMatches for an invalid pattern.
@@ -138,14 +138,14 @@ def _iter_tokens(text: str) -> Iterator[str]:
         elif char == "?":
             yield "[^/]"
         elif char == "[":
-            expression, position = _parse_bracket(text, position + 1)
+            expression, position = _parse_bracket_and_find_its_end(text, position + 1)
             yield expression
         else:
             yield _SLASH if char == "/" else re.escape(char)
         position += 1
 
 
-def _parse_bracket(text: str, position: int) -> tuple[str, int]:
+def _parse_bracket_and_find_its_end(text: str, position: int) -> tuple[str, int]:
     """The expression of a bracket set whose content begins at `position`, and where its `]` is."""
     is_negated = text[position : position + 1] in ("!", "^") and position < len(text)
     position += is_negated

@@ -25,7 +25,7 @@ def remove_leftovers_and_choose_temporary_path(path: Path) -> Path:
             if (
                 match is None
                 or match["name"] != path.name
-                or _may_still_be_writing(int(match["process"]))
+                or _is_other_process_running_or_unknown(int(match["process"]))
             ):
                 continue
             if now - leftover.stat().st_mtime > _ABANDONED_SECONDS:
@@ -33,7 +33,7 @@ def remove_leftovers_and_choose_temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
-def _may_still_be_writing(process_id: int) -> bool:
+def _is_other_process_running_or_unknown(process_id: int) -> bool:
     """Whether a process with this id runs, also another user's.
 
     Our own id counts as ended: a file with it is from an earlier process, as in a container where

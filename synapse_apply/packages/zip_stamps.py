@@ -27,10 +27,10 @@ class FileStamp(NamedTuple):
         return max(self.modified_at, self.changed_at) + _RACY_NANOSECONDS < read_at
 
 
-def build_file_stamp(path: str, info: os.stat_result) -> FileStamp:
+def build_file_stamp(path: str, status: os.stat_result) -> FileStamp:
     """The stamp of the file at a path with this stat."""
     return FileStamp(
-        path, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
+        path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
     )
 
 
@@ -53,6 +53,6 @@ class ZipStamps:
         if stamp.would_reveal_change(read_at):
             self._digests[stamp] = digest
 
-    def has_content(self, stamp: FileStamp, digest: str) -> bool:
+    def is_known_to_contain_package(self, stamp: FileStamp, digest: str) -> bool:
         """Whether the file with this stamp is known to contain the package with this digest."""
         return self._digests.get(stamp) == digest

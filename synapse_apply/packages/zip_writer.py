@@ -18,7 +18,9 @@ _UNIX = 3
 _FILE_MODE, _PROGRAM_MODE = 0o100644, 0o100755
 
 
-def write_reproducible_zip(entries: list[PackageFile], out: IO[bytes]) -> MeasuredPackage:
+def write_reproducible_zip_collecting_errors(
+    entries: list[PackageFile], out: IO[bytes]
+) -> MeasuredPackage:
     """Write the entries, which are sorted by path, and measure the written content.
 
     Fixed time, mode 0644 or 0755, deflate level 6, no entries for folders. One block at a time is

@@ -219,7 +219,7 @@ def _list_fields_unfit_for_create(resource: ResourceState) -> list[str]:
         name
         for name, constraint in resource.binding.create_constraints.items()
         if (
-            not constraint.accepts_value(spec[name])
+            not constraint.accepts_value_in_create(spec[name])
             if name in spec
             else constraint.required or constraint.required_to_create
         )
@@ -348,7 +348,7 @@ def _is_record_metadata_unlike_declared(resource: ResourceState, record: Record)
     desired = resource.desired
     if desired is None:
         return False
-    series_and_version = resource.type.locate_in_series(desired.spec)
+    series_and_version = resource.type.locate_in_series_or_empty(desired.spec)
     return (
         record.protected != desired.lifecycle.prevent_destroy
         # After a change of the API version the record has to name the new one.

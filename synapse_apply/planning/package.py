@@ -91,7 +91,7 @@ def _count_differing_files(old: Mapping[str, str], new: Mapping[str, str]) -> in
 def _suggest_free_patch_version_or_empty(resource: ResourceState, series: SeriesMap) -> str:
     if resource.desired is None or not resource.type.series_field:
         return ""
-    name, version = resource.type.locate_in_series(resource.desired.spec)
+    name, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
     members = series.get(SeriesKey(resource.address.kind, name))
     return find_next_free_patch_version_or_empty(
         version, members.declared_and_recorded_versions if members else ()

@@ -62,7 +62,7 @@ def group_by_series(resources: Iterable[ResourceState]) -> SeriesMap:
         if not resource.type.series_field:
             continue
         if resource.desired is not None:
-            name, version = resource.type.locate_in_series(resource.desired.spec)
+            name, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
             members = groups.setdefault(SeriesKey(resource.address.kind, name), SeriesMembers())
             members.declared[resource.address] = version
         elif resource.record is not None and resource.record.series:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from synapse_apply.kinds.run_body import compute_body_digest
+from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.packages.versions import get_version_sort_key_or_none
 from synapse_apply.model.plan import NOT_VERIFIED_YET_RULE, Action, Refusal
@@ -91,7 +91,7 @@ def _find_due_run(
     body = proof.build_body(desired.spec, verify)
     verification = Verification(
         body,
-        compute_body_digest(body),
+        compute_run_body_digest(body),
         reason="",
         timeout=float(verify.get("timeout", DEFAULT_TIMEOUT)),
         poll_interval=float(verify.get("poll_interval", DEFAULT_POLL_INTERVAL)),
@@ -162,7 +162,7 @@ def _is_older_than_newest_declared(resource: ResourceState, series: SeriesMap) -
     """Whether a newer member is declared as well, which is the one that a run would execute."""
     if resource.desired is None or not resource.type.series_field:
         return False
-    name, version = resource.type.locate_in_series(resource.desired.spec)
+    name, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
     members, parsed_version = (
         series.get(SeriesKey(resource.address.kind, name)),
         get_version_sort_key_or_none(version),

@@ -90,11 +90,16 @@ def read_checkout(root: Path, read_paths: Iterable[str]) -> CheckoutState:
     commit = read_head_commit_id_or_empty(root)
     if not commit:
         return CheckoutState()
-    from synapse_apply.packages.source.dirty_files import list_changed_and_untracked_files
+    from synapse_apply.packages.source.dirty_files import (
+        list_changed_and_untracked_read_files_or_empty,
+    )
 
     try:
         return CheckoutState(
-            commit, list_changed_and_untracked_files(root, commit, set(read_paths), _LABEL_TIMEOUT)
+            commit,
+            list_changed_and_untracked_read_files_or_empty(
+                root, commit, set(read_paths), _LABEL_TIMEOUT
+            ),
         )
     except (InputError, OSError):
         return CheckoutState(commit)

@@ -10,7 +10,7 @@ from functools import cache
 from synapse_apply.manifests.files.committed import CommittedEntry
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.content import UnreadableError
-from synapse_apply.packages.source.git import GitCommit, GitTree, locate_in_repository
+from synapse_apply.packages.source.git import GitCommit, GitTree, locate_in_repository_or_raise
 from synapse_apply.packages.source.tree import (
     EntryKind,
     SourceTree,
@@ -48,7 +48,7 @@ class CommittedTree:
     def contains_path(self, path: str) -> bool:
         return not path.startswith("/") and not _leads_above_project(self._to_repository_path(path))
 
-    def find_entry(self, path: str) -> CommittedEntry | None:
+    def find_entry_or_unreadable_ancestor(self, path: str) -> CommittedEntry | None:
         """The entry at a path, or the submodule or link on the way to it; None without one."""
         if path == ".":
             return CommittedEntry(".", is_folder=True)
@@ -58,13 +58,13 @@ class CommittedTree:
         parts = inner_path.split("/")
         # Git has nothing behind a submodule or a link: the path would look as if it were absent.
         for depth in range(1, len(parts)):
-            ancestor = tree.find_entry("/".join(parts[:depth]))
+            ancestor = tree.find_entry_without_following_links("/".join(parts[:depth]))
             if ancestor is not None and ancestor.kind in _OUTSIDE_REASONS:
                 return CommittedEntry(
                     self._to_project_path(tree, ancestor),
                     unreadable_reason=_OUTSIDE_REASONS[ancestor.kind],
                 )
-        node = tree.find_entry(inner_path)
+        node = tree.find_entry_without_following_links(inner_path)
         return None if node is None else self._build_entry(tree, node)
 
     def list_folder(self, folder: str) -> list[CommittedEntry]:
@@ -79,7 +79,7 @@ class CommittedTree:
         try:
             return read_file_bytes_or_raise_unreadable(tree, inner_path)
         except UnreadableError as problem:
-            node = tree.find_entry(inner_path)
+            node = tree.find_entry_without_following_links(inner_path)
             if node is None or node.kind is not EntryKind.LINK:
                 raise InputError(problem.finding) from None
             raise InputError.from_summary(
@@ -120,7 +120,7 @@ def _leads_above_project(path: str) -> bool:
 @contextmanager
 def open_folder_at_commit(commit: GitCommit) -> Iterator[CommittedTree]:
     """The folder `commit.root` as it is in that commit; InputError where the commit lacks it."""
-    repository_root, prefix = locate_in_repository(commit.root)
+    repository_root, prefix = locate_in_repository_or_raise(commit.root)
     with ExitStack() as stack:
         tree = stack.enter_context(GitTree(commit.root, ".", commit.id))
         yield CommittedTree(

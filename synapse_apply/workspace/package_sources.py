@@ -146,7 +146,7 @@ class PackageSources:
             return InspectedPackage(None, [*findings, *problem.diagnostics])
         finally:
             if package_linter is not None:
-                self._flaws[key] = package_linter.list_flaws()
+                self._flaws[key] = package_linter.parse_config_and_list_limited_flaws()
         return InspectedPackage(package, findings)
 
 

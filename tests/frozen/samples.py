@@ -10,7 +10,7 @@ import base64
 from dataclasses import replace
 
 from synapse_apply.kinds.compare import format_comparable_json
-from synapse_apply.kinds.run_body import add_run_mark_if_context_is_there, compute_body_digest
+from synapse_apply.kinds.run_body import compute_run_body_digest, with_run_mark_if_body_has_context
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
 from synapse_apply.model.coding.canonical_json import format_canonical_json
@@ -366,9 +366,9 @@ def build_digests() -> dict[str, str]:
         "signature": sign_document_or_empty_without_key(
             keys, "line of what a run did", {"number": 1, "line": odd}
         ),
-        "run": compute_body_digest({"action": "run", "parameters": odd}),
+        "run": compute_run_body_digest({"action": "run", "parameters": odd}),
         "marked": format_canonical_json(
-            add_run_mark_if_context_is_there({"context": {"a": 1}}, "an-intent")
+            with_run_mark_if_body_has_context({"context": {"a": 1}}, "an-intent")
         ),
         "compared": format_comparable_json(odd),
     }

@@ -12,7 +12,7 @@ from synapse_apply.applying.steps.request_body import (
     build_update_body_and_owned_fields,
     find_address_of_package_to_upload,
 )
-from synapse_apply.kinds.search import list_by_natural_key
+from synapse_apply.kinds.search import list_by_natural_key_or_empty_if_unsearchable
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, Unconfirmed
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Lookup
@@ -54,12 +54,12 @@ def _is_created_object_found_or_none_if_unknown(
 ) -> bool | None:
     binding, key = step.binding, lookup.resolve_natural_key_or_empty(step, live)
     try:
-        matches = list_by_natural_key(
+        matches = list_by_natural_key_or_empty_if_unsearchable(
             tools.api, binding, key, tools.capabilities, tools.marks.with_address(step.address)
         )
     except RemoteError:
         return None
-    is_certain = binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
+    is_certain = binding.determine_search_proof(key, tools.capabilities) is Lookup.COMPLETE
     return bool(matches) if matches or is_certain else None
 
 

@@ -29,7 +29,7 @@ from synapse_apply.applying.records import (
 )
 from synapse_apply.applying.step import ApplyTools, Step
 from synapse_apply.applying.steps.plain_forms import BAD_REQUEST, list_top_level_names_of_refusal
-from synapse_apply.kinds.search import list_by_natural_key
+from synapse_apply.kinds.search import list_by_natural_key_or_empty_if_unsearchable
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.observed import Lookup, Observed
@@ -97,7 +97,7 @@ def _find_only_object_and_if_none_is_certain(
 ) -> tuple[Observed | None, bool]:
     """The only object with this key, and whether it is certain that this token sees none."""
     try:
-        hits = list_by_natural_key(
+        hits = list_by_natural_key_or_empty_if_unsearchable(
             tools.api, step.binding, key, tools.capabilities, tools.marks.with_address(step.address)
         )
     except RemoteError:
@@ -105,7 +105,7 @@ def _find_only_object_and_if_none_is_certain(
     # Objects are visible, so it is not certain that none has the key.
     if hits:
         return (hits[0] if len(hits) == 1 else None), False
-    return None, step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
+    return None, step.binding.determine_search_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
 def _build_no_match_diagnostic(

@@ -203,7 +203,7 @@ def _record_created_objects(
 def _can_prove_absence(part: _CreatePart, tools: ApplyTools) -> bool:
     """Whether a search could prove that the object was not created."""
     key = part.call.intent.natural_key
-    return part.step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
+    return part.step.binding.determine_search_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
 def _extract_member_object_or_none(step: Step, answer: ServerObject) -> ServerObject | None:

@@ -38,7 +38,7 @@ class ApiCompatibility:
             by_kind.setdefault(resource.address.kind, []).append(resource)
         for kind in CATALOGUE.values():
             if resources := by_kind.get(kind.prefix, []):
-                binding = kind.select_binding(self.target.api)
+                binding = kind.select_newest_binding_up_to_configured_api(self.target.api)
                 self.findings.extend(self._iter_mixed_api_version_errors(kind, binding, resources))
                 self.findings.extend(
                     self._iter_unsupported_field_findings(kind, binding, resources)
@@ -65,7 +65,9 @@ class ApiCompatibility:
         for rule in kind.rules.values():
             referred_type = CATALOGUE.get(rule.references)
             referred_api = (
-                referred_type.select_binding(self.target.api).api if referred_type else binding.api
+                referred_type.select_newest_binding_up_to_configured_api(self.target.api).api
+                if referred_type
+                else binding.api
             )
             resource = next(
                 (resource for resource in resources if rule.name in resource.spec), None
@@ -168,7 +170,7 @@ class ApiCompatibility:
                 elif (
                     constraint.required_to_create
                     if value is None
-                    else not constraint.accepts_value(value)
+                    else not constraint.accepts_value_in_create(value)
                 ):
                     by_value.setdefault(f"{value}", []).append(resource)
             for group in by_value.values():

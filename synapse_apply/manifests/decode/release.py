@@ -16,7 +16,10 @@ from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext, Draft
 from synapse_apply.manifests.decode.plugin import PREFIX as PLUGIN
 from synapse_apply.manifests.decode.plugin import report_conflict_with_config
 from synapse_apply.manifests.decode.secret_fields import replace_and_report_secrets
-from synapse_apply.manifests.schema.named_documents import extract_remote_id, parse_reference
+from synapse_apply.manifests.schema.named_documents import (
+    extract_declared_remote_id_or_none,
+    parse_reference,
+)
 from synapse_apply.manifests.yaml.reader import describe_value_kind
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import DecodedSpec
@@ -53,7 +56,7 @@ def resolve_release_version_or_none(context: DecodeContext, draft: Draft) -> str
 def build_release_address_or_none(context: DecodeContext, draft: Draft) -> Address | None:
     """`release/PLUGIN@VERSION` or `release/id=123@VERSION`; None where a part is not known."""
     plugin = draft.spec.get("plugin")
-    remote_plugin_id = extract_remote_id(plugin)
+    remote_plugin_id = extract_declared_remote_id_or_none(plugin)
     # A plugin that is referred to by its id needs no manifest, so it has no name here.
     owner = f"id={remote_plugin_id}" if remote_plugin_id else plugin
     release_version = resolve_release_version_or_none(context, draft)

@@ -49,7 +49,7 @@ class CommittedFolder(Protocol):
         """Whether a path lies in the repository."""
         ...
 
-    def find_entry(self, path: str) -> CommittedEntry | None:
+    def find_entry_or_unreadable_ancestor(self, path: str) -> CommittedEntry | None:
         """The entry at a path, or one on the way to it whose content the commit does not hold.
 
         A submodule is such an entry. None only where it is certain that nothing stood there.
@@ -87,7 +87,7 @@ def read_committed_manifests(
     result = CommittedFiles()
     listed_paths = (*paths,) or (*project.manifests, *target.manifests)
     if not listed_paths:
-        manifests_entry = commit_folder.find_entry("manifests")
+        manifests_entry = commit_folder.find_entry_or_unreadable_ancestor("manifests")
         result.implicit = manifests_entry is None or not manifests_entry.is_folder
         listed_paths = (".",) if result.implicit else ("manifests",)
     visited: set[str] = set()
@@ -113,7 +113,7 @@ def _iter_manifest_paths(
 ) -> Iterator[str]:
     path = posixpath.normpath(text)
     is_outside = not commit_folder.contains_path(path)
-    entry = None if is_outside else commit_folder.find_entry(path)
+    entry = None if is_outside else commit_folder.find_entry_or_unreadable_ancestor(path)
     # A path from the project file, which may be younger than the commit, is only a warning.
     if entry is None and get_text_position_or_none(text) is not None and not is_outside:
         result.findings.append(_build_absent_at_ref_warning(text, commit_folder))
@@ -201,7 +201,7 @@ def read_committed_secret_or_none(folder: CommittedFolder, path: str) -> bytes |
     inner_path = posixpath.normpath(path)
     if inner_path.startswith(("/", "../")) or inner_path == "..":
         return None
-    entry = folder.find_entry(inner_path)
+    entry = folder.find_entry_or_unreadable_ancestor(inner_path)
     try:
         if entry is not None and not entry.is_folder and not entry.unreadable_reason:
             return folder.read_content(inner_path)

@@ -28,10 +28,10 @@ def decode_named_spec(_context: DecodeContext, draft: Draft) -> DecodedSpec:
 
 def parse_reference(kind: str, value: Any) -> str | Reference:
     """A Reference to the address of a name, or the remote id of `{id: 123}` as text."""
-    return extract_remote_id(value) or Reference(Address(kind, value))
+    return extract_declared_remote_id_or_none(value) or Reference(Address(kind, value))
 
 
-def extract_remote_id(value: Any) -> str | None:
+def extract_declared_remote_id_or_none(value: Any) -> str | None:
     """The remote id of `{id: 123}` as text; None for anything else."""
     # bool is an int in Python, and `{id: true}` names no object.
     raw_id = value.get("id") if isinstance(value, dict) else None

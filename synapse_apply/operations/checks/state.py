@@ -9,7 +9,7 @@ from pathlib import Path
 from synapse_apply.files.opening import IGNORE_FILE, OWN_FOLDER
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.kinds.search import list_objects_if_supported
+from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
 from synapse_apply.live.duplicates import (
     build_duplicate_warning,
     iter_live_owners_of_recorded_members,
@@ -315,16 +315,18 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
             for record_address, record in records.items()
             if record_address.kind == prefix
         }
-        binding = kind.select_binding(versions)
+        binding = kind.select_newest_binding_up_to_configured_api(versions)
         raw_objects: Sequence[ServerObject] = (
-            (list_objects_if_supported(api, binding) or ()) if kind_records else ()
+            (list_objects_or_none_if_unsupported(api, binding) or ()) if kind_records else ()
         )
         if (
             kind_records
             and binding.list_objects is None
             and binding.list_members_or_none is not None
         ):
-            parent = CATALOGUE[kind.rules[kind.series_field].references].select_binding(versions)
+            parent = CATALOGUE[
+                kind.rules[kind.series_field].references
+            ].select_newest_binding_up_to_configured_api(versions)
             raw_objects = list_raw_members_of_owners(
                 api,
                 binding,

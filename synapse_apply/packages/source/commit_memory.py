@@ -71,7 +71,7 @@ class CommitMemory:
         self._listings = _RecentValues[TreeListing](_MOST_LISTINGS, lambda _: 1)
         self._blobs = _RecentValues[bytes](_MOST_BYTES_OF_BLOBS, len)
 
-    def get_or_find_commit(self, git_dir: Path, ref: str, find: Callable[[], str]) -> str:
+    def get_known_or_find_commit(self, git_dir: Path, ref: str, find: Callable[[], str]) -> str:
         """The commit of a ref, by `find` unless the ref is the full id of a known commit."""
         if self._commits.find((git_dir, ref)):
             return ref
@@ -80,7 +80,7 @@ class CommitMemory:
             self._commits.keep((git_dir, ref), ref)
         return commit
 
-    def get_or_list(
+    def get_or_list_folder_of_commit(
         self, git_dir: Path, commit: str, path: str, list_entries: Callable[[], list[TreeEntry]]
     ) -> TreeListing:
         """The listing of a folder of a commit, whose full id this is."""
@@ -92,29 +92,29 @@ class CommitMemory:
                 self._listings.keep(key, listing)
         return listing
 
-    def can_keep_blob(self, size: int) -> bool:
+    def is_small_enough_to_keep(self, size: int) -> bool:
         """Whether a file of so many bytes is small enough to be kept."""
         return size <= _MOST_BLOB_BYTES
 
-    def find_blob(self, git_dir: Path, object_id: str) -> bytes | None:
+    def find_kept_blob_or_none(self, git_dir: Path, object_id: str) -> bytes | None:
         """The content of a blob that was read before, None for any other."""
         return self._blobs.find((git_dir, object_id))
 
-    def keep_blob(self, git_dir: Path, object_id: str, content: bytes) -> None:
+    def keep_blob_if_small(self, git_dir: Path, object_id: str, content: bytes) -> None:
         """Keep the content of a blob, unless it is large."""
-        if self.can_keep_blob(len(content)):
+        if self.is_small_enough_to_keep(len(content)):
             self._blobs.keep((git_dir, object_id), content)
 
 
 _memory: CommitMemory | None = None
 
 
-def remember_commits_in_this_process() -> None:
+def start_remembering_commits_in_this_process() -> None:
     """Keep what is read of commits from now on, until this process ends."""
     global _memory  # noqa: PLW0603 - of the process: its looks are made on several threads
     _memory = CommitMemory()
 
 
-def get_commit_memory() -> CommitMemory:
+def get_commit_memory_or_new_empty() -> CommitMemory:
     """What this process remembers; an empty one for each call where it remembers nothing."""
     return _memory if _memory is not None else CommitMemory()

@@ -26,7 +26,7 @@ _MODIFIED_STATUS = b"M"
 
 # By plumbing commands: `git status` runs filters. A new file counts only where it was read, or each
 # report beside the manifests would make a checkout dirty.
-def list_changed_and_untracked_files(
+def list_changed_and_untracked_read_files_or_empty(
     root: Path, commit: str, read_names: Collection[str], timeout: float
 ) -> tuple[str, ...]:
     """Files below `root` that differ from the commit, and those of `read_names` not in it.
@@ -53,11 +53,11 @@ def list_changed_and_untracked_files(
     changed_names, uncertain_names = _split_changed_and_uncertain(
         out.split(b"\0"), f"{prefix}/" if prefix else ""
     )
-    untracked_names = _iter_untracked_names(root, read_names, timeout)
+    untracked_names = _iter_read_names_untracked_and_unignored(root, read_names, timeout)
     all_names = sorted(
         {
             *changed_names,
-            *_keep_names_with_other_content(root, commit, uncertain_names),
+            *_select_names_with_other_content(root, commit, uncertain_names),
             *untracked_names,
         }
     )
@@ -80,7 +80,7 @@ def _split_changed_and_uncertain(fields: list[bytes], prefix: str) -> tuple[list
     return changed_names, uncertain_names
 
 
-def _keep_names_with_other_content(root: Path, commit: str, names: list[str]) -> Iterable[str]:
+def _select_names_with_other_content(root: Path, commit: str, names: list[str]) -> Iterable[str]:
     """Those files whose content differs from the commit's, after Git's own conversions."""
     if not names:
         return ()
@@ -108,7 +108,9 @@ def _build_options_disabling_filters(names: Collection[str]) -> list[str]:
     ]
 
 
-def _iter_untracked_names(root: Path, read_names: Collection[str], timeout: float) -> Iterator[str]:
+def _iter_read_names_untracked_and_unignored(
+    root: Path, read_names: Collection[str], timeout: float
+) -> Iterator[str]:
     """Those of `read_names` that are neither tracked nor ignored."""
     top = Path(os.path.realpath(root))
     inside_names = [

@@ -21,7 +21,7 @@ class FolderTree:
 
     def __init__(self, top: Path) -> None:
         self._top = top
-        self._submodules = _find_submodules(top)
+        self._submodules = _find_submodule_folders_or_empty(top)
 
     def list_children(self, folder: str) -> list[TreeEntry]:
         """The entries of a folder, sorted by name."""
@@ -30,10 +30,13 @@ class FolderTree:
             names = sorted(os.listdir(self._top / folder))  # noqa: PTH208 - names, not paths
         except OSError as problem:
             raise _build_unreadable_error(folder or ".", problem) from None
-        nodes = (self.find_entry(f"{folder}/{name}" if folder else name) for name in names)
+        nodes = (
+            self.find_entry_without_following_links(f"{folder}/{name}" if folder else name)
+            for name in names
+        )
         return [node for node in nodes if node is not None]
 
-    def find_entry(self, path: str) -> TreeEntry | None:
+    def find_entry_without_following_links(self, path: str) -> TreeEntry | None:
         """The entry at a path, a link as a link; None if there is nothing."""
         try:
             info = os.lstat(self._top / path)
@@ -82,7 +85,7 @@ class FolderTree:
         return not names and Path(os.path.abspath(folder)) in self._submodules  # noqa: PTH100
 
 
-def _find_submodules(top: Path) -> frozenset[Path]:
+def _find_submodule_folders_or_empty(top: Path) -> frozenset[Path]:
     """The submodule folders in .gitmodules of the repository that contains `top`."""
     start = Path(os.path.abspath(top))  # noqa: PTH100 - links stay as they are
     for folder in (start, *start.parents):

@@ -26,7 +26,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.resource import shorten_git_ref
 from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.entry_names import escape_misleading_path
-from synapse_apply.packages.source.commit_memory import get_commit_memory
+from synapse_apply.packages.source.commit_memory import get_commit_memory_or_new_empty
 from synapse_apply.packages.source.git_ref import resolve_unambiguous_ref_or_empty
 from synapse_apply.packages.source.ref_memory import get_pinned_or_find_commit
 from synapse_apply.packages.source.tree import EntryKind, TreeEntry
@@ -66,7 +66,7 @@ class GitCommit:
 
 def resolve_ref_to_commit_or_raise(root: Path, ref: str) -> GitCommit:
     """The commit that a ref means in the repository that contains `root`; InputError for none."""
-    commit_id = _resolve_commit_id(root, ref)
+    commit_id = _resolve_commit_id_or_raise(root, ref)
     # Shown beside other refs alone; a controller asks for full ids, a thousand times.
     short_id = (
         commit_id
@@ -97,7 +97,7 @@ class RepositoryLocation(NamedTuple):
     relative_path: str
 
 
-def locate_in_repository(root: Path) -> RepositoryLocation:
+def locate_in_repository_or_raise(root: Path) -> RepositoryLocation:
     """Where a folder is in its repository; InputError if it is in none."""
     repository = _require_trusted_repository(root)
     return RepositoryLocation(
@@ -125,7 +125,7 @@ def read_committed_file_or_none_if_absent(
     `path` is relative to the commit's `root`. InputError if it is not a regular file, or has more
     than `max_bytes`.
     """
-    node = _find_committed_entry(commit, path)
+    node = _find_committed_entry_or_none(commit, path)
     if node is None:
         return None
     if node.kind is not EntryKind.FILE:
@@ -159,15 +159,15 @@ class GitTree:
         """`path` is relative to `root`; InputError if there is no such folder at the ref."""
         self._root = root
         self._git_dir = _require_trusted_repository(root).git_dir
-        self._memory = get_commit_memory()
-        commit = _resolve_commit_id(root, ref)
+        self._memory = get_commit_memory_or_new_empty()
+        commit = _resolve_commit_id_or_raise(root, ref)
         full_path = _build_path_from_repository_top(root, path)
         # The complete listing is read at once: one process in place of one for each folder.
-        self._listing = self._memory.get_or_list(
+        self._listing = self._memory.get_or_list_folder_of_commit(
             self._git_dir,
             commit,
             full_path,
-            lambda: list(_iter_tree_entries(root, commit, full_path, shorten_git_ref(ref))),
+            lambda: list(_iter_entries_below_folder(root, commit, full_path, shorten_git_ref(ref))),
         )
         self._reader = _BlobReader(root)
 
@@ -180,7 +180,7 @@ class GitTree:
     def list_children(self, folder: str) -> list[TreeEntry]:
         return self._listing.entries_by_folder.get(folder, [])
 
-    def find_entry(self, path: str) -> TreeEntry | None:
+    def find_entry_without_following_links(self, path: str) -> TreeEntry | None:
         return self._listing.entries_by_path.get(path)
 
     def read_link_target(self, link: TreeEntry) -> str:
@@ -188,13 +188,13 @@ class GitTree:
 
     def iter_blocks(self, file: TreeEntry) -> Iterator[bytes]:
         """The file's content in blocks; one file must be read to its end before the next."""
-        if not self._memory.can_keep_blob(file.size):
+        if not self._memory.is_small_enough_to_keep(file.size):
             yield from self._reader.iter_blob_blocks(file)
             return
-        content = self._memory.find_blob(self._git_dir, file.key)
+        content = self._memory.find_kept_blob_or_none(self._git_dir, file.key)
         if content is None:
             content = b"".join(self._reader.iter_blob_blocks(file))
-            self._memory.keep_blob(self._git_dir, file.key, content)
+            self._memory.keep_blob_if_small(self._git_dir, file.key, content)
         yield content
 
 
@@ -206,7 +206,7 @@ class _BlobReader:
         self._process: subprocess.Popen[bytes] | None = None
 
     def iter_blob_blocks(self, file: TreeEntry) -> Iterator[bytes]:
-        request_pipe, answer_pipe = self._start_if_needed()
+        request_pipe, answer_pipe = self._start_if_needed_and_get_pipes()
         request_pipe.write(file.key.encode("ascii") + b"\n")
         request_pipe.flush()
         header = answer_pipe.readline().split()
@@ -244,7 +244,7 @@ class _BlobReader:
                 pipe.close()
         process.wait()
 
-    def _start_if_needed(self) -> tuple[IO[bytes], IO[bytes]]:
+    def _start_if_needed_and_get_pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         if self._process is None:
             repository = _require_trusted_repository(self._root)
             self._process = start_git_with_pipes(self._root, repository, "cat-file", "--batch")
@@ -253,7 +253,7 @@ class _BlobReader:
         return self._process.stdin, self._process.stdout
 
 
-def _resolve_commit_id(root: Path, ref: str) -> str:
+def _resolve_commit_id_or_raise(root: Path, ref: str) -> str:
     """The id of the commit that a ref means; InputError for none."""
     # A ref that begins with a dash would be an option of Git.
     if not ref or ref.startswith("-") or not ref.isprintable():
@@ -265,7 +265,7 @@ def _resolve_commit_id(root: Path, ref: str) -> str:
     commit = get_pinned_or_find_commit(
         git_dir,
         ref,
-        lambda: get_commit_memory().get_or_find_commit(
+        lambda: get_commit_memory_or_new_empty().get_known_or_find_commit(
             git_dir, ref, lambda: resolve_unambiguous_ref_or_empty(repository, ref)
         ),
     )
@@ -295,7 +295,9 @@ def _require_trusted_repository(root: Path) -> Repository:
     return repository
 
 
-def _iter_tree_entries(root: Path, commit: str, full_path: str, ref: str) -> Iterator[TreeEntry]:
+def _iter_entries_below_folder(
+    root: Path, commit: str, full_path: str, ref: str
+) -> Iterator[TreeEntry]:
     tree_name = f"{commit}:" if full_path == "." else f"{commit}:{full_path}"
     code, out, error_text = run_git_plumbing_in_trusted_repository(
         root, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", tree_name
@@ -323,7 +325,7 @@ def _parse_tree_entry(entry_facts: list[str], path: str) -> TreeEntry:
     )
 
 
-def _find_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
+def _find_committed_entry_or_none(commit: GitCommit, path: str) -> TreeEntry | None:
     full_path = _build_path_from_repository_top(commit.root, path)
     # `:(literal)`: a path must not be taken for a pattern.
     arguments = ("-l", "-z", "--full-tree", commit.id, "--", f":(literal){full_path}")

@@ -126,10 +126,10 @@ def _list_ref_meanings(repository: Repository, name: str) -> list[RefMeaning]:
     else:
         ids_by_ref = {
             **_read_pseudo_ref_or_empty(repository, name),
-            **_read_matching_refs(repository, name),
+            **_read_ids_of_matching_refs(repository, name),
         }
         short_id_meanings = _list_short_id_meanings(repository, name)
-    commits = _resolve_commits(repository, list(ids_by_ref.values()))
+    commits = _resolve_each_to_commit_or_empty(repository, list(ids_by_ref.values()))
     return [*map(RefMeaning, ids_by_ref, commits), *short_id_meanings]
 
 
@@ -143,7 +143,7 @@ def _read_pseudo_ref_or_empty(repository: Repository, name: str) -> dict[str, st
     return {}
 
 
-def _read_matching_refs(repository: Repository, name: str) -> dict[str, str]:
+def _read_ids_of_matching_refs(repository: Repository, name: str) -> dict[str, str]:
     """The object ids of all refs that a name may mean, by full name, in Git's order.
 
     A name that begins with refs/ means only itself.
@@ -166,11 +166,13 @@ def _list_short_id_meanings(repository: Repository, name: str) -> list[RefMeanin
     if match is None or name.startswith("refs/"):
         return []
     ids = _run_git_or_empty(repository, "rev-parse", f"--disambiguate={match[1]}").split()
-    commits = dict.fromkeys(commit for commit in _resolve_commits(repository, ids) if commit)
+    commits = dict.fromkeys(
+        commit for commit in _resolve_each_to_commit_or_empty(repository, ids) if commit
+    )
     return [RefMeaning(commit, commit) for commit in commits]
 
 
-def _resolve_commits(repository: Repository, ids: Sequence[str]) -> list[str]:
+def _resolve_each_to_commit_or_empty(repository: Repository, ids: Sequence[str]) -> list[str]:
     """The commit that each object is or tags, "" for another object or a missing one."""
     if not ids:
         return []

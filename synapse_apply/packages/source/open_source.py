@@ -22,11 +22,11 @@ from synapse_apply.packages.source.git import (
 )
 from synapse_apply.packages.source.tree import (
     SourceTree,
-    decode_small_utf8_text,
+    decode_small_utf8_text_or_raise_unreadable,
     gather_files_and_collect_errors,
-    read_small_text_file_or_none,
+    read_small_text_or_none_if_absent_or_folder,
 )
-from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
+from synapse_apply.packages.source.zip_archive import gather_zip_files_and_errors, open_zip
 from synapse_apply.packages.zip_stamps import build_file_stamp
 
 CONFIG_FILES = ("config.yaml", "synapse.yaml")
@@ -46,7 +46,7 @@ def open_and_gather_source_files(
             open_zip_file_or_zip_at_ref(source, root, allow_files) as file,
             open_zip(file, source.path) as archive,
         ):
-            gathered = gather_zip(archive, source.path)
+            gathered = gather_zip_files_and_errors(archive, source.path)
             # A zip at a Git ref is in memory and has no file on disk to be recognised by.
             if not source.ref:
                 gathered.zip_stamp = build_file_stamp(file.name, os.fstat(file.fileno()))
@@ -124,11 +124,15 @@ class _NamedText(NamedTuple):
 def _read_first_unignored_config_or_none(tree: SourceTree) -> _NamedText | None:
     """The first config file at the root that no ignore rule leaves out; None without one."""
     # A config file that a rule leaves out is no part of the package, and must not be read for it.
-    rules = IgnoreRules().with_folder_files(
-        "", lambda path: read_small_text_file_or_none(tree, path)
+    rules = IgnoreRules().with_ignore_files_of_folder(
+        "", lambda path: read_small_text_or_none_if_absent_or_folder(tree, path)
     )
     for name in CONFIG_FILES:
-        text = None if rules.find_excluding_rule(name) else read_small_text_file_or_none(tree, name)
+        text = (
+            None
+            if rules.find_rule_excluding_path_itself(name)
+            else read_small_text_or_none_if_absent_or_folder(tree, name)
+        )
         if text is not None:
             return _NamedText(name, text)
     return None
@@ -141,7 +145,7 @@ def _read_config_in_zip_or_none(
         entries = {entry.path: entry for entry in gathered.entries}
         for name in CONFIG_FILES:
             if entry := entries.get(name):
-                text = decode_small_utf8_text(name, entry.size, entry.blocks())
+                text = decode_small_utf8_text_or_raise_unreadable(name, entry.size, entry.blocks())
                 return SourceConfigText(text, format_package_file_label(source, name))
     return None
 
@@ -155,7 +159,7 @@ def _open_folder_or_git_tree(
         with GitTree(root, source.path or ".", source.ref) as tree:
             yield tree
         return
-    top = _resolve_inside_project(source, root, allow_files)
+    top = _require_real_path_inside_or_allowed(source, root, allow_files)
     # Unlike Path.is_dir, these return False for a name that no file can have.
     if not os.path.isdir(top):  # noqa: PTH112
         is_file = os.path.isfile(top)  # noqa: PTH113
@@ -168,7 +172,9 @@ def _open_folder_or_git_tree(
 _RELATIVE_HINT = "Paths of packages are relative to the project's folder."
 
 
-def _resolve_inside_project(source: PackageSource, root: Path, allow_files: Sequence[str]) -> Path:
+def _require_real_path_inside_or_allowed(
+    source: PackageSource, root: Path, allow_files: Sequence[str]
+) -> Path:
     """The real path of a source; InputError outside of the project, unless in `allow_files`.
 
     Otherwise a pull request could upload any file of the machine.
@@ -195,8 +201,8 @@ def open_zip_file_or_zip_at_ref(
     A zip at a Git ref is read into memory.
     """
     if source.ref:
-        return _open_committed_zip(source, root)
-    path = _resolve_inside_project(source, root, allow_files)
+        return _read_committed_zip_into_memory(source, root)
+    path = _require_real_path_inside_or_allowed(source, root, allow_files)
     if not os.path.isfile(path):  # noqa: PTH113 - also for names that no file can have
         state_text = "is a folder" if os.path.isdir(path) else "does not exist"  # noqa: PTH112
         _raise_input_error("Package file not found", f"{source.path} {state_text}.", _RELATIVE_HINT)
@@ -230,7 +236,7 @@ def is_zip_in_commit_of_its_ref(source: PackageSource, root: Path) -> bool:
     )
 
 
-def _open_committed_zip(source: PackageSource, root: Path) -> BinaryIO:
+def _read_committed_zip_into_memory(source: PackageSource, root: Path) -> BinaryIO:
     _require_path_inside_project(source)
     content = read_committed_file_or_none_if_absent(
         resolve_ref_to_commit_or_raise(root, source.ref), source.path

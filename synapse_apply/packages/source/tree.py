@@ -13,7 +13,7 @@ from synapse_apply.packages.content import GatheredFiles, PackageFile, Unreadabl
 from synapse_apply.packages.entry_names import (
     build_errors_of_colliding_paths,
     escape_misleading_path,
-    iter_name_errors,
+    iter_unsafe_name_errors,
     normalize_path_to_nfc,
 )
 from synapse_apply.packages.ignore import NEVER_PACKAGED, IgnoreRules, TooManyPatternsError
@@ -53,7 +53,7 @@ class SourceTree(Protocol):
         """The entries of a folder, "" for the top."""
         ...
 
-    def find_entry(self, path: str) -> TreeEntry | None:
+    def find_entry_without_following_links(self, path: str) -> TreeEntry | None:
         """The entry at a path, a link as a link; None if there is nothing."""
         ...
 
@@ -70,7 +70,7 @@ def gather_files_and_collect_errors(tree: SourceTree) -> GatheredFiles:
     """Gather each file that no ignore rule leaves out, links followed; collects all errors."""
     gathered = GatheredFiles()
     try:
-        _gather_all_folders(tree, gathered)
+        _walk_tree_into(tree, gathered)
     except TooManyPatternsError as problem:
         gathered.findings.append(problem.finding)
     # By bytes, as Git does: the order, and so the digest, must not depend on the system. A name
@@ -81,13 +81,13 @@ def gather_files_and_collect_errors(tree: SourceTree) -> GatheredFiles:
     return gathered
 
 
-def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
+def _walk_tree_into(tree: SourceTree, gathered: GatheredFiles) -> None:
     """Walk the tree and add files, left-out paths and errors to `gathered`."""
 
     def read_ignore_file_or_none(path: str) -> str | None:
-        return read_small_text_file_or_none(tree, path)
+        return read_small_text_or_none_if_absent_or_folder(tree, path)
 
-    def read_root_ignore_file_or_none(path: str) -> str | None:
+    def read_and_remember_root_ignore_file_or_none(path: str) -> str | None:
         text = read_ignore_file_or_none(path)
         if text is not None:
             gathered.ignore_files[path] = text
@@ -98,9 +98,9 @@ def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
     while pending_folders:
         folder, parent_rules = pending_folders.pop()
         try:
-            rules = parent_rules.with_folder_files(
+            rules = parent_rules.with_ignore_files_of_folder(
                 normalize_path_to_nfc(folder),
-                read_ignore_file_or_none if folder else read_root_ignore_file_or_none,
+                read_ignore_file_or_none if folder else read_and_remember_root_ignore_file_or_none,
             )
             nodes = tree.list_children(folder)
         # It is an UnreadableError, too; without all the rules nothing can be said of any file.
@@ -111,7 +111,7 @@ def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
             continue
         for node in nodes:
             is_folder_like = node.kind in (EntryKind.FOLDER, EntryKind.SUBMODULE)
-            rule = rules.find_excluding_rule(
+            rule = rules.find_rule_excluding_path_itself(
                 normalize_path_to_nfc(node.path), is_folder=is_folder_like
             )
             if rule is not None:
@@ -133,20 +133,20 @@ def find_rule_leaving_path_or_parent_out(tree: SourceTree, path: str) -> str | N
     # From the top: as in Git, no pattern below can include what a folder above left out.
     for depth in range(len(parts)):
         folder = "/".join(parts[:depth])
-        rules = rules.with_folder_files(
-            folder, lambda name: read_small_text_file_or_none(tree, name)
+        rules = rules.with_ignore_files_of_folder(
+            folder, lambda name: read_small_text_or_none_if_absent_or_folder(tree, name)
         )
         partial_path = "/".join(parts[: depth + 1])
-        rule = rules.find_excluding_rule(partial_path, is_folder=depth + 1 < len(parts))
+        rule = rules.find_rule_excluding_path_itself(partial_path, is_folder=depth + 1 < len(parts))
         if rule is not None:
             return rule
     return None
 
 
 def _add_file_or_findings_on_it(tree: SourceTree, node: TreeEntry, gathered: GatheredFiles) -> None:
-    gathered.findings += iter_name_errors(normalize_path_to_nfc(node.path))
+    gathered.findings += iter_unsafe_name_errors(normalize_path_to_nfc(node.path))
     try:
-        file_or_finding = resolve_to_regular_file_or_error(tree, node)
+        file_or_finding = resolve_to_regular_file_or_finding(tree, node)
     except UnreadableError as problem:
         file_or_finding = problem.finding
     if isinstance(file_or_finding, Diagnostic):
@@ -163,11 +163,11 @@ def _add_file_or_findings_on_it(tree: SourceTree, node: TreeEntry, gathered: Gat
     )
 
 
-def resolve_to_regular_file_or_error(tree: SourceTree, node: TreeEntry) -> TreeEntry | Diagnostic:
+def resolve_to_regular_file_or_finding(tree: SourceTree, node: TreeEntry) -> TreeEntry | Diagnostic:
     """The regular file that an entry is, or that its link leads to; else the error."""
     name = escape_misleading_path(node.path)
     if node.kind is EntryKind.LINK:
-        return _follow_link_inside_tree_or_error(tree, node)
+        return _follow_link_inside_tree_or_finding(tree, node)
     if node.kind is EntryKind.SUBMODULE:
         return error_finding(
             "Submodule without its files",
@@ -184,7 +184,9 @@ def resolve_to_regular_file_or_error(tree: SourceTree, node: TreeEntry) -> TreeE
     return node
 
 
-def _follow_link_inside_tree_or_error(tree: SourceTree, link: TreeEntry) -> TreeEntry | Diagnostic:
+def _follow_link_inside_tree_or_finding(
+    tree: SourceTree, link: TreeEntry
+) -> TreeEntry | Diagnostic:
     """The file that a link leads to, or the error; every step must stay inside of the tree.
 
     Steps are resolved here and not by the system, which would follow them anywhere.
@@ -229,11 +231,15 @@ def _find_entry_without_linked_folders(tree: SourceTree, path: str) -> TreeEntry
     """The entry at a path, None if there is none or a folder on the way is a link."""
     parts = path.split("/")
     for depth in range(1, len(parts)):
-        parent = tree.find_entry("/".join(parts[:depth]))
+        parent = tree.find_entry_without_following_links("/".join(parts[:depth]))
         # A linked folder could lead outside at every step; Git does not follow one either.
         if parent is None or parent.kind is not EntryKind.FOLDER:
             return None
-    return TreeEntry("", EntryKind.FOLDER) if path == "." else tree.find_entry(path)
+    return (
+        TreeEntry("", EntryKind.FOLDER)
+        if path == "."
+        else tree.find_entry_without_following_links(path)
+    )
 
 
 def _build_link_finding(link: TreeEntry, reason: str) -> Diagnostic:
@@ -244,23 +250,25 @@ def _build_link_finding(link: TreeEntry, reason: str) -> Diagnostic:
     )
 
 
-def read_small_text_file_or_none(tree: SourceTree, path: str) -> str | None:
+def read_small_text_or_none_if_absent_or_folder(tree: SourceTree, path: str) -> str | None:
     """The UTF-8 text of a file of at most 1 MiB, None if there is none; UnreadableError."""
-    node = tree.find_entry(path)
+    node = tree.find_entry_without_following_links(path)
     if node is None or node.kind is EntryKind.FOLDER:
         return None
-    file_or_finding = resolve_to_regular_file_or_error(tree, node)
+    file_or_finding = resolve_to_regular_file_or_finding(tree, node)
     if isinstance(file_or_finding, Diagnostic):
         raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
-    return decode_small_utf8_text(path, file_or_finding.size, tree.iter_blocks(file_or_finding))
+    return decode_small_utf8_text_or_raise_unreadable(
+        path, file_or_finding.size, tree.iter_blocks(file_or_finding)
+    )
 
 
 def read_file_bytes_or_raise_unreadable(tree: SourceTree, path: str) -> bytes:
     """The content of a file, a link followed inside of the tree; UnreadableError also for none."""
-    node = tree.find_entry(path)
+    node = tree.find_entry_without_following_links(path)
     if node is None:
         raise UnreadableError("File not found", f"There is no {escape_misleading_path(path)}.")
-    file_or_finding = resolve_to_regular_file_or_error(tree, node)
+    file_or_finding = resolve_to_regular_file_or_finding(tree, node)
     if isinstance(file_or_finding, Diagnostic):
         raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
     return b"".join(tree.iter_blocks(file_or_finding))
@@ -285,7 +293,9 @@ def is_link_to_folder(tree: SourceTree, link: TreeEntry) -> bool:
     return current_entry is not None and current_entry.kind is EntryKind.FOLDER
 
 
-def decode_small_utf8_text(path: str, size: int, blocks: Iterator[bytes]) -> str:
+def decode_small_utf8_text_or_raise_unreadable(
+    path: str, size: int, blocks: Iterator[bytes]
+) -> str:
     """The blocks as UTF-8 text; UnreadableError for other bytes, or a `size` above 1 MiB."""
     if size > _MAX_IGNORE_BYTES:
         raise UnreadableError("File too large to be read as text", f"{path} is over 1 MiB.")

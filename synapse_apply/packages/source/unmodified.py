@@ -16,11 +16,11 @@ from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.content import UnreadableError
 from synapse_apply.packages.source.git import (
     GitTree,
-    locate_in_repository,
+    locate_in_repository_or_raise,
     resolve_ref_to_commit_or_raise,
     run_git_plumbing_in_trusted_repository,
 )
-from synapse_apply.packages.source.tree import resolve_to_regular_file_or_error
+from synapse_apply.packages.source.tree import resolve_to_regular_file_or_finding
 
 _CONVERTING_ATTRIBUTES = ("text", "crlf", "eol", "ident", "working-tree-encoding")
 _FILTER = "filter"
@@ -46,13 +46,14 @@ def select_files_with_same_content_as_ref(
     no filter runs. A file whose conversion has changed since that ref is not among them.
     InputError as `resolve_ref_to_commit_or_raise` and GitTree.
     """
-    top, _ = locate_in_repository(root)
+    top, _ = locate_in_repository_or_raise(root)
     paths_by_name = dict(_iter_names_with_paths_in_repository(top.resolve(), root / folder, names))
     blob_ids = _read_blob_ids_by_name(ref_source, root, paths_by_name)
-    current_attributes = _read_attributes(top, paths_by_name.values())
+    current_attributes = _read_attributes_by_path_or_empty(top, paths_by_name.values())
     commit = resolve_ref_to_commit_or_raise(root, ref_source.ref).id
     ref_attributes = (
-        _read_attributes(top, paths_by_name.values(), "--source", commit) or current_attributes
+        _read_attributes_by_path_or_empty(top, paths_by_name.values(), "--source", commit)
+        or current_attributes
     )  # Git before 2.40
     filters = read_git_filter_names(top)
     filtered = frozenset(
@@ -98,9 +99,9 @@ def _read_blob_ids_by_name(
     blob_ids = {}
     with GitTree(root, ref_source.path or ".", ref_source.ref) as tree:
         for name in names:
-            node = tree.find_entry(name)
+            node = tree.find_entry_without_following_links(name)
             try:
-                file = None if node is None else resolve_to_regular_file_or_error(tree, node)
+                file = None if node is None else resolve_to_regular_file_or_finding(tree, node)
             except UnreadableError:
                 continue
             if file is not None and not isinstance(file, Diagnostic):
@@ -115,7 +116,9 @@ def read_git_filter_names(top: Path) -> set[str]:
     return {name.removeprefix("filter.").rpartition(".")[0] for name in names if name}
 
 
-def _read_attributes(top: Path, paths: Iterable[str], *source: str) -> dict[str, dict[str, str]]:
+def _read_attributes_by_path_or_empty(
+    top: Path, paths: Iterable[str], *source: str
+) -> dict[str, dict[str, str]]:
     input_bytes = os.fsencode("".join(f"{path}\0" for path in paths))
     arguments = ("check-attr", *source, "-z", "--stdin", *_CONVERTING_ATTRIBUTES, _FILTER)
     code, out, _ = run_git_plumbing_in_trusted_repository(top, *arguments, input_bytes=input_bytes)

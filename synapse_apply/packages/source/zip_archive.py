@@ -14,7 +14,7 @@ from synapse_apply.packages.content import BLOCK, GatheredFiles, PackageFile, Un
 from synapse_apply.packages.entry_names import (
     build_errors_of_colliding_paths,
     escape_misleading_path,
-    iter_name_errors,
+    iter_unsafe_name_errors,
     normalize_path_to_nfc,
 )
 
@@ -43,7 +43,9 @@ def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
     raise InputError(finding)
 
 
-def gather_zip(archive: zipfile.ZipFile, name: str = "", size: int | None = None) -> GatheredFiles:
+def gather_zip_files_and_errors(
+    archive: zipfile.ZipFile, name: str = "", size: int | None = None
+) -> GatheredFiles:
     """The files of a zip sorted by path, and all errors; entries for folders are ignored.
 
     `name` precedes the detail of each error, "" if the caller adds it. `size` is the expected sum
@@ -101,7 +103,7 @@ def _iter_entry_blocks(
 def _iter_entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
     # zipfile truncates names at a zero byte and, on Windows, turns backslashes into slashes.
     name = info.orig_filename
-    yield from iter_name_errors(
+    yield from iter_unsafe_name_errors(
         normalize_path_to_nfc(name.removesuffix("/") if info.is_dir() else name)
     )
     mode = info.external_attr >> 16 if info.create_system == _UNIX else 0

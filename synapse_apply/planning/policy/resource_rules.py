@@ -183,7 +183,7 @@ def find_not_newer_version_violation(case: PolicyCase) -> PolicyViolation | None
         or resource.lookup_result.observed is not None
     ):
         return None
-    series, version = resource.type.locate_in_series(resource.desired.spec)
+    series, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
     if not series or SeriesKey(resource.address.kind, series) not in case.newest:
         return None
     newest, owner_text = case.newest[SeriesKey(resource.address.kind, series)]
@@ -285,7 +285,7 @@ def _collect_newest_existing_version_by_series(
             continue
         # The declared version is read from the manifest, since an adopted object has no record yet.
         if resource.desired is not None:
-            series, version = resource.type.locate_in_series(resource.desired.spec)
+            series, version = resource.type.locate_in_series_or_empty(resource.desired.spec)
         elif resource.record is not None:
             series, version = resource.record.series, resource.record.version
         add_version_if_newer(

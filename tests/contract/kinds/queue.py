@@ -26,10 +26,10 @@ from synapse_apply.emulator.core.paging import build_page_answer
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.kinds.descriptor import ApiBinding, Compare, FieldRule, ResourceType, UpdateMode
 from synapse_apply.kinds.wire import (
-    extract_remote_id,
-    select_fields_with_value,
+    require_remote_id_of_answer,
+    select_sorted_non_null_fields,
     to_wire_id,
-    wrap_secrets,
+    wrap_secrets_and_withhold_masked,
 )
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
@@ -109,10 +109,12 @@ def _encode(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _decoded(api: str, fields: frozenset[str], raw: Mapping[str, Any], marks: SecretMarks) -> Any:
-    spec = select_fields_with_value(raw, fields)
+    spec = select_sorted_non_null_fields(raw, fields)
     if "storage" in spec:
         spec["storage"] = str(spec["storage"])
-    return Observed(extract_remote_id(raw), api, wrap_secrets(PREFIX, spec, marks))
+    return Observed(
+        require_remote_id_of_answer(raw), api, wrap_secrets_and_withhold_masked(PREFIX, spec, marks)
+    )
 
 
 def _keys(raw: Mapping[str, Any]) -> tuple[str, ...]:
@@ -159,7 +161,7 @@ QUEUE = ResourceType(
         "tags": FieldRule("tags", compare=Compare.SET, reset_value=[]),
         "owner": FieldRule("owner", reset_value=""),
     },
-    derive_natural_key=lambda spec, _parents: f"name={spec['name']}",
+    derive_natural_key_or_empty=lambda spec, _parents: f"name={spec['name']}",
     identity_fields=("name",),
     bindings={"v1": V1, "v2": V2},
 )

@@ -22,7 +22,11 @@ from synapse_apply.client.http.server_clock import ServerClock
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ApiBinding as KindBinding
 from synapse_apply.kinds.descriptor import Catalogue, FieldRule, ResourceType
-from synapse_apply.kinds.wire import extract_remote_id, select_fields_with_value, wrap_secrets
+from synapse_apply.kinds.wire import (
+    require_remote_id_of_answer,
+    select_sorted_non_null_fields,
+    wrap_secrets_and_withhold_masked,
+)
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.model.address import Address
 from synapse_apply.model.job import Job
@@ -58,8 +62,12 @@ NOW = "2026-01-01T00:00:00.000000Z"
 
 
 def _decode(raw: Mapping[str, Any], _marks: SecretMarks) -> Observed:
-    spec = wrap_secrets("widget", {"note": "", **select_fields_with_value(raw, FIELDS)}, MARKS)
-    return Observed(extract_remote_id(raw), "v1", {k: v for k, v in spec.items() if k in raw})
+    spec = wrap_secrets_and_withhold_masked(
+        "widget", {"note": "", **select_sorted_non_null_fields(raw, FIELDS)}, MARKS
+    )
+    return Observed(
+        require_remote_id_of_answer(raw), "v1", {k: v for k, v in spec.items() if k in raw}
+    )
 
 
 def _api(api: Any) -> ScriptedApi:
@@ -92,7 +100,9 @@ WIDGET = ResourceType(
         "parent": FieldRule("parent", references="widget"),
         "configuration": FieldRule("configuration", free_form=True, reset_value={}),
     },
-    derive_natural_key=lambda spec, _parents: f"name={spec['name']}" if spec.get("name") else "",
+    derive_natural_key_or_empty=lambda spec, _parents: (
+        f"name={spec['name']}" if spec.get("name") else ""
+    ),
     identity_fields=("serial",),
     bindings={"v1": WIDGET_V1},
 )

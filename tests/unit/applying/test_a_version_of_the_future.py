@@ -21,7 +21,7 @@ from synapse_apply.kinds.descriptor import (
     ResourceType,
     UpdateMode,
 )
-from synapse_apply.kinds.wire import extract_remote_id, select_fields_with_value
+from synapse_apply.kinds.wire import require_remote_id_of_answer, select_sorted_non_null_fields
 from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.plan import Action
@@ -36,7 +36,7 @@ SHELF, BOOK = "shelf/a", "book/first"
 
 def _decoded(api: str, *fields: str) -> Any:
     return lambda raw, _marks: Observed(
-        extract_remote_id(raw), api, select_fields_with_value(raw, frozenset(fields))
+        require_remote_id_of_answer(raw), api, select_sorted_non_null_fields(raw, frozenset(fields))
     )
 
 
@@ -92,7 +92,7 @@ SHELVES = ResourceType(
     prefix="shelf",
     rank=0,
     rules={name: FieldRule(name, reset_value="") for name in ("name", "note", "wood")},
-    derive_natural_key=lambda spec, _parents: f"name={spec['name']}",
+    derive_natural_key_or_empty=lambda spec, _parents: f"name={spec['name']}",
     identity_fields=("name",),
     bindings={"v1": replace(SHELF_V9, api="v1", bootstrap=None), "v9": SHELF_V9},
 )
@@ -104,7 +104,7 @@ BOOKS = ResourceType(
         "title": FieldRule("title"),
         "shelf": FieldRule("shelf", immutable=True, references="shelf"),
     },
-    derive_natural_key=lambda spec, _parents: f"title={spec['title']}",
+    derive_natural_key_or_empty=lambda spec, _parents: f"title={spec['title']}",
     identity_fields=("shelf", "title"),
     bindings={"v9": BOOK_V9},
 )

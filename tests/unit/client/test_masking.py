@@ -11,7 +11,7 @@ import pytest
 
 from synapse_apply.applying.steps.request_body import reveal_secrets_and_masks_in_body
 from synapse_apply.client.http.redaction import MASK, Redactor
-from synapse_apply.kinds.wire import extract_remote_id, wrap_secrets
+from synapse_apply.kinds.wire import require_remote_id_of_answer, wrap_secrets_and_withhold_masked
 from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.secrets.masked_text import MaskedText, contains_masked_text, unmask_value
@@ -153,7 +153,9 @@ def test_the_original_is_for_comparison_and_for_the_server_alone():
         "name": f"of {SECRET}",
         "configuration": {"bucket_name": SECRET, "secret_access_key": SECRET},
     }
-    safe = wrap_secrets("storage", redactor.mask_secrets_in_json_value(spec), read_secret_marks())
+    safe = wrap_secrets_and_withhold_masked(
+        "storage", redactor.mask_secrets_in_json_value(spec), read_secret_marks()
+    )
     assert safe["configuration"]["secret_access_key"] == Sensitive(SECRET)
     for shown in (str(safe), f"{safe['name']}", json.dumps(safe["name"]), repr(redactor)):
         assert SECRET[:8] not in shown
@@ -169,4 +171,4 @@ def test_an_id_that_repeats_a_secret_is_no_id(found):
     masked = Redactor([SECRET, "1234567890123"]).mask_secrets_in_json_value({"id": found})
     assert isinstance(masked["id"], MaskedText)
     with pytest.raises(RemoteError, match="repeats a secret"):
-        extract_remote_id(masked)
+        require_remote_id_of_answer(masked)

@@ -12,7 +12,10 @@ from synapse_apply.kinds.plugin import LIST_CAPABILITY, PLUGIN
 from synapse_apply.kinds.plugin import V1 as PLUGIN_V1
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.kinds.release import V1 as RELEASE_V1
-from synapse_apply.kinds.search import list_by_natural_key, list_objects_if_supported
+from synapse_apply.kinds.search import (
+    list_by_natural_key_or_empty_if_unsearchable,
+    list_objects_or_none_if_unsupported,
+)
 from synapse_apply.kinds.storage import V1 as STORAGE_V1
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
@@ -30,33 +33,36 @@ def api() -> ScriptedApi:
 
 def found(api: Any, binding: Any, key: str, capabilities: Capabilities = NONE) -> list[str]:
     return [
-        hit.remote_id for hit in list_by_natural_key(api, binding, key, capabilities, SecretMarks())
+        hit.remote_id
+        for hit in list_by_natural_key_or_empty_if_unsearchable(
+            api, binding, key, capabilities, SecretMarks()
+        )
     ]
 
 
 def test_natural_keys():
     """A plugin's code before its name; a release needs the live plugin's code."""
-    assert PLUGIN.derive_natural_key({"name": "n", "code": "c"}, {}) == "code=c"
-    assert PLUGIN.derive_natural_key({"name": "n"}, {}) == "name=n"
-    assert PLUGIN.derive_natural_key({}, {}) == ""
+    assert PLUGIN.derive_natural_key_or_empty({"name": "n", "code": "c"}, {}) == "code=c"
+    assert PLUGIN.derive_natural_key_or_empty({"name": "n"}, {}) == "name=n"
+    assert PLUGIN.derive_natural_key_or_empty({}, {}) == ""
     spec = {"plugin": Reference(Address("plugin", "p")), "version": "1"}
-    assert RELEASE.derive_natural_key(spec, {}) == ""
-    assert RELEASE.derive_natural_key(spec, {"plugin": Observed("1", "v1", {})}) == ""
+    assert RELEASE.derive_natural_key_or_empty(spec, {}) == ""
+    assert RELEASE.derive_natural_key_or_empty(spec, {"plugin": Observed("1", "v1", {})}) == ""
     assert (
-        RELEASE.derive_natural_key(spec, {"plugin": Observed("1", "v1", {"code": "c"})})
+        RELEASE.derive_natural_key_or_empty(spec, {"plugin": Observed("1", "v1", {"code": "c"})})
         == "code=c@1"
     )
 
 
 def test_what_a_miss_proves():
     """A storage's name and a release's code@version: absence; a plugin's code: nothing."""
-    assert STORAGE_V1.lookup_proof("name=x", NONE) is Lookup.COMPLETE
-    assert RELEASE_V1.lookup_proof("code=x@1", NONE) is Lookup.COMPLETE
-    assert PLUGIN_V1.lookup_proof("code=x", NONE) is Lookup.POSITIVE
-    assert PLUGIN_V1.lookup_proof("name=x", NONE) is Lookup.NONE
-    assert PLUGIN_V1.lookup_proof("code=x", LISTED) is Lookup.COMPLETE
-    assert PLUGIN_V1.lookup_proof("name=x", LISTED) is Lookup.COMPLETE
-    assert PLUGIN_V1.lookup_proof("", LISTED) is Lookup.NONE
+    assert STORAGE_V1.determine_search_proof("name=x", NONE) is Lookup.COMPLETE
+    assert RELEASE_V1.determine_search_proof("code=x@1", NONE) is Lookup.COMPLETE
+    assert PLUGIN_V1.determine_search_proof("code=x", NONE) is Lookup.POSITIVE
+    assert PLUGIN_V1.determine_search_proof("name=x", NONE) is Lookup.NONE
+    assert PLUGIN_V1.determine_search_proof("code=x", LISTED) is Lookup.COMPLETE
+    assert PLUGIN_V1.determine_search_proof("name=x", LISTED) is Lookup.COMPLETE
+    assert PLUGIN_V1.determine_search_proof("", LISTED) is Lookup.NONE
 
 
 def test_a_plugin_is_found_by_a_release_of_its_code(api):
@@ -83,8 +89,8 @@ def test_a_search_that_fails_is_an_error_and_no_absence(api):
         found(api, STORAGE_V1, "name=x")
     api.fail("list_storage", refused(404))
     with pytest.raises(RemoteError):
-        list_objects_if_supported(api, STORAGE_V1)
-    assert list_objects_if_supported(api, PLUGIN_V1) is None
+        list_objects_or_none_if_unsupported(api, STORAGE_V1)
+    assert list_objects_or_none_if_unsupported(api, PLUGIN_V1) is None
 
 
 def test_items_of_a_list_may_be_short(api):
@@ -120,6 +126,6 @@ def test_the_newest_binding_up_to_what_the_target_names():
 def test_the_place_of_a_release_in_its_series():
     """By the plugin's address, or by its id where a manifest names that."""
     spec = {"plugin": Reference(Address("plugin", "p")), "version": "1"}
-    assert RELEASE.locate_in_series(spec) == ("plugin/p", "1")
-    assert RELEASE.locate_in_series({"plugin": "12", "version": "1"}) == ("id=12", "1")
-    assert PLUGIN.locate_in_series({"name": "n"}) == ("", "")
+    assert RELEASE.locate_in_series_or_empty(spec) == ("plugin/p", "1")
+    assert RELEASE.locate_in_series_or_empty({"plugin": "12", "version": "1"}) == ("id=12", "1")
+    assert PLUGIN.locate_in_series_or_empty({"name": "n"}) == ("", "")

@@ -15,7 +15,7 @@ from synapse_apply.kinds.plugin import PLUGIN
 from synapse_apply.kinds.plugin import V2 as PLUGIN_V2
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.kinds.release import V2 as RELEASE_V2
-from synapse_apply.kinds.search import list_by_natural_key
+from synapse_apply.kinds.search import list_by_natural_key_or_empty_if_unsearchable
 from synapse_apply.kinds.storage import STORAGE
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.observed import Capabilities, Lookup
@@ -35,7 +35,12 @@ def api(tmp_path) -> Iterator[BackendClient]:
 
 
 def found(api: Any, binding: Any, key: str) -> list[str]:
-    return [hit.remote_id for hit in list_by_natural_key(api, binding, key, NONE, SecretMarks())]
+    return [
+        hit.remote_id
+        for hit in list_by_natural_key_or_empty_if_unsearchable(
+            api, binding, key, NONE, SecretMarks()
+        )
+    ]
 
 
 def package() -> io.BytesIO:
@@ -58,11 +63,11 @@ def test_a_target_names_the_version_of_each_kind():
 @pytest.mark.parametrize("key", ["code=yolo", "name=Yolo"])
 def test_a_plugin_is_found_and_missed(api, key):
     """Whole, by code and by name; a miss is proof of absence."""
-    assert PLUGIN_V2.lookup_proof(key, NONE) is Lookup.COMPLETE
+    assert PLUGIN_V2.determine_search_proof(key, NONE) is Lookup.COMPLETE
     assert found(api, PLUGIN_V2, key) == []
     made = PLUGIN_V2.decode(PLUGIN_V2.create_object(api, PLUGIN_V2.encode(SPEC), ""), SecretMarks())
     assert (made.spec, made.api) == (SPEC, "v2")
-    (hit,) = list_by_natural_key(api, PLUGIN_V2, key, NONE, SecretMarks())
+    (hit,) = list_by_natural_key_or_empty_if_unsearchable(api, PLUGIN_V2, key, NONE, SecretMarks())
     assert hit == made
 
 

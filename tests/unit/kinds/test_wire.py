@@ -8,7 +8,11 @@ from synapse_apply.kinds.plugin import V1 as PLUGIN_V1
 from synapse_apply.kinds.release import DIGEST_KEY
 from synapse_apply.kinds.release import V1 as RELEASE_V1
 from synapse_apply.kinds.storage import V1 as STORAGE_V1
-from synapse_apply.kinds.wire import extract_remote_id, to_wire_id, wrap_secrets
+from synapse_apply.kinds.wire import (
+    require_remote_id_of_answer,
+    to_wire_id,
+    wrap_secrets_and_withhold_masked,
+)
 from synapse_apply.manifests.schema.secret_field_marks import read_secret_marks
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
@@ -29,7 +33,7 @@ MARKS = SecretMarks(
 
 def configuration(provider, values):
     spec = {"provider": provider, "configuration": values}
-    return wrap_secrets("storage", spec, MARKS)["configuration"]
+    return wrap_secrets_and_withhold_masked("storage", spec, MARKS)["configuration"]
 
 
 def test_marked_leaves_are_wrapped_and_the_rest_is_plain():
@@ -90,7 +94,7 @@ def test_a_secret_that_is_left_out_is_absent():
 
 def test_kinds_without_marks_stay_plain():
     """A plugin has no secret."""
-    assert wrap_secrets("plugin", {"configuration": {"key": "v"}}, MARKS) == {
+    assert wrap_secrets_and_withhold_masked("plugin", {"configuration": {"key": "v"}}, MARKS) == {
         "configuration": {"key": "v"}
     }
 
@@ -112,9 +116,9 @@ def test_ids_go_out_as_the_api_has_them(text, wire):
 )
 def test_zero_is_an_id_and_nothing_is_none(raw, has):
     """An object without an id is no object of this API; its fields tell what answered instead."""
-    assert extract_remote_id({"id": 0}) == "0"
+    assert require_remote_id_of_answer({"id": 0}) == "0"
     with pytest.raises(RemoteError, match="without an id") as caught:
-        extract_remote_id(raw)
+        require_remote_id_of_answer(raw)
     assert has in str(caught.value)
 
 
@@ -173,14 +177,16 @@ def test_a_key_that_a_server_adds_is_secret(provider, key):
     """The schemas know every key that is safe to show; what they do not know may be a secret."""
     known = {"amazon_s3": "bucket_name", "smb": "share", "file_system": "location"}[provider]
     spec = {"provider": provider, "configuration": {known: "open", key: "s3cret"}}
-    made = wrap_secrets("storage", spec, read_secret_marks())["configuration"]
+    made = wrap_secrets_and_withhold_masked("storage", spec, read_secret_marks())["configuration"]
     assert made == {known: "open", key: Sensitive("s3cret")}
 
 
 @pytest.mark.parametrize("packed", ['{"key": "s3cret"}', ["s3cret"], 7])
 def test_a_configuration_that_is_no_map_is_secret_as_a_whole(packed):
     """A server may write it as one text; any secret in there has no path of its own."""
-    made = wrap_secrets("storage", {"provider": "s3", "configuration": packed}, MARKS)
+    made = wrap_secrets_and_withhold_masked(
+        "storage", {"provider": "s3", "configuration": packed}, MARKS
+    )
     assert made == {"provider": "s3", "configuration": Sensitive(packed)}
 
 
@@ -189,16 +195,16 @@ def test_a_configuration_that_is_no_map_is_secret_as_a_whole(packed):
 def test_an_empty_secret_is_one_that_is_kept_back(nothing, key):
     """A server that withholds credentials may leave their places: nothing of it is sent back."""
     spec = {"provider": "amazon_s3", "configuration": {"bucket_name": "b", key: nothing}}
-    made = wrap_secrets("storage", spec, read_secret_marks())["configuration"]
+    made = wrap_secrets_and_withhold_masked("storage", spec, read_secret_marks())["configuration"]
     assert made == {"bucket_name": "b", key: WithheldSecret("omitted")}
 
 
 def test_an_empty_value_of_an_open_field_is_one():
     """Only what may be a secret is never empty."""
     spec = {"provider": "amazon_s3", "configuration": {"bucket_name": ""}}
-    assert wrap_secrets("storage", spec, read_secret_marks())["configuration"] == {
-        "bucket_name": ""
-    }
+    assert wrap_secrets_and_withhold_masked("storage", spec, read_secret_marks())[
+        "configuration"
+    ] == {"bucket_name": ""}
 
 
 TOKEN_PATH = ("configuration", "auth", "token")

@@ -16,7 +16,7 @@ from unit.planning.throwaway_kinds import KINDS
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
-from synapse_apply.kinds.run_body import compute_body_digest
+from synapse_apply.kinds.run_body import compute_run_body_digest
 from synapse_apply.manifests.project.policy import decode_rules
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position, error_finding, parse_json_pointer
@@ -123,7 +123,7 @@ def _item(address: Address, data: Data, remote_id: str, live: Mapping[str, str])
     desired = _desired(address, data) if "spec" in data else None
     key = data.get("natural_key")
     if key is None:
-        key = kind.derive_natural_key(desired.spec, {}) if desired else ""
+        key = kind.derive_natural_key_or_empty(desired.spec, {}) if desired else ""
     return ResourceState(
         address=address,
         type=kind,
@@ -186,7 +186,7 @@ def _run(kind: ResourceType, desired: Desired | None, data: Data) -> dict[str, s
     run = data["run"]
     verify = run.get("of", desired.verify if desired else None)
     body = kind.verification_spec.build_body({}, verify) if verify is not None else None
-    parameters = compute_body_digest(body) if body is not None else ""
+    parameters = compute_run_body_digest(body) if body is not None else ""
     return LastRun(RunStatus(run["result"]), run.get("job", ""), parameters).to_json()
 
 
@@ -196,7 +196,7 @@ def _record(address: Address, data: Data, remote_id: str) -> Record | None:
     record = dict(data["record"] or {})
     kind = ALL_KINDS[address.kind]
     desired = _desired(address, data) if "spec" in data else None
-    series, version = kind.locate_in_series(desired.spec) if desired else ("", "")
+    series, version = kind.locate_in_series_or_empty(desired.spec) if desired else ("", "")
     needs = (
         {at.address for at in flatten(desired.spec).values() if isinstance(at, Reference)}
         if desired
@@ -210,7 +210,7 @@ def _record(address: Address, data: Data, remote_id: str) -> Record | None:
         str(record.get("id", remote_id)),
         record.get("api", "v1"),
         natural_key=record.get(
-            "natural_key", kind.derive_natural_key(desired.spec, {}) if desired else ""
+            "natural_key", kind.derive_natural_key_or_empty(desired.spec, {}) if desired else ""
         ),
         applied=_macs(_fields(applied)),
         seen=_macs(_fields(record.get("seen", applied))),
