@@ -104,7 +104,8 @@ class _LeftOutPaths:
 class PackageLint:
     """The ContentWatcher that lints one package.
 
-    Call `parse_config_and_list_limited_flaws` after all files were read; `config_findings` then has the errors in the YAML of its config.yaml.
+    Call `parse_config_and_list_limited_flaws` after all files were read; `config_findings` then has
+    the errors in the YAML of its config.yaml.
     """
 
     source: PackageSource

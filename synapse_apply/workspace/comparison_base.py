@@ -151,7 +151,7 @@ def _list_named_manifests_that_commit_has(
         return tuple(
             path
             for path in invocation.paths
-            if tree.find_entry_without_following_links(os.path.relpath(path, root)) is not None
+            if tree.find_entry_or_unreadable_ancestor(os.path.relpath(path, root)) is not None
         )
 
 
