@@ -300,7 +300,7 @@ class ResourceType:
         name = str(group.address) if isinstance(group, Reference) else f"id={group}"
         return SeriesMember(name, str(spec.get(self.version_field, "")))
 
-    def select_newest_binding_up_to_configured_api(self, api: Mapping[str, str]) -> ApiBinding:
+    def select_newest_binding(self, api: Mapping[str, str]) -> ApiBinding:
         """The newest binding up to the version that `api` has for this kind, else for `*`.
 
         The oldest one where all are newer.

@@ -101,7 +101,7 @@ class ListCache:
                 or (),
             )
 
-    def get_objects_listed_until_now(self, kind: str) -> Sequence[ServerObject]:
+    def get_listed_until_now(self, kind: str) -> Sequence[ServerObject]:
         """The objects of a kind that were listed until now; there may be more of them."""
         listed_kind = self._listed_kinds.get(kind)
         return tuple(listed_kind.items.values()) or listed_kind.first_page if listed_kind else ()

@@ -125,9 +125,7 @@ class LiveReader:
     def select_binding(self, kind: ResourceType) -> ApiBinding:
         api_binding = self._bindings.get(kind.prefix)
         if api_binding is None:
-            api_binding = self._bindings[kind.prefix] = (
-                kind.select_newest_binding_up_to_configured_api(self._versions)
-            )
+            api_binding = self._bindings[kind.prefix] = kind.select_newest_binding(self._versions)
         return api_binding
 
     def look_up_declared_parents_first(
@@ -276,9 +274,9 @@ class LiveReader:
                 if len(owners) <= MAX_PLAN_PAGES
                 else ()
             )
-        return self._list_cache.get_objects_listed_until_now(
-            prefix
-        ) or list_raw_objects_if_short_else_none(self._api, binding, MAX_PLAN_PAGES)
+        return self._list_cache.get_listed_until_now(prefix) or list_raw_objects_if_short_else_none(
+            self._api, binding, MAX_PLAN_PAGES
+        )
 
     def _list_seen_owners(
         self, kind: ResourceType, binding: ApiBinding, members: Sequence[Desired]

@@ -93,13 +93,8 @@ def add_secret_fields_of_single_objects(
         if kind is None or not named:
             continue
         key = kind.derive_natural_key_or_empty(resource.spec, {})
-        add_paths_of_object(
-            address,
-            kind.select_newest_binding_up_to_configured_api(versions).api,
-            resource.remote_id or "",
-            key,
-            named,
-        )
+        api = kind.select_newest_binding(versions).api
+        add_paths_of_object(address, api, resource.remote_id or "", key, named)
         if address in records:
             record = records[address]
             add_paths_of_object(address, record.api, record.remote_id, record.natural_key, named)

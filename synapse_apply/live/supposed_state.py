@@ -93,7 +93,7 @@ def build_record_as_if_applied(
     return Record(
         address=resource.address,
         remote_id=observed.remote_id if observed else "",
-        api=kind.select_newest_binding_up_to_configured_api(target.api).api,
+        api=kind.select_newest_binding(target.api).api,
         natural_key=derive_natural_key_from_declared_parents(kind, resource, resources),
         applied=fields,
         seen=fields,
@@ -119,7 +119,7 @@ def build_minimal_record_of_address(address: Address, kind: ResourceType, target
     return Record(
         address,
         "",
-        kind.select_newest_binding_up_to_configured_api(target.api).api,
+        kind.select_newest_binding(target.api).api,
         series=series,
         version=version,
     )

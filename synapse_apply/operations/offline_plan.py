@@ -255,7 +255,7 @@ def _build_offline_resources(comparison: OfflineComparison) -> dict[Address, Res
     for address in sorted({*desired, *base_records}):
         kind = comparison.catalogue[address.kind]
         base_record, declared_resource = base_records.get(address), desired.get(address)
-        binding = kind.select_newest_binding_up_to_configured_api(comparison.target.api)
+        binding = kind.select_newest_binding(comparison.target.api)
         if declared_resource is None and base_record is not None:
             binding = kind.bindings.get(base_record.api, binding)
         resources[address] = ResourceState(

@@ -79,7 +79,7 @@ class OfflineTarget:
 
     def select_binding(self, prefix: str) -> ApiBinding:
         """The operations of a kind in the API version that the target uses for it."""
-        return self.catalogue[prefix].select_newest_binding_up_to_configured_api(self.target.api)
+        return self.catalogue[prefix].select_newest_binding(self.target.api)
 
     def read_checkout(self) -> CheckoutState:
         """The checked-out commit, and which of the files that were read differ from it."""

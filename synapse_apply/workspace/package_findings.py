@@ -127,9 +127,7 @@ def _iter_platform_limit_findings(
     """Values that the API page allows and the platform's own service refuses."""
     for resource in resources:
         kind = CATALOGUE[resource.address.kind]
-        for name, constraint in kind.select_newest_binding_up_to_configured_api(
-            target.api
-        ).platform_constraints.items():
+        for name, constraint in kind.select_newest_binding(target.api).platform_constraints.items():
             value = resource.spec.get(name)
             if value is not None and constraint.accepts_value_in_create(value):
                 continue

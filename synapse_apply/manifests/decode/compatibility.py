@@ -38,7 +38,7 @@ class ApiCompatibility:
             by_kind.setdefault(resource.address.kind, []).append(resource)
         for kind in CATALOGUE.values():
             if resources := by_kind.get(kind.prefix, []):
-                binding = kind.select_newest_binding_up_to_configured_api(self.target.api)
+                binding = kind.select_newest_binding(self.target.api)
                 self.findings.extend(self._iter_mixed_api_version_errors(kind, binding, resources))
                 self.findings.extend(
                     self._iter_unsupported_field_findings(kind, binding, resources)
@@ -65,7 +65,7 @@ class ApiCompatibility:
         for rule in kind.rules.values():
             referred_type = CATALOGUE.get(rule.references)
             referred_api = (
-                referred_type.select_newest_binding_up_to_configured_api(self.target.api).api
+                referred_type.select_newest_binding(self.target.api).api
                 if referred_type
                 else binding.api
             )

@@ -111,9 +111,7 @@ def check_api_versions(checkup: TargetCheckup) -> Iterator[CheckResult]:
     checkup.answer_seconds.get_or_raise_unchecked()
     kinds: dict[str, list[str]] = {}
     for kind in CATALOGUE.values():
-        kinds.setdefault(
-            kind.select_newest_binding_up_to_configured_api(target.api).api, []
-        ).append(kind.prefix)
+        kinds.setdefault(kind.select_newest_binding(target.api).api, []).append(kind.prefix)
     versions = (f"{version} for {', '.join(names)}" for version, names in sorted(kinds.items()))
     yield CheckResult.build_ok("api", "; ".join(versions))
 
@@ -124,7 +122,7 @@ def check_capabilities(checkup: TargetCheckup) -> Iterator[CheckResult]:
     checkup.answer_seconds.get_or_raise_unchecked()
     client = checkup.backend.get_or_raise_unchecked().api
     for kind in CATALOGUE.values():
-        binding = kind.select_newest_binding_up_to_configured_api(target.api)
+        binding = kind.select_newest_binding(target.api)
         if binding.probe_list is None:
             continue
         try:

@@ -86,7 +86,7 @@ def read_backend_offer(where: Invocation) -> BackendOffer:
         unlisted: list[str] = []
         for kind in CATALOGUE.values():
             if any(binding.list_capability for binding in kind.bindings.values()):
-                needs = kind.select_newest_binding_up_to_configured_api(
+                needs = kind.select_newest_binding(
                     checkup.target.get_or_raise_unchecked().api
                 ).list_capability
                 (listed if not needs or needs in lists else unlisted).append(kind.prefix)

@@ -315,7 +315,7 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
             for record_address, record in records.items()
             if record_address.kind == prefix
         }
-        binding = kind.select_newest_binding_up_to_configured_api(versions)
+        binding = kind.select_newest_binding(versions)
         raw_objects: Sequence[ServerObject] = (
             (list_objects_or_none_if_unsupported(api, binding) or ()) if kind_records else ()
         )
@@ -324,9 +324,9 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
             and binding.list_objects is None
             and binding.list_members_or_none is not None
         ):
-            parent = CATALOGUE[
-                kind.rules[kind.series_field].references
-            ].select_newest_binding_up_to_configured_api(versions)
+            parent = CATALOGUE[kind.rules[kind.series_field].references].select_newest_binding(
+                versions
+            )
             raw_objects = list_raw_members_of_owners(
                 api,
                 binding,
