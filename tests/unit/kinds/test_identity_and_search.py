@@ -116,11 +116,11 @@ def test_names_match_exactly(api):
 def test_the_newest_binding_up_to_what_the_target_names():
     """A kind without the target's version uses the newest older one."""
     one = replace(PLUGIN, bindings={"v1": PLUGIN_V1})
-    assert one.select_binding({"*": "v2"}).api == "v1"
+    assert one.select_newest_binding({"*": "v2"}).api == "v1"
     two = replace(PLUGIN, bindings={"v1": PLUGIN_V1, "v2": replace(PLUGIN_V1, api="v2")})
-    assert two.select_binding({"*": "v2"}).api == "v2"
-    assert two.select_binding({"*": "v2", "plugin": "v1"}).api == "v1"
-    assert two.select_binding({}).api == "v1"
+    assert two.select_newest_binding({"*": "v2"}).api == "v2"
+    assert two.select_newest_binding({"*": "v2", "plugin": "v1"}).api == "v1"
+    assert two.select_newest_binding({}).api == "v1"
 
 
 def test_the_place_of_a_release_in_its_series():

@@ -56,8 +56,8 @@ def test_a_target_names_the_version_of_each_kind():
     for kind, version in ((PLUGIN, "v2"), (RELEASE, "v2"), (STORAGE, "v1")):
         assert kind.select_newest_binding({"*": "v2"}).api == version
         assert kind.select_newest_binding({}).api == "v1"
-    assert PLUGIN.select_binding({"plugin": "v2"}).api == "v2"
-    assert RELEASE.select_binding({"plugin": "v2"}).api == "v1"
+    assert PLUGIN.select_newest_binding({"plugin": "v2"}).api == "v2"
+    assert RELEASE.select_newest_binding({"plugin": "v2"}).api == "v1"
 
 
 @pytest.mark.parametrize("key", ["code=yolo", "name=Yolo"])
