@@ -129,7 +129,7 @@ def test_a_link_in_its_place_is_not_followed(
     """One that appears between the look at the path and its opening."""
     from synapse_apply.packages.source import open_source
 
-    real: Any = open_source._resolve_inside_project
+    real: Any = open_source._require_real_path_inside_or_allowed
 
     def swapped(*given: Any) -> Path:
         found: Path = real(*given)
@@ -137,6 +137,6 @@ def test_a_link_in_its_place_is_not_followed(
         zipped.symlink_to("moved.zip")
         return found
 
-    monkeypatch.setattr(open_source, "_resolve_inside_project", swapped)
+    monkeypatch.setattr(open_source, "_require_real_path_inside_or_allowed", swapped)
     with pytest.raises(InputError), packages.open_package(RELEASE):
         pass
