@@ -192,7 +192,14 @@ def _write_source_and_queue_messages(parts: LoopParts, before: SourceRow, after:
         event = find_fetch_event(before, after)
         if event is not None:
             fact = f"fetch of {after.name} since {before.fetched_at}"
-            parts.queue_messages(writer, event, fact, source=after.name, finding=after.finding)
+            parts.queue_messages(
+                writer,
+                event,
+                fact,
+                source=after.name,
+                finding=after.finding,
+                failure_count=after.failures,
+            )
         if held_commit:
             fact = f"{held_commit} beside {after.head_number} of {after.name}"
             parts.queue_messages(

@@ -243,6 +243,7 @@ class LoopParts:
         holds: Sequence[HoldRow] = (),
         pause: PauseRow | None = None,
         rollout: RolloutRow | None = None,
+        failure_count: int = 0,
         is_reminder: bool = False,
         page: str = "",
     ) -> None:
@@ -261,6 +262,7 @@ class LoopParts:
             holds=holds,
             pause=pause,
             rollout=rollout,
+            failure_count=failure_count,
             is_reminder=is_reminder,
         )
         now = self.clock.read_wall()

@@ -227,6 +227,7 @@ def _queue_message(
         finding=next((finding for finding in run.findings if finding.is_error), None),
         counts=run.counts,
         holds=holds if is_of_holds else (),
+        failure_count=after.failures if event is Event.FAILED else 0,
         page=build_target_path(after.name) if is_of_holds else build_run_path(after.last_run),
     )
 

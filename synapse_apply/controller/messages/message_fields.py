@@ -52,13 +52,14 @@ def build_message_fields(
     holds: Sequence[HoldRow] = (),
     pause: PauseRow | None = None,
     rollout: RolloutRow | None = None,
+    failure_count: int = 0,
     is_reminder: bool = False,
 ) -> dict[str, Any]:
     """The fields of a message: of a target, of a rollout, or of the source where both are None.
 
     `finding` is the first one of what is told, `url` the page that has all of them. Commands in its
     texts name the target. `holds` are the rows that wait for a person; a `pause` that ends at
-    infinity has no end.
+    infinity has no end. `failure_count` is how often in a row it has failed, 0 for other events.
     """
     named_target = target.target if target else ""
     return {
@@ -72,6 +73,7 @@ def build_message_fields(
         "held": _build_held(holds) if holds else None,
         "pause": _build_pause(pause) if pause else None,
         "rollout": _build_rollout(rollout) if rollout else None,
+        "failures": failure_count,
         "reminder": is_reminder,
     }
 
@@ -88,6 +90,9 @@ def format_message_sentence(row: MessageRow) -> str:
     sentence = _WORDS_BY_EVENT.get(row.event, "{subject}: {event}").format(
         subject=subject, event=row.event
     )
+    failure_count = fields.get("failures", 0)
+    if failure_count > 1:
+        sentence += f" {failure_count} times in a row"
     if fields.get("reminder"):
         sentence = f"Reminder: {sentence}"
     finding = fields.get("finding")

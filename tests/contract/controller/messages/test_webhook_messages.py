@@ -68,6 +68,7 @@ EVERY = [
     row(Event.HELD, is_reminder=True),
     row(Event.PAUSED),
     row(target=None, rollout=ROLLOUT, finding=FINDING),
+    row(finding=FINDING, failure_count=5),
 ]
 
 
@@ -106,6 +107,7 @@ def test_the_example_of_the_page_has_the_shape():
         (EVERY[4], "Reminder: acme/prod waits for a person"),
         (EVERY[5], "acme/prod is paused"),
         (EVERY[6], "rollout all failed: A manifest is broken"),
+        (EVERY[7], "acme/prod failed 5 times in a row: A manifest is broken"),
     ],
 )
 def test_one_sentence_says_which_target_what_and_why(sink, message, sentence):
