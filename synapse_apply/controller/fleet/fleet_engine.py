@@ -75,7 +75,7 @@ class FleetEngine:
             parts.store,
             clock,
             describe_process,
-            lambda: leader.epoch if isinstance(leader, LeasedLeader) else 0,
+            lambda: leader.get_epoch_to_renew_or_zero() if isinstance(leader, LeasedLeader) else 0,
             parts.own_claims.list_names,
         )
         self._queue: JobQueue | None = None

@@ -12,6 +12,9 @@ from synapse_apply.model.errors import SynapseApplyError
 # A lease is renewed every two seconds (`fleet/heartbeat.py`) and asked for every second: who takes
 # the place of a process that was killed has it in less than ten.
 LEASE_SECONDS = 8.0
+# A round takes seconds at most. One that hangs must not keep the lead because the heartbeat, which
+# is a thread of its own, goes on.
+_HUNG_ROUND_SECONDS = 60.0
 
 
 class LeadershipLost(SynapseApplyError):
@@ -53,9 +56,19 @@ class LeasedLeader:
         self._store = store
         self._holder = holder
         self._clock = clock
+        self._asked_at = 0.0
         self.epoch = 0
 
+    def get_epoch_to_renew_or_zero(self) -> int:
+        """The epoch of the lead that is to be kept; 0 without one, or where the rounds hang.
+
+        May be called by any thread.
+        """
+        is_hung = self._clock.read_counter() - self._asked_at >= _HUNG_ROUND_SECONDS
+        return 0 if is_hung else self.epoch
+
     def take_or_keep_lease(self) -> int | None:
+        self._asked_at = self._clock.read_counter()
         now = self._clock.read_wall()
         lease = self._store.find_lease(LEADER_LEASE)
         if lease is not None and lease.holder and lease.until > now:
