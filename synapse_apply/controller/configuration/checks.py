@@ -125,15 +125,24 @@ class _Checker:
         settings = self._value["sources"][name]
         url = settings["url"]
         credentials = settings.get("credentials", {})
-        parts = _split_url_or_none_without_scheme(url)
+        parts = _split_url_or_none_unless_possible(url)
         scheme = "path" if is_local_path(url) else parts.scheme if parts else "ssh"
-        if parts is not None and ("@" in parts.netloc and ":" in parts.netloc.rpartition("@")[0]):
+        # Of the text: that of a malformed url is a password as well.
+        if ":" in url.partition("://")[2].partition("/")[0].rpartition("@")[0]:
             yield self._error(
                 path,
                 "A secret stands in the file",
                 "the url has a password in it; it is not shown",
                 "write `credentials: {token: {env: NAME}}`, and replace the secret",
             )
+        elif parts is None and "://" in url:
+            yield self._error(
+                path,
+                "Malformed url",
+                "its host is none",
+                "brackets are for IPv6 addresses, such as https://[::1]/acme.git",
+            )
+            return
         elif scheme not in {*_SCHEMES, "path"}:
             yield self._error(
                 path, "Unknown kind of url", f"`{scheme}` is not supported", "use https or ssh"
@@ -216,8 +225,8 @@ def _can_identify_somebody(access: Access | None) -> bool:
     return access is not None and (access.proxy is not None or bool(access.tokens))
 
 
-def _split_url_or_none_without_scheme(url: str) -> Any:
-    """The parts of a URL with a scheme; None for any other text."""
+def _split_url_or_none_unless_possible(url: str) -> Any:
+    """The parts of a URL; None for a text without a scheme, or with a malformed host."""
     try:
         return urlsplit(url) if "://" in url else None
     except ValueError:

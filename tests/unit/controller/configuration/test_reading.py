@@ -215,6 +215,7 @@ def test_a_small_file_has_the_defaults() -> None:
         ('{"*": {}}', '{"*": {paused: {reason: x, until: soon}}}', 4, "RFC 3339"),
         ("https://git", "http://git", 4, "Not encrypted"),
         ("https://git", "svn://git", 4, "svn"),
+        ("https://git", "https://[git", 4, "brackets"),
         ("https://git", "ssh://git", 4, "known_hosts"),
         ("targets:", "credentials: {ssh_key: {env: K}}, targets:", 4, "known_hosts"),
         ("targets:", "credentials: {token: {env: K, file: f}}, targets:", 4, "env|too many|at most"),
@@ -224,6 +225,7 @@ def test_a_small_file_has_the_defaults() -> None:
         ("kind: Controller", "kind: Controller\nlisten: 127.0.0.1:99999", 3, "65535"),
         ("kind: Controller", "kind: Controller\nlisten: 0.0.0.0:80\naccess: {}", 3, "neither a proxy"),
         ("kind: Controller", "kind: Controller\npublic_url: https://u:p@x", 3, "without credentials"),
+        ("kind: Controller", "kind: Controller\npublic_url: https://[x/y", 3, "URL"),
         ("kind: Controller", "kind: Controller\nnotify: [{on: [failed]}]", 3, "neither"),
     ],
 )  # fmt: skip
@@ -284,6 +286,7 @@ listen: 0.0.0.0:8080
         "sources: {acme: {url: x, targets: {}, credentials: {token: S3CRET}}}",
         "sources: {acme: {url: x, targets: {}, commit_status: {github: {repository: a/b, token: S3CRET}}}}",
         "sources: {acme: {url: 'https://user:S3CRET@git.example/a', targets: {}}}",
+        "sources: {acme: {url: 'https://user:S3CRET@[x/a', targets: {}}}",
         "notify: [{webhook: {url: 'https://hook.example/S3CRET', secret: S3CRET}, on: [failed]}]",
         "notify: [{slack: {url: [S3CRET]}, on: [failed]}]",
         "hooks: {github: {secret: S3CRET}}",
