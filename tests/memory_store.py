@@ -25,7 +25,7 @@ from synapse_apply.model.ports import (
 from synapse_apply.model.refactoring import (
     RecordFinisher,
     Renames,
-    iter_renamed_records,
+    iter_records_changed_by_renames,
     use_renamed_record,
 )
 from synapse_apply.model.state import (
@@ -256,7 +256,7 @@ class MemoryStore:
                 if intent.address in renames:
                     raise state_messages.build_open_call_error(intent.address, intent.verb)
             renamed_records = list(
-                iter_renamed_records(_decode_records(rows).values(), renames, finish)
+                iter_records_changed_by_renames(_decode_records(rows).values(), renames, finish)
             )
             for old in renames:
                 _remove_record(rows, old)

@@ -15,7 +15,7 @@ from synapse_apply.model.errors import (
     RemoteError,
     StateError,
     advise_on_failure,
-    describe_failure,
+    describe_failure_without_request_id_and_effect,
 )
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.phrases import format_field_path
@@ -41,7 +41,7 @@ def build_failure_diagnostic(step: Step, failure: RemoteError, marks: SecretMark
     cause = (
         format_answer_status_and_safe_words(step, failure, marks)
         if refused
-        else describe_failure(failure)
+        else describe_failure_without_request_id_and_effect(failure)
     )
     sentence = f"{step.change.action.value} of {step.address} failed: {cause}"
     summary = "The backend refused a call" if failure.status_code else "A call was not made"

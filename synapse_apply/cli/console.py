@@ -233,11 +233,11 @@ class Console:
         """Write findings that do not end the command to stderr."""
         if not (findings := tuple(findings)):
             return
-        from synapse_apply.model.command import name_target
+        from synapse_apply.model.command import name_target_in_commands
         from synapse_apply.views.text.findings import render_diagnostics
 
         if text := render_diagnostics(
-            name_target(findings, self.typed_target), color=self.is_stderr_colored
+            name_target_in_commands(findings, self.typed_target), color=self.is_stderr_colored
         ):
             self.write_stderr(text + "\n")
 

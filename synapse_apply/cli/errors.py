@@ -13,14 +13,14 @@ import click
 from synapse_apply import __version__
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import Terminated, get_interruption_advice_or_empty
-from synapse_apply.model.command import name_target
+from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
     Exit,
     LockHeld,
     RemoteError,
     SynapseApplyError,
-    build_remote_finding,
+    build_finding_of_remote_error_without_body,
 )
 from synapse_apply.model.frozen import frozen
 
@@ -40,7 +40,7 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
             finding.with_changes(hint=finding.hint + " " + _LOCK_TIMEOUT_HINT)
             for finding in plain_findings
         ]
-    findings = name_target(plain_findings, console.typed_target)
+    findings = name_target_in_commands(plain_findings, console.typed_target)
     # Expected failures have no traceback, also where logs are on.
     if not isinstance(problem, (SynapseApplyError, RemoteError, *_SIGNAL_STOPS)):
         _write_traceback(problem, console)
@@ -86,7 +86,9 @@ def build_failure_findings(problem: BaseException) -> FindingsAndExitCode:
             problem.diagnostics or (error_finding(str(problem)),), problem.exit_code
         )
     if isinstance(problem, RemoteError):
-        return FindingsAndExitCode([build_remote_finding(problem)], Exit.ERROR)
+        return FindingsAndExitCode(
+            [build_finding_of_remote_error_without_body(problem)], Exit.ERROR
+        )
     finding = _build_system_finding_or_none(problem) or _build_internal_finding(problem)
     return FindingsAndExitCode([finding], Exit.ERROR)
 

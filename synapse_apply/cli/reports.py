@@ -14,7 +14,7 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.errors import build_failure_findings, find_stopped_plan
 from synapse_apply.cli.report_files import append_text, get_file_size_or_zero, replace_file
 from synapse_apply.model.coding.json_types import JsonDocument
-from synapse_apply.model.command import name_target
+from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
@@ -143,7 +143,7 @@ class Reports:
         findings, code = build_failure_findings(failure)
         source = self._build_findings_source(findings, code)
         if (plan := find_stopped_plan(failure)) is not None:
-            targeted_findings = name_target(findings, self.console.typed_target)
+            targeted_findings = name_target_in_commands(findings, self.console.typed_target)
             source = replace(
                 source, document=lambda: self._build_failure_document(targeted_findings, code, plan)
             )
@@ -211,7 +211,7 @@ class Reports:
         )
 
     def _build_findings_source(self, findings: Sequence[Diagnostic], code: int) -> ReportSource:
-        targeted_findings = list(name_target(findings, self.console.typed_target))
+        targeted_findings = list(name_target_in_commands(findings, self.console.typed_target))
         url, target = (
             find_ci_run_url_or_empty(self.invocation.environ),
             self._resolve_target_name_or_empty(),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.model.coding.server_json import describe_field_names
+from synapse_apply.model.coding.server_json import describe_api_like_field_names
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.remote.remote_ids import parse_remote_id
 from synapse_apply.model.secrets.masked_text import MaskedText
@@ -44,12 +44,12 @@ class AnswerShape:
         """What is wrong with an object, as a phrase for an error message; "" if nothing is."""
         for name in self.required_fields:
             if value.get(name) is None:
-                return f"an object without {name} ({describe_field_names(value)})"
+                return f"an object without {name} ({describe_api_like_field_names(value)})"
         for name in (*self.id_fields, *self.owner_fields):
             field_value = value.get(name)
             if isinstance(field_value, Mapping) and name in self.owner_fields:
                 field_value = field_value.get("id")
-            if field_value is not None and (reason := _describe_id_fault(field_value)):
+            if field_value is not None and (reason := _describe_id_fault_or_empty(field_value)):
                 return f"an object whose {name} cannot be used: {reason}"
         for names, expected_type, type_text in (
             (self.text_fields, str, "a text"),
@@ -81,7 +81,7 @@ class AnswerShape:
         )
 
 
-def _describe_id_fault(value: Any) -> str:
+def _describe_id_fault_or_empty(value: Any) -> str:
     # A masked id is no longer the server's id: a URL built of it would reach another object.
     if isinstance(value, MaskedText):
         return "it repeats a secret that was sent"

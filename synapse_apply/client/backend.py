@@ -13,7 +13,7 @@ from synapse_apply.client.dialects.dialect import Credentials
 from synapse_apply.client.dry_run_clients import DryRunV1
 from synapse_apply.client.events import OnRateLimit, OnRequest
 from synapse_apply.client.http.deadlines import Backoff, Clock, Limits
-from synapse_apply.client.http.environment import build_route_with_proxies_and_tls
+from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
 from synapse_apply.client.http.options import Options, TransportTiming
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.client.http.transport import Transport
@@ -87,10 +87,10 @@ class BackendClient(IntegrationClientMixin):
             resend_rate_limited, pool_size, on_request, on_rate_limit, refusal,
             mutation_refusal, redactor,
         )  # fmt: skip
-        route = build_route_with_proxies_and_tls(base_url, verify)
+        route = build_route_with_environment_proxies_and_tls(base_url, verify)
         self.base_url = route.base_url
         self._tenant = credentials.tenant or ""
-        self._transport = Transport(route, _build_auth_headers(credentials), options)
+        self._transport = Transport(route, _build_auth_headers_by_api_version(credentials), options)
 
     @property
     def tenant(self) -> str:
@@ -150,7 +150,7 @@ def _build_credentials(
     )
 
 
-def _build_auth_headers(credentials: Credentials) -> dict[str, dict[str, str]]:
+def _build_auth_headers_by_api_version(credentials: Credentials) -> dict[str, dict[str, str]]:
     return {
         dialect.api_version: dialect.build_auth_headers(credentials)
         for dialect in (v1.DIALECT, v2.DIALECT)

@@ -60,17 +60,17 @@ class DryRunV2(PlatformV2):
             _raise_unless_answer_says_dry_run(call, answer)
         return answer
 
-    def _relax_shape_of_dry_run(self, call: ClientCall, shape: AnswerShape) -> AnswerShape:
+    def _relax_shape_if_dry_run(self, call: ClientCall, shape: AnswerShape) -> AnswerShape:
         return (
             shape.without_required_fields()
             if call.mutates
-            else super()._relax_shape_of_dry_run(call, shape)
+            else super()._relax_shape_if_dry_run(call, shape)
         )
 
 
 def _raise_unless_answer_says_dry_run(call: ClientCall, answer: Answer) -> None:
     """UnconfirmedError, effect unknown, unless the answer states that it was a dry run."""
-    if does_answer_say_dry_run(answer.parsed):
+    if does_answer_say_dry_run(answer.masked_json_or_none):
         return
     raise UnconfirmedError(
         f"{call}: {answer.status}: the answer does not say that it was a dry run",

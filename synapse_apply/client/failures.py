@@ -74,7 +74,7 @@ def build_error_of_exception(
         # The message is this program's own, about a file of the user: it may be shown.
         return NotSentError(f"{call}: not sent: {failure}")
     causes = list(iter_failure_and_causes(failure))
-    is_effect_unknown = sent and call.mutates and not was_upload_sent_only_in_part(call)
+    is_effect_unknown = sent and call.mutates and not has_upload_not_sent_whole(call)
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
     reason = explain_causes_without_request(causes)
     if is_late or any(is_timeout_error(cause) for cause in causes):
@@ -98,7 +98,7 @@ def build_error_of_exception(
         )
     else:
         return NotSentError(f"{call}: not sent: {reason}")
-    client_error.transient = not is_untrusted_certificate(causes)
+    client_error.transient = not has_untrusted_certificate_error(causes)
     return client_error
 
 
@@ -113,25 +113,25 @@ def build_aborted_or_unsent_error(call: ClientCall, reason: str, *, sent: bool) 
     return EndedError(text, effect=effect)
 
 
-def was_upload_sent_only_in_part(call: ClientCall) -> bool:
-    """Whether only a part of the upload was sent: no server can act on such a request."""
+def has_upload_not_sent_whole(call: ClientCall) -> bool:
+    """Whether the call has an upload whose end was not sent: no server can act on that."""
     return isinstance(call.body, MultipartBody) and not call.body.is_fully_read
 
 
 def build_error_of_failure_status(call: ClientCall, answer: Answer) -> ClientError:
     """The error for an answer whose status is not a success."""
     status = answer.status
-    parsed = answer.parsed
+    parsed = answer.masked_json_or_none
     # A 404 whose body is not JSON comes from a web server in front of the API, or from another
     # site: as a plain "not found" it would make a plan create everything again.
     is_foreign = status == 404 and parsed is None and bool(answer.body.strip())
     error_class = UnexpectedAnswerError if is_foreign else choose_error_class_for_status(status)
     # Only a 4xx is certain: after a 5xx a proxy may have passed the request on.
     is_effect_unknown = (
-        not 400 <= status < 500 and call.mutates and not was_upload_sent_only_in_part(call)
+        not 400 <= status < 500 and call.mutates and not has_upload_not_sent_whole(call)
     )
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
-    explanation = _explain_error_answer(call, answer)
+    explanation = _explain_error_answer_or_empty(call, answer)
     if is_foreign:
         explanation += "; this is not the API's own 404: check the URL of the backend"
     client_error = error_class(
@@ -160,7 +160,7 @@ def build_unfollowed_redirect_error(call: ClientCall, answer: Answer, origin: st
     return UnexpectedAnswerError(
         _format_answer_error(call, answer, explanation, effect),
         status_code=answer.status,
-        detail=answer.reason,
+        detail=answer.registered_status_phrase,
         request_id=answer.request_id,
         effect=effect,
     )
@@ -216,9 +216,11 @@ def collapse_to_short_printable_line(text: str) -> str:
     return line if len(line) <= _MAX_LINE_LENGTH else line[: _MAX_LINE_LENGTH - 1] + "…"
 
 
-def _explain_error_answer(call: ClientCall, answer: Answer) -> str:
-    if answer.parsed is not None:
-        return format_server_messages_without_secrets(call, parse_field_errors(answer.parsed))
+def _explain_error_answer_or_empty(call: ClientCall, answer: Answer) -> str:
+    if answer.masked_json_or_none is not None:
+        return format_server_messages_without_secrets(
+            call, parse_field_errors(answer.masked_json_or_none)
+        )
     if call.sensitive is not None or not answer.body:
         return ""
     return describe_body_by_html_title_or_text(answer)
@@ -226,7 +228,7 @@ def _explain_error_answer(call: ClientCall, answer: Answer) -> str:
 
 def describe_body_by_html_title_or_text(answer: Answer) -> str:
     """A body that is not JSON as a phrase for an error: an HTML page's title, else its text."""
-    text = answer.text
+    text = answer.masked_shortened_text
     if "html" in answer.content_type or re.match(r"\s*<(!doctype|html)", text, re.IGNORECASE):
         title = re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)
         return "an HTML page" + (
@@ -236,7 +238,7 @@ def describe_body_by_html_title_or_text(answer: Answer) -> str:
 
 
 def _format_answer_error(call: ClientCall, answer: Answer, explanation: str, effect: Effect) -> str:
-    text = f"{call}: {answer.status} {answer.reason}"
+    text = f"{call}: {answer.status} {answer.registered_status_phrase}"
     if explanation:
         text += f": {explanation}"
     if answer.request_id:
@@ -248,7 +250,7 @@ def _format_unanswered_call(call: ClientCall, reason: str, effect: Effect, sent:
     text = f"{call}: {reason}."
     if effect is Effect.UNKNOWN:
         return f"{text} {MAY_HAVE_ACTED_TEXT}"
-    if sent and was_upload_sent_only_in_part(call):
+    if sent and has_upload_not_sent_whole(call):
         return f"{text} {CUT_SHORT_TEXT}"
     return text if sent else f"{text} {NOT_ACTED_TEXT}"
 
@@ -313,7 +315,7 @@ def is_tls_error(cause: BaseException) -> bool:
     )
 
 
-def is_untrusted_certificate(causes: list[BaseException]) -> bool:
+def has_untrusted_certificate_error(causes: list[BaseException]) -> bool:
     """Whether a certificate was not trusted, which a retry cannot change."""
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
 

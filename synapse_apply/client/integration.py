@@ -24,7 +24,7 @@ from synapse_apply.client.operations import (
     JSON,
     ApiOperations,
     PageCheck,
-    build_json_call,
+    build_mutating_json_call,
 )
 from synapse_apply.model.coding.json_types import (
     LogEntry,
@@ -109,7 +109,7 @@ class IntegrationClientMixin(ApiOperations):
 
         An answer that is no object is the run's direct result, returned as `{"result": ...}`.
         """
-        call = build_json_call("POST", build_path("plugins", pk, "run"), data, sensitive)
+        call = build_mutating_json_call("POST", build_path("plugins", pk, "run"), data, sensitive)
         answer = self._send(call)
         value = self._unwrap_json_answer_or_raise(call, answer)
         if not isinstance(value, dict):
@@ -260,7 +260,11 @@ class IntegrationClientMixin(ApiOperations):
         path = build_path("jobs", pk, "console_logs")
         call = ClientCall("GET", path, repeatable=True, is_display_text=True)
         answer = self._send(call)
-        logs = answer.parsed.get("logs") if isinstance(answer.parsed, dict) else None
+        logs = (
+            answer.masked_json_or_none.get("logs")
+            if isinstance(answer.masked_json_or_none, dict)
+            else None
+        )
         if isinstance(logs, list):
             return logs
         page = pagination.parse_page_or_raise_unexpected(self._dialect, call, answer)
@@ -320,7 +324,7 @@ class IntegrationClientMixin(ApiOperations):
         idempotency_key: str = "",
     ) -> ServerObject:
         """Create a storage and return it with its `id`. Never repeated: v1 would create two."""
-        call = build_json_call("POST", build_path("storages"), data, sensitive)
+        call = build_mutating_json_call("POST", build_path("storages"), data, sensitive)
         call = replace(
             call, body_fields=call.body_fields | _STORAGE_FIELDS, idempotency_key=idempotency_key
         )

@@ -39,7 +39,7 @@ class JsonItems:
         self.other_values: dict[str, Any] = {}
 
     def __iter__(self) -> Iterator[Any]:
-        first_char = self._peek_char()
+        first_char = self._peek_nonblank_char_or_raise()
         if first_char == "[":
             yield from self._iter_list_items()
         elif first_char == "{":
@@ -50,33 +50,33 @@ class JsonItems:
     def _iter_object_items(self) -> Iterator[Any]:
         has_list = False
         self._position += 1
-        while self._peek_char() != "}":
+        while self._peek_nonblank_char_or_raise() != "}":
             name = self._parse_value()
-            self._expect_char(":")
-            if name in self._names and self._peek_char() == "[":
+            self._consume_char_or_raise(":")
+            if name in self._names and self._peek_nonblank_char_or_raise() == "[":
                 has_list = True
                 yield from self._iter_list_items()
             else:
                 self.other_values[str(name)] = self._parse_value()
-            if self._peek_char() != "}":
-                self._expect_char(",")
+            if self._peek_nonblank_char_or_raise() != "}":
+                self._consume_char_or_raise(",")
         if not has_list:
             raise NotItemsError("an object without a list")
 
     def _iter_list_items(self) -> Iterator[Any]:
         self._position += 1
-        while self._peek_char() != "]":
+        while self._peek_nonblank_char_or_raise() != "]":
             yield self._parse_value()
-            if self._peek_char() != "]":
-                self._expect_char(",")
+            if self._peek_nonblank_char_or_raise() != "]":
+                self._consume_char_or_raise(",")
         self._position += 1
 
-    def _expect_char(self, char: str) -> None:
-        if self._peek_char() != char:
+    def _consume_char_or_raise(self, char: str) -> None:
+        if self._peek_nonblank_char_or_raise() != char:
             raise NotItemsError("no JSON")
         self._position += 1
 
-    def _peek_char(self) -> str:
+    def _peek_nonblank_char_or_raise(self) -> str:
         """The next character that is not a blank, without consuming it."""
         while True:
             while self._position < len(self._buffer):
@@ -88,7 +88,7 @@ class JsonItems:
                 raise NotItemsError("no JSON: it stops half-way")
 
     def _parse_value(self) -> JsonValue:
-        self._peek_char()
+        self._peek_nonblank_char_or_raise()
         while True:
             try:
                 value, end = decode_lenient_json_at(self._buffer, self._position)

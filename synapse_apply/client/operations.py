@@ -49,7 +49,7 @@ class ApiOperations:
 
         No further page is requested once `is_last_page` is true for the items of a page.
         """
-        full_path = self._build_path(*path.strip("/").split("/"))
+        full_path = self._build_versioned_path(*path.strip("/").split("/"))
         list_query = self._build_list_query(full_path, params, shape)
         for page in pagination.iter_pages_requested_lazily(
             list_query, self._transport.limits.max_pages
@@ -58,7 +58,7 @@ class ApiOperations:
             if is_last_page is not None and is_last_page(page.items):
                 return
 
-    def _build_path(self, *parts: RemoteId) -> str:
+    def _build_versioned_path(self, *parts: RemoteId) -> str:
         return self._dialect.prefix + build_path(*parts)
 
     def _send(self, call: ClientCall) -> Answer:
@@ -127,7 +127,7 @@ class ApiOperations:
 
         `expected_id` is the id that the answered object must have.
         """
-        call = build_json_call(
+        call = build_mutating_json_call(
             method,
             path,
             data,
@@ -189,7 +189,7 @@ class ApiOperations:
         )
         answers: list[Answer] = []
         try:
-            for event in sse.parse_server_sent_events(
+            for event in sse.iter_server_sent_events_and_heartbeats(
                 self._transport.stream_body(call, answers.append, max_seconds)
             ):
                 yield self._transport.redactor.mask_secrets_in_json_value(event)
@@ -210,7 +210,7 @@ class ApiOperations:
         # An empty object, as for an empty body, has neither fields nor an id to be checked.
         if not (value or shape.required_fields):
             return value
-        if fault := self._relax_shape_of_dry_run(call, shape).describe_first_fault_or_empty(value):
+        if fault := self._relax_shape_if_dry_run(call, shape).describe_first_fault_or_empty(value):
             raise failures.build_unexpected_answer_error(
                 call, answer, f"it is answered with {fault}"
             )
@@ -220,7 +220,7 @@ class ApiOperations:
             )
         return value
 
-    def _relax_shape_of_dry_run(self, call: ClientCall, shape: AnswerShape) -> AnswerShape:
+    def _relax_shape_if_dry_run(self, call: ClientCall, shape: AnswerShape) -> AnswerShape:
         """The shape, without its required fields for a dry run, whose answer may be short."""
         return (
             shape.without_required_fields()
@@ -233,8 +233,8 @@ class ApiOperations:
 
         UnexpectedAnswerError for a body that is not JSON.
         """
-        if answer.parsed is not None:
-            return self._dialect.unwrap(answer.parsed)
+        if answer.masked_json_or_none is not None:
+            return self._dialect.unwrap(answer.masked_json_or_none)
         if call.empty_ok and not answer.body.strip():
             return {}
         problem = "the answer is not JSON" if answer.body.strip() else "the answer is empty"
@@ -254,7 +254,7 @@ class ApiOperations:
 _BODY_ENCODER = json.JSONEncoder(allow_nan=False)
 
 
-def build_json_call(
+def build_mutating_json_call(
     method: str,
     path: str,
     data: RequestBody,

@@ -53,7 +53,7 @@ def parse_page_or_raise_unexpected(
         raise failures.build_unexpected_answer_error(
             call, answer, f"the answer cannot be read: {answer.parse_fault_or_empty}"
         )
-    page = dialect.parse_page_or_none(answer.parsed)
+    page = dialect.parse_page_or_none(answer.masked_json_or_none)
     if page is None:
         raise failures.build_unexpected_answer_error(
             call, answer, "neither a list nor a page of one"

@@ -17,7 +17,7 @@ from synapse_apply.client.operations import (
     JSON,
     ApiOperations,
     PageCheck,
-    build_json_call,
+    build_mutating_json_call,
 )
 from synapse_apply.model.coding.json_types import (
     LogEntry,
@@ -50,14 +50,16 @@ class PlatformV2(ApiOperations):
 
     def list_plugins(self, params: QueryParams | None = None) -> list[ServerObject]:
         """All plugins of the tenant, of all pages; filters `category`, `is_active`."""
-        return self._read_complete_object_list(self._build_path("plugins"), params, PLUGIN_V2)
+        return self._read_complete_object_list(
+            self._build_versioned_path("plugins"), params, PLUGIN_V2
+        )
 
     def list_plugins_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
         """Plugins of a single reading of the list, without their descriptions; as in v1."""
         return self._read_list_once_or_none_if_long_or_not_useful(
-            self._build_path("plugins"), PLUGIN_V2, max_pages, is_first_page_useful
+            self._build_versioned_path("plugins"), PLUGIN_V2, max_pages, is_first_page_useful
         )
 
     def iterate_plugins(self, params: QueryParams | None = None) -> Iterator[ServerObject]:
@@ -67,7 +69,7 @@ class PlatformV2(ApiOperations):
     def get_plugin(self, pk: RemoteId) -> ServerObject:
         """The plugin with this integer id; v2 has no look-up by code."""
         return self._get_and_require_object(
-            self._build_path("plugins", pk), shape=PLUGIN_V2, expected_id=pk
+            self._build_versioned_path("plugins", pk), shape=PLUGIN_V2, expected_id=pk
         )
 
     def create_plugin(
@@ -85,7 +87,7 @@ class PlatformV2(ApiOperations):
         `idempotency_key` is as in v1.
         """
         fields, upload_file = _split_into_fields_and_file(data, file)
-        path, query = self._build_path("plugins"), _build_dry_run_query(dry_run)
+        path, query = self._build_versioned_path("plugins"), _build_dry_run_query_or_empty(dry_run)
         if upload_file is None:
             return self._send_body_and_require_object(
                 "POST",
@@ -115,28 +117,30 @@ class PlatformV2(ApiOperations):
         sensitive: IsSensitive | None = None,
     ) -> ServerObject:
         """PATCH name or description (nothing else may change); returns the plugin afterwards."""
-        path = self._build_path("plugins", pk)
-        query = _build_dry_run_query(dry_run)
+        path = self._build_versioned_path("plugins", pk)
+        query = _build_dry_run_query_or_empty(dry_run)
         return self._send_body_and_require_object(
             "PATCH", path, data, sensitive, shape=PLUGIN_V2, query=query, expected_id=pk
         )
 
     def list_plugin_releases(self, params: QueryParams | None = None) -> list[ServerObject]:
         """All releases without their config, of all pages; filters `plugin` (an id), `debug`."""
-        return self._read_complete_object_list(self._build_path(_RELEASES_PATH), params, RELEASE_V2)
+        return self._read_complete_object_list(
+            self._build_versioned_path(_RELEASES_PATH), params, RELEASE_V2
+        )
 
     def list_plugin_releases_once_or_none_if_long_or_not_useful(
         self, max_pages: int, is_first_page_useful: PageCheck
     ) -> list[ServerObject] | None:
         """As `list_plugins_once_or_none_if_long_or_not_useful`."""
         return self._read_list_once_or_none_if_long_or_not_useful(
-            self._build_path(_RELEASES_PATH), RELEASE_V2, max_pages, is_first_page_useful
+            self._build_versioned_path(_RELEASES_PATH), RELEASE_V2, max_pages, is_first_page_useful
         )
 
     def get_plugin_release(self, pk: RemoteId) -> ServerObject:
         """The release with this integer id; its plugin is an object."""
         return self._get_and_require_object(
-            self._build_path(_RELEASES_PATH, pk), shape=RELEASE_V2, expected_id=pk
+            self._build_versioned_path(_RELEASES_PATH, pk), shape=RELEASE_V2, expected_id=pk
         )
 
     def create_plugin_release(
@@ -155,7 +159,7 @@ class PlatformV2(ApiOperations):
         before to compute it. NotSentError without a file, or if the file changes meanwhile.
         """
         fields, upload_file = _split_into_fields_and_file(data, file)
-        path = self._build_path(_RELEASES_PATH)
+        path = self._build_versioned_path(_RELEASES_PATH)
         # v1 accepts a release as JSON; v2 answers that with 415 (API page, section b).
         if upload_file is None:
             raise NotSentError(f"POST {path}: not sent: a release of API v2 needs its file")
@@ -165,7 +169,7 @@ class PlatformV2(ApiOperations):
             upload_file,
             sensitive,
             shape=RELEASE_V2,
-            query=_build_dry_run_query(dry_run),
+            query=_build_dry_run_query_or_empty(dry_run),
             digest_field=_DIGEST_FIELD,
             idempotency_key=idempotency_key,
         )
@@ -173,15 +177,22 @@ class PlatformV2(ApiOperations):
     def lock_plugin_release(self, pk: RemoteId, *, dry_run: bool = False) -> ServerObject:
         """Lock the release for ever and return it. Locking it again changes nothing."""
         return self._post_action_and_require_object(
-            self._build_path(_RELEASES_PATH, pk, "release"), RELEASE_V2, pk, dry_run=dry_run
+            self._build_versioned_path(_RELEASES_PATH, pk, "release"),
+            RELEASE_V2,
+            pk,
+            dry_run=dry_run,
         )
 
     def delete_plugin_release(self, pk: RemoteId, *, dry_run: bool = False) -> None:
         """Delete a release; ConflictError while it is in use."""
-        path = self._build_path(_RELEASES_PATH, pk)
+        path = self._build_versioned_path(_RELEASES_PATH, pk)
         self._send(
             ClientCall(
-                "DELETE", path, query=_build_dry_run_query(dry_run), mutates=True, empty_ok=True
+                "DELETE",
+                path,
+                query=_build_dry_run_query_or_empty(dry_run),
+                mutates=True,
+                empty_ok=True,
             )
         )
 
@@ -189,7 +200,9 @@ class PlatformV2(ApiOperations):
         """The job with this UUID, with all its fields; NotSentError for any `params`."""
         if params:
             raise NotSentError("GET jobs: not sent: API v2 shows a job whole and takes no expand")
-        return self._get_and_require_object(self._build_path("jobs", pk), shape=JOB, expected_id=pk)
+        return self._get_and_require_object(
+            self._build_versioned_path("jobs", pk), shape=JOB, expected_id=pk
+        )
 
     def iterate_jobs(self, params: QueryParams | None = None) -> Iterator[ServerObject]:
         """All jobs that match, each page requested when needed; filters `status`, `action`."""
@@ -204,7 +217,7 @@ class PlatformV2(ApiOperations):
         sensitive: IsSensitive | None = None,
     ) -> ServerObject:
         """PATCH these fields, each of which is replaced as a whole; returns the job afterwards."""
-        path, query = self._build_path("jobs", pk), _build_dry_run_query(dry_run)
+        path, query = self._build_versioned_path("jobs", pk), _build_dry_run_query_or_empty(dry_run)
         return self._send_body_and_require_object(
             "PATCH", path, data, sensitive, shape=JOB, query=query, expected_id=pk
         )
@@ -212,12 +225,12 @@ class PlatformV2(ApiOperations):
     def stop_job(self, pk: RemoteId, *, dry_run: bool = False) -> ServerObject:
         """Stop the job and return it; ConflictError if it has ended. A dry run answers no job."""
         return self._post_action_and_require_object(
-            self._build_path("jobs", pk, "stop"), JOB, pk, dry_run=dry_run
+            self._build_versioned_path("jobs", pk, "stop"), JOB, pk, dry_run=dry_run
         )
 
     def list_job_console_logs(self, pk: RemoteId) -> list[LogEntry]:
         """The log lines of a job, as texts."""
-        path = self._build_path("jobs", pk, "console_logs")
+        path = self._build_versioned_path("jobs", pk, "console_logs")
         logs = self._send_and_require_object(
             ClientCall("GET", path, repeatable=True, is_display_text=True)
         ).get("logs")
@@ -228,7 +241,10 @@ class PlatformV2(ApiOperations):
     ) -> ServerObject:
         """Add a log of `event`, `data`, `datetime`, maybe a file; returns it. Never repeated."""
         fields, upload_file = _split_into_fields_and_file(data, file)
-        path, query = self._build_path("jobs", pk, "logs"), _build_dry_run_query(dry_run)
+        path, query = (
+            self._build_versioned_path("jobs", pk, "logs"),
+            _build_dry_run_query_or_empty(dry_run),
+        )
         if upload_file is None:
             return self._send_body_and_require_object("POST", path, fields, None, query=query)
         return self._upload_file_and_require_object(path, fields, upload_file, None, query=query)
@@ -237,9 +253,9 @@ class PlatformV2(ApiOperations):
         self, pk: RemoteId, logs: Sequence[RequestBody], *, dry_run: bool = False
     ) -> list[ServerObject]:
         """Add up to 1000 logs to a job, all or none; returns them with ids. Never repeated."""
-        path = self._build_path("jobs", pk, "logs", "bulk")
-        call = build_json_call("POST", path, {"logs": [dict(log) for log in logs]}, None)
-        call = replace(call, query=_build_dry_run_query(dry_run))
+        path = self._build_versioned_path("jobs", pk, "logs", "bulk")
+        call = build_mutating_json_call("POST", path, {"logs": [dict(log) for log in logs]}, None)
+        call = replace(call, query=_build_dry_run_query_or_empty(dry_run))
         answer = self._send(call)
         created_logs = self._unwrap_json_answer_or_raise(call, answer)
         if not isinstance(created_logs, list):
@@ -255,19 +271,23 @@ class PlatformV2(ApiOperations):
     ) -> Iterator[ServerObject]:
         """The events of a running job's log, as in v1. An `error` event for an unknown job."""
         return self._iter_server_sent_events(
-            self._build_path("jobs", pk, "tail_console_logs"), max_seconds
+            self._build_versioned_path("jobs", pk, "tail_console_logs"), max_seconds
         )
 
     def _post_action_and_require_object(
         self, path: str, shape: AnswerShape, pk: RemoteId, *, dry_run: bool
     ) -> ServerObject:
         call = ClientCall(
-            "POST", path, query=_build_dry_run_query(dry_run), content_type=JSON, mutates=True
+            "POST",
+            path,
+            query=_build_dry_run_query_or_empty(dry_run),
+            content_type=JSON,
+            mutates=True,
         )
         return self._send_and_require_object(call, shape, expected_id=pk)
 
 
-def _build_dry_run_query(dry_run: bool) -> Query:
+def _build_dry_run_query_or_empty(dry_run: bool) -> Query:
     return DRY_RUN if dry_run else ()
 
 

@@ -85,7 +85,7 @@ class _RefusedAddressError(OSError):
 _MAY_REACH: ContextVar[Callable[[str], bool] | None] = ContextVar("may_reach", default=None)
 
 
-def classify_network(address: str) -> Network:
+def classify_network_or_private_if_no_address(address: str) -> Network:
     """The kind of network of an IP address; private for anything that is not an address."""
     try:
         # A link-local address has its interface behind a percent sign.
@@ -98,7 +98,7 @@ def classify_network(address: str) -> Network:
         if ip in _NAT64:
             embedded_ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if embedded_ip is not None:
-            return classify_network(str(embedded_ip))
+            return classify_network_or_private_if_no_address(str(embedded_ip))
     # 0.0.0.0 connects to this machine on Linux.
     if ip.is_loopback or ip.is_unspecified:
         return _LOOPBACK
@@ -114,21 +114,23 @@ def classify_network(address: str) -> Network:
 # not count here: none is sent.
 @frozen
 class ReachableNetworks:
-    """From where files may be fetched: `networks` are results of `classify_network`."""
+    """From where files may be fetched: `networks` are those of the allowed addresses."""
 
     networks: frozenset[Network]
     allows_http: bool
 
     @classmethod
-    def from_backend(cls, base_url: str) -> ReachableNetworks:
+    def from_resolved_backend_host(cls, base_url: str) -> ReachableNetworks:
         """Public networks, and those that the backend's own host resolves to."""
         parts = urlsplit(base_url)
         host = parts.hostname or ""
-        backend_networks = frozenset(map(classify_network, _resolve_addresses_or_empty_list(host)))
+        backend_networks = frozenset(
+            map(classify_network_or_private_if_no_address, _resolve_addresses_or_empty_list(host))
+        )
         return cls(backend_networks | {_GLOBAL}, parts.scheme == "http" or is_loopback(host))
 
     def allows_address(self, address: str) -> bool:
-        return classify_network(address) in self.networks
+        return classify_network_or_private_if_no_address(address) in self.networks
 
     def describe_url_fault_or_empty(self, url: str) -> str:
         """Why a URL must not be fetched, without quoting it; "" if it may. Resolves its host."""
@@ -153,10 +155,8 @@ class ReachableNetworks:
             if not self.allows_address(address)
         ]
         if refused_addresses:
-            return (
-                f"its host is at a {classify_network(refused_addresses[0])} address, and the "
-                f"backend is not"
-            )
+            network = classify_network_or_private_if_no_address(refused_addresses[0])
+            return f"its host is at a {network} address, and the backend is not"
         return ""
 
 
@@ -220,12 +220,12 @@ class FetchOptions:
     max_bytes: int
     now: Clock
 
-    def download_file(self, url: str, out: BinaryIO) -> None:
+    def download_file_once(self, url: str, out: BinaryIO) -> None:
         """Write the file at a URL to `out`, in one attempt.
 
         FailedFetchError for a connection or storage that failed, else RemoteError.
         """
-        reachable = ReachableNetworks.from_backend(self.route.base_url)
+        reachable = ReachableNetworks.from_resolved_backend_host(self.route.base_url)
         # Some servers give a URL relative to their own.
         url, redirect_count = _join_url_or_empty(self.route.base_url, url), 0
         while True:
@@ -270,7 +270,7 @@ class FetchOptions:
             (_MAY_REACH, _MAY_REACH.set(reachable.allows_address if is_direct else None)),
         )
         try:
-            remaining = max(self.deadline.remaining_seconds(), 0.001)
+            remaining = max(self.deadline.compute_remaining_seconds(), 0.001)
             timeout = Timeout(connect=min(self.limits.connect_timeout, remaining), read=remaining)
             with close_response_on_exit(
                 adapter.send_once_with_body_unread("GET", url, _HEADERS, None, timeout)

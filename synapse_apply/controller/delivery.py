@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from synapse_apply.client.http.deadlines import Backoff, parse_retry_after_seconds_or_none
-from synapse_apply.client.http.environment import build_route_with_proxies_and_tls
+from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
 from synapse_apply.client.http.exchange import ExchangeLimits, HttpExchanger
 from synapse_apply.controller.ports import SendResult
 from synapse_apply.controller.settings import HOUR
@@ -69,7 +69,7 @@ class Receiver:
         """
         self.name = name
         self._parts = _split_usable_url(url, what_is_named, allow_plain_http=allow_plain_http)
-        self._route = build_route_with_proxies_and_tls(self._parts.origin)
+        self._route = build_route_with_environment_proxies_and_tls(self._parts.origin)
 
     def send_json_once(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""

@@ -15,7 +15,7 @@ from synapse_apply.model.coding.json_types import QueryParams, ServerObject
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
-from synapse_apply.model.remote.remote_ids import is_remote_id
+from synapse_apply.model.remote.remote_ids import has_remote_id_form
 
 if TYPE_CHECKING:
     from synapse_apply.model.ports import Api
@@ -126,7 +126,7 @@ class JobOwners:
     def _read_release_owner_or_empty(self, release: str) -> _ReleaseOwner:
         """Read a release for its owner; empty if it cannot be read, so that a job list goes on."""
         # It would become a part of a URL.
-        if not is_remote_id(release):
+        if not has_remote_id_form(release):
             return _ReleaseOwner()
         try:
             raw = self._api.get_plugin_release(to_wire_id(release))

@@ -7,7 +7,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.model.errors import BackendError, InputError, RemoteError, build_remote_finding
+from synapse_apply.model.errors import (
+    BackendError,
+    InputError,
+    RemoteError,
+    build_finding_of_remote_error_without_body,
+)
 from synapse_apply.packages.source.ref_memory import pin_refs_to_commits_in_block
 from synapse_apply.workspace.invocation import Invocation
 
@@ -118,4 +123,4 @@ class TargetConnection:
             with pin_refs_to_commits_in_block(self._commits):
                 yield
         except RemoteError as failure:
-            raise BackendError(build_remote_finding(failure)) from failure
+            raise BackendError(build_finding_of_remote_error_without_body(failure)) from failure

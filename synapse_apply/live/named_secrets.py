@@ -137,7 +137,7 @@ def wrap_values_recorded_as_secret_and_warn(
         resource = desired.get(address)
         if resource is None or not paths:
             continue
-        walk = _SecretWrapper(UNMARKED.with_named(paths))
+        walk = _SecretWrapper(UNMARKED.with_named_secret_paths(paths))
         spec = {key: walk.wrap_secret_values(value, (key,)) for key, value in resource.spec.items()}
         if walk.literals:
             changed[address] = replace(resource, spec=spec)

@@ -13,7 +13,7 @@ from synapse_apply.model.errors import (
     FOREIGN_ANSWER_ADVICE,
     RemoteError,
     advise_on_failure,
-    is_foreign_answer,
+    has_success_status_although_failed,
 )
 from synapse_apply.model.resource import Desired
 
@@ -21,7 +21,9 @@ from synapse_apply.model.resource import Desired
 def build_read_failure_finding(address: Address | None, failure: RemoteError) -> Diagnostic:
     """The error for a failed read, of one address or of everything."""
     default_hint = (
-        FOREIGN_ANSWER_ADVICE if is_foreign_answer(failure) else "Run again; nothing was changed."
+        FOREIGN_ANSWER_ADVICE
+        if has_success_status_although_failed(failure)
+        else "Run again; nothing was changed."
     )
     return error_finding(
         "Reading the live state failed",

@@ -38,9 +38,9 @@ class Command:
 
     def render(self, target: str = "", location: Sequence[str] = ()) -> str:
         """The command as texts show it: between backticks."""
-        return f"`{self.format_line(target, location)}`"
+        return f"`{self.format_command_line(target, location)}`"
 
-    def format_line(self, target: str = "", location: Sequence[str] = ()) -> str:
+    def format_command_line(self, target: str = "", location: Sequence[str] = ()) -> str:
         """The command as it is typed, with the target and other options of where it is run."""
         values = [*self.values]
         if self.words.partition(" ")[0] not in COMMANDS_WITHOUT_TARGET:
@@ -114,14 +114,14 @@ class WithCommands:
         if not target:
             return self
         changes = {
-            name: name_target(text, target)
+            name: name_target_in_commands(text, target)
             for name in self.TEXT_FIELDS
             if (text := getattr(self, name))
         }
         return cast("Self", replace(cast("Any", self), **changes))
 
 
-def name_target(value: T, target: str, location: Sequence[str] = ()) -> T:
+def name_target_in_commands(value: T, target: str, location: Sequence[str] = ()) -> T:
     """A text, a value with texts, or several as they are shown: its commands name the target.
 
     `location` are the other options that say where a command is run, a word each.
@@ -132,7 +132,7 @@ def name_target(value: T, target: str, location: Sequence[str] = ()) -> T:
     if isinstance(value, Text):
         named = value.render(target, location)
     elif isinstance(value, list | tuple):
-        named = type(value)(name_target(item, target, location) for item in value)
+        named = type(value)(name_target_in_commands(item, target, location) for item in value)
     elif isinstance(value, WithCommands):
         named = value.with_target(target)
     return cast("T", named)

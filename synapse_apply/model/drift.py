@@ -87,12 +87,12 @@ class Drift:
         return any(finding.is_error for finding in self.diagnostics)
 
     @property
-    def unmanaged_count(self) -> int | None:
+    def unmanaged_count_or_none_if_unknown(self) -> int | None:
         """How many live objects are unmanaged; None where it was not asked for, or is not known."""
         return None if self.unmanaged is None or self.unread_kinds else len(self.unmanaged)
 
     @property
-    def changed_objects(self) -> tuple[ObjectDrift, ...]:
+    def changed_or_replaced_objects(self) -> tuple[ObjectDrift, ...]:
         return tuple(drifted for drifted in self.objects if not drifted.is_missing)
 
     @property

@@ -223,7 +223,7 @@ class CallEnded(RemoteError):
     """This side ended the call before its answer, or did not let it out."""
 
 
-def describe_failure(failure: RemoteError) -> str:
+def describe_failure_without_request_id_and_effect(failure: RemoteError) -> str:
     """The message of a failed call, without request id and effect, which a finding shows apart."""
     text = f"{failure}".replace(f" (request id {failure.request_id})", "")
     # The exception's own text ends with this sentence where the effect is unknown.
@@ -250,7 +250,7 @@ FOREIGN_ANSWER_ADVICE = (
 )
 
 
-def is_foreign_answer(failure: RemoteError) -> bool:
+def has_success_status_although_failed(failure: RemoteError) -> bool:
     """Whether the status is a success, and the answer is not what the API describes."""
     return 200 <= failure.status_code < 300
 
@@ -265,12 +265,12 @@ def advise_on_failure(failure: RemoteError, retry_phrase: str, default_advice: s
     return _ADVICE_BY_STATUS.get(failure.status_code, default_advice).format(again=retry_phrase)
 
 
-def build_remote_finding(failure: RemoteError) -> Diagnostic:
+def build_finding_of_remote_error_without_body(failure: RemoteError) -> Diagnostic:
     """A failed call as a finding: status and request id alone. An error body may echo a secret."""
     status = failure.status_code
     status_text = f"The backend answered {status}." if status else ""
     advice = advise_on_failure(failure, "run the command again", "Run the command again.")
-    if is_foreign_answer(failure):
+    if has_success_status_although_failed(failure):
         status_text = f"The backend answered {status}, but not with what the API describes."
         advice = FOREIGN_ANSWER_ADVICE
     return Diagnostic(

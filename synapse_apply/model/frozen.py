@@ -27,7 +27,7 @@ def frozen(kind: type[T]) -> type[T]:
     value_fields = fields(value_class)
     compared = tuple(value_field.name for value_field in value_fields if value_field.compare)
     value_class.__compared__ = staticmethod(
-        attrgetter(*compared) if len(compared) > 1 else _build_attribute_getter(compared)
+        attrgetter(*compared) if len(compared) > 1 else _build_attribute_tuple_getter(compared)
     )
     value_class.__shown__ = tuple(
         value_field.name for value_field in value_fields if value_field.repr
@@ -39,7 +39,7 @@ def frozen(kind: type[T]) -> type[T]:
     return result
 
 
-def _build_attribute_getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+def _build_attribute_tuple_getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
     """As `attrgetter`, for one name (where that returns no tuple) and for none (where it fails)."""
     return lambda value: tuple(getattr(value, name) for name in names)
 

@@ -53,13 +53,13 @@ PLATFORM_WORDS = {
 }
 
 
-def list_status_words(status: JobStatus) -> tuple[str, ...]:
+def list_words_of_known_status(status: JobStatus) -> tuple[str, ...]:
     """The words by which a server may call a status, the API page's first."""
     word = PLATFORM_WORDS[status]
     return tuple(dict.fromkeys((status.value, word.lower(), word)))
 
 
-def parse_job_status(word: object) -> JobStatus:
+def parse_job_status_or_unknown(word: object) -> JobStatus:
     """The status of a server's word; UNKNOWN for a word that is in neither vocabulary."""
     return _STATUS_BY_WORD.get(str(word).strip().lower(), JobStatus.UNKNOWN)
 
@@ -109,14 +109,14 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
     context, owner = raw.get("context"), _get_plugin_reference_or_none(raw)
     return Job(
         id=str(job_id),
-        status=parse_job_status(raw.get("status", "queued")),
+        status=parse_job_status_or_unknown(raw.get("status", "queued")),
         progress=_parse_progress_percent_or_none(raw),
-        plugin=_to_text_or_object_id(owner),
+        plugin=_format_text_or_object_id_or_empty(owner),
         plugin_code=_get_plugin_code_or_empty(owner),
-        release=_to_text_or_object_id(raw.get("plugin_release")),
+        release=_format_text_or_object_id_or_empty(raw.get("plugin_release")),
         version=_find_release_version_or_empty(raw),
-        created=_to_text_or_object_id(raw.get("created", raw.get("created_at"))),
-        completed=_to_text_or_object_id(raw.get("completed", raw.get("completed_at"))),
+        created=_format_text_or_object_id_or_empty(raw.get("created", raw.get("created_at"))),
+        completed=_format_text_or_object_id_or_empty(raw.get("completed", raw.get("completed_at"))),
         context=context if isinstance(context, Mapping) else {},
         raw=raw,
     )
@@ -140,12 +140,12 @@ def derive_status_from_run_result(answer: ServerAnswer) -> JobStatus:
     inner = answer.get("result")
     for result in (answer, inner):
         if isinstance(result, Mapping):
-            status = parse_job_status(result.get("status"))
+            status = parse_job_status_or_unknown(result.get("status"))
             if status in {JobStatus.FAILED, JobStatus.STOPPED}:
                 return status
             if _reports_failure(result):
                 return JobStatus.FAILED
-    status = parse_job_status(answer.get("status"))
+    status = parse_job_status_or_unknown(answer.get("status"))
     return status if status in _ACTIVE_STATUSES and inner is None else JobStatus.COMPLETED
 
 
@@ -167,7 +167,9 @@ def _get_plugin_reference_or_none(raw: Mapping[str, Any]) -> object:
 
 
 def _get_plugin_code_or_empty(owner: object) -> str:
-    return _to_text_or_object_id(owner.get("code")) if isinstance(owner, Mapping) else ""
+    return (
+        _format_text_or_object_id_or_empty(owner.get("code")) if isinstance(owner, Mapping) else ""
+    )
 
 
 def _parse_progress_percent_or_none(raw: Mapping[str, Any]) -> float | None:
@@ -187,10 +189,10 @@ def _find_release_version_or_empty(raw: Mapping[str, Any]) -> str:
     """The version in the job, else in its expanded release; "" for none."""
     release = raw.get("plugin_release")
     release_version = release.get("version") if isinstance(release, Mapping) else None
-    return _to_text_or_object_id(raw.get("version") or release_version)
+    return _format_text_or_object_id_or_empty(raw.get("version") or release_version)
 
 
-def _to_text_or_object_id(value: object) -> str:
+def _format_text_or_object_id_or_empty(value: object) -> str:
     if isinstance(value, Mapping):  # an expanded plugin or release
         value = value.get("id")
     return "" if value is None else str(value)

@@ -148,8 +148,8 @@ class Change(WithCommands):
         return frozenset(change.cause for change in self.fields)
 
     @property
-    def changes_server(self) -> bool:
-        """Whether apply would send a mutating call for this change."""
+    def has_unrefused_call_or_run(self) -> bool:
+        """Whether apply would send a mutating call for this change, or start or follow its run."""
         if self.is_refused:
             return False
         if self.verification is not None:

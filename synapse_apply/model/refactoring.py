@@ -36,7 +36,7 @@ Renames = Mapping[Address, Address]
 RecordFinisher = Callable[["Record", "Record"], "Record"]
 
 
-def iter_move_chains(
+def iter_acyclic_move_chains_with_addresses(
     moves: Iterable[MovedAddress],
 ) -> Iterator[tuple[list[MovedAddress], list[Address]]]:
     """Each chain of consecutive moves, and its addresses from first to last.
@@ -61,7 +61,7 @@ def orient_moves_to_declared(
     For manifests of an older commit, which may declare an address from before a move.
     """
     oriented_moves: list[MovedAddress] = []
-    for chain, addresses in iter_move_chains(moves):
+    for chain, addresses in iter_acyclic_move_chains_with_addresses(moves):
         ends = [index for index, address in enumerate(addresses) if address in declared]
         # With several declared addresses, or none, nothing shows which way is meant, so moves stay.
         end = ends[0] if len(ends) == 1 else len(chain)
@@ -75,10 +75,10 @@ def use_renamed_record(_before: Record, after: Record) -> Record:
     return after
 
 
-def iter_renamed_records(
+def iter_records_changed_by_renames(
     records: Iterable[Record], renames: Renames, finish: RecordFinisher = use_renamed_record
 ) -> Iterator[Record]:
-    """The changed records: those that are renamed, and those that refer to them.
+    """The records that renames change: those that are renamed, and those that refer to them.
 
     `finish` is called with each record before and after, and returns the one to write.
     """
@@ -97,7 +97,7 @@ def iter_renamed_records(
             yield finish(record, renamed_record)
 
 
-def add_series_member_renames(
+def build_renames_with_series_members(
     entries: Iterable[Record | Intent], renames: Renames
 ) -> dict[Address, Address]:
     """The renames, with those of members of a renamed series, whose names contain its name."""

@@ -25,7 +25,7 @@ class Lifecycle:
     sensitive: tuple[FieldPath, ...] = ()
 
 
-def shorten_git_ref(ref: str) -> str:
+def shorten_git_ref_if_commit_id(ref: str) -> str:
     """A Git ref for messages; a full commit id is cut to 7 digits."""
     is_commit_id = len(ref) in (40, 64) and all(
         character in "0123456789abcdef" for character in ref
@@ -56,7 +56,7 @@ class PackageSource:
     @property
     def short_ref(self) -> str:
         """The Git ref for messages."""
-        return shorten_git_ref(self.ref)
+        return shorten_git_ref_if_commit_id(self.ref)
 
 
 @frozen

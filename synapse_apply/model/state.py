@@ -63,7 +63,7 @@ class StateProgress:
         """Whether both numbers are at least those of the other."""
         return self.serial >= other.serial and self.fence >= other.fence
 
-    def maximum_of_each_number(self, other: StateProgress) -> StateProgress:
+    def compute_maximum_of_each_number(self, other: StateProgress) -> StateProgress:
         """The maximum of each number."""
         return StateProgress(max(self.serial, other.serial), max(self.fence, other.fence))
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from synapse_apply.model.command import name_target
+from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import ManifestError, Stale, SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -87,7 +87,7 @@ def _name_target_in_errors(target: str) -> Iterator[None]:
     try:
         yield
     except SynapseApplyError as problem:
-        problem.diagnostics = name_target(problem.diagnostics, target)
+        problem.diagnostics = name_target_in_commands(problem.diagnostics, target)
         raise
 
 

@@ -57,7 +57,7 @@ def _iter_source_change_warnings(
             "Plan again, or give the same variables and files as for the plan.",
         )
     for change in saved_plan.plan.changes:
-        digest = get_uploaded_digest_or_empty(change) if change.changes_server else None
+        digest = get_uploaded_digest_or_empty(change) if change.has_unrefused_call_or_run else None
         package = declared_target.packages.get(change.address)
         if digest and package is not None and package.digest != digest:
             yield warning_finding(

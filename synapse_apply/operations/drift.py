@@ -9,7 +9,7 @@ from synapse_apply.kinds.search import list_objects_or_none_if_unsupported
 from synapse_apply.kinds.wire import require_remote_id_of_answer
 from synapse_apply.live.writable_fields import WritableFields
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import name_target
+from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.drift import Drift, Unmanaged
 from synapse_apply.model.errors import RemoteError, advise_on_failure
@@ -88,7 +88,7 @@ def _with_unmanaged_objects(
         ),
         unlistable_kinds=tuple(unlistable_kinds),
         unread_kinds=tuple(unread_kinds),
-        diagnostics=(*report.diagnostics, *name_target(problems, session.typed_target)),
+        diagnostics=(*report.diagnostics, *name_target_in_commands(problems, session.typed_target)),
     )
 
 

@@ -20,7 +20,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, warning_finding
 from synapse_apply.model.errors import FINAL_READ_ERRORS, InputError, NotFound, RemoteError
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
-from synapse_apply.model.remote.remote_ids import REMOTE_ID_RULE, is_remote_id
+from synapse_apply.model.remote.remote_ids import REMOTE_ID_RULE, has_remote_id_form
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.secrets.secret_marks import SecretMarks
@@ -148,7 +148,7 @@ class _RowImporter:
         binding = session.select_binding(address.kind)
         if row.api and row.api != binding.api:
             raise self._build_other_api_error(kind, binding, address, row.api)
-        if not is_remote_id(row.remote_id):
+        if not has_remote_id_form(row.remote_id):
             raise InputError.from_summary(
                 "This is not the id of an object",
                 f"{address}: an id has {REMOTE_ID_RULE}.",

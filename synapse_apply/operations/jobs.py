@@ -32,7 +32,7 @@ from synapse_apply.model.errors import (
     NotFound,
     OutcomeUnknown,
     RemoteError,
-    describe_failure,
+    describe_failure_without_request_id_and_effect,
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import (
@@ -40,7 +40,7 @@ from synapse_apply.model.job import (
     ChangedJob,
     Job,
     JobStatus,
-    list_status_words,
+    list_words_of_known_status,
     parse_job,
 )
 from synapse_apply.model.ports import JobCalls
@@ -250,7 +250,7 @@ def _iter_jobs_by_status(
         return
     # A server that knows only the other vocabulary answers 400, or lists nothing.
     has_jobs, refusal = False, None
-    for word in list_status_words(job_filter.status):
+    for word in list_words_of_known_status(job_filter.status):
         try:
             for raw in iter_jobs_at_least_since(live_backend.api, {**query, "status": word}, since):
                 has_jobs = True
@@ -337,7 +337,7 @@ def _get_mapping_or_empty(source: Mapping[str, Any], name: str) -> Mapping[str, 
 def _build_outcome_unknown_error(job_id: str, failure: RemoteError) -> OutcomeUnknown:
     return OutcomeUnknown.from_summary(
         "It is not known whether the job was updated",
-        describe_failure(failure),
+        describe_failure_without_request_id_and_effect(failure),
         Text("It is not sent again. Check: ", Command("jobs get", job_id), "."),
         request_id=failure.request_id,
     )
@@ -348,7 +348,7 @@ def _build_refusal_error(failure: RemoteError) -> Exception:
         return failure
     return InputError.from_summary(
         "The backend refuses this update",
-        describe_failure(failure),
+        describe_failure_without_request_id_and_effect(failure),
         "An ended job stays as it ended; correct the values, then try again.",
         request_id=failure.request_id,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
-from synapse_apply.model.command import name_target
+from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.plan import Plan
 from synapse_apply.operations.checks.agents import (
@@ -36,7 +36,7 @@ class ApplyPreflight:
 
     def with_preflight_findings(self, plan: Plan) -> Plan:
         """The same for a plan that was made before."""
-        check_findings = name_target(
+        check_findings = name_target_in_commands(
             (*self._agent_findings, *self._clock_findings), self._session.typed_target
         )
         return replace(plan, diagnostics=(*plan.diagnostics, *check_findings))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import Command, Text, name_target
+from synapse_apply.model.command import Command, Text, name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -104,7 +104,7 @@ class ResourceSides:
         own_findings = [
             finding for finding in plan_result.plan.diagnostics if finding.address == text
         ]
-        read_problems = name_target(
+        read_problems = name_target_in_commands(
             tuple(_iter_failed_read_findings(resource, plan_result.resources)), typed_target
         )
         accepted_changes = (
@@ -163,7 +163,7 @@ def _with_recorded_secrets_withheld(resource: ResourceState) -> ResourceState:
     }
     if not secret_paths:
         return resource
-    secret_marks = UNMARKED.with_named(frozenset(secret_paths))
+    secret_marks = UNMARKED.with_named_secret_paths(frozenset(secret_paths))
 
     def redact_fields(fields: Fields) -> Fields:
         return {

@@ -45,7 +45,7 @@ from synapse_apply.model.errors import (
     OutcomeUnknown,
     RemoteError,
     advise_on_failure,
-    describe_failure,
+    describe_failure_without_request_id_and_effect,
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, JobStatus, derive_status_from_run_result, parse_job
@@ -266,7 +266,7 @@ def _build_outcome_unknown_error(
 ) -> OutcomeUnknown:
     return OutcomeUnknown.from_summary(
         "It is not known whether the run started",
-        describe_failure(failure),
+        describe_failure_without_request_id_and_effect(failure),
         Text("It is not sent again. ", _build_search_hint(live_backend, request, since)),
         request_id=failure.request_id,
     )
@@ -303,7 +303,7 @@ def _build_refusal_error(request: RunRequest, failure: RemoteError) -> Exception
         options = " and ".join(f"--{name}" for name in missing_names)
         return InputError.from_summary(
             f"This backend requires {names}",
-            describe_failure(failure),
+            describe_failure_without_request_id_and_effect(failure),
             f"Give {options}; the package's config.yaml lists the actions, and Synapse "
             "shows the agents.",
             request_id=failure.request_id,
@@ -311,13 +311,13 @@ def _build_refusal_error(request: RunRequest, failure: RemoteError) -> Exception
     if failure.status_code in {400, 409, 422}:
         return InputError.from_summary(
             "The backend refuses this run",
-            describe_failure(failure),
+            describe_failure_without_request_id_and_effect(failure),
             "Correct the parameters, the context or the version, then run it again.",
             request_id=failure.request_id,
         )
     return InputError.from_summary(
         "The run was not started",
-        describe_failure(failure),
+        describe_failure_without_request_id_and_effect(failure),
         advise_on_failure(failure, "run it again", "Run it again."),
         request_id=failure.request_id,
     )

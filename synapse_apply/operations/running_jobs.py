@@ -10,7 +10,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.coding.json_types import ServerObject
 from synapse_apply.model.errors import Forbidden, Invalid, NotFound, RateLimited, RemoteError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, JobStatus, list_status_words, parse_job
+from synapse_apply.model.job import Job, JobStatus, list_words_of_known_status, parse_job
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -60,7 +60,7 @@ def list_running_jobs_or_none(session: TargetSession, plan: Plan) -> RunningJobs
 
 
 def _read_page_of_running_jobs(session: TargetSession) -> list[ServerObject]:
-    first_word, *other_words = list_status_words(JobStatus.RUNNING)
+    first_word, *other_words = list_words_of_known_status(JobStatus.RUNNING)
     try:
         return _read_page(session, first_word)
     except Invalid:

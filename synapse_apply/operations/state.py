@@ -21,7 +21,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.phrases import suggest_name_or_default_hint
-from synapse_apply.model.refactoring import add_series_member_renames
+from synapse_apply.model.refactoring import build_renames_with_series_members
 from synapse_apply.model.state import BackendIdentity, Intent, IntentState, Record, State
 from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
@@ -114,7 +114,7 @@ def rename_address_with_series_members(
         )
     with session.lock_state("state mv"):
         state = session.store.read_state()
-        renames = add_series_member_renames(state.records.values(), {old: new})
+        renames = build_renames_with_series_members(state.records.values(), {old: new})
         waiting_intents = [
             i for i in state.open_intents if i.series == str(old) and i.address not in renames
         ]

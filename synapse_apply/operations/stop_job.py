@@ -16,7 +16,7 @@ from synapse_apply.model.errors import (
     NotFound,
     OutcomeUnknown,
     RemoteError,
-    describe_failure,
+    describe_failure_without_request_id_and_effect,
 )
 from synapse_apply.model.job import ChangedJob, Job, parse_job
 
@@ -80,7 +80,7 @@ def stop_job(live_backend: LiveBackend, job: Job) -> ChangedJob:
 
 
 def _build_outcome_unknown_error(job: Job, failure: RemoteError) -> OutcomeUnknown:
-    detail = describe_failure(failure)
+    detail = describe_failure_without_request_id_and_effect(failure)
     if failure.status_code in _AGENT_FAILURE_STATUSES:
         detail = f"The backend had trouble with the agent that runs it: {detail}"
     return OutcomeUnknown.from_summary(
@@ -109,5 +109,8 @@ def _build_refusal_error(job: Job, failure: RemoteError) -> InputError:
     elif failure.status_code in _AGENT_FAILURE_STATUSES:
         summary, hint = "The agent of the job does not answer", "Look at the agent, then try again."
     return InputError.from_summary(
-        summary, describe_failure(failure), hint, request_id=failure.request_id
+        summary,
+        describe_failure_without_request_id_and_effect(failure),
+        hint,
+        request_id=failure.request_id,
     )

@@ -180,7 +180,7 @@ class SeriesSuccessors:
             changed = [
                 address
                 for address, member_decision in decisions.items()
-                if member_decision.change.changes_server or member_decision.is_blocked
+                if member_decision.change.has_unrefused_call_or_run or member_decision.is_blocked
             ]
             unsolved = [
                 address

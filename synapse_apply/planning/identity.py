@@ -12,7 +12,7 @@ from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position, erro
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy, ObjectKey
 from synapse_apply.model.phrases import format_short_list
-from synapse_apply.model.refactoring import add_series_member_renames
+from synapse_apply.model.refactoring import build_renames_with_series_members
 from synapse_apply.model.state import CREATE_VERB, Intent
 from synapse_apply.model.values import ABSENT, Fields, get_at_or_absent
 from synapse_apply.planning.diff.change_sides import unflatten
@@ -302,7 +302,7 @@ def _map_new_member_to_new_owner_address(
     series_names = {record.series for record in records}
     owners = {old: new for new, old in old_by_new_address.items() if str(old) in series_names}
     series = {str(old): new for old, new in owners.items()}
-    renamed_members = add_series_member_renames(records, owners)
+    renamed_members = build_renames_with_series_members(records, owners)
     return {
         renamed_members[record.address]: series[record.series]
         for record in records

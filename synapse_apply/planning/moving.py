@@ -12,8 +12,8 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.refactoring import (
     MovedAddress,
     RemovedAddress,
-    add_series_member_renames,
-    iter_renamed_records,
+    build_renames_with_series_members,
+    iter_records_changed_by_renames,
     list_series_member_addresses,
 )
 from synapse_apply.model.state import Intent, Record
@@ -56,7 +56,7 @@ def build_moved_records(
         # A state that missed several renames makes them all at once.
         chain = _follow_rename_chain_to_end(old, new_by_old)
         recorded = [address for address in chain if address in records]
-        all_renames = add_series_member_renames(recorded_or_open, {old: chain[-1]})
+        all_renames = build_renames_with_series_members(recorded_or_open, {old: chain[-1]})
         open_calls = sorted({*all_renames, *chain} & open_addresses)
         reason = _explain_rename_obstacle_or_empty(all_renames, records, open_calls, recorded)
         if reason:
@@ -65,7 +65,8 @@ def build_moved_records(
         else:
             renames |= all_renames
     renamed_records = {
-        record.address: record for record in iter_renamed_records(records.values(), renames)
+        record.address: record
+        for record in iter_records_changed_by_renames(records.values(), renames)
     }
     unchanged = {address: record for address, record in records.items() if address not in renames}
     due_moves = (

@@ -169,7 +169,7 @@ def _decide_all_declared(
             resource, decide_resource(resource)
         )
         # An update of the record alone needs no dependency.
-        if decision.change.changes_server:
+        if decision.change.has_unrefused_call_or_run:
             unmet = [
                 need
                 for need in graph[address]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from synapse_apply.model.secrets.secret_rules import is_file_allowed
+from synapse_apply.model.secrets.secret_rules import is_file_allowed_by_path_text
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secret_sources.source import (
     FORBIDDEN,
@@ -28,7 +28,7 @@ def find_file_denial(name: str, context: SourceContext) -> Denial | None:
     """Why manifests may not read a file, by its path's text alone; None where they may."""
     if setting := context.reserved.find_setting_by_file_or_empty(name, context.root):
         return _build_reserved_denial(name, setting)
-    if is_file_allowed(name, context.root, context.allow_files):
+    if is_file_allowed_by_path_text(name, context.root, context.allow_files):
         return None
     return _build_outside_denial(name)
 
@@ -38,9 +38,9 @@ def require_allowed_file(name: str, context: SourceContext) -> None:
     root = context.root.absolute()
     if setting := _find_setting_that_names_file_or_empty(name, root, context):
         raise_if_denied(_build_reserved_denial(name, setting))
-    if not is_file_allowed(name, root, context.allow_files) or not _is_resolved_file_allowed(
-        name, root, context
-    ):
+    if not is_file_allowed_by_path_text(
+        name, root, context.allow_files
+    ) or not _is_resolved_file_allowed(name, root, context):
         raise_if_denied(_build_outside_denial(name))
 
 
@@ -176,11 +176,13 @@ def _is_resolved_file_allowed(name: str, root: Path, context: SourceContext) -> 
     outside_files = [
         allowed_file
         for allowed_file in context.allow_files
-        if not is_file_allowed(allowed_file, root, ())
+        if not is_file_allowed_by_path_text(allowed_file, root, ())
     ]
     try:
         resolved_files = [str((root / allowed_file).resolve()) for allowed_file in outside_files]
-        return is_file_allowed(str((root / name).resolve()), root.resolve(), resolved_files)
+        return is_file_allowed_by_path_text(
+            str((root / name).resolve()), root.resolve(), resolved_files
+        )
     except (OSError, RuntimeError):
         return False
 

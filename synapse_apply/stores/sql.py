@@ -22,7 +22,7 @@ from synapse_apply.model.ports import (
 from synapse_apply.model.refactoring import (
     RecordFinisher,
     Renames,
-    iter_renamed_records,
+    iter_records_changed_by_renames,
     use_renamed_record,
 )
 from synapse_apply.model.state import (
@@ -228,7 +228,7 @@ class SqlStore(LockedStore):
             ]
             for old in renames:
                 run(schema.DROP_RECORD, (str(old),))
-            renamed_records = iter_renamed_records(records, renames, finish)
+            renamed_records = iter_records_changed_by_renames(records, renames, finish)
             return self._write_changed_rows_and_tell_if_any(
                 run, [(record, self._build_record_row(record)) for record in renamed_records]
             )
@@ -338,9 +338,9 @@ class SqlStore(LockedStore):
             backup_progress = StateProgress(
                 int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX])
             )
-            progress = backup_progress.maximum_of_each_number(seen_progress).maximum_of_each_number(
-                old_progress
-            )
+            progress = backup_progress.compute_maximum_of_each_number(
+                seen_progress
+            ).compute_maximum_of_each_number(old_progress)
             new_serial = progress.serial + 1
             lock_row = lease.build_new_lock_row(progress.fence)
             lock_owners.append(lock_row.owner)

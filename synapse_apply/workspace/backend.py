@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from synapse_apply.client import BackendClient
 from synapse_apply.client.events import RequestEvent
-from synapse_apply.client.http.environment import build_route_with_proxies_and_tls
+from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
 from synapse_apply.client.http.exchange import HttpExchanger
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.client.http.server_clock import ServerClock
@@ -211,7 +211,7 @@ def prepare_secret_server_connection(
             "file.",
         )
     try:
-        route = build_route_with_proxies_and_tls(origin, ca_file or None)
+        route = build_route_with_environment_proxies_and_tls(origin, ca_file or None)
     except InputError as unusable:
         raise SecretUnavailable(*unusable.diagnostics) from None
     return HttpExchanger(route)

@@ -245,7 +245,8 @@ def _build_seen_file_path(folder: Path, lineage: str) -> Path:
 
 def _take_greater_parts(first: SeenProgress, second: SeenProgress) -> SeenProgress:
     return SeenProgress(
-        first.progress.maximum_of_each_number(second.progress), max(first.seen_at, second.seen_at)
+        first.progress.compute_maximum_of_each_number(second.progress),
+        max(first.seen_at, second.seen_at),
     )
 
 
@@ -273,7 +274,7 @@ def _write_greater_progress(folder: Path, lineage: str, progress: StateProgress)
     with _lock_folder(folder):
         seen = _read_seen_file_or_none(path, lineage)
         if seen is not None:
-            progress = progress.maximum_of_each_number(seen.progress)
+            progress = progress.compute_maximum_of_each_number(seen.progress)
         document = {
             "format": FILE_FORMAT,
             "lineage": lineage,

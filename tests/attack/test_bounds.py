@@ -26,7 +26,10 @@ from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.consistent_lists import reread_list_until_complete
 from synapse_apply.client.dialects import v1, v2
 from synapse_apply.client.http.answers import Answer
-from synapse_apply.client.http.sse import OversizedEventError, parse_server_sent_events
+from synapse_apply.client.http.sse import (
+    OversizedEventError,
+    iter_server_sent_events_and_heartbeats,
+)
 from synapse_apply.client.json_items import JsonItems, NotItemsError
 from synapse_apply.client.pagination import ListQuery, stream_list_items
 from synapse_apply.model.resource import PackageSource
@@ -317,7 +320,7 @@ def test_an_event_without_end(line):
     blocks = [line, *[b"a" * 512] * 20_000]
     begun = time.process_time()
     with pytest.raises(OversizedEventError):
-        list(parse_server_sent_events(blocks))
+        list(iter_server_sent_events_and_heartbeats(blocks))
     assert time.process_time() - begun < MOST_SECONDS
 
 

@@ -10,7 +10,7 @@ from attack.bench import Bench
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
-from synapse_apply.model.remote.remote_ids import is_remote_id, parse_remote_id
+from synapse_apply.model.remote.remote_ids import has_remote_id_form, parse_remote_id
 from synapse_apply.model.state import Record
 
 ODD = [
@@ -99,4 +99,4 @@ def test_of_a_digest_in_an_inventory(bench: Bench, digest: str) -> None:
 def test_ids_that_servers_give(identity: int | str) -> None:
     """Numbers, UUIDs, ULIDs, base64 of URLs and more of the kind."""
     assert parse_remote_id(identity) == str(identity)
-    assert is_remote_id(str(identity))
+    assert has_remote_id_form(str(identity))

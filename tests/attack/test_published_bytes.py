@@ -16,7 +16,10 @@ from answering import Answering, Asked, answering
 from e2e.scenarios.workplace import TOKEN, Workplace, project
 
 from synapse_apply.client.backend import BackendClient
-from synapse_apply.client.storage_files import ReachableNetworks, classify_network
+from synapse_apply.client.storage_files import (
+    ReachableNetworks,
+    classify_network_or_private_if_no_address,
+)
 from synapse_apply.model.errors import RemoteError
 
 SIGNATURE = "X-Amz-Signature=5ecretsignature0123456789"
@@ -357,7 +360,7 @@ def test_no_log_of_a_library_has_the_url(site: Any, caplog: pytest.LogCaptureFix
 )
 def test_networks(address: str, network: str) -> None:
     """Also where one address stands inside another."""
-    assert classify_network(address) == network
+    assert classify_network_or_private_if_no_address(address) == network
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def of_apply(project: Project, done: Applied) -> None:
     assert leaks(files(project.root / ".synapse-apply")) == []
     assert MASK not in [text for _, body in done.sent for text in texts_in(body)]
     alone = [replace(change, verification=None) for change in done.plan.changes]
-    going = [change for change in alone if change.changes_server]
+    going = [change for change in alone if change.has_unrefused_call_or_run]
     runs = [change for change in done.plan.changes_to_verify if change.verification]
     seals = [change for change in going if any(f.path == ("locked",) for f in change.fields)]
     most = len(going) + len(runs) + len(seals)

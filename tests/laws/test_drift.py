@@ -126,7 +126,7 @@ def test_what_is_accepted_is_no_change(project, api, switches):
         for edit in story.outside:
             here.server.edit(edit)
         planned = here.plan()
-        for one in build_drift_report(planned.plan, planned.resources).changed_objects:
+        for one in build_drift_report(planned.plan, planned.resources).changed_or_replaced_objects:
             with here.opened() as (context, _):
                 found = build_drift_report(planned.plan, planned.resources)
                 try:

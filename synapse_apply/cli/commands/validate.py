@@ -45,13 +45,13 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     errors = sum(finding.is_error for finding in validation.diagnostics)
     code = Exit.ERROR if errors else Exit.OK
     if console.as_json:
-        from synapse_apply.model.command import name_target
+        from synapse_apply.model.command import name_target_in_commands
         from synapse_apply.views.json.failure import failure_document
 
         console.write_document(
             failure_document(
                 "validate",
-                name_target(validation.diagnostics, console.typed_target),
+                name_target_in_commands(validation.diagnostics, console.typed_target),
                 code,
                 tool_version=__version__,
             )

@@ -10,7 +10,7 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.flows.command_target import open_command_target
 from synapse_apply.cli.params.invocation_options import list_location_options
 from synapse_apply.cli.reports import Reports
-from synapse_apply.model.command import name_target
+from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
@@ -46,7 +46,7 @@ def print_drift_and_write_reports(
     else:
         printed_drift = replace(
             drift_report,
-            diagnostics=name_target(drift_report.diagnostics, console.typed_target),
+            diagnostics=name_target_in_commands(drift_report.diagnostics, console.typed_target),
         )
         console.write_output(
             render_drift(

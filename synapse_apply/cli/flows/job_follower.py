@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.texts.jobs import format_job_status, get_job_failure_text_or_empty
-from synapse_apply.model.command import Command, name_target
+from synapse_apply.model.command import Command, name_target_in_commands
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.model.remote.log_lines import LogLine
@@ -75,7 +75,9 @@ class JobFollower:
             )
 
     def show_note(self, text: str) -> None:
-        self.console.write_stderr(f"{sanitize(name_target(text, self.console.typed_target))}\n")
+        self.console.write_stderr(
+            f"{sanitize(name_target_in_commands(text, self.console.typed_target))}\n"
+        )
 
     def print_job_end(self, job: Job, timeout: float | None) -> int:
         """Print how the job ended; returns the exit code."""

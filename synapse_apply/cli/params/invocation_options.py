@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.model.command import name_target
+from synapse_apply.model.command import name_target_in_commands
 
 if TYPE_CHECKING:
     from synapse_apply.workspace.invocation import Invocation
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def name_invocation_options_in_commands(text: str, invocation: Invocation) -> str:
     """The text, with the location and target options of this invocation in its commands."""
-    return name_target(text, invocation.target or "", list_location_options(invocation))
+    return name_target_in_commands(text, invocation.target or "", list_location_options(invocation))
 
 
 def list_location_options(invocation: Invocation) -> list[str]:

@@ -117,9 +117,9 @@ class StatusType(click.ParamType[Any]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> JobStatus:
         """A usage error that lists the known words for an unknown one."""
-        from synapse_apply.model.job import JobStatus, parse_job_status
+        from synapse_apply.model.job import JobStatus, parse_job_status_or_unknown
 
-        job_status = parse_job_status(value)
+        job_status = parse_job_status_or_unknown(value)
         if job_status is JobStatus.UNKNOWN:
             self.fail(
                 f"{value!r} is none of queued (or pending), running, completed (or succeeded), "

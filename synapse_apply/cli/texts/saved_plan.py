@@ -9,7 +9,7 @@ from synapse_apply import Invocation
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.flows.command_target import open_command_target
 from synapse_apply.cli.reports import Reports
-from synapse_apply.model.command import name_target
+from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.errors import Exit
 from synapse_apply.views.json.documents import plan_document
 from synapse_apply.views.text.plan import render_plan
@@ -43,7 +43,7 @@ def print_saved_plan_and_write_reports(
         )
     # The commands are for the target of the plan, whatever the default is.
     console.write_findings(
-        name_target(tuple(findings), invocation.target or saved_plan.plan.base.target)
+        name_target_in_commands(tuple(findings), invocation.target or saved_plan.plan.base.target)
     )
     if reports is None:
         return Exit.OK

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from synapse_apply.cli.console import Console
 from synapse_apply.library import SettledCall, SettledCalls
 from synapse_apply.model.coding.json_types import JsonDocument
-from synapse_apply.model.command import name_target
+from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.errors import Exit
 from synapse_apply.views.sanitize import sanitize
 
@@ -18,7 +18,7 @@ def print_settled_calls(console: Console, settled_calls: SettledCalls) -> int:
     open_count = sum(call.resolved.is_open for call in settled_calls.calls)
     if console.as_json:
         calls = [
-            _build_call_document(call, name_target(call.ways_out, console.typed_target))
+            _build_call_document(call, name_target_in_commands(call.ways_out, console.typed_target))
             for call in settled_calls.calls
         ]
         findings = [finding.to_json() for finding in settled_calls.findings]
@@ -28,7 +28,9 @@ def print_settled_calls(console: Console, settled_calls: SettledCalls) -> int:
     else:
         console.write_output(
             "".join(
-                _format_settled_call(call, name_target(call.ways_out, console.typed_target))
+                _format_settled_call(
+                    call, name_target_in_commands(call.ways_out, console.typed_target)
+                )
                 for call in settled_calls.calls
             )
         )

@@ -44,7 +44,7 @@ def parse_page_or_none(answer: Any) -> ListPage | None:
     """
     content = unwrap_data_envelope_or_unchanged(answer)
     if not isinstance(content, list):
-        return parse_results_page_or_none(content, _parse_next_query)
+        return parse_results_page_or_none(content, _parse_query_of_link_or_bare_cursor)
     meta = answer.get("meta") if isinstance(answer, Mapping) else None
     pagination = meta.get("pagination") if isinstance(meta, Mapping) else None
     if not isinstance(pagination, Mapping) or "next_cursor" not in pagination:
@@ -52,10 +52,12 @@ def parse_page_or_none(answer: Any) -> ListPage | None:
     cursor = pagination["next_cursor"]
     if cursor is not None and not isinstance(cursor, str):
         return None
-    return ListPage(content, next_query=_parse_next_query(cursor) if cursor else None)
+    return ListPage(
+        content, next_query=_parse_query_of_link_or_bare_cursor(cursor) if cursor else None
+    )
 
 
-def _parse_next_query(link_or_cursor: str) -> Query:
+def _parse_query_of_link_or_bare_cursor(link_or_cursor: str) -> Query:
     """The query of the next page, from a link with a `cursor` in it or from a bare cursor."""
     query = parse_query_of_link(link_or_cursor) if "?" in link_or_cursor else ()
     return query if _CURSOR in dict(query) else ((_CURSOR, unmask_value(link_or_cursor)),)

@@ -59,7 +59,7 @@ class Answer:
         return len(self.body) + _VALUE_WEIGHT * value_count
 
     @cached_property
-    def parsed(self) -> JsonValue:
+    def masked_json_or_none(self) -> JsonValue:
         """The JSON value, masked; None if the body is not JSON (or `null`, which no call gives)."""
         return self._masked_json_and_parse_fault[0]
 
@@ -80,17 +80,17 @@ class Answer:
     @property
     def detail(self) -> JsonValue:
         """The parsed error body, else its text, else the reason."""
-        if self.parsed is not None:
-            return self.parsed
-        return self.text or self.reason
+        if self.masked_json_or_none is not None:
+            return self.masked_json_or_none
+        return self.masked_shortened_text or self.registered_status_phrase
 
     @property
-    def text(self) -> str:
+    def masked_shortened_text(self) -> str:
         text = self.redactor.mask_secrets_in_text(self.body.decode("utf-8", "replace"))
         return str(text[:_MAX_TEXT_LENGTH]).strip()
 
     @property
-    def reason(self) -> str:
+    def registered_status_phrase(self) -> str:
         """The registered phrase of the status; the server's own phrase is never shown."""
         try:
             return http.HTTPStatus(self.status).phrase
@@ -104,7 +104,11 @@ class Answer:
     @cached_property
     def request_id(self) -> str | None:
         """X-Request-ID, else `meta.request_id` of the body; None if it may contain a secret."""
-        meta = self.parsed.get("meta") if isinstance(self.parsed, Mapping) else None
+        meta = (
+            self.masked_json_or_none.get("meta")
+            if isinstance(self.masked_json_or_none, Mapping)
+            else None
+        )
         candidate = self.headers.get("X-Request-ID")
         if not candidate and isinstance(meta, Mapping):
             candidate = meta.get("request_id")

@@ -88,9 +88,7 @@ class Attempt:
     # and after a check before the call alone, a continued process would still send it.
     def mark_sent_or_raise_cut_off(self, sock: Any) -> None:
         """Record that bytes are about to leave on this socket; CutOffError if they may not."""
-        self._socket = (
-            sock  # first, so that an `shut_socket_down` at this moment reaches the socket
-        )
+        self._socket = sock  # first, so that a `shut_socket_down` at this moment reaches the socket
         if refusal := self._find_refusal(self.sent):
             raise CutOffError(refusal)
         self.sent = True
@@ -111,16 +109,16 @@ class Attempt:
             with suppress(OSError, ValueError):
                 self.response.close()
 
-    def next_write_timeout(self) -> float:
+    def require_seconds_left_for_write(self) -> float:
         """Seconds the next write may take; TimeoutError when there are none left."""
-        return self._cap_at_deadline(self._write_timeout)
+        return self._cap_at_deadline_or_raise_timeout(self._write_timeout)
 
-    def next_read_timeout(self) -> float:
+    def require_seconds_left_for_read(self) -> float:
         """Seconds the next read may take; TimeoutError when there are none left."""
-        return self._cap_at_deadline(self._read_timeout)
+        return self._cap_at_deadline_or_raise_timeout(self._read_timeout)
 
-    def _cap_at_deadline(self, timeout: float) -> float:
-        remaining = min(timeout, self._deadline.remaining_seconds())
+    def _cap_at_deadline_or_raise_timeout(self, timeout: float) -> float:
+        remaining = min(timeout, self._deadline.compute_remaining_seconds())
         if remaining <= 0:
             raise TimeoutError("the call's total time is over")
         return remaining
@@ -147,7 +145,7 @@ class _TimedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         if self.is_finished:
             return 0
-        self._sock.settimeout(self._attempt.next_read_timeout())
+        self._sock.settimeout(self._attempt.require_seconds_left_for_read())
         count: int | None = self._raw.readinto(buffer)
         return count
 
@@ -250,7 +248,7 @@ class TimedConnection(HTTPConnection):
                 # http.client would take these bytes for the answer to this request.
                 self.close()
                 raise SpokeFirstError
-            self.sock.settimeout(attempt.next_write_timeout())
+            self.sock.settimeout(attempt.require_seconds_left_for_write())
             attempt.mark_sent_or_raise_cut_off(self.sock)
         super().send(data)
 

@@ -52,13 +52,13 @@ class Deadline:
         self._clock = clock
         self._end = clock() + seconds
 
-    def remaining_seconds(self) -> float:
+    def compute_remaining_seconds(self) -> float:
         """Seconds left, 0 when it has passed."""
         return max(0.0, self._end - self._clock())
 
     @property
     def is_passed(self) -> bool:
-        return self.remaining_seconds() <= 0
+        return self.compute_remaining_seconds() <= 0
 
 
 @frozen
@@ -126,7 +126,7 @@ class Repeats:
             return None
         wait = self._backoff.compute_wait_seconds(self.attempt, retry_after)
         # Not cut to what is left: an attempt that begins at the deadline could only fail at it.
-        if wait >= min(self._deadline.remaining_seconds(), self._remaining_wait):
+        if wait >= min(self._deadline.compute_remaining_seconds(), self._remaining_wait):
             return None
         self._remaining_wait -= wait
         self.attempt += 1

@@ -34,7 +34,7 @@ class BackendRoute:
         return have_same_origin(url, self.base_url)
 
 
-def build_route_with_proxies_and_tls(
+def build_route_with_environment_proxies_and_tls(
     base_url: str, verify: bool | str | None = None
 ) -> BackendRoute:
     """The route to a backend, with proxies and CA bundle taken from the environment.

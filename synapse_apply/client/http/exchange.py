@@ -118,7 +118,7 @@ class HttpExchanger:
         logging_token = IS_LOGGING_SUPPRESSED.set(True)
         try:
             # urllib3 refuses a timeout of 0.
-            remaining = max(deadline.remaining_seconds(), 0.001)
+            remaining = max(deadline.compute_remaining_seconds(), 0.001)
             timeout = Timeout(connect=min(limits.connect_timeout, remaining), read=remaining)
             response = self._adapter.send_once_with_body_unread(
                 request.method,
@@ -127,7 +127,7 @@ class HttpExchanger:
                 request.body or None,
                 timeout,
             )
-            return self._read_answer(response)
+            return self._read_whole_answer_or_raise(response)
         except failures.LIBRARY_ERRORS as caught:
             failure = _build_exchange_error(caught, is_late=deadline.is_passed)
             attempt.close_response()
@@ -138,7 +138,7 @@ class HttpExchanger:
         # request, is chained to it.
         raise failure
 
-    def _read_answer(self, response: BaseHTTPResponse) -> HttpAnswer:
+    def _read_whole_answer_or_raise(self, response: BaseHTTPResponse) -> HttpAnswer:
         """The whole answer; HttpExchangeError for one that is too large or encoded."""
         limit = self._limits.max_answer_size
         headers = {name.lower(): value for name, value in response.headers.items()}

@@ -109,13 +109,13 @@ class MultipartBody:
             return self._head[offset : offset + size]
         offset -= len(self._head)
         if offset < self._size:
-            return self._read_file_block(min(size, self._size - offset))
+            return self._read_file_block_or_raise_if_shrunk(min(size, self._size - offset))
         offset -= self._size
         if offset == 0:
             self._raise_if_file_grew_or_digest_differs()
         return self._tail[offset : offset + size]
 
-    def _read_file_block(self, size: int) -> bytes:
+    def _read_file_block_or_raise_if_shrunk(self, size: int) -> bytes:
         try:
             block = self._file.read(size)
         except (OSError, ValueError) as failure:
@@ -133,7 +133,7 @@ class MultipartBody:
 
         Called before the closing boundary is sent: without it a server takes nothing.
         """
-        if self._has_file_grown():
+        if self._has_file_grown_or_false_if_unreadable():
             raise UnreadableBodyError("the file grew while it was sent")
         if self._sent_hash is not None and self._sent_hash.hexdigest() != self._expected_digest:
             raise UnreadableBodyError("the file does not have the SHA-256 that was said of it")
@@ -147,12 +147,12 @@ class MultipartBody:
         """The SHA-256 of the file in hex; rewinds it afterwards."""
         remaining = self._size
         while remaining > 0:
-            remaining -= len(self._read_file_block(min(_BLOCK, remaining)))
+            remaining -= len(self._read_file_block_or_raise_if_shrunk(min(_BLOCK, remaining)))
         digest: str = self._sent_hash.hexdigest()
         self.rewind()
         return digest
 
-    def _has_file_grown(self) -> bool:
+    def _has_file_grown_or_false_if_unreadable(self) -> bool:
         try:
             return bool(self._file.read(1))
         except (OSError, ValueError):

@@ -37,11 +37,11 @@ class RequestPacer:
         """How many calls may run at the same time now."""
         return int(self._allowed_calls)
 
-    def seconds_until_resume(self) -> float:
+    def compute_seconds_until_resume(self) -> float:
         """Seconds until the pause that a Retry-After asked for is over; 0 without one."""
         return max(0.0, self._paused_until - self._clock())
 
-    def wait_for_slot_or_stop(self, should_stop: Callable[[], bool]) -> AcquisitionTime:
+    def take_slot_after_wait_or_stop(self, should_stop: Callable[[], bool]) -> AcquisitionTime:
         """Wait for a free slot or until `should_stop`; returns the clock's time for `release_slot`.
 
         A slot is taken in both cases, so that each call must release it.

@@ -4,9 +4,10 @@ A server may quote what it was sent, and its answers end up in terminals, report
 state. So each text, key and id of an answer is masked right after it is parsed. This is in
 addition to the redaction by path, which wraps every value at a path that is known to be secret.
 
-- A value counts in each form of `encode_secret_forms` and `_encode_escaped_forms`. So does a
-  leading part of it, because servers shorten what they quote: 8 characters, or 4 after a prefix
-  that many values share (`syn_`, `https://host/`), or 12 where those are words by their looks.
+- A value counts in each form of `list_secret_forms_in_hex_and_base64` and `_list_escaped_forms`.
+  So does a leading part of it, because servers shorten what they quote: 8 characters, or 4 after a
+  prefix that many values share (`syn_`, `https://host/`), or 12 where those are words by their
+  looks.
 - A value of fewer than 8 characters counts only as a word of its own; one of fewer than 6 only when
   letters are mixed with something else; one of fewer than 4 never.
 - A text or key that equals a public one (what a manifest declares in plain, names of fields) is
@@ -256,18 +257,18 @@ def _is_long_enough_to_mask(text: str) -> bool:
     )
 
 
-def _min_masked_prefix_length(text: str) -> int:
+def _compute_min_masked_prefix_length(text: str) -> int:
     """How many leading characters of a secret suffice for a text to be masked."""
     if text[0] in "{[":
         # Documents of one kind begin alike: `{"type": "service_account", ...`.
         return min(len(text), _MIN_DOCUMENT_RUN_LENGTH)
-    length = max(_MIN_RUN_LENGTH, _min_length_past_common_prefix_or_zero(text))
+    length = max(_MIN_RUN_LENGTH, _compute_min_length_past_common_prefix_or_zero(text))
     if _WORDS.fullmatch(text[:length]):
         length = max(length, _MIN_LENGTH_OF_WORDS)
     return min(length, len(text))
 
 
-def _min_length_past_common_prefix_or_zero(text: str) -> int:
+def _compute_min_length_past_common_prefix_or_zero(text: str) -> int:
     """The length of a prefix that many values share, plus the characters needed after it.
 
     0 if the text has no such prefix (`syn_`, `https://host/`, `Bearer `, a JWT or PEM header).
@@ -287,14 +288,17 @@ def _min_length_past_common_prefix_or_zero(text: str) -> int:
 
 def _iter_encoded_forms_of_secret(text: str) -> Iterator[_SecretForm]:
     """The encodings of a secret, each with the encoding of its leading part."""
-    length = _min_masked_prefix_length(text)
+    length = _compute_min_masked_prefix_length(text)
     needs_boundary = len(text) < _MIN_RUN_LENGTH or (
         length == len(text) and bool(_WORDS.fullmatch(text))
     )
-    full_forms, prefixes = encode_secret_forms(text), encode_secret_forms(text[:length])
+    full_forms, prefixes = (
+        list_secret_forms_in_hex_and_base64(text),
+        list_secret_forms_in_hex_and_base64(text[:length]),
+    )
     if not _PLAIN_CHARS.fullmatch(text):
-        full_forms += _encode_escaped_forms(text)
-        prefixes += _encode_escaped_forms(text[:length])
+        full_forms += _list_escaped_forms(text)
+        prefixes += _list_escaped_forms(text[:length])
     for full_form, prefix in zip(full_forms, prefixes, strict=True):
         # An encoding that is shorter than a maskable text would hit common words.
         if full_form and len(prefix) >= min(length, _MIN_RUN_LENGTH):
@@ -305,7 +309,7 @@ def _iter_encoded_forms_of_secret(text: str) -> Iterator[_SecretForm]:
             )
 
 
-def encode_secret_forms(text: str) -> list[str]:
+def list_secret_forms_in_hex_and_base64(text: str) -> list[str]:
     """A value as it is, in hexadecimal (both cases) and in base64 (both alphabets), in fixed order.
 
     In base64 a form is the characters that do not depend on what precedes and follows the value,
@@ -320,7 +324,7 @@ def encode_secret_forms(text: str) -> list[str]:
     return forms
 
 
-def _encode_escaped_forms(text: str) -> list[str]:
+def _list_escaped_forms(text: str) -> list[str]:
     """A value as JSON, URLs and HTML escape it, in fixed order."""
     data = text.encode("utf-8", "surrogatepass")
     in_json = (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])

@@ -25,7 +25,7 @@ class OversizedEventError(ValueError):
     """An event has more than MAX_EVENT_LENGTH characters."""
 
 
-def parse_server_sent_events(blocks: Iterable[bytes]) -> Iterator[Event]:
+def iter_server_sent_events_and_heartbeats(blocks: Iterable[bytes]) -> Iterator[Event]:
     """Each event as an object with a `type`; a comment is `{"type": "heartbeat"}`.
 
     An event that is not JSON object, or has no type, becomes `{"type": "log", "data": ...}`. An
@@ -43,11 +43,11 @@ def parse_server_sent_events(blocks: Iterable[bytes]) -> Iterator[Event]:
                 size += len(value) + 1
                 _raise_if_event_is_oversized(size)
         elif data:
-            yield _parse_event("\n".join(data))
+            yield _parse_event_or_wrap_as_log("\n".join(data))
             data, size = [], 0
 
 
-def _parse_event(text: str) -> Event:
+def _parse_event_or_wrap_as_log(text: str) -> Event:
     try:
         value = parse_lenient_json(text)
     except OddJsonError:

@@ -171,7 +171,7 @@ class Transport:
             )
             if wait is None:
                 return result
-            self._sleep_until_refused(wait)
+            self._sleep_unless_refused(wait)
 
     def _send_once_within_pacer_limits(
         self, call: ClientCall, deadline: Deadline, attempt_number: int
@@ -187,9 +187,9 @@ class Transport:
             return bool(self._get_refusal_or_empty(call)) or deadline.is_passed
 
         # A later attempt has already waited for the server's Retry-After.
-        if attempt_number == 1 and (delay := self._pacer.seconds_until_resume()):
-            self._sleep_until_refused(min(delay, deadline.remaining_seconds()))
-        acquired_at = self._pacer.wait_for_slot_or_stop(should_stop)
+        if attempt_number == 1 and (delay := self._pacer.compute_seconds_until_resume()):
+            self._sleep_unless_refused(min(delay, deadline.compute_remaining_seconds()))
+        acquired_at = self._pacer.take_slot_after_wait_or_stop(should_stop)
         is_answered = False
         try:
             result = self._send_once_and_notify(call, deadline, attempt_number)
@@ -212,7 +212,7 @@ class Transport:
             return False
         if isinstance(result.error, RateLimitError):
             return call.repeatable or (self._options.resend_rate_limited and not call.send_once)
-        return call.repeatable or not result.sent or failures.was_upload_sent_only_in_part(call)
+        return call.repeatable or not result.sent or failures.has_upload_not_sent_whole(call)
 
     def _get_refusal_or_empty(self, call: ClientCall | None = None) -> str:
         """The reason why nothing may be sent, or why this call may not begin; "" while it may."""
@@ -245,7 +245,7 @@ class Transport:
         begin = out.tell()
         while True:
             try:
-                fetching.download_file(url, out)
+                fetching.download_file_once(url, out)
             except FailedFetchError as caught:
                 failure = caught
             else:
@@ -258,12 +258,12 @@ class Transport:
                 )
             if wait is None:
                 raise failure
-            self._sleep_until_refused(wait)
+            self._sleep_unless_refused(wait)
             # The failed attempt may have written a part of the file.
             out.seek(begin)
             out.truncate()
 
-    def _sleep_until_refused(self, seconds: float) -> None:
+    def _sleep_unless_refused(self, seconds: float) -> None:
         if self._options.timing.sleep is not None:
             self._options.timing.sleep(seconds)
             return
@@ -318,7 +318,7 @@ class Transport:
         """Send to the call's URL and on; a redirect that is not followed is an error."""
         url, query, redirect_count = self._route.base_url + call.path, call.query, 0
         while True:
-            result = self._send_to_url(call, url, query, attempt, deadline)
+            result = self._send_to_url_with_errors_as_result(call, url, query, attempt, deadline)
             answer = result.answer
             if answer is None or result.error is not None or 200 <= answer.status < 300:
                 return result
@@ -344,7 +344,7 @@ class Transport:
     def _build_attempt(self, call: ClientCall, deadline: Deadline) -> Attempt:
         # A server that stores a large upload may be silent for longer than a usual read timeout.
         read_timeout = (
-            deadline.remaining_seconds() if call.upload_size else self.limits.read_timeout
+            deadline.compute_remaining_seconds() if call.upload_size else self.limits.read_timeout
         )
         if call.accept:
             read_timeout = self.limits.idle_timeout
@@ -356,7 +356,7 @@ class Transport:
             repeatable=call.repeatable,
         )
 
-    def _send_to_url(
+    def _send_to_url_with_errors_as_result(
         self, call: ClientCall, url: str, query: Query, attempt: Attempt, deadline: Deadline
     ) -> _AttemptResult:
         context_token = CURRENT_ATTEMPT.set(attempt)
@@ -405,7 +405,8 @@ class Transport:
         # `connections`; this one covers only what happens before.
         remaining = max(
             min(
-                deadline.remaining_seconds(), self.limits.idle_timeout if call.accept else math.inf
+                deadline.compute_remaining_seconds(),
+                self.limits.idle_timeout if call.accept else math.inf,
             ),
             0.001,
         )

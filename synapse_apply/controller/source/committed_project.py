@@ -23,7 +23,7 @@ from synapse_apply.manifests.project.target_lists import MAX_LIST_BYTES
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project
-from synapse_apply.model.resource import shorten_git_ref
+from synapse_apply.model.resource import shorten_git_ref_if_commit_id
 
 _MAX_PROJECT_BYTES = 4 * 1024 * 1024
 _DEFAULT_FOLDER = "manifests"
@@ -57,7 +57,7 @@ class CommittedProject:
             pinned_project = self._read_project_or_raise_input_error(pin_entry, pinned_files, pin)
             self._rows.append(_collect_list_rows_by_target(pinned_project))
             self._project = apply_pinned_settings(
-                self._project, pinned_project, shorten_git_ref(source.project_from)
+                self._project, pinned_project, shorten_git_ref_if_commit_id(source.project_from)
             )
             self._ids.append(pin_entry.object_id)
         # A list counts by the row of each target: a new tenant is nothing to do for the others.
@@ -77,7 +77,8 @@ class CommittedProject:
         if target not in self._project.targets:
             raise InputError.from_summary(
                 "Unknown target",
-                f"{shorten_git_ref(self._commit)}:{FILE_NAME} has no target `{target}`.",
+                f"{shorten_git_ref_if_commit_id(self._commit)}:{FILE_NAME} has no target "
+                f"`{target}`.",
             )
         rows = [by_target[target] for by_target in self._rows if target in by_target]
         parts = [*self._ids, *rows, self._regions.compute_digest_of_readable_files(target)]
@@ -98,7 +99,7 @@ class CommittedProject:
             words = quote_last_git_lines_or_empty(result.error_text)
             raise SourceUnavailable.from_summary(
                 "A commit of a source cannot be read",
-                f"{self._source.name}: {shorten_git_ref(commit)}. {words}",
+                f"{self._source.name}: {shorten_git_ref_if_commit_id(commit)}. {words}",
                 "It is fetched again by itself.",
             )
         entries = []
@@ -119,7 +120,7 @@ class CommittedProject:
     def _read_project_or_raise_input_error(
         self, entry: CommittedFile, files: Sequence[CommittedFile], commit: str
     ) -> Project:
-        name = f"{shorten_git_ref(commit)}:{FILE_NAME}"
+        name = f"{shorten_git_ref_if_commit_id(commit)}:{FILE_NAME}"
         content = self._read_file_or_raise_input_error(entry, commit, _MAX_PROJECT_BYTES)
 
         def read_list_file_or_none(path: str) -> bytes | None:
@@ -143,7 +144,8 @@ class CommittedProject:
         if result.exit_code:
             raise InputError.from_summary(
                 "The project file cannot be read",
-                f"{shorten_git_ref(commit)}:{entry.path} is larger than {max_bytes // 1024**2} "
+                f"{shorten_git_ref_if_commit_id(commit)}:{entry.path} is larger than "
+                f"{max_bytes // 1024**2} "
                 "MiB, or not in the mirror.",
                 "Is this the file that was meant?",
             )
@@ -168,7 +170,8 @@ class CommittedProject:
     def _raise_no_project(self, commit: str) -> NoReturn:
         raise InputError.from_summary(
             "No project file in that commit",
-            f"{shorten_git_ref(commit)} has no {posixpath.join(self._source.path, FILE_NAME)}.",
+            f"{shorten_git_ref_if_commit_id(commit)} has no "
+            f"{posixpath.join(self._source.path, FILE_NAME)}.",
             f"Is the project in another folder? sources.{self._source.name}.path names it.",
             position=self._source.position,
         )
@@ -178,7 +181,7 @@ def _require_plain_file(entry: CommittedFile, commit: str) -> None:
     if entry.mode not in ("100644", "100755"):
         raise InputError.from_summary(
             f"The {'project file' if entry.path == FILE_NAME else 'list of targets'} is no file",
-            f"{shorten_git_ref(commit)}:{entry.path} is a link or a submodule.",
+            f"{shorten_git_ref_if_commit_id(commit)}:{entry.path} is a link or a submodule.",
             "Put the file itself there.",
         )
 

@@ -21,7 +21,7 @@ from synapse_apply.controller.worker.look import (
 )
 from synapse_apply.library.plan_rows import PermittedApply, PermittedRows
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import name_target
+from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError, LockHeld, Refused, SynapseApplyError
 from synapse_apply.model.plan import Plan
@@ -100,7 +100,7 @@ def apply_to_target(
         if failure.plan is not None and failure.plan.has_errors:
             with suppress(InputError):  # of too many rows
                 return build_result_of_plan(failure.plan)
-        return build_result_of_failure(name_target(failure.diagnostics, order.target))
+        return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.target))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
         failed = build_result_of_failure((build_internal_error("An apply"),))
         unknown_count = len(rows.judgement.permitted_rows)

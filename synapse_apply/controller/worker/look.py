@@ -23,7 +23,7 @@ from synapse_apply.library.opening import open_target_at_commit
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.codec import change_to_json, plan_to_json
-from synapse_apply.model.command import name_target
+from synapse_apply.model.command import name_target_in_commands
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.plan import CONCURRENT_RUN_SUMMARY, Action, Cause, Change, Plan
@@ -59,7 +59,7 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
                 return result
             return replace(result, running_jobs=read_running_jobs_or_none(target, plan))
     except SynapseApplyError as failure:
-        return build_result_of_failure(name_target(failure.diagnostics, order.target))
+        return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.target))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
         return build_result_of_failure((build_internal_error("A look"),))
 

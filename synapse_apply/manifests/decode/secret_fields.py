@@ -71,7 +71,7 @@ def select_secret_marks(context: DecodeContext, draft: Draft) -> SpecMarks:
         if "lifecycle" in draft.value
         else frozenset()
     )
-    return UNMARKED.with_named(named) if named else UNMARKED
+    return UNMARKED.with_named_secret_paths(named) if named else UNMARKED
 
 
 def replace_and_report_secrets(context: DecodeContext, draft: Draft, spec: Spec) -> DecodedSpec:

@@ -16,7 +16,11 @@ from synapse_apply.model.diagnostic import (
     warning_finding,
 )
 from synapse_apply.model.phrases import suggest_known_word_or_empty
-from synapse_apply.model.refactoring import MovedAddress, RemovedAddress, iter_move_chains
+from synapse_apply.model.refactoring import (
+    MovedAddress,
+    RemovedAddress,
+    iter_acyclic_move_chains_with_addresses,
+)
 
 ReportFinding = Callable[[FieldPath, str, str, str], None]
 """Called with the path in the project file, and summary, detail and hint of a finding."""
@@ -159,7 +163,7 @@ def iter_moved_but_declared_at_ref(
     What they declare counts as not removed, and moves lead to what they declare. Only where
     they declare both ends of a move is it unknown which of the two a record belongs to.
     """
-    for chain, addresses in iter_move_chains(moves):
+    for chain, addresses in iter_acyclic_move_chains_with_addresses(moves):
         declared_in_chain = [address for address in addresses if address in declared_addresses]
         if len(declared_in_chain) > 1:
             yield error_finding(

@@ -59,7 +59,7 @@ def build_coder(hint: Any) -> Coder:
     if hint is Any:
         return Coder(value_to_json, value_from_json, str)
     if hint is Address:
-        return Coder(_address_to_text, decode_address)
+        return Coder(_require_address_as_text, decode_address)
     if hint in SCALAR_LABELS:
         return _build_coder_of_text_number_or_truth(hint)
     if isinstance(hint, type) and issubclass(hint, Enum):
@@ -68,7 +68,7 @@ def build_coder(hint: Any) -> Coder:
         return _build_dataclass_coder(hint)
     if origin is tuple:
         max_items = MAX_DEPTH if hint == FieldPath else None
-        return _build_list_coder(build_coder(args[0]), max_items)
+        return _build_tuple_coder(build_coder(args[0]), max_items)
     if origin is Mapping:
         return _build_mapping_coder(args[0], build_coder(args[1]))
     if origin in (Union, UnionType):
@@ -91,7 +91,8 @@ def _build_coder_of_text_number_or_truth(scalar_type: type[Any]) -> Coder:
             # An integer is written as it is, so a float field accepts both.
             is_number
             if scalar_type is float
-            else _is_instance_not_bool(scalar_type, value) and _fits_in_decimal(value)
+            else _is_instance_and_bool_only_if_expected(scalar_type, value)
+            and _fits_in_decimal_or_is_no_integer(value)
         )
 
     def encode_scalar(value: Any) -> Any:
@@ -215,7 +216,7 @@ def _add_form_check_to_coder(coder: Coder, form: TextForm | None) -> Coder:
     return Coder(require_form_and_encode, require_form_and_decode)
 
 
-def _build_list_coder(item: Coder, max_items: int | None) -> Coder:
+def _build_tuple_coder(item: Coder, max_items: int | None) -> Coder:
     """The coder of a list of at most `max_items` items.
 
     A path is limited, since values at it are shown by recursion.
@@ -286,7 +287,7 @@ def _build_union_coder(args: tuple[Any, ...]) -> Coder:
     choice = " or ".join(SCALAR_LABELS[option] for option in options)
 
     def require_option_type(value: Any, make_error: Callable[[str], Exception]) -> Any:
-        if not any(_is_instance_not_bool(option, value) for option in options):
+        if not any(_is_instance_and_bool_only_if_expected(option, value) for option in options):
             raise make_error(format_type_mismatch(choice, value))
         return value
 
@@ -296,17 +297,17 @@ def _build_union_coder(args: tuple[Any, ...]) -> Coder:
     )
 
 
-def _fits_in_decimal(value: Any) -> bool:
+def _fits_in_decimal_or_is_no_integer(value: Any) -> bool:
     return not isinstance(value, int) or value.bit_length() <= MAX_DECIMAL_BITS
 
 
-def _is_instance_not_bool(expected_type: type[Any], value: Any) -> bool:
+def _is_instance_and_bool_only_if_expected(expected_type: type[Any], value: Any) -> bool:
     return isinstance(value, expected_type) and (
         expected_type is bool or not isinstance(value, bool)
     )
 
 
-def _address_to_text(value: Any) -> str:
+def _require_address_as_text(value: Any) -> str:
     if not isinstance(value, Address):
         raise TypeError(format_type_mismatch("an address", value))
     return str(value)
@@ -330,6 +331,6 @@ def _pointer_to_path(text: str) -> tuple[str, ...]:
 
 KEY_CODERS: Mapping[Any, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
     str: (require_text_key, lambda text: text),
-    Address: (_address_to_text, decode_address),
+    Address: (_require_address_as_text, decode_address),
     get_args(Fields)[0]: (_path_to_pointer, _pointer_to_path),
 }

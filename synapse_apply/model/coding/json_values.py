@@ -76,7 +76,7 @@ def value_to_json(value: Any, levels_left: int = MAX_DEPTH) -> JsonValue:
         }
         # Wrapped, so that a user's map with a key such as `$mac` is not read as a marker.
         return {"$map": plain} if any(key.startswith("$") for key in plain) else plain
-    return _marker_to_json(value)
+    return _encode_marker_or_refuse(value)
 
 
 def value_from_json(data: Any, levels_left: int = MAX_DEPTH) -> Any:
@@ -125,7 +125,7 @@ def _decrement_levels_or_refuse(levels_left: int) -> int:
     return levels_left - 1
 
 
-def _marker_to_json(value: Any) -> JsonObject:
+def _encode_marker_or_refuse(value: Any) -> JsonObject:
     if isinstance(value, Sensitive | SecretRef | DesiredSecret):
         raise TypeError("a secret is never stored")
     if value is ABSENT:

@@ -77,8 +77,8 @@ def replace_lone_surrogates(value: Any) -> JsonValue:
     return value
 
 
-def describe_field_names(value: Mapping[str, Any]) -> str:
-    """A phrase that lists field names, by which a person sees what else answered."""
+def describe_api_like_field_names(value: Mapping[str, Any]) -> str:
+    """A phrase with the first names that look like the API's; a person sees what else answered."""
     # Only names that look like the API's: a key of another service could be a secret.
     names = sorted(name for name in value if _FIELD_NAME.fullmatch(name))[:_MAX_NAMED_FIELDS]
     return f"its fields are {', '.join(names)}" if names else "it has no fields"

@@ -19,7 +19,7 @@ REMOTE_ID_FORM = TextForm(REMOTE_ID_PATTERN, f"an id: {REMOTE_ID_RULE}")
 _MAX_BITS = 425  # 128 decimal digits
 
 
-def is_remote_id(text: str) -> bool:
+def has_remote_id_form(text: str) -> bool:
     """Whether a text is accepted as the id of a server object."""
     return REMOTE_ID_PATTERN.fullmatch(text) is not None
 
@@ -30,7 +30,7 @@ def parse_remote_id(value: Any) -> str:
         raise ValueError(f"an id is a text or an integer, not {_describe_json_type(value)}")  # noqa: TRY004
     if isinstance(value, int) and (value < 0 or value.bit_length() > _MAX_BITS):
         raise ValueError("an id is no negative number and has at most 128 digits")
-    if isinstance(value, str) and not is_remote_id(value):
+    if isinstance(value, str) and not has_remote_id_form(value):
         raise ValueError(f"an id has {REMOTE_ID_RULE}")
     return str(value)
 

@@ -31,7 +31,7 @@ class SpecMarks:
     named: frozenset[FieldPath] = frozenset()
     above_named: frozenset[FieldPath] = frozenset()
 
-    def with_named(self, paths: frozenset[FieldPath]) -> SpecMarks:
+    def with_named_secret_paths(self, paths: frozenset[FieldPath]) -> SpecMarks:
         """A copy with the secret fields of one object."""
         above = frozenset(path[:end] for path in paths for end in range(1, len(path)))
         return replace(self, named=paths, above_named=above)
@@ -178,9 +178,9 @@ class SecretMarks:
             else frozenset()
         )
         if of_kind is None:
-            return UNMARKED.with_named(named) if named else None
+            return UNMARKED.with_named_secret_paths(named) if named else None
         return (
-            of_kind.select_spec_marks(spec).with_named(named)
+            of_kind.select_spec_marks(spec).with_named_secret_paths(named)
             if named
             else of_kind.select_spec_marks(spec)
         )

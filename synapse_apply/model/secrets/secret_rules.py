@@ -95,12 +95,12 @@ class ReservedVariables:
     def find_setting_by_file_or_empty(self, path: str, root: Path) -> str:
         """The path of the setting that names a file, or a file beside it; "" for none.
 
-        By the path's text alone, as in `is_file_allowed`: the reader checks the resolved path
-        again.
+        By the path's text alone, as in `is_file_allowed_by_path_text`: the reader checks the
+        resolved path again.
         """
-        normalized_path = str(_normalize_path(path, root))
+        normalized_path = str(_normalize_path_not_following_links(path, root))
         for name, setting in self.files.items():
-            reserved_path = str(_normalize_path(name, root))
+            reserved_path = str(_normalize_path_not_following_links(name, root))
             # SQLite keeps `-wal` and `-journal` beside a database, and we keep `.lock` and `.key`.
             if normalized_path == reserved_path or normalized_path.startswith(
                 (f"{reserved_path}.", f"{reserved_path}-")
@@ -129,7 +129,7 @@ def is_variable_allowed(name: str, patterns: Sequence[str]) -> bool:
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def is_file_allowed(path: str, root: Path, allow_files: Sequence[str]) -> bool:
+def is_file_allowed_by_path_text(path: str, root: Path, allow_files: Sequence[str]) -> bool:
     """Whether `valueFrom: {file: ...}` may name this path, by its text alone.
 
     `path` is relative to `root` or absolute; `allow_files` are exact names of files, most of them
@@ -139,7 +139,10 @@ def is_file_allowed(path: str, root: Path, allow_files: Sequence[str]) -> bool:
     # The system would reject such a path with another error.
     if not path or "\0" in path:
         return False
-    normalized_path, project_root = _normalize_path(path, root), _normalize_path(".", root)
+    normalized_path, project_root = (
+        _normalize_path_not_following_links(path, root),
+        _normalize_path_not_following_links(".", root),
+    )
     # After normalizing, so that `..` cannot lead out.
     is_in_project = normalized_path != project_root and normalized_path.is_relative_to(project_root)
     checked_path = normalized_path.relative_to(project_root) if is_in_project else normalized_path
@@ -147,9 +150,9 @@ def is_file_allowed(path: str, root: Path, allow_files: Sequence[str]) -> bool:
     if any(part.lower() in FORBIDDEN_FOLDERS for part in checked_path.parts):
         return False
     return is_in_project or any(
-        normalized_path == _normalize_path(name, root) for name in allow_files
+        normalized_path == _normalize_path_not_following_links(name, root) for name in allow_files
     )
 
 
-def _normalize_path(path: str, root: Path) -> PurePath:
+def _normalize_path_not_following_links(path: str, root: Path) -> PurePath:
     return PurePath(os.path.normpath(root / path))

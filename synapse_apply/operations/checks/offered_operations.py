@@ -96,6 +96,11 @@ def read_backend_offer(where: Invocation) -> BackendOffer:
 def _join_summaries(*rows: CheckResult) -> str:
     """The rows' summaries in one line, without the server's own words."""
     return " ".join(
-        row.summary + (f" (request id {row.first_request_id})" if row.first_request_id else "")
+        row.summary
+        + (
+            f" (request id {row.first_request_id_or_empty})"
+            if row.first_request_id_or_empty
+            else ""
+        )
         for row in rows
     )

@@ -23,7 +23,7 @@ from synapse_apply.files.repository import (
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.resource import shorten_git_ref
+from synapse_apply.model.resource import shorten_git_ref_if_commit_id
 from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.entry_names import escape_misleading_path
 from synapse_apply.packages.source.commit_memory import get_commit_memory_or_new_empty
@@ -58,7 +58,7 @@ class GitCommit:
     @property
     def label(self) -> str:
         """The ref for messages; a full id is shortened."""
-        return shorten_git_ref(self.ref)
+        return shorten_git_ref_if_commit_id(self.ref)
 
     def __str__(self) -> str:
         return self.ref if self.id.startswith(self.ref) else f"{self.ref} ({self.short_id})"
@@ -167,7 +167,11 @@ class GitTree:
             self._git_dir,
             commit,
             full_path,
-            lambda: list(_iter_entries_below_folder(root, commit, full_path, shorten_git_ref(ref))),
+            lambda: list(
+                _iter_entries_below_folder(
+                    root, commit, full_path, shorten_git_ref_if_commit_id(ref)
+                )
+            ),
         )
         self._reader = _BlobReader(root)
 

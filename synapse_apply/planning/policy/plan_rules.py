@@ -33,7 +33,7 @@ def _find_freeze_window_stop(
 ) -> _PolicyStop | None:
     """A stop if a freeze window is open and the plan makes any call, runs included; else None."""
     rows = _select_addresses_rule_applies_to(
-        rule, (change for change in active_changes if change.changes_server)
+        rule, (change for change in active_changes if change.has_unrefused_call_or_run)
     )
     window = rule.window
     opening = window.find_open_window(now) if rows and window else None

@@ -109,7 +109,7 @@ def is_shown_as_to_be_done(change: Change) -> bool:
 
 def _is_call_or_forget(row: Change) -> bool:
     """Whether a change is left out if its dependencies are: a call, or the end of a record."""
-    return row.changes_server or (row.action is Action.FORGET and not row.is_refused)
+    return row.has_unrefused_call_or_run or (row.action is Action.FORGET and not row.is_refused)
 
 
 def _is_only_run_left(before: Change, now: Change) -> bool:

@@ -203,7 +203,9 @@ class LeaseLock:
         )
 
     def _format_unlock_command(self, lock_owner: LockOwner) -> str:
-        return Command("state unlock", lock_owner.lock_id, target=self._runner.target).format_line()
+        return Command(
+            "state unlock", lock_owner.lock_id, target=self._runner.target
+        ).format_command_line()
 
     def _build_new_owner(self, operation: str) -> LockOwner:
         runner = self._runner

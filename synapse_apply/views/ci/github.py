@@ -99,7 +99,7 @@ def build_drift_outputs(drift: Drift, exit_code: int) -> dict[str, str]:
     `has_changes` is true where `--detailed-exitcode` gives 2.
     """
     return {
-        "drifted": str(len(drift.changed_objects)),
+        "drifted": str(len(drift.changed_or_replaced_objects)),
         "gone": str(len(drift.missing_objects)),
         "waiting": str(len(drift.pending_addresses)),
         # A number from incomplete lists would be taken for the whole.

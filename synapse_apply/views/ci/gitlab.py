@@ -39,7 +39,11 @@ def count_drift_changes_or_no_counts(drift: Drift) -> dict[str, int]:
     """What an apply that reverts the drift would do; NO_COUNTS for a check with errors."""
     if drift.has_errors:
         return NO_COUNTS
-    return {"create": len(drift.missing_objects), "update": len(drift.changed_objects), "delete": 0}
+    return {
+        "create": len(drift.missing_objects),
+        "update": len(drift.changed_or_replaced_objects),
+        "delete": 0,
+    }
 
 
 def count_done_changes_of_report(report: Report) -> dict[str, int]:

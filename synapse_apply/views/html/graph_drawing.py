@@ -61,7 +61,8 @@ def draw_near_planned_or_name_command_or_empty(
         command = Command("graph --plan", target=target)
         return (
             f"<p>{len(needs):,} resources are too many to draw here: "
-            f"<code>{cut_and_escape(command.format_line())}</code> writes them for Mermaid.</p>"
+            f"<code>{cut_and_escape(command.format_command_line())}</code> writes them for "
+            "Mermaid.</p>"
         )
     planned_actions = {a: node_by_address[a].planned_action for a in needs if a in node_by_address}
     return _render_svg(needs, planned_actions, row_id_by_address)

@@ -19,7 +19,7 @@ def render_next_steps_after_plan(plan: Plan) -> tuple[str, ...]:
 
 def _iter_next_steps_after_plan(plan: Plan) -> Iterator[str]:
     target = plan.base.target
-    plan_command = render_copyable_command(Command("plan", target=target).format_line())
+    plan_command = render_copyable_command(Command("plan", target=target).format_command_line())
     if plan.has_errors:
         yield f'Fix <a href="#errors">the errors</a>, then plan again: {plan_command}'
         return
@@ -33,7 +33,7 @@ def _iter_next_steps_after_plan(plan: Plan) -> Iterator[str]:
         yield '<a href="#guards">A guard</a> stops the whole apply; let it pass if that is meant.'
     if any(field.cause in {Cause.DRIFT, Cause.BOTH} for c in plan.changes for field in c.fields):
         accept_command = render_copyable_command(
-            Command("drift --write ADDRESS", target=target).format_line()
+            Command("drift --write ADDRESS", target=target).format_command_line()
         )
         yield (
             "Apply would undo what was changed outside. To keep it, take the change into Git "
@@ -44,7 +44,10 @@ def _iter_next_steps_after_plan(plan: Plan) -> Iterator[str]:
     elif plan.has_changes and not plan.guards and plan.is_applyable:
         adopts = any(c.action is Action.ADOPT and not c.is_refused for c in plan.changes)
         command = Command("apply --adopt" if adopts else "apply", target=target)
-        yield f"Review the rows below, then apply: {render_copyable_command(command.format_line())}"
+        yield (
+            "Review the rows below, then apply: "
+            f"{render_copyable_command(command.format_command_line())}"
+        )
 
 
 def render_next_steps_unless_complete(report: Report) -> tuple[str, ...]:
@@ -66,7 +69,9 @@ def _iter_next_steps_after_incomplete_apply(report: Report) -> Iterator[str]:
         }
     )
     for file in recovery_files:
-        line = render_copyable_command(Command("state record FILE", target=target).format_line())
+        line = render_copyable_command(
+            Command("state record FILE", target=target).format_command_line()
+        )
         yield f"Record what could not be recorded: {line}, where FILE is {render_code(file)}"
     if report.count_outcomes(Result.FAILED):
         yield 'Mend what <a href="#failed">failed</a>: each finding says why.'
@@ -77,5 +82,7 @@ def _iter_next_steps_after_incomplete_apply(report: Report) -> Iterator[str]:
     if report.count_outcomes(Result.UNKNOWN):
         yield "What is unknown is looked up by the next run before it does anything else."
     if plan.actionable_changes:
-        apply_command = render_copyable_command(Command("apply", target=target).format_line())
+        apply_command = render_copyable_command(
+            Command("apply", target=target).format_command_line()
+        )
         yield f"Apply again for the rest; what is done is not done twice: {apply_command}"

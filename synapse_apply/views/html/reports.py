@@ -212,7 +212,7 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
             ),
         ],
         [
-            ("changed", len(drift.changed_objects), "moved"),
+            ("changed", len(drift.changed_or_replaced_objects), "moved"),
             ("gone", len(drift.missing_objects), "gone"),
             # With lists that could not be read the number would be too low.
             *([] if drift.unread_kinds else [("unmanaged", len(unmanaged_objects), "quiet")]),

@@ -402,7 +402,7 @@ def _make_footer_builder_by_hidden_count(
     run = format_link_or_label_if_unsafe("this run", run_url) if run_url else ""
 
     def format_footer(hidden_count: int) -> str:
-        see_text = format_cut_code_span(see_command.format_line())
+        see_text = format_cut_code_span(see_command.format_command_line())
         source_texts = " or ".join(part for part in (run, see_text) if part)
         hidden_note = (
             f"**{hidden_count:,} not shown here:** {source_texts} has all of it."

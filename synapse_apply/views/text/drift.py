@@ -9,7 +9,7 @@ from synapse_apply.model.coding.json_types import JsonDocument
 from synapse_apply.model.command import (
     Command,
     Text,
-    name_target,
+    name_target_in_commands,
 )
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged, WrittenEdit
@@ -87,7 +87,7 @@ def render_written_edits(
         next_step = Text(
             Command("plan"), f" shows {absence_text}; ", Command("apply"), " records that."
         )
-        lines += ["", f"Next: {name_target(next_step, drift.typed_target, location)}"]
+        lines += ["", f"Next: {name_target_in_commands(next_step, drift.typed_target, location)}"]
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
@@ -166,7 +166,10 @@ def format_drift_totals(drift: Drift) -> str:
         return f"Drift incomplete: {count}. What could be seen is shown."
     if not drift.objects:
         return NO_DRIFT
-    return f"Drift: {len(drift.changed_objects)} changed, {len(drift.missing_objects)} gone."
+    return (
+        f"Drift: {len(drift.changed_or_replaced_objects)} changed, {len(drift.missing_objects)} "
+        "gone."
+    )
 
 
 def iter_sentences_on_ways_out_of_drift(
@@ -174,7 +177,7 @@ def iter_sentences_on_ways_out_of_drift(
 ) -> Iterator[str]:
     """Sentences on what can be done about the drift, none without any; commands in backticks."""
     return (
-        name_target(text, drift.typed_target, location)
+        name_target_in_commands(text, drift.typed_target, location)
         for text in _iter_ways_out_with_commands_unscoped(drift)
     )
 
@@ -205,12 +208,14 @@ def _iter_ways_out_with_commands_unscoped(drift: Drift) -> Iterator[str]:
             " tells the ways out.",
         )
     writable_objects = [
-        object_drift for object_drift in drift.changed_objects if object_drift.is_writable
+        object_drift
+        for object_drift in drift.changed_or_replaced_objects
+        if object_drift.is_writable
     ]
     if writable_objects:
         scope_text = (
             ""
-            if len(writable_objects) == len(drift.changed_objects)
+            if len(writable_objects) == len(drift.changed_or_replaced_objects)
             else f" (of {_join_first_addresses_and_count_rest(writable_objects)})"
         )
         yield Text(
@@ -233,7 +238,7 @@ def count_unapplied_changes_in_a_line(drift: Drift, location: Sequence[str] = ()
     text = Text(
         f"{pluralize(count, 'declared change')} {verb} to be applied: see ", Command("plan"), "."
     )
-    return name_target(text, drift.typed_target, location)
+    return name_target_in_commands(text, drift.typed_target, location)
 
 
 def _iter_unmanaged_lines_if_looked_for(drift: Drift, style: Style) -> Iterator[str]:
@@ -295,10 +300,10 @@ def drift_document(drift: Drift) -> JsonDocument:
         "base": build_base_document(drift.base),
         "on_drift": "hold" if drift.is_drift_kept else "revert",
         "summary": {
-            "changed": len(drift.changed_objects),
+            "changed": len(drift.changed_or_replaced_objects),
             "gone": len(drift.missing_objects),
             "waiting": len(drift.pending_addresses),
-            "unmanaged": drift.unmanaged_count,
+            "unmanaged": drift.unmanaged_count_or_none_if_unknown,
             "accepted_differences": count_accepted_fields(drift.changes_with_accepted),
         },
         "resource_drift": [_build_object_document(entry) for entry in drift.objects],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from vault.stand_in import StandInVault
 
-from synapse_apply.client.http.environment import build_route_with_proxies_and_tls
+from synapse_apply.client.http.environment import build_route_with_environment_proxies_and_tls
 from synapse_apply.client.http.exchange import ExchangeLimits, HttpExchanger
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.values import SecretRef, Sensitive
@@ -61,7 +61,9 @@ def open_reader() -> Iterator[OpenReader]:
                 return Sensitive(variables[ref.name])
 
             settings = build_settings_of_valid_block(block)
-            route = build_route_with_proxies_and_tls(settings.origin, more.get("ca_file") or None)
+            route = build_route_with_environment_proxies_and_tls(
+                settings.origin, more.get("ca_file") or None
+            )
             exchanger = HttpExchanger(route, limits, sleep=lambda _seconds: None)
             closing.callback(exchanger.close)
             return VaultReader(settings, exchanger.send_request, resolve)

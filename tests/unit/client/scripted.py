@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from synapse_apply.model.remote.remote_ids import is_remote_id
+from synapse_apply.model.remote.remote_ids import has_remote_id_form
 
 # Seconds, on a slow machine; who is not woken reads for twice as long, or without end.
 AT_ONCE = 10.0
@@ -72,7 +72,7 @@ def thing(request: Received) -> dict[str, Any]:
     parts = [unquote(part) for part in request.path.split("/")]
     named = next((name for above, name in pairwise(parts) if above in _LISTS and name), "1")
     version = named.partition("@")[2] or "1.0.0"
-    identity = named if is_remote_id(named) and "@" not in named else 1
+    identity = named if has_remote_id_form(named) and "@" not in named else 1
     return {"id": identity, "code": named, "plugin_id": 1, "version": version}
 
 

@@ -32,7 +32,7 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def told(text: str) -> list[dict[str, Any]]:
-    return list(sse.parse_server_sent_events([text.encode()]))
+    return list(sse.iter_server_sent_events_and_heartbeats([text.encode()]))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_frames(text: str, frames: list[dict[str, Any]]) -> None:
 
 def test_bytes_that_are_no_utf8_do_not_end_a_stream() -> None:
     """They show as what cannot be read."""
-    assert list(sse.parse_server_sent_events([b"data: a\xffb\n\n"])) == [
+    assert list(sse.iter_server_sent_events_and_heartbeats([b"data: a\xffb\n\n"])) == [
         {"type": "log", "data": "a\ufffdb"}
     ]
 
@@ -84,7 +84,7 @@ def test_where_a_stream_is_cut_does_not_matter(
     )
     found = [
         frame
-        for frame in sse.parse_server_sent_events(pieces(text.encode(), cuts))
+        for frame in sse.iter_server_sent_events_and_heartbeats(pieces(text.encode(), cuts))
         if frame["type"] != "heartbeat"
     ]
     assert found == frames
@@ -94,7 +94,7 @@ def test_where_a_stream_is_cut_does_not_matter(
 def test_an_event_without_end_is_refused(piece: bytes) -> None:
     """Before it fills the memory."""
     with pytest.raises(sse.OversizedEventError):
-        list(sse.parse_server_sent_events(piece for _ in range(10_000)))
+        list(sse.iter_server_sent_events_and_heartbeats(piece for _ in range(10_000)))
 
 
 @given(items=st.lists(JSON, max_size=6), cuts=st.lists(st.integers(0, 2000), max_size=20))

@@ -18,7 +18,7 @@ from synapse_apply.model.command import (
     Text,
     join_texts,
     lowercase_and_strip_full_stop,
-    name_target,
+    name_target_in_commands,
 )
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.plan import Refusal
@@ -41,25 +41,29 @@ IMPORT = Command("import", "storage/a", "ID")
 )
 def test_a_command_names_the_target(command: Command, expected: str) -> None:
     """Once, unless it names one already or knows none; each value is one word for a shell."""
-    assert command.format_line("prod") == expected
-    assert name_target(Text("Run ", command, "."), "prod") == f"Run `{expected}`."
+    assert command.format_command_line("prod") == expected
+    assert name_target_in_commands(Text("Run ", command, "."), "prod") == f"Run `{expected}`."
 
 
 def test_the_place_goes_before_the_target() -> None:
     """A command that knows no target knows no project either."""
     place = ["-C", "a b"]
-    assert Command("plan").format_line("prod", place) == "synapse-apply plan -C 'a b' -t prod"
-    assert Command("plan").format_line("", place) == "synapse-apply plan -C 'a b'"
-    assert Command("schema").format_line("prod", place) == "synapse-apply schema"
+    assert (
+        Command("plan").format_command_line("prod", place) == "synapse-apply plan -C 'a b' -t prod"
+    )
+    assert Command("plan").format_command_line("", place) == "synapse-apply plan -C 'a b'"
+    assert Command("schema").format_command_line("prod", place) == "synapse-apply schema"
 
 
 def test_a_text_is_a_str_until_a_target_is_known() -> None:
     """Without one it reads as it is; a str that looks like a command is never changed."""
     text = Text("if it is there: ", IMPORT)
     assert text == "if it is there: `synapse-apply import storage/a ID`"
-    assert name_target(text, "") is text
-    assert name_target("`synapse-apply plan`", "prod") == "`synapse-apply plan`"
-    assert name_target(name_target(text, "prod"), "staging") == name_target(text, "prod")
+    assert name_target_in_commands(text, "") is text
+    assert name_target_in_commands("`synapse-apply plan`", "prod") == "`synapse-apply plan`"
+    assert name_target_in_commands(
+        name_target_in_commands(text, "prod"), "staging"
+    ) == name_target_in_commands(text, "prod")
 
 
 @pytest.mark.parametrize(
@@ -81,14 +85,14 @@ def test_a_text_is_a_str_until_a_target_is_known() -> None:
 )
 def test_what_is_made_of_texts_has_their_commands(text: str, expected: str) -> None:
     """A sum, a list and a clause still name the target."""
-    assert name_target(text, "prod") == expected
+    assert name_target_in_commands(text, "prod") == expected
 
 
 def test_values_name_it_in_all_their_texts() -> None:
     """A finding, a refusal with ways out, and several of these; without commands they are equal."""
     refusal = Refusal("rule", "a reason", (Text(IMPORT), "wait"))
     finding = error_finding("Wrong", "Here.", Text("Run ", Command("plan"), "."))
-    named_refusal, named_finding = name_target((refusal, finding), "prod")
+    named_refusal, named_finding = name_target_in_commands((refusal, finding), "prod")
     assert named_refusal.ways_out == ("`synapse-apply import storage/a ID -t prod`", "wait")
     assert named_finding.hint == "Run `synapse-apply plan -t prod`."
     assert finding.with_target("") is finding

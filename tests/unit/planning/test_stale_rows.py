@@ -256,7 +256,7 @@ def test_never_more_than_was_planned(before: dict[str, Data], now: dict[str, Dat
     would = {change.address: change for change in fresh.changes}
     for reviewed in (False, True):
         for change in narrow_plan(kept, fresh, reviewed=reviewed).changes:
-            if change.changes_server or (
+            if change.has_unrefused_call_or_run or (
                 change.action is not Action.NO_OP and not change.is_refused
             ):
                 assert change == would[change.address]

@@ -38,7 +38,7 @@ def command(
     """
     from synapse_apply import __version__
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.model.command import name_target
+    from synapse_apply.model.command import name_target_in_commands
     from synapse_apply.views.json.failure import failure_document
     from synapse_apply.views.sanitize import escape_ci_commands, sanitize
     from synapse_apply.views.text.findings import format_warning_and_note_counts_or_empty
@@ -49,7 +49,7 @@ def command(
     errors = any(finding.is_error for finding in findings)
     code = Exit.ERROR if errors else Exit.OK
     if console.as_json:
-        targeted_findings = name_target(findings, console.typed_target)
+        targeted_findings = name_target_in_commands(findings, console.typed_target)
         console.write_document(
             failure_document("package check", targeted_findings, code, tool_version=__version__)
         )

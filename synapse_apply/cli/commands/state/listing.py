@@ -28,7 +28,7 @@ def command(*, console: Console, invocation: Invocation) -> int:
     have (`state record` records these).
     """
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.model.command import name_target
+    from synapse_apply.model.command import name_target_in_commands
     from synapse_apply.views.text.record import record_document
     from synapse_apply.views.text.tables import render_table
 
@@ -63,6 +63,6 @@ def command(*, console: Console, invocation: Invocation) -> int:
     else:
         console.write_stderr("Nothing is recorded.\n")
     for call in open_calls.calls:
-        advice = name_target(call.advice, console.typed_target)
+        advice = name_target_in_commands(call.advice, console.typed_target)
         console.write_stderr(f"Outcome unknown: {call.intent.address}. {advice}.\n")
     return 0

@@ -50,7 +50,7 @@ def command(*, console: Console, invocation: Invocation, yes: bool) -> int:
     """
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
     from synapse_apply.cli.flows.command_target import open_command_target
-    from synapse_apply.model.command import name_target
+    from synapse_apply.model.command import name_target_in_commands
 
     with open_command_target(invocation) as target:
 
@@ -76,7 +76,7 @@ def command(*, console: Console, invocation: Invocation, yes: bool) -> int:
             }
         )
         return 0
-    for kept_reason in name_target(rekey_result.kept_reasons, console.typed_target):
+    for kept_reason in name_target_in_commands(rekey_result.kept_reasons, console.typed_target):
         console.write_stderr(f"Kept under its old key: {kept_reason}\n")
     noun = "secret" if rekey_result.rekeyed_count == 1 else "secrets"
     console.write_output(
