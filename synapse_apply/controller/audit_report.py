@@ -54,10 +54,10 @@ class AuditReport:
 
 
 def read_and_check_stored_audit(
-    data: Path, selection: AuditSelection, expected_digest: str = ""
+    data_folder: Path, selection: AuditSelection, expected_digest: str = ""
 ) -> AuditReport:
     """Check the audit of a controller's store; see `check_and_select_audit_rows`."""
-    with closing(SqliteControllerStore(data)) as store:
+    with closing(SqliteControllerStore(data_folder)) as store:
         return check_and_select_audit_rows(store.iter_audit_rows(), selection, expected_digest)
 
 

@@ -222,7 +222,7 @@ class _Controller:
                     raise
                 except BaseException:
                     # A second signal: applies that have begun get no more time.
-                    self._workers.kill_applies()
+                    self._workers.kill_applies_and_begin_no_more()
                     raise
                 finally:
                     engine.close()
@@ -279,7 +279,7 @@ class _Controller:
             self.write_log("error", "configuration not taken", file=self._setup.file)
             return None
         self.configured = configured
-        self._workers.use_settings(configured.settings)
+        self._workers.use_settings_for_new_work(configured.settings)
         self.log_and_publish_findings()
         self.write_log("info", "configuration taken", file=self._setup.file)
         return configured
@@ -406,9 +406,9 @@ def _list_targets_in_state(store: ReadableStore, state: TargetCondition) -> Sequ
     return store.list_targets(TargetFilter(state=state), 0, _ALL_TARGETS).targets
 
 
-def write_store_backup(data: Path, file: Path) -> None:
+def write_store_backup(data_folder: Path, file: Path) -> None:
     """Copy the store of a data folder to one new file, also while a controller uses it."""
-    with closing(SqliteControllerStore(data)) as store:
+    with closing(SqliteControllerStore(data_folder)) as store:
         store.write_backup(file)
 
 

@@ -11,9 +11,9 @@ from synapse_apply.controller.store_ports import ReadableStore
 from synapse_apply.model.coding.json_types import JsonDocument
 
 
-def read_stored_targets_as_document(data: Path) -> JsonDocument:
+def read_stored_targets_as_document(data_folder: Path) -> JsonDocument:
     """All targets of the store in a data folder, as `list_all_targets_as_document` gives them."""
-    with closing(SqliteControllerStore(data)) as store:
+    with closing(SqliteControllerStore(data_folder)) as store:
         return list_all_targets_as_document(store)
 
 

@@ -112,7 +112,7 @@ class ReadableStore(Protocol):
         """The newest revisions of a source, newest first."""
         ...
 
-    def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+    def list_unsent_statuses_and_messages(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         """Statuses and messages that are still to be sent, or never can be."""
         ...
 
@@ -204,17 +204,17 @@ class WritableStore(ReadableStore, Protocol):
         """Targets that somebody works on at `now`, by name."""
         ...
 
-    def renew_leases(
+    def extend_claims_and_leader_lease(
         self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
     ) -> None:
         """Let a holder's claims of these targets last until a time, and its lease `leader`.
 
-        `leader_epoch` is that lease's epoch, 0 for none. No time is made shorter. As `put_process`
-        this waits for no other writer, and is no part of a `write`.
+        `leader_epoch` is that lease's epoch, 0 for none. No time is made shorter. This waits for no
+        other writer, and is no part of a `write`, as `put_process_and_delete_unseen_ones`.
         """
         ...
 
-    def put_process(self, row: ProcessRow, forgotten_before: float) -> None:
+    def put_process_and_delete_unseen_ones(self, row: ProcessRow, forgotten_before: float) -> None:
         """Write that a process is there, and delete those that were last seen before a time."""
         ...
 
@@ -238,17 +238,17 @@ class WritableStore(ReadableStore, Protocol):
         """How far the targets are that the revision of this number touched."""
         ...
 
-    def list_due_sends(
+    def list_due_statuses_and_messages(
         self, now: float, limit: int
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
-        """As `list_unsent`, without those that wait or never can be sent; the oldest first."""
+        """Those to be sent at `now`, the oldest first; none that waits or never can be sent."""
         ...
 
     def find_message(self, message_id: str) -> MessageRow | None:
         """A message, None for an unknown one."""
         ...
 
-    def find_newest_run_id_or_empty(self) -> str:
+    def find_newest_run_or_message_id_or_empty(self) -> str:
         """The greatest id of a run or a message, "" for none."""
         ...
 
@@ -285,7 +285,7 @@ class StoreWriter(Protocol):
     def put_target(self, row: TargetRow) -> None:
         """Write a target; its wanted revision is never moved to a smaller number.
 
-        The claim of a target that is there stays as it is: see `claim_target`.
+        The claim of a target that is there stays as it is: only a claim moves it.
         """
         ...
 
@@ -300,29 +300,33 @@ class StoreWriter(Protocol):
         """Targets that are due later than a time."""
         ...
 
-    def shift_due_times(self, seconds: float) -> None:
+    def shift_due_times_and_claims(self, seconds: float) -> None:
         """Move all due times and claims of the store, after a jump of the wall clock."""
         ...
 
-    def pull_in_sends(self, now: float, longest: float) -> None:
+    def limit_delays_of_sends(self, now: float, longest: float) -> None:
         """Have no status or message due later than `longest` seconds from now."""
         ...
 
-    def claim_target(self, name: TargetName, holder: str, until: float, now: float) -> int:
+    def claim_target_and_get_epoch_or_zero(
+        self, name: TargetName, holder: str, until: float, now: float
+    ) -> int:
         """Claim a target that nobody holds at `now`; the new epoch, 0 where somebody holds it."""
         ...
 
     def is_claim_valid(self, name: TargetName, holder: str, epoch: int) -> bool: ...
 
-    def release_all_targets(self) -> None:
+    def release_all_claims(self) -> None:
         """End every claim: only for who has the data folder alone, and has no worker yet."""
         ...
 
-    def release_targets_of(self, holder: str) -> None:
+    def release_claims_of_holder(self, holder: str) -> None:
         """End every claim of one holder."""
         ...
 
-    def take_lease(self, name: str, holder: str, until: float, now: float) -> int:
+    def take_or_renew_lease_and_get_epoch_or_zero(
+        self, name: str, holder: str, until: float, now: float
+    ) -> int:
         """Take a lease that nobody else has at `now`, or renew it; its epoch, 0 where another has.
 
         A lease that is the holder's keeps its epoch, also where it was over; else the epoch grows.
@@ -346,7 +350,7 @@ class StoreWriter(Protocol):
         """Count a change in `change_number`, which `put_source` leaves as it is."""
         ...
 
-    def ask_fetch(self, source: str) -> None:
+    def request_fetch_at_once(self, source: str) -> None:
         """Have a source fetched at once, by `asked_number`; without effect on an unknown one."""
         ...
 
@@ -356,11 +360,11 @@ class StoreWriter(Protocol):
 
     def put_run(self, row: RunRow) -> None: ...
 
-    def count_repeat(self, run_id: str, when: float) -> None:
+    def count_repeated_look_of_run(self, run_id: str, when: float) -> None:
         """Count one more look that found what a run found."""
         ...
 
-    def remove_source(self, name: str) -> None:
+    def mark_source_removed_and_its_targets_gone(self, name: str) -> None:
         """Mark a source that the configuration no longer has, and its targets as gone."""
         ...
 
@@ -408,7 +412,7 @@ class StoreWriter(Protocol):
         """Write a message unless one of the same channel, event and fact is there; whether so."""
         ...
 
-    def mark_message(self, row: MessageRow) -> None:
+    def replace_existing_message(self, row: MessageRow) -> None:
         """Replace a message that is there."""
         ...
 
@@ -424,7 +428,7 @@ class StoreWriter(Protocol):
         """Delete old runs, but for the newest of each target; how many."""
         ...
 
-    def delete_records_before(self, when: float) -> None:
+    def delete_old_sent_messages_and_revisions(self, when: float) -> None:
         """Delete old messages that need no sending, and old revisions with their statuses.
 
         The head of a source stays, however old it is.

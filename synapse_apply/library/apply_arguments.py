@@ -51,7 +51,7 @@ def build_silent_observer() -> ApplyObserver:
     return ApplyObserver()
 
 
-def require_decision(
+def require_approval_without_conflicting_arguments(
     plan: Plan | None, arguments: PlanArguments, confirm: Confirm | None, *, auto_approve: bool
 ) -> None:
     """NotApproved where nothing approves the apply; OptionConflict for arguments that exclude.

@@ -14,10 +14,10 @@ _Item = TypeVar("_Item")
 
 def require_names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
     """The names as a tuple; InputError for a single string, which is a sequence of its letters."""
-    return _require_list(argument, names, str, "names")
+    return _require_tuple_of_items(argument, names, str, "names")
 
 
-def require_guard_names(guard_names: Iterable[str]) -> tuple[str, ...]:
+def require_known_or_policy_guard_names(guard_names: Iterable[str]) -> tuple[str, ...]:
     """The value of `override_guards`; InputError for a guard that does not exist.
 
     Names of policy rules are checked later, in `PlanArguments`, where the policy is known.
@@ -36,7 +36,9 @@ def require_guard_names(guard_names: Iterable[str]) -> tuple[str, ...]:
 def require_text(argument: str, text: object) -> str:
     """The text; InputError for another type."""
     if not isinstance(text, str):
-        raise InputError.from_summary(f"{argument} is a text", f"It is {_describe(text)}.")
+        raise InputError.from_summary(
+            f"{argument} is a text", f"It is {_describe_for_error(text)}."
+        )
     return text
 
 
@@ -51,26 +53,26 @@ def require_address(argument: str, address: object) -> Address:
         pass
     raise InputError.from_summary(
         f"{argument} is an address",
-        f"It is a str KIND/NAME or an Address, not {_describe(address)}.",
+        f"It is a str KIND/NAME or an Address, not {_describe_for_error(address)}.",
     )
 
 
-def require_whole_number(argument: str, number: object) -> int:
+def require_whole_number_from_one(argument: str, number: object) -> int:
     """The number; InputError for one below 1 and for another type."""
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise InputError.from_summary(
-            f"{argument} is a whole number from 1", f"It is {_describe(number)}."
+            f"{argument} is a whole number from 1", f"It is {_describe_for_error(number)}."
         )
     return number
 
 
-def require_seconds_or_none(argument: str, seconds: object) -> float | None:
+def require_seconds_from_zero_or_none(argument: str, seconds: object) -> float | None:
     """The number, or None for the default; InputError for one below 0 and for another type."""
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
         raise InputError.from_summary(
-            f"{argument} is a number of seconds from 0", f"It is {_describe(seconds)}."
+            f"{argument} is a number of seconds from 0", f"It is {_describe_for_error(seconds)}."
         )
     return seconds
 
@@ -79,22 +81,24 @@ def require_positive_seconds(argument: str, seconds: object) -> float:
     """The number; InputError for one that is not above 0 and for another type."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
         raise InputError.from_summary(
-            f"{argument} is a number of seconds above 0", f"It is {_describe(seconds)}."
+            f"{argument} is a number of seconds above 0", f"It is {_describe_for_error(seconds)}."
         )
     return seconds
 
 
-def resolve_paths(argument: str, paths: Iterable[Path | str], directory: Path) -> tuple[Path, ...]:
-    """Paths relative to a directory; InputError for a single path, and as `resolve_path`."""
-    listed_paths = _require_list(argument, paths, (str, Path), "paths")
-    return tuple(resolve_path(argument, path, directory) for path in listed_paths)
+def require_and_join_paths(
+    argument: str, paths: Iterable[Path | str], directory: Path
+) -> tuple[Path, ...]:
+    """Each path below a directory; InputError for a single path, as for one that is no path."""
+    listed_paths = _require_tuple_of_items(argument, paths, (str, Path), "paths")
+    return tuple(require_and_join_path(argument, path, directory) for path in listed_paths)
 
 
-def resolve_path(argument: str, path: Path | str, directory: Path) -> Path:
+def require_and_join_path(argument: str, path: Path | str, directory: Path) -> Path:
     """A path relative to a directory; InputError for what cannot be the path of a file."""
     if not isinstance(path, (str, Path)):
         raise InputError.from_summary(
-            f"{argument} is a path", f"It is a str or a Path, not {_describe(path)}."
+            f"{argument} is a path", f"It is a str or a Path, not {_describe_for_error(path)}."
         )
     if "\0" in str(path):
         raise InputError.from_summary(
@@ -103,7 +107,7 @@ def resolve_path(argument: str, path: Path | str, directory: Path) -> Path:
     return directory / path
 
 
-def _require_list(
+def _require_tuple_of_items(
     argument: str,
     values: Iterable[_Item],
     item_type: type[_Item] | tuple[type[Any], ...],
@@ -114,18 +118,20 @@ def _require_list(
     if isinstance(values, (str, bytes, Path)):
         # Iterated over, a string is its letters, each of which may be the name of a resource.
         raise InputError.from_summary(
-            summary, f"It is {_describe(values)}.", f"Write {argument}=[{str(values)!r}]."
+            summary, f"It is {_describe_for_error(values)}.", f"Write {argument}=[{str(values)!r}]."
         )
     if not isinstance(values, Iterable):
-        raise InputError.from_summary(summary, f"It is {_describe(values)}.", hint)
+        raise InputError.from_summary(summary, f"It is {_describe_for_error(values)}.", hint)
     items = tuple(values)
     for item in items:
         if not isinstance(item, item_type):
-            raise InputError.from_summary(summary, f"One of them is {_describe(item)}.", hint)
+            raise InputError.from_summary(
+                summary, f"One of them is {_describe_for_error(item)}.", hint
+            )
     return items
 
 
-def _describe(value: object) -> str:
+def _describe_for_error(value: object) -> str:
     """A value for an error message: a text or a number as it is, else its type alone."""
     if value is None or isinstance(value, (str, bytes, int, float)):
         return f"the {type(value).__name__} {value!r}" if value is not None else "None"

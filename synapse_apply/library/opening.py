@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.library.arguments import (
+    require_and_join_path,
+    require_and_join_paths,
     require_names,
-    require_seconds_or_none,
-    require_whole_number,
-    resolve_path,
-    resolve_paths,
+    require_seconds_from_zero_or_none,
+    require_whole_number_from_one,
 )
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.secrets.readable_files import ReadableFiles
@@ -51,7 +51,7 @@ def open_target(
 
     Every error is a SynapseApplyError. What the `with` block itself raises passes unchanged.
     """
-    invocation = _build_invocation(
+    invocation = _build_invocation_of_valid_arguments(
         target, folder, project, files, variables, var_files, strict=strict, environ=environ,
         parallelism=parallelism, lock_timeout=lock_timeout, project_from=project_from, ref=ref,
     )  # fmt: skip
@@ -81,7 +81,7 @@ def open_targets(
     name. The project file is read once for all of them; InputError before the first where it cannot
     be used, and for each of `names` that means no target. All else is as in `open_target`.
     """
-    invocation = _build_invocation(
+    invocation = _build_invocation_of_valid_arguments(
         None, folder, project, files, variables, var_files, strict=strict, environ=environ,
         parallelism=parallelism, lock_timeout=lock_timeout, project_from=project_from, ref=ref,
     )  # fmt: skip
@@ -105,7 +105,7 @@ def build_invocations_of_targets(
     return tuple(replace(shared, target=name) for name in chosen_names)
 
 
-def _build_invocation(
+def _build_invocation_of_valid_arguments(
     target: str | None,
     folder: Path | str,
     project: Path | str | None,
@@ -120,18 +120,20 @@ def _build_invocation(
     project_from: str,
     ref: str,
 ) -> Invocation:
-    directory = resolve_path("folder", folder, Path.cwd())
+    directory = require_and_join_path("folder", folder, Path.cwd())
     return Invocation(
         directory=directory,
-        project=resolve_path("project", project, directory) if project is not None else None,
+        project=require_and_join_path("project", project, directory)
+        if project is not None
+        else None,
         target=target,
         variables=dict(variables or {}),
-        variable_files=resolve_paths("var_files", var_files, directory),
-        paths=resolve_paths("files", files, directory),
+        variable_files=require_and_join_paths("var_files", var_files, directory),
+        paths=require_and_join_paths("files", files, directory),
         strict=strict,
-        parallelism=require_whole_number("parallelism", parallelism),
+        parallelism=require_whole_number_from_one("parallelism", parallelism),
         environ=dict(os.environ if environ is None else environ),
-        lock_timeout=require_seconds_or_none("lock_timeout", lock_timeout),
+        lock_timeout=require_seconds_from_zero_or_none("lock_timeout", lock_timeout),
         project_from=project_from,
         as_of=ref,
         command="library",

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from synapse_apply.library.apply_arguments import (
     PlanOptionsMemory,
     build_silent_observer,
-    require_decision,
+    require_approval_without_conflicting_arguments,
     wait_for_open_calls_if_requested,
 )
 from synapse_apply.library.arguments import (
-    require_guard_names,
+    require_and_join_path,
+    require_and_join_paths,
+    require_known_or_policy_guard_names,
     require_names,
     require_text,
-    require_whole_number,
-    resolve_path,
-    resolve_paths,
+    require_whole_number_from_one,
 )
 from synapse_apply.library.target_connection import TargetConnection
 from synapse_apply.library.target_jobs import TargetJobs
@@ -139,7 +139,7 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.workspace.selection import choose_address
 
         name = require_text("name", name)
-        with self._connection.open_session() as session:
+        with self._connection.open_or_reuse_session() as session:
             return read_resource_sides(session, choose_address(session, name))
 
     def plan(
@@ -165,9 +165,9 @@ class OpenTarget(TargetWithPermittedRows):
             only=require_names("only", only), exclude=require_names("exclude", exclude),
             prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
             no_verify=not verify, revert_drift=revert_drift, resend_secrets=resend_secrets,
-            overridden=require_guard_names(override_guards),
+            overridden=require_known_or_policy_guard_names(override_guards),
         )  # fmt: skip
-        with self._connection.open_session(read_only=not create_state) as session:
+        with self._connection.open_or_reuse_session(read_only=not create_state) as session:
             options = arguments.build_plan_options(session)
             read_at = session.clock.monotonic_seconds()
             dry_run_progress = (progress or build_silent_observer()) if server_dry_run else None
@@ -194,7 +194,7 @@ class OpenTarget(TargetWithPermittedRows):
             only=require_names("only", only), exclude=require_names("exclude", exclude),
             prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
             no_verify=not verify, revert_drift=revert_drift,
-            overridden=require_guard_names(override_guards),
+            overridden=require_known_or_policy_guard_names(override_guards),
         )  # fmt: skip
         with self._connection.pin_refs_and_convert_errors():
             comparison = load_offline_comparison(self._invocation, against)
@@ -237,13 +237,15 @@ class OpenTarget(TargetWithPermittedRows):
             only=require_names("only", only), exclude=require_names("exclude", exclude),
             prune=prune, allow_locked=allow_locked, adopt=adopt, recreate=recreate,
             no_verify=not verify, revert_drift=revert_drift, resend_secrets=resend_secrets,
-            overridden=require_guard_names(override_guards),
+            overridden=require_known_or_policy_guard_names(override_guards),
         )  # fmt: skip
-        require_decision(plan, arguments, confirm, auto_approve=auto_approve)
+        require_approval_without_conflicting_arguments(
+            plan, arguments, confirm, auto_approve=auto_approve
+        )
         options = None if plan is None else self._plan_options.require_options_of_plan(plan)
         may_ask = confirm is not None or self._invocation.on_terminal
         observer = observer or ApplyObserver()
-        with self._connection.open_session() as session:
+        with self._connection.open_or_reuse_session() as session:
             wait_for_open_calls_if_requested(session, observer, is_requested=wait)
             apply_run = ApplyRun(
                 session,
@@ -253,9 +255,13 @@ class OpenTarget(TargetWithPermittedRows):
                 all_or_nothing=all_or_nothing,
                 may_adopt=adopt is True,
             )
-            return apply_run.plan_and_apply() if plan is None else self._apply(apply_run, plan)
+            return (
+                apply_run.plan_and_apply()
+                if plan is None
+                else self._apply_plan_of_this_object(apply_run, plan)
+            )
 
-    def _apply(self, apply_run: ApplyRun, plan: Plan) -> Report:
+    def _apply_plan_of_this_object(self, apply_run: ApplyRun, plan: Plan) -> Report:
         """Apply a plan of this object, with its inputs where it is the newest plan."""
         source = self._last_plan
         # Equal, not only of the same id: a copy with other rows or without its guards was never
@@ -272,22 +278,22 @@ class OpenTarget(TargetWithPermittedRows):
         """
         from synapse_apply.operations.saved_plan import save_plan
 
-        path = self._resolve_path(file)
+        path = self._join_path_unless_closed(file)
         options = self._plan_options.require_options_of_plan(plan)
-        with self._connection.open_session() as session:
+        with self._connection.open_or_reuse_session() as session:
             return save_plan(session, plan, options, path)
 
     def require_unused_file(self, file: Path | str) -> None:
         """InputError where `save_plan` could not make this file: to know it before planning."""
         from synapse_apply.operations.saved_plan_file import require_unused_path
 
-        require_unused_path(self._resolve_path(file))
+        require_unused_path(self._join_path_unless_closed(file))
 
     def read_saved_plan(self, file: Path | str) -> ApprovedPlans:
         """The plan that a file holds, for `apply_saved`; InputError where it holds none."""
         from synapse_apply.operations.apply_saved import read_approved_plans
 
-        return read_approved_plans([self._resolve_path(file)], reviewed=False)
+        return read_approved_plans([self._join_path_unless_closed(file)], reviewed=False)
 
     def find_changes_since(self, plans: ApprovedPlans) -> list[Diagnostic]:
         """Warnings of what is known here to have changed since a plan was saved.
@@ -308,7 +314,7 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.operations.apply_saved import read_approved_plans
 
         self._connection.require_open()
-        paths = resolve_paths("files", files, self._invocation.directory)
+        paths = require_and_join_paths("files", files, self._invocation.directory)
         if not paths:
             raise InputError.from_summary("files names no plan", "Name at least one file.")
         return read_approved_plans(paths, reviewed=True)
@@ -335,7 +341,7 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.operations.plan_arguments import PlanArguments
 
         arguments = PlanArguments(
-            recreate=recreate, overridden=require_guard_names(override_guards)
+            recreate=recreate, overridden=require_known_or_policy_guard_names(override_guards)
         )
         if not isinstance(plans, apply_saved.ApprovedPlans):
             plans = self.read_saved_plan(plans)
@@ -373,7 +379,7 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.workspace.selection import select_addresses_or_none_for_all
 
         names = require_names("only", only), require_names("exclude", exclude)
-        with self._connection.open_session(read_only=True) as session:
+        with self._connection.open_or_reuse_session(read_only=True) as session:
             options = build_drift_options(select_addresses_or_none_for_all(session, *names))
             return compute_drift(session, plan(session, options), unmanaged=unmanaged)
 
@@ -389,7 +395,7 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.operations.write_drift import write_named_drift
 
         names = require_names("names", names)
-        with self._connection.open_session(read_only=True) as session:
+        with self._connection.open_or_reuse_session(read_only=True) as session:
             return write_named_drift(self._invocation, session, names, write=not dry_run)
 
     def import_objects(
@@ -408,9 +414,9 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.operations.import_ import import_objects, resolve_rows_by_address
         from synapse_apply.workspace.inventory_rows import read_inventory_file
 
-        with self._connection.open_session() as session:
+        with self._connection.open_or_reuse_session() as session:
             if isinstance(ids, (Path, str)):
-                ids = read_inventory_file(self._resolve_path(ids))
+                ids = read_inventory_file(self._join_path_unless_closed(ids))
             rows = resolve_rows_by_address(session, ids)
             return import_objects(
                 session, rows, warn or (lambda _warning: None), reads_bytes=read_bytes
@@ -423,8 +429,8 @@ class OpenTarget(TargetWithPermittedRows):
         """
         from synapse_apply.operations.history import list_past_runs
 
-        limit = require_whole_number("limit", limit)
-        with self._connection.open_state() as session:
+        limit = require_whole_number_from_one("limit", limit)
+        with self._connection.open_session_of_state_alone() as session:
             return list_past_runs(session, limit)
 
     def find_run(self, plan_id: str) -> PastRun:
@@ -435,7 +441,7 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.operations.history import require_past_run
 
         plan_id = require_text("plan_id", plan_id)
-        with self._connection.open_state() as session:
+        with self._connection.open_session_of_state_alone() as session:
             return require_past_run(session, plan_id)
 
     def verify(
@@ -454,7 +460,7 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.operations.verify import verify_releases_by_run
 
         releases = require_names("releases", releases)
-        with self._connection.open_session() as session:
+        with self._connection.open_or_reuse_session() as session:
             return verify_releases_by_run(
                 session, releases, observer or ApplyObserver(), timeout=timeout
             )
@@ -468,7 +474,7 @@ class OpenTarget(TargetWithPermittedRows):
         from synapse_apply.operations.verify_bytes import compare_published_bytes
 
         releases = require_names("releases", releases)
-        with self._connection.open_session() as session:
+        with self._connection.open_or_reuse_session() as session:
             return compare_published_bytes(
                 session, select_named_releases_or_empty_without_names(session, releases)
             )
@@ -480,6 +486,6 @@ class OpenTarget(TargetWithPermittedRows):
         with self._connection.pin_refs_and_convert_errors():
             return run_all_checks(self._invocation)
 
-    def _resolve_path(self, file: Path | str) -> Path:
+    def _join_path_unless_closed(self, file: Path | str) -> Path:
         self._connection.require_open()
-        return resolve_path("file", file, self._invocation.directory)
+        return require_and_join_path("file", file, self._invocation.directory)

@@ -54,7 +54,7 @@ class TargetConnection:
         self._closing.close()
 
     @contextmanager
-    def open_session(self, *, read_only: bool = False) -> Iterator[TargetSession]:
+    def open_or_reuse_session(self, *, read_only: bool = False) -> Iterator[TargetSession]:
         """A session that is ready for a plan. `read_only`: no state is created."""
         with self.pin_refs_and_convert_errors():
             # A read-only session created no state; a method that writes needs one.
@@ -69,7 +69,7 @@ class TargetConnection:
             yield self._session
 
     @contextmanager
-    def open_live_backend(self) -> Iterator[LiveBackend]:
+    def open_or_reuse_live_backend(self) -> Iterator[LiveBackend]:
         """The backend for reading and calling by hand: no manifests, and a state only if there is.
 
         The state is read again by each use.
@@ -105,7 +105,7 @@ class TargetConnection:
             return (self._session or TargetSession(self.invocation)).target.name
 
     @contextmanager
-    def open_state(self) -> Iterator[TargetSession]:
+    def open_session_of_state_alone(self) -> Iterator[TargetSession]:
         """A session for the state alone: no manifests, no backend, no lock awaited."""
         from synapse_apply.workspace.target_session import open_state
 

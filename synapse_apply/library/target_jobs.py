@@ -11,7 +11,7 @@ from synapse_apply.library.arguments import (
     require_names,
     require_positive_seconds,
     require_text,
-    require_whole_number,
+    require_whole_number_from_one,
 )
 from synapse_apply.library.target_connection import TargetConnection
 from synapse_apply.model.errors import InputError, NotApproved
@@ -59,8 +59,8 @@ class TargetJobs:
             status, require_text("plugin", plugin), created_after, require_text("user", user)
         )
         if limit is not None:
-            require_whole_number("limit", limit)
-        with self._connection.open_live_backend() as live_backend:
+            require_whole_number_from_one("limit", limit)
+        with self._connection.open_or_reuse_live_backend() as live_backend:
             jobs = iter_jobs(live_backend, job_filter)
         return islice(self._iter_with_converted_errors(jobs), limit)
 
@@ -72,7 +72,7 @@ class TargetJobs:
         """
         from synapse_apply.operations.running_jobs import list_running_jobs_or_none
 
-        with self._connection.open_session(read_only=True) as session:
+        with self._connection.open_or_reuse_session(read_only=True) as session:
             return list_running_jobs_or_none(session, plan)
 
     def _iter_with_converted_errors(self, jobs: Iterator[Job]) -> Iterator[Job]:
@@ -99,7 +99,7 @@ class TargetJobs:
                     "A job has no such field to expand",
                     f"{field!r} is none of {', '.join(EXPANDABLE_FIELDS)}.",
                 )
-        with self._connection.open_live_backend() as live_backend:
+        with self._connection.open_or_reuse_live_backend() as live_backend:
             return read_job(live_backend, job_id, fields)
 
     def show_log(
@@ -119,7 +119,7 @@ class TargetJobs:
 
         job_id = require_text("job_id", job_id)
         listener = build_log_listener(on_line, None, on_note)
-        with self._connection.open_live_backend() as live_backend:
+        with self._connection.open_or_reuse_live_backend() as live_backend:
             pass_current_job_log_to(live_backend, job_id, listener, tail)
 
     def follow_log(
@@ -150,7 +150,7 @@ class TargetJobs:
             timeout if timeout is None else require_positive_seconds("timeout", timeout),
         )
         listener = build_log_listener(on_line, on_job, on_note)
-        with self._connection.open_live_backend() as live_backend:
+        with self._connection.open_or_reuse_live_backend() as live_backend:
             return follow_job_log_until_end(live_backend, job_id, settings, listener, tail)
 
     def update_job(
@@ -176,9 +176,9 @@ class TargetJobs:
             raise InputError.from_summary(
                 "Nothing is reported on the job", "status, progress, result and metadata are None."
             )
-        with self._connection.open_live_backend() as live_backend:
+        with self._connection.open_or_reuse_live_backend() as live_backend:
             job, warning = update_job(live_backend, job_id, job_report)
-        _pass_warning(warning, warn)
+        _pass_warning_if_both_are_given(warning, warn)
         return job
 
     def stop_job(
@@ -197,12 +197,12 @@ class TargetJobs:
         from synapse_apply.operations.stop_job import require_stoppable_job, stop_job
 
         job_id = require_text("job_id", job_id)
-        with self._connection.open_live_backend() as live_backend:
+        with self._connection.open_or_reuse_live_backend() as live_backend:
             job = require_stoppable_job(live_backend, job_id)
             if confirm is not None and not confirm(job):
                 raise NotApproved.from_summary(f"Job {job.id} was not stopped", "confirm said no.")
             job, warning = stop_job(live_backend, job)
-        _pass_warning(warning, warn)
+        _pass_warning_if_both_are_given(warning, warn)
         return job
 
     def run_plugin(
@@ -235,7 +235,7 @@ class TargetJobs:
             require_text("plugin", plugin), dict(parameters or {}), dict(context or {}),
             require_text("action", action), agent, require_text("version", version),
         )  # fmt: skip
-        with self._connection.open_live_backend() as live_backend:
+        with self._connection.open_or_reuse_live_backend() as live_backend:
             started_run = send_run_once_auditing_only_failures(live_backend, request)
             with add_advice_to_interruption(
                 "The run was started; the same command would start another."
@@ -243,7 +243,7 @@ class TargetJobs:
                 if on_start is not None:
                     on_start(started_run)
                 warning = audit_started_run_or_warn(live_backend, request, started_run)
-                _pass_warning(warning, warn)
+                _pass_warning_if_both_are_given(warning, warn)
         return started_run
 
     def wait_for_result(
@@ -262,11 +262,13 @@ class TargetJobs:
         interval = require_positive_seconds("interval", interval)
         if timeout is not None:
             timeout = require_positive_seconds("timeout", timeout)
-        with self._connection.open_live_backend() as live_backend:
+        with self._connection.open_or_reuse_live_backend() as live_backend:
             return poll_run_result(live_backend, started_run, interval, timeout)
 
 
-def _pass_warning(warning: Diagnostic | None, warn: Callable[[Diagnostic], None] | None) -> None:
+def _pass_warning_if_both_are_given(
+    warning: Diagnostic | None, warn: Callable[[Diagnostic], None] | None
+) -> None:
     """Call `warn` with a warning, where there are both."""
     if warning is not None and warn is not None:
         warn(warning)

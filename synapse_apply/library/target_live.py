@@ -6,7 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.library.arguments import require_names, require_text, resolve_path
+from synapse_apply.library.arguments import (
+    require_and_join_path,
+    require_names,
+    require_text,
+)
 from synapse_apply.library.target_connection import TargetConnection
 from synapse_apply.model.errors import InputError
 
@@ -45,8 +49,8 @@ class TargetLive:
         """
         from synapse_apply.operations.get_objects import list_objects
 
-        with self._connection.open_live_backend() as live_backend:
-            return list_objects(live_backend, _require_kind(live_backend, kind))
+        with self._connection.open_or_reuse_live_backend() as live_backend:
+            return list_objects(live_backend, _require_known_kind(live_backend, kind))
 
     def find_object(self, kind: str, name: str) -> LiveObject:
         """The object of a name: an id (`123`, `id=123`), a recorded name, a code or a name there.
@@ -56,14 +60,14 @@ class TargetLive:
         from synapse_apply.operations.get_objects import require_object
 
         name = require_text("name", name)
-        with self._connection.open_live_backend() as live_backend:
-            return require_object(live_backend, _require_kind(live_backend, kind), name)
+        with self._connection.open_or_reuse_live_backend() as live_backend:
+            return require_object(live_backend, _require_known_kind(live_backend, kind), name)
 
     def find_plugin_of_release(self, release: LiveObject) -> LiveObject | None:
         """The plugin that a release belongs to; None where the release names none."""
         from synapse_apply.operations.get_objects import read_owner_or_none
 
-        with self._connection.open_live_backend() as live_backend:
+        with self._connection.open_or_reuse_live_backend() as live_backend:
             return read_owner_or_none(live_backend, "release", release)
 
     def list_releases(self, plugin: str) -> list[LiveObject]:
@@ -75,7 +79,7 @@ class TargetLive:
         from synapse_apply.operations.get_objects import list_releases
 
         plugin = require_text("plugin", plugin)
-        with self._connection.open_live_backend() as live_backend:
+        with self._connection.open_or_reuse_live_backend() as live_backend:
             return list_releases(live_backend, plugin)
 
     def export_manifests(
@@ -105,21 +109,24 @@ class TargetLive:
         from synapse_apply.operations.export import export_to_folder, require_writable_inventory
 
         invocation = self._connection.invocation
-        folder_path = resolve_path("folder", folder, invocation.directory)
+        folder_path = require_and_join_path("folder", folder, invocation.directory)
         inventory_path = require_writable_inventory(
             invocation,
             folder_path,
             None
             if inventory is None
-            else resolve_path("inventory", inventory, invocation.directory),
+            else require_and_join_path("inventory", inventory, invocation.directory),
         )
         query = GatherQuery.from_ids(
-            ids or {}, codes=require_names("codes", codes), from_jobs=from_jobs, members=releases
+            ids or {},
+            codes=require_names("codes", codes),
+            from_jobs=from_jobs,
+            members=releases,
         )
         kinds = require_names("only", only)
-        with self._connection.open_live_backend() as live_backend:
+        with self._connection.open_or_reuse_live_backend() as live_backend:
             for kind in (*kinds, *query.ids):
-                _require_kind(live_backend, kind)
+                _require_known_kind(live_backend, kind)
             return export_to_folder(
                 live_backend, query, folder_path, inventory_path,
                 only=kinds, unmanaged=unmanaged, force=force,
@@ -141,7 +148,7 @@ class TargetLive:
             return check_agents(self._connection.invocation, names, variables)
 
 
-def _require_kind(live_backend: LiveBackend, kind: str) -> str:
+def _require_known_kind(live_backend: LiveBackend, kind: str) -> str:
     """The kind; InputError for one that there is not."""
     if kind not in live_backend.catalogue:
         kinds = ", ".join(sorted(live_backend.catalogue))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synapse_apply.library.arguments import require_text, resolve_path
+from synapse_apply.library.arguments import require_and_join_path, require_text
 from synapse_apply.library.target_connection import TargetConnection
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class TargetPackages:
         """All that the platform would refuse or ignore, and what prevents building the package."""
         from synapse_apply.operations.package import check_package
 
-        package = self._resolve_query_of_name(package)
+        package = self._find_package_if_name(package)
         with self._connection.pin_refs_and_convert_errors():
             return check_package(package, strict=self._connection.invocation.strict)
 
@@ -54,7 +54,7 @@ class TargetPackages:
         """The digest of a package, and the size and digest of each file; InputError."""
         from synapse_apply.operations.package import read_package
 
-        package = self._resolve_query_of_name(package)
+        package = self._find_package_if_name(package)
         with self._connection.pin_refs_and_convert_errors():
             return read_package(package)
 
@@ -62,7 +62,7 @@ class TargetPackages:
         """What goes into a package, and what is left out by which rule; nothing is hashed."""
         from synapse_apply.operations.package import list_package_contents
 
-        package = self._resolve_query_of_name(package)
+        package = self._find_package_if_name(package)
         with self._connection.pin_refs_and_convert_errors():
             return list_package_contents(package)
 
@@ -74,9 +74,9 @@ class TargetPackages:
         """
         from synapse_apply.operations.package import suggest_zip_name, write_package_zip
 
-        package = self._resolve_query_of_name(package)
+        package = self._find_package_if_name(package)
         with self._connection.pin_refs_and_convert_errors():
-            path = resolve_path(
+            path = require_and_join_path(
                 "file",
                 suggest_zip_name(package) if file is None else file,
                 self._connection.invocation.directory,
@@ -120,5 +120,5 @@ class TargetPackages:
         with self._connection.pin_refs_and_convert_errors():
             return bump_version(self._connection.invocation, request, write=write)
 
-    def _resolve_query_of_name(self, package: str | PackageQuery) -> PackageQuery:
+    def _find_package_if_name(self, package: str | PackageQuery) -> PackageQuery:
         return self.find_package(package) if isinstance(package, str) else package

@@ -87,6 +87,6 @@ class TargetWithPermittedRows:
             require_text("operation", operation),
         )
         observer = observer or ApplyObserver()
-        with self._connection.open_session() as session:
+        with self._connection.open_or_reuse_session() as session:
             apply_run = ApplyRun(session, arguments.build_plan_options(session), observer)
             return apply_permitted_rows(session, apply_run, observer, choose, identity, permit)

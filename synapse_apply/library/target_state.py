@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from synapse_apply.library.arguments import (
     require_address,
+    require_and_join_path,
     require_names,
     require_text,
-    resolve_path,
 )
 from synapse_apply.library.target_connection import TargetConnection
 
@@ -47,28 +47,28 @@ class TargetState:
         """Everything that is recorded: records by address, open calls, lineage, serial."""
         from synapse_apply.operations.state import read_state
 
-        with self._connection.open_state() as session:
+        with self._connection.open_session_of_state_alone() as session:
             return read_state(session)
 
     def read_with_open_calls(self) -> tuple[State, OpenCalls]:
         """The same, and how each call of unknown outcome can be settled."""
         from synapse_apply.operations.settle import read_state_and_open_calls
 
-        with self._connection.open_state() as session:
+        with self._connection.open_session_of_state_alone() as session:
             return read_state_and_open_calls(session)
 
     def find_record(self, name: str) -> Record:
         """The record of one resource; StateError without one, InputError where several match."""
         from synapse_apply.operations.state import require_record
 
-        with self._open_state_at(name) as (session, address):
+        with self._open_state_and_choose_address(name) as (session, address):
             return require_record(session, address)
 
     def list_inventory(self) -> list[dict[str, object]]:
         """Address, id, version and digest of every record, as `state inventory` prints them."""
         from synapse_apply.operations.state import build_inventory_rows
 
-        with self._connection.open_state() as session:
+        with self._connection.open_session_of_state_alone() as session:
             return build_inventory_rows(session)
 
     def format_inventory(self) -> str:
@@ -81,8 +81,8 @@ class TargetState:
         """Copy the whole state to a file, consistent even while an apply runs."""
         from synapse_apply.operations.state import write_state_backup
 
-        path = resolve_path("file", file, self._connection.invocation.directory)
-        with self._connection.open_state() as session:
+        path = require_and_join_path("file", file, self._connection.invocation.directory)
+        with self._connection.open_session_of_state_alone() as session:
             write_state_backup(session, path)
 
     def forget(self, names: Sequence[str]) -> list[Address]:
@@ -91,7 +91,7 @@ class TargetState:
         from synapse_apply.workspace.selection import build_state_selectable, choose_addresses
 
         names = require_names("names", names)
-        with self._connection.open_state() as session:
+        with self._connection.open_session_of_state_alone() as session:
             selectable = build_state_selectable(session.store.read_state())
             addresses = choose_addresses(selectable, names)
             remove_records_keeping_objects(session, addresses)
@@ -105,7 +105,7 @@ class TargetState:
         from synapse_apply.operations.state import rename_address_with_series_members
 
         new_address = require_address("new_address", new_address)
-        with self._open_state_at(name) as (session, old_address):
+        with self._open_state_and_choose_address(name) as (session, old_address):
             return rename_address_with_series_members(session, old_address, new_address)
 
     def accept(
@@ -122,7 +122,7 @@ class TargetState:
         from synapse_apply.workspace.selection import choose_address
 
         name = require_text("name", name)
-        with self._connection.open_session() as session:
+        with self._connection.open_or_reuse_session() as session:
             return accept_differences(session, choose_address(session, name), confirm)
 
     def undo_accept(self, name: str) -> tuple[Address, Acceptance]:
@@ -132,7 +132,7 @@ class TargetState:
         """
         from synapse_apply.operations.accept_difference import undo_acceptance_in_state
 
-        with self._open_state_at(name) as (session, address):
+        with self._open_state_and_choose_address(name) as (session, address):
             return address, undo_acceptance_in_state(session, address)
 
     def settle(
@@ -150,14 +150,14 @@ class TargetState:
         from synapse_apply.operations.settle import settle_open_calls
 
         names = require_names("names", names)
-        with self._connection.open_session() as session:
+        with self._connection.open_or_reuse_session() as session:
             return settle_open_calls(session, names, wait)
 
     def settle_as_not_done(self, name: str) -> Intent:
         """Close an open call as not done: you looked. StateError where none is open."""
         from synapse_apply.operations.state import settle_as_not_done
 
-        with self._open_state_at(name) as (session, address):
+        with self._open_state_and_choose_address(name) as (session, address):
             return settle_as_not_done(session, address, moment=session.clock.utc_now())
 
     def settle_with_job(self, name: str, job_id: str) -> Intent:
@@ -168,7 +168,7 @@ class TargetState:
         from synapse_apply.operations.state import settle_with_job
 
         job_id = require_text("job_id", job_id)
-        with self._open_state_at(name) as (session, address):
+        with self._open_state_and_choose_address(name) as (session, address):
             return settle_with_job(session, address, job_id, moment=session.clock.utc_now())
 
     def record_calls(
@@ -182,8 +182,8 @@ class TargetState:
         """
         from synapse_apply.operations.record_calls import read_and_record_journal
 
-        path = resolve_path("file", file, self._connection.invocation.directory)
-        with self._connection.open_state() as session:
+        path = require_and_join_path("file", file, self._connection.invocation.directory)
+        with self._connection.open_session_of_state_alone() as session:
             return read_and_record_journal(session, path, confirm)
 
     def restore(
@@ -196,8 +196,8 @@ class TargetState:
         """
         from synapse_apply.operations.restore import prepare_and_restore
 
-        path = resolve_path("file", file, self._connection.invocation.directory)
-        with self._connection.open_state() as session:
+        path = require_and_join_path("file", file, self._connection.invocation.directory)
+        with self._connection.open_session_of_state_alone() as session:
             return prepare_and_restore(session, path, confirm)
 
     def create(self, *, lineage: str = "", key_file: Path | str | None = None) -> CreatedState:
@@ -211,11 +211,11 @@ class TargetState:
         from synapse_apply.operations.state import build_current_identity
 
         folder = self._connection.invocation.directory
-        path = resolve_path("key_file", key_file, folder) if key_file is not None else None
+        path = require_and_join_path("key_file", key_file, folder) if key_file is not None else None
         lineage = require_text("lineage", lineage)
         # A session that is open already knows of no state and no key.
         self._connection.disconnect()
-        with self._connection.open_state() as session:
+        with self._connection.open_session_of_state_alone() as session:
             return create_state(session, build_current_identity(session), lineage, path)
 
     def rekey(self, *, confirm: Callable[[], bool] | None = None) -> RekeyResult:
@@ -240,7 +240,7 @@ class TargetState:
         from synapse_apply.operations.state import build_current_identity
 
         self._connection.disconnect()
-        with self._connection.open_state() as session:
+        with self._connection.open_session_of_state_alone() as session:
             return rebind_if_confirmed(session, build_current_identity(session), confirm)
 
     def copy_to(self, url: str | SecretRef) -> State:
@@ -250,7 +250,7 @@ class TargetState:
         """
         from synapse_apply.operations.state import copy_state_to_url
 
-        with self._connection.open_state() as session:
+        with self._connection.open_session_of_state_alone() as session:
             return copy_state_to_url(session, url)
 
     def list_steps_after_copy(self, url: str | SecretRef) -> list[str]:
@@ -260,7 +260,7 @@ class TargetState:
         """
         from synapse_apply.operations.state import list_steps_after_copy
 
-        with self._connection.open_state() as session:
+        with self._connection.open_session_of_state_alone() as session:
             return list_steps_after_copy(session, url)
 
     def unlock(self, lock_id: str) -> None:
@@ -269,15 +269,15 @@ class TargetState:
         StateError where it is not the id of the lock.
         """
         lock_id = require_text("lock_id", lock_id)
-        with self._connection.open_state() as session:
+        with self._connection.open_session_of_state_alone() as session:
             session.store.remove_lock_even_if_in_use(lock_id)
 
     @contextmanager
-    def _open_state_at(self, name: str) -> Iterator[tuple[TargetSession, Address]]:
+    def _open_state_and_choose_address(self, name: str) -> Iterator[tuple[TargetSession, Address]]:
         """A session of the state, and the address of what it records under a name; InputError."""
         from synapse_apply.workspace.selection import build_state_selectable, choose_address
 
         name = require_text("name", name)
-        with self._connection.open_state() as session:
+        with self._connection.open_session_of_state_alone() as session:
             selectable = build_state_selectable(session.store.read_state())
             yield session, choose_address(selectable, name)

@@ -20,7 +20,7 @@ from synapse_apply.controller.configuration.placed_findings import FindingBuilde
 from synapse_apply.controller.configuration.rollout_checks import iter_rollout_findings
 from synapse_apply.controller.configuration.rule_checks import iter_rule_findings
 from synapse_apply.controller.settings import Access, Controller
-from synapse_apply.controller.worker.access import collect_own_secrets
+from synapse_apply.controller.worker.access import collect_own_secret_locations
 from synapse_apply.model.diagnostic import Diagnostic, FieldPath, Position
 from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.secrets.login import is_loopback
@@ -48,7 +48,7 @@ def iter_findings_no_schema_can_tell(
     yield from checker.iter_listen_errors(controller, is_access_known=is_access_known)
     yield from checker.iter_too_short_duration_errors(value, ())
     yield from checker.iter_unclear_channel_errors()
-    own_variables = collect_own_secrets(controller).variables - {PLACEHOLDER_VARIABLE}
+    own_variables = collect_own_secret_locations(controller).variables - {PLACEHOLDER_VARIABLE}
     for name in controller.sources:
         yield from checker.iter_warnings_on_patterns_of_own_variables(name, own_variables)
         yield from checker.iter_source_url_and_credential_errors(name)

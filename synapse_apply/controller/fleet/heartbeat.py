@@ -65,7 +65,7 @@ class Heartbeat:
             self._thread.join(_STOP_SECONDS)
         row = self._describe_process()
         with suppress(ControllerStoreError), self._store.write() as writer:
-            writer.release_targets_of(row.holder)
+            writer.release_claims_of_holder(row.holder)
             writer.delete_process(row.holder)
 
     def _renew_until_stopped_or_failed(self) -> None:
@@ -90,8 +90,8 @@ class Heartbeat:
         self._clock.measure()
         now = self._clock.read_wall()
         row = replace(self._describe_process(), seen_at=now)
-        self._store.renew_leases(
+        self._store.extend_claims_and_leader_lease(
             row.holder, now + LEASE_SECONDS, self._get_lead_epoch(), self._list_claims()
         )
         if beat % _BEATS_PER_LINE == 0:
-            self._store.put_process(row, now - _FORGOTTEN_SECONDS)
+            self._store.put_process_and_delete_unseen_ones(row, now - _FORGOTTEN_SECONDS)

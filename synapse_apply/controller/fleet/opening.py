@@ -31,13 +31,13 @@ class OpenedStore(NamedTuple):
     queue_location: QueueLocation | None
 
 
-def build_store_without_connecting(data: Path, url: Sensitive | None) -> OpenedStore:
+def build_store_without_connecting(data_folder: Path, url: Sensitive | None) -> OpenedStore:
     """The store at the url of a database, or without one in a data folder; asks nobody yet.
 
     InputError for a url that cannot be used, and where packages are missing.
     """
     if url is None:
-        return OpenedStore(SqliteControllerStore(data), None)
+        return OpenedStore(SqliteControllerStore(data_folder), None)
     require_fleet_packages()
     # Where it is not installed, the message is the better one.
     from synapse_apply.controller.store.postgres_store import (  # noqa: PLC0415

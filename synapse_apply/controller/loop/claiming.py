@@ -32,7 +32,7 @@ def claim_target_if_due(parts: LoopParts, name: TargetName) -> ClaimedTarget | N
         row = parts.store.find_target(name)
         if row is None or row.is_gone or row.due_at > now:
             return None
-        epoch = writer.claim_target(name, parts.holder, until, now)
+        epoch = writer.claim_target_and_get_epoch_or_zero(name, parts.holder, until, now)
         if epoch:
             row = record_lost_apply_if_any(parts, writer, row)
     # An earlier run may be another process's: what comes later has to be the greater id.

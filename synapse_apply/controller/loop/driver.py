@@ -255,7 +255,7 @@ class ControllerLoop:
         try:
             with self._parts.write() as writer:
                 for name in sorted(names):
-                    writer.ask_fetch(name)
+                    writer.request_fetch_at_once(name)
         except StoreUnavailable:
             with self._lock:
                 self._asked_sources |= names

@@ -39,7 +39,7 @@ class DueTimes:
         counter, error = clock.read_counter(), clock.measure_error()
         if is_clock_jump(error):
             with parts.write() as writer:
-                writer.shift_due_times(error)
+                writer.shift_due_times_and_claims(error)
                 # Within the transaction: no other one may be between the two.
                 clock.correct(error)
             parts.log("warn", "clock jumped", seconds=error)
@@ -85,7 +85,7 @@ def pull_in_due_times(parts: LoopParts) -> None:
             if source and polled.due_at > now + compute_longest_delay(source.poll, defaults):
                 writer.put_source(replace(polled, due_at=now))
         # No receiver can ask for a longer wait (`delivery.py`).
-        writer.pull_in_sends(now, max(HOUR, defaults.retry_most))
+        writer.limit_delays_of_sends(now, max(HOUR, defaults.retry_most))
 
 
 def retry_failing_targets(parts: LoopParts, longest: float) -> None:

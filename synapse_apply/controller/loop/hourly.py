@@ -52,7 +52,7 @@ def delete_old_rows(parts: LoopParts) -> None:
     oldest = now - parts.settings.defaults.keep
     with parts.write() as writer:
         count = writer.delete_runs_before(oldest)
-        writer.delete_records_before(oldest)
+        writer.delete_old_sent_messages_and_revisions(oldest)
         writer.delete_approvals_and_pauses_before(min(oldest, now - APPROVAL_SECONDS))
     if count:
         parts.log("info", "old runs deleted", runs=count)

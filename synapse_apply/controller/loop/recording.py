@@ -81,7 +81,7 @@ def _write_run(
         and is_repeat(last, run_row, has_same_inputs=has_same_inputs)
     ):
         run_id = last.id
-        writer.count_repeat(last.id, run.ended_at)
+        writer.count_repeated_look_of_run(last.id, run.ended_at)
     else:
         run_id = run.id
         writer.put_run(run_row)

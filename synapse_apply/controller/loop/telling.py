@@ -110,7 +110,7 @@ def send_message(parts: LoopParts, row: MessageRow) -> None:
     with parts.write() as writer:
         now, chance = parts.clock.read_wall(), parts.clock.draw()
         updated = mark_message_after_send(row, result, now, parts.settings.defaults, chance)
-        writer.mark_message(updated)
+        writer.replace_existing_message(updated)
 
 
 def _build_internal_failure(problem: Exception) -> SendResult:

@@ -88,7 +88,7 @@ class _StoreCollector(Collector):
         family = _build_empty_gauge(
             "unsent", "Commit statuses and messages that wait or were refused.", "what", "state"
         )
-        statuses, messages = self._store.list_unsent()
+        statuses, messages = self._store.list_unsent_statuses_and_messages()
         for what, rows in (("status", statuses), ("message", messages)):
             refused = sum(bool(row.refusal) for row in rows)
             family.add_metric([what, "refused"], refused)

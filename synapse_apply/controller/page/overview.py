@@ -241,7 +241,7 @@ def _find_head_revisions_by_source_name(
 
 def _list_newest_refused_of_each_receiver(store: ReadableStore) -> Sequence[Undelivered]:
     """The newest status of each source, and message of each channel, that was refused."""
-    statuses, messages = store.list_unsent()
+    statuses, messages = store.list_unsent_statuses_and_messages()
     refused = {
         **{("commit status", row.source): row.refusal for row in statuses if row.refusal},
         **{("message", row.channel): row.refusal for row in messages if row.refusal},

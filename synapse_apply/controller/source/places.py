@@ -44,9 +44,9 @@ class SourceFolders:
             new_file.replace(file)
 
 
-def build_source_folders(data: Path, source: Source) -> SourceFolders:
+def build_source_folders(data_folder: Path, source: Source) -> SourceFolders:
     """The folders of a source, not made yet; InputError for an unusable name or path."""
-    data = Path(os.path.realpath(data))
+    data_folder = Path(os.path.realpath(data_folder))
     path = PurePosixPath(source.path)
     if not _NAME.fullmatch(source.name):
         raise InputError.from_summary(
@@ -62,10 +62,10 @@ def build_source_folders(data: Path, source: Source) -> SourceFolders:
             "Write the folder of synapse-apply.yaml from the top of the repository on.",
             position=source.position,
         )
-    empty_checkout = data / "places" / source.name
+    empty_checkout = data_folder / "places" / source.name
     return SourceFolders(
-        data / "mirrors" / f"{source.name}.git",
+        data_folder / "mirrors" / f"{source.name}.git",
         empty_checkout,
         empty_checkout / path,
-        data / "homes" / source.name,
+        data_folder / "homes" / source.name,
     )

@@ -166,15 +166,15 @@ class ControllerStore:
         with self._borrow_reader() as connection:
             return self._database.read_clock_or_none(connection)
 
-    def renew_leases(
+    def extend_claims_and_leader_lease(
         self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
     ) -> None:
         with self._write_beside_writers() as writer:
-            writer.renew_leases(holder, until, leader_epoch, names)
+            writer.extend_claims_and_leader_lease(holder, until, leader_epoch, names)
 
-    def put_process(self, row: ProcessRow, forgotten_before: float) -> None:
+    def put_process_and_delete_unseen_ones(self, row: ProcessRow, forgotten_before: float) -> None:
         with self._write_beside_writers() as writer:
-            writer.put_process(row)
+            writer.put_process_and_delete_unseen_ones(row)
             writer.delete_processes_before(forgotten_before)
 
     @contextmanager
@@ -290,7 +290,7 @@ class ControllerStore:
         cells = self._read(lambda reader: reader.execute(statement, [source] * 5).fetchall())
         return [commit for (commit,) in cells if commit]
 
-    def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+    def list_unsent_statuses_and_messages(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         return self._read(
             lambda reader: (
                 read_rows(reader, STATUSES, "WHERE sent <> wished ORDER BY try_at"),
@@ -298,7 +298,7 @@ class ControllerStore:
             )
         )
 
-    def list_due_sends(
+    def list_due_statuses_and_messages(
         self, now: float, limit: int
     ) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
         due = "AND refusal = '' AND try_at <= ? ORDER BY try_at LIMIT ?"
@@ -312,7 +312,7 @@ class ControllerStore:
     def find_message(self, message_id: str) -> MessageRow | None:
         return self._select_first_or_none(MESSAGES, "WHERE id = ?", [message_id])
 
-    def find_newest_run_id_or_empty(self) -> str:
+    def find_newest_run_or_message_id_or_empty(self) -> str:
         statement = (
             "SELECT COALESCE(MAX(id), '') FROM (SELECT MAX(id) AS id FROM runs"
             " UNION SELECT MAX(id) FROM messages UNION SELECT MAX(id) FROM approvals) AS newest"

@@ -58,7 +58,8 @@ _PUT_SOURCE = SOURCES.build_upsert_statement(
 )
 # Of the same revision another version of this program makes another digest.
 _IS_NOT_OLDER = "excluded.wanted_number >= targets.wanted_number"
-# A claim is moved by claim_target and release_target alone, a wanted revision only forwards.
+# Claims are moved by claim_target_and_get_epoch_or_zero and release_target alone, and a wanted
+# revision only forwards.
 _PUT_TARGET = TARGETS.build_upsert_statement(
     {
         **{name: f"targets.{name}" for name in ("holder", "lease_until", "epoch")},
@@ -144,7 +145,7 @@ class SqlStoreWriter:
         statement = TARGETS.build_select_statement("WHERE is_gone = 0 AND due_at > ?")
         return [TARGETS.decode_row(cells) for cells in self._connection.execute(statement, [when])]
 
-    def shift_due_times(self, seconds: float) -> None:
+    def shift_due_times_and_claims(self, seconds: float) -> None:
         for statement in (
             "UPDATE targets SET due_at = due_at + ?, lease_until = lease_until + ?",
             "UPDATE leases SET until = until + ?",
@@ -154,14 +155,16 @@ class SqlStoreWriter:
         ):
             self._connection.queue(statement, [seconds] * statement.count("?"))
 
-    def pull_in_sends(self, now: float, longest: float) -> None:
+    def limit_delays_of_sends(self, now: float, longest: float) -> None:
         for statement in (
             "UPDATE statuses SET try_at = ? WHERE try_at > ?",
             "UPDATE messages SET try_at = ? WHERE sent_at = 0 AND try_at > ?",
         ):
             self._connection.queue(statement, [now, now + longest])
 
-    def claim_target(self, name: TargetName, holder: str, until: float, now: float) -> int:
+    def claim_target_and_get_epoch_or_zero(
+        self, name: TargetName, holder: str, until: float, now: float
+    ) -> int:
         cursor = self._connection.execute(
             "UPDATE targets SET holder = ?, lease_until = ?, epoch = epoch + 1"
             " WHERE source = ? AND target = ? AND (holder = '' OR lease_until <= ?)",
@@ -182,17 +185,17 @@ class SqlStoreWriter:
             [*name, holder, epoch],
         )
 
-    def release_all_targets(self) -> None:
+    def release_all_claims(self) -> None:
         """End every claim: only for who has the data folder alone, and has no worker yet."""
         self._connection.queue("UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> ''")
 
-    def release_targets_of(self, holder: str) -> None:
+    def release_claims_of_holder(self, holder: str) -> None:
         self._connection.queue(
             "UPDATE targets SET holder = '', lease_until = 0 WHERE holder <> '' AND holder = ?",
             [holder],
         )
 
-    def renew_leases(
+    def extend_claims_and_leader_lease(
         self, holder: str, until: float, leader_epoch: int, names: Collection[TargetName]
     ) -> None:
         """See WritableStore; rows that another transaction has are left for the next time."""
@@ -210,7 +213,9 @@ class SqlStoreWriter:
             [until, holder, until, json.dumps([str(name) for name in names])],
         )
 
-    def take_lease(self, name: str, holder: str, until: float, now: float) -> int:
+    def take_or_renew_lease_and_get_epoch_or_zero(
+        self, name: str, holder: str, until: float, now: float
+    ) -> int:
         row = LeaseRow(name, holder, until, epoch=1)
         cursor = self._connection.execute(_TAKE_LEASE, [*LEASES.encode_row(row), now])
         if not cursor.rowcount:
@@ -229,7 +234,7 @@ class SqlStoreWriter:
             [name, holder, epoch],
         )
 
-    def put_process(self, row: ProcessRow) -> None:
+    def put_process_and_delete_unseen_ones(self, row: ProcessRow) -> None:
         self._connection.queue(PROCESSES.build_upsert_statement(), PROCESSES.encode_row(row))
 
     def delete_process(self, holder: str) -> None:
@@ -243,7 +248,7 @@ class SqlStoreWriter:
             "UPDATE sources SET change_number = change_number + 1 WHERE name = ?", [name]
         )
 
-    def ask_fetch(self, source: str) -> None:
+    def request_fetch_at_once(self, source: str) -> None:
         self._connection.queue(
             "UPDATE sources SET asked_number = asked_number + 1 WHERE name = ?", [source]
         )
@@ -251,12 +256,12 @@ class SqlStoreWriter:
     def put_run(self, row: RunRow) -> None:
         self._connection.queue(_PUT_RUN, RUNS.encode_row(row))
 
-    def count_repeat(self, run_id: str, when: float) -> None:
+    def count_repeated_look_of_run(self, run_id: str, when: float) -> None:
         self._connection.queue(
             "UPDATE runs SET repeats = repeats + 1, last_seen_at = ? WHERE id = ?", [when, run_id]
         )
 
-    def remove_source(self, name: str) -> None:
+    def mark_source_removed_and_its_targets_gone(self, name: str) -> None:
         for statement in (
             "UPDATE sources SET is_removed = 1, keyed_number = 0 WHERE name = ?",
             "UPDATE targets SET is_gone = 1 WHERE source = ?",
@@ -329,7 +334,7 @@ class SqlStoreWriter:
         )
         return cursor.rowcount == 1
 
-    def mark_message(self, row: MessageRow) -> None:
+    def replace_existing_message(self, row: MessageRow) -> None:
         self._connection.queue(_MARK_MESSAGE, MESSAGES.encode_row(row))
 
     def append_audit(self, time: float, who: str, action: str, subject: str, detail: str) -> None:
@@ -367,7 +372,7 @@ class SqlStoreWriter:
         )
         return cursor.rowcount
 
-    def delete_records_before(self, when: float) -> None:
+    def delete_old_sent_messages_and_revisions(self, when: float) -> None:
         """Delete old messages that were sent or refused, and old revisions with their statuses.
 
         The head of a source stays, however old it is.

@@ -14,8 +14,8 @@ import signal
 from typing import BinaryIO
 
 from synapse_apply.controller.ports import RunResult
-from synapse_apply.controller.worker.apply import apply_to_target
-from synapse_apply.controller.worker.exchange import Order, encode_result
+from synapse_apply.controller.worker.apply import apply_permitted_rows_to_target
+from synapse_apply.controller.worker.exchange import Order, encode_result_within_limits
 from synapse_apply.controller.worker.incoming import IncomingLines
 from synapse_apply.controller.worker.look import look_at_target
 from synapse_apply.controller.worker.relayed_permit import RelayedPermit
@@ -31,7 +31,7 @@ _OWN_VARIABLES = (
 
 def main() -> None:
     """Answer until standard input ends."""
-    answers = _take_standard_output()
+    answers = _take_over_standard_output()
     # What is in memory here must not be left on a disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Who stops a whole service signals this process, too: its controller says when it is to end.
@@ -41,23 +41,23 @@ def main() -> None:
     incoming = IncomingLines(permit)
     incoming.start()
     for order in incoming.iter_orders():
-        answer = encode_result(_work(order, permit))
-        incoming.finish_apply()
+        answer = encode_result_within_limits(_look_or_apply_as_ordered(order, permit))
+        incoming.note_that_apply_has_ended()
         answers.write(answer)
         answers.flush()
 
 
-def _work(order: Order, permit: RelayedPermit) -> RunResult:
+def _look_or_apply_as_ordered(order: Order, permit: RelayedPermit) -> RunResult:
     # So that messages name files from the project's folder on.
     os.chdir(order.folder)
     names = {*order.variables, *_OWN_VARIABLES}
     environ = {name: value for name, value in os.environ.items() if name in names}
     if order.apply is None:
         return look_at_target(order, environ)
-    return apply_to_target(order, order.apply, environ, permit)
+    return apply_permitted_rows_to_target(order, order.apply, environ, permit)
 
 
-def _take_standard_output() -> BinaryIO:
+def _take_over_standard_output() -> BinaryIO:
     """The pipe of answers; whatever else is printed goes nowhere."""
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)

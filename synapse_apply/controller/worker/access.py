@@ -33,21 +33,21 @@ _PROCESS_VARIABLES = re.compile(
 
 
 @frozen
-class OwnSecrets:
+class OwnSecretLocations:
     """The variables (in upper case) and files that hold the controller's own credentials."""
 
     variables: frozenset[str]
     files: tuple[Path, ...]
 
 
-def collect_own_secrets(controller: Controller) -> OwnSecrets:
+def collect_own_secret_locations(controller: Controller) -> OwnSecretLocations:
     """All that `controller.yaml` names of variables and files, and that file."""
     names = list(_iter_secret_names(controller))
     files = [Path(name.name) for name in names if name.kind == "file"]
     if controller.file is not None:
         base = controller.file.absolute()
         files = [base, *(base.parent / file for file in files)]
-    return OwnSecrets(
+    return OwnSecretLocations(
         frozenset(name.name.upper() for name in names if name.kind == "env"),
         tuple(Path(os.path.realpath(file)) for file in files),
     )
@@ -68,8 +68,8 @@ def _iter_secret_names(value: Any) -> Iterator[SecretName]:
             yield from _iter_secret_names(item)
 
 
-def list_readable_variables(
-    source: Source, own_secrets: OwnSecrets, environ: Mapping[str, str]
+def list_names_of_readable_variables(
+    source: Source, own_secrets: OwnSecretLocations, environ: Mapping[str, str]
 ) -> tuple[str, ...]:
     """The variables that a source's targets can name; a proxy's, with its password, is none."""
     return tuple(
@@ -81,7 +81,7 @@ def list_readable_variables(
 
 
 def build_worker_environment(
-    source: Source, own_secrets: OwnSecrets, environ: Mapping[str, str], home: Path
+    source: Source, own_secrets: OwnSecretLocations, environ: Mapping[str, str], home: Path
 ) -> dict[str, str]:
     """All variables of a source's workers; `environ` are the controller's.
 
@@ -89,7 +89,8 @@ def build_worker_environment(
     """
     variables = {"GIT_SSH_COMMAND": _SSH_WITHOUT_KEYS, "PGPASSFILE": str(home / ".pgpass")}
     variables |= {
-        name: environ[name] for name in list_readable_variables(source, own_secrets, environ)
+        name: environ[name]
+        for name in list_names_of_readable_variables(source, own_secrets, environ)
     }
     variables |= {
         name: value
@@ -107,7 +108,9 @@ def build_worker_environment(
     return variables if hosts is None else {**variables, HOSTS_VARIABLE: hosts}
 
 
-def build_readable_files(source: Source, own_secrets: OwnSecrets, data: Path) -> ReadableFiles:
+def build_readable_files(
+    source: Source, own_secrets: OwnSecretLocations, data_folder: Path
+) -> ReadableFiles:
     """The files that a source may name: never the controller's own, nor its data folder."""
     folders = tuple(Path(os.path.realpath(file)) for file in source.may_read.files)
-    return ReadableFiles(folders, (*own_secrets.files, Path(os.path.realpath(data))))
+    return ReadableFiles(folders, (*own_secrets.files, Path(os.path.realpath(data_folder))))

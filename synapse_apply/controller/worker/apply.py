@@ -14,7 +14,7 @@ from synapse_apply.controller.rules.judging import judge_rows
 from synapse_apply.controller.worker.exchange import ApplyOrder, Order
 from synapse_apply.controller.worker.look import (
     MAX_HOLDER_CHARACTERS,
-    build_internal_error,
+    build_finding_of_current_exception,
     build_result_of_failure,
     build_result_of_plan,
     open_ordered_target,
@@ -52,7 +52,7 @@ class RowsUnderLock:
         self.result: RunResult | None = None
         self.judgement = Judgement()
 
-    def choose(self, plan: Plan) -> PermittedRows:
+    def judge_and_choose_permitted_rows(self, plan: Plan) -> PermittedRows:
         """What the terms of the order permit of a plan; InputError for one of too many rows."""
         self.result = build_result_of_plan(plan)
         judgement = self.judgement = judge_rows(self.result.rows, self._order.terms)
@@ -70,7 +70,7 @@ class RowsUnderLock:
         )
 
 
-def apply_to_target(
+def apply_permitted_rows_to_target(
     order: Order, apply_order: ApplyOrder, environ: Mapping[str, str], permit: CallPermit
 ) -> RunResult:
     """Do what the order permits of a target's plan, under its lock; raises nothing.
@@ -82,19 +82,19 @@ def apply_to_target(
     try:
         with open_ordered_target(order, environ) as target:
             applied = target.apply_permitted(
-                rows.choose,
+                rows.judge_and_choose_permitted_rows,
                 run_id=apply_order.run_id,
                 who=apply_order.who,
                 operation=apply_order.operation,
                 permit=permit,
                 prune=order.prune,
             )
-            return build_result_of_apply(rows, applied)
+            return build_result_of_ended_apply(rows, applied)
     except LockHeld as held:
         holder = " ".join(f"{finding.summary}: {finding.detail}" for finding in held.diagnostics)
         return RunResult(RunOutcome.APPLY_STOPPED, held_up_by_run=holder[:MAX_HOLDER_CHARACTERS])
     except Refused as stop:
-        return _build_result_of_guard(rows, stop)
+        return _build_result_of_stopping_guard(rows, stop)
     except SynapseApplyError as failure:
         # Before the first call: one that fails is in the report.
         if failure.plan is not None and failure.plan.has_errors:
@@ -102,7 +102,7 @@ def apply_to_target(
                 return build_result_of_plan(failure.plan)
         return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.target))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
-        failed = build_result_of_failure((build_internal_error("An apply"),))
+        failed = build_result_of_failure((build_finding_of_current_exception("An apply"),))
         unknown_count = len(rows.judgement.permitted_rows)
         if not unknown_count:
             return failed
@@ -111,7 +111,7 @@ def apply_to_target(
         return replace(failed, outcome=RunOutcome.APPLY_FAILED, calls=calls)
 
 
-def _build_result_of_guard(rows: RowsUnderLock, stop: Refused) -> RunResult:
+def _build_result_of_stopping_guard(rows: RowsUnderLock, stop: Refused) -> RunResult:
     """What is told where a guard stopped the apply before its first call."""
     if rows.result is None:
         return build_result_of_failure(stop.diagnostics)
@@ -126,7 +126,7 @@ def _build_result_of_guard(rows: RowsUnderLock, stop: Refused) -> RunResult:
     )
 
 
-def build_result_of_apply(rows: RowsUnderLock, applied: PermittedApply) -> RunResult:
+def build_result_of_ended_apply(rows: RowsUnderLock, applied: PermittedApply) -> RunResult:
     """What is told of an apply that came to its end.
 
     `stop_reason` stands only where something was left undone for it.
@@ -134,7 +134,7 @@ def build_result_of_apply(rows: RowsUnderLock, applied: PermittedApply) -> RunRe
     report, planned = applied.report, rows.result
     if planned is None:
         planned = build_result_of_plan(report.plan)
-    calls = count_calls(report, rows.judgement)
+    calls = count_permitted_rows_by_result(report, rows.judgement)
     outcome, stop_reason = RunOutcome.APPLIED, ""
     if not rows.judgement.permitted_rows:
         outcome = planned.outcome
@@ -146,7 +146,7 @@ def build_result_of_apply(rows: RowsUnderLock, applied: PermittedApply) -> RunRe
     return replace(
         planned,
         outcome=outcome,
-        findings=(*planned.findings, *_list_findings(report)),
+        findings=(*planned.findings, *_list_findings_of_tried_rows(report)),
         calls=calls,
         used_approvals=applied.used_approvals,
         stop_reason=stop_reason[:_MAX_STOP_REASON],
@@ -154,7 +154,7 @@ def build_result_of_apply(rows: RowsUnderLock, applied: PermittedApply) -> RunRe
     )
 
 
-def count_calls(report: Report, judgement: Judgement) -> CallCounts:
+def count_permitted_rows_by_result(report: Report, judgement: Judgement) -> CallCounts:
     """What became of the rows that were to be done; one that was left out counts as skipped."""
     results: dict[Address, list[Result]] = {}
     for outcome in report.outcomes:
@@ -176,7 +176,7 @@ def _derive_result_of_run(run: VerificationResult) -> Result:
     return _RESULT_OF_RUN.get(run.status, Result.FAILED)
 
 
-def _list_findings(report: Report) -> tuple[Diagnostic, ...]:
+def _list_findings_of_tried_rows(report: Report) -> tuple[Diagnostic, ...]:
     """What is said of rows that were tried: why the rest was not is the report's to tell."""
     tried = [outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED]
     runs = (

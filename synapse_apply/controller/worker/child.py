@@ -51,7 +51,7 @@ class Child:
         return (
             self._is_usable
             and self._order_count < _ORDERS_OF_ONE_CHILD
-            and self._read_resident_bytes() < _REPLACED_ABOVE_BYTES
+            and self._read_resident_bytes_or_zero() < _REPLACED_ABOVE_BYTES
         )
 
     def work_or_kill(self, order: Order, conversation: Conversation) -> RunResult:
@@ -64,8 +64,8 @@ class Child:
         # Usable again only once it has answered: whatever ends this early ends the child.
         self._is_usable = False
         try:
-            self._send_order(encode_order(order), conversation)
-            result = conversation.decode_answer(self._read_line(conversation))
+            self._send_order_line(encode_order(order), conversation)
+            result = conversation.decode_answer(self._read_answer_line(conversation))
         except _NoAnswer as end:
             return end.result
         except OSError:
@@ -84,35 +84,35 @@ class Child:
         self._is_usable = False
         self._program.kill_with_descendants()
 
-    def _send_order(self, line: bytes, conversation: Conversation) -> None:
+    def _send_order_line(self, line: bytes, conversation: Conversation) -> None:
         """OSError where nobody reads it any more; _NoAnswer."""
         rest = memoryview(line)
         while rest:
             self._require_within_limits(conversation)
-            if self._has_room(_WATCH_SECONDS):
+            if self._can_send_within(_WATCH_SECONDS):
                 rest = rest[os.write(self._program.input.fileno(), rest[: select.PIPE_BUF]) :]
 
-    def _send_news(self, conversation: Conversation) -> None:
+    def _send_news_if_child_reads(self, conversation: Conversation) -> None:
         """Send what there is to say, unless the child reads nothing now, or has ended."""
-        if self._has_room(0.0) and (line := conversation.build_news_or_empty()):
+        if self._can_send_within(0.0) and (line := conversation.take_news_line_or_empty()):
             # One line fits whole, so that it never waits in its middle.
             with suppress(OSError):
                 os.write(self._program.input.fileno(), line[: select.PIPE_BUF])
 
-    def _has_room(self, seconds: float) -> bool:
+    def _can_send_within(self, seconds: float) -> bool:
         """Whether PIPE_BUF bytes can be sent without waiting, within so many seconds."""
         poll = select.poll()
         poll.register(self._program.input.fileno(), select.POLLOUT)
         return bool(poll.poll(seconds * 1000))
 
-    def _read_line(self, conversation: Conversation) -> bytes:
+    def _read_answer_line(self, conversation: Conversation) -> bytes:
         """The line that it answers; _NoAnswer, with the result that says why there is none."""
         line, descriptor = bytearray(), self._program.output.fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         while not line.endswith(b"\n"):
             self._require_within_limits(conversation)
-            self._send_news(conversation)
+            self._send_news_if_child_reads(conversation)
             if not poll.poll(_WATCH_SECONDS * 1000):
                 continue
             block = os.read(descriptor, _READ_BYTES)
@@ -125,13 +125,13 @@ class Child:
 
     def _require_within_limits(self, conversation: Conversation) -> None:
         """_NoAnswer where it has taken too long, or too much memory."""
-        if (end := conversation.find_end_or_none()) is not None:
+        if (end := conversation.build_result_that_ends_worker_or_none()) is not None:
             raise _NoAnswer(end)
-        if self._read_resident_bytes() > _MOST_RESIDENT_BYTES:
+        if self._read_resident_bytes_or_zero() > _MOST_RESIDENT_BYTES:
             size = f"{_MOST_RESIDENT_BYTES // 1024**2} MiB"
             raise _NoAnswer(conversation.build_lost_result(f"The worker took more than {size}."))
 
-    def _read_resident_bytes(self) -> int:
+    def _read_resident_bytes_or_zero(self) -> int:
         """How much memory it has, 0 where the system does not say so in /proc."""
         with suppress(OSError, ValueError, IndexError):
             words = Path(f"/proc/{self.process_id}/statm").read_text(encoding="ascii").split()

@@ -17,8 +17,8 @@ from synapse_apply.controller.ports import Permit, RunResult
 from synapse_apply.controller.rows import RunOutcome
 from synapse_apply.controller.worker.exchange import (
     ApplyOrder,
-    decode_apply_result,
-    decode_look_result,
+    decode_plausible_apply_result,
+    decode_plausible_look_result,
     encode_permit,
 )
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
@@ -40,11 +40,11 @@ _AGAIN = (
 class Conversation(Protocol):
     """One look or apply, from its order to its answer, as seen by who waits for it."""
 
-    def find_end_or_none(self) -> RunResult | None:
+    def build_result_that_ends_worker_or_none(self) -> RunResult | None:
         """The result with which the worker is ended now; None while it is waited for."""
         ...
 
-    def build_news_or_empty(self) -> bytes:
+    def take_news_line_or_empty(self) -> bytes:
         """A line that is to be sent now, b"" for none."""
         ...
 
@@ -65,7 +65,7 @@ class LookConversation:
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
 
-    def find_end_or_none(self) -> RunResult | None:
+    def build_result_that_ends_worker_or_none(self) -> RunResult | None:
         """A result of outcome TIMEOUT after the deadline."""
         if time.monotonic() < self._deadline:
             return None
@@ -78,17 +78,17 @@ class LookConversation:
         )
         return RunResult(RunOutcome.TIMEOUT, findings=(finding,))
 
-    def build_news_or_empty(self) -> bytes:
+    def take_news_line_or_empty(self) -> bytes:
         """Never any."""
         return b""
 
     def decode_answer(self, line: bytes) -> RunResult:
         """See Conversation."""
-        return decode_look_result(line)
+        return decode_plausible_look_result(line)
 
     def build_lost_result(self, detail: str) -> RunResult:
         """See Conversation."""
-        return build_lost_look(detail)
+        return build_result_of_lost_look(detail)
 
 
 class ApplyConversation:
@@ -122,7 +122,7 @@ class ApplyConversation:
             self._stop_reasons.append(reason)
             self._ends_at = ends_at if self._ends_at is None else min(ends_at, self._ends_at)
 
-    def find_end_or_none(self) -> RunResult | None:
+    def build_result_that_ends_worker_or_none(self) -> RunResult | None:
         """A result of outcome TIMEOUT, or APPLY_STOPPED where `stop` was called."""
         now = time.monotonic()
         if now >= self._deadline and not self._is_late:
@@ -139,7 +139,7 @@ class ApplyConversation:
         )
         return RunResult(RunOutcome.APPLY_STOPPED, findings=(finding,), stop_reason=reason)
 
-    def build_news_or_empty(self) -> bytes:
+    def take_news_line_or_empty(self) -> bytes:
         """A permit every two seconds, and as soon as it is known that there is none any more."""
         if self._is_stop_told:
             return b""
@@ -161,7 +161,7 @@ class ApplyConversation:
 
     def decode_answer(self, line: bytes) -> RunResult:
         """See Conversation; an apply that was cut short by its deadline has outcome TIMEOUT."""
-        result = decode_apply_result(line, self._order)
+        result = decode_plausible_apply_result(line, self._order)
         if not (self._is_late and result.outcome is RunOutcome.APPLY_STOPPED):
             return result
         findings = (self._build_late_finding(), *result.findings)
@@ -170,7 +170,7 @@ class ApplyConversation:
     def build_lost_result(self, detail: str) -> RunResult:
         """See Conversation."""
         # Whoever closes the workers kills it at the same moment as its own time ends.
-        if (end := self.find_end_or_none()) is not None:
+        if (end := self.build_result_that_ends_worker_or_none()) is not None:
             return end
         finding = error_finding("The apply was cut short", f"{detail} {_OPEN_CALLS}", _AGAIN)
         return RunResult(RunOutcome.WORKER_LOST, findings=(finding,))
@@ -184,7 +184,7 @@ class ApplyConversation:
         )
 
 
-def build_lost_look(detail: str) -> RunResult:
+def build_result_of_lost_look(detail: str) -> RunResult:
     """The result of a look that gave none; `detail` is a sentence that says why."""
     finding = error_finding(
         "The look was cut short", f"{detail} Nothing was written by it.", _AGAIN
@@ -192,6 +192,6 @@ def build_lost_look(detail: str) -> RunResult:
     return RunResult(RunOutcome.WORKER_LOST, findings=(finding,))
 
 
-def build_apply_not_begun(reason: str) -> RunResult:
+def build_result_of_apply_not_begun(reason: str) -> RunResult:
     """The result of an apply that no worker was asked for; `reason` is a phrase."""
     return RunResult(RunOutcome.APPLY_STOPPED, stop_reason=reason)

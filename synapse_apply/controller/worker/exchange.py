@@ -86,7 +86,7 @@ class Order:
 
 def encode_order(order: Order) -> bytes:
     """The line of an order."""
-    return _encode_line({_ORDER: _encode(Order, order)})
+    return _encode_line({_ORDER: _encode_as(Order, order)})
 
 
 def encode_permit(permit: Permit) -> bytes:
@@ -105,20 +105,22 @@ def decode_order_or_permit(line: bytes) -> Order | Permit:
     raise WrongShapeError("this is neither an order nor a permit")
 
 
-def encode_result(result: RunResult) -> bytes:
+def encode_result_within_limits(result: RunResult) -> bytes:
     """The line of a result; documents that are too large are left out, with a warning."""
     result = replace(result, findings=result.findings[:MAX_FINDINGS])
     if len(result.plan_json) > MAX_PLAN_CHARACTERS:
-        result = _without_documents(result, "plan_json")
+        result = _replace_documents_by_warning(result, "plan_json")
     if len(result.report_json) > MAX_REPORT_CHARACTERS:
-        result = _without_documents(result, "report_json")
-    line = _encode_line(_encode(RunResult, result))
+        result = _replace_documents_by_warning(result, "report_json")
+    line = _encode_line(_encode_as(RunResult, result))
     if len(line) > MAX_LINE_BYTES:
-        line = _encode_line(_encode(RunResult, _without_documents(result, *_DOCUMENTS)))
+        line = _encode_line(
+            _encode_as(RunResult, _replace_documents_by_warning(result, *_DOCUMENTS))
+        )
     return line
 
 
-def _without_documents(result: RunResult, *names: str) -> RunResult:
+def _replace_documents_by_warning(result: RunResult, *names: str) -> RunResult:
     nouns = " and ".join(_DOCUMENTS[name] for name in names if getattr(result, name))
     warning = warning_finding(
         f"The {nouns} is too large to be kept",
@@ -131,26 +133,26 @@ def _without_documents(result: RunResult, *names: str) -> RunResult:
     return replace(result, findings=findings, **without)
 
 
-def decode_look_result(line: bytes) -> RunResult:
+def decode_plausible_look_result(line: bytes) -> RunResult:
     """The result of a look; WrongShapeError for one that no worker of ours writes."""
-    result = _decode_result(line)
+    result = _decode_result_unchecked(line)
     require_plausible_look(result)
     return result
 
 
-def decode_apply_result(line: bytes, order: ApplyOrder) -> RunResult:
+def decode_plausible_apply_result(line: bytes, order: ApplyOrder) -> RunResult:
     """The result of an apply; WrongShapeError for one that no worker of ours writes."""
-    result = _decode_result(line)
+    result = _decode_result_unchecked(line)
     require_plausible_apply(result, {name for names in order.approvals.values() for name in names})
     return result
 
 
-def _decode_result(line: bytes) -> RunResult:
+def _decode_result_unchecked(line: bytes) -> RunResult:
     result: RunResult = build_coder(RunResult).decode(_decode_json(line))
     return result
 
 
-def _encode(kind: type[T], value: T) -> Any:
+def _encode_as(kind: type[T], value: T) -> Any:
     hint: Any = kind
     return build_coder(hint).encode(value)
 

@@ -40,22 +40,22 @@ class IncomingLines:
 
     def start(self) -> None:
         """Begin to read."""
-        threading.Thread(target=self._read_to_end, daemon=True).start()
+        threading.Thread(target=self._read_to_end_and_exit_process, daemon=True).start()
 
     def iter_orders(self) -> Iterator[Order]:
         """The orders, one after the other, until standard input ends."""
         while (order := self._orders.get()) is not None:
             yield order
 
-    def finish_apply(self) -> None:
+    def note_that_apply_has_ended(self) -> None:
         """Note that no call is open any more: the end of standard input ends this process now."""
         with self._lock:
             self._is_applying = False
 
-    def _read_to_end(self) -> None:
+    def _read_to_end_and_exit_process(self) -> None:
         with suppress(WrongShapeError):
-            for line in _iter_lines():
-                self._take(decode_order_or_permit(line))
+            for line in _iter_lines_of_standard_input():
+                self._take_order_or_permit(decode_order_or_permit(line))
         self._permit.end()
         self._orders.put(None)
         with self._lock:
@@ -64,7 +64,7 @@ class IncomingLines:
         time.sleep(_LAST_CALLS_SECONDS)
         os._exit(0)
 
-    def _take(self, message: Order | Permit) -> None:
+    def _take_order_or_permit(self, message: Order | Permit) -> None:
         if isinstance(message, Permit):
             self._permit.renew(message)
             return
@@ -75,7 +75,7 @@ class IncomingLines:
         self._orders.put(message)
 
 
-def _iter_lines() -> Iterator[bytes]:
+def _iter_lines_of_standard_input() -> Iterator[bytes]:
     """Lines of standard input; one that has no end is none.
 
     Read without a buffer of Python's, whose lock a daemon thread would hold at the end.

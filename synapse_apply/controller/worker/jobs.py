@@ -36,9 +36,9 @@ def read_running_jobs_or_none(target: OpenTarget, plan: Plan) -> RunningJobsSeen
 
 def _build_running_job(job: Job, owner: str) -> RunningJob:
     return RunningJob(
-        _format_text(job.id),
-        _format_text(owner),
-        _format_text(job.version),
+        _format_limited_line(job.id),
+        _format_limited_line(owner),
+        _format_limited_line(job.version),
         job.progress if job.progress is not None and math.isfinite(job.progress) else None,
         _parse_moment_or_zero(job.created),
     )
@@ -53,5 +53,5 @@ def _parse_moment_or_zero(text: str) -> float:
         return 0.0
 
 
-def _format_text(text: str) -> str:
+def _format_limited_line(text: str) -> str:
     return limit_text(sanitize(" ".join(text.split())), MAX_JOB_TEXT_CHARACTERS)

@@ -18,7 +18,7 @@ from synapse_apply.controller.rows import ChangeCounts, RunOutcome
 from synapse_apply.controller.worker.answer_checks import require_rows_within_limits
 from synapse_apply.controller.worker.exchange import Order
 from synapse_apply.controller.worker.jobs import read_running_jobs_or_none
-from synapse_apply.controller.worker.planned import list_planned_rows
+from synapse_apply.controller.worker.planned import list_planned_rows_then_guards
 from synapse_apply.library.opening import open_target_at_commit
 from synapse_apply.library.target import OpenTarget
 from synapse_apply.model.coding.canonical_json import format_canonical_json
@@ -61,7 +61,7 @@ def look_at_target(order: Order, environ: Mapping[str, str]) -> RunResult:
     except SynapseApplyError as failure:
         return build_result_of_failure(name_target_in_commands(failure.diagnostics, order.target))
     except Exception:  # noqa: BLE001 - one broken target must not end the worker
-        return build_result_of_failure((build_internal_error("A look"),))
+        return build_result_of_failure((build_finding_of_current_exception("A look"),))
 
 
 def open_ordered_target(
@@ -84,7 +84,7 @@ def build_result_of_plan(plan: Plan) -> RunResult:
 
     InputError for a plan of too many rows.
     """
-    rows = list_planned_rows(plan)
+    rows = list_planned_rows_then_guards(plan)
     require_rows_within_limits(rows)
     outcome = RunOutcome.IN_SYNC
     if plan.has_errors:
@@ -98,7 +98,7 @@ def build_result_of_plan(plan: Plan) -> RunResult:
         format_canonical_json(plan_to_json(plan)),
         compute_result_digest(outcome, plan.diagnostics, plan),
         _get_host_or_embedded(plan.base.binding.url),
-        next(_iter_concurrent_runs(plan), "")[:MAX_HOLDER_CHARACTERS],
+        next(_iter_descriptions_of_concurrent_runs(plan), "")[:MAX_HOLDER_CHARACTERS],
         rows,
     )
 
@@ -129,7 +129,7 @@ def compute_result_digest(
         ],
     }
     if plan is not None:
-        rows = [change_to_json(change) for change in plan.changes if _is_telling(change)]
+        rows = [change_to_json(change) for change in plan.changes if _says_what_was_found(change)]
         facts["rows"] = [[row[key] for key in _TELLING_KEYS] for row in rows]
         texts = [[row[key] for key in _TELLING_TEXTS] for row in rows]
         facts["texts"] = _CHANGING_TEXT.sub("~", format_canonical_json(texts))
@@ -138,7 +138,7 @@ def compute_result_digest(
     return hashlib.sha256(format_canonical_json(facts).encode()).hexdigest()
 
 
-def _is_telling(change: Change) -> bool:
+def _says_what_was_found(change: Change) -> bool:
     return (
         change.action is not Action.NO_OP
         or change.is_refused
@@ -175,13 +175,13 @@ def _get_host_or_embedded(url: str) -> str:
     return parts.netloc.rpartition("@")[2] or _EMBEDDED
 
 
-def _iter_concurrent_runs(plan: Plan) -> Iterator[str]:
+def _iter_descriptions_of_concurrent_runs(plan: Plan) -> Iterator[str]:
     for finding in plan.diagnostics:
         if finding.summary == CONCURRENT_RUN_SUMMARY:
             yield finding.detail
 
 
-def build_internal_error(subject: str) -> Diagnostic:
+def build_finding_of_current_exception(subject: str) -> Diagnostic:
     """The exception that is handled now, by its type and place: its text may quote a secret."""
     kind, _, trace = sys.exc_info()
     frame = traceback.extract_tb(trace)[-1]

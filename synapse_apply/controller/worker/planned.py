@@ -43,7 +43,7 @@ _CAUSES: Mapping[Cause, tuple[RowCause, ...]] = {
 }
 
 
-def list_planned_rows(plan: Plan) -> tuple[PlannedRow, ...]:
+def list_planned_rows_then_guards(plan: Plan) -> tuple[PlannedRow, ...]:
     """The rows of a plan in its order, then its guards."""
     changes = list_decidable_changes(plan)
     addresses = {change.address for change in changes}
@@ -56,34 +56,38 @@ def list_planned_rows(plan: Plan) -> tuple[PlannedRow, ...]:
 
 
 def _build_row(change: Change, plan: Plan, needs: Iterable[Address]) -> PlannedRow:
-    refusal = _choose_refusal(change.refusals)
+    refusal = _choose_longest_lasting_refusal_or_none(change.refusals)
     return PlannedRow(
         compute_row_digest(change, plan.base),
         str(change.address),
-        _choose_action(change),
-        _list_causes(change),
+        _choose_row_action(change),
+        _list_row_causes(change),
         tuple(map(str, needs)),
-        refusal=_format_line(refusal.rule, MAX_NAME_CHARACTERS) if refusal is not None else "",
-        refusal_reason=_format_line(refusal.reason, MAX_REASON_CHARACTERS) if refusal else "",
+        refusal=_format_limited_line(refusal.rule, MAX_NAME_CHARACTERS)
+        if refusal is not None
+        else "",
+        refusal_reason=_format_limited_line(refusal.reason, MAX_REASON_CHARACTERS)
+        if refusal
+        else "",
         is_waiting=refusal is not None and refusal.ends_by_itself,
         is_outcome_unknown=any(refusal.outcome_unknown for refusal in change.refusals),
-        summary=_format_line(_summarize(change), MAX_SUMMARY_CHARACTERS),
+        summary=_format_limited_line(_summarize_without_address(change), MAX_SUMMARY_CHARACTERS),
     )
 
 
-def _choose_refusal(refusals: tuple[Refusal, ...]) -> Refusal | None:
+def _choose_longest_lasting_refusal_or_none(refusals: tuple[Refusal, ...]) -> Refusal | None:
     """The one that keeps a row longest: a person has to end it, if any does."""
     return min(refusals, key=lambda refusal: refusal.ends_by_itself, default=None)
 
 
-def _choose_action(change: Change) -> RowAction:
+def _choose_row_action(change: Change) -> RowAction:
     if change.action is Action.NO_OP:
         # Of what is refused before anything is compared, nobody knows what it would be.
         return RowAction.VERIFY if change.verification is not None else RowAction.UPDATE
     return _ACTIONS[change.action]
 
 
-def _list_causes(change: Change) -> tuple[RowCause, ...]:
+def _list_row_causes(change: Change) -> tuple[RowCause, ...]:
     if change.action is Action.RECREATE:
         return (RowCause.DRIFT,)
     if change.action is not Action.UPDATE and not change.is_refused:
@@ -95,11 +99,11 @@ def _list_causes(change: Change) -> tuple[RowCause, ...]:
     return tuple(cause for cause in RowCause if cause in causes)
 
 
-def _summarize(change: Change) -> str:
+def _summarize_without_address(change: Change) -> str:
     """What a row does, as a phrase without its address; never a value."""
     if change.is_refused:
-        names = _name_fields(change) if change.action is Action.UPDATE else ""
-        return f"cannot {_choose_action(change).value}{names and f' {names}'}"
+        names = _name_first_fields(change) if change.action is Action.UPDATE else ""
+        return f"cannot {_choose_row_action(change).value}{names and f' {names}'}"
     texts = {
         Action.CREATE: "create",
         Action.RECREATE: "recreate: it is missing",
@@ -107,17 +111,17 @@ def _summarize(change: Change) -> str:
         Action.FORGET: "forget: the object stays",
         Action.NO_OP: "",
         Action.ADOPT: f"adopt id {change.remote_id}",
-        Action.UPDATE: f"update {_name_fields(change)}".rstrip(),
+        Action.UPDATE: f"update {_name_first_fields(change)}".rstrip(),
     }
     parts = [texts[change.action]]
     if change.action is Action.ADOPT and change.fields:
-        parts.append(f"update {_name_fields(change)}")
+        parts.append(f"update {_name_first_fields(change)}")
     if change.verification is not None:
         parts.append(f"verify: {change.verification.reason}")
     return ", ".join(filter(None, parts))
 
 
-def _name_fields(change: Change) -> str:
+def _name_first_fields(change: Change) -> str:
     names = [format_field_path(field.path) for field in change.fields]
     more = len(names) - _MAX_NAMED_FIELDS
     return ", ".join(names[:_MAX_NAMED_FIELDS]) + (f" and {more} more" if more > 0 else "")
@@ -127,14 +131,14 @@ def _build_guard_row(guard: GuardViolation, plan: Plan) -> PlannedRow:
     return PlannedRow(
         compute_guard_digest(guard, plan),
         # Only a policy's rule has a name that is not ours, and such a guard is never overridden.
-        _format_line(guard.name, MAX_NAME_CHARACTERS),
+        _format_limited_line(guard.name, MAX_NAME_CHARACTERS),
         RowAction.GUARD,
         needs=tuple(map(str, list_counted_addresses(guard, plan))),
         limit=guard.limit,
         is_waiting=guard.ends_by_itself,
-        summary=_format_line(guard.summary, MAX_SUMMARY_CHARACTERS),
+        summary=_format_limited_line(guard.summary, MAX_SUMMARY_CHARACTERS),
     )
 
 
-def _format_line(text: str, max_length: int) -> str:
+def _format_limited_line(text: str, max_length: int) -> str:
     return limit_text(sanitize(" ".join(text.split())), max_length)

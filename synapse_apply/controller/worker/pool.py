@@ -22,19 +22,19 @@ from synapse_apply.controller.settings import Controller, Source
 from synapse_apply.controller.source.places import SourceFolders, build_source_folders
 from synapse_apply.controller.source.remote_refs import build_pin_revision_or_empty
 from synapse_apply.controller.worker.access import (
-    OwnSecrets,
+    OwnSecretLocations,
     build_readable_files,
     build_worker_environment,
-    collect_own_secrets,
-    list_readable_variables,
+    collect_own_secret_locations,
+    list_names_of_readable_variables,
 )
 from synapse_apply.controller.worker.child import Child
 from synapse_apply.controller.worker.conversations import (
     LAST_CALLS_SECONDS,
     ApplyConversation,
     LookConversation,
-    build_apply_not_begun,
-    build_lost_look,
+    build_result_of_apply_not_begun,
+    build_result_of_lost_look,
 )
 from synapse_apply.controller.worker.exchange import ApplyOrder, Order
 from synapse_apply.model.errors import SynapseApplyError
@@ -62,7 +62,7 @@ class _Turn:
 
     request: LookRequest | ApplyRequest
     source: Source
-    own_secrets: OwnSecrets
+    own_secrets: OwnSecretLocations
     generation: int
 
 
@@ -91,7 +91,7 @@ class WorkerPool:
         self._environ = dict(environ)
         self._most_looks = most_looks
         self._most_children = max(most_children, most_looks)
-        self._own_secrets: OwnSecrets = collect_own_secrets(controller)
+        self._own_secrets: OwnSecretLocations = collect_own_secret_locations(controller)
         self._generation = 0
         self._is_closed = False
         self._drain_seconds, self._last_calls_seconds = drain_seconds, last_calls_seconds
@@ -105,10 +105,13 @@ class WorkerPool:
         self._waiting: list[_Waiting] = []
         self._preferred_count: Counter[str] = Counter()
 
-    def use_settings(self, controller: Controller) -> None:
+    def use_settings_for_new_work(self, controller: Controller) -> None:
         """Serve by other settings from now on; what is under way ends as it began."""
         with self._changed:
-            self._controller, self._own_secrets = controller, collect_own_secrets(controller)
+            self._controller, self._own_secrets = (
+                controller,
+                collect_own_secret_locations(controller),
+            )
             self._generation += 1
             idle, self._idle = self._idle, []
         for _, child in idle:
@@ -129,7 +132,7 @@ class WorkerPool:
                 conversation.stop(_STOPPING, self._applies_end_at)
             self._changed.notify_all()
 
-    def kill_applies(self) -> None:
+    def kill_applies_and_begin_no_more(self) -> None:
         """End all applies at once; the next run looks up what became of calls that were open."""
         with self._changed:
             self._applies_end_at = time.monotonic()
@@ -178,33 +181,35 @@ class WorkerPool:
         name, entry = request.target, _Waiting(request.target, read_permit is not None)
         with self._changed:
             self._waiting.append(entry)
-            self._changed.wait_for(lambda: self._is_stopped(entry) or self._is_next(entry))
-            self._count_preference(name)
+            self._changed.wait_for(lambda: self._begins_no_more(entry) or self._is_next(entry))
+            self._count_turn_before_older_source(name)
             self._waiting.remove(entry)
-            if self._is_stopped(entry):
+            if self._begins_no_more(entry):
                 self._changed.notify_all()
-                return _build_not_begun(entry, _STOPPING)
+                return _build_result_of_work_not_begun(entry, _STOPPING)
             source = self._controller.sources.get(name.source)
             if source is None:
                 self._changed.notify_all()
-                return _build_not_begun(entry, f"there is no source {name.source} any more")
+                return _build_result_of_work_not_begun(
+                    entry, f"there is no source {name.source} any more"
+                )
             self._targets.add(name)
             self._turns_of_source[name.source] += 1
             turn = _Turn(request, source, self._own_secrets, self._generation)
-            child, surplus = self._take_idle_child(source)
+            child, surplus = self._take_idle_child_and_surplus(source)
             # Who was not next before may be now.
             self._changed.notify_all()
         try:
             if surplus is not None:
                 surplus.kill()
-            return self._work_in_child(turn, child, read_permit)
+            return self._work_in_child_or_build_failure(turn, child, read_permit)
         finally:
             with self._changed:
                 self._targets.discard(name)
                 self._turns_of_source[name.source] -= 1
                 self._changed.notify_all()
 
-    def _is_stopped(self, entry: _Waiting) -> bool:
+    def _begins_no_more(self, entry: _Waiting) -> bool:
         """Whether nothing of this sort begins any more."""
         return self._is_closed or (entry.is_apply and self._applies_end_at is not None)
 
@@ -222,23 +227,23 @@ class WorkerPool:
             if waiting.name not in self._targets
             and self._turns_of_source[waiting.name.source] < share
         ]
-        return entry in able and min(able, key=self._rank) == entry
+        return entry in able and min(able, key=self._rank_for_next_turn) == entry
 
-    def _rank(self, entry: _Waiting) -> tuple[int, bool, bool]:
+    def _rank_for_next_turn(self, entry: _Waiting) -> tuple[int, bool, bool]:
         """Less for who is to begin sooner; of equals the one that has waited longest is next."""
         source = entry.name.source
         has_idle_child = any(owner == source for owner, _ in self._idle)
         is_preferred = has_idle_child and self._preferred_count[source] < _MOST_PREFERRED
         return self._turns_of_source[source], not entry.is_apply, not is_preferred
 
-    def _count_preference(self, name: TargetName) -> None:
+    def _count_turn_before_older_source(self, name: TargetName) -> None:
         """Note whether one begins before an older one of another source."""
         is_first = next(iter(self._waiting)).name.source == name.source
         self._preferred_count[name.source] = (
             0 if is_first else self._preferred_count[name.source] + 1
         )
 
-    def _take_idle_child(self, source: Source) -> tuple[Child | None, Child | None]:
+    def _take_idle_child_and_surplus(self, source: Source) -> tuple[Child | None, Child | None]:
         """An idle child of the source, None without one; and one of another that makes room."""
         for position, (owner, child) in enumerate(self._idle):
             if owner == source.name:
@@ -249,7 +254,7 @@ class WorkerPool:
         is_full = len(self._idle) + sum(self._turns_of_source.values()) > self._most_children
         return None, self._idle.pop(0)[1] if is_full and self._idle else None
 
-    def _work_in_child(
+    def _work_in_child_or_build_failure(
         self, turn: _Turn, child: Child | None, read_permit: Callable[[], Permit] | None
     ) -> RunResult:
         try:
@@ -262,22 +267,24 @@ class WorkerPool:
             conversation = ApplyConversation(
                 order.apply, turn.request.timeout, read_permit, self._last_calls_seconds
             )
-            return self._apply_in_child(child, order, conversation)
+            return self._apply_in_child_unless_stopping(child, order, conversation)
         except SynapseApplyError as problem:
-            return _build_not_started("; ".join(f.summary for f in problem.diagnostics))
+            return _build_result_of_worker_not_started(
+                "; ".join(f.summary for f in problem.diagnostics)
+            )
         except OSError as problem:
-            return _build_not_started(str(problem.strerror))
+            return _build_result_of_worker_not_started(str(problem.strerror))
         finally:
             if child is not None:
-                self._give_back(turn, child)
+                self._keep_idle_or_kill(turn, child)
 
-    def _apply_in_child(
+    def _apply_in_child_unless_stopping(
         self, child: Child, order: Order, conversation: ApplyConversation
     ) -> RunResult:
         """Apply, unless the controller stops already."""
         with self._changed:
             if self._applies_end_at is not None:
-                return build_apply_not_begun(_STOPPING)
+                return build_result_of_apply_not_begun(_STOPPING)
             self._applies[conversation] = child
         try:
             return child.work_or_kill(order, conversation)
@@ -305,14 +312,14 @@ class WorkerPool:
             request.commit,
             str(folders.project),
             build_pin_revision_or_empty(turn.source),
-            list_readable_variables(turn.source, turn.own_secrets, self._environ),
+            list_names_of_readable_variables(turn.source, turn.own_secrets, self._environ),
             tuple(map(str, readable.folders)),
             tuple(map(str, readable.excluded)),
             prune=request.prune,
             apply=_build_apply_order(request) if isinstance(request, ApplyRequest) else None,
         )
 
-    def _give_back(self, turn: _Turn, child: Child) -> None:
+    def _keep_idle_or_kill(self, turn: _Turn, child: Child) -> None:
         """Keep a child for the next order, unless it has served its time."""
         is_usable = child.is_usable
         with self._changed:
@@ -335,10 +342,14 @@ def _build_apply_order(request: ApplyRequest) -> ApplyOrder:
     )
 
 
-def _build_not_begun(entry: _Waiting, reason: str) -> RunResult:
-    return build_apply_not_begun(reason) if entry.is_apply else _build_not_started(reason)
+def _build_result_of_work_not_begun(entry: _Waiting, reason: str) -> RunResult:
+    return (
+        build_result_of_apply_not_begun(reason)
+        if entry.is_apply
+        else _build_result_of_worker_not_started(reason)
+    )
 
 
-def _build_not_started(reason: str) -> RunResult:
+def _build_result_of_worker_not_started(reason: str) -> RunResult:
     """The result where no worker could be asked; `reason` is a phrase."""
-    return build_lost_look(f"No worker could be started: {reason}.")
+    return build_result_of_lost_look(f"No worker could be started: {reason}.")

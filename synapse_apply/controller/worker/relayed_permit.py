@@ -17,7 +17,7 @@ _MOST_WAIT_SECONDS = 10.0
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def read_clocks() -> tuple[float, float]:
+def read_permit_and_boot_clocks() -> tuple[float, float]:
     """Seconds by the clock of permits, and by one that goes on while the machine sleeps."""
     return time.monotonic(), time.clock_gettime(_BOOT_CLOCK)
 
@@ -40,7 +40,7 @@ class RelayedPermit:
 
     def renew(self, permit: Permit) -> None:
         """Take a permit, or that there is none: then there is none any more for this apply."""
-        now, now_since_boot = read_clocks()
+        now, now_since_boot = read_permit_and_boot_clocks()
         with self._changed:
             self._final_reason = self._final_reason or permit.reason
             self._until = permit.until
@@ -56,7 +56,7 @@ class RelayedPermit:
         waits_until: float | None = None
         with self._changed:
             while not self._final_reason:
-                now, now_since_boot = read_clocks()
+                now, now_since_boot = read_permit_and_boot_clocks()
                 if now < self._until and now_since_boot < self._until_since_boot:
                     return ""
                 waits_until = now + self._most_wait if waits_until is None else waits_until

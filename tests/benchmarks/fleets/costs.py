@@ -108,7 +108,7 @@ def measure_store(store: ControllerStore, target_count: int) -> Cost:
             now = time.time()
             with store.write() as writer:
                 row = store.find_target(name)
-                epoch = writer.claim_target(name, "measured", now + 60, now)
+                epoch = writer.claim_target_and_get_epoch_or_zero(name, "measured", now + 60, now)
             with store.write() as writer:
                 row = store.find_target(name)
                 assert row is not None

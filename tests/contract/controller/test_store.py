@@ -83,14 +83,14 @@ def test_rows_are_read_back_as_they_were_written(store: ControllerStore) -> None
     assert store.list_targets(of_commit, 0, 9) == TargetPage([target], 1)
     of_another = TargetFilter("acme", wanted_commit="c2")
     assert store.list_targets(of_another, 0, 9) == TargetPage([], 0)
-    assert store.list_unsent() == ([status], [message])
+    assert store.list_unsent_statuses_and_messages() == ([status], [message])
     assert store.find_status("acme", "c1", status.context) == status
     assert list(store.list_configuration_findings()) == [FINDING]
     with store.write() as writer:
         writer.put_status(replace(status, sent=wished))
-        writer.mark_message(replace(message, sent_at=4.0))
+        writer.replace_existing_message(replace(message, sent_at=4.0))
         writer.put_configuration_findings([])
-    assert store.list_unsent() == ([], [])
+    assert store.list_unsent_statuses_and_messages() == ([], [])
     assert list(store.list_configuration_findings()) == []
 
 
@@ -141,7 +141,7 @@ def test_due_targets_come_longest_due_first_and_sources_in_turn(
         writer.put_target(TargetRow(TargetName("b", "later"), due_at=11))
         writer.put_target(TargetRow(TargetName("b", "gone"), due_at=1, is_gone=True))
         writer.put_target(TargetRow(TargetName("b", "busy"), due_at=1))
-        writer.claim_target(TargetName("b", "busy"), "x", until=99, now=10)
+        writer.claim_target_and_get_epoch_or_zero(TargetName("b", "busy"), "x", until=99, now=10)
         due = [str(row.name) for row in writer.list_due_targets(10, 4)]
     assert due == ["a/t4", "b/t", "a/t3", "a/t2"]
 
@@ -235,7 +235,7 @@ def test_old_rows_are_deleted_but_for_the_newest(store: ControllerStore) -> None
             MessageRow("m2", "h", "e", "2", {}, 1.0),
         ):
             writer.put_message_if_new(row)
-        writer.mark_message(MessageRow("m1", "h", "e", "1", {}, 1.0, sent_at=2.0))
+        writer.replace_existing_message(MessageRow("m1", "h", "e", "1", {}, 1.0, sent_at=2.0))
         for number in (1, 2):
             writer.accept_head_if_number_unchanged(
                 "acme", number - 1, RevisionRow("acme", number, f"c{number}", 1.0)
@@ -243,10 +243,10 @@ def test_old_rows_are_deleted_but_for_the_newest(store: ControllerStore) -> None
             text = StatusText(StatusState.SUCCESS, "", "")
             writer.put_status(StatusRow("acme", f"c{number}", "x", text))
         assert writer.delete_runs_before(50) == 1
-        writer.delete_records_before(50)
+        writer.delete_old_sent_messages_and_revisions(50)
     assert [row.id for row in store.list_runs(PROD, 9)] == ["r3", "r2"]
     assert [row.commit for row in store.list_revisions("acme", 9)] == ["c2"]
-    statuses, messages = store.list_unsent()
+    statuses, messages = store.list_unsent_statuses_and_messages()
     assert ([row.commit for row in statuses], [row.id for row in messages]) == (["c2"], ["m2"])
 
 
@@ -385,7 +385,7 @@ def test_due_times_move_with_the_clock(store: ControllerStore) -> None:
     with store.write() as writer:
         writer.put_source(SourceRow("acme", due_at=100.0))
         writer.put_target(TargetRow(PROD, due_at=160.0))
-        writer.shift_due_times(-50)
+        writer.shift_due_times_and_claims(-50)
         assert [row.name for row in writer.list_targets_due_after(100)] == [PROD]
         assert [row.name for row in writer.list_targets_due_after(110)] == []
     assert store.list_sources()[0].due_at == 50

@@ -142,7 +142,7 @@ def test_a_stopped_writer_is_thrown_out_by_the_server(
         process.send_signal(signal.SIGSTOP)
         stands_still(process)
         began_at = time.monotonic()
-        store.renew_leases("me", 1.0, 0, [])  # waits for no writer
+        store.extend_claims_and_leader_lease("me", 1.0, 0, [])  # waits for no writer
         assert time.monotonic() - began_at < 3
         put_source(store, "acme")
         assert 3 < time.monotonic() - began_at < 9
@@ -228,7 +228,7 @@ def test_a_server_that_is_killed_in_a_transaction_comes_back_without_it(
             store.create_or_upgrade,
             store.read_database_clock_or_none,
             lambda: put_source(store, "x"),
-            lambda: store.renew_leases("me", 1.0, 0, []),
+            lambda: store.extend_claims_and_leader_lease("me", 1.0, 0, []),
         ):
             with pytest.raises(
                 StoreUnavailable, match=r"cannot be reached|does not answer"

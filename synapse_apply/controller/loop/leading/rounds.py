@@ -53,22 +53,22 @@ class LeaderRounds:
         """Bring the store in line with the configuration, and end what a killed process began."""
         parts = self._parts
         now = parts.clock.read_wall()
-        parts.ids.begin_after(parts.store.find_newest_run_id_or_empty())
+        parts.ids.begin_after(parts.store.find_newest_run_or_message_id_or_empty())
         self._adopt_sources()
         fetched_at = max((row.fetched_at for row in parts.store.list_sources()), default=now)
         with parts.write() as writer:
             writer.append_audit(now, parts.who, "start", parts.who, "")
             if not parts.store.is_shared:
-                writer.release_all_targets()
+                writer.release_all_claims()
             # The clock was set back while nobody watched it, by this much or a little more.
             if fetched_at > now:
-                writer.shift_due_times(now - fetched_at)
+                writer.shift_due_times_and_claims(now - fetched_at)
         due_times.pull_in_due_times(parts)
         # A variable can be mended by a restart alone. Runs of --once have a timer of their own.
         retry_within = 0.0 if self._is_once else parts.settings.defaults.retry_first
         due_times.retry_failing_targets(parts, retry_within)
         due_times.wake_targets_decided_otherwise(parts)
-        statuses, _ = parts.store.list_unsent()
+        statuses, _ = parts.store.list_unsent_statuses_and_messages()
         # Whether these were sent is not known: they are read first.
         self._unsure = {(row.source, row.commit, row.context) for row in statuses}
         for name in parts.settings.sources:
@@ -90,7 +90,7 @@ class LeaderRounds:
         with parts.write() as writer:
             for name in parts.settings.sources:
                 parts.mark_changed(name)
-                writer.ask_fetch(name)
+                writer.request_fetch_at_once(name)
 
     def _adopt_sources(self) -> None:
         """Have a row for each source of the configuration, and none in use for others."""
@@ -104,7 +104,7 @@ class LeaderRounds:
                     row = replace(row, due_at=now, is_removed=False)
                     writer.put_source(row)
             for name in rows.keys() - names.keys():
-                writer.remove_source(name)
+                writer.mark_source_removed_and_its_targets_gone(name)
         for name in names:
             # Rules may differ from those of the last run.
             parts.compare_again(name)
@@ -169,7 +169,7 @@ class LeaderRounds:
             self._ends_due_at = ended_at + min(pause, _MOST_ENDS_SECONDS)
 
     def _start_due_sends(self, now: float) -> None:
-        statuses, messages = self._parts.store.list_due_sends(now, _SENDS_A_ROUND)
+        statuses, messages = self._parts.store.list_due_statuses_and_messages(now, _SENDS_A_ROUND)
         spacing = self._parts.settings.defaults.status_spacing
         for status in statuses:
             if status.source in self._parts.configured.status_senders and is_status_due(

@@ -117,4 +117,4 @@ def _begin_newer_head_if_due(parts: LoopParts, rollout: Rollout, row: RolloutRow
         return
     parts.compare_again(source.name)
     with parts.write() as writer:
-        writer.ask_fetch(source.name)
+        writer.request_fetch_at_once(source.name)

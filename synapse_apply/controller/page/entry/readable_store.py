@@ -129,8 +129,8 @@ class RestrictedStore:
             )
         ]
 
-    def list_unsent(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
-        statuses, messages = self._store.list_unsent()
+    def list_unsent_statuses_and_messages(self) -> tuple[Sequence[StatusRow], Sequence[MessageRow]]:
+        statuses, messages = self._store.list_unsent_statuses_and_messages()
         return (
             [row for row in statuses if self.can_read_all_targets_of_source(row.source)],
             messages if self._reads_all else (),

@@ -103,7 +103,7 @@ class Life:
                 for row in targets
             ],
             [(r.commit, r.end, r.description) for r in world.store.list_revisions("acme", 9)],
-            world.store.list_unsent(),
+            world.store.list_unsent_statuses_and_messages(),
             sorted(set(world.inbox.describe())),
         )
 

@@ -222,8 +222,10 @@ def test_a_claim_that_was_lost_takes_the_permit_and_the_record(world: World) -> 
 
     def lose_claim() -> None:
         with world.store.write() as writer:
-            writer.release_all_targets()
-            writer.claim_target(PROD, "another", world.clock.wall + 900, world.clock.wall)
+            writer.release_all_claims()
+            writer.claim_target_and_get_epoch_or_zero(
+                PROD, "another", world.clock.wall + 900, world.clock.wall
+            )
 
     world.workers.applied["acme/prod"] = apply_with_permits(world, lose_claim, permits)
     world.run_once()

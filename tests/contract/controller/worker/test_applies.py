@@ -417,7 +417,7 @@ def test_a_pool_that_is_closed_lets_calls_end(
     site.delay_answers(0.5)
     applying = threads.submit(site.apply)
     site.wait_for_creates(1)
-    site.pool.use_settings(Controller("main", {}))
+    site.pool.use_settings_for_new_work(Controller("main", {}))
     os.kill(*site.pool.list_process_ids(), signal.SIGTERM)
     began = time.monotonic()
     site.pool.close()

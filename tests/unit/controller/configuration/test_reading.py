@@ -25,7 +25,10 @@ from synapse_apply.controller.settings import (
     SecretName,
     SshKey,
 )
-from synapse_apply.controller.worker.access import collect_own_secrets, list_readable_variables
+from synapse_apply.controller.worker.access import (
+    collect_own_secret_locations,
+    list_names_of_readable_variables,
+)
 
 FILE = Path("/etc/synapse-apply/controller.yaml")
 # Every key of the format.
@@ -181,10 +184,10 @@ def test_the_secrets_of_access_are_the_controllers_own() -> None:
     """No source reads them, whatever its patterns say."""
     controller, _ = parse_and_check_configuration(WHOLE.replace('"ACME_*"', '"*"'), FILE)
     assert controller is not None
-    own = collect_own_secrets(controller)
+    own = collect_own_secret_locations(controller)
     assert {"PROXY_SECRET", "OPS_TOKEN"} <= own.variables
     environ = {"PROXY_SECRET": "x", "OPS_TOKEN": "y", "OTHER": "z"}
-    assert list_readable_variables(controller.sources["acme"], own, environ) == ("OTHER",)
+    assert list_names_of_readable_variables(controller.sources["acme"], own, environ) == ("OTHER",)
 
 
 def test_a_small_file_has_the_defaults() -> None:

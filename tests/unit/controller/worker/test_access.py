@@ -15,14 +15,14 @@ from synapse_apply.controller.settings import (
     SshKey,
 )
 from synapse_apply.controller.worker.access import (
-    OwnSecrets,
+    OwnSecretLocations,
     build_readable_files,
     build_worker_environment,
-    collect_own_secrets,
-    list_readable_variables,
+    collect_own_secret_locations,
+    list_names_of_readable_variables,
 )
 
-NOTHING_OWN = OwnSecrets(frozenset(), ())
+NOTHING_OWN = OwnSecretLocations(frozenset(), ())
 HOME = Path("/home/of/source")
 
 
@@ -39,12 +39,12 @@ def test_all_that_the_file_names_is_the_controllers_own(tmp_path: Path) -> None:
     }
     channel = Channel("c", "webhook", env("URL"), frozenset(), secret=env("SECRET"))
     file = tmp_path / "controller.yaml"
-    own = collect_own_secrets(Controller("main", sources, channels=(channel,), file=file))
+    own = collect_own_secret_locations(Controller("main", sources, channels=(channel,), file=file))
     assert own.variables == {"FORGE", "HTTPS", "KNOWN", "URL", "SECRET"}
     assert own.files == (file, tmp_path / "key")
 
 
-def build(source: Source, own: OwnSecrets = NOTHING_OWN, **environ: str) -> dict[str, str]:
+def build(source: Source, own: OwnSecretLocations = NOTHING_OWN, **environ: str) -> dict[str, str]:
     """The variables but for those by which ssh and libpq find nothing."""
     environment = build_worker_environment(source, own, environ, HOME)
     assert "IdentityFile=/dev/null" in environment.pop("GIT_SSH_COMMAND")
@@ -70,11 +70,11 @@ def test_what_a_process_needs_is_not_for_targets() -> None:
     """A proxy may have a password."""
     source = Source("a", "x", may_read=MayRead(("ACME_*",)))
     environ = {"HTTPS_PROXY": "http://user:password@proxy", "PATH": "/bin", "ACME_A": "1"}
-    assert list_readable_variables(source, NOTHING_OWN, environ) == ("ACME_A",)
+    assert list_names_of_readable_variables(source, NOTHING_OWN, environ) == ("ACME_A",)
 
 
 def test_a_pattern_for_all_gives_neither_own_secrets_nor_another_home() -> None:
-    own = OwnSecrets(frozenset({"GIT_TOKEN"}), ())
+    own = OwnSecretLocations(frozenset({"GIT_TOKEN"}), ())
     source = Source("a", "x", may_read=MayRead(("*",)))
     environment = build(source, own, git_token="x", GIT_TOKEN="y", HOME="/root", PATH="/bin", A="1")
     assert environment == {"A": "1", "PATH": "/bin", "HOME": str(HOME)}
@@ -101,7 +101,7 @@ def test_hosts_are_those_of_the_source_else_the_controllers() -> None:
 def test_files_are_those_below_the_folders_of_the_source(tmp_path: Path) -> None:
     """But neither the controller's own nor its data; beside a folder is not below it."""
     folder, data = tmp_path / "acme", tmp_path / "acme" / "data"
-    own = OwnSecrets(frozenset(), (folder / "token",))
+    own = OwnSecretLocations(frozenset(), (folder / "token",))
     source = Source("a", "x", may_read=MayRead((), (f"{folder}/",)))
     readable = build_readable_files(source, own, data)
     allowed = [folder / "key", folder / "deep" / "key", folder / "token.pub"]

@@ -54,11 +54,11 @@ def test_a_reason_is_for_good_until_the_next_apply() -> None:
 def test_a_permit_ends_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own clock stands still then; another one tells."""
     permit, now = RelayedPermit(most_wait=0.01), time.monotonic()
-    monkeypatch.setattr(relayed_permit, "read_clocks", lambda: (now, now + 1000))
+    monkeypatch.setattr(relayed_permit, "read_permit_and_boot_clocks", lambda: (now, now + 1000))
     permit.renew(Permit(now + 10))
     assert permit.explain_missing_or_empty() == ""
     clocks = iter([(now + 1, now + 4000), (now + 2, now + 4001)])
-    monkeypatch.setattr(relayed_permit, "read_clocks", lambda: next(clocks))
+    monkeypatch.setattr(relayed_permit, "read_permit_and_boot_clocks", lambda: next(clocks))
     assert "silent" in permit.explain_missing_or_empty()
 
 
