@@ -324,9 +324,7 @@ class StoreWriter(Protocol):
         """End every claim of one holder."""
         ...
 
-    def take_or_renew_lease_and_get_epoch_or_zero(
-        self, name: str, holder: str, until: float, now: float
-    ) -> int:
+    def take_lease(self, name: str, holder: str, until: float, now: float) -> int:
         """Take a lease that nobody else has at `now`, or renew it; its epoch, 0 where another has.
 
         A lease that is the holder's keeps its epoch, also where it was over; else the epoch grows.

@@ -213,9 +213,7 @@ class SqlStoreWriter:
             [until, holder, until, json.dumps([str(name) for name in names])],
         )
 
-    def take_or_renew_lease_and_get_epoch_or_zero(
-        self, name: str, holder: str, until: float, now: float
-    ) -> int:
+    def take_lease(self, name: str, holder: str, until: float, now: float) -> int:
         row = LeaseRow(name, holder, until, epoch=1)
         cursor = self._connection.execute(_TAKE_LEASE, [*LEASES.encode_row(row), now])
         if not cursor.rowcount:

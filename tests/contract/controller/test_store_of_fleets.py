@@ -43,27 +43,21 @@ def test_a_lease_has_one_holder_until_it_is_over(store: ControllerStore) -> None
     """Its epoch grows with each other holder; who had it before is told that it is not valid."""
     assert store.find_lease("leader") is None
     with store.write() as writer:
-        assert writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "a", until=8, now=0) == 1
-        assert writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "b", until=15, now=7) == 0
-        assert writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "a", until=10, now=2) == 1
-        assert writer.take_or_renew_lease_and_get_epoch_or_zero("other", "b", until=15, now=7) == 1
+        assert writer.take_lease("leader", "a", until=8, now=0) == 1
+        assert writer.take_lease("leader", "b", until=15, now=7) == 0
+        assert writer.take_lease("leader", "a", until=10, now=2) == 1
+        assert writer.take_lease("other", "b", until=15, now=7) == 1
         assert writer.is_lease_valid("leader", "a", 1)
     assert store.find_lease("leader") == LeaseRow("leader", "a", 10, 1)
     with store.write() as writer:
-        assert (
-            writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "a", until=30, now=20) == 1
-        )
-        assert (
-            writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "b", until=40, now=30) == 2
-        )
+        assert writer.take_lease("leader", "a", until=30, now=20) == 1
+        assert writer.take_lease("leader", "b", until=40, now=30) == 2
         assert not writer.is_lease_valid("leader", "a", 1)
         writer.release_lease("leader", "a", 1)
         assert writer.is_lease_valid("leader", "b", 2)
         writer.release_lease("leader", "b", 2)
         assert not writer.is_lease_valid("leader", "b", 2)
-        assert (
-            writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "b", until=50, now=30) == 3
-        )
+        assert writer.take_lease("leader", "b", until=50, now=30) == 3
 
 
 def test_a_holder_renews_and_ends_its_own_claims_alone(store: ControllerStore) -> None:
@@ -73,7 +67,7 @@ def test_a_holder_renews_and_ends_its_own_claims_alone(store: ControllerStore) -
         for name, holder in zip(names, ["me", "me", "other"], strict=True):
             writer.put_target(TargetRow(name))
             writer.claim_target_and_get_epoch_or_zero(name, holder, until=8, now=0)
-        writer.take_or_renew_lease_and_get_epoch_or_zero("leader", "me", until=8, now=0)
+        writer.take_lease("leader", "me", until=8, now=0)
     assert [row.name for row in store.list_claimed_targets(7)] == names
     store.extend_claims_and_leader_lease("me", 12, 1, names)
     store.extend_claims_and_leader_lease("me", 10, 1, names)
