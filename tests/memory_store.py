@@ -42,7 +42,11 @@ from synapse_apply.model.state import (
     StateProgress,
 )
 from synapse_apply.stores import row_texts, schema, state_messages
-from synapse_apply.stores.snapshot import StateSnapshot, list_shared_id_rows, parse_shared_ids
+from synapse_apply.stores.snapshot import (
+    StateSnapshot,
+    list_plan_rows_of_filled_shared_ids,
+    select_project_and_key_ids_of_plan_rows,
+)
 
 MEMORY_LOCATION = "memory"
 
@@ -118,12 +122,12 @@ class MemoryStore:
         self.create_from_snapshot(
             StateSnapshot(
                 State(lineage, floor.with_next_serial_if_known().serial, binding),
-                plans=list_shared_id_rows(shared_ids),
+                plans=list_plan_rows_of_filled_shared_ids(shared_ids),
             )
         )
 
     def read_project_and_key_ids(self) -> ProjectAndKeyIds:
-        return parse_shared_ids(self._require_rows().plans)
+        return select_project_and_key_ids_of_plan_rows(self._require_rows().plans)
 
     def read_backend_identity(self) -> BackendIdentity:
         return self._require_rows().binding
@@ -200,7 +204,7 @@ class MemoryStore:
         with self._open_rows_for_writing() as rows:
             if intent.id in rows.intents:
                 raise state_messages.build_duplicate_intent_error(intent)
-            _use_approvals_up(rows, intent.approvals)
+            _use_approvals_up_and_return_false(rows, intent.approvals)
             rows.intents[intent.id] = row_texts.encode_intent(intent, MEMORY_LOCATION)
             rows.serial += 1
 
@@ -227,17 +231,17 @@ class MemoryStore:
         with self._open_rows_for_writing() as rows:
             _require_unused_approvals(rows, uses_up)
             rows.serial += _store_changed_records(rows, records)
-            _use_approvals_up(rows, uses_up)
+            _use_approvals_up_and_return_false(rows, uses_up)
 
     def remove_records(self, *addresses: Address, uses_up: Sequence[str] = ()) -> None:
         with self._open_rows_for_writing() as rows:
-            _use_approvals_up(rows, uses_up)
+            _use_approvals_up_and_return_false(rows, uses_up)
             removals = [_remove_record(rows, address) for address in addresses]
             rows.serial += any(removals)
 
     def use_approvals_up(self, *approval_ids: str) -> None:
         with self._open_rows_for_writing() as rows:
-            _use_approvals_up(rows, approval_ids)
+            _use_approvals_up_and_return_false(rows, approval_ids)
 
     def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
         plans = self._require_rows().plans
@@ -271,7 +275,7 @@ class MemoryStore:
         with self._open_rows_for_writing() as rows:
             for row_id in (schema.PROJECT_ROW, schema.KEY_ROW):
                 rows.plans.pop(row_id, None)
-            rows.plans.update(list_shared_id_rows(shared_ids))
+            rows.plans.update(list_plan_rows_of_filled_shared_ids(shared_ids))
 
     def list_audit_entries(self, limit: int = 1000) -> list[AuditEntry]:
         newest = self._require_rows().audit[::-1][:limit]
@@ -454,7 +458,7 @@ def _require_unused_approvals(rows: StoredRows, approval_ids: Sequence[str]) -> 
         raise state_messages.build_approval_used_error(used_ids)
 
 
-def _use_approvals_up(rows: StoredRows, approval_ids: Sequence[str]) -> None:
+def _use_approvals_up_and_return_false(rows: StoredRows, approval_ids: Sequence[str]) -> None:
     _require_unused_approvals(rows, approval_ids)
     rows.plans.update({f"approval:{each}": "" for each in approval_ids})
 

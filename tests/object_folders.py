@@ -58,7 +58,7 @@ class MemoryFolder:
     round_trips: int = 0
     puts: list[str] = field(default_factory=list)
 
-    def try_put_if_absent(self, name: str, content: bytes) -> bool:
+    def try_put_if_absent_and_tell_if_certain(self, name: str, content: bytes) -> bool:
         """As the store and its faults have it."""
         self._go()
         self.puts.append(name)
@@ -72,13 +72,13 @@ class MemoryFolder:
             raise StateError.from_summary("The connection broke")
         return made and not self._concerns_this_put("denies_success")
 
-    def get(self, name: str) -> bytes | None:
+    def get_or_none_if_absent(self, name: str) -> bytes | None:
         """What stands there."""
         self._go()
         self.before_get()
         return self.bucket.contents.get(name)
 
-    def get_many_in_order(self, names: Sequence[str]) -> list[bytes | None]:
+    def get_objects_or_none_in_order(self, names: Sequence[str]) -> list[bytes | None]:
         """One round trip for all."""
         self._go()
         self.before_get()
@@ -95,7 +95,7 @@ class MemoryFolder:
             sizes = [len(self.bucket.contents[name]) for name in names]
         return map(ObjectInfo, names, sizes, ages)
 
-    def delete(self, names: Sequence[str]) -> int:
+    def delete_and_count_refused(self, names: Sequence[str]) -> int:
         """All or, where it is refused, none."""
         self._go()
         if self.refuses_deletes:
@@ -128,7 +128,7 @@ class DiskFolder:
         self._root = root
         self.location = f"chain:{root}"
 
-    def try_put_if_absent(self, name: str, content: bytes) -> bool:
+    def try_put_if_absent_and_tell_if_certain(self, name: str, content: bytes) -> bool:
         """All of it at once, or nothing."""
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,16 +142,16 @@ class DiskFolder:
             new_path.unlink()
         return True
 
-    def get(self, name: str) -> bytes | None:
+    def get_or_none_if_absent(self, name: str) -> bytes | None:
         """What stands there."""
         try:
             return (self._root / name).read_bytes()
         except FileNotFoundError:
             return None
 
-    def get_many_in_order(self, names: Sequence[str]) -> list[bytes | None]:
+    def get_objects_or_none_in_order(self, names: Sequence[str]) -> list[bytes | None]:
         """One after the other."""
-        return [self.get(name) for name in names]
+        return [self.get_or_none_if_absent(name) for name in names]
 
     def list_objects(self, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
         """Of one folder, without what is not linked yet."""
@@ -163,7 +163,7 @@ class DiskFolder:
                 status = path.stat()
                 yield ObjectInfo(f"{prefix}{name}", status.st_size, time.time() - status.st_mtime)
 
-    def delete(self, names: Sequence[str]) -> int:
+    def delete_and_count_refused(self, names: Sequence[str]) -> int:
         """All that are there."""
         for name in names:
             (self._root / name).unlink(missing_ok=True)

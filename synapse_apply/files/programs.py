@@ -157,7 +157,7 @@ class PipedProgram:
         """Its id, which is that of its session, too."""
         return self._process.pid
 
-    def finish(self) -> int:
+    def close_input_and_wait_for_exit_code(self) -> int:
         """Close its input and wait until it has ended; returns the exit code."""
         with suppress(BrokenPipeError):
             self.input.close()

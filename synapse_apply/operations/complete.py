@@ -12,7 +12,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.project import EMBEDDED, Project, Target
 from synapse_apply.model.resource import Desired
-from synapse_apply.stores.state_urls import is_local_url
+from synapse_apply.stores.state_urls import is_local_or_empty_url
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
 
@@ -83,7 +83,7 @@ def _iter_declared_resources(invocation: Invocation) -> Iterator[Desired]:
 
 def _read_addresses_of_local_state_or_none(session: TargetSession) -> set[Address]:
     url = session.target.state.url
-    if not isinstance(url, str) or not is_local_url(url):
+    if not isinstance(url, str) or not is_local_or_empty_url(url):
         return set()
     try:
         with session:

@@ -21,7 +21,7 @@ from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 from synapse_apply.workspace.sharing.key_sources import build_state_key_path
 from synapse_apply.workspace.sharing.new_shared_key import list_new_key_lines
 from synapse_apply.workspace.target_session import TargetSession
@@ -124,7 +124,7 @@ def _rekey_signed_state(
     with TemporaryDirectory(prefix="synapse-apply-") as folder:
         copy_path = Path(folder) / "state.db"
         session.store.write_backup(str(copy_path))
-        with closing(open_sqlite(copy_path)) as copy, copy.lock("state rekey"):
+        with closing(make_unopened_sqlite_store(copy_path)) as copy, copy.lock("state rekey"):
             result = _rekey_state(session, copy, keys, shared_ids)
         session.store_signer.is_renewed = True
         session.store.restore_backup(str(copy_path))

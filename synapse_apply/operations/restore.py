@@ -16,7 +16,7 @@ from synapse_apply.model.state import BackendIdentity, StateProgress
 from synapse_apply.operations.state import build_current_identity
 from synapse_apply.stores.backups import KEPT_FILE_SUFFIX
 from synapse_apply.stores.snapshot import StateOrigin
-from synapse_apply.stores.sqlite.sqlite_database import read_backup_origin
+from synapse_apply.stores.sqlite.sqlite_database import require_origin_of_intact_backup
 from synapse_apply.workspace.sharing.key_sources import build_state_folder_path
 from synapse_apply.workspace.state_access import (
     EMBEDDED_URL,
@@ -62,7 +62,7 @@ def prepare_restore(
 
     Writes nothing.
     """
-    backup = read_backup_origin(str(path))
+    backup = require_origin_of_intact_backup(str(path))
     _require_restorable(path, session.target, state_identity, backup.binding, backup.lineage)
     return StateExchange(backup, _read_current_origin_or_none(session.store))
 

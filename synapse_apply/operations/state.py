@@ -29,10 +29,10 @@ from synapse_apply.operations.checks.state_bucket import require_usable_bucket
 from synapse_apply.secrets.keys import format_key_variable_name_of_target
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
 from synapse_apply.stores.git.git_url import is_git_url
-from synapse_apply.stores.inventory import build_inventory
-from synapse_apply.stores.migrate import copy_and_verify_state
+from synapse_apply.stores.inventory import build_inventory_sorted_by_address
+from synapse_apply.stores.migrate import copy_and_verify_state_under_lock
 from synapse_apply.stores.state_messages import build_open_call_error
-from synapse_apply.stores.state_urls import is_local_url
+from synapse_apply.stores.state_urls import is_local_or_empty_url
 from synapse_apply.workspace.embedded import open_embedded_backend
 from synapse_apply.workspace.environment import normalize_base_url
 from synapse_apply.workspace.sharing.key_findings import collect_used_key_ids
@@ -158,7 +158,7 @@ def copy_state_to_url(session: TargetSession, url: str | SecretRef) -> State:
     with closing(
         open_store_at_url(url, session.project, session.target, environ, session.store_signer)
     ) as new_store:
-        return copy_and_verify_state(session.store, new_store, session.patience)
+        return copy_and_verify_state_under_lock(session.store, new_store, session.patience)
 
 
 def _make_key_if_copy_is_unsigned(session: TargetSession, url: str | SecretRef) -> None:
@@ -183,7 +183,9 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
     InputError for a variable that is not set.
     """
     environ, target = session.invocation.environ, session.target
-    if target.is_embedded or is_local_url(resolve_state_url(url, session.project, environ)):
+    if target.is_embedded or is_local_or_empty_url(
+        resolve_state_url(url, session.project, environ)
+    ):
         return []
     variable = format_key_variable_name_of_target(target.name)
     current_key = session.load_state_keys().current_key
@@ -219,7 +221,7 @@ def list_steps_after_copy(session: TargetSession, url: str | SecretRef) -> list[
 
 def build_inventory_rows(session: TargetSession) -> list[dict[str, object]]:
     """Address, id, version and digest of every record, as `import -f` reads them."""
-    return [dict(row) for row in build_inventory(session.store.read_state())]
+    return [dict(row) for row in build_inventory_sorted_by_address(session.store.read_state())]
 
 
 def settle_as_not_done(session: TargetSession, address: Address, *, moment: str) -> Intent:

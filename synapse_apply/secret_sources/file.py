@@ -65,7 +65,7 @@ def require_path_that_project_may_read(name: str, context: SourceContext) -> Pat
     return path
 
 
-def _read_text(ref: SecretRef, context: SourceContext) -> str:
+def _read_committed_text_or_text_on_disk(ref: SecretRef, context: SourceContext) -> str:
     # In a checkout it is the file on disk: there is one that Git does not have.
     if context.without_checkout and context.read_committed_file_or_none is not None:
         content = context.read_committed_file_or_none(ref.name)
@@ -199,6 +199,6 @@ FILE = SecretSource(
     example="{valueFrom: {file: PATH}}",
     find_denial=lambda ref, context: find_file_denial(ref.name, context),
     require_allowed=lambda ref, context: require_allowed_file(ref.name, context),
-    read_text=_read_text,
+    read_text=_read_committed_text_or_text_on_disk,
     names_file=True,
 )

@@ -160,9 +160,9 @@ class SecretSource:
     `find_denial` says by the text of a reference, and by a file that it names, why a manifest may
     not name it; `require_allowed` says so where the value is read (SecretUnavailable), of what the
     name leads to as well. `read_text` returns the value's text, or raises SecretUnavailable.
-    `list_offers` says, for `doctor`, with which of the target's settings values are read, and why
-    not with others, and `ask_server_for_access_phrase_or_empty` asks the source's server whether it
-    accepts that, without reading a secret: it returns a phrase, or raises SecretUnavailable.
+    `list_setting_offers` says, for `doctor`, with which of the target's settings values are read,
+    and why not with others. `ask_server_for_access_phrase_or_empty` asks the source's server
+    whether it accepts that, reading no secret: it returns a phrase, or raises SecretUnavailable.
     `find_faults` checks the target's settings beside their schema. `is_read` is False for a source
     that gives no value. `names_file`: the name is the path of a file, from the project's folder on.
     """
@@ -175,7 +175,7 @@ class SecretSource:
     required_keys: tuple[str, ...] = ()
     optional_keys: tuple[str, ...] = ()
     format_name: Callable[[Mapping[str, str]], str] = join_texts
-    list_offers: Callable[[SourceContext], tuple[SettingOffer, ...]] = list_no_offers
+    list_setting_offers: Callable[[SourceContext], tuple[SettingOffer, ...]] = list_no_offers
     ask_server_for_access_phrase_or_empty: Callable[[SourceContext], str] = (
         answer_empty_without_server
     )

@@ -117,13 +117,13 @@ class SecretResolver:
                 raise
             return FoundSetting(None, failure.diagnostics[0])
 
-    def list_offers(self) -> Mapping[str, tuple[SettingOffer, ...]]:
+    def list_setting_offers_by_source(self) -> Mapping[str, tuple[SettingOffer, ...]]:
         """By the name of each source with settings: with which of them its values are read.
 
         An offer with a reason is not used. Decrypts nothing and asks no server.
         """
         return {
-            name: source.list_offers(self.context)
+            name: source.list_setting_offers(self.context)
             for name, source in SECRET_SOURCES.items()
             if name in self.context.settings
         }

@@ -106,7 +106,7 @@ class StateKeySigner:
         self.is_renewed = False
         self.accepts_former_keys = False
 
-    def sign(self, content: str) -> str:
+    def sign_or_empty_without_key(self, content: str) -> str:
         """The signature of a text, in one line; "" without a key."""
         return sign_document_or_empty_without_key(
             self._get_keys(), self._purpose, {"text": content}

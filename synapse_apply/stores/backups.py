@@ -19,7 +19,7 @@ from synapse_apply.files.opening import (
 KEPT_FILE_SUFFIX = "before-restore"
 
 
-def iter_numbered_paths(first_path: Path) -> Iterator[Path]:
+def iter_numbered_paths_without_end(first_path: Path) -> Iterator[Path]:
     """`first_path`, then the same name with -2, -3, ... appended, without end."""
     yield first_path
     for number in count(2):
@@ -31,7 +31,7 @@ def link_or_copy_under_free_name(path: Path, first_path: Path) -> Path:
 
     It is a hard link, or a copy on a file system without links.
     """
-    for candidate in iter_numbered_paths(first_path):
+    for candidate in iter_numbered_paths_without_end(first_path):
         try:
             link_own_file_to_sibling(candidate, path.name)
         except FileExistsError:
@@ -46,7 +46,7 @@ def link_or_copy_under_free_name(path: Path, first_path: Path) -> Path:
 def _copy_under_free_name(path: Path, first_path: Path) -> Path:
     """Copy a file, flushed to disk, to the first free name; removes a partial copy on failure."""
     # Creating the file claims the name, since that fails for an existing one.
-    for copy_path in iter_numbered_paths(first_path):
+    for copy_path in iter_numbered_paths_without_end(first_path):
         try:
             create_empty_own_file_exclusively(copy_path)
         except FileExistsError:

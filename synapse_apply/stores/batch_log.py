@@ -75,7 +75,7 @@ class LogReading(NamedTuple):
     position: str
     owner_lease_seconds: float | None = None
 
-    def find_row(self, table: str, key: str | int) -> Row | None:
+    def find_row_as_of_end(self, table: str, key: str | int) -> Row | None:
         """The row of a primary key as of the end of this reading; None if it does not tell."""
         rows = (self.tables or {}).get(table, ())
         found_row = next((row for row in rows if row[0] == key), None)
@@ -118,9 +118,9 @@ class BatchLog(Protocol):
 
     @property
     def write_pace(self) -> WritePace:
-        """How often `append` may be called; the replica waits before it collects a batch.
+        """How often a batch may be appended; the replica waits before it collects one.
 
-        `append` itself never waits for that: writes that arrive meanwhile would not share it.
+        The log itself never waits for that: writes that arrive meanwhile would not share it.
         """
         ...
 
@@ -134,7 +134,7 @@ class BatchLog(Protocol):
         ...
 
     def require_continuation_in_reads(self, bookmark: str) -> None:
-        """Have `read_since` raise DamagedLog where the log does not go on from a bookmark.
+        """Have reads raise DamagedLog where the log does not go on from a bookmark.
 
         It was deleted then, set back, or written anew from an earlier place on. Only what costs
         next to nothing is looked at, so that a log that was compacted since may pass. Nothing is
@@ -146,16 +146,16 @@ class BatchLog(Protocol):
         """Whether the log has a first batch, readable or not."""
         ...
 
-    def read_since(self, position: str) -> LogReading:
+    def read_since_position_or_anew(self, position: str) -> LogReading:
         """Read what follows a position that an earlier call returned; all of it for "".
 
         Any position but the last one returned may read everything anew, tables and batches.
-        Signatures do not count here: `list_warnings` and `append` tell what is forged.
+        Signatures do not count here: warnings and refused batches tell what is forged.
         DamagedLog if what is stored is not what a log writes.
         """
         ...
 
-    def append(self, batch: Batch, position: str) -> AppendedBatch | None:
+    def append_or_none_if_overtaken(self, batch: Batch, position: str) -> AppendedBatch | None:
         """Append behind `position`, where the caller has read all; None if another batch is there.
 
         Durable when it returns. StateError while the outcome is unknown: the caller must pass the
@@ -165,10 +165,10 @@ class BatchLog(Protocol):
         ...
 
     def restart_after_damage_unless_overtaken(self, batch: Batch) -> AppendedBatch | None:
-        """Begin anew with this batch, which replaces all, where `read_since` raises DamagedLog.
+        """Begin anew with this batch, which replaces all, where reads raise DamagedLog.
 
         Nobody can append behind the damage any more. None if another process was faster. After a
-        StateError `read_since` tells what became of it.
+        StateError `read_since_position_or_anew` tells what became of it.
         """
         ...
 
@@ -176,12 +176,12 @@ class BatchLog(Protocol):
         """Write a snapshot and drop what it replaces, where that pays; never fails for a refusal.
 
         `read_tables` gives the rows as of `position`, which is confirmed; rows of the audit table
-        that `read_since` left out may be missing.
+        that `read_since_position_or_anew` left out may be missing.
         """
         ...
 
-    def read_older_audit_rows(self) -> Sequence[Row]:
-        """Rows of the audit table that `read_since` left out, oldest first."""
+    def read_audit_rows_not_read_yet(self) -> Sequence[Row]:
+        """Rows of the audit table that `read_since_position_or_anew` left out, oldest first."""
         ...
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:

@@ -19,7 +19,7 @@ from synapse_apply.stores.database import Row, SqlRunner
 from synapse_apply.stores.used_approvals import (
     delete_used_approvals,
     insert_used_approvals,
-    read_used_approvals,
+    read_used_approval_ids,
 )
 
 # With more, a statement would exceed the number of parameters that some databases accept.
@@ -51,10 +51,10 @@ class CallNote:
 
     def __call__(self, run: SqlRunner) -> None:
         """Write this note alone; StateError if it does not fit the stored rows."""
-        _write_notes(run, [self])
+        _check_then_write_notes(run, [self])
 
     @property
-    def changed_record_address(self) -> str:
+    def changed_record_address_or_empty(self) -> str:
         """The address whose record is written or dropped, "" for none."""
         return str(self.intent.address) if self.record_row or self.drops_record else ""
 
@@ -78,15 +78,15 @@ def write_notes_if_combinable(
     if len(notes) < len(works) or len(notes) > MAX_NOTES:
         return False
     try:
-        _write_notes(run, notes)
+        _check_then_write_notes(run, notes)
     except NotCombinable:
         return False
     return True
 
 
-def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
+def _check_then_write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     """Check all notes, then write them; StateError or NotCombinable before anything is written."""
-    stored_texts = _require_consistent_intents_and_read_records(run, notes)
+    stored_texts = _require_fitting_intents_and_read_texts_by_address(run, notes)
     changed_notes = [
         note
         for note in notes
@@ -98,22 +98,24 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     deleted_addresses = [
         note.record_row[0] for note in changed_notes if note.record_row[0] in stored_texts
     ]
-    deleted_addresses += [note.changed_record_address for note in notes if note.drops_record]
+    deleted_addresses += [
+        note.changed_record_address_or_empty for note in notes if note.drops_record
+    ]
     closed_intent_ids = [note.intent.id for note in notes if not note.intent_text]
     opening_notes = [note for note in notes if note.intent_text]
     audit_rows = [note.audit_row for note in notes if note.audit_row]
     ((last_intent_number, last_audit_number),) = run(schema.GET_LAST_NUMBERS, ())
-    _run_one_statement_for_rows(
+    _run_statement_once_with_values_of_all_rows(
         run,
         partial(schema.append_in_clause, schema.DROP_RECORDS),
         [(address,) for address in deleted_addresses],
     )
-    _run_one_statement_for_rows(
+    _run_statement_once_with_values_of_all_rows(
         run,
         partial(schema.build_insert_many, "records"),
         [note.record_row for note in changed_notes],
     )
-    _run_one_statement_for_rows(
+    _run_statement_once_with_values_of_all_rows(
         run,
         partial(schema.append_in_clause, schema.DROP_INTENTS),
         [(intent_id,) for intent_id in closed_intent_ids],
@@ -122,8 +124,10 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
         (note.intent.id, number, str(note.intent.address), note.intent_text)
         for number, note in enumerate(opening_notes, last_intent_number + 1)
     ]
-    _run_one_statement_for_rows(run, partial(schema.build_insert_many, "intents"), intent_rows)
-    _run_one_statement_for_rows(
+    _run_statement_once_with_values_of_all_rows(
+        run, partial(schema.build_insert_many, "intents"), intent_rows
+    )
+    _run_statement_once_with_values_of_all_rows(
         run,
         partial(schema.build_insert_many, "audit"),
         [
@@ -139,7 +143,7 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     run(schema.ADD_TO_SERIAL, (len(notes),))
 
 
-def _require_consistent_intents_and_read_records(
+def _require_fitting_intents_and_read_texts_by_address(
     run: SqlRunner, notes: Sequence[CallNote]
 ) -> dict[str, str]:
     """The stored record texts by address, of the records that the notes replace.
@@ -149,14 +153,16 @@ def _require_consistent_intents_and_read_records(
     """
     intent_keys = [(note.intent.id,) for note in notes]
     changed_addresses = [
-        note.changed_record_address for note in notes if note.changed_record_address
+        note.changed_record_address_or_empty
+        for note in notes
+        if note.changed_record_address_or_empty
     ]
     if len(set(intent_keys)) < len(intent_keys) or len(set(changed_addresses)) < len(
         changed_addresses
     ):
         raise NotCombinable
     open_keys = set(
-        _run_one_statement_for_rows(
+        _run_statement_once_with_values_of_all_rows(
             run, partial(schema.append_in_clause, schema.SELECT_INTENTS_BY_ID), intent_keys
         )
     )
@@ -171,7 +177,7 @@ def _require_consistent_intents_and_read_records(
             raise _choose_own_error_or_not_combinable(notes, build_error(note.intent))
     address_keys = [(note.record_row[0],) for note in notes if note.record_row]
     return dict(
-        _run_one_statement_for_rows(
+        _run_statement_once_with_values_of_all_rows(
             run, partial(schema.append_in_clause, schema.SELECT_RECORDS_BY_ADDRESS), address_keys
         )
     )
@@ -184,8 +190,8 @@ def _require_unused_remote_ids(
     notes_by_remote_key = {note.record_row[1:4]: note for note in changed_notes}
     if len(notes_by_remote_key) < len(changed_notes):
         raise NotCombinable
-    for owner_address, *remote_key in _run_one_statement_for_rows(
-        run, schema.build_select_remote_ids, [*notes_by_remote_key]
+    for owner_address, *remote_key in _run_statement_once_with_values_of_all_rows(
+        run, schema.build_select_addresses_by_remote_ids, [*notes_by_remote_key]
     ):
         note = notes_by_remote_key[tuple(remote_key)]
         if owner_address != note.record_row[0] and note.record is not None:
@@ -202,7 +208,7 @@ def _require_unused_approvals(run: SqlRunner, notes: Sequence[CallNote]) -> None
         if note.intent_text
         for approval_id in dict.fromkeys(note.intent.approvals)
     ]
-    used_ids = read_used_approvals(run, approval_ids)
+    used_ids = read_used_approval_ids(run, approval_ids)
     if used_ids or len(set(approval_ids)) < len(approval_ids):
         raise _choose_own_error_or_not_combinable(
             notes, state_messages.build_approval_used_error(used_ids)
@@ -219,7 +225,7 @@ def _choose_own_error_or_not_combinable(
     return note_error if len(notes) == 1 else NotCombinable()
 
 
-def _run_one_statement_for_rows(
+def _run_statement_once_with_values_of_all_rows(
     run: SqlRunner, build_statement: Callable[[int], str], rows: Sequence[tuple[Any, ...]]
 ) -> list[Row]:
     """Run one statement with the values of all rows; returns its result, [] for no rows."""

@@ -74,7 +74,7 @@ class Database(Protocol):
         """Whether there is a state, readable or not."""
         ...
 
-    def create_database(self, statements: Sequence[Statement]) -> None:
+    def create_state_or_raise_if_exists(self, statements: Sequence[Statement]) -> None:
         """Create the state with these statements, atomically; StateError if there is one."""
         ...
 
@@ -126,7 +126,7 @@ class Database(Protocol):
         """Write a consistent copy as an SQLite file; StateError if the path exists."""
         ...
 
-    def replace_from_backup_saving_old_state(
+    def replace_from_backup_and_return_kept_path_or_empty(
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],

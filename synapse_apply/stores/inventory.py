@@ -5,7 +5,7 @@ from __future__ import annotations
 from synapse_apply.model.state import State
 
 
-def build_inventory(state: State) -> list[dict[str, str | None]]:
+def build_inventory_sorted_by_address(state: State) -> list[dict[str, str | None]]:
     """An object with `address`, `id`, `api`, `version` and `digest` for each record, by address.
 
     `version` and `digest` may be None; `api` is the API version that the id belongs to.

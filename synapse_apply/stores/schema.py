@@ -114,7 +114,7 @@ def list_allowed_cell_types(column: str) -> frozenset[type]:
     return frozenset(types)
 
 
-def build_select_all(table: str) -> str:
+def build_select_all_rows(table: str) -> str:
     """The SELECT of all rows of a table, with the columns of TABLE_COLUMNS."""
     return f"SELECT {', '.join(TABLE_COLUMNS[table])} FROM {table}"  # noqa: S608 - names of our own
 
@@ -140,7 +140,7 @@ def append_in_clause(statement_head: str, count: int) -> str:
 
 
 @cache
-def build_select_remote_ids(count: int) -> str:
+def build_select_addresses_by_remote_ids(count: int) -> str:
     """The SELECT of address, kind, API version and id by `count` triples (kind, api, id)."""
     condition = "(kind = ? AND api = ? AND remote_id = ?)"
     return (
@@ -165,7 +165,7 @@ GET_LAST_NUMBERS = (
 )
 SET_SERIAL = "UPDATE meta SET serial = ? WHERE id = 1"
 
-GET_LOCK = f"{build_select_all('lock')} WHERE id = 1"
+GET_LOCK = f"{build_select_all_rows('lock')} WHERE id = 1"
 ADD_LOCK = build_insert("lock")
 DROP_LOCK = "DELETE FROM lock"
 RELEASE_LOCK = "DELETE FROM lock WHERE owner = ?"

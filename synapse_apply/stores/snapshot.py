@@ -17,7 +17,7 @@ from synapse_apply.model.state import (
 )
 from synapse_apply.stores import row_texts, schema, state_messages
 from synapse_apply.stores.database import Row, SqlRunner, Statement
-from synapse_apply.stores.state_format import require_known_format
+from synapse_apply.stores.state_format import require_format_not_newer
 
 _PROJECT_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
@@ -72,7 +72,7 @@ def decode_state(rows: StateRows, location: str) -> State:
     )
 
 
-def read_history(run: SqlRunner, location: str) -> StateHistory:
+def read_used_plans_and_audit(run: SqlRunner, location: str) -> StateHistory:
     """Used plans, sorted by id, and all audit entries, oldest first."""
     plans = sorted((plan_id, applied_at) for plan_id, applied_at in run(schema.ALL_PLANS, ()))
     audit = (
@@ -84,7 +84,7 @@ def read_history(run: SqlRunner, location: str) -> StateHistory:
 
 def read_project_and_key_ids(run: SqlRunner) -> ProjectAndKeyIds:
     """The ids that a state is shared under; "" for a missing one, or one of another form."""
-    return parse_shared_ids(
+    return select_project_and_key_ids_of_plan_rows(
         {
             row_id: str(text)
             for row_id in (schema.PROJECT_ROW, schema.KEY_ROW)
@@ -93,7 +93,7 @@ def read_project_and_key_ids(run: SqlRunner) -> ProjectAndKeyIds:
     )
 
 
-def parse_shared_ids(plans: Mapping[str, str]) -> ProjectAndKeyIds:
+def select_project_and_key_ids_of_plan_rows(plans: Mapping[str, str]) -> ProjectAndKeyIds:
     """The ids among the rows of table `plans`, by their ids; as `read_project_and_key_ids`."""
     project_id, key_id = plans.get(schema.PROJECT_ROW, ""), plans.get(schema.KEY_ROW, "")
     # A plan with such an id, which somebody made up, has a time in this place.
@@ -103,7 +103,9 @@ def parse_shared_ids(plans: Mapping[str, str]) -> ProjectAndKeyIds:
     )
 
 
-def list_shared_id_rows(shared_ids: ProjectAndKeyIds) -> tuple[tuple[str, str], ...]:
+def list_plan_rows_of_filled_shared_ids(
+    shared_ids: ProjectAndKeyIds,
+) -> tuple[tuple[str, str], ...]:
     """The rows of table `plans` that hold these ids."""
     rows = (
         (schema.PROJECT_ROW, shared_ids.project_id),
@@ -112,7 +114,9 @@ def list_shared_id_rows(shared_ids: ProjectAndKeyIds) -> tuple[tuple[str, str], 
     return tuple(row for row in rows if row[1])
 
 
-def build_fill_statements(state_snapshot: StateSnapshot, location: str) -> list[Statement]:
+def build_statements_that_fill_new_state(
+    state_snapshot: StateSnapshot, location: str
+) -> list[Statement]:
     """The statements that fill a new state, whose tables and meta row exist already."""
     state = state_snapshot.state
     fill_statements: list[Statement] = [(schema.SET_SERIAL, (state.serial,))]
@@ -143,29 +147,29 @@ class StateOrigin:
     record_count: int
 
 
-def read_origin(run: SqlRunner, location: str) -> StateOrigin:
-    """The origin of the state at `location`; StateError as `read_meta_row`."""
-    meta_row = read_meta_row(run, location)
+def read_state_origin(run: SqlRunner, location: str) -> StateOrigin:
+    """The origin of the state at `location`; StateError as `require_meta_row_of_known_format`."""
+    meta_row = require_meta_row_of_known_format(run, location)
     ((record_count,),) = run(schema.COUNT_RECORDS, ())
     return StateOrigin(
         BackendIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]), record_count
     )
 
 
-def read_meta_row(run: SqlRunner, location: str) -> Row:
+def require_meta_row_of_known_format(run: SqlRunner, location: str) -> Row:
     """The row of GET_META; StateError if it is missing or was written by a newer version."""
     rows = run(schema.GET_META, ())
     if not rows:
         raise state_messages.build_damaged_state_error(location, "its first row is missing")
-    require_known_format(rows[0][0], location)
+    require_format_not_newer(rows[0][0], location)
     return rows[0]
 
 
-def read_rows_as_insert_statements(run: SqlRunner) -> list[Statement]:
+def read_all_rows_but_lock_as_inserts(run: SqlRunner) -> list[Statement]:
     """All rows, except the lock's, as statements that insert them into new tables."""
     return [
         (schema.build_insert(table), row)
         for table in schema.TABLE_COLUMNS
         if table != "lock"
-        for row in run(schema.build_select_all(table), ())
+        for row in run(schema.build_select_all_rows(table), ())
     ]

@@ -1,6 +1,7 @@
 """Which SQL statements each operation of a state store is, and which rules it keeps.
 
-Every public write is one piece of work of `_write_durably_counting_serial` (locked_store.py).
+Every public write is one piece of work of `_write_durably_and_count_serial_if_changed`
+(locked_store.py).
 """
 
 from __future__ import annotations
@@ -99,24 +100,30 @@ class SqlStore(LockedStore):
         self.create_from_snapshot(
             StateSnapshot(
                 State(lineage, first_progress.serial, binding),
-                plans=snapshot.list_shared_id_rows(shared_ids),
+                plans=snapshot.list_plan_rows_of_filled_shared_ids(shared_ids),
                 fence=first_progress.fence,
             )
         )
 
     def read_backend_identity(self) -> BackendIdentity:
         return BackendIdentity(
-            *self._database.read_in_snapshot(self._read_meta_row)[schema.IDENTITY_SLICE]
+            *self._database.read_in_snapshot(self._require_meta_row_of_known_format)[
+                schema.IDENTITY_SLICE
+            ]
         )
 
     def read_lineage(self) -> str:
-        return str(self._database.read_in_snapshot(self._read_meta_row)[1])
+        return str(self._database.read_in_snapshot(self._require_meta_row_of_known_format)[1])
 
     def read_serial(self) -> int:
-        return int(self._database.read_in_snapshot(self._read_meta_row)[schema.SERIAL_INDEX])
+        return int(
+            self._database.read_in_snapshot(self._require_meta_row_of_known_format)[
+                schema.SERIAL_INDEX
+            ]
+        )
 
     def read_progress(self) -> StateProgress:
-        meta_row = self._database.read_in_snapshot(self._read_meta_row)
+        meta_row = self._database.read_in_snapshot(self._require_meta_row_of_known_format)
         return StateProgress(int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX]))
 
     @property
@@ -133,7 +140,7 @@ class SqlStore(LockedStore):
 
     def find_record(self, address: Address) -> Record | None:
         def read_record_rows(run: SqlRunner) -> list[Row]:
-            self._read_meta_row(run)
+            self._require_meta_row_of_known_format(run)
             return run(schema.GET_RECORD, (str(address),))
 
         rows = self._database.read_in_snapshot(read_record_rows)
@@ -145,13 +152,13 @@ class SqlStore(LockedStore):
             for entry in entries
         ]
 
-        def insert_entries(run: SqlRunner) -> bool:
+        def insert_entries_without_serial(run: SqlRunner) -> bool:
             for audit_row in audit_rows:
                 run(schema.ADD_AUDIT, audit_row)
             return False
 
         if audit_rows:
-            self._write_durably_counting_serial(insert_entries)
+            self._write_durably_and_count_serial_if_changed(insert_entries_without_serial)
 
     def write_intent(self, intent: Intent) -> None:
         self._write_batch.write_durably(
@@ -187,17 +194,17 @@ class SqlStore(LockedStore):
         records_by_address = {record.address: record for record in records}
         rows = [(record, self._build_record_row(record)) for record in records_by_address.values()]
 
-        def write_rows(run: SqlRunner) -> bool:
-            self._use_approvals_up(run, uses_up)
+        def write_changed_rows_and_tell_if_any(run: SqlRunner) -> bool:
+            self._use_approvals_up_and_return_false(run, uses_up)
             return self._write_changed_rows_and_tell_if_any(run, rows)
 
-        self._write_durably_counting_serial(write_rows)
+        self._write_durably_and_count_serial_if_changed(write_changed_rows_and_tell_if_any)
 
     def remove_records(self, *addresses: Address, uses_up: Sequence[str] = ()) -> None:
         """Delete the records at these addresses; one that is not recorded is ignored."""
 
-        def delete_records(run: SqlRunner) -> bool:
-            self._use_approvals_up(run, uses_up)
+        def delete_recorded_and_tell_if_any(run: SqlRunner) -> bool:
+            self._use_approvals_up_and_return_false(run, uses_up)
             stored_addresses = [
                 str(requested_address)
                 for requested_address in addresses
@@ -207,7 +214,7 @@ class SqlStore(LockedStore):
                 run(schema.DROP_RECORD, (address,))
             return bool(stored_addresses)
 
-        self._write_durably_counting_serial(delete_records)
+        self._write_durably_and_count_serial_if_changed(delete_recorded_and_tell_if_any)
 
     def rename_addresses(
         self, renames: Renames, finish: RecordFinisher = use_renamed_record
@@ -219,7 +226,7 @@ class SqlStore(LockedStore):
         """
 
         def rename_records(run: SqlRunner) -> bool:
-            self._require_renamable(run, renames)
+            self._require_known_old_and_free_new_addresses(run, renames)
             # All records, since any of them may depend on a renamed address.
             rows = run(schema.ALL_RECORDS, ())
             records = [
@@ -233,9 +240,9 @@ class SqlStore(LockedStore):
                 run, [(record, self._build_record_row(record)) for record in renamed_records]
             )
 
-        self._write_durably_counting_serial(rename_records)
+        self._write_durably_and_count_serial_if_changed(rename_records)
 
-    def _require_renamable(self, run: SqlRunner, renames: Renames) -> None:
+    def _require_known_old_and_free_new_addresses(self, run: SqlRunner, renames: Renames) -> None:
         """StateError unless every old address is recorded without open call, and no new one is."""
         for old, new in renames.items():
             if not run(schema.GET_RECORD, (str(old),)):
@@ -248,36 +255,39 @@ class SqlStore(LockedStore):
                 )
 
     def replace_backend_identity(self, binding: BackendIdentity) -> None:
-        def update_identity(run: SqlRunner) -> bool:
-            if BackendIdentity(*self._read_meta_row(run)[schema.IDENTITY_SLICE]) == binding:
+        def update_identity_and_tell_if_changed(run: SqlRunner) -> bool:
+            if (
+                BackendIdentity(*self._require_meta_row_of_known_format(run)[schema.IDENTITY_SLICE])
+                == binding
+            ):
                 return False
             run(schema.SET_IDENTITY, (binding.url, binding.tenant, binding.data_set))
             return True
 
-        self._write_durably_counting_serial(update_identity)
+        self._write_durably_and_count_serial_if_changed(update_identity_and_tell_if_changed)
 
     def read_project_and_key_ids(self) -> ProjectAndKeyIds:
         def read_rows(run: SqlRunner) -> ProjectAndKeyIds:
-            self._read_meta_row(run)
+            self._require_meta_row_of_known_format(run)
             return snapshot.read_project_and_key_ids(run)
 
         return self._database.read_in_snapshot(read_rows)
 
     def replace_project_and_key_ids(self, shared_ids: ProjectAndKeyIds) -> None:
-        def replace_rows(run: SqlRunner) -> bool:
+        def replace_id_rows_without_serial(run: SqlRunner) -> bool:
             if snapshot.read_project_and_key_ids(run) == shared_ids:
                 return False
             for row_id in (schema.PROJECT_ROW, schema.KEY_ROW):
                 run(schema.DROP_PLAN, (row_id,))
-            for row in snapshot.list_shared_id_rows(shared_ids):
+            for row in snapshot.list_plan_rows_of_filled_shared_ids(shared_ids):
                 run(schema.ADD_PLAN, row)
             return False
 
-        self._write_durably_counting_serial(replace_rows)
+        self._write_durably_and_count_serial_if_changed(replace_id_rows_without_serial)
 
     def list_audit_entries(self, limit: int = 1000) -> list[AuditEntry]:
         def read_newest_rows(run: SqlRunner) -> list[Row]:
-            self._read_meta_row(run)
+            self._require_meta_row_of_known_format(run)
             return run(schema.NEWEST_AUDIT, (limit,))
 
         rows = self._database.read_in_snapshot(read_newest_rows)
@@ -286,30 +296,32 @@ class SqlStore(LockedStore):
     def mark_plan_applied(self, plan_id: str) -> None:
         """Mark a saved plan as used; StateError if it was before. Does not change the serial."""
 
-        def insert_plan(run: SqlRunner) -> bool:
+        def insert_plan_or_raise_already_applied(run: SqlRunner) -> bool:
             if run(schema.GET_PLAN, (plan_id,)):
                 raise state_messages.build_plan_already_applied_error(plan_id)
             run(schema.ADD_PLAN, (plan_id, self._now()))
             return False
 
-        self._write_durably_counting_serial(insert_plan)
+        self._write_durably_and_count_serial_if_changed(insert_plan_or_raise_already_applied)
 
     def was_plan_applied(self, plan_id: str) -> bool:
         def has_plan_row(run: SqlRunner) -> bool:
-            self._read_meta_row(run)
+            self._require_meta_row_of_known_format(run)
             return bool(run(schema.GET_PLAN, (plan_id,)))
 
         return self._database.read_in_snapshot(has_plan_row)
 
     def use_approvals_up(self, *approval_ids: str) -> None:
-        self._write_durably_counting_serial(lambda run: self._use_approvals_up(run, approval_ids))
+        self._write_durably_and_count_serial_if_changed(
+            lambda run: self._use_approvals_up_and_return_false(run, approval_ids)
+        )
 
     def list_used_approvals(self, approval_ids: Sequence[str]) -> tuple[str, ...]:
-        def read_used(run: SqlRunner) -> tuple[str, ...]:
-            self._read_meta_row(run)
-            return used_approvals.read_used_approvals(run, approval_ids)
+        def read_used_ids(run: SqlRunner) -> tuple[str, ...]:
+            self._require_meta_row_of_known_format(run)
+            return used_approvals.read_used_approval_ids(run, approval_ids)
 
-        return self._database.read_in_snapshot(read_used)
+        return self._database.read_in_snapshot(read_used_ids)
 
     def write_backup(self, path: str) -> None:
         """Write a copy of the state as an SQLite file; needs no lock. StateError if it exists."""
@@ -332,7 +344,7 @@ class SqlStore(LockedStore):
         """
 
         def check_and_build_adjustments(run: SqlRunner) -> list[Statement]:
-            meta_row = self._read_meta_row(run, source)
+            meta_row = self._require_meta_row_of_known_format(run, source)
             check_backup(BackendIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]))
             seen_progress = find_floor(str(meta_row[1]))
             backup_progress = StateProgress(
@@ -342,17 +354,17 @@ class SqlStore(LockedStore):
                 seen_progress
             ).compute_maximum_of_each_number(old_progress)
             new_serial = progress.serial + 1
-            lock_row = lease.build_new_lock_row(progress.fence)
+            lock_row = lease.build_next_lock_row(progress.fence)
             lock_owners.append(lock_row.owner)
             return [(schema.SET_SERIAL, (new_serial,)), *lock_row.statements]
 
         # The last one counts: the check may run again if the connection breaks.
         lock_owners: list[LockOwner] = []
-        with self._hold_lock_if_not_held("state restore", repair=True) as lease:
-            lease.require_valid()
-            old_progress = self._read_progress_as_far_as_possible()
+        with self._hold_present_or_new_lock("state restore", repair=True) as lease:
+            lease.require_not_lost()
+            old_progress = self._read_progress_before_damage_or_none_known()
             written_at = self._timing.boottime()
-            saved_path = self._database.replace_from_backup_saving_old_state(
+            saved_path = self._database.replace_from_backup_and_return_kept_path_or_empty(
                 source, check_and_build_adjustments, kept_path_unless_beside_file
             )
             lease.record_stored_and_start_renewal(lock_owners[-1], written_at)
@@ -362,7 +374,7 @@ class SqlStore(LockedStore):
         """The state with its history, read in one transaction."""
 
         def read_rows_and_history(run: SqlRunner) -> tuple[StateRows, StateHistory]:
-            return self._read_state_rows(run), snapshot.read_history(run, self.where)
+            return self._read_state_rows(run), snapshot.read_used_plans_and_audit(run, self.where)
 
         rows, history = self._database.read_in_snapshot(read_rows_and_history)
         return StateSnapshot(
@@ -388,24 +400,28 @@ class SqlStore(LockedStore):
             self._tool_version,
             0,
         )
-        with self._hold_lock_if_not_held("state init") as lease:
-            lock_row = lease.build_new_lock_row(state_snapshot.fence)
+        with self._hold_present_or_new_lock("state init") as lease:
+            lock_row = lease.build_next_lock_row(state_snapshot.fence)
             statements: list[Statement] = [(table, ()) for table in schema.CREATE_STATEMENTS]
             statements.append((schema.ADD_META, meta_row))
             statements += [
-                *snapshot.build_fill_statements(state_snapshot, self.where),
+                *snapshot.build_statements_that_fill_new_state(state_snapshot, self.where),
                 *lock_row.statements,
             ]
             written_at = self._timing.boottime()
-            self._database.create_database(statements)
+            self._database.create_state_or_raise_if_exists(statements)
             lease.record_stored_and_start_renewal(lock_row.owner, written_at)
 
     def _read_state_rows(self, run: SqlRunner) -> StateRows:
         return StateRows(
-            self._read_meta_row(run), run(schema.ALL_RECORDS, ()), run(schema.ALL_INTENTS, ())
+            self._require_meta_row_of_known_format(run),
+            run(schema.ALL_RECORDS, ()),
+            run(schema.ALL_INTENTS, ()),
         )
 
-    def _use_approvals_up(self, run: SqlRunner, approval_ids: Sequence[str]) -> bool:
+    def _use_approvals_up_and_return_false(
+        self, run: SqlRunner, approval_ids: Sequence[str]
+    ) -> bool:
         """Use approvals up in a transaction; False, as no serial is counted for them."""
         used_approvals.require_unused_approvals(run, approval_ids)
         used_approvals.insert_used_approvals(run, approval_ids, self._now())
@@ -437,7 +453,7 @@ class SqlStore(LockedStore):
             run(schema.ADD_RECORD, row)
         return bool(changed_rows)
 
-    def _read_progress_as_far_as_possible(self) -> StateProgress:
+    def _read_progress_before_damage_or_none_known(self) -> StateProgress:
         """The progress, of a damaged log that before the damage; NO_PROGRESS where nothing tells.
 
         A state that is damaged or missing is a reason to restore. What comes in its place must
@@ -446,7 +462,7 @@ class SqlStore(LockedStore):
         try:
             return self.read_progress()
         except DamagedLog as damage:
-            meta_row = damage.reading.find_row("meta", 1)
+            meta_row = damage.reading.find_row_as_of_end("meta", 1)
         except StateError:
             return NO_PROGRESS
         if meta_row is None:

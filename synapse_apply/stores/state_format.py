@@ -10,7 +10,7 @@ from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores.state_messages import build_newer_format_error
 
 
-def require_known_format(format_number: int, location: str) -> None:
+def require_format_not_newer(format_number: int, location: str) -> None:
     """StateError for a format that only a newer version knows. `location` is for the message."""
     # There was no format before the first, so a smaller number cannot be: only a newer one is.
     if format_number > STATE_FORMAT:

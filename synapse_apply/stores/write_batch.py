@@ -49,7 +49,7 @@ class WriteBatch:
         self,
         commit: Callable[[SqlWork], None],
         run_combined: Callable[[Sequence[SqlWork], SqlRunner], bool] = lambda _works, _run: False,
-        wait_for_turn: WaitForTurn = lambda _may_defer, _report_wait: None,
+        wait_for_turn: WaitForTurn = lambda _may_commit_wait, _report_wait: None,
     ) -> None:
         """`commit` runs work in one transaction: durable when it returns, undone if it raises.
 
@@ -84,11 +84,11 @@ class WriteBatch:
                 is_leader = not self._has_leader
                 self._has_leader = True
             if not is_leader:
-                self._wait_until_done_or_leader(pending_write)
+                self._wait_until_done_woken_or_leaderless(pending_write)
             if not pending_write.is_done:
                 with self._leadership:
                     if not pending_write.is_done:
-                        self._wait_for_turn(self._may_defer, self.report_wait)
+                        self._wait_for_turn(self._may_commit_wait, self.report_wait)
                         self._commit_as_leader(pending_write)
         except BaseException:
             self._withdraw_write_and_wake_next_leader(pending_write)
@@ -96,7 +96,7 @@ class WriteBatch:
         if pending_write.failure is not None:
             raise _copy_if_state_error(pending_write.failure)
 
-    def _may_defer(self) -> bool:
+    def _may_commit_wait(self) -> bool:
         """Whether a commit may wait: calls go on with what is announced, and no write is urgent."""
         call_load = self.call_load
         if call_load is None or not call_load.has_backlog:
@@ -104,7 +104,7 @@ class WriteBatch:
         with self._mutex:
             return not any(pending_write.is_urgent for pending_write in self._queue)
 
-    def _wait_until_done_or_leader(self, pending_write: PendingWrite) -> None:
+    def _wait_until_done_woken_or_leaderless(self, pending_write: PendingWrite) -> None:
         """Wait until the write is done, this thread is to lead, or there is no leader.
 
         Two threads may conclude that they lead: the lock admits one, and the other then finds its
@@ -120,9 +120,9 @@ class WriteBatch:
             if pending_write in self._queue:
                 self._queue.remove(pending_write)
                 if not self._leadership.locked():
-                    self._wake_next_leader()
+                    self._wake_next_leader_if_any()
 
-    def _wake_next_leader(self) -> None:
+    def _wake_next_leader_if_any(self) -> None:
         """Wake the first waiting thread to lead, if there is one. Called with the mutex held."""
         self._has_leader = bool(self._queue)
         if self._queue:
@@ -154,7 +154,7 @@ class WriteBatch:
                 pending_write.is_done = True
                 pending_write.wake_event.set()
             with self._mutex:
-                self._wake_next_leader()
+                self._wake_next_leader_if_any()
 
     def _commit_dropping_failed_writes(self, pending_writes: Sequence[PendingWrite]) -> None:
         """Commit the writes; one that fails by its own input is dropped, the rest run again."""

@@ -16,7 +16,7 @@ from synapse_apply.applying.step import Actor
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import DIRTY_SUFFIX, Uptime
-from synapse_apply.stores.lock.boot_clock import read_boottime
+from synapse_apply.stores.lock.boot_clock import read_seconds_since_boot
 from synapse_apply.stores.sql import utc_now
 from synapse_apply.workspace.invocation import Invocation
 
@@ -36,7 +36,7 @@ class SystemClock:
 
 def read_uptime() -> Uptime:
     """The time since boot, with an id of the boot."""
-    return Uptime(_read_boot_and_time_namespace_ids(), read_boottime())
+    return Uptime(_read_boot_and_time_namespace_ids(), read_seconds_since_boot())
 
 
 @functools.cache

@@ -21,8 +21,8 @@ from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
-from synapse_apply.stores.state_urls import is_local_url
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
+from synapse_apply.stores.state_urls import is_local_or_empty_url
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import find_ci_run_url_or_empty
 from synapse_apply.workspace.last_seen import SeenPlace
@@ -95,7 +95,7 @@ def open_store_at_url(
         or build_state_folder_path(project) / f"{target.name}.db"
     )
     path = resolve_trusted_state_path(path, project.root)
-    return open_sqlite(path, tool_version=__version__, runner=runner)
+    return make_unopened_sqlite_store(path, tool_version=__version__, runner=runner)
 
 
 def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[str, str]) -> str:
@@ -107,7 +107,7 @@ def resolve_state_url(url: str | SecretRef, project: Project, environ: Mapping[s
 
 def resolve_local_path_or_none(url: str, project: Project) -> Path | None:
     """The file that a state's url names; None where it is empty, or names no file."""
-    if not is_local_url(url):
+    if not is_local_or_empty_url(url):
         return None
     path = url.removeprefix("sqlite:///").removeprefix("file://")
     return project.root / path if path else None
@@ -115,7 +115,7 @@ def resolve_local_path_or_none(url: str, project: Project) -> Path | None:
 
 def _build_unconnected_postgres_store(url: str, target: Target, runner: LockRunner) -> SqlStore:
     try:
-        from synapse_apply.stores.postgres.postgres_database import open_postgres
+        from synapse_apply.stores.postgres.postgres_database import make_unconnected_postgres_store
     except ImportError:
         raise InputError.from_summary(
             "State in PostgreSQL needs one more package",
@@ -123,7 +123,9 @@ def _build_unconnected_postgres_store(url: str, target: Target, runner: LockRunn
             "pip install 'synapse-apply[postgres]'",
             position=target.position,
         ) from None
-    return open_postgres(url, target.name, tool_version=__version__, runner=runner)
+    return make_unconnected_postgres_store(
+        url, target.name, tool_version=__version__, runner=runner
+    )
 
 
 def build_state_identity(

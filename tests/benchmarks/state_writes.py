@@ -22,7 +22,7 @@ from pathlib import Path
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import AuditEntry, BackendIdentity, Intent, IntentState, Record
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 SIZES = (100, 1_000, 10_000)
 CALLS = 200
@@ -55,7 +55,7 @@ def call(store: SqlStore, number: int) -> None:
 def filled(size: int) -> Iterator[SqlStore]:
     """A locked state in a file, with so many records."""
     with tempfile.TemporaryDirectory() as folder:
-        store = open_sqlite(Path(folder) / "state.db")
+        store = make_unopened_sqlite_store(Path(folder) / "state.db")
         store.create_state(BackendIdentity("https://api.example"), "lineage")
         with store.lock("bench"):
             store.write_records(*map(record, range(size)))

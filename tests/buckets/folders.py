@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from synapse_apply.stores.bucket.bucket_options import OPERATION_SECONDS
 from synapse_apply.stores.bucket.bucket_url import parse_bucket_url
-from synapse_apply.stores.bucket.obstore_folder import open_folder
+from synapse_apply.stores.bucket.obstore_folder import make_unconnected_folder
 
 
 def open_folder_at(url, environ, deadline=OPERATION_SECONDS):
     """The folder of a state's URL."""
-    folder = open_folder(parse_bucket_url(url, "t"), environ, "tests")
+    folder = make_unconnected_folder(parse_bucket_url(url, "t"), environ, "tests")
     folder._deadline = deadline
     return folder

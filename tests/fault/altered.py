@@ -20,7 +20,7 @@ from fault.site import Ahead
 
 from synapse_apply.cli.flows import apply_run as cli_applying
 from synapse_apply.cli.main import main
-from synapse_apply.stores.lock.boot_clock import read_boottime
+from synapse_apply.stores.lock.boot_clock import read_seconds_since_boot
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lock_owner import LockProcess
@@ -77,14 +77,18 @@ class Altered:
                 min(self.lease / 12, 0.5),
                 longest_pause=0.05,
                 monotonic=lambda: time.monotonic() * self.hurry,
-                boottime=lambda: read_boottime() + 3600 * Path(self.hour_passes).is_file(),
+                boottime=lambda: (
+                    read_seconds_since_boot() + 3600 * Path(self.hour_passes).is_file()
+                ),
             )
         if self.host:
             runner["process"] = LockProcess(self.host, "another boot", 1, "5", f"they@{self.host}")
         vars(state_access)["LockRunner"] = partial(LockRunner, **runner)
         if by := self.ahead + self.later:
             vars(target_session)["SystemClock"] = lambda: Ahead(by)
-            vars(environment)["read_boottime"] = lambda: read_boottime() + self.later
+            vars(environment)["read_seconds_since_boot"] = lambda: (
+                read_seconds_since_boot() + self.later
+            )
         if self.patience:
             made = partial(postgres_database.PostgresDatabase, patience=self.patience)
             vars(postgres_database)["PostgresDatabase"] = made

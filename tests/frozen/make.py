@@ -33,9 +33,9 @@ from synapse_apply.model.verification import LastRun
 from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lock_owner import LockProcess
-from synapse_apply.stores.postgres.postgres_database import open_postgres
+from synapse_apply.stores.postgres.postgres_database import make_unconnected_postgres_store
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 from synapse_apply.workspace.recovery_journal import RecoveryJournal
 
 HERE = Path(__file__).resolve().parent
@@ -131,7 +131,7 @@ def write_states(target: Path) -> None:
         server.start()
         url = server.url(schema="frozen")
         with closing(
-            open_postgres(url, "t", runner=LockRunner("", process=other_process))
+            make_unconnected_postgres_store(url, "t", runner=LockRunner("", process=other_process))
         ) as store:
             store.create_from_snapshot(samples.build_contents())
         dump = [str(BINARIES / "bin" / "pg_dump"), "--schema=frozen", "--no-owner", "--inserts"]
@@ -147,7 +147,9 @@ def write_states(target: Path) -> None:
 
 def _open_sqlite(path: Path, process: LockProcess) -> SqlStore:
     runner = LockRunner("https://ci.example/runs/1", process=process)
-    return open_sqlite(path, tool_version="0.1.0", now=lambda: samples.AT, runner=runner)
+    return make_unopened_sqlite_store(
+        path, tool_version="0.1.0", now=lambda: samples.AT, runner=runner
+    )
 
 
 def write_values(target: Path) -> None:
@@ -190,7 +192,7 @@ def write_project(target: Path) -> None:
     }.items():
         (documents / name).write_text(_run(root, command))
     _run(root, f"plan -t embedded --report markdown={documents}/plan.md")
-    with closing(open_sqlite(root / OWN / "state" / "embedded.db")) as store:
+    with closing(make_unopened_sqlite_store(root / OWN / "state" / "embedded.db")) as store:
         lineage = store.read_lineage()
         release = store.find_record(Address.parse("release/echo@1.0.0"))
     _write_run_intent(root, target, release)

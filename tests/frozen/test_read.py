@@ -21,10 +21,10 @@ from synapse_apply.model.state import StateProgress
 from synapse_apply.model.values import Mac
 from synapse_apply.operations import saved_plan
 from synapse_apply.secrets.keys import StateKeys
-from synapse_apply.stores.postgres.postgres_database import open_postgres
+from synapse_apply.stores.postgres.postgres_database import make_unconnected_postgres_store
 from synapse_apply.stores.schema import TABLE_COLUMNS
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 from synapse_apply.workspace import recovery_journal
 from synapse_apply.workspace.recovery_journal import RecoveryJournal
 
@@ -41,11 +41,11 @@ def read_document(name: str) -> Any:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
     """The frozen state, in each sort of store."""
     if request.param == "sqlite":
-        opened = open_sqlite(shutil.copy(FILES / "state.db", tmp_path / "state.db"))
+        opened = make_unopened_sqlite_store(shutil.copy(FILES / "state.db", tmp_path / "state.db"))
     else:
         server: PostgresServer = request.getfixturevalue("postgres")
         server.run("DROP SCHEMA IF EXISTS frozen CASCADE", (FILES / "state.sql").read_text())
-        opened = open_postgres(server.url(schema="frozen"), "t")
+        opened = make_unconnected_postgres_store(server.url(schema="frozen"), "t")
     with closing(opened):
         yield opened
 
@@ -76,7 +76,9 @@ def test_a_state_can_be_worked_with(store: SqlStore) -> None:
 
 def test_a_state_is_written_byte_for_byte(tmp_path: Path) -> None:
     """Every cell of every table, but who wrote it when."""
-    with closing(open_sqlite(tmp_path / "new.db", now=lambda: samples.AT)) as new_store:
+    with closing(
+        make_unopened_sqlite_store(tmp_path / "new.db", now=lambda: samples.AT)
+    ) as new_store:
         new_store.create_from_snapshot(samples.build_contents())
     tables = [{**read_rows(path), "lock": []} for path in (tmp_path / "new.db", FILES / "state.db")]
     for table in tables:
@@ -96,7 +98,9 @@ def read_rows(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 def test_the_holder_of_a_lock_is_told(tmp_path: Path) -> None:
     """Who, where, doing what, since when, in which run."""
-    with closing(open_sqlite(shutil.copy(FILES / "locked.db", tmp_path / "state.db"))) as store:
+    with closing(
+        make_unopened_sqlite_store(shutil.copy(FILES / "locked.db", tmp_path / "state.db"))
+    ) as store:
         (finding,) = store.describe_lock_owner()
         for part in ("somebody@another-host", "process 1", "running apply since 2026-11-26T21:00"):
             assert part in finding.detail

@@ -18,7 +18,7 @@ from synapse_apply.cli.main import run
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
 from synapse_apply.model.verification import LastRun, RunStatus
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 FILES = Path(__file__).resolve().parent / "2026-11"
 DOCUMENTS = FILES / "documents"
@@ -115,7 +115,7 @@ def test_an_open_run_is_found_by_its_mark(typed: Typed, root: Path) -> None:
     context = json.loads((FILES / "run-context.json").read_text())
     assert context == {"project_id": 123, "x-synapse-apply-run": intent.id}
     release = Address.parse("release/echo@1.0.0")
-    with closing(open_sqlite(root / OWN / "state" / "embedded.db")) as store:
+    with closing(make_unopened_sqlite_store(root / OWN / "state" / "embedded.db")) as store:
         with store.lock("a test"):
             store.write_intent(intent)
         typed("state settle")

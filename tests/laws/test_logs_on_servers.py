@@ -45,7 +45,7 @@ class RemoteContents(MutableMapping):
         self.folder = folder
 
     def __getitem__(self, name):
-        content = self.folder.get(name)
+        content = self.folder.get_or_none_if_absent(name)
         if content is None:
             raise KeyError(name)
         return content
@@ -55,7 +55,7 @@ class RemoteContents(MutableMapping):
         obstore.put(self.folder._store, name, content)
 
     def __delitem__(self, name):
-        self.folder.delete([name])
+        self.folder.delete_and_count_refused([name])
 
     def __iter__(self):
         for prefix in ("audit/", "links/", "snapshots/"):
@@ -71,7 +71,7 @@ class RemoteBucket(MemoryBucket):
     def put(self, name, content, *, ignores_condition=False):
         """Ask the server to make it if it is absent."""
         del ignores_condition
-        return self.contents.folder.try_put_if_absent(name, content)
+        return self.contents.folder.try_put_if_absent_and_tell_if_certain(name, content)
 
 
 class RemoteFolder(MemoryFolder):
@@ -172,8 +172,10 @@ class Repositories:
         store.folder, store.log = Network(), log
         repository = log._repository
         repository.push = partial(self.push, repository, repository.push, store)
-        read = repository.read_remote_ref_or_empty
-        repository.read_remote_ref_or_empty = partial(self.read_remote_ref, read, store.folder)
+        read = repository.ask_remote_for_commit_of_ref_or_empty
+        repository.ask_remote_for_commit_of_ref_or_empty = partial(
+            self.read_remote_ref, read, store.folder
+        )
         return store
 
     def read_remote_ref(self, read, network, ref):
@@ -185,7 +187,9 @@ class Repositories:
     def push(self, repository, push, store, *given):
         """What the network does to it."""
         network, batch = store.folder, store.log._attempt.batch
-        nothing = repository.run("rev-parse", "--verify", "--quiet", "refs/none")
+        nothing = repository.run_git_within_deadline(
+            "rev-parse", "--verify", "--quiet", "refs/none"
+        )
         assert nothing.exit_code
         if network.is_unreachable or network.concerns("is_unavailable"):
             return nothing

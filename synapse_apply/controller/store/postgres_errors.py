@@ -16,8 +16,8 @@ from synapse_apply.controller.store.store_errors import (
     StoreUnavailable,
 )
 from synapse_apply.stores.postgres.postgres_messages import (
-    extract_libpq_reason,
-    find_refusal_or_none,
+    build_refusal_finding_or_none,
+    extract_reason_of_first_host,
     has_ended_connection,
 )
 from synapse_apply.stores.postgres.postgres_url import PostgresLocation
@@ -41,8 +41,8 @@ def build_connection_error(
     problem: psycopg.Error, location: PostgresLocation
 ) -> ControllerStoreError:
     """The error for a session that could not be opened."""
-    reason = extract_libpq_reason(problem)
-    refusal = find_refusal_or_none(reason, location)
+    reason = extract_reason_of_first_host(problem)
+    refusal = build_refusal_finding_or_none(reason, location)
     if refusal is not None:
         return ControllerStoreError(refusal)
     return StoreUnavailable.from_summary(

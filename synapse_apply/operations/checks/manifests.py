@@ -92,7 +92,7 @@ def check_manifests(checkup: TargetCheckup) -> Iterator[CheckResult]:
 def check_secret_sources(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Of each source of secrets that the target sets up: what opens it, and why not others."""
     checkup.target.get_or_raise_unchecked()
-    for source, offers in checkup.session.resolver.list_offers().items():
+    for source, offers in checkup.session.resolver.list_setting_offers_by_source().items():
         text = "; ".join(map(str, offers))
         if any(not offer.reason for offer in offers):
             yield CheckResult.build_ok("secrets", text, source)

@@ -8,9 +8,9 @@ from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.checks.target_checkup import TargetCheckup
-from synapse_apply.stores.bucket.bucket_leftovers import count_unpruned_objects
+from synapse_apply.stores.bucket.bucket_leftovers import count_prunable_objects_or_zero_if_unclear
 from synapse_apply.stores.bucket.bucket_messages import BucketAccessDenied
-from synapse_apply.stores.bucket.bucket_probe import probe_bucket
+from synapse_apply.stores.bucket.bucket_probe import probe_bucket_or_raise_unsuitable
 from synapse_apply.workspace.sharing.bucket_access import open_folder_of_state
 from synapse_apply.workspace.state_access import resolve_state_url
 from synapse_apply.workspace.target_session import TargetSession
@@ -31,9 +31,9 @@ def check_bucket(checkup: TargetCheckup) -> Iterator[CheckResult]:
     with open_folder_of_state(url, target, environ) as folder:
         if folder is None:
             return
-        count = count_unpruned_objects(folder)
+        count = count_prunable_objects_or_zero_if_unclear(folder)
         try:
-            may_delete = probe_bucket(folder).may_delete
+            may_delete = probe_bucket_or_raise_unsuitable(folder).may_delete
         except BucketAccessDenied as denied:
             # A job that only plans has no right to write, and needs none.
             finding = denied.diagnostics[0]
@@ -62,4 +62,4 @@ def require_usable_bucket(session: TargetSession, url: str | SecretRef) -> None:
         resolve_state_url(url, session.project, environ), target, environ
     ) as folder:
         if folder is not None:
-            probe_bucket(folder)
+            probe_bucket_or_raise_unsuitable(folder)

@@ -93,7 +93,7 @@ def _read_sops_file_with_listed_keys(name: str, context: SourceContext) -> SopsF
     return file
 
 
-def read_value(ref: SecretRef, context: SourceContext) -> str:
+def read_decrypted_value_as_text(ref: SecretRef, context: SourceContext) -> str:
     """The value as text, or as JSON where the format is json; SecretUnavailable."""
     file, key = _load_sops_file_once(ref, context), ref.get_argument_or_empty("key")
     require_encrypted_value(file, key)

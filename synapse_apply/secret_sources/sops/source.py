@@ -59,12 +59,12 @@ def _require_allowed_by_names(ref: SecretRef, context: SourceContext) -> None:
 
 
 def _read_text(ref: SecretRef, context: SourceContext) -> str:
-    from synapse_apply.secret_sources.sops.reader import read_value
+    from synapse_apply.secret_sources.sops.reader import read_decrypted_value_as_text
 
-    return read_value(ref, context)
+    return read_decrypted_value_as_text(ref, context)
 
 
-def _list_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
+def _list_key_offers(context: SourceContext) -> tuple[SettingOffer, ...]:
     from synapse_apply.secret_sources.sops.reader import list_key_offers_or_program_problem
 
     return list_key_offers_or_program_problem(context)
@@ -78,5 +78,5 @@ SOPS = SecretSource(
     find_denial=_find_denial_by_names_and_file,
     require_allowed=_require_allowed_by_names,
     read_text=_read_text,
-    list_offers=_list_offers,
+    list_setting_offers=_list_key_offers,
 )

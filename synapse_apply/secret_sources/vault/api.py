@@ -73,7 +73,9 @@ class VaultApi:
         self._problems = VaultProblems(settings)
         self._prefix = settings.path_prefix
 
-    def read_secret(self, path: VaultPath, version: int | None, token: Sensitive) -> VaultAnswer:
+    def request_secret_version(
+        self, path: VaultPath, version: int | None, token: Sensitive
+    ) -> VaultAnswer:
         """Read one version of a secret, without `version` the newest (`GET MOUNT/data/NAME`)."""
         query = f"?version={version}" if version is not None else ""
         return self._send_call_following_redirects(

@@ -97,7 +97,7 @@ class VaultReader:
         self._failure: tuple[Diagnostic, ...] = ()
         self._secrets: dict[tuple[str, int | None], Sensitive | tuple[Diagnostic, ...]] = {}
 
-    def read_value(self, path: str, key: str, version: int | None = None) -> Sensitive:
+    def require_value_of_key(self, path: str, key: str, version: int | None = None) -> Sensitive:
         """The JSON value of one key; SecretUnavailable with the cause and the way out.
 
         Whether manifests may name the path is not checked here.
@@ -165,7 +165,7 @@ class VaultReader:
     ) -> Mapping[str, Any]:
         token = self._require_token_of_run()
         with self._remember_failure_and_raise_it_again():
-            answer = self._api.read_secret(path, version, token.value)
+            answer = self._api.request_secret_version(path, version, token.value)
         if answer.status == 403:
             is_refused = self._is_token_refused(answer, token)
             raise self._problems.build_denied_error(path, token.login, is_token_refused=is_refused)

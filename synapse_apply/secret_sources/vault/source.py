@@ -129,7 +129,7 @@ def _read_value_as_text(ref: SecretRef, context: SourceContext) -> str:
     version = ref.get_argument_or_empty("version")
     value = (
         _get_or_make_reader_of_target(context)
-        .read_value(
+        .require_value_of_key(
             ref.get_argument_or_empty("path"),
             ref.get_argument_or_empty("key"),
             int(version) if version else None,
@@ -235,7 +235,7 @@ VAULT = SecretSource(
     required_keys=("path", "key"),
     optional_keys=("version",),
     format_name=_format_name,
-    list_offers=_list_login_offers,
+    list_setting_offers=_list_login_offers,
     ask_server_for_access_phrase_or_empty=_describe_accepted_login,
     find_faults=find_address_and_login_faults,
 )

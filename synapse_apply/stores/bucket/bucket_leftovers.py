@@ -11,21 +11,21 @@ from synapse_apply.stores.chain.chain_rules import (
     select_links_to_prune,
 )
 from synapse_apply.stores.chain.chain_view import (
-    build_folder_prefix,
+    build_folder_prefix_or_empty_for_first,
     build_snapshot_name,
-    parse_number_or_none,
+    parse_number_of_object_name_or_none,
 )
 from synapse_apply.stores.chain.link_format import (
     NewerContent,
     Snapshot,
     WrongContent,
-    decode_object,
+    decode_object_of_number,
 )
 from synapse_apply.stores.chain.object_folder import ObjectFolder
 from synapse_apply.stores.chain.signer import UnsignedStateSigner
 
 
-def count_unpruned_objects(
+def count_prunable_objects_or_zero_if_unclear(
     folder: ObjectFolder, prune_age_seconds: float = PRUNE_AGE_SECONDS
 ) -> int:
     """How many links, snapshots and audit objects could have been deleted and were not.
@@ -33,21 +33,23 @@ def count_unpruned_objects(
     Some are there until the next snapshot is made. StateError where the store cannot be read.
     """
     last_folder = (
-        ChainReader(folder, UnsignedStateSigner(), time.sleep).read_view_of_last_folder().folder
+        ChainReader(folder, UnsignedStateSigner(), time.sleep)
+        .read_start_view_of_last_folder()
+        .folder
     )
-    prefix = build_folder_prefix(last_folder)
+    prefix = build_folder_prefix_or_empty_for_first(last_folder)
     snapshots = _map_numbers_to_age_seconds(folder, f"{prefix}snapshots/")
     links = _map_numbers_to_age_seconds(folder, f"{prefix}links/")
     if not snapshots:
         return 0
     kept_numbers = sorted(snapshots)[-2:]
-    contents = folder.get_many_in_order(
+    contents = folder.get_objects_or_none_in_order(
         [build_snapshot_name(last_folder, number) for number in kept_numbers]
     )
     kept_snapshots: list[Snapshot] = []
     for number, content in zip(kept_numbers, contents, strict=True):
         try:
-            snapshot = decode_object(content or b"", number, UnsignedStateSigner()).value
+            snapshot = decode_object_of_number(content or b"", number, UnsignedStateSigner()).value
         except (WrongContent, NewerContent):
             return 0
         if isinstance(snapshot, Snapshot):
@@ -68,5 +70,8 @@ def count_unpruned_objects(
 
 def _map_numbers_to_age_seconds(folder: ObjectFolder, prefix: str) -> dict[int, float]:
     """The age in seconds of each link or snapshot by its number; 0 where the store does not say."""
-    numbered = [(parse_number_or_none(info.name), info) for info in folder.list_objects(prefix)]
+    numbered = [
+        (parse_number_of_object_name_or_none(info.name), info)
+        for info in folder.list_objects(prefix)
+    ]
     return {number: info.age_seconds or 0.0 for number, info in numbered if number is not None}

@@ -75,7 +75,7 @@ class BucketFailure:
         return f"BucketFailure(status={self.status}, code={self.code!r})"
 
     @property
-    def is_absent(self) -> bool:
+    def says_object_is_absent(self) -> bool:
         """Whether the store says that this object, in a bucket that exists, is not there."""
         return self.status == 404 and self.code in _ABSENT_CODES
 
@@ -97,9 +97,9 @@ class BucketFailure:
     def _is_other_server(self) -> bool:
         return any(mark in self.marks for mark in (*_FOREIGN_MARKS, "BareRedirect"))
 
-    def build_error(self, location: str, endpoint: str, activity: str) -> StateError:
+    def build_state_error(self, location: str, endpoint: str, activity: str) -> StateError:
         """The error for people; `activity` begins a sentence: Reading, Writing, Listing."""
-        summary, detail, hint = _describe(self, location, endpoint, activity)
+        summary, detail, hint = _describe_failure(self, location, endpoint, activity)
         kind = BucketAccessDenied if summary == _DENIED_SUMMARY else StateError
         return kind.from_summary(summary, detail, hint)
 
@@ -122,14 +122,16 @@ class _ErrorTexts(NamedTuple):
     hint: str
 
 
-def _describe(failure: BucketFailure, location: str, endpoint: str, activity: str) -> _ErrorTexts:
+def _describe_failure(
+    failure: BucketFailure, location: str, endpoint: str, activity: str
+) -> _ErrorTexts:
     where = f"{activity} {location} at {endpoint}"
     if failure.status:
-        return _describe_answer(failure, where, endpoint)
-    return _describe_silence(failure, where, endpoint)
+        return _describe_failure_with_status(failure, where, endpoint)
+    return _describe_failure_without_status(failure, where, endpoint)
 
 
-def _describe_answer(failure: BucketFailure, where: str, endpoint: str) -> _ErrorTexts:
+def _describe_failure_with_status(failure: BucketFailure, where: str, endpoint: str) -> _ErrorTexts:
     status, code = failure.status, failure.code
     answer = f"{where}: the store answered {status}{f' {code}' if code else ''}."
     if code in _NO_BUCKET_CODES:
@@ -164,7 +166,9 @@ def _describe_answer(failure: BucketFailure, where: str, endpoint: str) -> _Erro
     )
 
 
-def _describe_silence(failure: BucketFailure, where: str, endpoint: str) -> _ErrorTexts:
+def _describe_failure_without_status(
+    failure: BucketFailure, where: str, endpoint: str
+) -> _ErrorTexts:
     """The texts for a failure without a status."""
     marks = failure.marks
     if certificate := _CERTIFICATE_PATTERN.search(marks):

@@ -69,19 +69,21 @@ class BucketOptions:
         return f"BucketOptions(endpoint={self.endpoint!r})"
 
 
-def build_bucket_options(
+def build_bucket_options_and_read_certificates(
     location: BucketLocation, environ: Mapping[str, str], user_agent: str
 ) -> BucketOptions:
     """The options for a bucket; InputError for an unsafe endpoint or an Azure account not named."""
     config: dict[str, Any] = {
         name.lower(): environ[name] for name in _VARIABLES[location.scheme] if environ.get(name)
     }
-    endpoint = location.endpoint or _find_safe_endpoint_or_empty(location.scheme, environ)
+    endpoint = location.endpoint or _require_safe_endpoint_or_empty_if_unset(
+        location.scheme, environ
+    )
     if location.scheme == "s3":
-        endpoint, settings = _build_s3_settings(location, environ, endpoint)
+        endpoint, settings = _build_s3_endpoint_and_settings(location, environ, endpoint)
         config.update(settings)
     elif location.scheme == "az":
-        endpoint, settings = _build_azure_settings(location, environ, endpoint)
+        endpoint, settings = _build_azure_endpoint_and_settings(location, environ, endpoint)
         config.update(settings)
     else:
         endpoint = "https://storage.googleapis.com"
@@ -91,7 +93,7 @@ def build_bucket_options(
         "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
         "user_agent": user_agent,
     }
-    if certificate := _read_certificates(environ):
+    if certificate := _read_extra_certificates_or_empty(environ):
         client_options["root_certificate"] = certificate
     return BucketOptions(
         endpoint,
@@ -109,7 +111,7 @@ def build_bucket_options(
     )
 
 
-def _build_s3_settings(
+def _build_s3_endpoint_and_settings(
     location: BucketLocation, environ: Mapping[str, str], endpoint: str
 ) -> tuple[str, dict[str, Any]]:
     """Endpoint and settings of S3. A bucket of Amazon's is part of the host name, as it advises."""
@@ -142,7 +144,7 @@ def _build_s3_settings(
     }
 
 
-def _build_azure_settings(
+def _build_azure_endpoint_and_settings(
     location: BucketLocation, environ: Mapping[str, str], endpoint: str
 ) -> tuple[str, dict[str, Any]]:
     account = location.account or _get_first_set_variable_or_empty(environ, _ACCOUNT_VARIABLES)
@@ -161,7 +163,7 @@ def _build_azure_settings(
     }
 
 
-def _find_safe_endpoint_or_empty(scheme: str, environ: Mapping[str, str]) -> str:
+def _require_safe_endpoint_or_empty_if_unset(scheme: str, environ: Mapping[str, str]) -> str:
     """The endpoint that the environment names, "" if none; InputError if it is unsafe."""
     for name in _ENDPOINT_VARIABLES[scheme]:
         if environ.get(name):
@@ -174,7 +176,7 @@ def _get_first_set_variable_or_empty(environ: Mapping[str, str], names: tuple[st
     return next((environ[name] for name in names if environ.get(name)), "")
 
 
-def _read_certificates(environ: Mapping[str, str]) -> bytes:
+def _read_extra_certificates_or_empty(environ: Mapping[str, str]) -> bytes:
     """The certificates to trust besides the system's, b"" for none; InputError if unreadable."""
     name = next((name for name in _CERTIFICATE_VARIABLES if environ.get(name)), "")
     # A folder of certificates is for OpenSSL alone.

@@ -31,7 +31,7 @@ class ProbeResult:
     may_delete: bool
 
 
-def probe_bucket(folder: ObjectFolder) -> ProbeResult:
+def probe_bucket_or_raise_unsuitable(folder: ObjectFolder) -> ProbeResult:
     """Make one object by sixteen requests at once, list, read, make, delete and make it again.
 
     StateError where the store lets two through, or does not list or read what was made. The object
@@ -40,15 +40,21 @@ def probe_bucket(folder: ObjectFolder) -> ProbeResult:
     name = f"{PROBE_FOLDER}{secrets.token_hex(16)}"
     contents = [f"{number}".encode() for number in range(WRITER_COUNT)]
     with ThreadPoolExecutor(WRITER_COUNT, thread_name_prefix="probe") as pool:
-        outcomes = pool.map(lambda content: folder.try_put_if_absent(name, content), contents)
+        outcomes = pool.map(
+            lambda content: folder.try_put_if_absent_and_tell_if_certain(name, content), contents
+        )
         winners = [content for content, is_made in zip(contents, outcomes, strict=True) if is_made]
     try:
         problem = _describe_probe_problem_or_empty(folder, name, winners, contents)
-        may_delete = folder.delete([name]) == 0
-        if not problem and may_delete and not folder.try_put_if_absent(name, b"anew"):
+        may_delete = folder.delete_and_count_refused([name]) == 0
+        if (
+            not problem
+            and may_delete
+            and not folder.try_put_if_absent_and_tell_if_certain(name, b"anew")
+        ):
             problem = "it does not make an object anew that was deleted"
     finally:
-        folder.delete([name])
+        folder.delete_and_count_refused([name])
     if problem:
         raise StateError.from_summary(
             "This bucket cannot hold a state", f"{folder.location}: {problem}.", _HINT
@@ -71,9 +77,12 @@ def _describe_probe_problem_or_empty(
     if name not in [info.name for info in folder.list_objects(PROBE_FOLDER)]:
         return "it does not list an object that was just made"
     # An answer may be lost: then no request knows that it made the object that is read.
-    read = folder.get(name)
+    read = folder.get_or_none_if_absent(name)
     if read not in (winners or contents):
         return "it does not read what was just made"
-    if folder.try_put_if_absent(name, b"again") or folder.get(name) != read:
+    if (
+        folder.try_put_if_absent_and_tell_if_certain(name, b"again")
+        or folder.get_or_none_if_absent(name) != read
+    ):
         return "it made an object over one that it had listed"
     return ""

@@ -28,7 +28,7 @@ from synapse_apply.stores.bucket.bucket_messages import (
 from synapse_apply.stores.bucket.bucket_options import (
     OPERATION_SECONDS,
     BucketOptions,
-    build_bucket_options,
+    build_bucket_options_and_read_certificates,
 )
 from synapse_apply.stores.bucket.bucket_probe import PROBE_FOLDER
 from synapse_apply.stores.bucket.bucket_url import BucketLocation
@@ -53,12 +53,12 @@ _MOST_SPACES = 1024
 _FAILURES = (BaseError, OSError, ValueError)
 
 
-def open_folder(
+def make_unconnected_folder(
     location: BucketLocation, environ: Mapping[str, str], user_agent: str
 ) -> ObstoreFolder:
     """The folder at a location; nothing is sent yet. InputError for options that cannot be used."""
-    options = build_bucket_options(location, environ, user_agent)
-    store = _build_store_or_none(location, options)
+    options = build_bucket_options_and_read_certificates(location, environ, user_agent)
+    store = _build_store_or_none_if_malformed(location, options)
     # Outside of the handler: obstore's text may quote an option, which may be a credential.
     if store is None:
         raise InputError.from_summary(
@@ -69,7 +69,9 @@ def open_folder(
     return ObstoreFolder(location, options.endpoint, store)
 
 
-def _build_store_or_none(location: BucketLocation, options: BucketOptions) -> ObstoreStore | None:
+def _build_store_or_none_if_malformed(
+    location: BucketLocation, options: BucketOptions
+) -> ObstoreStore | None:
     with suppress(*_FAILURES):
         return _STORE_CLASSES[location.scheme](
             location.bucket,
@@ -108,7 +110,7 @@ class ObstoreFolder:
     def location(self) -> str:
         return self._location.display_url
 
-    def try_put_if_absent(self, name: str, content: bytes) -> bool:
+    def try_put_if_absent_and_tell_if_certain(self, name: str, content: bytes) -> bool:
         def put() -> bool:
             obstore.put(self._store, name, content, mode="create", use_multipart=False)
             return True
@@ -120,26 +122,26 @@ class ObstoreFolder:
             raise self._build_error(outcome, "Writing")
         return outcome
 
-    def get(self, name: str) -> bytes | None:
-        return self.get_many_in_order([name])[0]
+    def get_or_none_if_absent(self, name: str) -> bytes | None:
+        return self.get_objects_or_none_in_order([name])[0]
 
-    def get_many_in_order(self, names: Sequence[str]) -> list[bytes | None]:
+    def get_objects_or_none_in_order(self, names: Sequence[str]) -> list[bytes | None]:
         def get(name: str) -> bytes:
             return bytes(obstore.get(self._store, name).bytes())
 
         outcomes = self._run_for_each_or_return_failure(get, names)
         for outcome in outcomes:
-            if isinstance(outcome, BucketFailure) and not outcome.is_absent:
+            if isinstance(outcome, BucketFailure) and not outcome.says_object_is_absent:
                 raise self._build_error(outcome, "Reading")
             if isinstance(outcome, bytes) and outcome[:_MOST_SPACES].lstrip()[:1] == b"<":
-                self._require_object_store(get)
+                self._require_no_page_in_place_of_object(get)
         return [None if isinstance(outcome, BucketFailure) else outcome for outcome in outcomes]
 
-    def _require_object_store(self, get: Callable[[str], bytes]) -> None:
+    def _require_no_page_in_place_of_object(self, get: Callable[[str], bytes]) -> None:
         """StateError where the server has a page for an object that nobody made."""
         outcome = self._run_or_return_failure(lambda: get(f"{PROBE_FOLDER}{secrets.token_hex(16)}"))
         failure = outcome if isinstance(outcome, BucketFailure) else PAGE_IN_PLACE_OF_OBJECT
-        if not failure.is_absent:
+        if not failure.says_object_is_absent:
             raise self._build_error(failure, "Reading")
 
     def list_objects(self, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
@@ -162,7 +164,7 @@ class ObstoreFolder:
         ]
         return iter(sorted(infos, key=lambda info: info.name))
 
-    def delete(self, names: Sequence[str]) -> int:
+    def delete_and_count_refused(self, names: Sequence[str]) -> int:
         def delete(name: str) -> None:
             # Azure calls it an error that there is none.
             with suppress(FileNotFoundError):
@@ -221,4 +223,4 @@ class ObstoreFolder:
             return self._pool
 
     def _build_error(self, failure: BucketFailure, activity: str) -> StateError:
-        return failure.build_error(self.location, self._endpoint, activity)
+        return failure.build_state_error(self.location, self._endpoint, activity)

@@ -69,7 +69,7 @@ class _PendingLink(NamedTuple):
     encoded: Encoded
 
 
-def open_chain(
+def make_unread_chain_store(
     folder: ObjectFolder,
     *,
     signer: Signer | None = None,
@@ -126,7 +126,7 @@ class ChainLog:
         return self._pace
 
     @property
-    def last_link(self) -> tuple[int, str]:
+    def last_link_number_and_digest(self) -> tuple[int, str]:
         """Number and digest of the last link that was read, (0, "") for none.
 
         Whoever remembers them sees whether a chain was wound back.
@@ -147,39 +147,39 @@ class ChainLog:
         # Snapshots as well: the links of a long chain may have been pruned up to the last one.
         has_objects = any(next(iter(self._folder.list_objects(name)), None) for name in prefixes)
         # A page that a proxy answers with reads as an empty list. It does not read as an object.
-        return has_objects or self._folder.get(build_link_name(1, 1)) is not None
+        return has_objects or self._folder.get_or_none_if_absent(build_link_name(1, 1)) is not None
 
-    def read_since(self, position: str) -> LogReading:
+    def read_since_position_or_anew(self, position: str) -> LogReading:
         try:
-            return self._read_since(position)
+            return self._read_since_position_or_anew(position)
         except DamagedChain as damage:
             self._view_before_damage = damage.view
             raise
 
-    def _read_since(self, position: str) -> LogReading:
+    def _read_since_position_or_anew(self, position: str) -> LogReading:
         # Before the reading, so that what the age is counted from is never too late.
         view, looked_at = self._view, self._timing.boottime()
         if (
             view is not None
             and position
             and position == view.position
-            and not self._was_view_pruned(view)
+            and not self._may_what_follows_view_be_pruned(view)
         ):
-            reading = self._reader.read_on(view)
+            reading = self._reader.read_on_or_whole_chain(view)
         else:
-            reading = self._reader.read_all()
+            reading = self._reader.read_whole_chain()
         self._view, self._looked_at = reading.view, looked_at
         return reading.to_log_reading()
 
-    def append(self, batch: Batch, position: str) -> AppendedBatch | None:
+    def append_or_none_if_overtaken(self, batch: Batch, position: str) -> AppendedBatch | None:
         view = self._view if position and self._view is not None else ChainView()
         if view.position != position:
             raise ValueError("a batch is appended behind what was read last")
         # A restore or a rekey may do what no other write may: begin anew behind what is not
         # believed.
-        if batch.replaces_all and self._may_leave_behind(view):
+        if batch.replaces_all and self._is_distrusted_and_replaceable(view):
             return self.restart_after_damage_unless_overtaken(batch)
-        self._require_verified(view)
+        self._require_view_verified_by_key(view)
         pending = self._pending
         if pending is None or (pending.batch_id, pending.position) != (batch.batch_id, position):
             link = Link(view.number + 1, view.digest, batch, self._build_lock_sign(view, batch))
@@ -189,12 +189,16 @@ class ChainLog:
             pending = self._pending = _PendingLink(batch.batch_id, position, link, encoded)
         sent_at, link = self._timing.boottime(), pending.link
         name = build_link_name(view.folder, link.number)
-        outcome, was_told = self._send_until_settled(name, pending.encoded.content)
-        is_ours = outcome is LinkOutcome.OURS and self._is_in_the_chain(view, link)
+        outcome, was_told = self._send_and_return_outcome_and_if_confirmed(
+            name, pending.encoded.content
+        )
+        is_ours = outcome is LinkOutcome.OURS and self._is_made_link_in_the_chain(view, link)
         # After an unclear answer time has passed, in which others may have gone on behind this
         # link.
         is_last = was_told or (
-            is_ours and self._folder.get(build_link_name(view.folder, link.number + 1)) is None
+            is_ours
+            and self._folder.get_or_none_if_absent(build_link_name(view.folder, link.number + 1))
+            is None
         )
         # Only now: an error above leaves the outcome unknown, and the same bytes are sent again.
         self._pending = None
@@ -202,20 +206,25 @@ class ChainLog:
             if outcome is LinkOutcome.OURS:
                 self._view = None  # the link stands where others were pruned: all is read anew
             return None
-        self._view = view.advance(link, pending.encoded.digest, len(pending.encoded.content))
+        self._view = view.build_view_after_link(
+            link, pending.encoded.digest, len(pending.encoded.content)
+        )
         self._looked_at = sent_at
         return AppendedBatch(self._view.position, is_last)
 
     def restart_after_damage_unless_overtaken(self, batch: Batch) -> AppendedBatch | None:
         try:
-            reading = self._reader.read_all()
+            reading = self._reader.read_whole_chain()
         except DamagedLog:
             pass
         else:
-            if not self._may_leave_behind(reading.view):
-                return self._find_earlier_restart(reading, batch)
-        start = self._reader.read_view_of_last_folder()
-        numbers, is_left_behind = self._list_all_numbers(start), self._may_leave_behind(start)
+            if not self._is_distrusted_and_replaceable(reading.view):
+                return self._adopt_earlier_restart_or_none(reading, batch)
+        start = self._reader.read_start_view_of_last_folder()
+        numbers, is_left_behind = (
+            self._list_link_and_snapshot_numbers_behind(start),
+            self._is_distrusted_and_replaceable(start),
+        )
         # A seal that is not genuine leads to a folder in which one that is follows at once. Where a
         # seal was lost, the next folder is that of an earlier restore, and is passed by.
         # Who remembers a link that is gone believes what follows a seal behind it alone.
@@ -226,7 +235,7 @@ class ChainLog:
             seal = Seal(number, start.folder + 1)
             encoded = encode_seal(seal, self._signer)
             name = build_link_name(start.folder, seal.number)
-            outcome, _ = self._send_until_settled(name, encoded.content)
+            outcome, _ = self._send_and_return_outcome_and_if_confirmed(name, encoded.content)
             if outcome is not LinkOutcome.OURS:
                 return None
             start = ChainView(seal.next_folder, seal.number, encoded.digest)
@@ -234,17 +243,17 @@ class ChainLog:
                 # Two processes that restore make the same seal: the first link behind it decides
                 # between them.
                 return None  # by another process, behind the same seal
-            numbers, is_left_behind = self._list_all_numbers(start), False
+            numbers, is_left_behind = self._list_link_and_snapshot_numbers_behind(start), False
         self._view, self._pending, self._has_begun_anew = start, None, True
-        return self.append(batch, start.position)
+        return self.append_or_none_if_overtaken(batch, start.position)
 
-    def _list_all_numbers(self, start: ChainView) -> list[int]:
+    def _list_link_and_snapshot_numbers_behind(self, start: ChainView) -> list[int]:
         """The numbers of what a folder holds, links and snapshots, behind a view."""
         parts = ("links", "snapshots")
         return [
             number
             for part in parts
-            for number in self._reader.list_numbers(start.folder, part, start.number)
+            for number in self._reader.list_numbers_above(start.folder, part, start.number)
         ]
 
     def compact_if_due(self, position: str, read_tables: Callable[[], TableRows]) -> None:
@@ -254,10 +263,10 @@ class ChainLog:
             and view.position == position
             and is_snapshot_due(view.link_count, view.link_bytes, view.snapshot_bytes)
         ):
-            self._view = self._compactor.compact(view, read_tables)
+            self._view = self._compactor.compact_unless_refused(view, read_tables)
 
-    def read_older_audit_rows(self) -> Sequence[Row]:
-        return self._compactor.read_audit_rows(self._view or self._view_before_damage)
+    def read_audit_rows_not_read_yet(self) -> Sequence[Row]:
+        return self._compactor.read_rows_of_audit_objects(self._view or self._view_before_damage)
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
         view, findings = self._view, []
@@ -278,14 +287,14 @@ class ChainLog:
     def close(self) -> None:
         self._folder.close()
 
-    def _was_view_pruned(self, view: ChainView) -> bool:
+    def _may_what_follows_view_be_pruned(self, view: ChainView) -> bool:
         """Whether the chain may have gone on so long ago that what follows the view was pruned.
 
         Then an absent number does not tell that nothing follows. A list of snapshots does.
         """
         if self._timing.boottime() - self._looked_at < self._prune_age_seconds / 2:
             return False
-        return bool(self._reader.list_numbers(view.folder, "snapshots", view.number))
+        return bool(self._reader.list_numbers_above(view.folder, "snapshots", view.number))
 
     def _build_lock_sign(self, view: ChainView, batch: Batch) -> LockSign:
         if not batch.lock_id:
@@ -295,7 +304,7 @@ class ChainLog:
             return LockSign(batch.lock_id, view.number + 1, self._timing.lease_seconds)
         return view.lock
 
-    def _is_in_the_chain(self, view: ChainView, link: Link) -> bool:
+    def _is_made_link_in_the_chain(self, view: ChainView, link: Link) -> bool:
         """Whether a link that was made is part of the chain; asks for snapshots if it must."""
         by_lock_owner = bool(view.lock.lock_id) and not (
             link.batch.takes_lock or link.batch.ends_foreign_lock
@@ -305,7 +314,9 @@ class ChainLog:
         newest_snapshot = self._reader.find_newest_snapshot_number_or_zero(view.folder, view.number)
         return is_link_in_the_chain(link.number, newest_snapshot, by_lock_owner=by_lock_owner)
 
-    def _send_until_settled(self, name: str, content: bytes) -> tuple[LinkOutcome, bool]:
+    def _send_and_return_outcome_and_if_confirmed(
+        self, name: str, content: bytes
+    ) -> tuple[LinkOutcome, bool]:
         """Send an object until it stands there, or another one does.
 
         Returns what stands there, and whether the store said that it made ours. StateError while
@@ -317,12 +328,12 @@ class ChainLog:
         pause_seconds, last_problem = _FIRST_PAUSE_SECONDS, ""
         while True:
             try:
-                if self._folder.try_put_if_absent(name, content):
+                if self._folder.try_put_if_absent_and_tell_if_certain(name, content):
                     return LinkOutcome.OURS, True
             except StateError as problem:
                 # It may have arrived all the same; if the store is gone, so is the next answer.
                 last_problem = problem.diagnostics[0].detail or problem.diagnostics[0].summary
-            outcome = decide_link_outcome(content, self._folder.get(name))
+            outcome = decide_link_outcome(content, self._folder.get_or_none_if_absent(name))
             if outcome is not LinkOutcome.ABSENT:
                 return outcome, False
             if timing.monotonic() >= deadline:
@@ -330,7 +341,9 @@ class ChainLog:
             timing.sleep_for(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
-    def _find_earlier_restart(self, reading: ChainReading, batch: Batch) -> AppendedBatch | None:
+    def _adopt_earlier_restart_or_none(
+        self, reading: ChainReading, batch: Batch
+    ) -> AppendedBatch | None:
         """Where this batch is in a chain that can be read again; None if it is another's."""
         batch_ids = [earlier.batch_id for earlier in reading.batches]
         if batch.batch_id not in batch_ids:
@@ -339,14 +352,16 @@ class ChainLog:
         is_last = batch_ids[-1] == batch.batch_id
         return AppendedBatch(reading.view.position if is_last else "", is_last)
 
-    def _may_leave_behind(self, view: ChainView) -> bool:
+    def _is_distrusted_and_replaceable(self, view: ChainView) -> bool:
         """Whether what was read is not to be trusted, and this process can sign a new beginning."""
         # Once in a run: behind the new beginning everything is of the new key.
         is_renewed = self._signer.is_renewed and not self._has_begun_anew
         is_of_other_key = view.lacks_key or is_renewed
-        return bool(view.forged_number or (is_of_other_key and self._signer.sign("")))
+        return bool(
+            view.forged_number or (is_of_other_key and self._signer.sign_or_empty_without_key(""))
+        )
 
-    def _require_verified(self, view: ChainView) -> None:
+    def _require_view_verified_by_key(self, view: ChainView) -> None:
         """BatchNotSent where something that was read is not signed with the key at hand."""
         if view.forged_number:
             name = build_link_name(view.folder, view.forged_number)

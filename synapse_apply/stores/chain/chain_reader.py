@@ -16,10 +16,10 @@ from synapse_apply.stores.chain.chain_view import (
     ChainBookmark,
     ChainReading,
     ChainView,
-    build_folder_prefix,
+    build_folder_prefix_or_empty_for_first,
     build_link_name,
     build_snapshot_name,
-    parse_number_or_none,
+    parse_number_of_object_name_or_none,
 )
 from synapse_apply.stores.chain.link_format import (
     Decoded,
@@ -28,7 +28,7 @@ from synapse_apply.stores.chain.link_format import (
     Seal,
     Snapshot,
     WrongContent,
-    decode_object,
+    decode_object_of_number,
 )
 from synapse_apply.stores.chain.object_folder import ObjectFolder
 from synapse_apply.stores.chain.signer import Signer
@@ -69,7 +69,7 @@ class ChainReader:
         self.bookmark: ChainBookmark | None = None
         self._digest_at_bookmark = ""
 
-    def read_all(self) -> ChainReading:
+    def read_whole_chain(self) -> ChainReading:
         """The whole chain, from its newest snapshot on.
 
         DamagedLog for what is missing or wrong, and where it does not go on from the bookmark.
@@ -78,14 +78,14 @@ class ChainReader:
         self._digest_at_bookmark = ""
         while True:
             try:
-                reading = self._read_links_of_folder(start)
+                reading = self._read_folder_retrying_gaps(start)
             except _SealMet as seal_met:
                 start = seal_met.view
             else:
-                self._require_continuation(reading)
+                self._require_continuation_of_bookmark(reading)
                 return reading
 
-    def _require_continuation(self, reading: ChainReading) -> None:
+    def _require_continuation_of_bookmark(self, reading: ChainReading) -> None:
         """DamagedLog where the chain ends before the bookmark, or has another link there.
 
         Behind a seal all is right: a restore has left behind what was there.
@@ -110,50 +110,60 @@ class ChainReader:
         """The same for a link behind which the reading begins, if it still stands."""
         if content is not None:
             with suppress(WrongContent):
-                decoded = self._decode(build_link_name(view.folder, number), content, number)
+                decoded = self._decode_or_raise_newer(
+                    build_link_name(view.folder, number), content, number
+                )
                 self._remember_digest_if_bookmarked(view.folder, number, decoded.digest)
 
-    def read_on(self, view: ChainView) -> ChainReading:
+    def read_on_or_whole_chain(self, view: ChainView) -> ChainReading:
         """What follows a view; all of the chain if it goes on in another folder."""
         try:
             return self._read_until_absent(ChainReading(view, None, ()), [])
         except (_GapMet, _SealMet):
-            return self.read_all()
+            return self.read_whole_chain()
 
-    def list_numbers(self, folder: int, part: str, after: int = 0) -> list[int]:
+    def list_numbers_above(self, folder: int, part: str, after: int = 0) -> list[int]:
         """The numbers of the links or snapshots (`part`) of a folder that are above `after`."""
-        prefix = f"{build_folder_prefix(folder)}{part}/"
+        prefix = f"{build_folder_prefix_or_empty_for_first(folder)}{part}/"
         # Twelve digits sort as numbers do, so that the store itself leaves out what is known.
         after_name = f"{prefix}{after:012}" if after else ""
         infos = self._folder.list_objects(prefix, after_name)
-        numbers = (parse_number_or_none(info.name) for info in infos)
+        numbers = (parse_number_of_object_name_or_none(info.name) for info in infos)
         return sorted(number for number in numbers if number is not None and number > after)
 
     def find_newest_snapshot_number_or_zero(self, folder: int, after: int = 0) -> int:
         """The number of the newest snapshot above `after` that can be read, 0 for none."""
         return next(
-            (snapshot.number for snapshot in self.iter_readable_snapshots(folder, after)), 0
+            (
+                snapshot.number
+                for snapshot in self.iter_readable_snapshots_newest_first(folder, after)
+            ),
+            0,
         )
 
-    def iter_readable_snapshots(self, folder: int, after: int = 0) -> Iterator[Snapshot]:
+    def iter_readable_snapshots_newest_first(
+        self, folder: int, after: int = 0
+    ) -> Iterator[Snapshot]:
         """The snapshots that can be read, the newest first; reads one after the other.
 
         Anything else below such a name proves nothing about the chain.
         """
-        for number in reversed(self.list_numbers(folder, "snapshots", after)):
-            content = self._folder.get(build_snapshot_name(folder, number))
+        for number in reversed(self.list_numbers_above(folder, "snapshots", after)):
+            content = self._folder.get_or_none_if_absent(build_snapshot_name(folder, number))
             # A snapshot that was pruned since it was listed is passed by, as a damaged one is.
             decoded = self._decode_snapshot_or_none(folder, number, content) if content else None
             if decoded is not None and isinstance(decoded.value, Snapshot):
                 yield decoded.value
 
-    def read_view_of_last_folder(self) -> ChainView:
+    def read_start_view_of_last_folder(self) -> ChainView:
         """The view from which the last folder is read, whether or not it can be read."""
         start = ChainView()
         while True:
-            numbers = self.list_numbers(start.folder, "links", start.number)
+            numbers = self.list_numbers_above(start.folder, "links", start.number)
             content = (
-                self._folder.get(build_link_name(start.folder, numbers[-1])) if numbers else None
+                self._folder.get_or_none_if_absent(build_link_name(start.folder, numbers[-1]))
+                if numbers
+                else None
             )
             try:
                 self._raise_if_stored_seal(start, numbers[-1] if numbers else 0, content)
@@ -165,16 +175,16 @@ class ChainReader:
     def is_folder_begun(self, start: ChainView) -> bool:
         """Whether a folder's first link follows the seal that leads there, which `start` is of."""
         name = build_link_name(start.folder, start.number + 1)
-        content = self._folder.get(name)
+        content = self._folder.get_or_none_if_absent(name)
         if content is None:
             return False
         try:
-            _require_next_link(start, self._decode(name, content, start.number + 1))
+            _require_next_link(start, self._decode_or_raise_newer(name, content, start.number + 1))
         except WrongContent:
             return False
         return True
 
-    def _read_links_of_folder(self, start: ChainView) -> ChainReading:
+    def _read_folder_retrying_gaps(self, start: ChainView) -> ChainReading:
         """All links of one folder; _SealMet if the chain goes on in another one."""
         for _ in range(_MAX_READS):
             try:
@@ -188,11 +198,11 @@ class ChainReader:
         )
 
     def _read_folder_once(self, start: ChainView) -> ChainReading:
-        snapshots = self.list_numbers(start.folder, "snapshots", start.number)
+        snapshots = self.list_numbers_above(start.folder, "snapshots", start.number)
         damaged: list[int] = []
         while True:
             base = next((number for number in reversed(snapshots) if number not in damaged), 0)
-            numbers = self.list_numbers(start.folder, "links", base or start.number)
+            numbers = self.list_numbers_above(start.folder, "links", base or start.number)
             numbers = _fill_small_gaps(numbers, (base or start.number) + 1)
             names = [build_link_name(start.folder, number) for number in numbers]
             next_number = (numbers[-1] if numbers else base or start.number) + 1
@@ -206,7 +216,7 @@ class ChainReader:
             )
             if bookmark is not None and is_bookmark_before:
                 names.append(build_link_name(start.folder, bookmark.number))
-            contents = self._folder.get_many_in_order(names)
+            contents = self._folder.get_objects_or_none_in_order(names)
             if bookmark is not None and is_bookmark_before:
                 self._remember_stored_digest_if_bookmarked(start, bookmark.number, contents.pop())
             if numbers:
@@ -215,7 +225,9 @@ class ChainReader:
             view = replace(start, damaged_snapshots=tuple(damaged))
             reading = ChainReading(view, {}, ())
             if base:
-                snapshot_reading = self._read_snapshot_or_none(view, base, contents.pop())
+                snapshot_reading = self._read_snapshot_or_none_if_damaged(
+                    view, base, contents.pop()
+                )
                 if snapshot_reading is None:
                     # The snapshot before it is tried, since the links behind that one were kept for
                     # this.
@@ -252,16 +264,16 @@ class ChainReader:
             view = reading.view
             numbers = range(view.number + 1, view.number + 1 + window)
             names = [build_link_name(view.folder, number) for number in numbers]
-            stored = self._folder.get_many_in_order(names)
+            stored = self._folder.get_objects_or_none_in_order(names)
             absent = stored.index(None) if None in stored else window
             if absent < window and all(content is None for content in stored[absent:]):
                 return self._add_links(reading, stored[:absent])
             # If it is there now, it was made while those behind it were asked for.
-            if absent < window and self._folder.get(names[absent]) is None:
+            if absent < window and self._folder.get_or_none_if_absent(names[absent]) is None:
                 raise _GapMet(names[absent], reading)
             contents, window = stored[:absent], next(windows, _WINDOWS[-1])
 
-    def _read_snapshot_or_none(
+    def _read_snapshot_or_none_if_damaged(
         self, view: ChainView, number: int, content: bytes | None
     ) -> ChainReading | None:
         """The reading of a snapshot, None if it is damaged; _GapMet if it was pruned meanwhile."""
@@ -271,14 +283,18 @@ class ChainReader:
         decoded = self._decode_snapshot_or_none(view.folder, number, content)
         if decoded is None or not isinstance(decoded.value, Snapshot):
             return None
-        view = view.begin_at_snapshot(decoded.value, len(content), is_genuine=decoded.is_genuine)
+        view = view.build_view_at_snapshot(
+            decoded.value, len(content), is_genuine=decoded.is_genuine
+        )
         self._remember_digest_if_bookmarked(view.folder, view.number, view.digest)
         return ChainReading(view, decoded.value.tables, ())
 
     def _decode_snapshot_or_none(self, folder: int, number: int, content: bytes) -> Decoded | None:
         """A snapshot; None for what is none, or is signed wrong and so was not written by us."""
         try:
-            decoded = self._decode(build_snapshot_name(folder, number), content, number)
+            decoded = self._decode_or_raise_newer(
+                build_snapshot_name(folder, number), content, number
+            )
         except WrongContent:
             return None
         is_ours = isinstance(decoded.value, Snapshot) and decoded.is_genuine is not False
@@ -291,15 +307,15 @@ class ChainReader:
             number = view.number + 1
             name = build_link_name(view.folder, number)
             try:
-                decoded = self._decode(name, content or b"", number)
-                _raise_if_seal(view, decoded)
+                decoded = self._decode_or_raise_newer(name, content or b"", number)
+                _raise_if_seal_to_next_folder(view, decoded)
                 link = _require_next_link(view, decoded)
             except WrongContent as problem:
                 reading = ChainReading(view, reading.tables, tuple(batches))
                 raise chain_messages.build_damaged_chain_error(
                     self._folder.location, name, str(problem), reading
                 ) from None
-            view = view.advance(
+            view = view.build_view_after_link(
                 link, decoded.digest, len(content or b""), is_genuine=decoded.is_genuine
             )
             self._remember_digest_if_bookmarked(view.folder, view.number, view.digest)
@@ -311,15 +327,17 @@ class ChainReader:
         if content is None:
             return
         try:
-            decoded = self._decode(build_link_name(view.folder, number), content, number)
+            decoded = self._decode_or_raise_newer(
+                build_link_name(view.folder, number), content, number
+            )
         except WrongContent:
             return
-        _raise_if_seal(view, decoded)
+        _raise_if_seal_to_next_folder(view, decoded)
 
-    def _decode(self, name: str, content: bytes, number: int) -> Decoded:
-        """As `decode_object`; StateError for what a newer version wrote."""
+    def _decode_or_raise_newer(self, name: str, content: bytes, number: int) -> Decoded:
+        """As `decode_object_of_number`; StateError for what a newer version wrote."""
         try:
-            return decode_object(content, number, self._signer)
+            return decode_object_of_number(content, number, self._signer)
         except NewerContent as newer:
             (format_number,) = newer.args
         raise chain_messages.build_newer_chain_error(
@@ -327,7 +345,7 @@ class ChainReader:
         )
 
 
-def _raise_if_seal(view: ChainView, decoded: Decoded) -> None:
+def _raise_if_seal_to_next_folder(view: ChainView, decoded: Decoded) -> None:
     """_SealMet if this is a seal, with the view from which its folder is read; numbers go on.
 
     Behind a genuine seal it does not matter what was forged before: a restore left it behind.

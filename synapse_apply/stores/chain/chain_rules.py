@@ -47,7 +47,7 @@ def is_link_in_the_chain(number: int, newest_snapshot: int, *, by_lock_owner: bo
     return by_lock_owner or newest_snapshot < number
 
 
-def list_links_never_pruned(number: int, *, ends_foreign_lock: bool) -> tuple[int, ...]:
+def list_links_kept_because_of_link(number: int, *, ends_foreign_lock: bool) -> tuple[int, ...]:
     """The links to keep for ever because of this one.
 
     A lock that its owner had not given back: this link stands where that owner writes next, and the

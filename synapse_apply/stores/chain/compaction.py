@@ -13,16 +13,16 @@ from synapse_apply.stores.chain.chain_rules import list_unnamed_audit_objects, s
 from synapse_apply.stores.chain.chain_view import (
     ChainView,
     build_audit_name,
-    build_folder_prefix,
+    build_folder_prefix_or_empty_for_first,
     build_link_name,
     build_snapshot_name,
-    parse_number_or_none,
+    parse_number_of_object_name_or_none,
 )
 from synapse_apply.stores.chain.link_format import (
     AuditObject,
     Snapshot,
     WrongContent,
-    decode_audit_rows,
+    decode_audit_rows_of_digest,
     encode_audit_rows,
     encode_snapshot,
 )
@@ -52,7 +52,9 @@ class ChainCompactor:
         self._prune_age_seconds = prune_age_seconds
         self._next_attempt_at = 0
 
-    def compact(self, view: ChainView, read_tables: Callable[[], TableRows]) -> ChainView:
+    def compact_unless_refused(
+        self, view: ChainView, read_tables: Callable[[], TableRows]
+    ) -> ChainView:
         """Write a snapshot as of a view and prune; returns the view of who begins there.
 
         The view is returned as it is if the store refuses the snapshot.
@@ -61,33 +63,33 @@ class ChainCompactor:
         if view.number < self._next_attempt_at:
             return view
         try:
-            view = self._write_snapshot(view, read_tables())
-            self._prune(view)
+            view = self._write_snapshot_or_raise_refused(view, read_tables())
+            self._prune_as_far_as_permitted(view)
         except (StateError, WrongContent):
             # A snapshot only saves reading, so that a write never fails because of it.
             self._next_attempt_at = view.number + _LINKS_BETWEEN_ATTEMPTS
         return view
 
-    def read_audit_rows(self, view: ChainView) -> Sequence[Row]:
+    def read_rows_of_audit_objects(self, view: ChainView) -> Sequence[Row]:
         """The rows of all audit objects; StateError (damaged) for one that is missing or wrong."""
         audit_objects = view.audit_objects
-        contents = self._folder.get_many_in_order(
+        contents = self._folder.get_objects_or_none_in_order(
             [audit_object.name for audit_object in audit_objects]
         )
         rows: list[Row] = []
         for audit_object, content in zip(audit_objects, contents, strict=True):
             try:
-                rows += decode_audit_rows(content or b"", audit_object.digest)
+                rows += decode_audit_rows_of_digest(content or b"", audit_object.digest)
             except WrongContent:
                 raise state_messages.build_damaged_state_error(
                     self._folder.location, f"{audit_object.name} is missing or damaged"
                 ) from None
         return rows
 
-    def _write_snapshot(self, view: ChainView, tables: TableRows) -> ChainView:
+    def _write_snapshot_or_raise_refused(self, view: ChainView, tables: TableRows) -> ChainView:
         """Write the state as of a view; the view as it is if the store refuses."""
         # Before the snapshot, which names it: an object that nobody names harms nothing.
-        audit_objects = self._write_audit_object(view, tables["audit"])
+        audit_objects = self._write_audit_object_and_list_all(view, tables["audit"])
         last = audit_objects[-1].last if audit_objects else 0
         newest_audit_rows = [row for row in tables["audit"] if row[0] > last]
         snapshot = Snapshot(
@@ -101,11 +103,13 @@ class ChainCompactor:
         encoded = encode_snapshot(snapshot, self._signer)
         name = build_snapshot_name(view.folder, view.number)
         # One of another process for this link is as true as ours.
-        if not self._folder.try_put_if_absent(name, encoded.content) and not self._folder.get(name):
+        if not self._folder.try_put_if_absent_and_tell_if_certain(
+            name, encoded.content
+        ) and not self._folder.get_or_none_if_absent(name):
             raise StateError.from_summary("The snapshot was refused")
-        return view.begin_at_snapshot(snapshot, len(encoded.content))
+        return view.build_view_at_snapshot(snapshot, len(encoded.content))
 
-    def _write_audit_object(
+    def _write_audit_object_and_list_all(
         self, view: ChainView, audit_rows: Sequence[Row]
     ) -> tuple[AuditObject, ...]:
         """Write the older rows that no object has yet; returns all audit objects."""
@@ -116,22 +120,26 @@ class ChainCompactor:
             return audit_objects
         encoded = encode_audit_rows(rows)
         name = build_audit_name(view.folder, rows[0][0], rows[-1][0], encoded.digest)
-        if not self._folder.try_put_if_absent(name, encoded.content):
-            decode_audit_rows(self._folder.get(name) or b"", encoded.digest)
+        if not self._folder.try_put_if_absent_and_tell_if_certain(name, encoded.content):
+            decode_audit_rows_of_digest(
+                self._folder.get_or_none_if_absent(name) or b"", encoded.digest
+            )
         return (*audit_objects, AuditObject(name, encoded.digest, rows[-1][0]))
 
-    def _prune(self, view: ChainView) -> None:
+    def _prune_as_far_as_permitted(self, view: ChainView) -> None:
         """Delete what two newer snapshots replace, as far as permitted."""
         # What cannot be read replaces nothing.
-        kept_snapshots = list(islice(self._reader.iter_readable_snapshots(view.folder), 2))
+        kept_snapshots = list(
+            islice(self._reader.iter_readable_snapshots_newest_first(view.folder), 2)
+        )
         if len(kept_snapshots) < 2:
             return
         readable = [snapshot.number for snapshot in kept_snapshots]
-        prefix = build_folder_prefix(view.folder)
-        links = self._list_numbers_with_age(f"{prefix}links/")
+        prefix = build_folder_prefix_or_empty_for_first(view.folder)
+        links = self._map_numbers_to_is_old(f"{prefix}links/")
         numbers = select_links_to_prune(links, readable, view.never_pruned, view.number)
         names = [build_link_name(view.folder, number) for number in numbers if links[number]]
-        snapshots = self._list_numbers_with_age(f"{prefix}snapshots/")
+        snapshots = self._map_numbers_to_is_old(f"{prefix}snapshots/")
         names += [
             build_snapshot_name(view.folder, number)
             for number, is_old in snapshots.items()
@@ -149,12 +157,14 @@ class ChainCompactor:
             {audit_object.name for audit_object in kept_objects},
         )
         if names:
-            self._folder.delete(names)
+            self._folder.delete_and_count_refused(names)
 
-    def _list_numbers_with_age(self, prefix: str) -> dict[int, bool]:
+    def _map_numbers_to_is_old(self, prefix: str) -> dict[int, bool]:
         """The numbers below a prefix, each with whether it is old enough to be pruned."""
         infos = self._folder.list_objects(prefix)
-        numbered = [(parse_number_or_none(info.name), self._is_old(info)) for info in infos]
+        numbered = [
+            (parse_number_of_object_name_or_none(info.name), self._is_old(info)) for info in infos
+        ]
         return {number: is_old for number, is_old in numbered if number is not None}
 
     def _is_old(self, info: ObjectInfo) -> bool:

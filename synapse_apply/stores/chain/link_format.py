@@ -126,13 +126,13 @@ def encode_link(link: Link, signer: Signer) -> Encoded:
         "written": written,
         "deleted": deleted,
     }
-    return _encode_object(document, signer)
+    return _sign_and_encode_object(document, signer)
 
 
 def encode_seal(seal: Seal, signer: Signer) -> Encoded:
     """The bytes of a seal."""
     document = {"kind": "seal", "number": seal.number, "next_folder": seal.next_folder}
-    return _encode_object(document, signer)
+    return _sign_and_encode_object(document, signer)
 
 
 def encode_snapshot(snapshot: Snapshot, signer: Signer) -> Encoded:
@@ -146,7 +146,7 @@ def encode_snapshot(snapshot: Snapshot, signer: Signer) -> Encoded:
         "audit": snapshot.audit_objects,
         "tables": dict(snapshot.tables),
     }
-    return _encode_object(document, signer)
+    return _sign_and_encode_object(document, signer)
 
 
 def encode_audit_rows(rows: Sequence[Row]) -> Encoded:
@@ -154,13 +154,13 @@ def encode_audit_rows(rows: Sequence[Row]) -> Encoded:
     return _encode_as_text_or_smaller_zlib(format_canonical_json(rows).encode())
 
 
-def decode_audit_rows(content: bytes, digest: str) -> list[Row]:
+def decode_audit_rows_of_digest(content: bytes, digest: str) -> list[Row]:
     """The rows of an audit object; WrongContent if it does not have this digest."""
-    text = _decompress(content)
+    text = _decompress_if_zlib(content)
     if _compute_digest(text) != digest:
         raise WrongContent("is not what the snapshot names")
     try:
-        return _parse_rows("audit", json.loads(text))
+        return _parse_valid_rows_of_table("audit", json.loads(text))
     except (TypeError, ValueError, RecursionError):
         raise WrongContent("does not have what a chain writes") from None
 
@@ -169,12 +169,12 @@ def _compute_digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def decode_object(content: bytes, number: int, signer: Signer) -> Decoded:
+def decode_object_of_number(content: bytes, number: int, signer: Signer) -> Decoded:
     """The link, seal or snapshot in bytes that were stored under a number.
 
     WrongContent if it is none, or of another number; NewerContent for another format.
     """
-    text = _decompress(content)
+    text = _decompress_if_zlib(content)
     # Canonical JSON has no line break of its own, so that the first one ends it.
     body, _, signature = text.removesuffix(b"\n").partition(b"\n")
     try:
@@ -196,17 +196,17 @@ def decode_object(content: bytes, number: int, signer: Signer) -> Decoded:
         value = _PARSERS[document["kind"]](document)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise WrongContent("does not have what a chain writes") from None
-    is_genuine = signer.is_genuine_or_none_if_uncheckable(_build_signed_text(body), signature_text)
+    is_genuine = signer.is_genuine_or_none_if_uncheckable(_build_text_to_sign(body), signature_text)
     return Decoded(value, _compute_digest(text), is_genuine)
 
 
-def _encode_object(document: Mapping[str, Any], signer: Signer) -> Encoded:
+def _sign_and_encode_object(document: Mapping[str, Any], signer: Signer) -> Encoded:
     body = format_canonical_json({"format": CHAIN_FORMAT, **document}).encode()
-    signature = signer.sign(_build_signed_text(body))
+    signature = signer.sign_or_empty_without_key(_build_text_to_sign(body))
     return _encode_as_text_or_smaller_zlib(body + b"\n" + signature.encode() + b"\n")
 
 
-def _build_signed_text(body: bytes) -> str:
+def _build_text_to_sign(body: bytes) -> str:
     """What is signed: the digest of the JSON, which has kind and number."""
     return f"chain {CHAIN_FORMAT} {_compute_digest(body)}"
 
@@ -218,7 +218,7 @@ def _encode_as_text_or_smaller_zlib(text: bytes) -> Encoded:
     return Encoded(content, _compute_digest(text))
 
 
-def _decompress(content: bytes) -> bytes:
+def _decompress_if_zlib(content: bytes) -> bytes:
     if not content.startswith(_ZLIB_FIRST_BYTE):
         return content
     decompressor = zlib.decompressobj()
@@ -251,7 +251,7 @@ def _parse_link(document: Mapping[str, Any]) -> Link:
     changes = [
         RowChange(table, row[0], row)
         for table, rows in document["written"].items()
-        for row in _parse_rows(table, rows)
+        for row in _parse_valid_rows_of_table(table, rows)
     ]
     for table, keys in document["deleted"].items():
         # The name of a table becomes part of a statement in the replica: only known ones.
@@ -287,7 +287,10 @@ def _parse_snapshot(document: Mapping[str, Any]) -> Snapshot:
         _parse_lock(document),
         tuple(_require_number(number) for number in document["never_pruned"]),
         audit_objects,
-        {table: _parse_rows(table, rows) for table, rows in document["tables"].items()},
+        {
+            table: _parse_valid_rows_of_table(table, rows)
+            for table, rows in document["tables"].items()
+        },
     )
 
 
@@ -298,7 +301,7 @@ _PARSERS: dict[str, Callable[[Mapping[str, Any]], Link | Seal | Snapshot]] = {
 }
 
 
-def _parse_rows(table: str, rows: Any) -> list[Row]:
+def _parse_valid_rows_of_table(table: str, rows: Any) -> list[Row]:
     """Rows of a table; ValueError unless their cells have the types of its columns."""
     types = [schema.list_allowed_cell_types(column) for column in schema.TABLE_COLUMNS[table]]
     for row in rows:

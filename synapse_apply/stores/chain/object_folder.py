@@ -29,7 +29,7 @@ class ObjectFolder(Protocol):
         """The URL for messages, without credentials."""
         ...
 
-    def try_put_if_absent(self, name: str, content: bytes) -> bool:
+    def try_put_if_absent_and_tell_if_certain(self, name: str, content: bytes) -> bool:
         """Ask once to make an object only if there is none; True if the store says it did.
 
         False decides nothing: the answer may be lost, or be a refusal that met our own request.
@@ -37,11 +37,11 @@ class ObjectFolder(Protocol):
         """
         ...
 
-    def get(self, name: str) -> bytes | None:
+    def get_or_none_if_absent(self, name: str) -> bytes | None:
         """The content of an object, None if there is none."""
         ...
 
-    def get_many_in_order(self, names: Sequence[str]) -> list[bytes | None]:
+    def get_objects_or_none_in_order(self, names: Sequence[str]) -> list[bytes | None]:
         """The contents of several objects in their order, fetched side by side."""
         ...
 
@@ -49,7 +49,7 @@ class ObjectFolder(Protocol):
         """The objects whose names begin with `prefix`, sorted by name, behind the name `after`."""
         ...
 
-    def delete(self, names: Sequence[str]) -> int:
+    def delete_and_count_refused(self, names: Sequence[str]) -> int:
         """Delete objects, as far as that is permitted; returns how many could not be deleted."""
         ...
 

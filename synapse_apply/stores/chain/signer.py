@@ -15,7 +15,7 @@ class Signer(Protocol):
     @property
     def is_renewed(self) -> bool: ...
 
-    def sign(self, content: str) -> str:
+    def sign_or_empty_without_key(self, content: str) -> str:
         """The signature of a text, in one line; "" without a key."""
         ...
 
@@ -36,7 +36,7 @@ class UnsignedStateSigner:
 
     is_renewed = False
 
-    def sign(self, content: str) -> str:
+    def sign_or_empty_without_key(self, content: str) -> str:
         """No signature."""
         del content
         return ""

@@ -27,7 +27,7 @@ class CommitNotWrittenError(Exception):
     """Git has ended before it had written the commit, as where the disk is full."""
 
 
-def write_commit(
+def write_commit_and_end_program(
     program: PipedProgram,
     base_tree_id: str,
     parent_id: str,
@@ -54,23 +54,23 @@ def write_commit(
                 write(f"M 100644 inline {file.path}\ndata {size}\n".encode("ascii"))
                 write(file.content + b"\n")
         write(b'ls ""\n')
-        tree_id = _read_answer(program).split()[2]
+        tree_id = _read_answer_line(program).split()[2]
         message = build_message(tree_id).encode()
         write(b"\ncommit refs/batch\nmark :1\n" + signature_line)
         write(f"data {len(message)}\n".encode("ascii") + message)
         if parent_id:
             write(f"from {parent_id}\n".encode("ascii"))
         write(f"M 040000 {tree_id} \n\nget-mark :1\ndone\n".encode("ascii"))
-        commit_id = _read_answer(program)
+        commit_id = _read_answer_line(program)
     except (BrokenPipeError, IndexError):
         raise CommitNotWrittenError from None
     finally:
-        exit_code = program.finish()
+        exit_code = program.close_input_and_wait_for_exit_code()
     if exit_code:
         raise CommitNotWrittenError
     return WrittenCommit(commit_id, tree_id)
 
 
-def _read_answer(program: PipedProgram) -> str:
+def _read_answer_line(program: PipedProgram) -> str:
     program.input.flush()
     return program.output.readline().decode("ascii").strip()

@@ -28,7 +28,7 @@ from synapse_apply.stores.git import git_messages
 from synapse_apply.stores.git.commit_writer import (
     CommitNotWrittenError,
     WrittenCommit,
-    write_commit,
+    write_commit_and_end_program,
 )
 from synapse_apply.stores.git.git_bookmark import GitBookmark, parse_bookmark_or_none
 from synapse_apply.stores.git.git_messages import RemoteUnreachable
@@ -41,14 +41,14 @@ from synapse_apply.stores.git.state_commit import (
     ForeignCommitError,
     NewerFormatError,
     StateCommit,
-    parse_state_commit,
+    parse_unverified_state_commit,
 )
 from synapse_apply.stores.git.state_files import LOCK_FILE, iter_state_files
 from synapse_apply.stores.git.state_tree import (
     NO_CONTENT,
     DamagedTreeError,
     list_audit_paths_oldest_first,
-    read_files,
+    read_files_or_raise_damaged,
     read_tree_or_raise_damaged,
 )
 from synapse_apply.stores.lock.lease_lock import LockRunner
@@ -77,7 +77,7 @@ _AUDIT_FILES = 1
 _MAX_TRUSTED_NUMBER = 2**40
 
 
-def open_git(
+def make_unstarted_git_store(
     location: GitStateLocation,
     folder: Path,
     *,
@@ -155,21 +155,21 @@ class GitLog:
     def exists(self) -> bool:
         return self._tip is not None or bool(self._read_remote_tip_or_empty())
 
-    def read_since(self, position: str) -> LogReading:
+    def read_since_position_or_anew(self, position: str) -> LogReading:
         remote_tip = self._read_remote_tip_or_empty()
         if not remote_tip:
-            last_seen = self._find_last_seen()
+            last_seen = self._find_last_seen_or_none()
             if last_seen is not None:
                 raise git_messages.build_wound_back_error(self.location, last_seen, None)
             return LogReading(None, (), "")
         # One `ls-remote` tells that nothing is new, without a fetch.
         if self._tip is not None and remote_tip == self._tip.commit_id == position:
             return LogReading(None, (), position, self._owner_lease_seconds)
-        tip = self._read_tip(remote_tip)
+        tip = self._fetch_and_adopt_tip(remote_tip)
         tables = self._content.collect_tables()
         return LogReading(tables, (), tip.commit_id, self._owner_lease_seconds)
 
-    def append(self, batch: Batch, position: str) -> AppendedBatch | None:
+    def append_or_none_if_overtaken(self, batch: Batch, position: str) -> AppendedBatch | None:
         self._require_genuine_unless_replaced(batch)
         if self._attempt is None or not self._attempt.is_for(batch, position):
             if position != (self._tip.commit_id if self._tip is not None else ""):
@@ -178,7 +178,7 @@ class GitLog:
             # From time to time without a parent, or every clone of the ref would have all states
             # ever.
             begins_history = number % self._batches_per_root == 0
-            self._attempt = self._begin_attempt(
+            self._attempt = self._write_commit_and_build_attempt(
                 batch, position, number, begins_history=begins_history
             )
         return self._push_until_decided_or_none_if_overtaken(self._attempt)
@@ -188,22 +188,24 @@ class GitLog:
         numbers = [self._tip.commit.number] if self._tip is not None else []
         numbers += [self._bookmark.number] if self._bookmark is not None else []
         if old_id:
-            self._repository.fetch_tip(self._location.ref)
+            self._repository.fetch_ref_and_return_commit_id(self._location.ref)
             # The new number must be above all that anybody has seen, or they take it for an old
             # state.
-            numbers += self._read_claimed_number(old_id)
+            numbers += self._list_claimed_number_if_plausible(old_id)
         self._content = NO_CONTENT
         next_number = max(numbers, default=0) + 1
-        attempt = self._begin_attempt(batch, old_id, next_number, begins_history=True)
+        attempt = self._write_commit_and_build_attempt(
+            batch, old_id, next_number, begins_history=True
+        )
         appended = self._push_until_decided_or_none_if_overtaken(attempt)
         self._attempt, self._bookmark = None, None
         return appended
 
     def compact_if_due(self, position: str, read_tables: Callable[[], TableRows]) -> None:
-        """Nothing: the tree of each commit is a snapshot, and `append` begins new histories."""
+        """Nothing: the tree of each commit is a snapshot, and appending begins new histories."""
         del position, read_tables
 
-    def read_older_audit_rows(self) -> Sequence[Row]:
+    def read_audit_rows_not_read_yet(self) -> Sequence[Row]:
         object_ids = self._content.object_ids
         paths = [
             path
@@ -211,9 +213,9 @@ class GitLog:
             if path not in self._content.rows
         ]
         try:
-            rows_by_path = read_files(self._repository.reader, paths, object_ids)
+            rows_by_path = read_files_or_raise_damaged(self._repository.reader, paths, object_ids)
         except DamagedTreeError as problem:
-            raise self._build_damage_error(
+            raise self._discard_reader_and_build_damage_error(
                 self._tip.commit_id if self._tip else "", problem
             ) from None
         return [row for file_rows in rows_by_path.values() for row in file_rows.rows]
@@ -246,29 +248,29 @@ class GitLog:
 
     def _read_remote_tip_or_empty(self) -> str:
         """The commit that the ref names now, "" without one; RemoteUnreachable."""
-        return self._repository.read_remote_ref_or_empty(self._location.ref)
+        return self._repository.ask_remote_for_commit_of_ref_or_empty(self._location.ref)
 
-    def _read_tip(self, expected_id: str) -> StateTip:
+    def _fetch_and_adopt_tip(self, expected_id: str) -> StateTip:
         """Fetch the newest commit and read its tree; StateError for one that is not the state's.
 
         `expected_id` is what the ref named a moment ago.
         """
-        last_seen = self._find_last_seen()
+        last_seen = self._find_last_seen_or_none()
         is_other = self._bookmark is not None and self._bookmark.commit_id != expected_id
         depth = _DEPTH_TO_BOOKMARK if is_other else 1
-        commit_id = self._repository.fetch_tip(self._location.ref, depth)
+        commit_id = self._repository.fetch_ref_and_return_commit_id(self._location.ref, depth)
         commit = self._read_unverified_commit(commit_id)
         is_wound_back = last_seen is not None and (
             commit.number < last_seen.number
             or (commit.number == last_seen.number and commit_id != last_seen.commit_id)
-            or not self._is_after_bookmark(commit, commit_id, depth)
+            or not self._is_after_bookmark_or_in_new_history(commit, commit_id, depth)
         )
         try:
             self._content = read_tree_or_raise_damaged(
                 self._repository.reader, commit.tree_id, self._content, _AUDIT_FILES
             )
         except DamagedTreeError as problem:
-            raise self._build_damage_error(commit_id, problem) from None
+            raise self._discard_reader_and_build_damage_error(commit_id, problem) from None
         if last_seen is not None and is_wound_back:
             error = git_messages.build_wound_back_error(self.location, last_seen, commit.number)
             error.reading = LogReading(self._content.collect_tables(), (), commit_id)
@@ -282,13 +284,15 @@ class GitLog:
         )
         return self._tip
 
-    def _find_last_seen(self) -> GitBookmark | None:
+    def _find_last_seen_or_none(self) -> GitBookmark | None:
         """The newest commit that this process, or an earlier one, has read; None for neither."""
         if self._tip is not None:
             return GitBookmark(self._tip.commit.number, self._tip.commit_id)
         return self._bookmark
 
-    def _is_after_bookmark(self, commit: StateCommit, commit_id: str, depth: int) -> bool:
+    def _is_after_bookmark_or_in_new_history(
+        self, commit: StateCommit, commit_id: str, depth: int
+    ) -> bool:
         """Whether the bookmark is among the ancestors of a commit, `depth` of which are here.
 
         Also where a new history began since: a squash, or a restore, has left the old one behind.
@@ -301,8 +305,8 @@ class GitLog:
         if needed_depth > self._batches_per_root:
             return True
         if needed_depth > depth:
-            self._repository.fetch_tip(self._location.ref, needed_depth)
-        ancestors = self._repository.list_ancestors(commit_id, needed_depth)
+            self._repository.fetch_ref_and_return_commit_id(self._location.ref, needed_depth)
+        ancestors = self._repository.list_commit_and_ancestors_or_empty(commit_id, needed_depth)
         return len(ancestors) < needed_depth or ancestors[-1] == self._bookmark.commit_id
 
     @property
@@ -315,7 +319,7 @@ class GitLog:
 
         Who has the key may replace all of it.
         """
-        if self._is_genuine or (batch.replaces_all and self._signer.sign("")):
+        if self._is_genuine or (batch.replaces_all and self._signer.sign_or_empty_without_key("")):
             return
         if self._is_genuine is None:
             raise chain_messages.build_missing_key_error(
@@ -326,8 +330,10 @@ class GitLog:
     def _read_unverified_commit(self, commit_id: str) -> StateCommit:
         """A commit whose signature is not checked; StateError if it is none of a state."""
         try:
-            commit_object = self._repository.reader.read_object(commit_id, _MAX_COMMIT_BYTES)
-            return parse_state_commit(commit_object, self._location.ref)
+            commit_object = self._repository.reader.read_limited_object(
+                commit_id, _MAX_COMMIT_BYTES
+            )
+            return parse_unverified_state_commit(commit_object, self._location.ref)
         except NewerFormatError as problem:
             raise state_messages.build_newer_format_error(
                 self.location, problem.format_number
@@ -340,12 +346,14 @@ class GitLog:
                 self.location, f"its last commit: {problem}"
             ) from None
 
-    def _read_claimed_number(self, commit_id: str) -> list[int]:
+    def _list_claimed_number_if_plausible(self, commit_id: str) -> list[int]:
         """The number that a commit claims, though it may be forged; StateError if it is foreign."""
         number = self._read_unverified_commit(commit_id).number
         return [number] if number <= _MAX_TRUSTED_NUMBER else []
 
-    def _build_damage_error(self, commit_id: str, problem: DamagedTreeError) -> DamagedLog:
+    def _discard_reader_and_build_damage_error(
+        self, commit_id: str, problem: DamagedTreeError
+    ) -> DamagedLog:
         # Answers may be left in the pipe of the reader.
         self._repository.discard_reader()
         error = git_messages.build_damaged_file_error(
@@ -355,7 +363,7 @@ class GitLog:
             error.reading = LogReading(problem.content.collect_tables(), (), "")
         return error
 
-    def _begin_attempt(
+    def _write_commit_and_build_attempt(
         self, batch: Batch, old_id: str, number: int, *, begins_history: bool
     ) -> PushAttempt:
         tip = self._write_commit(batch, old_id, number, is_root=begins_history)
@@ -372,10 +380,10 @@ class GitLog:
         def build_message(tree_id: str) -> str:
             commit = StateCommit(self._location.ref, number, batch.batch_id, old_id, tree_id)
             commits.append(commit)
-            return commit.format_message(self._signer)
+            return commit.format_signed_message(self._signer)
 
         try:
-            written: WrittenCommit = write_commit(
+            written: WrittenCommit = write_commit_and_end_program(
                 self._repository.start_import(),
                 base_tree_id,
                 "" if is_root else old_id,
@@ -399,30 +407,33 @@ class GitLog:
                 # A host may still be working on the push before.
                 self._timing.sleep_for(attempt_number * self._timing.shortest_pause)
             tip = attempt.tips[-1]
-            result = self._repository.push(
-                self._location.ref, attempt.old_id, tip.commit_id, *self._list_refspecs(attempt)
+            result = self._repository.push_once(
+                self._location.ref,
+                attempt.old_id,
+                tip.commit_id,
+                *self._list_refspecs_that_keep_old_history(attempt),
             )
             if result.exit_code == 0:
-                return self._settle(attempt, tip)
+                return self._adopt_tip_and_end_attempt(attempt, tip)
             error_text = result.error_text
             # A push that failed may have been carried out: only the ref itself tells.
-            remote_tip = self._read_tip_after_push(error_text)
-            own_tip = attempt.find_tip([remote_tip])
+            remote_tip = self._read_tip_after_push_or_raise_unknown(error_text)
+            own_tip = attempt.find_own_tip([remote_tip])
             if own_tip is not None:
-                return self._settle(attempt, own_tip)
+                return self._adopt_tip_and_end_attempt(attempt, own_tip)
             # Somebody else's commit is there, or one of theirs on top of ours.
             if remote_tip != attempt.old_id:
-                return self._settle_overtaken(attempt)
-            self._add_commit_with_parent(attempt)
+                return self._settle_behind_other_commit_or_none(attempt)
+            self._add_commit_with_parent_if_rootless(attempt)
         raise git_messages.build_push_refused_error(self.location, self._location.ref, error_text)
 
-    def _list_refspecs(self, attempt: PushAttempt) -> list[str]:
+    def _list_refspecs_that_keep_old_history(self, attempt: PushAttempt) -> list[str]:
         """What is pushed besides: where a new history begins, the old one gets a ref of its own."""
         # Otherwise the host may collect the commits that no ref names, and nobody could look back.
         keeps_old = attempt.begins_history and attempt.old_id and len(attempt.tips) == 1
         return [f"+{attempt.old_id}:{self._location.previous_ref}"] if keeps_old else []
 
-    def _add_commit_with_parent(self, attempt: PushAttempt) -> None:
+    def _add_commit_with_parent_if_rootless(self, attempt: PushAttempt) -> None:
         """Make another commit where the one without a parent was refused, as some hosts do."""
         if attempt.begins_history and attempt.old_id and len(attempt.tips) == 1:
             number = attempt.tips[0].commit.number
@@ -430,14 +441,14 @@ class GitLog:
                 self._write_commit(attempt.batch, attempt.old_id, number, is_root=False)
             )
 
-    def _read_tip_after_push(self, push_text: str) -> str:
+    def _read_tip_after_push_or_raise_unknown(self, push_text: str) -> str:
         """The commit that the ref names after a push; StateError, which says so, if unknown."""
         try:
             return self._read_remote_tip_or_empty()
         except RemoteUnreachable:
             raise git_messages.build_unknown_push_error(self.location, push_text) from None
 
-    def _settle(self, attempt: PushAttempt, tip: StateTip) -> AppendedBatch:
+    def _adopt_tip_and_end_attempt(self, attempt: PushAttempt, tip: StateTip) -> AppendedBatch:
         """Take note that the commit is the last one of the log."""
         batch = attempt.batch
         if batch.replaces_all:
@@ -450,20 +461,20 @@ class GitLog:
         self._attempt = None
         return AppendedBatch(tip.commit_id)
 
-    def _settle_overtaken(self, attempt: PushAttempt) -> AppendedBatch | None:
+    def _settle_behind_other_commit_or_none(self, attempt: PushAttempt) -> AppendedBatch | None:
         """Find out whether another commit stands behind ours, or in its place (None)."""
         try:
-            remote_tip = self._repository.fetch_tip(self._location.ref)
-            own_tip = attempt.find_tip(self._list_history(remote_tip, attempt))
+            remote_tip = self._repository.fetch_ref_and_return_commit_id(self._location.ref)
+            own_tip = attempt.find_own_tip(self._list_history_back_to_attempt(remote_tip, attempt))
         except RemoteUnreachable as problem:
             raise git_messages.build_unknown_push_error(self.location, str(problem)) from None
         self._attempt = None
         if own_tip is None:
             return None
-        self._settle(attempt, own_tip)
+        self._adopt_tip_and_end_attempt(attempt, own_tip)
         return AppendedBatch(own_tip.commit_id, is_last=False)
 
-    def _list_history(self, commit_id: str, attempt: PushAttempt) -> list[str]:
+    def _list_history_back_to_attempt(self, commit_id: str, attempt: PushAttempt) -> list[str]:
         """The commits from one of the ref back to the number of the attempt, and one before."""
         try:
             commit = self._read_unverified_commit(commit_id)
@@ -473,8 +484,8 @@ class GitLog:
         depth = commit.number - attempt.tips[0].commit.number + 1
         if not 1 < depth <= self._batches_per_root:
             return []
-        self._repository.fetch_tip(self._location.ref, depth)
-        ancestors = self._repository.list_ancestors(commit_id, depth)
+        self._repository.fetch_ref_and_return_commit_id(self._location.ref, depth)
+        ancestors = self._repository.list_commit_and_ancestors_or_empty(commit_id, depth)
         return (
             [*ancestors, self._read_unverified_commit(ancestors[-1]).previous_id]
             if ancestors

@@ -78,9 +78,9 @@ def parse_git_url(url: str, target: str) -> GitStateLocation:
     for pair in filter(None, query.split("&")):
         name, _, value = pair.partition("=")
         if name == "ref":
-            ref = _parse_ref(unquote(value))
+            ref = _require_full_ref(unquote(value))
         elif name == "pace":
-            pace_seconds = _parse_pace(value)
+            pace_seconds = _parse_pace_seconds(value)
         else:
             raise _build_url_error("it has an unknown parameter", "Only ?ref= and ?pace= exist.")
     return GitStateLocation(remote, is_url, ref, pace_seconds)
@@ -105,7 +105,7 @@ def _require_usable_url(remote: str) -> None:
         raise _build_url_error("it is not encrypted", "Write https://.")
 
 
-def _parse_ref(ref: str) -> str:
+def _require_full_ref(ref: str) -> str:
     if not _REF_PATTERN.fullmatch(ref) or _NO_REF_PATTERN.search(ref):
         raise _build_url_error(
             "?ref= names no full ref",
@@ -114,7 +114,7 @@ def _parse_ref(ref: str) -> str:
     return ref
 
 
-def _parse_pace(value: str) -> float:
+def _parse_pace_seconds(value: str) -> float:
     try:
         pace_seconds = float(value)
     except ValueError:

@@ -34,9 +34,9 @@ class ObjectReader:
 
     def read_object_id(self, name: str) -> str:
         """The id of the commit that a ref names; UnreadableObjectError if there is none."""
-        return self.read_object(name, 1 << 20).object_id
+        return self.read_limited_object(name, 1 << 20).object_id
 
-    def read_object(self, name: str, max_bytes: int) -> GitObject:
+    def read_limited_object(self, name: str, max_bytes: int) -> GitObject:
         """One object by its id or ref; UnreadableObjectError."""
         return next(self.iter_objects([name], max_bytes))
 

@@ -64,10 +64,10 @@ class PrivateRepository:
         self._environment: dict[str, str] = {}
         self._reader: ObjectReader | None = None
 
-    def read_remote_ref_or_empty(self, ref: str) -> str:
+    def ask_remote_for_commit_of_ref_or_empty(self, ref: str) -> str:
         """The commit that a ref of the remote names, "" for none; RemoteUnreachable."""
         # HEAD as well: the length of its id tells which digest a repository without a state uses.
-        result = self.run("ls-remote", "--quiet", REMOTE_NAME, "HEAD", ref)
+        result = self.run_git_within_deadline("ls-remote", "--quiet", REMOTE_NAME, "HEAD", ref)
         if result.exit_code:
             raise git_messages.build_unreachable_error(self._location, result.error_text)
         # A line each: id, tab, ref. Refs that end with this one are listed, too.
@@ -78,14 +78,16 @@ class PrivateRepository:
             )
         }
         if any(len(commit_id) == _SHA256_LENGTH for commit_id in ids_by_ref.values()):
-            self._use_sha256()
+            self._use_sha256_if_made()
         return ids_by_ref.get(ref, "")
 
-    def fetch_tip(self, ref: str, depth: int = 1) -> str:
+    def fetch_ref_and_return_commit_id(self, ref: str, depth: int = 1) -> str:
         """Fetch the newest commits of a ref of the remote; returns the id of the last one."""
         # Nothing but the one ref: tags and submodules of a repository of code may be large.
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
-        result = self.run("fetch", *options, f"--depth={depth}", REMOTE_NAME, f"+{ref}:{_TIP_REF}")
+        result = self.run_git_within_deadline(
+            "fetch", *options, f"--depth={depth}", REMOTE_NAME, f"+{ref}:{_TIP_REF}"
+        )
         if result.exit_code:
             raise git_messages.build_unreachable_error(self._location, result.error_text)
         try:
@@ -94,7 +96,7 @@ class PrivateRepository:
             self.discard_reader()
             raise git_messages.build_unreachable_error(self._location, str(problem)) from None
 
-    def push(self, ref: str, old_id: str, new_id: str, *other_refspecs: str) -> ProgramResult:
+    def push_once(self, ref: str, old_id: str, new_id: str, *other_refspecs: str) -> ProgramResult:
         """Ask once to move a ref of the remote from `old_id` ("": no ref) to `new_id`.
 
         Exit code 0: it names the new commit. Any other decides nothing.
@@ -102,14 +104,20 @@ class PrivateRepository:
         options = ("--quiet", "--no-verify", "--no-signed", "--no-recurse-submodules")
         # The host compares and moves in one step: of two pushes behind one commit, one is refused.
         lease = f"--force-with-lease={ref}:{old_id}"
-        return self.run("push", *options, lease, REMOTE_NAME, f"{new_id}:{ref}", *other_refspecs)
+        return self.run_git_within_deadline(
+            "push", *options, lease, REMOTE_NAME, f"{new_id}:{ref}", *other_refspecs
+        )
 
     @property
     def reader(self) -> ObjectReader:
         """The process that reads objects, started at its first use."""
         if self._reader is None:
-            command = (*self._build_command_head(), "cat-file", "--batch")
-            self._reader = ObjectReader(self._start(command))
+            command = (
+                *self._make_repository_if_needed_and_build_command_head(),
+                "cat-file",
+                "--batch",
+            )
+            self._reader = ObjectReader(self._start_piped_program(command))
         return self._reader
 
     def start_import(self) -> PipedProgram:
@@ -117,24 +125,28 @@ class PrivateRepository:
         # `done`: without the command at the end nothing counts, so that a broken pipe writes no
         # half.
         options = ("--quiet", "--force", "--done")
-        return self._start((*self._build_command_head(), "fast-import", *options))
+        return self._start_piped_program(
+            (*self._make_repository_if_needed_and_build_command_head(), "fast-import", *options)
+        )
 
-    def list_ancestors(self, commit_id: str, max_count: int) -> list[str]:
+    def list_commit_and_ancestors_or_empty(self, commit_id: str, max_count: int) -> list[str]:
         """The ids of a commit and its fetched ancestors, newest first; [] if there is none."""
-        result = self.run("rev-list", "--first-parent", f"--max-count={max_count}", commit_id)
+        result = self.run_git_within_deadline(
+            "rev-list", "--first-parent", f"--max-count={max_count}", commit_id
+        )
         return result.output.decode("ascii").split() if result.exit_code == 0 else []
 
-    def run(self, *arguments: str) -> ProgramResult:
+    def run_git_within_deadline(self, *arguments: str) -> ProgramResult:
         """Run one Git command; the text of its standard error holds no credential."""
         try:
             result = run_program_in_root_folder(
-                (*self._build_command_head(), *arguments),
+                (*self._make_repository_if_needed_and_build_command_head(), *arguments),
                 self._environment,
                 timeout=self._deadline_seconds,
             )
         except OSError as problem:
             raise git_messages.build_no_git_error(str(problem.strerror)) from None
-        return result._replace(error_text=self._access.mask(result.error_text))
+        return result._replace(error_text=self._access.mask_credentials(result.error_text))
 
     def close(self) -> None:
         """End the processes and remove the repository."""
@@ -150,13 +162,13 @@ class PrivateRepository:
             self._reader.close()
             self._reader = None
 
-    def _start(self, command: Sequence[str]) -> PipedProgram:
+    def _start_piped_program(self, command: Sequence[str]) -> PipedProgram:
         try:
             return PipedProgram(command, self._environment)
         except OSError as problem:
             raise git_messages.build_no_git_error(str(problem.strerror)) from None
 
-    def _build_command_head(self) -> tuple[str, ...]:
+    def _make_repository_if_needed_and_build_command_head(self) -> tuple[str, ...]:
         """The program, after the repository is made; StateError for a Git that is too old."""
         try:
             program = require_executable_outside_checkouts("git", self._access.checkouts)
@@ -182,7 +194,7 @@ class PrivateRepository:
         except OSError as problem:
             raise git_messages.build_no_folder_error(str(problem.strerror)) from None
 
-    def _use_sha256(self) -> None:
+    def _use_sha256_if_made(self) -> None:
         if self._folder is not None:
             # Possible because it is empty until then: a repository keeps the digest of its first
             # object.

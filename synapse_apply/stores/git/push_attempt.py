@@ -36,6 +36,6 @@ class PushAttempt:
     def is_for(self, batch: Batch, position: str) -> bool:
         return self.batch.batch_id == batch.batch_id and self.old_id == position
 
-    def find_tip(self, commit_ids: Sequence[str]) -> StateTip | None:
+    def find_own_tip(self, commit_ids: Sequence[str]) -> StateTip | None:
         """The commit of this batch among those, None if there is none."""
         return next((tip for tip in self.tips if tip.commit_id in commit_ids), None)

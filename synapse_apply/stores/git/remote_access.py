@@ -102,7 +102,7 @@ class RemoteAccess:
             variables[f"GIT_CONFIG_VALUE_{index}"] = "true" if value is None else value
         return build_child_environment(self.checkouts, {**passed, **variables})
 
-    def mask(self, text: str) -> str:
+    def mask_credentials(self, text: str) -> str:
         """What Git wrote, without any credential of the URL or the settings that it may quote."""
         parts = urlsplit(self.url.reveal()) if "://" in self.url.reveal() else None
         secrets = [parts.password] if parts is not None and parts.password else []
@@ -129,12 +129,14 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
     if not location.is_url:
         if repository is None:
             raise git_messages.build_no_checkout_error(location.remote, str(folder))
-        url = _read_remote_url(repository, location.remote)
-    protocol = _require_supported_protocol(url, location.remote)
+        url = _require_push_url_of_remote(repository, location.remote)
+    protocol = _require_protocol_name(url, location.remote)
     if protocol == "file" and "://" not in url:
         # Relative to the top of the checkout, as Git has it.
         url = os.path.join(repository.top if repository else folder, url)  # noqa: PTH118 - a URL
-    settings = _list_settings(repository.top if repository else folder, repository)
+    settings = _list_settings_of_git_configuration(
+        repository.top if repository else folder, repository
+    )
     checkouts = list_own_and_outer_checkouts_or_folder_itself(folder, repository)
     return RemoteAccess(
         Sensitive(url),
@@ -145,11 +147,11 @@ def resolve_remote_access(folder: Path, location: GitStateLocation) -> RemoteAcc
     )
 
 
-def _read_remote_url(repository: Repository, remote: str) -> str:
+def _require_push_url_of_remote(repository: Repository, remote: str) -> str:
     """The URL to which the checkout pushes, after its `insteadOf`; InputError if there is none."""
     arguments = ("remote", "get-url", "--push", "--", remote)
     code, output, _ = run_git(
-        repository.top, repository, *arguments, variables=_list_configuring_variables()
+        repository.top, repository, *arguments, variables=_select_configuring_variables()
     )
     url = os.fsdecode(output).removesuffix("\n")
     if code or not url:
@@ -157,7 +159,7 @@ def _read_remote_url(repository: Repository, remote: str) -> str:
     return url
 
 
-def _require_supported_protocol(url: str, remote: str) -> str:
+def _require_protocol_name(url: str, remote: str) -> str:
     """Git's name for the protocol of a URL (git-push(1), "GIT URLS"); InputError for another."""
     if url.startswith("-") or not url.isprintable() or _HELPER_PATTERN.match(url):
         raise git_messages.build_unusable_remote_error(
@@ -172,10 +174,14 @@ def _require_supported_protocol(url: str, remote: str) -> str:
     return protocol
 
 
-def _list_settings(folder: Path, repository: Repository | None) -> list[Setting]:
+def _list_settings_of_git_configuration(
+    folder: Path, repository: Repository | None
+) -> list[Setting]:
     """All settings of the configuration that a checkout has, in order of rising precedence."""
     arguments = ("config", "--null", "--includes", "--list")
-    _, output, _ = run_git(folder, repository, *arguments, variables=_list_configuring_variables())
+    _, output, _ = run_git(
+        folder, repository, *arguments, variables=_select_configuring_variables()
+    )
     return [
         Setting(key, value if newline else None)
         for key, newline, value in (
@@ -184,7 +190,7 @@ def _list_settings(folder: Path, repository: Repository | None) -> list[Setting]
     ]
 
 
-def _list_configuring_variables() -> Mapping[str, str]:
+def _select_configuring_variables() -> Mapping[str, str]:
     return {
         name: value for name, value in os.environ.items() if _CONFIGURING_PATTERN.fullmatch(name)
     }

@@ -50,9 +50,9 @@ class StateCommit:
     tree_id: str
     signature: str = ""
 
-    def format_message(self, signer: Signer) -> str:
+    def format_signed_message(self, signer: Signer) -> str:
         """The message of the commit, signed now."""
-        signature = signer.sign(self._format_signed_text())
+        signature = signer.sign_or_empty_without_key(self._format_signed_text())
         document = {**self._build_document(), _SIGNATURE: signature}
         subject = f"synapse-apply: state {self.ref.rpartition('/')[2]}, batch {self.number}"
         return f"{subject}\n\n{format_canonical_json(document)}\n"
@@ -74,14 +74,14 @@ class StateCommit:
         return format_canonical_json({**self._build_document(), "tree": self.tree_id})
 
 
-def parse_state_commit(commit: GitObject, ref: str) -> StateCommit:
+def parse_unverified_state_commit(commit: GitObject, ref: str) -> StateCommit:
     """What a commit object says; ForeignCommitError or NewerFormatError.
 
     Its signature is not checked here.
     """
     headers, _, message = commit.content.partition(b"\n\n")
     tree_id = headers.partition(b"\n")[0].removeprefix(b"tree ").decode("ascii", "replace")
-    document = _parse_document(message)
+    document = _parse_last_line_as_document(message)
     format_number = document.get("format")
     if type(format_number) is int and format_number > FORMAT:
         raise NewerFormatError(format_number)
@@ -103,7 +103,7 @@ def parse_state_commit(commit: GitObject, ref: str) -> StateCommit:
     )
 
 
-def _parse_document(message: bytes) -> JsonObject:
+def _parse_last_line_as_document(message: bytes) -> JsonObject:
     try:
         document = json.loads(message.strip().rpartition(b"\n")[2].decode("utf-8"))
     except (ValueError, RecursionError):

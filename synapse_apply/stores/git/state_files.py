@@ -69,14 +69,22 @@ def iter_state_files(changes: Iterable[RowChange], lease_seconds: float) -> Iter
                 raise ValueError("audit rows are never deleted")
             audit_rows.append(change.row)
         elif change.row is None:
-            yield StateFile(_build_path(change.table, change.key), None)
+            yield StateFile(_build_file_path(change.table, change.key), None)
         else:
-            cells = _encode_row(change.table, change.row)
+            cells = _build_cells_by_column(change.table, change.row)
             if change.table == "lock":
                 cells[_LEASE_KEY] = lease_seconds
-            yield StateFile(_build_path(change.table, change.key), _encode_content(cells))
+            yield StateFile(
+                _build_file_path(change.table, change.key),
+                _encode_json_with_one_value_a_line(cells),
+            )
     for path, rows in _iter_audit_rows_by_file(audit_rows):
-        yield StateFile(path, _encode_content([_encode_row(AUDIT_FOLDER, row) for row in rows]))
+        yield StateFile(
+            path,
+            _encode_json_with_one_value_a_line(
+                [_build_cells_by_column(AUDIT_FOLDER, row) for row in rows]
+            ),
+        )
 
 
 def decode_state_file(path: str, content: bytes) -> FileRows:
@@ -85,7 +93,7 @@ def decode_state_file(path: str, content: bytes) -> FileRows:
     table = _TABLES_BY_FILE.get(path, folder)
     if table not in schema.TABLE_COLUMNS or bool(slash) == (table in _ONE_ROW_FILES):
         raise DamagedFileError("a state has no such file")
-    document = _decode_content(content)
+    document = _parse_json_or_raise_damaged(content)
     if table == AUDIT_FOLDER:
         return FileRows(table, _decode_audit_rows(path, document))
     lease_seconds = None
@@ -93,13 +101,13 @@ def decode_state_file(path: str, content: bytes) -> FileRows:
         lease_seconds = document.pop(_LEASE_KEY, None)
         if type(lease_seconds) not in (int, float) or not 0 < lease_seconds <= 86_400:
             raise DamagedFileError("it names no lease of its owner")
-    row = _decode_row(table, document)
-    if _build_path(table, row[0]) != path:
+    row = _decode_valid_row(table, document)
+    if _build_file_path(table, row[0]) != path:
         raise DamagedFileError("its content belongs to a file with another name")
     return FileRows(table, (row,), lease_seconds)
 
 
-def _build_path(table: str, key: str | int) -> str:
+def _build_file_path(table: str, key: str | int) -> str:
     if table in _ONE_ROW_FILES:
         return _ONE_ROW_FILES[table]
     text = str(key)
@@ -128,7 +136,7 @@ def _build_audit_folder(row: Row) -> str:
 def _decode_audit_rows(path: str, document: Any) -> tuple[Row, ...]:
     if not isinstance(document, list) or not document:
         raise DamagedFileError("it is no list of audit entries")
-    rows = tuple(_decode_row(AUDIT_FOLDER, cells) for cells in document)
+    rows = tuple(_decode_valid_row(AUDIT_FOLDER, cells) for cells in document)
     numbers = [row[0] for row in rows]
     paths = [file_path for file_path, _ in _iter_audit_rows_by_file(rows)]
     if paths != [path] or numbers != sorted(set(numbers)):
@@ -136,18 +144,18 @@ def _decode_audit_rows(path: str, document: Any) -> tuple[Row, ...]:
     return rows
 
 
-def _encode_row(table: str, row: Row) -> JsonObject:
+def _build_cells_by_column(table: str, row: Row) -> JsonObject:
     """The cells by column, without the constant `id` of tables with one row."""
     cells = dict(zip(schema.TABLE_COLUMNS[table], row, strict=True))
     if table in _ONE_ROW_FILES:
         del cells["id"]
     return {
-        column: _embed_json(cell) if column in _JSON_COLUMNS else cell
+        column: _parse_canonical_object_or_keep_text(cell) if column in _JSON_COLUMNS else cell
         for column, cell in cells.items()
     }
 
 
-def _embed_json(text: str) -> JsonValue:
+def _parse_canonical_object_or_keep_text(text: str) -> JsonValue:
     """The value of a canonical JSON text of an object; any other text as it is."""
     try:
         value = json.loads(text)
@@ -157,17 +165,17 @@ def _embed_json(text: str) -> JsonValue:
     return value if is_exact else text
 
 
-def _decode_row(table: str, document: Any) -> Row:
+def _decode_valid_row(table: str, document: Any) -> Row:
     columns = schema.TABLE_COLUMNS[table]
     if not isinstance(document, dict):
         raise DamagedFileError("it is no JSON object")
     cells = {"id": 1, **document} if table in _ONE_ROW_FILES else document
     if cells.keys() != set(columns) or (table in _ONE_ROW_FILES and "id" in document):
         raise DamagedFileError("it has other fields than a state has")
-    return tuple(_decode_cell(table, column, cells[column]) for column in columns)
+    return tuple(_decode_valid_cell(table, column, cells[column]) for column in columns)
 
 
-def _decode_cell(table: str, column: str, value: Any) -> Any:
+def _decode_valid_cell(table: str, column: str, value: Any) -> Any:
     if column in _JSON_COLUMNS and isinstance(value, dict):
         try:
             return format_canonical_json(value)
@@ -192,12 +200,12 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _encode_content(document: Any) -> bytes:
+def _encode_json_with_one_value_a_line(document: Any) -> bytes:
     # One value a line, for who reads the difference of two commits.
     return (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
 
 
-def _decode_content(content: bytes) -> JsonValue:
+def _parse_json_or_raise_damaged(content: bytes) -> JsonValue:
     try:
         return json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

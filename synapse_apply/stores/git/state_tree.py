@@ -78,7 +78,7 @@ def read_tree_or_raise_damaged(
     """
     object_ids = {
         entry.path: entry.object_id
-        for entry in _iter_files(reader, tree_id, id_length=len(tree_id))
+        for entry in _iter_files_or_raise_damaged(reader, tree_id, id_length=len(tree_id))
     }
     audit_paths = list_audit_paths_oldest_first(object_ids)
     left_out = frozenset(audit_paths[: max(0, len(audit_paths) - max_audit_files)])
@@ -90,14 +90,14 @@ def read_tree_or_raise_damaged(
             rows[path] = earlier_content.rows[path]
         elif path not in left_out:
             new_paths.append(path)
-    rows.update(read_files(reader, new_paths, object_ids))
+    rows.update(read_files_or_raise_damaged(reader, new_paths, object_ids))
     content = TreeContent(object_ids, rows)
     if META_FILE not in rows:
         raise DamagedTreeError(META_FILE, "there is no such file", content)
     return content
 
 
-def read_files(
+def read_files_or_raise_damaged(
     reader: ObjectReader, paths: Sequence[str], object_ids: Mapping[str, str]
 ) -> dict[str, FileRows]:
     """The rows of files by their paths; DamagedTreeError, after all others were read."""
@@ -106,7 +106,7 @@ def read_files(
     total_bytes = 0
     objects = reader.iter_objects([object_ids[path] for path in paths], MAX_FILE_BYTES)
     for path in paths:
-        blob = _read_next(objects, path)
+        blob = _read_next_or_raise_damaged(objects, path)
         total_bytes += len(blob.content)
         # Each file is limited by itself, but a tree may have very many.
         if total_bytes > _MAX_TOTAL_BYTES:
@@ -124,15 +124,17 @@ def read_files(
 def list_audit_paths_oldest_first(paths: Mapping[str, str]) -> list[str]:
     """The files of the audit, oldest first."""
     audit_paths = [path for path in paths if path.startswith(f"{AUDIT_FOLDER}/")]
-    return sorted(audit_paths, key=_get_first_number)
+    return sorted(audit_paths, key=_get_first_number_or_zero)
 
 
-def _get_first_number(path: str) -> int:
+def _get_first_number_or_zero(path: str) -> int:
     name = path.rpartition("/")[2].removesuffix(".json")
     return int(name) if name.isascii() and name.isdecimal() else 0
 
 
-def _iter_files(reader: ObjectReader, tree_id: str, id_length: int) -> Iterator[ObjectEntry]:
+def _iter_files_or_raise_damaged(
+    reader: ObjectReader, tree_id: str, id_length: int
+) -> Iterator[ObjectEntry]:
     """All files of a tree, folder by folder, all folders of one depth at a time."""
     folders = [ObjectEntry("", is_folder=True, object_id=tree_id)]
     entry_count = 0
@@ -141,10 +143,10 @@ def _iter_files(reader: ObjectReader, tree_id: str, id_length: int) -> Iterator[
         trees = reader.iter_objects([folder.object_id for folder in folders], _MAX_TREE_BYTES)
         subfolders = []
         for folder in folders:
-            tree = _read_next(trees, folder.path or "the tree")
+            tree = _read_next_or_raise_damaged(trees, folder.path or "the tree")
             if tree.kind != "tree":
                 raise DamagedTreeError(folder.path, "it is no folder")
-            for entry in _iter_entries(tree.content, folder.path, id_length // 2):
+            for entry in _iter_entries_or_raise_damaged(tree.content, folder.path, id_length // 2):
                 entry_count += 1
                 if entry_count > _MAX_ENTRIES:
                     raise DamagedTreeError(entry.path, "there are too many files")
@@ -157,7 +159,9 @@ def _iter_files(reader: ObjectReader, tree_id: str, id_length: int) -> Iterator[
         raise DamagedTreeError(folders[0].path, "a state has no such folder")
 
 
-def _iter_entries(content: bytes, folder: str, id_size: int) -> Iterator[ObjectEntry]:
+def _iter_entries_or_raise_damaged(
+    content: bytes, folder: str, id_size: int
+) -> Iterator[ObjectEntry]:
     """The entries of a tree object: `MODE NAME`, a zero byte and the bytes of an id each."""
     position = 0
     while position < len(content):
@@ -173,7 +177,7 @@ def _iter_entries(content: bytes, folder: str, id_size: int) -> Iterator[ObjectE
         yield ObjectEntry(path, mode == _FOLDER_MODE, content[end + 1 : position].hex())
 
 
-def _read_next(objects: Iterator[GitObject], path: str) -> GitObject:
+def _read_next_or_raise_damaged(objects: Iterator[GitObject], path: str) -> GitObject:
     try:
         return next(objects)
     except UnreadableObjectError as problem:

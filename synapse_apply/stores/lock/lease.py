@@ -50,7 +50,7 @@ class Lease:
         """Whether the lock is still held, judged by the clock and without a query."""
         return self._lost_error is None and not self._has_expired()
 
-    def require_valid(self) -> None:
+    def require_not_lost(self) -> None:
         """LockLost if this process did not renew for a lease, or lost the lock before."""
         if self._lost_error is None and self._has_expired():
             silent_seconds = self._timing.boottime() - self._renewed_at
@@ -60,7 +60,7 @@ class Lease:
         if self._lost_error is not None:
             raise LockLost(*self._lost_error.diagnostics)
 
-    def require_still_owner(
+    def require_row_names_this_lease(
         self, run: SqlRunner, stored_lock_id: str | None, stored_token: int | None
     ) -> None:
         """LockLost if the lock row, as read in the transaction that writes, is not this lease's."""
@@ -72,7 +72,7 @@ class Lease:
         )
         raise self._lost_error
 
-    def build_new_lock_row(self, fence: int) -> NewLockRow:
+    def build_next_lock_row(self, fence: int) -> NewLockRow:
         """The statements that write this lease into the tables of a new or restored state.
 
         `fence` is the greatest token that the new state has seen. The counter goes on from its
@@ -97,11 +97,11 @@ class Lease:
         self._renewed_at = written_at
         if self._renewal_thread is None:
             self._renewal_thread = Thread(
-                target=self._renew_until_released, name="lease", daemon=True
+                target=self._renew_until_released_or_lost, name="lease", daemon=True
             )
             self._renewal_thread.start()
 
-    def record_renewal(self, written_at: float) -> None:
+    def record_renewal_unless_expired(self, written_at: float) -> None:
         """Take note of a write that shows waiting processes that this one works on.
 
         `written_at` is the boot time just before it. A lease that ran out meanwhile is not revived.
@@ -110,7 +110,7 @@ class Lease:
         if self.is_valid:
             self._renewed_at = max(self._renewed_at, written_at)
 
-    def stop_renewal_and_release(self) -> None:
+    def stop_renewal_and_try_to_release(self) -> None:
         """Stop renewing and delete the lock row, unless it is another process's by now."""
         self._stop_event.set()
         if self._renewal_thread is not None:
@@ -127,7 +127,7 @@ class Lease:
         silent_seconds = self._timing.boottime() - self._renewed_at
         return self.is_stored and silent_seconds >= self._timing.lease_seconds
 
-    def _renew_until_released(self) -> None:
+    def _renew_until_released_or_lost(self) -> None:
         wait_seconds = self._timing.heartbeat_seconds
         while not self._stop_event.wait(wait_seconds):
             try:
@@ -147,19 +147,19 @@ class Lease:
         return self._timing.heartbeat_seconds - silent_seconds
 
     def _send_heartbeat(self) -> None:
-        self.require_valid()
+        self.require_not_lost()
         sent_at = self._timing.boottime()
-        counter = self._database.write_in_transaction(self._increment_stored_counter)
-        self.require_valid()  # an answer that came after the lease does not revive it
+        counter = self._database.write_in_transaction(self._require_ownership_and_increment_counter)
+        self.require_not_lost()  # an answer that came after the lease does not revive it
         self.lock_owner = replace(self.lock_owner, counter=counter)
         # The time before the write: another process may count from any moment after it.
         self._renewed_at = sent_at
 
-    def _increment_stored_counter(self, run: SqlRunner) -> int:
+    def _require_ownership_and_increment_counter(self, run: SqlRunner) -> int:
         lock_owners = [LockOwner.from_row(row) for row in run(schema.GET_LOCK, ())]
         lock_id, token = (
             (lock_owners[0].lock_id, lock_owners[0].token) if lock_owners else (None, None)
         )
-        self.require_still_owner(run, lock_id, token)
+        self.require_row_names_this_lease(run, lock_id, token)
         run(schema.COUNT_HEARTBEAT, (self.lock_owner.lock_id,))
         return lock_owners[0].counter + 1

@@ -50,7 +50,7 @@ class LeaseLock:
         self._now = now
 
     @contextmanager
-    def hold_lease(
+    def hold_lease_or_raise_held(
         self, operation: str, timeout: float, *, repair: bool = False
     ) -> Iterator[Lease]:
         """Hold the lock during the block; LockHeld if it is not free within `timeout` seconds.
@@ -62,7 +62,7 @@ class LeaseLock:
             try:
                 yield lease
             finally:
-                lease.stop_renewal_and_release()
+                lease.stop_renewal_and_try_to_release()
 
     def read_owner_or_none(self) -> LockOwner | None:
         """The owner that the lock row names now, None without a row."""
@@ -122,7 +122,7 @@ class LeaseLock:
         `stack` keeps the creation lock, where one is needed, until the lease ends.
         """
         if not self._database.exists():
-            return self._acquire_unless_state_appeared(operation, repair, stack)
+            return self._acquire_creation_lock_unless_state_appeared(operation, repair, stack)
         try:
             return self._try_lock_row_once_or_raise_held(operation, owner_watch)
         except (StoreBusyError, LockHeld):
@@ -130,7 +130,7 @@ class LeaseLock:
         except StateError:
             # A restore must be possible when the rows of the lock cannot be read.
             if repair:
-                return self._acquire_unless_state_appeared(operation, repair, stack)
+                return self._acquire_creation_lock_unless_state_appeared(operation, repair, stack)
             raise
 
     def _try_lock_row_once_or_raise_held(self, operation: str, owner_watch: _OwnerWatch) -> Lease:
@@ -146,9 +146,9 @@ class LeaseLock:
         ):
             owner_watch.record_if_changed(current_owner, self._database.owner_sign)
             raise self._build_lock_held_error(current_owner)
-        return self._take_lock_and_start_renewal(operation, current_owner)
+        return self._replace_lock_row_and_start_renewal(operation, current_owner)
 
-    def _acquire_unless_state_appeared(
+    def _acquire_creation_lock_unless_state_appeared(
         self, operation: str, repair: bool, stack: ExitStack
     ) -> Lease | None:
         """Take the creation lock in place of a row; None if another process made a state meanwhile.
@@ -169,13 +169,13 @@ class LeaseLock:
         owner_sign = self._database.owner_sign
         return has_ended or owner_watch.was_unchanged_for_lease(current_owner, owner_sign, read_at)
 
-    def _take_lock_and_start_renewal(
+    def _replace_lock_row_and_start_renewal(
         self, operation: str, expected_owner: LockOwner | None
     ) -> Lease:
         """Write a new lock row in place of the expected one; LockHeld if another is there now."""
         new_owner = self._build_new_owner(operation)
 
-        def replace_lock_row(run: SqlRunner) -> LockOwner:
+        def replace_expected_lock_row(run: SqlRunner) -> LockOwner:
             current_owner = _read_lock_owner_or_none(run)
             if current_owner is not None and current_owner != expected_owner:
                 raise self._build_lock_held_error(current_owner)
@@ -193,7 +193,7 @@ class LeaseLock:
         lease = Lease(self._database, self._timing, new_owner)
         written_at = self._timing.boottime()
         lease.record_stored_and_start_renewal(
-            self._database.write_in_transaction(replace_lock_row), written_at
+            self._database.write_in_transaction(replace_expected_lock_row), written_at
         )
         return lease
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.stores.lock.boot_clock import read_boottime
+from synapse_apply.stores.lock.boot_clock import read_seconds_since_boot
 
 
 @frozen
@@ -27,5 +27,5 @@ class LeaseTiming:
     shortest_pause: float = 0.05
     longest_pause: float = 1.0
     monotonic: Callable[[], float] = time.monotonic
-    boottime: Callable[[], float] = read_boottime
+    boottime: Callable[[], float] = read_seconds_since_boot
     sleep_for: Callable[[float], None] = time.sleep

@@ -13,7 +13,7 @@ from synapse_apply.stores.call_notes import write_notes_if_combinable
 from synapse_apply.stores.database import Database, Row, SqlRunner
 from synapse_apply.stores.lock.lease import Lease
 from synapse_apply.stores.lock.lease_lock import LeaseLock, LockRunner
-from synapse_apply.stores.snapshot import read_meta_row
+from synapse_apply.stores.snapshot import require_meta_row_of_known_format
 from synapse_apply.stores.write_batch import WriteBatch
 
 # Returns whether it changed what `read_state` gives, and so the serial.
@@ -53,7 +53,7 @@ class LockedStore:
             try:
                 yield
             except (SynapseApplyError, RemoteError):
-                lease.require_valid()
+                lease.require_not_lost()
                 raise
 
     def holds_lock(self) -> bool:
@@ -70,7 +70,7 @@ class LockedStore:
     def require_lock_not_lost(self) -> None:
         """LockLost if `is_lock_lost`; nothing without a lock that was taken."""
         if self._lease is not None:
-            self._lease.require_valid()
+            self._lease.require_not_lost()
 
     def has_failed_write(self) -> bool:
         """Whether a transaction failed under the present lock for another reason than its input."""
@@ -121,7 +121,7 @@ class LockedStore:
     def close(self) -> None:
         self._database.close()
 
-    def _write_durably_counting_serial(self, work: ChangingWork) -> None:
+    def _write_durably_and_count_serial_if_changed(self, work: ChangingWork) -> None:
         """Run the work in a transaction; adds one to the serial if the work returns True.
 
         Works of several threads at the same time share one transaction.
@@ -133,13 +133,13 @@ class LockedStore:
         lease = self._lease
         if lease is None:
             raise state_messages.build_not_locked_error(self.where)
-        lease.require_valid()
+        lease.require_not_lost()
 
         def run_batch_under_lock(run: SqlRunner) -> None:
             # A newer version may have changed the format since this process read it.
-            meta_row = self._read_meta_row(run)
+            meta_row = self._require_meta_row_of_known_format(run)
             if lease.is_stored:
-                lease.require_still_owner(run, *meta_row[schema.OWNER_SLICE])
+                lease.require_row_names_this_lease(run, *meta_row[schema.OWNER_SLICE])
             run_batch(run)
 
         # The time before the write: a lease must not be believed longer than others see it.
@@ -147,10 +147,10 @@ class LockedStore:
         self._database.write_in_transaction(run_batch_under_lock)
         # A write to a shared log is a sign of life, too; it spares the heartbeat one commit.
         if self._database.owner_sign != sign_before:
-            lease.record_renewal(written_at)
+            lease.record_renewal_unless_expired(written_at)
 
-    def _read_meta_row(self, run: SqlRunner, location: str = "") -> Row:
-        return read_meta_row(run, location or self.where)
+    def _require_meta_row_of_known_format(self, run: SqlRunner, location: str = "") -> Row:
+        return require_meta_row_of_known_format(run, location or self.where)
 
     @contextmanager
     def _acquire_and_hold_lock(
@@ -159,7 +159,7 @@ class LockedStore:
         """Take the lock for the block; StateError if this store holds it already."""
         if self._lease is not None:
             raise state_messages.build_locked_here_error(self.where, operation)
-        with self._lock.hold_lease(operation, timeout, repair=repair) as lease:
+        with self._lock.hold_lease_or_raise_held(operation, timeout, repair=repair) as lease:
             self._lease = lease
             self.was_locked_here = True
             self._write_batch.has_failed_write = False
@@ -169,7 +169,7 @@ class LockedStore:
                 self._lease = None
 
     @contextmanager
-    def _hold_lock_if_not_held(self, operation: str, *, repair: bool = False) -> Iterator[Lease]:
+    def _hold_present_or_new_lock(self, operation: str, *, repair: bool = False) -> Iterator[Lease]:
         """The lease that is held, else the lock is taken for the block."""
         if self._lease is not None:
             yield self._lease

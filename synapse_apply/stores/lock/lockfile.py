@@ -18,19 +18,19 @@ from synapse_apply.stores import state_messages
 
 
 @contextmanager
-def hold_lock_file(path: str, location: str, operation: str) -> Iterator[None]:
+def hold_lock_file_or_raise_held(path: str, location: str, operation: str) -> Iterator[None]:
     """Hold the lock file at `path`, whose folder exists; LockHeld if another process has it.
 
     `location` and `operation` are for messages.
     """
-    descriptor = _open_locked_descriptor(path, location, operation)
+    descriptor = _open_locked_descriptor_or_raise_held(path, location, operation)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _open_locked_descriptor(path: str, location: str, operation: str) -> int:
+def _open_locked_descriptor_or_raise_held(path: str, location: str, operation: str) -> int:
     try:
         descriptor = open_own_file_with_flags(Path(path), os.O_RDWR | os.O_CREAT)
         try:

@@ -28,13 +28,18 @@ from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres import postgres_messages
 from synapse_apply.stores.postgres.postgres_messages import MissingTable, PostgresUnreachable
 from synapse_apply.stores.postgres.postgres_parameters import build_connection_parameters
-from synapse_apply.stores.postgres.postgres_url import PostgresLocation, parse_state_url
+from synapse_apply.stores.postgres.postgres_url import PostgresLocation, parse_postgres_state_url
 from synapse_apply.stores.postgres.postgres_watch import MAX_SECONDS, limit_connection_time
-from synapse_apply.stores.snapshot import read_rows_as_insert_statements
+from synapse_apply.stores.snapshot import read_all_rows_but_lock_as_inserts
 from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.sqlite import sqlite_messages
-from synapse_apply.stores.sqlite.sqlite_database import make_sqlite_runner as sqlite_runner
-from synapse_apply.stores.sqlite.sqlite_database import open_intact_backup, write_new_state_file
+from synapse_apply.stores.sqlite.sqlite_database import (
+    make_type_checking_sqlite_runner as sqlite_runner,
+)
+from synapse_apply.stores.sqlite.sqlite_database import (
+    open_intact_backup,
+    write_new_state_file,
+)
 
 Connection = psycopg.Connection[Row]
 
@@ -72,7 +77,7 @@ DELETE FROM clients WHERE {first} AND at < now() - INTERVAL '7 days'
 """
 
 
-def open_postgres(
+def make_unconnected_postgres_store(
     url: str,
     target: str,
     *,
@@ -81,7 +86,9 @@ def open_postgres(
     runner: LockRunner | None = None,
 ) -> SqlStore:
     """The store at a URL for a target, not connected yet; InputError for an unusable URL."""
-    return SqlStore(PostgresDatabase(parse_state_url(url, target)), tool_version, now, runner)
+    return SqlStore(
+        PostgresDatabase(parse_postgres_state_url(url, target)), tool_version, now, runner
+    )
 
 
 class PostgresDatabase(FastWrites):
@@ -130,14 +137,16 @@ class PostgresDatabase(FastWrites):
     def exists(self) -> bool:
         return self.read_in_snapshot(self._has_meta_table)
 
-    def create_database(self, statements: Sequence[Statement]) -> None:
-        def create_tables_unless_state_exists(run: SqlRunner) -> None:
+    def create_state_or_raise_if_exists(self, statements: Sequence[Statement]) -> None:
+        def create_tables_or_raise_if_state_exists(run: SqlRunner) -> None:
             if self._has_meta_table(run):
                 raise state_messages.build_existing_state_error(self.location)
-            self._create_schema_if_missing(run)
+            self._create_schema_and_clients_table_if_missing(run)
             _run_statements_discarding_rows(statements, run)
 
-        self._write_with_commit_mark(create_tables_unless_state_exists, has_clients_table=False)
+        self._write_with_commit_mark(
+            create_tables_or_raise_if_state_exists, has_clients_table=False
+        )
 
     def read_in_snapshot(
         self, work: Callable[[SqlRunner], T], *, requires_newest: bool = False
@@ -158,7 +167,9 @@ class PostgresDatabase(FastWrites):
                 # The lock belongs to a transaction, not to a session, which a pooler would share.
                 connection.execute("BEGIN")
                 connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
-                lock_query = self._format_sql("SELECT pg_try_advisory_xact_lock({makers}, {key})")
+                lock_query = self._fill_sql_template(
+                    "SELECT pg_try_advisory_xact_lock({makers}, {key})"
+                )
                 result_rows = _make_postgres_runner(connection)(lock_query, ())
             if result_rows != [(True,)]:
                 raise state_messages.build_lock_held_error(
@@ -169,9 +180,9 @@ class PostgresDatabase(FastWrites):
     def write_backup(self, path: str) -> None:
         if Path(path).exists():
             raise state_messages.build_backup_exists_error(path)
-        write_new_state_file(self.read_in_snapshot(read_rows_as_insert_statements), Path(path))
+        write_new_state_file(self.read_in_snapshot(read_all_rows_but_lock_as_inserts), Path(path))
 
-    def replace_from_backup_saving_old_state(
+    def replace_from_backup_and_return_kept_path_or_empty(
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
@@ -180,11 +191,11 @@ class PostgresDatabase(FastWrites):
         """The replaced state is written to the path as a backup, unless it cannot be read."""
         with (
             open_intact_backup(source) as connection,
-            sqlite_messages.translate_errors(source, "Reading"),
+            sqlite_messages.translate_errors_to_state_errors(source, "Reading"),
         ):
             run_on_backup = sqlite_runner(connection, source)
             statements = [
-                *read_rows_as_insert_statements(run_on_backup),
+                *read_all_rows_but_lock_as_inserts(run_on_backup),
                 *check_backup(run_on_backup),
             ]
 
@@ -199,7 +210,7 @@ class PostgresDatabase(FastWrites):
             if self._has_meta_table(run):
                 # Fails if `meta` is a table of another program, which must not be dropped.
                 run("SELECT format, lineage FROM meta", ())
-            self._create_schema_if_missing(run)
+            self._create_schema_and_clients_table_if_missing(run)
             for table in schema.TABLE_COLUMNS:
                 run(f"DROP TABLE IF EXISTS {table}", ())
             for table in schema.CREATE_STATEMENTS:
@@ -215,7 +226,7 @@ class PostgresDatabase(FastWrites):
         PostgresUnreachable is raised: the rows may be intact.
         """
         try:
-            return self.read_in_snapshot(read_rows_as_insert_statements)
+            return self.read_in_snapshot(read_all_rows_but_lock_as_inserts)
         except PostgresUnreachable:
             raise
         except StateError:
@@ -234,10 +245,10 @@ class PostgresDatabase(FastWrites):
         name = sql.Identifier(self._state_location.schema, "meta").as_string(None)
         return run("SELECT to_regclass(?) IS NOT NULL", (name,)) == [(True,)]
 
-    def _create_schema_if_missing(self, run: SqlRunner) -> None:
+    def _create_schema_and_clients_table_if_missing(self, run: SqlRunner) -> None:
         # CREATE SCHEMA IF NOT EXISTS needs the right to create one even if it exists.
         if not run("SELECT 1 FROM pg_namespace WHERE nspname = ?", (self._state_location.schema,)):
-            run(self._format_sql("CREATE SCHEMA {schema}"), ())
+            run(self._fill_sql_template("CREATE SCHEMA {schema}"), ())
         run(_CREATE_CLIENTS_TABLE, ())
 
     def _retry_if_connection_was_lost(self, attempt: Callable[[], T]) -> T:
@@ -272,7 +283,7 @@ class PostgresDatabase(FastWrites):
 
         def work_and_mark(run: SqlRunner) -> T:
             result = work(run)
-            run(self._format_sql(_UPSERT_MARK), ())
+            run(self._fill_sql_template(_UPSERT_MARK), ())
             return result
 
         def attempt_write() -> T:
@@ -286,7 +297,7 @@ class PostgresDatabase(FastWrites):
         with self._connection_lock:
             return self._retry_if_connection_was_lost(attempt_write)
 
-    def _format_sql(self, template: str) -> str:
+    def _fill_sql_template(self, template: str) -> str:
         mark, first = sql.Literal(self._last_mark), sql.Literal(self._last_mark == 1)
         composed = sql.SQL(template).format(**self._template_values, mark=mark, first=first)
         return composed.as_string(None)
@@ -302,16 +313,16 @@ class PostgresDatabase(FastWrites):
         try:
             with self._limit_time_and_translate_errors(connection, activity):
                 run = _make_postgres_runner(connection)
-                run(self._format_sql(begin_template), ())
+                run(self._fill_sql_template(begin_template), ())
                 result = work(run)
         except MissingTable:
-            self._roll_back(connection)
+            self._roll_back_or_close(connection)
             # Without any table there is no state; with some of them it is damaged.
             if self.exists():
                 raise
             raise state_messages.build_missing_state_error(self.location) from None
         except BaseException:
-            self._roll_back(connection)
+            self._roll_back_or_close(connection)
             raise
         self._commit_or_look_up_outcome(connection, mark, activity)
         self._was_reached = True
@@ -328,7 +339,7 @@ class PostgresDatabase(FastWrites):
             if mark and not self._was_mark_committed(mark):
                 raise
         except BaseException:
-            self._roll_back(connection)
+            self._roll_back_or_close(connection)
             raise
 
     def _was_mark_committed(self, mark: int) -> bool:
@@ -351,7 +362,7 @@ class PostgresDatabase(FastWrites):
         except StateError:
             raise postgres_messages.build_unknown_commit_error(self.location) from None
 
-    def _roll_back(self, connection: Connection) -> None:
+    def _roll_back_or_close(self, connection: Connection) -> None:
         """Roll back; closes a connection on which that fails."""
         with suppress(psycopg.Error):
             connection.execute("ROLLBACK")

@@ -44,17 +44,17 @@ class MissingTable(StateError):
 
 def build_connection_error(problem: psycopg.Error, location: PostgresLocation) -> StateError:
     """The error for a connection that could not be opened."""
-    reason = extract_libpq_reason(problem)
-    refusal = find_refusal_or_none(reason, location)
+    reason = extract_reason_of_first_host(problem)
+    refusal = build_refusal_finding_or_none(reason, location)
     if refusal is not None:
         return StateError(refusal)
     return build_unreachable_error(location.display_url, reason)
 
 
-def find_refusal_or_none(reason: str, location: PostgresLocation) -> Diagnostic | None:
+def build_refusal_finding_or_none(reason: str, location: PostgresLocation) -> Diagnostic | None:
     """What to do about a connection that the server refuses; None where it may be open later.
 
-    `reason` is that of `extract_libpq_reason`.
+    `reason` is that of `extract_reason_of_first_host`.
     """
     detail = f"{location.display_url}: {reason}."
     if any(word in reason for word in STARTING_TEXTS):
@@ -168,7 +168,7 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
     )
 
 
-def extract_libpq_reason(problem: psycopg.Error) -> str:
+def extract_reason_of_first_host(problem: psycopg.Error) -> str:
     """The reason in libpq's text, of the first host if there are several, without its prefix."""
     lines = [line.strip() for line in str(problem).splitlines()]
     line = next((line for line in lines if "failed: " in line and "attempts" not in line), lines[0])

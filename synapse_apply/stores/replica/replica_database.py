@@ -29,10 +29,10 @@ from synapse_apply.stores.batch_log import (
 from synapse_apply.stores.database import OwnerSign, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.replica.replica_rows import ReplicaRows, build_rows_from_statements
-from synapse_apply.stores.snapshot import read_rows_as_insert_statements
+from synapse_apply.stores.snapshot import read_all_rows_but_lock_as_inserts
 from synapse_apply.stores.sqlite import sqlite_messages
 from synapse_apply.stores.sqlite.sqlite_database import (
-    make_sqlite_runner,
+    make_type_checking_sqlite_runner,
     open_intact_backup,
     write_new_state_file,
 )
@@ -126,14 +126,14 @@ class ReplicaDatabase:
         with self._turn:
             if not self._position:
                 try:
-                    self._catch_up()
+                    self._catch_up_with_log()
                 except StateError:
                     # What cannot be read exists all the same: else a second state would be made
                     # over it.
                     return self._log.exists()
             return bool(self._position)
 
-    def create_database(self, statements: Sequence[Statement]) -> None:
+    def create_state_or_raise_if_exists(self, statements: Sequence[Statement]) -> None:
         with self._turn:
             new_tables = build_rows_from_statements(statements, self.location)
             damage = self._catch_up_or_return_damage()
@@ -148,15 +148,15 @@ class ReplicaDatabase:
         self, work: Callable[[SqlRunner], T], *, requires_newest: bool = False
     ) -> T:
         with self._turn:
-            self._catch_up_unless_lock_owner(requires_newest=requires_newest)
+            self._catch_up_unless_lock_owner_or_fresh(requires_newest=requires_newest)
             return self._fetching_older_audit(lambda: self._run_read(work))
 
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
         with self._turn:
             for _ in range(_MAX_ATTEMPTS):
-                self._catch_up_unless_lock_owner()
+                self._catch_up_unless_lock_owner_or_fresh()
                 try:
-                    return self._fetching_older_audit(lambda: self._attempt_write(work))
+                    return self._fetching_older_audit(lambda: self._write_or_raise_refused(work))
                 except _BatchRefused:
                     self._is_end_own, self._caught_up_at = False, None
             raise state_messages.build_busy_error(
@@ -173,7 +173,7 @@ class ReplicaDatabase:
         if Path(path).exists():
             raise state_messages.build_backup_exists_error(path)
         try:
-            statements = self.read_in_snapshot(read_rows_as_insert_statements)
+            statements = self.read_in_snapshot(read_all_rows_but_lock_as_inserts)
         except DamagedLog as problem:
             damage = problem
         else:
@@ -196,7 +196,7 @@ class ReplicaDatabase:
             ),
         )
 
-    def replace_from_backup_saving_old_state(
+    def replace_from_backup_and_return_kept_path_or_empty(
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
@@ -205,19 +205,19 @@ class ReplicaDatabase:
         """The replaced state is written to the path as a backup: what can be read of it."""
         with (
             open_intact_backup(source) as connection,
-            sqlite_messages.translate_errors(source, "Reading"),
+            sqlite_messages.translate_errors_to_state_errors(source, "Reading"),
         ):
-            run_on_backup = make_sqlite_runner(connection, source)
+            run_on_backup = make_type_checking_sqlite_runner(connection, source)
             statements = [
                 *((table, ()) for table in schema.CREATE_STATEMENTS),
-                *read_rows_as_insert_statements(run_on_backup),
+                *read_all_rows_but_lock_as_inserts(run_on_backup),
                 *check_backup(run_on_backup),
             ]
         new_tables = build_rows_from_statements(statements, self.location)
         with self._turn:
             damage = self._catch_up_or_return_damage()
             # Asked first: reading the rows before the damage moves the replica to where they end.
-            was_lock_owner = damage is None and self._holds_lock()
+            was_lock_owner = damage is None and self._owns_lock_at_end()
             saved_path = ""
             if kept_path_unless_beside_file and (
                 old_rows := self._read_insert_statements_if_readable(damage)
@@ -246,15 +246,15 @@ class ReplicaDatabase:
 
     def _run_read(self, work: Callable[[SqlRunner], T]) -> T:
         with self._require_rows().run_transaction("Reading") as run:
-            return work(self._watch_audit_statements(run))
+            return work(self._wrap_to_raise_for_missing_audit(run))
 
-    def _attempt_write(self, work: Callable[[SqlRunner], T]) -> T:
+    def _write_or_raise_refused(self, work: Callable[[SqlRunner], T]) -> T:
         """Run the work and append what it changed; _BatchRefused if another batch was faster."""
         rows = self._require_rows()
         lock_id_before = rows.read_lock_id_or_empty()
         with rows.run_transaction("Writing") as run:
-            result = work(self._watch_audit_statements(run))
-            changes = rows.collect_changes()
+            result = work(self._wrap_to_raise_for_missing_audit(run))
+            changes = rows.collect_changes_of_transaction()
             if not changes:
                 return result
             batch = self._build_batch(changes, lock_id_before, rows.read_lock_id_or_empty())
@@ -271,11 +271,11 @@ class ReplicaDatabase:
 
         What the work wrote is part of the log, so that it is not written again.
         """
-        self._catch_up()
+        self._catch_up_with_log()
         rows = self._require_rows()
         try:
             with rows.run_transaction("Writing", keeps_changes=False) as run:
-                work(self._watch_audit_statements(run))
+                work(self._wrap_to_raise_for_missing_audit(run))
         except (LockLost, LockHeld):
             raise
         # The work was done once: that it cannot be done again, as its intent is open by now, is
@@ -302,7 +302,7 @@ class ReplicaDatabase:
         self._is_end_own, self._caught_up_at = False, None
         if appended is None:
             return False
-        self._apply_batch(batch)
+        self._apply_changes_or_replace_rows(batch)
         self._record_appended_batch(batch, appended)
         return True
 
@@ -330,7 +330,7 @@ class ReplicaDatabase:
         self._pacer.count_write()
         self._pending = pending
         try:
-            appended = self._log.append(pending.batch, pending.position)
+            appended = self._log.append_or_none_if_overtaken(pending.batch, pending.position)
         # It certainly is not there, so that there is nothing to settle.
         except BatchNotSent:
             self._pending = None
@@ -351,7 +351,7 @@ class ReplicaDatabase:
         if appended.is_last and self._rows is not None:
             self._log.compact_if_due(self._position, self._rows.read_tables)
 
-    def _settle_pending_batch(self) -> None:
+    def _settle_pending_batch_if_any(self) -> None:
         """Find out what became of a batch whose outcome is unknown; StateError while it stays so.
 
         Nothing else is appended before: the same batch could still arrive.
@@ -362,11 +362,11 @@ class ReplicaDatabase:
         appended = self._append_or_keep_pending(self._pending)
         self._is_end_own, self._caught_up_at = False, None
         if appended is not None and (batch.replaces_all or self._rows is not None):
-            self._apply_batch(batch)
+            self._apply_changes_or_replace_rows(batch)
             self._record_appended_batch(batch, appended)
         self._pending = None
 
-    def _holds_lock(self) -> bool:
+    def _owns_lock_at_end(self) -> bool:
         """Whether the replica is at the end of the log and its lock row is this process's."""
         return (
             self._is_end_own
@@ -375,18 +375,18 @@ class ReplicaDatabase:
             and self._rows.read_lock_id_or_empty() == self._own_lock_id
         )
 
-    def _catch_up_unless_lock_owner(self, *, requires_newest: bool = False) -> None:
+    def _catch_up_unless_lock_owner_or_fresh(self, *, requires_newest: bool = False) -> None:
         """Read what others appended; who owns the lock learns of it when it appends.
 
         So does whoever writes to a replica that was fresh: its batch is refused.
         """
-        self._settle_pending_batch()
-        if not self._holds_lock() and (requires_newest or not self._is_replica_fresh()):
-            self._catch_up()
+        self._settle_pending_batch_if_any()
+        if not self._owns_lock_at_end() and (requires_newest or not self._is_replica_fresh()):
+            self._catch_up_with_log()
 
     def _catch_up_or_return_damage(self) -> DamagedLog | None:
         try:
-            self._catch_up_unless_lock_owner()
+            self._catch_up_unless_lock_owner_or_fresh()
         except DamagedLog as damage:
             return damage
         return None
@@ -396,16 +396,16 @@ class ReplicaDatabase:
             return False
         return self._log.lease_timing.boottime() - self._caught_up_at < self._fresh_seconds
 
-    def _catch_up(self) -> None:
+    def _catch_up_with_log(self) -> None:
         # Before the reading: what is appended while it goes on is not part of it.
         started_at = self._log.lease_timing.boottime()
-        reading = self._log.read_since(self._position)
+        reading = self._log.read_since_position_or_anew(self._position)
         try:
             if reading.tables is not None:
                 self._replace_rows(reading.tables)
                 self._lacks_older_audit = True
             for batch in reading.batches:
-                self._apply_batch(batch)
+                self._apply_changes_or_replace_rows(batch)
         except StateError as problem:
             self._forget_replica()
             raise DamagedLog(*problem.diagnostics) from None
@@ -420,10 +420,10 @@ class ReplicaDatabase:
         self._owner_lease_seconds = reading.owner_lease_seconds
         self._caught_up_at = started_at
 
-    def _apply_batch(self, batch: Batch) -> None:
+    def _apply_changes_or_replace_rows(self, batch: Batch) -> None:
         if not batch.replaces_all:
             if self._rows is not None:
-                self._rows.apply_batch(batch)
+                self._rows.apply_changes_of_batch(batch)
             return
         tables: dict[str, list[Row]] = {}
         for change in batch.changes:
@@ -455,14 +455,14 @@ class ReplicaDatabase:
                 self._replace_rows(damage.reading.tables or {})
                 self._lacks_older_audit = True
                 for batch in damage.reading.batches:
-                    self._apply_batch(batch)
+                    self._apply_changes_or_replace_rows(batch)
                 self._position = damage.reading.position
                 with suppress(StateError):
                     self._fetch_older_audit()
                 # Without them, if they are lost too.
                 self._lacks_older_audit = False
             return self._fetching_older_audit(
-                lambda: self._run_read(read_rows_as_insert_statements)
+                lambda: self._run_read(read_all_rows_but_lock_as_inserts)
             )
         except StateError:
             return []
@@ -477,10 +477,10 @@ class ReplicaDatabase:
         return run_transaction()
 
     def _fetch_older_audit(self) -> None:
-        self._require_rows().insert_missing_audit_rows(self._log.read_older_audit_rows())
+        self._require_rows().insert_missing_audit_rows(self._log.read_audit_rows_not_read_yet())
         self._lacks_older_audit = False
 
-    def _watch_audit_statements(self, run: SqlRunner) -> SqlRunner:
+    def _wrap_to_raise_for_missing_audit(self, run: SqlRunner) -> SqlRunner:
         """The runner, which raises _OlderAuditNeeded for what needs rows that are not here."""
         if not self._lacks_older_audit:
             return run
@@ -496,4 +496,4 @@ class ReplicaDatabase:
         return run_statement
 
 
-_READS_ALL_AUDIT = frozenset((schema.ALL_AUDIT, schema.build_select_all("audit")))
+_READS_ALL_AUDIT = frozenset((schema.ALL_AUDIT, schema.build_select_all_rows("audit")))

@@ -14,7 +14,7 @@ from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.batch_log import Batch, RowChange, TableRows
 from synapse_apply.stores.database import Row, SqlRunner, Statement
 from synapse_apply.stores.sqlite import sqlite_messages
-from synapse_apply.stores.sqlite.sqlite_database import make_sqlite_runner
+from synapse_apply.stores.sqlite.sqlite_database import make_type_checking_sqlite_runner
 
 
 class ReplicaRows:
@@ -31,7 +31,7 @@ class ReplicaRows:
                 self._connection.execute(statement)
             for table, rows in tables.items():
                 self._insert_rows(table, rows)
-        _create_capture(self._connection)
+        _create_tables_and_triggers_of_old_rows(self._connection)
 
     def close(self) -> None:
         self._close_connection()
@@ -44,20 +44,20 @@ class ReplicaRows:
         message begins with `activity`.
         """
         with (
-            sqlite_messages.translate_errors(self._location, activity),
+            sqlite_messages.translate_errors_to_state_errors(self._location, activity),
             self._begin_and_end_transaction(keeps_changes=keeps_changes),
         ):
-            yield make_sqlite_runner(self._connection, self._location)
+            yield make_type_checking_sqlite_runner(self._connection, self._location)
 
-    def collect_changes(self) -> tuple[RowChange, ...]:
+    def collect_changes_of_transaction(self) -> tuple[RowChange, ...]:
         """The rows that differ from those before the present transaction."""
         return tuple(
             RowChange(table, key, row)
             for table in schema.TABLE_COLUMNS
-            for key, row in self._iter_changed_rows(table)
+            for key, row in self._iter_changed_keys_and_new_rows(table)
         )
 
-    def apply_batch(self, batch: Batch) -> None:
+    def apply_changes_of_batch(self, batch: Batch) -> None:
         """Carry out a batch that does not replace all, in a transaction; again is no difference.
 
         StateError (damaged) if its rows are not those of a state.
@@ -81,7 +81,7 @@ class ReplicaRows:
     def read_tables(self) -> TableRows:
         """All rows of all tables."""
         return {
-            table: self._connection.execute(schema.build_select_all(table)).fetchall()
+            table: self._connection.execute(schema.build_select_all_rows(table)).fetchall()
             for table in schema.TABLE_COLUMNS
         }
 
@@ -97,7 +97,7 @@ class ReplicaRows:
     def _insert_rows(self, table: str, rows: Iterable[Row]) -> None:
         self._connection.executemany(schema.build_insert(table), rows)
 
-    def _iter_changed_rows(self, table: str) -> Iterator[tuple[str | int, Row | None]]:
+    def _iter_changed_keys_and_new_rows(self, table: str) -> Iterator[tuple[str | int, Row | None]]:
         columns = schema.TABLE_COLUMNS[table]
         now_columns = ", ".join(f"now.{column}" for column in columns)
         rows = self._connection.execute(
@@ -117,14 +117,14 @@ class ReplicaRows:
         try:
             yield
             # Temporary tables take part in the transaction: cleared before COMMIT, or by ROLLBACK.
-            self._clear_capture()
+            self._clear_captured_old_rows()
             self._connection.execute("COMMIT" if keeps_changes else "ROLLBACK")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def _clear_capture(self) -> None:
+    def _clear_captured_old_rows(self) -> None:
         for table in schema.TABLE_COLUMNS:
             self._connection.execute(f"DELETE FROM before_{table}")  # noqa: S608
 
@@ -142,11 +142,11 @@ def build_rows_from_statements(statements: Sequence[Statement], location: str) -
     """The rows that these statements, CREATE TABLE included, leave behind in a new database."""
     connection = _connect_to_memory()
     try:
-        with sqlite_messages.translate_errors(location, "Making"):
+        with sqlite_messages.translate_errors_to_state_errors(location, "Making"):
             for statement in statements:
                 connection.execute(*statement)
             return {
-                table: connection.execute(schema.build_select_all(table)).fetchall()
+                table: connection.execute(schema.build_select_all_rows(table)).fetchall()
                 for table in schema.TABLE_COLUMNS
             }
     finally:
@@ -161,7 +161,7 @@ def _connect_to_memory() -> sqlite3.Connection:
     return connection
 
 
-def _create_capture(connection: sqlite3.Connection) -> None:
+def _create_tables_and_triggers_of_old_rows(connection: sqlite3.Connection) -> None:
     """For each table a temporary one for rows as they were, and the triggers that fill it."""
     for table, columns in schema.TABLE_COLUMNS.items():
         old_cells = ", ".join(f"OLD.{column}" for column in columns)

@@ -19,7 +19,9 @@ NETWORK_FILE_SYSTEMS = {
 }
 
 
-def build_network_warnings(path: Path, mounts_file: str = MOUNTS_FILE) -> tuple[Diagnostic, ...]:
+def list_network_file_system_warnings(
+    path: Path, mounts_file: str = MOUNTS_FILE
+) -> tuple[Diagnostic, ...]:
     """A warning for a path on a network file system; () if it is none, or unknown."""
     system_type = find_file_system_type_or_empty(path, mounts_file)
     if system_type not in NETWORK_FILE_SYSTEMS:

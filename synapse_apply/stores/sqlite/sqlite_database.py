@@ -22,17 +22,17 @@ from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.backups import (
     KEPT_FILE_SUFFIX,
-    iter_numbered_paths,
+    iter_numbered_paths_without_end,
     link_or_copy_under_free_name,
 )
 from synapse_apply.stores.database import FastWrites, Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
-from synapse_apply.stores.lock.lockfile import hold_lock_file
-from synapse_apply.stores.snapshot import StateOrigin, read_origin
+from synapse_apply.stores.lock.lockfile import hold_lock_file_or_raise_held
+from synapse_apply.stores.snapshot import StateOrigin, read_state_origin
 from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.sqlite import sqlite_messages
-from synapse_apply.stores.sqlite.mounts import MOUNTS_FILE, build_network_warnings
-from synapse_apply.stores.state_format import require_known_format
+from synapse_apply.stores.sqlite.mounts import MOUNTS_FILE, list_network_file_system_warnings
+from synapse_apply.stores.state_format import require_format_not_newer
 
 # "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E41
@@ -41,7 +41,7 @@ APPLICATION_ID = 0x53796E41
 BUSY_TIMEOUT_SECONDS = 30.0
 
 
-def open_sqlite(
+def make_unopened_sqlite_store(
     path: str | Path,
     *,
     tool_version: str = "",
@@ -81,21 +81,21 @@ class SqliteDatabase(FastWrites):
         return False
 
     def exists(self) -> bool:
-        with sqlite_messages.translate_errors(self.location, "Reading"):
+        with sqlite_messages.translate_errors_to_state_errors(self.location, "Reading"):
             return opening.stat_own_file_or_none(self._path) is not None
 
-    def create_database(self, statements: Sequence[Statement]) -> None:
+    def create_state_or_raise_if_exists(self, statements: Sequence[Statement]) -> None:
         if self.exists():
             raise state_messages.build_existing_state_error(self.location)
         with (
             self._connection_lock,
-            _create_file_then_rename(self._path) as new_path,
-            _open_for_writing(new_path) as connection,
+            _create_file_that_replaces_path(self._path) as new_path,
+            _open_existing_for_writing(new_path) as connection,
         ):
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {STATE_FORMAT}")
-            _execute_statements(statements, connection)
+            _execute_statements_in_order(statements, connection)
             connection.execute("COMMIT")
 
     def read_in_snapshot(
@@ -112,26 +112,29 @@ class SqliteDatabase(FastWrites):
     @contextmanager
     def hold_creation_lock(self, operation: str) -> Iterator[None]:
         """Hold a lock file, since there is no lock row without a state; see `lockfile`."""
-        with sqlite_messages.translate_errors(self.location, "Locking"):
+        with sqlite_messages.translate_errors_to_state_errors(self.location, "Locking"):
             opening.create_missing_private_folders_with_gitignore(self._path.parent)
-        with hold_lock_file(f"{self._path}.lock", self.location, operation):
+        with hold_lock_file_or_raise_held(f"{self._path}.lock", self.location, operation):
             yield
 
     def write_backup(self, path: str) -> None:
         target_path = opening.resolve_links_above_own_folder(Path(path))
         if os.path.lexists(target_path):
             raise state_messages.build_backup_exists_error(path)
-        with self._connection_lock, sqlite_messages.translate_errors(self.location, "Copying"):
-            source_connection = self._connect_to_current_file()
+        with (
+            self._connection_lock,
+            sqlite_messages.translate_errors_to_state_errors(self.location, "Copying"),
+        ):
+            source_connection = self._require_connection_to_current_file()
             with (
-                _create_file_then_rename(target_path) as new_path,
-                _open_for_writing(new_path) as copy_connection,
+                _create_file_that_replaces_path(target_path) as new_path,
+                _open_existing_for_writing(new_path) as copy_connection,
             ):
                 source_connection.backup(copy_connection)
                 # Whoever holds the lock now does not hold that of the copy.
                 copy_connection.execute(schema.DROP_LOCK)
 
-    def replace_from_backup_saving_old_state(
+    def replace_from_backup_and_return_kept_path_or_empty(
         self,
         source: str,
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
@@ -143,21 +146,24 @@ class SqliteDatabase(FastWrites):
         )  # a hard link must be on the same file system, and so beside the file
         saved_paths: list[Path] = []
         with self._connection_lock, open_intact_backup(source) as backup_connection:
-            with sqlite_messages.translate_errors(source, "Reading"):
-                statements = check_backup(make_sqlite_runner(backup_connection, source))
+            with sqlite_messages.translate_errors_to_state_errors(source, "Reading"):
+                statements = check_backup(
+                    make_type_checking_sqlite_runner(backup_connection, source)
+                )
             with (
-                _create_file_then_rename(
-                    self._path, lambda: self._keep_old_file_and_drop_journal(saved_paths)
+                _create_file_that_replaces_path(
+                    self._path,
+                    lambda: self._link_old_file_to_free_name_and_drop_journal(saved_paths),
                 ) as new_path,
-                _open_for_writing(new_path) as copy_connection,
+                _open_existing_for_writing(new_path) as copy_connection,
             ):
                 backup_connection.backup(copy_connection)
                 copy_connection.execute("BEGIN IMMEDIATE")
-                _execute_statements(statements, copy_connection)
+                _execute_statements_in_order(statements, copy_connection)
                 copy_connection.execute("COMMIT")
         return str(saved_paths[0]) if saved_paths else ""
 
-    def _keep_old_file_and_drop_journal(self, saved_paths: list[Path]) -> None:
+    def _link_old_file_to_free_name_and_drop_journal(self, saved_paths: list[Path]) -> None:
         """Link the old file to a free name, added to `saved_paths`; delete its journal."""
         self.close()
         if self.exists():
@@ -171,11 +177,11 @@ class SqliteDatabase(FastWrites):
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
         return (
-            *build_network_warnings(self._path, self._mounts_file),
-            *self._build_hard_link_warnings(),
+            *list_network_file_system_warnings(self._path, self._mounts_file),
+            *self._list_hard_link_warnings(),
         )
 
-    def _build_hard_link_warnings(self) -> tuple[Diagnostic, ...]:
+    def _list_hard_link_warnings(self) -> tuple[Diagnostic, ...]:
         """A warning if the file has several names: two projects may share it by mistake."""
         file_stat = opening.stat_own_file_or_none(self._path)
         if file_stat is None or file_stat.st_nlink == 1:
@@ -199,11 +205,14 @@ class SqliteDatabase(FastWrites):
 
     @contextmanager
     def _run_transaction(self, begin_statement: str, activity: str) -> Iterator[SqlRunner]:
-        with self._connection_lock, sqlite_messages.translate_errors(self.location, activity):
-            connection = self._connect_to_current_file()
+        with (
+            self._connection_lock,
+            sqlite_messages.translate_errors_to_state_errors(self.location, activity),
+        ):
+            connection = self._require_connection_to_current_file()
             connection.execute(begin_statement)
             try:
-                yield make_sqlite_runner(connection, self.location)
+                yield make_type_checking_sqlite_runner(connection, self.location)
                 connection.execute("COMMIT")
             except BaseException:
                 # If the disk was full, SQLite has rolled back already.
@@ -211,7 +220,7 @@ class SqliteDatabase(FastWrites):
                     connection.execute("ROLLBACK")
                 raise
 
-    def _connect_to_current_file(self) -> sqlite3.Connection:
+    def _require_connection_to_current_file(self) -> sqlite3.Connection:
         """The connection to the file that has the path now; StateError if there is none."""
         file_stat = opening.stat_own_file_or_none(self._path)
         if file_stat is None:
@@ -220,7 +229,7 @@ class SqliteDatabase(FastWrites):
         if self._opened_stat is not None and not os.path.samestat(file_stat, self._opened_stat):
             self.close()
         if self._connection is None:
-            self._connection = self._open_connection_to_same_file(file_stat)
+            self._connection = self._open_connection_or_raise_if_replaced(file_stat)
             # Also where a command that failed leaves its store to the garbage collection.
             weakref.finalize(self, self._connection.close)
             self._opened_stat = file_stat
@@ -229,7 +238,9 @@ class SqliteDatabase(FastWrites):
     # Rollback journal with synchronous=EXTRA: with FULL a power loss could bring the journal file
     # back and undo a commit that was acknowledged; EXTRA also syncs the folder. Not the write-ahead
     # log: a state is one file, so that a copy of the file is a copy of the state.
-    def _open_connection_to_same_file(self, file_stat: os.stat_result) -> sqlite3.Connection:
+    def _open_connection_or_raise_if_replaced(
+        self, file_stat: os.stat_result
+    ) -> sqlite3.Connection:
         """Open the file with this stat; StateError if the path means another one by now.
 
         SQLite opens by path only, and would follow a link. So the file and its companions are
@@ -238,12 +249,12 @@ class SqliteDatabase(FastWrites):
         """
         for suffix in ("-journal", "-wal", "-shm"):
             opening.stat_own_file_or_none(_build_companion_path(self._path, suffix))
-        with sqlite_messages.translate_errors(self.location, "Opening"):
-            connection = _connect_in_mode(self._path, "rw")
+        with sqlite_messages.translate_errors_to_state_errors(self.location, "Opening"):
+            connection = _connect_to_existing_file(self._path, "rw")
             try:
-                _require_same_file(self._path, file_stat)
-                _require_readable_state(connection, self.location)
-                _require_same_file(self._path, file_stat)
+                _require_path_still_names_file(self._path, file_stat)
+                _require_state_file_of_known_format(connection, self.location)
+                _require_path_still_names_file(self._path, file_stat)
                 connection.execute("PRAGMA journal_mode = DELETE")
                 # EXTRA is FULL and also flushes the folder once the journal is gone: with FULL a
                 # power loss could bring the journal back and undo a commit we acknowledged.
@@ -255,12 +266,12 @@ class SqliteDatabase(FastWrites):
 
 
 @contextmanager
-def _create_file_then_rename(
+def _create_file_that_replaces_path(
     path: Path, before_rename: Callable[[], None] = lambda: None
 ) -> Iterator[Path]:
     """A new private file that replaces `path`, durably, if the block succeeds; else is removed."""
     new_path = path.with_name(f"{path.name}.{uuid4().hex[:12]}.new")
-    with sqlite_messages.translate_errors(str(path), "Making"):
+    with sqlite_messages.translate_errors_to_state_errors(str(path), "Making"):
         opening.create_missing_private_folders_with_gitignore(path.parent)
         opening.create_empty_own_file_exclusively(new_path)
         try:
@@ -277,14 +288,14 @@ def _build_companion_path(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.name}{suffix}")
 
 
-def _require_same_file(path: Path, expected_stat: os.stat_result) -> None:
+def _require_path_still_names_file(path: Path, expected_stat: os.stat_result) -> None:
     """UntrustedFileError if the path means another file than the expected one now."""
     current_stat = opening.stat_own_file_or_none(path)
     if current_stat is None or not os.path.samestat(current_stat, expected_stat):
         raise opening.build_untrusted_error(path, "was replaced while it was opened")
 
 
-def _connect_in_mode(path: Path, mode: str) -> sqlite3.Connection:
+def _connect_to_existing_file(path: Path, mode: str) -> sqlite3.Connection:
     """Connect with `mode` rw or ro, neither of which creates a missing file."""
     return sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
@@ -295,8 +306,8 @@ def _connect_in_mode(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
-def _open_for_writing(path: Path) -> closing[sqlite3.Connection]:
-    return closing(_connect_in_mode(path, "rw"))
+def _open_existing_for_writing(path: Path) -> closing[sqlite3.Connection]:
+    return closing(_connect_to_existing_file(path, "rw"))
 
 
 @contextmanager
@@ -309,36 +320,38 @@ def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
             opening.stat_own_file_or_none(_build_companion_path(path, suffix))
     if not path.is_file():
         raise state_messages.build_not_a_backup_error(source, "does not exist")
-    with sqlite_messages.translate_errors(source, "Opening"):
-        connection = _connect_in_mode(Path(source), "ro")
+    with sqlite_messages.translate_errors_to_state_errors(source, "Opening"):
+        connection = _connect_to_existing_file(Path(source), "ro")
     with closing(connection):
-        with sqlite_messages.translate_errors(source, "Reading"):
+        with sqlite_messages.translate_errors_to_state_errors(source, "Reading"):
             _require_intact_state(connection, source)
         yield connection
 
 
-def read_backup_origin(source: str) -> StateOrigin:
+def require_origin_of_intact_backup(source: str) -> StateOrigin:
     """Which state a backup is of; StateError as for `open_intact_backup`."""
     with (
         open_intact_backup(source) as connection,
-        sqlite_messages.translate_errors(source, "Reading"),
+        sqlite_messages.translate_errors_to_state_errors(source, "Reading"),
     ):
-        return read_origin(make_sqlite_runner(connection, source), source)
+        return read_state_origin(make_type_checking_sqlite_runner(connection, source), source)
 
 
 def write_new_state_file(statements: Sequence[Statement], first_path: Path) -> Path:
     """Write these rows to a new state file at the first free name; returns its path."""
     path = next(
-        candidate for candidate in iter_numbered_paths(first_path) if not candidate.exists()
+        candidate
+        for candidate in iter_numbered_paths_without_end(first_path)
+        if not candidate.exists()
     )
     with closing(SqliteDatabase(path)) as new_database:
-        new_database.create_database(
+        new_database.create_state_or_raise_if_exists(
             [*((table, ()) for table in schema.CREATE_STATEMENTS), *statements]
         )
     return path
 
 
-def make_sqlite_runner(connection: sqlite3.Connection, location: str) -> SqlRunner:
+def make_type_checking_sqlite_runner(connection: sqlite3.Connection, location: str) -> SqlRunner:
     """A function that runs statements on the connection and checks the types of result cells.
 
     SQLite columns accept values of any type, whatever their declaration. StateError (damaged) for
@@ -370,12 +383,14 @@ def _require_allowed_cell_types(columns: Sequence[str], rows: Sequence[Row], loc
                 )
 
 
-def _execute_statements(statements: Sequence[Statement], connection: sqlite3.Connection) -> None:
+def _execute_statements_in_order(
+    statements: Sequence[Statement], connection: sqlite3.Connection
+) -> None:
     for statement in statements:
         connection.execute(*statement)
 
 
-def _require_readable_state(connection: sqlite3.Connection, location: str) -> None:
+def _require_state_file_of_known_format(connection: sqlite3.Connection, location: str) -> None:
     """StateError unless this is a state file (by application id) of a known format."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (format_number,) = connection.execute("PRAGMA user_version").fetchone()
@@ -383,12 +398,12 @@ def _require_readable_state(connection: sqlite3.Connection, location: str) -> No
     if application_id != APPLICATION_ID:
         description = "is an SQLite database of another program" if table_count else "is empty"
         raise state_messages.build_foreign_file_error(location, description)
-    require_known_format(format_number, location)
+    require_format_not_newer(format_number, location)
 
 
 def _require_intact_state(connection: sqlite3.Connection, location: str) -> None:
-    """As `_require_readable_state`, and StateError for damaged pages (PRAGMA quick_check)."""
-    _require_readable_state(connection, location)
+    """StateError as above, and for damaged pages (PRAGMA quick_check)."""
+    _require_state_file_of_known_format(connection, location)
     (check_result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if check_result != "ok":
         raise state_messages.build_damaged_state_error(location, str(check_result))

@@ -14,7 +14,7 @@ PRIMARY_CODE_MASK = 0xFF  # extended result codes keep the primary one in the lo
 
 
 @contextmanager
-def translate_errors(location: str, activity: str) -> Iterator[None]:
+def translate_errors_to_state_errors(location: str, activity: str) -> Iterator[None]:
     """Turn errors of the block into StateErrors that name `location`.
 
     `activity` begins the message: Reading, Opening, Writing, ...

@@ -10,7 +10,7 @@ from synapse_apply import __version__
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Target
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url, parse_bucket_url
-from synapse_apply.stores.chain.chain_log import open_chain
+from synapse_apply.stores.chain.chain_log import make_unread_chain_store
 from synapse_apply.stores.chain.signer import Signer
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.sql import SqlStore
@@ -32,7 +32,7 @@ def open_bucket_store(
 ) -> SqlStore:
     """The store at the URL of a bucket; nothing is sent yet. InputError as `_open_folder`."""
     folder = _open_folder(url, target, environ)
-    return open_chain(
+    return make_unread_chain_store(
         folder,
         signer=signer,
         tool_version=__version__,
@@ -56,7 +56,7 @@ def open_folder_of_state(
 def _open_folder(url: str, target: Target, environ: Mapping[str, str]) -> ObstoreFolder:
     """InputError for an unusable URL, a host that may not have credentials, a missing package."""
     try:
-        from synapse_apply.stores.bucket.obstore_folder import open_folder
+        from synapse_apply.stores.bucket.obstore_folder import make_unconnected_folder
     except ImportError:
         raise InputError.from_summary(
             "State in a bucket needs one more package",
@@ -73,4 +73,4 @@ def _open_folder(url: str, target: Target, environ: Mapping[str, str]) -> Obstor
             credential="key of the state's bucket",
             setting="endpoint= of state.url",
         )
-    return open_folder(location, environ, f"synapse-apply/{__version__}")
+    return make_unconnected_folder(location, environ, f"synapse-apply/{__version__}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from synapse_apply import __version__
 from synapse_apply.model.project import Target
 from synapse_apply.stores.chain.signer import Signer
-from synapse_apply.stores.git.git_log import open_git
+from synapse_apply.stores.git.git_log import make_unstarted_git_store
 from synapse_apply.stores.git.git_url import parse_git_url
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.sql import SqlStore
@@ -36,7 +36,7 @@ def open_git_store(
         require_allowed_host(
             location.remote, environ, credential="state of the target", setting="state.url"
         )
-    return open_git(
+    return make_unstarted_git_store(
         location,
         project_root,
         signer=signer,

@@ -12,7 +12,10 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
-from synapse_apply.stores.state_urls import build_comparable_location, is_local_url
+from synapse_apply.stores.state_urls import (
+    build_comparable_location_of_shared_url,
+    is_local_or_empty_url,
+)
 
 
 def iter_shared_place_findings(
@@ -76,11 +79,11 @@ def _find_location_or_none(
         url = environ.get(url.name, "")
         if not url:
             return None
-    if is_local_url(url):
+    if is_local_or_empty_url(url):
         path = url.removeprefix("sqlite:///").removeprefix("file://")
         return os.path.realpath(project.root / (path or f".synapse-apply/state/{target.name}.db"))
     try:
-        return build_comparable_location(url, target.name)
+        return build_comparable_location_of_shared_url(url, target.name)
     except (InputError, ValueError):
         return None
 

@@ -13,7 +13,7 @@ from synapse_apply.model.secrets.readable_files import ReadableFiles
 from synapse_apply.stores.git.git_url import PREFIX as GIT_PREFIX
 from synapse_apply.stores.git.git_url import is_git_url
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
-from synapse_apply.stores.state_urls import is_local_url
+from synapse_apply.stores.state_urls import is_local_or_empty_url
 from synapse_apply.workspace.state_access import resolve_local_path_or_none, resolve_state_url
 
 # Parameters of libpq that name files ("Parameter Key Words"); a service is a section of one.
@@ -61,7 +61,7 @@ def build_state_of_checkout_error_or_none(
     url = resolve_state_url(target.state.url, project, environ)
     path = resolve_local_path_or_none(url, project)
     is_in_checkout = path is None or path.resolve().is_relative_to(project.root.resolve())
-    if not is_local_url(url) or not is_in_checkout:
+    if not is_local_or_empty_url(url) or not is_in_checkout:
         return None
     return StateError.from_summary(
         "There is no state for this target",

@@ -7,14 +7,14 @@ from buckets.folders import open_folder_at
 from buckets.proxy import BucketProxy
 
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores.bucket.bucket_probe import probe_bucket
-from synapse_apply.stores.chain.chain_log import open_chain
+from synapse_apply.stores.bucket.bucket_probe import probe_bucket_or_raise_unsuitable
+from synapse_apply.stores.chain.chain_log import make_unread_chain_store
 
 
 def refusal(folder):
     """What the probe says."""
     with pytest.raises(StateError) as caught:
-        probe_bucket(folder)
+        probe_bucket_or_raise_unsuitable(folder)
     finding = caught.value.diagnostics[0]
     assert finding.summary == "This bucket cannot hold a state"
     assert "If-None-Match" in finding.hint
@@ -56,7 +56,7 @@ def test_without_the_right_to_delete_a_bucket_will_do(proxy, spoiled):
     """It is said, and nothing is pruned."""
     denied = b"<Error><Code>AccessDenied</Code></Error>"
     proxy.choose = lambda method, _path: (403, denied) if method == "DELETE" else None
-    assert probe_bucket(spoiled).may_delete is False
+    assert probe_bucket_or_raise_unsuitable(spoiled).may_delete is False
 
 
 STAMPS = [("ETag", '"x"'), ("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")]
@@ -67,11 +67,14 @@ def test_a_page_that_asks_for_a_login_is_no_empty_bucket(proxy, spoiled, headers
     """A portal answers 200 to everything; its page reads as a list without objects."""
     proxy.choose = lambda _method, _path: (200, b"<html><body>quoted</body></html>")
     proxy.extra_headers = headers
-    for use in (open_chain(spoiled).exists, open_chain(spoiled).read_serial):
+    for use in (
+        make_unread_chain_store(spoiled).exists,
+        make_unread_chain_store(spoiled).read_serial,
+    ):
         with pytest.raises(StateError, match="The endpoint is no object store") as caught:
             use()
         assert "a proxy that answers at http://127.0.0.1" in caught.value.diagnostics[0].hint
     proxy.choose = lambda _method, _path: None
-    assert not open_chain(spoiled).exists()
-    spoiled.try_put_if_absent("links/000000000001", b"<html/>")
-    assert open_chain(spoiled).exists()  # and damaged, by whoever made that
+    assert not make_unread_chain_store(spoiled).exists()
+    spoiled.try_put_if_absent_and_tell_if_certain("links/000000000001", b"<html/>")
+    assert make_unread_chain_store(spoiled).exists()  # and damaged, by whoever made that

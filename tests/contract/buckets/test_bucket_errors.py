@@ -53,7 +53,7 @@ def test_each_refusal_has_a_way_out(spoiled, proxy, answer, summary, hint):
     for use in (
         lambda: spoiled.get("links/1"),
         lambda: spoiled.list_objects("links/"),
-        lambda: spoiled.try_put_if_absent("links/1", b"x"),
+        lambda: spoiled.try_put_if_absent_and_tell_if_certain("links/1", b"x"),
     ):
         words = refusal(use)
         assert summary in words
@@ -66,7 +66,7 @@ def test_a_page_is_no_list_and_no_object_is_made_by_it(spoiled, proxy):
     proxy.choose = lambda _method, _path: (200, b"<html><br>quoted</html>")
     for use in (
         lambda: spoiled.list_objects("links/"),
-        lambda: spoiled.try_put_if_absent("links/1", b"x"),
+        lambda: spoiled.try_put_if_absent_and_tell_if_certain("links/1", b"x"),
     ):
         assert "The endpoint is no object store" in refusal(use)
 
@@ -75,14 +75,14 @@ def test_a_page_is_no_list_and_no_object_is_made_by_it(spoiled, proxy):
 def test_an_answer_that_may_have_met_our_own_object_decides_nothing(spoiled, proxy, status):
     """The caller reads the object."""
     proxy.choose = lambda _method, _path: (status, error("Some"))
-    assert spoiled.try_put_if_absent("links/1", b"x") is False
+    assert spoiled.try_put_if_absent_and_tell_if_certain("links/1", b"x") is False
 
 
 @pytest.mark.parametrize(("fate", "is_there"), [("before", False), ("after", True)])
 def test_a_lost_answer_decides_nothing(spoiled, proxy, fate, is_there):
     """Whether the request arrived or not: whoever made it reads it, and then knows."""
     proxy.choose = lambda method, _path: fate if method == "PUT" else None
-    assert spoiled.try_put_if_absent("links/1", b"x") is False
+    assert spoiled.try_put_if_absent_and_tell_if_certain("links/1", b"x") is False
     assert (spoiled.get("links/1") is not None) == is_there
 
 
@@ -100,13 +100,13 @@ def test_a_fault_of_the_store_is_met_again_before_it_is_told(spoiled, proxy):
 def test_a_deadline_ends_an_operation_also_where_the_server_is_silent(spoiled, proxy):
     """A write decides nothing; a read says so."""
     proxy.choose = lambda _method, _path: 1.5  # then the answer to all comes
-    assert spoiled.try_put_if_absent("links/1", b"x") is False
+    assert spoiled.try_put_if_absent_and_tell_if_certain("links/1", b"x") is False
     assert "no answer in time" in refusal(lambda: spoiled.get("links/2"))
 
 
 def test_a_broken_connection_is_tried_again(spoiled, proxy):
     """Once lost, once found."""
-    assert spoiled.try_put_if_absent("links/1", b"x")
+    assert spoiled.try_put_if_absent_and_tell_if_certain("links/1", b"x")
     fates = iter(["before"])
     proxy.choose = lambda _method, _path: next(fates, None)
     assert spoiled.get("links/1") == b"x"
@@ -114,7 +114,7 @@ def test_a_broken_connection_is_tried_again(spoiled, proxy):
 
 def test_what_may_not_be_deleted_is_counted(spoiled, proxy):
     """And is no error."""
-    spoiled.try_put_if_absent("links/1", b"x")
+    spoiled.try_put_if_absent_and_tell_if_certain("links/1", b"x")
     proxy.choose = lambda method, _path: (
         (403, error("AccessDenied")) if method == "DELETE" else None
     )
@@ -124,7 +124,10 @@ def test_what_may_not_be_deleted_is_counted(spoiled, proxy):
 def test_a_port_where_nobody_listens(moto):
     """Nothing was sent, so that a write is an error, too."""
     folder = open_folder_at(moto.url(port=free_ports(1)[0]), moto.environ)
-    for use in (lambda: folder.get("links/1"), lambda: folder.try_put_if_absent("links/1", b"x")):
+    for use in (
+        lambda: folder.get_or_none_if_absent("links/1"),
+        lambda: folder.try_put_if_absent_and_tell_if_certain("links/1", b"x"),
+    ):
         words = refusal(use)
         assert "The state's bucket cannot be reached" in words
         assert "the connection was refused" in words
@@ -135,7 +138,7 @@ def test_without_credentials_it_is_said_where_they_are_looked_for(moto):
     """The client asks the machine's own service last, where there is one."""
     nowhere = f"http://127.0.0.1:{free_ports(1)[0]}"
     folder = open_folder_at(moto.url(), {"AWS_METADATA_ENDPOINT": nowhere})
-    assert "needs other credentials" in refusal(lambda: folder.get("links/1"))
+    assert "needs other credentials" in refusal(lambda: folder.get_or_none_if_absent("links/1"))
     folder.close()
 
 
@@ -153,12 +156,14 @@ def test_a_certificate_that_nobody_trusts(tmp_path, moto):
         port = listener.getsockname()[1]
         Thread(target=greet, args=(listener, context), daemon=True).start()
         folder = open_folder_at(moto.url(port=port).replace("http:", "https:"), moto.environ)
-        words = refusal(lambda: folder.get("links/1"))
+        words = refusal(lambda: folder.get_or_none_if_absent("links/1"))
         folder.close()
     assert "The certificate of the bucket's server is not trusted" in words
     assert "AWS_CA_BUNDLE" in words
     folder = open_folder_at(moto.url().replace("http:", "https:"), moto.environ)
-    assert "the server does not speak TLS" in refusal(lambda: folder.get("links/1"))
+    assert "the server does not speak TLS" in refusal(
+        lambda: folder.get_or_none_if_absent("links/1")
+    )
     folder.close()
 
 
@@ -186,7 +191,10 @@ def test_a_malformed_credential_is_not_quoted():
 def test_a_bucket_that_is_not_there(moto: MotoServer):
     """As a real server says it, of an object, too: it is no absent object."""
     folder = open_folder_at(moto.url().replace("//states/", "//others/"), moto.environ)
-    for use in (lambda: folder.get("links/1"), lambda: folder.list_objects("links/")):
+    for use in (
+        lambda: folder.get_or_none_if_absent("links/1"),
+        lambda: folder.list_objects("links/"),
+    ):
         assert "The bucket of the state does not exist" in refusal(use)
     folder.close()
 
@@ -202,7 +210,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch):
         environ = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
         url = "s3://states/x?endpoint=https://s3.example.test"
         folder = open_folder_at(url, environ, deadline=0.5)
-        words = refusal(lambda: folder.get("links/1"))
+        words = refusal(lambda: folder.get_or_none_if_absent("links/1"))
         folder.close()
     assert asked[0].startswith(b"CONNECT s3.example.test:443 ")
     assert "The state's bucket cannot be reached" in words

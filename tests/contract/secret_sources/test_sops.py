@@ -216,12 +216,12 @@ def test_doctor_is_told_which_key_is_used(place: Place, monkeypatch: pytest.Monk
             "hc_vault": server,
         }
     }
-    offers = place.resolver().list_offers()["sops"]
+    offers = place.resolver().list_setting_offers_by_source()["sops"]
     used, *others = map(str, offers)
     assert used.startswith("age from AGE_KEY, by sops 3.")
     assert others == ["pgp (GNUPG is not set)", "hc_vault (listed without a credential)"]
     monkeypatch.setenv("PATH", "/nonexistent")
-    (offer,) = place.resolver().list_offers()["sops"]
+    (offer,) = place.resolver().list_setting_offers_by_source()["sops"]
     assert str(offer) == "the program sops is not on PATH"
 
 

@@ -17,9 +17,9 @@ from contract.stores.samples import BINDING, LINEAGE
 from memory_store import MemoryStore
 from object_folders import MemoryBucket, MemoryFolder
 
-from synapse_apply.stores.chain.chain_log import open_chain
-from synapse_apply.stores.postgres.postgres_database import open_postgres
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.chain.chain_log import make_unread_chain_store
+from synapse_apply.stores.postgres.postgres_database import make_unconnected_postgres_store
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 DEEP = os.environ.get("SYNAPSE_APPLY_TEST_DEEP") == "1"
 # A write to a log takes a process or two, or a request, and the replica above both logs is that of
@@ -102,19 +102,19 @@ def open_store(request, tmp_path):
             opened.append(MemoryStore())
         elif sort == "chain":
             # A folder of its own for each store, as for two processes.
-            opened.append(open_chain(MemoryFolder(buckets[name]), **more))
+            opened.append(make_unread_chain_store(MemoryFolder(buckets[name]), **more))
         elif sort == "git":
             opened.append(open_git_at(tmp_path / f"{name}.git", **more))
         elif sort == BUCKET_SORT:
             bucket_url = request.getfixturevalue("bucket_url")
             url = bucket_url.replace("?", f"_{name}?", 1)
-            opened.append(open_chain(open_folder_at(url, BUCKET_ENVIRON), **more))
+            opened.append(make_unread_chain_store(open_folder_at(url, BUCKET_ENVIRON), **more))
         elif sort == "sqlite":
-            opened.append(open_sqlite(tmp_path / name / "state.db", **more))
+            opened.append(make_unopened_sqlite_store(tmp_path / name / "state.db", **more))
         else:
             with turn:
                 url = request.getfixturevalue("url")
-            opened.append(open_postgres(f"{url}_{name}", "t", **more))
+            opened.append(make_unconnected_postgres_store(f"{url}_{name}", "t", **more))
         return opened[-1]
 
     yield open_one
@@ -177,7 +177,7 @@ def path(tmp_path):
 @pytest.fixture
 def sqlite(path):
     """A SQLite store with an empty state."""
-    store = open_sqlite(path)
+    store = make_unopened_sqlite_store(path)
     store.create_state(BINDING, LINEAGE)
     yield store
     store.close()

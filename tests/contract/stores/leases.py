@@ -11,13 +11,13 @@ from contract.stores.git.repositories import open_git_at
 from object_folders import DiskFolder
 
 from synapse_apply.stores.bucket.bucket_url import is_bucket_url
-from synapse_apply.stores.chain.chain_log import open_chain
+from synapse_apply.stores.chain.chain_log import make_unread_chain_store
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lease_timing import LeaseTiming
 from synapse_apply.stores.lock.lock_owner import LockProcess
-from synapse_apply.stores.postgres.postgres_database import open_postgres
+from synapse_apply.stores.postgres.postgres_database import make_unconnected_postgres_store
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 NEVER = 3600.0
 CHAIN, GIT = "chain:", "git:"
@@ -97,11 +97,13 @@ def find_fast_beat(sort):
 def open_at(where, **more):
     """The store at a path or a url, for programs that are handed one."""
     if where.startswith(CHAIN):
-        return open_chain(DiskFolder(Path(where.removeprefix(CHAIN))), **more)
+        return make_unread_chain_store(DiskFolder(Path(where.removeprefix(CHAIN))), **more)
     if where.startswith(GIT):
         return open_git_at(Path(where.removeprefix(GIT)), **more)
     if is_bucket_url(where):
-        return open_chain(open_folder_at(where, BUCKET_ENVIRON), **more)
+        return make_unread_chain_store(open_folder_at(where, BUCKET_ENVIRON), **more)
     return (
-        open_postgres(where, "t", **more) if is_postgres_url(where) else open_sqlite(where, **more)
+        make_unconnected_postgres_store(where, "t", **more)
+        if is_postgres_url(where)
+        else make_unopened_sqlite_store(where, **more)
     )

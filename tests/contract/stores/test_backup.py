@@ -15,8 +15,11 @@ from memory_store import MemoryStore
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.state import IntentState
-from synapse_apply.stores.inventory import build_inventory
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite, read_backup_origin
+from synapse_apply.stores.inventory import build_inventory_sorted_by_address
+from synapse_apply.stores.sqlite.sqlite_database import (
+    make_unopened_sqlite_store,
+    require_origin_of_intact_backup,
+)
 
 
 def fill(store):
@@ -134,15 +137,15 @@ def test_a_ruined_state_comes_back_from_a_backup(sqlite, path, tmp_path, ruin):
 def ruin_last_link(folder):
     """Put something else where the last link is."""
     *_, last = [info.name for info in folder.list_objects("links/")]
-    folder.delete([last])
-    folder.try_put_if_absent(last, b"rubbish")
+    folder.delete_and_count_refused([last])
+    folder.try_put_if_absent_and_tell_if_certain(last, b"rubbish")
 
 
 # A chain has no tables: what it can lose are links.
 LOST_OF_CHAINS = {
-    "DROP TABLE meta": lambda folder: folder.delete(["links/000000000001"]),
+    "DROP TABLE meta": lambda folder: folder.delete_and_count_refused(["links/000000000001"]),
     "DROP TABLE lock": ruin_last_link,
-    "DROP TABLE records": lambda folder: folder.delete(["links/000000000004"]),
+    "DROP TABLE records": lambda folder: folder.delete_and_count_refused(["links/000000000004"]),
 }
 
 
@@ -207,7 +210,7 @@ def test_no_kept_state_takes_the_place_of_another(sqlite, path, tmp_path):
     kept.append(sqlite.restore_backup(str(tmp_path / "backup.db")))
     first = f"{path}.before-restore"
     assert kept == [first, f"{first}-2", f"{first}-3"]
-    assert [read_backup_origin(name).record_count for name in kept[:2]] == [2, 0]
+    assert [require_origin_of_intact_backup(name).record_count for name in kept[:2]] == [2, 0]
     assert path.with_name("prod.db.before-restore-3").read_bytes() == b"rubbish"
 
 
@@ -220,8 +223,8 @@ def test_what_a_restore_replaces_is_kept_where_files_have_no_links(
     monkeypatch.setattr(os, "link", no_links)
     first, second = (Path(sqlite.restore_backup(str(tmp_path / "backup.db"))) for _ in range(2))
     assert (
-        read_backup_origin(str(first)).record_count,
-        read_backup_origin(str(second)).record_count,
+        require_origin_of_intact_backup(str(first)).record_count,
+        require_origin_of_intact_backup(str(second)).record_count,
     ) == (2, 0)
     assert first.stat().st_mode & 0o777 == 0o600
 
@@ -265,7 +268,7 @@ def test_a_backup_that_is_not_wanted_replaces_nothing(store, tmp_path):
 def test_another_store_on_the_file_sees_the_restored_state(sqlite, path, tmp_path):
     """A connection to the replaced file is not used on."""
     sqlite.write_backup(str(tmp_path / "backup.db"))
-    other = open_sqlite(path)
+    other = make_unopened_sqlite_store(path)
     fill(other)
     assert len(sqlite.read_state().records) == 2
     other.restore_backup(str(tmp_path / "backup.db"))
@@ -276,7 +279,7 @@ def test_another_store_on_the_file_sees_the_restored_state(sqlite, path, tmp_pat
 def test_the_inventory_is_what_an_import_needs(store):
     """Plain data, by address."""
     fill(store)
-    assert build_inventory(store.read_state()) == [
+    assert build_inventory_sorted_by_address(store.read_state()) == [
         {"address": "plugin/yolo", "id": "1", "api": "v1", "version": None, "digest": None},
         {
             "address": "release/b@1",

@@ -10,7 +10,7 @@ from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import IntentState
-from synapse_apply.stores.migrate import copy_and_verify_state
+from synapse_apply.stores.migrate import copy_and_verify_state_under_lock
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def full(store):
 def test_everything_moves(full, open_store, to):
     """Records, open calls in their order, history, used plans, lineage, binding and serial."""
     target = open_store(to, "target")
-    moved = copy_and_verify_state(full, target)
+    moved = copy_and_verify_state_under_lock(full, target)
     assert moved == target.read_state() == full.read_state()
     assert (target.read_lineage(), target.read_backend_identity()) == (LINEAGE, BINDING)
     assert target.read_serial() == full.read_serial() > 0
@@ -48,7 +48,7 @@ def test_everything_moves(full, open_store, to):
 def test_the_target_works_on(full, open_store):
     """It is not locked, and open calls can be settled there."""
     target = open_store("sqlite", "target")
-    copy_and_verify_state(full, target)
+    copy_and_verify_state_under_lock(full, target)
     with target.lock("apply"):
         done = replace(intent("z", "i-z"), state=IntentState.DONE)
         target.close_ended_intent(done, record("z", "10"), entry("z"))
@@ -62,7 +62,7 @@ def test_a_state_is_never_moved_onto_another(full, open_store):
     target.create_state(BINDING, "other")
     before = full.read_snapshot()
     with pytest.raises(StateError, match="There is a state already"):
-        copy_and_verify_state(full, target)
+        copy_and_verify_state_under_lock(full, target)
     assert full.read_snapshot() == before
     assert target.read_state().records == {}
     assert target.read_lineage() == "other"
@@ -72,7 +72,7 @@ def test_nothing_moves_from_where_nothing_is(empty, open_store):
     """And nothing is made."""
     target = open_store("sqlite", "target")
     with pytest.raises(StateError, match="There is no state"):
-        copy_and_verify_state(empty, target)
+        copy_and_verify_state_under_lock(empty, target)
     assert not target.exists()
 
 
@@ -82,6 +82,6 @@ def test_a_copy_that_differs_is_not_to_be_used(full, open_store):
     fill = target.create_from_snapshot
     target.create_from_snapshot = lambda contents: fill(replace(contents, audit=contents.audit[1:]))
     with pytest.raises(StateError, match="not the same") as caught:
-        copy_and_verify_state(full, target)
+        copy_and_verify_state_under_lock(full, target)
     assert full.where in caught.value.diagnostics[0].hint
     assert target.where in caught.value.diagnostics[0].hint

@@ -11,9 +11,15 @@ from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import IntentState
-from synapse_apply.stores.postgres.postgres_database import PostgresDatabase, open_postgres
-from synapse_apply.stores.postgres.postgres_url import parse_state_url
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite, read_backup_origin
+from synapse_apply.stores.postgres.postgres_database import (
+    PostgresDatabase,
+    make_unconnected_postgres_store,
+)
+from synapse_apply.stores.postgres.postgres_url import parse_postgres_state_url
+from synapse_apply.stores.sqlite.sqlite_database import (
+    make_unopened_sqlite_store,
+    require_origin_of_intact_backup,
+)
 
 
 def told(caught):
@@ -34,7 +40,7 @@ def opened():
     stores = []
 
     def open_one(url, target="t"):
-        stores.append(open_postgres(url, target))
+        stores.append(make_unconnected_postgres_store(url, target))
         return stores[-1]
 
     yield open_one
@@ -87,10 +93,10 @@ def test_of_two_that_make_a_state_one_wins(url, opened):
     together, ended = Barrier(4), []
 
     def make(number):
-        database = PostgresDatabase(parse_state_url(url, "t"))
+        database = PostgresDatabase(parse_postgres_state_url(url, "t"))
         together.wait()
         try:
-            database.create_database([("CREATE TABLE meta (id INTEGER)", ())])
+            database.create_state_or_raise_if_exists([("CREATE TABLE meta (id INTEGER)", ())])
             ended.append(number)
         except StateError as problem:
             ended.append(str(problem))
@@ -188,7 +194,7 @@ def test_a_damaged_state_says_what_is_wrong(server, pg, schema, statement, words
 
 def test_a_schema_of_another_program_is_left_alone(server, opened, url, schema, tmp_path):
     """Neither init nor restore touches its tables."""
-    saved = open_sqlite(tmp_path / "t.db")
+    saved = make_unopened_sqlite_store(tmp_path / "t.db")
     saved.create_state(BINDING, LINEAGE)
     saved.close()
     server.run(f"CREATE SCHEMA {schema}", f"CREATE TABLE {schema}.meta (theirs INTEGER)")
@@ -209,7 +215,7 @@ def test_a_backup_is_a_file_that_every_store_reads(pg, tmp_path, opened, url):
         pg.close_ended_intent(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
         pg.mark_plan_applied("p1")
         pg.write_backup(str(tmp_path / "copy.db"))
-    local = open_sqlite(tmp_path / "copy.db")
+    local = make_unopened_sqlite_store(tmp_path / "copy.db")
     assert local.read_snapshot() == pg.read_snapshot()
     with local.lock("test"):
         local.write_records(record("more", "7"))
@@ -232,7 +238,7 @@ def test_what_a_restore_replaces_is_kept_as_a_backup(pg, tmp_path):
         for _ in range(2)
     ]
     assert kept == [keep, f"{keep}-2"]
-    assert [read_backup_origin(name).record_count for name in kept] == [1, 0]
+    assert [require_origin_of_intact_backup(name).record_count for name in kept] == [1, 0]
     pg._database.write_in_transaction(lambda run: run("DROP TABLE records", ()))
     assert pg.restore_backup(kept[0], kept_path_unless_beside_file=keep) == ""
     assert len(pg.read_state().records) == 1

@@ -14,8 +14,11 @@ from postgres.proxy import Proxy
 from synapse_apply.model.errors import LockLost, StateError
 from synapse_apply.model.state import IntentState
 from synapse_apply.stores.lock.lease_lock import LockRunner
-from synapse_apply.stores.postgres.postgres_database import PostgresDatabase, open_postgres
-from synapse_apply.stores.postgres.postgres_url import parse_state_url
+from synapse_apply.stores.postgres.postgres_database import (
+    PostgresDatabase,
+    make_unconnected_postgres_store,
+)
+from synapse_apply.stores.postgres.postgres_url import parse_postgres_state_url
 from synapse_apply.stores.sql import SqlStore
 
 
@@ -23,7 +26,8 @@ from synapse_apply.stores.sql import SqlStore
 def opened(url, patience=10.0, runner=None):
     """A store that waits that long for a database that was there before."""
     store = SqlStore(
-        PostgresDatabase(parse_state_url(url, "t"), patience), runner=runner or LockRunner()
+        PostgresDatabase(parse_postgres_state_url(url, "t"), patience),
+        runner=runner or LockRunner(),
     )
     try:
         yield store
@@ -156,7 +160,9 @@ def test_a_server_that_stays_away_is_told_as_such(server, url, pg):
 def test_a_server_that_stands_still_is_not_waited_for_without_end(server, url, pg, proxy):
     """Its machine answers and it does not: told as a lost connection, and the lock's end, too."""
     through = url.replace(f":{server.port}/", f":{proxy.port}/") + "&connect_timeout=2"
-    database = PostgresDatabase(parse_state_url(through, "t"), patience=0.3, max_seconds=0.5)
+    database = PostgresDatabase(
+        parse_postgres_state_url(through, "t"), patience=0.3, max_seconds=0.5
+    )
     store = SqlStore(database, runner=quick(lease=60, beat=NEVER))
     with store.lock("apply"):
         store.write_records(record())
@@ -242,7 +248,7 @@ def _refuse():
 
 def test_a_stopped_writer_does_not_keep_others_out_for_ever(server, pg, url):
     """The server ends a transaction that its client left open."""
-    other = open_postgres(url, "t")
+    other = make_unconnected_postgres_store(url, "t")
     begun = []
 
     def work(run):

@@ -15,16 +15,16 @@ from contract.stores.samples import entry, intent, record
 
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.state import IntentState
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 TESTS = Path(__file__).resolve().parents[2]
 
 HOLD = """
 import sys
 from contract.stores.samples import entry, intent, record
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
-store = open_sqlite(sys.argv[1], run_url="https://ci.example/run/7")
+store = make_unopened_sqlite_store(sys.argv[1], run_url="https://ci.example/run/7")
 with store.lock("apply"):
     store.write_records(record())
     store.write_intent(intent("fresh", "i9"))
@@ -36,13 +36,13 @@ with store.lock("apply"):
 TEAR = """
 import os, signal, sys
 from contract.stores.samples import record
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
-store = open_sqlite(sys.argv[1])
+store = make_unopened_sqlite_store(sys.argv[1])
 with store.lock("apply"):
     store.write_records(record())
     database = store._database
-    database._connect_to_current_file().execute("PRAGMA cache_size = 1")
+    database._require_connection_to_current_file().execute("PRAGMA cache_size = 1")
 
     def work(run):
         run("UPDATE records SET record = 'torn'", ())
@@ -119,7 +119,7 @@ def test_kill_9_inside_a_write_undoes_that_write(sqlite, path):
 
 def test_two_stores_of_one_process_keep_each_other_out(sqlite, path):
     """The lock belongs to a store, not to a process."""
-    second = open_sqlite(path)
+    second = make_unopened_sqlite_store(path)
     with sqlite.lock("plan"), pytest.raises(LockHeld, match="locked"), second.lock("apply"):
         pytest.fail("two stores held one lock")
     with second.lock("apply"):

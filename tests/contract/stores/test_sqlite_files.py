@@ -15,7 +15,7 @@ import pytest
 from contract.stores.samples import BINDING, record
 
 from synapse_apply.model.errors import LockHeld, StateError
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -44,7 +44,7 @@ def test_only_the_owner_may_read_what_a_store_makes(path, tmp_path):
     """Whatever the umask: files 0600, folders 0700, backups too."""
     before = os.umask(0)
     try:
-        store = open_sqlite(path)
+        store = make_unopened_sqlite_store(path)
         store.create_state(BINDING, "lineage")
         store.write_backup(str(tmp_path / "backup.db"))
         with store.lock("test"):
@@ -65,7 +65,7 @@ def test_our_folder_keeps_itself_out_of_git(sqlite, path, tmp_path):
 
 def test_a_folder_of_another_name_is_left_alone(tmp_path):
     """A path the user chose gets no files but ours; one that is not there yet is ignored."""
-    store = open_sqlite(tmp_path / "mine" / "state.db")
+    store = make_unopened_sqlite_store(tmp_path / "mine" / "state.db")
     store.create_state(BINDING, "lineage")
     store.close()
     names = sorted(at.name for at in (tmp_path / "mine").iterdir())
@@ -75,7 +75,7 @@ def test_a_folder_of_another_name_is_left_alone(tmp_path):
 
 def test_looking_makes_nothing(path):
     """Neither a file nor a folder."""
-    store = open_sqlite(path)
+    store = make_unopened_sqlite_store(path)
     assert not store.exists()
     with pytest.raises(StateError, match="There is no state"):
         store.read_state()
@@ -85,7 +85,7 @@ def test_looking_makes_nothing(path):
 def test_a_path_with_odd_characters_is_one_path(tmp_path):
     """A question mark or a percent sign is part of the name, not of an address."""
     path = tmp_path / "a?mode=memory#b%20ü" / "s ta.db"
-    store = open_sqlite(path)
+    store = make_unopened_sqlite_store(path)
     store.create_state(BINDING, "lineage")
     store.close()
     assert path.is_file()
@@ -113,7 +113,7 @@ def test_a_file_that_is_no_database(path, content, words):
     """The message names the file and says that it was left as it is."""
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    store = open_sqlite(path)
+    store = make_unopened_sqlite_store(path)
     with pytest.raises(StateError) as caught:
         store.read_state()
     assert words in finding(caught)
@@ -128,7 +128,7 @@ def test_a_database_of_another_program(path):
     """A database is ours only by its application id."""
     path.parent.mkdir(parents=True)
     change(path, "CREATE TABLE meta (id INTEGER)")
-    store = open_sqlite(path)
+    store = make_unopened_sqlite_store(path)
     with pytest.raises(StateError) as caught:
         store.read_state()
     assert "not a state of synapse-apply" in finding(caught)
@@ -139,7 +139,7 @@ def test_a_folder_in_the_place_of_the_file(path):
     """Said in words."""
     path.mkdir(parents=True)
     with pytest.raises(StateError) as caught:
-        open_sqlite(path).read_state()
+        make_unopened_sqlite_store(path).read_state()
     assert "is a folder. It was not opened" in finding(caught)
 
 
@@ -193,7 +193,7 @@ def test_a_full_disk_loses_nothing_recorded(sqlite):
     """The write fails as a whole and says so."""
     with sqlite.lock("test"):
         sqlite.write_records(record())
-        sqlite._database._connect_to_current_file().execute("PRAGMA max_page_count = 1")
+        sqlite._database._require_connection_to_current_file().execute("PRAGMA max_page_count = 1")
         with pytest.raises(StateError) as caught:
             sqlite.write_records(record("big", "2", series="x" * 100_000))
         assert "The disk is full" in finding(caught)
@@ -205,9 +205,9 @@ READ_ONLY = """
 import os, sys
 from contract.stores.samples import BINDING, record
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
-store = open_sqlite(sys.argv[1])
+store = make_unopened_sqlite_store(sys.argv[1])
 store.read_state()
 if os.geteuid() == 0:
     os.setuid(65534)
@@ -227,7 +227,7 @@ def test_what_is_read_only_can_be_read_and_says_so_when_written(what):
     folder = Path(tempfile.mkdtemp())
     try:
         path = folder / "state.db"
-        store = open_sqlite(path)
+        store = make_unopened_sqlite_store(path)
         store.create_state(BINDING, "lineage")
         store.close()
         path.with_name("state.db.lock").unlink()
@@ -291,7 +291,7 @@ def test_each_write_costs_the_same(sqlite):
     """The number of statements of a write does not grow with the state."""
     seen = []
     with sqlite.lock("test"):
-        sqlite._database._connect_to_current_file().set_trace_callback(seen.append)
+        sqlite._database._require_connection_to_current_file().set_trace_callback(seen.append)
         counts = []
         for number in range(200):
             seen.clear()
@@ -304,7 +304,7 @@ def test_ten_thousand_records_are_one_transaction(sqlite):
     """A large import is one durable write, and a fixed number of statements each."""
     seen = []
     with sqlite.lock("test"):
-        sqlite._database._connect_to_current_file().set_trace_callback(seen.append)
+        sqlite._database._require_connection_to_current_file().set_trace_callback(seen.append)
         sqlite.write_records(*(record(f"p{number}", str(number)) for number in range(10_000)))
         assert seen.count("COMMIT") == 1
     assert len(seen) <= 10_000 * 4 + 10
@@ -313,6 +313,6 @@ def test_ten_thousand_records_are_one_transaction(sqlite):
 
 def test_every_commit_is_flushed(sqlite):
     """A rollback journal, and everything on disk before a call returns."""
-    connection = sqlite._database._connect_to_current_file()
+    connection = sqlite._database._require_connection_to_current_file()
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     assert connection.execute("PRAGMA synchronous").fetchone()[0] >= 2

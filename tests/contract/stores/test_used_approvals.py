@@ -10,7 +10,7 @@ from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import IntentState, ProjectAndKeyIds
-from synapse_apply.stores.migrate import copy_and_verify_state
+from synapse_apply.stores.migrate import copy_and_verify_state_under_lock
 
 IDS = ("a1", "a2", "a3")
 
@@ -84,7 +84,7 @@ def test_a_copy_keeps_them(store, open_store):
         store.mark_plan_applied("a2")
         store.replace_project_and_key_ids(ProjectAndKeyIds("", "0123456789abcdef"))
     target = open_store("sqlite", "target")
-    copy_and_verify_state(store, target)
+    copy_and_verify_state_under_lock(store, target)
     assert used(target) == ("a1",)
     assert not target.was_plan_applied("a1")
     assert target.was_plan_applied("a2")

@@ -49,8 +49,8 @@ def test_nothing_of_it_is_told(open_reader, caplog, how, status):
             vault.override = override
             reader = open_reader(vault.url, **credential, limits=ONCE)
             for ask in (
-                partial(reader.read_value, "kv/raw-data", "nothing"),
-                partial(reader.read_value, "kv/raw-data", "nothing", 1),
+                partial(reader.require_value_of_key, "kv/raw-data", "nothing"),
+                partial(reader.require_value_of_key, "kv/raw-data", "nothing", 1),
                 reader.log_in_and_check_token,
                 reader.close,
             ):
@@ -71,7 +71,7 @@ def test_what_is_kept_in_memory_shows_nothing(open_reader):
         vault.make_role("ci", "*")
         vault.put("kv/raw-data", {"secret": VALUE})
         reader = open_reader(vault.url, jwt=jwts.sign())
-        value = reader.read_value("kv/raw-data", "secret")
+        value = reader.require_value_of_key("kv/raw-data", "secret")
         (token,) = vault.tokens
         assert value.reveal() == VALUE
         told = f"{value} {value!r} {vars(reader)}".encode()

@@ -11,7 +11,7 @@ from synapse_apply.model.errors import SecretUnavailable
 def refuse(reader, path, key="secret", version=None):
     """The one finding of a read that gives no value."""
     with pytest.raises(SecretUnavailable) as caught:
-        reader.read_value(path, key, version)
+        reader.require_value_of_key(path, key, version)
     (finding,) = caught.value.diagnostics
     return finding
 
@@ -21,10 +21,10 @@ def test_a_key_of_a_version_and_of_the_newest(vault, open_reader):
     vault.put("kv/raw-data", {"secret": "first", "number": 7})
     version = vault.put("kv/raw-data", {"secret": "second", "nested": {"a": [1, None]}})
     reader = open_reader(vault.url, vault.make_token("kv/raw-data"))
-    assert reader.read_value("kv/raw-data", "secret").reveal() == "second"
-    assert reader.read_value("kv/raw-data", "nested").reveal() == {"a": [1, None]}
-    assert reader.read_value("kv/raw-data", "secret", version - 1).reveal() == "first"
-    assert reader.read_value("kv/raw-data", "number", version - 1).reveal() == 7
+    assert reader.require_value_of_key("kv/raw-data", "secret").reveal() == "second"
+    assert reader.require_value_of_key("kv/raw-data", "nested").reveal() == {"a": [1, None]}
+    assert reader.require_value_of_key("kv/raw-data", "secret", version - 1).reveal() == "first"
+    assert reader.require_value_of_key("kv/raw-data", "number", version - 1).reveal() == 7
 
 
 def test_a_jwt_is_exchanged_for_a_token_that_ends_with_the_run(vault, open_reader):
@@ -32,7 +32,7 @@ def test_a_jwt_is_exchanged_for_a_token_that_ends_with_the_run(vault, open_reade
     vault.put("kv/by-jwt", {"secret": "value"})
     vault.make_role("ci", "kv/by-jwt")
     reader = open_reader(vault.url, jwt=jwts.sign())
-    assert reader.read_value("kv/by-jwt", "secret").reveal() == "value"
+    assert reader.require_value_of_key("kv/by-jwt", "secret").reveal() == "value"
     check = reader.log_in_and_check_token()
     assert check.remaining_seconds == 600
     if hasattr(vault, "count_tokens"):
@@ -49,7 +49,7 @@ def test_a_batch_token_is_left_to_expire(vault, open_reader):
     vault.put("kv/by-batch", {"secret": "value"})
     vault.make_role("ci", "kv/by-batch", token_type="batch")
     reader = open_reader(vault.url, jwt=jwts.sign())
-    assert reader.read_value("kv/by-batch", "secret").reveal() == "value"
+    assert reader.require_value_of_key("kv/by-batch", "secret").reveal() == "value"
     reader.close()
     assert not [one for one in getattr(vault, "requests", ()) if "revoke" in one.path]
 
@@ -144,7 +144,7 @@ def test_other_mounts(vault, open_reader):
     assert refuse(reader, "nowhere/raw-data").summary == "Vault has no such mount"
     assert refuse(reader, "team/kv/raw-data").summary == "The mount is another one"
     reader = open_reader(vault.url, token, mounts=["team/kv"])
-    assert reader.read_value("team/kv/raw-data", "secret").reveal() == "value"
+    assert reader.require_value_of_key("team/kv/raw-data", "secret").reveal() == "value"
     assert refuse(reader, "kv/data/raw-data").hint.endswith("without `data/`: kv/raw-data.")
 
 

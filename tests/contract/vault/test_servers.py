@@ -33,7 +33,7 @@ def vault():
 def refuse(reader, path="kv/raw-data", key="secret", version=None):
     """The one finding of a read that gives no value."""
     with pytest.raises(SecretUnavailable) as caught:
-        reader.read_value(path, key, version)
+        reader.require_value_of_key(path, key, version)
     (finding,) = caught.value.diagnostics
     assert finding.hint
     return finding
@@ -85,7 +85,7 @@ def test_what_passes_is_asked_again(vault, open_reader, status):
     answers = [(status, b'{"errors": []}', JSON)] * 2
     vault.override = lambda _request: answers.pop() if answers else None
     reader = open_reader(vault.url, vault.make_token("*"))
-    assert reader.read_value("kv/raw-data", "secret").reveal() == "value"
+    assert reader.require_value_of_key("kv/raw-data", "secret").reveal() == "value"
     assert len(vault.requests) == 3
     vault.override = lambda _request: (status, b'{"errors": []}', JSON)
     summaries = {412: "Vault is not up to date yet", 429: "Vault takes no more requests"}
@@ -98,7 +98,7 @@ def test_a_redirect_to_the_same_server_is_followed(vault, open_reader):
     moved = {"Location": f"{vault.url}/v1/kv/data/raw-data?version=1"}
     vault.override = lambda one: (307, b"", moved) if "?" not in one.path else None
     reader = open_reader(vault.url, vault.make_token("*"))
-    assert reader.read_value("kv/raw-data", "secret").reveal() == "value"
+    assert reader.require_value_of_key("kv/raw-data", "secret").reveal() == "value"
     vault.override = lambda _request: (307, b"", moved)
     assert refuse(reader, "kv/other").summary == "This Vault is a standby"
     assert len(vault.requests) == 5
@@ -167,7 +167,7 @@ def test_tls(open_reader):
         assert "vault.ca_file" in finding.hint
         assert vault.requests == []
         trusting = open_reader(vault.url, token, ca_file=str(TLS / "cert.pem"))
-        assert trusting.read_value("kv/raw-data", "secret").reveal() == "value"
+        assert trusting.require_value_of_key("kv/raw-data", "secret").reveal() == "value"
         plain = refuse(open_reader(vault.url.replace("https", "http"), token, limits=QUICK))
         assert plain.summary in {"Vault cannot be reached", "Vault's answer is not whole"}
 
@@ -249,7 +249,9 @@ def test_one_login_and_one_read_for_all_threads(vault, open_reader):
     reader = open_reader(vault.url, jwt=jwts.sign())
     asked = [("secret", None), ("user", None), ("secret", 1)] * 20
     with ThreadPoolExecutor(16) as pool:
-        values = list(pool.map(lambda one: reader.read_value("kv/raw-data", *one).reveal(), asked))
+        values = list(
+            pool.map(lambda one: reader.require_value_of_key("kv/raw-data", *one).reveal(), asked)
+        )
     assert values == ["value", "reader", "value"] * 20
     assert vault.count("POST", "/v1/auth/jwt/login") == 1
     assert vault.count("GET", "/v1/kv/data/raw-data") == 1
@@ -287,6 +289,6 @@ def test_a_vault_behind_a_path(vault, open_reader):
 
     vault.override = serve_below_prefix
     reader = open_reader(f"{vault.url}/secrets/", vault.make_token("*"))
-    assert reader.read_value("kv/raw-data", "secret").reveal() == "value"
+    assert reader.require_value_of_key("kv/raw-data", "secret").reveal() == "value"
     vault.override = lambda _request: (307, b"", {"Location": "/v1/kv/data/other"})
     assert refuse(reader, "kv/other").summary == "This Vault is a standby"

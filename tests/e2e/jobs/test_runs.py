@@ -252,10 +252,10 @@ def test_a_state_of_another_backend_is_not_asked_for_names(place: Place) -> None
 
 def test_a_state_that_is_held_does_not_hold_up_a_run(place: Place) -> None:
     """The run is out; that history lacks it is a warning."""
-    from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+    from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
     place.run("state", "init")
-    store = open_sqlite(place.root / ".synapse-apply" / "state" / "prod.db")
+    store = make_unopened_sqlite_store(place.root / ".synapse-apply" / "state" / "prod.db")
     with store.lock("apply"):
         done = place.run("run", "id=1")
     store.close()

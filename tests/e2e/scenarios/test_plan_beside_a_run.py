@@ -10,7 +10,7 @@ from e2e.scenarios.workplace import Server, Workplace, held
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent
 from synapse_apply.stores.sql import utc_now
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 RAW = {
     "name": "Raw data",
@@ -82,7 +82,7 @@ def test_calls_of_a_running_apply_are_not_called_lost(place: Workplace) -> None:
     place.run("state", "init", code=0)
     address = Address.parse("storage/raw-data")
     call = Intent("i", "p", address, "create", "v1", "name=Raw data", sent_at=utc_now())
-    store = open_sqlite(place.root / ".synapse-apply" / "state" / "prod.db")
+    store = make_unopened_sqlite_store(place.root / ".synapse-apply" / "state" / "prod.db")
     with closing(store):
         with store.lock("apply"):
             store.write_intent(call)

@@ -11,7 +11,7 @@ from e2e.scenarios.workplace import Server, Workplace
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent
 from synapse_apply.stores.sql import utc_now
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 
 @pytest.fixture
@@ -23,7 +23,9 @@ def killed(server: Server, make: Callable[..., Workplace]) -> Workplace:
     address = Address.parse("storage/raw-data")
     call = Intent("i", "p", address, "create", "v1", "name=Raw data", sent_at=utc_now(), deadline=1)
     with (
-        closing(open_sqlite(place.root / ".synapse-apply" / "state" / "prod.db")) as store,
+        closing(
+            make_unopened_sqlite_store(place.root / ".synapse-apply" / "state" / "prod.db")
+        ) as store,
         store.lock("apply"),
     ):
         store.write_intent(call)

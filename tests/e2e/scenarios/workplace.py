@@ -204,9 +204,9 @@ def _opener() -> urllib.request.OpenerDirector:
 @contextmanager
 def held(place: Workplace, target: str = "prod") -> Iterator[None]:
     """Another process's hold on the state, as that process would have it."""
-    from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+    from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
-    store = open_sqlite(place.root / ".synapse-apply" / "state" / f"{target}.db")
+    store = make_unopened_sqlite_store(place.root / ".synapse-apply" / "state" / f"{target}.db")
     try:
         with store.lock("apply"):
             yield

@@ -260,10 +260,10 @@ def test_a_former_key_signs_nothing_any_more(
     keys = load_keys_and_restrict_files({KEY_VARIABLE: KEYS[0]})
     signer = StateKeySigner("link of a state", lambda: keys)
     log = make_log(make_checkout(folder, remote), signer=signer)
-    position = log.read_since("").position
+    position = log.read_since_position_or_anew("").position
     log._is_genuine = True  # to whoever writes it
     batch = Batch("forged", (RowChange("records", "storage/raw-data", None),))
-    appended = log.append(batch, position)
+    appended = log.append_or_none_if_overtaken(batch, position)
     assert appended is not None
     assert "is not signed with its key" in clone.plan().text
     refused = clone.apply(code=1).text
@@ -271,7 +271,7 @@ def test_a_former_key_signs_nothing_any_more(
     # Nor by a state that names the former key: a rekey would put the new one under all of it.
     former_id = keys.all_keys[0].key_id
     key_row = RowChange("plans", "shared key", ("shared key", former_id))
-    assert log.append(Batch("more", (key_row,)), appended.position) is not None
+    assert log.append_or_none_if_overtaken(Batch("more", (key_row,)), appended.position) is not None
     log.close()
     assert f"has key {former_id}" in " ".join(clone.plan(code=1).text.split())
     assert "is not signed with its key" in clone.run("state", "rekey", "--yes", code=1).text

@@ -12,8 +12,8 @@ from contract.stores.git.repositories import make_remote, open_git_at
 from e2e.scenarios.workplace import Server, Workplace, project, sample
 from installed import environment
 
-from synapse_apply.stores.migrate import copy_and_verify_state
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.migrate import copy_and_verify_state_under_lock
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 KEY = base64.b64encode(bytes(32)).decode()
 UNSIGNED = "The state has an entry that is not signed with its key"
@@ -94,10 +94,10 @@ def test_an_unsigned_copy_is_signed_by_a_rekey(
     """One that an earlier version made: `state rekey` with a key at hand is enough."""
     states = keyless.root / ".synapse-apply" / "state"
     with (
-        closing(open_sqlite(states / f"{target}.db")) as source,
+        closing(make_unopened_sqlite_store(states / f"{target}.db")) as source,
         closing(open_git_at(remote)) as copy,
     ):
-        copy_and_verify_state(source, copy)
+        copy_and_verify_state_under_lock(source, copy)
     keep_state_at(keyless, target, remote)
     keyless.environ["SYNAPSE_APPLY_STATE_KEY"] = KEY
     assert UNSIGNED in keyless.run("plan", "-t", target, code=0).text

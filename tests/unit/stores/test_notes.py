@@ -15,12 +15,12 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import AuditEntry, BackendIdentity, Intent, IntentState, Record
 from synapse_apply.stores.call_notes import MAX_NOTES
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import make_unopened_sqlite_store
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqlStore]:
-    made = open_sqlite(tmp_path / "state.db")
+    made = make_unopened_sqlite_store(tmp_path / "state.db")
     made.create_state(BackendIdentity("http://localhost"), "lineage")
     yield made
     made.close()

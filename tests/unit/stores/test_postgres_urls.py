@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.stores.postgres.postgres_database import open_postgres
-from synapse_apply.stores.postgres.postgres_url import is_postgres_url, parse_state_url
+from synapse_apply.stores.postgres.postgres_database import make_unconnected_postgres_store
+from synapse_apply.stores.postgres.postgres_url import is_postgres_url, parse_postgres_state_url
 
 
 @pytest.mark.parametrize(
@@ -25,15 +25,15 @@ from synapse_apply.stores.postgres.postgres_url import is_postgres_url, parse_st
 def test_where_names_host_database_and_schema(url, where):
     """Never a user or a password; a schema a target."""
     assert is_postgres_url(url)
-    store = open_postgres(url, "prod")
+    store = make_unconnected_postgres_store(url, "prod")
     assert store.where == where
-    assert "s3cr3t" not in f"{parse_state_url(url, 'prod')!r} {vars(store)}"
+    assert "s3cr3t" not in f"{parse_postgres_state_url(url, 'prod')!r} {vars(store)}"
 
 
 def test_other_parameters_reach_the_client():
     """TLS and time-outs are the client library's; ours come after."""
     url = "postgresql://u:p%20w@db/s?sslmode=verify-full&schema=x&connect_timeout=3"
-    parameters = open_postgres(url, "t")._database._parameters
+    parameters = make_unconnected_postgres_store(url, "t")._database._parameters
     assert parameters["sslmode"] == "verify-full"
     assert parameters["connect_timeout"] == "3"
     assert parameters["password"] == "p w"
@@ -64,7 +64,7 @@ def test_other_parameters_reach_the_client():
 def test_a_url_that_cannot_be_used_says_why_without_repeating_it(url):
     """Whatever part of a password ended up elsewhere."""
     with pytest.raises(InputError) as caught:
-        open_postgres(url, "prod")
+        make_unconnected_postgres_store(url, "prod")
     finding = caught.value.diagnostics[0]
     words = f"{finding.summary} {finding.detail} {finding.hint}"
     assert "url" in words

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from synapse_apply.stores.batch_log import Batch, RowChange
-from synapse_apply.stores.git.git_log import GIT_TIMING, GitLog, open_git
+from synapse_apply.stores.git.git_log import GIT_TIMING, GitLog, make_unstarted_git_store
 from synapse_apply.stores.git.git_url import parse_git_url
 from synapse_apply.stores.sql import SqlStore
 
@@ -44,11 +44,11 @@ class KeySigner:
     def __init__(self, key: bytes = b"key") -> None:
         self.key = key
 
-    def sign(self, content: str) -> str:
+    def sign_or_empty_without_key(self, content: str) -> str:
         return hmac.digest(self.key, content.encode(), "sha256").hex()
 
     def is_genuine_or_none_if_uncheckable(self, content: str, signature: str) -> bool | None:
-        return hmac.compare_digest(self.sign(content), signature)
+        return hmac.compare_digest(self.sign_or_empty_without_key(content), signature)
 
     def describe_places_to_put_key(self) -> str:
         return "KEY"
@@ -59,7 +59,7 @@ class NoKey:
 
     is_renewed = False
 
-    def sign(self, content: str) -> str:
+    def sign_or_empty_without_key(self, content: str) -> str:
         del content
         return ""
 
@@ -120,7 +120,7 @@ def make_empty_remote(remote: Path) -> Path:
 def open_git_at(remote: Path, **options: Any) -> SqlStore:
     """The store in a bare repository, by its path; the repository is made if it is missing."""
     location = parse_git_url(f"git:file://{make_empty_remote(remote)}?pace=0", "prod")
-    return open_git(location, remote.parent, **options)
+    return make_unstarted_git_store(location, remote.parent, **options)
 
 
 def make_checkout(folder: Path, remote: Path, *options: str) -> Path:
@@ -181,7 +181,9 @@ def batch_of(*changes: RowChange) -> Batch:
 def follow(remote: str) -> None:
     """Append a batch to the state in a remote, as another client does."""
     log = make_log(Path(remote), f"git:file://{remote}?pace=0")
-    log.append(batch_of(record_change("theirs")), log.read_since("").position)
+    log.append_or_none_if_overtaken(
+        batch_of(record_change("theirs")), log.read_since_position_or_anew("").position
+    )
     log.close()
 
 

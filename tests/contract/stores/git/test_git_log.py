@@ -36,7 +36,7 @@ def write_hook(remote: Path, name: str, script: str) -> Path:
 
 
 def read_addresses(log: GitLog, position: str = "") -> set[str]:
-    tables = log.read_since(position).tables
+    tables = log.read_since_position_or_anew(position).tables
     return {str(row[0]) for row in (tables or {}).get("records", ())}
 
 
@@ -44,20 +44,20 @@ def test_batches_follow_one_another(checkout: Path, open_log: OpenLog) -> None:
     """What one log appends another reads whole, and goes on from."""
     first, second = open_log(checkout), open_log(checkout)
     assert not first.exists()
-    assert second.read_since("").position == ""
+    assert second.read_since_position_or_anew("").position == ""
     made = first.append(first_batch(record_change("one"), record_change("Two/ü")), "")
     assert made is not None
     audit = [RowChange("audit", seq, (seq, "2026-01-31T", "x", "{}")) for seq in range(998, 1002)]
     more = first.append(batch_of(RowChange("records", "storage/one", None), *audit), made.position)
     assert more is not None
-    reading = second.read_since("")
+    reading = second.read_since_position_or_anew("")
     assert reading.position == more.position
     assert reading.tables is not None
     assert [row[:4] for row in reading.tables["records"]] == [
         ("storage/Two/ü", "storage", "v2", "Two/ü")
     ]
     # Of the audit the newest file is read at once, the rest when somebody asks.
-    assert [row[0] for row in second.read_older_audit_rows()] == [998, 999]
+    assert [row[0] for row in second.read_audit_rows_not_read_yet()] == [998, 999]
     assert [row[0] for row in reading.tables["audit"]] == [1000, 1001]
     # A reader has fetched the last commit alone, and may append behind it.
     last = second.append(batch_of(record_change("three")), reading.position)
@@ -72,7 +72,7 @@ def test_one_of_two_is_refused(checkout: Path, open_log: OpenLog) -> None:
     made = first.append(first_batch(), "")
     assert made is not None
     assert second.append(first_batch(), "") is None
-    assert second.read_since("").position == made.position
+    assert second.read_since_position_or_anew("").position == made.position
     assert first.append(batch_of(record_change("one")), made.position) is not None
     assert second.append(batch_of(record_change("two")), made.position) is None
     assert read_addresses(second) == {"storage/one"}
@@ -82,7 +82,7 @@ def test_a_lost_answer_is_found_out(remote: Path, checkout: Path, open_log: Open
     """A push whose answer is lost was done where the ref names the commit."""
     log = open_log(checkout)
     write_hook(remote, "post-receive", "kill -9 $PPID")
-    made = log.append(first_batch(), "")
+    made = log.append_or_none_if_overtaken(first_batch(), "")
     assert made is not None
     assert git(remote, "rev-parse", REF) == made.position
 
@@ -90,14 +90,14 @@ def test_a_lost_answer_is_found_out(remote: Path, checkout: Path, open_log: Open
 def test_whoever_was_overtaken_learns_it(remote: Path, checkout: Path, open_log: OpenLog) -> None:
     """A batch whose answer was lost, and that another one follows, is in the log, not its end."""
     log = open_log(checkout)
-    made = log.append(first_batch(), "")
+    made = log.append_or_none_if_overtaken(first_batch(), "")
     assert made is not None
     paths = [str(Path(__file__).parents[3]), str(Path(__file__).parents[4])]
     program = f"import sys; sys.path[:0] = {paths}; "
     program += f"from contract.stores.git.repositories import follow; follow('{remote}')"
     follower = f'rm "$0"; env -i PATH="$PATH" {sys.executable} -c "{program}"; kill -9 $PPID'
     write_hook(remote, "post-receive", follower)
-    appended = log.append(batch_of(record_change("ours")), made.position)
+    appended = log.append_or_none_if_overtaken(batch_of(record_change("ours")), made.position)
     assert appended is not None
     assert not appended.is_last
     assert appended.position == git(remote, "rev-parse", f"{REF}^")
@@ -110,11 +110,11 @@ def test_a_refusal_is_no_loss(remote: Path, checkout: Path, open_log: OpenLog) -
     hook = write_hook(remote, "update", "echo 'only on Mondays' >&2; exit 1")
     batch = first_batch()
     with pytest.raises(StateError) as refused:
-        log.append(batch, "")
+        log.append_or_none_if_overtaken(batch, "")
     assert "only on Mondays" in refused.value.diagnostics[0].detail
     assert "?ref=refs/heads/" in refused.value.diagnostics[0].hint
     hook.unlink()
-    assert log.append(batch, "") is not None
+    assert log.append_or_none_if_overtaken(batch, "") is not None
 
 
 @pytest.mark.parametrize("denies", ["false", "true"])
@@ -126,10 +126,10 @@ def test_history_begins_anew(remote: Path, checkout: Path, denies: str, open_log
     git(remote, "config", "receive.denyNonFastForwards", denies)
     url, branch = "git:origin?ref=refs/heads/state", "refs/heads/state"
     log = open_log(checkout, url, batches_per_root=3)
-    appended = log.append(first_batch(), "")
+    appended = log.append_or_none_if_overtaken(first_batch(), "")
     for name in ("one", "two", "three"):
         assert appended is not None
-        appended = log.append(batch_of(record_change(name)), appended.position)
+        appended = log.append_or_none_if_overtaken(batch_of(record_change(name)), appended.position)
     history = git(remote, "rev-list", branch).splitlines()
     assert len(history) == (4 if denies == "true" else 2)
     if denies == "false":
@@ -149,36 +149,41 @@ def test_who_has_no_key_cannot_write(remote: Path, checkout: Path, open_log: Ope
     made = open_log(checkout).append(first_batch(), "")
     assert made is not None
     stranger = open_log(checkout, signer=NoKey())
-    stranger.read_since("")
+    stranger.read_since_position_or_anew("")
     assert [finding.summary for finding in stranger.list_warnings()] == [
         "The state is not verified"
     ]
     with pytest.raises(StateError, match="key of the state is not here"):
         stranger.append(batch_of(record_change("one")), made.position)
     log = open_log(checkout, signer=KeySigner(b"other"))
-    log.read_since("")
+    log.read_since_position_or_anew("")
     assert "not signed with its key" in log.list_warnings()[0].summary
     with pytest.raises(StateError, match="not signed with its key"):
-        log.append(batch_of(record_change("one")), made.position)
-    assert log.append(first_batch(record_change("two")), made.position) is not None
+        log.append_or_none_if_overtaken(batch_of(record_change("one")), made.position)
+    assert (
+        log.append_or_none_if_overtaken(first_batch(record_change("two")), made.position)
+        is not None
+    )
     assert log.list_warnings() == ()
     git(remote, "update-ref", "refs/synapse-apply/state/stage", REF)
     with pytest.raises(StateError, match="not a state"):
-        open_log(checkout, "git:origin?ref=refs/synapse-apply/state/stage").read_since("")
+        open_log(
+            checkout, "git:origin?ref=refs/synapse-apply/state/stage"
+        ).read_since_position_or_anew("")
 
 
 def test_a_ref_that_went_back_is_seen(remote: Path, checkout: Path, open_log: OpenLog) -> None:
     """Who read a later batch does not believe an earlier one, until a restore."""
     log = open_log(checkout)
-    made = log.append(first_batch(), "")
+    made = log.append_or_none_if_overtaken(first_batch(), "")
     assert made is not None
-    more = log.append(batch_of(record_change("one")), made.position)
+    more = log.append_or_none_if_overtaken(batch_of(record_change("one")), made.position)
     assert more is not None
     git(remote, "update-ref", REF, made.position)
     with pytest.raises(DamagedLog, match="set back"):
-        log.read_since(more.position)
+        log.read_since_position_or_anew(more.position)
     with pytest.raises(DamagedLog, match="set back"):
-        log.read_since("")
+        log.read_since_position_or_anew("")
     assert (
         log.restart_after_damage_unless_overtaken(first_batch(record_change("restored")))
         is not None
@@ -186,7 +191,7 @@ def test_a_ref_that_went_back_is_seen(remote: Path, checkout: Path, open_log: Op
     assert read_addresses(log) == {"storage/restored"}
     git(remote, "update-ref", "-d", REF)
     with pytest.raises(DamagedLog, match="set back"):
-        log.read_since(more.position)
+        log.read_since_position_or_anew(more.position)
 
 
 def reopen(open_log: OpenLog, checkout: Path, bookmark: str, **options: int) -> GitLog:
@@ -199,16 +204,23 @@ def reopen(open_log: OpenLog, checkout: Path, bookmark: str, **options: int) -> 
 def test_a_ref_that_went_on_is_believed(checkout: Path, open_log: OpenLog) -> None:
     """A few batches later, many, and behind a history that began anew."""
     writer = open_log(checkout, batches_per_root=30)
-    made = writer.append(first_batch(), "")
+    made = writer.append_or_none_if_overtaken(first_batch(), "")
     assert made is not None
     bookmark, position = writer.bookmark, made.position
     for number in range(2, 32):
-        appended = writer.append(batch_of(record_change(f"{number}")), position)
+        appended = writer.append_or_none_if_overtaken(
+            batch_of(record_change(f"{number}")), position
+        )
         assert appended is not None
         position = appended.position
         if number in (2, 25, 31):
-            assert reopen(open_log, checkout, bookmark).read_since("").position == position
-    assert reopen(open_log, checkout, "rubbish").read_since("").position == position
+            assert (
+                reopen(open_log, checkout, bookmark).read_since_position_or_anew("").position
+                == position
+            )
+    assert (
+        reopen(open_log, checkout, "rubbish").read_since_position_or_anew("").position == position
+    )
 
 
 def test_a_ref_that_was_pushed_over_is_seen(
@@ -216,25 +228,29 @@ def test_a_ref_that_was_pushed_over_is_seen(
 ) -> None:
     """Also where others went on from the earlier commit; a restore ends it for everybody."""
     log = open_log(checkout)
-    made = log.append(first_batch(), "")
+    made = log.append_or_none_if_overtaken(first_batch(), "")
     assert made is not None
-    assert log.append(batch_of(record_change("one")), made.position) is not None
+    assert (
+        log.append_or_none_if_overtaken(batch_of(record_change("one")), made.position) is not None
+    )
     bookmark = log.bookmark
     git(remote, "update-ref", REF, made.position)
     with pytest.raises(DamagedLog, match="set back"):
-        reopen(open_log, checkout, bookmark).read_since("")
+        reopen(open_log, checkout, bookmark).read_since_position_or_anew("")
     position = made.position
     for name in ("two", "three"):
         other = open_log(checkout)
-        appended = other.append(batch_of(record_change(name)), other.read_since("").position)
+        appended = other.append_or_none_if_overtaken(
+            batch_of(record_change(name)), other.read_since_position_or_anew("").position
+        )
         assert appended is not None
         position = appended.position
         with pytest.raises(DamagedLog, match="set back"):
-            reopen(open_log, checkout, bookmark).read_since("")
-    assert open_log(checkout).read_since("").position == position
+            reopen(open_log, checkout, bookmark).read_since_position_or_anew("")
+    assert open_log(checkout).read_since_position_or_anew("").position == position
     late = reopen(open_log, checkout, bookmark)
     with pytest.raises(DamagedLog, match="set back") as raised:
-        late.read_since("")
+        late.read_since_position_or_anew("")
     assert f"commit {bookmark[2:]}" in raised.value.diagnostics[0].detail
     assert (
         late.restart_after_damage_unless_overtaken(first_batch(record_change("restored")))
@@ -246,17 +262,19 @@ def test_a_ref_that_was_pushed_over_is_seen(
 def test_a_ref_that_was_removed_is_missed(remote: Path, checkout: Path, open_log: OpenLog) -> None:
     """No state is an error to who has seen one; what is made in its place counts on."""
     log = open_log(checkout)
-    made = log.append(first_batch(), "")
+    made = log.append_or_none_if_overtaken(first_batch(), "")
     assert made is not None
-    assert log.append(batch_of(record_change("one")), made.position) is not None
+    assert (
+        log.append_or_none_if_overtaken(batch_of(record_change("one")), made.position) is not None
+    )
     git(remote, "update-ref", "-d", REF)
     late = reopen(open_log, checkout, log.bookmark)
     assert not late.exists()
     with pytest.raises(DamagedLog, match="set back"):
-        late.read_since("")
+        late.read_since_position_or_anew("")
     assert late.restart_after_damage_unless_overtaken(first_batch()) is not None
     assert late.bookmark.startswith("3:")
-    assert reopen(open_log, checkout, log.bookmark).read_since("").position
+    assert reopen(open_log, checkout, log.bookmark).read_since_position_or_anew("").position
 
 
 @pytest.mark.parametrize(
@@ -284,7 +302,7 @@ def test_a_hostile_tree(
     replace_tree(remote, kind.replace("{tree}", renamed), path.partition("/")[0])
     log = open_log(checkout, signer=NoKey())
     with pytest.raises(DamagedLog) as damaged:
-        log.read_since("")
+        log.read_since_position_or_anew("")
     detail = damaged.value.diagnostics[0].detail
     assert path in detail
     assert reason in detail
@@ -297,9 +315,9 @@ def test_a_checkout_stays_as_it_is(tmp_path: Path, remote: Path, open_log: OpenL
     assert (checkout / ".git" / "shallow").exists()
     before = read_every_byte(checkout)
     log = open_log(checkout)
-    made = log.append(first_batch(record_change("one")), "")
+    made = log.append_or_none_if_overtaken(first_batch(record_change("one")), "")
     assert made is not None
-    log.append(batch_of(record_change("two")), made.position)
+    log.append_or_none_if_overtaken(batch_of(record_change("two")), made.position)
     assert read_addresses(open_log(checkout)) == {"storage/one", "storage/two"}
     log.close()
     assert read_every_byte(checkout) == before
@@ -315,7 +333,7 @@ def test_what_is_no_place_for_a_state(
 ) -> None:
     """A branch with files of somebody, a remote nobody has, a folder outside of any clone."""
     with pytest.raises(StateError, match="not a state of synapse-apply"):
-        open_log(checkout, "git:origin?ref=refs/heads/main").read_since("")
+        open_log(checkout, "git:origin?ref=refs/heads/main").read_since_position_or_anew("")
     assert open_log(checkout, "git:origin?ref=refs/heads/main").append(first_batch(), "") is None
     with pytest.raises(InputError, match="no such Git remote"):
         open_log(checkout, "git:upstream").exists()
@@ -334,5 +352,5 @@ def test_sha256_repositories(tmp_path: Path, open_log: OpenLog) -> None:
     git(remote, "update-ref", "refs/heads/main", git(remote, "commit-tree", "-m", "m", tree))
     log = open_log(tmp_path, f"git:file://{remote}")
     assert not log.exists()
-    log.append(first_batch(record_change("one")), "")
+    log.append_or_none_if_overtaken(first_batch(record_change("one")), "")
     assert read_addresses(open_log(tmp_path, f"git:file://{remote}")) == {"storage/one"}

@@ -75,12 +75,16 @@ def test_credentials_of_the_checkout_serve(
     before = read_every_byte(web_checkout)
     log = open_log(web_checkout)
     assert not log.exists()
-    made = log.append(first_batch(*map(record_change, map(str, range(300)))), "")
+    made = log.append_or_none_if_overtaken(
+        first_batch(*map(record_change, map(str, range(300)))), ""
+    )
     assert made is not None
     first_commands = commands()
-    assert log.append(batch_of(record_change("one")), made.position) is not None
+    assert (
+        log.append_or_none_if_overtaken(batch_of(record_change("one")), made.position) is not None
+    )
     assert len(commands()) == 2
-    tables = open_log(web_checkout).read_since("").tables
+    tables = open_log(web_checkout).read_since_position_or_anew("").tables
     assert tables is not None
     assert len(tables["records"]) == 301
     assert read_every_byte(web_checkout) == before
@@ -120,7 +124,7 @@ def test_lost_answers(
     """
     log = open_log(web_checkout)
     server.answers[:] = answers
-    made = log.append(first_batch(record_change("one")), "")
+    made = log.append_or_none_if_overtaken(first_batch(record_change("one")), "")
     assert made is not None
     assert made.is_last
     assert not server.answers
@@ -133,14 +137,14 @@ def test_an_outcome_that_stays_unknown(
 ) -> None:
     """If the server cannot be asked either, the batch is passed once more, and is one."""
     log = open_log(web_checkout)
-    made = log.append(first_batch(), "")
+    made = log.append_or_none_if_overtaken(first_batch(), "")
     assert made is not None
     server.answers[:] = [500]
     repository = remote.rename(remote.with_name("moved.git"))
     batch = batch_of(record_change("one"))
     with pytest.raises(StateError, match="not known whether"):
-        log.append(batch, made.position)
+        log.append_or_none_if_overtaken(batch, made.position)
     repository.rename(remote)
-    again = log.append(batch, made.position)
+    again = log.append_or_none_if_overtaken(batch, made.position)
     assert again is not None
     assert git(remote, "rev-parse", f"{REF}^") == made.position

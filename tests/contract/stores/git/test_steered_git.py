@@ -59,16 +59,18 @@ def test_what_a_killed_run_left_is_removed(
     for path in (old, other, elsewhere, link):
         os.utime(path, (past, past), follow_symlinks=False)
     log = open_log(checkout)
-    assert log.append(first_batch(record_change("one")), "") is not None
+    assert log.append_or_none_if_overtaken(first_batch(record_change("one")), "") is not None
     log.close()
     assert sorted(temporary.iterdir()) == sorted([new, other, link])
     assert (elsewhere / "file").exists()
 
 
 def write_twice(log: GitLog) -> None:
-    made = log.append(first_batch(record_change("one")), "")
+    made = log.append_or_none_if_overtaken(first_batch(record_change("one")), "")
     assert made is not None
-    assert log.append(batch_of(record_change("two")), made.position) is not None
+    assert (
+        log.append_or_none_if_overtaken(batch_of(record_change("two")), made.position) is not None
+    )
 
 
 def test_variables_of_git(

@@ -25,7 +25,7 @@ class Rules(NamedTuple):
 
     decide_link_outcome: Callable = chain_rules.decide_link_outcome
     is_link_in_the_chain: Callable = chain_rules.is_link_in_the_chain
-    list_links_never_pruned: Callable = chain_rules.list_links_never_pruned
+    list_links_kept_because_of_link: Callable = chain_rules.list_links_kept_because_of_link
     select_links_to_prune: Callable = chain_rules.select_links_to_prune
 
 
@@ -211,7 +211,7 @@ class Enumeration:
         for at in range(1, number + 1):
             ends_foreign_lock = world.first_made[at] % 10 in self.kept_kinds
             never_pruned.update(
-                self.rules.list_links_never_pruned(at, ends_foreign_lock=ends_foreign_lock)
+                self.rules.list_links_kept_because_of_link(at, ends_foreign_lock=ends_foreign_lock)
             )
         return never_pruned
 

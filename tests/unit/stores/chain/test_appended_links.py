@@ -79,7 +79,7 @@ def test_a_link_that_is_ours_and_followed_is_written_and_the_lock_is_lost(chains
     """It arrived, its answer did not, and another process took the lock over behind it."""
     store, other = chains.make(), chains.open()
     with store.lock("apply"):
-        name = f"links/{store.log.last_link[0] + 1:012}"
+        name = f"links/{store.log.last_link_number_and_digest[0] + 1:012}"
 
         def let_another_take_over():
             if name in chains.bucket.contents and not other.was_locked_here:
@@ -96,13 +96,13 @@ def test_two_that_make_a_state_at_once_make_one(chains):
     """The first link is made if it is absent: the loser hears that there is a state."""
     late = chains.open()
     late.log.exists = lambda: False
-    make_first = late._database.create_database
+    make_first = late._database.create_state_or_raise_if_exists
 
     def create_after_another(statements):
         chains.make()
         return make_first(statements)
 
-    late._database.create_database = create_after_another
+    late._database.create_state_or_raise_if_exists = create_after_another
     with pytest.raises(StateError, match="There is a state already"):
         late.create_state(BINDING, "other")
     assert chains.open().read_lineage() == LINEAGE

@@ -13,7 +13,7 @@ from unit.stores.chain.chains import Chains, KeySigner
 from synapse_apply.model.errors import LockLost, StateError
 from synapse_apply.stores import schema
 from synapse_apply.stores.chain import chain_rules
-from synapse_apply.stores.chain.link_format import Link, decode_object
+from synapse_apply.stores.chain.link_format import Link, decode_object_of_number
 
 HOLDERS = 3
 # What the network does to the next request of a process, or to each one.
@@ -88,12 +88,12 @@ class ChainMachine(RuleBasedStateMachine):
         """At any time, whoever holds it: leases may be thought over at any time."""
         lock_id = f"lock-{client}-{next(self.numbers)}"
 
-        def replace_lock_row(run):
+        def replace_expected_lock_row(run):
             run(schema.DROP_LOCK, ())
             run(schema.ADD_LOCK, (1, lock_id, 1, 1, *["h", "b", 1, *["t"] * 5]))
 
         if client not in self.stopped:
-            self.act(client, fault, replace_lock_row)
+            self.act(client, fault, replace_expected_lock_row)
             self.lock_ids[client] = lock_id
 
     @rule(client=clients)
@@ -176,11 +176,11 @@ class ChainMachine(RuleBasedStateMachine):
                 lambda run: run(schema.ALL_PLANS, ())
             )
         }
-        number, digest = reader.log.last_link
+        number, digest = reader.log.last_link_number_and_digest
         told, last = set(), ""
         for at in range(1, number + 1):
             if at not in self.decoded:
-                self.decoded[at] = decode_object(self.first_links[at], at, KeySigner())
+                self.decoded[at] = decode_object_of_number(self.first_links[at], at, KeySigner())
             decoded = self.decoded[at]
             assert isinstance(decoded.value, Link)
             assert decoded.value.previous == last

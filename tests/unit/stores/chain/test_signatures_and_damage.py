@@ -13,10 +13,10 @@ from synapse_apply.model.errors import LockLost, StateError
 from synapse_apply.stores.chain.link_format import (
     Seal,
     WrongContent,
-    decode_object,
+    decode_object_of_number,
     encode_seal,
 )
-from synapse_apply.stores.sqlite.sqlite_database import read_backup_origin
+from synapse_apply.stores.sqlite.sqlite_database import require_origin_of_intact_backup
 
 
 @pytest.fixture
@@ -112,13 +112,13 @@ def test_a_restore_seals_what_cannot_be_read_and_goes_on_behind_it(chains, tmp_p
     write_many(store, 3, first=3)
     held = late.lock("apply")
     held.__enter__()
-    last = late.log.last_link[0]
+    last = late.log.last_link_number_and_digest[0]
     ruin(chains, last - 2)
     fresh = chains.open()
     saved_path = fresh.restore_backup(
         str(tmp_path / "backup"), kept_path_unless_beside_file=str(tmp_path / "kept")
     )
-    assert read_backup_origin(saved_path).record_count == 5
+    assert require_origin_of_intact_backup(saved_path).record_count == 5
     assert addresses(fresh) == addresses(chains.open()) == ["p0", "p1", "p2"]
     assert chains.names("chain-2/links")[0] == f"chain-2/links/{last + 2:012}"
     with pytest.raises(LockLost):
@@ -144,8 +144,8 @@ def test_a_restore_that_was_interrupted_behind_the_seal_is_run_again(chains, tmp
     def fail():
         raise StateError.from_summary("The connection broke")
 
-    put = fresh.folder.try_put_if_absent
-    fresh.folder.try_put_if_absent = lambda name, content: (
+    put = fresh.folder.try_put_if_absent_and_tell_if_certain
+    fresh.folder.try_put_if_absent_and_tell_if_certain = lambda name, content: (
         fail() if name.startswith("chain-2") else put(name, content)
     )
     with pytest.raises(StateError):
@@ -232,7 +232,7 @@ def test_a_forged_seal_leads_nobody_to_another_state_that_is_written(chains, tmp
     store = chains.make(KeySigner())
     write_many(store, 1)
     store.write_backup(str(tmp_path / "backup"))
-    number = store.log.last_link[0] + 1
+    number = store.log.last_link_number_and_digest[0] + 1
     ruin(chains, number, encode_seal(Seal(number, 2), KeySigner("forger")).content)
     stranger = Chains()
     write_many(stranger.make(KeySigner("forger")), 5)
@@ -247,7 +247,7 @@ def test_a_compressed_bomb_is_refused(monkeypatch):
     """A megabyte of zeros is a kilobyte."""
     monkeypatch.setattr("synapse_apply.stores.chain.link_format._MAX_TEXT_BYTES", 1000)
     with pytest.raises(WrongContent, match="too long"):
-        decode_object(zlib.compress(bytes(10**6)), 1, KeySigner())
+        decode_object_of_number(zlib.compress(bytes(10**6)), 1, KeySigner())
 
 
 def test_a_backup_of_a_damaged_state_has_what_can_be_read(chains, tmp_path):
@@ -258,7 +258,7 @@ def test_a_backup_of_a_damaged_state_has_what_can_be_read(chains, tmp_path):
             store.append_audit_entries(entry(f"p{number}"))
         store.write_records(record("yolo", "Y"))
     write_many(store, 3)
-    ruin(chains, store.log.last_link[0] - 1)
+    ruin(chains, store.log.last_link_number_and_digest[0] - 1)
     with pytest.raises(StateError, match="damaged") as caught:
         chains.open().write_backup(str(tmp_path / "backup"))
     assert str(tmp_path / "backup") in caught.value.diagnostics[-1].detail
