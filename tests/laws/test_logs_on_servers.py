@@ -82,10 +82,10 @@ class RemoteFolder(MemoryFolder):
         self._go()
         return self.bucket.contents.folder.list_objects(prefix, after)
 
-    def get_many(self, names):
+    def get_objects_or_none_in_order(self, names):
         """As the server has them."""
         self._go()
-        return self.bucket.contents.folder.get_many(names)
+        return self.bucket.contents.folder.get_objects_or_none_in_order(names)
 
 
 class RemoteChains(Chains):

@@ -45,10 +45,14 @@ def test_batches_follow_one_another(checkout: Path, open_log: OpenLog) -> None:
     first, second = open_log(checkout), open_log(checkout)
     assert not first.exists()
     assert second.read_since_position_or_anew("").position == ""
-    made = first.append(first_batch(record_change("one"), record_change("Two/ü")), "")
+    made = first.append_or_none_if_overtaken(
+        first_batch(record_change("one"), record_change("Two/ü")), ""
+    )
     assert made is not None
     audit = [RowChange("audit", seq, (seq, "2026-01-31T", "x", "{}")) for seq in range(998, 1002)]
-    more = first.append(batch_of(RowChange("records", "storage/one", None), *audit), made.position)
+    more = first.append_or_none_if_overtaken(
+        batch_of(RowChange("records", "storage/one", None), *audit), made.position
+    )
     assert more is not None
     reading = second.read_since_position_or_anew("")
     assert reading.position == more.position
@@ -60,21 +64,23 @@ def test_batches_follow_one_another(checkout: Path, open_log: OpenLog) -> None:
     assert [row[0] for row in second.read_audit_rows_not_read_yet()] == [998, 999]
     assert [row[0] for row in reading.tables["audit"]] == [1000, 1001]
     # A reader has fetched the last commit alone, and may append behind it.
-    last = second.append(batch_of(record_change("three")), reading.position)
+    last = second.append_or_none_if_overtaken(batch_of(record_change("three")), reading.position)
     assert last is not None
     assert read_addresses(first, more.position) == {"storage/Two/ü", "storage/three"}
-    assert first.append(batch_of(record_change("late")), more.position) is None
+    assert first.append_or_none_if_overtaken(batch_of(record_change("late")), more.position) is None
 
 
 def test_one_of_two_is_refused(checkout: Path, open_log: OpenLog) -> None:
     """Of two that append behind one commit one is refused, also where a state is made."""
     first, second = open_log(checkout), open_log(checkout)
-    made = first.append(first_batch(), "")
+    made = first.append_or_none_if_overtaken(first_batch(), "")
     assert made is not None
-    assert second.append(first_batch(), "") is None
+    assert second.append_or_none_if_overtaken(first_batch(), "") is None
     assert second.read_since_position_or_anew("").position == made.position
-    assert first.append(batch_of(record_change("one")), made.position) is not None
-    assert second.append(batch_of(record_change("two")), made.position) is None
+    assert (
+        first.append_or_none_if_overtaken(batch_of(record_change("one")), made.position) is not None
+    )
+    assert second.append_or_none_if_overtaken(batch_of(record_change("two")), made.position) is None
     assert read_addresses(second) == {"storage/one"}
 
 
@@ -146,7 +152,7 @@ def test_who_has_no_key_cannot_write(remote: Path, checkout: Path, open_log: Ope
 
     Who has the key may replace it, and nobody else.
     """
-    made = open_log(checkout).append(first_batch(), "")
+    made = open_log(checkout).append_or_none_if_overtaken(first_batch(), "")
     assert made is not None
     stranger = open_log(checkout, signer=NoKey())
     stranger.read_since_position_or_anew("")
@@ -154,7 +160,7 @@ def test_who_has_no_key_cannot_write(remote: Path, checkout: Path, open_log: Ope
         "The state is not verified"
     ]
     with pytest.raises(StateError, match="key of the state is not here"):
-        stranger.append(batch_of(record_change("one")), made.position)
+        stranger.append_or_none_if_overtaken(batch_of(record_change("one")), made.position)
     log = open_log(checkout, signer=KeySigner(b"other"))
     log.read_since_position_or_anew("")
     assert "not signed with its key" in log.list_warnings()[0].summary
@@ -296,7 +302,7 @@ def test_a_hostile_tree(
     remote: Path, checkout: Path, open_log: OpenLog, kind: str, path: str, reason: str
 ) -> None:
     """Anything that no run writes is an error that says where."""
-    open_log(checkout).append(first_batch(record_change("one")), "")
+    open_log(checkout).append_or_none_if_overtaken(first_batch(record_change("one")), "")
     row_file = git(remote, "ls-tree", "-r", f"{REF}:records").split("\t")[0]
     renamed = git(remote, "mktree", input=f"{row_file}\twrong.json\n".encode())
     replace_tree(remote, kind.replace("{tree}", renamed), path.partition("/")[0])
@@ -334,7 +340,12 @@ def test_what_is_no_place_for_a_state(
     """A branch with files of somebody, a remote nobody has, a folder outside of any clone."""
     with pytest.raises(StateError, match="not a state of synapse-apply"):
         open_log(checkout, "git:origin?ref=refs/heads/main").read_since_position_or_anew("")
-    assert open_log(checkout, "git:origin?ref=refs/heads/main").append(first_batch(), "") is None
+    assert (
+        open_log(checkout, "git:origin?ref=refs/heads/main").append_or_none_if_overtaken(
+            first_batch(), ""
+        )
+        is None
+    )
     with pytest.raises(InputError, match="no such Git remote"):
         open_log(checkout, "git:upstream").exists()
     with pytest.raises(InputError, match="no Git repository"):
