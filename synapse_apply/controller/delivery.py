@@ -71,7 +71,7 @@ class Receiver:
         self._parts = _split_usable_url(url, what_is_named, allow_plain_http=allow_plain_http)
         self._route = build_route_with_environment_proxies_and_tls(self._parts.origin)
 
-    def send_json_once(
+    def send_json_once_or_raise_undelivered(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
     ) -> HttpAnswer:
         """The answer of any status to one request below the URL; UndeliveredError without one."""

@@ -50,11 +50,11 @@ DEFAULT_ZONE = "UTC"
 _UNITS = {"s": 1.0, "m": MINUTE, "h": HOUR, "d": DAY}
 
 
-def decode_controller(
+def decode_valid_controller_document(
     value: Mapping[str, Any], positions: Mapping[FieldPath, Position], file: FilePath
 ) -> Controller:
     """The values of a document that fits the schema; relative paths begin at the file's folder."""
-    return _Decoder(value, positions, file).decode_controller()
+    return _Decoder(value, positions, file).decode_valid_controller_document()
 
 
 def parse_valid_duration_as_seconds(text: str) -> float:
@@ -110,7 +110,7 @@ class _Decoder:
         self._file = file
         self._folder = file.absolute().parent
 
-    def decode_controller(self) -> Controller:
+    def decode_valid_controller_document(self) -> Controller:
         value = self._value
         host, port = split_valid_listen_address(value.get("listen", DEFAULT_LISTEN))
         hooks = value.get("hooks", {})

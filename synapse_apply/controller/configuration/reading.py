@@ -12,7 +12,7 @@ from pathlib import Path as FilePath
 from typing import NamedTuple
 
 from synapse_apply.controller.configuration.checks import iter_findings_no_schema_can_tell
-from synapse_apply.controller.configuration.decoding import decode_controller
+from synapse_apply.controller.configuration.decoding import decode_valid_controller_document
 from synapse_apply.controller.configuration.literal_secrets import replace_literal_secrets_in_place
 from synapse_apply.controller.configuration.unused_settings import iter_unused_setting_warnings
 from synapse_apply.controller.configuration.valid_parts import build_document_of_valid_parts
@@ -91,7 +91,7 @@ def parse_and_check_configuration(
         has_access = isinstance(value, Mapping) and "access" in value
         value = build_document_of_valid_parts(value, validator.is_valid)
         is_access_known = has_access is ("access" in value)
-    controller = decode_controller(value, positions, file)
+    controller = decode_valid_controller_document(value, positions, file)
     findings.extend(
         iter_findings_no_schema_can_tell(
             value, controller, positions, now, is_access_known=is_access_known

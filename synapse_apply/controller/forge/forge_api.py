@@ -136,7 +136,7 @@ class ForgeApi:
         """Send one request; UndeliveredError without an answer."""
         headers = {**self._headers, "Authorization": f"Bearer {self._token.reveal()}"}
         content = b"" if body is None else encode_compact_json(body)
-        answer = self._receiver.send_json_once(method, path, headers, content)
+        answer = self._receiver.send_json_once_or_raise_undelivered(method, path, headers, content)
         date = read_server_time_or_none(answer)
         if date is not None:
             self.clock_offset = self.wall_clock() - date

@@ -60,7 +60,7 @@ class SlackMessages:
     def send(self, row: MessageRow) -> SendResult:
         """As MessageSender."""
         try:
-            answer = self._receiver.send_json_once(
+            answer = self._receiver.send_json_once_or_raise_undelivered(
                 "POST", "", {}, encode_compact_json(build_slack_body(row))
             )
         except UndeliveredError as failure:

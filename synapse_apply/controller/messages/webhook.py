@@ -66,7 +66,7 @@ class WebhookMessages:
             signed = f"{message_id}.{timestamp}.".encode() + body
             headers["webhook-signature"] = _sign(self._key.reveal(), signed)
         try:
-            answer = self._receiver.send_json_once("POST", "", headers, body)
+            answer = self._receiver.send_json_once_or_raise_undelivered("POST", "", headers, body)
         except UndeliveredError as failure:
             return failure.result
         if 200 <= answer.status < 300:

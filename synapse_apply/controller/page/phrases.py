@@ -215,12 +215,12 @@ def shorten_digests_and_commits(text: str) -> str:
     return _LONG_DIGITS.sub(r"\1", text)
 
 
-def get_person_name(identity: str) -> str:
+def format_identity_as_name(identity: str) -> str:
     """The name of an identity (`proxy:ann`); one of a program says that it is one."""
     kind, _, name = identity.partition(":")
     return f"{name} (token)" if kind == "token" else name or identity
 
 
-def get_author_name(author: str) -> str:
+def strip_email_address_of_author(author: str) -> str:
     """The name of an author without the address (`Mina Park <mina@acme.example>`)."""
     return author.partition(" <")[0] or author

@@ -30,7 +30,7 @@ _FORGE_SEPARATORS = {"github": "", "gitlab": "/-"}
 MAX_SHOWN_ROWS = 1000
 
 
-def build_forge_links(source: Source | None, commit: str) -> ForgeLinks:
+def build_forge_links_or_no_links(source: Source | None, commit: str) -> ForgeLinks:
     """Links to a commit where the source's repository is on a known forge; else none."""
     if source is None:
         return NO_LINKS
@@ -39,11 +39,11 @@ def build_forge_links(source: Source | None, commit: str) -> ForgeLinks:
     if not host or forge not in _FORGE_SEPARATORS:
         return NO_LINKS
     repository = f"https://{host}/{path.strip('/').removesuffix('.git')}"
-    find_path = partial(_find_path_in_repository, commit=commit, project_path=source.path)
+    find_path = partial(_find_repository_path_or_none, commit=commit, project_path=source.path)
     return ForgeLinks(repository, _FORGE_SEPARATORS[forge], find_path, commit)
 
 
-def _find_path_in_repository(file: str, *, commit: str, project_path: str) -> str | None:
+def _find_repository_path_or_none(file: str, *, commit: str, project_path: str) -> str | None:
     """The path of a file that a worker names as `COMMIT:PATH`; None for another text."""
     prefix, separator, path = file.partition(":")
     is_of_commit = bool(separator) and len(prefix) >= _LEAST_COMMIT and commit.startswith(prefix)
@@ -82,7 +82,9 @@ class PlanPart(NamedTuple):
     anchors: Mapping[str, str]
 
 
-def render_plan_part(plan_json: str, links: ForgeLinks, *, has_next_steps: bool = True) -> PlanPart:
+def render_plan_part_or_empty(
+    plan_json: str, links: ForgeLinks, *, has_next_steps: bool = True
+) -> PlanPart:
     """A plan as a part of a page, with the fragments of its rows by address.
 
     `has_next_steps` is for plans that the controller does not apply: which commands do.

@@ -9,10 +9,10 @@ from markupsafe import Markup
 from synapse_apply.controller.page.markup import mark_escaped_html
 from synapse_apply.controller.page.plan_part import (
     PlanPart,
-    build_forge_links,
-    render_plan_part,
+    build_forge_links_or_no_links,
+    render_plan_part_or_empty,
 )
-from synapse_apply.controller.page.report_part import ReportedCall, list_reported_calls
+from synapse_apply.controller.page.report_part import ReportedCall, list_reported_calls_done_last
 from synapse_apply.controller.rows import (
     RevisionRow,
     RunOutcome,
@@ -110,15 +110,15 @@ def read_run_view_or_none(
     if run is None:
         return None
     source = settings.sources.get(run.target.source)
-    links = build_forge_links(source, run.commit)
+    links = build_forge_links_or_no_links(source, run.commit)
     rule = find_rule(source, run.target.target) if source else None
     is_observed = rule is None or rule.mode is Mode.OBSERVE
     return RunView(
         run,
-        render_plan_part(run.plan_json, links, has_next_steps=is_observed),
+        render_plan_part_or_empty(run.plan_json, links, has_next_steps=is_observed),
         link_commit_or_empty(source, run.commit),
         store.find_revision(run.target.source, run.commit),
-        list_reported_calls(run.report_json),
+        list_reported_calls_done_last(run.report_json),
     )
 
 
@@ -143,5 +143,7 @@ def read_revision_view_or_none(
 def link_commit_or_empty(source: Source | None, commit: str) -> Markup:
     """The commit, linked to the forge where that is known; "" for no commit."""
     return mark_escaped_html(
-        build_forge_links(source, commit).render_short_commit_linked_if_possible_or_empty(commit)
+        build_forge_links_or_no_links(
+            source, commit
+        ).render_short_commit_linked_if_possible_or_empty(commit)
     )

@@ -326,7 +326,9 @@ class ControllerApi:
 
     def _send_or_raise_unavailable(self, method: str, path: str, body: bytes = b"") -> HttpAnswer:
         try:
-            return self._receiver.send_json_once(method, path, self._headers, body)
+            return self._receiver.send_json_once_or_raise_undelivered(
+                method, path, self._headers, body
+            )
         except UndeliveredError as undelivered:
             fault, finding = undelivered.fault, undelivered.result.finding
         reason = finding.detail if finding else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from synapse_apply.controller.settings import Controller, Source
 from synapse_apply.controller.source.access import build_source_access_checking_url
-from synapse_apply.controller.source.places import build_source_folders
+from synapse_apply.controller.source.places import build_paths_of_source_folders
 from synapse_apply.controller.source.remote_refs import (
     build_pin_revision_or_empty,
     list_refs_meant_by_valid_name,
@@ -40,7 +40,7 @@ def _require_usable_pin(source: Source) -> object:
 
 _REQUIREMENTS: tuple[Callable[[Source], object], ...] = (
     build_source_access_checking_url,
-    lambda source: build_source_folders(Path(), source),
+    lambda source: build_paths_of_source_folders(Path(), source),
     lambda source: list_refs_meant_by_valid_name(source, source.ref),
     _require_usable_pin,
 )

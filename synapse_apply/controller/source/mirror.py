@@ -17,7 +17,7 @@ from synapse_apply.controller.source.commit_text import (
 )
 from synapse_apply.controller.source.committed_project import CommittedProject
 from synapse_apply.controller.source.mirror_git import MirrorGit, MirrorLimits
-from synapse_apply.controller.source.places import build_source_folders
+from synapse_apply.controller.source.places import build_paths_of_source_folders
 from synapse_apply.controller.source.remote_refs import (
     FOLLOWED_FOLDERS,
     HEAD_REF,
@@ -52,7 +52,7 @@ class GitMirror:
         Makes and starts nothing yet. InputError for a source that cannot be followed.
         """
         self._source = source
-        self._folders = build_source_folders(data, source)
+        self._folders = build_paths_of_source_folders(data, source)
         self._head_names = list_refs_meant_by_valid_name(source, source.ref)
         self._pin = build_pin_revision_or_empty(source)
         is_pinned_by_ref = self._pin and not is_commit_id(self._pin)

@@ -44,7 +44,7 @@ class SourceFolders:
             new_file.replace(file)
 
 
-def build_source_folders(data_folder: Path, source: Source) -> SourceFolders:
+def build_paths_of_source_folders(data_folder: Path, source: Source) -> SourceFolders:
     """The folders of a source, not made yet; InputError for an unusable name or path."""
     data_folder = Path(os.path.realpath(data_folder))
     path = PurePosixPath(source.path)

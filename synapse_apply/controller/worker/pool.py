@@ -19,7 +19,7 @@ from synapse_apply.controller.planned_rows import RowAction, RowCause
 from synapse_apply.controller.ports import ApplyRequest, LookRequest, Permit, RunResult
 from synapse_apply.controller.rows import TargetName
 from synapse_apply.controller.settings import Controller, Source
-from synapse_apply.controller.source.places import SourceFolders, build_source_folders
+from synapse_apply.controller.source.places import SourceFolders, build_paths_of_source_folders
 from synapse_apply.controller.source.remote_refs import build_pin_revision_or_empty
 from synapse_apply.controller.worker.access import (
     OwnSecretLocations,
@@ -258,7 +258,7 @@ class WorkerPool:
         self, turn: _Turn, child: Child | None, read_permit: Callable[[], Permit] | None
     ) -> RunResult:
         try:
-            folders = build_source_folders(self._data, turn.source)
+            folders = build_paths_of_source_folders(self._data, turn.source)
             folders.create()
             child = child or self._start_child(turn, folders)
             order = self._build_order(turn, folders)

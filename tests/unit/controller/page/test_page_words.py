@@ -17,8 +17,11 @@ from synapse_apply.controller.page.charts import (
     draw_spark_line_of_newest_runs,
 )
 from synapse_apply.controller.page.overview import OverviewQuery
-from synapse_apply.controller.page.plan_part import build_forge_links, render_plan_part
-from synapse_apply.controller.page.report_part import list_reported_calls
+from synapse_apply.controller.page.plan_part import (
+    build_forge_links_or_no_links,
+    render_plan_part_or_empty,
+)
+from synapse_apply.controller.page.report_part import list_reported_calls_done_last
 from synapse_apply.controller.rows import ChangeCounts, RunOutcome, TargetCondition
 from synapse_apply.controller.settings import ForgeStatus, SecretName, Source
 from synapse_apply.model.address import Address
@@ -111,7 +114,7 @@ def test_an_address_tells_what_is_asked_for() -> None:
 def test_a_commit_is_linked_where_the_forge_is_known(
     url: str, status: ForgeStatus | None, link: str
 ) -> None:
-    html = build_forge_links(
+    html = build_forge_links_or_no_links(
         Source("s", url, status=status), HEAD_COMMIT
     ).render_short_commit_linked_if_possible_or_empty(HEAD_COMMIT)
     assert (f'href="{link}{HEAD_COMMIT}"' in html) == bool(link)
@@ -133,7 +136,7 @@ def test_a_position_leads_to_the_line_of_the_commit(file: str, path: str) -> Non
     change = Change(Address("storage", "a"), Action.CREATE, position=Position(file, 7, 1))
     text = format_plan(replace(plan_samples.plan(change), base=REVISION_BASE))
     source = Source("s", "https://github.com/a/b", path="lab")
-    html = render_plan_part(text, build_forge_links(source, HEAD_COMMIT)).html
+    html = render_plan_part_or_empty(text, build_forge_links_or_no_links(source, HEAD_COMMIT)).html
     address = f"https://github.com/a/b/blob/{HEAD_COMMIT}/{path}&#35;L7"
     assert (f'href="{address}"' in html) == bool(path)
     assert html.count("/blob/") == bool(path)
@@ -144,7 +147,7 @@ def test_a_position_leads_to_the_line_of_the_commit(file: str, path: str) -> Non
 )
 def test_what_is_no_plan_is_not_shown(text: str) -> None:
     """A worker is not trusted with the shape of what it says."""
-    assert render_plan_part(text, NO_LINKS).html == ""
+    assert render_plan_part_or_empty(text, NO_LINKS).html == ""
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,12 +181,12 @@ def test_the_audit_shows_digests_by_their_beginning(text: str, shown: str) -> No
     ("identity", "name"), [("proxy:ann", "ann"), ("token:ops", "ops (token)"), ("", "")]
 )
 def test_a_program_is_told_from_a_person(identity: str, name: str) -> None:
-    assert phrases.get_person_name(identity) == name
+    assert phrases.format_identity_as_name(identity) == name
 
 
 def test_a_report_of_another_shape_tells_of_no_call() -> None:
     """A worker is not trusted with what it reports."""
     for report in ("", "[]", "{", '{"outcomes": 1}', '{"outcomes": [1, null]}', "[" * 10_000):
-        assert list_reported_calls(report) == []
-    (call,) = list_reported_calls('{"outcomes": [{"address": 1, "result": ["done"]}]}')
+        assert list_reported_calls_done_last(report) == []
+    (call,) = list_reported_calls_done_last('{"outcomes": [{"address": 1, "result": ["done"]}]}')
     assert (call.address, call.result, call.tone) == ("", "", "quiet")
